@@ -1,0 +1,53 @@
+"""The library: the same answers as the commands, for a spec or a live module. Loads torch when it is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.parameters import Shapes, shapes_of
+from rnnspect.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnnspect.tracing import Trace
+
+
+def shapes(source: Spec | nn.RNNBase) -> Shapes:
+    """Every parameter of a spec or of a live nn.RNN, nn.LSTM or nn.GRU: name, shape, gate rows, bytes.
+
+    For a spec this loads no framework. Raises `SpecError` for an object that is neither.
+    """
+    return shapes_of(_spec(source))
+
+
+def trace(
+    source: Spec | nn.RNNBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: list[int] | None = None,
+) -> Trace:
+    """Every quantity of every step from the equations, and the framework's numbers beside it.
+
+    x is (T, I) or, as `batch_first` of the spec or module says, (B, T, I) or (T, B, I); h0 is (L·D, P) or
+    (L·D, B, P), c0 (L·D, H) or (L·D, B, H), with P = proj_size or hidden_size. Each may be a tensor, an array,
+    nested lists, or a source string such as "randn:100" or "x.npy"; what is left out is as the spec says.
+    `lengths` makes the batch a packed one. A module runs in eval mode, without autograd, and is left as it was.
+
+    Raises `SpecError`, `SequenceError`, `WeightsError`, `FileError`, `DeviceError` or `ResourceError`, all of them
+    `rnnspect.RnnspectError`.
+    """
+    from rnnspect.preparing import prepare
+    from rnnspect.tracing import trace_prepared
+
+    return trace_prepared(prepare(source, x, h0, c0, lengths=lengths))
+
+
+def _spec(source: Spec | nn.RNNBase) -> Spec:
+    if isinstance(source, Spec):
+        return source
+    from rnnspect.modules import spec_of
+
+    return spec_of(source)

@@ -1,0 +1,1 @@
+"""What the operations of a cell mean: one meaning a file."""

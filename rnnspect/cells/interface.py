@@ -1,0 +1,86 @@
+"""What a cell is, and the arithmetic that its equations are written over.
+
+The equations are plain functions `step(a, u, h)` or `step(a, u, h, c)`. They hold no loop, no table and no
+tolerance: the arithmetic `a` says what W v, +, ⊙, σ, tanh and "carry" mean. Over numbers they give the next state
+and every gate; the same lines can give all steps at once, a bound, or the terms of one unit's sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+
+class Value(Protocol):
+    """A vector (…, units) of whatever the arithmetic computes with."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+    def __sub__(self, other: Self, /) -> Self: ...
+    def __mul__(self, other: Self, /) -> Self: ...
+
+
+V = TypeVar("V", bound=Value)
+
+
+class Arithmetic(Protocol[V]):
+    """One layer and direction: its parameters, and what the operations mean.
+
+    With G gates of H units, `packed` values have G·H units in the cell's gate order.
+    """
+
+    def hidden(self, h: V) -> V:
+        """W_hh h + b_hh, packed."""
+        ...
+
+    def split(self, packed: V) -> tuple[V, ...]:
+        """One block a gate."""
+        ...
+
+    def gates(self, u: V, h: V) -> tuple[V, ...]:
+        """The pre-activations u + W_hh h + b_hh, one block a gate."""
+        ...
+
+    def sigmoid(self, v: V) -> V: ...
+
+    def tanh(self, v: V) -> V: ...
+
+    def phi(self, v: V) -> V:
+        """The nonlinearity that the spec chose: tanh or relu."""
+        ...
+
+    def carry(self, f: V, c: V, v: V) -> V:
+        """f ⊙ c + v, where c is the cell state of the step before."""
+        ...
+
+    def project(self, m: V) -> V:
+        """W_hr m where the layer has a projection, else m."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One recurrent cell.
+
+    `step(a, u, *state)` takes u = W_ih x + b_ih (packed) and the state of the step before, and returns every
+    quantity by name, the new state among them.
+    """
+
+    name: str
+    torch_name: str
+    """The module in torch.nn whose equations these are."""
+    gates: tuple[str, ...]
+    """The blocks of rows in weight_ih, weight_hh, bias_ih and bias_hh, in PyTorch's order."""
+    states: tuple[str, ...]
+    """What is carried from step to step: ("h",) or ("h", "c")."""
+    quantities: tuple[str, ...]
+    """What `step` returns, in the order of computation."""
+    step: Callable[..., dict[str, Any]]
+    has_nonlinearity: bool = False
+    """Whether the spec chooses tanh or relu."""
+    has_projection: bool = False
+    """Whether h may be projected to proj_size units."""
+
+    @property
+    def has_cell_state(self) -> bool:
+        return "c" in self.states

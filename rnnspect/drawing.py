@@ -1,0 +1,42 @@
+"""Random numbers as a notebook gets them: one CPU generator, float32, in the order in which modules are built."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.parameters import parameters_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from rnnspect.spec import Spec
+
+
+def generator_of(spec: Spec) -> Generator:
+    return torch.Generator().manual_seed(spec.seed)
+
+
+def draw_parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
+    """Every parameter in float32, as torch.nn.RNN, LSTM, GRU and then Linear draw theirs when they are built.
+
+    All of torch.nn.RNNBase.reset_parameters is U(−1/√H, 1/√H) over the parameters in order; torch.nn.Linear draws
+    its weight with kaiming_uniform_(a=√5) and its bias from U(−1/√I, 1/√I).
+    """
+    drawn: dict[str, Tensor] = {}
+    for parameter in parameters_of(spec):
+        tensor = torch.empty(parameter.shape)
+        if parameter.name == "head.weight":
+            torch.nn.init.kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
+        else:
+            fan = drawn["head.weight"].shape[1] if parameter.name == "head.bias" else spec.hidden_size
+            bound = 1 / math.sqrt(fan)
+            tensor.uniform_(-bound, bound, generator=generator)
+        drawn[parameter.name] = tensor
+    return drawn
+
+
+def draw_normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    return torch.randn(shape, generator=generator)

@@ -1,0 +1,49 @@
+"""What an engine is asked for, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What ran: `precision` holds the reduced-precision switches in force, empty where none can be."""
+
+    name: str
+    version: str
+    device: str
+    dtype: str
+    precision: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What an engine gave, time-major, on the device it ran on.
+
+    output (T, B, D·P), h_n (L·D, B, P), c_n (L·D, B, H) or None; `layers` holds h (T, B, P) by (layer, direction).
+    `stack_difference` is the largest difference between the stack as a whole and its layers one by one.
+    """
+
+    engine: EngineInfo
+    output: Tensor
+    h_n: Tensor
+    c_n: Tensor | None
+    layers: dict[tuple[int, str], Tensor]
+    stack_difference: float
+
+
+class Engine(Protocol):
+    name: str
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        """Runs the whole network on the device that the sequence is on."""
+        ...

@@ -1,0 +1,148 @@
+"""PyTorch's own torch.nn.RNN, LSTM and GRU, in eval mode, without autograd."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnspect.engines.interface import EngineInfo, Recording
+from rnnspect.parameters import suffix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+
+class TorchEngine:
+    """Runs the module that the spec describes, or the live one it was made with."""
+
+    name = "torch"
+
+    def __init__(self, module: nn.RNNBase | None = None) -> None:
+        self._module = module
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
+        device, dtype = sequence.x.device, sequence.x.dtype
+        info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, precision_switches(device))
+        with torch.no_grad(), _without_noise():
+            whole = self._module or _module(spec, device, dtype, parameters)
+            output, state = run_module(whole, sequence.x, sequence.state, sequence.lengths)
+            layers: dict[tuple[int, str], Tensor] = {}
+            x = sequence.x
+            for layer in range(spec.num_layers):
+                x = output if spec.num_layers == 1 else _run_one(spec, layer, x, parameters, sequence)
+                units = x.chunk(spec.num_directions, -1)
+                layers |= {(layer, direction): h for direction, h in zip(spec.directions, units, strict=True)}
+            apart = (output.double() - x.double()).abs().nan_to_num(0).max().item()
+        c_n = state[1] if len(state) > 1 else None
+        return Recording(info, output, state[0], c_n, layers, apart)
+
+
+def run_module(
+    module: nn.RNNBase, x: Tensor, state: tuple[Tensor, ...], lengths: tuple[int, ...] | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Time-major in and out, whatever `batch_first` the module has; its training mode is put back afterwards."""
+    was_training = module.training
+    module.eval()
+    try:
+        given: Any = x.transpose(0, 1) if module.batch_first else x
+        if lengths is not None:
+            counts = torch.tensor(lengths)
+            given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
+        output, final = module(given, state if len(state) > 1 else state[0])
+    finally:
+        module.train(was_training)
+    if lengths is not None:
+        output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
+    output = output.transpose(0, 1) if module.batch_first else output
+    return output, final if isinstance(final, tuple) else (final,)
+
+
+def precision_switches(device: torch.device) -> dict[str, str]:
+    """The reduced-precision switches that can change an RNN on this device.
+
+    PyTorch 2.9 has one for each operator; the older flags raise where the two disagree, so they are read only
+    where the new ones do not exist.
+    """
+    if device.type != "cuda":
+        return {}
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    if hasattr(matmul, "fp32_precision"):
+        switches = {
+            "cuda.matmul.fp32_precision": matmul.fp32_precision,
+            "cudnn.rnn.fp32_precision": cudnn.rnn.fp32_precision,
+        }
+    else:
+        switches = {"cuda.matmul.allow_tf32": matmul.allow_tf32, "cudnn.allow_tf32": cudnn.allow_tf32}
+    switches["cuda.matmul.allow_fp16_reduced_precision_reduction"] = (
+        matmul.allow_fp16_reduced_precision_reduction
+    )
+    switches["cuda.matmul.allow_bf16_reduced_precision_reduction"] = (
+        matmul.allow_bf16_reduced_precision_reduction
+    )
+    return {name: str(value) for name, value in switches.items()}
+
+
+def _module(
+    spec: Spec,
+    device: torch.device,
+    dtype: torch.dtype,
+    parameters: Mapping[str, Tensor],
+    layer: int | None = None,
+) -> nn.RNNBase:
+    """The module with these parameters: the whole stack, or one layer of it."""
+    options: dict[str, Any] = {
+        "input_size": spec.layer_input_size(layer or 0),
+        "hidden_size": spec.hidden_size,
+        "num_layers": spec.num_layers if layer is None else 1,
+        "bias": spec.bias,
+        "batch_first": spec.batch_first,
+        "bidirectional": spec.bidirectional,
+        "device": "meta",
+        "dtype": dtype,
+    }
+    if spec.nonlinearity:
+        options["nonlinearity"] = spec.nonlinearity
+    if spec.proj_size:
+        options["proj_size"] = spec.proj_size
+    # Built without storage first: building it in the plain way would draw from the user's global generator.
+    module: nn.RNNBase = getattr(nn, spec.cell_type.torch_name)(**options).to_empty(device=device)
+    for name, parameter in module.named_parameters():
+        parameter.copy_(parameters[name if layer is None else _renamed(name, layer)])
+    return module
+
+
+def _renamed(name: str, layer: int) -> str:
+    """A single layer calls its parameters …_l0; the stack calls them …_l{layer}."""
+    direction = "reverse" if name.endswith("_reverse") else "forward"
+    return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
+
+
+def _run_one(
+    spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence
+) -> Tensor:
+    module = _module(spec, x.device, x.dtype, parameters, layer)
+    rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
+    state = tuple(initial[rows].contiguous() for initial in sequence.state)
+    return run_module(module, x, state, sequence.lengths)[0]
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """PyTorch warns that oneDNN knows no projection and that its own kernel runs instead; both are right."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+        yield
+
+
+ENGINE = TorchEngine

@@ -1,0 +1,104 @@
+"""What can go wrong. Every error knows its exit status; nothing here prints.
+
+    RnnspectError
+    ├── InputError          2   what the user typed or the file they gave
+    │   ├── SpecError           a spec that describes no network
+    │   ├── WeightsError        parameters that do not fit the spec
+    │   ├── SequenceError       x, h0, c0 or lengths that do not fit the spec
+    │   ├── FileError           a file that is missing, broken, unsafe or cannot be written
+    │   ├── DeviceError         a device or dtype that this machine cannot run
+    │   └── ResourceError       more memory than there is
+    └── Fault               4   a mistake of rnnspect itself
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what was found, what is allowed, the nearest choice, and where."""
+
+    found: str
+    allowed: str | None = None
+    nearest: str | None = None
+    where: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.found}" if self.where else self.found
+        if self.allowed:
+            text += f"; allowed: {self.allowed}"
+        if self.nearest:
+            text += f"; did you mean {self.nearest!r}?"
+        return text
+
+
+class RnnspectError(Exception):
+    """Anything rnnspect raises on purpose.
+
+    Built from one problem, or from several that were found at once.
+    """
+
+    exit_status = 2
+
+    def __init__(
+        self,
+        found: str | Iterable[Problem],
+        *,
+        allowed: str | None = None,
+        nearest: str | None = None,
+        where: str | None = None,
+    ) -> None:
+        if isinstance(found, str):
+            self.problems: tuple[Problem, ...] = (Problem(found, allowed, nearest, where),)
+        else:
+            self.problems = tuple(found)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class InputError(RnnspectError):
+    """What the user typed, or the file they gave, cannot be used."""
+
+
+class SpecError(InputError):
+    """A spec that describes no network."""
+
+
+class WeightsError(InputError):
+    """Parameters that do not fit the spec."""
+
+
+class SequenceError(InputError):
+    """x, h0, c0 or lengths that do not fit the spec or each other."""
+
+
+class FileError(InputError):
+    """A file that is missing, broken, unsafe to open, or cannot be written."""
+
+
+class DeviceError(InputError):
+    """A device that this machine lacks, or a dtype that the device cannot run."""
+
+
+class ResourceError(InputError):
+    """More memory than there is."""
+
+
+class Fault(RnnspectError):
+    """A mistake of rnnspect itself."""
+
+    exit_status = 4
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a typing mistake most likely meant, or None."""
+    by_fold = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
+    return by_fold[close[0]] if close else None
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

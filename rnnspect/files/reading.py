@@ -1,0 +1,47 @@
+"""The first look at any file: is it there, is it one, how large is it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import FileError, ResourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def size_of(path: Path) -> int:
+    """The size of a file in bytes. Raises `FileError` where there is no file or it is empty."""
+    try:
+        if path.is_dir():
+            raise FileError("a folder", allowed="a file", where=str(path))
+        size = path.stat().st_size
+        regular = path.is_file()
+    except (OSError, ValueError) as error:
+        raise FileError(why(error), where=str(path)) from None
+    if regular and size == 0:
+        raise FileError("the file is empty", where=str(path))
+    return size
+
+
+def read_bytes(path: Path, at_most: int) -> bytes:
+    """The content of a file of at most `at_most` bytes, pipes included."""
+    size_of(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(at_most + 1)
+    except (OSError, ValueError) as error:
+        raise FileError(why(error), where=str(path)) from None
+    if not data:
+        raise FileError("the file is empty", where=str(path))
+    if len(data) > at_most:
+        raise ResourceError("the file is too large to read", allowed=f"{at_most} bytes", where=str(path))
+    return data
+
+
+def why(error: Exception) -> str:
+    """What went wrong with a file, in lower case and without Python's own prefix."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    text = getattr(error, "strerror", None) or str(error)
+    return text[:1].lower() + text[1:]

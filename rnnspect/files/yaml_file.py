@@ -1,0 +1,142 @@
+"""A spec file: YAML that can describe and never make code run. Remembers where each value stands."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from rnnspect import sources
+from rnnspect.errors import FileError, Problem, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Where = Callable[[tuple[int | str, ...]], str]
+
+MAX_BYTES = 64 * 2**20
+MAX_DEPTH = 32
+_PATHS = ("weights", "input", "h0", "c0")
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML's plain types, with 1e-3 a number as everybody means it (YAML 1.1 asks for a dot and a sign)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+# The resolvers above theirs win only when they come first; integers must keep winning over floats.
+for _first in "-+0123456789.":
+    _Loader.yaml_implicit_resolvers[_first] = sorted(
+        _Loader.yaml_implicit_resolvers[_first], key=lambda pair: pair[0].endswith("float")
+    )
+
+
+def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
+    """The mapping in a spec file, and a function that says where in the file a path of keys stands.
+
+    Paths of files in it are counted from the file's own folder.
+
+    Raises `FileError` for a file that cannot be read and `SpecError` for one that is not a mapping, has a key
+    twice, or uses tags, anchors or aliases.
+    """
+    text = _text(path)
+    try:
+        _refuse_code_and_bombs(text, path)
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise SpecError(f"not YAML: {error.problem or error.context}", where=_at(path, mark)) from None
+    except yaml.YAMLError as error:
+        raise SpecError(f"not YAML: {error}", where=str(path)) from None
+    if root is None:
+        raise FileError("the file is empty", allowed="a mapping such as `cell: lstm`", where=str(path))
+    if not isinstance(root, yaml.MappingNode):
+        raise SpecError("not a mapping", allowed="lines such as `cell: lstm`", where=_at(path, root.start_mark))
+    marks: dict[tuple[int | str, ...], Any] = {}
+    twice: list[Problem] = []
+    data = _value(root, (), marks, twice, path)
+    if twice:
+        raise SpecError(twice)
+    for key in _PATHS:
+        if isinstance(data.get(key), str):
+            data[key] = sources.relative_to(path.parent, data[key])
+
+    def where(keys: tuple[int | str, ...]) -> str:
+        while keys and keys not in marks:
+            keys = keys[:-1]
+        return _at(path, marks.get(keys, root.start_mark))
+
+    return data, where
+
+
+def _text(path: Path) -> str:
+    from rnnspect.files.reading import read_bytes
+
+    data = read_bytes(path, MAX_BYTES)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FileError("a binary file", allowed="a spec in YAML", where=str(path)) from None
+    if "\0" in text:
+        raise FileError("a binary file", allowed="a spec in YAML", where=str(path))
+    return text
+
+
+def _refuse_code_and_bombs(text: str, path: Path) -> None:
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        mark = event.start_mark
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise SpecError("an anchor or alias", allowed="each value written out", where=_at(path, mark))
+        if tag := getattr(event, "tag", None):
+            allowed = "plain values; a spec cannot name code"
+            raise SpecError(f"the YAML tag {tag!r}", allowed=allowed, where=_at(path, mark))
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise SpecError("a second document", allowed="one spec a file", where=_at(path, mark))
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            allowed = f"at most {MAX_DEPTH} levels"
+            raise SpecError("lists nested too deeply", allowed=allowed, where=_at(path, mark))
+
+
+def _value(
+    node: yaml.Node, keys: tuple[int | str, ...], marks: dict[Any, Any], twice: list[Problem], path: Path
+) -> Any:
+    marks.setdefault(keys, node.start_mark)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in mapping:
+                first = marks[(*keys, key)].line + 1
+                found = f"the key {key!r} a second time (the first is on line {first})"
+                twice.append(Problem(found, "each key once", where=_at(path, key_node.start_mark)))
+                continue
+            marks[(*keys, key)] = key_node.start_mark
+            mapping[key] = _value(value_node, (*keys, key), marks, twice, path)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*keys, at), marks, twice, path) for at, item in enumerate(node.value)]
+    return _scalar(node, path)
+
+
+def _scalar(node: yaml.Node, path: Path) -> Any:
+    loader = _Loader("")
+    try:
+        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+    except (ValueError, yaml.YAMLError):
+        raise SpecError(f"{node.value!r} is no value", where=_at(path, node.start_mark)) from None
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]
+
+
+def _at(path: Path, mark: Any) -> str:
+    return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)

@@ -1,0 +1,185 @@
+"""Which parameters a spec has: names, shapes, and the gate rows inside them. Arithmetic only; loads no framework."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnnspect.spec import ITEMSIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.spec import Spec
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The rows [start, stop) of a packed parameter that belong to one gate."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    """PyTorch's name, such as weight_ih_l0_reverse; head.weight and head.bias for the head."""
+    shape: tuple[int, ...]
+    reads: str
+    """How the shape comes about, such as "4·hidden × input"."""
+    gates: tuple[Gate, ...]
+    bytes: int
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A shape whose axes have names; a size that only the input decides is a letter."""
+
+    shape: tuple[int | str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What `shapes` answers: every parameter, and the shapes that come out for a (B, T, I) input."""
+
+    spec: Spec
+    module: str
+    """The module as PyTorch prints it."""
+    parameters: tuple[Parameter, ...]
+    input: Axes
+    output: Axes
+    h_n: Axes
+    c_n: Axes | None
+    head: Axes | None
+
+    @property
+    def total(self) -> int:
+        return sum(parameter.count for parameter in self.parameters)
+
+    @property
+    def bytes(self) -> int:
+        return sum(parameter.bytes for parameter in self.parameters)
+
+
+@dataclass(frozen=True)
+class LayerParameters:
+    """The tensors of one layer and direction; G gates of H units, P units of h.
+
+    weight_ih (G·H, I), weight_hh (G·H, P), bias_ih and bias_hh (G·H) or None, weight_hr (P, H) or None.
+    """
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    weight_hr: Tensor | None
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Tensor], layer: int, direction: str) -> LayerParameters:
+        end = suffix(layer, direction)
+        return cls(
+            parameters["weight_ih" + end],
+            parameters["weight_hh" + end],
+            parameters.get("bias_ih" + end),
+            parameters.get("bias_hh" + end),
+            parameters.get("weight_hr" + end),
+        )
+
+
+def suffix(layer: int, direction: str) -> str:
+    """How PyTorch ends the names of a layer's parameters: _l0, _l0_reverse, …"""
+    return f"_l{layer}_reverse" if direction == "reverse" else f"_l{layer}"
+
+
+def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
+    """Every parameter in PyTorch's order, then the head's."""
+    return (*_recurrent(spec), *_head(spec))
+
+
+def shapes_of(spec: Spec) -> Shapes:
+    batch_first, hidden = spec.batch_first, spec.output_size
+    batch_time = ("B", "T") if batch_first else ("T", "B")
+    axes = ("batch", "step", "unit") if batch_first else ("step", "batch", "unit")
+    stacked = spec.num_layers * spec.num_directions
+    state = ("layer·direction" if spec.bidirectional else "layer", "batch", "unit")
+    return Shapes(
+        spec=spec,
+        module=module_repr(spec),
+        parameters=parameters_of(spec),
+        input=Axes((*batch_time, spec.input_size), axes),
+        output=Axes((*batch_time, hidden * spec.num_directions), axes),
+        h_n=Axes((stacked, "B", hidden), state),
+        c_n=Axes((stacked, "B", spec.hidden_size), state) if spec.cell_type.has_cell_state else None,
+        head=Axes(("B", spec.head.out_features), ("batch", "unit")) if spec.head else None,
+    )
+
+
+def module_repr(spec: Spec) -> str:
+    """The module as PyTorch prints it (torch.nn.modules.rnn.RNNBase.extra_repr)."""
+    said = [str(spec.input_size), str(spec.hidden_size)]
+    if spec.proj_size:
+        said.append(f"proj_size={spec.proj_size}")
+    if spec.num_layers != 1:
+        said.append(f"num_layers={spec.num_layers}")
+    for name, default in (("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)):
+        if getattr(spec, name) != default:
+            said.append(f"{name}={getattr(spec, name)}")
+    recurrent = f"{spec.cell_type.torch_name}({', '.join(said)})"
+    if not spec.head:
+        return recurrent
+    linear = f"Linear(in_features={head_input_size(spec)}, out_features={spec.head.out_features}, bias=True)"
+    return f"Model(\n  (rnn): {recurrent}\n  (head): {linear}\n)"
+
+
+def head_input_size(spec: Spec) -> int:
+    """The head reads the last layer's final hidden state, both directions side by side."""
+    return spec.output_size * spec.num_directions
+
+
+def _recurrent(spec: Spec) -> Iterator[Parameter]:
+    rows = len(spec.cell_type.gates) * spec.hidden_size
+    gates = _gates(spec)
+    packed = f"{len(spec.cell_type.gates)}·hidden" if len(spec.cell_type.gates) > 1 else "hidden"
+    state = "proj" if spec.proj_size else "hidden"
+    for layer in range(spec.num_layers):
+        width = spec.layer_input_size(layer)
+        below = "input" if layer == 0 else f"2·{state}" if spec.bidirectional else state
+        for direction in spec.directions:
+            end = suffix(layer, direction)
+            yield _parameter(spec, "weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
+            yield _parameter(spec, "weight_hh" + end, (rows, spec.output_size), f"{packed} × {state}", gates)
+            if spec.bias:
+                yield _parameter(spec, "bias_ih" + end, (rows,), packed, gates)
+                yield _parameter(spec, "bias_hh" + end, (rows,), packed, gates)
+            if spec.proj_size:
+                yield _parameter(spec, "weight_hr" + end, (spec.proj_size, spec.hidden_size), "proj × hidden")
+
+
+def _head(spec: Spec) -> Iterator[Parameter]:
+    if spec.head:
+        state = "proj" if spec.proj_size else "hidden"
+        width = f"2·{state}" if spec.bidirectional else state
+        shape = (spec.head.out_features, head_input_size(spec))
+        yield _parameter(spec, "head.weight", shape, f"out × {width}")
+        yield _parameter(spec, "head.bias", shape[:1], "out")
+
+
+def _gates(spec: Spec) -> tuple[Gate, ...]:
+    size = spec.hidden_size
+    return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(spec.cell_type.gates))
+
+
+def _parameter(
+    spec: Spec, name: str, shape: tuple[int, ...], reads: str, gates: tuple[Gate, ...] = ()
+) -> Parameter:
+    return Parameter(name, shape, reads, gates, math.prod(shape) * ITEMSIZE[spec.dtype])

@@ -1,0 +1,59 @@
+"""From a spec or a live module to what runs: parameters and sequence on a device, and the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect import device, modules, resources
+from rnnspect.drawing import generator_of
+from rnnspect.engines.torch import TorchEngine
+from rnnspect.sequence import Sequence, sequence_of
+from rnnspect.spec import Spec
+from rnnspect.weights import weights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from rnnspect.engines.interface import Engine
+
+
+@dataclass(frozen=True)
+class Prepared:
+    spec: Spec
+    parameters: dict[str, Tensor]
+    sequence: Sequence
+    engine: Engine
+
+
+def prepare(
+    source: Spec | nn.RNNBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: list[int] | None = None,
+    where: Callable[[tuple[int | str, ...]], str] | None = None,
+    require_memory: Callable[[Spec, int, int], int] = resources.trace_needs,
+) -> Prepared:
+    """Everything that a run needs, checked: sizes before memory is taken, shapes before anything runs."""
+    locate = where or (lambda keys: str(keys[0]))
+    spec = source if isinstance(source, Spec) else modules.spec_of(source)
+    if lengths is not None:
+        spec = spec.with_changes(lengths=[int(length) for length in lengths])
+    place = device.resolve(spec, where and where(("device",)))
+    resources.require(resources.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
+    generator = generator_of(spec)
+    if isinstance(source, Spec):
+        parameters = weights_of(spec, generator, locate)
+        engine = TorchEngine()
+    else:
+        parameters = modules.parameters_of_module(source)
+        engine = TorchEngine(source)
+    sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
+    parameters = {name: tensor.to(place) for name, tensor in parameters.items()}
+    return Prepared(spec, parameters, sequence.to(place), engine)

@@ -1,0 +1,54 @@
+"""How much memory a piece of work takes, said before any of it is taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import ResourceError
+from rnnspect.parameters import shapes_of
+from rnnspect.spec import ITEMSIZE
+
+if TYPE_CHECKING:
+    from rnnspect.spec import Spec
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
+
+
+def require(needed: float, what: str, where: str | None = None) -> None:
+    """Raises `ResourceError` if this machine has not `needed` bytes to spare."""
+    import psutil
+
+    available = psutil.virtual_memory().available
+    if needed > available:
+        found = f"{what} would need {in_words(needed)}"
+        raise ResourceError(found, allowed=f"at most the {in_words(available)} that are free", where=where)
+
+
+def parameters_need(spec: Spec) -> int:
+    """Bytes for the parameters: as drawn in float32, as cast, and once more in the engine."""
+    shapes = shapes_of(spec)
+    return shapes.total * 4 + 2 * shapes.bytes
+
+
+def run_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for x and the outputs of one run."""
+    width = spec.input_size + (2 * spec.num_layers + 1) * spec.num_directions * spec.output_size
+    return parameters_need(spec) + steps * batch * width * ITEMSIZE[spec.dtype]
+
+
+def trace_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for every quantity of every step, the engine's outputs, and the float64 differences of one layer."""
+    cell = spec.cell_type
+    units = (len(cell.gates) + len(cell.quantities)) * spec.hidden_size
+    inputs = sum(spec.layer_input_size(layer) for layer in range(spec.num_layers))
+    kept = steps * batch * (spec.num_layers * spec.num_directions * units + inputs) * ITEMSIZE[spec.dtype]
+    return run_needs(spec, steps, batch) + kept + 3 * 8 * steps * batch * spec.output_size
+
+
+def in_words(size: float) -> str:
+    """A number of bytes as people write it: 3.7 TiB."""
+    for unit in _UNITS[:-1]:
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {_UNITS[-1]}"

@@ -1,0 +1,69 @@
+"""How x, h0 and c0 can be written: a generator, a file, one array of an archive, standard input, the numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GENERATORS = ("ramp", "ones", "zeros", "randn", "impulse", "sine")
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".json", ".pt", ".safetensors")
+ARCHIVES = (".npz", ".pt", ".safetensors")
+FORMS = "a generator (" + ", ".join(f"{name}:N" for name in GENERATORS) + "), a file, - or the numbers as [[…], …]"
+
+
+@dataclass(frozen=True)
+class Generator:
+    kind: str
+    count: int | None
+
+
+@dataclass(frozen=True)
+class File:
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+
+@dataclass(frozen=True)
+class StandardInput:
+    def __str__(self) -> str:
+        return "standard input"
+
+
+@dataclass(frozen=True)
+class Literal:
+    numbers: str | list[Any]
+    """JSON text, or lists that were parsed already."""
+
+
+Source = Generator | File | StandardInput | Literal
+
+
+def parse(source: str | list[Any]) -> Source:
+    """What a source means; whether a file is there is seen when it is read."""
+    if isinstance(source, list):
+        return Literal(source)
+    text = source.strip()
+    if text.startswith("["):
+        return Literal(text)
+    if text == "-":
+        return StandardInput()
+    if match := re.fullmatch(rf"({'|'.join(GENERATORS)})(?::(\d+))?", text):
+        return Generator(match[1], int(match[2]) if match[2] else None)
+    return _file(source)
+
+
+def relative_to(folder: Path, source: str) -> str:
+    """The same source, with a file's path counted from `folder` instead of the working directory."""
+    return str(folder / source) if isinstance(parse(source), File) else source
+
+
+def _file(text: str) -> File:
+    before, colon, member = text.rpartition(":")
+    if colon and before.endswith(ARCHIVES) and not Path(text).exists():
+        return File(Path(before), member)
+    return File(Path(text))

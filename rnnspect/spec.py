@@ -1,0 +1,261 @@
+"""What to build: a recurrent network and the sequence it runs, as plain data. Loads no framework."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from pydantic_core import PydanticCustomError
+
+from rnnspect.cells import CELLS, Cell
+from rnnspect.errors import Problem, SpecError, listed, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic_core import ErrorDetails
+
+    Path = tuple[int | str, ...]
+
+DType = Literal["float16", "bfloat16", "float32", "float64"]
+DTYPES: tuple[str, ...] = get_args(DType)
+ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+MAX_SIZE = 2**31 - 1
+MAX_LAYERS = 1000
+
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+Source = str | list[Any]
+_SOURCE_FORMS = "a generator such as ramp:3, a file, or the numbers themselves"
+
+
+class Head(BaseModel):
+    """A Linear on the last layer's final hidden state (both directions side by side)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    out_features: Size = Field(description="How many numbers the head gives for each sequence.")
+
+
+class Spec(BaseModel):
+    """A recurrent network and the sequence it runs. Names as in `torch.nn`; defaults are those of the notebook
+    that this tool grew from.
+
+    Raises `SpecError` naming every key that is wrong.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+    cell: str = Field("rnn", description="The recurrent cell.", json_schema_extra={"enum": list(CELLS)})
+    input_size: Size = Field(5, description="Features of x at each step. Never guessed from the input.")
+    hidden_size: Size = Field(2, description="Units of each layer and direction.")
+    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = Field(1, description="Stacked layers.")
+    nonlinearity: Literal["tanh", "relu"] | None = Field(
+        None, description="For cell rnn only: tanh (what is taken when left out) or relu."
+    )
+    bias: bool = Field(True, description="Whether there are b_ih and b_hh.")
+    batch_first: bool = Field(True, description="Whether batched x and output are (B, T, I) or (T, B, I).")
+    dropout: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="Dropout between layers. Everything runs in eval mode, where it does nothing."
+    )
+    bidirectional: bool = Field(False, description="Whether each layer also runs from the end to the start.")
+    proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = Field(
+        0, description="For cell lstm only: h is projected to this many units (0: no projection)."
+    )
+    dtype: DType = Field("float32", description="The dtype of parameters, states and input.")
+    device: str = Field("cpu", description="auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …")
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = Field(
+        1, description="Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order."
+    )
+    weights: str | dict[str, Any] | None = Field(
+        None, description="A file (.pt, .npz, .safetensors), or the numbers by parameter name."
+    )
+    head: Head | None = Field(None, description="A Linear on the last layer's final hidden state.")
+    input: Source | None = Field("ramp:3", description=f"x: {_SOURCE_FORMS}.")
+    batch: Size | None = Field(None, description="How many sequences a generator makes (left out: one, unbatched).")
+    h0: Source | None = Field(None, description=f"The initial hidden state: {_SOURCE_FORMS}. Left out: zeros.")
+    c0: Source | None = Field(None, description="For cell lstm only: the initial cell state, like h0.")
+    lengths: list[Size] | None = Field(
+        None, description="The length of each sequence of the batch: a packed batch."
+    )
+
+    @property
+    def cell_type(self) -> Cell:
+        return CELLS[self.cell]
+
+    @property
+    def num_directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return ("forward", "reverse") if self.bidirectional else ("forward",)
+
+    @property
+    def output_size(self) -> int:
+        """Units of h in one layer and direction: proj_size where there is one, else hidden_size."""
+        return self.proj_size or self.hidden_size
+
+    def layer_input_size(self, layer: int) -> int:
+        return self.input_size if layer == 0 else self.output_size * self.num_directions
+
+    def with_changes(self, **changes: Any) -> Spec:
+        """The same spec with some keys replaced, validated again."""
+        return Spec(**(dict(self) | changes))
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any], where: Callable[[Path], str] | None = None) -> Spec:
+        """A spec from what a file and flags said; `where` says in an error message which of them said it."""
+        return cls.model_validate(data, context={"where": where})
+
+    @field_validator("cell")
+    @classmethod
+    def _known_cell(cls, cell: str) -> str:
+        if cell not in CELLS:
+            raise _wrong(f"no cell is called {cell!r}", listed(CELLS), nearest(cell, CELLS))
+        return cell
+
+    @field_validator("nonlinearity")
+    @classmethod
+    def _nonlinearity_of_rnn(cls, nonlinearity: str | None, info: ValidationInfo) -> str | None:
+        cell = _cell(info)
+        if cell is None:
+            return nonlinearity
+        if cell.has_nonlinearity:
+            return nonlinearity or "tanh"
+        if nonlinearity is not None:
+            raise _wrong(f"a {cell.name} has no nonlinearity to choose", "leave it out")
+        return None
+
+    @field_validator("proj_size")
+    @classmethod
+    def _projection_fits(cls, proj_size: int, info: ValidationInfo) -> int:
+        cell, hidden_size = _cell(info), info.data.get("hidden_size")
+        if proj_size and cell is not None and not cell.has_projection:
+            having = listed(name for name, known in CELLS.items() if known.has_projection)
+            raise _wrong(f"proj_size on a {cell.name}", f"proj_size goes with cell {having}")
+        if hidden_size is not None and proj_size >= hidden_size:
+            found = f"proj_size {proj_size} is not smaller than hidden_size {hidden_size}"
+            raise _wrong(found, "0 for no projection" + _up_to(hidden_size - 1))
+        return proj_size
+
+    @field_validator("c0")
+    @classmethod
+    def _cell_state_of_lstm(cls, c0: Source | None, info: ValidationInfo) -> Source | None:
+        cell = _cell(info)
+        if c0 is not None and cell is not None and not cell.has_cell_state:
+            raise _wrong(f"a {cell.name} has no cell state", "leave c0 out")
+        return c0
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_our_error(cls, data: Any, handler: ModelWrapValidatorHandler[Spec], info: ValidationInfo) -> Spec:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            where = (info.context or {}).get("where") or _dotted
+            raise SpecError(_problems(error, data, where)) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema behind a spec file."""
+    schema = Spec.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "rnnspect spec"}
+
+
+def _wrong(found: str, allowed: str, near: str | None = None) -> PydanticCustomError:
+    return PydanticCustomError("rnnspect", "{found}", {"found": found, "allowed": allowed, "nearest": near})
+
+
+def _cell(info: ValidationInfo) -> Cell | None:
+    return CELLS.get(info.data.get("cell", ""))
+
+
+def _up_to(most: int) -> str:
+    return f", or 1 to {most}" if most > 1 else ", or 1" if most == 1 else ""
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+def _problems(error: ValidationError, data: Any, where: Callable[[Path], str]) -> list[Problem]:
+    """One problem a key: a key that allows several types gives one detail a type, and the first says enough."""
+    by_path: dict[Path, Problem] = {}
+    for detail in error.errors(include_url=False):
+        path = _path_in(data, detail["loc"])
+        if path not in by_path:
+            by_path[path] = _explained(detail, where(path))
+    return list(by_path.values())
+
+
+def _path_in(data: Any, loc: Path) -> Path:
+    """The part of pydantic's location that is in the data; the rest names branches of a union."""
+    path: Path = ()
+    for step in loc:
+        inside = step in data if isinstance(data, dict) else isinstance(data, list) and isinstance(step, int)
+        if not inside:
+            break
+        data, path = data[step], (*path, step)
+    return path or loc[:1]
+
+
+_ALLOWED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "model_type": "a mapping such as {out_features: 1}",
+}
+
+
+def _explained(detail: ErrorDetails, where: str) -> Problem:
+    kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
+    key = str(detail["loc"][-1])
+    name = str(detail["loc"][0])
+    shown = _shown(found)
+    match kind:
+        case "rnnspect":
+            return Problem(context["found"], context["allowed"], context["nearest"], where)
+        case "extra_forbidden":
+            keys = (Head if len(detail["loc"]) > 1 else Spec).model_fields
+            return Problem(f"unknown key {key!r}", listed(keys), nearest(key, keys), where)
+        case "missing":
+            return Problem(f"{name} has no {key}", _ALLOWED["model_type"], where=where)
+        case "literal_error":
+            choices = get_args(DType) if name == "dtype" else ("tanh", "relu")
+            return Problem(f"{name} is {shown}", listed(choices), nearest(str(found), choices), where)
+        case "greater_than_equal" | "less_than_equal":
+            return Problem(f"{name} is {shown}", _range_of(name, key), where=where)
+    if name in {"input", "h0", "c0"}:
+        return Problem(f"{name} is {shown}", _SOURCE_FORMS, where=where)
+    if name == "weights":
+        return Problem(f"weights is {shown}", "a file, or a mapping from parameter name to numbers", where=where)
+    return Problem(f"{name} is {shown}", _ALLOWED.get(kind, detail["msg"]), where=where)
+
+
+def _range_of(name: str, key: str) -> str:
+    if name == "dropout":
+        return "0 to 1"
+    if name == "seed":
+        return "0 to 2^64 - 1"
+    least = 0 if name == "proj_size" else 1
+    most = MAX_LAYERS if name == "num_layers" else MAX_SIZE
+    return f"{least} to {most}" + (" for each length" if name == "lengths" and key != name else "")
+
+
+def _shown(found: Any) -> str:
+    text = repr(found)
+    kind = {str: "the text ", list: "the list ", dict: "the mapping "}.get(type(found), "")
+    return kind + (text if len(text) <= 60 else text[:57] + "...")

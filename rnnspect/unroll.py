@@ -1,0 +1,138 @@
+"""Layers × directions × time over one cell, one step at a time: the free-running manual path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.parameters import LayerParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.cells import Cell
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+CHUNK = 256
+"""Steps whose quantities are kept as small tensors before they are packed into one."""
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """Every quantity of one layer and direction, (T, B, ·) by step of the input; NaN beyond an item's length.
+
+    `final` is the state after the last step: (B, P) and, for a cell that has it, (B, H).
+    """
+
+    layer: int
+    direction: str
+    quantities: dict[str, Tensor]
+    final: tuple[Tensor, ...]
+
+
+def unroll(
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> Iterator[LayerRun]:
+    """Runs the equations from x, h0 and c0, each layer on the h of the one below, in the parameters' dtype.
+
+    `progress` is told the number of steps done, in all layers and directions together.
+    """
+    cell = spec.cell_type
+    x = sequence.x
+    valid = sequence.valid()
+    valid = None if valid is None else valid.to(x.device)
+    for layer in range(spec.num_layers):
+        outputs = []
+        for index, direction in enumerate(spec.directions):
+            at = layer * spec.num_directions + index
+            state = tuple(initial[at] for initial in sequence.state)
+            arithmetic = Numbers(
+                LayerParameters.of(parameters, layer, direction), len(cell.gates), spec.nonlinearity or "tanh"
+            )
+            order = _processing_order(sequence, direction == "reverse")
+            run = _run_layer(cell, arithmetic, x, state, order, valid, progress)
+            yield LayerRun(layer, direction, *run)
+            outputs.append(run[0]["h"])
+        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+        if valid is not None:
+            x = torch.where(valid[..., None], x, 0)
+
+
+def output_of(spec: Spec, tops: list[Tensor], sequence: Sequence) -> Tensor:
+    """The output (T, B, D·P) from the top layer's h in each direction; zero beyond an item's length."""
+    output = torch.cat(tops, -1) if spec.bidirectional else tops[0]
+    valid = sequence.valid()
+    return output if valid is None else torch.where(valid.to(output.device)[..., None], output, 0)
+
+
+def head_of(parameters: Mapping[str, Tensor], h_n: Tensor, directions: int) -> Tensor:
+    """The head on the last layer's final hidden state, both directions side by side: (B, out_features)."""
+    last = torch.cat(list(h_n[-directions:]), -1)
+    return torch.nn.functional.linear(last, parameters["head.weight"], parameters["head.bias"])
+
+
+def _processing_order(sequence: Sequence, reverse: bool) -> Tensor | None:
+    """(T, B): the step of the input that is processed k-th, for each item; None for the order of the input.
+
+    The reverse direction of a padded item starts at its own last step; its padding comes after.
+    """
+    if not reverse:
+        return None
+    steps = torch.arange(sequence.steps, device=sequence.x.device)[:, None]
+    lengths = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch, device=sequence.x.device)
+    return torch.where(steps < lengths, lengths - 1 - steps, steps)
+
+
+def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
+    if order is None:
+        return values
+    return values.gather(0, order[..., None].expand_as(values))
+
+
+@torch.inference_mode()
+def _run_layer(
+    cell: Cell,
+    arithmetic: Numbers,
+    x: Tensor,
+    state: tuple[Tensor, ...],
+    order: Tensor | None,
+    valid: Tensor | None,
+    progress: Callable[[int], None],
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    u = arithmetic.input(_reordered(x, order))
+    steps = u.shape[0]
+    kept: dict[str, Tensor] = {}
+    for start in range(0, steps, CHUNK):
+        rows: list[dict[str, Tensor]] = []
+        inside = None if valid is None else valid[start : start + CHUNK, :, None]
+        for at, u_t in enumerate(u[start : start + CHUNK].unbind(0)):
+            row = cell.step(arithmetic, u_t, *state)
+            new = tuple(row[name] for name in cell.states)
+            # Beyond its length an item keeps its last state, so that the final state is that of its last step.
+            state = new if inside is None else tuple(map(torch.where, [inside[at]] * len(new), new, state))
+            rows.append(row)
+        for name in cell.quantities:
+            if name not in kept:
+                with torch.inference_mode(False):
+                    kept[name] = torch.empty((steps, *rows[0][name].shape), dtype=u.dtype, device=u.device)
+            torch.stack([row[name] for row in rows], out=kept[name][start : start + len(rows)])
+        progress(len(rows))
+    with torch.inference_mode(False):
+        quantities = {"x": x, "input_projection": _in_input_order(u.clone(), order, None)}
+        quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
+        return quantities, tuple(final.clone() for final in state)
+
+
+def _in_input_order(values: Tensor, order: Tensor | None, valid: Tensor | None) -> Tensor:
+    """The order is its own inverse: reversing each item's steps twice gives them back."""
+    values = _reordered(values, order)
+    return values if valid is None else torch.where(valid[..., None], values, torch.nan)

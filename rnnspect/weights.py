@@ -1,0 +1,77 @@
+"""The parameters of a spec: drawn from its seed, or as its `weights` give them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect import drawing
+from rnnspect.errors import Problem, WeightsError, listed, nearest
+from rnnspect.files import arrays
+from rnnspect.parameters import parameters_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Generator, Tensor
+
+    from rnnspect.spec import Spec
+
+
+def weights_of(
+    spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]
+) -> dict[str, Tensor]:
+    """Every parameter by PyTorch's name, in the spec's dtype, on the CPU.
+
+    They are drawn even where `weights` replaces them, so that x stays the same with and without a file: building
+    a module draws too.
+
+    Raises `WeightsError` for names or shapes that do not fit the spec, `FileError` for a file that cannot be read.
+    """
+    parameters = drawing.draw_parameters(spec, generator)
+    if spec.weights is not None:
+        parameters = _given(spec, spec.weights, where)
+    return {name: tensor.to(getattr(torch, spec.dtype)) for name, tensor in parameters.items()}
+
+
+def _given(
+    spec: Spec, weights: str | dict[str, Any], where: Callable[[tuple[int | str, ...]], str]
+) -> dict[str, Tensor]:
+    expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
+    if isinstance(weights, str):
+        found: Mapping[str, Tensor] = arrays.read_arrays(Path(weights))
+
+        def place(name: str) -> str:
+            return f"{weights}:{name}" if name in found else str(weights)
+    else:
+        lists = {
+            name: value if isinstance(value, list) else [value] for name, value in weights.items()
+        }
+        found = {
+            name: arrays.from_lists(value, lambda at, name=name: where(("weights", name, *at)))  # type: ignore[misc]
+            for name, value in lists.items()
+        }
+
+        def place(name: str) -> str:
+            return where(("weights", name))
+
+    problems = [
+        Problem(f"no parameter is called {name!r}", listed(expected), nearest(name, expected), place(name))
+        for name in found
+        if name not in expected
+    ]
+    problems += [
+        Problem(f"the parameter {name!r} is missing", listed(expected), where=place(name))
+        for name in expected
+        if name not in found
+    ]
+    problems += [
+        Problem(f"{name} of shape {tuple(found[name].shape)}", str(shape), where=place(name))
+        for name, shape in expected.items()
+        if name in found and tuple(found[name].shape) != shape
+    ]
+    if problems:
+        raise WeightsError(problems)
+    return {name: found[name] for name in expected}
