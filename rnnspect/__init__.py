@@ -16,5 +16,4 @@ from rnnspect.spec import Spec as Spec
 from rnnspect.tracing import LayerTrace as LayerTrace
 from rnnspect.tracing import Pair as Pair
 from rnnspect.tracing import Trace as Trace
-from rnnspect.version import VERSION as __version__
-
+from rnnspect.version import __version__ as __version__

@@ -1,21 +1,23 @@
 """What can go wrong. Every error knows its exit status; nothing here prints.
 
-    RnnspectError
-    ├── InputError          2   what the user typed or the file they gave
-    │   ├── SpecError           a spec that describes no network
-    │   ├── WeightsError        parameters that do not fit the spec
-    │   ├── SequenceError       x, h0, c0 or lengths that do not fit the spec
-    │   ├── FileError           a file that is missing, broken, unsafe or cannot be written
-    │   ├── DeviceError         a device or dtype that this machine cannot run
-    │   └── ResourceError       more memory than there is
-    └── Fault               4   a mistake of rnnspect itself
+RnnspectError
+└── InputError          exit status 2: what the user typed or the file they gave
+    ├── SpecError           a spec that describes no network
+    ├── WeightsError        parameters that do not fit the spec
+    ├── SequenceError       x, h0, c0 or lengths that do not fit the spec
+    ├── FileError           a file that is missing, broken, unsafe or cannot be written
+    ├── DeviceError         a device or dtype that this machine cannot run
+    └── ResourceError       more memory than there is
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,6 @@ class DeviceError(InputError):
 
 class ResourceError(InputError):
     """More memory than there is."""
-
-
-class Fault(RnnspectError):
-    """A mistake of rnnspect itself."""
-
-    exit_status = 4
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

@@ -179,7 +179,5 @@ def _gates(spec: Spec) -> tuple[Gate, ...]:
     return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(spec.cell_type.gates))
 
 
-def _parameter(
-    spec: Spec, name: str, shape: tuple[int, ...], reads: str, gates: tuple[Gate, ...] = ()
-) -> Parameter:
+def _parameter(spec: Spec, name: str, shape: tuple[int, ...], reads: str, gates: tuple[Gate, ...] = ()) -> Parameter:
     return Parameter(name, shape, reads, gates, math.prod(shape) * ITEMSIZE[spec.dtype])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from rnnspect import device, modules, resources
 from rnnspect.drawing import generator_of
 from rnnspect.engines.torch import TorchEngine

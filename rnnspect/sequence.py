@@ -89,7 +89,7 @@ def sequence_of(
     steps, batch = found.shape[:2]
     resources.require(require_memory(spec, steps, batch), "this run")
     stacked = spec.num_layers * spec.num_directions
-    states = []
+    states: list[Tensor | None] = []
     for name, given, units in (("h0", given_h0, spec.output_size), ("c0", given_c0, spec.hidden_size)):
         if name == "c0" and not spec.cell_type.has_cell_state:
             if given is not None:
@@ -116,9 +116,7 @@ def _check_memory(
         resources.require(needed, f"running {given} through this network", where(("input",)))
 
 
-def _input(
-    spec: Spec, given: Any, generator: Generator, where: Callable[[tuple[int | str, ...]], str]
-) -> Tensor:
+def _input(spec: Spec, given: Any, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
     place = where(("input",))
     source = sources.parse(given) if isinstance(given, str | list) else None
     if isinstance(source, sources.Generator):
@@ -128,7 +126,9 @@ def _input(
     else:
         if spec.batch is not None:
             allowed = "batch goes with a generator such as randn:100"
-            raise SequenceError("a batch size beside an input that has its own", allowed=allowed, where=where(("batch",)))
+            raise SequenceError(
+                "a batch size beside an input that has its own", allowed=allowed, where=where(("batch",))
+            )
         x = _numbers(given, "input", where)
     if x.dim() == 1:
         x = x[:, None]

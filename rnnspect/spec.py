@@ -14,16 +14,17 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-
 from pydantic_core import PydanticCustomError
 
-from rnnspect.cells import CELLS, Cell
+from rnnspect.cells import CELLS
 from rnnspect.errors import Problem, SpecError, listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydantic_core import ErrorDetails
+
+    from rnnspect.cells.interface import Cell
 
     Path = tuple[int | str, ...]
 
@@ -84,9 +85,7 @@ class Spec(BaseModel):
     batch: Size | None = Field(None, description="How many sequences a generator makes (left out: one, unbatched).")
     h0: Source | None = Field(None, description=f"The initial hidden state: {_SOURCE_FORMS}. Left out: zeros.")
     c0: Source | None = Field(None, description="For cell lstm only: the initial cell state, like h0.")
-    lengths: list[Size] | None = Field(
-        None, description="The length of each sequence of the batch: a packed batch."
-    )
+    lengths: list[Size] | None = Field(None, description="The length of each sequence of the batch: a packed batch.")
 
     @property
     def cell_type(self) -> Cell:
@@ -257,5 +256,6 @@ def _range_of(name: str, key: str) -> str:
 
 def _shown(found: Any) -> str:
     text = repr(found)
-    kind = {str: "the text ", list: "the list ", dict: "the mapping "}.get(type(found), "")
+    kinds = {"str": "the text ", "list": "the list ", "dict": "the mapping "}
+    kind = kinds.get(type(found).__name__, "")
     return kind + (text if len(text) <= 60 else text[:57] + "...")

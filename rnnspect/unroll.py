@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.cells import Cell
+    from rnnspect.cells.interface import Cell
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
 

@@ -1,5 +1,3 @@
-"""The version, read from the installed package."""
+"""The version: the package is built with it."""
 
-from importlib.metadata import version
-
-VERSION = version("rnnspect")
+__version__ = "0.1.0"

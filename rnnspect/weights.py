@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from rnnspect.spec import Spec
 
 
-def weights_of(
-    spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]
-) -> dict[str, Tensor]:
+def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> dict[str, Tensor]:
     """Every parameter by PyTorch's name, in the spec's dtype, on the CPU.
 
     They are drawn even where `weights` replaces them, so that x stays the same with and without a file: building
@@ -46,9 +44,7 @@ def _given(
         def place(name: str) -> str:
             return f"{weights}:{name}" if name in found else str(weights)
     else:
-        lists = {
-            name: value if isinstance(value, list) else [value] for name, value in weights.items()
-        }
+        lists = {name: value if isinstance(value, list) else [value] for name, value in weights.items()}
         found = {
             name: arrays.from_lists(value, lambda at, name=name: where(("weights", name, *at)))  # type: ignore[misc]
             for name, value in lists.items()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
-from rnnspect.cells.interface import Cell as Cell
+if TYPE_CHECKING:
+    from rnnspect.cells.interface import Cell
 
 
 def _found() -> dict[str, Cell]:

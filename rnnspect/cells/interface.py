@@ -7,9 +7,11 @@ and every gate; the same lines can give all steps at once, a bound, or the terms
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Value(Protocol):

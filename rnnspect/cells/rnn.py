@@ -1,6 +1,6 @@
 """Elman's recurrent network (Elman, Finding Structure in Time, 1990), as torch.nn.RNN states it.
 
-    h' = φ(W_ih x + b_ih + W_hh h + b_hh)            φ is tanh or relu
+h' = φ(W_ih x + b_ih + W_hh h + b_hh)            φ is tanh or relu
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ def precision_switches(device: torch.device) -> dict[str, str]:
     """
     if device.type != "cuda":
         return {}
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     if hasattr(matmul, "fp32_precision"):
         switches = {
             "cuda.matmul.fp32_precision": matmul.fp32_precision,
@@ -84,12 +85,8 @@ def precision_switches(device: torch.device) -> dict[str, str]:
         }
     else:
         switches = {"cuda.matmul.allow_tf32": matmul.allow_tf32, "cudnn.allow_tf32": cudnn.allow_tf32}
-    switches["cuda.matmul.allow_fp16_reduced_precision_reduction"] = (
-        matmul.allow_fp16_reduced_precision_reduction
-    )
-    switches["cuda.matmul.allow_bf16_reduced_precision_reduction"] = (
-        matmul.allow_bf16_reduced_precision_reduction
-    )
+    switches["cuda.matmul.allow_fp16_reduced_precision_reduction"] = matmul.allow_fp16_reduced_precision_reduction
+    switches["cuda.matmul.allow_bf16_reduced_precision_reduction"] = matmul.allow_bf16_reduced_precision_reduction
     return {name: str(value) for name, value in switches.items()}
 
 
@@ -128,9 +125,7 @@ def _renamed(name: str, layer: int) -> str:
     return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
 
 
-def _run_one(
-    spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence
-) -> Tensor:
+def _run_one(spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence) -> Tensor:
     module = _module(spec, x.device, x.dtype, parameters, layer)
     rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
     state = tuple(initial[rows].contiguous() for initial in sequence.state)

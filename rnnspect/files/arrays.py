@@ -7,7 +7,6 @@ import json
 import math
 import zipfile
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from rnnspect.sources import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -88,7 +88,7 @@ def from_lists(numbers: Any, where: Callable[[tuple[int, ...]], str]) -> Tensor:
 
 
 def _shape(numbers: Any) -> list[int]:
-    shape = []
+    shape: list[int] = []
     while isinstance(numbers, list) and len(shape) < 8:
         shape.append(len(numbers))
         if not numbers:
@@ -209,7 +209,8 @@ def _npy(file: Any, size: int, where: str) -> Tensor:
         raise FileError(f"an array of {dtype}", allowed=allowed, where=where)
     needed = math.prod(shape) * dtype.itemsize
     if needed > size - file.tell():
-        found = f"its header promises {resources.in_words(needed)}, the file holds {resources.in_words(size - file.tell())}"
+        promised, there = resources.in_words(needed), resources.in_words(size - file.tell())
+        found = f"its header promises {promised}, the file holds {there}"
         raise FileError(found, where=where)
     resources.require(2 * needed, "reading it", where)
     flat = np.frombuffer(bytearray(file.read(needed)), dtype=dtype)
@@ -232,7 +233,15 @@ def _npz(file: Any, where: str) -> dict[str, Tensor]:
                     arrays[name] = _npy(member, info.file_size, f"{where}:{name}")
     except FileNotFoundError:
         raise FileError("no such file", where=where) from None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise FileError(f"not a .npz file: {why(error)}", where=where) from None
     if not arrays:
         raise FileError("the archive is empty", where=where)

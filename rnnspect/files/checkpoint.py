@@ -26,7 +26,16 @@ def read_torch(path: Path) -> torch.Tensor | Mapping[Any, Any]:
             allowed = "tensors only; save model.state_dict()"
             raise FileError("loading it would run code", allowed=allowed, where=str(path)) from None
         raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:
         raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
     if not isinstance(found, torch.Tensor | dict):
         raise FileError(f"it holds a {type(found).__name__}", allowed="a tensor or a state dict", where=str(path))

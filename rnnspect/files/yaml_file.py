@@ -131,11 +131,11 @@ def _value(
 def _scalar(node: yaml.Node, path: Path) -> Any:
     loader = _Loader("")
     try:
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
     except (ValueError, yaml.YAMLError):
         raise SpecError(f"{node.value!r} is no value", where=_at(path, node.start_mark)) from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _at(path: Path, mark: Any) -> str:

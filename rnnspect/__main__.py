@@ -1,0 +1,5 @@
+"""`python -m rnnspect`."""
+
+from rnnspect.cli import entry_point
+
+entry_point()

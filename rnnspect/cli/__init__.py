@@ -1,0 +1,99 @@
+"""The command line: parse, call, hand to a view. Loads no framework until a command needs one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from rnnspect.cli import init, run, schema, shapes, trace
+from rnnspect.cli.output import say
+from rnnspect.errors import RnnspectError
+from rnnspect.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OK, BAD_INPUT, FAULT, INTERRUPTED = 0, 2, 4, 130
+REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"
+
+app = typer.Typer(
+    name="rnnspect",
+    help="Open up a recurrent network: its shapes, every gate of every step, and the framework's numbers beside them.",
+    epilog="Example:  rnnspect trace --cell lstm --hidden-size 3 --input 'ramp:4'",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (shapes, run, trace, init, schema):
+    _command.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rnnspect {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    del version
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; every error is printed here and nowhere else.
+
+    0 done · 2 bad input or usage · 4 a fault of rnnspect · 130 interrupted.
+    """
+    try:
+        status = app(args=None if argv is None else list(argv), prog_name="rnnspect", standalone_mode=False)
+        sys.stdout.flush()
+    except RnnspectError as error:
+        for problem in error.problems:
+            say(f"error: {problem}")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _close_quietly()
+        return OK
+    except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a message
+        if usage := _usage_message(error):
+            say(usage)
+            return BAD_INPUT
+        return _fault(error)
+    return status if isinstance(status, int) else OK
+
+
+def entry_point() -> None:
+    sys.exit(main())
+
+
+def _usage_message(error: Exception) -> str | None:
+    """What the command-line parser says about a mistyped command; its errors all carry a message of their own."""
+    message = getattr(error, "format_message", None)
+    if message is None:
+        return None
+    context = getattr(error, "ctx", None)
+    if context is None or type(error).__name__ == "NoArgsIsHelpError":
+        return str(message())
+    return f"error: {message()}\nhelp: {context.command_path} --help"
+
+
+def _fault(error: Exception) -> int:
+    place = error.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "unknown"
+    say(f"error: a fault of rnnspect {__version__} ({type(error).__name__}: {error}, at {where}); {REPORT_TO}")
+    return FAULT
+
+
+def _close_quietly() -> None:
+    """The reader of our output has gone; Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,18 @@
+"""Things worth knowing beside a result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnnspect.cli.output import Output
+    from rnnspect.sequence import Sequence
+
+
+def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
+    """NaN and infinity are data; they are counted, so that nobody is surprised further up."""
+    named = {"x": sequence.x, "h0": sequence.h0, "c0": sequence.c0}
+    for name, values in named.items():
+        if values is not None and (count := int((~values.isfinite()).sum())):
+            nan = int(values.isnan().sum())
+            output.note(f"warning: {name} has {count} of {values.numel()} numbers that are not finite ({nan} NaN)")

@@ -1,0 +1,91 @@
+"""Where results and messages go: results to stdout or a file, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import InputError, listed, nearest
+from rnnspect.files import writing
+from rnnspect.views.rendering import Screen
+from rnnspect.views.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+_PLAIN = str.maketrans(
+    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-"} | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
+)
+
+
+def say(message: str) -> None:
+    """One message for a person, on stderr; control characters in it are written out."""
+    lines = (printable(line) for line in message.split("\n"))
+    print(_speakable("\n".join(lines), sys.stderr.encoding), file=sys.stderr)  # noqa: T201
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the user asked for: the format, the file, and whether to be quiet."""
+
+    format: str | None
+    path: Path | None
+    quiet: bool
+
+    def note(self, message: str) -> None:
+        """Something worth knowing beside the result; not said with -q."""
+        if not self.quiet:
+            say(message)
+
+    def check(self, formats: Collection[str], arrays: bool = False) -> None:
+        """Raises for a format that the command has not, and for a file that cannot be written."""
+        if self.format is not None and self.format not in formats:
+            near = nearest(self.format, formats)
+            found = f"no format is called {self.format!r}"
+            raise InputError(found, allowed=listed(formats), nearest=near, where="--format")
+        if self.path is None:
+            return
+        if self._is_arrays and not arrays:
+            raise InputError("there are no arrays to keep in a .npz file", allowed=".json, .md, .txt", where="--output")
+        writing.check_writable(self.path)
+
+    def emit(
+        self,
+        formats: Mapping[str, Callable[[Screen], str]],
+        arrays: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        """The result in the chosen format: into the file, or on stdout. A .npz file keeps the arrays, beside what
+        is shown."""
+        if self.path is not None and self._is_arrays:
+            assert arrays is not None
+            writing.write_arrays(self.path, arrays())
+            self.note(f"wrote {self.path}")
+            if self.quiet:
+                return
+            self._show(formats[self.format or "table"])
+        elif self.path is not None:
+            by_suffix = {".json": "json", ".md": "markdown"}.get(self.path.suffix, "table")
+            chosen = self.format or (by_suffix if by_suffix in formats else "table")
+            writing.write_text(self.path, formats[chosen](Screen()))
+            self.note(f"wrote {self.path}")
+        else:
+            self._show(formats[self.format or "table"])
+
+    @property
+    def _is_arrays(self) -> bool:
+        return self.path is not None and self.path.suffix == ".npz"
+
+    def _show(self, render: Callable[[Screen], str]) -> None:
+        sys.stdout.write(_speakable(render(Screen(terminal=sys.stdout.isatty())), sys.stdout.encoding))
+
+
+def _speakable(text: str, encoding: str | None) -> str:
+    """The same text in what the stream can say: drawn characters give way to plain ones, others to escapes."""
+    name = encoding or "utf-8"
+    try:
+        text.encode(name)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN).encode(name, "backslashreplace").decode(name)
+    return text

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rnnspect.cli.options import Described, described, output, with_groups
+from rnnspect.cli.output import Output
+from rnnspect.views import documents
+from rnnspect.views.selection import Selection, check
+
+_TABLE = "What the table shows"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "trace",
+        epilog="Example:  rnnspect trace --cell lstm --input randn:100 --steps 0:3,99 --quantities f,c,h",
+    )(trace)
+
+
+def selection(
+    steps: Annotated[str | None, typer.Option(help="0:10,95: and the like.", rich_help_panel=_TABLE)] = None,
+    layers: Annotated[str | None, typer.Option(help="0,2 or 1: and the like.", rich_help_panel=_TABLE)] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(
+            help="One of the directions.",
+            metavar="forward|reverse",
+            autocompletion=lambda: ["forward", "reverse"],
+            rich_help_panel=_TABLE,
+        ),
+    ] = None,
+    units: Annotated[str | None, typer.Option(help="0:8 and the like.", rich_help_panel=_TABLE)] = None,
+    batch_index: Annotated[int, typer.Option(help="Which item of the batch.", rich_help_panel=_TABLE)] = 0,
+    quantities: Annotated[str | None, typer.Option(help="i,f,h and the like.", rich_help_panel=_TABLE)] = None,
+    precision: Annotated[int, typer.Option(min=1, max=17, help="Decimals.", rich_help_panel=_TABLE)] = 4,
+) -> Selection:
+    return Selection(steps, layers, direction, units, batch_index, quantities, precision)
+
+
+@with_groups(described=described, selection=selection, output=output)
+def trace(described: Described, selection: Selection, output: Output) -> None:
+    """Every gate of every step from the equations, with the framework's h beside it."""
+    output.check({"table", "json"}, arrays=True)
+    from rnnspect.cli.notes import note_what_is_not_finite
+    from rnnspect.cli.progress import progress_bar
+    from rnnspect.preparing import prepare
+    from rnnspect.tracing import trace_prepared
+    from rnnspect.views import arrays
+    from rnnspect.views import trace as view
+
+    spec = described.spec
+    prepared = prepare(spec, where=described.where)
+    note_what_is_not_finite(prepared.sequence, output)
+    steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
+    with progress_bar("stepping through the equations", steps, output.quiet) as progress:
+        result = trace_prepared(prepared, progress)
+    check(selection, result)
+    formats = {
+        "table": lambda screen: view.as_table(result, selection, screen),
+        "json": lambda _screen: documents.as_json(documents.trace_document(result)),
+    }
+    output.emit(formats, lambda: arrays.trace_arrays(result))

@@ -1,0 +1,56 @@
+"""A run: what the framework gives for a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.unroll import head_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.preparing import Prepared
+    from rnnspect.spec import Spec
+
+
+@dataclass(frozen=True)
+class Run:
+    """x and output are [batch][step][unit], states [layer·direction][batch][unit], head [batch][unit]; on the CPU."""
+
+    spec: Spec
+    engine: EngineInfo
+    x: Tensor
+    h0: Tensor
+    c0: Tensor | None
+    lengths: tuple[int, ...] | None
+    batched: bool
+    output: Tensor
+    h_n: Tensor
+    c_n: Tensor | None
+    head: Tensor | None
+    stack_difference: float
+
+
+def run_prepared(prepared: Prepared) -> Run:
+    spec, sequence = prepared.spec, prepared.sequence
+    recording = prepared.engine.run(spec, prepared.parameters, sequence)
+    with torch.no_grad():
+        head = head_of(prepared.parameters, recording.h_n, spec.num_directions) if spec.head else None
+    return Run(
+        spec=spec,
+        engine=recording.engine,
+        x=sequence.x.transpose(0, 1).cpu(),
+        h0=sequence.h0.cpu(),
+        c0=None if sequence.c0 is None else sequence.c0.cpu(),
+        lengths=sequence.lengths,
+        batched=sequence.batched,
+        output=recording.output.transpose(0, 1).cpu(),
+        h_n=recording.h_n.cpu(),
+        c_n=None if recording.c_n is None else recording.c_n.cpu(),
+        head=None if head is None else head.cpu(),
+        stack_difference=recording.stack_difference,
+    )

@@ -1,0 +1,144 @@
+"""Results as versioned JSON documents: complete, and stable between releases.
+
+Sequences are [batch][step][unit], states [layer·direction][batch][unit]; padding is null; NaN and infinities are
+strings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.parameters import Axes, Shapes
+    from rnnspect.running import Run
+    from rnnspect.spec import Spec
+    from rnnspect.tracing import Pair, Trace
+
+
+def as_json(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def shapes_document(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "format": "rnnspect.shapes",
+        "version": 1,
+        "spec": spec_document(shapes.spec),
+        "module": shapes.module,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "shape": list(parameter.shape),
+                "reads": parameter.reads,
+                "gates": [{"name": gate.name, "start": gate.start, "stop": gate.stop} for gate in parameter.gates],
+                "count": parameter.count,
+                "bytes": parameter.bytes,
+            }
+            for parameter in shapes.parameters
+        ],
+        "total": shapes.total,
+        "bytes": shapes.bytes,
+        "input": _axes(shapes.input),
+        "output": _axes(shapes.output),
+        "h_n": _axes(shapes.h_n),
+        "c_n": _axes(shapes.c_n),
+        "head": _axes(shapes.head),
+    }
+
+
+def run_document(run: Run) -> dict[str, Any]:
+    return {
+        "format": "rnnspect.run",
+        "version": 1,
+        "spec": spec_document(run.spec),
+        "sequence": _sequence(run),
+        "engine": _engine(run.engine),
+        "output": numbers(run.output, run.lengths),
+        "h_n": numbers(run.h_n),
+        "c_n": None if run.c_n is None else numbers(run.c_n),
+        "head": None if run.head is None else numbers(run.head),
+    }
+
+
+def trace_document(trace: Trace) -> dict[str, Any]:
+    return {
+        "format": "rnnspect.trace",
+        "version": 1,
+        "spec": spec_document(trace.spec),
+        "sequence": _sequence(trace),
+        "engine": _engine(trace.engine),
+        "layers": [
+            {
+                "layer": layer.layer,
+                "direction": layer.direction,
+                "quantities": {name: numbers(values, trace.lengths) for name, values in layer.quantities.items()},
+                "engine": {name: numbers(values, trace.lengths) for name, values in layer.engine.items()},
+                "max_abs_difference": _number(layer.max_abs_difference),
+            }
+            for layer in trace.layers
+        ],
+        "output": _pair(trace.output, trace.lengths),
+        "h_n": _pair(trace.h_n),
+        "c_n": _pair(trace.c_n),
+        "head": _pair(trace.head),
+        "max_abs_difference": _number(trace.max_abs_difference),
+        "stack_difference": _number(trace.stack_difference),
+    }
+
+
+def spec_document(spec: Spec) -> dict[str, Any]:
+    """Every key, every default filled in."""
+    return spec.model_dump(mode="json")
+
+
+def numbers(values: Tensor, lengths: tuple[int, ...] | None = None) -> list[Any]:
+    """Nested lists; with lengths, the steps of each item beyond its own are null."""
+    lists: list[Any] = values.tolist()
+    if lengths is not None:
+        steps = values.shape[1]
+        lists = [[*item[:length], *[None] * (steps - length)] for item, length in zip(lists, lengths, strict=True)]
+    return lists if bool(values.isfinite().all()) else _spelled(lists)
+
+
+def _spelled(values: Any) -> Any:
+    return [_spelled(item) for item in values] if isinstance(values, list) else _number(values)
+
+
+def _number(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _sequence(result: Run | Trace) -> dict[str, Any]:
+    return {
+        "x": numbers(result.x, result.lengths),
+        "h0": numbers(result.h0),
+        "c0": None if result.c0 is None else numbers(result.c0),
+        "lengths": None if result.lengths is None else list(result.lengths),
+    }
+
+
+def _engine(engine: EngineInfo) -> dict[str, Any]:
+    return {
+        "name": engine.name,
+        "version": engine.version,
+        "device": engine.device,
+        "dtype": engine.dtype,
+        "precision": engine.precision,
+    }
+
+
+def _pair(pair: Pair | None, lengths: tuple[int, ...] | None = None) -> dict[str, Any] | None:
+    if pair is None:
+        return None
+    return {"manual": numbers(pair.manual, lengths), "engine": numbers(pair.engine, lengths)}
+
+
+def _axes(axes: Axes | None) -> dict[str, Any] | None:
+    return None if axes is None else {"shape": list(axes.shape), "axes": list(axes.names)}

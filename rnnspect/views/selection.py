@@ -1,0 +1,92 @@
+"""Which steps, layers, units and quantities a table shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import InputError, listed, nearest
+
+if TYPE_CHECKING:
+    from rnnspect.tracing import Trace
+
+HEAD_AND_TAIL = 5
+"""Steps shown at each end of a run that is too long to show whole."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked to see, as typed; None is what the view thinks best."""
+
+    steps: str | None = None
+    layers: str | None = None
+    direction: str | None = None
+    units: str | None = None
+    batch_index: int = 0
+    quantities: str | None = None
+    precision: int = 4
+
+
+def indices(text: str, count: int, what: str) -> list[int]:
+    """The places that a text such as 0:10,95: names, in order, each once. Raises `InputError` for one outside."""
+    chosen: list[int] = []
+    for part in text.split(","):
+        chosen += _part(part.strip(), count, what)
+    return sorted(set(chosen))
+
+
+def shown_steps(selection: Selection, count: int) -> list[int]:
+    if selection.steps is not None:
+        return indices(selection.steps, count, "step")
+    if count <= 2 * HEAD_AND_TAIL + 2:
+        return list(range(count))
+    return [*range(HEAD_AND_TAIL), *range(count - HEAD_AND_TAIL, count)]
+
+
+def shown_quantities(selection: Selection, trace: Trace) -> list[str]:
+    there = list(trace.layers[0].quantities)
+    if selection.quantities is None:
+        return there
+    asked = [name.strip() for name in selection.quantities.split(",")]
+    for name in asked:
+        if name not in there:
+            found = f"a {trace.spec.cell} has no quantity {name!r}"
+            raise InputError(found, allowed=listed(there), nearest=nearest(name, there), where="--quantities")
+    return [name for name in there if name in asked]
+
+
+def check(selection: Selection, trace: Trace) -> None:
+    """Raises `InputError` for anything asked for that is not there, before a table is begun."""
+    spec = trace.spec
+    shown_quantities(selection, trace)
+    shown_steps(selection, trace.steps)
+    indices(selection.layers or ":", spec.num_layers, "layer")
+    units = max(spec.hidden_size, spec.input_size)
+    indices(selection.units or ":", units, "unit")
+    if selection.direction is not None and selection.direction not in spec.directions:
+        near = nearest(selection.direction, spec.directions)
+        found = f"this network has no direction {selection.direction!r}"
+        raise InputError(found, allowed=listed(spec.directions), nearest=near, where="--direction")
+    if not 0 <= selection.batch_index < trace.batch:
+        found = f"no batch item {selection.batch_index}"
+        raise InputError(found, allowed=f"0 to {trace.batch - 1}", where="--batch-index")
+
+
+def _part(part: str, count: int, what: str) -> list[int]:
+    option = "--layers" if what == "layer" else f"--{what}s"
+    start, colon, stop = part.partition(":")
+    try:
+        bounds = [int(bound) if bound.strip() else None for bound in (start, stop)]
+        if not colon and bounds[0] is None:
+            raise ValueError(part)
+    except ValueError:
+        allowed = "numbers and ranges such as 0:10,95:"
+        raise InputError(f"{part!r} names no {what}", allowed=allowed, where=option) from None
+    if colon:
+        chosen = list(range(count))[slice(*bounds)]
+    else:
+        place = bounds[0] or 0
+        chosen = [place % count] if -count <= place < count else []
+    if not chosen:
+        raise InputError(f"no {what} at {part}", allowed=f"0 to {count - 1}", where=option)
+    return chosen

@@ -1,0 +1,61 @@
+"""Shapes as a table and as markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from rnnspect.views import text
+from rnnspect.views.rendering import rendered, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rnnspect.parameters import Axes, Parameter, Shapes
+    from rnnspect.views.rendering import Screen
+
+_COLUMNS = ("parameter", "shape", "reads", "gate rows", ">count", ">bytes")
+
+
+def as_table(shapes: Shapes, screen: Screen) -> str:
+    parameters = table(*_COLUMNS)
+    parameters.columns[3].no_wrap = False
+    for parameter in shapes.parameters:
+        parameters.add_row(*_row(parameter))
+    results = table("", "shape", "axes")
+    for name, axes in _results(shapes):
+        results.add_row(name, text.shape(axes.shape), ", ".join(axes.names))
+    total = Text(f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}")
+    return rendered([Text(shapes.module), parameters, total, results], screen)
+
+
+def as_markdown(shapes: Shapes) -> str:
+    rows = [list(_COLUMNS), *(_row(parameter) for parameter in shapes.parameters)]
+    results = [["", "shape", "axes"]]
+    results += [[name, f"({_sizes(axes)})", ", ".join(axes.names)] for name, axes in _results(shapes)]
+    total = f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}"
+    return f"```\n{shapes.module}\n```\n\n{_markdown(rows)}\n{total}\n\n{_markdown(results)}"
+
+
+def _row(parameter: Parameter) -> list[str]:
+    gates = "  ".join(f"{gate.name} {gate.start}:{gate.stop}" for gate in parameter.gates)
+    sizes = f"[{', '.join(map(str, parameter.shape))}]"
+    return [parameter.name, sizes, parameter.reads, gates, f"{parameter.count:,}", f"{parameter.bytes:,}"]
+
+
+def _results(shapes: Shapes) -> Iterator[tuple[str, Axes]]:
+    named = {"input": shapes.input, "output": shapes.output, "h_n": shapes.h_n, "c_n": shapes.c_n}
+    for name, axes in (named | {"head": shapes.head}).items():
+        if axes:
+            yield name, axes
+
+
+def _sizes(axes: Axes) -> str:
+    return ", ".join(map(str, axes.shape))
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    head, *body = [[cell.removeprefix(">") for cell in rows[0]], *rows[1:]]
+    rule = ["---:" if cell.startswith(">") else "---" for cell in rows[0]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *body))

@@ -1,0 +1,95 @@
+"""Numbers, vectors and foreign names as text."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import unicodedata
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def printable(text: str) -> str:
+    """The same text with control and invisible formatting characters written out, so that none is obeyed."""
+    return "".join(char if _harmless(char) else _escaped(char) for char in text)
+
+
+def _harmless(char: str) -> bool:
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def _escaped(char: str) -> str:
+    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+
+
+def number(value: float, precision: int) -> str:
+    """Fixed decimals where they show the value, powers of ten where they would hide it."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Inf" if value > 0 else "-Inf"
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5 or abs(value) < 10.0**-precision:
+        return f"{value:.{max(precision - 3, 1)}e}"
+    return f"{value:.{precision}f}"
+
+
+def styled(value: float, precision: int) -> Text:
+    """A number whose colour says its sign and whose weight says its size; the digits say both as well."""
+    if not math.isfinite(value):
+        return Text(number(value, precision), "bold magenta")
+    hue = "red" if value < 0 else "cyan"
+    size = abs(value)
+    style = "dim" if size < 0.05 else hue if size < 0.5 else f"bold {hue}"
+    return Text(number(value, precision), style)
+
+
+def styled_difference(value: float) -> Text:
+    """A difference: plain zero, or one digit and its power of ten."""
+    if value == 0:
+        return Text("0", "dim")
+    return Text(f"{value:.0e}" if math.isfinite(value) else number(value, 1), "bold yellow")
+
+
+def sparkline(values: Sequence[float], cells: int) -> str:
+    """The magnitude of all values in at most `cells` blocks: the largest of each run, full height at 1 or above."""
+    if not values:
+        return ""
+    finite = [min(abs(value), 1.0) if math.isfinite(value) else 1.0 for value in values]
+    cells = min(cells, len(finite))
+    edges = [round(at * len(finite) / cells) for at in range(cells + 1)]
+    tops = [max(finite[a:b]) for a, b in itertools.pairwise(edges)]
+    return "".join(_BLOCKS[min(int(top * len(_BLOCKS)), len(_BLOCKS) - 1)] for top in tops)
+
+
+def what_is_left_out(values: Sequence[float], is_difference: bool, precision: int) -> str:
+    """How many values are not shown, and between which they lie."""
+    if not values:
+        return ""
+    numbers = [value for value in values if not math.isnan(value)]
+    if not numbers:
+        return f"+{len(values)}: all NaN"
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return f"+{len(values)}: all {number(low, min(precision, 2))}"
+    bounds = [f"{v:.0e}" if is_difference and v else number(v, min(precision, 2)) for v in (low, high)]
+    return f"+{len(values)}: {bounds[0]} to {bounds[1]}"
+
+
+def shape(sizes: Sequence[int | str]) -> str:
+    """A shape as PyTorch shows it."""
+    return f"torch.Size([{', '.join(map(str, sizes))}])"
+
+
+def size(count: int) -> str:
+    """A number of bytes: 1,024 bytes (1.0 KiB)."""
+    from rnnspect.resources import in_words
+
+    return f"{count:,} bytes" if count < 1024 else f"{count:,} bytes ({in_words(count)})"

@@ -1,0 +1,111 @@
+"""A trace as tables: one for each layer and direction, a block of rows for each step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from rnnspect.parameters import module_repr
+from rnnspect.tracing import differences
+from rnnspect.views.engine import engine_lines
+from rnnspect.views.rendering import rendered, width_of
+from rnnspect.views.selection import indices, shown_quantities, shown_steps
+from rnnspect.views.vectors import Block, Gap, Row, vector_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+    from torch import Tensor
+
+    from rnnspect.tracing import LayerTrace, Trace
+    from rnnspect.views.rendering import Screen
+    from rnnspect.views.selection import Selection
+
+
+def as_table(trace: Trace, selection: Selection, screen: Screen) -> str:
+    return rendered(_parts(trace, selection, width_of(screen)), screen)
+
+
+def _parts(trace: Trace, selection: Selection, width: int) -> Iterator[RenderableType]:
+    yield Text(_title(trace), "bold")
+    yield from engine_lines(trace.engine, trace.stack_difference)
+    item = selection.batch_index
+    if trace.batch > 1:
+        length = f", {_counted(trace.length(item), 'step')} long" if trace.lengths else ""
+        yield Text(f"batch item {item} of {trace.batch}{length} (--batch-index chooses)")
+    layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
+    for layer in trace.layers:
+        if layer.layer in layers and selection.direction in (None, layer.direction):
+            units = None
+            if selection.units is not None:
+                widest = max(values.shape[-1] for values in _rows_of_step(trace, layer, selection, 0).values())
+                units = indices(selection.units, widest, "unit")
+            title = f"\nlayer {layer.layer}, {layer.direction}"
+            blocks = list(_blocks(trace, layer, selection))
+            yield from vector_tables(title, ("step", "quantity"), blocks, units, selection.precision, width)
+    if trace.head:
+        rows = _compared("head", trace.head.manual[item], trace.head.engine[item], trace.engine.name)
+        yield from vector_tables("\nhead", ("", ""), [Block("", rows)], None, selection.precision, width)
+    yield Text(_summary(trace), "bold")
+
+
+def _title(trace: Trace) -> str:
+    batch = f"a batch of {trace.batch}, " if trace.batched else ""
+    module = module_repr(trace.spec.with_changes(head=None))
+    return f"{module} on {batch}{_counted(trace.steps, 'step')}"
+
+
+def _blocks(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[Block | Gap]:
+    length = trace.length(selection.batch_index)
+    next_step = 0
+    for step in [*(step for step in shown_steps(selection, trace.steps) if step < length), length]:
+        if step == next_step + 1:
+            yield Gap(f"step {next_step} not shown")
+        elif step > next_step:
+            yield Gap(f"steps {next_step} to {step - 1} not shown")
+        if step < length:
+            yield Block(str(step), list(_rows(trace, layer, selection, step)))
+        next_step = step + 1
+
+
+def _rows(trace: Trace, layer: LayerTrace, selection: Selection, step: int) -> Iterator[Row]:
+    for name, values in _rows_of_step(trace, layer, selection, step).items():
+        if name in layer.engine:
+            engine = layer.engine[name][selection.batch_index, step]
+            yield from _compared(name, values, engine, trace.engine.name)
+        else:
+            yield Row(name, values.tolist())
+
+
+def _rows_of_step(trace: Trace, layer: LayerTrace, selection: Selection, step: int) -> dict[str, Tensor]:
+    """Each quantity's vector at one step; the packed input projection taken apart by gate."""
+    gates = trace.spec.cell_type.gates
+    rows: dict[str, Tensor] = {}
+    for name in shown_quantities(selection, trace):
+        values = layer.quantities[name][selection.batch_index, step]
+        if name == "input_projection" and len(gates) > 1:
+            parts = values.chunk(len(gates))
+            rows |= {f"{name} {gate}": part for gate, part in zip(gates, parts, strict=True)}
+        else:
+            rows[name] = values
+    return rows
+
+
+def _compared(name: str, manual: Tensor, engine: Tensor, engine_name: str) -> list[Row]:
+    return [
+        Row(name, manual.tolist()),
+        Row(f"{name} ({engine_name})", engine.tolist()),
+        Row("difference", differences(manual, engine).tolist(), is_difference=True),
+    ]
+
+
+def _summary(trace: Trace) -> str:
+    apart = trace.max_abs_difference
+    largest = "none, every number is the same" if apart == 0 else f"{apart:.2e}"
+    return f"\nlargest difference between the equations and {trace.engine.name}: {largest}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
