@@ -107,6 +107,11 @@ class Spec(BaseModel):
     def layer_input_size(self, layer: int) -> int:
         return self.input_size if layer == 0 else self.output_size * self.num_directions
 
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What there is to see at each step of a layer, in the order of computation."""
+        return ("x", "input_projection", *self.cell_type.quantities)
+
     def with_changes(self, **changes: Any) -> Spec:
         """The same spec with some keys replaced, validated again."""
         return Spec(**(dict(self) | changes))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.arithmetic.small_numbers import SmallNumbers, serves
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -55,13 +57,16 @@ def unroll(
         for index, direction in enumerate(spec.directions):
             at = layer * spec.num_directions + index
             state = tuple(initial[at] for initial in sequence.state)
-            arithmetic = Numbers(
-                LayerParameters.of(parameters, layer, direction), len(cell.gates), spec.nonlinearity or "tanh"
-            )
+            own = LayerParameters.of(parameters, layer, direction)
+            chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
+            arithmetic = chosen(own, len(cell.gates), spec.nonlinearity or "tanh")
+            u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _processing_order(sequence, direction == "reverse")
-            run = _run_layer(cell, arithmetic, x, state, order, valid, progress)
-            yield LayerRun(layer, direction, *run)
-            outputs.append(run[0]["h"])
+            kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
+            quantities = {"x": x, "input_projection": u}
+            quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
+            yield LayerRun(layer, direction, quantities, final)
+            outputs.append(quantities["h"])
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         if valid is not None:
             x = torch.where(valid[..., None], x, 0)
@@ -99,37 +104,36 @@ def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
 
 
 @torch.inference_mode()
+@np.errstate(all="ignore")  # infinity and NaN are data here, as they are for torch
 def _run_layer(
     cell: Cell,
-    arithmetic: Numbers,
-    x: Tensor,
+    arithmetic: Numbers | SmallNumbers,
+    u: Tensor,
     state: tuple[Tensor, ...],
-    order: Tensor | None,
     valid: Tensor | None,
     progress: Callable[[int], None],
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    u = arithmetic.input(_reordered(x, order))
-    steps = u.shape[0]
+    """The only loop over time: every quantity (T, B, ·) by name, and the state after each item's last step."""
+    a: Any = arithmetic
+    now = tuple(a.taken(initial) for initial in state)
     kept: dict[str, Tensor] = {}
-    for start in range(0, steps, CHUNK):
-        rows: list[dict[str, Tensor]] = []
-        inside = None if valid is None else valid[start : start + CHUNK, :, None]
-        for at, u_t in enumerate(u[start : start + CHUNK].unbind(0)):
-            row = cell.step(arithmetic, u_t, *state)
-            new = tuple(row[name] for name in cell.states)
+    for start in range(0, len(u), CHUNK):
+        rows: list[dict[str, Any]] = []
+        inside = None if valid is None else a.taken(valid[start : start + CHUNK, :, None])
+        for at, u_t in enumerate(a.taken(u[start : start + CHUNK])):
+            row = cell.step(a, u_t, *now)
+            new = tuple([row[name] for name in cell.states])
             # Beyond its length an item keeps its last state, so that the final state is that of its last step.
-            state = new if inside is None else tuple(map(torch.where, [inside[at]] * len(new), new, state))
+            now = new if inside is None else tuple(map(a.where, [inside[at]] * len(new), new, now))
             rows.append(row)
         for name in cell.quantities:
             if name not in kept:
                 with torch.inference_mode(False):
-                    kept[name] = torch.empty((steps, *rows[0][name].shape), dtype=u.dtype, device=u.device)
-            torch.stack([row[name] for row in rows], out=kept[name][start : start + len(rows)])
+                    kept[name] = torch.empty((len(u), *rows[0][name].shape), dtype=u.dtype, device=u.device)
+            a.keep([row[name] for row in rows], kept[name][start : start + len(rows)])
         progress(len(rows))
     with torch.inference_mode(False):
-        quantities = {"x": x, "input_projection": _in_input_order(u.clone(), order, None)}
-        quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
-        return quantities, tuple(final.clone() for final in state)
+        return kept, tuple(a.given(final) for final in now)
 
 
 def _in_input_order(values: Tensor, order: Tensor | None, valid: Tensor | None) -> Tensor:

@@ -24,7 +24,6 @@ app = typer.Typer(
     name="rnnspect",
     help="Open up a recurrent network: its shapes, every gate of every step, and the framework's numbers beside them.",
     epilog="Example:  rnnspect trace --cell lstm --hidden-size 3 --input 'ramp:4'",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,11 +37,14 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     del version
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"error: {problem}")
         return error.exit_status
     except KeyboardInterrupt:
+        say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         _close_quietly()
@@ -67,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(usage)
             return BAD_INPUT
         return _fault(error)
+    if status == INTERRUPTED:
+        say("interrupted")
     return status if isinstance(status, int) else OK
 
 
@@ -80,9 +85,7 @@ def _usage_message(error: Exception) -> str | None:
     if message is None:
         return None
     context = getattr(error, "ctx", None)
-    if context is None or type(error).__name__ == "NoArgsIsHelpError":
-        return str(message())
-    return f"error: {message()}\nhelp: {context.command_path} --help"
+    return f"error: {message()}" + (f"\nhelp: {context.command_path} --help" if context else "")
 
 
 def _fault(error: Exception) -> int:

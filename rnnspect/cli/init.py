@@ -49,6 +49,6 @@ def register(app: typer.Typer) -> None:
 @with_groups(output=output)
 def init(output: Output) -> None:
     """A commented spec file to start from."""
-    formats = {"table": lambda _screen: STARTER}
+    formats = {"yaml": lambda _screen: STARTER}
     output.check(formats)
     output.emit(formats)

@@ -56,22 +56,25 @@ class Output:
         formats: Mapping[str, Callable[[Screen], str]],
         arrays: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
-        """The result in the chosen format: into the file, or on stdout. A .npz file keeps the arrays, beside what
-        is shown."""
+        """The result in the chosen format, else the first: into the file, or on stdout.
+
+        A .npz file keeps the arrays, beside what is shown.
+        """
+        default = next(iter(formats))
         if self.path is not None and self._is_arrays:
             assert arrays is not None
             writing.write_arrays(self.path, arrays())
             self.note(f"wrote {self.path}")
             if self.quiet:
                 return
-            self._show(formats[self.format or "table"])
+            self._show(formats[self.format or default])
         elif self.path is not None:
-            by_suffix = {".json": "json", ".md": "markdown"}.get(self.path.suffix, "table")
-            chosen = self.format or (by_suffix if by_suffix in formats else "table")
+            by_suffix = {".json": "json", ".md": "markdown"}.get(self.path.suffix, default)
+            chosen = self.format or (by_suffix if by_suffix in formats else default)
             writing.write_text(self.path, formats[chosen](Screen()))
             self.note(f"wrote {self.path}")
         else:
-            self._show(formats[self.format or "table"])
+            self._show(formats[self.format or default])
 
     @property
     def _is_arrays(self) -> bool:

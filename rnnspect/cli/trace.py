@@ -52,11 +52,12 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
 
     spec = described.spec
     prepared = prepare(spec, where=described.where)
-    note_what_is_not_finite(prepared.sequence, output)
-    steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
+    sequence = prepared.sequence
+    check(selection, spec, sequence.steps, sequence.batch)
+    note_what_is_not_finite(sequence, output)
+    steps = sequence.steps * spec.num_layers * spec.num_directions
     with progress_bar("stepping through the equations", steps, output.quiet) as progress:
         result = trace_prepared(prepared, progress)
-    check(selection, result)
     formats = {
         "table": lambda screen: view.as_table(result, selection, screen),
         "json": lambda _screen: documents.as_json(documents.trace_document(result)),

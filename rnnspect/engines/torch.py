@@ -35,7 +35,7 @@ class TorchEngine:
         device, dtype = sequence.x.device, sequence.x.dtype
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, precision_switches(device))
         with torch.no_grad(), _without_noise():
-            whole = self._module or _module(spec, device, dtype, parameters)
+            whole = self._module or _module(spec, dtype, parameters)
             output, state = run_module(whole, sequence.x, sequence.state, sequence.lengths)
             layers: dict[tuple[int, str], Tensor] = {}
             x = sequence.x
@@ -92,7 +92,6 @@ def precision_switches(device: torch.device) -> dict[str, str]:
 
 def _module(
     spec: Spec,
-    device: torch.device,
     dtype: torch.dtype,
     parameters: Mapping[str, Tensor],
     layer: int | None = None,
@@ -112,10 +111,13 @@ def _module(
         options["nonlinearity"] = spec.nonlinearity
     if spec.proj_size:
         options["proj_size"] = spec.proj_size
-    # Built without storage first: building it in the plain way would draw from the user's global generator.
-    module: nn.RNNBase = getattr(nn, spec.cell_type.torch_name)(**options).to_empty(device=device)
-    for name, parameter in module.named_parameters():
-        parameter.copy_(parameters[name if layer is None else _renamed(name, layer)])
+    # Built without storage first: building it in the plain way would draw from the user's global generator. The
+    # parameters are assigned because to_empty() loads sympy, a third of a second.
+    module: nn.RNNBase = getattr(nn, spec.cell_type.torch_name)(**options)
+    names = (name for name, _ in module.named_parameters())
+    own = {name: parameters[name if layer is None else _renamed(name, layer)] for name in names}
+    module.load_state_dict(own, assign=True)
+    module.flatten_parameters()
     return module
 
 
@@ -126,7 +128,7 @@ def _renamed(name: str, layer: int) -> str:
 
 
 def _run_one(spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence) -> Tensor:
-    module = _module(spec, x.device, x.dtype, parameters, layer)
+    module = _module(spec, x.dtype, parameters, layer)
     rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
     state = tuple(initial[rows].contiguous() for initial in sequence.state)
     return run_module(module, x, state, sequence.lengths)[0]

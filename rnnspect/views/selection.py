@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
-    from rnnspect.tracing import Trace
+    from rnnspect.spec import Spec
 
 HEAD_AND_TAIL = 5
 """Steps shown at each end of a run that is too long to show whole."""
@@ -43,33 +43,31 @@ def shown_steps(selection: Selection, count: int) -> list[int]:
     return [*range(HEAD_AND_TAIL), *range(count - HEAD_AND_TAIL, count)]
 
 
-def shown_quantities(selection: Selection, trace: Trace) -> list[str]:
-    there = list(trace.layers[0].quantities)
+def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
+    there = spec.quantities
     if selection.quantities is None:
-        return there
+        return list(there)
     asked = [name.strip() for name in selection.quantities.split(",")]
     for name in asked:
         if name not in there:
-            found = f"a {trace.spec.cell} has no quantity {name!r}"
+            found = f"cell {spec.cell} has no quantity {name!r}"
             raise InputError(found, allowed=listed(there), nearest=nearest(name, there), where="--quantities")
     return [name for name in there if name in asked]
 
 
-def check(selection: Selection, trace: Trace) -> None:
-    """Raises `InputError` for anything asked for that is not there, before a table is begun."""
-    spec = trace.spec
-    shown_quantities(selection, trace)
-    shown_steps(selection, trace.steps)
+def check(selection: Selection, spec: Spec, steps: int, batch: int) -> None:
+    """Raises `InputError` for anything asked for that is not there, before any work is done."""
+    shown_quantities(selection, spec)
+    shown_steps(selection, steps)
     indices(selection.layers or ":", spec.num_layers, "layer")
-    units = max(spec.hidden_size, spec.input_size)
-    indices(selection.units or ":", units, "unit")
+    widest = max(spec.hidden_size, *map(spec.layer_input_size, range(spec.num_layers)))
+    indices(selection.units or ":", widest, "unit")
     if selection.direction is not None and selection.direction not in spec.directions:
         near = nearest(selection.direction, spec.directions)
         found = f"this network has no direction {selection.direction!r}"
         raise InputError(found, allowed=listed(spec.directions), nearest=near, where="--direction")
-    if not 0 <= selection.batch_index < trace.batch:
-        found = f"no batch item {selection.batch_index}"
-        raise InputError(found, allowed=f"0 to {trace.batch - 1}", where="--batch-index")
+    if not 0 <= selection.batch_index < batch:
+        raise InputError(f"no batch item {selection.batch_index}", allowed=_range(batch), where="--batch-index")
 
 
 def _part(part: str, count: int, what: str) -> list[int]:
@@ -88,5 +86,9 @@ def _part(part: str, count: int, what: str) -> list[int]:
         place = bounds[0] or 0
         chosen = [place % count] if -count <= place < count else []
     if not chosen:
-        raise InputError(f"no {what} at {part}", allowed=f"0 to {count - 1}", where=option)
+        raise InputError(f"no {what} at {part}", allowed=_range(count), where=option)
     return chosen
+
+
+def _range(count: int) -> str:
+    return "0" if count == 1 else f"0 to {count - 1}"

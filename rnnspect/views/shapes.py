@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from rnnspect.parameters import Axes, Parameter, Shapes
     from rnnspect.views.rendering import Screen
 
-_COLUMNS = ("parameter", "shape", "reads", "gate rows", ">count", ">bytes")
+_GATES = "gate rows"
+_COLUMNS = ("parameter", "shape", "reads", _GATES, ">count", ">bytes")
 
 
 def as_table(shapes: Shapes, screen: Screen) -> str:
-    parameters = table(*_COLUMNS)
-    parameters.columns[3].no_wrap = False
+    parameters = table(*(column for column in _COLUMNS if column != _GATES))
     for parameter in shapes.parameters:
-        parameters.add_row(*_row(parameter))
+        cells = zip(_COLUMNS, _row(parameter), strict=True)
+        parameters.add_row(*(cell for column, cell in cells if column != _GATES))
+    packed = shapes.parameters[0]
+    gates = Text(f"gate rows wherever it reads {packed.reads.split()[0]}: {_gates(packed)}")
     results = table("", "shape", "axes")
     for name, axes in _results(shapes):
         results.add_row(name, text.shape(axes.shape), ", ".join(axes.names))
     total = Text(f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}")
-    return rendered([Text(shapes.module), parameters, total, results], screen)
+    return rendered([Text(shapes.module), parameters, gates, total, results], screen)
 
 
 def as_markdown(shapes: Shapes) -> str:
@@ -39,9 +42,12 @@ def as_markdown(shapes: Shapes) -> str:
 
 
 def _row(parameter: Parameter) -> list[str]:
-    gates = "  ".join(f"{gate.name} {gate.start}:{gate.stop}" for gate in parameter.gates)
     sizes = f"[{', '.join(map(str, parameter.shape))}]"
-    return [parameter.name, sizes, parameter.reads, gates, f"{parameter.count:,}", f"{parameter.bytes:,}"]
+    return [parameter.name, sizes, parameter.reads, _gates(parameter), f"{parameter.count:,}", f"{parameter.bytes:,}"]
+
+
+def _gates(parameter: Parameter) -> str:
+    return "  ".join(f"{gate.name} {gate.start}:{gate.stop}" for gate in parameter.gates)
 
 
 def _results(shapes: Shapes) -> Iterator[tuple[str, Axes]]:

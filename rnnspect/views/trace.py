@@ -38,10 +38,7 @@ def _parts(trace: Trace, selection: Selection, width: int) -> Iterator[Renderabl
     layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
     for layer in trace.layers:
         if layer.layer in layers and selection.direction in (None, layer.direction):
-            units = None
-            if selection.units is not None:
-                widest = max(values.shape[-1] for values in _rows_of_step(trace, layer, selection, 0).values())
-                units = indices(selection.units, widest, "unit")
+            units = None if selection.units is None else _units(trace, layer, selection)
             title = f"\nlayer {layer.layer}, {layer.direction}"
             blocks = list(_blocks(trace, layer, selection))
             yield from vector_tables(title, ("step", "quantity"), blocks, units, selection.precision, width)
@@ -49,6 +46,12 @@ def _parts(trace: Trace, selection: Selection, width: int) -> Iterator[Renderabl
         rows = _compared("head", trace.head.manual[item], trace.head.engine[item], trace.engine.name)
         yield from vector_tables("\nhead", ("", ""), [Block("", rows)], None, selection.precision, width)
     yield Text(_summary(trace), "bold")
+
+
+def _units(trace: Trace, layer: LayerTrace, selection: Selection) -> list[int]:
+    widest = max(values.shape[-1] for values in _rows_of_step(trace, layer, selection, 0).values())
+    assert selection.units is not None
+    return indices(selection.units, widest, "unit")
 
 
 def _title(trace: Trace) -> str:
@@ -62,9 +65,9 @@ def _blocks(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[B
     next_step = 0
     for step in [*(step for step in shown_steps(selection, trace.steps) if step < length), length]:
         if step == next_step + 1:
-            yield Gap(f"step {next_step} not shown")
+            yield Gap(f"{next_step} left out")
         elif step > next_step:
-            yield Gap(f"steps {next_step} to {step - 1} not shown")
+            yield Gap(f"{next_step} to {step - 1} left out")
         if step < length:
             yield Block(str(step), list(_rows(trace, layer, selection, step)))
         next_step = step + 1
@@ -83,7 +86,7 @@ def _rows_of_step(trace: Trace, layer: LayerTrace, selection: Selection, step: i
     """Each quantity's vector at one step; the packed input projection taken apart by gate."""
     gates = trace.spec.cell_type.gates
     rows: dict[str, Tensor] = {}
-    for name in shown_quantities(selection, trace):
+    for name in shown_quantities(selection, trace.spec):
         values = layer.quantities[name][selection.batch_index, step]
         if name == "input_projection" and len(gates) > 1:
             parts = values.chunk(len(gates))
@@ -103,8 +106,8 @@ def _compared(name: str, manual: Tensor, engine: Tensor, engine_name: str) -> li
 
 def _summary(trace: Trace) -> str:
     apart = trace.max_abs_difference
-    largest = "none, every number is the same" if apart == 0 else f"{apart:.2e}"
-    return f"\nlargest difference between the equations and {trace.engine.name}: {largest}"
+    found = "the same number everywhere" if apart == 0 else f"at most {apart:.2e} apart"
+    return f"\nthe equations and {trace.engine.name}: {found}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,0 +1,25 @@
+"""`python -m benchmarks`: every table.  `python -m benchmarks start-up trace`: these."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import start_up, trace
+
+SUITES = {"start-up": start_up.rows, "trace": trace.rows}
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in SUITES]
+    if unknown:
+        print(f"no benchmark is called {unknown[0]!r}; there are {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    print("| what | ratio to | at most | measured |")
+    print("|---|---|---|---|")
+    for name in names or SUITES:
+        for row in SUITES[name]():
+            print(row, flush=True)
+    return 0
+
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""Numbers, one step, on numpy arrays: where a step is so small that calling torch costs more than computing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from rnnspect.parameters import LayerParameters
+
+    Array = npt.NDArray[Any]
+
+MOST_PRODUCTS = 2**18
+"""Multiplications in W_hh h above which torch's product is worth its call."""
+
+
+def serves(parameters: LayerParameters, batch: int) -> bool:
+    """Whether numpy has these numbers (in main memory, no half types) and a step of them is small."""
+    weight = parameters.weight_hh
+    in_reach = weight.device == torch.device("cpu") and weight.dtype in (torch.float32, torch.float64)
+    return in_reach and weight.numel() * batch <= MOST_PRODUCTS
+
+
+def _sigmoid(v: Array) -> Array:
+    opened: Array = np.reciprocal(1 + np.exp(-v))
+    return opened
+
+
+def _relu(v: Array) -> Array:
+    return np.maximum(v, 0)
+
+
+_NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": _relu}
+
+
+class SmallNumbers:
+    """The same meaning as `Numbers`."""
+
+    sigmoid = staticmethod(_sigmoid)
+    tanh = staticmethod(np.tanh)
+    where = staticmethod(np.where)
+
+    def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: str) -> None:
+        self._weight_hh = _array(parameters.weight_hh.t().contiguous())
+        self._bias_hh = None if parameters.bias_hh is None else _array(parameters.bias_hh)
+        self._weight_hr = None if parameters.weight_hr is None else _array(parameters.weight_hr.t())
+        units = parameters.weight_hh.shape[0] // gates
+        self._blocks = [slice(at * units, (at + 1) * units) for at in range(gates)]
+        self.phi = _NONLINEARITIES[nonlinearity]
+
+    def hidden(self, h: Array) -> Array:
+        product = h @ self._weight_hh
+        return product if self._bias_hh is None else product + self._bias_hh
+
+    def split(self, packed: Array) -> tuple[Array, ...]:
+        return tuple([packed[:, block] for block in self._blocks])
+
+    def gates(self, u: Array, h: Array) -> tuple[Array, ...]:
+        return self.split(u + self.hidden(h))
+
+    def carry(self, f: Array, c: Array, v: Array) -> Array:
+        return f * c + v
+
+    def project(self, m: Array) -> Array:
+        return m if self._weight_hr is None else m @ self._weight_hr
+
+    def taken(self, values: Tensor) -> Array:
+        return _array(values)
+
+    def keep(self, steps: Sequence[Array], place: Tensor) -> None:
+        np.concatenate(steps, out=_array(place).reshape(-1, place.shape[-1]))
+
+    def given(self, value: Array) -> Tensor:
+        return torch.from_numpy(value.copy())
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().numpy()
+    return array

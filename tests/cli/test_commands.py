@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+import yaml
+
+from rnnspect.cli.init import STARTER
+from rnnspect.spec import Spec
+
+
+@pytest.mark.parametrize("command", ["shapes", "run", "trace", "init", "schema"])
+def test_help_has_an_example_that_works(rnnspect, command, tmp_path, monkeypatch):
+    result = rnnspect(command, "--help")
+    assert result.status == 0
+    assert f"Example:  rnnspect {command}" in result.out
+
+
+def test_without_a_command_the_help_is_shown(rnnspect):
+    result = rnnspect()
+    assert result.status == 0
+    assert "trace" in result.out
+
+
+def test_version(rnnspect):
+    import rnnspect as library
+
+    assert rnnspect("--version").out == f"rnnspect {library.__version__}\n"
+
+
+def test_flags_win_over_the_file(rnnspect):
+    document = json.loads(rnnspect("shapes", "configs/lstm.yaml", "--hidden-size", "8", "--format", "json").out)
+    assert document["spec"]["hidden_size"] == 8
+    assert document["spec"]["cell"] == "lstm"
+
+
+def test_flags_that_say_no(rnnspect):
+    document = json.loads(rnnspect("shapes", "configs/bidirectional.yaml", "--no-bidirectional", "-f", "json").out)
+    assert document["spec"]["bidirectional"] is False
+
+
+def test_files_in_a_spec_are_counted_from_its_folder(rnnspect, tmp_path):
+    np.save(tmp_path / "x.npy", np.full((4, 5), 0.5))
+    (tmp_path / "net.yaml").write_text("input: x.npy\n")
+    document = json.loads(rnnspect("trace", tmp_path / "net.yaml", "--format", "json").out)
+    assert document["sequence"]["x"] == [[[0.5] * 5] * 4]
+
+
+def test_trace_document_keys(rnnspect):
+    document = json.loads(rnnspect("trace", "configs/lstm.yaml", "--format", "json").out)
+    assert (document["format"], document["version"]) == ("rnnspect.trace", 1)
+    assert set(document["spec"]) == set(Spec.model_fields)
+    assert set(document["sequence"]) == {"x", "h0", "c0", "lengths"}
+    assert {"name", "version", "device", "dtype"} <= set(document["engine"])
+    layer = document["layers"][0]
+    assert list(layer["quantities"]) == ["x", "input_projection", "i", "f", "g", "o", "c", "h"]
+    assert set(layer["engine"]) == {"h"}
+    assert set(document["c_n"]) == {"manual", "engine"}
+    assert document["head"] is None
+
+
+def test_shapes_document_keys(rnnspect):
+    document = json.loads(rnnspect("shapes", "configs/gru.yaml", "--format", "json").out)
+    assert (document["format"], document["version"]) == ("rnnspect.shapes", 1)
+    assert {"spec", "parameters", "total", "bytes", "output", "h_n", "c_n"} <= set(document)
+    assert {"name", "shape", "gates", "count", "bytes"} <= set(document["parameters"][0])
+    assert [gate["name"] for gate in document["parameters"][0]["gates"]] == ["r", "z", "n"]
+
+
+def test_padding_is_null_in_json(rnnspect):
+    document = json.loads(rnnspect("trace", "configs/packed.yaml", "--format", "json").out)
+    for sequence in (document["output"]["manual"], document["layers"][1]["quantities"]["z"], document["sequence"]["x"]):
+        assert [item.count(None) for item in sequence] == [0, 2, 3]
+
+
+def test_what_is_not_finite_is_text_in_json_and_counted(rnnspect):
+    result = rnnspect("trace", "--input", "[[NaN, 1, 1, 1, 1], [1, 1, Infinity, -Infinity, 1]]", "--format", "json")
+    assert result.status == 0
+    assert json.loads(result.out)["sequence"]["x"][0] == [["NaN", 1, 1, 1, 1], [1, 1, "Infinity", "-Infinity", 1]]
+    assert "x has 3 of 10 numbers that are not finite (1 NaN)" in result.err
+    assert rnnspect("trace", "--input", "[[NaN, 1, 1, 1, 1]]", "-q").err == ""
+
+
+def test_arrays_are_kept_beside_the_table(rnnspect, tmp_path):
+    path = tmp_path / "run.npz"
+    result = rnnspect("trace", "configs/lstm.yaml", "-o", path)
+    assert "layer 0, forward" in result.out
+    assert f"wrote {path}" in result.err
+    with np.load(path) as arrays:
+        document = json.loads(rnnspect("trace", "configs/lstm.yaml", "--format", "json").out)
+        for name in ("i", "f", "g", "o", "c", "h"):
+            found = arrays[f"l0.forward.{name}"]
+            assert np.array_equal(found, np.float32(document["layers"][0]["quantities"][name]))
+        assert json.loads(str(arrays["spec"])) == document["spec"]
+
+
+def test_run_keeps_its_output(rnnspect, tmp_path):
+    path = tmp_path / "out.npz"
+    result = rnnspect("run", "configs/notebook-model.yaml", "-o", path, "-q")
+    assert (result.out, result.err) == ("", "")
+    with np.load(path) as arrays:
+        assert arrays["output"].shape == (5, 3, 32)
+        assert arrays["h_n"].shape == (2, 5, 32)
+        assert arrays["head"].shape == (5, 1)
+
+
+def test_a_text_file_takes_the_result_instead_of_stdout(rnnspect, tmp_path):
+    path = tmp_path / "shapes.json"
+    assert rnnspect("shapes", "-o", path).out == ""
+    assert json.loads(path.read_text())["format"] == "rnnspect.shapes"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["shapes.json"]
+
+
+def test_markdown_of_shapes(rnnspect):
+    out = rnnspect("shapes", "--cell", "gru", "--format", "markdown").out
+    assert "| weight_ih_l0 | [6, 5] | 3·hidden × input | r 0:2  z 2:4  n 4:6 | 30 | 120 |" in out
+
+
+def test_starter_file_is_a_spec_and_its_values_are_the_defaults():
+    data = yaml.safe_load(STARTER)
+    assert Spec.from_data(data) == Spec()
+    assert {line.lstrip("# ").partition(":")[0] for line in STARTER.splitlines()} >= set(Spec.model_fields)
+
+
+def test_starter_file_follows_the_schema(rnnspect):
+    schema = json.loads(rnnspect("schema").out)
+    jsonschema.validate(yaml.safe_load(rnnspect("init").out), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"hiden_size": 3}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"cell": "lstmm"}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"hidden_size": 0}, schema)
+
+
+@pytest.mark.parametrize("content", ["1,1,1,1,1\n2,2,2,2,2\n3,3,3,3,3\n", "[[1,1,1,1,1],[2,2,2,2,2],[3,3,3,3,3]]"])
+def test_standard_input(rnnspect, monkeypatch, content):
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    given = json.loads(rnnspect("trace", "--input", "-", "--format", "json").out)
+    assert given["output"] == json.loads(rnnspect("trace", "--format", "json").out)["output"]

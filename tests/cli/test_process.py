@@ -1,0 +1,96 @@
+"""What only a fresh process can show: what is loaded, pipes, interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+LOADED = """
+import sys
+from rnnspect.cli import main
+status = main(sys.argv[1:])
+print(status, *sorted({"torch", "numpy"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def python(code: str, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--help"],
+        ["--version"],
+        ["trace", "--help"],
+        ["shapes"],
+        ["shapes", "configs/bidirectional.yaml", "--format", "json"],
+        ["init"],
+        ["schema"],
+        ["trace", "--cell", "lstmm"],
+    ],
+    ids=" ".join,
+)
+def test_no_framework_is_loaded(argv):
+    assert python(LOADED, *argv).stderr.splitlines()[-1] in {"0", "2"}
+
+
+def test_no_framework_is_loaded_for_completion():
+    env = {
+        **os.environ,
+        "_RNNSPECT_COMPLETE": "complete_bash",
+        "COMP_WORDS": "rnnspect trace --cell ",
+        "COMP_CWORD": "3",
+    }
+    code = LOADED.replace(
+        "status = main",
+        "import atexit\natexit.register(lambda: print(*sorted({'torch', 'numpy'} & set(sys.modules)), 'end', file=sys.stderr))\nstatus = main",
+    )
+    result = python(code, env=env)
+    assert result.stdout.split() == ["rnn", "gru", "lstm"]
+    assert result.stderr.splitlines()[-1].strip() == "end"
+
+
+def test_the_library_loads_no_framework_until_it_needs_one():
+    code = "import sys, rnnspect; rnnspect.shapes(rnnspect.Spec()); print({'torch', 'numpy'} & set(sys.modules))"
+    assert python(code).stdout.strip() == "set()"
+
+
+def test_a_closed_pipe_ends_quietly():
+    command = f"{sys.executable} -m rnnspect trace --input randn:20000 --format json | head -c 10"
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_half_file(tmp_path):
+    argv = [
+        "trace",
+        "--input",
+        "randn:200000",
+        "--hidden-size",
+        "64",
+        "-o",
+        str(tmp_path / "run.npz"),
+        "--format",
+        "json",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnspect", *argv], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_progress_bar_without_a_terminal():
+    result = python(LOADED, "trace", "--input", "randn:3000")
+    assert result.stderr.strip() == "0 numpy torch"
