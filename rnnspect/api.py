@@ -27,14 +27,15 @@ def trace(
     h0: Any = None,
     c0: Any = None,
     *,
-    lengths: list[int] | None = None,
+    lengths: Any = None,
 ) -> Trace:
     """Every quantity of every step from the equations, and the framework's numbers beside it.
 
     x is (T, I) or, as `batch_first` of the spec or module says, (B, T, I) or (T, B, I); h0 is (L·D, P) or
     (L·D, B, P), c0 (L·D, H) or (L·D, B, H), with P = proj_size or hidden_size. Each may be a tensor, an array,
     nested lists, or a source string such as "randn:100" or "x.npy"; what is left out is as the spec says.
-    `lengths` makes the batch a packed one. A module runs in eval mode, without autograd, and is left as it was.
+    `lengths`, one for each item, makes the batch a packed one. A module runs in eval mode, without autograd, and is
+    left as it was.
 
     Raises `SpecError`, `SequenceError`, `WeightsError`, `FileError`, `DeviceError` or `ResourceError`, all of them
     `rnnspect.RnnspectError`.

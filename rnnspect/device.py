@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,7 +50,9 @@ def _named(name: str, where: str | None) -> torch.device:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")
     try:
-        device = torch.device(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about kinds that are no devices any more; they are refused below
+            device = torch.device(name)
     except RuntimeError:
         raise _unavailable(f"no device is called {name!r}", name, where) from None
     if device.type == "meta":

@@ -34,7 +34,7 @@ def prepare(
     h0: Any = None,
     c0: Any = None,
     *,
-    lengths: list[int] | None = None,
+    lengths: Any = None,
     where: Callable[[tuple[int | str, ...]], str] | None = None,
     require_memory: Callable[[Spec, int, int], int] = resources.trace_needs,
 ) -> Prepared:
@@ -42,7 +42,7 @@ def prepare(
     locate = where or (lambda keys: str(keys[0]))
     spec = source if isinstance(source, Spec) else modules.spec_of(source)
     if lengths is not None:
-        spec = spec.with_changes(lengths=[int(length) for length in lengths])
+        spec = spec.with_changes(lengths=lengths.tolist() if hasattr(lengths, "tolist") else lengths)
     place = device.resolve(spec, where and where(("device",)))
     resources.require(resources.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
     generator = generator_of(spec)

@@ -47,6 +47,7 @@ def trace_needs(spec: Spec, steps: int, batch: int) -> int:
 
 def in_words(size: float) -> str:
     """A number of bytes as people write it: 3.7 TiB."""
+    size = float(min(size, 10**300))
     for unit in _UNITS[:-1]:
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import drawing, resources, sources
+from rnnspect import drawing, resources, sources, tensors
 from rnnspect.errors import SequenceError, nearest
-from rnnspect.files import arrays
+from rnnspect.files import arrays, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,8 @@ def sequence_of(
     given_x = spec.input if x is None else x
     given_h0 = spec.h0 if h0 is None else h0
     given_c0 = spec.c0 if c0 is None else c0
+    if x is not None and not _is_generator(x):
+        spec = spec.with_changes(batch=None)  # it was meant for the generator that x replaces
     if given_x is None:
         raise SequenceError("no input", allowed=sources.FORMS, where=where(("input",)))
     _check_memory(spec, given_x, where, require_memory)
@@ -104,6 +106,10 @@ def sequence_of(
     return Sequence(found.contiguous(), states[0].contiguous(), states[1], lengths, batched)
 
 
+def _is_generator(given: Any) -> bool:
+    return isinstance(given, str) and isinstance(sources.parse(given), sources.Generator)
+
+
 def _check_memory(
     spec: Spec,
     given: Any,
@@ -118,7 +124,7 @@ def _check_memory(
 
 def _input(spec: Spec, given: Any, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
     place = where(("input",))
-    source = sources.parse(given) if isinstance(given, str | list) else None
+    source = sources.parse(given) if isinstance(given, str) else None
     if isinstance(source, sources.Generator):
         if not source.count:
             raise SequenceError(f"{given} makes no steps", allowed=f"{source.kind}:3 for 3 steps", where=place)
@@ -186,7 +192,7 @@ def _state(
     if len(shape) == 2:
         del axes[1]
     allowed = f"({', '.join(axes)}) = {shape}"
-    source = sources.parse(given) if isinstance(given, str | list) else None
+    source = sources.parse(given) if isinstance(given, str) else None
     if isinstance(source, sources.Generator):
         if source.count not in (None, shape[0]):
             found = f"{given} makes {source.count} states"
@@ -203,30 +209,31 @@ def _state(
 
 def _numbers(given: Any, name: str, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
     """The numbers of anything but a generator, on the CPU."""
-    if isinstance(given, torch.Tensor):
-        return _real(given.detach(), where((name,)))
+    if isinstance(given, tuple):
+        given = list(given)
     if not isinstance(given, str | list):
-        return _real(torch.as_tensor(given), where((name,)))
+        return tensors.from_anything(given, where((name,)))
     match sources.parse(given):
-        case sources.Literal(numbers=str() as text):
-            return arrays.parse_json(text, where((name,)))
+        case sources.Literal(numbers=str() as written):
+            return text.parse_json(written, where((name,)))
         case sources.Literal(numbers=list() as lists):
-            return arrays.from_lists(lists, lambda at: where((name, *at)))
+            return text.from_lists(_plain(lists), lambda at: where((name, *at)))
         case sources.StandardInput():
             return arrays.parse_bytes(_standard_input(), "standard input")
         case sources.File() as file:
             near = nearest(str(file.path).partition(":")[0], sources.GENERATORS)
-            if near and not file.path.exists():
+            if near and not sources.is_there(file.path):
                 found = f"no file is called {str(file)!r}"
                 raise SequenceError(found, allowed=sources.FORMS, nearest=f"{near}:3", where=where((name,)))
-            return _real(arrays.read_array(file.path, file.member), str(file))
+            return tensors.real(arrays.read_array(file.path, file.member), str(file))
     raise AssertionError(given)
 
 
-def _real(tensor: Tensor, where: str) -> Tensor:
-    if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
-        raise SequenceError(f"a tensor of {tensor.dtype}, {tensor.layout}", allowed="real dense numbers", where=where)
-    return tensor.cpu()
+def _plain(numbers: Any) -> Any:
+    """Lists of tensors, arrays or numpy's numbers as lists of Python's."""
+    if hasattr(numbers, "tolist"):
+        return _plain(numbers.tolist())
+    return [_plain(item) for item in numbers] if isinstance(numbers, list | tuple) else numbers
 
 
 def _standard_input() -> bytes:

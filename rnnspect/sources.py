@@ -52,9 +52,17 @@ def parse(source: str | list[Any]) -> Source:
         return Literal(text)
     if text == "-":
         return StandardInput()
-    if match := re.fullmatch(rf"({'|'.join(GENERATORS)})(?::(\d+))?", text):
+    if match := re.fullmatch(rf"({'|'.join(GENERATORS)})(?::(\d{{1,30}}))?", text):
         return Generator(match[1], int(match[2]) if match[2] else None)
     return _file(source)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def relative_to(folder: Path, source: str) -> str:
@@ -64,6 +72,6 @@ def relative_to(folder: Path, source: str) -> str:
 
 def _file(text: str) -> File:
     before, colon, member = text.rpartition(":")
-    if colon and before.endswith(ARCHIVES) and not Path(text).exists():
+    if colon and before.endswith(ARCHIVES) and not is_there(Path(text)):
         return File(Path(before), member)
     return File(Path(text))

@@ -114,7 +114,8 @@ class Spec(BaseModel):
 
     def with_changes(self, **changes: Any) -> Spec:
         """The same spec with some keys replaced, validated again."""
-        return Spec(**(dict(self) | changes))
+        said = {name: getattr(self, name) for name in self.model_fields_set}
+        return Spec(**(said | changes))
 
     @classmethod
     def from_data(cls, data: dict[str, Any], where: Callable[[Path], str] | None = None) -> Spec:

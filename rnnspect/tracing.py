@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.differences import largest, max_abs_difference
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -122,31 +124,9 @@ def trace_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda 
         h_n=states,
         c_n=c_n,
         head=head,
-        max_abs_difference=_largest(worst),
+        max_abs_difference=largest(worst),
         stack_difference=recording.stack_difference,
     )
-
-
-def differences(manual: Tensor, engine: Tensor) -> Tensor:
-    """engine − manual in float64; zero where both are the same infinity or both NaN."""
-    import torch
-
-    apart = engine.double() - manual.double()
-    if apart.isfinite().all():
-        return apart
-    same = (manual == engine) | (manual.isnan() & engine.isnan())
-    return torch.where(same, 0, apart)
-
-
-def max_abs_difference(manual: Tensor, engine: Tensor, rows: int = 1 << 12) -> float:
-    """The largest |engine − manual|, taken `rows` at a time; NaN if a number stands beside a NaN."""
-    starts = range(0, len(manual), rows)
-    pieces = ((manual[at : at + rows], engine[at : at + rows]) for at in starts)
-    return _largest([differences(*piece).abs().max().item() for piece in pieces])
-
-
-def _largest(values: list[float]) -> float:
-    return next((value for value in values if value != value), max(values, default=0.0))
 
 
 def _batch_major(values: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def unroll(
             u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _processing_order(sequence, direction == "reverse")
             kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
-            quantities = {"x": x, "input_projection": u}
+            quantities = {"x": _masked(x, valid), "input_projection": _masked(u, valid)}
             quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
             yield LayerRun(layer, direction, quantities, final)
             outputs.append(quantities["h"])
@@ -138,5 +138,8 @@ def _run_layer(
 
 def _in_input_order(values: Tensor, order: Tensor | None, valid: Tensor | None) -> Tensor:
     """The order is its own inverse: reversing each item's steps twice gives them back."""
-    values = _reordered(values, order)
+    return _masked(_reordered(values, order), valid)
+
+
+def _masked(values: Tensor, valid: Tensor | None) -> Tensor:
     return values if valid is None else torch.where(valid[..., None], values, torch.nan)

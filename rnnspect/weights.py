@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import drawing
+from rnnspect import drawing, tensors
 from rnnspect.errors import Problem, WeightsError, listed, nearest
-from rnnspect.files import arrays
+from rnnspect.files import arrays, text
 from rnnspect.parameters import parameters_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _given(
     else:
         lists = {name: value if isinstance(value, list) else [value] for name, value in weights.items()}
         found = {
-            name: arrays.from_lists(value, lambda at, name=name: where(("weights", name, *at)))  # type: ignore[misc]
+            name: text.from_lists(value, lambda at, name=name: where(("weights", name, *at)))  # type: ignore[misc]
             for name, value in lists.items()
         }
 
@@ -70,4 +70,4 @@ def _given(
     ]
     if problems:
         raise WeightsError(problems)
-    return {name: found[name] for name in expected}
+    return {name: tensors.real(found[name], place(name)) for name in expected}

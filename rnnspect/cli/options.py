@@ -15,7 +15,7 @@ from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
 from rnnspect.files.yaml_file import read_spec_file
-from rnnspect.sources import FORMS
+from rnnspect.sources import FORMS, Generator, parse
 from rnnspect.spec import DTYPES, Spec
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ def described(
     if lengths is not None:
         flags["lengths"] = _lengths(lengths)
     data, in_file = read_spec_file(path) if path else ({}, None)
+    if input is not None and not isinstance(parse(input), Generator):
+        data.pop("batch", None)  # it was meant for the generator that the flag replaces
 
     def where(keys: tuple[int | str, ...]) -> str:
         key = str(keys[0])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnspect.differences import max_abs_difference
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.parameters import suffix
 
@@ -43,7 +44,7 @@ class TorchEngine:
                 x = output if spec.num_layers == 1 else _run_one(spec, layer, x, parameters, sequence)
                 units = x.chunk(spec.num_directions, -1)
                 layers |= {(layer, direction): h for direction, h in zip(spec.directions, units, strict=True)}
-            apart = (output.double() - x.double()).abs().nan_to_num(0).max().item()
+            apart = max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
         return Recording(info, output, state[0], c_n, layers, apart)
 

@@ -39,7 +39,7 @@ def read_bytes(path: Path, at_most: int) -> bytes:
     return data
 
 
-def why(error: Exception) -> str:
+def why(error: BaseException) -> str:
     """What went wrong with a file, in lower case and without Python's own prefix."""
     if isinstance(error, FileNotFoundError):
         return "no such file"

@@ -48,6 +48,12 @@ def test_files_in_a_spec_are_counted_from_its_folder(rnnspect, tmp_path):
     assert document["sequence"]["x"] == [[[0.5] * 5] * 4]
 
 
+def test_an_input_by_flag_replaces_the_batch_that_went_with_the_files_own(rnnspect):
+    result = rnnspect("trace", "configs/notebook-model.yaml", "--input", str([[0.5] * 64] * 2), "--format", "json")
+    assert result.status == 0
+    assert len(json.loads(result.out)["output"]["engine"]) == 1
+
+
 def test_trace_document_keys(rnnspect):
     document = json.loads(rnnspect("trace", "configs/lstm.yaml", "--format", "json").out)
     assert (document["format"], document["version"]) == ("rnnspect.trace", 1)

@@ -1,0 +1,148 @@
+"""Numbers as text: nested lists in JSON or YAML, rows in .csv and .tsv."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect import resources
+from rnnspect.errors import FileError, SequenceError
+from rnnspect.files.reading import read_bytes, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    Place = Callable[[tuple[int, ...]], str]
+
+MAX_BYTES = 2**31
+MAX_AXES = 8
+_NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+def read_rows(path: Path, separator: str) -> Tensor:
+    return parse_rows(_text(path, memory_per_byte=16), separator, str(path))
+
+
+def read_json(path: Path) -> Tensor:
+    return parse_json(_text(path, memory_per_byte=32), str(path))
+
+
+def decoded(data: bytes, where: str) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FileError("a binary file", allowed="text with numbers", where=where) from None
+    if "\0" in text:
+        raise FileError("a binary file", allowed="text with numbers", where=where)
+    return text
+
+
+def parse_json(text: str, where: str) -> Tensor:
+    """Nested lists of numbers as a float64 tensor."""
+    try:
+        numbers = json.loads(text, parse_int=_whole)
+    except json.JSONDecodeError as error:
+        raise SequenceError(f"not JSON: {error.msg}", where=f"{where}:{error.lineno}:{error.colno}") from None
+    except RecursionError:
+        raise SequenceError("lists nested too deeply", allowed="2 or 3 levels", where=where) from None
+    return from_lists(numbers, lambda at: where + "".join(f"[{step}]" for step in at))
+
+
+def from_lists(numbers: Any, where: Place) -> Tensor:
+    """Nested lists of numbers as a float64 tensor. Raises `SequenceError` for ragged or non-numeric rows."""
+    flat: list[float] = []
+    shape = _shape(numbers)
+    _flatten(numbers, shape, (), flat, where)
+    return torch.tensor(flat, dtype=torch.float64).reshape(shape)
+
+
+def parse_rows(text: str, separator: str, where: str) -> Tensor:
+    """Rows of numbers as a float64 tensor (rows, columns); empty lines and those that begin with # are passed over."""
+    rows: list[list[float]] = []
+    for line_number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        row = _row(line, separator, f"{where}:{line_number}", first=not rows)
+        if rows and len(row) != len(rows[0]):
+            found = f"{_counted(len(row))} where the first row has {len(rows[0])}"
+            raise SequenceError(found, allowed="rows of one length", where=f"{where}:{line_number}")
+        rows.append(row)
+    if not rows:
+        raise SequenceError("no rows", where=where)
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _whole(digits: str) -> float:
+    """A whole number; Python refuses to read one of thousands of digits, which is infinity to any dtype here."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def _row(line: str, separator: str, where: str, first: bool) -> list[float]:
+    row: list[float] = []
+    column = 1
+    for cell in line.split(separator):
+        try:
+            row.append(float(cell))
+        except ValueError:
+            found = f"{_short(cell.strip())} is not a number" if cell.strip() else "an empty cell"
+            allowed = "numbers only" + ("; begin a header line with #" if first and not row else "")
+            raise SequenceError(found, allowed=allowed, where=f"{where}:{column}") from None
+        column += len(cell) + 1
+    return row
+
+
+def _shape(numbers: Any) -> list[int]:
+    shape: list[int] = []
+    while isinstance(numbers, list) and len(shape) < MAX_AXES:
+        shape.append(len(numbers))
+        if not numbers:
+            break
+        numbers = numbers[0]
+    return shape
+
+
+def _flatten(numbers: Any, shape: list[int], at: tuple[int, ...], flat: list[float], where: Place) -> None:
+    if len(at) == len(shape):
+        if isinstance(numbers, list):
+            raise SequenceError("a list where a number should be", allowed="rows of one length", where=where(at))
+        flat.append(_number(numbers, where, at))
+        return
+    if not isinstance(numbers, list):
+        found = f"{_short(numbers)} where a row should be"
+        raise SequenceError(found, allowed="rows of one length", where=where(at))
+    if len(numbers) != shape[len(at)]:
+        found = f"a row of {len(numbers)} where the first has {shape[len(at)]}"
+        raise SequenceError(found, allowed="rows of one length", where=where(at))
+    for index, item in enumerate(numbers):
+        _flatten(item, shape, (*at, index), flat, where)
+
+
+def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        try:
+            return float(item)
+        except OverflowError:
+            return float("inf") if item > 0 else float("-inf")
+    if isinstance(item, str) and _NOT_FINITE.fullmatch(item.strip()):
+        return float(item)
+    raise SequenceError(f"{_short(item)} is not a number", allowed="numbers, NaN, Infinity", where=where(at))
+
+
+def _text(path: Path, memory_per_byte: int) -> str:
+    resources.require(size_of(path) * memory_per_byte, "reading it", str(path))
+    return decoded(read_bytes(path, MAX_BYTES), str(path))
+
+
+def _short(item: Any) -> str:
+    text = "null" if item is None else repr(item)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _counted(numbers: int) -> str:
+    return "1 number" if numbers == 1 else f"{numbers} numbers"

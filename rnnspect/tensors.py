@@ -1,0 +1,47 @@
+"""Whatever somebody calls an array, as a tensor of real numbers with memory of its own."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnnspect import resources
+from rnnspect.errors import SequenceError
+
+
+def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
+    """The same numbers, dense, on the CPU, apart from the caller's memory and from autograd.
+
+    Raises `SequenceError` for what holds no real numbers, `ResourceError` for a view that would not fit when
+    written out.
+    """
+    plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    if not plain or tensor.is_complex():
+        raise SequenceError(f"a tensor of {_kind(tensor)}", allowed="real dense numbers", where=where)
+    resources.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def from_anything(given: Any, where: str) -> torch.Tensor:
+    """A tensor, or anything that numpy takes for an array of numbers."""
+    if isinstance(given, torch.Tensor):
+        return real(given, where)
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        found = f"no array of numbers ({type(given).__name__})"
+        raise SequenceError(found, allowed="numbers in rows of one length", where=where) from error
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        found = f"an array of {array.dtype.name} ({type(given).__name__})"
+        raise SequenceError(found, allowed="real numbers", where=where)
+    resources.require(math.prod(array.shape) * 8, "a copy of it", where)
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    if tensor.is_meta:
+        return "the meta device, which has no numbers"
+    return str(tensor.dtype).removeprefix("torch.") + ("" if tensor.layout == torch.strided else f" ({tensor.layout})")

@@ -1,0 +1,28 @@
+"""What all tests share: the devices they run on, and how hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# The networks here are tiny: threads would only wait for each other, the more so with one worker a core.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["cpu", "accelerator"], scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """The name of each device: the CPU, and this machine's accelerator whatever it is called."""
+    if request.param == "cpu":
+        return "cpu"
+    if not torch.accelerator.is_available():
+        pytest.skip("skipped: this machine has no accelerator")
+    found = torch.accelerator.current_accelerator()
+    assert found is not None
+    return found.type

@@ -1,0 +1,229 @@
+"""Spec files: YAML that can describe, and never makes code run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rnnspect import FileError, InputError, Spec, SpecError
+from rnnspect.files.yaml_file import read_spec_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _read(folder: Path, text: str | bytes) -> dict[str, Any]:
+    return _written(folder, text)[0]
+
+
+def _written(folder: Path, text: str | bytes) -> Any:
+    path = folder / "spec.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_spec_file(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("1e-3", 0.001),
+        ("1E3", 1000.0),
+        ("1.5e3", 1500.0),
+        ("1.5e+3", 1500.0),
+        (".5", 0.5),
+        ("-.5e1", -5.0),
+        ("1.", 1.0),
+        ("-3", -3),
+        ("+3", 3),
+        ("0", 0),
+        ("0x1F", 31),
+        ("0b101", 5),
+        ("1_000", 1000),
+        (".inf", float("inf")),
+        ("-.inf", float("-inf")),
+        ("true", True),
+        ("no", False),
+        ("null", None),
+        ("~", None),
+        ("'1e-3'", "1e-3"),
+        ('"5"', "5"),
+        ("ramp:3", "ramp:3"),
+        ("randn:100", "randn:100"),
+        ("-", "-"),
+        ("1e", "1e"),
+        ("e3", "e3"),
+        ("1.2.3", "1.2.3"),
+        ("run.npz:x", "run.npz:x"),
+    ],
+)
+def test_a_value_is_what_everybody_means_by_it(tmp_path: Path, written: str, meant: Any):
+    if written == "-":
+        written = "'-'"
+    found = _read(tmp_path, f"seed: {written}\n")["seed"]
+    assert found == meant
+    assert type(found) is type(meant)
+
+
+def test_nan_is_a_number(tmp_path: Path):
+    found = _read(tmp_path, "input: [[.nan, 1e-3]]\n")["input"]
+    assert found[0][0] != found[0][0]
+    assert found[0][1] == 0.001
+
+
+def test_flow_and_block_styles_mean_the_same(tmp_path: Path):
+    flow = _read(tmp_path, "{cell: lstm, head: {out_features: 1}, lengths: [3, 2]}")
+    assert flow == _read(tmp_path, "cell: lstm\nhead:\n  out_features: 1\nlengths:\n- 3\n- 2\n")
+
+
+def test_a_byte_order_mark_and_comments_are_nothing(tmp_path: Path):
+    assert _read(tmp_path, "\ufeff# a comment\ncell: gru  # another\n") == {"cell": "gru"}
+
+
+BAD: list[tuple[str, str, list[str]]] = [
+    # the file, line:column, and what is said
+    ("cell: rnn\nbias: true\ncell: gru\n", "3:1", ["the key 'cell' a second time", "line 1", "each key once"]),
+    ("head: {out_features: 1, out_features: 2}\n", "1:25", ["'out_features' a second time"]),
+    ("cell: !!python/object/apply:os.system ['true']\n", "1:7", ["tag", "a spec cannot name code"]),
+    ("!!python/name:os.system\n", "1:1", ["tag", "a spec cannot name code"]),
+    ("cell: rnn\nseed: !int 3\n", "2:7", ["tag '!int'"]),
+    ("seed: !!binary aGk=\n", "1:7", ["tag"]),
+    ("!spec {cell: rnn}\n", "1:1", ["tag '!spec'"]),
+    ("cell: &a rnn\n", "1:7", ["an anchor or alias", "each value written out"]),
+    ("cell: *a\n", "1:7", ["an anchor or alias"]),
+    ("input: &a [1]\nh0: [*a, *a, *a]\n", "1:8", ["an anchor or alias"]),
+    ("cell: rnn\n---\ncell: gru\n", "2:1", ["a second document", "one spec a file"]),
+    ("input: " + "[" * 40 + "]" * 40 + "\n", "1:39", ["nested too deeply", "at most 32 levels"]),
+    ("- cell\n- rnn\n", "1:1", ["not a mapping", "cell: lstm"]),
+    ("just text\n", "1:1", ["not a mapping"]),
+    ("cell: rnn\nbias: [true\n", "3:1", ["not YAML"]),
+    ("cell: rnn\n\tbias: true\n", "2:1", ["not YAML"]),
+    ("cell: rnn\nseed: 0x_\n", "2:7", ["'0x_' is no value"]),
+    ("cell: rnn\nseed: 2024-13-45\n", "2:7", ["'2024-13-45' is no value"]),
+]
+
+
+@pytest.mark.parametrize(("text", "at", "said"), BAD, ids=[text[:30].strip() for text, _, _ in BAD])
+def test_what_is_wrong_is_said_with_its_line_and_column(tmp_path: Path, text: str, at: str, said: list[str]):
+    with pytest.raises(SpecError) as raised:
+        _read(tmp_path, text)
+    assert str(raised.value).startswith(f"{tmp_path / 'spec.yaml'}:{at}: ")
+    for part in said:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("cell: rnn\nhiden_size: 3\n", "2:1"),
+        ("cell: rnn\nhead:\n  out_features: 0\n", "3:3"),
+        ("hidden_size: 4\nproj_size: 2\n", "2:1"),
+        ("lengths: [3, 2,\n  0]\n", "2:3"),
+        ("cell: ltsm\n", "1:1"),
+        ("dtype: 8\n", "1:1"),
+    ],
+)
+def test_a_wrong_value_is_found_in_the_file(tmp_path: Path, text: str, at: str):
+    data, where = _written(tmp_path, text)
+    with pytest.raises(SpecError) as raised:
+        Spec.from_data(data, where)
+    assert str(raised.value).startswith(f"{tmp_path / 'spec.yaml'}:{at}: ")
+
+
+def test_every_key_that_is_there_twice_is_said(tmp_path: Path):
+    with pytest.raises(SpecError) as raised:
+        _read(tmp_path, "cell: rnn\ncell: gru\nbias: true\nbias: false\n")
+    assert len(raised.value.problems) == 2
+
+
+def test_a_place_that_the_file_does_not_have_is_its_start(tmp_path: Path):
+    _, where = _written(tmp_path, "\n\ncell: rnn\n")
+    assert where(("hidden_size",)) == f"{tmp_path / 'spec.yaml'}:3:1"
+
+
+@pytest.mark.parametrize("key", ["weights", "input", "h0", "c0"])
+def test_files_are_counted_from_the_files_own_folder(tmp_path: Path, key: str):
+    assert _read(tmp_path, f"{key}: data/x.npz:a\n")[key] == f"{tmp_path}/data/x.npz:a"
+
+
+@pytest.mark.parametrize("source", ["ramp:3", "randn", "'-'", "'[[1, 2]]'", "/somewhere/x.npy"])
+def test_what_is_no_path_in_that_folder_is_left_as_it_is(tmp_path: Path, source: str):
+    assert _read(tmp_path, f"input: {source}\n")["input"] == source.strip("'")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"# only a comment\n", "the file is empty"),
+        (b"\xff\xfe\x00c", "a binary file"),
+        (b"cell: r\0nn", "a binary file"),
+        (b"\x93NUMPY\x01\x00", "a binary file"),
+    ],
+)
+def test_a_file_that_is_no_spec(tmp_path: Path, content: bytes, said: str):
+    with pytest.raises(InputError, match=said):
+        _read(tmp_path, content)
+
+
+def test_a_missing_file_or_a_folder(tmp_path: Path):
+    with pytest.raises(FileError, match="no such file"):
+        read_spec_file(tmp_path / "none.yaml")
+    with pytest.raises(FileError, match="a folder"):
+        read_spec_file(tmp_path)
+
+
+YAML_LIKE = st.lists(
+    st.sampled_from(
+        [
+            *"{}[]:,-?!&*#|>'\"%@` \n\t~<=.0189_",
+            "cell",
+            "head",
+            "rnn",
+            ": ",
+            "\n- ",
+            "\n  ",
+            "1e3",
+            "0x",
+            "!!",
+            "<<: ",
+            "---\n",
+            "...\n",
+            "\\x",
+            "é",
+            "\x07",
+            "\u2028",
+            ".inf",
+            "2001-01-01",
+            "1:30",
+        ]
+    ),
+    max_size=20,
+).map("".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=YAML_LIKE | st.text(max_size=20) | st.binary(max_size=20))
+def test_any_text_is_a_mapping_or_an_error_of_ours(tmp_path: Path, text: str | bytes):
+    if isinstance(text, str):
+        text = text.encode(errors="replace")
+    message = "a spec"
+    try:
+        data, where = _written(tmp_path, text)
+        Spec.from_data(data, where)
+    except InputError as error:
+        message = str(error)
+    assert message == "a spec" or message.startswith(str(tmp_path))
+
+
+def test_an_expanding_alias_is_refused_before_it_expands(tmp_path: Path):
+    """The billion laughs: ten levels of ten references each."""
+    levels = "\n".join(f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10))
+    with pytest.raises(SpecError, match="an anchor or alias"):
+        _read(tmp_path, f"k0: &a0 lol\n{levels}\n")
+
+
+def test_deeper_nesting_than_the_parser_itself_takes(tmp_path: Path):
+    with pytest.raises(SpecError, match=r"spec\.yaml:1:\d+: .*nest"):
+        _read(tmp_path, "input: " + "[" * 100_000 + "\n")

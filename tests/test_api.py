@@ -1,0 +1,270 @@
+"""The library: a live module is as good as a spec, and is left as it was."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import rnnspect
+from rnnspect import Spec, SpecError, Trace, shapes, trace
+from tests.comparison import CELLS, assert_engine_agrees
+
+KINDS = [
+    {**cell, "num_layers": layers, "bidirectional": both, "bias": bias, "batch_first": batch_first}
+    for cell, layers, both, bias, batch_first in itertools.product(
+        CELLS.values(), (1, 2), (False, True), (True, False), (True, False)
+    )
+]
+kinds = pytest.mark.parametrize("keys", KINDS, ids=lambda keys: "-".join(map(str, keys.values())))
+
+
+def _module(keys: dict[str, Any], **more: Any) -> nn.RNNBase:
+    options = {name: value for name, value in keys.items() if name != "cell"}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return getattr(nn, keys["cell"].upper())(5, 4, **options, **more)
+
+
+def _assert_same(one: Trace, other: Trace) -> None:
+    for layer, twin in zip(one.layers, other.layers, strict=True):
+        assert list(layer.quantities) == list(twin.quantities)
+        for name, values in layer.quantities.items():
+            assert torch.equal(values, twin.quantities[name]), name
+        assert torch.equal(layer.engine["h"], twin.engine["h"])
+    assert torch.equal(one.output.manual, other.output.manual)
+    assert torch.equal(one.output.engine, other.output.engine)
+    assert torch.equal(one.h_n.engine, other.h_n.engine)
+
+
+@kinds
+def test_a_live_module_is_as_good_as_its_spec(keys: dict[str, Any]):
+    """The spec draws, with seed 1, the parameters of the module that was built after manual_seed(1)."""
+    torch.manual_seed(2)
+    x = torch.randn(3, 2, 5)
+    module, spec = _module(keys), Spec(**keys, hidden_size=4)
+    _assert_same(trace(module, x), trace(spec, x))
+    assert shapes(module).parameters == shapes(spec).parameters
+
+
+@kinds
+def test_the_engine_of_a_live_module_is_that_module(keys: dict[str, Any]):
+    torch.manual_seed(2)
+    module, x = _module(keys), torch.randn(3, 2, 5)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch's own about projections
+        output, final = module(x)
+    found = trace(module, x)
+    assert torch.equal(found.output.engine, output if module.batch_first else output.transpose(0, 1))
+    assert torch.equal(found.h_n.engine, final[0] if isinstance(final, tuple) else final)
+    assert_engine_agrees(found)
+
+
+def test_a_module_is_run_with_its_own_forward():
+    class Wrong(nn.LSTM):
+        def forward(self, *given: Any) -> Any:
+            output, state = super().forward(*given)
+            return output + 1, state
+
+    found = trace(Wrong(5, 2), torch.ones(3, 5))
+    assert found.max_abs_difference == pytest.approx(1, abs=1e-6)  # float32 numbers near 1
+
+
+def test_a_subclass_is_a_module_of_its_kind():
+    class Mine(nn.LSTM):
+        pass
+
+    found = trace(Mine(5, 2), "ramp:3")
+    assert found.spec.cell == "lstm"
+    assert_engine_agrees(found)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_is_left_as_it_was(training: bool):
+    module = nn.LSTM(5, 4, 3, dropout=0.5).train(training)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    found = trace(module, "randn:7")
+    assert_engine_agrees(found)
+    assert module.training is training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in module.parameters())
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_module_is_left_as_it_was_when_it_fails():
+    class Fails(nn.RNN):
+        def forward(self, *_given: Any) -> Any:
+            raise ZeroDivisionError
+
+    module = Fails(5, 2)
+    with pytest.raises(ZeroDivisionError):
+        trace(module, "ramp:3")
+    assert module.training
+
+
+def test_a_frozen_module_stays_frozen():
+    module = nn.GRU(5, 2).requires_grad_(False)
+    trace(module, "ramp:3")
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_what_comes_back_does_not_change_when_the_module_learns_on():
+    module = nn.RNN(5, 2)
+    found = trace(module, "ramp:3")
+    before = found.layers[0].quantities["h"].clone()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    assert torch.equal(found.layers[0].quantities["h"], before)
+
+
+@pytest.mark.parametrize("keys", CELLS.values(), ids=CELLS.keys())
+def test_nothing_is_warned_about(keys: dict[str, Any]):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trace(_module(keys, num_layers=2, dropout=0.5), "ramp:3")
+        trace(Spec(**keys, hidden_size=4, num_layers=1, dropout=0.5, batch=2, lengths=[1, 3]))
+    assert [str(one.message) for one in caught] == []
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_results_are_batch_step_unit_whatever_batch_first_says(batch_first: bool):
+    x = torch.arange(30.0).reshape(2, 3, 5)
+    found = trace(Spec(cell="lstm", batch_first=batch_first, bidirectional=True, num_layers=2), x)
+    batch, steps = (2, 3) if batch_first else (3, 2)
+    assert torch.equal(found.x, x if batch_first else x.transpose(0, 1))
+    assert (found.batch, found.steps) == (batch, steps)
+    for layer in found.layers:
+        for name, values in layer.quantities.items():
+            assert values.shape[:2] == (batch, steps), name
+        assert layer.engine["h"].shape == (batch, steps, 2)
+    assert found.output.manual.shape == found.output.engine.shape == (batch, steps, 4)
+    assert found.h_n.manual.shape == found.h_n.engine.shape == (4, batch, 2)
+    assert found.c_n is not None
+    assert found.c_n.manual.shape == found.c_n.engine.shape == (4, batch, 2)
+
+
+def test_an_input_without_a_batch_is_a_batch_of_one():
+    found = trace(Spec(), torch.ones(3, 5))
+    assert (found.batch, found.batched, found.x.shape) == (1, False, (1, 3, 5))
+    assert trace(Spec(), torch.ones(1, 3, 5)).batched
+
+
+def test_lengths_make_a_packed_batch():
+    module, x = nn.GRU(5, 2, batch_first=True, bidirectional=True), torch.ones(2, 4, 5)
+    found = trace(module, x, lengths=[2, 4])
+    assert (found.lengths, found.length(0), found.length(1)) == ((2, 4), 2, 4)
+    assert (found.output.manual[0, 2:] == 0).all()
+    assert found.layers[0].quantities["h"][0, 2:].isnan().all()
+    assert_engine_agrees(found)
+
+
+def test_states_given_to_a_module_are_used():
+    module, x = nn.LSTM(5, 2), torch.ones(3, 5)
+    h0, c0 = torch.full((1, 2), 0.5), torch.full((1, 2), -2.0)
+    with torch.no_grad():
+        expected = module(x, (h0, c0))[0]
+    assert torch.equal(trace(module, x, h0, c0).output.engine[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_dtype_is_the_modules(dtype: torch.dtype):
+    found = trace(nn.LSTM(5, 2, dtype=dtype), torch.ones(3, 5))
+    assert (found.spec.dtype, found.output.engine.dtype) == (str(dtype).removeprefix("torch."), dtype)
+    assert_engine_agrees(found)
+
+
+def test_a_module_runs_where_it_is(device: str):
+    found = trace(nn.GRU(5, 2, device=device), torch.ones(3, 5))
+    assert found.engine.device.startswith(device)
+    assert_engine_agrees(found)
+
+
+def test_the_engine_says_what_it_is():
+    engine = trace(Spec()).engine
+    assert (engine.name, engine.version, engine.device, engine.dtype) == ("torch", torch.__version__, "cpu", "float32")
+
+
+def test_differences_are_the_largest_of_each_layer_and_of_all():
+    class Wrong(nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            output, state = super().forward(*given)
+            return output, state + 3
+
+    found = trace(Wrong(5, 2, dtype=torch.float64), "ramp:3")
+    # A wrong final state is no wrong step; float64 numbers near 1.
+    assert found.layers[0].max_abs_difference < 1e-12
+    assert found.max_abs_difference == pytest.approx(3, abs=1e-12)
+
+
+def test_a_nan_of_the_engine_alone_is_a_difference():
+    class Wrong(nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            output, state = super().forward(*given)
+            output = output.clone()
+            output[-1] = torch.nan
+            return output, state
+
+    found = trace(Wrong(5, 2), "ramp:3")
+    assert found.max_abs_difference != found.max_abs_difference
+    assert found.layers[0].max_abs_difference != found.layers[0].max_abs_difference
+
+
+@pytest.mark.parametrize("where", [0.25, float("nan")])
+def test_a_stack_that_is_not_the_sum_of_its_layers_is_told(where: float):
+    class Wrong(nn.GRU):
+        def forward(self, *given: Any) -> Any:
+            output, state = super().forward(*given)
+            return output + where, state
+
+    apart = trace(Wrong(5, 2, 2), "ramp:3").stack_difference
+    assert apart != apart if where != where else apart == pytest.approx(where, abs=1e-6)  # float32 numbers below 1
+
+
+def test_a_stack_is_the_sum_of_its_layers():
+    assert trace(Spec(cell="lstm", num_layers=3, bidirectional=True, dtype="float64")).stack_difference < 1e-12
+
+
+OTHERS: dict[str, Any] = {
+    "a cell": nn.LSTMCell(5, 2),
+    "a linear": nn.Linear(5, 2),
+    "a model": nn.Sequential(nn.RNN(5, 2)),
+    "the base": nn.RNNBase("LSTM", 5, 2),
+    "a class": nn.LSTM,
+    "nothing": None,
+    "a text": "lstm",
+    "a mapping": {"cell": "lstm"},
+    "a number": 3,
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+@pytest.mark.parametrize("call", [shapes, trace])
+def test_any_other_object_is_refused(call: Any, other: Any):
+    with pytest.raises(SpecError, match=r"allowed: a Spec, or a torch\.nn\.RNN, torch\.nn\.GRU, torch\.nn\.LSTM"):
+        call(other)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn])
+def test_a_module_in_a_dtype_that_is_not_traced(dtype: torch.dtype):
+    with pytest.raises(SpecError, match=r"a module in .*; allowed: float16, bfloat16, float32, float64"):
+        shapes(nn.RNN(5, 2, device="meta", dtype=dtype))
+
+
+def test_a_module_on_the_meta_device_has_shapes_but_no_numbers():
+    module = nn.LSTM(5, 2, device="meta")
+    assert shapes(module).total == sum(parameter.numel() for parameter in module.parameters())
+    with pytest.raises(rnnspect.DeviceError):
+        trace(module, "ramp:3")
+
+
+def test_every_error_of_the_library_is_one_kind():
+    names = ["SpecError", "WeightsError", "SequenceError", "FileError", "DeviceError", "ResourceError"]
+    for name in names:
+        assert issubclass(getattr(rnnspect, name), rnnspect.InputError)
+    assert issubclass(rnnspect.InputError, rnnspect.RnnspectError)
+    assert rnnspect.InputError.exit_status == 2

@@ -1,0 +1,92 @@
+"""Memory is counted before it is taken."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from rnnspect import ResourceError, SequenceError, Spec, resources, trace
+from rnnspect.preparing import prepare
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (2**20, "1.0 MiB"),
+        (3.7 * 2**40, "3.7 TiB"),
+        (2**80, "1024.0 ZiB"),
+    ],
+)
+def test_a_size_in_words(size: float, words: str):
+    assert resources.in_words(size) == words
+
+
+def test_a_size_that_no_float_holds_has_words_too():
+    assert resources.in_words(10**400).endswith("ZiB")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"hidden_size": 2**31 - 1}, "the parameters would need"),
+        ({"cell": "lstm", "input_size": 2**31 - 1, "hidden_size": 1000}, "the parameters would need"),
+        ({"num_layers": 1000, "hidden_size": 10**6, "input_size": 10**6}, "the parameters would need"),
+        ({"input": "randn:1000000000000"}, "running randn:1000000000000 through this network would need"),
+        ({"input": "ramp:1000", "batch": 2**31 - 1}, "running ramp:1000 through this network would need"),
+        ({"head": {"out_features": 2**31 - 1}, "hidden_size": 10**5}, "the parameters would need"),
+    ],
+    ids=str,
+)
+def test_more_than_there_is_is_refused_before_it_is_taken(keys: dict[str, Any], said: str):
+    with pytest.raises(ResourceError, match=said) as raised:
+        prepare(Spec(**keys))
+    assert "iB; allowed: at most the " in str(raised.value)
+    assert raised.value.exit_status == 2
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_any_number_of_steps_is_counted(digits: int):
+    with pytest.raises((ResourceError, SequenceError)):
+        prepare(Spec(input="ramp:" + "9" * digits))
+
+
+def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    resources.require(1000, "this")
+    with pytest.raises(ResourceError, match="this would need 1001 bytes; allowed: at most the 1000 bytes"):
+        resources.require(1001, "this")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"cell": "lstm", "hidden_size": 20, "input": "randn:50", "batch": 3, "num_layers": 2, "bidirectional": True},
+        {"cell": "lstm", "hidden_size": 20, "proj_size": 3, "input": "randn:50"},
+        {"cell": "gru", "hidden_size": 3, "input_size": 100, "input": "randn:90", "batch": 2},
+        {"cell": "rnn", "hidden_size": 100, "input": "ramp:10"},
+    ],
+)
+def test_a_trace_is_estimated_at_what_it_keeps(keys: dict[str, Any], dtype: str):
+    """No less than the tensors in it; and no more than some copies of them, or work that fits would be refused."""
+    spec = Spec(**keys, dtype=dtype)
+    prepared = prepare(spec)
+    found = trace(spec)
+    tensors = [*prepared.parameters.values(), found.x, found.output.manual, found.output.engine]
+    for layer in found.layers:
+        tensors += [*layer.engine.values(), *(values for name, values in layer.quantities.items() if name != "x")]
+    kept = sum(tensor.numel() * tensor.itemsize for tensor in tensors)
+    estimate = resources.trace_needs(spec, found.steps, found.batch)
+    assert kept <= estimate <= 6 * kept
+
+
+def test_a_run_needs_less_than_a_trace():
+    spec = Spec(cell="lstm", hidden_size=50)
+    assert resources.run_needs(spec, 100, 1) < resources.trace_needs(spec, 100, 1)
