@@ -14,7 +14,6 @@ import typer
 from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
-from rnnspect.files.yaml_file import read_spec_file
 from rnnspect.sources import FORMS, Generator, parse
 from rnnspect.spec import DTYPES, Spec
 
@@ -151,7 +150,7 @@ def described(
         flags["head"] = {"out_features": head}
     if lengths is not None:
         flags["lengths"] = _lengths(lengths)
-    data, in_file = read_spec_file(path) if path else ({}, None)
+    data, in_file = _read(path) if path else ({}, None)
     if input is not None and not isinstance(parse(input), Generator):
         data.pop("batch", None)  # it was meant for the generator that the flag replaces
 
@@ -202,6 +201,12 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(function).parameters.items()
     }
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Callable[[tuple[int | str, ...]], str]]:
+    from rnnspect.files.yaml_file import read_spec_file  # loads yaml, which most commands do without
+
+    return read_spec_file(path)
 
 
 def _lengths(text: str) -> list[int]:

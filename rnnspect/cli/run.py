@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rnnspect.cli.loading import loading
 from rnnspect.cli.options import Described, described, output, precision, with_groups
 from rnnspect.cli.output import Output
 from rnnspect.views import documents
@@ -18,12 +19,13 @@ def register(app: typer.Typer) -> None:
 def run(described: Described, output: Output, precision: int) -> None:
     """What the framework gives for a sequence: output, h_n, c_n and the head."""
     output.check({"table", "json"}, arrays=True)
-    from rnnspect import resources
-    from rnnspect.cli.notes import note_what_is_not_finite
-    from rnnspect.preparing import prepare
-    from rnnspect.running import run_prepared
-    from rnnspect.views import arrays
-    from rnnspect.views import run as view
+    with loading():
+        from rnnspect import resources
+        from rnnspect.cli.notes import note_what_is_not_finite
+        from rnnspect.preparing import prepare
+        from rnnspect.running import run_prepared
+        from rnnspect.views import arrays
+        from rnnspect.views import run as view
 
     prepared = prepare(described.spec, where=described.where, require_memory=resources.run_needs)
     note_what_is_not_finite(prepared.sequence, output)

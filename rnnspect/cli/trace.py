@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rnnspect.cli.loading import loading
 from rnnspect.cli.options import Described, described, output, with_groups
 from rnnspect.cli.output import Output
 from rnnspect.views import documents
@@ -43,12 +44,13 @@ def selection(
 def trace(described: Described, selection: Selection, output: Output) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
     output.check({"table", "json"}, arrays=True)
-    from rnnspect.cli.notes import note_what_is_not_finite
-    from rnnspect.cli.progress import progress_bar
-    from rnnspect.preparing import prepare
-    from rnnspect.tracing import trace_prepared
-    from rnnspect.views import arrays
-    from rnnspect.views import trace as view
+    with loading():
+        from rnnspect.cli.notes import note_what_is_not_finite
+        from rnnspect.cli.progress import progress_bar
+        from rnnspect.preparing import prepare
+        from rnnspect.tracing import trace_prepared
+        from rnnspect.views import arrays
+        from rnnspect.views import trace as view
 
     spec = described.spec
     prepared = prepare(spec, where=described.where)
