@@ -1,0 +1,102 @@
+"""The second look: sums evaluated as engines evaluate them, before an address may be called wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rnnspect.arithmetic.bounded import Bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from rnnspect.arithmetic.products import Block, Rows
+    from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.parameters import LayerParameters
+
+_SLAB = 1 << 21  # products held at once
+_MARGIN = 2.0  # an engine's order is like one of ours, not the same
+
+Array = NDArray[np.floating[Any]]
+
+
+class Ordered(Bounded):
+    """Allows a sum what some usual order of evaluation does err by, and never more than any order can.
+
+    λ√k takes roundings as independent. On constant input the same one repeats, and plain loops exceed it.
+    """
+
+    def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: str = "tanh") -> None:
+        super().__init__(p, gates, u, nonlinearity)
+        self._unit = u.sums
+        self._float = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)
+
+    def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
+        expected = super().allowance(terms)
+        count, units = expected.shape
+        k = sum(block.w.shape[1] + 1 for _, block in terms)
+        step = max(1, _SLAB // (units * k))
+        worst = np.concatenate([self._errors(terms, at, at + step, k) for at in range(0, count, step)])
+        return torch.maximum(expected, torch.from_numpy(worst).to(expected.dtype))
+
+    def _errors(self, terms: tuple[tuple[Rows, Block], ...], start: int, stop: int, k: int) -> Array:
+        factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        for rows, block in terms:
+            x, w = rows.v[start:stop].double().numpy(), block.w.double().numpy()
+            b = np.zeros(len(w)) if block.b is None else block.b.double().numpy()
+            ones = np.ones((len(x), 1))
+            factors.append((np.hstack([x, ones])[:, None, :], np.hstack([w, b[:, None]])[None]))
+        wide = np.longdouble if self._float == np.float64 else np.float64
+        exact = np.sum([(x.astype(wide) * w.astype(wide)).sum(-1) for x, w in factors], axis=0)
+        most = np.sum([(np.abs(x) * np.abs(w)).sum(-1) for x, w in factors], axis=0) * (k * self._unit)
+        narrow = [(x.astype(self._float), w.astype(self._float)) for x, w in factors]
+        joint = np.concatenate([x for x, _ in narrow], -1), np.concatenate([w for _, w in narrow], -1)
+        worst = np.zeros(exact.shape)
+        with np.errstate(all="ignore"):
+            for together in zip(*(_sums(x, w) for x, w in narrow), strict=True):
+                total = together[0]
+                for part in together[1:]:
+                    total = total + part
+                worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
+            for total in _sums(*joint):
+                worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
+        allowed: Array = np.minimum(_MARGIN * worst, most)
+        return allowed
+
+
+def _sums(x: Array, w: Array) -> Iterator[Array]:
+    """Σ w x in the usual orders: pairwise; sequential and in lanes, with fused multiply-add and without."""
+    products = x * w
+    yield products.sum(-1)
+    k = products.shape[-1]
+    for lanes in (1, 4, 8, 16, 32):
+        short = -k % lanes
+        pad = [(0, 0), (0, 0), (0, short)]
+        split = (-1, lanes)
+        p = np.pad(products, pad)
+        yield _fold(np.add.reduce(p.reshape(*p.shape[:2], *split), axis=-2))
+        if x.dtype == np.float32:
+            a, b = np.pad(x, pad).astype(np.float64), np.pad(w, pad).astype(np.float64)
+            yield _fold(_fused(a.reshape(*a.shape[:2], *split), b.reshape(*b.shape[:2], *split)))
+        else:
+            yield products.sum(-1)
+
+
+def _fused(x: Array, w: Array) -> Array:
+    """acc = fl32(w x + acc): a float32 product is exact in float64."""
+    total = np.zeros(np.broadcast_shapes(x.shape, w.shape)[:2] + x.shape[-1:], np.float32)
+    for i in range(x.shape[2]):
+        total = (x[:, :, i] * w[:, :, i] + total).astype(np.float32)
+    return total
+
+
+def _fold(lanes: Array) -> Array:
+    while lanes.shape[-1] > 1:
+        half = lanes.shape[-1] // 2
+        lanes = lanes[..., :half] + lanes[..., half:]
+    return lanes[..., 0]

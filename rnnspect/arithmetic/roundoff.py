@@ -1,0 +1,57 @@
+"""How an engine rounds: unit roundoffs of what it sums, multiplies and stores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Roundoff:
+    """The arithmetic that an engine declares."""
+
+    sums: float
+    """Unit roundoff of accumulation, u_a."""
+    stored: float
+    """Unit roundoff of what is stored between operations, u_s."""
+    tiny: float
+    """What one stored number can lose by underflow."""
+    largest: float = math.inf
+    """Where storage overflows, if that is before the sums do."""
+    products: float = 0.0
+    """Unit roundoff of a product's two operands, where they are rounded for it (TF32)."""
+    relative: float = 0.0
+    """How exactly h was recorded, beyond the engine's own storage; it counts for h of the step before too."""
+    absolute: float = 0.0
+
+    def store(self, v: Tensor, e: Tensor) -> Tensor:
+        """e grows in place by the rounding of v."""
+        e.add_(v.abs(), alpha=self.stored)
+        if self.coarse:
+            e.add_(self.tiny)
+        if self.largest < math.inf:
+            e.masked_fill_(v.abs() + e > self.largest, math.inf)
+        return e
+
+    @property
+    def coarse(self) -> bool:
+        """Whether storing errs by more than summing, so that it must be charged value by value."""
+        return self.stored > 2 * self.sums
+
+
+TF32 = 2.0**-10
+"""TF32 keeps ten bits of an operand's fraction; hardware may cut the rest off."""
+
+SINGLE = Roundoff(2.0**-24, 2.0**-24, 2.0**-126)
+ROUNDOFF = {
+    torch.float64: Roundoff(2.0**-53, 2.0**-53, 2.0**-1022),
+    torch.float32: SINGLE,
+    torch.float16: Roundoff(2.0**-24, 2.0**-11, 2.0**-24, 65504.0),
+    torch.bfloat16: Roundoff(2.0**-24, 2.0**-8, 2.0**-126),
+}

@@ -1,0 +1,52 @@
+"""c_t = f_t ⊙ c_{t−1} + v_t for all steps of a chunk, in place and without a division."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_WIDE = 4096  # from so many values in a step on, the arithmetic costs more than the calls do
+_SIZE = 8
+
+
+class Scan:
+    """The recurrence for one f (steps, …), to be run over several v.
+
+    Short rows are scanned in blocks that advance together, then the ends of the blocks in the same way, then
+    each start is carried through its block. Products of f only ever shrink (0 ≤ f ≤ 1), so an underflow there
+    loses nothing; dividing cumulative products, the usual shortcut, would lose everything.
+    """
+
+    def __init__(self, f: Tensor) -> None:
+        self._f = f
+        steps = len(f)
+        self._whole = 0 if steps < 2 * _SIZE or f[0].numel() > _WIDE else steps // _SIZE * _SIZE
+        if self._whole:
+            self._through = _blocks(f[: self._whole]).clone()
+            rows = self._through.unbind(1)
+            for before, row in itertools.pairwise(rows):
+                row.mul_(before)
+            self._ends = Scan(rows[-1])
+
+    def __call__(self, start: Tensor, v: Tensor) -> Tensor:
+        """Overwrites v with c."""
+        if self._whole:
+            c = _blocks(v[: self._whole])
+            rows, factors = c.unbind(1), _blocks(self._f[: self._whole]).unbind(1)
+            for before, row, factor in zip(rows, rows[1:], factors[1:], strict=False):
+                row.addcmul_(factor, before)
+            starts = torch.cat([start[None], rows[-1]])
+            start = self._ends(start, starts[1:])[-1]
+            c.addcmul_(self._through, starts[:-1].unsqueeze(1))
+        for row, factor in zip(v[self._whole :], self._f[self._whole :], strict=True):
+            start = row.addcmul_(factor, start)
+        return v
+
+
+def _blocks(a: Tensor) -> Tensor:
+    return a.view(-1, _SIZE, *a.shape[1:])

@@ -1,0 +1,97 @@
+"""What a judged part of a run has shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COARSE = 0.01
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One address. `order` is its place in processing order, `step` its index in the input."""
+
+    order: int
+    step: int
+    batch: int
+    unit: int
+    manual: float
+    engine: float
+    bound: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Over:
+    """Where the addresses above the bound are: which units and batch items, from which step to which, and on how
+    many steps. Steps are indices in the input."""
+
+    count: int
+    steps: int
+    first_step: int
+    last_step: int
+    units: Tensor
+    items: Tensor
+
+    def joined(self, later: Over) -> Over:
+        return Over(
+            self.count + later.count,
+            self.steps + later.steps,
+            min(self.first_step, later.first_step),
+            max(self.last_step, later.last_step),
+            self.units | later.units,
+            self.items | later.items,
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What some steps of one layer and direction have shown."""
+
+    steps: int
+    values: int
+    worst: Seen | None
+    """Where the first pass came closest to the bound, computed again in float64."""
+    first: Seen | None
+    over: Over | None
+    """Addresses above the bound, those that the second look explained left out."""
+    explained: int
+    unjudged: int
+    """Addresses where the equations leave the engine's range."""
+    resolution: Tensor
+    """(gates, units): the smallest shift of a pre-activation that would have been seen, at the best step."""
+
+    @property
+    def coarse(self) -> Tensor:
+        """(units): whether some gate of the unit could be off by 0.01 unseen."""
+        return (self.resolution > COARSE).any(0)
+
+
+def combine(a: Finding, b: Finding) -> Finding:
+    """Associative; a's steps come before b's in processing order."""
+    return Finding(
+        a.steps + b.steps,
+        a.values + b.values,
+        max((seen for seen in (a.worst, b.worst) if seen), key=lambda seen: seen.ratio, default=None),
+        a.first or b.first,
+        a.over.joined(b.over) if a.over and b.over else a.over or b.over,
+        a.explained + b.explained,
+        a.unjudged + b.unjudged,
+        torch.minimum(a.resolution, b.resolution),
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """What was found in one layer and direction, of one quantity."""
+
+    layer: int
+    direction: str
+    quantity: str
+    finding: Finding

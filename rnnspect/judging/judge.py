@@ -1,0 +1,176 @@
+"""One layer and direction of an engine's run against the equations, teacher-forced, chunk by chunk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.arithmetic.bounded import STEEP, Bounded
+from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.judging.chunks import chunks
+from rnnspect.judging.finding import COARSE, Finding, Over, Seen, combine
+from rnnspect.judging.look import Layer, Look, State
+from rnnspect.judging.resolution import resolution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.interface import Cell
+    from rnnspect.judging.chunks import Chunk, Run
+    from rnnspect.parameters import LayerParameters
+
+CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
+
+_FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
+_SAMPLES = 8  # rows of a chunk at which the resolution is looked at
+_SAMPLED = {4**i for i in range(30)}  # chunks in which it is, whatever it was before
+
+
+class Judge:
+    """Screens what is worth it, looks with the full bound at the rest, and again before blaming it."""
+
+    def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: str = "tanh") -> None:
+        self.layer = Layer(cell, p, u, nonlinearity)
+        self._screens = self._passed = 0
+
+    def __call__(
+        self, run: Run, rows: int | None = None, progress: Callable[[Finding, int], None] = lambda _found, _steps: None
+    ) -> tuple[Finding, State | None]:
+        """What the run shows, and the cell state after its last step.
+
+        `rows` of a chunk should stay in cache; at batch 1 the number of calls costs more than that. `progress` is
+        told what was found so far and how many steps are done.
+        """
+        layer = self.layer
+        self._screens = self._passed = 0
+        found, closest, top, c = self._clear(None), None, 0.0, None
+        for index, chunk in enumerate(chunks(run, rows or (1024 if run.x.shape[1] == 1 else 512))):
+            if not index:
+                c = layer.begin(run.c0, chunk.cut(0, 1))
+                if c is not None and run.c0 is None:
+                    chunk = chunk.cut(1, len(chunk.x))
+                    if not len(chunk.x):
+                        continue
+            look, part = self._judged(chunk, c)
+            if not found.values or bool(found.coarse.any()) or index in _SAMPLED:
+                part = replace(part, resolution=self._resolution(look, found))
+            if part.first is None and look.top > top:
+                top, closest = look.top, look
+            c, found = layer.after(look), combine(found, part)
+            progress(found, len(chunk.x))
+        if closest is not None and (found.worst is None or found.worst.ratio < top):
+            found = replace(found, worst=self._exactly(closest))
+        return found, c
+
+    def _resolution(self, look: Look, found: Finding) -> Tensor:
+        """A few rows tell it where gates are open; where they are not, more rows may."""
+        layer = self.layer
+        seen = resolution(layer, look if look.most is None else layer.window(look, _SAMPLES), _SAMPLES)
+        if not bool((torch.minimum(seen, found.resolution) > COARSE).any()):
+            return seen
+        full = look if look.most is None else layer.look(look.chunk, look.c, layer.plain)
+        return torch.minimum(seen, resolution(layer, full, 8 * _SAMPLES))
+
+    def _clear(self, chunk: Chunk | None) -> Finding:
+        values = 0
+        if chunk is not None:
+            values = chunk.after.numel() if chunk.valid is None else int(chunk.valid.sum()) * chunk.after.shape[2]
+        unseen = torch.full((self.layer.gates, self.layer.units), torch.inf, dtype=self.layer.dtype)
+        return Finding(0 if chunk is None else len(chunk.x), values, None, None, None, 0, 0, unseen)
+
+    def _judged(self, chunk: Chunk, c: State | None) -> tuple[Look, Finding]:
+        layer, part = self.layer, self._clear(chunk)
+        if (
+            layer.screen is not None and chunk.error is None and 2 * self._passed >= self._screens
+        ):  # saturated gates do not pass
+            look, self._screens = layer.look(chunk, c, layer.screen), self._screens + 1
+            if look.most is not None and float(look.most.max()) < STEEP and self._cleared(look):
+                self._passed += 1
+                return look, part
+        look = layer.look(chunk, c, layer.plain)
+        if look.top <= CLOSE:
+            return look, part
+        if layer.own == 1:
+            look = layer.look(chunk, c, layer.wide)
+        part = replace(part, unjudged=layer.repair(look))
+        return look, self._accused(look, part) if look.top > 1 else part
+
+    def _cleared(self, look: Look) -> bool:
+        """Whether nothing is left above the floor, once the few units that were have been looked at alone."""
+        limit = 1 / self.layer.own  # D ≤ e and an own error of at most e: within what is allowed twice
+        for _ in range(_FEW):
+            if look.top <= limit:
+                return True
+            if math.isnan(look.top):
+                return False
+            _, b, j = _peak(look)
+            look.ratio[:, b, j] = self._alone(look, b, j).ratio[:, 0, 0]
+        return look.top <= limit
+
+    def _alone(self, look: Look, b: int, j: int, kind: type[Bounded] = Bounded, steps: slice = slice(None)) -> Look:
+        """One sequence in float64, and one hidden unit of it unless a projection mixes them."""
+        mixed = self.layer.p.weight_hr is not None
+        units, seq, unit = (slice(None), slice(b, b + 1), None) if mixed else (slice(j, j + 1), slice(b, b + 1), j)
+        c = None if look.c is None else look.c.of(seq, units)
+        chunk = look.chunk.cut(steps.start or 0, len(look.ratio) if steps.stop is None else steps.stop, seq)
+        return self.layer.look(chunk, c, self.layer.one(unit, kind), unit)
+
+    def _accused(self, look: Look, part: Finding) -> Finding:
+        """In processing order, until one address stays wrong at the second look."""
+        ratio, explained, first = look.ratio, 0, None
+        over = ratio > 1
+        while first is None and bool(over.any()):
+            n, b, j = (int(i) for i in over.nonzero()[0])
+            mixed = self.layer.p.weight_hr is not None
+            start = n if look.c is None else 0
+            steps = slice(start, n + 1 if mixed or look.c is None else len(ratio))
+            again = self._alone(look, b, j, Ordered, steps)
+            here = (steps, slice(b, b + 1), slice(None) if mixed else slice(j, j + 1))
+            before = int(over[here].sum())
+            wider = torch.maximum(again.bound, look.bound[here])
+            again_over = (look.q["h"].v[here] - look.after[here]).abs() / wider
+            ratio[here] = torch.where(over[here], again_over, ratio[here])  # padding stays out
+            look.bound[here] = wider
+            over[here] = ratio[here] > 1
+            explained += before - int(over[here].sum())
+            if over[n, b, j]:
+                first = _seen(look, (n, b, j))
+        worst = _seen(look, _peak(look))
+        return replace(part, over=_over(look.chunk, over), explained=explained, first=first, worst=worst)
+
+    def _exactly(self, look: Look) -> Seen:
+        """The address that is printed, in float64."""
+        n, b, j = _peak(look)
+        again = self._alone(look, b, j, Bounded, slice(n if look.c is None else 0, n + 1))
+        self.layer.repair(again)
+        return replace(_seen(again, (len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1))), batch=b, unit=j)
+
+
+def _peak(look: Look) -> tuple[int, int, int]:
+    n, b, j = torch.unravel_index(look.ratio.argmax(), look.ratio.shape)
+    return int(n), int(b), int(j)
+
+
+def _over(chunk: Chunk, over: Tensor) -> Over | None:
+    if not bool(over.any()):
+        return None
+    order, items, _ = over.nonzero().unbind(1)
+    steps = order + chunk.start if chunk.steps is None else chunk.steps[order, items]
+    count = int(over.sum())
+    return Over(
+        count, len(set(order.tolist())), int(steps.min()), int(steps.max()), over.any(0).any(0), over.any(0).any(1)
+    )
+
+
+def _seen(look: Look, at: tuple[int, int, int]) -> Seen:
+    (n, b, j), chunk = at, look.chunk
+    order = chunk.start + n
+    step = order if chunk.steps is None else int(chunk.steps[n, b])
+    values = (float(a[at]) for a in (look.q["h"].v, look.after, look.bound, look.ratio))
+    return Seen(order, step, b, j, *values)

@@ -1,0 +1,183 @@
+"""One chunk of one layer and direction in one arithmetic, and the cell state that it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
+from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
+from rnnspect.arithmetic.screen import Screen
+from rnnspect.parameters import LayerParameters
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rnnspect.cells.interface import Cell
+    from rnnspect.judging.chunks import Chunk
+
+UNKNOWN = 1e4  # the bound of a cell state that nothing is known of
+
+
+@dataclass(frozen=True)
+class State:
+    """An LSTM's cell state at the edge of a chunk, and the output that also tells it: h = o tanh(c)."""
+
+    v: Tensor
+    e: Tensor
+    u: Roundoff
+    edge: tuple[Tensor, Tensor, Tensor] | None = None
+    """o, its bound, the engine's h; none with a projection."""
+
+    def number(self, dtype: torch.dtype) -> Number:
+        v, e = self._anchored
+        own = 2 if v.dtype != dtype == torch.float64 else 1  # a float32 state errs itself, as a correct engine may
+        return Number(v.to(dtype), own * e.to(dtype), self.u)
+
+    @cached_property
+    def _anchored(self) -> tuple[Tensor, Tensor]:
+        """The cell state from the output, where that tells it better than the scan did."""
+        if self.edge is None:
+            return self.v, self.e
+        (o, oe, h), u = self.edge, self.u
+        size = h.abs()
+        room = size * (2 * u.stored + u.relative) + o * (KERNEL * u.sums) + (u.tiny + u.absolute)
+        high = (size + room) / (o - oe)
+        e = torch.atanh(high) - torch.atanh(size / o)
+        better = (e < self.e) & (oe < o / 2) & (high < 1)
+        return torch.where(better, torch.atanh(h / o), self.v), torch.where(better, e, self.e)
+
+    def of(self, batch: slice, units: slice) -> State:
+        edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
+        return State(self.v[batch, units], self.e[batch, units], self.u, edge)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Look:
+    """|manual − engine| / bound of a chunk, and the state that the chunk began with."""
+
+    chunk: Chunk
+    c: State | None
+    q: dict[str, Number]
+    after: Tensor
+    bound: Tensor
+    ratio: Tensor
+    most: Tensor | None = None
+    """Of a screening look: the largest allowance of a pre-activation, (steps, batch)."""
+
+    @property
+    def top(self) -> float:
+        return float(self.ratio.amax())
+
+
+class Layer:
+    """The equations of one layer and direction, in every width that a look may ask for."""
+
+    def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: str) -> None:
+        self.cell, self.p, self.nonlinearity = cell, p, nonlinearity
+        self.u = u or ROUNDOFF[p.weight_ih.dtype]
+        self.gates = len(cell.gates)
+        self.units = p.weight_hh.shape[0] // self.gates
+        self.limit = torch.finfo(p.weight_ih.dtype).max
+        narrow = self.u.sums > 2.0**-25
+        self.dtype = torch.float32 if narrow else torch.float64
+        self.own = 1 if narrow else 2  # nothing is wider than float64: the reference's own error is added
+        self.weights = cast(p, self.dtype)
+        self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
+        screened = cell.has_cell_state and p.weight_hr is None and not self.u.coarse
+        self.screen = Screen(self.weights, self.gates, self.u) if screened else None
+
+    @cached_property
+    def wide(self) -> Bounded:
+        return Bounded(cast(self.p, torch.float64), self.gates, self.u, self.nonlinearity)
+
+    def one(self, unit: int | None, kind: type[Bounded] = Bounded) -> Bounded:
+        """Float64 for one hidden unit; for all where a projection mixes them."""
+        rows = None if unit is None else torch.arange(self.gates) * self.units + unit
+        return kind(cast(self.p, torch.float64, rows), self.gates, self.u, self.nonlinearity)
+
+    def look(self, chunk: Chunk, c: State | None, a: Bounded, unit: int | None = None) -> Look:
+        after = chunk.after.to(a.dtype)
+        h = a.observed(chunk.before.to(a.dtype), unit)
+        if unit is not None:
+            after = after[..., unit, None]
+        state = (h,) if c is None else (h, c.number(a.dtype))
+        q: dict[str, Number] = self.cell.step(
+            a, a.input(chunk.x.to(a.dtype), None if chunk.error is None else chunk.error.to(a.dtype)), *state
+        )
+        bound = q["h"].e
+        if self.u.relative or self.u.absolute:
+            bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
+        if self.own != 1:
+            bound = bound * self.own
+        ratio = torch.sub(q["h"].v, after).abs_().div_(bound)
+        if chunk.valid is not None:
+            ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
+        return Look(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screen) else None)
+
+    def begin(self, c0: Tensor | None, head: Chunk) -> State | None:
+        """The first cell state; if nobody kept it, the one that the first output tells."""
+        if not self.cell.has_cell_state:
+            return None
+        if c0 is not None:
+            c0 = c0.to(self.dtype)
+            return State(c0, torch.zeros_like(c0), self.u)
+        unknown = torch.full((head.x.shape[1], self.units), UNKNOWN, dtype=self.dtype)
+        return self.after(self.look(head, State(torch.zeros_like(unknown), unknown, self.u), self.plain))
+
+    def after(self, look: Look, n: int = -1) -> State | None:
+        """The cell state after step n of a chunk."""
+        if not self.cell.has_cell_state:
+            return None
+        c, o, h = look.q["c"].v[n], look.q["o"].v[n], look.after[n]
+        if look.most is not None:
+            assert look.c is not None
+            o_error = (0.35 * look.most[n] + (KERNEL + 1) * self.u.sums).unsqueeze(1)  # σ' ≤ ¼ and its growth
+            return State(c, self._grown(look, look.c.e), self.u, (o, o_error.expand_as(o), h))
+        own = 2 if c.dtype == torch.float32 else 1
+        edge = None if self.p.weight_hr is not None else (o, look.q["o"].e[n] * own, h)
+        return State(c, look.q["c"].e[n], self.u, edge)
+
+    def _grown(self, look: Look, e: Tensor) -> Tensor:
+        """A cell state's bound after a chunk that was only screened: all that its steps may have added."""
+        assert look.most is not None
+        assert look.c is not None
+        low, high = look.q["c"].v.aminmax()
+        size = max(-float(low), float(high), float(look.c.v.abs().max()))
+        # |∂c'/∂s| ≤ 5/4 + |c|/4 over all gates, and its growth; f ≤ 1 carries it on
+        grown = look.most.sum(0).mul_(1.25 * (1.25 + size / 4))
+        return e + grown.add_(len(look.most) * (9 + 6 * size) * self.u.sums).unsqueeze(1)
+
+    def window(self, look: Look, rows: int) -> Look:
+        """The full bound in the last few steps of a chunk that was only screened."""
+        if look.chunk.valid is not None:  # the last steps may be nobody's
+            return self.look(look.chunk, look.c, self.plain)
+        steps, batch = look.chunk.x.shape[:2]
+        few = slice(None, None, max(1, batch // 4))
+        n = max(0, steps - max(1, rows // min(batch, 4)))
+        state = self.after(look, n - 1) if n else look.c
+        assert state is not None
+        return self.look(look.chunk.cut(n, steps, few), state.of(few, slice(None)), self.plain)
+
+    def repair(self, look: Look) -> int:
+        """Infinities and NaN: equal ones agree; beyond the engine's range there is nothing to judge."""
+        v, after, ratio = look.q["h"].v, look.after, look.ratio
+        valid = torch.ones(()).bool() if look.chunk.valid is None else look.chunk.valid.unsqueeze(-1)
+        beyond = ~(v.abs() + look.bound <= self.limit) & ~(ratio <= 1) & (v != after) & valid
+        ratio[(v == after) | beyond | ~valid.expand_as(ratio)] = 0
+        ratio[ratio.isnan()] = torch.inf
+        return int(beyond.sum())
+
+
+def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:
+    """The parameters in another width; of some rows only, then without the projection."""
+
+    def of(w: Tensor) -> Tensor:
+        return (w if rows is None else w[rows]).to(dtype)
+
+    w_hr = None if rows is not None or p.weight_hr is None else of(p.weight_hr)
+    b_ih, b_hh = (None if b is None else of(b) for b in (p.bias_ih, p.bias_hh))
+    return LayerParameters(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr)

@@ -1,0 +1,77 @@
+"""What a check answers, and what the answer rests on: frozen data, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.spec import Spec
+
+Answer = Literal["agree", "differ", "cannot tell"]
+EXIT_STATUS: dict[Answer, int] = {"agree": 0, "differ": 1, "cannot tell": 3}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One address with both values. `step` is the index in the input; -1 for a final state."""
+
+    quantity: str
+    layer: int
+    direction: str
+    step: int
+    batch: int
+    unit: int
+    manual: float
+    engine: float
+    bound: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class GateResolution:
+    """The smallest shift of a gate's pre-activation that would have been seen: in the finest unit, in the median
+    one, and in the coarsest, which is named."""
+
+    layer: int
+    direction: str
+    gate: str
+    finest: float
+    median: float
+    coarsest: float
+    coarsest_unit: int
+    coarse_units: int
+    """Units in which a shift of 0.01 could have gone unseen."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`agree`, `differ` or `cannot tell`, with what it rests on."""
+
+    verdict: Answer
+    reason: str | None
+    arithmetic: str
+    worst: Point | None
+    first: Point | None
+    pattern: str | None
+    resolution: tuple[GateResolution, ...]
+    observed: tuple[str, ...]
+    """What was judged, such as "layer 1 reverse h"."""
+    estimated: tuple[str, ...]
+    """Layers that nobody observed and that were stepped to reach the one above."""
+    steps: int
+    values: int
+    explained: int
+    """Addresses above the bound that some usual order of summation explains."""
+    spec: Spec
+    engine: EngineInfo
+    notes: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        return self.verdict == "agree"
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT_STATUS[self.verdict]
