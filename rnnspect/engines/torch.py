@@ -44,7 +44,7 @@ class TorchEngine:
                 x = output if spec.num_layers == 1 else self._run_one(spec, layer, x, parameters, sequence)
                 units = x.chunk(spec.num_directions, -1)
                 layers |= {(layer, direction): h for direction, h in zip(spec.directions, units, strict=True)}
-            apart = max_abs_difference(x, output)
+            apart = 0.0 if x is output else max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
         return Recording(info, output, state[0], c_n, layers, apart)
 
