@@ -60,7 +60,7 @@ def check(
     ] = None,
 ) -> int:
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
-    output.check({"table", "json", "junit"})
+    output.check(("table", "json", "junit"))
     with loading():
         from rnnspect import engines
         from rnnspect.declared import named

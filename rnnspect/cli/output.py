@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PLAIN = str.maketrans(
-    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-"} | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
+    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}
+    | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
 )
 
 

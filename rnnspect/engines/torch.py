@@ -46,7 +46,7 @@ class TorchEngine:
                 layers |= {(layer, direction): h for direction, h in zip(spec.directions, units, strict=True)}
             apart = 0.0 if x is output else max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
-        return Recording(info, output, state[0], c_n, layers, apart)
+        return Recording(info, output, state[0], c_n, layers, apart, run_head(spec, parameters, state[0]))
 
     def _call(self, module: nn.RNNBase, given: Any, state: Any) -> Any:
         return module(given, state)
@@ -82,6 +82,19 @@ def run_module(
         output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
     output = output.transpose(0, 1) if module.batch_first else output
     return output, final if isinstance(final, tuple) else (final,)
+
+
+def run_head(spec: Spec, parameters: Mapping[str, Tensor], h_n: Tensor) -> Tensor | None:
+    """torch.nn.Linear on the last layer's final hidden state, both directions side by side."""
+    if spec.head is None:
+        return None
+    last = torch.cat([*h_n[-spec.num_directions :]], -1)
+    head = nn.Linear(last.shape[1], spec.head.out_features, device="meta")
+    own = {name: parameters[f"head.{name}"] for name in ("weight", "bias")}
+    head.load_state_dict(own, assign=True)
+    with torch.no_grad():
+        given: Tensor = head(last)
+    return given
 
 
 def precision_switches(device: torch.device) -> dict[str, str]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rnnspect.engines.interface import EngineInfo, Recording
-from rnnspect.engines.torch import precision_switches
+from rnnspect.engines.torch import precision_switches, run_head
 from rnnspect.errors import InputError
 from rnnspect.parameters import LayerParameters
 
@@ -49,7 +49,7 @@ class TorchCellEngine:
                     finals.append(final)
                 x = torch.cat(outputs, -1)
         h_n, *c_n = (torch.stack(state) for state in zip(*finals, strict=True))
-        return Recording(info, x, h_n, c_n[0] if c_n else None, layers, 0.0)
+        return Recording(info, x, h_n, c_n[0] if c_n else None, layers, 0.0, run_head(spec, parameters, h_n))
 
 
 def _cell(spec: Spec, p: LayerParameters, layer: int) -> nn.RNNCellBase:

@@ -63,6 +63,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "h_n": numbers(run.h_n),
         "c_n": None if run.c_n is None else numbers(run.c_n),
         "head": None if run.head is None else numbers(run.head),
+        "stack_difference": _number(run.stack_difference),
     }
 
 
