@@ -33,7 +33,10 @@ def assert_agrees(
     __tracebackhide__ = True  # pytest shows the line of the test
     verdict = _checked(source, x, recorded, h0, c0, lengths, arithmetic)
     if not verdict.agrees:
-        raise AssertionError(_report(verdict))
+        from rnnspect.views.check import as_table
+        from rnnspect.views.rendering import Screen
+
+        raise AssertionError(as_table(verdict, Screen(width=120)))
 
 
 def _checked(
@@ -52,16 +55,3 @@ def _checked(
     observation = observation_of(spec, recorded, sequence.steps, sequence.batch, sequence.batched)
     held_to = declared or ARITHMETICS[spec.dtype]
     return check_observation(spec, prepared.parameters, sequence, observation, held_to)
-
-
-def _report(verdict: Verdict) -> str:
-    point = verdict.first
-    lines = [f"{verdict.verdict}, {verdict.arithmetic}" + (f": {verdict.reason}" if verdict.reason else "")]
-    if point:
-        at = f"layer {point.layer} {point.direction}, step {point.step}, batch item {point.batch}, unit {point.unit}"
-        lines.append(f"first: {point.quantity} of {at}")
-        lines.append(f"  equations {point.manual!r}, engine {point.engine!r}")
-        lines.append(f"  bound {point.bound:.3g}, ratio {point.ratio:.3g}")
-    if verdict.pattern:
-        lines.append(verdict.pattern)
-    return "\n".join(lines)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from rnnspect.cli import init, run, schema, shapes, trace
+from rnnspect.cli import check, init, run, schema, shapes, trace
 from rnnspect.cli.output import say
 from rnnspect.errors import RnnspectError
 from rnnspect.version import __version__
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (shapes, run, trace, init, schema):
+for _command in (shapes, run, trace, check, init, schema):
     _command.register(app)
 
 
@@ -50,7 +50,7 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; every error is printed here and nowhere else.
 
-    0 done · 2 bad input or usage · 4 a fault of rnnspect · 130 interrupted.
+    0 done or agrees · 1 differs · 2 bad input or usage · 3 cannot tell · 4 a fault of rnnspect · 130 interrupted.
     """
     try:
         status = app(args=None if argv is None else list(argv), prog_name="rnnspect", standalone_mode=False)
