@@ -3,6 +3,7 @@
 from rnnspect.api import check as check
 from rnnspect.api import shapes as shapes
 from rnnspect.api import trace as trace
+from rnnspect.asserting import assert_agrees as assert_agrees
 from rnnspect.errors import DeviceError as DeviceError
 from rnnspect.errors import FileError as FileError
 from rnnspect.errors import InputError as InputError
@@ -21,3 +22,4 @@ from rnnspect.verdict import GateResolution as GateResolution
 from rnnspect.verdict import Point as Point
 from rnnspect.verdict import Verdict as Verdict
 from rnnspect.version import __version__ as __version__
+from rnnspect.watching import watch as watch
