@@ -54,27 +54,33 @@ def check(
     c0: Any = None,
     *,
     lengths: Any = None,
+    recorded: Any = None,
     engine: str = "torch",
     arithmetic: str | None = None,
 ) -> Verdict:
     """Whether an engine computes the equations, at every step, unit and layer that it shows.
 
     x, h0, c0 and lengths are those of `trace`. `engine` is a name such as "torch" or "torch-cell"; a live module is
-    checked itself. `arithmetic` holds the engine to another arithmetic than its dtype and device declare.
+    checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
+    mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). `arithmetic` holds the run
+    to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
 
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
     from dataclasses import replace
 
     from rnnspect import engines
-    from rnnspect.checking import check_prepared
+    from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.declared import named
     from rnnspect.preparing import prepare
 
     prepared = prepare(source, x, h0, c0, lengths=lengths)
+    held_to = named(arithmetic, "arithmetic") if arithmetic else None
+    if recorded is not None:
+        return check_recorded(prepared, recorded, held_to)
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine))
-    return check_prepared(prepared, named(arithmetic) if arithmetic else None)
+    return check_prepared(prepared, held_to)
 
 
 def _spec(source: Spec | nn.RNNBase) -> Spec:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.api import check
+
 if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.spec import Spec
-    from rnnspect.verdict import Verdict
 
 
 def assert_agrees(
@@ -31,27 +32,9 @@ def assert_agrees(
     Raises `AssertionError` for `differ` and for `cannot tell`; `InputError` for what does not fit together.
     """
     __tracebackhide__ = True  # pytest shows the line of the test
-    verdict = _checked(source, x, recorded, h0, c0, lengths, arithmetic)
+    verdict = check(source, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
     if not verdict.agrees:
         from rnnspect.views.check import as_table
         from rnnspect.views.rendering import Screen
 
         raise AssertionError(as_table(verdict, Screen(width=120)))
-
-
-def _checked(
-    source: Spec | nn.RNNBase, x: Any, recorded: Any, h0: Any, c0: Any, lengths: Any, arithmetic: str | None
-) -> Verdict:
-    from rnnspect.checking import check_observation, check_prepared
-    from rnnspect.declared import ARITHMETICS, named
-    from rnnspect.preparing import prepare
-    from rnnspect.recorded import observation_of
-
-    declared = None if arithmetic is None else named(arithmetic, "arithmetic")
-    prepared = prepare(source, x, h0, c0, lengths=lengths)
-    if recorded is None:
-        return check_prepared(prepared, declared)
-    spec, sequence = prepared.spec, prepared.sequence
-    observation = observation_of(spec, recorded, sequence.steps, sequence.batch, sequence.batched)
-    held_to = declared or ARITHMETICS[spec.dtype]
-    return check_observation(spec, prepared.parameters, sequence, observation, held_to)

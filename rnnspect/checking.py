@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.observation import Observation, observed_by
+from rnnspect.recorded import observation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,19 @@ def check_prepared(
     observation = observed_by(recording)
     held_to = declared or declared_by(recording.engine)
     return check_observation(prepared.spec, prepared.parameters, prepared.sequence, observation, held_to, progress)
+
+
+def check_recorded(
+    prepared: Prepared,
+    recorded: Any,
+    declared: Declared | None = None,
+    progress: Progress = lambda _found, _steps: None,
+) -> Verdict:
+    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run."""
+    spec, sequence = prepared.spec, prepared.sequence
+    observation = observation_of(spec, recorded, sequence.steps, sequence.batch, sequence.batched)
+    held_to = declared or ARITHMETICS[spec.dtype]
+    return check_observation(spec, prepared.parameters, sequence, observation, held_to, progress)
 
 
 def check_observation(

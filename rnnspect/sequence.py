@@ -95,7 +95,7 @@ def sequence_of(
     for name, given, units in (("h0", given_h0, spec.output_size), ("c0", given_c0, spec.hidden_size)):
         if name == "c0" and not spec.cell_type.has_cell_state:
             if given is not None:
-                raise SequenceError(f"a {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
+                raise SequenceError(f"cell {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
             states.append(None)
         else:
             shape = (stacked, batch, units) if batched else (stacked, units)

@@ -17,12 +17,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS
-from rnnspect.errors import Problem, SpecError, listed, nearest
+from rnnspect.errors import SpecError, listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pydantic_core import ErrorDetails
 
     from rnnspect.cells.interface import Cell
 
@@ -138,7 +136,7 @@ class Spec(BaseModel):
         if cell.has_nonlinearity:
             return nonlinearity or "tanh"
         if nonlinearity is not None:
-            raise _wrong(f"a {cell.name} has no nonlinearity to choose", "leave it out")
+            raise _wrong(f"cell {cell.name} has no nonlinearity to choose", "leave it out")
         return None
 
     @field_validator("proj_size")
@@ -147,7 +145,7 @@ class Spec(BaseModel):
         cell, hidden_size = _cell(info), info.data.get("hidden_size")
         if proj_size and cell is not None and not cell.has_projection:
             having = listed(name for name, known in CELLS.items() if known.has_projection)
-            raise _wrong(f"proj_size on a {cell.name}", f"proj_size goes with cell {having}")
+            raise _wrong(f"proj_size with cell {cell.name}", f"proj_size goes with cell {having}")
         if hidden_size is not None and proj_size >= hidden_size:
             found = f"proj_size {proj_size} is not smaller than hidden_size {hidden_size}"
             raise _wrong(found, "0 for no projection" + _up_to(hidden_size - 1))
@@ -158,7 +156,7 @@ class Spec(BaseModel):
     def _cell_state_of_lstm(cls, c0: Source | None, info: ValidationInfo) -> Source | None:
         cell = _cell(info)
         if c0 is not None and cell is not None and not cell.has_cell_state:
-            raise _wrong(f"a {cell.name} has no cell state", "leave c0 out")
+            raise _wrong(f"cell {cell.name} has no cell state", "leave c0 out")
         return c0
 
     @model_validator(mode="wrap")
@@ -167,14 +165,17 @@ class Spec(BaseModel):
         try:
             return handler(data)
         except ValidationError as error:
-            where = (info.context or {}).get("where") or _dotted
-            raise SpecError(_problems(error, data, where)) from None
+            where = (info.context or {}).get("where")
+            from rnnspect.spec_errors import problems
+
+            raise SpecError(problems(error, data, where, cls)) from None
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema behind a spec file."""
     schema = Spec.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "rnnspect spec"}
+    described = {"title": "rnnspect spec", "description": "A recurrent network and the sequence it runs."}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **described}
 
 
 def _wrong(found: str, allowed: str, near: str | None = None) -> PydanticCustomError:
@@ -187,81 +188,3 @@ def _cell(info: ValidationInfo) -> Cell | None:
 
 def _up_to(most: int) -> str:
     return f", or 1 to {most}" if most > 1 else ", or 1" if most == 1 else ""
-
-
-def _dotted(path: Path) -> str:
-    return ".".join(map(str, path))
-
-
-def _problems(error: ValidationError, data: Any, where: Callable[[Path], str]) -> list[Problem]:
-    """One problem a key: a key that allows several types gives one detail a type, and the first says enough."""
-    by_path: dict[Path, Problem] = {}
-    for detail in error.errors(include_url=False):
-        path = _path_in(data, detail["loc"])
-        if path not in by_path:
-            by_path[path] = _explained(detail, where(path))
-    return list(by_path.values())
-
-
-def _path_in(data: Any, loc: Path) -> Path:
-    """The part of pydantic's location that is in the data; the rest names branches of a union."""
-    path: Path = ()
-    for step in loc:
-        inside = step in data if isinstance(data, dict) else isinstance(data, list) and isinstance(step, int)
-        if not inside:
-            break
-        data, path = data[step], (*path, step)
-    return path or loc[:1]
-
-
-_ALLOWED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "model_type": "a mapping such as {out_features: 1}",
-}
-
-
-def _explained(detail: ErrorDetails, where: str) -> Problem:
-    kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
-    key = str(detail["loc"][-1])
-    name = str(detail["loc"][0])
-    shown = _shown(found)
-    match kind:
-        case "rnnspect":
-            return Problem(context["found"], context["allowed"], context["nearest"], where)
-        case "extra_forbidden":
-            keys = (Head if len(detail["loc"]) > 1 else Spec).model_fields
-            return Problem(f"unknown key {key!r}", listed(keys), nearest(key, keys), where)
-        case "missing":
-            return Problem(f"{name} has no {key}", _ALLOWED["model_type"], where=where)
-        case "literal_error":
-            choices = get_args(DType) if name == "dtype" else ("tanh", "relu")
-            return Problem(f"{name} is {shown}", listed(choices), nearest(str(found), choices), where)
-        case "greater_than_equal" | "less_than_equal":
-            return Problem(f"{name} is {shown}", _range_of(name, key), where=where)
-    if name in {"input", "h0", "c0"}:
-        return Problem(f"{name} is {shown}", _SOURCE_FORMS, where=where)
-    if name == "weights":
-        return Problem(f"weights is {shown}", "a file, or a mapping from parameter name to numbers", where=where)
-    return Problem(f"{name} is {shown}", _ALLOWED.get(kind, detail["msg"]), where=where)
-
-
-def _range_of(name: str, key: str) -> str:
-    if name == "dropout":
-        return "0 to 1"
-    if name == "seed":
-        return "0 to 2^64 - 1"
-    least = 0 if name == "proj_size" else 1
-    most = MAX_LAYERS if name == "num_layers" else MAX_SIZE
-    return f"{least} to {most}" + (" for each length" if name == "lengths" and key != name else "")
-
-
-def _shown(found: Any) -> str:
-    text = repr(found)
-    kinds = {"str": "the text ", "list": "the list ", "dict": "the mapping "}
-    kind = kinds.get(type(found).__name__, "")
-    return kind + (text if len(text) <= 60 else text[:57] + "...")

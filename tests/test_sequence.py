@@ -253,7 +253,7 @@ BAD_STATES: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ("h0", np.zeros((2, 2)), {"num_layers": 2, "bidirectional": True}, ["(layers × directions, units) = (4, 2)"]),
     ("h0", "ramp:3", {}, ["ramp:3 makes 3 states", "ramp or ramp:1"]),
     ("c0", np.zeros((1, 3)), {"cell": "lstm", "hidden_size": 4, "proj_size": 3}, ["c0", "(layers, units) = (1, 4)"]),
-    ("c0", "zeros", {"cell": "gru"}, ["a gru has no cell state", "leave c0 out"]),
+    ("c0", "zeros", {"cell": "gru"}, ["cell gru has no cell state", "leave c0 out"]),
     ("h0", "[[1,2],[3]]", {}, ["a row of 1 where the first has 2"]),
 ]
 
