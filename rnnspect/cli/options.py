@@ -200,7 +200,7 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
     told = recurrent.described(chosen, name, flags.get("dtype"))
     told["weights"] = recurrent.weights_source(chosen, name, stored)
     against = [
-        Problem(f"{key} {flags[key]}, which {told['weights']} contradicts", f"{told[key]}", where=_flag(key))
+        Problem(f"{key} {_said(flags[key])}, which {told['weights']} contradicts", _said(told[key]), where=_flag(key))
         for key in told
         if key in flags and key not in {"dtype", "weights"} and flags[key] != told[key]
     ]
@@ -234,6 +234,10 @@ def _notes(spec: Spec, flags: dict[str, Any], weights: str, others: int) -> tupl
     if others:
         notes.append(f"note: {others} other tensor{'s' if others > 1 else ''} in the file left alone")
     return tuple(notes)
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _flag(key: str) -> str:

@@ -46,20 +46,18 @@ class RecurrentModule:
 
 def modules_in(stored: Mapping[str, Stored]) -> dict[str, RecurrentModule]:
     """Every recurrent module by its prefix, in the order of the file. Other tensors are passed over."""
-    stacks: dict[str, dict[str, str]] = {}
-    cells: dict[str, dict[str, str]] = {}
+    forms: dict[str, dict[bool, dict[str, str]]] = {}
     for name in stored:
         if match := _NAME.fullmatch(name):
-            form = cells if match["layer"] is None else stacks
-            direction = "reverse" if match["reverse"] else "forward"
-            known = match["kind"] + suffix(int(match["layer"] or 0), direction)
-            form.setdefault(_without_dot(match["prefix"]), {})[known] = name
-    return {
-        prefix: RecurrentModule(prefix, names, {known: stored[name] for known, name in names.items()}, form is cells)
-        for form in (cells, stacks)
-        for prefix, names in form.items()
-        if form is stacks or prefix not in stacks
-    }
+            is_cell = match["layer"] is None
+            known = match["kind"] + suffix(int(match["layer"] or 0), "reverse" if match["reverse"] else "forward")
+            forms.setdefault(_without_dot(match["prefix"]), {}).setdefault(is_cell, {})[known] = name
+    modules = {}
+    for prefix, form in forms.items():
+        is_cell = False not in form  # beside a stack's names those of a cell are something else
+        names = form[is_cell]
+        modules[prefix] = RecurrentModule(prefix, names, {known: stored[names[known]] for known in names}, is_cell)
+    return modules
 
 
 def choose(
