@@ -137,7 +137,9 @@ def described(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="A .pt, .npz or .safetensors file with the parameters.", rich_help_panel=_NETWORK),
+        typer.Option(
+            help="A .pt, .npz or .safetensors file with the parameters, or file:module.", rich_help_panel=_NETWORK
+        ),
     ] = None,
     head: Annotated[
         int | None,
@@ -197,10 +199,11 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
         stored = stored_in(path)
     name = str(path)
     chosen = recurrent.choose(recurrent.modules_in(stored), module, name)
-    told = recurrent.described(chosen, name, flags.get("dtype"))
+    told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
     told["weights"] = recurrent.weights_source(chosen, name, stored)
+    source = told["weights"].removesuffix(":")
     against = [
-        Problem(f"{key} {_said(flags[key])}, which {told['weights']} contradicts", _said(told[key]), where=_flag(key))
+        Problem(f"{key} {_said(flags[key])}, which {source} contradicts", _said(told[key]), where=_flag(key))
         for key in told
         if key in flags and key not in {"dtype", "weights"} and flags[key] != told[key]
     ]
@@ -213,13 +216,13 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
         raise SpecError(against)
 
     def where(keys: tuple[int | str, ...]) -> str:
-        return told["weights"] if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
+        return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
 
     spec = Spec.from_data(told | flags, where)
-    return Described(spec, where, _notes(spec, flags, told["weights"], len(stored) - len(chosen.names)))
+    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
 
 
-def _notes(spec: Spec, flags: dict[str, Any], weights: str, others: int) -> tuple[str, ...]:
+def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:
     """What was taken because shapes cannot tell it, as the flags that would say it; and what was passed over."""
     taken = {
         "nonlinearity": spec.nonlinearity and f"--nonlinearity {spec.nonlinearity}",
@@ -230,7 +233,7 @@ def _notes(spec: Spec, flags: dict[str, Any], weights: str, others: int) -> tupl
     notes = []
     if untold:
         said = " ".join(str(taken[key]) for key in untold)
-        notes.append(f"note: {weights} does not say {' or '.join(untold)}; taken: {said}")
+        notes.append(f"note: {source} does not say {' or '.join(untold)}; taken: {said}")
     if others:
         notes.append(f"note: {others} other tensor{'s' if others > 1 else ''} in the file left alone")
     return tuple(notes)

@@ -87,11 +87,11 @@ def weights_source(module: RecurrentModule, path: str, stored: Mapping[str, Stor
     return path if alone else f"{path}:{module.prefix}"
 
 
-def described(module: RecurrentModule, path: str, dtype: str | None = None) -> dict[str, Any]:
+def described(module: RecurrentModule, path: str, dtype: str | None = None, cell: str | None = None) -> dict[str, Any]:
     """The keys of a spec that the shapes tell: cell, sizes, layers, directions, bias and dtype.
 
-    With G gates of H units and P units of h, weight_hh is (G·H, P), and G tells the cell. `dtype` is what somebody
-    asked for: then the file may mix several.
+    With G gates of H units and P units of h, weight_hh is (G·H, P), and G tells the cell. `dtype` and `cell` are
+    what somebody asked for: then the file may mix several dtypes, and G may fit several cells.
 
     Raises `WeightsError` for a set that is incomplete or does not fit together, `SpecError` for sizes that no
     network has.
@@ -115,7 +115,7 @@ def described(module: RecurrentModule, path: str, dtype: str | None = None) -> d
     ]
     if wrong:
         raise WeightsError(wrong)
-    found = stack | _sizes(module, place("weight_hh_l0")) | _dtype(module, dtype, place("weight_hh_l0"))
+    found = stack | _sizes(module, cell, place("weight_hh_l0")) | _dtype(module, dtype, place("weight_hh_l0"))
     spec = Spec.from_data(found, lambda _keys: _place(path, module.prefix))
     unfit = [
         Problem(f"{name} of shape {there}", f"{shape} beside {_decides(module)}", where=place(name))
@@ -159,19 +159,23 @@ def _check_complete(module: RecurrentModule, stack: dict[str, Any], path: str) -
         raise WeightsError(found, allowed=allowed, where=_place(path, module.prefix))
 
 
-def _sizes(module: RecurrentModule, place: str) -> dict[str, Any]:
+def _sizes(module: RecurrentModule, asked: str | None, place: str) -> dict[str, Any]:
     """Cell and sizes from the first layer."""
     rows, units = module.stored["weight_hh_l0"].shape
     projection = module.stored.get("weight_hr_l0")
     hidden = projection.shape[1] if projection else units
-    cells = {len(cell.gates): cell for cell in CELLS.values() if cell.has_projection or not projection}
-    gates, rest = divmod(rows, hidden)
-    if rest or gates not in cells:
-        times = listed(f"{count} ({cell.name})" for count, cell in sorted(cells.items()))
+    cells = [cell for cell in CELLS.values() if cell.has_projection or not projection]
+    fit = [cell for cell in cells if len(cell.gates) * hidden == rows]
+    if not fit:
+        times = listed(sorted(f"{len(cell.gates)} ({cell.name})" for cell in cells))
         found = f"weight_hh_l0 of shape {(rows, units)}, which is {rows / hidden:.4g} rows for each of {hidden} units"
         raise WeightsError(found, allowed=times, where=place)
+    chosen = next((cell for cell in fit if cell.name == asked), fit[0])
+    if len(fit) > 1 and chosen.name != asked:
+        names = listed(cell.name for cell in fit)
+        raise WeightsError(f"shapes that fit several cells ({names})", allowed="--cell with one of them", where=place)
     return {
-        "cell": cells[gates].name,
+        "cell": chosen.name,
         "input_size": module.stored["weight_ih_l0"].shape[1],
         "hidden_size": hidden,
         "proj_size": projection.shape[0] if projection else 0,

@@ -144,6 +144,15 @@ def test_weights_of_a_spec_may_stand_under_a_prefix(rnnspect, tmp_path):
     assert "2 recurrent modules; allowed: after a colon one of 'model_state.encoder' (GRU(3, 4))" in several.err
 
 
+def test_other_tensors_beside_a_state_dict_are_left_alone(rnnspect, tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, extra=np.ones(2), **{name: t.numpy() for name, t in torch.nn.GRU(3, 4).state_dict().items()})
+    result = rnnspect("trace", path, "--no-batch-first", "--format", "json")
+    assert result.err == "note: 1 other tensor in the file left alone\n"
+    assert json.loads(result.out)["spec"]["weights"] == f"{path}:"
+    assert f"which {path} contradicts" in rnnspect("trace", path, "--cell", "lstm").err
+
+
 # What is refused
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError, Spec, WeightsError
+from rnnspect.cells import CELLS
 from rnnspect.cli.options import describe
 from rnnspect.drawing import draw_parameters, generator_of
 from rnnspect.files.recurrent import choose, described, modules_in, weights_source
@@ -193,6 +195,14 @@ def test_rows_of_no_cell():
         "x.pt:weight_hh: weight_hh_l0 of shape (8, 4), which is 2 rows for each of 4 units; "
         "allowed: 1 (rnn), 3 (gru), 4 (lstm)"
     )
+
+
+def test_shapes_that_fit_several_cells(monkeypatch: pytest.MonkeyPatch):
+    """Whoever adds a cell with as many gates as another."""
+    monkeypatch.setitem(CELLS, "fru", replace(CELLS["gru"], name="fru"))
+    stored = stored_of(Spec(cell="gru"))
+    assert "shapes that fit several cells (gru, fru); allowed: --cell with one of them" in said_of(stored)
+    assert described(modules_in(stored)[""], "x.pt", cell="fru")["cell"] == "fru"
 
 
 def test_a_projection_of_no_lstm():
