@@ -28,6 +28,9 @@ VARIES = [
     (re.compile(r"\btorch \d[\w.+]*"), "torch VERSION"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
     (re.compile(r"the same number everywhere|at most TINY apart"), "CLOSE"),
+    (re.compile(r"^ +difference .*$", re.MULTILINE), "DIFFERENCE"),
+    (re.compile(r"worst \d\.\d+|\b0\.\d+ of the"), "RATIO"),
+    (re.compile(r"^nearest to its bound: .*\n(.*apart.*\n.*here|.*\n)", re.MULTILINE), "NEAREST\n"),
     (re.compile(r"[ ─]+"), " "),
 ]
 
@@ -41,9 +44,7 @@ def main(argv: list[str]) -> int:
             return 0
         case ["check"] | ["write"]:
             with tempfile.TemporaryDirectory() as folder:
-                for name in ("configs", "examples"):
-                    if (ROOT / name).exists():
-                        shutil.copytree(ROOT / name, Path(folder) / name)
+                shutil.copytree(ROOT / "configs", Path(folder) / "configs")
                 new = BLOCK.sub(lambda match: f"```console\n{rerun(match[1], Path(folder))}```", text)
             if argv == ["write"]:
                 README.write_text(new)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.tracing import Trace
+    from rnnspect.verdict import Verdict
 
 
 def shapes(source: Spec | nn.RNNBase) -> Shapes:
@@ -44,6 +45,36 @@ def trace(
     from rnnspect.tracing import trace_prepared
 
     return trace_prepared(prepare(source, x, h0, c0, lengths=lengths))
+
+
+def check(
+    source: Spec | nn.RNNBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: Any = None,
+    engine: str = "torch",
+    arithmetic: str | None = None,
+) -> Verdict:
+    """Whether an engine computes the equations, at every step, unit and layer that it shows.
+
+    x, h0, c0 and lengths are those of `trace`. `engine` is a name such as "torch" or "torch-cell"; a live module is
+    checked itself. `arithmetic` holds the engine to another arithmetic than its dtype and device declare.
+
+    Raises what `trace` raises; a run that differs is an answer, not an error.
+    """
+    from dataclasses import replace
+
+    from rnnspect import engines
+    from rnnspect.checking import check_prepared
+    from rnnspect.declared import named
+    from rnnspect.preparing import prepare
+
+    prepared = prepare(source, x, h0, c0, lengths=lengths)
+    if engine != "torch":
+        prepared = replace(prepared, engine=engines.find(engine))
+    return check_prepared(prepared, named(arithmetic) if arithmetic else None)
 
 
 def _spec(source: Spec | nn.RNNBase) -> Spec:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
+from rnnspect.device import plain_defaults
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.observation import Observation, observed_by
@@ -54,7 +55,8 @@ def check_observation(
     moved = sequence.to(cpu)
 
     def judged(held_to: Declared) -> Verdict:
-        found = judge_stack(spec, here, moved, observation, held_to, progress)
+        with plain_defaults():
+            found = judge_stack(spec, here, moved, observation, held_to, progress)
         return verdict_of(spec, observation, held_to, moved.steps, found)
 
     verdict = judged(declared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,6 +34,12 @@ def resolve(spec: Spec, where: str | None = None) -> torch.device:
         found = f"the device {str(device)!r} cannot run {spec.dtype}"
         raise DeviceError(found, allowed="another dtype or device", where=where) from None
     return device
+
+
+def plain_defaults() -> AbstractContextManager[object]:
+    """What is made without a device is made in main memory, whatever torch.set_default_device says."""
+    cpu = torch.device("cpu")
+    return nullcontext() if torch.get_default_device() == cpu else cpu
 
 
 def available() -> list[str]:

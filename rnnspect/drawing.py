@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from rnnspect.spec import Spec
 
 
+_CPU = torch.device("cpu")
+"""Said everywhere: torch.set_default_device and set_default_dtype would change the numbers."""
+
+
 def generator_of(spec: Spec) -> Generator:
-    return torch.Generator().manual_seed(spec.seed)
+    return torch.Generator(_CPU).manual_seed(spec.seed)
 
 
 def draw_parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
@@ -27,7 +31,7 @@ def draw_parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
     """
     drawn: dict[str, Tensor] = {}
     for parameter in parameters_of(spec):
-        tensor = torch.empty(parameter.shape)
+        tensor = torch.empty(parameter.shape, dtype=torch.float32, device=_CPU)
         if parameter.name == "head.weight":
             torch.nn.init.kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
         else:
@@ -39,4 +43,4 @@ def draw_parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
 
 
 def draw_normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device=_CPU)

@@ -1,4 +1,4 @@
-"""A live torch.nn.RNN, LSTM or GRU, read as a spec and its parameters."""
+"""A live torch.nn.RNN, LSTM or GRU, or one of their cells, read as a spec and its parameters."""
 
 from __future__ import annotations
 
@@ -6,37 +6,88 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.errors import SpecError, listed
+from rnnspect.parameters import parameters_of
 from rnnspect.spec import DTYPES, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rnnspect.cells.interface import Cell
+
 
 def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
     """The spec of a live module; x is not part of it. Raises `SpecError` for any other object."""
+    cell = _cell_of(module)
+    if cell is None:
+        allowed = f"a Spec, or a {listed(f'torch.nn.{cell.torch_name}' for cell in CELLS.values())}"
+        raise SpecError(f"a {type(module).__name__}", allowed=allowed)
+    same = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size")
+    described = _described(cell, module) | {name: getattr(module, name) for name in same}
+    return Spec(**described | {"dropout": float(module.dropout)} | changes)
+
+
+def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
+    """The spec of one layer whose steps a live nn.RNNCell, nn.LSTMCell or nn.GRUCell makes.
+
+    Raises `SpecError` for any other object.
+    """
+    cell = _cell_of(module, "Cell")
+    if cell is None:
+        allowed = listed(f"torch.nn.{cell.torch_name}Cell" for cell in CELLS.values())
+        raise SpecError(f"a {type(module).__name__}", allowed=allowed)
+    same = ("input_size", "hidden_size", "bias")
+    return Spec(**_described(cell, module) | {name: getattr(module, name) for name in same} | changes)
+
+
+def is_stack(module: object) -> bool:
+    """Whether it is an nn.RNN, nn.LSTM or nn.GRU, or derived from one."""
+    return _cell_of(module) is not None
+
+
+def is_cell(module: object) -> bool:
+    """Whether it is an nn.RNNCell, nn.LSTMCell or nn.GRUCell, or derived from one."""
+    return _cell_of(module, "Cell") is not None
+
+
+def kind_of(module: object) -> str:
+    """The class in torch.nn that a module is, or is derived from, such as LSTM or GRUCell."""
+    found = next((cell.torch_name + end for end in ("", "Cell") if (cell := _cell_of(module, end))), None)
+    return found or type(module).__name__
+
+
+def parameters_of_module(module: nn.RNNBase, spec: Spec | None = None) -> dict[str, Tensor]:
+    """Every parameter by PyTorch's name, sharing the module's memory; `spec` is the module's, where it is known.
+
+    They are read as attributes: where one is computed (weight_norm, a parametrization) the parameters of the module
+    have other names, and a subclass may have more of them.
+    """
+    names = [parameter.name for parameter in parameters_of(spec or spec_of(module))]
+    return {name: getattr(module, name).detach() for name in names}
+
+
+def parameters_of_cell(module: nn.RNNCellBase, spec: Spec | None = None) -> dict[str, Tensor]:
+    """The same of a cell, under the names that they have in a layer: weight_ih is weight_ih_l0."""
+    names = [parameter.name for parameter in parameters_of(spec or spec_of_cell(module))]
+    return {name: getattr(module, name.removesuffix("_l0")).detach() for name in names}
+
+
+def _cell_of(module: object, ending: str = "") -> Cell | None:
     import torch
 
-    names = {cell.torch_name: cell for cell in CELLS.values()}
-    kinds = {getattr(torch.nn, name): cell for name, cell in names.items()}
-    cell = next((cell for kind, cell in kinds.items() if isinstance(module, kind)), None)
-    if cell is None:
-        allowed = f"a Spec, or a {listed(f'torch.nn.{name}' for name in names)}"
-        raise SpecError(f"a {type(module).__name__}", allowed=allowed)
+    return next(
+        (cell for cell in CELLS.values() if isinstance(module, getattr(torch.nn, cell.torch_name + ending))), None
+    )
+
+
+def _described(cell: Cell, module: Any) -> dict[str, Any]:
     parameter = next(module.parameters())
     dtype = str(parameter.dtype).removeprefix("torch.")
     if dtype not in DTYPES:
         raise SpecError(f"a module in {dtype}", allowed=listed(DTYPES))
-    described: dict[str, Any] = {
+    return {
         "cell": cell.name,
         "nonlinearity": module.nonlinearity if cell.has_nonlinearity else None,
         "dtype": dtype,
         "device": str(parameter.device),
         "input": None,
     }
-    same = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size")
-    described |= {name: getattr(module, name) for name in same}
-    return Spec(**described | {"dropout": float(module.dropout)} | changes)
-
-
-def parameters_of_module(module: nn.RNNBase) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in module.named_parameters()}

@@ -45,13 +45,14 @@ def prepare(
         spec = spec.with_changes(lengths=lengths.tolist() if hasattr(lengths, "tolist") else lengths)
     place = device.resolve(spec, where and where(("device",)))
     resources.require(resources.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
-    generator = generator_of(spec)
-    if isinstance(source, Spec):
-        parameters = weights_of(spec, generator, locate)
-        engine = TorchEngine()
-    else:
-        parameters = modules.parameters_of_module(source)
-        engine = TorchEngine(source)
-    sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
+    with device.plain_defaults():
+        generator = generator_of(spec)
+        if isinstance(source, Spec):
+            parameters = weights_of(spec, generator, locate)
+            engine = TorchEngine()
+        else:
+            parameters = modules.parameters_of_module(source)
+            engine = TorchEngine(source)
+        sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
     parameters = {name: tensor.to(place) for name, tensor in parameters.items()}
     return Prepared(spec, parameters, sequence.to(place), engine)

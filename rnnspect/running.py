@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from rnnspect.unroll import head_of
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,8 +34,6 @@ class Run:
 def run_prepared(prepared: Prepared) -> Run:
     spec, sequence = prepared.spec, prepared.sequence
     recording = prepared.engine.run(spec, prepared.parameters, sequence)
-    with torch.no_grad():
-        head = head_of(prepared.parameters, recording.h_n, spec.num_directions) if spec.head else None
     return Run(
         spec=spec,
         engine=recording.engine,
@@ -51,6 +45,6 @@ def run_prepared(prepared: Prepared) -> Run:
         output=recording.output.transpose(0, 1).cpu(),
         h_n=recording.h_n.cpu(),
         c_n=None if recording.c_n is None else recording.c_n.cpu(),
-        head=None if head is None else head.cpu(),
+        head=None if recording.head is None else recording.head.cpu(),
         stack_difference=recording.stack_difference,
     )

@@ -81,15 +81,17 @@ def trace_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda 
     """
     import torch
 
+    from rnnspect.device import plain_defaults
     from rnnspect.unroll import head_of, output_of, unroll
 
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
     recording = prepared.engine.run(spec, parameters, sequence)
-    valid = sequence.valid()
+    with plain_defaults():
+        valid = sequence.valid()
     layers: list[LayerTrace] = []
     tops: list[Tensor] = []
     finals: list[tuple[Tensor, ...]] = []
-    with torch.no_grad():
+    with torch.no_grad(), plain_defaults():
         for run in unroll(spec, parameters, sequence, progress):
             engine_h = recording.layers[run.layer, run.direction]
             if valid is not None:
@@ -104,11 +106,12 @@ def trace_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda 
         h_n, *rest = (torch.stack(state) for state in zip(*finals, strict=True))
         head = None
         if spec.head:
-            values = (head_of(parameters, state, spec.num_directions) for state in (h_n, recording.h_n))
-            head = Pair(*(value.cpu() for value in values))
+            assert recording.head is not None
+            head = Pair(head_of(parameters, h_n, spec.num_directions).cpu(), recording.head.cpu())
     states = Pair(h_n.cpu(), recording.h_n.cpu())
     c_n = None if recording.c_n is None else Pair(rest[0].cpu(), recording.c_n.cpu())
-    pairs = [pair for pair in (output, states, c_n, head) if pair]
+    # The output of a single layer is that layer's h, which was compared already.
+    pairs = [pair for pair in (output if spec.num_layers > 1 else None, states, c_n, head) if pair]
     worst = [layer.max_abs_difference for layer in layers]
     worst += [max_abs_difference(pair.manual, pair.engine) for pair in pairs]
     return Trace(

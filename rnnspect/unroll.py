@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.small_numbers import SmallNumbers, serves
+from rnnspect.arithmetic.small_numbers import SmallNumbers, one_thread, serves
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def unroll(
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity or "tanh")
             u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _processing_order(sequence, direction == "reverse")
-            kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
+            with one_thread():
+                kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
             quantities = {"x": _masked(x, valid), "input_projection": _masked(u, valid)}
             quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
             yield LayerRun(layer, direction, quantities, final)

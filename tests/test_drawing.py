@@ -155,3 +155,19 @@ def test_a_head_is_drawn_between_the_parameters_and_x():
     with_head, without = prepare(_random({"head": {"out_features": 1}})), prepare(_random({}))
     assert torch.equal(with_head.parameters["weight_ih_l0"], without.parameters["weight_ih_l0"])
     assert not torch.equal(with_head.sequence.x, without.sequence.x)
+
+
+def test_the_callers_defaults_change_nothing():
+    """torch.set_default_dtype and a device context would."""
+    expected = trace(Spec(cell="lstm"), "randn:3")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = trace(Spec(cell="lstm"), "randn:3")
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found.x, expected.x)
+    assert torch.equal(found.output.manual, expected.output.manual)
+    with torch.device("meta"):
+        found = trace(Spec(cell="lstm"), "randn:3")
+    assert torch.equal(found.output.manual, expected.output.manual)

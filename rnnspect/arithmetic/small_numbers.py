@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy.typing as npt
     from torch import Tensor
@@ -28,9 +31,23 @@ def serves(parameters: LayerParameters, batch: int) -> bool:
     return in_reach and weight.numel() * batch <= MOST_PRODUCTS
 
 
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """numpy's BLAS on one thread: for steps as small as these, threads that wait for each other cost more than they
+    compute, and where the machine has other work a hundred times more."""
+    limited: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limited
+
+
 def _sigmoid(v: Array) -> Array:
-    opened: Array = np.reciprocal(1 + np.exp(-v))
-    return opened
+    opened: Array = np.negative(v)
+    np.exp(opened, out=opened)
+    opened += 1
+    return np.reciprocal(opened, out=opened)
 
 
 def _relu(v: Array) -> Array:
@@ -56,8 +73,10 @@ class SmallNumbers:
         self.phi = _NONLINEARITIES[nonlinearity]
 
     def hidden(self, h: Array) -> Array:
-        product = h @ self._weight_hh
-        return product if self._bias_hh is None else product + self._bias_hh
+        product: Array = h.dot(self._weight_hh)
+        if self._bias_hh is not None:
+            product += self._bias_hh
+        return product
 
     def split(self, packed: Array) -> tuple[Array, ...]:
         return tuple([packed[:, block] for block in self._blocks])

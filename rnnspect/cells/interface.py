@@ -7,6 +7,7 @@ and every gate; the same lines can give all steps at once, a bound, or the terms
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -82,6 +83,12 @@ class Cell:
     """Whether the spec chooses tanh or relu."""
     has_projection: bool = False
     """Whether h may be projected to proj_size units."""
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """The lines of mathematics in the docstring of the cell's file: what a person is shown is what was written."""
+        written = sys.modules[self.step.__module__].__doc__ or ""
+        return tuple(line.strip() for line in written.splitlines() if " = " in line)
 
     @property
     def has_cell_state(self) -> bool:

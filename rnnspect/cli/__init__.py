@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from rnnspect.cli import init, run, schema, shapes, trace
+from rnnspect.cli import check, init, run, schema, shapes, trace
 from rnnspect.cli.output import say
 from rnnspect.errors import RnnspectError
 from rnnspect.version import __version__
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (shapes, run, trace, init, schema):
+for _command in (shapes, run, trace, check, init, schema):
     _command.register(app)
 
 
@@ -50,8 +50,9 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; every error is printed here and nowhere else.
 
-    0 done · 2 bad input or usage · 4 a fault of rnnspect · 130 interrupted.
+    0 done or agrees · 1 differs · 2 bad input or usage · 3 cannot tell · 4 a fault of rnnspect · 130 interrupted.
     """
+    _speak_what_the_terminal_can()
     try:
         status = app(args=None if argv is None else list(argv), prog_name="rnnspect", standalone_mode=False)
         sys.stdout.flush()
@@ -65,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _close_quietly()
         return OK
+    except OSError as error:
+        say(f"error: the result cannot be written: {error.strerror or error}")
+        _close_quietly()
+        return BAD_INPUT
+    except MemoryError as error:
+        say(f"error: more memory than there is: {str(error).partition(chr(10))[0]}")
+        return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a message
         if usage := _usage_message(error):
             say(usage)
@@ -98,5 +106,15 @@ def _fault(error: Exception) -> int:
 
 
 def _close_quietly() -> None:
-    """The reader of our output has gone; Python would complain once more when it flushes at exit."""
+    """Nobody takes our output any more; Python would complain once more when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _speak_what_the_terminal_can() -> None:
+    """A stream that was closed goes nowhere; one that knows few characters gets escapes for the others."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open for as long as the process runs
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -19,7 +19,7 @@ cell: rnn             # rnn | lstm | gru
 input_size: 5         # features of x at each step; never guessed from the input
 hidden_size: 2        # units of each layer and direction
 num_layers: 1         # stacked layers
-nonlinearity: tanh    # tanh | relu, for cell rnn only
+# nonlinearity: tanh  # tanh | relu, for cell rnn only
 bias: true            # whether there are b_ih and b_hh
 batch_first: true     # batched x is (B, T, I); false: (T, B, I)
 dropout: 0.0          # between layers; everything runs in eval mode, where it does nothing

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PLAIN = str.maketrans(
-    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-"} | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
+    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}
+    | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
 )
 
 
@@ -69,7 +70,7 @@ class Output:
                 return
             self._show(formats[self.format or default])
         elif self.path is not None:
-            by_suffix = {".json": "json", ".md": "markdown"}.get(self.path.suffix, default)
+            by_suffix = {".json": "json", ".md": "markdown", ".xml": "junit"}.get(self.path.suffix, default)
             chosen = self.format or (by_suffix if by_suffix in formats else default)
             writing.write_text(self.path, formats[chosen](Screen()))
             self.note(f"wrote {self.path}")

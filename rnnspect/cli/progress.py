@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from rnnspect.judging.finding import Finding
+
+
+@dataclass
+class SoFar:
+    """How far a long check has come, for the bar and for whoever interrupts it."""
+
+    advance: Callable[[int], None] = lambda _done: None
+    steps: int = 0
+    differs: bool = False
+
+    def __call__(self, found: Finding | None, steps: int) -> None:
+        self.steps += steps
+        self.differs |= found is not None and found.first is not None
+        self.advance(steps)
+
+    def __str__(self) -> str:
+        said = "something differs" if self.differs else "everything agrees"
+        return f"after {self.steps:,} steps, all layers and directions together; so far {said}"
+
 
 LONG = 2_000
 """Steps, in all layers and directions together, below which the work is over before a bar helps."""

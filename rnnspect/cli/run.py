@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 @with_groups(described=described, output=output, precision=precision)
 def run(described: Described, output: Output, precision: int) -> None:
     """What the framework gives for a sequence: output, h_n, c_n and the head."""
-    output.check({"table", "json"}, arrays=True)
+    output.check(("table", "json"), arrays=True)
     described.note(output)
     with loading():
         from rnnspect import resources

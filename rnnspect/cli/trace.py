@@ -43,7 +43,7 @@ def selection(
 @with_groups(described=described, selection=selection, output=output)
 def trace(described: Described, selection: Selection, output: Output) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
-    output.check({"table", "json"}, arrays=True)
+    output.check(("table", "json"), arrays=True)
     described.note(output)
     with loading():
         from rnnspect.cli.notes import note_what_is_not_finite

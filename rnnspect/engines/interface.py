@@ -29,7 +29,8 @@ class EngineInfo:
 class Recording:
     """What an engine gave, time-major, on the device it ran on.
 
-    output (T, B, D·P), h_n (L·D, B, P), c_n (L·D, B, H) or None; `layers` holds h (T, B, P) by (layer, direction).
+    output (T, B, D·P), h_n (L·D, B, P), c_n (L·D, B, H) or None, head (B, out_features) or None; `layers` holds h
+    (T, B, P) by (layer, direction).
     `stack_difference` is the largest difference between the stack as a whole and its layers one by one.
     """
 
@@ -39,6 +40,7 @@ class Recording:
     c_n: Tensor | None
     layers: dict[tuple[int, str], Tensor]
     stack_difference: float
+    head: Tensor | None = None
 
 
 class Engine(Protocol):

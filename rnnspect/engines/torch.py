@@ -15,7 +15,7 @@ from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.parameters import suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -37,20 +37,35 @@ class TorchEngine:
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, precision_switches(device))
         with torch.no_grad(), _without_noise():
             whole = self._module or _module(spec, dtype, parameters)
-            output, state = run_module(whole, sequence.x, sequence.state, sequence.lengths)
+            output, state = run_module(whole, sequence.x, sequence.state, sequence.lengths, self._call)
             layers: dict[tuple[int, str], Tensor] = {}
             x = sequence.x
             for layer in range(spec.num_layers):
-                x = output if spec.num_layers == 1 else _run_one(spec, layer, x, parameters, sequence)
+                x = output if spec.num_layers == 1 else self._run_one(spec, layer, x, parameters, sequence)
                 units = x.chunk(spec.num_directions, -1)
                 layers |= {(layer, direction): h for direction, h in zip(spec.directions, units, strict=True)}
-            apart = max_abs_difference(x, output)
+            apart = 0.0 if x is output else max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
-        return Recording(info, output, state[0], c_n, layers, apart)
+        return Recording(info, output, state[0], c_n, layers, apart, run_head(spec, parameters, state[0]))
+
+    def _call(self, module: nn.RNNBase, given: Any, state: Any) -> Any:
+        return module(given, state)
+
+    def _run_one(
+        self, spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence
+    ) -> Tensor:
+        module = _module(spec, x.dtype, parameters, layer)
+        rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
+        state = tuple(initial[rows].contiguous() for initial in sequence.state)
+        return run_module(module, x, state, sequence.lengths, self._call)[0]
 
 
 def run_module(
-    module: nn.RNNBase, x: Tensor, state: tuple[Tensor, ...], lengths: tuple[int, ...] | None
+    module: nn.RNNBase,
+    x: Tensor,
+    state: tuple[Tensor, ...],
+    lengths: tuple[int, ...] | None,
+    call: Callable[[nn.RNNBase, Any, Any], Any],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Time-major in and out, whatever `batch_first` the module has; its training mode is put back afterwards."""
     was_training = module.training
@@ -60,13 +75,26 @@ def run_module(
         if lengths is not None:
             counts = torch.tensor(lengths)
             given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
-        output, final = module(given, state if len(state) > 1 else state[0])
+        output, final = call(module, given, state if len(state) > 1 else state[0])
     finally:
         module.train(was_training)
     if lengths is not None:
         output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
     output = output.transpose(0, 1) if module.batch_first else output
     return output, final if isinstance(final, tuple) else (final,)
+
+
+def run_head(spec: Spec, parameters: Mapping[str, Tensor], h_n: Tensor) -> Tensor | None:
+    """torch.nn.Linear on the last layer's final hidden state, both directions side by side."""
+    if spec.head is None:
+        return None
+    last = torch.cat([*h_n[-spec.num_directions :]], -1)
+    head = nn.Linear(last.shape[1], spec.head.out_features, device="meta")
+    own = {name: parameters[f"head.{name}"] for name in ("weight", "bias")}
+    head.load_state_dict(own, assign=True)
+    with torch.no_grad():
+        given: Tensor = head(last)
+    return given
 
 
 def precision_switches(device: torch.device) -> dict[str, str]:
@@ -126,13 +154,6 @@ def _renamed(name: str, layer: int) -> str:
     """A single layer calls its parameters …_l0; the stack calls them …_l{layer}."""
     direction = "reverse" if name.endswith("_reverse") else "forward"
     return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
-
-
-def _run_one(spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence) -> Tensor:
-    module = _module(spec, x.dtype, parameters, layer)
-    rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
-    state = tuple(initial[rows].contiguous() for initial in sequence.state)
-    return run_module(module, x, state, sequence.lengths)[0]
 
 
 @contextmanager

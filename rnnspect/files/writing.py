@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def check_writable(path: Path) -> None:
     """Raises `FileError` for a place where no file can appear, before long work is begun."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return
     folder = path.parent
     if path.is_dir():
         raise FileError("a folder", allowed="the name of a file to write", where=str(path))
@@ -30,13 +32,13 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     A pipe or device (/dev/stdout) is written to directly.
     """
-    path = path.resolve()
-    check_writable(path)
     try:
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file() and not path.is_dir():
             with path.open("wb") as file:
                 write(file)
             return
+        path = path.resolve()  # what a link points to is replaced, not the link
+        check_writable(path)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
             try:
                 write(part)

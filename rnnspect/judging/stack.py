@@ -141,7 +141,7 @@ def _finals(
         if error is not None:
             bound = bound + error
         apart = torch.where((engine == exact) | (engine.isnan() & exact.isnan()), 0, (engine - exact).abs())
-        ratio = (apart / bound).nan_to_num(torch.inf)
+        ratio = torch.where(apart == 0, 0, apart / bound).nan_to_num(torch.inf)
         b, j = divmod(int(ratio.argmax()), ratio.shape[1])
         values = (float(v[b, j]) for v in (exact, engine, bound, ratio))
         points.append(Point(name, layer, direction, -1, b, j, *values))

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from rnnspect.running import Run
     from rnnspect.spec import Spec
     from rnnspect.tracing import Pair, Trace
+    from rnnspect.verdict import Point, Verdict
 
 
-def as_json(document: dict[str, Any]) -> str:
+def as_json(document: dict[str, Any] | list[dict[str, Any]]) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -62,6 +63,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "h_n": numbers(run.h_n),
         "c_n": None if run.c_n is None else numbers(run.c_n),
         "head": None if run.head is None else numbers(run.head),
+        "stack_difference": _number(run.stack_difference),
     }
 
 
@@ -142,3 +144,50 @@ def _pair(pair: Pair | None, lengths: tuple[int, ...] | None = None) -> dict[str
 
 def _axes(axes: Axes | None) -> dict[str, Any] | None:
     return None if axes is None else {"shape": list(axes.shape), "axes": list(axes.names)}
+
+
+def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any]:
+    resolution: dict[str, dict[str, Any]] = {}
+    for line in verdict.resolution:
+        resolution.setdefault(f"layer {line.layer} {line.direction}", {})[line.gate] = {
+            "finest": _number(line.finest),
+            "median": _number(line.median),
+            "coarsest": _number(line.coarsest),
+            "coarsest_unit": line.coarsest_unit,
+            "coarse_units": line.coarse_units,
+        }
+    return {
+        "format": "rnnspect.check",
+        "version": 1,
+        "source": source,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "arithmetic": verdict.arithmetic,
+        "worst": _point(verdict.worst),
+        "first": _point(verdict.first),
+        "pattern": verdict.pattern,
+        "resolution": resolution,
+        "observed": list(verdict.observed),
+        "estimated": list(verdict.estimated),
+        "checked": {"steps": verdict.steps, "values": verdict.values, "explained": verdict.explained},
+        "notes": list(verdict.notes),
+        "spec": spec_document(verdict.spec),
+        "engine": _engine(verdict.engine),
+    }
+
+
+def _point(point: Point | None) -> dict[str, Any] | None:
+    if point is None:
+        return None
+    return {
+        "ratio": _number(point.ratio),
+        "layer": point.layer,
+        "direction": point.direction,
+        "step": None if point.step < 0 else point.step,
+        "batch": point.batch,
+        "unit": point.unit,
+        "quantity": point.quantity,
+        "manual": _number(point.manual),
+        "engine": _number(point.engine),
+        "bound": _number(point.bound),
+    }

@@ -27,7 +27,7 @@ class Screen:
 def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
     console = _console(screen)
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=getattr(part, "no_wrap", False) is True)
     return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 

@@ -59,14 +59,19 @@ def styled_difference(value: float) -> Text:
 
 
 def sparkline(values: Sequence[float], cells: int) -> str:
-    """The magnitude of all values in at most `cells` blocks: the largest of each run, full height at 1 or above."""
+    """The magnitude of all values in at most `cells` blocks, each the largest of its run; ▲ above 1, ? for NaN."""
     if not values:
         return ""
-    finite = [min(abs(value), 1.0) if math.isfinite(value) else 1.0 for value in values]
-    cells = min(cells, len(finite))
-    edges = [round(at * len(finite) / cells) for at in range(cells + 1)]
-    tops = [max(finite[a:b]) for a, b in itertools.pairwise(edges)]
-    return "".join(_BLOCKS[min(int(top * len(_BLOCKS)), len(_BLOCKS) - 1)] for top in tops)
+    cells = min(cells, len(values))
+    edges = [round(at * len(values) / cells) for at in range(cells + 1)]
+    return "".join(_block(values[a:b]) for a, b in itertools.pairwise(edges))
+
+
+def _block(values: Sequence[float]) -> str:
+    if any(map(math.isnan, values)):
+        return "?"
+    size = max(map(abs, values))
+    return "▲" if size > 1 else _BLOCKS[min(int(size * len(_BLOCKS)), len(_BLOCKS) - 1)]
 
 
 def what_is_left_out(values: Sequence[float], is_difference: bool, precision: int) -> str:

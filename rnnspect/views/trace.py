@@ -31,6 +31,8 @@ def as_table(trace: Trace, selection: Selection, screen: Screen) -> str:
 def _parts(trace: Trace, selection: Selection, width: int) -> Iterator[RenderableType]:
     yield Text(_title(trace), "bold")
     yield from engine_lines(trace.engine, trace.stack_difference)
+    yield from (Text("  " + line, "dim") for line in trace.spec.cell_type.equations)
+    yield Text(f"difference: {trace.engine.name} minus equations; magnitude: of all units, ▲ above 1, ? NaN", "dim")
     item = selection.batch_index
     if trace.batch > 1:
         length = f", {_counted(trace.length(item), 'step')} long" if trace.lengths else ""
@@ -39,7 +41,8 @@ def _parts(trace: Trace, selection: Selection, width: int) -> Iterator[Renderabl
     for layer in trace.layers:
         if layer.layer in layers and selection.direction in (None, layer.direction):
             units = None if selection.units is None else _units(trace, layer, selection)
-            title = f"\nlayer {layer.layer}, {layer.direction}"
+            backwards = " (from the last step to the first)" if layer.direction == "reverse" else ""
+            title = f"\nlayer {layer.layer}, {layer.direction}{backwards}"
             blocks = list(_blocks(trace, layer, selection))
             yield from vector_tables(title, ("step", "quantity"), blocks, units, selection.precision, width)
     if trace.head:
@@ -61,7 +64,11 @@ def _title(trace: Trace) -> str:
 
 
 def _blocks(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[Block | Gap]:
+    """The chosen steps, the state that the first of them starts from, and what is left out."""
     length = trace.length(selection.batch_index)
+    start = list(_initial(trace, layer, selection))
+    if start and layer.direction == "forward":
+        yield Block("start", start)
     next_step = 0
     for step in [*(step for step in shown_steps(selection, trace.steps) if step < length), length]:
         if step == next_step + 1:
@@ -71,6 +78,19 @@ def _blocks(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[B
         if step < length:
             yield Block(str(step), list(_rows(trace, layer, selection, step)))
         next_step = step + 1
+    if start and layer.direction == "reverse":
+        yield Block("start", start)
+    if length < trace.steps:
+        yield Gap(f"{length} on: padding")
+
+
+def _initial(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[Row]:
+    """h0 and c0 of this layer and direction, where they are anything but zeros."""
+    at = layer.layer * trace.spec.num_directions + trace.spec.directions.index(layer.direction)
+    chosen = shown_quantities(selection, trace.spec)
+    for name, state in (("c", trace.c0), ("h", trace.h0)):
+        if state is not None and name in chosen and bool(state.any()):
+            yield Row(f"{name}0", state[at, selection.batch_index].tolist())
 
 
 def _rows(trace: Trace, layer: LayerTrace, selection: Selection, step: int) -> Iterator[Row]:
@@ -107,6 +127,8 @@ def _compared(name: str, manual: Tensor, engine: Tensor, engine_name: str) -> li
 def _summary(trace: Trace) -> str:
     apart = trace.max_abs_difference
     found = "the same number everywhere" if apart == 0 else f"at most {apart:.2e} apart"
+    if bool(trace.output.engine.isnan().any()):
+        found += ", NaN included"
     return f"\nthe equations and {trace.engine.name}: {found}"
 
 

@@ -95,3 +95,26 @@ sys.exit(main(sys.argv[1:]))
 def test_no_progress_bar_without_a_terminal():
     result = python(LOADED, "trace", "--input", "randn:3000")
     assert result.stderr.strip() == "0 numpy torch"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status"), [("2>&-", 2), (">&-", 0), (">/dev/full", 2), ("-o /dev/full", 2), ("-o /dev/stdout", 0)]
+)
+def test_streams_that_are_closed_or_full(redirection, status):
+    argv = "shapes --cell lstmm" if redirection == "2>&-" else "shapes"
+    result = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m rnnspect {argv} {redirection}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == status
+    assert "fault of rnnspect" not in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("argv", ["trace --help", "trace", "shapes --cell gru"])
+def test_a_terminal_that_knows_few_characters(encoding, argv):
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = python(LOADED, *argv.split(), env=env)
+    assert result.stderr.startswith("0")

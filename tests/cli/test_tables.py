@@ -44,13 +44,14 @@ def test_steps_units_and_quantities_are_chosen(rnnspect):
 def test_layers_and_directions_are_chosen(rnnspect):
     argv = ("trace", "--num-layers", "3", "--bidirectional")
     titles = re.findall(r"^layer .*$", rnnspect(*argv, "--layers", "1:", "--direction", "reverse").out, re.MULTILINE)
-    assert titles == ["layer 1, reverse", "layer 2, reverse"]
+    assert [title.partition(" (")[0] for title in titles] == ["layer 1, reverse", "layer 2, reverse"]
 
 
 def test_another_item_of_a_packed_batch_ends_at_its_length(rnnspect):
     out = rnnspect("trace", "configs/packed.yaml", "--batch-index", "2", "--direction", "forward").out
     assert "batch item 2 of 3, 2 steps long" in out
     assert re.findall(r"^ +(\d+)  x ", out, re.MULTILINE) == ["0", "1"]
+    assert "2 on: padding" in out
 
 
 def test_a_plain_terminal_gets_plain_characters(rnnspect):
@@ -73,3 +74,19 @@ def test_colour_only_where_there_is_a_terminal(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[" in as_table(shapes(Spec()), Screen(terminal=True, width=80))
     assert "\x1b[" not in as_table(shapes(Spec()), Screen(terminal=False, width=80))
+
+
+def test_the_equations_stand_above_the_numbers(rnnspect):
+    from rnnspect.cells import CELLS
+
+    for cell in CELLS.values():
+        assert len(cell.equations) >= len(cell.gates)
+        out = rnnspect("trace", "--cell", cell.name).out
+        assert all(line in out for line in cell.equations)
+
+
+def test_the_state_that_a_run_starts_from_is_shown(rnnspect):
+    out = rnnspect("trace", "configs/by-hand.yaml", "--steps", "0").out
+    assert re.search(r"start +h0 +10\.0000", out)
+    backwards = rnnspect("trace", "--bidirectional", "--h0", "ones", "--direction", "reverse").out
+    assert backwards.index(" 2  x ") < backwards.index("start")

@@ -1,0 +1,64 @@
+"""What was seen of a live model's modules, and what the check says of it: frozen data. Loads no framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnnspect.hooks import Kept
+    from rnnspect.verdict import Answer, Verdict
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one module: its name in the model ("" for the model itself), its class in torch.nn such as LSTM
+    or GRUCell, which call of this module it was (from 0), the shape of x as it came; of a packed one (T, B, I)."""
+
+    module: str
+    kind: str
+    index: int
+    shape: tuple[int, ...]
+    packed: bool
+    kept: Kept | str = field(repr=False)
+    """Copies of all that the call had, or why there are none."""
+
+
+@dataclass(frozen=True)
+class CallVerdict:
+    """What the check says of one call; None where nothing could be read of it, and then `reason` says why."""
+
+    call: Call
+    verdict: Verdict | None
+    reason: str | None
+
+    @property
+    def name(self) -> str:
+        return self.call.module
+
+    @property
+    def index(self) -> int:
+        return self.call.index
+
+    @property
+    def answer(self) -> Answer:
+        return self.verdict.verdict if self.verdict else "cannot tell"
+
+    def __str__(self) -> str:
+        """encoder.rnn (LSTM), call 0: agree, float32, at most 0.04 of the bound"""
+        start = f"{self.name or 'the model'} ({self.call.kind}), call {self.index}: {self.answer}"
+        if self.verdict is None:
+            return f"{start}: {self.reason}"
+        point = self.verdict.first or self.verdict.worst
+        said = [f"{start}, {self.verdict.arithmetic}"]
+        if self.verdict.first:
+            at = f"layer {point.layer} {point.direction}" if point else ""
+            assert point is not None
+            step = "" if point.step < 0 else f", step {point.step}"
+            said.append(f"first {point.quantity} of {at}{step}, batch item {point.batch}, unit {point.unit}")
+            said.append(
+                f"{point.engine:.6g} where the equations give {point.manual:.6g}, {point.ratio:.3g} × the bound"
+            )
+        elif point:
+            said.append(f"at most {point.ratio:.2g} of the bound")
+        return ", ".join(said) + (f": {self.verdict.reason}" if self.verdict.reason else "")

@@ -1,0 +1,53 @@
+"""torch.compile's own code for torch.nn.RNN, LSTM and GRU, where this machine can compile.
+
+The compiler unrolls the steps: compiling takes a while, more for a longer sequence.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch._dynamo
+from torch import nn
+
+from rnnspect.engines.torch import TorchEngine
+from rnnspect.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from rnnspect.engines.interface import Recording
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+
+class TorchCompileEngine(TorchEngine):
+    name = "torch-compile"
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        """Raises `InputError` where nothing would be compiled, or the machine has no compiler."""
+        if sequence.lengths is not None:
+            raise InputError("torch-compile cannot run a packed batch: it falls back to eager there")
+        if not hasattr(torch._dynamo.config, "allow_rnn"):
+            raise InputError(f"torch {torch.__version__} runs an RNN eagerly under torch.compile")
+        torch._dynamo.reset()
+        try:
+            # Without allow_rnn it breaks the graph around an RNN. Its warnings are about torch's own parts.
+            with torch._dynamo.config.patch(allow_rnn=True), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return super().run(spec, parameters, sequence)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            first = str(error).partition("\n")[0]
+            raise InputError(
+                f"this machine cannot compile: {first}", allowed="a C++ compiler, or --engine torch"
+            ) from None
+
+    def _call(self, module: nn.RNNBase, given: Any, state: Any) -> Any:
+        return torch.compile(module)(given, state)
+
+
+ENGINE = TorchCompileEngine

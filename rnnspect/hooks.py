@@ -1,0 +1,317 @@
+"""One call of a recurrent module: what it received and returned, kept, and then read as a run that can be judged."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from rnnspect import modules
+from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.declared import Declared, declared_by
+from rnnspect.engines.interface import EngineInfo
+from rnnspect.engines.torch import precision_switches
+from rnnspect.errors import InputError
+from rnnspect.observation import Observation
+from rnnspect.sequence import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import nn
+
+    from rnnspect.spec import Spec
+
+HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a verdict)
+    """Why a call cannot be judged."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Copies on the CPU of all that a call had: arguments, what was returned, the parameters that it ran with.
+
+    `spec` is in the dtype of the arithmetic: under autocast that is the dtype autocast casts to.
+    """
+
+    spec: Spec
+    engine: EngineInfo
+    is_cell: bool
+    autocast: bool
+    noisy: bool
+    """Whether dropout was active between the layers."""
+    parameters: Mapping[str, Tensor]
+    given: dict[str, Any]
+    returned: Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """What `check_observation` takes."""
+
+    spec: Spec
+    parameters: Mapping[str, Tensor]
+    sequence: Sequence
+    observation: Observation
+    declared: Declared
+
+
+class Listener:
+    """The hooks on one module. `heard` is given each call's shapes, and what was kept of it or why nothing was."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        room: Callable[[int], bool],
+        heard: Callable[[tuple[int, ...], bool, Kept | str], None],
+    ) -> None:
+        self._module, self._room, self._heard = module, room, heard
+        self._is_cell = modules.is_cell(module)
+        self._before: Callable[[Any], Kept | str] | None = None
+        self._shape: tuple[tuple[int, ...], bool] = ((), False)
+        self._specs: dict[tuple[torch.dtype, torch.device, str | None], Spec] = {}
+        self._latest: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
+        self._first = module.register_forward_pre_hook(self._called, with_kwargs=True)
+        self._last: Any = None
+
+    def remove(self) -> None:
+        self._first.remove()
+        self._forget()
+
+    def _forget(self) -> None:
+        """A call that raised never came to its end."""
+        if self._last is not None:
+            self._last.remove()
+        self._last = self._before = None
+
+    def _called(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The last hook is hung up anew for each call: behind all others, so that what they change is seen."""
+        self._forget()
+        given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
+        self._shape = _shape(given.get("input"))
+        self._before = self._received(given)
+        self._last = self._module.register_forward_hook(self._returned)
+
+    def _returned(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        before = self._before
+        self._forget()
+        if before is None:
+            return
+        self._heard(*self._shape, before(output))
+
+    def _received(self, given: dict[str, Any]) -> Callable[[Any], Kept | str]:
+        """Keeps what came in; what comes back makes the call whole."""
+        parameter = next(self._module.parameters())
+        if parameter.is_meta:
+            return lambda _output: "it is on the meta device, which has no numbers"
+        half = _autocast(parameter)
+        try:
+            spec, parameters = self._described(parameter, half)
+        except (InputError, AttributeError) as error:
+            reason = f"its parameters cannot be read: {error}"
+            return lambda _output: reason
+        snapshot = self._snapshot(parameters) if self._room(_bytes(given)) else None
+        if snapshot is None:
+            return lambda _output: FULL
+        module: Any = self._module
+        noisy = not self._is_cell and spec.num_layers > 1 and spec.dropout > 0 and module.training
+        switches = precision_switches(parameter.device)
+        engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
+        kept = Kept(spec, engine, self._is_cell, half is not None, noisy, snapshot, _copied(given), None)
+        return lambda output: replace(kept, returned=_copied(output)) if self._room(_bytes(output)) else FULL
+
+    @torch.no_grad()
+    def _described(self, parameter: Tensor, half: str | None) -> tuple[Spec, dict[str, Tensor]]:
+        """The spec takes longer than a step of a cell, and is kept while dtype and device stay."""
+        module: Any = self._module
+        key = (parameter.dtype, parameter.device, half)
+        if key not in self._specs:
+            changes = {"dtype": half} if half else {}
+            self._specs[key] = (modules.spec_of_cell if self._is_cell else modules.spec_of)(module, **changes)
+        spec = self._specs[key]
+        read = modules.parameters_of_cell if self._is_cell else modules.parameters_of_module
+        return spec, read(module, spec)
+
+    def _snapshot(self, parameters: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """Copied only when a number has changed, and there is room; else None. Version counters would not see a write
+        through `.data`."""
+        if not all(_same(now, self._latest.get(name)) for name, now in parameters.items()):
+            if not self._room(_bytes(parameters)):
+                return None
+            self._latest = {name: now.clone() for name, now in parameters.items()}
+            self._kept = {name: now.cpu() for name, now in self._latest.items()}
+        return self._kept
+
+
+FULL = "it was not kept: the calls before it had filled the memory that watch may use"
+
+
+def _same(now: Tensor, then: Tensor | None) -> bool:
+    return then is not None and now.dtype == then.dtype and now.device == then.device and torch.equal(now, then)
+
+
+def _autocast(parameter: Tensor) -> str | None:
+    """The half type that autocast computes products in, or None. It leaves float64 alone."""
+    device = parameter.device.type
+    with suppress(RuntimeError):  # devices that know no autocast
+        if parameter.dtype != torch.float64 and torch.is_autocast_enabled(device):
+            dtype = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+            return dtype if dtype in HALF else None
+    return None
+
+
+def _copied(value: Any) -> Any:
+    """Tensors copied to the CPU, and what holds them built again; of anything else the type."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, PackedSequence):
+        return PackedSequence(*map(_copied, value))
+    if isinstance(value, tuple | list):
+        return tuple(map(_copied, value))
+    if isinstance(value, dict):
+        return {name: _copied(item) for name, item in value.items()}
+    return None if value is None else type(value)
+
+
+def _bytes(value: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(value))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
+
+
+def _shape(x: Any) -> tuple[tuple[int, ...], bool]:
+    if isinstance(x, PackedSequence):
+        return (len(x.batch_sizes), int(x.batch_sizes[0]), x.data.shape[-1]), True
+    return (tuple(x.shape) if isinstance(x, Tensor) else ()), False
+
+
+def read(kept: Kept) -> Case:
+    """The call as a run: time-major, with the arithmetic that it declared.
+
+    Raises `Unreadable` for a call that is none of a torch.nn module of its kind: a subclass may take and give
+    anything.
+    """
+    x, lengths, batched = _input(kept)
+    if not batched:
+        x = x.unsqueeze(-2)  # the batch axis of (T, I), and of a cell's (I)
+    x = x.unsqueeze(0) if kept.is_cell else x
+    spec = kept.spec
+    if 0 in x.shape or x.shape[-1] != spec.input_size:
+        raise Unreadable(f"it received x of shape {tuple(x.shape)}, and its input_size is {spec.input_size}")
+    batch = x.shape[1]
+    places, units = spec.num_layers * spec.num_directions, (spec.output_size, spec.hidden_size)
+    initial = _initial(kept, x, batched, [(places, batch, size) for size in units])
+    output, finals = _output(kept, batched, lengths)
+    wanted = (*x.shape[:2], spec.output_size * spec.num_directions)
+    if tuple(output.shape) != wanted:
+        raise Unreadable(f"its output has the shape {tuple(output.shape)} instead of {wanted} (step, batch, unit)")
+    for final, size in zip(finals, units, strict=False):
+        if tuple(final.shape) != (places, batch, size):
+            raise Unreadable(f"a final state has the shape {tuple(final.shape)} instead of {(places, batch, size)}")
+    observation = _observation(kept, output, finals)
+    if not kept.autocast:
+        return Case(
+            spec, kept.parameters, Sequence(x, *initial, lengths, batched), observation, declared_by(kept.engine)
+        )
+    return _autocast_case(kept, Sequence(x, *initial, lengths, batched), observation)
+
+
+def _autocast_case(kept: Kept, sequence: Sequence, observation: Observation) -> Case:
+    """Autocast casts parameters and x, whatever their dtype.
+
+    Kernels that return the half type (oneDNN, cuDNN, fused cells) cast the states as well. In the others, made of
+    many operations, products and gates are half and the states stay float32: h is rounded only on its way into a
+    product, which is what a recording as coarse as that would allow.
+    """
+    half = HALF[kept.spec.dtype]
+    u = ROUNDOFF[half]
+    h = next(iter(observation.layers.values()))["h"]
+    h0, c0 = sequence.h0, sequence.c0
+    if h.dtype == half:
+        h0, c0 = h0.to(half), None if c0 is None else c0.to(half)
+    else:
+        observation = replace(observation, relative=u.stored, absolute=torch.finfo(half).smallest_normal * u.stored)
+    parameters = {name: tensor.to(half) for name, tensor in kept.parameters.items()}
+    sequence = replace(sequence, x=sequence.x.to(half), h0=h0, c0=c0)
+    name = f"{kept.spec.dtype} by autocast, float32 sums"
+    return Case(kept.spec, parameters, sequence, observation, Declared(name, u))
+
+
+def _input(kept: Kept) -> tuple[Tensor, tuple[int, ...] | None, bool]:
+    """x, (T, B, I) if it is batched, lengths of a packed one that is padded, and whether it is batched."""
+    x = kept.given.get("input")
+    axes = 1 if kept.is_cell else 2
+    if isinstance(x, PackedSequence) and not kept.is_cell:
+        padded, counts = pad_packed_sequence(x)
+        lengths = tuple(counts.tolist())
+        return padded, None if min(lengths) == len(padded) else lengths, True
+    if not isinstance(x, Tensor) or x.dim() not in (axes, axes + 1):
+        raise Unreadable("it did not receive x as a torch.nn module does")
+    batched = x.dim() > axes
+    return x.transpose(0, 1) if batched and kept.spec.batch_first and not kept.is_cell else x, None, batched
+
+
+def _initial(kept: Kept, x: Tensor, batched: bool, shapes: list[tuple[int, ...]]) -> tuple[Tensor, Tensor | None]:
+    hx, has_c = kept.given.get("hx"), kept.spec.cell_type.has_cell_state
+    count = 2 if has_c else 1
+    given = [x.new_zeros(shape) for shape in shapes[:count]] if hx is None else _states(kept, hx, count, batched)
+    for state, shape in zip(given, shapes, strict=False):
+        if tuple(state.shape) != shape:
+            raise Unreadable(f"it received a state of shape {tuple(state.shape)} instead of {shape}")
+    return given[0], given[1] if has_c else None
+
+
+def _states(kept: Kept, given: Any, count: int, batched: bool) -> list[Tensor]:
+    """h, or h and c: (L·D, B, ·)."""
+    states = list(given) if isinstance(given, tuple) else [given]
+    if len(states) != count or not all(isinstance(state, Tensor) for state in states):
+        raise Unreadable("its states are not those of a torch.nn module")
+    if not batched:
+        states = [state.unsqueeze(-2) for state in states]
+    return [state.unsqueeze(0) for state in states] if kept.is_cell else states
+
+
+def _output(kept: Kept, batched: bool, lengths: tuple[int, ...] | None) -> tuple[Tensor, list[Tensor]]:
+    """output (T, B, D·P), and the final states; a cell's only state is its output."""
+    count = 2 if kept.spec.cell_type.has_cell_state else 1
+    if kept.is_cell:
+        finals = _states(kept, kept.returned, count, batched)
+        return finals[0], finals
+    if not isinstance(kept.returned, tuple) or len(kept.returned) != 2:
+        raise Unreadable("it did not return output and states as a torch.nn module does")
+    output, final = kept.returned
+    if isinstance(output, PackedSequence):
+        output, counts = pad_packed_sequence(output)
+        if lengths is not None and tuple(counts.tolist()) != lengths:
+            raise Unreadable("the lengths of its output are not those of its x")
+    elif isinstance(output, Tensor):
+        output = output if batched else output.unsqueeze(-2)
+        output = output.transpose(0, 1) if batched and kept.spec.batch_first and output.dim() == 3 else output
+    else:
+        raise Unreadable("its output is no tensor")
+    return output, _states(kept, final, count, batched)
+
+
+def _observation(kept: Kept, output: Tensor, finals: list[Tensor]) -> Observation:
+    """Of a stack the top layer at each step and every final state; of a cell its step."""
+    top = kept.spec.num_layers - 1
+    parts = output.chunk(kept.spec.num_directions, -1)
+    layers = {(top, direction): {"h": h} for direction, h in zip(kept.spec.directions, parts, strict=True)}
+    if kept.is_cell:
+        if len(finals) > 1:
+            layers[0, "forward"]["c"] = finals[1]
+        return Observation(kept.engine, layers)
+    return Observation(kept.engine, layers, finals[0], finals[1] if len(finals) > 1 else None)

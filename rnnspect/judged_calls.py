@@ -1,0 +1,121 @@
+"""Calls of a live model's modules, judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.calls import Call, CallVerdict
+from rnnspect.checking import check_observation
+from rnnspect.hooks import Case, Kept, Unreadable, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rnnspect.verdict import Verdict
+
+
+def judged(call: Call) -> CallVerdict:
+    if isinstance(call.kept, str):
+        return CallVerdict(call, None, call.kept)
+    try:
+        case = read(call.kept)
+    except Unreadable as error:
+        return CallVerdict(call, None, str(error))
+    if call.kept.noisy:
+        verdict = _judged_below_dropout(case)
+    else:
+        verdict = check_observation(case.spec, case.parameters, case.sequence, case.observation, case.declared)
+    return CallVerdict(call, verdict, verdict.reason)
+
+
+def _judged_below_dropout(case: Case) -> Verdict:
+    """Nobody saw what dropout left of the layers below the top: only the first one's final state can be wrong."""
+    spec, seen, sequence = case.spec, case.observation, case.sequence
+    first = slice(spec.num_directions)
+    lowest = replace(
+        seen,
+        layers={},
+        h_n=None if seen.h_n is None else seen.h_n[first],
+        c_n=None if seen.c_n is None else seen.c_n[first],
+    )
+    c0 = None if sequence.c0 is None else sequence.c0[first]
+    begun = replace(sequence, h0=sequence.h0[first], c0=c0)
+    alone = spec.with_changes(num_layers=1, dropout=0.0)
+    verdict = check_observation(alone, case.parameters, begun, lowest, case.declared)
+    if verdict.verdict == "differ":
+        return replace(verdict, spec=spec)
+    reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"
+    return replace(verdict, verdict="cannot tell", reason=reason, spec=spec)
+
+
+def told_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
+    """What one call alone does not tell, all calls like it may: they are judged once more as one batch.
+
+    Calls are alike that ran with the same parameters, in the same arithmetic, for as many steps.
+    """
+    groups: dict[object, list[CallVerdict]] = {}
+    for one in judged:
+        if (key := _key(one)) is not None:
+            groups.setdefault(key, []).append(one)
+    together = {key: _joint(group) for key, group in groups.items() if len(group) > 1 and any(map(_unsure, group))}
+    return tuple(_told(one, together.get(_key(one))) if _unsure(one) else one for one in judged)
+
+
+def _unsure(one: CallVerdict) -> bool:
+    return one.answer == "cannot tell"
+
+
+def _key(one: CallVerdict) -> object:
+    """None for a call that tells nothing of others: one that differs, or that was not judged to its end."""
+    kept, verdict = one.call.kept, one.verdict
+    if verdict is None or not isinstance(kept, Kept) or kept.noisy or verdict.verdict == "differ":
+        return None
+    dtypes = tuple(tensor.dtype for tensor in (kept.given["input"], *_flat(kept.returned)) if hasattr(tensor, "dtype"))
+    return one.name, id(kept.parameters), verdict.spec, verdict.arithmetic, verdict.steps, dtypes
+
+
+def _flat(value: object) -> Iterable[object]:
+    return (inner for item in value for inner in _flat(item)) if isinstance(value, tuple) else (value,)
+
+
+def _told(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
+    if joint is None or not joint.agrees:
+        return one
+    assert one.verdict is not None
+    note = "what would have been seen is told from all calls of this module together"
+    notes = (*one.verdict.notes, note)
+    verdict = replace(one.verdict, verdict="agree", reason=None, resolution=joint.resolution, notes=notes)
+    return CallVerdict(one.call, verdict, None)
+
+
+def _joint(group: list[CallVerdict]) -> Verdict:
+    cases = [read(one.call.kept) for one in group if isinstance(one.call.kept, Kept)]
+    first = cases[0]
+    steps = first.sequence.steps
+    lengths = [length for case in cases for length in case.sequence.lengths or case.sequence.batch * [steps]]
+    sequence = replace(
+        first.sequence,
+        x=torch.cat([case.sequence.x for case in cases], 1),
+        h0=torch.cat([case.sequence.h0 for case in cases], 1),
+        c0=_side_by_side([case.sequence.c0 for case in cases]),
+        lengths=None if min(lengths) == steps else tuple(lengths),
+    )
+    layers = {
+        place: {name: torch.cat([case.observation.layers[place][name] for case in cases], 1) for name in seen}
+        for place, seen in first.observation.layers.items()
+    }
+    observation = replace(
+        first.observation,
+        layers=layers,
+        h_n=_side_by_side([case.observation.h_n for case in cases]),
+        c_n=_side_by_side([case.observation.c_n for case in cases]),
+    )
+    return check_observation(first.spec, first.parameters, sequence, observation, first.declared)
+
+
+def _side_by_side(states: list[torch.Tensor | None]) -> torch.Tensor | None:
+    known = [state for state in states if state is not None]
+    return torch.cat(known, 1) if len(known) == len(states) else None

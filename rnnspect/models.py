@@ -1,0 +1,125 @@
+"""A model out of somebody's Python file. Only an argument that the user typed may name one: loading it runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import InputError, listed, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from torch import nn
+
+FORM = "path/to/model.py:build"
+_PRIVATE = "_rnnspect_model"
+
+
+def load_model(source: str) -> nn.Module:
+    """The model that `path/to/model.py:build` names: an nn.Module, or what gives one when it is called.
+
+    The file is run as a module of its own, with its folder first among the places that it imports from. What it
+    prints goes to stderr.
+
+    Raises `InputError` for no such file or name, for what is or gives no nn.Module, and for anything that the code
+    raises, with the line of it.
+    """
+    written, _, name = source.rpartition(":")
+    if not written or not name:
+        raise InputError(f"{source!r} names no model", allowed=FORM)
+    path = Path(written)
+    if path.suffix != ".py" or not path.is_file():
+        found = "no such file" if not path.is_file() else "no Python file"
+        raise InputError(found, allowed=FORM, where=written)
+    with contextlib.redirect_stdout(sys.stderr), _importing_from(path.resolve().parent):
+        with their_errors("loading it", path):
+            module = _loaded(path)
+        if not hasattr(module, name):
+            choices = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+            allowed = listed(choices) or "a function that gives a torch.nn.Module"
+            raise InputError(
+                f"nothing is called {name!r}", allowed=allowed, nearest=nearest(name, choices), where=written
+            )
+        return _model(getattr(module, name), name, path)
+
+
+def _model(found: Any, name: str, path: Path) -> nn.Module:
+    from torch import nn
+
+    if isinstance(found, nn.Module):
+        return found
+    place = f"{path}:{name}"
+    if not callable(found):
+        allowed = "a torch.nn.Module, or a function that gives one"
+        raise InputError(f"a {type(found).__name__}", allowed=allowed, where=place)
+    with their_errors(f"{name}()", path):
+        given = found()
+    if not isinstance(given, nn.Module):
+        raise InputError(f"{name}() gives a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
+    return given
+
+
+def _loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(_PRIVATE, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_PRIVATE] = module  # dataclasses and pickle look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def their_errors(doing: str, path: Path | None = None) -> Iterator[None]:
+    """What their code raises, as an `InputError` that says where: the last line that is in their file."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise InputError(f"{doing} failed with {said}", where=_place(error, path)) from error
+
+
+def _place(error: BaseException, path: Path | None) -> str | None:
+    """file:line. Without a file of theirs, the last line that is neither ours nor torch's."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if _is_theirs(frame.filename, path)]
+    if theirs:
+        return f"{theirs[-1].filename}:{theirs[-1].lineno}"
+    return None if path is None else str(path)
+
+
+def _is_theirs(filename: str, path: Path | None) -> bool:
+    if path is not None:
+        return Path(filename).resolve() == path.resolve()
+    parts = Path(filename).parts
+    return Path(__file__).parent != Path(filename).parent and "site-packages" not in parts
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module of the model in eval mode; the mode that each had is put back."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training

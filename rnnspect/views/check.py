@@ -1,0 +1,125 @@
+"""A verdict as text: whole for one, a line each for several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from rnnspect.parameters import module_repr
+from rnnspect.views import text
+from rnnspect.views.engine import engine_lines
+from rnnspect.views.rendering import rendered, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from rnnspect.verdict import Point, Verdict
+    from rnnspect.views.rendering import Screen
+
+_STYLE = {"agree": "bold green", "differ": "bold red", "cannot tell": "bold yellow", "error": "bold red"}
+_DIGITS = 9
+
+
+def as_table(verdict: Verdict, screen: Screen) -> str:
+    """The whole report on one run."""
+    return rendered(_parts(verdict), screen)
+
+
+def as_lines(rows: Sequence[tuple[str, Verdict | str]], screen: Screen) -> str:
+    """One line a source; a text in the place of a verdict says why there is none."""
+    widest = max(len(text.printable(source)) for source, _ in rows)
+    return rendered((_line(source, widest, found) for source, found in rows), screen)
+
+
+def _line(source: str, widest: int, found: Verdict | str) -> Text:
+    answer, said = ("error", text.printable(found)) if isinstance(found, str) else (found.verdict, _said(found))
+    line = Text(f"{answer:<{len('cannot tell')}}", _STYLE[answer], no_wrap=True, overflow="ignore")
+    return line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
+
+
+def _said(verdict: Verdict) -> str:
+    said = f"{verdict.engine.name} {verdict.engine.version}, {verdict.arithmetic}: "
+    if verdict.first:
+        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}"
+    if verdict.verdict == "cannot tell":
+        return f"{said}{verdict.reason}"
+    coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)
+    worst = verdict.worst.ratio if verdict.worst else 0.0
+    return f"{said}worst {worst:.3f}, resolution {coarsest:.1e}"
+
+
+def summary(verdict: Verdict) -> str:
+    """The answer in one sentence."""
+    if verdict.verdict == "agree":
+        return f"agree: every number is inside what {verdict.arithmetic} allows"
+    if verdict.verdict == "differ":
+        assert verdict.first is not None
+        return f"differ: {_place(verdict.first)}"
+    return f"cannot tell: {verdict.reason}"
+
+
+def _parts(verdict: Verdict) -> Iterator[RenderableType]:
+    yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
+    yield from engine_lines(verdict.engine, 0.0)
+    yield Text(summary(verdict), _STYLE[verdict.verdict])
+    if verdict.first:
+        yield Text(_numbers(verdict.first, verdict.engine.name, verdict.arithmetic))
+        yield Text(f"where: {verdict.pattern}")
+        if verdict.reason:
+            yield Text(verdict.reason)
+    elif verdict.worst:
+        yield Text(f"nearest to its bound: {_place(verdict.worst)}")
+        yield Text(_numbers(verdict.worst, verdict.engine.name, verdict.arithmetic))
+    if verdict.explained:
+        yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
+    yield Text(f"looked at {verdict.values:,} values in {verdict.steps:,} steps: {_observed(verdict)}")
+    if verdict.estimated:
+        yield Text(f"nobody observed {', '.join(verdict.estimated)}: stepped, and allowed what roundings do to it")
+    for note in verdict.notes:
+        yield Text(text.printable(note))
+    yield from _resolution(verdict)
+
+
+def _resolution(verdict: Verdict) -> Iterator[RenderableType]:
+    if not verdict.resolution:
+        return
+    title = "\nthe smallest shift of a gate's pre-activation that would have been seen"
+    made = table("layer", "gate", ">finest unit", ">median", ">coarsest", ">unit", ">units above 0.01", title=title)
+    before = ""
+    for line in verdict.resolution:
+        place = f"{line.layer} {line.direction}"
+        numbers = (f"{value:.1e}" for value in (line.finest, line.median, line.coarsest))
+        shown = place if place != before else ""
+        made.add_row(shown, line.gate, *numbers, str(line.coarsest_unit), str(line.coarse_units or ""))
+        before = place
+    yield made
+
+
+def _observed(verdict: Verdict) -> str:
+    """layer 0 forward: h, h_n; layer 1 forward: h, h_n."""
+    by_place: dict[str, list[str]] = {}
+    for line in verdict.observed:
+        place, _, quantity = line.rpartition(" ")
+        by_place.setdefault(place, []).append(quantity)
+    return "; ".join(f"{place}: {', '.join(quantities)}" for place, quantities in by_place.items())
+
+
+def _place(point: Point) -> str:
+    where = f"{point.quantity} of layer {point.layer} {point.direction}"
+    step = "" if point.step < 0 else f", step {point.step}"
+    return f"{where}{step}, batch {point.batch}, unit {point.unit}"
+
+
+def _numbers(point: Point, engine: str, arithmetic: str) -> str:
+    apart = abs(point.engine - point.manual)
+    return (
+        f"equations {point.manual:.{_DIGITS}g}, {engine} {point.engine:.{_DIGITS}g}: {apart:.2e} apart, "
+        f"{_ratio(point.ratio)} the {point.bound:.2e} that {arithmetic} allows here"
+    )
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.3f} of" if ratio <= 1 else f"{ratio:,.1f} times"

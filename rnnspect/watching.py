@@ -1,0 +1,144 @@
+"""Every recurrent module of a live model, checked on what it really received and returned."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.calls import Call, CallVerdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from rnnspect.hooks import Kept, Listener
+    from rnnspect.verdict import Answer
+
+DEFAULT_MEMORY = 2**30
+_BADNESS: tuple[Answer, ...] = ("agree", "cannot tell", "differ")
+
+
+class Seen:
+    """What `watch` has seen. It grows while the model is watched."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.modules = names
+        """Every recurrent module by its name in the model, in the model's order."""
+        self._calls: list[Call] = []
+        self._judged: list[CallVerdict] = []
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """In the order in which they returned."""
+        return tuple(self._calls)
+
+    @property
+    def never_called(self) -> tuple[str, ...]:
+        called = {call.module for call in self._calls}
+        return tuple(name for name in self.modules if name not in called)
+
+    def check(self) -> tuple[CallVerdict, ...]:
+        """Judges every call on its own, in their order; what was judged before is not judged again.
+
+        Of a stack only the top layer is seen at each step; the layers below are estimated. One step alone can leave a
+        gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of
+        a module together, where one alone does not tell.
+        """
+        from rnnspect.judged_calls import judged, told_together
+
+        for call in self._calls[len(self._judged) :]:
+            self._judged.append(judged(call))
+        return told_together(self._judged)
+
+    @property
+    def worst(self) -> CallVerdict | None:
+        """The first call that differs, else the first that cannot be told, else the one nearest to its bound."""
+        checked = self.check()
+        for answer in ("differ", "cannot tell"):
+            if found := next((one for one in checked if one.answer == answer), None):
+                return found
+        return max(checked, key=_ratio, default=None)
+
+    @property
+    def verdict(self) -> Answer:
+        """The worst of all calls; `cannot tell` where there were none."""
+        return max((one.answer for one in self.check()), key=_BADNESS.index, default="cannot tell")
+
+    def __str__(self) -> str:
+        """One line a call, then the modules that were never called."""
+        lines = [str(one) for one in self.check()]
+        lines += [f"{name or 'the model'}: never called" for name in self.never_called]
+        return "\n".join(lines) or "no RNN, LSTM, GRU or cell is in this model"
+
+
+@contextmanager
+def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[Seen]:
+    """Watches every nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell and nn.GRUCell of a model, itself included.
+
+        with rnnspect.watch(model) as seen:
+            model(x)
+        for one in seen.check(): print(one)
+
+    Each call is kept with what it received and returned, as copies on the CPU, and with the parameters that it ran
+    with, which are copied when they have changed. `memory` is how many bytes of that are kept; a call beyond it is
+    listed and `cannot tell`. The model runs as it would: nothing is judged before `check`. A module whose `forward` is
+    called by hand, or that was scripted, is not seen. The hooks go when the block is left, however it is left.
+    """
+    from rnnspect.hooks import Listener
+    from rnnspect.modules import is_cell, is_stack
+
+    chosen = [(name, module) for name, module in model.named_modules() if is_stack(module) or is_cell(module)]
+    seen = Seen(tuple(name for name, _ in chosen))
+    budget = _Budget(memory)
+    listeners: list[Listener] = []
+    try:
+        listeners += (Listener(module, budget, _Writer(seen, name, module)) for name, module in chosen)
+        yield seen
+    finally:
+        for listener in listeners:
+            listener.remove()
+
+
+def watch_run(model: nn.Module, *inputs: Any) -> Seen:
+    """Runs the model once on the inputs, watched, in eval mode and without autograd; training modes are put back.
+
+    Raises `InputError` with the line of the model's own code where that raises.
+    """
+    import torch
+
+    from rnnspect.models import evaluating, their_errors
+
+    with evaluating(model), torch.no_grad(), watch(model) as seen, their_errors("running the model"):
+        model(*inputs)
+    return seen
+
+
+class _Budget:
+    """How much may still be kept."""
+
+    def __init__(self, memory: int) -> None:
+        self._left = memory
+
+    def __call__(self, size: int) -> bool:
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
+class _Writer:
+    """Writes the calls of one module down."""
+
+    def __init__(self, seen: Seen, name: str, module: nn.Module) -> None:
+        from rnnspect.modules import kind_of
+
+        self._seen, self._name, self._kind, self._count = seen, name, kind_of(module), 0
+
+    def __call__(self, shape: tuple[int, ...], packed: bool, kept: Kept | str) -> None:
+        self._seen._calls.append(Call(self._name, self._kind, self._count, shape, packed, kept))
+        self._count += 1
+
+
+def _ratio(one: CallVerdict) -> float:
+    return one.verdict.worst.ratio if one.verdict and one.verdict.worst else 0.0

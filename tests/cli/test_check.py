@@ -1,0 +1,179 @@
+"""The check from the command line: verdict, exit status, formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from rnnspect.engines.torch import TorchEngine
+
+CONFIGS = sorted(Path("configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def broken_engine(monkeypatch):
+    """PyTorch, but unit 1 of the last step of the first item is off by a hundredth."""
+    right = TorchEngine.run
+
+    def run(self, spec, parameters, sequence):
+        recording = right(self, spec, parameters, sequence)
+        for h in recording.layers.values():
+            h[-1, 0, 1] += 0.01
+        return recording
+
+    monkeypatch.setattr(TorchEngine, "run", run)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_our_own_configs_agree(rnnspect, config):
+    result = rnnspect("check", config)
+    assert result.status == 0
+    assert "agree: every number is inside what float" in result.out
+    assert "the smallest shift of a gate's pre-activation that would have been seen" in result.out
+
+
+def test_several_sources_are_a_line_each_and_the_worst_status_wins(rnnspect):
+    result = rnnspect("check", *CONFIGS)
+    assert result.status == 0
+    assert len(result.out.splitlines()) == len(CONFIGS)
+    with_missing = rnnspect("check", *CONFIGS, "nothing.yaml")
+    assert with_missing.status == 2
+    assert "nothing.yaml: no such file" in with_missing.out.splitlines()[-1]
+
+
+def test_a_wrong_number_is_found_where_it_is(rnnspect, broken_engine):
+    result = rnnspect("check", "configs/gru.yaml", "--format", "json")
+    assert result.status == 1
+    document = json.loads(result.out)
+    first = document["first"]
+    assert (first["layer"], first["step"], first["batch"], first["unit"]) == (0, 9, 0, 1)
+    assert (first["direction"], first["quantity"]) == ("forward", "h")
+    assert first["engine"] - first["manual"] == pytest.approx(0.01, rel=1e-3)  # a float32 h is 1e-5 exact or better
+    assert first["ratio"] > 1
+    assert "step 9 alone" in document["pattern"]
+    assert "unit 1" in document["pattern"]
+
+
+def test_differ_beats_bad_input(rnnspect, broken_engine):
+    assert rnnspect("check", "configs/gru.yaml", "nothing.yaml").status == 1
+
+
+def test_a_wrong_number_in_words(rnnspect, broken_engine):
+    out = rnnspect("check", "configs/gru.yaml").out
+    assert "differ: h of layer 0 forward, step 9, batch 0, unit 1" in out
+    assert "times the" in out
+
+
+def test_where_gates_cannot_be_seen_it_cannot_tell(rnnspect):
+    """In bfloat16 an LSTM's h is rounded to eight bits: a gate may be off by more than a hundredth unseen."""
+    result = rnnspect("check", "--cell", "lstm", "--dtype", "bfloat16", "--hidden-size", "8")
+    assert result.status == 3
+    assert "cannot tell: layer 0 forward: in 8 of 8 units" in result.out
+
+
+def test_document_keys(rnnspect):
+    document = json.loads(rnnspect("check", "configs/lstm.yaml", "--format", "json").out)
+    assert (document["format"], document["version"]) == ("rnnspect.check", 1)
+    keys = {"verdict", "arithmetic", "worst", "first", "pattern", "resolution", "observed", "estimated", "checked"}
+    assert keys | {"spec", "engine"} <= set(document)
+    point = {"ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound"}
+    assert set(document["worst"]) == point
+    assert document["first"] is None
+    assert set(document["resolution"]["layer 0 forward"]) == {"i", "f", "g", "o"}
+    assert {"steps", "values"} <= set(document["checked"])
+
+
+def test_several_documents_are_a_list(rnnspect):
+    documents = json.loads(
+        rnnspect("check", *CONFIGS[:2], "--engine", "torch", "--engine", "torch-cell", "-f", "json").out
+    )
+    assert [document["engine"]["name"] for document in documents] == ["torch", "torch-cell"] * 2
+
+
+def test_junit(rnnspect, tmp_path, broken_engine):
+    path = tmp_path / "report.xml"
+    rnnspect("check", "configs/gru.yaml", "nothing.yaml", "-o", path)
+    suite = ElementTree.parse(path).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "1")
+    assert suite[0][0].tag == "failure"
+    assert "differ: h of layer 0" in suite[0][0].get("message")
+    assert suite[1][0].tag == "error"
+
+
+def test_junit_says_what_xml_cannot_hold(rnnspect):
+    out = rnnspect("check", "a\x1b[31m<b>&.yaml", "configs/gru.yaml", "--format", "junit").out
+    suite = ElementTree.fromstring(out)
+    assert suite[0].get("name") == "a\\x1b[31m<b>&.yaml"
+
+
+def test_an_engine_that_cannot_says_why(rnnspect):
+    result = rnnspect("check", "configs/projected.yaml", "--engine", "torch-cell")
+    assert result.status == 2
+    assert "torch-cell cannot run a projection" in result.err
+
+
+def test_an_engine_misspelt(rnnspect):
+    result = rnnspect("check", "--engine", "torch-cel")
+    assert result.status == 2
+    assert "did you mean 'torch-cell'?" in result.err
+
+
+def test_an_arithmetic_misspelt(rnnspect):
+    assert "did you mean 'float32'?" in rnnspect("check", "--arithmetic", "float23").err
+
+
+@pytest.mark.parametrize(
+    "cell", ["rnn", pytest.param("gru", marks=pytest.mark.slow), pytest.param("lstm", marks=pytest.mark.slow)]
+)
+def test_compiled_code_agrees(rnnspect, cell, compiler):
+    result = rnnspect("check", "--cell", cell, "--input", "randn:3", "--engine", "torch-compile", "--format", "json")
+    assert json.loads(result.out)["engine"]["name"] == "torch-compile"
+    assert result.status == 0
+
+
+@pytest.fixture
+def compiler():
+    import shutil
+
+    if shutil.which("g++") is None:
+        pytest.skip("skipped: this machine has no C++ compiler")
+
+
+def test_held_to_another_arithmetic(rnnspect):
+    """A float32 run is no float64 run."""
+    result = rnnspect("check", "configs/lstm.yaml", "--arithmetic", "float64", "--format", "json")
+    assert result.status == 1
+    assert json.loads(result.out)["arithmetic"] == "float64"
+
+
+def test_nan_agrees_with_nan(rnnspect):
+    result = rnnspect("check", "--input", "[[NaN, 1, 1, 1, 1], [1, 1, 1, 1, 1]]", "-q")
+    assert "differ" not in result.out
+
+
+def test_interrupted_it_says_how_far_it_had_agreed(rnnspect, monkeypatch):
+    from rnnspect.judging.judge import Judge
+
+    right = Judge.__call__
+
+    def interrupted(self, run, rows=None, progress=None):
+        def then_stop(found, steps):
+            progress(found, steps)
+            raise KeyboardInterrupt
+
+        return right(self, run, 100, then_stop)
+
+    monkeypatch.setattr(Judge, "__call__", interrupted)
+    result = rnnspect("check", "--input", "randn:1000")
+    assert result.status == 130
+    assert "after 100 steps, all layers and directions together; so far everything agrees" in result.err
+
+
+def test_the_callers_threads_and_modes_are_left_alone(rnnspect):
+    before = torch.get_num_threads(), torch.is_grad_enabled()
+    rnnspect("check", "configs/lstm.yaml")
+    assert (torch.get_num_threads(), torch.is_grad_enabled()) == before

@@ -1,0 +1,120 @@
+"""assert_agrees passes for what the equations give, and its failure is the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rnnspect
+from rnnspect import Spec, SpecError, assert_agrees
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+MODULES = [
+    nn.RNN(4, 6, batch_first=True),
+    nn.LSTM(4, 6, 2, bidirectional=True),
+    nn.GRU(4, 6, 3, batch_first=True),
+    nn.LSTM(4, 6).double(),
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_module_agrees_with_the_equations(module: nn.RNNBase, batched: bool):
+    x = torch.randn(*((3, 7, 4) if batched else (7, 4)), dtype=module.weight_ih_l0.dtype)
+    assert_agrees(module, x)
+    output, final = module(x)
+    assert_agrees(module, x, output)
+    assert_agrees(module, x, (output, final))
+    h_n, *c_n = final if isinstance(final, tuple) else (final,)
+    recorded = {"output": output, "h_n": h_n} | ({"c_n": c_n[0]} if c_n else {})
+    assert_agrees(module, x, recorded)
+    assert_agrees(module, x.numpy(), {name: tensor.detach().numpy() for name, tensor in recorded.items()})
+
+
+def test_a_spec_agrees():
+    assert_agrees(Spec(cell="gru", input_size=3, hidden_size=4), "randn:20")
+
+
+def test_states_and_lengths():
+    module = nn.LSTM(4, 6, batch_first=True, bidirectional=True)
+    x, h0, c0 = torch.randn(3, 7, 4), torch.randn(2, 3, 6), torch.randn(2, 3, 6)
+    assert_agrees(module, x, module(x, (h0, c0))[0], h0=h0, c0=c0)
+    with pytest.raises(AssertionError, match="step 0"):
+        assert_agrees(module, x, module(x, (h0, c0))[0], h0=h0)
+    packed = nn.utils.rnn.pack_padded_sequence(x, [7, 5, 2], batch_first=True)
+    output, _ = nn.utils.rnn.pad_packed_sequence(module(packed, (h0, c0))[0], batch_first=True)
+    assert_agrees(module, x, output, h0=h0, c0=c0, lengths=[7, 5, 2])
+    output = output.masked_fill(torch.arange(7)[None, :, None] >= torch.tensor([7, 5, 2])[:, None, None], torch.nan)
+    assert_agrees(module, x, output, h0=h0, c0=c0, lengths=[7, 5, 2])
+
+
+def test_the_failure_is_the_report():
+    module, x = nn.GRU(4, 6, batch_first=True), torch.randn(3, 7, 4)
+    output = module(x)[0].detach().clone()
+    output[2, 5, 1] += 1e-3
+    with pytest.raises(AssertionError) as failure:
+        assert_agrees(module, x, output)
+    text = str(failure.value)
+    assert text.startswith("GRU(4, 6, batch_first=True)")
+    assert "differ: h of layer 0 forward, step 5, batch 2, unit 1" in text
+    assert "where: " in text
+    assert "\x1b" not in text
+
+
+def test_a_wrong_module_fails_without_a_recording():
+    class Wrong(nn.GRU):
+        def forward(self, *given: Any) -> Any:
+            output, state = super().forward(*given)
+            return output * 1.001, state
+
+    with pytest.raises(AssertionError, match="differ"):
+        assert_agrees(Wrong(4, 6), torch.randn(7, 2, 4))
+
+
+def test_what_cannot_be_told_fails():
+    module = nn.LSTM(4, 6)
+    with torch.no_grad():
+        module.bias_ih_l0.fill_(-30)
+    with pytest.raises(AssertionError, match="cannot tell"):
+        assert_agrees(module, torch.randn(7, 2, 4))
+
+
+def test_a_recording_in_fewer_digits():
+    module, x = nn.GRU(4, 6, batch_first=True), torch.randn(3, 50, 4)
+    output = module(x)[0].detach()
+    assert_agrees(module, x, output.numpy().round(5))
+    assert_agrees(module, x, output.double())
+
+
+def test_another_arithmetic():
+    """Products of operands rounded as TF32 ones are explained by no float32 arithmetic."""
+    module, x = nn.RNN(64, 32, batch_first=True), torch.randn(3, 20, 64) / 4
+    rounded = module.weight_ih_l0.detach().view(torch.int32)
+    with torch.no_grad():
+        exact = module.weight_ih_l0.clone()
+        module.weight_ih_l0.copy_(((rounded + 0x1000) & ~0x1FFF).view(torch.float32))
+        output = module(x)[0]
+        module.weight_ih_l0.copy_(exact)
+    with pytest.raises(AssertionError, match="--arithmetic tf32"):
+        assert_agrees(module, x, output)
+    assert_agrees(module, x, output, arithmetic="tf32")
+    with pytest.raises(rnnspect.InputError, match="did you mean 'tf32'"):
+        assert_agrees(module, x, output, arithmetic="tf3")
+
+
+def test_what_does_not_fit_is_no_failed_assertion():
+    with pytest.raises(rnnspect.SequenceError, match="output of shape"):
+        assert_agrees(nn.GRU(4, 6), torch.randn(7, 2, 4), np.zeros((3, 2, 6)))
+    with pytest.raises(SpecError):
+        assert_agrees(nn.Linear(4, 6), torch.randn(7, 2, 4))

@@ -1,0 +1,116 @@
+"""A model out of somebody's file: it is loaded as it would be imported, and what is wrong is said with its line."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from torch import nn
+
+from rnnspect import InputError
+from rnnspect.models import evaluating, load_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def written(text: str, name: str = "model.py") -> str:
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return written
+
+
+def test_a_function_a_class_and_a_module(write):
+    path = write(
+        "from torch import nn\n"
+        "def build():\n    return nn.Sequential(nn.GRU(3, 4))\n"
+        "class Model(nn.LSTM):\n    def __init__(self): super().__init__(3, 4)\n"
+        "model = nn.RNN(3, 4)\n"
+    )
+    assert isinstance(load_model(f"{path}:build")[0], nn.GRU)
+    assert isinstance(load_model(f"{path}:Model"), nn.LSTM)
+    assert isinstance(load_model(f"{path}:model"), nn.RNN)
+
+
+def test_the_file_imports_its_neighbours(write):
+    write("WIDTH = 7\n", "neighbour_of_the_model.py")
+    path = write("import neighbour_of_the_model as n\nfrom torch import nn\ndef build(): return nn.GRU(3, n.WIDTH)\n")
+    before = list(sys.path)
+    assert load_model(f"{path}:build").hidden_size == 7
+    assert sys.path == before
+
+
+def test_dataclasses_find_their_module(write):
+    path = write(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n"
+        "@dataclass\nclass Config:\n    width: int = 5\n"
+        "def build(): return nn.GRU(3, Config().width)\n"
+    )
+    assert load_model(f"{path}:build").hidden_size == 5
+
+
+def test_what_it_prints_is_no_result(write, capsys: pytest.CaptureFixture[str]):
+    path = write(
+        "from torch import nn\nprint('loading')\ndef build():\n    print('building')\n    return nn.GRU(1, 1)\n"
+    )
+    load_model(f"{path}:build")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "loading\nbuilding\n"
+
+
+WRONG = {
+    "no such name": ("def build(): pass\n", "biuld", r"'biuld'; allowed: build; did you mean 'build'"),
+    "no module": ("def build(): return 3\n", "build", r"py:build: build\(\) gives a int; allowed: a torch"),
+    "a number": ("build = 3\n", "build", r"a int; allowed: a torch\.nn\.Module, or a function"),
+    "it raises": ("def build():\n    return {}['a']\n", "build", r"model\.py:2: build\(\) failed with KeyError: 'a'"),
+    "loading raises": ("x = 1\nx / 0\n", "build", r"model\.py:2: loading it failed with ZeroDivisionError"),
+    "torch raises": (
+        "from torch import nn\ndef build():\n    return nn.GRU('a', 2)\n",
+        "build",
+        r"model\.py:3: build\(\) failed with",
+    ),
+    "syntax": ("def build(:\n", "build", r"model\.py:1: loading it failed with SyntaxError"),
+    "it exits": ("import sys\nsys.exit(3)\n", "build", r"model\.py:2: loading it failed with SystemExit: 3"),
+    "arguments": ("def build(size): pass\n", "build", r"model\.py: build\(\) failed with TypeError.*'size'"),
+    "no import": ("import no_such_package_here\n", "build", r"model\.py:1: loading it failed with ModuleNotFoundError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "name", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_said_with_its_line(write, text: str, name: str, message: str):
+    with pytest.raises(InputError, match=message) as error:
+        load_model(f"{write(text)}:{name}")
+    assert "Traceback" not in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["model.py", ":build", "model.py:", ""])
+def test_an_argument_of_another_form(source: str):
+    with pytest.raises(InputError, match=r"names no model; allowed: path/to/model\.py:build"):
+        load_model(source)
+
+
+def test_no_such_file(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        load_model(f"{tmp_path / 'model.py'}:build")
+    with pytest.raises(InputError, match="no such file"):
+        load_model(f"{tmp_path}:build")
+    (tmp_path / "model.txt").write_text("")
+    with pytest.raises(InputError, match="no Python file"):
+        load_model(f"{tmp_path / 'model.txt'}:build")
+
+
+def test_eval_mode_is_put_back():
+    model = nn.Sequential(nn.Dropout(), nn.LSTM(2, 2))
+    model[1].eval()
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == [True, True, False]
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        raise ZeroDivisionError
+    assert [module.training for module in model.modules()] == [True, True, False]

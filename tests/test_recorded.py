@@ -1,0 +1,151 @@
+"""A recording in any of its shapes becomes what was seen of the run, and says what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnnspect import SequenceError, Spec, trace
+from rnnspect.recorded import observation_of
+from rnnspect.views.arrays import trace_arrays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rnnspect import Trace
+
+SPEC = Spec(cell="lstm", input_size=3, hidden_size=5, num_layers=2, bidirectional=True, batch_first=True)
+T, B = 6, 4
+
+
+def _spec(**changes: Any) -> Spec:
+    return SPEC.with_changes(**changes)
+
+
+def _random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_the_output_is_in_the_layout_of_the_module(batch_first: bool):
+    output = _random(T, B, 10)
+    seen = observation_of(_spec(batch_first=batch_first), output.transpose(0, 1) if batch_first else output, T, B, True)
+    assert set(seen.layers) == {(1, "forward"), (1, "reverse")}
+    assert torch.equal(seen.layers[1, "forward"]["h"], output[..., :5])
+    assert torch.equal(seen.layers[1, "reverse"]["h"], output[..., 5:])
+    assert seen.h_n is seen.c_n is None
+    assert seen.relative == seen.absolute == 0
+
+
+def test_square_outputs_are_in_the_layout_of_the_module():
+    output = _random(B, B, 10)
+    seen = observation_of(_spec(batch_first=False), output, B, B, True)
+    assert torch.equal(seen.layers[1, "forward"]["h"], output[..., :5])
+    seen = observation_of(SPEC, output, B, B, True)
+    assert torch.equal(seen.layers[1, "forward"]["h"], output.transpose(0, 1)[..., :5])
+
+
+def test_an_output_in_the_other_layout_is_taken_where_it_fits():
+    output = _random(B, T, 10)
+    seen = observation_of(_spec(batch_first=False), output, T, B, True)
+    assert torch.equal(seen.layers[1, "forward"]["h"], output.transpose(0, 1)[..., :5])
+
+
+def test_without_a_batch():
+    output, h_n, c_n = _random(T, 10), _random(4, 5), _random(4, 5)
+    seen = observation_of(SPEC, (output, (h_n, c_n)), T, 1, False)
+    assert torch.equal(seen.layers[1, "reverse"]["h"], output[:, None, 5:])
+    assert seen.h_n.shape == seen.c_n.shape == (4, 1, 5)
+
+
+def test_layers_cell_states_and_gates():
+    recorded = {
+        "l0.forward.h": _random(B, T, 5), "l0.reverse.c": _random(B, T, 5), "l1.forward.i": _random(B, T, 5),
+        "h_n": _random(4, B, 5), "c_n": _random(4, B, 5),
+    }  # fmt: skip
+    seen = observation_of(_spec(batch_first=False), recorded, T, B, True)
+    assert {place: set(of) for place, of in seen.layers.items()} == {
+        (0, "forward"): {"h"}, (0, "reverse"): {"c"}, (1, "forward"): {"i"},
+    }  # fmt: skip
+    assert torch.equal(seen.layers[0, "forward"]["h"], recorded["l0.forward.h"].transpose(0, 1))
+
+
+def test_a_projection_has_h_of_its_own_width():
+    spec = _spec(proj_size=2)
+    recorded = {"output": _random(B, T, 4), "l0.forward.c": _random(B, T, 5), "h_n": _random(4, B, 2)}
+    seen = observation_of(spec, recorded | {"c_n": _random(4, B, 5)}, T, B, True)
+    assert seen.layers[1, "reverse"]["h"].shape == (T, B, 2)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_trace_of_ours_shows_what_its_engine_gave(batch_first: bool):
+    spec = _spec(input="randn:6", batch=4, lengths=[6, 2, 5, 1], batch_first=batch_first)
+    found: Trace = trace(spec)
+    arrays = trace_arrays(found)
+    del arrays["spec"]
+    seen = observation_of(spec, arrays, T, B, True)
+    assert set(seen.layers) == {(layer, way) for layer in (0, 1) for way in ("forward", "reverse")}
+    for layer in found.layers:
+        assert set(seen.layers[layer.layer, layer.direction]) == {"h"}
+        expected = layer.engine["h"].transpose(0, 1)
+        torch.testing.assert_close(seen.layers[layer.layer, layer.direction]["h"], expected, equal_nan=True)
+    assert torch.equal(seen.h_n, found.h_n.engine)
+    assert torch.equal(seen.c_n, found.c_n.engine)
+
+
+def test_a_mapped_file_is_not_copied(tmp_path: Path):
+    np.save(tmp_path / "output.npy", _random(B, T, 10).numpy())
+    mapped = np.load(tmp_path / "output.npy", mmap_mode="r")
+    seen = observation_of(SPEC, {"output": mapped}, T, B, True)
+    assert seen.layers[1, "forward"]["h"].data_ptr() == mapped.ctypes.data
+
+
+@pytest.mark.parametrize("change", [lambda a: a[::-1], lambda a: a.astype(">f4"), lambda a: a.tolist()])
+def test_arrays_that_torch_cannot_share(change: Any):
+    output = _random(B, T, 10).numpy()
+    seen = observation_of(SPEC, change(output), T, B, True)
+    expected = torch.from_numpy(np.array(change(output), dtype=np.float32)).transpose(0, 1)
+    assert torch.allclose(seen.layers[1, "forward"]["h"].float(), expected[..., :5])
+
+
+def test_how_exactly_it_was_kept():
+    output = _random(B, T, 10)
+    assert observation_of(SPEC, output.half(), T, B, True).relative == 2.0**-11
+    decimals = np.round(output.double().numpy(), 3)
+    assert observation_of(SPEC, {"output": decimals, "h_n": _random(4, B, 5)}, T, B, True).absolute == 0.0005
+
+
+WRONG = {
+    "unknown name": ({"h_m": _random(4, B, 5)}, r"a recording of 'h_m'; allowed: output, h_n, c_n.*did you mean 'h_n'"),
+    "another direction": ({"l0.backward.h": _random(B, T, 5)}, r"did you mean 'l0\.forward\.h'"),
+    "no such layer": ({"l2.forward.h": _random(B, T, 5)}, "did you mean"),
+    "output of a step less": ({"output": _random(B, 5, 10)}, r"\(4, 5, 10\).*\(batch, step, unit\) = \(4, 6, 10\)"),
+    "h_n": ({"h_n": _random(2, B, 5)}, r"\(layers × directions, batch, unit\) = \(4, 4, 5\)"),
+    "gate": ({"l0.forward.i": _random(B, T, 4)}, r"\(batch, step, unit\) = \(4, 6, 5\)"),
+    "text": ({"output": "run.npy"}, "no array of numbers|array of"),
+    "complex": ({"output": _random(B, T, 10) * 1j}, "real"),
+    "nothing": ({"x": _random(B, T, 3)}, "nothing of the run"),
+    "empty": ({}, "nothing of the run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("recorded", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_said(recorded: Any, message: str):
+    with pytest.raises(SequenceError, match=message):
+        observation_of(SPEC, recorded, T, B, True)
+
+
+def test_the_axes_of_a_module_with_time_first():
+    with pytest.raises(SequenceError, match=r"\(step, batch, unit\) = \(6, 4, 10\)"):
+        observation_of(_spec(batch_first=False), _random(5, 4, 10), T, B, True)
+    with pytest.raises(SequenceError, match=r"\(step, unit\) = \(6, 10\)"):
+        observation_of(SPEC, _random(5, 10), T, 1, False)
+
+
+def test_a_gru_has_no_cell_state():
+    spec = Spec(cell="gru", input_size=3, hidden_size=5)
+    with pytest.raises(SequenceError, match="a recording of 'c_n'"):
+        observation_of(spec, {"c_n": _random(1, B, 5)}, T, B, True)
