@@ -9,7 +9,7 @@ from typing import Any
 
 GENERATORS = ("ramp", "ones", "zeros", "randn", "impulse", "sine")
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".json", ".pt", ".safetensors")
-ARCHIVES = (".npz", ".pt", ".safetensors")
+_MEMBER = re.compile(r"(.+\.(?:npz|pt|pth|safetensors)):(.*)", re.DOTALL)
 FORMS = "a generator (" + ", ".join(f"{name}:N" for name in GENERATORS) + "), a file, - or the numbers as [[…], …]"
 
 
@@ -54,7 +54,13 @@ def parse(source: str | list[Any]) -> Source:
         return StandardInput()
     if match := re.fullmatch(rf"({'|'.join(GENERATORS)})(?::(\d{{1,30}}))?", text):
         return Generator(match[1], int(match[2]) if match[2] else None)
-    return _file(source)
+    return parse_file(source)
+
+
+def parse_file(text: str) -> File:
+    """A path, and after a colon what is meant of an archive."""
+    match = _MEMBER.fullmatch(text)
+    return File(Path(match[1]), match[2]) if match and not is_there(Path(text)) else File(Path(text))
 
 
 def is_there(path: Path) -> bool:
@@ -68,10 +74,3 @@ def is_there(path: Path) -> bool:
 def relative_to(folder: Path, source: str) -> str:
     """The same source, with a file's path counted from `folder` instead of the working directory."""
     return str(folder / source) if isinstance(parse(source), File) else source
-
-
-def _file(text: str) -> File:
-    before, colon, member = text.rpartition(":")
-    if colon and before.endswith(ARCHIVES) and not is_there(Path(text)):
-        return File(Path(before), member)
-    return File(Path(text))

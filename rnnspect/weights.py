@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import drawing, tensors
+from rnnspect import drawing, sources, tensors
 from rnnspect.errors import Problem, WeightsError, listed, nearest
-from rnnspect.files import arrays, text
+from rnnspect.files import arrays, recurrent, text
+from rnnspect.files.stored import is_checkpoint, stored_in
 from rnnspect.parameters import parameters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection
 
     from torch import Generator, Tensor
 
@@ -39,10 +39,10 @@ def _given(
 ) -> dict[str, Tensor]:
     expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     if isinstance(weights, str):
-        found: Mapping[str, Tensor] = arrays.read_arrays(Path(weights))
+        found, names, path = _read(sources.parse_file(weights), expected)
 
         def place(name: str) -> str:
-            return f"{weights}:{name}" if name in found else str(weights)
+            return f"{path}:{names[name]}" if name in names else str(weights)
     else:
         lists = {name: value if isinstance(value, list) else [value] for name, value in weights.items()}
         found = {
@@ -71,3 +71,21 @@ def _given(
     if problems:
         raise WeightsError(problems)
     return {name: tensors.real(found[name], place(name)) for name in expected}
+
+
+def _read(source: sources.File, expected: Collection[str]) -> tuple[dict[str, Tensor], dict[str, str], str]:
+    """What is in a file: the tensors by PyTorch's name, what the file calls them, and its path.
+
+    Of a file that has none of the names itself, or with a module said, only one recurrent module is read.
+    """
+    path = source.path
+    if is_checkpoint(path):
+        stored = stored_in(path)
+        if source.member is not None or not any(name in stored for name in expected):
+            modules = recurrent.modules_in(stored)
+            if source.member is not None or modules:
+                names = recurrent.choose(modules, source.member, str(path), "after a colon").names
+                members = arrays.read_members(path, names.values())
+                return {known: members[name] for known, name in names.items()}, names, str(path)
+    found = arrays.read_arrays(path)
+    return found, {name: name for name in found}, str(path)

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from rnnspect.cells import CELLS
+from rnnspect.cli.loading import loading
 from rnnspect.cli.output import Output
-from rnnspect.errors import InputError
+from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files import recurrent
+from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
 from rnnspect.sources import FORMS, Generator, parse
 from rnnspect.spec import DTYPES, Spec
 
@@ -29,6 +32,12 @@ class Described:
 
     spec: Spec
     where: Callable[[tuple[int | str, ...]], str]
+    notes: tuple[str, ...] = ()
+    """What is worth knowing of how the spec came about: what a checkpoint does not say."""
+
+    def note(self, output: Output) -> None:
+        for note in self.notes:
+            output.note(note)
 
 
 def with_groups(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -56,7 +65,17 @@ def with_groups(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
 
 
 def described(
-    spec: Annotated[Path | None, typer.Argument(help="A spec in YAML. Flags win over it.", show_default=False)] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A spec in YAML; flags win over it. Or a checkpoint: .pt, .pth, .safetensors, .npz.",
+            show_default=False,
+        ),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(help="Which recurrent module of a checkpoint: encoder.rnn.", rich_help_panel=_NETWORK),
+    ] = None,
     cell: Annotated[
         str | None,
         typer.Option(
@@ -118,7 +137,9 @@ def described(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="A .pt, .npz or .safetensors file with the parameters.", rich_help_panel=_NETWORK),
+        typer.Option(
+            help="A .pt, .npz or .safetensors file with the parameters, or file:module.", rich_help_panel=_NETWORK
+        ),
     ] = None,
     head: Annotated[
         int | None,
@@ -142,25 +163,88 @@ def described(
         str | None, typer.Option(help="5,3,2: the lengths in a packed batch.", rich_help_panel=_SEQUENCE)
     ] = None,
 ) -> Described:
-    """The spec from a file and flags; flags win."""
+    """The spec from a file and flags; flags win, but not over what a checkpoint's shapes say."""
     given = dict(locals())
-    path = given.pop("spec")
+    path, module = given.pop("spec"), given.pop("module")
     flags = {name: value for name, value in given.items() if value is not None}
     if head is not None:
         flags["head"] = {"out_features": head}
     if lengths is not None:
         flags["lengths"] = _lengths(lengths)
+    return describe(path, module, flags)
+
+
+def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> Described:
+    """The spec that a file and flags describe together; `flags` are keys of a spec.
+
+    Raises `SpecError` naming every key that is wrong, or said by a flag against what a checkpoint's shapes say.
+    """
+    if path is not None and is_checkpoint(path):
+        return _describe_checkpoint(path, module, flags)
+    if module is not None:
+        found = "a module of no checkpoint"
+        raise InputError(found, allowed=f"beside a file in {listed(CHECKPOINTS)}", where="--module")
     data, in_file = _read(path) if path else ({}, None)
-    if input is not None and not isinstance(parse(input), Generator):
+    if "input" in flags and not isinstance(parse(flags["input"]), Generator):
         data.pop("batch", None)  # it was meant for the generator that the flag replaces
 
     def where(keys: tuple[int | str, ...]) -> str:
-        key = str(keys[0])
-        if in_file is None or key in flags:
-            return "--" + key.replace("_", "-")
-        return in_file(keys)
+        return _flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
     return Described(Spec.from_data(data | flags, where), where)
+
+
+def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
+    with loading():
+        stored = stored_in(path)
+    name = str(path)
+    chosen = recurrent.choose(recurrent.modules_in(stored), module, name)
+    told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
+    told["weights"] = recurrent.weights_source(chosen, name, stored)
+    source = told["weights"].removesuffix(":")
+    against = [
+        Problem(f"{key} {_said(flags[key])}, which {source} contradicts", _said(told[key]), where=_flag(key))
+        for key in told
+        if key in flags and key not in {"dtype", "weights"} and flags[key] != told[key]
+    ]
+    against += [
+        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=_flag(key))
+        for key in ("weights", "head")
+        if key in flags
+    ]
+    if against:
+        raise SpecError(against)
+
+    def where(keys: tuple[int | str, ...]) -> str:
+        return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
+
+    spec = Spec.from_data(told | flags, where)
+    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
+
+
+def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:
+    """What was taken because shapes cannot tell it, as the flags that would say it; and what was passed over."""
+    taken = {
+        "nonlinearity": spec.nonlinearity and f"--nonlinearity {spec.nonlinearity}",
+        "batch_first": "--batch-first",
+        "dropout": f"--dropout {spec.dropout:g}" if spec.num_layers > 1 else None,
+    }
+    untold = [key for key in recurrent.UNTOLD if key not in flags and taken[key]]
+    notes = []
+    if untold:
+        said = " ".join(str(taken[key]) for key in untold)
+        notes.append(f"note: {source} does not say {' or '.join(untold)}; taken: {said}")
+    if others:
+        notes.append(f"note: {others} other tensor{'s' if others > 1 else ''} in the file left alone")
+    return tuple(notes)
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def output(

@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 def run(described: Described, output: Output, precision: int) -> None:
     """What the framework gives for a sequence: output, h_n, c_n and the head."""
     output.check(("table", "json"), arrays=True)
+    described.note(output)
     with loading():
         from rnnspect import resources
         from rnnspect.cli.notes import note_what_is_not_finite

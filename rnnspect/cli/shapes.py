@@ -27,4 +27,5 @@ def shapes(described: Described, output: Output) -> None:
         "markdown": lambda _screen: view.as_markdown(found),
     }
     output.check(formats)
+    described.note(output)
     output.emit(formats)

@@ -44,6 +44,7 @@ def selection(
 def trace(described: Described, selection: Selection, output: Output) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
     output.check(("table", "json"), arrays=True)
+    described.note(output)
     with loading():
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import progress_bar

@@ -6,12 +6,12 @@ import io
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed, nearest
-from rnnspect.files import checkpoint, npy, text
+from rnnspect.files import checkpoint, npy, npy_header, text
 from rnnspect.files.reading import size_of
 from rnnspect.sources import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from torch import Tensor
@@ -43,9 +43,20 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     return reader(path)
 
 
+def read_members(path: Path, names: Collection[str]) -> dict[str, Tensor]:
+    """The named arrays of a checkpoint, and nothing else of it. Names are those of `files.stored.stored_in`."""
+    match path.suffix.lower():
+        case ".npz":
+            return npy.read_npz(path, str(path), names)
+        case ".safetensors":
+            return checkpoint.read_safetensors(path, names)
+    found = checkpoint.read_nested(path)
+    return {name: found[name] for name in names}
+
+
 def parse_bytes(data: bytes, where: str) -> Tensor:
     """The array in what came through a pipe: .npy, .npz with one array, JSON, or rows of numbers."""
-    if data.startswith(npy.MAGIC):
+    if data.startswith(npy_header.MAGIC):
         return npy.parse_npy(io.BytesIO(data), len(data), where)
     if data.startswith(b"PK"):
         return _only(npy.read_npz(io.BytesIO(data), where), where)

@@ -7,7 +7,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,10 +17,13 @@ from rnnspect.files.npy import check_archive
 from rnnspect.files.reading import size_of, why
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from torch import Tensor
 
+MAX_DEPTH = 8
+"""Dictionaries inside one another that are looked into."""
 _BROKEN: tuple[type[Exception], ...] = (
     *(OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError),
     *(AssertionError, MemoryError, OverflowError, ImportError, struct.error),
@@ -34,20 +37,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     Raises `FileError` for a file that would need code to load, and for one that holds no tensors.
     """
     resources.require(2 * size_of(path), "reading it", str(path))
-    try:
-        _check_if_zip(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the file's age or pickle protocol; what it holds is checked here
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).casefold() or "unsupported" in str(error).casefold():
-            allowed = "tensors only; save model.state_dict()"
-            raise FileError("loading it would run code", allowed=allowed, where=str(path)) from None
-        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
-    except InputError:
-        raise
-    except _BROKEN as error:
-        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
+    found = _load(path)
     if isinstance(found, torch.Tensor):
         return {"array": found}
     if not isinstance(found, dict):
@@ -58,15 +48,73 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file by name."""
-    from safetensors import SafetensorError
+def read_nested(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pt file and of the dictionaries in it, as outer.inner; a file of one tensor calls it "array".
+
+    Where the format allows it their memory is the file itself, so that only what is used is read.
+
+    Raises `FileError` for a file that would need code to load.
+    """
+    mapped = _can_be_mapped(path)
+    if not mapped:
+        resources.require(2 * size_of(path), "reading it", str(path))
+    found: dict[str, Tensor] = {}
+    _flatten(_load(path, mapped), (), found, set())
+    return found
+
+
+def _flatten(value: Any, keys: tuple[str, ...], found: dict[str, Tensor], seen: set[int]) -> None:
+    """Dictionaries that are in several places, or in themselves, are looked at once."""
+    if isinstance(value, torch.Tensor):
+        found.setdefault(".".join(keys) or "array", value)
+    elif isinstance(value, dict) and len(keys) < MAX_DEPTH and id(value) not in seen:
+        seen.add(id(value))
+        for key, inner in value.items():
+            _flatten(inner, (*keys, str(key)), found, seen)
+
+
+def _can_be_mapped(path: Path) -> bool:
+    """Whether the file is a zip with everything in it as it is; the older formats and packed ones are not."""
+    size_of(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+
+
+def _load(path: Path, mapped: bool = False) -> Any:
+    try:
+        if not mapped:
+            _check_if_zip(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the file's age or pickle protocol; what it holds is checked here
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).casefold() or "unsupported" in str(error).casefold():
+            allowed = "tensors only; save model.state_dict()"
+            raise FileError("loading it would run code", allowed=allowed, where=str(path)) from None
+        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
+    except InputError:
+        raise
+    except _BROKEN as error:
+        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
+
+
+def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file by name, or only those that are named."""
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
-    resources.require(2 * size_of(path), "reading it", str(path))
     broken: tuple[type[Exception], ...] = (SafetensorError, *_BROKEN)
     try:
+        if only is not None:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in only}
+        resources.require(2 * size_of(path), "reading it", str(path))
         found: dict[str, Tensor] = load_file(path)
+    except InputError:
+        raise
     except broken as error:
         raise FileError(f"not a .safetensors file: {_first_line(error)}", where=str(path)) from None
     if not found:

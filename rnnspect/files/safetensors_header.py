@@ -1,0 +1,87 @@
+"""The header of a .safetensors file: eight bytes of length, then JSON. Read by hand, without a framework."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from rnnspect import resources
+from rnnspect.errors import FileError
+from rnnspect.files.npy_header import check_promise
+from rnnspect.files.reading import size_of, why
+from rnnspect.files.stored import Stored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_HEADER = 100_000_000
+"""The format's own limit."""
+MAX_AXES = 64
+_LENGTH = struct.Struct("<Q")
+_NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_SIZES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "BOOL": 1, "I8": 1, "U8": 1, "I16": 2, "U16": 2}
+_SIZES |= {"I32": 4, "U32": 4, "I64": 8, "U64": 8}
+
+
+def read_safetensors_header(path: Path) -> dict[str, Stored]:
+    """What a .safetensors file holds. Raises `FileError` for a header that does not fit the file."""
+    size, where = size_of(path), str(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LENGTH.size)
+            length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
+            if not 2 <= length <= min(MAX_HEADER, size - _LENGTH.size):
+                raise _broken("its header's length does not fit the file", where)
+            text = file.read(length)
+        header = json.loads(text.decode(), object_pairs_hook=_once)
+    except OSError as error:
+        raise FileError(why(error), where=where) from None
+    except (ValueError, RecursionError):
+        raise _broken("its header is not JSON with each name once", where) from None
+    if not isinstance(header, dict):
+        raise _broken("its header is not a mapping", where)
+    header.pop("__metadata__", None)
+    there = size - _LENGTH.size - length
+    found, taken = {}, 0
+    for name, entry in header.items():
+        found[name], count = _stored(entry, there, f"{where}:{name}")
+        taken += count
+    if not found:
+        raise FileError("it holds no tensor", where=where)
+    if taken != there:
+        said = f"its header speaks of {resources.in_words(taken)}, the file holds {resources.in_words(there)}"
+        raise _broken(said, where)
+    return found
+
+
+def _stored(entry: Any, there: int, where: str) -> tuple[Stored, int]:
+    """One entry of the header, and how many bytes it takes."""
+    fields = entry if isinstance(entry, dict) else {}
+    dtype, shape, place = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
+    if not isinstance(dtype, str) or not _are_sizes(shape, MAX_AXES) or not _are_sizes(place, 2):
+        raise _broken("its header says no dtype, shape and place", where)
+    if len(place) != 2 or place[0] > place[1]:
+        raise _broken("its place is no range", where)
+    check_promise(place[1], there, where)
+    count = place[1] - place[0]
+    if dtype in _SIZES and math.prod(shape) * _SIZES[dtype] != count:
+        needed = resources.in_words(math.prod(shape) * _SIZES[dtype])
+        raise _broken(f"{dtype} of shape {tuple(shape)} takes {needed}, its place has {count} bytes", where)
+    return Stored(tuple(shape), _NAMES.get(dtype, dtype)), count
+
+
+def _are_sizes(values: Any, most: int) -> TypeGuard[list[int]]:
+    return isinstance(values, list) and len(values) <= most and all(type(v) is int and 0 <= v < 2**63 for v in values)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise ValueError("a name twice")
+    return mapping
+
+
+def _broken(said: str, where: str) -> FileError:
+    return FileError(f"not a .safetensors file: {said}", where=where)

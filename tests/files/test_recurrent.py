@@ -1,0 +1,233 @@
+"""Any network's parameters are found again, under any prefix and in any format, and the spec is read off them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from rnnspect import FileError, RnnspectError, Spec, WeightsError
+from rnnspect.cells import CELLS
+from rnnspect.cli.options import describe
+from rnnspect.drawing import draw_parameters, generator_of
+from rnnspect.files.recurrent import choose, described, modules_in, weights_source
+from rnnspect.files.stored import Stored, stored_in
+from rnnspect.parameters import parameters_of
+from rnnspect.weights import weights_of
+from tests.comparison import specs
+
+TOLD = ("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "dtype")
+PREFIXES = st.sampled_from(["", "rnn.", "encoder.rnn.", "module.0.", "a/b/", "enc_", "x:", "é.", "..", " .", "l0."]) | (
+    st.text("aZ09._/-: é", max_size=8).filter(lambda text: not text or not re.match("[0-9A-Za-z]", text[-1]))
+)
+NESTED = st.lists(st.sampled_from(["model_state", "state_dict", "a.b", "model"]), max_size=4)
+
+
+def stored_of(spec: Spec, prefix: str = "") -> dict[str, Stored]:
+    return {prefix + parameter.name: Stored(parameter.shape, spec.dtype) for parameter in parameters_of(spec)}
+
+
+def save(path: Path, tensors: dict[str, torch.Tensor], nested: list[str]) -> None:
+    if path.suffix == ".npz":
+        np.savez(path, **{name: tensor.numpy() for name, tensor in tensors.items()})
+    elif path.suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        content: dict[Any, Any] = dict(tensors)
+        for name in reversed(nested):
+            content = {name: content, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}
+        torch.save(content, path)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_any_network_is_found_again(data: st.DataObject):
+    spec = data.draw(specs(head=None))
+    suffix = data.draw(st.sampled_from([".pt", ".pth", ".safetensors", ".npz"]))
+    if suffix == ".npz" and spec.dtype == "bfloat16":
+        spec = spec.with_changes(dtype="float32")
+    prefix, nested = data.draw(PREFIXES), data.draw(NESTED) if suffix.startswith(".pt") else []
+    drawn = {
+        name: tensor.to(getattr(torch, spec.dtype))
+        for name, tensor in draw_parameters(spec, generator_of(spec)).items()
+    }
+    one_cell = spec.num_layers == 1 and not spec.bidirectional and not spec.proj_size
+    as_cell = one_cell and data.draw(st.booleans())
+    tensors = {prefix + (name.removesuffix("_l0") if as_cell else name): tensor for name, tensor in drawn.items()}
+    if data.draw(st.booleans()):
+        tensors |= {"fc.weight": torch.ones(2, 2), "epochs": torch.ones(1)}
+    second = data.draw(st.booleans())
+    if second:
+        tensors |= {"second.weight_ih": torch.ones(3, 2), "second.weight_hh": torch.ones(3, 1)}
+    full = ".".join([*nested, prefix]) if nested else prefix
+    module = full[:-1] if re.search(r"[0-9A-Za-z]\.\Z", full) else full
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model" + suffix)
+        save(path, tensors, nested)
+        found = describe(path, module if second else None, {}).spec
+        assert {key: getattr(found, key) for key in TOLD} == {key: getattr(spec, key) for key in TOLD}
+        parameters = weights_of(found, generator_of(found), lambda keys: str(keys))
+        assert list(parameters) == list(drawn)
+        assert all(torch.equal(parameters[name], drawn[name]) for name in drawn)
+        assert all(parameters[name].dtype == drawn[name].dtype for name in drawn)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".npz"])
+def test_headers_say_what_the_tensors_are(tmp_path: Path, suffix: str):
+    tensors = {"a": torch.ones(2, 3), "b.c": torch.ones((), dtype=torch.float64), "d": torch.ones(0, 3).half()}
+    tensors |= {"e": torch.ones(3, dtype=torch.int64), "f": torch.ones(1, dtype=torch.bool)}
+    save(tmp_path / f"x{suffix}", tensors, [])
+    found = stored_in(tmp_path / f"x{suffix}")
+    assert {name: one.shape for name, one in found.items()} == {name: tuple(t.shape) for name, t in tensors.items()}
+    assert [found[name].dtype for name in "ad"] == ["float32", "float16"]
+    assert found["b.c"].dtype == "float64"
+
+
+# Which module
+
+
+def test_the_forms_of_one_prefix_are_one_module():
+    stored = stored_of(Spec(), "rnn.") | {"rnn.weight_ih": Stored((2, 5), "float32")}
+    assert list(modules_in(stored)) == ["rnn"]
+    assert "rnn.weight_ih" not in modules_in(stored)["rnn"].names.values()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fc.weight",
+        "weight_ih_l0_raw",
+        "weight_ih_l00",
+        "weight_ih_l-1",
+        "myweight_ih_l0",
+        "weight_ii_l0",
+        "weight_ih_reverse",
+    ],
+)
+def test_what_is_no_recurrent_parameter(name: str):
+    assert modules_in({name: Stored((2, 2), "float32")}) == {}
+
+
+def test_a_file_without_recurrent_parameters():
+    with pytest.raises(
+        FileError, match=r"x\.pt: it holds no recurrent parameters; allowed: names such as weight_ih_l0"
+    ):
+        choose({}, None, "x.pt")
+
+
+def test_several_modules_are_listed_with_what_they_are():
+    lstm = Spec(cell="lstm", input_size=40, hidden_size=256, num_layers=3)
+    stored = stored_of(lstm, "encoder.") | stored_of(Spec(), "decoder.") | {"broken.weight_hh_l0": Stored((2, 2), "f4")}
+    modules = modules_in(stored)
+    listed = (
+        r"'encoder' \(LSTM\(40, 256, num_layers=3\)\), 'decoder' \(RNN\(5, 2\)\), 'broken' \(unusable: weight_ih_l0 "
+    )
+    with pytest.raises(FileError, match=rf"3 recurrent modules; allowed: --module with one of {listed}"):
+        choose(modules, None, "x.pt")
+    with pytest.raises(FileError, match=rf"no module 'encodr' is in it; allowed: {listed}.*did you mean 'encoder'\?"):
+        choose(modules, "encodr", "x.pt")
+    assert choose(modules, "decoder", "x.pt").prefix == "decoder"
+
+
+def test_a_state_dict_alone_is_the_whole_file():
+    stored = stored_of(Spec())
+    (module,) = modules_in(stored).values()
+    assert weights_source(module, "x.pt", stored) == "x.pt"
+    assert weights_source(module, "x.pt", stored | {"fc": Stored((1,), "float32")}) == "x.pt:"
+
+
+# Mutations: one thing wrong, one message that names it
+
+
+STACK = Spec(cell="lstm", input_size=3, hidden_size=4, num_layers=2, bidirectional=True, proj_size=2)
+
+
+def said_of(stored: dict[str, Stored], dtype: str | None = None) -> str:
+    (module,) = modules_in(stored).values()
+    with pytest.raises(WeightsError) as error:
+        described(module, "x.pt", dtype)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", stored_of(STACK))
+def test_any_parameter_missing_is_named(name: str):
+    stored = stored_of(STACK, "rnn.")
+    del stored[f"rnn.{name}"]
+    assert said_of(stored).startswith(f"x.pt:rnn: {name} missing beside rnn.weight_")
+
+
+@pytest.mark.parametrize("name", stored_of(STACK))
+@pytest.mark.parametrize("change", ["axis 0", "axis -1", "an axis more", "empty"])
+def test_any_shape_that_does_not_fit_is_named(name: str, change: str):
+    stored = stored_of(STACK, "rnn.")
+    shape = list(stored[f"rnn.{name}"].shape)
+    match change:
+        case "axis 0" | "axis -1":
+            shape[int(change.split()[1])] += 1
+        case "an axis more":
+            shape.append(1)
+        case _:
+            shape[0] = 0
+    if (name, change) == ("weight_ih_l0", "axis -1"):
+        shape = [*shape[:-1], 2**40]  # any other width is an input size
+    stored[f"rnn.{name}"] = Stored(tuple(shape), "float32")
+    (module,) = modules_in(stored).values()
+    with pytest.raises(RnnspectError) as error:
+        described(module, "x.pt")
+    assert str(error.value).startswith("x.pt:rnn")
+    decides = name in {"weight_ih_l0", "weight_hh_l0", "weight_hr_l0"} and change.startswith("axis")
+    if not decides:
+        assert f"x.pt:rnn.{name}: {name} of shape {tuple(shape)}; allowed: " in str(error.value)
+
+
+def test_rows_of_no_cell():
+    stored = {"weight_ih": Stored((8, 3), "float32"), "weight_hh": Stored((8, 4), "float32")}
+    assert said_of(stored) == (
+        "x.pt:weight_hh: weight_hh_l0 of shape (8, 4), which is 2 rows for each of 4 units; "
+        "allowed: 1 (rnn), 3 (gru), 4 (lstm)"
+    )
+
+
+def test_shapes_that_fit_several_cells(monkeypatch: pytest.MonkeyPatch):
+    """Whoever adds a cell with as many gates as another."""
+    monkeypatch.setitem(CELLS, "fru", replace(CELLS["gru"], name="fru"))
+    stored = stored_of(Spec(cell="gru"))
+    assert "shapes that fit several cells (gru, fru); allowed: --cell with one of them" in said_of(stored)
+    assert described(modules_in(stored)[""], "x.pt", cell="fru")["cell"] == "fru"
+
+
+def test_a_projection_of_no_lstm():
+    stored = stored_of(STACK.with_changes(num_layers=1, bidirectional=False))
+    stored["weight_hh_l0"] = Stored((12, 2), "float32")
+    assert "3 rows for each of 4 units; allowed: 4 (lstm)" in said_of(stored)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float8_e4m3fn"])
+def test_a_dtype_of_no_network(dtype: str):
+    stored = stored_of(Spec()) | {"weight_hh_l0": Stored((2, 2), dtype)}
+    assert f"weight_hh_l0 is stored as {dtype}; allowed: float16" in said_of(stored)
+
+
+def test_several_dtypes():
+    stored = stored_of(Spec()) | {"weight_hh_l0": Stored((2, 2), "float16")}
+    assert "parameters in float32 and float16; allowed: one dtype, or --dtype" in said_of(stored)
+    assert "dtype" not in described(modules_in(stored)[""], "x.pt", "float16")
+
+
+def test_a_layer_beyond_all_layers():
+    stored = stored_of(Spec()) | {"weight_hh_l999999999": Stored((2, 2), "float32")}
+    assert said_of(stored) == "x.pt: a layer 999999999; allowed: 0 to 999"
+
+
+def test_many_missing_are_counted():
+    stored = stored_of(Spec()) | {"weight_hh_l9": Stored((2, 2), "float32")}
+    assert "weight_ih_l1, weight_hh_l1, bias_ih_l1, bias_hh_l1 and 31 more missing" in said_of(stored)
