@@ -41,7 +41,8 @@ class Ordered(Bounded):
         count, units = expected.shape
         k = sum(block.w.shape[1] + 1 for _, block in terms)
         step = max(1, _SLAB // (units * k))
-        worst = np.concatenate([self._errors(terms, at, at + step, k) for at in range(0, count, step)])
+        with np.errstate(all="ignore"):
+            worst = np.concatenate([self._errors(terms, at, at + step, k) for at in range(0, count, step)])
         return torch.maximum(expected, torch.from_numpy(worst).to(expected.dtype))
 
     def _errors(self, terms: tuple[tuple[Rows, Block], ...], start: int, stop: int, k: int) -> Array:
@@ -57,14 +58,13 @@ class Ordered(Bounded):
         narrow = [(x.astype(self._float), w.astype(self._float)) for x, w in factors]
         joint = np.concatenate([x for x, _ in narrow], -1), np.concatenate([w for _, w in narrow], -1)
         worst = np.zeros(exact.shape)
-        with np.errstate(all="ignore"):
-            for together in zip(*(_sums(x, w) for x, w in narrow), strict=True):
-                total = together[0]
-                for part in together[1:]:
-                    total = total + part
-                worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
-            for total in _sums(*joint):
-                worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
+        for together in zip(*(_sums(x, w) for x, w in narrow), strict=True):
+            total = together[0]
+            for part in together[1:]:
+                total = total + part
+            worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
+        for total in _sums(*joint):
+            worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
         allowed: Array = np.minimum(_MARGIN * worst, most)
         return allowed
 

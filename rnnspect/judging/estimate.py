@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rnnspect.parameters import LayerParameters
 
 REPLICAS = 4
+BLOCK = 64
+"""Steps whose products with x are computed together."""
 SPREADS = 2.0
 """The layer above is allowed so many times the replicas' spread."""
 
@@ -48,12 +50,30 @@ class Perturbed(Numbers):
         self._u, self._batch, self._generator = u, batch, generator
         k = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
         self._sum = k**0.5 * u.sums + 2 * u.products + u.stored
-        self._norms = length(p.weight_hh)
-        self._nonlinearity = nonlinearity
+        self._weight_ih, self._bias_ih = p.weight_ih, p.bias_ih
+        self._norms_ih, self._norms_hh = length(p.weight_ih), length(p.weight_hh)
+        plain = self.phi
+        self.phi = lambda v: self._stored(plain(v))
+
+    def input(self, x: Tensor, error: Tensor | None) -> Tensor:
+        """W_ih x + b_ih of (steps, B, I), for every replica: (steps, (1 + REPLICAS) B, ·)."""
+        rows = x.repeat(1, 1 + REPLICAS, 1)
+        if error is not None:
+            by = error.repeat(1, REPLICAS, 1)
+            rows[:, self._batch :].addcmul_(self._noise(by), by)
+        s = torch.nn.functional.linear(rows, self._weight_ih, self._bias_ih)
+        norms = length(rows.flatten(0, 1)).view(*rows.shape[:2], 1)
+        replicas = s[:, self._batch :]
+        by = replicas.abs().addcmul_(norms[:, self._batch :], self._norms_ih).mul_(self._sum)
+        replicas.addcmul_(self._noise(by), by)
+        return s
 
     def hidden(self, h: Tensor) -> Tensor:
         s = super().hidden(h)
-        return self.disturbed(s, self._sum * (length(h).unsqueeze(1) * self._norms + s.abs()))
+        replicas = s[self._batch :]
+        by = replicas.abs().addcmul_(length(h[self._batch :]).unsqueeze(1), self._norms_hh).mul_(self._sum)
+        replicas.addcmul_(self._noise(by), by)
+        return s
 
     def sigmoid(self, v: Tensor) -> Tensor:  # type: ignore[override]
         return self._stored(torch.sigmoid(v))
@@ -68,12 +88,14 @@ class Perturbed(Numbers):
         return self._stored(super().project(self._stored(m)))
 
     def _stored(self, v: Tensor) -> Tensor:
-        return self.disturbed(v, self._u.stored * v.abs() + 2 * self._u.sums)
+        """Overwrites the replicas in v."""
+        replicas = v[self._batch :]
+        by = replicas.abs().mul_(self._u.stored).add_(2 * self._u.sums)
+        replicas.addcmul_(self._noise(by), by)
+        return v
 
-    def disturbed(self, v: Tensor, by: Tensor) -> Tensor:
-        noise = torch.rand(v.shape, generator=self._generator, dtype=v.dtype).mul_(2).sub_(1)
-        noise[: self._batch] = 0
-        return v + noise * by
+    def _noise(self, like: Tensor) -> Tensor:
+        return torch.empty_like(like).uniform_(-1, 1, generator=self._generator)
 
 
 @torch.inference_mode()
@@ -91,41 +113,33 @@ def estimate(
 ) -> Estimate:
     """x (T, B, I) with its own error or None; state (B, ·)."""
     steps, batch = x.shape[:2]
-    generator = torch.Generator().manual_seed(0)
-    wide = cast(p, torch.float64)
-    a = Perturbed(wide, len(cell.gates), nonlinearity, u, batch, generator)
+    a = Perturbed(cast(p, torch.float64), len(cell.gates), nonlinearity, u, batch, torch.Generator().manual_seed(0))
     now = tuple(initial.double().repeat(1 + REPLICAS, 1) for initial in state)
-    ends = torch.full((batch,), steps) if lengths is None else lengths
-    ends = ends.repeat(1 + REPLICAS)
-    each = torch.arange(len(ends))
-    norms = length(wide.weight_ih)
-    h = error_of = None
-    for order in range(steps):
-        at = ends - 1 - order if reverse else torch.full_like(ends, order)
-        inside = ((at >= 0) & (at < ends)).unsqueeze(1)
-        at = at.clamp(0, steps - 1)
-        row = x[at, each % batch].double()
-        if error is not None:
-            row = a.disturbed(row, error[at, each % batch].double())
-        s = torch.nn.functional.linear(row, wide.weight_ih, wide.bias_ih)
-        s = a.disturbed(s, a._sum * (length(row).unsqueeze(1) * norms + s.abs()))
-        found = cell.step(a, s, *now)
-        new = tuple(found[name] for name in cell.states)
-        now = tuple(torch.where(inside, one, other) for one, other in zip(new, now, strict=True))
-        exact, spread = _spread(found["h"], batch, u)
-        if h is None or error_of is None:
-            h = torch.zeros((steps, *exact.shape), dtype=torch.float64)
-            error_of = torch.zeros_like(h)
-        mine = inside[:batch, 0]
-        h[at[:batch][mine], each[:batch][mine]] = exact[mine]
-        error_of[at[:batch][mine], each[:batch][mine]] = spread[mine]
-        progress(1)
-    assert h is not None
-    assert error_of is not None
-    return Estimate(h, error_of, tuple(_spread(final, batch, u) for final in now))
+    ends, each = torch.full((batch,), steps) if lengths is None else lengths, torch.arange(batch)
+    h = torch.zeros((steps, batch, p.weight_hh.shape[1]), dtype=torch.float64)
+    errors = torch.zeros_like(h)
+    for start in range(0, steps, BLOCK):
+        order = torch.arange(start, min(steps, start + BLOCK)).unsqueeze(1)
+        at, inside = (ends - 1 - order if reverse else order.expand(-1, batch)), order < ends
+        at = at.clamp(min=0)
+        ragged = not bool(inside.all())
+        packed = a.input(x[at, each].double(), None if error is None else error[at, each].double())
+        for n, row in enumerate(packed):
+            found = cell.step(a, row, *now)
+            new = tuple(found[name] for name in cell.states)
+            mine: Tensor | slice = inside[n] if ragged else slice(None)
+            if ragged:
+                kept = inside[n].repeat(1 + REPLICAS).unsqueeze(1)
+                new = tuple(torch.where(kept, one, other) for one, other in zip(new, now, strict=True))
+            now = new
+            places = at[n][mine], each[mine]
+            exact, spread = _spread(found["h"], batch, u)
+            h[places], errors[places] = exact[mine], spread[mine]
+        progress(len(order))
+    return Estimate(h, errors, tuple(_spread(final, batch, u) for final in now))
 
 
 def _spread(values: Tensor, batch: int, u: Roundoff) -> tuple[Tensor, Tensor]:
     exact, replicas = values[:batch], values[batch:].view(REPLICAS, batch, -1)
-    spread = (replicas - exact).abs().amax(0)
-    return exact, SPREADS * spread + u.stored * exact.abs() + 2 * u.sums + u.tiny
+    spread = (replicas - exact).abs_().amax(0).mul_(SPREADS)
+    return exact, spread.add_(exact.abs(), alpha=u.stored).add_(2 * u.sums + u.tiny)

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Tensor
+
+    from rnnspect.judging.chunks import Chunk
 
 COARSE = 0.01
 
@@ -38,6 +42,16 @@ class Over:
     last_step: int
     units: Tensor
     items: Tensor
+
+    @classmethod
+    def of(cls, chunk: Chunk, over: Tensor) -> Self | None:
+        """Of the addresses of a chunk that `over` (steps, batch, units) marks."""
+        if not bool(over.any()):
+            return None
+        order, items, _ = over.nonzero().unbind(1)
+        steps = order + chunk.start if chunk.steps is None else chunk.steps[order, items]
+        units, batch = over.any(0).any(0), over.any(0).any(1)
+        return cls(len(order), len(set(order.tolist())), int(steps.min()), int(steps.max()), units, batch)
 
     def joined(self, later: Over) -> Over:
         return Over(

@@ -135,6 +135,7 @@ class Judge:
             before = int(over[here].sum())
             wider = torch.maximum(again.bound, look.bound[here])
             again_over = (look.q["h"].v[here] - look.after[here]).abs() / wider
+            again_over[again_over.isnan()] = torch.inf  # no sum explains what is not a number
             ratio[here] = torch.where(over[here], again_over, ratio[here])  # padding stays out
             look.bound[here] = wider
             over[here] = ratio[here] > 1
@@ -142,7 +143,7 @@ class Judge:
             if over[n, b, j]:
                 first = _seen(look, (n, b, j))
         worst = _seen(look, _peak(look))
-        return replace(part, over=_over(look.chunk, over), explained=explained, first=first, worst=worst)
+        return replace(part, over=Over.of(look.chunk, over), explained=explained, first=first, worst=worst)
 
     def _exactly(self, look: Look) -> Seen:
         """The address that is printed, in float64."""
@@ -155,17 +156,6 @@ class Judge:
 def _peak(look: Look) -> tuple[int, int, int]:
     n, b, j = torch.unravel_index(look.ratio.argmax(), look.ratio.shape)
     return int(n), int(b), int(j)
-
-
-def _over(chunk: Chunk, over: Tensor) -> Over | None:
-    if not bool(over.any()):
-        return None
-    order, items, _ = over.nonzero().unbind(1)
-    steps = order + chunk.start if chunk.steps is None else chunk.steps[order, items]
-    count = int(over.sum())
-    return Over(
-        count, len(set(order.tolist())), int(steps.min()), int(steps.max()), over.any(0).any(0), over.any(0).any(1)
-    )
 
 
 def _seen(look: Look, at: tuple[int, int, int]) -> Seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -128,18 +128,28 @@ class Layer:
         unknown = torch.full((head.x.shape[1], self.units), UNKNOWN, dtype=self.dtype)
         return self.after(self.look(head, State(torch.zeros_like(unknown), unknown, self.u), self.plain))
 
-    def after(self, look: Look, n: int = -1) -> State | None:
-        """The cell state after step n of a chunk."""
+    def after(self, look: Look, n: int | None = None) -> State | None:
+        """The cell state after step n of a chunk; without n, after each item's last step in it."""
         if not self.cell.has_cell_state:
             return None
-        c, o, h = look.q["c"].v[n], look.q["o"].v[n], look.after[n]
+        valid = look.chunk.valid if n is None else None
+        at: Any = -1 if n is None else n
+        if valid is not None:
+            at = (valid.sum(0) - 1).clamp_(min=0), torch.arange(valid.shape[1])
+        c, o, h = look.q["c"].v[at], look.q["o"].v[at], look.after[at]
         if look.most is not None:
             assert look.c is not None
-            o_error = (0.35 * look.most[n] + (KERNEL + 1) * self.u.sums).unsqueeze(1)  # σ' ≤ ¼ and its growth
-            return State(c, self._grown(look, look.c.e), self.u, (o, o_error.expand_as(o), h))
-        own = 2 if c.dtype == torch.float32 else 1
-        edge = None if self.p.weight_hr is not None else (o, look.q["o"].e[n] * own, h)
-        return State(c, look.q["c"].e[n], self.u, edge)
+            e = self._grown(look, look.c.e)
+            o_error = (0.35 * look.most[at] + (KERNEL + 1) * self.u.sums).unsqueeze(1)  # σ' ≤ ¼ and its growth
+            edge = (o, o_error.expand_as(o), h)
+        else:
+            own = 2 if c.dtype == torch.float32 else 1
+            e, edge = look.q["c"].e[at], (o, look.q["o"].e[at] * own, h)
+        if valid is not None and look.c is not None:  # who ended before this chunk keeps the state that it had
+            over, kept = ~valid.any(0).unsqueeze(1), look.c.number(c.dtype)
+            c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
+            edge = (edge[0], edge[1].masked_fill(over, torch.inf), edge[2])
+        return State(c, e, self.u, None if self.p.weight_hr is not None else edge)
 
     def _grown(self, look: Look, e: Tensor) -> Tensor:
         """A cell state's bound after a chunk that was only screened: all that its steps may have added."""

@@ -1,4 +1,4 @@
-"""Gates and cell states that a recording holds beside h, each judged against its own bound."""
+"""Gates and cell states that a recording holds beside h, each judged against its own bound, in float64."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.arithmetic.bounded import Bounded, Number
+from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.finding import Finding, Over, Seen, combine
 from rnnspect.judging.look import State
@@ -27,43 +29,103 @@ class Forced(Bounded):
         return f * c + v
 
 
+class ForcedOrdered(Forced, Ordered):
+    """The same, with the sums of the second look."""
+
+
 def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor]) -> dict[str, Finding]:
-    """What each recorded quantity (T, B, H) shows; in float64."""
+    """What each recorded quantity (T, B, H) shows."""
+    recorded = {name: values for name, values in recorded.items() if name in layer.cell.quantities}
     if not recorded:
         return {}
-    wide = layer.wide
-    forced = Forced(wide.parameters, layer.gates, layer.u, layer.nonlinearity)
     found: dict[str, Finding] = {}
     c: State | None = None
     for index, chunk in enumerate(chunks(run, ROWS)):
         if not index:
             c = layer.begin(run.c0, chunk.cut(0, 1))
-        h = wide.observed(chunk.before.double())
-        error = None if chunk.error is None else chunk.error.double()
-        state: tuple[Number, ...] = (h,)
-        arithmetic = wide
-        if c is not None:
-            if "c" in recorded:
-                arithmetic, state = forced, (h, _before(recorded["c"], run, chunk, c, forced))
-            else:
-                state = (h, c.number(torch.float64))
-        q = layer.cell.step(arithmetic, arithmetic.input(chunk.x.double(), error), *state)
-        for name, values in recorded.items():
-            if name in q:
-                part = _compared(q[name], _of_chunk(values, chunk), chunk, layer)
-                found[name] = combine(found[name], part) if name in found else part
-        if c is not None:
-            c = State(q["c"].v[-1], q["c"].e[-1], layer.u)
+            if c is not None and run.c0 is None:  # the first step was spent on finding c
+                chunk = chunk.cut(1, len(chunk.x))
+                if not len(chunk.x):
+                    continue
+        part = _Part(layer, run, chunk, c, recorded)
+        for name in recorded:
+            seen = part.finding(name)
+            found[name] = combine(found[name], seen) if name in found else seen
+        c = part.after()
     return found
 
 
-def _before(recorded: Tensor, run: Run, chunk: Chunk, c: State, a: Bounded) -> Number:
-    """The recorded cell state of the step before each step."""
+class _Part:
+    """One chunk, with all that was recorded of it."""
+
+    def __init__(self, layer: Layer, run: Run, chunk: Chunk, c: State | None, recorded: dict[str, Tensor]) -> None:
+        self._layer, self._chunk, self._recorded = layer, chunk, recorded
+        self._forced = c is not None and "c" in recorded
+        self._c = None if c is None else c.number(torch.float64)
+        if self._forced:
+            assert self._c is not None
+            self._c = _before(recorded["c"], run, chunk, self._c)
+        p = layer.wide.parameters
+        a = Forced(p, layer.gates, layer.u, layer.nonlinearity) if self._forced else layer.wide
+        self._q = self._quantities(a, slice(None), None)
+
+    def _quantities(self, a: Bounded, batch: slice, unit: int | None) -> dict[str, Number]:
+        """Of one hidden unit, if one is given. `Rows` see the whole h, whichever unit is asked for."""
+        before = self._chunk.before[:, batch].double()
+        h = a.observed(before, unit if unit is not None and self._layer.p.weight_hr is None else None)
+        state: tuple[Number, ...] = (Number(h.v, h.e, h.u, Rows(before)),)
+        if self._c is not None:
+            units = slice(None) if unit is None else slice(unit, unit + 1)
+            state = (*state, Number(self._c.v[..., batch, units], self._c.e[..., batch, units], a.u))
+        error = None if self._chunk.error is None else self._chunk.error[:, batch].double()
+        q: dict[str, Number] = self._layer.cell.step(a, a.input(self._chunk.x[:, batch].double(), error), *state)
+        return q
+
+    def finding(self, name: str) -> Finding:
+        layer, chunk, u = self._layer, self._chunk, self._layer.u
+        engine, q = _of_chunk(self._recorded[name], chunk), self._q[name]
+        kept = engine.abs() * (u.stored + u.relative) + (u.absolute + u.tiny)
+        bound = (q.e + kept).mul_(layer.own)
+        valid = torch.ones(()).bool() if chunk.valid is None else chunk.valid.unsqueeze(-1)
+        ratio = (q.v - engine).abs_().div_(bound)
+        beyond = ~(q.v.abs() + bound <= layer.limit) & ~(ratio <= 1) & (q.v != engine) & valid
+        ratio[(q.v == engine) | beyond | ~valid.expand_as(ratio)] = 0
+        ratio[ratio.isnan()] = torch.inf
+        over, explained, first = ratio > 1, 0, None
+        while first is None and bool(over.any()):
+            n, b, j = (int(i) for i in over.nonzero()[0])
+            kind = ForcedOrdered if self._forced else Ordered
+            again = self._quantities(layer.one(j, kind), slice(b, b + 1), j)[name]
+            here = (slice(None), slice(b, b + 1), slice(j, j + 1))
+            bound[here] = torch.maximum(bound[here], (again.e + kept[here]).mul_(layer.own))
+            once = int(over[here].sum())
+            ratio[here] = torch.where(over[here], (q.v[here] - engine[here]).abs() / bound[here], ratio[here])
+            ratio[ratio.isnan()] = torch.inf
+            over[here] = ratio[here] > 1
+            explained += once - int(over[here].sum())
+            if over[n, b, j]:
+                first = _seen(q, engine, bound, ratio, chunk, (n, b, j))
+        n, b, j = (int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
+        worst = _seen(q, engine, bound, ratio, chunk, (n, b, j))
+        values = engine.numel() if chunk.valid is None else int(chunk.valid.sum()) * engine.shape[2]
+        nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
+        return Finding(len(engine), values, worst, first, Over.of(chunk, over), explained, int(beyond.sum()), nothing)
+
+    def after(self) -> State | None:
+        if self._c is None:
+            return None
+        return State(self._q["c"].v[-1], self._q["c"].e[-1], self._layer.u)
+
+
+def _before(recorded: Tensor, run: Run, chunk: Chunk, c: Number) -> Number:
+    """The recorded cell state of the step before each step; at the first step, the one that it began with."""
     now = _of_chunk(recorded, chunk)
-    edge = c.number(torch.float64)
-    first = edge.v if chunk.start == 0 else _of_step(recorded, run, chunk.start - 1)
-    v = torch.cat([first.double()[None], now[:-1]])
-    return Number(v, v.abs() * (a.u.stored + a.u.relative) + a.u.absolute, a.u)
+    begins = chunk.start == (0 if run.c0 is not None else 1)
+    v = torch.cat([c.v[None] if begins else _of_step(recorded, run, chunk.start - 1).double()[None], now[:-1]])
+    e = v.abs().mul_(c.u.stored + c.u.relative).add_(c.u.absolute)
+    if begins:
+        e[0] = c.e
+    return Number(v, e, c.u)
 
 
 def _of_step(values: Tensor, run: Run, order: int) -> Tensor:
@@ -81,32 +143,8 @@ def _of_chunk(values: Tensor, chunk: Chunk) -> Tensor:
     return values[chunk.steps, torch.arange(values.shape[1])].double()
 
 
-def _compared(q: Number, engine: Tensor, chunk: Chunk, layer: Layer) -> Finding:
-    bound = q.e + engine.abs() * (layer.u.stored + layer.u.relative) + layer.u.absolute + layer.u.tiny
-    bound = bound * layer.own
-    ratio = torch.where(q.v == engine, 0, (q.v - engine).abs() / bound)
-    ratio = torch.where(ratio.isnan() & ~(q.v.isnan() & engine.isnan()), torch.inf, ratio.nan_to_num(0))
-    if chunk.valid is not None:
-        ratio = torch.where(chunk.valid.unsqueeze(-1), ratio, 0)
-    over = ratio > 1
-    first = _seen(q, engine, bound, ratio, chunk, tuple(over.nonzero()[0].tolist())) if bool(over.any()) else None
-    peak = tuple(int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
-    nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
-    worst = _seen(q, engine, bound, ratio, chunk, peak)
-    return Finding(len(engine), engine.numel(), worst, first, _over(chunk, over), 0, 0, nothing)
-
-
 def _seen(q: Number, engine: Tensor, bound: Tensor, ratio: Tensor, chunk: Chunk, at: tuple[int, ...]) -> Seen:
     n, b, j = at
     order = chunk.start + n
     step = order if chunk.steps is None else int(chunk.steps[n, b])
     return Seen(order, step, b, j, *(float(values[at]) for values in (q.v, engine, bound, ratio)))
-
-
-def _over(chunk: Chunk, over: Tensor) -> Over | None:
-    if not bool(over.any()):
-        return None
-    order, items, _ = over.nonzero().unbind(1)
-    steps = order + chunk.start if chunk.steps is None else chunk.steps[order, items]
-    units, batch = over.any(0).any(0), over.any(0).any(1)
-    return Over(int(over.sum()), len(set(order.tolist())), int(steps.min()), int(steps.max()), units, batch)

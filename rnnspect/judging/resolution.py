@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from rnnspect.judging.look import Layer, Look
 
-_SHIFT = 2.0**-7
+_SHIFT = -(2.0**-7)
+"""Downwards: a relu that is shut would open at some shift, but its bound is that of a shut one."""
 
 
 class _Known:
@@ -58,7 +59,7 @@ def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
         c = look.q["c"].v
         state = (*state, torch.cat([look.c.v[None].to(c.dtype), c[:-1]])[n, b].to(layer.dtype))
     m = layer.cell.step(a, u + shifts.flatten(2), *state)["h"]
-    slope, e = (m[:-1] - m[-1]).abs_() / _SHIFT, look.bound[n, b].to(layer.dtype)
+    slope, e = (m[:-1] - m[-1]).abs_() / -_SHIFT, look.bound[n, b].to(layer.dtype)
     seen = slope / e if p.weight_hr is None else slope * (p.weight_hr.abs() / e.unsqueeze(-1)).amax(1)
     best: Tensor = seen.amax(1)
     return best.reciprocal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.declared import Declared
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.look import State
@@ -70,7 +72,7 @@ def judge_stack(
                 for name, finding in judge_quantities(judge.layer, run, others).items():
                     judged.places.append(Place(layer, direction, name, finding))
                 outputs.append((seen["h"], None))
-                known = [(_last(seen["h"], sequence, reverse), None), *_cell_state(c, lengths)]
+                known = [(_last(seen["h"], sequence, reverse), None), *_cell_state(c, judge.layer.own)]
             else:
                 found_here = estimate(
                     cell, p, declared.roundoff, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
@@ -80,30 +82,26 @@ def judge_stack(
                 outputs.append((found_here.h, found_here.error))
                 known = list(found_here.final)
             judged.finals += _finals(layer, direction, at, known, observation, declared)
-        x, error = _input_of_next(outputs, sequence)
+        if layer + 1 < spec.num_layers:
+            x, error = _input_of_next(outputs, sequence, u)
     return judged
 
 
-def _input_of_next(outputs: list[tuple[Tensor, Tensor | None]], sequence: Sequence) -> tuple[Tensor, Tensor | None]:
-    """Both directions side by side, zero beyond an item's length; with an error where one was estimated."""
-    values, errors = zip(*outputs, strict=True)
-    x = (
-        values[0]
-        if len(values) == 1
-        else torch.cat([value.to(torch.promote_types(*_types(values))) for value in values], -1)
-    )
-    error = None
-    if any(e is not None for e in errors):
-        full = [
-            torch.zeros_like(v, dtype=torch.float64) if e is None else e for v, e in zip(values, errors, strict=True)
-        ]
-        error = torch.cat(full, -1)
+def _input_of_next(
+    outputs: list[tuple[Tensor, Tensor | None]], sequence: Sequence, u: Roundoff
+) -> tuple[Tensor, Tensor | None]:
+    """Both directions side by side, zero beyond an item's length; with an error where one was estimated, or where
+    what was recorded is rounder than what the layer above received."""
+    kind = functools.reduce(torch.promote_types, (value.dtype for value, _ in outputs))
+    x, error = torch.cat([value.to(kind) for value, _ in outputs], -1), None
+    if u.relative or u.absolute or any(error is not None for _, error in outputs):
+        error = torch.cat([_kept(value, u) if error is None else error for value, error in outputs], -1)
     valid = sequence.valid()
     return (x, error) if valid is None else (torch.where(valid[..., None], x, 0), error)
 
 
-def _types(values: tuple[Tensor, ...]) -> tuple[torch.dtype, torch.dtype]:
-    return values[0].dtype, values[-1].dtype
+def _kept(h: Tensor, u: Roundoff) -> Tensor:
+    return h.double().abs().mul_(u.relative).add_(u.absolute)
 
 
 def _last(h: Tensor, sequence: Sequence, reverse: bool) -> Tensor:
@@ -114,12 +112,12 @@ def _last(h: Tensor, sequence: Sequence, reverse: bool) -> Tensor:
     return h[torch.tensor(lengths) - 1, torch.arange(sequence.batch)]
 
 
-def _cell_state(c: State | None, lengths: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-    """The cell state that a run ended with; a padded item's is not that of the last step of the batch."""
-    if c is None or lengths is not None:
+def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:
+    """The cell state that each item ended with."""
+    if c is None:
         return []
     number = c.number(torch.float64)
-    return [(number.v, number.e)]
+    return [(number.v, number.e * own)]
 
 
 def _finals(
@@ -140,8 +138,9 @@ def _finals(
         bound = exact.abs() * (u.stored + 2 * observation.relative) + 2 * observation.absolute + u.tiny
         if error is not None:
             bound = bound + error
-        apart = torch.where((engine == exact) | (engine.isnan() & exact.isnan()), 0, (engine - exact).abs())
-        ratio = torch.where(apart == 0, 0, apart / bound).nan_to_num(torch.inf)
+        ratio = (engine - exact).abs() / bound
+        ratio[(engine == exact) | (engine.isnan() & exact.isnan()) | ~bound.isfinite()] = 0
+        ratio[ratio.isnan()] = torch.inf
         b, j = divmod(int(ratio.argmax()), ratio.shape[1])
         values = (float(v[b, j]) for v in (exact, engine, bound, ratio))
         points.append(Point(name, layer, direction, -1, b, j, *values))

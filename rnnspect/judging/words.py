@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: int, judged: Judged) -> Verdict:
     """`differ` if any address is above its bound, else `cannot tell` if too much could hide, else `agree`."""
-    first = _first(judged)
+    first = _first(spec, judged)
     unsure = _unsure(spec, judged)
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
     points = [_point(place, place.finding.worst) for place in judged.places if place.finding.worst] + judged.finals
@@ -41,13 +41,20 @@ def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: 
     )
 
 
-def _first(judged: Judged) -> Point | None:
-    """Lowest layer, then processing order, then direction, batch, unit; a final state comes after all steps."""
-    found = [(place, place.finding.first) for place in judged.places]
-    wrong = [(place.layer, seen.order, place.direction, _point(place, seen)) for place, seen in found if seen]
-    if wrong:
-        return min(wrong, key=lambda one: one[:3])[3]
-    return next((point for point in judged.finals if point.ratio > 1), None)
+def _first(spec: Spec, judged: Judged) -> Point | None:
+    """Lowest layer, then processing order, then direction, batch, unit, and what is computed first; a final state
+    comes after all steps."""
+    names = [*spec.cell_type.quantities, "h_n", "c_n"]
+    wrong = [(seen.order, _point(place, seen)) for place in judged.places if (seen := place.finding.first)]
+    last = max((place.finding.steps for place in judged.places), default=0)
+    ordered = [*wrong, *((last + 1, point) for point in judged.finals if point.ratio > 1)]
+
+    def key(one: tuple[int, Point]) -> tuple[int, ...]:
+        order, at = one
+        directions = spec.directions.index(at.direction)
+        return at.layer, order, directions, at.batch, at.unit, names.index(at.quantity)
+
+    return min(ordered, key=key)[1] if ordered else None
 
 
 def _unsure(spec: Spec, judged: Judged) -> str | None:
@@ -60,8 +67,10 @@ def _unsure(spec: Spec, judged: Judged) -> str | None:
             return f"{where}: in {coarse} of {units} units a gate could be off by 0.01 and nobody would see it"
     if not judged.places and not judged.finals:
         return "nothing of this run was observed"
-    if not any(place.quantity == "h" and place.layer == spec.num_layers - 1 for place in judged.places):
-        return "the top layer's h was not observed at each step"
+    seen = {place.direction for place in judged.places if (place.layer, place.quantity) == (spec.num_layers - 1, "h")}
+    if len(seen) < spec.num_directions:
+        which = f" {next(d for d in spec.directions if d not in seen)}" if seen else ""
+        return f"the top layer's{which} h was not observed at each step"
     return None
 
 
@@ -94,16 +103,17 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
         return f"only the final state {first.quantity}"
     said = []
     layers = sorted({place.layer for place in wrong})
-    hidden = [place for place in judged.places if place.quantity == "h"]
-    if spec.num_layers > 1 and len(layers) < len({place.layer for place in hidden}):
-        said.append("only layer " + ", ".join(map(str, layers)))
+    if len(layers) < len({place.layer for place in judged.places}):
+        said.append(f"only layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}")
     directions = {place.direction for place in wrong}
-    if spec.bidirectional and len(directions) == 1:
+    if len(directions) < len({place.direction for place in judged.places}):
         said.append(f"only the {directions.pop()} direction")
     gates = [place.quantity for place in wrong if place.quantity in spec.cell_type.gates]
     if gates and spec.cell_type.gates != ("h",):
         said.append("gate " + ", ".join(dict.fromkeys(gates)))
-    place = next(place for place in wrong if (place.layer, place.direction) == (first.layer, first.direction))
+    place = min(wrong, key=lambda one: (one.layer, one.direction) != (first.layer, first.direction))
+    same = [p for p in wrong if (p.layer, p.direction) == (place.layer, place.direction)]
+    place = next((p for p in same if p.quantity == first.quantity), place)
     over = place.finding.over
     assert over is not None
     said += _where(over, place, steps)
@@ -115,17 +125,17 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
 def _where(over: Over, place: Place, steps: int) -> list[str]:
     said = []
     reverse = place.direction == "reverse"
-    if place.quantity == "c":
-        onset = over.last_step if reverse else over.first_step
-        said.append(f"c from step {onset} on")
-    elif over.steps == 1:
-        said.append(f"step {over.first_step} alone")
-    elif not reverse and over.first_step > 0 and over.last_step == steps - 1:
+    dense = 2 * over.steps > over.last_step - over.first_step + 1
+    if place.quantity == "c":  # an error in c fades on, so where it began says more than where it is
+        said.append(f"c from step {over.last_step} down" if reverse else f"c from step {over.first_step} on")
+    elif over.first_step == over.last_step:
+        said += [f"step {over.first_step} alone"] if steps > 1 else []
+    elif dense and not reverse and over.first_step > 0 and over.last_step == steps - 1:
         before = "step 0 is" if over.first_step == 1 else f"steps 0 to {over.first_step - 1} are"
         said.append(f"from step {over.first_step} on, {before} inside the bound")
-    elif reverse and over.last_step < steps - 1 and over.first_step == 0:
+    elif dense and reverse and over.last_step < steps - 1 and over.first_step == 0:
         said.append(f"from step {over.last_step} down, the later ones are inside the bound")
-    elif over.steps < place.finding.steps:
+    elif over.last_step - over.first_step + 1 < steps or 2 * over.steps < place.finding.steps:
         said.append(f"{over.steps} steps between {over.first_step} and {over.last_step}")
     if int(over.units.sum()) < len(over.units):
         said.append(_listed("unit", over.units))

@@ -1,0 +1,83 @@
+"""A check beside the run that it checks: warm, float32, on the CPU, every layer observed, bound and all."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from benchmarks.measure import Row, alternated
+from rnnspect.arithmetic.bounded import Product
+from rnnspect.checking import check_observation
+from rnnspect.declared import ARITHMETICS
+from rnnspect.engines.interface import EngineInfo
+from rnnspect.judging.chunks import Run, chunks
+from rnnspect.judging.judge import Judge
+from rnnspect.observation import Observation
+from rnnspect.parameters import LayerParameters
+from rnnspect.sequence import Sequence
+from rnnspect.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from rnnspect.judging.look import Layer
+    from rnnspect.verdict import Verdict
+
+ROUNDS = 9
+CASES = {
+    (10_000, 1, 64, 128): {"RNN": 0.20, "GRU": 0.20, "LSTM": 0.60},
+    (1000, 8, 256, 256): {"RNN": 0.60, "GRU": 0.60, "LSTM": 1.10},
+    (1000, 1, 512, 512): {"RNN": 0.30, "GRU": 0.30, "LSTM": 0.60},
+    (200, 32, 512, 512): {"RNN": 1.10, "GRU": 1.10, "LSTM": 1.25},
+}
+
+
+def rows() -> Iterator[Row]:
+    for sizes, limits in CASES.items():
+        for kind, limit in limits.items():
+            yield from _case(kind, sizes, limit)
+
+
+@torch.inference_mode()
+def _case(kind: str, sizes: tuple[int, int, int, int], limit: float) -> Iterator[Row]:
+    steps, batch, inputs, hidden = sizes
+    torch.manual_seed(0)
+    module: nn.RNNBase = getattr(nn, kind)(inputs, hidden)
+    x, h0 = torch.randn(steps, batch, inputs), torch.zeros(1, batch, hidden)
+    p = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    spec = Spec(cell=kind.lower(), input_size=inputs, hidden_size=hidden, batch_first=False)
+    sequence = Sequence(x, h0, h0 if kind == "LSTM" else None, None, True)
+    y, state = module(x)
+    h_n, c_n = state if kind == "LSTM" else (state, None)
+    seen = Observation(EngineInfo("torch", torch.__version__, "cpu", "float32"), {(0, "forward"): {"h": y}}, h_n, c_n)
+
+    def check() -> Verdict:
+        return check_observation(spec, p, sequence, seen, ARITHMETICS["float32"])
+
+    assert check().agrees
+    layer = Judge(spec.cell_type, LayerParameters.of(p, 0, "forward")).layer
+    run = Run(x, y, h0[0])
+    ours, products, forward = alternated(ROUNDS, check, partial(two_products, layer, run), partial(_forward, module, x))
+    what = f"check of {kind}, T = {steps}, B = {batch}, {inputs} → {hidden}"
+    yield Row(what, "the module's forward", limit, ours / forward)
+    if kind == "LSTM":
+        yield Row("its two products alone", "the module's forward", None, products / forward)
+
+
+def _forward(module: nn.RNNBase, x: Tensor) -> None:
+    module(x)
+
+
+def two_products(layer: Layer, run: Run) -> None:
+    """W_ih x + b_ih + W_hh h + b_hh of every gate and step, and nothing else."""
+    a = layer.plain
+    for chunk in chunks(run, 512):
+        for p, q in zip(a.split(a.input(chunk.x)), a.split(a.hidden(a.observed(chunk.before))), strict=True):
+            both = p + q
+            assert isinstance(both, Product)
+            both.sum()

@@ -1,0 +1,92 @@
+"""How much a check of a long run adds to what its process held before: anonymous memory, the run in .npy files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from torch import nn
+
+from benchmarks.measure import Row
+from rnnspect.checking import check_observation
+from rnnspect.declared import ARITHMETICS
+from rnnspect.engines.interface import EngineInfo
+from rnnspect.observation import Observation
+from rnnspect.sequence import Sequence
+from rnnspect.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STEPS, INPUT, HIDDEN, LIMIT = 10**7, 8, 64, 300.0
+PIECE = 10**5
+
+
+def rows() -> Iterator[Row]:
+    """A process of its own for each: memory that one has freed would hide what the next one takes."""
+    for kind in ("rnn", "gru", "lstm"):
+        megabytes = measured(kind, STEPS)
+        what = f"check of {kind.upper()}, T = {STEPS:.0e}, B = 1, {INPUT} → {HIDDEN}, from .npy"
+        yield Row(what, "anonymous MB, in all", LIMIT, megabytes)
+
+
+def measured(kind: str, steps: int) -> float:
+    """The most that a check held at once, in MB above what the process held before it."""
+    argv = [sys.executable, "-m", "benchmarks.memory", kind, str(steps)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def _parameters(kind: str) -> nn.RNNBase:
+    torch.manual_seed(0)
+    module: nn.RNNBase = getattr(nn, kind.upper())(INPUT, HIDDEN)
+    return module
+
+
+@torch.inference_mode()
+def _write(folder: Path, kind: str, steps: int) -> None:
+    """The engine's run, piece by piece: x.npy and y.npy."""
+    module, state = _parameters(kind), None
+    x = open_memmap(folder / "x.npy", "w+", np.float32, (steps, 1, INPUT))
+    y = open_memmap(folder / "y.npy", "w+", np.float32, (steps, 1, HIDDEN))
+    for start in range(0, steps, PIECE):
+        piece = torch.randn(min(PIECE, steps - start), 1, INPUT)
+        out, state = module(piece, state)
+        x[start : start + len(piece)], y[start : start + len(piece)] = piece.numpy(), out.numpy()
+
+
+def _check(folder: Path, kind: str) -> float:
+    p = {name: parameter.detach() for name, parameter in _parameters(kind).named_parameters()}
+    x, y = (torch.from_numpy(np.load(folder / name, mmap_mode="c")) for name in ("x.npy", "y.npy"))
+    h0 = torch.zeros(1, 1, HIDDEN)
+    spec = Spec(cell=kind, input_size=INPUT, hidden_size=HIDDEN, batch_first=False)
+    sequence = Sequence(x, h0, h0 if kind == "lstm" else None, None, True)
+    seen = Observation(EngineInfo("recorded", "", "cpu", "float32"), {(0, "forward"): {"h": y}})
+    before = most = _anonymous()
+
+    def look(_found: object, _steps: int) -> None:
+        nonlocal most
+        most = max(most, _anonymous())
+
+    verdict = check_observation(spec, p, sequence, seen, ARITHMETICS["float32"], look)
+    assert verdict.agrees
+    return most - before
+
+
+def _anonymous() -> float:
+    """In MB. Pages of a mapped file are the system's to drop, and do not count."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        kind, steps = sys.argv[1], int(sys.argv[2])
+        _write(Path(name), kind, steps)
+        print(_check(Path(name), kind))

@@ -1,0 +1,106 @@
+"""All steps at once beside loops, and every quantity's bound beside what float32 really errs by."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rnnspect.arithmetic.bounded import Bounded, Number
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.arithmetic.products import affine, length
+from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
+from rnnspect.arithmetic.scan import Scan
+from rnnspect.cells import CELLS
+from rnnspect.judging.look import cast
+from tests.judging.cases import Case, build, parameters
+
+
+@pytest.mark.parametrize("steps", [1, 2, 15, 16, 17, 63, 64, 129, 1000])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (9, 500)])
+def test_scan_is_the_loop(steps: int, shape: tuple[int, int]) -> None:
+    torch.manual_seed(steps)
+    f, v = (torch.rand(steps, *shape, dtype=torch.float64) for _ in range(2))
+    f[torch.rand_like(f) < 0.1] = 0
+    f[torch.rand_like(f) < 0.1] = 1
+    start, scan = torch.randn(shape, dtype=torch.float64), Scan(f)
+    for given in (v - 0.5, 1e-300 * v):  # one f, several v
+        c, loop = start, []
+        for factor, value in zip(f, given, strict=True):
+            c = factor * c + value
+            loop.append(c)
+        size = 1e-14 * float(given.abs().max())
+        torch.testing.assert_close(scan(start, given.clone()), torch.stack(loop), rtol=1e-12, atol=size)
+
+
+def test_scan_of_gates_that_underflow() -> None:
+    f, v = torch.full((200, 1, 4), 1e-30), torch.ones(200, 1, 4)
+    assert torch.equal(Scan(f)(torch.ones(1, 4), v), torch.ones(200, 1, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [1, 15, 16, 300])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("onto", [False, True])
+def test_affine_is_the_product(dtype: torch.dtype, rows: int, bias: bool, onto: bool) -> None:
+    torch.manual_seed(0)
+    x, w, b, base = torch.randn(rows, 70), torch.randn(33, 70), torch.randn(33), torch.randn(rows, 33)
+    x, w, b, base = (v.to(dtype) for v in (x, w, b, base))
+    exact = x.double() @ w.double().T
+    exact = exact + b.double() if bias else exact
+    exact = exact + base.double() if onto else exact
+    out = affine(x, w, b if bias else None, base.clone() if onto else None)
+    torch.testing.assert_close(out.double(), exact, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1, 1e25, 1e37])
+def test_length_where_squares_leave_the_range(scale: float) -> None:
+    v = torch.randn(5, 40).clamp(-2, 2) * scale
+    torch.testing.assert_close(length(v).double(), v.double().norm(dim=1), rtol=1e-5, atol=1e-44)
+    assert torch.equal(length(torch.zeros(2, 3)), torch.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", [Bounded, Ordered])
+@pytest.mark.parametrize("proj", [0, 5])
+@pytest.mark.parametrize("cell", ["tanh", "relu", "gru", "lstm"])
+def test_every_bound_holds_what_a_narrow_run_errs_by(cell: str, proj: int, kind: type[Bounded], dtype) -> None:
+    """One step from given states: numbers in the narrow dtype beside the same in float64, every quantity."""
+    case = Case(cell, dtype, 30, 4, 20, 16, proj if cell == "lstm" else 0, scale=2)
+    p, u = parameters(build(case)), ROUNDOFF[dtype]
+    what = CELLS[case.cell]
+    x, h = torch.randn(30, 4, 20).to(dtype), torch.rand(30, 4, case.proj or 16).to(dtype)
+    c = torch.randn(4, 16).to(dtype)
+    wide = cast(p, torch.float64)
+    a = kind(wide, len(what.gates), u, case.nonlinearity)
+    state = [a.observed(h.double())]
+    if what.has_cell_state:
+        state.append(Number(c.double(), torch.zeros_like(c, dtype=torch.float64), u))
+    bounded = what.step(a, a.input(x.double()), *state)
+    steps: dict[str, list[torch.Tensor]] = {}
+    exact: dict[str, list[torch.Tensor]] = {}
+    for into, q, kept in ((steps, p, dtype), (exact, wide, torch.float64)):
+        numbers, now = Numbers(q, len(what.gates), case.nonlinearity), c.to(kept)
+        for row, before in zip(x.to(kept), h.to(kept), strict=True):
+            s = torch.nn.functional.linear(row, q.weight_ih, q.bias_ih)
+            found = what.step(numbers, s, before, *([now] if what.has_cell_state else []))
+            now = found.get("c", now)
+            for name, value in found.items():
+                into.setdefault(name, []).append(value.detach().double())
+    for name in what.quantities:
+        narrow, right = torch.stack(steps[name]), torch.stack(exact[name])
+        torch.testing.assert_close(bounded[name].v, right, rtol=1e-9, atol=1e-9)
+        ratio = ((narrow - right).abs() / bounded[name].e).max()
+        assert ratio <= 1, name
+        assert ratio > 1e-3, f"{name}: a bound that is a thousand times too wide proves nothing"
+
+
+def test_overflow_of_what_is_stored_has_no_bound() -> None:
+    u = ROUNDOFF[torch.float16]
+    v = torch.tensor([1.0, 65450.0, 65504.0, 7e4])
+    assert u.store(v, torch.full_like(v, 100)).isinf().tolist() == [False, True, True, True]
+
+
+def test_only_coarse_storage_is_charged_value_by_value() -> None:
+    assert [u.coarse for u in ROUNDOFF.values()] == [False, False, True, True]
+    assert not Roundoff(2.0**-24, 2.0**-24, 0, products=2.0**-10).coarse

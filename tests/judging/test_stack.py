@@ -1,0 +1,284 @@
+"""Whole observations: stacks, layers that nobody saw, recorded gates, declared arithmetics, final states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import rnnspect
+from rnnspect import Spec
+from rnnspect.checking import check_observation
+from rnnspect.declared import ARITHMETICS
+from rnnspect.engines.interface import EngineInfo
+from rnnspect.observation import Observation
+from rnnspect.parameters import suffix
+from rnnspect.preparing import Prepared, prepare
+from tests.judging import loops
+from tests.judging.cases import parameters
+
+if TYPE_CHECKING:
+    from rnnspect.verdict import Verdict
+
+CELLS: dict[str, dict[str, Any]] = {
+    "rnn": {"cell": "rnn"},
+    "gru": {"cell": "gru"},
+    "lstm": {"cell": "lstm", "c0": "randn"},
+    "projected": {"cell": "lstm", "proj_size": 5, "c0": "randn"},
+}
+cells = pytest.mark.parametrize("cell", CELLS)
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+
+
+def network(cell: str, **more: Any) -> Prepared:
+    sizes = {"input_size": 6, "hidden_size": 16, "input": "randn:40", "batch": 3, "h0": "randn"}
+    return prepare(Spec(**(sizes | CELLS[cell] | more)))
+
+
+def observed(made: Prepared, without: str = "", **change: Any) -> Observation:
+    """What the engine gives; with a parameter that was lost."""
+    p = {name: torch.zeros_like(v) if name == without else v for name, v in made.parameters.items()}
+    seen = made.engine.run(made.spec, p, made.sequence)
+    if "layers" not in change and made.spec.num_layers > 1:  # one run of the whole stack, as a recording is
+        top = made.spec.num_layers - 1
+        halves = seen.output.chunk(made.spec.num_directions, -1)
+        change["layers"] = {(top, d): {"h": h} for d, h in zip(made.spec.directions, halves, strict=True)}
+    layers = {place: {"h": h} for place, h in seen.layers.items()}
+    return replace(Observation(seen.engine, layers, seen.h_n, seen.c_n), **change)
+
+
+def check(made: Prepared, seen: Observation, arithmetic: str = "") -> Verdict:
+    declared = ARITHMETICS[arithmetic or made.spec.dtype]
+    return check_observation(made.spec, made.parameters, made.sequence, seen, declared)
+
+
+def every_layer(made: Prepared, without: str = "") -> dict[tuple[int, str], dict[str, torch.Tensor]]:
+    p = {name: torch.zeros_like(v) if name == without else v for name, v in made.parameters.items()}
+    return {place: {"h": h} for place, h in made.engine.run(made.spec, p, made.sequence).layers.items()}
+
+
+@cells
+@dtypes
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize("lengths", [None, [40, 1, 17]], ids=["", "ragged"])
+def test_a_right_stack_never_differs(cell: str, dtype: str, bidirectional: bool, lengths: Any) -> None:
+    made = network(cell, dtype=dtype, num_layers=3, bidirectional=bidirectional, lengths=lengths)
+    for layers in (None, every_layer(made)):
+        change = {} if layers is None else {"layers": layers}
+        verdict = check(made, observed(made, h_n=None, c_n=None, **change))
+        assert verdict.verdict != "differ", verdict
+        assert verdict.verdict == "agree" or dtype in ("float16", "bfloat16")
+        assert len(verdict.estimated) == (0 if layers else 2 * made.spec.num_directions)
+
+
+@cells
+def test_a_bias_lost_in_the_second_layer_is_found_from_the_top_output(cell: str) -> None:
+    made = network(cell, num_layers=2)
+    assert check(made, observed(made)).verdict == "agree"
+    verdict = check(made, observed(made, "bias_hh_l1"))
+    assert verdict.verdict == "differ"
+    assert verdict.first is not None
+    assert (verdict.first.layer, verdict.first.step) == (1, 0)
+    # three layers, the fault in the middle one that nobody saw
+    made = network(cell, num_layers=3)
+    assert check(made, observed(made)).verdict == "agree"
+    assert check(made, observed(made, "bias_hh_l1")).verdict == "differ"
+
+
+@cells
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_layer_and_direction_are_named(cell: str, layer: int, direction: str) -> None:
+    made = network(cell, num_layers=2, bidirectional=True, lengths=[40, 9, 23])
+    lost = "bias_ih" + suffix(layer, direction)
+    verdict = check(made, observed(made, layers=every_layer(made, lost), h_n=None, c_n=None))
+    assert verdict.first is not None
+    assert (verdict.first.layer, verdict.first.direction) == (layer, direction)
+    assert verdict.first.step == (0 if direction == "forward" else 39)
+    assert verdict.pattern is not None
+    assert f"only layer {layer}" in verdict.pattern
+    assert f"only the {direction} direction" in verdict.pattern
+
+
+@cells
+@dtypes
+@pytest.mark.parametrize("lengths", [None, [40, 1, 17]], ids=["", "ragged"])
+def test_final_states(cell: str, dtype: str, lengths: Any) -> None:
+    """Also those of padded items, which end before the batch does; and only a final state may be wrong."""
+    made = network(cell, dtype=dtype, bidirectional=True, lengths=lengths)
+    seen = observed(made)
+    assert check(made, seen).first is None
+    for name in ("h_n", "c_n"):
+        state = getattr(seen, name)
+        if state is None:
+            continue
+        assert any(point.endswith(name) for point in check(made, seen).observed)
+        wrong = state.clone()
+        wrong[1, 1, 2] += 0.5
+        verdict = check(made, replace(seen, **{name: wrong}))
+        assert verdict.first is not None
+        at = verdict.first
+        assert (at.quantity, at.direction, at.step, at.batch, at.unit) == (name, "reverse", -1, 1, 2)
+        assert verdict.pattern == f"only the final state {name}"
+
+
+@cells
+@pytest.mark.parametrize("how", ["decimals", "half"])
+@pytest.mark.parametrize("only_top", [False, True])
+def test_a_rounded_recording_of_a_stack(cell: str, how: str, only_top: bool) -> None:
+    """What the second layer received was not what was written down of the first."""
+    made = network(cell, num_layers=2, bidirectional=True)
+
+    def kept(h: torch.Tensor) -> torch.Tensor:
+        return h.mul(1e4).round().div(1e4) if how == "decimals" else h.half()
+
+    layers = {place: {"h": kept(seen["h"])} for place, seen in every_layer(made).items()}
+    if only_top:
+        layers = {place: seen for place, seen in layers.items() if place[0] == 1}
+    rounded = {"absolute": 0.5e-4} if how == "decimals" else {"relative": 2.0**-11, "absolute": 2.0**-25}
+    verdict = check(made, observed(made, layers=layers, h_n=None, c_n=None, **rounded))
+    assert verdict.first is None
+    assert verdict.agrees or cell != "rnn", "so few digits may hide a gate, but never an Elman unit"
+    layers = {place: {"h": kept(seen["h"])} for place, seen in every_layer(made, "bias_ih_l1").items()}
+    assert check(made, observed(made, layers=layers, h_n=None, c_n=None, **rounded)).verdict == "differ"
+
+
+def quantities(made: Prepared) -> dict[str, torch.Tensor]:
+    """Every gate and state of a single layer, time-major, as another run gives them."""
+    names = made.spec.cell_type.quantities
+    found = rnnspect.tracing.trace_prepared(made).layers[0].quantities
+    return {name: found[name].transpose(0, 1).contiguous() for name in names}
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "projected"])
+@pytest.mark.parametrize("lengths", [None, [40, 1, 17]], ids=["", "ragged"])
+def test_a_wrong_gate_is_named(cell: str, lengths: Any) -> None:
+    made = network(cell, lengths=lengths)
+    right = quantities(made)
+    right["h"] = every_layer(made)[0, "forward"]["h"]
+    assert check(made, observed(made, layers={(0, "forward"): right})).verdict == "agree"
+    for name in (*made.spec.cell_type.gates, *(["c"] if "c" in right else [])):
+        wrong = right[name].clone()
+        wrong[7, 2, 3] += 1e-3
+        alone = {key: right[key] for key in ("h", name)} | {name: wrong}
+        for given in (alone, right | {name: wrong}):
+            verdict = check(made, observed(made, layers={(0, "forward"): given}))
+            assert verdict.first is not None
+            first = verdict.first
+            assert (first.quantity, first.step, first.batch, first.unit) == (name, 7, 2, 3)
+            assert verdict.pattern is not None
+            assert (f"gate {name}" in verdict.pattern) == (name != "c")
+            assert name != "c" or "c from step 7 on" in verdict.pattern
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_recorded_gates_of_plain_loops_need_the_second_look(cell: str, batch: int) -> None:
+    """4096 equal products: the gate itself is off by more than any √k, and right."""
+    made = prepare(Spec(cell=cell, input_size=4096, hidden_size=4, input="ones:3", batch=batch))
+    for v in made.parameters.values():
+        v.fill_(2.0**-13 * 1.1)
+    kind = "tanh" if cell == "rnn" else cell
+    p = parameters(_Holder(made.parameters))
+    zero = torch.zeros(1, 4)
+    h = loops.in_numpy(kind, p, made.sequence.x[:, :1], zero, zero).repeat(1, batch, 1)
+    verdict = check(made, observed(made, layers={(0, "forward"): {"h": h}}, h_n=None, c_n=None))
+    assert verdict.first is None
+    assert verdict.explained > 0
+
+
+class _Holder:
+    def __init__(self, parameters: dict[str, torch.Tensor]) -> None:
+        self.named_parameters = parameters.items
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_tf32_products(cell: str) -> None:
+    """Operands with ten bits of fraction: wrong for float32, with the reason; right where they are declared."""
+    made = network(cell, batch=1, hidden_size=32, h0=None) if cell != "lstm" else network(cell, batch=1, h0=None)
+    kind = "tanh" if cell == "rnn" else cell
+    s = made.sequence
+    c0 = torch.zeros_like(s.h0[0]) if s.c0 is None else s.c0[0]
+    h = loops.in_numpy(kind, parameters(_Holder(made.parameters)), s.x, s.h0[0], c0, loops.to_ten_bits)
+    info = EngineInfo("recorded", "", "", "float32")
+    seen = Observation(info, {(0, "forward"): {"h": h}})
+    verdict = check(made, seen)
+    assert verdict.verdict == "differ"
+    assert "TF32" in str(verdict.reason)
+    held_to = check(made, seen, "tf32")
+    assert held_to.first is None
+    assert held_to.arithmetic == "float32, TF32 products"
+    assert held_to.agrees or cell != "rnn", "ten bits may hide a gate"
+
+
+def test_cannot_tell_where_h_cannot_show_a_gate() -> None:
+    """Output gates shut: h is nearly nothing, whatever i, f and g are."""
+    made = network("lstm")
+    made.parameters["bias_ih_l0"][48:] = -20
+    verdict = check(made, observed(made, h_n=None, c_n=None))
+    assert verdict.verdict == "cannot tell"
+    assert "16 of 16 units" in str(verdict.reason)
+    assert max(gate.coarse_units for gate in verdict.resolution) > 8
+
+
+def test_some_coarse_units_are_counted_and_it_agrees() -> None:
+    made = network("lstm")
+    made.parameters["bias_ih_l0"][48:52] = -20
+    verdict = check(made, observed(made))
+    assert verdict.verdict == "agree"
+    assert {gate.gate: gate.coarse_units for gate in verdict.resolution}["i"] == 4
+
+
+def test_float16_overflow_cannot_tell() -> None:
+    made = network("rnn", dtype="float16", nonlinearity="relu")
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        made.parameters[name].mul_(30)
+    verdict = check(made, observed(made))
+    assert verdict.verdict == "cannot tell"
+    assert "leave the range of float16" in str(verdict.reason)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@cells
+def test_what_is_not_a_number_differs_where_it_begins(cell: str, value: float) -> None:
+    made = network(cell)
+    h = every_layer(made)[0, "forward"]["h"].clone()
+    h[12:, 1] = value
+    verdict = check(made, observed(made, layers={(0, "forward"): {"h": h}}, h_n=None, c_n=None))
+    assert verdict.first is not None
+    assert (verdict.first.step, verdict.first.batch, verdict.first.unit) == (12, 1, 0)
+    assert verdict.first.ratio == torch.inf
+
+
+@cells
+def test_padding_may_hold_anything(cell: str) -> None:
+    made = network(cell, bidirectional=True, lengths=[40, 1, 17], num_layers=2)
+    layers = every_layer(made)
+    outside = ~made.sequence.valid()[..., None]  # type: ignore[index]
+    layers = {place: {"h": seen["h"].masked_fill(outside, torch.nan)} for place, seen in layers.items()}
+    made.sequence.x.masked_fill_(outside, torch.nan)
+    assert check(made, observed(made, layers=layers, h_n=None, c_n=None)).verdict == "agree"
+    found = check(made, observed(made, layers={(1, d): layers[1, d] for d in made.spec.directions}, h_n=None, c_n=None))
+    assert found.verdict == "agree"
+
+
+def test_half_of_the_top_layer_is_not_enough() -> None:
+    made = network("gru", bidirectional=True)
+    layers = {(0, "forward"): every_layer(made)[0, "forward"]}
+    verdict = check(made, observed(made, layers=layers, h_n=None))
+    assert verdict.verdict == "cannot tell"
+    assert verdict.reason == "the top layer's reverse h was not observed at each step"
+
+
+def test_lowest_layer_first_even_if_only_its_final_state_is_wrong() -> None:
+    made = network("lstm", num_layers=2)
+    seen = observed(made, layers=every_layer(made, "bias_ih_l1"))
+    assert seen.c_n is not None
+    c_n = seen.c_n.clone()
+    c_n[0, 2, 5] += 1
+    verdict = check(made, replace(seen, c_n=c_n, h_n=None))
+    assert verdict.first is not None
+    assert (verdict.first.quantity, verdict.first.layer, verdict.first.unit) == ("c_n", 0, 5)
+    assert "only layer 1" in str(verdict.pattern)

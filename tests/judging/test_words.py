@@ -1,0 +1,151 @@
+"""Each phrase that says where differences are, and how findings are joined."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from rnnspect import Spec
+from rnnspect.declared import ARITHMETICS
+from rnnspect.engines.interface import EngineInfo
+from rnnspect.judging.finding import Finding, Over, Place, Seen, combine
+from rnnspect.judging.stack import Judged
+from rnnspect.judging.words import verdict_of
+from rnnspect.observation import Observation
+from tests.judging.cases import Case, judge, of_case, prepared
+
+STEPS = 20
+
+
+def over(steps: Any, units: Any = range(8), items: Any = range(2)) -> Over:
+    u, b = torch.zeros(8, dtype=torch.bool), torch.zeros(2, dtype=torch.bool)
+    u[list(units)], b[list(items)] = True, True
+    return Over(len(steps) * int(u.sum()) * int(b.sum()), len(steps), min(steps), max(steps), u, b)
+
+
+def finding(where: Over | None, reverse: bool = False, gates: int = 4) -> Finding:
+    first = None
+    if where is not None:
+        step = where.last_step if reverse else where.first_step
+        order = STEPS - 1 - step if reverse else step
+        first = Seen(order, step, int(where.items.nonzero()[0]), int(where.units.nonzero()[0]), 0, 1, 0.1, 10)
+    return Finding(STEPS, STEPS * 16, first, first, where, 0, 0, torch.full((gates, 8), 1e-6))
+
+
+def pattern(*places: Place, **spec: Any) -> str | None:
+    made = Spec(**({"cell": "lstm", "hidden_size": 8} | spec))
+    info = EngineInfo("", "", "", "float32")
+    return verdict_of(made, Observation(info), ARITHMETICS["float32"], STEPS, Judged(list(places))).pattern
+
+
+def h(where: Over | None, layer: int = 0, direction: str = "forward") -> Place:
+    return Place(layer, direction, "h", finding(where, direction == "reverse"))
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (over(range(STEPS)), "320 of 320 values"),
+        (over(range(1, STEPS)), "from step 1 on, step 0 is inside the bound; 304 of 320 values"),
+        (over(range(5, STEPS)), "from step 5 on, steps 0 to 4 are inside the bound; 240 of 320 values"),
+        (over([5, STEPS - 1]), "2 steps between 5 and 19; 32 of 320 values"),
+        (over([3]), "step 3 alone; 16 of 320 values"),
+        (over([3], [4], [1]), "step 3 alone; unit 4; batch item 1; 1 of 320 values"),
+        (over(range(STEPS), range(4, 8)), "units 4–7; 160 of 320 values"),
+        (over(range(STEPS), [1, 4, 6]), "units 1, 4, 6; 120 of 320 values"),
+    ],
+)
+def test_steps_units_items(where: Over, said: str) -> None:
+    assert pattern(h(where)) == said
+
+
+def test_many_scattered_units() -> None:
+    chosen = torch.zeros(40, dtype=torch.bool)
+    chosen[::3] = True
+    where = Over(14, STEPS, 0, STEPS - 1, chosen, torch.ones(1, dtype=torch.bool))
+    assert pattern(h(where)) == "14 of 40 units; 14 of 320 values"
+
+
+def test_directions() -> None:
+    both = {"bidirectional": True}
+    said = pattern(h(None), h(over(range(5)), direction="reverse"), **both)
+    assert said == "only the reverse direction; from step 4 down, the later ones are inside the bound; 80 of 640 values"
+    said = pattern(h(over(range(STEPS))), h(over(range(STEPS)), direction="reverse"), **both)
+    assert said == "640 of 640 values"
+    assert pattern(h(over(range(STEPS)), direction="reverse"), **both) == "320 of 320 values"  # the other was not seen
+
+
+def test_layers() -> None:
+    said = pattern(h(None), h(over(range(STEPS)), 1), h(None, 2), num_layers=3)
+    assert said == "only layer 1; 320 of 960 values"
+    said = pattern(h(over(range(STEPS))), h(None, 1), h(over([1]), 2), num_layers=3)
+    assert said == "only layers 0, 2; 336 of 960 values"
+
+
+def test_gates_and_c() -> None:
+    places = [h(None), Place(0, "forward", "f", finding(over([3], [2], [0]))), Place(0, "forward", "i", finding(None))]
+    assert pattern(*places) == "gate f; step 3 alone; unit 2; batch item 0; 1 of 960 values"
+    c = Place(0, "forward", "c", finding(over(range(3, 9), [2])))
+    assert pattern(h(None), c) == "c from step 3 on; unit 2; 12 of 640 values"
+    c = Place(0, "reverse", "c", finding(over(range(3, 9), [2]), reverse=True))
+    assert pattern(h(None, 0, "reverse"), c, bidirectional=True) == "c from step 8 down; unit 2; 12 of 640 values"
+
+
+def test_the_quantity_that_is_computed_first_is_named_first() -> None:
+    made = Spec(cell="lstm", hidden_size=8)
+    wrong = over([3], [2], [0])
+    places = [Place(0, "forward", name, finding(wrong)) for name in ("h", "c", "f")]
+    info = EngineInfo("", "", "", "float32")
+    first = verdict_of(made, Observation(info), ARITHMETICS["float32"], STEPS, Judged(places)).first
+    assert first is not None
+    assert first.quantity == "f"
+
+
+def drawn(rng: random.Random) -> Finding:
+    where = None if rng.random() < 0.4 else over(sorted(rng.sample(range(STEPS), 3)), [rng.randrange(8)])
+    seen = [Seen(*(rng.randrange(5) for _ in range(4)), *(rng.random() for _ in range(4))) for _ in range(2)]
+    resolution = torch.tensor([[rng.random() for _ in range(8)] for _ in range(4)])
+    worst, first = rng.choice([None, seen[0]]), rng.choice([None, seen[1]])
+    return Finding(
+        rng.randrange(9), rng.randrange(9), worst, first, where, rng.randrange(3), rng.randrange(3), resolution
+    )
+
+
+def same(a: Finding, b: Finding) -> bool:
+    return str(a) == str(b)
+
+
+def test_combine_is_associative() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        a, b, c = drawn(rng), drawn(rng), drawn(rng)
+        assert same(combine(combine(a, b), c), combine(a, combine(b, c)))
+
+
+def test_parts_judged_apart_are_joined() -> None:
+    for kind in ("tanh", "gru"):
+        case = Case(kind, torch.float32, 90, 2, 4, 5)
+        module, run, u = prepared(case)
+        run = replace(run, h=run.h.clone())
+        run.h[50, 1, 3] += 1e-3
+        whole = judge(case, of_case(case, module), run, u)
+        parts = []
+        for start, stop in itertools.pairwise((0, 20, 55, 90)):
+            h0 = run.h[start - 1] if start else run.h0
+            part = replace(run, x=run.x[start:stop], h=run.h[start:stop], h0=h0)
+            parts.append(judge(case, of_case(case, module), part, u))
+        joined = combine(combine(parts[0], parts[1]), parts[2])
+        assert (joined.steps, joined.values, joined.unjudged) == (whole.steps, whole.values, whole.unjudged)
+        assert joined.first is not None
+        assert whole.first is not None
+        assert joined.first.order + 20 == whole.first.order
+        assert joined.first.ratio == pytest.approx(whole.first.ratio, rel=1e-4)
+        assert joined.over is not None
+        assert whole.over is not None
+        assert joined.over.count == whole.over.count
+        assert torch.equal(joined.over.units, whole.over.units)
