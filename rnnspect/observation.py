@@ -57,7 +57,7 @@ def kept_exactly(values: Tensor, dtype: torch.dtype) -> tuple[float, float]:
 
 def _decimals(values: Tensor) -> int | None:
     """With how few decimals all of these numbers are written; None where they have more than a few."""
-    sample = values.flatten()[:4096].double()
+    sample = values[:4096].flatten()[:4096].double()
     sample = sample[sample.isfinite() & (sample != 0)]
     if len(sample) < _ENOUGH:
         return None

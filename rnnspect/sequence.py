@@ -103,7 +103,15 @@ def sequence_of(
             states.append(state if batched else state[:, None])
     assert states[0] is not None
     lengths = _lengths(spec, steps, batch, batched, where)
-    return Sequence(found.contiguous(), states[0].contiguous(), states[1], lengths, batched)
+    return Sequence(found, states[0].contiguous(), states[1], lengths, batched)
+
+
+def input_of(spec: Spec, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
+    """The spec's input alone, as it is written, for a model that takes it whatever its shape; a generator makes it in
+    the spec's sizes."""
+    if _is_generator(spec.input):
+        return _input(spec, spec.input, drawing.generator_of(spec), where)
+    return _numbers(spec.input, "input", where)
 
 
 def _is_generator(given: Any) -> bool:
@@ -225,7 +233,8 @@ def _numbers(given: Any, name: str, where: Callable[[tuple[int | str, ...]], str
             if near and not sources.is_there(file.path):
                 found = f"no file is called {str(file)!r}"
                 raise SequenceError(found, allowed=sources.FORMS, nearest=f"{near}:3", where=where((name,)))
-            return tensors.real(arrays.read_array(file.path, file.member), str(file))
+            array = tensors.checked(arrays.read_array(file.path, file.member), str(file))
+            return array.detach() if array.is_contiguous() else tensors.real(array, str(file))
     raise AssertionError(given)
 
 

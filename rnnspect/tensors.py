@@ -18,11 +18,17 @@ def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
     Raises `SequenceError` for what holds no real numbers, `ResourceError` for a view that would not fit when
     written out.
     """
+    checked(tensor, where)
+    resources.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def checked(tensor: torch.Tensor, where: str) -> torch.Tensor:
+    """The same tensor. Raises `SequenceError` for what holds no real numbers."""
     plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
     if not plain or tensor.is_complex():
         raise SequenceError(f"a tensor of {_kind(tensor)}", allowed="real dense numbers", where=where)
-    resources.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensor
 
 
 def from_anything(given: Any, where: str) -> torch.Tensor:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -12,7 +13,8 @@ from rnnspect.cli.loading import loading
 from rnnspect.cli.options import Described, described, output, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
-from rnnspect.errors import RnnspectError
+from rnnspect.errors import InputError, RnnspectError
+from rnnspect.verdict import EXIT_STATUS
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
@@ -46,17 +48,27 @@ def check(
     each: Callable[[Path | None], Described],
     output: Output,
     sources: Annotated[
-        list[Path] | None, typer.Argument(help="Specs in YAML; several are one line each.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Specs in YAML, checkpoints, or a live model as path/to/model.py:build; several are a line each.",
+            show_default=False,
+        ),
     ] = None,
     engine: Annotated[
         list[str] | None,
+        typer.Option(help="Whose numbers: torch, torch-cell, torch-compile; several, or all.", rich_help_panel=_CHECK),
+    ] = None,
+    recorded: Annotated[
+        Path | None,
         typer.Option(
-            help="Whose numbers to check: torch, torch-cell, torch-compile; several, or all.", rich_help_panel=_CHECK
+            help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
+            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors.",
+            rich_help_panel=_CHECK,
         ),
     ] = None,
     arithmetic: Annotated[
         str | None,
-        typer.Option(help="What the engine is held to, where it is not what its dtype says.", rich_help_panel=_CHECK),
+        typer.Option(help="What the run is held to, where it is not what its dtype says.", rich_help_panel=_CHECK),
     ] = None,
 ) -> int:
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
@@ -67,61 +79,117 @@ def check(
         from rnnspect.views import check as view
         from rnnspect.views.junit import as_junit
 
+    if recorded and engine:
+        raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
     held_to = named(arithmetic, "--arithmetic") if arithmetic else None
     chosen = engines.names() if engine == ["all"] else engine or ["torch"]
-    given: list[Path | None] = [*sources] if sources else [None]
-    several = len(given) * len(chosen) > 1
-    rows: list[tuple[str, Verdict | str]] = []
-    statuses = []
-    for source in given:
+    rows: list[Row] = []
+    several = len(sources or [""]) * len(chosen) > 1
+    for source in sources or [""]:
+        label = source or "the notebook's example"
+        try:
+            if is_live(source):
+                rows += _live(source, each(None), held_to, output)
+                continue
+            described = each(Path(source) if source else None)
+            described.note(output)
+        except RnnspectError as error:
+            if not several:
+                raise
+            rows.append(_failed(label, error))
+            continue
         for name in chosen:
-            label = "the notebook's example" if source is None else str(source)
             try:
-                verdict = _checked(each(source), name, held_to, output)
+                verdict = _checked(described, name, recorded, held_to, output)
             except RnnspectError as error:
                 if not several:
                     raise
-                rows.append((label, f"{name}: {'; '.join(map(str, error.problems))}"))
-                statuses.append(error.exit_status)
+                rows.append(_failed(f"{label} ({name})", error))
             else:
-                rows.append((label, verdict))
-                statuses.append(verdict.exit_status)
+                rows.append(Row(label, verdict, verdict.exit_status))
+    shown = [(row.source, row.found) for row in rows]
+    alone = rows[0].found if len(rows) == 1 and not isinstance(rows[0].found, str) else None
     output.emit(
         {
-            "table": lambda screen: view.as_lines(rows, screen) if several else view.as_table(_only(rows), screen),
-            "json": lambda _screen: documents.as_json(_documents(rows, several)),
-            "junit": lambda _screen: as_junit(rows),
+            "table": lambda screen: view.as_table(alone, screen) if alone else view.as_lines(shown, screen),
+            "json": lambda _screen: documents.as_json(_documents(shown, alone is None)),
+            "junit": lambda _screen: as_junit(shown),
         }
     )
-    return min(statuses, key=WORST_FIRST.index)
+    return min((row.status for row in rows), key=WORST_FIRST.index)
 
 
-def _checked(described: Described, engine: str, held_to: Declared | None, output: Output) -> Verdict:
+@dataclass(frozen=True)
+class Row:
+    """One source, or one call of a live model's module: its verdict, or why there is none."""
+
+    source: str
+    found: Verdict | str
+    status: int
+
+
+def is_live(source: str) -> bool:
+    """Whether a source names Python code: path/to/model.py:build."""
+    return re.search(r"\.py:[^/:]+$", source) is not None
+
+
+def _failed(source: str, error: RnnspectError) -> Row:
+    return Row(source, "; ".join(map(str, error.problems)), error.exit_status)
+
+
+def _checked(
+    described: Described, engine: str, recorded: Path | None, held_to: Declared | None, output: Output
+) -> Verdict:
     from rnnspect import engines, resources
-    from rnnspect.checking import check_prepared
+    from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.cli.notes import note_what_is_not_finite
+    from rnnspect.files.arrays import UNNAMED, read_arrays
     from rnnspect.preparing import prepare
 
-    found = engines.find(engine, "--engine")
-    prepared = prepare(described.spec, where=described.where, require_memory=resources.run_needs)
+    needs = resources.check_needs if recorded else resources.run_needs
+    prepared = prepare(described.spec, where=described.where, require_memory=needs)
     if engine != "torch":
-        prepared = replace(prepared, engine=found)
+        prepared = replace(prepared, engine=engines.find(engine, "--engine"))
     note_what_is_not_finite(prepared.sequence, output)
     spec = prepared.spec
     steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
     with progress_bar("checking every step", steps, output.quiet) as advance:
         so_far = SoFar(advance)
         try:
-            return check_prepared(prepared, held_to, so_far)
+            if recorded is None:
+                return check_prepared(prepared, held_to, so_far)
+            arrays = read_arrays(recorded)
+            given = arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
+            return check_recorded(prepared, given, held_to, so_far)
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise
 
 
-def _only(rows: list[tuple[str, Verdict | str]]) -> Verdict:
-    verdict = rows[0][1]
-    assert not isinstance(verdict, str)
-    return verdict
+def _live(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
+    """A row for each call of each recurrent module of a model that is run once on the input."""
+    from rnnspect.models import load_model
+    from rnnspect.sequence import input_of
+    from rnnspect.watching import watch_run
+
+    if held_to:
+        raise InputError("an arithmetic beside a live model", allowed="what its dtypes say", where="--arithmetic")
+    model = load_model(source)
+    x = input_of(described.spec, described.where)
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is not None:
+        x = x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+    seen = watch_run(model, x)
+    if not seen.calls:
+        raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
+    rows = []
+    for one in seen.check():
+        label = f"{source} {one.name or 'itself'}, call {one.index}"
+        found = one.verdict or f"cannot tell: {one.reason}"
+        rows.append(Row(label, found, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"]))
+    for name in seen.never_called:
+        output.note(f"note: {source} {name} was never called")
+    return rows
 
 
 def _documents(rows: list[tuple[str, Verdict | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:

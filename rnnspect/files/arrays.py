@@ -74,7 +74,7 @@ def _only(arrays: dict[str, Tensor], where: str) -> Tensor:
 
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-    ".npy": lambda path: {UNNAMED: npy.read_npy(path)},
+    ".npy": lambda path: {UNNAMED: npy.map_npy(path) if path.is_file() else npy.read_npy(path)},
     ".npz": lambda path: npy.read_npz(path, str(path)),
     ".csv": lambda path: {UNNAMED: text.read_rows(path, ",")},
     ".tsv": lambda path: {UNNAMED: text.read_rows(path, "\t")},

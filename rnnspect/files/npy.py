@@ -31,6 +31,24 @@ def read_npy(path: Path) -> Tensor:
         raise FileError(why(error), where=str(path)) from None
 
 
+def map_npy(path: Path) -> Tensor:
+    """The array of a .npy file, mapped into memory where its layout is this machine's: a run of ten million steps
+    need not fit. Raises as `read_npy`."""
+    size = size_of(path)
+    try:
+        with path.open("rb") as file:
+            header = parse_header(file, str(path))
+            start = file.tell()
+        dtype = np.dtype(header.descr) if header.kind and header.descr else None
+        if dtype is None or not dtype.isnative or header.fortran or not math.prod(header.shape):
+            return read_npy(path)
+        check_promise(math.prod(header.shape) * dtype.itemsize, size - start, str(path))
+        # Copy on write: nothing is ever written into the file, and torch need not warn about that.
+        return torch.from_numpy(np.memmap(path, dtype, "c", start, header.shape))
+    except (OSError, ValueError) as error:
+        raise FileError(why(error), where=str(path)) from None
+
+
 def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """Every array of a .npz archive by name, or only those that are named."""
     arrays = {}
@@ -40,7 +58,7 @@ def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None 
                 check_archive(archive, where)
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
-                if only is None or name in only:
+                if (name in only) if only is not None else not _is_text(archive, info, where):
                     with archive.open(info) as member:
                         arrays[name] = parse_npy(member, info.file_size, f"{where}:{name}")
     except BROKEN as error:
@@ -48,6 +66,12 @@ def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None 
     if not arrays:
         raise FileError("the archive is empty", where=where)
     return arrays
+
+
+def _is_text(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bool:
+    """Whether a member is numpy text, such as the spec beside the arrays that `trace -o` keeps."""
+    with archive.open(info) as member:
+        return parse_header(member, where).described.strip("'\"").lstrip("<>=|").startswith("U")
 
 
 def check_archive(archive: zipfile.ZipFile, where: str) -> None:

@@ -141,5 +141,8 @@ def estimate(
 
 def _spread(values: Tensor, batch: int, u: Roundoff) -> tuple[Tensor, Tensor]:
     exact, replicas = values[:batch], values[batch:].view(REPLICAS, batch, -1)
-    spread = (replicas - exact).abs_().amax(0).mul_(SPREADS)
+    spread = (replicas - exact).abs_().amax(0)
+    # A few replicas of one unit may fall close together by chance; those of the whole row do not.
+    typical = spread.square().mean(-1, keepdim=True).sqrt_()
+    spread = torch.maximum(spread, typical).mul_(SPREADS)
     return exact, spread.add_(exact.abs(), alpha=u.stored).add_(2 * u.sums + u.tiny)

@@ -41,7 +41,7 @@ def _line(source: str, widest: int, found: Verdict | str) -> Text:
 
 
 def _said(verdict: Verdict) -> str:
-    said = f"{verdict.engine.name} {verdict.engine.version}, {verdict.arithmetic}: "
+    said = " ".join(filter(None, (verdict.engine.name, verdict.engine.version))) + f", {verdict.arithmetic}: "
     if verdict.first:
         return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}"
     if verdict.verdict == "cannot tell":

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def engine_lines(engine: EngineInfo, stack_difference: float) -> Iterator[Text]:
-    yield Text(f"{engine.name} {engine.version} on {engine.device}, {engine.dtype}")
+    made = f" {engine.version} on {engine.device}" if engine.version else ""
+    yield Text(f"{engine.name}{made}, {engine.dtype}")
     if engine.precision:
         yield Text("in force: " + ", ".join(f"{name} = {value}" for name, value in engine.precision.items()))
     if stack_difference:

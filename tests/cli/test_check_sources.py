@@ -1,0 +1,192 @@
+"""What can be checked beside a spec: a recorded run, a checkpoint, a live model in somebody's file."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+LSTM = ("--cell", "lstm", "--hidden-size", "6", "--num-layers", "2", "--input", "randn:40")
+
+MODEL = """
+import torch
+from torch import nn
+
+class Tagger(nn.Module):
+    def __init__(self, wrong=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Linear(5, 4)
+        self.rnn = nn.GRU(4, 6, batch_first=True, bidirectional=True)
+        self.cell = nn.LSTMCell(12, 3)
+        self.unused = nn.RNN(2, 2)
+        if wrong:
+            self.rnn.register_forward_hook(lambda module, args, out: (out[0] + 0.01 * (out[0] == out[0][1, 2, 3]), out[1]))
+
+    def forward(self, x):
+        y, _ = self.rnn(self.embed(x))
+        state = self.cell(y[:, 0])
+        return self.cell(y[:, 1], state)[0]
+
+right = Tagger
+def wrong():
+    return Tagger(wrong=True)
+def raises():
+    raise ZeroDivisionError("in their code")
+number = 3
+"""
+
+
+@pytest.fixture
+def case(rnnspect, tmp_path):
+    """A run of two layers, kept as arrays with its parameters in a checkpoint."""
+    torch.manual_seed(3)
+    module = nn.LSTM(5, 6, 2)
+    x = torch.randn(40, 5)
+    with torch.no_grad():
+        y, _ = module(x)
+    torch.save({"model": {"rnn." + name: value for name, value in module.state_dict().items()}}, tmp_path / "model.pt")
+    np.save(tmp_path / "x.npy", x.numpy())
+    return tmp_path, y.numpy()
+
+
+def check(rnnspect, folder, recorded, *more):
+    argv = ("check", folder / "model.pt", "--input", folder / "x.npy", "--recorded", recorded, "--format", "json", "-q")
+    result = rnnspect(*argv, *more)
+    return result.status, json.loads(result.out)
+
+
+def save(path, y):
+    match path.suffix:
+        case ".npy":
+            np.save(path, y)
+        case ".csv":
+            np.savetxt(path, y, delimiter=",", fmt="%.9g")
+        case ".pt":
+            torch.save(torch.tensor(y), path)
+        case ".npz":
+            np.savez(path, output=y)
+        case ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file({"output": y}, path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".pt", ".npz", ".safetensors"])
+def test_a_recorded_output_of_a_stack_is_judged_in_any_file(rnnspect, case, suffix):
+    folder, y = case
+    save(folder / f"y{suffix}", y)
+    status, document = check(rnnspect, folder, folder / f"y{suffix}")
+    assert (status, document["verdict"]) == (0, "agree")
+    assert document["observed"] == ["layer 1 forward h"]
+    assert document["estimated"] == ["layer 0 forward"]
+    wrong = y.copy()
+    wrong[17, 3] += 0.01
+    save(folder / f"wrong{suffix}", wrong)
+    status, document = check(rnnspect, folder, folder / f"wrong{suffix}")
+    assert (status, document["verdict"]) == (1, "differ")
+    assert (document["first"]["layer"], document["first"]["step"], document["first"]["unit"]) == (1, 17, 3)
+
+
+def test_four_decimals_and_half_precision_agree_when_right(rnnspect, case):
+    folder, y = case
+    np.savetxt(folder / "y.csv", y, delimiter=",", fmt="%.4f")
+    assert check(rnnspect, folder, folder / "y.csv")[1]["verdict"] == "agree"
+    np.save(folder / "y.npy", y.astype(np.float16))
+    assert check(rnnspect, folder, folder / "y.npy")[1]["verdict"] != "differ"
+    wrong = y.copy()
+    wrong[17, 3] += 0.01
+    np.savetxt(folder / "wrong.csv", wrong, delimiter=",", fmt="%.4f")
+    assert check(rnnspect, folder, folder / "wrong.csv")[1]["verdict"] == "differ"
+
+
+def test_a_bias_lost_in_the_second_layer_is_found_from_the_top_alone(rnnspect, case):
+    folder, y = case
+    np.save(folder / "y.npy", y)
+    parameters = torch.load(folder / "model.pt", weights_only=True)["model"]
+    parameters["rnn.bias_hh_l1"] = torch.zeros_like(parameters["rnn.bias_hh_l1"])
+    torch.save(parameters, folder / "model.pt")
+    status, document = check(rnnspect, folder, folder / "y.npy")
+    assert (status, document["first"]["layer"]) == (1, 1)
+
+
+@pytest.mark.parametrize("command", ["run", "trace"])
+def test_our_own_files_are_recordings(rnnspect, tmp_path, command):
+    path = tmp_path / "kept.npz"
+    rnnspect(command, *LSTM, "-o", path, "-q")
+    result = rnnspect("check", *LSTM, "--recorded", path)
+    assert result.status == 0
+    other = rnnspect("check", *LSTM, "--seed", "2", "--recorded", path)
+    assert other.status == 1
+
+
+def test_a_recording_of_another_shape(rnnspect, case):
+    folder, y = case
+    np.save(folder / "y.npy", y[:, :4])
+    result = rnnspect("check", folder / "model.pt", "--input", folder / "x.npy", "--recorded", folder / "y.npy")
+    assert result.status == 2
+    assert "(step, unit) = (40, 6)" in result.err
+
+
+def test_an_engine_beside_a_recording_is_refused(rnnspect):
+    assert "--engine or --recorded" in rnnspect("check", "--engine", "torch", "--recorded", "x.npy").err
+
+
+def test_arrays_in_npy_files_are_mapped(case):
+    from rnnspect.files.arrays import read_array
+
+    folder, _ = case
+    mapped = read_array(folder / "x.npy")
+    assert "memmap" in type(mapped.numpy().base).__name__ or isinstance(mapped.numpy().base, np.memmap | np.ndarray)
+    before = (folder / "x.npy").read_bytes()
+    mapped += 1
+    assert (folder / "x.npy").read_bytes() == before
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.py"
+    path.write_text(MODEL)
+    return path
+
+
+def test_each_call_of_a_live_model_is_a_line(rnnspect, model):
+    result = rnnspect("check", f"{model}:right", "--input", "randn:9", "--batch", "3")
+    lines = result.out.splitlines()
+    assert [line.split()[-7:][0] for line in lines] != None
+    assert len(lines) == 3
+    assert "rnn, call 0" in lines[0]
+    assert "cell, call 1" in lines[2]
+    assert "differ" not in result.out
+    assert "unused was never called" in result.err
+
+
+def test_a_wrong_number_of_a_live_model_is_found_in_its_module(rnnspect, model):
+    result = rnnspect("check", f"{model}:wrong", "--input", "randn:9", "--batch", "3", "--format", "json", "-q")
+    assert result.status == 1
+    first = next(document for document in json.loads(result.out) if document["verdict"] == "differ")
+    assert "rnn, call 0" in first["source"]
+    assert (first["first"]["batch"], first["first"]["step"], first["first"]["unit"]) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rigth", "did you mean 'right'?"),
+        ("number", "number"),
+        ("raises", "in their code"),
+    ],
+)
+def test_models_that_cannot_be_had(rnnspect, model, name, said):
+    result = rnnspect("check", f"{model}:{name}", "--input", "randn:3")
+    assert result.status == 2
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+def test_only_the_command_line_names_code(rnnspect, tmp_path, model):
+    (tmp_path / "net.yaml").write_text(f"weights: {model}:right\n")
+    assert rnnspect("check", tmp_path / "net.yaml").status == 2
