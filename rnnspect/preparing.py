@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def prepare(
     locate = where or (lambda keys: str(keys[0]))
     spec = source if isinstance(source, Spec) else modules.spec_of(source)
     if lengths is not None:
-        spec = spec.with_changes(lengths=lengths.tolist() if hasattr(lengths, "tolist") else lengths)
+        spec = spec.with_changes(lengths=_whole(lengths))
     place = device.resolve(spec, where and where(("device",)))
     resources.require(resources.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
     with device.plain_defaults():
@@ -56,3 +57,13 @@ def prepare(
         sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
     parameters = {name: tensor.to(place) for name, tensor in parameters.items()}
     return Prepared(spec, parameters, sequence.to(place), engine)
+
+
+def _whole(lengths: Any) -> Any:
+    """A tensor, an array, or any sequence of whole numbers as a list of Python's; the spec judges what is neither."""
+    if hasattr(lengths, "tolist"):
+        return lengths.tolist()
+    try:
+        return [operator.index(length) for length in lengths]
+    except TypeError:
+        return lengths

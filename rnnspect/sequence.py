@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rnnspect.spec import Spec
-
-MAX_PIPE = 2**31
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ def sequence_of(
         spec = spec.with_changes(batch=None)  # it was meant for the generator that x replaces
     if given_x is None:
         raise SequenceError("no input", allowed=sources.FORMS, where=where(("input",)))
+    if sum(isinstance(given, str) and given.strip() == "-" for given in (given_x, given_h0, given_c0)) > 1:
+        raise SequenceError("standard input twice", allowed="- once", where=where(("h0",)))
     _check_memory(spec, given_x, where, require_memory)
     found = _input(spec, given_x, generator, where).to(dtype)
     batched = found.dim() == 3
@@ -219,6 +220,8 @@ def _numbers(given: Any, name: str, where: Callable[[tuple[int | str, ...]], str
     """The numbers of anything but a generator, on the CPU."""
     if isinstance(given, tuple):
         given = list(given)
+    if isinstance(given, os.PathLike):
+        given = os.fspath(given)
     if not isinstance(given, str | list):
         return tensors.from_anything(given, where((name,)))
     match sources.parse(given):
@@ -246,9 +249,9 @@ def _plain(numbers: Any) -> Any:
 
 
 def _standard_input() -> bytes:
-    data = sys.stdin.buffer.read(MAX_PIPE + 1)
-    if len(data) > MAX_PIPE:
-        raise SequenceError("too much on standard input", allowed=resources.in_words(MAX_PIPE))
+    data = sys.stdin.buffer.read(arrays.MAX_PIPE + 1)
+    if len(data) > arrays.MAX_PIPE:
+        raise SequenceError("too much on standard input", allowed=resources.in_words(arrays.MAX_PIPE))
     if not data.strip():
         raise SequenceError("nothing came through standard input", allowed=".npy, .npz, JSON or rows of numbers")
     return data

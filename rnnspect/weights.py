@@ -44,7 +44,8 @@ def _given(
         def place(name: str) -> str:
             return f"{path}:{names[name]}" if name in names else str(weights)
     else:
-        lists = {name: value if isinstance(value, list) else [value] for name, value in weights.items()}
+        plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in weights.items()}
+        lists = {name: value if isinstance(value, list) else [value] for name, value in plain.items()}
         found = {
             name: text.from_lists(value, lambda at, name=name: where(("weights", name, *at)))  # type: ignore[misc]
             for name, value in lists.items()

@@ -6,6 +6,7 @@ import itertools
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -268,3 +269,29 @@ def test_every_error_of_the_library_is_one_kind():
         assert issubclass(getattr(rnnspect, name), rnnspect.InputError)
     assert issubclass(rnnspect.InputError, rnnspect.RnnspectError)
     assert rnnspect.InputError.exit_status == 2
+
+
+def test_lengths_and_paths_in_any_form(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 4, 5)))
+    for lengths in ((4, 2), [np.int64(4), np.int64(2)], np.array([4, 2]), torch.tensor([4, 2])):
+        assert trace(Spec(), tmp_path / "x.npy", lengths=lengths).lengths == (4, 2)
+
+
+def test_weights_as_a_state_dict():
+    module = nn.GRU(5, 3, batch_first=True)
+    found = trace(Spec(cell="gru", hidden_size=3, weights=dict(module.state_dict())), "ramp:4")
+    expected = trace(module, "ramp:4")
+    assert torch.equal(found.output.engine, expected.output.engine)
+
+
+def test_check_of_a_module_and_of_what_it_gave():
+    module = nn.LSTM(5, 3, 2, batch_first=True)
+    x = torch.randn(2, 9, 5)
+    assert rnnspect.check(module, x).verdict == "agree"
+    with torch.no_grad():
+        y, (h_n, c_n) = module(x)
+    assert rnnspect.check(module, x, recorded={"output": y, "h_n": h_n, "c_n": c_n}).verdict == "agree"
+    y[1, 4, 2] += 0.01
+    verdict = rnnspect.check(module, x, recorded=y)
+    assert verdict.verdict == "differ"
+    assert (verdict.first.layer, verdict.first.step, verdict.first.batch, verdict.first.unit) == (1, 4, 1, 2)

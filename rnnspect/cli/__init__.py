@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from rnnspect.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OK, BAD_INPUT, FAULT, INTERRUPTED = 0, 2, 4, 130
+OK, BAD_INPUT, FAULT, INTERRUPTED, TERMINATED = 0, 2, 4, 130, 143
 REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"
 
 app = typer.Typer(
@@ -70,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"error: the result cannot be written: {error.strerror or error}")
         _close_quietly()
         return BAD_INPUT
-    except MemoryError as error:
-        say(f"error: more memory than there is: {str(error).partition(chr(10))[0]}")
-        return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a message
         if usage := _usage_message(error):
             say(usage)
+            return BAD_INPUT
+        if _is_out_of_memory(error):
+            say(f"error: more memory than there is: {str(error).partition(chr(10))[0] or 'Python could not have any'}")
             return BAD_INPUT
         return _fault(error)
     if status == INTERRUPTED:
@@ -84,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry_point() -> None:
+    # Asked to stop, a command stops as it does at Ctrl-C: whatever it was writing goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     sys.exit(main())
 
 
@@ -94,6 +97,11 @@ def _usage_message(error: Exception) -> str | None:
         return None
     context = getattr(error, "ctx", None)
     return f"error: {message()}" + (f"\nhelp: {context.command_path} --help" if context else "")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch says so in words alone, and differently for each device."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _fault(error: Exception) -> int:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
-from rnnspect.cli.options import Described, described, output, with_groups
+from rnnspect.cli.options import described, formats, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.errors import InputError, RnnspectError
@@ -43,7 +44,7 @@ _each.__signature__ = inspect.Signature(list(_options.values()))  # type: ignore
 _each.__annotations__ = {name: parameter.annotation for name, parameter in _options.items()}
 
 
-@with_groups(each=_each, output=output)
+@with_groups(each=_each, output=formats("table", "json", "junit"))
 def check(
     each: Callable[[Path | None], Described],
     output: Output,
@@ -72,7 +73,6 @@ def check(
     ] = None,
 ) -> int:
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
-    output.check(("table", "json", "junit"))
     with loading():
         from rnnspect import engines
         from rnnspect.declared import named
@@ -107,13 +107,13 @@ def check(
                 rows.append(_failed(f"{label} ({name})", error))
             else:
                 rows.append(Row(label, verdict, verdict.exit_status))
-    shown = [(row.source, row.found) for row in rows]
+    found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and not isinstance(rows[0].found, str) else None
     output.emit(
         {
-            "table": lambda screen: view.as_table(alone, screen) if alone else view.as_lines(shown, screen),
-            "json": lambda _screen: documents.as_json(_documents(shown, alone is None)),
-            "junit": lambda _screen: as_junit(shown),
+            "table": lambda screen: view.as_table(alone, screen) if alone else view.as_lines(found, screen),
+            "json": lambda _screen: documents.as_json(_documents(found, alone is None)),
+            "junit": lambda _screen: as_junit(found),
         }
     )
     return min((row.status for row in rows), key=WORST_FIRST.index)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.cli.options import output, with_groups
+from rnnspect.cli.options import formats, with_groups
 from rnnspect.cli.output import Output
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def register(app: typer.Typer) -> None:
     app.command("init", epilog="Example:  rnnspect init -o net.yaml && rnnspect trace net.yaml")(init)
 
 
-@with_groups(output=output)
+@with_groups(output=formats("yaml"))
 def init(output: Output) -> None:
     """A commented spec file to start from."""
-    formats = {"yaml": lambda _screen: STARTER}
-    output.check(formats)
-    output.emit(formats)
+    shown = {"yaml": lambda _screen: STARTER}
+    output.emit(shown)

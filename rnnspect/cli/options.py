@@ -5,39 +5,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - typer evaluates the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.loading import loading
+from rnnspect.cli.describing import Described, describe
 from rnnspect.cli.output import Output
-from rnnspect.errors import InputError, Problem, SpecError, listed
-from rnnspect.files import recurrent
-from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
-from rnnspect.sources import FORMS, Generator, parse
-from rnnspect.spec import DTYPES, Spec
+from rnnspect.errors import InputError
+from rnnspect.sources import FORMS, GENERATORS
+from rnnspect.spec import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NETWORK, _SEQUENCE, _OUTPUT = "The network", "The sequence", "Output"
-
-
-@dataclass(frozen=True)
-class Described:
-    """A spec, and where each of its keys was said: in the file, or by which flag."""
-
-    spec: Spec
-    where: Callable[[tuple[int | str, ...]], str]
-    notes: tuple[str, ...] = ()
-    """What is worth knowing of how the spec came about: what a checkpoint does not say."""
-
-    def note(self, output: Output) -> None:
-        for note in self.notes:
-            output.note(note)
 
 
 def with_groups(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -146,7 +129,14 @@ def described(
         typer.Option(help="A Linear on the last state, with this many outputs.", rich_help_panel=_NETWORK),
     ] = None,
     input: Annotated[  # noqa: A002 - the option's name
-        str | None, typer.Option("--input", "-i", help=f"x: {FORMS}.", rich_help_panel=_SEQUENCE)
+        str | None,
+        typer.Option(
+            "--input",
+            "-i",
+            help=f"x: {FORMS}.",
+            autocompletion=lambda: [f"{name}:" for name in GENERATORS],
+            rich_help_panel=_SEQUENCE,
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="How many sequences a generator makes.", rich_help_panel=_SEQUENCE)
@@ -174,102 +164,33 @@ def described(
     return describe(path, module, flags)
 
 
-def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> Described:
-    """The spec that a file and flags describe together; `flags` are keys of a spec.
+def formats(*names: str, arrays: bool = False) -> Callable[..., Output]:
+    """The options of a command whose result has these formats; the first is what is shown without --format."""
 
-    Raises `SpecError` naming every key that is wrong, or said by a flag against what a checkpoint's shapes say.
-    """
-    if path is not None and is_checkpoint(path):
-        return _describe_checkpoint(path, module, flags)
-    if module is not None:
-        found = "a module of no checkpoint"
-        raise InputError(found, allowed=f"beside a file in {listed(CHECKPOINTS)}", where="--module")
-    data, in_file = _read(path) if path else ({}, None)
-    if "input" in flags and not isinstance(parse(flags["input"]), Generator):
-        data.pop("batch", None)  # it was meant for the generator that the flag replaces
+    def output(format: str | None = None, output: Path | None = None, quiet: bool = False) -> Output:  # noqa: A002
+        chosen = Output(format, output, quiet)
+        chosen.check(names, arrays)
+        return chosen
 
-    def where(keys: tuple[int | str, ...]) -> str:
-        return _flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
-
-    return Described(Spec.from_data(data | flags, where), where)
-
-
-def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
-    with loading():
-        stored = stored_in(path)
-    name = str(path)
-    chosen = recurrent.choose(recurrent.modules_in(stored), module, name)
-    told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
-    told["weights"] = recurrent.weights_source(chosen, name, stored)
-    source = told["weights"].removesuffix(":")
-    against = [
-        Problem(f"{key} {_said(flags[key])}, which {source} contradicts", _said(told[key]), where=_flag(key))
-        for key in told
-        if key in flags and key not in {"dtype", "weights"} and flags[key] != told[key]
-    ]
-    against += [
-        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=_flag(key))
-        for key in ("weights", "head")
-        if key in flags
-    ]
-    if against:
-        raise SpecError(against)
-
-    def where(keys: tuple[int | str, ...]) -> str:
-        return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
-
-    spec = Spec.from_data(told | flags, where)
-    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
-
-
-def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:
-    """What was taken because shapes cannot tell it, as the flags that would say it; and what was passed over."""
-    taken = {
-        "nonlinearity": spec.nonlinearity and f"--nonlinearity {spec.nonlinearity}",
-        "batch_first": "--batch-first",
-        "dropout": f"--dropout {spec.dropout:g}" if spec.num_layers > 1 else None,
+    choice = typer.Option(
+        "--format",
+        "-f",
+        help=f"{' or '.join(names)}.",
+        metavar="|".join(names),
+        autocompletion=lambda: list(names),
+        rich_help_panel=_OUTPUT,
+    )
+    kept = " A .npz file keeps every array." if arrays else ""
+    file = typer.Option("--output", "-o", help=f"A file to write.{kept}", rich_help_panel=_OUTPUT)
+    hush = typer.Option(
+        "--quiet", "-q", help="No notes, warnings or progress; with -o no table.", rich_help_panel=_OUTPUT
+    )
+    output.__annotations__ = {
+        "format": Annotated[str | None, choice],
+        "output": Annotated[Path | None, file],
+        "quiet": Annotated[bool, hush],
     }
-    untold = [key for key in recurrent.UNTOLD if key not in flags and taken[key]]
-    notes = []
-    if untold:
-        said = " ".join(str(taken[key]) for key in untold)
-        notes.append(f"note: {source} does not say {' or '.join(untold)}; taken: {said}")
-    if others:
-        notes.append(f"note: {others} other tensor{'s' if others > 1 else ''} in the file left alone")
-    return tuple(notes)
-
-
-def _said(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
-
-
-def output(
-    format: Annotated[  # noqa: A002
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            help="table or json (for shapes also markdown).",
-            autocompletion=lambda: ["table", "json", "markdown"],
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A file to write. A .npz file keeps every array.", rich_help_panel=_OUTPUT),
-    ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", help="No notes, warnings or progress; with -o no table.", rich_help_panel=_OUTPUT
-        ),
-    ] = False,
-) -> Output:
-    return Output(format, output, quiet)
+    return output
 
 
 def precision(
@@ -285,12 +206,6 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(function).parameters.items()
     }
-
-
-def _read(path: Path) -> tuple[dict[str, Any], Callable[[tuple[int | str, ...]], str]]:
-    from rnnspect.files.yaml_file import read_spec_file  # loads yaml, which most commands do without
-
-    return read_spec_file(path)
 
 
 def _lengths(text: str) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import InputError, listed, nearest
@@ -13,8 +14,9 @@ from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from pathlib import Path
 
+_SUFFIXES = {".json": "json", ".md": "markdown", ".xml": "junit", ".yaml": "yaml", ".yml": "yaml"}
+"""Which format a file's name asks for, where --format does not."""
 _PLAIN = str.maketrans(
     {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}
     | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
@@ -48,8 +50,10 @@ class Output:
             raise InputError(found, allowed=listed(formats), nearest=near, where="--format")
         if self.path is None:
             return
-        if self._is_arrays and not arrays:
-            raise InputError("there are no arrays to keep in a .npz file", allowed=".json, .md, .txt", where="--output")
+        known = [suffix for suffix, name in _SUFFIXES.items() if name in formats] + [".txt"] + [".npz"] * arrays
+        if (self._suffix and self._suffix not in known) or self.path == Path("-"):
+            found = f"no result is written as {self._suffix or self.path}"
+            raise InputError(found, allowed=listed(known), nearest=nearest(self._suffix, known), where="--output")
         writing.check_writable(self.path)
 
     def emit(
@@ -66,12 +70,11 @@ class Output:
             assert arrays is not None
             writing.write_arrays(self.path, arrays())
             self.note(f"wrote {self.path}")
-            if self.quiet:
+            if self.quiet and self.format is None:
                 return
             self._show(formats[self.format or default])
         elif self.path is not None:
-            by_suffix = {".json": "json", ".md": "markdown", ".xml": "junit"}.get(self.path.suffix, default)
-            chosen = self.format or (by_suffix if by_suffix in formats else default)
+            chosen = self.format or _SUFFIXES.get(self._suffix, default)
             writing.write_text(self.path, formats[chosen](Screen()))
             self.note(f"wrote {self.path}")
         else:
@@ -79,7 +82,11 @@ class Output:
 
     @property
     def _is_arrays(self) -> bool:
-        return self.path is not None and self.path.suffix == ".npz"
+        return self._suffix == ".npz"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.path is None else self.path.suffix.lower()
 
     def _show(self, render: Callable[[Screen], str]) -> None:
         sys.stdout.write(_speakable(render(Screen(terminal=sys.stdout.isatty())), sys.stdout.encoding))

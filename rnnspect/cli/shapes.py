@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.cli.options import Described, described, output, with_groups
+from rnnspect.cli.describing import Described
+from rnnspect.cli.options import described, formats, with_groups
 from rnnspect.cli.output import Output
 from rnnspect.views import documents
 
@@ -14,18 +15,17 @@ def register(app: typer.Typer) -> None:
     app.command("shapes", epilog="Example:  rnnspect shapes --cell lstm --num-layers 2 --bidirectional")(shapes)
 
 
-@with_groups(described=described, output=output)
+@with_groups(described=described, output=formats("table", "json", "markdown"))
 def shapes(described: Described, output: Output) -> None:
     """Every parameter: name, shape, gate rows, count, bytes; and the shapes that come out."""
     from rnnspect.parameters import shapes_of
     from rnnspect.views import shapes as view
 
     found = shapes_of(described.spec)
-    formats = {
+    shown = {
         "table": lambda screen: view.as_table(found, screen),
         "json": lambda _screen: documents.as_json(documents.shapes_document(found)),
         "markdown": lambda _screen: view.as_markdown(found),
     }
-    output.check(formats)
     described.note(output)
-    output.emit(formats)
+    output.emit(shown)

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
-from rnnspect.cli.options import Described, described, output, with_groups
+from rnnspect.cli.options import described, formats, with_groups
 from rnnspect.cli.output import Output
 from rnnspect.views import documents
 from rnnspect.views.selection import Selection, check
@@ -21,8 +22,8 @@ def register(app: typer.Typer) -> None:
 
 
 def selection(
-    steps: Annotated[str | None, typer.Option(help="0:10,95: and the like.", rich_help_panel=_TABLE)] = None,
-    layers: Annotated[str | None, typer.Option(help="0,2 or 1: and the like.", rich_help_panel=_TABLE)] = None,
+    steps: Annotated[str | None, typer.Option(help="Steps to show: 0:10,95: or -1.", rich_help_panel=_TABLE)] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers to show: 0,2 or 1:.", rich_help_panel=_TABLE)] = None,
     direction: Annotated[
         str | None,
         typer.Option(
@@ -32,18 +33,19 @@ def selection(
             rich_help_panel=_TABLE,
         ),
     ] = None,
-    units: Annotated[str | None, typer.Option(help="0:8 and the like.", rich_help_panel=_TABLE)] = None,
-    batch_index: Annotated[int, typer.Option(help="Which item of the batch.", rich_help_panel=_TABLE)] = 0,
-    quantities: Annotated[str | None, typer.Option(help="i,f,h and the like.", rich_help_panel=_TABLE)] = None,
+    units: Annotated[str | None, typer.Option(help="Units to show: 0:8.", rich_help_panel=_TABLE)] = None,
+    batch_index: Annotated[int, typer.Option(help="Which item of the batch to show.", rich_help_panel=_TABLE)] = 0,
+    quantities: Annotated[
+        str | None, typer.Option(help="Rows to show: i,f,h or x,input_projection.", rich_help_panel=_TABLE)
+    ] = None,
     precision: Annotated[int, typer.Option(min=1, max=17, help="Decimals.", rich_help_panel=_TABLE)] = 4,
 ) -> Selection:
     return Selection(steps, layers, direction, units, batch_index, quantities, precision)
 
 
-@with_groups(described=described, selection=selection, output=output)
+@with_groups(described=described, selection=selection, output=formats("table", "json", arrays=True))
 def trace(described: Described, selection: Selection, output: Output) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
-    output.check(("table", "json"), arrays=True)
     described.note(output)
     with loading():
         from rnnspect.cli.notes import note_what_is_not_finite
@@ -61,8 +63,8 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
     steps = sequence.steps * spec.num_layers * spec.num_directions
     with progress_bar("stepping through the equations", steps, output.quiet) as progress:
         result = trace_prepared(prepared, progress)
-    formats = {
+    shown = {
         "table": lambda screen: view.as_table(result, selection, screen),
         "json": lambda _screen: documents.as_json(documents.trace_document(result)),
     }
-    output.emit(formats, lambda: arrays.trace_arrays(result))
+    output.emit(shown, lambda: arrays.trace_arrays(result))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed, nearest
 from rnnspect.files import checkpoint, npy, npy_header, text
-from rnnspect.files.reading import size_of
+from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
 from rnnspect.sources import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
 
     from torch import Tensor
 
+MAX_PIPE = 2**31
 UNNAMED = "array"
 """What the only array of a file without names is called."""
 
@@ -25,6 +28,8 @@ def read_array(path: Path, member: str | None = None) -> Tensor:
 
     Raises `FileError` for a file that cannot be read as data, `SequenceError` for rows that are no numbers.
     """
+    if is_pipe(path):
+        return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
     arrays = read_arrays(path)
     if member is None:
         return _only(arrays, str(path))
@@ -55,15 +60,29 @@ def read_members(path: Path, names: Collection[str]) -> dict[str, Tensor]:
 
 
 def parse_bytes(data: bytes, where: str) -> Tensor:
-    """The array in what came through a pipe: .npy, .npz with one array, JSON, or rows of numbers."""
+    """The only array in what came through a pipe: any of the formats, told from its first bytes."""
     if data.startswith(npy_header.MAGIC):
         return npy.parse_npy(io.BytesIO(data), len(data), where)
     if data.startswith(b"PK"):
-        return _only(npy.read_npz(io.BytesIO(data), where), where)
-    content = text.decoded(data, where)
+        is_torch = b"data.pkl" in data[:4096]
+        return _only(_unpacked(data, ".pt", where) if is_torch else npy.read_npz(io.BytesIO(data), where), where)
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
+        return _only(_unpacked(data, ".safetensors", where), where)
+    content = decoded(data, where, text.NUMBERS)
     if content.lstrip().startswith("["):
         return text.parse_json(content, where)
     return text.parse_rows(content, "\t" if "\t" in content.split("\n", 1)[0] else ",", where)
+
+
+def _unpacked(data: bytes, suffix: str, where: str) -> dict[str, Tensor]:
+    """A checkpoint's readers want a file."""
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(data)
+        file.flush()
+        try:
+            return read_arrays(Path(file.name))
+        except FileError as error:
+            raise FileError(replace(problem, where=where) for problem in error.problems) from None
 
 
 def _only(arrays: dict[str, Tensor], where: str) -> Tensor:

@@ -24,6 +24,14 @@ def size_of(path: Path) -> int:
     return size
 
 
+def is_pipe(path: Path) -> bool:
+    """Whether this is a named pipe, or what a shell makes of <(command)."""
+    try:
+        return path.is_fifo()
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: Path, at_most: int) -> bytes:
     """The content of a file of at most `at_most` bytes, pipes included."""
     size_of(path)
@@ -45,3 +53,14 @@ def why(error: BaseException) -> str:
         return "no such file"
     text = getattr(error, "strerror", None) or str(error)
     return text[:1].lower() + text[1:]
+
+
+def decoded(data: bytes, where: str, allowed: str) -> str:
+    """The text in a file's bytes. Raises `FileError` for what is no text."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FileError("a binary file", allowed=allowed, where=where) from None
+    if "\0" in text:
+        raise FileError("a binary file", allowed=allowed, where=where)
+    return text

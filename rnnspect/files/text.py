@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect import resources
-from rnnspect.errors import FileError, SequenceError
-from rnnspect.files.reading import read_bytes, size_of
+from rnnspect.errors import SequenceError
+from rnnspect.files.reading import decoded, read_bytes, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Place = Callable[[tuple[int, ...]], str]
 
 MAX_BYTES = 2**31
+NUMBERS = "text with numbers"
 MAX_AXES = 8
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
@@ -31,16 +32,6 @@ def read_rows(path: Path, separator: str) -> Tensor:
 
 def read_json(path: Path) -> Tensor:
     return parse_json(_text(path, memory_per_byte=32), str(path))
-
-
-def decoded(data: bytes, where: str) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise FileError("a binary file", allowed="text with numbers", where=where) from None
-    if "\0" in text:
-        raise FileError("a binary file", allowed="text with numbers", where=where)
-    return text
 
 
 def parse_json(text: str, where: str) -> Tensor:
@@ -88,7 +79,7 @@ def _row(line: str, separator: str, where: str, first: bool) -> list[float]:
     column = 1
     for cell in line.split(separator):
         try:
-            row.append(float(cell))
+            row.append(float(cell.replace("_", "x")))  # Python takes 1_0 for 10, no table does
         except ValueError:
             found = f"{_short(cell.strip())} is not a number" if cell.strip() else "an empty cell"
             allowed = "numbers only" + ("; begin a header line with #" if first and not row else "")
@@ -136,7 +127,7 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
 
 def _text(path: Path, memory_per_byte: int) -> str:
     resources.require(size_of(path) * memory_per_byte, "reading it", str(path))
-    return decoded(read_bytes(path, MAX_BYTES), str(path))
+    return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
 
 
 def _short(item: Any) -> str:

@@ -9,6 +9,7 @@ import yaml
 
 from rnnspect import sources
 from rnnspect.errors import FileError, Problem, SpecError
+from rnnspect.files.reading import decoded, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,19 +23,21 @@ _PATHS = ("weights", "input", "h0", "c0")
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML's plain types, with 1e-3 a number as everybody means it (YAML 1.1 asks for a dot and a sign)."""
+    """YAML's plain types, with numbers as everybody means them: 1e-3 is one, and 010, 1:30 and 2020-01-01 are text
+    (YAML 1.1 takes them for octal, base 60 and a date)."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
-# The resolvers above theirs win only when they come first; integers must keep winning over floats.
-for _first in "-+0123456789.":
-    _Loader.yaml_implicit_resolvers[_first] = sorted(
-        _Loader.yaml_implicit_resolvers[_first], key=lambda pair: pair[0].endswith("float")
-    )
+_NUMBERS = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in resolvers if pair[0] not in _NUMBERS]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in (
+    ("int", r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
+    ("float", r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+):
+    _plain = re.compile(_pattern if _tag == "int" else rf"(?!^[-+]?0\d+$){_pattern}")
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _plain, list("-+0123456789."))
 
 
 def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
@@ -52,8 +55,12 @@ def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise SpecError(f"not YAML: {error.problem or error.context}", where=_at(path, mark)) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"{path}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        raise SpecError("a character that no YAML file may hold", allowed="text", where=place) from None
     except yaml.YAMLError as error:
-        raise SpecError(f"not YAML: {error}", where=str(path)) from None
+        raise SpecError(f"not YAML: {str(error).partition(chr(10))[0]}", where=str(path)) from None
     if root is None:
         raise FileError("the file is empty", allowed="a mapping such as `cell: lstm`", where=str(path))
     if not isinstance(root, yaml.MappingNode):
@@ -76,16 +83,7 @@ def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
 
 
 def _text(path: Path) -> str:
-    from rnnspect.files.reading import read_bytes
-
-    data = read_bytes(path, MAX_BYTES)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise FileError("a binary file", allowed="a spec in YAML", where=str(path)) from None
-    if "\0" in text:
-        raise FileError("a binary file", allowed="a spec in YAML", where=str(path))
-    return text
+    return decoded(read_bytes(path, MAX_BYTES), str(path), "a spec in YAML")
 
 
 def _refuse_code_and_bombs(text: str, path: Path) -> None:
@@ -114,6 +112,8 @@ def _value(
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise SpecError("a list or mapping as a key", allowed="text", where=_at(path, key_node.start_mark))
             key = str(key_node.value)
             if key in mapping:
                 first = marks[(*keys, key)].line + 1

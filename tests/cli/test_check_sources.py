@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ MODEL = """
 import torch
 from torch import nn
 
+def spoilt(module, args, out):
+    y = out[0].clone()
+    y[1, 2, 3] += 0.01
+    return y, out[1]
+
 class Tagger(nn.Module):
     def __init__(self, wrong=False):
         super().__init__()
@@ -24,7 +30,7 @@ class Tagger(nn.Module):
         self.cell = nn.LSTMCell(12, 3)
         self.unused = nn.RNN(2, 2)
         if wrong:
-            self.rnn.register_forward_hook(lambda module, args, out: (out[0] + 0.01 * (out[0] == out[0][1, 2, 3]), out[1]))
+            self.rnn.register_forward_hook(spoilt)
 
     def forward(self, x):
         y, _ = self.rnn(self.embed(x))
@@ -139,9 +145,11 @@ def test_arrays_in_npy_files_are_mapped(case):
     from rnnspect.files.arrays import read_array
 
     folder, _ = case
-    mapped = read_array(folder / "x.npy")
-    assert "memmap" in type(mapped.numpy().base).__name__ or isinstance(mapped.numpy().base, np.memmap | np.ndarray)
     before = (folder / "x.npy").read_bytes()
+    mapped = read_array(folder / "x.npy")
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert str(folder / "x.npy") in maps.read_text()
     mapped += 1
     assert (folder / "x.npy").read_bytes() == before
 
@@ -156,7 +164,6 @@ def model(tmp_path):
 def test_each_call_of_a_live_model_is_a_line(rnnspect, model):
     result = rnnspect("check", f"{model}:right", "--input", "randn:9", "--batch", "3")
     lines = result.out.splitlines()
-    assert [line.split()[-7:][0] for line in lines] != None
     assert len(lines) == 3
     assert "rnn, call 0" in lines[0]
     assert "cell, call 1" in lines[2]

@@ -198,7 +198,9 @@ def test_flags_that_agree_with_the_file(rnnspect, tmp_path):
 
 def test_a_flag_for_another_cell(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", tagger())
-    refused(rnnspect("trace", path, "--nonlinearity", "relu"), "--nonlinearity: a lstm has no nonlinearity to choose")
+    refused(
+        rnnspect("trace", path, "--nonlinearity", "relu"), "--nonlinearity: cell lstm has no nonlinearity to choose"
+    )
 
 
 def test_several_modules_and_none_chosen(rnnspect, tmp_path):

@@ -148,3 +148,83 @@ def test_standard_input(rnnspect, monkeypatch, content):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
     given = json.loads(rnnspect("trace", "--input", "-", "--format", "json").out)
     assert given["output"] == json.loads(rnnspect("trace", "--format", "json").out)["output"]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".safetensors", ".csv", ".json"])
+@pytest.mark.parametrize("how", ["cat {0} | {1} trace --input - {2}", "{1} trace --input <(cat {0}) {2}"])
+def test_every_format_comes_through_a_pipe(tmp_path, suffix, how):
+    import subprocess
+    import sys
+
+    import torch
+    from safetensors.torch import save_file
+
+    x = np.float32([[1] * 5, [2] * 5, [3] * 5])
+    path = tmp_path / f"x{suffix}"
+    match suffix:
+        case ".npy":
+            np.save(path, x)
+        case ".npz":
+            np.savez(path, x=x)
+        case ".pt":
+            torch.save(torch.tensor(x), path)
+        case ".safetensors":
+            save_file({"x": torch.tensor(x)}, path)
+        case ".csv":
+            np.savetxt(path, x, delimiter=",")
+        case ".json":
+            path.write_text(json.dumps(x.tolist()))
+    command = how.format(path, f"{sys.executable} -m rnnspect", "--format json")
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert json.loads(result.stdout)["sequence"]["x"] == [x.tolist()]
+
+
+def test_standard_input_is_there_once(rnnspect):
+    assert "standard input twice" in rnnspect("trace", "--input", "-", "--h0", "-").err
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_the_starter_file_is_a_start_for_every_cell(rnnspect, tmp_path, cell):
+    (tmp_path / "net.yaml").write_text(STARTER.replace("cell: rnn ", f"cell: {cell} "))
+    assert rnnspect("trace", tmp_path / "net.yaml").status == 0
+
+
+def test_flags_win_over_what_goes_with_what_they_replace(rnnspect):
+    other_cell = rnnspect("trace", "configs/lstm.yaml", "--cell", "gru")
+    assert other_cell.status == 0
+    assert "note: c0 of configs/lstm.yaml left out" in other_cell.err
+    other_input = rnnspect("trace", "configs/packed.yaml", "--input", "randn:4")
+    assert other_input.status == 0
+    assert "note: lengths of configs/packed.yaml left out" in other_input.err
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.NPY", "-"])
+def test_a_file_that_no_result_is_written_as(rnnspect, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    result = rnnspect("trace", "-o", name)
+    assert result.status == 2
+    assert "no result is written as" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_suffixes_in_capitals(rnnspect, tmp_path):
+    assert rnnspect("trace", "-o", tmp_path / "x.NPZ", "-q").status == 0
+    with np.load(tmp_path / "x.NPZ") as arrays:
+        assert "l0.forward.h" in arrays
+
+
+def test_quiet_does_not_drop_a_format_that_was_asked_for(rnnspect, tmp_path):
+    result = rnnspect("trace", "-o", tmp_path / "x.npz", "--format", "json", "-q")
+    assert json.loads(result.out)["format"] == "rnnspect.trace"
+    assert result.err == ""
+
+
+def test_out_of_memory_is_bad_input_not_a_fault(rnnspect, monkeypatch):
+    def full(*_args):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr("rnnspect.tracing.max_abs_difference", full)
+    result = rnnspect("trace")
+    assert result.status == 2
+    assert "error: more memory than there is" in result.err

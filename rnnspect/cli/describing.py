@@ -1,0 +1,128 @@
+"""From a file and flags to a spec, with the place where each key was said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.cells import CELLS
+from rnnspect.cli.loading import loading
+from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files import recurrent
+from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
+from rnnspect.sources import Generator, parse
+from rnnspect.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rnnspect.cli.output import Output
+
+
+@dataclass(frozen=True)
+class Described:
+    """A spec, and where each of its keys was said: in the file, or by which flag."""
+
+    spec: Spec
+    where: Callable[[tuple[int | str, ...]], str]
+    notes: tuple[str, ...] = ()
+    """What is worth knowing of how the spec came about: what a checkpoint does not say."""
+
+    def note(self, output: Output) -> None:
+        for note in self.notes:
+            output.note(note)
+
+
+def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> Described:
+    """The spec that a file and flags describe together; `flags` are keys of a spec.
+
+    Raises `SpecError` naming every key that is wrong, or said by a flag against what a checkpoint's shapes say.
+    """
+    if path is not None and is_checkpoint(path):
+        return _describe_checkpoint(path, module, flags)
+    if module is not None:
+        found = "a module of no checkpoint"
+        raise InputError(found, allowed=f"beside a file in {listed(CHECKPOINTS)}", where="--module")
+    data, in_file = _read(path) if path else ({}, None)
+    notes = _left_out(data, flags, str(path))
+
+    def where(keys: tuple[int | str, ...]) -> str:
+        return _flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
+
+    return Described(Spec.from_data(data | flags, where), where, notes)
+
+
+def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
+    with loading():
+        stored = stored_in(path)
+    name = str(path)
+    chosen = recurrent.choose(recurrent.modules_in(stored), module, name)
+    told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
+    told["weights"] = recurrent.weights_source(chosen, name, stored)
+    source = told["weights"].removesuffix(":")
+    against = [
+        Problem(f"{key} {_said(flags[key])}, which {source} contradicts", _said(told[key]), where=_flag(key))
+        for key in told
+        if key in flags and key not in {"dtype", "weights"} and flags[key] != told[key]
+    ]
+    against += [
+        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=_flag(key))
+        for key in ("weights", "head")
+        if key in flags
+    ]
+    if against:
+        raise SpecError(against)
+
+    def where(keys: tuple[int | str, ...]) -> str:
+        return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
+
+    spec = Spec.from_data(told | flags, where)
+    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
+
+
+def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:
+    """What was taken because shapes cannot tell it, as the flags that would say it; and what was passed over."""
+    taken = {
+        "nonlinearity": spec.nonlinearity and f"--nonlinearity {spec.nonlinearity}",
+        "batch_first": "--batch-first",
+        "dropout": f"--dropout {spec.dropout:g}" if spec.num_layers > 1 else None,
+    }
+    untold = [key for key in recurrent.UNTOLD if key not in flags and taken[key]]
+    notes = []
+    if untold:
+        said = " ".join(str(taken[key]) for key in untold)
+        notes.append(f"note: {source} does not say {' or '.join(untold)}; taken: {said}")
+    if others:
+        notes.append(f"note: {others} other tensor{'s' if others > 1 else ''} in the file left alone")
+    return tuple(notes)
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Takes out of the file's data what a flag makes meaningless, and says so: flags win over what goes with what
+    they replace, too."""
+    meaningless = []
+    if "input" in flags:
+        meaningless += ["lengths"]
+        meaningless += [] if isinstance(parse(flags["input"]), Generator) else ["batch"]
+    cell = CELLS.get(flags.get("cell", ""))
+    if cell and flags["cell"] != data.get("cell"):
+        meaningless += [] if cell.has_nonlinearity else ["nonlinearity"]
+        meaningless += [] if cell.has_projection else ["proj_size"]
+        meaningless += [] if cell.has_cell_state else ["c0"]
+    gone = [key for key in meaningless if key not in flags and data.pop(key, None) is not None]
+    return (f"note: {listed(gone)} of {name} left out, for what the flags say",) if gone else ()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Callable[[tuple[int | str, ...]], str]]:
+    from rnnspect.files.yaml_file import read_spec_file  # loads yaml, which most commands do without
+
+    return read_spec_file(path)
