@@ -29,7 +29,7 @@ PIECE = 10**5
 
 
 def rows() -> Iterator[Row]:
-    """A process of its own for each: memory that one has freed would hide what the next one takes."""
+    """Writing and checking are processes of their own: memory that one has freed hides what the next one takes."""
     for kind in ("rnn", "gru", "lstm"):
         megabytes = measured(kind, STEPS)
         what = f"check of {kind.upper()}, T = {STEPS:.0e}, B = 1, {INPUT} → {HIDDEN}, from .npy"
@@ -38,9 +38,16 @@ def rows() -> Iterator[Row]:
 
 def measured(kind: str, steps: int) -> float:
     """The most that a check held at once, in MB above what the process held before it."""
-    argv = [sys.executable, "-m", "benchmarks.memory", kind, str(steps)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        _process("write", folder, kind, str(steps))
+        return float(_process("check", folder, kind, str(steps)))
+
+
+def _process(*argv: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", *argv], capture_output=True, text=True, check=True
+    )
+    return done.stdout
 
 
 def _parameters(kind: str) -> nn.RNNBase:
@@ -86,7 +93,8 @@ def _anonymous() -> float:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as name:
-        kind, steps = sys.argv[1], int(sys.argv[2])
-        _write(Path(name), kind, steps)
+    task, name, kind, steps = sys.argv[1:]
+    if task == "write":
+        _write(Path(name), kind, int(steps))
+    else:
         print(_check(Path(name), kind))

@@ -32,6 +32,9 @@ STEEP = 0.1
 class Number:
     """A value and how far a correct engine's may be from it."""
 
+    positive = False
+    """Whether no value is below 0, as a gate's is not."""
+
     def __init__(self, v: Tensor, e: Tensor, u: Roundoff, rows: Rows | None = None) -> None:
         self.v, self.e, self.u = v, e, u
         self.rows = rows  # the whole vector, where v is one unit of it
@@ -55,7 +58,11 @@ class Number:
         if isinstance(other, _Difference):
             return _Scaled(self.settle(), other)
         p, q = self.settle(), other.settle()
-        return p.rounded(p.v * q.v, q.v.abs().add_(q.e).mul_(p.e).addcmul_(p.v.abs(), q.e))
+        v, size = p.v * q.v, p.v if p.positive else p.v.abs()
+        if self.u.coarse:
+            return p.rounded(v, q.v.abs().add_(q.e).mul_(p.e).addcmul_(size, q.e))
+        e = q.v.abs().mul_(torch.add(p.e, size, alpha=self.u.stored))  # p's error, and the product's rounding
+        return Number(v, e.addcmul_(size, q.e).addcmul_(p.e, q.e), self.u)
 
 
 class _Deferred(Number):
@@ -214,7 +221,9 @@ class Bounded:
         return tuple(p + q for p, q in zip(self.split(u), self.split(self.hidden(h)), strict=True))
 
     def sigmoid(self, s: Number) -> Number:
-        return self._smooth(s, torch.sigmoid, sigmoid_slope, 1.0)
+        gate = self._smooth(s, torch.sigmoid, sigmoid_slope, 1.0)
+        gate.positive = True
+        return gate
 
     def tanh(self, s: Number) -> Number:
         return self._smooth(s, _tanh, tanh_slope, 2.0)
@@ -261,8 +270,8 @@ def sigmoid_slope(v: Tensor) -> Tensor:
     return torch.addcmul(v, v, v, value=-1)
 
 
-def tanh_slope(v: Tensor) -> Tensor:
-    return torch.addcmul(torch.ones((), dtype=v.dtype), v, v, value=-1)
+def tanh_slope(v: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.addcmul(torch.ones((), dtype=v.dtype), v, v, value=-1, out=out)
 
 
 def _tanh(s: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class Screen(Bounded):
         inputs, hidden = ([torch.stack([b.slope, b.offset]) for b in blocks] for blocks in (self._ih, self._hh))
         (self._x, x0), (self._h, h0) = (torch.stack(b).amax((0, 2)).tolist() for b in (inputs, hidden))
         self._offset = x0 + h0
+        self._room: Tensor | None = None
 
     def gates(self, u: Number, h: Number) -> tuple[Number, ...]:
         out = super().gates(u, h)
@@ -64,12 +65,18 @@ class Screen(Bounded):
     def tanh(self, s: Number) -> Number:
         if isinstance(s, Product):
             v = _tanh_(s.sum())
-            return Floor(v, self.u, lambda: tanh_slope(v).mul_(self._shared(s)))
+            return Floor(v, self.u, lambda: self._shared(s).mul_(self._slope(v)))
         w = _tanh_(s.v.clone())
-        return Floor(w, self.u, lambda: tanh_slope(w).mul_(s.e))
+        return Floor(w, self.u, lambda: s.e.mul_(self._slope(w)))
 
     def _shared(self, s: Product) -> Tensor:
         return self.allowance(s.terms).view(*s.terms[0][0].shape, -1)
+
+    def _slope(self, v: Tensor) -> Tensor:
+        """1 − v², for one use at once: memory that is taken anew costs more than the numbers in it."""
+        if self._room is None or self._room.shape != v.shape:
+            self._room = torch.empty_like(v)
+        return tanh_slope(v, self._room)
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         return Floor(Scan(f.v)(c.v, v.v), self.u, lambda: v.e)

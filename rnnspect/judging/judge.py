@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
 
+_CHUNK = 2**17  # values of one quantity
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _SAMPLED = {4**i for i in range(30)}  # chunks in which it is, whatever it was before
@@ -44,13 +45,15 @@ class Judge:
     ) -> tuple[Finding, State | None]:
         """What the run shows, and the cell state after its last step.
 
-        `rows` of a chunk should stay in cache; at batch 1 the number of calls costs more than that. `progress` is
+        `rows` of a chunk should stay in cache, and be worth the calls: a screen makes fewer passes. `progress` is
         told what was found so far and how many steps are done.
         """
         layer = self.layer
         self._screens = self._passed = 0
         found, closest, top, c = self._clear(None), None, 0.0, None
-        for index, chunk in enumerate(chunks(run, rows or (1024 if run.x.shape[1] == 1 else 512))):
+        wide = layer.screen is not None and run.x.shape[1] == 1
+        fitting = 1024 if wide else min(1024, max(256, _CHUNK // layer.units))
+        for index, chunk in enumerate(chunks(run, rows or fitting)):
             if not index:
                 c = layer.begin(run.c0, chunk.cut(0, 1))
                 if c is not None and run.c0 is None:
