@@ -61,9 +61,11 @@ HAS_C = shutil.which("gcc") is not None
 @functools.cache
 def _compiled(flags: tuple[str, ...]) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder) / "loop.c", Path(folder) / "loop.so"
+        source, compiled, library = (Path(folder) / f"loop.{end}" for end in ("c", "o", "so"))
         source.write_text(_LOOP)
-        subprocess.run(["gcc", *flags, "-shared", "-fPIC", "-o", library, source, "-lm"], check=True)
+        subprocess.run(["gcc", *flags, "-c", "-fPIC", "-o", compiled, source], check=True)
+        # Linked without -ffast-math, which would make the whole process flush denormals to zero when it is loaded.
+        subprocess.run(["gcc", "-shared", "-o", library, compiled, "-lm"], check=True)
         return ctypes.CDLL(str(library))
 
 
