@@ -44,7 +44,8 @@ def main(argv: list[str]) -> int:
             return 0
         case ["check"] | ["write"]:
             with tempfile.TemporaryDirectory() as folder:
-                shutil.copytree(ROOT / "configs", Path(folder) / "configs")
+                for name in ("configs", "examples"):
+                    shutil.copytree(ROOT / name, Path(folder) / name)
                 new = BLOCK.sub(lambda match: f"```console\n{rerun(match[1], Path(folder))}```", text)
             if argv == ["write"]:
                 README.write_text(new)
