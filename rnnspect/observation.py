@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import EngineInfo, Recording
+    from rnnspect.spec import Spec
 
 MAX_DECIMALS = 6
 _ENOUGH = 16
@@ -34,10 +35,30 @@ class Observation:
 
 
 def observed_by(recording: Recording) -> Observation:
-    """Everything that an engine of ours shows: h of every layer, and the final states."""
+    """Everything that an engine of ours shows: h of every layer, and the final states.
+
+    The final states are those of the stack as a whole; where that is not to the bit what its layers give one by one,
+    they are left to `observed_whole`.
+    """
     layers = {place: {"h": h.cpu()} for place, h in recording.layers.items()}
+    return (
+        replace(_finals(recording), layers=layers)
+        if recording.stack_difference == 0
+        else Observation(recording.engine, layers)
+    )
+
+
+def observed_whole(recording: Recording, spec: Spec) -> Observation:
+    """What the stack shows when it runs as a whole: the top layer's h, and the final states."""
+    halves = recording.output.cpu().chunk(spec.num_directions, -1)
+    top = spec.num_layers - 1
+    layers = {(top, direction): {"h": h} for direction, h in zip(spec.directions, halves, strict=True)}
+    return replace(_finals(recording), layers=layers)
+
+
+def _finals(recording: Recording) -> Observation:
     c_n = None if recording.c_n is None else recording.c_n.cpu()
-    return Observation(recording.engine, layers, recording.h_n.cpu(), c_n)
+    return Observation(recording.engine, {}, recording.h_n.cpu(), c_n)
 
 
 def kept_exactly(values: Tensor, dtype: torch.dtype) -> tuple[float, float]:

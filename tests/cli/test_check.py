@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -177,3 +178,36 @@ def test_the_callers_threads_and_modes_are_left_alone(rnnspect):
     before = torch.get_num_threads(), torch.is_grad_enabled()
     rnnspect("check", "configs/lstm.yaml")
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == before
+
+
+def test_a_stack_that_is_wrong_only_as_a_whole_differs(rnnspect, monkeypatch):
+    """A backend may be right for each layer alone and wrong for the stack."""
+    right = TorchEngine.run
+
+    def run(self, spec, parameters, sequence):
+        recording = right(self, spec, parameters, sequence)
+        output = recording.output.clone()
+        output[4, 0, 1] += 0.01
+        return replace(recording, output=output, stack_difference=0.01)
+
+    monkeypatch.setattr(TorchEngine, "run", run)
+    result = rnnspect("check", "configs/gru.yaml", "--format", "json")
+    assert result.status == 1
+    document = json.loads(result.out)
+    assert (document["first"]["layer"], document["first"]["step"], document["first"]["unit"]) == (1, 4, 1)
+    assert "as a whole the stack is up to 1.00e-02 from its layers" in document["notes"][0]
+
+
+def test_a_stack_that_rounds_otherwise_as_a_whole_agrees(rnnspect, monkeypatch):
+    right = TorchEngine.run
+
+    def run(self, spec, parameters, sequence):
+        recording = right(self, spec, parameters, sequence)
+        return replace(recording, output=recording.output * (1 + 2**-24), stack_difference=2**-24)
+
+    monkeypatch.setattr(TorchEngine, "run", run)
+    assert rnnspect("check", "configs/gru.yaml").status == 0
+
+
+def test_one_wrong_number_is_not_blamed_on_tf32(rnnspect, broken_engine):
+    assert "TF32" not in rnnspect("check", "--hidden-size", "64", "--input", "randn:50").out
