@@ -18,7 +18,7 @@ from rnnspect.judging.chunks import Run
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.look import cast
 from rnnspect.parameters import LayerParameters
-from tests.judging import loops
+from tests.judging import loops, onnx_loops
 
 if TYPE_CHECKING:
     import random
@@ -89,6 +89,16 @@ def draw(rng: random.Random, largest: int = 64, work: float = 4e6) -> Case:
         rng.choice(("random", *SIGNALS)), rng.choice(("", "", *SPECIALS)), engine, rng.getrandbits(31),
         engine == "torch" and rng.random() < 0.3, engine == "torch" and rng.random() < 0.3,
         rng.choice(("", "", "", "decimals", "half")) if dtype == torch.float32 else "",
+    )  # fmt: skip
+
+
+def draw_onnxruntime(rng: random.Random, largest: int = 64, work: float = 4e6) -> Case:
+    """A draw of its own, so that the others' cases stay what they were. float32; ONNX's LSTM has no projection."""
+    case = draw(rng, largest, work)
+    batch = min(case.batch if case.batch > 1 else rng.choice((1, 1, 2, 5)), largest)
+    return replace(
+        case, engine="onnxruntime", dtype=torch.float32, proj=0, batch=batch, steps=max(1, case.steps // batch),
+        reverse=rng.random() < 0.3, ragged=rng.random() < 0.3, recorded=rng.choice(("", "", "", "decimals", "half")),
     )  # fmt: skip
 
 
@@ -165,6 +175,8 @@ def outputs(case: Case, module: nn.RNNBase, run: Run) -> Tensor:
     assert c0 is not None
     if case.engine == "torch":
         return _of_module(case, module, run)
+    if case.engine == "onnxruntime":
+        return onnx_loops.in_onnxruntime(case.kind, of_case(case, module), x, h0, c0, run.lengths, case.reverse)
     p = parameters(module)
     if case.engine == "cell":
         return _of_cell(case, p, x, h0, c0)
