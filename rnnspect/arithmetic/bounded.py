@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.parameters import LayerParameters
 
-KERNEL = 4.0
-"""σ and tanh err by so many u, absolute: a relative allowance fails correct kernels in closed gates."""
+KERNEL = 12.0
+"""σ and tanh err by so many u, absolute: a relative allowance fails correct kernels in closed gates. torch's and
+numpy's err by 4; the rational functions of onnxruntime's GRU were measured at 10.2, past ±1 where they saturate."""
 STEEP = 0.1
 """From this error on the slope is taken at the near end of s ± e."""
 

@@ -159,7 +159,7 @@ class Layer:
         size = max(-float(low), float(high), float(look.c.v.abs().max()))
         # |∂c'/∂s| ≤ 5/4 + |c|/4 over all gates, and its growth; f ≤ 1 carries it on
         grown = look.most.sum(0).mul_(1.25 * (1.25 + size / 4))
-        return e + grown.add_(len(look.most) * (9 + 6 * size) * self.u.sums).unsqueeze(1)
+        return e + grown.add_(len(look.most) * (2 * KERNEL + 1 + (KERNEL + 2) * size) * self.u.sums).unsqueeze(1)
 
     def window(self, look: Look, rows: int) -> Look:
         """The full bound in the last few steps of a chunk that was only screened."""
