@@ -11,6 +11,8 @@ from rnnspect.spec import ITEMSIZE
 if TYPE_CHECKING:
     from rnnspect.spec import Spec
 
+_WRITTEN = 56
+"""Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, 24 for its digits."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
 
 
@@ -34,6 +36,11 @@ def run_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for x and the outputs of one run."""
     width = spec.input_size + (2 * spec.num_layers + 1) * spec.num_directions * spec.output_size
     return parameters_need(spec) + steps * batch * width * ITEMSIZE[spec.dtype]
+
+
+def document_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for a trace and for its JSON: every number as a Python float and as text."""
+    return trace_needs(spec, steps, batch) * (1 + _WRITTEN // ITEMSIZE[spec.dtype])
 
 
 def check_needs(spec: Spec, _steps: int, _batch: int) -> int:

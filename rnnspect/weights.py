@@ -54,16 +54,7 @@ def _given(
         def place(name: str) -> str:
             return where(("weights", name))
 
-    problems = [
-        Problem(f"no parameter is called {name!r}", listed(expected), nearest(name, expected), place(name))
-        for name in found
-        if name not in expected
-    ]
-    problems += [
-        Problem(f"the parameter {name!r} is missing", listed(expected), where=place(name))
-        for name in expected
-        if name not in found
-    ]
+    problems = _names(found, expected, place)
     problems += [
         Problem(f"{name} of shape {tuple(found[name].shape)}", str(shape), where=place(name))
         for name, shape in expected.items()
@@ -72,6 +63,23 @@ def _given(
     if problems:
         raise WeightsError(problems)
     return {name: tensors.real(found[name], place(name)) for name in expected}
+
+
+def _names(found: Collection[str], expected: Collection[str], place: Callable[[str], str]) -> list[Problem]:
+    """What is there and should not be, and what should be and is not; all names are listed once."""
+    unknown = [name for name in found if name not in expected]
+    likely = {name: nearest(name, expected) for name in unknown}
+    missing = [name for name in expected if name not in found and name not in likely.values()]
+    problems = [
+        Problem(f"no parameter is called {name!r}", nearest=likely[name], where=place(name)) for name in unknown
+    ]
+    if missing:
+        said = listed(map(repr, missing))
+        problems.append(Problem(f"missing: {said}", where=place(missing[0])))
+    if problems:
+        last = problems[-1]
+        problems[-1] = Problem(last.found, listed(expected), last.nearest, last.where)
+    return problems
 
 
 def _read(source: sources.File, expected: Collection[str]) -> tuple[dict[str, Tensor], dict[str, str], str]:

@@ -97,14 +97,14 @@ def _changed(**changes: Any) -> dict[str, Any]:
 
 
 BAD: list[tuple[dict[str, Any], list[str]]] = [
-    (_changed(bias_ih_l0=None), ["the parameter 'bias_ih_l0' is missing", "weight_ih_l0, weight_hh_l0"]),
+    (_changed(bias_ih_l0=None), ["missing: 'bias_ih_l0'", "weight_ih_l0, weight_hh_l0"]),
     (_changed(bias_ih=[1, 2]), ["no parameter is called 'bias_ih'", "did you mean 'bias_ih_l0'?"]),
     (_changed(bias_ih_l0=[1, 2, 3]), ["bias_ih_l0 of shape (3,)", "allowed: (2,)"]),
     (_changed(weight_ih_l0=[[0] * 2] * 5), ["weight_ih_l0 of shape (5, 2)", "allowed: (2, 5)"]),
     (_changed(weight_hh_l0=[1, 2, 3, 4]), ["weight_hh_l0 of shape (4,)", "allowed: (2, 2)"]),
     (_changed(bias_ih_l0=5), ["bias_ih_l0 of shape (1,)", "allowed: (2,)"]),
     (_changed(**{"head.weight": [[1, 2]]}), ["no parameter is called 'head.weight'"]),
-    ({}, ["the parameter 'weight_ih_l0' is missing", "the parameter 'bias_hh_l0' is missing"]),
+    ({}, ["missing: 'weight_ih_l0'", "'bias_hh_l0'"]),
 ]
 
 
@@ -120,7 +120,7 @@ def test_weights_that_do_not_fit(weights: dict[str, Any], said: list[str]):
 def test_all_that_does_not_fit_is_said_at_once():
     with pytest.raises(WeightsError) as raised:
         prepare(Spec(weights=_changed(bias_ih_l0=None, bias_ih=[1, 2], weight_hh_l0=[[1]])))
-    assert len(raised.value.problems) == 3
+    assert len(raised.value.problems) == 2
 
 
 @pytest.mark.parametrize(

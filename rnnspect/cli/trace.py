@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rnnspect.cells import CELLS
 from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
 from rnnspect.cli.options import described, formats, with_groups
@@ -21,6 +22,10 @@ def register(app: typer.Typer) -> None:
     )(trace)
 
 
+def _quantities() -> list[str]:
+    return sorted({"x", "input_projection", *(name for cell in CELLS.values() for name in cell.quantities)})
+
+
 def selection(
     steps: Annotated[str | None, typer.Option(help="Steps to show: 0:10,95: or -1.", rich_help_panel=_TABLE)] = None,
     layers: Annotated[str | None, typer.Option(help="Layers to show: 0,2 or 1:.", rich_help_panel=_TABLE)] = None,
@@ -36,7 +41,10 @@ def selection(
     units: Annotated[str | None, typer.Option(help="Units to show: 0:8.", rich_help_panel=_TABLE)] = None,
     batch_index: Annotated[int, typer.Option(help="Which item of the batch to show.", rich_help_panel=_TABLE)] = 0,
     quantities: Annotated[
-        str | None, typer.Option(help="Rows to show: i,f,h or x,input_projection.", rich_help_panel=_TABLE)
+        str | None,
+        typer.Option(
+            help="Rows to show: i,f,h or x,input_projection.", autocompletion=_quantities, rich_help_panel=_TABLE
+        ),
     ] = None,
     precision: Annotated[int, typer.Option(min=1, max=17, help="Decimals.", rich_help_panel=_TABLE)] = 4,
 ) -> Selection:
@@ -48,6 +56,7 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
     described.note(output)
     with loading():
+        from rnnspect import resources
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import progress_bar
         from rnnspect.preparing import prepare
@@ -56,7 +65,8 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
         from rnnspect.views import trace as view
 
     spec = described.spec
-    prepared = prepare(spec, where=described.where)
+    needs = resources.document_needs if output.format == "json" else resources.trace_needs
+    prepared = prepare(spec, where=described.where, require_memory=needs)
     sequence = prepared.sequence
     check(selection, spec, sequence.steps, sequence.batch)
     note_what_is_not_finite(sequence, output)
