@@ -29,7 +29,7 @@ VARIES = [
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
     (re.compile(r"the same number everywhere|at most TINY apart"), "CLOSE"),
     (re.compile(r"^ +difference .*$", re.MULTILINE), "DIFFERENCE"),
-    (re.compile(r"worst \d\.\d+|\b0\.\d+ of the"), "RATIO"),
+    (re.compile(r"worst \d\.\d+|\b0\.\d+ of the|\d[\d,.]* times the"), "RATIO"),
     (re.compile(r"^nearest to its bound: .*\n(.*apart.*\n.*here|.*\n)", re.MULTILINE), "NEAREST\n"),
     (re.compile(r"[ ─]+"), " "),
 ]
