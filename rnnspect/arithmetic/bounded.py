@@ -191,13 +191,13 @@ class Bounded:
             e = v.abs().mul_(self.u.relative).add_(self.u.absolute)
         return Number(v, e, self.u, rows)
 
-    def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
+    def allowance(self, terms: tuple[tuple[Rows, Block], ...], out: Tensor | None = None) -> Tensor:
         """λ√k·u_a (‖w‖‖x‖ + |b|), summed over the products that land in one number."""
         blocks = tuple(block for _, block in terms)
         if blocks not in self._offsets:
             self._offsets[blocks] = torch.stack([block.offset for block in blocks]).sum(0)
         (rows, block), *others = terms
-        e = torch.addcmul(self._offsets[blocks], rows.norm.unsqueeze(1), block.slope)
+        e = torch.addcmul(self._offsets[blocks], rows.norm.unsqueeze(1), block.slope, out=out)
         for rows, block in others:
             e.addcmul_(rows.norm.unsqueeze(1), block.slope)
         for rows, block in terms:
@@ -262,6 +262,10 @@ class Bounded:
             scan = Scan(torch.add(f.v, f.e))
             e.add_(2 * self.u.tiny)
         return Number(after[1:], scan(c.e, e), self.u)
+
+    def blank(self, v: Tensor) -> Tensor:
+        """Memory for what a look makes of its values."""
+        return torch.empty_like(v)
 
     def project(self, m: Number) -> Number:
         return m if self._hr is None else Product(self, ((Rows(m.v, m.e), self._hr),))

@@ -22,11 +22,33 @@ if TYPE_CHECKING:
     from rnnspect.parameters import LayerParameters
 
 
+class Room:
+    """The buffers of one look, taken in the same order by the next: new memory costs more than the numbers in it."""
+
+    def __init__(self) -> None:
+        self._buffers: list[Tensor] = []
+        self._taken = 0
+
+    def restart(self) -> None:
+        self._taken = 0
+
+    def of(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        if self._taken == len(self._buffers):
+            self._buffers.append(torch.empty(shape, dtype=dtype))
+        elif self._buffers[self._taken].shape != shape:
+            self._buffers[self._taken] = torch.empty(shape, dtype=dtype)
+        self._taken += 1
+        return self._buffers[self._taken - 1]
+
+    def like(self, v: Tensor) -> Tensor:
+        return self.of(v.shape, v.dtype)
+
+
 class Floor(Number):
     """A value, and part of its bound when asked."""
 
-    def __init__(self, v: Tensor, u: Roundoff, least: Callable[[], Tensor]) -> None:
-        self.v, self.u, self.rows, self._least = v, u, None, least
+    def __init__(self, v: Tensor, u: Roundoff, room: Room, least: Callable[[], Tensor]) -> None:
+        self.v, self.u, self.rows, self._room, self._least = v, u, None, room, least
 
     @property
     def e(self) -> Tensor:  # type: ignore[override]
@@ -35,11 +57,12 @@ class Floor(Number):
     def __mul__(self, other: Number) -> Number:
         """The first factor is a gate, 0 ≤ p, and its own error is left out."""
         q = other.settle()
-        return Floor(self.v * q.v, self.u, lambda: q.e.mul_(self.v))
+        v = torch.mul(self.v, q.v, out=self._room.like(q.v))
+        return Floor(v, self.u, self._room, lambda: q.e.mul_(self.v))
 
 
 class Screen(Bounded):
-    """`most` is, after a look, the largest allowance of a pre-activation in each row."""
+    """`most` is, after a look, the largest allowance of a pre-activation in each row. A look lasts until the next."""
 
     most: Tensor
 
@@ -48,9 +71,10 @@ class Screen(Bounded):
         inputs, hidden = ([torch.stack([b.slope, b.offset]) for b in blocks] for blocks in (self._ih, self._hh))
         (self._x, x0), (self._h, h0) = (torch.stack(b).amax((0, 2)).tolist() for b in (inputs, hidden))
         self._offset = x0 + h0
-        self._room: Tensor | None = None
+        self._room = Room()
 
     def gates(self, u: Number, h: Number) -> tuple[Number, ...]:
+        self._room.restart()
         out = super().gates(u, h)
         assert isinstance(out[0], Product)
         (x, _), (rows, _) = out[0].terms
@@ -60,26 +84,28 @@ class Screen(Bounded):
     def sigmoid(self, s: Number) -> Number:
         assert isinstance(s, Product)
         v = s.sum().sigmoid_()
-        return Floor(v, self.u, lambda: sigmoid_slope(v).mul_(self._shared(s)))
+        return Floor(v, self.u, self._room, lambda: sigmoid_slope(v).mul_(self._shared(s)))
 
     def tanh(self, s: Number) -> Number:
         if isinstance(s, Product):
             v = _tanh_(s.sum())
-            return Floor(v, self.u, lambda: self._shared(s).mul_(self._slope(v)))
-        w = _tanh_(s.v.clone())
-        return Floor(w, self.u, lambda: s.e.mul_(self._slope(w)))
+            return Floor(v, self.u, self._room, lambda: self._shared(s).mul_(self._slope(v)))
+        w = torch.mul(s.v, 2, out=self._room.like(s.v)).sigmoid_().mul_(2).sub_(1)
+        return Floor(w, self.u, self._room, lambda: s.e.mul_(self._slope(w)))
+
+    def blank(self, v: Tensor) -> Tensor:
+        return self._room.like(v)
 
     def _shared(self, s: Product) -> Tensor:
-        return self.allowance(s.terms).view(*s.terms[0][0].shape, -1)
+        rows, block = s.terms[0]
+        room = self._room.of((len(rows.v), len(block.w)), self.dtype)
+        return self.allowance(s.terms, room).view(*rows.shape, -1)
 
     def _slope(self, v: Tensor) -> Tensor:
-        """1 − v², for one use at once: memory that is taken anew costs more than the numbers in it."""
-        if self._room is None or self._room.shape != v.shape:
-            self._room = torch.empty_like(v)
-        return tanh_slope(v, self._room)
+        return tanh_slope(v, self._room.like(v))
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
-        return Floor(Scan(f.v)(c.v, v.v), self.u, lambda: v.e)
+        return Floor(Scan(f.v)(c.v, v.v), self.u, self._room, lambda: v.e)
 
 
 def _tanh_(s: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ class Judge:
         """
         layer = self.layer
         self._screens = self._passed = 0
-        found, closest, top, c = self._clear(None), None, 0.0, None
+        found, top, c = self._clear(None), 0.0, None
+        closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         wide = layer.screen is not None and run.x.shape[1] == 1
         fitting = 1024 if wide else min(1024, max(256, _CHUNK // layer.units))
         for index, chunk in enumerate(chunks(run, rows or fitting)):
@@ -63,12 +64,12 @@ class Judge:
             look, part = self._judged(chunk, c)
             if not found.values or bool(found.coarse.any()) or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(look, found))
-            if part.first is None and look.top > top:
-                top, closest = look.top, look
+            if part.first is None and (highest := look.top) > top:
+                top, closest = highest, (chunk, c, _peak(look))
             c, found = layer.after(look), combine(found, part)
             progress(found, len(chunk.x))
         if closest is not None and (found.worst is None or found.worst.ratio < top):
-            found = replace(found, worst=self._exactly(closest))
+            found = replace(found, worst=self._exactly(*closest))
         return found, c
 
     def _resolution(self, look: Look, found: Finding) -> Tensor:
@@ -113,16 +114,24 @@ class Judge:
             if math.isnan(look.top):
                 return False
             _, b, j = _peak(look)
-            look.ratio[:, b, j] = self._alone(look, b, j).ratio[:, 0, 0]
+            look.ratio[:, b, j] = self._alone(look.chunk, look.c, b, j).ratio[:, 0, 0]
         return look.top <= limit
 
-    def _alone(self, look: Look, b: int, j: int, kind: type[Bounded] = Bounded, steps: slice = slice(None)) -> Look:
+    def _alone(
+        self,
+        chunk: Chunk,
+        c: State | None,
+        b: int,
+        j: int,
+        kind: type[Bounded] = Bounded,
+        steps: slice = slice(None),
+    ) -> Look:
         """One sequence in float64, and one hidden unit of it unless a projection mixes them."""
         mixed = self.layer.p.weight_hr is not None
         units, seq, unit = (slice(None), slice(b, b + 1), None) if mixed else (slice(j, j + 1), slice(b, b + 1), j)
-        c = None if look.c is None else look.c.of(seq, units)
-        chunk = look.chunk.cut(steps.start or 0, len(look.ratio) if steps.stop is None else steps.stop, seq)
-        return self.layer.look(chunk, c, self.layer.one(unit, kind), unit)
+        state = None if c is None else c.of(seq, units)
+        part = chunk.cut(steps.start or 0, len(chunk.x) if steps.stop is None else steps.stop, seq)
+        return self.layer.look(part, state, self.layer.one(unit, kind), unit)
 
     def _accused(self, look: Look, part: Finding) -> Finding:
         """In processing order, until one address stays wrong at the second look."""
@@ -133,7 +142,7 @@ class Judge:
             mixed = self.layer.p.weight_hr is not None
             start = n if look.c is None else 0
             steps = slice(start, n + 1 if mixed or look.c is None else len(ratio))
-            again = self._alone(look, b, j, Ordered, steps)
+            again = self._alone(look.chunk, look.c, b, j, Ordered, steps)
             here = (steps, slice(b, b + 1), slice(None) if mixed else slice(j, j + 1))
             before = int(over[here].sum())
             wider = torch.maximum(again.bound, look.bound[here])
@@ -148,17 +157,19 @@ class Judge:
         worst = _seen(look, _peak(look))
         return replace(part, over=Over.of(look.chunk, over), explained=explained, first=first, worst=worst)
 
-    def _exactly(self, look: Look) -> Seen:
+    def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Seen:
         """The address that is printed, in float64."""
-        n, b, j = _peak(look)
-        again = self._alone(look, b, j, Bounded, slice(n if look.c is None else 0, n + 1))
+        n, b, j = at
+        again = self._alone(chunk, c, b, j, Bounded, slice(n if c is None else 0, n + 1))
         self.layer.repair(again)
         return replace(_seen(again, (len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1))), batch=b, unit=j)
 
 
 def _peak(look: Look) -> tuple[int, int, int]:
-    n, b, j = torch.unravel_index(look.ratio.argmax(), look.ratio.shape)
-    return int(n), int(b), int(j)
+    """argmax alone runs in one thread, and without vector instructions."""
+    rows = look.ratio.amax(2)
+    n, b = divmod(int(rows.argmax()), rows.shape[1])
+    return n, b, int(look.ratio[n, b].argmax())
 
 
 def _seen(look: Look, at: tuple[int, int, int]) -> Seen:

@@ -113,7 +113,7 @@ class Layer:
             bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
         if self.own != 1:
             bound = bound * self.own
-        ratio = torch.sub(q["h"].v, after).abs_().div_(bound)
+        ratio = torch.sub(q["h"].v, after, out=a.blank(after)).abs_().div_(bound)
         if chunk.valid is not None:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
         return Look(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screen) else None)
@@ -141,7 +141,7 @@ class Layer:
             assert look.c is not None
             e = self._grown(look, look.c.e)
             o_error = (0.35 * look.most[at] + (KERNEL + 1) * self.u.sums).unsqueeze(1)  # σ' ≤ ¼ and its growth
-            edge = (o, o_error.expand_as(o), h)
+            c, edge = c.clone(), (o.clone(), o_error.expand_as(o), h)  # their memory is the next look's
         else:
             own = 2 if c.dtype == torch.float32 else 1
             e, edge = look.q["c"].e[at], (o, look.q["o"].e[at] * own, h)
