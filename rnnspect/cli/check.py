@@ -5,13 +5,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
-from rnnspect.cli.options import described, formats, with_groups
+from rnnspect.cli.options import described, formats, parameters_of, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.errors import InputError, RnnspectError
@@ -36,12 +36,9 @@ def _each(**flags: Any) -> Callable[[Path | None], Described]:
     return lambda source: described(source, **flags)
 
 
-_options = {
-    name: parameter.replace(annotation=get_type_hints(described, include_extras=True)[name])
-    for name, parameter in list(inspect.signature(described).parameters.items())[1:]
-}
-_each.__signature__ = inspect.Signature(list(_options.values()))  # type: ignore[attr-defined]
-_each.__annotations__ = {name: parameter.annotation for name, parameter in _options.items()}
+_options = list(parameters_of(described).values())[1:]
+_each.__signature__ = inspect.Signature(_options)  # type: ignore[attr-defined]
+_each.__annotations__ = {parameter.name: parameter.annotation for parameter in _options}
 
 
 @with_groups(each=_each, output=formats("table", "json", "junit"))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cli.loading import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
-from rnnspect.files import recurrent
 from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
 from rnnspect.sources import Generator, parse
 from rnnspect.spec import Spec
@@ -54,6 +53,8 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
 
 
 def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
+    from rnnspect.files import recurrent
+
     with loading():
         stored = stored_in(path)
     name = str(path)
@@ -88,6 +89,8 @@ def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple
         "batch_first": "--batch-first",
         "dropout": f"--dropout {spec.dropout:g}" if spec.num_layers > 1 else None,
     }
+    from rnnspect.files import recurrent
+
     untold = [key for key in recurrent.UNTOLD if key not in flags and taken[key]]
     notes = []
     if untold:

@@ -27,8 +27,8 @@ def with_groups(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
     """The decorated command gets each group's result under the group's name; typer sees all their options."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = {name: p for name, p in _parameters(command).items() if name not in groups}
-        by_group = {name: _parameters(group) for name, group in groups.items()}
+        own = {name: p for name, p in parameters_of(command).items() if name not in groups}
+        by_group = {name: parameters_of(group) for name, group in groups.items()}
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> Any:
@@ -199,7 +199,8 @@ def precision(
     return precision
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@functools.cache
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """With real types for annotations; keyword-only, so that every group's options stand side by side."""
     hints = get_type_hints(function, include_extras=True)
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,6 +31,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     A pipe or device (/dev/stdout) is written to directly.
     """
+    import tempfile  # loads random and hashlib, which most commands do without
+
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             with path.open("wb") as file:
