@@ -40,7 +40,7 @@ _SOURCE_FORMS = "a generator such as ramp:3, a file, or the numbers themselves"
 class Head(BaseModel):
     """A Linear on the last layer's final hidden state (both directions side by side)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     out_features: Size = Field(description="How many numbers the head gives for each sequence.")
 
@@ -52,7 +52,8 @@ class Spec(BaseModel):
     Raises `SpecError` naming every key that is wrong.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    # Built when the first spec is made: --help makes none.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
 
     cell: str = Field("rnn", description="The recurrent cell.", json_schema_extra={"enum": list(CELLS)})
     input_size: Size = Field(5, description="Features of x at each step. Never guessed from the input.")
