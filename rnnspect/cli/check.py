@@ -86,6 +86,9 @@ def check(
         label = source or "the notebook's example"
         try:
             if is_live(source):
+                if recorded or engine:
+                    beside = "--recorded" if recorded else "--engine"
+                    raise InputError("a live model runs itself", allowed=f"{beside} beside a spec", where=beside)
                 rows += _live(source, each(None), held_to, output)
                 continue
             described = each(Path(source) if source else None)

@@ -197,3 +197,10 @@ def test_models_that_cannot_be_had(rnnspect, model, name, said):
 def test_only_the_command_line_names_code(rnnspect, tmp_path, model):
     (tmp_path / "net.yaml").write_text(f"weights: {model}:right\n")
     assert rnnspect("check", tmp_path / "net.yaml").status == 2
+
+
+@pytest.mark.parametrize("flag", [("--recorded", "y.npy"), ("--engine", "torch-cell")])
+def test_nothing_beside_a_live_model_is_ignored(rnnspect, model, flag):
+    result = rnnspect("check", f"{model}:right", "--input", "randn:3", *flag)
+    assert result.status == 2
+    assert "a live model runs itself" in result.err
