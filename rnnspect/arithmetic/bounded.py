@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.arithmetic.products import Block, Rows, affine
+from rnnspect.arithmetic.products import FUNCTIONS, Block, Rows, affine, fuses
 from rnnspect.arithmetic.scan import Scan
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ KERNEL = 12.0
 numpy's err by 4; the rational functions of onnxruntime's GRU were measured at 10.2, past ±1 where they saturate."""
 STEEP = 0.1
 """From this error on the slope is taken at the near end of s ± e."""
+_MINUS = torch.tensor(-1.0)
 
 
 class Number:
@@ -35,6 +36,8 @@ class Number:
 
     positive = False
     """Whether no value is below 0, as a gate's is not."""
+    leads = False
+    """Whether it knows best what a sum with another number is."""
 
     def __init__(self, v: Tensor, e: Tensor, u: Roundoff, rows: Rows | None = None) -> None:
         self.v, self.e, self.u = v, e, u
@@ -47,17 +50,19 @@ class Number:
         return Number(v, self.u.store(v, e), self.u)
 
     def __add__(self, other: Number) -> Number:
-        if isinstance(other, _Scaled) and other.of.q is self:
+        if isinstance(other, Scaled) and other.of.q is self:
             return other.onto()
+        if other.leads:
+            return other + self
         p, q = self.settle(), other.settle()
         return p.rounded(p.v + q.v, p.e + q.e)
 
     def __sub__(self, other: Number) -> Number:
-        return _Difference(self.settle(), other.settle())
+        return Difference(self.settle(), other.settle())
 
     def __mul__(self, other: Number) -> Number:
-        if isinstance(other, _Difference):
-            return _Scaled(self.settle(), other)
+        if isinstance(other, Difference):
+            return Scaled(self.settle(), other)
         p, q = self.settle(), other.settle()
         v, size = p.v * q.v, p.v if p.positive else p.v.abs()
         if self.u.coarse:
@@ -88,7 +93,7 @@ class _Deferred(Number):
         return self._number.e
 
 
-class _Difference(_Deferred):
+class Difference(_Deferred):
     def __init__(self, p: Number, q: Number) -> None:
         super().__init__(p.u)
         self.p, self.q = p, q
@@ -98,8 +103,8 @@ class _Difference(_Deferred):
         return self.rounded(self.p.v - self.q.v, self.p.e + self.q.e)
 
 
-class _Scaled(_Deferred):
-    def __init__(self, z: Number, of: _Difference) -> None:
+class Scaled(_Deferred):
+    def __init__(self, z: Number, of: Difference) -> None:
         super().__init__(z.u)
         self.z, self.of = z, of
 
@@ -131,30 +136,36 @@ class Product(_Deferred):
             return Product(self.a, self.terms + other.terms)
         return super().__add__(other)
 
-    def sum(self) -> Tensor:
-        v = None
-        for rows, block in self.terms:
-            v = affine(rows.v, block.w, block.b, v)
-        assert v is not None
-        return v.view(*self.terms[0][0].shape, -1)
+    def sum(self, then: str = "none") -> Tensor:
+        """f of the sum, (steps, batch, units); f is one of `products.FUNCTIONS`."""
+        (rows, block), *others = self.terms
+        if len(others) == 1 and (joined := self.a.joined(rows, block, others[0][1])):
+            v = affine(rows.beside(others[0][0]), *joined, then=then)
+        else:
+            v = affine(rows.v, block.w, block.b, then="none" if others else then)
+            for other, its in others:
+                v = affine(other.v, its.w, its.b, v, then)
+        return v.view(*rows.shape, -1)
+
+    @cached_property
+    def room(self) -> Tensor:
+        """How far the sum may be off, (steps, batch, units)."""
+        return self.a.allowance(self.terms).view(*self.terms[0][0].shape, -1)
 
     @cached_property
     def _number(self) -> Number:
-        rows = self.terms[0][0]
-        e = self.a.allowance(self.terms)
-        if self.a.u.coarse:  # each product is stored, with its bias, and their sum
-            v = torch.zeros(())
-            for r, block in self.terms:
-                part = affine(r.v, block.w, None)
-                self.u.store(part, e)
-                if block.b is not None:
-                    self.u.store(part.add_(block.b), e)
-                v = v + part
-                self.u.store(v, e)
-            v = v.view(*rows.shape, -1)
-        else:
-            v = self.sum()
-        return Number(v, e.view(*rows.shape, -1), self.u)
+        rows, e = self.terms[0][0], self.room
+        if not self.a.u.coarse:
+            return Number(self.sum(), e, self.u)
+        v = torch.zeros(())
+        for r, block in self.terms:  # each product is stored, with its bias, and their sum
+            part = affine(r.v, block.w, None).view(*rows.shape, -1)
+            self.u.store(part, e)
+            if block.b is not None:
+                self.u.store(part.add_(block.b), e)
+            v = v + part
+            self.u.store(v, e)
+        return Number(v, e, self.u)
 
 
 class Packed(_Deferred):
@@ -182,6 +193,7 @@ class Bounded:
         self._hr = None if p.weight_hr is None else Block(p.weight_hr, None, p.weight_hr.shape[1], u, (0.0, 0.0))
         self.dtype = p.weight_ih.dtype
         self._offsets: dict[tuple[Block, ...], Tensor] = {}
+        self._joined: dict[tuple[Block, Block], tuple[Tensor, Tensor | None] | None] = {}
 
     def observed(self, h: Tensor, unit: int | None = None) -> Number:
         """The engine's h of the step before; of one hidden unit, which the whole vector acts on."""
@@ -191,19 +203,33 @@ class Bounded:
             e = v.abs().mul_(self.u.relative).add_(self.u.absolute)
         return Number(v, e, self.u, rows)
 
-    def allowance(self, terms: tuple[tuple[Rows, Block], ...], out: Tensor | None = None) -> Tensor:
+    def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
         """λ√k·u_a (‖w‖‖x‖ + |b|), summed over the products that land in one number."""
         blocks = tuple(block for _, block in terms)
         if blocks not in self._offsets:
             self._offsets[blocks] = torch.stack([block.offset for block in blocks]).sum(0)
         (rows, block), *others = terms
-        e = torch.addcmul(self._offsets[blocks], rows.norm.unsqueeze(1), block.slope, out=out)
+        e = torch.addcmul(self._offsets[blocks], rows.norm.unsqueeze(1), block.slope)
         for rows, block in others:
             e.addcmul_(rows.norm.unsqueeze(1), block.slope)
         for rows, block in terms:
             if rows.error is not None:
                 e.addr_(rows.error, block.length)
         return e
+
+    def joined(self, rows: Rows, one: Block, other: Block) -> tuple[Tensor, Tensor | None] | None:
+        """[W W'] and b + b', with which two products are one: their sum is charged for it already.
+
+        None the first time: a run of one chunk does not pay for the copy.
+        """
+        if not fuses(rows.v, one.w):
+            return None
+        if (one, other) not in self._joined:
+            self._joined[one, other] = None
+        elif self._joined[one, other] is None:
+            b = None if one.b is None or other.b is None else one.b + other.b
+            self._joined[one, other] = torch.cat([one.w, other.w], 1), b
+        return self._joined[one, other]
 
     def input(self, x: Tensor, error: Tensor | None = None) -> Number:
         """W_ih x + b_ih; `error` says how far the x that the engine had may be from this one."""
@@ -222,23 +248,24 @@ class Bounded:
         return tuple(p + q for p, q in zip(self.split(u), self.split(self.hidden(h)), strict=True))
 
     def sigmoid(self, s: Number) -> Number:
-        gate = self._smooth(s, torch.sigmoid, sigmoid_slope, 1.0)
+        gate = self._smooth(s, "sigmoid", sigmoid_slope, 1.0)
         gate.positive = True
         return gate
 
     def tanh(self, s: Number) -> Number:
-        return self._smooth(s, _tanh, tanh_slope, 2.0)
+        return self._smooth(s, "tanh", tanh_slope, 2.0)
 
-    def _smooth(
-        self, s: Number, f: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], span: float
-    ) -> Number:
-        s = s.settle()
-        v, peak = f(s.v), float(s.e.max())
-        if peak < STEEP:  # both slopes grow by at most exp(2e) within ± e
-            e = slope(v).mul_(s.e).mul_(math.exp(2 * peak)).add_(KERNEL * self.u.sums)
+    def _smooth(self, s: Number, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
+        if isinstance(s, Product) and not self.u.coarse:
+            v, room = s.sum(name), s.room
         else:
-            steepest = slope(f((s.v.abs() - s.e).clamp_(min=0)))
-            e = (steepest * s.e).clamp_(max=span).nan_to_num_(span).add_(KERNEL * self.u.sums)
+            v, room = squashed(s.v, name), s.e
+        peak = float(room.max())
+        if peak < STEEP:  # both slopes grow by at most exp(2e) within ± e
+            e = slope(v).mul_(room).mul_(math.exp(2 * peak)).add_(KERNEL * self.u.sums)
+        else:
+            steepest = slope(squashed((s.v.abs() - room).clamp_(min=0), name))
+            e = (steepest * room).clamp_(max=span).nan_to_num_(span).add_(KERNEL * self.u.sums)
         if self.u.coarse:
             e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny)
         return Number(v, e, self.u)
@@ -279,8 +306,9 @@ def tanh_slope(v: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(torch.ones((), dtype=v.dtype), v, v, value=-1, out=out)
 
 
-def _tanh(s: Tensor) -> Tensor:
-    """2σ(2s) − 1: eight times as fast as torch.tanh in float32, and it errs by 3 u, absolute."""
-    if s.dtype == torch.float64:
-        return s.tanh()
-    return torch.mul(s, 2).sigmoid_().mul_(2).sub_(1)
+def squashed(s: Tensor, name: str, out: Tensor | None = None) -> Tensor:
+    """σ or tanh. In float32 tanh is 2σ(2s) − 1: eight times as fast as torch.tanh, and it errs by 3 u, absolute."""
+    if name == "tanh" and s.dtype == torch.float32:
+        gate = torch.mul(s, 2, out=out).sigmoid_()
+        return torch.add(_MINUS, gate, alpha=2, out=gate)
+    return FUNCTIONS[name](s)

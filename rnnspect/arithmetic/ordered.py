@@ -36,7 +36,7 @@ class Ordered(Bounded):
         self._unit = u.sums
         self._float = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)
 
-    def allowance(self, terms: tuple[tuple[Rows, Block], ...], out: Tensor | None = None) -> Tensor:  # noqa: ARG002 - the second look is rare and makes its own
+    def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
         expected = super().allowance(terms)
         count, units = expected.shape
         k = sum(block.w.shape[1] + 1 for _, block in terms)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from rnnspect.arithmetic.roundoff import Roundoff
@@ -23,6 +25,13 @@ class Rows:
         self.shape, self.v = v.shape[:2], v.flatten(0, 1)
         self.norm = length(self.v)
         self.error = None if e is None else length(e.flatten(0, 1))
+        self._beside: tuple[Rows, Tensor] | None = None
+
+    def beside(self, other: Rows) -> Tensor:
+        """Both vectors of a step in one row, (steps · batch, k + k'), made once for all gates."""
+        if self._beside is None or self._beside[0] is not other:
+            self._beside = other, torch.cat([self.v, other.v], 1)
+        return self._beside[1]
 
 
 def length(v: Tensor) -> Tensor:
@@ -52,13 +61,22 @@ class Block:
             self.offset += b.abs() * unit
 
 
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda s: s, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
+"""What may be applied to a sum while it is still in the processor's registers."""
 _onednn: Any = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
 
 
-def affine(x: Tensor, w: Tensor, b: Tensor | None, onto: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b + onto. oneDNN, where this torch has it, is twice as fast here as the BLAS behind addmm."""
-    if _onednn is not None and x.dtype == torch.float32 and len(x) >= 16 and x.device.type == w.device.type == "cpu":
-        product: Tensor = _onednn(x, w, b, "none", [], "") if onto is None else _onednn.binary(x, onto, w, b, "add")
-        return product
+def fuses(x: Tensor, w: Tensor) -> bool:
+    """Whether oneDNN computes x Wᵀ: twice as fast here as the BLAS behind addmm, the function that follows included."""
+    return _onednn is not None and x.dtype == torch.float32 and len(x) >= 16 and x.device.type == w.device.type == "cpu"
+
+
+def affine(x: Tensor, w: Tensor, b: Tensor | None, onto: Tensor | None = None, then: str = "none") -> Tensor:
+    """f(x Wᵀ + b + onto) with f one of `FUNCTIONS`. Without f, `onto` may be overwritten."""
+    if fuses(x, w):
+        if onto is None:
+            product: Tensor = _onednn(x, w, b, then, [], "")
+            return product
+        return FUNCTIONS[then](_onednn.binary(x, onto, w, b, "add"))
     out = x @ w.t() if onto is None else onto.addmm_(x, w.t())
-    return out if b is None else out.add_(b)
+    return FUNCTIONS[then](out if b is None else out.add_(b))

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
 
-_CHUNK = 2**17  # values of one quantity
+_CHUNK = 2**19  # values of one quantity
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
-_SAMPLED = {4**i for i in range(30)}  # chunks in which it is, whatever it was before
+_SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it was before
 
 
 class Judge:

@@ -46,9 +46,11 @@ class State:
         size = h.abs()
         room = size * (2 * u.stored + u.relative) + o * (KERNEL * u.sums) + (u.tiny + u.absolute)
         high = (size + room) / (o - oe)
-        e = torch.atanh(high) - torch.atanh(size / o)
+        low = h / o
+        e = (high - low.abs()).div_(torch.addcmul(torch.ones((), dtype=h.dtype), high, high, value=-1))
         better = (e < self.e) & (oe < o / 2) & (high < 1)
-        return torch.where(better, torch.atanh(h / o), self.v), torch.where(better, e, self.e)
+        c = (low.log1p() - low.neg().log1p()).div_(2)  # atanh, whose own kernel is ten times as slow
+        return torch.where(better, c, self.v), torch.where(better, e, self.e)
 
     def of(self, batch: slice, units: slice) -> State:
         edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
@@ -87,7 +89,7 @@ class Layer:
         self.own = 1 if narrow else 2  # nothing is wider than float64: the reference's own error is added
         self.weights = cast(p, self.dtype)
         self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
-        screened = cell.has_cell_state and p.weight_hr is None and not self.u.coarse
+        screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse
         self.screen = Screen(self.weights, self.gates, self.u) if screened else None
 
     @cached_property
@@ -169,8 +171,8 @@ class Layer:
         few = slice(None, None, max(1, batch // 4))
         n = max(0, steps - max(1, rows // min(batch, 4)))
         state = self.after(look, n - 1) if n else look.c
-        assert state is not None
-        return self.look(look.chunk.cut(n, steps, few), state.of(few, slice(None)), self.plain)
+        few_of = None if state is None else state.of(few, slice(None))
+        return self.look(look.chunk.cut(n, steps, few), few_of, self.plain)
 
     def repair(self, look: Look) -> int:
         """Infinities and NaN: equal ones agree; beyond the engine's range there is nothing to judge."""

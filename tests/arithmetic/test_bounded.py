@@ -11,8 +11,10 @@ from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import affine, length
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.scan import Scan
+from rnnspect.arithmetic.screen import Screen
 from rnnspect.cells import CELLS
 from rnnspect.judging.look import cast
+from rnnspect.parameters import LayerParameters
 from tests.judging.cases import Case, build, parameters
 
 
@@ -104,3 +106,41 @@ def test_overflow_of_what_is_stored_has_no_bound() -> None:
 def test_only_coarse_storage_is_charged_value_by_value() -> None:
     assert [u.coarse for u in ROUNDOFF.values()] == [False, False, True, True]
     assert not Roundoff(2.0**-24, 2.0**-24, 0, products=2.0**-10).coarse
+
+
+@pytest.mark.parametrize("then", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("rows", [3, 300])
+@pytest.mark.parametrize("onto", [False, True])
+def test_a_function_after_a_product_errs_by_less_than_a_kernel_may(then: str, rows: int, onto: bool) -> None:
+    """The products are exact, so that only the function errs; 4 u is what torch's own kernels err by."""
+    x = torch.arange(rows * 64).view(rows, 64).remainder(401).sub(200) / 16
+    w = torch.eye(64)
+    base = torch.ones(rows, 64) if onto else None
+    exact = getattr((x + 1 if onto else x).double(), then)()
+    torch.testing.assert_close(affine(x, w, None, base, then).double(), exact, rtol=0, atol=4 * 2.0**-24)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 5.0])
+@pytest.mark.parametrize("again", [1, 3])
+def test_a_screen_gives_the_same_values_and_no_wider_a_bound(name: str, scale: float, again: int) -> None:
+    """Also of the third chunk, whose two products are one, and where some units have much shorter rows."""
+    torch.manual_seed(0)
+    cell, steps, batch, inputs, hidden = CELLS[name], 9, 3, 20, 30
+    gates = len(cell.gates)
+    w_ih, w_hh = scale * torch.randn(gates * hidden, inputs), scale * torch.randn(gates * hidden, hidden)
+    w_ih[::7] *= 1e-3
+    w_hh[::5] = 0
+    p = LayerParameters(w_ih, w_hh, torch.randn(len(w_ih)), torch.randn(len(w_ih)), None)
+    x, h = 0.1 * torch.randn(steps, batch, inputs), torch.rand(steps, batch, hidden) - 0.5
+    u = ROUNDOFF[torch.float32]
+    plain, screen = Bounded(p, gates, u), Screen(p, gates, u)
+    for _ in range(again):
+        found = []
+        for a in (plain, screen):
+            c = torch.ones(batch, hidden)
+            state = [Number(c, torch.zeros_like(c), u)] if cell.has_cell_state else []
+            found.append(cell.step(a, a.input(x), a.observed(h), *state)["h"])
+        full, floor = found
+        torch.testing.assert_close(floor.v, full.v, rtol=0, atol=float(full.e.max()))
+        assert bool((floor.e <= full.e * (1 + 1e-5)).all())
