@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from rnnspect.judging.look import Layer, Look
 
-_SHIFT = -(2.0**-7)
-"""Downwards: a relu that is shut would open at some shift, but its bound is that of a shut one."""
+NEAR, FAR = 2.0**-7, 2.0**-3
+"""The shifts that are tried. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
 
 
 class _Known:
@@ -42,7 +42,8 @@ class _Known:
 
 
 def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
-    """(gates, units), the best of some rows, in each of which one gate after the other is shifted."""
+    """(gates, units), the best of some rows, in each of which one gate after the other is shifted; infinite where
+    even a shift of `FAR` would not have been seen."""
     chunk, p = look.chunk, layer.weights
     valid = torch.ones(chunk.x.shape[:2], dtype=torch.bool) if chunk.valid is None else chunk.valid
     places = valid.nonzero()
@@ -52,14 +53,24 @@ def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
     h = chunk.before[n, b].to(layer.dtype)
     a = _Known(linear(h, p.weight_hh, p.bias_hh), layer.gates, layer.nonlinearity)
     u = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
-    shifts = torch.zeros(layer.gates + 1, 1, layer.gates, layer.units, dtype=layer.dtype)
-    shifts[:-1, 0].diagonal().fill_(_SHIFT)
     state: tuple[Any, ...] = (h,)
     if look.c is not None:
         c = look.q["c"].v
         state = (*state, torch.cat([look.c.v[None].to(c.dtype), c[:-1]])[n, b].to(layer.dtype))
-    m = layer.cell.step(a, u + shifts.flatten(2), *state)["h"]
-    slope, e = (m[:-1] - m[-1]).abs_() / -_SHIFT, look.bound[n, b].to(layer.dtype)
-    seen = slope / e if p.weight_hr is None else slope * (p.weight_hr.abs() / e.unsqueeze(-1)).amax(1)
-    best: Tensor = seen.amax(1)
-    return best.reciprocal()
+    bound = look.bound[n, b].to(layer.dtype)
+
+    def seen(shift: float) -> Tensor:
+        """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""
+        shifts = torch.zeros(layer.gates + 1, 1, layer.gates, layer.units, dtype=layer.dtype)
+        shifts[:-1, 0].diagonal().fill_(-shift)
+        m = layer.cell.step(a, u + shifts.flatten(2), *state)["h"]
+        moved = (m[:-1] - m[-1]).abs_()
+        parts = moved / bound if p.weight_hr is None else moved * (p.weight_hr.abs() / bound.unsqueeze(-1)).amax(1)
+        best: Tensor = parts.amax(1).reciprocal_().mul_(shift)
+        return best
+
+    near = seen(NEAR)
+    if not bool((near > 2 * NEAR).any()):
+        return near
+    far = seen(FAR)  # a gate that is nearly shut does not go on as it begins
+    return torch.where(near > 2 * NEAR, far.masked_fill_(~(far <= FAR), torch.inf), near)

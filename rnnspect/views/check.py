@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -48,7 +49,7 @@ def _said(verdict: Verdict) -> str:
         return f"{said}{verdict.reason}"
     coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)
     worst = verdict.worst.ratio if verdict.worst else 0.0
-    return f"{said}worst {worst:.3f}, resolution {coarsest:.1e}"
+    return f"{said}worst {worst:.3f}, resolution {_shift(coarsest)}"
 
 
 def summary(verdict: Verdict) -> str:
@@ -91,11 +92,16 @@ def _resolution(verdict: Verdict) -> Iterator[RenderableType]:
     before = ""
     for line in verdict.resolution:
         place = f"{line.layer} {line.direction}"
-        numbers = (f"{value:.1e}" for value in (line.finest, line.median, line.coarsest))
+        numbers = map(_shift, (line.finest, line.median, line.coarsest))
         shown = place if place != before else ""
         made.add_row(shown, line.gate, *numbers, str(line.coarsest_unit), str(line.coarse_units or ""))
         before = place
     yield made
+
+
+def _shift(value: float) -> str:
+    """Infinite is where no shift that was tried, up to an eighth, would have been seen."""
+    return f"{value:.1e}" if value < math.inf else "> 0.12"
 
 
 def _observed(verdict: Verdict) -> str:

@@ -15,6 +15,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.cells import CELLS
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.resolution import FAR
 from tests.judging.cases import (
     DTYPES,
     Case,
@@ -178,3 +179,32 @@ def test_a_shift_of_twice_the_resolution_is_found(kind: str, dtype: torch.dtype)
             shifted = replace(run, h=outputs(case, wrong, run))
         assert judge(case, true, shifted).first is not None, (at, resolution)
     assert demanded > 0 or dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("bias", [-9.0, -6.0, 6.0, 9.0])
+def test_the_resolution_of_gates_that_are_nearly_shut_or_open_is_one_that_was_tried(kind: str, bias: float) -> None:
+    case = Case(kind, torch.float32, 30, 2, 5, 6, seed=2)
+    module, run, _ = prepared(case)
+    gates, demanded, blind = len(CELLS[kind].gates), 0, 0
+    for gate in range(gates):
+        shut = deepcopy(module)
+        shut.bias_ih_l0.detach()[gate * case.hidden : (gate + 1) * case.hidden] += bias
+        with torch.inference_mode():
+            ran = replace(run, h=outputs(case, shut, run))
+        clean = judge(case, of_case(case, shut), ran)
+        assert clean.first is None
+        for at in range(gate * case.hidden, (gate + 1) * case.hidden):
+            resolution = float(clean.resolution[divmod(at, case.hidden)])
+            if resolution == torch.inf:
+                blind += 1
+                continue
+            assert resolution <= FAR
+            wrong = deepcopy(shut)
+            wrong.bias_ih_l0.detach()[at] += 2 * resolution + 8e-7 * abs(bias)
+            with torch.inference_mode():
+                shifted = replace(run, h=outputs(case, wrong, run))
+            demanded += 1
+            assert judge(case, of_case(case, shut), shifted).first is not None, (at, resolution)
+    assert demanded + blind == gates * case.hidden
+    assert demanded > 0
