@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, TF32, Roundoff
+from rnnspect.arithmetic.roundoff import BFLOAT16, ROUNDOFF, SINGLE, TF32, Roundoff
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ARITHMETICS = {
     "float64": Declared("float64", ROUNDOFF[torch.float64]),
     "float32": Declared("float32", SINGLE),
     "tf32": Declared("float32, TF32 products", replace(SINGLE, products=TF32)),
-    "bfloat16-products": Declared("float32, bfloat16 products", replace(SINGLE, products=2.0**-8)),
+    "bfloat16-products": Declared("float32, bfloat16 products", replace(SINGLE, products=BFLOAT16)),
     "float16": Declared("float16, float32 sums", ROUNDOFF[torch.float16]),
     "bfloat16": Declared("bfloat16, float32 sums", ROUNDOFF[torch.bfloat16]),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.arithmetic.products import FUNCTIONS, Block, Rows, affine, fuses
+from rnnspect.arithmetic.products import FUNCTIONS, Block, Rows, affine, fuses, length4
 from rnnspect.arithmetic.scan import Scan
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ class Product(_Deferred):
     def _number(self) -> Number:
         rows, e = self.terms[0][0], self.room
         if not self.a.u.coarse:
-            return Number(self.sum(), e, self.u)
+            v = self.sum()
+            return Number(v, e.add_(v.abs(), alpha=2 * self.u.products) if self.u.products else e, self.u)
         v = torch.zeros(())
         for r, block in self.terms:  # each product is stored, with its bias, and their sum
             part = affine(r.v, block.w, None).view(*rows.shape, -1)
@@ -215,6 +216,8 @@ class Bounded:
         for rows, block in terms:
             if rows.error is not None:
                 e.addr_(rows.error, block.length)
+            if block.rounded is not None:
+                e.addr_(length4(rows.v), block.rounded)
         return e
 
     def joined(self, rows: Rows, one: Block, other: Block) -> tuple[Tensor, Tensor | None] | None:
@@ -256,7 +259,7 @@ class Bounded:
         return self._smooth(s, "tanh", tanh_slope, 2.0)
 
     def _smooth(self, s: Number, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
-        if isinstance(s, Product) and not self.u.coarse:
+        if isinstance(s, Product) and not self.u.coarse and not self.u.products:
             v, room = s.sum(name), s.room
         else:
             v, room = squashed(s.v, name), s.e

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +68,34 @@ class Ordered(Bounded):
         for total in _sums(*joint):
             worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
         allowed: Array = np.minimum(_MARGIN * worst, most)
+        if self.u.products:
+            return allowed + _MARGIN * self._operands_rounded(factors, exact)
         return allowed
+
+    def _operands_rounded(self, factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]], exact: Array) -> Array:
+        """The worst that rounding a product's operands does to the sum, to nearest or towards zero."""
+        bits = round(-math.log2(self.u.products))
+        worst = np.zeros(exact.shape)
+        for of_x, of_w in itertools.product((_nearest, _towards_zero), repeat=2):
+            # the last column is the bias, which is no operand of the product
+            total = sum(
+                (of_x(x[..., :-1], bits) * of_w(w[..., :-1], bits)).sum(-1) + w[..., -1] * x[..., -1]
+                for x, w in factors
+            )
+            worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
+        return worst
+
+
+def _nearest(v: Array, bits: int) -> Array:
+    fraction, power = np.frexp(v)
+    rounded: Array = np.ldexp(np.rint(np.ldexp(fraction, bits + 1)), power - bits - 1)
+    return rounded
+
+
+def _towards_zero(v: Array, bits: int) -> Array:
+    fraction, power = np.frexp(v)
+    cut: Array = np.ldexp(np.trunc(np.ldexp(fraction, bits + 1)), power - bits - 1)
+    return cut
 
 
 def _sums(x: Array, w: Array) -> Iterator[Array]:

@@ -46,14 +46,27 @@ def length(v: Tensor) -> Tensor:
     return norm.mul_(scale)
 
 
+def length4(v: Tensor) -> Tensor:
+    """‖v‖₄ of each row: √Σ(w x)² ≤ ‖w‖₄ ‖x‖₄."""
+    most = v.abs().amax(1).clamp_(min=torch.finfo(v.dtype).tiny)
+    scaled: Tensor = (v / most.unsqueeze(1)).square_()
+    norm: Tensor = torch.linalg.vector_norm(scaled, dim=1)
+    return norm.sqrt_().mul_(most)
+
+
 class Block:
-    """The rows W, b of one gate, with what a product with them may err by, per unit of ‖x‖ and beside it."""
+    """The rows W, b of one gate, with what a product with them may err by, per unit of ‖x‖ and beside it.
+
+    Where operands are rounded for a product each rounding is one of its own, so that together they grow with √Σ(w x)²;
+    if all are cut off in the same direction, with the sum itself. Both are probabilities, hence the second look.
+    """
 
     def __init__(self, w: Tensor, b: Tensor | None, terms: int, u: Roundoff, known: tuple[float, float]) -> None:
         self.w, self.b = w, b
         self.length = length(w)
         unit = LAMBDA * math.sqrt(terms) * u.sums + (0 if u.coarse else 2 * u.stored)
-        self.slope = self.length * (unit + known[0] + 2 * u.products)
+        self.slope = self.length * (unit + known[0])
+        self.rounded = length4(w) * (LAMBDA * math.sqrt(2) * u.products) if u.products else None
         self.offset = torch.full_like(self.length, terms * u.tiny)
         if known[1]:
             self.offset += torch.linalg.vector_norm(w, ord=1, dim=1) * known[1]

@@ -45,8 +45,8 @@ class Roundoff:
         return self.stored > 2 * self.sums
 
 
-TF32 = 2.0**-10
-"""TF32 keeps ten bits of an operand's fraction; hardware may cut the rest off."""
+TF32, BFLOAT16 = 2.0**-10, 2.0**-7
+"""Of a product's operands, which keep ten and seven bits of their fraction; hardware may cut the rest off."""
 
 SINGLE = Roundoff(2.0**-24, 2.0**-24, 2.0**-126)
 ROUNDOFF = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.products import length
+from rnnspect.arithmetic.products import length, length4
 from rnnspect.judging.look import cast
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ BLOCK = 64
 """Steps whose products with x are computed together."""
 SPREADS = 2.0
 """The layer above is allowed so many times the replicas' spread."""
+_HELD = {2.0**-24: torch.float32, 2.0**-11: torch.float16, 2.0**-8: torch.bfloat16}
+"""The dtype by its unit roundoff; the replicas are in float64 and need not be rounded to it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Perturbed(Numbers):
         super().__init__(p, gates, nonlinearity)
         self._u, self._batch, self._generator = u, batch, generator
         k = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
-        self._sum = k**0.5 * u.sums + 2 * u.products + u.stored
-        self._weight_ih, self._bias_ih = p.weight_ih, p.bias_ih
+        self._sum = k**0.5 * u.sums + u.stored
+        self._w_ih, self._w_hh, self._bias_ih = p.weight_ih, p.weight_hh, p.bias_ih
         self._norms_ih, self._norms_hh = length(p.weight_ih), length(p.weight_hh)
         plain = self.phi
         self.phi = lambda v: self._stored(plain(v))
@@ -61,10 +63,12 @@ class Perturbed(Numbers):
         if error is not None:
             by = error.repeat(1, REPLICAS, 1)
             rows[:, self._batch :].addcmul_(self._noise(by), by)
-        s = torch.nn.functional.linear(rows, self._weight_ih, self._bias_ih)
+        s = torch.nn.functional.linear(rows, self._w_ih, self._bias_ih)
         norms = length(rows.flatten(0, 1)).view(*rows.shape[:2], 1)
         replicas = s[:, self._batch :]
         by = replicas.abs().addcmul_(norms[:, self._batch :], self._norms_ih).mul_(self._sum)
+        if self._u.products:
+            by += self._rounded(rows[:, self._batch :].flatten(0, 1), self._w_ih, replicas)
         replicas.addcmul_(self._noise(by), by)
         return s
 
@@ -72,8 +76,15 @@ class Perturbed(Numbers):
         s = super().hidden(h)
         replicas = s[self._batch :]
         by = replicas.abs().addcmul_(length(h[self._batch :]).unsqueeze(1), self._norms_hh).mul_(self._sum)
+        if self._u.products:
+            by += self._rounded(h[self._batch :], self._w_hh, replicas)
         replicas.addcmul_(self._noise(by), by)
         return s
+
+    def _rounded(self, rows: Tensor, w: Tensor, s: Tensor) -> Tensor:
+        """What the rounding of a product's operands may do to the sums s, by its usual size or all of it one way."""
+        usual = torch.outer(length4(rows), length4(w)).view(s.shape)
+        return usual.add_(s.abs()).mul_(2 * self._u.products)
 
     def sigmoid(self, v: Tensor) -> Tensor:  # type: ignore[override]
         return self._stored(torch.sigmoid(v))
@@ -89,10 +100,18 @@ class Perturbed(Numbers):
 
     def _stored(self, v: Tensor) -> Tensor:
         """Overwrites the replicas in v."""
-        replicas = v[self._batch :]
+        replicas = v[self._batch : len(v) - self._batch]
         by = replicas.abs().mul_(self._u.stored).add_(2 * self._u.sums)
         replicas.addcmul_(self._noise(by), by)
-        return v
+        return self.kept(v)
+
+    def kept(self, state: Tensor) -> Tensor:
+        """The last replica stores what the engine's dtype can hold: beside a long memory each small step is lost in
+        it, or counts for more, which no random rounding shows. Overwrites that replica."""
+        if self._u.stored in _HELD:
+            last = state[-self._batch :]
+            last.copy_(last.to(_HELD[self._u.stored]))
+        return state
 
     def _noise(self, like: Tensor) -> Tensor:
         return torch.empty_like(like).uniform_(-1, 1, generator=self._generator)
@@ -126,7 +145,7 @@ def estimate(
         packed = a.input(x[at, each].double(), None if error is None else error[at, each].double())
         for n, row in enumerate(packed):
             found = cell.step(a, row, *now)
-            new = tuple(found[name] for name in cell.states)
+            new = tuple(a.kept(found[name]) for name in cell.states)
             mine: Tensor | slice = inside[n] if ragged else slice(None)
             if ragged:
                 kept = inside[n].repeat(1 + REPLICAS).unsqueeze(1)

@@ -89,7 +89,7 @@ class Layer:
         self.own = 1 if narrow else 2  # nothing is wider than float64: the reference's own error is added
         self.weights = cast(p, self.dtype)
         self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
-        screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse
+        screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse and not self.u.products
         self.screen = Screen(self.weights, self.gates, self.u) if screened else None
 
     @cached_property

@@ -116,3 +116,8 @@ def to_ten_bits(v: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """An operand as a TF32 product takes it: ten bits of fraction, to nearest."""
     bits = v.astype(np.float32).view(np.uint32)
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def cut_to_ten_bits(v: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The same towards zero, as tensor cores do with what they are given in float32."""
+    return (v.astype(np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
