@@ -49,7 +49,6 @@ def judge_stack(
     declared: Declared,
     progress: Callable[[Finding | None, int], None],
 ) -> Judged:
-    u = replace(declared.roundoff, relative=observation.relative, absolute=observation.absolute)
     cell = spec.cell_type
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged = Judged()
@@ -59,6 +58,8 @@ def judge_stack(
         for index, direction in enumerate(spec.directions):
             at = layer * spec.num_directions + index
             p = LayerParameters.of(parameters, layer, direction)
+            own = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+            u = replace(own, relative=observation.relative, absolute=observation.absolute)
             state = tuple(initial[at] for initial in sequence.state)
             seen = observation.layers.get((layer, direction), {})
             reverse = direction == "reverse"
@@ -75,7 +76,7 @@ def judge_stack(
                 known = [(_last(seen["h"], sequence, reverse), None), *_cell_state(c, judge.layer.own)]
             else:
                 found_here = estimate(
-                    cell, p, declared.roundoff, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
+                    cell, p, own, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
                     lambda steps: progress(None, steps),
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))
