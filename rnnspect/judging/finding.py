@@ -79,7 +79,13 @@ class Finding:
     unjudged: int
     """Addresses where the equations leave the engine's range."""
     resolution: Tensor
-    """(gates, units): the smallest shift of a pre-activation that would have been seen, at the best step."""
+    """(gates, units): the smallest shift of a pre-activation, the same at every step, that would have been seen; the
+    least over the steps that were sampled, some in each chunk of early ones and later where a gate is still coarse.
+
+    It is told to first order, of one gate's shift alone, with the bound that the address really had. A shift at one
+    step only may have to be larger: where the gate is shut, or c is zero, nothing of it comes through. Infinite for a
+    gate, or a cell state, that was judged by itself and tells nothing of the others.
+    """
 
     @property
     def coarse(self) -> Tensor:
