@@ -122,3 +122,70 @@ def test_what_does_not_fit_is_no_failed_assertion():
         assert_agrees(nn.GRU(4, 6), torch.randn(7, 2, 4), np.zeros((3, 2, 6)))
     with pytest.raises(SpecError):
         assert_agrees(nn.Linear(4, 6), torch.randn(7, 2, 4))
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4, 5)
+        self.rnn = nn.GRU(5, 6, batch_first=True)
+        self.cell = nn.LSTMCell(6, 3)
+
+    def forward(self, x: torch.Tensor, state: Any = None) -> Any:
+        return self.cell(self.rnn(self.embed(x))[0][:, -1], state)[0]
+
+
+def test_each_call_in_a_model_must_agree():
+    model, x = Tagger(), torch.randn(3, 7, 4)
+    state = torch.randn(3, 3), torch.randn(3, 3)
+    assert_agrees(model, (x, state))
+    assert_agrees(model, (x.numpy(), state))
+    model.rnn.register_forward_hook(lambda _module, _given, found: (found[0] * 1.001, found[1]))
+    with pytest.raises(AssertionError) as failure:
+        assert_agrees(model, (x, state))
+    text = str(failure.value)
+    assert "rnn (GRU), call 0: differ" in text
+    assert "cell (LSTMCell), call 0: agree" in text
+    assert "differ: h of layer 0 forward, step 0" in text
+
+
+@pytest.mark.parametrize("cell", [nn.RNNCell(4, 6), nn.LSTMCell(4, 6), nn.GRUCell(4, 6)], ids=str)
+def test_a_cell_agrees(cell: nn.RNNCellBase):
+    x, h0 = torch.randn(3, 4), torch.randn(3, 6)
+    c0 = torch.randn(3, 6) if isinstance(cell, nn.LSTMCell) else None
+    assert_agrees(cell, x, h0=h0, c0=c0)
+    assert_agrees(cell, x.numpy(), h0=h0.tolist(), c0=c0)
+
+    def spoilt(_module: Any, _given: Any, found: Any) -> Any:
+        return (found[0] + 0.001, found[1]) if isinstance(found, tuple) else found + 0.001
+
+    hook = cell.register_forward_hook(spoilt)
+    with pytest.raises(AssertionError, match="differ"):
+        assert_agrees(cell, x, h0=h0, c0=c0)
+    hook.remove()
+
+
+@pytest.mark.parametrize("given", [{"recorded": 0}, {"lengths": [3]}, {"arithmetic": "tf32"}, {"h0": 0}])
+def test_what_a_model_cannot_be_given(given: dict[str, Any]):
+    with pytest.raises(rnnspect.InputError, match=r"rnnspect\.watch\(model\)"):
+        assert_agrees(Tagger(), torch.randn(3, 7, 4), **given)
+
+
+def test_a_model_without_x_or_that_fails_or_that_calls_nothing():
+    with pytest.raises(rnnspect.InputError, match="a model without x"):
+        assert_agrees(Tagger())
+    with pytest.raises(rnnspect.InputError, match="running the model failed"):
+        assert_agrees(Tagger(), torch.randn(3, 7, 5))
+
+    class Idle(Tagger):
+        def forward(self, x: torch.Tensor) -> Any:
+            return x
+
+    with pytest.raises(rnnspect.InputError, match="called none"):
+        assert_agrees(Idle(), torch.randn(3, 7, 4))
+
+
+@pytest.mark.parametrize("model", [Tagger(), nn.LSTMCell(4, 6)], ids=["model", "cell"])
+def test_check_points_to_watch(model: nn.Module):
+    with pytest.raises(SpecError, match=r"use rnnspect\.watch\(model\)"):
+        rnnspect.check(model, torch.randn(3, 4))

@@ -39,8 +39,7 @@ def test_another_layer_or_direction(cell: str) -> None:
         if state is None:
             continue
         said = pattern(made, seen, **{name: state[[2, 1, 2, 3]]})
-        # h of a layer alone may be a rounding from that of the stack as a whole: then h_n of another one is off as well
-        assert said.startswith(f"only the final state {name}; {name} of layer 0 forward is that of layer 1 forward")
+        assert f"{name} of layer 0 forward is that of layer 1 forward" in said
         said = pattern(made, seen, **{name: state[[1, 0, 2, 3]]})
         assert f"{name} of layer 0 forward is that of layer 0 reverse" in said
         assert f"{name} of layer 0 reverse is that of layer 0 forward" in said
