@@ -92,7 +92,8 @@ def _is_model(source: object) -> TypeGuard[nn.Module]:
 
 
 def _taken(value: Any, model: nn.Module) -> Any:
-    """What a model takes: tensors as they are, also in tuples; arrays and lists as tensors in its dtype and on its device."""
+    """What a model takes: tensors as they are, arrays and lists as tensors in its dtype and on its device; the same of
+    what a tuple holds."""
     import torch
     from torch.nn.utils.rnn import PackedSequence
 

@@ -172,13 +172,15 @@ def _judge_finals(
         if given is None:
             continue
         engine = given[layer * spec.num_directions + spec.directions.index(direction)].double()
-        known = own.bound.isfinite() | own.value.isnan()
+        known = own.bound.isfinite()
         ratio = (engine - own.value).abs() / own.bound
         ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | ~own.bound.isfinite()] = 0
         ratio[ratio.isnan()] = torch.inf
         differs = bool((ratio > 1).any())
         if (why := past_use(own)) and not differs:
             judged.past_use.append(f"{name} of {where(spec, layer, direction)} {why}")
+            continue
+        if not bool(known.any()):  # NaN, as the engine's is: there is nothing to compare
             continue
         b, j = divmod(int(torch.where(known, ratio, -1).argmax()), ratio.shape[1])
         values = (float(v[b, j]) for v in (own.value, engine, own.bound, ratio))

@@ -106,3 +106,33 @@ def test_where_it_may_use_them_it_is_held_to_them() -> None:
     assert (found.verdict, found.arithmetic) == ("agree", "float32")
     found = held(lambda v: v, made.parameters | {"bias_hh_l0": made.parameters["bias_hh_l0"] + 1})
     assert (found.verdict, found.arithmetic) == ("differ", "float32")
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float16", 1), ("bfloat16", 8)])
+def test_sums_in_a_half_type_are_allowed_where_they_are_permitted(dtype: str, size: int) -> None:
+    """Slices of a product are summed in float32, their sums in the half type, as split-K kernels do."""
+    made = network(
+        "rnn", dtype=dtype, input_size=512, hidden_size=4, batch=1, input="ones:6", h0=None, nonlinearity="relu"
+    )
+    kind = getattr(torch, dtype)
+    made.parameters["weight_ih_l0"].copy_(torch.linspace(0.001, 0.002, 4 * 512).view(4, 512))
+    p, h, steps = made.parameters, torch.zeros(1, 4, dtype=kind), []
+
+    def product(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(1, len(w), dtype=kind)
+        for a, b in zip(x.split(size, 1), w.split(size, 1), strict=True):
+            total = total + (a.float() @ b.float().T).to(kind)
+        return total
+
+    for row in made.sequence.x:
+        s = product(row, p["weight_ih_l0"]) + p["bias_ih_l0"] + product(h, p["weight_hh_l0"]) + p["bias_hh_l0"]
+        h = s.relu()
+        steps.append(h)
+    info = EngineInfo("recorded", "", "", dtype)
+    seen = Observation(info, {(0, "forward"): {"h": torch.stack(steps)}})
+    plain = ARITHMETICS[dtype]
+    assert check(made, seen).verdict == "differ"
+    permitted = replace(plain, permitted=ARITHMETICS[f"{dtype}-sums"])
+    found = check_observation(made.spec, made.parameters, made.sequence, seen, permitted)
+    assert found.verdict == "cannot tell"
+    assert found.arithmetic == f"{dtype}, {dtype} sums"

@@ -178,6 +178,9 @@ def test_nan_in_x_is_said(cell: str, bidirectional: bool) -> None:
     verdict = check(made, observed(made))
     assert verdict.verdict == "cannot tell"
     assert verdict.reason == "x holds NaN at step 11, item 2; from there on nothing can be judged"
+    made.sequence.x[11] = torch.nan
+    worst = check(made, observed(made)).worst
+    assert worst is None or worst.bound == worst.bound, "a bound that is no number is none"
 
 
 @cells
