@@ -66,6 +66,7 @@ def check(
     mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). `arithmetic` holds the run
     to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
 
+    Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.declared` says which, and why.
     A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.
 
     Raises what `trace` raises; a run that differs is an answer, not an error.

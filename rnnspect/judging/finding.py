@@ -79,12 +79,13 @@ class Finding:
     unjudged: int
     """Addresses where the equations leave the engine's range."""
     resolution: Tensor
-    """(gates, units): the smallest shift of a pre-activation, the same at every step, that would have been seen; the
-    least over the steps that were sampled, some in each chunk of early ones and later where a gate is still coarse.
+    """(gates, units): the smallest shift of a pre-activation, the same at every step, that would have been seen: the
+    least over the steps that were sampled.
 
-    It is told to first order, of one gate's shift alone, with the bound that the address really had. A shift at one
-    step only may have to be larger: where the gate is shut, or c is zero, nothing of it comes through. Infinite for a
-    gate, or a cell state, that was judged by itself and tells nothing of the others.
+    Each is one gate's shift alone, taken as linear from one of 2⁻⁷ downwards, against the bound that the address
+    really had. Steps are sampled in the chunks 0, 1, 4, 16, …, and in every one while some gate is above 0.01. A shift
+    at other steps may have to be larger: where the gate is shut, or c is zero, little of it comes through. Infinite
+    for a recorded gate or cell state, which is judged by itself and tells nothing of the others.
     """
 
     @property
