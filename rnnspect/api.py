@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.errors import SpecError
 from rnnspect.parameters import Shapes, shapes_of
 from rnnspect.spec import Spec
 
@@ -65,6 +66,9 @@ def check(
     mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). `arithmetic` holds the run
     to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
 
+    Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.declared` says which, and why.
+    A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.
+
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
     from dataclasses import replace
@@ -74,6 +78,7 @@ def check(
     from rnnspect.declared import named
     from rnnspect.preparing import prepare
 
+    _refuse_models(source)
     prepared = prepare(source, x, h0, c0, lengths=lengths)
     held_to = named(arithmetic, "arithmetic") if arithmetic else None
     if recorded is not None:
@@ -81,6 +86,26 @@ def check(
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine))
     return check_prepared(prepared, held_to)
+
+
+def has_recurrent(module: nn.Module) -> bool:
+    """Whether a module is, or has in it, an nn.RNN, nn.LSTM, nn.GRU or one of their cells."""
+    from rnnspect.modules import is_cell, is_stack
+
+    return any(is_stack(one) or is_cell(one) for one in module.modules())
+
+
+def _refuse_models(source: object) -> None:
+    """A module that cannot be checked by itself, and can where it runs."""
+    if isinstance(source, Spec):
+        return
+    from torch import nn
+
+    from rnnspect.modules import is_stack
+
+    if isinstance(source, nn.Module) and not is_stack(source) and has_recurrent(source):
+        allowed = "a Spec, nn.RNN, nn.LSTM or nn.GRU; for cells and whole models use rnnspect.watch(model)"
+        raise SpecError(f"a {type(source).__name__}", allowed=allowed)
 
 
 def _spec(source: Spec | nn.RNNBase) -> Spec:

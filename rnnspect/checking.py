@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
+from rnnspect.judging.coarser import COARSER, explained_by
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.observation import Observation, observed_by, observed_whole
@@ -72,7 +73,8 @@ def check_observation(
     """Judges every layer that was observed on what it really received; a layer below that nobody observed is
     estimated. What an observation shows is time-major and on the CPU.
 
-    A run in float32 that differs, and that TF32 products would explain, is told so and differs all the same.
+    Where it differs and the engine may use a coarser arithmetic, it is held to that. A run in float32 that differs,
+    and that TF32 products would explain, is told so and differs all the same.
     """
     import torch
 
@@ -86,15 +88,18 @@ def check_observation(
         return found, verdict_of(spec, observation, held_to, moved.steps, found)
 
     found, verdict = judged(declared)
-    if verdict.verdict == "differ" and declared == ARITHMETICS["float32"] and _widespread(found):
-        for name in ("tf32", "bfloat16-products"):
-            if judged(ARITHMETICS[name])[1].verdict != "differ":
+    if verdict.verdict != "differ":
+        return verdict
+    if declared.permitted is not None:
+        permitted = judged(declared.permitted)[1]
+        if permitted.verdict != "differ":
+            return permitted
+    if declared.roundoff == ARITHMETICS["float32"].roundoff:
+        for name, bits in COARSER.items():
+            with plain_defaults():
+                explains = explained_by(bits, spec, here, moved, observation, found)
+            if explains and judged(ARITHMETICS[name])[1].verdict != "differ":
                 words = ARITHMETICS[name].name
                 reason = f"{words} explain it; if they are meant, say --arithmetic {name}"
                 return replace(verdict, reason=reason)
     return verdict
-
-
-def _widespread(found: Judged) -> bool:
-    """Whether most steps of some layer differ: coarser products disturb all of them, most mistakes do not."""
-    return any(place.finding.over and 2 * place.finding.over.steps > place.finding.steps for place in found.places)

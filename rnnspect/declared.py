@@ -1,12 +1,21 @@
-"""The arithmetic that an engine declares: what a correct one is held to."""
+"""The arithmetic that an engine declares: what a correct one is held to.
+
+Which runs in half types end as `cannot tell`, though nothing is wrong with them: those whose rounding hides what a
+check looks for. bfloat16 stores h in eight bits, so an LSTM's or a GRU's gate may be off by a hundredth and h be
+stored the same; float16 has eleven, which tells most gates of small networks. A run that only sums in the half type
+explain may err by so much that hardly any gate can be told: cuBLAS may sum so under cells, unless
+allow_fp16_reduced_precision_reduction and its bfloat16 twin are off. Switch them off, or check a copy in float32.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import BFLOAT16, ROUNDOFF, SINGLE, TF32, Roundoff
 from rnnspect.errors import InputError, listed, nearest
 
@@ -20,23 +29,46 @@ class Declared:
 
     name: str
     roundoff: Roundoff
+    half_sums: float = 0.0
+    """Unit roundoff of the sums in products, where those are kept in a half type."""
+    telling: float = 0.01
+    """The shift of a gate's pre-activation that a check has to be able to see, to say that a run agrees."""
+    permitted: Declared | None = None
+    """What the engine may also use, if its processor can: it is held to that only where it is not right without."""
 
+    def over(self, terms: int) -> Roundoff:
+        """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u."""
+        return replace(self.roundoff, narrow=LAMBDA * math.sqrt(terms) * self.half_sums)
+
+
+_REDUCED = 0.1
+"""Reduced products move a pre-activation by a few hundredths themselves; nothing smaller can be asked of a look."""
 
 ARITHMETICS = {
     "float64": Declared("float64", ROUNDOFF[torch.float64]),
     "float32": Declared("float32", SINGLE),
-    "tf32": Declared("float32, TF32 products", replace(SINGLE, products=TF32)),
-    "bfloat16-products": Declared("float32, bfloat16 products", replace(SINGLE, products=BFLOAT16)),
+    "tf32": Declared("float32, TF32 products", replace(SINGLE, products=TF32), telling=_REDUCED),
+    "bfloat16-products": Declared("float32, bfloat16 products", replace(SINGLE, products=BFLOAT16), telling=_REDUCED),
     "float16": Declared("float16, float32 sums", ROUNDOFF[torch.float16]),
     "bfloat16": Declared("bfloat16, float32 sums", ROUNDOFF[torch.bfloat16]),
+    "float16-sums": Declared("float16, float16 sums", ROUNDOFF[torch.float16], 2.0**-11),
+    "bfloat16-sums": Declared("bfloat16, bfloat16 sums", ROUNDOFF[torch.bfloat16], 2.0**-8),
 }
 
 
 def declared_by(engine: EngineInfo) -> Declared:
-    """What the engine's dtype and the switches in force say."""
-    if engine.dtype == "float32" and any(_allows_tf32(name, value) for name, value in engine.precision.items()):
+    """What the engine's dtype and the switches in force for its kernel say (`rnnspect.precision`).
+
+    cuBLAS and cuDNN use TF32 wherever they may. Of the other switches nobody sees whether they were made use of:
+    oneDNN does only on some processors, cuBLAS sums in a half type only some shapes.
+    """
+    plain = ARITHMETICS[engine.dtype]
+    found = {switch: name for switch, value in engine.precision.items() if (name := _allowed(engine, switch, value))}
+    if any(name == "tf32" and not switch.startswith("mkldnn.") for switch, name in found.items()):
         return ARITHMETICS["tf32"]
-    return ARITHMETICS[engine.dtype]
+    allowed = [ARITHMETICS[name] for name in found.values()]
+    coarsest = max(allowed, key=lambda one: one.roundoff.products, default=None)
+    return plain if coarsest is None else replace(plain, permitted=coarsest)
 
 
 def named(name: str, where: str | None = None) -> Declared:
@@ -47,5 +79,12 @@ def named(name: str, where: str | None = None) -> Declared:
     return ARITHMETICS[name]
 
 
-def _allows_tf32(switch: str, value: str) -> bool:
-    return ("fp32_precision" in switch and value.casefold() == "tf32") or ("allow_tf32" in switch and value == "True")
+def _allowed(engine: EngineInfo, switch: str, value: str) -> str | None:
+    """The arithmetic that a switch lets the run use, if it is another than its dtype's own."""
+    value = value.casefold()
+    if engine.dtype == "float32":
+        if "allow_tf32" in switch:
+            return "tf32" if value == "true" else None
+        return {"tf32": "tf32", "bf16": "bfloat16-products", "medium": "bfloat16-products"}.get(value)
+    short = {"float16": "allow_fp16_", "bfloat16": "allow_bf16_"}.get(engine.dtype)
+    return f"{engine.dtype}-sums" if short and short in switch and value == "true" else None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.errors import DeviceError, listed, nearest
+from rnnspect.precision import exact_products
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rnnspect.spec import Spec
 
 _REFUSALS = (RuntimeError, TypeError, AssertionError, NotImplementedError, ImportError, ValueError)
@@ -36,10 +39,13 @@ def resolve(spec: Spec, where: str | None = None) -> torch.device:
     return device
 
 
-def plain_defaults() -> AbstractContextManager[object]:
-    """What is made without a device is made in main memory, whatever torch.set_default_device says."""
+@contextmanager
+def plain_defaults() -> Iterator[None]:
+    """What is made without a device is made in main memory, whatever torch.set_default_device says, and multiplied
+    there as exactly as its dtype is, whatever the precision switches and autocast say."""
     cpu = torch.device("cpu")
-    return nullcontext() if torch.get_default_device() == cpu else cpu
+    with nullcontext() if torch.get_default_device() == cpu else cpu, exact_products():
+        yield
 
 
 def available() -> list[str]:

@@ -14,9 +14,9 @@ from rnnspect import modules
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.declared import Declared, declared_by
 from rnnspect.engines.interface import EngineInfo
-from rnnspect.engines.torch import precision_switches
 from rnnspect.errors import InputError
 from rnnspect.observation import Observation
+from rnnspect.precision import precision_switches
 from rnnspect.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from rnnspect.precision import Runs
     from rnnspect.spec import Spec
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -122,7 +123,9 @@ class Listener:
             return lambda _output: FULL
         module: Any = self._module
         noisy = not self._is_cell and spec.num_layers > 1 and spec.dropout > 0 and module.training
-        switches = precision_switches(parameter.device)
+        onednn_lstm = spec.cell == "lstm" and not spec.proj_size
+        runs: Runs = "cells" if self._is_cell else "stack"
+        switches = precision_switches(parameter.device, getattr(torch, spec.dtype), runs, onednn_lstm)
         engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
         kept = Kept(spec, engine, self._is_cell, half is not None, noisy, snapshot, _copied(given), None)
         return lambda output: replace(kept, returned=_copied(output)) if self._room(_bytes(output)) else FULL
@@ -246,8 +249,12 @@ def _autocast_case(kept: Kept, sequence: Sequence, observation: Observation) -> 
         observation = replace(observation, relative=u.stored, absolute=torch.finfo(half).smallest_normal * u.stored)
     parameters = {name: tensor.to(half) for name, tensor in kept.parameters.items()}
     sequence = replace(sequence, x=sequence.x.to(half), h0=h0, c0=c0)
-    name = f"{kept.spec.dtype} by autocast, float32 sums"
-    return Case(kept.spec, parameters, sequence, observation, Declared(name, u))
+    return Case(kept.spec, parameters, sequence, observation, _by_autocast(declared_by(kept.engine)))
+
+
+def _by_autocast(declared: Declared) -> Declared:
+    name = declared.name.replace(",", " by autocast,", 1)
+    return replace(declared, name=name, permitted=declared.permitted and _by_autocast(declared.permitted))
 
 
 def _input(kept: Kept) -> tuple[Tensor, tuple[int, ...] | None, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import sys
@@ -47,6 +48,27 @@ def load_model(source: str) -> nn.Module:
                 f"nothing is called {name!r}", allowed=allowed, nearest=nearest(name, choices), where=written
             )
         return _model(getattr(module, name), name, path)
+
+
+def names_in(path: Path) -> list[str]:
+    """The functions and classes that a Python file defines for others, by reading it; none where it is no Python.
+
+    What needs an argument gives no model when it is called without, and is left out; so is a class that is derived
+    from nothing.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return []
+    return [node.name for node in tree.body if _may_give(node)]  # type: ignore[attr-defined]
+
+
+def _may_give(node: ast.stmt) -> bool:
+    if isinstance(node, ast.FunctionDef):
+        needed = len(node.args.posonlyargs + node.args.args) - len(node.args.defaults)
+        needed += sum(default is None for default in node.args.kw_defaults)
+        return not needed and not node.name.startswith("_")
+    return isinstance(node, ast.ClassDef) and bool(node.bases) and not node.name.startswith("_")
 
 
 def _model(found: Any, name: str, path: Path) -> nn.Module:

@@ -42,7 +42,7 @@ class GateResolution:
     coarsest: float
     coarsest_unit: int
     coarse_units: int
-    """Units in which a shift of 0.01 could have gone unseen."""
+    """Units in which a shift of `Verdict.telling` could have gone unseen."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Verdict:
     """Addresses above the bound that some usual order of summation explains."""
     spec: Spec
     engine: EngineInfo
+    telling: float
+    """The shift that a check in this arithmetic has to be able to see: 0.01, or 0.1 beside reduced products."""
     notes: tuple[str, ...] = ()
 
     @property

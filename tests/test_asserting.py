@@ -97,15 +97,19 @@ def test_a_recording_in_fewer_digits():
     assert_agrees(module, x, output.double())
 
 
+def _tf32(v: torch.Tensor) -> torch.Tensor:
+    return ((v.float().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32).double()
+
+
 def test_another_arithmetic():
     """Products of operands rounded as TF32 ones are explained by no float32 arithmetic."""
     module, x = nn.RNN(64, 32, batch_first=True), torch.randn(3, 20, 64) / 4
-    rounded = module.weight_ih_l0.detach().view(torch.int32)
-    with torch.no_grad():
-        exact = module.weight_ih_l0.clone()
-        module.weight_ih_l0.copy_(((rounded + 0x1000) & ~0x1FFF).view(torch.float32))
-        output = module(x)[0]
-        module.weight_ih_l0.copy_(exact)
+    w_ih, w_hh, b_ih, b_hh = (p.detach().double() for p in module.parameters())
+    h, steps = torch.zeros(3, 32, dtype=torch.float64), []
+    for row in x.unbind(1):
+        h = torch.tanh(_tf32(row) @ _tf32(w_ih).T + b_ih + _tf32(h) @ _tf32(w_hh).T + b_hh).float().double()
+        steps.append(h)
+    output = torch.stack(steps, 1).float()
     with pytest.raises(AssertionError, match="--arithmetic tf32"):
         assert_agrees(module, x, output)
     assert_agrees(module, x, output, arithmetic="tf32")
@@ -118,3 +122,70 @@ def test_what_does_not_fit_is_no_failed_assertion():
         assert_agrees(nn.GRU(4, 6), torch.randn(7, 2, 4), np.zeros((3, 2, 6)))
     with pytest.raises(SpecError):
         assert_agrees(nn.Linear(4, 6), torch.randn(7, 2, 4))
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4, 5)
+        self.rnn = nn.GRU(5, 6, batch_first=True)
+        self.cell = nn.LSTMCell(6, 3)
+
+    def forward(self, x: torch.Tensor, state: Any = None) -> Any:
+        return self.cell(self.rnn(self.embed(x))[0][:, -1], state)[0]
+
+
+def test_each_call_in_a_model_must_agree():
+    model, x = Tagger(), torch.randn(3, 7, 4)
+    state = torch.randn(3, 3), torch.randn(3, 3)
+    assert_agrees(model, (x, state))
+    assert_agrees(model, (x.numpy(), state))
+    model.rnn.register_forward_hook(lambda _module, _given, found: (found[0] * 1.001, found[1]))
+    with pytest.raises(AssertionError) as failure:
+        assert_agrees(model, (x, state))
+    text = str(failure.value)
+    assert "rnn (GRU), call 0: differ" in text
+    assert "cell (LSTMCell), call 0: agree" in text
+    assert "differ: h of layer 0 forward, step 0" in text
+
+
+@pytest.mark.parametrize("cell", [nn.RNNCell(4, 6), nn.LSTMCell(4, 6), nn.GRUCell(4, 6)], ids=str)
+def test_a_cell_agrees(cell: nn.RNNCellBase):
+    x, h0 = torch.randn(3, 4), torch.randn(3, 6)
+    c0 = torch.randn(3, 6) if isinstance(cell, nn.LSTMCell) else None
+    assert_agrees(cell, x, h0=h0, c0=c0)
+    assert_agrees(cell, x.numpy(), h0=h0.tolist(), c0=c0)
+
+    def spoilt(_module: Any, _given: Any, found: Any) -> Any:
+        return (found[0] + 0.001, found[1]) if isinstance(found, tuple) else found + 0.001
+
+    hook = cell.register_forward_hook(spoilt)
+    with pytest.raises(AssertionError, match="differ"):
+        assert_agrees(cell, x, h0=h0, c0=c0)
+    hook.remove()
+
+
+@pytest.mark.parametrize("given", [{"recorded": 0}, {"lengths": [3]}, {"arithmetic": "tf32"}, {"h0": 0}])
+def test_what_a_model_cannot_be_given(given: dict[str, Any]):
+    with pytest.raises(rnnspect.InputError, match=r"rnnspect\.watch\(model\)"):
+        assert_agrees(Tagger(), torch.randn(3, 7, 4), **given)
+
+
+def test_a_model_without_x_or_that_fails_or_that_calls_nothing():
+    with pytest.raises(rnnspect.InputError, match="a model without x"):
+        assert_agrees(Tagger())
+    with pytest.raises(rnnspect.InputError, match="running the model failed"):
+        assert_agrees(Tagger(), torch.randn(3, 7, 5))
+
+    class Idle(Tagger):
+        def forward(self, x: torch.Tensor) -> Any:
+            return x
+
+    with pytest.raises(rnnspect.InputError, match="called none"):
+        assert_agrees(Idle(), torch.randn(3, 7, 4))
+
+
+@pytest.mark.parametrize("model", [Tagger(), nn.LSTMCell(4, 6)], ids=["model", "cell"])
+def test_check_points_to_watch(model: nn.Module):
+    with pytest.raises(SpecError, match=r"use rnnspect\.watch\(model\)"):
+        rnnspect.check(model, torch.randn(3, 4))

@@ -65,7 +65,7 @@ class Block:
         self.w, self.b = w, b
         self.length = length(w)
         unit = LAMBDA * math.sqrt(terms) * u.sums + (0 if u.coarse else 2 * u.stored)
-        self.slope = self.length * (unit + known[0])
+        self.slope = self.length * (unit + known[0] + u.narrow)
         self.rounded = length4(w) * (LAMBDA * math.sqrt(2) * u.products) if u.products else None
         self.offset = torch.full_like(self.length, terms * u.tiny)
         if known[1]:

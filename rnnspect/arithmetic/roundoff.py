@@ -26,6 +26,8 @@ class Roundoff:
     """Where storage overflows, if that is before the sums do."""
     products: float = 0.0
     """Unit roundoff of a product's two operands, where they are rounded for it (TF32)."""
+    narrow: float = 0.0
+    """What a sum errs by, per ‖w‖‖x‖, where its parts are kept in a half type."""
     relative: float = 0.0
     """How exactly h was recorded, beyond the engine's own storage; it counts for h of the step before too."""
     absolute: float = 0.0

@@ -1,21 +1,21 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnnspect.cli import live
 from rnnspect.cli.describing import Described
+from rnnspect.cli.live import Row
 from rnnspect.cli.loading import loading
 from rnnspect.cli.options import described, formats, parameters_of, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.errors import InputError, RnnspectError
-from rnnspect.verdict import EXIT_STATUS
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def check(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Specs in YAML, checkpoints, or a live model as path/to/model.py:build; several are a line each.",
+            help="Specs in YAML, checkpoints, or a live model as path/to/model.py:build; several are a line each. "
+            "A live model takes --input, and --device moves it; of a generated input --batch and --input-size say the "
+            "sizes, and --seed draws it.",
             show_default=False,
         ),
     ] = None,
@@ -85,12 +87,14 @@ def check(
     for source in sources or [""]:
         label = source or "the notebook's example"
         try:
-            if is_live(source):
+            if live.is_live(source):
                 if recorded or engine:
                     beside = "--recorded" if recorded else "--engine"
                     raise InputError("a live model runs itself", allowed=f"{beside} beside a spec", where=beside)
-                rows += _live(source, each(None), held_to, output)
+                rows += live.rows(source, each(None), held_to, output)
                 continue
+            if source.endswith(".py"):
+                raise live.unnamed(source)
             described = each(Path(source) if source else None)
             described.note(output)
         except RnnspectError as error:
@@ -117,20 +121,6 @@ def check(
         }
     )
     return min((row.status for row in rows), key=WORST_FIRST.index)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One source, or one call of a live model's module: its verdict, or why there is none."""
-
-    source: str
-    found: Verdict | str
-    status: int
-
-
-def is_live(source: str) -> bool:
-    """Whether a source names Python code: path/to/model.py:build."""
-    return re.search(r"\.py:[^/:]+$", source) is not None
 
 
 def _failed(source: str, error: RnnspectError) -> Row:
@@ -164,32 +154,6 @@ def _checked(
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise
-
-
-def _live(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
-    """A row for each call of each recurrent module of a model that is run once on the input."""
-    from rnnspect.models import load_model
-    from rnnspect.sequence import input_of
-    from rnnspect.watching import watch_run
-
-    if held_to:
-        raise InputError("an arithmetic beside a live model", allowed="what its dtypes say", where="--arithmetic")
-    model = load_model(source)
-    x = input_of(described.spec, described.where)
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if parameter is not None:
-        x = x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
-    seen = watch_run(model, x)
-    if not seen.calls:
-        raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
-    rows = []
-    for one in seen.check():
-        label = f"{source} {one.name or 'itself'}, call {one.index}"
-        found = one.verdict or f"cannot tell: {one.reason}"
-        rows.append(Row(label, found, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"]))
-    for name in seen.never_called:
-        output.note(f"note: {source} {name} was never called")
-    return rows
 
 
 def _documents(rows: list[tuple[str, Verdict | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:

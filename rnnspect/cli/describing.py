@@ -27,6 +27,8 @@ class Described:
     where: Callable[[tuple[int | str, ...]], str]
     notes: tuple[str, ...] = ()
     """What is worth knowing of how the spec came about: what a checkpoint does not say."""
+    given: frozenset[str] = frozenset()
+    """The keys that flags said."""
 
     def note(self, output: Output) -> None:
         for note in self.notes:
@@ -49,7 +51,7 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     def where(keys: tuple[int | str, ...]) -> str:
         return _flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
-    return Described(Spec.from_data(data | flags, where), where, notes)
+    return Described(Spec.from_data(data | flags, where), where, notes, frozenset(flags))
 
 
 def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
@@ -79,7 +81,8 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
         return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
 
     spec = Spec.from_data(told | flags, where)
-    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
+    notes = _notes(spec, flags, source, len(stored) - len(chosen.names))
+    return Described(spec, where, notes, frozenset(flags))
 
 
 def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:

@@ -13,12 +13,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnspect.differences import max_abs_difference
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.parameters import suffix
+from rnnspect.precision import precision_switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
+    from rnnspect.precision import Runs
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
 
@@ -27,6 +29,7 @@ class TorchEngine:
     """Runs the module that the spec describes, or the live one it was made with."""
 
     name = "torch"
+    _runs: Runs = "stack"
 
     def __init__(self, module: nn.RNNBase | None = None) -> None:
         self._module = module
@@ -34,7 +37,8 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         device, dtype = sequence.x.device, sequence.x.dtype
-        info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, precision_switches(device))
+        switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
+        info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
         with torch.no_grad(), _without_noise():
             whole = self._module or _module(spec, dtype, parameters)
             output, state = run_module(whole, sequence.x, sequence.state, sequence.lengths, self._call)
@@ -95,28 +99,6 @@ def run_head(spec: Spec, parameters: Mapping[str, Tensor], h_n: Tensor) -> Tenso
     with torch.no_grad():
         given: Tensor = head(last)
     return given
-
-
-def precision_switches(device: torch.device) -> dict[str, str]:
-    """The reduced-precision switches that can change an RNN on this device.
-
-    PyTorch 2.9 has one for each operator; the older flags raise where the two disagree, so they are read only
-    where the new ones do not exist.
-    """
-    if device.type != "cuda":
-        return {}
-    matmul: Any = torch.backends.cuda.matmul
-    cudnn: Any = torch.backends.cudnn
-    if hasattr(matmul, "fp32_precision"):
-        switches = {
-            "cuda.matmul.fp32_precision": matmul.fp32_precision,
-            "cudnn.rnn.fp32_precision": cudnn.rnn.fp32_precision,
-        }
-    else:
-        switches = {"cuda.matmul.allow_tf32": matmul.allow_tf32, "cudnn.allow_tf32": cudnn.allow_tf32}
-    switches["cuda.matmul.allow_fp16_reduced_precision_reduction"] = matmul.allow_fp16_reduced_precision_reduction
-    switches["cuda.matmul.allow_bf16_reduced_precision_reduction"] = matmul.allow_bf16_reduced_precision_reduction
-    return {name: str(value) for name, value in switches.items()}
 
 
 def _module(

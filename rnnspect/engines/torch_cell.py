@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from rnnspect.engines.interface import EngineInfo, Recording
-from rnnspect.engines.torch import precision_switches, run_head
+from rnnspect.engines.torch import run_head
 from rnnspect.errors import InputError
 from rnnspect.parameters import LayerParameters
+from rnnspect.precision import precision_switches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,8 @@ class TorchCellEngine:
             allowed = "proj_size: 0, or another engine"
             raise InputError("torch-cell cannot run a projection: torch.nn.LSTMCell has none", allowed=allowed)
         device = sequence.x.device
-        info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, precision_switches(device))
+        switches = precision_switches(device, sequence.x.dtype, "cells")
+        info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
         layers: dict[tuple[int, str], Tensor] = {}
         finals: list[tuple[Tensor, ...]] = []
         x = sequence.x

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 class TorchCompileEngine(TorchEngine):
     name = "torch-compile"
+    _runs = "compiled"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """Raises `InputError` where nothing would be compiled, or the machine has no compiler."""

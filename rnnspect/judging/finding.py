@@ -79,12 +79,23 @@ class Finding:
     unjudged: int
     """Addresses where the equations leave the engine's range."""
     resolution: Tensor
-    """(gates, units): the smallest shift of a pre-activation that would have been seen, at the best step."""
+    """(gates, units): the smallest shift of a pre-activation, the same at every step, that would have been seen: the
+    least over the steps that were sampled.
+
+    Each is one gate's shift alone, downwards, against the bound that the address really had. Shifts of 2⁻⁷ and, where
+    that was too little, of 2⁻³ are tried; infinite is what neither showed. Steps are sampled in the chunks 0, 8, 64,
+    512, …, and in every one while some gate is above 0.01. A shift at other steps may have to be larger: where the
+    gate is shut, or c is zero, little of it comes through. Infinite for a recorded gate or cell state, which is judged
+    by itself and tells nothing of the others.
+    """
 
     @property
-    def coarse(self) -> Tensor:
-        """(units): whether some gate of the unit could be off by 0.01 unseen."""
-        return (self.resolution > COARSE).any(0)
+    def units(self) -> int:
+        return self.resolution.shape[1]
+
+    def coarse(self, shift: float = COARSE) -> int:
+        """Units of which some gate could be off by that much unseen."""
+        return int((self.resolution > shift).any(0).sum())
 
 
 def combine(a: Finding, b: Finding) -> Finding:

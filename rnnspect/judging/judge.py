@@ -62,7 +62,7 @@ class Judge:
                     if not len(chunk.x):
                         continue
             look, part = self._judged(chunk, c)
-            if not found.values or bool(found.coarse.any()) or index in _SAMPLED:
+            if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(look, found))
             if part.first is None and (highest := look.top) > top:
                 top, closest = highest, (chunk, c, _peak(look))

@@ -10,8 +10,10 @@ import torch
 
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import estimate
+from rnnspect.judging.finals import Expected, Key, before_last, meaning, past_use, where, without_last
 from rnnspect.judging.finding import Place
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.not_finite import not_finite
 from rnnspect.judging.recorded import judge_quantities
 from rnnspect.parameters import LayerParameters
 from rnnspect.verdict import Point
@@ -38,6 +40,12 @@ class Judged:
     finals: list[Point] = field(default_factory=list)
     """The final state nearest to its bound in each layer and direction."""
     estimated: list[tuple[int, str]] = field(default_factory=list)
+    meanings: dict[Key, str] = field(default_factory=dict)
+    """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
+    past_use: list[str] = field(default_factory=list)
+    """Final states that nothing can be said of, and why."""
+    not_finite: str | None = None
+    """Where what the run was given is no number, if that kept something from being judged."""
 
 
 @torch.inference_mode()
@@ -49,16 +57,19 @@ def judge_stack(
     declared: Declared,
     progress: Callable[[Finding | None, int], None],
 ) -> Judged:
-    u = replace(declared.roundoff, relative=observation.relative, absolute=observation.absolute)
     cell = spec.cell_type
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged = Judged()
     x, error = sequence.x, None
+    expected: dict[Key, Expected] = {}
+    histories: dict[tuple[int, str], Tensor] = {}
     for layer in range(spec.num_layers):
         outputs: list[tuple[Tensor, Tensor | None]] = []
         for index, direction in enumerate(spec.directions):
             at = layer * spec.num_directions + index
             p = LayerParameters.of(parameters, layer, direction)
+            own = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+            u = replace(own, relative=observation.relative, absolute=observation.absolute)
             state = tuple(initial[at] for initial in sequence.state)
             seen = observation.layers.get((layer, direction), {})
             reverse = direction == "reverse"
@@ -73,17 +84,27 @@ def judge_stack(
                     judged.places.append(Place(layer, direction, name, finding))
                 outputs.append((seen["h"], None))
                 known = [(_last(seen["h"], sequence, reverse), None), *_cell_state(c, judge.layer.own)]
+                earlier: tuple[Callable[[], Tensor | None], ...] = (
+                    functools.partial(before_last, seen["h"], lengths, reverse),
+                    functools.partial(_earlier_c, judge, run),
+                )
             else:
                 found_here = estimate(
-                    cell, p, declared.roundoff, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
+                    cell, p, own, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
                     lambda steps: progress(None, steps),
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))
                 outputs.append((found_here.h, found_here.error))
                 known = list(found_here.final)
-            judged.finals += _finals(layer, direction, at, known, observation, declared)
+                earlier = (functools.partial(before_last, found_here.h, lengths, reverse), lambda: None)
+            histories[layer, direction] = outputs[-1][0]
+            for name, final, before in zip(("h_n", "c_n"), known, earlier, strict=False):
+                expected[name, layer, direction] = _expected(final, observation, declared, before)
         if layer + 1 < spec.num_layers:
             x, error = _input_of_next(outputs, sequence, u)
+    _judge_finals(spec, judged, expected, histories, sequence, observation)
+    if any(place.finding.unjudged for place in judged.places):
+        judged.not_finite = not_finite(parameters, sequence)
     return judged
 
 
@@ -120,28 +141,49 @@ def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]
     return [(number.v, number.e * own)]
 
 
-def _finals(
-    layer: int,
-    direction: str,
-    at: int,
-    known: list[tuple[Tensor, Tensor | None]],
+def _earlier_c(judge: Judge, run: Run) -> Tensor | None:
+    shorter = without_last(run)
+    c = None if shorter is None else judge(shorter)[1]
+    return None if c is None else c.number(torch.float64).v
+
+
+def _expected(
+    final: tuple[Tensor, Tensor | None],
     observation: Observation,
     declared: Declared,
-) -> list[Point]:
-    points = []
-    u = declared.roundoff
-    for name, given, (value, error) in zip(("h_n", "c_n"), (observation.h_n, observation.c_n), known, strict=False):
+    earlier: Callable[[], Tensor | None],
+) -> Expected:
+    u, value = declared.roundoff, final[0].double()
+    bound = value.abs() * (u.stored + 2 * observation.relative) + 2 * observation.absolute + u.tiny
+    return Expected(value, bound if final[1] is None else bound + final[1], earlier)
+
+
+def _judge_finals(
+    spec: Spec,
+    judged: Judged,
+    expected: dict[Key, Expected],
+    histories: dict[tuple[int, str], Tensor],
+    sequence: Sequence,
+    observation: Observation,
+) -> None:
+    for key, own in expected.items():
+        name, layer, direction = key
+        given = observation.h_n if name == "h_n" else observation.c_n
         if given is None:
             continue
-        engine = given[at].double()
-        exact = value.double()
-        bound = exact.abs() * (u.stored + 2 * observation.relative) + 2 * observation.absolute + u.tiny
-        if error is not None:
-            bound = bound + error
-        ratio = (engine - exact).abs() / bound
-        ratio[(engine == exact) | (engine.isnan() & exact.isnan()) | ~bound.isfinite()] = 0
+        engine = given[layer * spec.num_directions + spec.directions.index(direction)].double()
+        known = own.bound.isfinite()
+        ratio = (engine - own.value).abs() / own.bound
+        ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | ~own.bound.isfinite()] = 0
         ratio[ratio.isnan()] = torch.inf
-        b, j = divmod(int(ratio.argmax()), ratio.shape[1])
-        values = (float(v[b, j]) for v in (exact, engine, bound, ratio))
-        points.append(Point(name, layer, direction, -1, b, j, *values))
-    return points
+        differs = bool((ratio > 1).any())
+        if (why := past_use(own)) and not differs:
+            judged.past_use.append(f"{name} of {where(spec, layer, direction)} {why}")
+            continue
+        if not bool(known.any()):  # NaN, as the engine's is: there is nothing to compare
+            continue
+        b, j = divmod(int(torch.where(known, ratio, -1).argmax()), ratio.shape[1])
+        values = (float(v[b, j]) for v in (own.value, engine, own.bound, ratio))
+        judged.finals.append(Point(name, layer, direction, -1, b, j, *values))
+        if differs and (said := meaning(spec, key, engine, expected, histories, sequence)):
+            judged.meanings[key] = said

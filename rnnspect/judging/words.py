@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rnnspect.judging.finals import where
 from rnnspect.verdict import Answer, GateResolution, Point, Verdict
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: int, judged: Judged) -> Verdict:
     """`differ` if any address is above its bound, else `cannot tell` if too much could hide, else `agree`."""
     first = _first(spec, judged)
-    unsure = _unsure(spec, judged)
+    unsure = _unsure(spec, judged, declared.telling)
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
     points = [_point(place, place.finding.worst) for place in judged.places if place.finding.worst] + judged.finals
     hidden = [place for place in judged.places if place.quantity == "h"]
@@ -30,7 +31,7 @@ def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: 
         worst=max(points, key=lambda point: point.ratio, default=None),
         first=first,
         pattern=_pattern(spec, judged, first, steps) if first else None,
-        resolution=tuple(line for place in hidden for line in _resolution(spec, place)),
+        resolution=tuple(line for place in hidden for line in _resolution(spec, place, declared.telling)),
         observed=_observed(judged),
         estimated=tuple(f"layer {layer} {direction}" for layer, direction in judged.estimated),
         steps=steps,
@@ -38,6 +39,7 @@ def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: 
         explained=sum(place.finding.explained for place in judged.places),
         spec=spec,
         engine=observation.engine,
+        telling=declared.telling,
     )
 
 
@@ -57,14 +59,18 @@ def _first(spec: Spec, judged: Judged) -> Point | None:
     return min(ordered, key=key)[1] if ordered else None
 
 
-def _unsure(spec: Spec, judged: Judged) -> str | None:
+def _unsure(spec: Spec, judged: Judged, telling: float) -> str | None:
     for place in judged.places:
         finding, where = place.finding, f"layer {place.layer} {place.direction}"
+        if finding.unjudged and judged.not_finite:
+            return judged.not_finite
         if finding.unjudged:
             return f"{where}: {finding.unjudged} of {finding.values} values leave the range of {spec.dtype}"
-        if place.quantity == "h" and int(finding.coarse.sum()) * 2 > len(finding.coarse):
-            coarse, units = int(finding.coarse.sum()), len(finding.coarse)
-            return f"{where}: in {coarse} of {units} units a gate could be off by 0.01 and nobody would see it"
+        if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
+            units = f"{coarse} of {finding.units} units"
+            return f"{where}: in {units} a gate could be off by {telling} and nobody would see it"
+    if judged.past_use:
+        return "; ".join(judged.past_use)
     if not judged.places and not judged.finals:
         return "nothing of this run was observed"
     seen = {place.direction for place in judged.places if (place.layer, place.quantity) == (spec.num_layers - 1, "h")}
@@ -86,40 +92,63 @@ def _point(place: Place, seen: Seen) -> Point:
     )  # fmt: skip
 
 
-def _resolution(spec: Spec, place: Place) -> list[GateResolution]:
+def _resolution(spec: Spec, place: Place, telling: float) -> list[GateResolution]:
     lines = []
     for gate, units in zip(spec.cell_type.gates, place.finding.resolution, strict=True):
         at = int(units.argmax())
-        coarse = int((units > 0.01).sum())
+        coarse = int((units > telling).sum())
         numbers = (float(units.min()), float(units.median()), float(units[at]))
         lines.append(GateResolution(place.layer, place.direction, gate, *numbers, at, coarse))
     return lines
 
 
 def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
-    """Where the differences are, in words."""
+    """Where the differences are, in words: of the layer that the first is in, what is wrong elsewhere named after."""
     wrong = [place for place in judged.places if place.finding.over]
-    if not wrong:
-        return f"only the final state {first.quantity}"
+    counted = f"{sum(p.finding.over.count for p in wrong if p.finding.over)} of {_values(judged)} values"
+    if first.step < 0:
+        others = dict.fromkeys(f"layer {place.layer}" for place in wrong)
+        alone = not wrong and all(point.ratio <= 1 for point in judged.finals if point.quantity != first.quantity)
+        at = where(spec, first.layer, first.direction)
+        begun = f"only the final state {first.quantity}" if alone else f"the final state {first.quantity} of {at}"
+        rest = [f"then {', '.join(others)}: {counted}"] if wrong else []
+        return "; ".join([begun, *_final_states(spec, judged, first), *rest])
     said = []
     layers = sorted({place.layer for place in wrong})
     if len(layers) < len({place.layer for place in judged.places}):
         said.append(f"only layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}")
-    directions = {place.direction for place in wrong}
-    if len(directions) < len({place.direction for place in judged.places}):
-        said.append(f"only the {directions.pop()} direction")
-    gates = [place.quantity for place in wrong if place.quantity in spec.cell_type.gates]
+    directions = {place.direction for place in wrong if place.layer == first.layer}
+    if len(directions) < len({place.direction for place in judged.places if place.layer == first.layer}):
+        in_layer = f" of layer {first.layer}" if len(layers) > 1 else ""
+        said.append(f"only the {directions.pop()} direction{in_layer}")
+    here = [place for place in wrong if (place.layer, place.direction) == (first.layer, first.direction)]
+    gates = [place.quantity for place in here if place.quantity in spec.cell_type.gates]
     if gates and spec.cell_type.gates != ("h",):
         said.append("gate " + ", ".join(dict.fromkeys(gates)))
-    place = min(wrong, key=lambda one: (one.layer, one.direction) != (first.layer, first.direction))
-    same = [p for p in wrong if (p.layer, p.direction) == (place.layer, place.direction)]
-    place = next((p for p in same if p.quantity == first.quantity), place)
-    over = place.finding.over
-    assert over is not None
-    said += _where(over, place, steps)
-    count = sum(place.finding.over.count for place in wrong if place.finding.over)
-    said.append(f"{count} of {sum(place.finding.values for place in judged.places)} values")
-    return "; ".join(said)
+    place = next(place for place in here if place.quantity == first.quantity)
+    assert place.finding.over is not None
+    details = _where(place.finding.over, place, steps)
+    if details and len({(one.layer, one.direction) for one in wrong}) > 1:
+        details[0] = f"in {where(spec, first.layer, first.direction)} {details[0]}"
+    return "; ".join([*said, *details, *_final_states(spec, judged, first), counted])
+
+
+def _values(judged: Judged) -> int:
+    return sum(place.finding.values for place in judged.places)
+
+
+def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
+    """What each wrong final state is; of those that are nothing else of the run, which there are beside the first."""
+    said, plain = [], []
+    for point in judged.finals:
+        if point.ratio <= 1:
+            continue
+        place = where(spec, point.layer, point.direction)
+        if found := judged.meanings.get((point.quantity, point.layer, point.direction)):
+            said.append(f"{point.quantity} of {place} is {found}")
+        elif point is not first and (point.quantity != first.quantity or first.step >= 0):
+            plain.append(f"{point.quantity} of {place}")
+    return said + ([f"also {', '.join(plain)}"] if plain else [])
 
 
 def _where(over: Over, place: Place, steps: int) -> list[str]:

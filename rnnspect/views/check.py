@@ -88,7 +88,16 @@ def _resolution(verdict: Verdict) -> Iterator[RenderableType]:
     if not verdict.resolution:
         return
     title = "\nthe smallest shift of a gate's pre-activation that would have been seen"
-    made = table("layer", "gate", ">finest unit", ">median", ">coarsest", ">unit", ">units above 0.01", title=title)
+    made = table(
+        "layer",
+        "gate",
+        ">finest unit",
+        ">median",
+        ">coarsest",
+        ">unit",
+        f">units above {verdict.telling:g}",
+        title=title,
+    )
     before = ""
     for line in verdict.resolution:
         place = f"{line.layer} {line.direction}"

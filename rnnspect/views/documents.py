@@ -154,6 +154,7 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
             "median": _number(line.median),
             "coarsest": _number(line.coarsest),
             "coarsest_unit": line.coarsest_unit,
+            "limit": verdict.telling,
             "coarse_units": line.coarse_units,
         }
     return {

@@ -204,3 +204,57 @@ def test_nothing_beside_a_live_model_is_ignored(rnnspect, model, flag):
     result = rnnspect("check", f"{model}:right", "--input", "randn:3", *flag)
     assert result.status == 2
     assert "a live model runs itself" in result.err
+
+
+OWN = [
+    ("--cell", "lstm"), ("--hidden-size", "4"), ("--num-layers", "2"), ("--dtype", "float64"), ("--h0", "randn"),
+    ("--nonlinearity", "relu"), ("--no-bias",), ("--no-batch-first",), ("--bidirectional",), ("--head", "2"),
+    ("--weights", "w.npz"), ("--module", "rnn"), ("--lengths", "3"), ("--dropout", "0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", OWN, ids=lambda flag: flag[0])
+def test_what_a_live_model_has_of_its_own_cannot_be_said(rnnspect, model, flag):
+    result = rnnspect("check", f"{model}:right", "--input", "randn:3", "--batch", "1", *flag)
+    assert result.status == 2
+    assert result.out == ""
+    flag_said = flag[0].replace("--no-", "--")
+    assert flag_said in result.err
+
+
+def test_all_of_them_are_said_at_once(rnnspect, model):
+    err = rnnspect("check", f"{model}:right", "--input", "randn:3", "--hidden-size", "4", "--dtype", "float64").err
+    assert "--hidden-size: --hidden-size beside a live model" in err
+    assert "--dtype: --dtype beside a live model" in err
+
+
+def test_what_makes_an_input_counts_only_for_one_that_is_made(rnnspect, model, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 5), np.float32))
+    for flag in ("--batch", "--seed", "--input-size"):
+        result = rnnspect("check", f"{model}:right", "--input", tmp_path / "x.npy", flag, "3")
+        assert result.status == 2
+        assert f"{flag} beside an input that it does not make" in result.err
+    result = rnnspect("check", f"{model}:right", "--input", "ones:3", "--batch", "2", "--seed", "3")
+    assert "--seed beside an input that it does not make" in result.err
+    said = ("--input", "randn:3", "--batch", "2", "--seed", "3", "--input-size", "5", "--device", "cpu")
+    assert rnnspect("check", f"{model}:right", *said).status in (0, 3)
+
+
+def test_the_device_is_where_a_live_model_runs(rnnspect, model):
+    result = rnnspect("check", f"{model}:right", "--input", "randn:3", "--batch", "2", "--device", "cuda:99")
+    assert result.status == 2
+    assert "this machine has no device 'cuda:99'" in result.err
+
+
+def test_a_python_file_alone_names_what_it_has(rnnspect, tmp_path, model):
+    result = rnnspect("check", model)
+    assert result.status == 2
+    assert f"allowed: {model}:Tagger, {model}:wrong, {model}:raises" in result.err
+    marker = tmp_path / "was_run"
+    (tmp_path / "side.py").write_text(f"open({str(marker)!r}, 'w')\ndef build(): pass\ndef sized(n): pass\n")
+    result = rnnspect("check", tmp_path / "side.py")
+    assert f"allowed: {tmp_path / 'side.py'}:build\n" in result.err
+    assert not marker.exists(), "it is read, never run"
+    (tmp_path / "broken.py").write_text("def build(:\n")
+    assert "broken.py:build, a function that gives it" in rnnspect("check", tmp_path / "broken.py").err
+    assert "no such file" in rnnspect("check", tmp_path / "nothing.py").err

@@ -1,0 +1,94 @@
+"""A live model as a source of a check: path/to/model.py:build."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.sources import Generator, parse
+from rnnspect.verdict import EXIT_STATUS
+
+if TYPE_CHECKING:
+    from rnnspect.cli.describing import Described
+    from rnnspect.cli.output import Output
+    from rnnspect.declared import Declared
+    from rnnspect.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Row:
+    """One source, or one call of a live model's module: its verdict, or why there is none."""
+
+    source: str
+    found: Verdict | str
+    status: int
+
+
+def is_live(source: str) -> bool:
+    """Whether a source names Python code."""
+    return re.search(r"\.py:[^/:]+$", source) is not None
+
+
+def unnamed(source: str) -> InputError:
+    """What is said of a Python file alone. It is read, never run."""
+    from rnnspect.models import FORM, names_in
+
+    path = Path(source)
+    if not path.is_file():
+        return InputError("no such file", allowed=FORM, where=source)
+    names = names_in(path)
+    choices = listed(f"{source}:{name}" for name in names) if names else f"{source}:build, a function that gives it"
+    return InputError("a Python file, without the name of what gives the model", allowed=choices, where=source)
+
+
+def rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
+    """A row for each call of each recurrent module of a model that is run once on the input."""
+    from rnnspect.device import resolve
+    from rnnspect.models import load_model
+    from rnnspect.sequence import input_of
+    from rnnspect.watching import watch_run
+
+    if held_to:
+        raise InputError("an arithmetic beside a live model", allowed="what its dtypes say", where="--arithmetic")
+    _refuse_what_is_ignored(described)
+    place = resolve(described.spec, "--device") if "device" in described.given else None
+    model = load_model(source)
+    if place is not None:
+        model = model.to(place)
+    x = input_of(described.spec, described.where)
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is not None:
+        x = x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+    seen = watch_run(model, x)
+    if not seen.calls:
+        raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
+    found = []
+    for one in seen.check():
+        label = f"{source} {one.name or 'itself'}, call {one.index}"
+        said = one.verdict or f"cannot tell: {one.reason}"
+        found.append(Row(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"]))
+    for name in seen.never_called:
+        output.note(f"note: {source} {name} was never called")
+    return found
+
+
+def _refuse_what_is_ignored(described: Described) -> None:
+    """A live model has its own network and states; what an input is made from counts only where one is made."""
+    given = described.spec.input
+    source = parse(given) if isinstance(given, str) else None
+    used = {"input", "device"}
+    if isinstance(source, Generator):
+        used |= {"batch", "input_size"} | ({"seed"} if source.kind == "randn" else set())
+    problems = []
+    for key in sorted(described.given - used):
+        flag = f"--{key.replace('_', '-')}"
+        if key in ("batch", "input_size", "seed"):
+            allowed = "with an input that is drawn, such as --input randn:100" if key == "seed" else "with a generator"
+            problems.append(Problem(f"{flag} beside an input that it does not make", allowed, where=flag))
+        else:
+            problems.append(Problem(f"{flag} beside a live model", "what a live model has of its own", where=flag))
+    if problems:
+        raise SpecError(problems)

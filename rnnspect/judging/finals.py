@@ -1,0 +1,118 @@
+"""Final states: whether they could be judged, and what a wrong one is instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.judging.finding import COARSE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.judging.chunks import Run
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+Key = tuple[str, int, str]
+"""h_n or c_n, layer, direction."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A final state (B, ·) from the equations, how far a correct engine's may be, and the same one step earlier."""
+
+    value: Tensor
+    bound: Tensor
+    earlier: Callable[[], Tensor | None] = lambda: None
+
+
+def past_use(expected: Expected) -> str | None:
+    """Why it tells nothing of a final state: most of its bounds are above 0.01 of 1 and of the value."""
+    known = ~expected.value.isnan()
+    size = expected.value.abs().clamp(min=1)
+    coarse = (~expected.bound.isfinite() | (expected.bound > COARSE * size)) & known
+    if 2 * int(coarse.sum()) <= int(known.sum()):
+        return None
+    typical = float(expected.bound[known].nan_to_num(torch.inf).median())
+    return f"could not be judged: a correct one may be off by {typical:.2g}"
+
+
+def meaning(
+    spec: Spec,
+    key: Key,
+    engine: Tensor,
+    expected: Mapping[Key, Expected],
+    histories: Mapping[tuple[int, str], Tensor],
+    sequence: Sequence,
+) -> str | None:
+    """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
+    own = expected[key]
+    narrow = (torch.finfo(getattr(torch, spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
+    for said, value in _others(spec, key, expected, histories, sequence):
+        if value.shape != engine.shape:
+            continue
+        value, bound = value.double(), own.bound if own.bound.isfinite().all() else torch.tensor(narrow[1])
+        near = (engine - value).abs() <= bound + value.abs() * narrow[0]
+        if bool((near | (engine == value)).all()):
+            return said
+    return None
+
+
+def _others(
+    spec: Spec,
+    key: Key,
+    expected: Mapping[Key, Expected],
+    histories: Mapping[tuple[int, str], Tensor],
+    sequence: Sequence,
+) -> Iterator[tuple[str, Tensor]]:
+    name, layer, direction = key
+    letter = name[0]
+    for (other, at, way), value in expected.items():
+        if other == name and (at, way) != (layer, direction):
+            yield f"that of {where(spec, at, way)}", value.value
+    if name == "h_n" and (layer, direction) in histories:
+        h, each = histories[layer, direction], torch.arange(sequence.batch)
+        ends = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch)
+        yield (
+            ("h at step 0", h[0]) if direction == "forward" else ("h at the last step of each item", h[ends - 1, each])
+        )
+        yield f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1]
+    if (earlier := expected[key].earlier()) is not None:
+        yield f"{letter} before the last step", earlier
+    yield "zeros", torch.zeros_like(expected[key].value)
+    state = sequence.h0 if letter == "h" else sequence.c0
+    if state is not None:
+        yield f"the initial state {letter}0", state[layer * spec.num_directions + spec.directions.index(direction)]
+    for (other, at, way), value in expected.items():
+        if other != name:
+            yield f"{other} of {where(spec, at, way)}", value.value
+
+
+def where(spec: Spec, layer: int, direction: str) -> str:
+    return f"layer {layer} {direction}" if spec.bidirectional else f"layer {layer}"
+
+
+def without_last(run: Run) -> Run | None:
+    """The run one step shorter; None where an item has only one."""
+    steps, batch = run.x.shape[:2]
+    lengths = (torch.full((batch,), steps) if run.lengths is None else run.lengths) - 1
+    if int(lengths.min()) < 1:
+        return None
+    if not run.reverse:
+        return replace(run, lengths=lengths)
+    error = None if run.error is None else run.error[1:]
+    return replace(run, x=run.x[1:], h=run.h[1:], lengths=lengths, error=error)
+
+
+def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:
+    """(B, P): h one step before the one that is processed last."""
+    steps, batch = h.shape[:2]
+    ends = torch.full((batch,), steps) if lengths is None else lengths
+    if int(ends.min()) < 2:
+        return None
+    return h[1] if reverse else h[ends - 2, torch.arange(batch)]
