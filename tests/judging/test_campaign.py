@@ -51,7 +51,7 @@ def _block(seed: int) -> list[Line]:
         case = draw(rng, 1024, 5e7) if index % 100 == 0 else draw(rng, 256, 1e6)
         finding = found(case)
         kept = f", kept as {case.recorded}" if case.recorded else ""
-        hidden = int(finding.coarse.sum()) * 2 > case.hidden
+        hidden = finding.coarse() * 2 > case.hidden
         ratio = finding.worst.ratio if finding.worst else 0.0
         wrong = repr((case, finding.first)) if finding.first or finding.over else ""
         lines.append((case.name + kept, ratio, finding.explained, finding.unjudged, hidden, wrong))
