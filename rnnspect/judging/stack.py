@@ -12,6 +12,7 @@ from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.finding import Place
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.look import Layer
 from rnnspect.judging.recorded import judge_quantities
 from rnnspect.parameters import LayerParameters
 from rnnspect.verdict import Point
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.declared import Declared
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.look import State
@@ -49,7 +49,6 @@ def judge_stack(
     declared: Declared,
     progress: Callable[[Finding | None, int], None],
 ) -> Judged:
-    u = replace(declared.roundoff, relative=observation.relative, absolute=observation.absolute)
     cell = spec.cell_type
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged = Judged()
@@ -61,47 +60,47 @@ def judge_stack(
             p = LayerParameters.of(parameters, layer, direction)
             state = tuple(initial[at] for initial in sequence.state)
             seen = observation.layers.get((layer, direction), {})
+            kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
+            c0 = state[1] if len(state) > 1 else None
             reverse = direction == "reverse"
             if "h" in seen:
-                c0 = state[1] if len(state) > 1 else None
+                u = replace(declared.roundoff, relative=kept["h"].relative, absolute=kept["h"].absolute)
                 run = Run(x, seen["h"], state[0], c0, lengths, reverse, error)
                 judge = Judge(cell, p, u, spec.nonlinearity or "tanh")
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
-                others = {name: values for name, values in seen.items() if name != "h"}
-                for name, finding in judge_quantities(judge.layer, run, others).items():
-                    judged.places.append(Place(layer, direction, name, finding))
-                outputs.append((seen["h"], None))
-                known = [(_last(seen["h"], sequence, reverse), None), *_cell_state(c, judge.layer.own)]
+                of_layer = judge.layer
+                is_top = layer + 1 == spec.num_layers
+                outputs.append((seen["h"], None if is_top else kept["h"].error(seen["h"])))
+                last = _last(seen["h"], sequence, reverse)
+                known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
             else:
                 found_here = estimate(
                     cell, p, declared.roundoff, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
                     lambda steps: progress(None, steps),
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))
+                run = Run(x, found_here.h, state[0], c0, lengths, reverse, error, found_here.error)
+                of_layer = Layer(cell, p, declared.roundoff, spec.nonlinearity or "tanh")
                 outputs.append((found_here.h, found_here.error))
                 known = list(found_here.final)
+            for name, finding in judge_quantities(of_layer, run, seen, kept).items():
+                judged.places.append(Place(layer, direction, name, finding))
             judged.finals += _finals(layer, direction, at, known, observation, declared)
         if layer + 1 < spec.num_layers:
-            x, error = _input_of_next(outputs, sequence, u)
+            x, error = _input_of_next(outputs, sequence)
     return judged
 
 
-def _input_of_next(
-    outputs: list[tuple[Tensor, Tensor | None]], sequence: Sequence, u: Roundoff
-) -> tuple[Tensor, Tensor | None]:
+def _input_of_next(outputs: list[tuple[Tensor, Tensor | None]], sequence: Sequence) -> tuple[Tensor, Tensor | None]:
     """Both directions side by side, zero beyond an item's length; with an error where one was estimated, or where
     what was recorded is rounder than what the layer above received."""
     kind = functools.reduce(torch.promote_types, (value.dtype for value, _ in outputs))
     x, error = torch.cat([value.to(kind) for value, _ in outputs], -1), None
-    if u.relative or u.absolute or any(error is not None for _, error in outputs):
-        error = torch.cat([_kept(value, u) if error is None else error for value, error in outputs], -1)
+    if any(error is not None for _, error in outputs):
+        error = torch.cat([torch.zeros_like(v, dtype=torch.float64) if e is None else e for v, e in outputs], -1)
     valid = sequence.valid()
     return (x, error) if valid is None else (torch.where(valid[..., None], x, 0), error)
-
-
-def _kept(h: Tensor, u: Roundoff) -> Tensor:
-    return h.double().abs().mul_(u.relative).add_(u.absolute)
 
 
 def _last(h: Tensor, sequence: Sequence, reverse: bool) -> Tensor:
@@ -133,9 +132,9 @@ def _finals(
     for name, given, (value, error) in zip(("h_n", "c_n"), (observation.h_n, observation.c_n), known, strict=False):
         if given is None:
             continue
-        engine = given[at].double()
+        engine, kept = given[at].double(), observation.kept_of(name)
         exact = value.double()
-        bound = exact.abs() * (u.stored + 2 * observation.relative) + 2 * observation.absolute + u.tiny
+        bound = exact.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
         if error is not None:
             bound = bound + error
         ratio = (engine - exact).abs() / bound

@@ -1,0 +1,167 @@
+"""How exactly recorded numbers tell those of a run: what their dtype, decimals or digits have rounded off.
+
+Nobody says how a recording was rounded, but the numbers do. Numbers that all lie on the grid of a few decimals, of a
+few significant digits or of a narrower dtype were rounded to it, unless they are there by chance. How likely that is
+follows from how much closer together the numbers of their dtype lie; a reading that chance may explain is not taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+CHANCE = -4.0
+"""log10 of how likely random numbers may at most be to look so."""
+_NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
+_MOST_DIGITS = 17
+_VALUES, _ROWS = 4096, 256  # looked at of an array
+_ROUND = 16  # multiples of 1/16 are short in every base, and 0 and ±1 are where gates saturate: they tell nothing
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A recorded number v may be off by relative · |v| + absolute. `how` says it in words; empty where it is exact."""
+
+    relative: float = 0.0
+    absolute: float = 0.0
+    how: str = ""
+
+    def error(self, values: Tensor) -> Tensor | None:
+        """How far each of these may be off, in float64; None if they are exact."""
+        if not self.relative and not self.absolute:
+            return None
+        return values.double().abs().mul_(self.relative).add_(self.absolute)
+
+
+def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Kept]:
+    """How exactly each array of one recording tells the numbers of a run in `dtype`.
+
+    One with too few numbers to tell is read as the others are, as coarsely as its numbers allow.
+    """
+    samples = {name: _Sample.of(values) for name, values in arrays.items()}
+    readings = {name: _reading(sample) for name, sample in samples.items()}
+    coarsest = sorted({r for r in readings.values() if r.found}, key=lambda r: -r.error)
+    for name, sample in samples.items():
+        if not readings[name].found:
+            others = (r for r in coarsest if sample.stored_as(r.dtype).lies_on(r))
+            if other := next(others, None):
+                readings[name] = replace(other, dtype=min(other.dtype, sample.dtype, key=_bits))
+    return {name: _kept(reading, dtype) for name, reading in readings.items()}
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How an array was rounded: to a dtype, and to decimals or significant digits, if to any."""
+
+    dtype: torch.dtype
+    decimals: int = 0
+    digits: int = 0
+    found: bool = False
+    """Whether the numbers say more than the dtype of their array."""
+
+    @property
+    def error(self) -> float:
+        """About, for a number near 1."""
+        grid = 10.0 ** (-self.decimals if self.decimals else 1 - self.digits) if self.decimals or self.digits else 0.0
+        return grid + torch.finfo(self.dtype).eps
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """|v| of some finite values from all over an array, each once, in float64, and the dtype that they fit into."""
+
+    values: Tensor
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, array: Tensor) -> _Sample:
+        if not array.is_floating_point():
+            return cls(torch.zeros(0, dtype=torch.float64), torch.float64)
+        if array.dim() > 1 and array.numel() > _VALUES:
+            size = array[0].numel()
+            rows = min(len(array), max(16, min(_ROWS, _VALUES // size)))
+            array = array[torch.linspace(0, len(array) - 1, rows).long()]
+        flat = array.flatten()
+        values = flat[:: max(1, len(flat) // _VALUES)].double().abs()
+        return cls(values[values.isfinite() & (values != 0)].unique(), array.dtype)  # type: ignore[no-untyped-call]
+
+    def stored_as(self, dtype: torch.dtype) -> _Sample:
+        return replace(self, dtype=min(dtype, self.dtype, key=_bits))
+
+    @cached_property
+    def telling(self) -> Tensor:
+        return self.values * _ROUND != (self.values * _ROUND).round()
+
+    def fits(self, dtype: torch.dtype) -> bool:
+        return bool((self.values.to(dtype).double() == self.values).all())
+
+    def lies_on(self, reading: _Reading) -> bool:
+        return self.fits(reading.dtype) and self.on_grid(self.scale(reading)) if len(self.values) else True
+
+    def scale(self, reading: _Reading) -> Tensor:
+        """10ⁿ where the numbers that a reading allows are multiples of 10⁻ⁿ; 0 where it allows all."""
+        if reading.digits:
+            return 10.0 ** (reading.digits - 1 - self.values.log10().floor())
+        return torch.full_like(self.values, 10.0**reading.decimals if reading.decimals else 0.0)
+
+    def on_grid(self, scale: Tensor) -> bool:
+        """Whether each is, when scaled, an integer but for its storage, and but for the scaling itself."""
+        scaled, limits = self.values * scale, torch.finfo(self.dtype)
+        room = scaled * (limits.eps + 2.0**-52) + scale * (limits.tiny * limits.eps)
+        return bool(((scaled - scaled.round()).abs() <= room).all())
+
+    def chance(self, scale: Tensor) -> float:
+        """log10 of how likely random numbers of this dtype are to be so on that grid: three of them lie around each
+        of its places, many between."""
+        likely = (3 * torch.finfo(self.dtype).eps * self.values * scale)[self.telling]
+        return float(likely.clamp(max=1).log10().sum())
+
+
+def _reading(sample: _Sample) -> _Reading:
+    """The one that chance explains worst; only the dtype of the array where it may explain every other."""
+    plain = _Reading(sample.dtype)
+    count = int(sample.telling.sum())
+    for dtype in _NARROWEST_FIRST:
+        spared = _bits(sample.dtype) - _bits(dtype)
+        if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
+            sample, plain = sample.stored_as(dtype), _Reading(dtype, found=True)
+            break
+    best, lowest = plain, CHANCE
+    if not count:
+        return best
+    decimals = (_Reading(plain.dtype, decimals=n, found=True) for n in range(1, _MOST_DIGITS + 1))
+    digits = (_Reading(plain.dtype, digits=n, found=True) for n in range(1, _MOST_DIGITS + 1))
+    for grids in (decimals, digits):  # equally likely ones allow more as digits
+        coarsest = next((grid for grid in grids if sample.on_grid(sample.scale(grid))), None)
+        if coarsest and (chance := sample.chance(sample.scale(coarsest))) < lowest * (1 + 1e-9):
+            best, lowest = coarsest, chance
+    return best
+
+
+def _kept(reading: _Reading, dtype: torch.dtype) -> Kept:
+    """What a reading lost of numbers in `dtype`."""
+    have, had = torch.finfo(reading.dtype), torch.finfo(dtype)
+    relative = have.eps / 2 if have.eps > had.eps else 0.0
+    absolute = have.tiny * have.eps if have.tiny * have.eps > had.tiny * had.eps else 0.0
+    how = [str(reading.dtype).removeprefix("torch.")] if relative else []
+    if reading.decimals:
+        absolute += 0.5 * 10.0**-reading.decimals
+        how.append(f"{reading.decimals} decimal{'s' if reading.decimals > 1 else ''}")
+    if (lost := 0.5 * 10.0 ** (1 - reading.digits)) > had.eps / 8 and reading.digits:  # %.9g loses nothing of float32
+        relative += lost
+        how.append(f"{reading.digits} significant digit{'s' if reading.digits > 1 else ''}")
+    return Kept(relative, absolute, ", ".join(how))
+
+
+def _bits(dtype: torch.dtype) -> int:
+    """Of the fraction."""
+    return round(-math.log2(torch.finfo(dtype).eps))
