@@ -11,6 +11,7 @@ import torch
 from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screen
+from rnnspect.judging.compared import Compared
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class Look:
     ratio: Tensor
     most: Tensor | None = None
     """Of a screening look: the largest allowance of a pre-activation, (steps, batch)."""
+
+    @property
+    def compared(self) -> Compared:
+        return Compared(self.chunk, self.q["h"].v, self.after, self.bound, self.ratio)
 
     @property
     def top(self) -> float:
@@ -174,12 +179,7 @@ class Layer:
 
     def repair(self, look: Look) -> int:
         """Infinities and NaN: equal ones agree; beyond the engine's range there is nothing to judge."""
-        v, after, ratio = look.q["h"].v, look.after, look.ratio
-        valid = torch.ones(()).bool() if look.chunk.valid is None else look.chunk.valid.unsqueeze(-1)
-        beyond = ~(v.abs() + look.bound <= self.limit) & ~(ratio <= 1) & (v != after) & valid
-        ratio[(v == after) | beyond | ~valid.expand_as(ratio)] = 0
-        ratio[ratio.isnan()] = torch.inf
-        return int(beyond.sum())
+        return look.compared.repair(self.limit)
 
 
 def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:

@@ -10,7 +10,8 @@ from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.finding import Finding, Over, Seen, combine
+from rnnspect.judging.compared import Compared
+from rnnspect.judging.finding import Finding, Over, combine
 from rnnspect.judging.look import State
 
 if TYPE_CHECKING:
@@ -97,30 +98,20 @@ class _Part:
         rounded = self._kept[name]
         kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
         bound = (q.e + kept).mul_(layer.own)
-        valid = torch.ones(()).bool() if chunk.valid is None else chunk.valid.unsqueeze(-1)
-        ratio = (q.v - engine).abs_().div_(bound)
-        beyond = ~(q.v.abs() + bound <= layer.limit) & ~(ratio <= 1) & (q.v != engine) & valid
-        ratio[(q.v == engine) | beyond | ~valid.expand_as(ratio)] = 0
-        ratio[ratio.isnan()] = torch.inf
-        over, explained, first = ratio > 1, 0, None
-        while first is None and bool(over.any()):
-            n, b, j = (int(i) for i in over.nonzero()[0])
+        compared = Compared(chunk, q.v, engine, bound, (q.v - engine).abs_().div_(bound))
+        beyond = compared.repair(layer.limit)
+
+        def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             kind = ForcedOrdered if self._forced else Ordered
-            again = self._quantities(layer.one(j, kind), slice(b, b + 1), j)[name]
+            e = self._quantities(layer.one(j, kind), slice(b, b + 1), j)[name].e
             here = (slice(None), slice(b, b + 1), slice(j, j + 1))
-            bound[here] = torch.maximum(bound[here], (again.e + kept[here]).mul_(layer.own))
-            once = int(over[here].sum())
-            ratio[here] = torch.where(over[here], (q.v[here] - engine[here]).abs() / bound[here], ratio[here])
-            ratio[ratio.isnan()] = torch.inf
-            over[here] = ratio[here] > 1
-            explained += once - int(over[here].sum())
-            if over[n, b, j]:
-                first = _seen(q, engine, bound, ratio, chunk, (n, b, j))
-        n, b, j = (int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
-        worst = _seen(q, engine, bound, ratio, chunk, (n, b, j))
+            return here, (e + kept[here]).mul_(layer.own)
+
+        over, explained, at = compared.accused(again)
+        first, worst = at and compared.seen(at), compared.seen(compared.peak)
         values = engine.numel() if chunk.valid is None else int(chunk.valid.sum()) * engine.shape[2]
         nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
-        return Finding(len(engine), values, worst, first, Over.of(chunk, over), explained, int(beyond.sum()), nothing)
+        return Finding(len(engine), values, worst, first, Over.of(chunk, over), explained, beyond, nothing)
 
     def after(self) -> State | None:
         if self._c is None:
@@ -152,10 +143,3 @@ def _of_chunk(values: Tensor, chunk: Chunk) -> Tensor:
     if chunk.steps is None:
         return values[chunk.start : chunk.start + len(chunk.x)].double()
     return values[chunk.steps, torch.arange(values.shape[1])].double()
-
-
-def _seen(q: Number, engine: Tensor, bound: Tensor, ratio: Tensor, chunk: Chunk, at: tuple[int, ...]) -> Seen:
-    n, b, j = at
-    order = chunk.start + n
-    step = order if chunk.steps is None else int(chunk.steps[n, b])
-    return Seen(order, step, b, j, *(float(values[at]) for values in (q.v, engine, bound, ratio)))
