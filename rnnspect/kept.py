@@ -23,7 +23,7 @@ CHANCE = -4.0
 """log10 of how likely random numbers may at most be to look so."""
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
 _MOST_DIGITS = 17
-_VALUES, _ROWS = 4096, 256  # looked at of an array
+_VALUES = 4096  # looked at of an array
 _ROUND = 16  # multiples of 1/16 are short in every base, and 0 and ±1 are where gates saturate: they tell nothing
 
 
@@ -86,12 +86,10 @@ class _Sample:
     def of(cls, array: Tensor) -> _Sample:
         if not array.is_floating_point():
             return cls(torch.zeros(0, dtype=torch.float64), torch.float64)
-        if array.dim() > 1 and array.numel() > _VALUES:
-            size = array[0].numel()
-            rows = min(len(array), max(16, min(_ROWS, _VALUES // size)))
-            array = array[torch.linspace(0, len(array) - 1, rows).long()]
-        flat = array.flatten()
-        values = flat[:: max(1, len(flat) // _VALUES)].double().abs()
+        if array.numel() > _VALUES:  # a mapped file is read at these places only; no period of theirs is a row's
+            spread = torch.arange(_VALUES, dtype=torch.float64).mul_((5**0.5 - 1) / 2).frac()
+            array = array[torch.unravel_index(spread.mul_(array.numel()).long(), array.shape)]
+        values = array.flatten().double().abs()
         return cls(values[values.isfinite() & (values != 0)].unique(), array.dtype)  # type: ignore[no-untyped-call]
 
     def stored_as(self, dtype: torch.dtype) -> _Sample:

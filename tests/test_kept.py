@@ -125,6 +125,15 @@ def test_rows_from_all_over_are_looked_at() -> None:
     assert kept(silent).how == "2 decimals"
 
 
+def test_one_unit_of_many_is_looked_at_and_little_of_a_long_run_is() -> None:
+    """One long row, as a run in a batch of one may be kept; and a period that is the width of a row."""
+    values = np.zeros((1, 4096 * 4, 64), np.float32)
+    values[..., 37] = np.round(numbers(0, 1, 4096 * 4), 2)
+    assert kept(values).how == "2 decimals"
+    values[..., 5] = numbers(1, 1, 4096 * 4)
+    assert kept(values) == EXACT
+
+
 def test_rounded_and_then_stored_in_less() -> None:
     values = np.round(numbers(0, 50, 8), 2).astype(np.float16)
     for stored in (np.float16, np.float32, np.float64):

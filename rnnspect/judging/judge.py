@@ -50,17 +50,11 @@ class Judge:
         """
         layer = self.layer
         self._screens = self._passed = 0
-        found, top, c = self._clear(None), 0.0, None
+        found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         wide = layer.screen is not None and run.x.shape[1] == 1
         fitting = 1024 if wide else min(1024, max(256, _CHUNK // layer.units))
         for index, chunk in enumerate(chunks(run, rows or fitting)):
-            if not index:
-                c = layer.begin(run.c0, chunk.cut(0, 1))
-                if c is not None and run.c0 is None:
-                    chunk = chunk.cut(1, len(chunk.x))
-                    if not len(chunk.x):
-                        continue
             look, part = self._judged(chunk, c)
             if not found.values or bool(found.coarse.any()) or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(look, found))

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Chunk
 
-UNKNOWN = 1e4  # the bound of a cell state that nothing is known of
-
 
 @dataclass(frozen=True)
 class State:
@@ -123,15 +121,13 @@ class Layer:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
         return Look(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screen) else None)
 
-    def begin(self, c0: Tensor | None, head: Chunk) -> State | None:
-        """The first cell state; if nobody kept it, the one that the first output tells."""
+    def begin(self, c0: Tensor | None) -> State | None:
+        """The first cell state; None for a cell that has none."""
         if not self.cell.has_cell_state:
             return None
-        if c0 is not None:
-            c0 = c0.to(self.dtype)
-            return State(c0, torch.zeros_like(c0), self.u)
-        unknown = torch.full((head.x.shape[1], self.units), UNKNOWN, dtype=self.dtype)
-        return self.after(self.look(head, State(torch.zeros_like(unknown), unknown, self.u), self.plain))
+        assert c0 is not None, "a sequence has a c0 wherever the cell has one"
+        c0 = c0.to(self.dtype)
+        return State(c0, torch.zeros_like(c0), self.u)
 
     def after(self, look: Look, n: int | None = None) -> State | None:
         """The cell state after step n of a chunk; without n, after each item's last step in it."""

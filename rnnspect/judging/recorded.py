@@ -36,16 +36,13 @@ class ForcedOrdered(Forced, Ordered):
 
 
 def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: dict[str, Kept]) -> dict[str, Finding]:
-    """What each recorded quantity but h, (T, B, H), shows; `kept` is how exactly. An h with `doubt` is an estimate;
-    an LSTM's c0 is there."""
+    """What each recorded quantity but h, (T, B, H), shows; `kept` is how exactly. An h with `doubt` is an estimate."""
     recorded = {name: values for name, values in recorded.items() if name != "h"}
     if not recorded:
         return {}
     found: dict[str, Finding] = {}
-    c: State | None = None
-    for index, chunk in enumerate(chunks(run, ROWS)):
-        if not index:
-            c = layer.begin(run.c0, chunk.cut(0, 1))
+    c = layer.begin(run.c0)
+    for chunk in chunks(run, ROWS):
         part = _Part(layer, run, chunk, c, recorded, kept)
         for name in recorded:
             seen = part.finding(name)
