@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-CHANCE = -4.0
+CHANCE = -3.0
 """log10 of how likely random numbers may at most be to look so."""
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
 _MOST_DIGITS = 17
 _VALUES = 4096  # looked at of an array
-_ROUND = 16  # multiples of 1/16 are short in every base, and 0 and ±1 are where gates saturate: they tell nothing
+_FEW = 64  # of which one or two may look like decimals and like digits
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, 
 
 @dataclass(frozen=True)
 class _Reading:
-    """How an array was rounded: to a dtype, and to decimals or significant digits, if to any."""
+    """How an array was rounded: to a dtype, and to decimals or significant digits, if to any; where it may be either,
+    both are there."""
 
     dtype: torch.dtype
     decimals: int = 0
@@ -71,8 +72,8 @@ class _Reading:
     @property
     def error(self) -> float:
         """About, for a number near 1."""
-        grid = 10.0 ** (-self.decimals if self.decimals else 1 - self.digits) if self.decimals or self.digits else 0.0
-        return grid + torch.finfo(self.dtype).eps
+        decimals = 10.0**-self.decimals if self.decimals else 0.0
+        return decimals + (10.0 ** (1 - self.digits) if self.digits else 0.0) + torch.finfo(self.dtype).eps
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class _Sample:
 
     values: Tensor
     dtype: torch.dtype
+    count: int = 0
+    """How many there were, equal ones included."""
+    zeros: bool = False
 
     @classmethod
     def of(cls, array: Tensor) -> _Sample:
@@ -90,14 +94,19 @@ class _Sample:
             spread = torch.arange(_VALUES, dtype=torch.float64).mul_((5**0.5 - 1) / 2).frac()
             array = array[torch.unravel_index(spread.mul_(array.numel()).long(), array.shape)]
         values = array.flatten().double().abs()
-        return cls(values[values.isfinite() & (values != 0)].unique(), array.dtype)  # type: ignore[no-untyped-call]
+        values = values[values.isfinite()]
+        others = values[values != 0]
+        distinct = others.unique()  # type: ignore[no-untyped-call]
+        return cls(distinct, array.dtype, len(others), len(others) < len(values))
 
     def stored_as(self, dtype: torch.dtype) -> _Sample:
         return replace(self, dtype=min(dtype, self.dtype, key=_bits))
 
     @cached_property
     def telling(self) -> Tensor:
-        return self.values * _ROUND != (self.values * _ROUND).round()
+        """Integers tell nothing, ±1 is where gates saturate; nor do small multiples of 1/16, short in every base."""
+        unit = torch.where(self.values < 4, 16.0, 1.0)
+        return self.values * unit != (self.values * unit).round()
 
     def fits(self, dtype: torch.dtype) -> bool:
         return bool((self.values.to(dtype).double() == self.values).all())
@@ -107,7 +116,7 @@ class _Sample:
 
     def scale(self, reading: _Reading) -> Tensor:
         """10ⁿ where the numbers that a reading allows are multiples of 10⁻ⁿ; 0 where it allows all."""
-        if reading.digits:
+        if reading.digits and not reading.decimals:
             return 10.0 ** (reading.digits - 1 - self.values.log10().floor())
         return torch.full_like(self.values, 10.0**reading.decimals if reading.decimals else 0.0)
 
@@ -133,16 +142,23 @@ def _reading(sample: _Sample) -> _Reading:
         if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
             sample, plain = sample.stored_as(dtype), _Reading(dtype, found=True)
             break
-    best, lowest = plain, CHANCE
     if not count:
-        return best
+        return plain
     decimals = (_Reading(plain.dtype, decimals=n, found=True) for n in range(1, _MOST_DIGITS + 1))
     digits = (_Reading(plain.dtype, digits=n, found=True) for n in range(1, _MOST_DIGITS + 1))
-    for grids in (decimals, digits):  # equally likely ones allow more as digits
+    tried = []
+    for grids in (decimals, digits):
         coarsest = next((grid for grid in grids if sample.on_grid(sample.scale(grid))), None)
-        if coarsest and (chance := sample.chance(sample.scale(coarsest))) < lowest * (1 + 1e-9):
-            best, lowest = coarsest, chance
-    return best
+        if coarsest and (chance := sample.chance(sample.scale(coarsest))) <= CHANCE:
+            tried.append((chance, coarsest))
+    if len(tried) < 2:
+        return tried[0][1] if tried else plain
+    (one, by_decimals), (other, by_digits) = tried
+    better = other < one * (1 + 1e-9)
+    alike = torch.equal(sample.scale(by_decimals), sample.scale(by_digits))
+    if not alike and abs(one - other) < -CHANCE and (sample.count < _FEW or (better and sample.zeros)):
+        return replace(by_decimals, digits=by_digits.digits)  # no number was rounded to 0 by digits
+    return by_digits if better else by_decimals
 
 
 def _kept(reading: _Reading, dtype: torch.dtype) -> Kept:
@@ -150,14 +166,15 @@ def _kept(reading: _Reading, dtype: torch.dtype) -> Kept:
     have, had = torch.finfo(reading.dtype), torch.finfo(dtype)
     relative = have.eps / 2 if have.eps > had.eps else 0.0
     absolute = have.tiny * have.eps if have.tiny * have.eps > had.tiny * had.eps else 0.0
-    how = [str(reading.dtype).removeprefix("torch.")] if relative else []
+    grids = []
     if reading.decimals:
         absolute += 0.5 * 10.0**-reading.decimals
-        how.append(f"{reading.decimals} decimal{'s' if reading.decimals > 1 else ''}")
+        grids.append(f"{reading.decimals} decimal{'s' if reading.decimals > 1 else ''}")
     if (lost := 0.5 * 10.0 ** (1 - reading.digits)) > had.eps / 8 and reading.digits:  # %.9g loses nothing of float32
         relative += lost
-        how.append(f"{reading.digits} significant digit{'s' if reading.digits > 1 else ''}")
-    return Kept(relative, absolute, ", ".join(how))
+        grids.append(f"{reading.digits} significant digit{'s' if reading.digits > 1 else ''}")
+    narrow = str(reading.dtype).removeprefix("torch.") if have.eps > had.eps else ""
+    return Kept(relative, absolute, ", ".join(filter(None, (narrow, " or ".join(grids)))))
 
 
 def _bits(dtype: torch.dtype) -> int:
