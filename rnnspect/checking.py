@@ -11,7 +11,7 @@ from rnnspect.judging.coarser import COARSER, explained_by
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.observation import Observation, observed_by, observed_whole
-from rnnspect.recorded import observation_of
+from rnnspect.recorded import observations_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,12 +54,16 @@ def check_recorded(
     recorded: Any,
     declared: Declared | None = None,
     progress: Progress = lambda _found, _steps: None,
+    where: Callable[[str | None], str] = lambda _name: "recorded",
 ) -> Verdict:
-    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run."""
-    spec, sequence = prepared.spec, prepared.sequence
-    observation = observation_of(spec, recorded, sequence.steps, sequence.batch, sequence.batched)
+    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
+    tells where an array of the recording is, by its name."""
+    spec, sequence, parameters = prepared.spec, prepared.sequence, prepared.parameters
+    found = observations_of(spec, recorded, sequence, parameters, where)
     held_to = declared or ARITHMETICS[spec.dtype]
-    return check_observation(spec, prepared.parameters, sequence, observation, held_to, progress)
+    verdicts = [check_observation(spec, parameters, sequence, one, held_to, progress) for one in found.observations]
+    worst = min(verdicts, key=lambda verdict: ("differ", "cannot tell", "agree").index(verdict.verdict))
+    return replace(worst, notes=(*worst.notes, *found.notes))
 
 
 def check_observation(

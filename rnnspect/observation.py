@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import torch
+from rnnspect.kept import Kept
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from rnnspect.engines.interface import EngineInfo, Recording
     from rnnspect.spec import Spec
-
-MAX_DECIMALS = 6
-_ENOUGH = 16
-"""Fewer numbers than this may all be round by chance."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,8 @@ class Observation:
     """Time-major, on the CPU; what nobody looked at is not there.
 
     `layers` holds by (layer, direction) the quantities that were seen of it: h (T, B, P), and perhaps c and gates
-    (T, B, H). h_n (L·D, B, P), c_n (L·D, B, H). `relative` and `absolute` are how exactly the numbers were kept.
+    (T, B, H). h_n (L·D, B, P), c_n (L·D, B, H). `kept` is how exactly each was kept, by (layer, direction, quantity)
+    or the name of a final state; `relative` and `absolute` are the same of those that it does not have.
     """
 
     engine: EngineInfo
@@ -32,6 +31,11 @@ class Observation:
     c_n: Tensor | None = None
     relative: float = 0.0
     absolute: float = 0.0
+    kept: Mapping[tuple[int, str, str] | str, Kept] = field(default_factory=dict)
+
+    def kept_of(self, name: tuple[int, str, str] | str) -> Kept:
+        """How exactly one quantity, or a final state, was kept."""
+        return self.kept.get(name) or Kept(self.relative, self.absolute)
 
 
 def observed_by(recording: Recording) -> Observation:
@@ -59,33 +63,3 @@ def observed_whole(recording: Recording, spec: Spec) -> Observation:
 def _finals(recording: Recording) -> Observation:
     c_n = None if recording.c_n is None else recording.c_n.cpu()
     return Observation(recording.engine, {}, recording.h_n.cpu(), c_n)
-
-
-def kept_exactly(values: Tensor, dtype: torch.dtype) -> tuple[float, float]:
-    """How exactly recorded numbers tell those of a run in `dtype`: a relative and an absolute error.
-
-    A narrower dtype rounds; so does printing with a few decimals, which shows in the numbers themselves.
-    """
-    relative = absolute = 0.0
-    if values.is_floating_point() and values.dtype.itemsize < dtype.itemsize:
-        limits = torch.finfo(values.dtype)
-        relative, absolute = limits.eps / 2, limits.tiny * limits.eps
-    decimals = _decimals(values)
-    if decimals is not None:
-        absolute = max(absolute, 0.5 * 10.0**-decimals)
-    return relative, absolute
-
-
-def _decimals(values: Tensor) -> int | None:
-    """With how few decimals all of these numbers are written; None where they have more than a few."""
-    sample = values[:4096].flatten()[:4096].double()
-    sample = sample[sample.isfinite() & (sample != 0)]
-    if len(sample) < _ENOUGH:
-        return None
-    for decimals in range(1, MAX_DECIMALS + 1):
-        scaled = sample * 10.0**decimals
-        # A number that was rounded and then stored is off by half a unit of its dtype.
-        stored = scaled.abs() * torch.finfo(values.dtype if values.is_floating_point() else torch.float64).eps
-        if bool(((scaled - scaled.round()).abs() <= stored + 1e-9).all()) and bool((stored < 0.05).all()):
-            return decimals
-    return None

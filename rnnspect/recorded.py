@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,108 +15,181 @@ from torch import Tensor
 from rnnspect import tensors
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import SequenceError, listed, nearest
-from rnnspect.observation import Observation, kept_exactly
+from rnnspect.kept import Kept, kept_exactly
+from rnnspect.observation import Observation
+from rnnspect.recorded_inputs import INPUTS, Shapes, check_inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
 
-_BESIDE = {"spec", "x", "h0", "c0", "lengths", "head", "engine.head"}
-"""What `rnnspect run -o` and `trace -o` keep beside what an engine gave."""
+    Where = Callable[[str | None], str]
+    """Where an array of this name is; without a name, the recording as a whole."""
+
+_UNJUDGED = {"spec", "head", "engine.head"}
+"""What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""
 _PLACE = re.compile(r"l(\d+)\.(forward|reverse)\.(engine\.)?(\w+)")
+_LIKE_OURS = re.compile(r"l\d+\.|engine\.|manual\.")
 _OURS = ("x", "input_projection")
+_ROWS = 1 << 16  # compared together
 
 
-def observation_of(spec: Spec, recorded: Any, steps: int, batch: int, batched: bool) -> Observation:
-    """What a recording shows of a run of `steps` steps and `batch` items.
+@dataclass(frozen=True)
+class Recorded:
+    """What a recording shows: once, and once more where its output is not its top layer's own h; and what is worth
+    saying of how it was read."""
+
+    observations: tuple[Observation, ...]
+    notes: tuple[str, ...] = ()
+
+
+def observations_of(
+    spec: Spec,
+    recorded: Any,
+    sequence: Sequence,
+    parameters: Mapping[str, Tensor] | None = None,
+    where: Where = lambda _name: "recorded",
+) -> Recorded:
+    """What a recording shows of a run of the sequence.
 
     `recorded` is the output, or what a torch.nn module returns, (output, h_n) or (output, (h_n, c_n)), or a mapping
     with these names, each a tensor or an array:
 
-    - output: (T, D·P), or (B, T, D·P) or (T, B, D·P) as the spec's `batch_first` says;
+    - output: (T, D·P), or (B, T, D·P) or (T, B, D·P) as the spec's `batch_first` says; of a batch of one, (T, D·P)
+      does as well. A single array of another name is the output too;
     - h_n (L·D, P) or (L·D, B, P), c_n (L·D, H) or (L·D, B, H);
-    - l0.forward.h, l1.reverse.c, l0.forward.i …: h (B, T, P), c and gates (B, T, H) of one layer and direction.
+    - l0.forward.h, l1.reverse.c, l0.forward.i …: h (B, T, P), c and gates (B, T, H) of one layer and direction;
+    - x, h0, c0, lengths and parameters, which must be those of this run.
 
-    These are the names of `rnnspect trace -o`, which adds what the equations gave: where a name with `engine.` is
-    there (engine.output, l0.forward.engine.h), only those are taken. Its sequences are [batch][step][unit]; one that
-    does not fit the layout of its name but does the other is taken as that.
+    These are the names of `rnnspect trace -o`, whose engine's numbers are engine.output, l0.forward.engine.h …: they
+    are taken in place of the plain names beside them, which are what the equations gave. Its sequences are
+    [batch][step][unit]; one that does not fit the layout of its name but does the other is taken as that.
 
-    Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name or a wrong shape.
+    Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, and
+    inputs or parameters of another run.
     """
-    named = _named(recorded)
-    _check_names(spec, named)
-    by_engine = any("engine." in name for name in named)
+    shapes = Shapes(spec, sequence.steps, sequence.batch, sequence.batched)
+    named, notes, called = _named(spec, recorded, shapes, parameters or {}, where)
+    inputs = {name: _tensor(named[name], where(name)) for name in named if name in {*INPUTS, *(parameters or {})}}
+    check_inputs(inputs, sequence, parameters or {}, shapes, where)
+    taken = {
+        name: _tensor(given, where(called.get(name, name)))
+        for name, given in named.items()
+        if name not in inputs and name not in _UNJUDGED and not _of_equations(name, named)
+    }
+    if not taken:
+        raise SequenceError("a recording that holds nothing of the run", allowed=_in_words(spec), where=where(None))
+    exactly = kept_exactly(taken, getattr(torch, spec.dtype))
     layers: dict[tuple[int, str], dict[str, Tensor]] = {}
     finals: dict[str, Tensor] = {}
-    shown = _Shapes(spec, steps, batch, batched)
-    seen: list[Tensor] = []
-    for name, given in named.items():
-        if name in _BESIDE or name.startswith("manual.") or by_engine != ("engine." in name):
-            continue
-        plain = name.replace("engine.", "")
-        place = _PLACE.fullmatch(name)
-        if place and place[4] in _OURS:
-            continue
-        values = _tensor(given, name)
-        seen.append(values)
-        if plain == "output":
-            parts = shown.sequence(name, values, spec.output_size * spec.num_directions, by_engine)
-            halves = parts.chunk(spec.num_directions, -1)
-            for direction, h in zip(spec.directions, halves, strict=True):
-                layers.setdefault((spec.num_layers - 1, direction), {}).setdefault("h", h)
-        elif place:
+    kept: dict[tuple[int, str, str] | str, Kept] = {}
+    whole: dict[tuple[int, str], Tensor] = {}
+    for name, values in taken.items():
+        at, plain = where(called.get(name, name)), name.replace("engine.", "")
+        if place := _PLACE.fullmatch(name):
             units = spec.output_size if place[4] == "h" else spec.hidden_size
-            at = (int(place[1]), place[2])
-            layers.setdefault(at, {})[place[4]] = shown.sequence(name, values, units, True)
+            layers.setdefault((int(place[1]), place[2]), {})[place[4]] = shapes.sequence(name, values, units, True, at)
+            kept[int(place[1]), place[2], place[4]] = exactly[name]
+        elif plain == "output":
+            units = spec.output_size * spec.num_directions
+            parts = shapes.sequence(called.get(name, name), values, units, plain != name, at)
+            halves = parts.chunk(spec.num_directions, -1)
+            whole = {(spec.num_layers - 1, d): h for d, h in zip(spec.directions, halves, strict=True)}
         else:
-            units = spec.output_size if plain == "h_n" else spec.hidden_size
-            finals[plain] = shown.state(name, values, units)
-    if not seen:
-        raise SequenceError("a recording that holds nothing of the run", allowed=_names_in_words(spec))
-    how = [kept_exactly(values, getattr(torch, spec.dtype)) for values in seen]
-    relative, absolute = (max(errors) for errors in zip(*how, strict=True))
+            finals[plain] = shapes.state(name, values, spec.output_size if plain == "h_n" else spec.hidden_size, at)
+            kept[plain] = exactly[name]
     engine = EngineInfo("recording", "", "", spec.dtype)
-    return Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), relative, absolute)
+    seen = Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), kept=kept)
+    valid = sequence.valid()
+    notes += _read_as({called.get(name, name): how.how for name, how in exactly.items()})
+    other = [at for at, h in whole.items() if "h" in layers.get(at, {}) and not _same(layers[at]["h"], h, valid)]
+    how = exactly.get("engine.output") or exactly.get("output") or Kept()
+
+    def with_output(places: Iterable[tuple[int, str]]) -> Observation:
+        h = {at: {**layers.get(at, {}), "h": whole[at]} for at in places}
+        return replace(seen, layers=layers | h, kept=kept | {(*at, "h"): how for at in h})
+
+    own = with_output(at for at in whole if "h" not in layers.get(at, {}))
+    if not other:
+        return Recorded((own,), notes)
+    names = listed(f"l{layer}.{direction}.h" for layer, direction in other)
+    return Recorded((own, with_output(whole)), (*notes, f"output is not what {names} holds; both were judged"))
 
 
-def _named(recorded: Any) -> Mapping[str, Any]:
-    if isinstance(recorded, Mapping):
-        return recorded
+def _named(
+    spec: Spec, recorded: Any, shapes: Shapes, parameters: Mapping[str, Tensor], where: Where
+) -> tuple[Mapping[str, Any], tuple[str, ...], dict[str, str]]:
+    """Arrays by name; what is worth saying; and what the output was called, if not so."""
     if isinstance(recorded, tuple) and len(recorded) == 2:
         output, final = recorded
         states = final if isinstance(final, tuple) else (final,)
-        return {"output": output} | dict(zip(("h_n", "c_n"), states, strict=False))
-    return {"output": recorded}
+        recorded = {"output": output} | dict(zip(("h_n", "c_n"), states, strict=False))
+    if not isinstance(recorded, Mapping):
+        return {"output": recorded}, (), {}
+    known = [*_known(spec), *parameters]
+    unknown = [str(name) for name in recorded if name not in known]
+    if len(unknown) == 1 and "output" not in recorded and "engine.output" not in recorded:
+        name = unknown[0]
+        fits = shapes.fits(recorded[name], spec.output_size * spec.num_directions)
+        if fits and not _LIKE_OURS.match(name):
+            named = {"output" if key == name else key: given for key, given in recorded.items()}
+            return named, (f"{name} was taken as the output",), {"output": name}
+    for name in unknown:
+        found = f"a recording of {name!r}"
+        raise SequenceError(found, allowed=_in_words(spec), nearest=nearest(name, known), where=where(name))
+    return recorded, (), {}
 
 
 def _known(spec: Spec) -> list[str]:
     """Every name that a recording of this spec may have."""
+    cell = spec.cell_type
+    finals = ["output", "h_n", *(["c_n"] if cell.has_cell_state else [])]
+    beside = [name for name in INPUTS if name != "c0" or cell.has_cell_state]
     places = [f"l{layer}.{direction}" for layer in range(spec.num_layers) for direction in spec.directions]
-    finals = ["output", "h_n", *(["c_n"] if spec.cell_type.has_cell_state else [])]
-    names = finals + [f"{place}.{quantity}" for place in places for quantity in spec.cell_type.quantities]
-    names += [f"engine.{name}" for name in finals] + [f"{place}.engine.h" for place in places]
-    beside = [f"manual.{name}" for name in (*finals, "head")] + [f"{p}.{name}" for p in places for name in _OURS]
-    return names + beside + sorted(_BESIDE)
+    names = finals + [f"{place}.{quantity}" for place in places for quantity in cell.quantities]
+    names += [f"engine.{name}" for name in finals] + [f"{p}.engine.{name}" for p in places for name in cell.quantities]
+    names += [f"manual.{name}" for name in (*finals, "head")] + [f"{p}.{name}" for p in places for name in _OURS]
+    return names + beside + sorted(_UNJUDGED)
 
 
-def _check_names(spec: Spec, named: Mapping[str, Any]) -> None:
-    known = _known(spec)
-    for name in named:
-        if name not in known:
-            raise SequenceError(
-                f"a recording of {name!r}",
-                allowed=_names_in_words(spec),
-                nearest=nearest(name, known),
-                where="recorded",
-            )
-
-
-def _names_in_words(spec: Spec) -> str:
+def _in_words(spec: Spec) -> str:
     names = ["output", "h_n", *(["c_n"] if spec.cell_type.has_cell_state else [])]
     top = f"l{spec.num_layers - 1}.{spec.directions[-1]}"
     return listed([*names, *(f"{top}.{quantity}" for quantity in spec.cell_type.quantities)])
 
 
-def _tensor(given: Any, name: str) -> Tensor:
+def _of_equations(name: str, named: Mapping[str, Any]) -> bool:
+    """Whether this is what `trace -o` keeps of the equations, or stands beside what an engine gave of the same."""
+    place = _PLACE.fullmatch(name)
+    if name.startswith("manual.") or (place and place[4] in _OURS):
+        return True
+    if "engine." in name:
+        return False
+    twin = f"l{place[1]}.{place[2]}.engine.{place[4]}" if place else f"engine.{name}"
+    return twin in named or (place is not None and any(other.startswith("manual.") for other in named))
+
+
+def _read_as(how: Mapping[str, str]) -> tuple[str, ...]:
+    """read as rounded to 2 decimals: output, h_n."""
+    by_how: dict[str, list[str]] = {}
+    for name, said in how.items():
+        by_how.setdefault(said, []).append(name)
+    return tuple(f"read as rounded to {said}: {listed(names)}" for said, names in by_how.items() if said)
+
+
+def _same(a: Tensor, b: Tensor, valid: Tensor | None) -> bool:
+    """Whether two h (T, B, P) are equal where an item has a step; NaN is itself."""
+    for start in range(0, len(a), _ROWS):
+        at = slice(start, start + _ROWS)
+        same = (a[at] == b[at]) | (a[at].isnan() & b[at].isnan())
+        if not bool((same if valid is None else same | ~valid[at].cpu().unsqueeze(-1)).all()):
+            return False
+    return True
+
+
+def _tensor(given: Any, where: str) -> Tensor:
     """The same memory where that can be: real numbers, dense, on the CPU."""
     if isinstance(given, Tensor) and given.layout == torch.strided and given.dtype.is_floating_point:
         if not given.is_meta:
@@ -124,50 +198,8 @@ def _tensor(given: Any, name: str) -> Tensor:
         with warnings.catch_warnings():  # nothing is ever written into a recording
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(given)
-    return tensors.from_anything(given, f"recorded {name}")
+    return tensors.from_anything(given, where)
 
 
 def _shareable(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.isnative and all(stride >= 0 for stride in array.strides)
-
-
-class _Shapes:
-    """The shapes that a recording of one run may have."""
-
-    def __init__(self, spec: Spec, steps: int, batch: int, batched: bool) -> None:
-        self._spec, self._steps, self._batch, self._batched = spec, steps, batch, batched
-
-    def sequence(self, name: str, values: Tensor, units: int, batch_major: bool) -> Tensor:
-        """Time-major (T, B, units). `batch_major` says which layout is meant where both would fit."""
-        T, B = self._steps, self._batch
-        shape = tuple(values.shape)
-        first = batch_major or self._spec.batch_first
-        if not self._batched and shape == (T, units):
-            return values.unsqueeze(1)
-        if shape == (B, T, units) and (first or shape != (T, B, units)):
-            return values.transpose(0, 1)
-        if shape == (T, B, units):
-            return values
-        axes: tuple[str, ...] = ("batch", "step", "unit") if first else ("step", "batch", "unit")
-        sizes: tuple[int, ...] = (B, T, units) if first else (T, B, units)
-        if not self._batched:
-            axes, sizes = ("step", "unit"), (T, units)
-        raise _wrong(name, shape, axes, sizes)
-
-    def state(self, name: str, values: Tensor, units: int) -> Tensor:
-        """(L·D, B, units)."""
-        spec, shape = self._spec, tuple(values.shape)
-        places = spec.num_layers * spec.num_directions
-        if not self._batched and shape == (places, units):
-            return values.unsqueeze(1)
-        if shape == (places, self._batch, units):
-            return values
-        axes: tuple[str, ...] = ("layers × directions" if spec.bidirectional else "layers", "batch", "unit")
-        sizes: tuple[int, ...] = (places, self._batch, units)
-        if not self._batched:
-            axes, sizes = (axes[0], axes[2]), (places, units)
-        raise _wrong(name, shape, axes, sizes)
-
-
-def _wrong(name: str, shape: tuple[int, ...], axes: tuple[str, ...], sizes: tuple[int, ...]) -> SequenceError:
-    return SequenceError(f"{name} of shape {shape}", allowed=f"({', '.join(axes)}) = {sizes}", where="recorded")

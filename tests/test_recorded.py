@@ -9,13 +9,17 @@ import pytest
 import torch
 
 from rnnspect import SequenceError, Spec, trace
-from rnnspect.recorded import observation_of
+from rnnspect.kept import Kept
+from rnnspect.preparing import prepare
+from rnnspect.recorded import observations_of
+from rnnspect.sequence import Sequence
 from rnnspect.views.arrays import trace_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rnnspect import Trace
+    from rnnspect.observation import Observation
 
 SPEC = Spec(cell="lstm", input_size=3, hidden_size=5, num_layers=2, bidirectional=True, batch_first=True)
 T, B = 6, 4
@@ -23,6 +27,15 @@ T, B = 6, 4
 
 def _spec(**changes: Any) -> Spec:
     return SPEC.with_changes(**changes)
+
+
+def observation_of(spec: Spec, recorded: Any, steps: int, batch: int, batched: bool) -> Observation:
+    """The only one, of a run whose inputs are all zero."""
+    places = spec.num_layers * spec.num_directions
+    states = (torch.zeros(places, batch, units) for units in (spec.output_size, spec.hidden_size))
+    sequence = Sequence(torch.zeros(steps, batch, 3), *states, None, batched)
+    (found,) = observations_of(spec, recorded, sequence).observations
+    return found
 
 
 def _random(*shape: int) -> torch.Tensor:
@@ -37,7 +50,7 @@ def test_the_output_is_in_the_layout_of_the_module(batch_first: bool):
     assert torch.equal(seen.layers[1, "forward"]["h"], output[..., :5])
     assert torch.equal(seen.layers[1, "reverse"]["h"], output[..., 5:])
     assert seen.h_n is seen.c_n is None
-    assert seen.relative == seen.absolute == 0
+    assert seen.kept_of((1, "forward", "h")) == Kept()
 
 
 def test_square_outputs_are_in_the_layout_of_the_module():
@@ -86,7 +99,7 @@ def test_a_trace_of_ours_shows_what_its_engine_gave(batch_first: bool):
     found: Trace = trace(spec)
     arrays = trace_arrays(found)
     del arrays["spec"]
-    seen = observation_of(spec, arrays, T, B, True)
+    (seen,) = observations_of(spec, arrays, prepare(spec).sequence).observations
     assert set(seen.layers) == {(layer, way) for layer in (0, 1) for way in ("forward", "reverse")}
     for layer in found.layers:
         assert set(seen.layers[layer.layer, layer.direction]) == {"h"}
@@ -111,11 +124,13 @@ def test_arrays_that_torch_cannot_share(change: Any):
     assert torch.allclose(seen.layers[1, "forward"]["h"].float(), expected[..., :5])
 
 
-def test_how_exactly_it_was_kept():
-    output = _random(B, T, 10)
-    assert observation_of(SPEC, output.half(), T, B, True).relative == 2.0**-11
-    decimals = np.round(output.double().numpy(), 3)
-    assert observation_of(SPEC, {"output": decimals, "h_n": _random(4, B, 5)}, T, B, True).absolute == 0.0005
+def test_each_array_is_as_exact_as_it_was_kept():
+    rounded = np.round(_random(B, T, 10).double().numpy(), 3)
+    recorded = {"output": rounded, "l0.forward.h": _random(B, T, 5).half(), "h_n": _random(4, B, 5)}
+    seen = observation_of(SPEC, recorded, T, B, True)
+    assert seen.kept_of((1, "reverse", "h")) == Kept(0, 0.0005, "3 decimals")
+    assert seen.kept_of((0, "forward", "h")).relative == 2.0**-11
+    assert seen.kept_of("h_n") == Kept()
 
 
 WRONG = {
@@ -127,7 +142,7 @@ WRONG = {
     "gate": ({"l0.forward.i": _random(B, T, 4)}, r"\(batch, step, unit\) = \(4, 6, 5\)"),
     "text": ({"output": "run.npy"}, "no array of numbers|array of"),
     "complex": ({"output": _random(B, T, 10) * 1j}, "real"),
-    "nothing": ({"x": _random(B, T, 3)}, "nothing of the run"),
+    "nothing": ({"x": torch.zeros(B, T, 3)}, "nothing of the run"),
     "empty": ({}, "nothing of the run"),
 }  # fmt: skip
 

@@ -62,7 +62,7 @@ def check(
         Path | None,
         typer.Option(
             help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
-            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors.",
+            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it.",
             rich_help_panel=_CHECK,
         ),
     ] = None,
@@ -133,7 +133,6 @@ def _checked(
     from rnnspect import engines, resources
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.cli.notes import note_what_is_not_finite
-    from rnnspect.files.arrays import UNNAMED, read_arrays
     from rnnspect.preparing import prepare
 
     needs = resources.check_needs if recorded else resources.run_needs
@@ -148,12 +147,26 @@ def _checked(
         try:
             if recorded is None:
                 return check_prepared(prepared, held_to, so_far)
-            arrays = read_arrays(recorded)
-            given = arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
-            return check_recorded(prepared, given, held_to, so_far)
+            given, place = _recording(str(recorded))
+            return check_recorded(prepared, given, held_to, so_far, place)
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise
+
+
+def _recording(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
+    """What a file holds of a run, and how an array of it is called where something is wrong with it."""
+    from rnnspect.files.arrays import read_recording
+    from rnnspect.sources import parse_file
+
+    file = parse_file(recorded)
+    try:
+        given = read_recording(file.path, file.member)
+    except InputError as error:
+        places = (replace(one, where=f"--recorded {one.where or recorded}") for one in error.problems)
+        raise type(error)(places) from None
+    named = isinstance(given, dict)
+    return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
 
 
 def _documents(rows: list[tuple[str, Verdict | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:

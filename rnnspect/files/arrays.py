@@ -31,12 +31,27 @@ def read_array(path: Path, member: str | None = None) -> Tensor:
     if is_pipe(path):
         return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
     arrays = read_arrays(path)
-    if member is None:
-        return _only(arrays, str(path))
-    if member not in arrays:
-        found = f"no array is called {member!r}"
-        raise FileError(found, allowed=listed(arrays), nearest=nearest(member, arrays), where=str(path))
-    return arrays[member]
+    return _only(arrays, str(path)) if member is None else _member(arrays, member, str(path))
+
+
+def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] | Tensor:
+    """Every array of a file by name, or the one that `member` names; the array itself where it has no name.
+
+    Raises as `read_array`.
+    """
+    if is_pipe(path):
+        return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
+    arrays = read_arrays(path)
+    if member is not None:
+        return {member: _member(arrays, member, str(path))}
+    return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
+
+
+def _member(arrays: dict[str, Tensor], name: str, where: str) -> Tensor:
+    if name not in arrays:
+        found = f"no array is called {name!r}"
+        raise FileError(found, allowed=listed(arrays), nearest=nearest(name, arrays), where=where)
+    return arrays[name]
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:

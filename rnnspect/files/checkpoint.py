@@ -32,7 +32,8 @@ _BROKEN: tuple[type[Exception], ...] = (
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pt file by name; a file of one tensor calls it "array".
+    """The tensors of a .pt file by name; a file of one tensor calls it "array". What a torch.nn module returned,
+    (output, h_n) or (output, (h_n, c_n)), has these names.
 
     Raises `FileError` for a file that would need code to load, and for one that holds no tensors.
     """
@@ -40,12 +41,23 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     found = _load(path)
     if isinstance(found, torch.Tensor):
         return {"array": found}
+    found = _by_name(found)
     if not isinstance(found, dict):
         raise FileError(f"it holds a {type(found).__name__}", allowed="a tensor or a state dict", where=str(path))
     tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise FileError("it holds no tensor", where=str(path))
     return tensors
+
+
+def _by_name(returned: Any) -> Any:
+    """What a torch.nn module returned, as a dictionary; anything else as it is."""
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        return returned
+    output, final = returned
+    values = (output, *final) if isinstance(final, tuple | list) else (output, final)
+    plain = len(values) in (2, 3) and all(isinstance(value, torch.Tensor) for value in values)
+    return dict(zip(("output", "h_n", "c_n"), values, strict=False)) if plain else returned
 
 
 def read_nested(path: Path) -> dict[str, Tensor]:

@@ -25,6 +25,8 @@ class Run:
     reverse: bool = False
     error: Tensor | None = None
     """How far x may be from what the engine had: where the layer below was estimated."""
+    doubt: Tensor | None = None
+    """The same of h, where this layer was."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class Chunk:
     """(steps, batch): their index in the input, where that is not the place in processing order."""
     valid: Tensor | None = None
     error: Tensor | None = None
+    doubt: Tensor | None = None
+    """How far h before may be from the engine's."""
 
     def cut(self, start: int, stop: int, batch: slice = slice(None)) -> Chunk:
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))
-        others = (self.steps, self.valid, self.error)
-        steps, valid, error = (None if a is None else a[start:stop, batch] for a in others)
-        return Chunk(self.start + start, x, before, after, steps, valid, error)
+        others = (self.steps, self.valid, self.error, self.doubt)
+        steps, valid, error, doubt = (None if a is None else a[start:stop, batch] for a in others)
+        return Chunk(self.start + start, x, before, after, steps, valid, error, doubt)
 
 
 def chunks(run: Run, rows: int) -> Iterator[Chunk]:
@@ -57,12 +61,21 @@ def chunks(run: Run, rows: int) -> Iterator[Chunk]:
         if run.reverse:
             ends = torch.full((batch,), total) if run.lengths is None else run.lengths
             steps, each = (ends - 1 - place).clamp_(min=0), torch.arange(batch)
-            before = run.h[(steps + 1).clamp_(max=total - 1), each]
+            at = (steps + 1).clamp_(max=total - 1), each
+            before, doubt = run.h[at], None if run.doubt is None else run.doubt[at]
             if not start:
                 before[0] = run.h0
+                if doubt is not None:
+                    doubt[0] = 0
             error = None if run.error is None else run.error[steps, each]
-            yield Chunk(start, run.x[steps, each], before, run.h[steps, each], steps, valid, error)
+            yield Chunk(start, run.x[steps, each], before, run.h[steps, each], steps, valid, error, doubt)
         else:
-            before = run.h[start - 1 : stop - 1] if start else torch.cat([run.h0[None], run.h[: stop - 1]])
+            before = _shifted(run.h, run.h0, start, stop)
+            doubt = None if run.doubt is None else _shifted(run.doubt, torch.zeros_like(run.doubt[0]), start, stop)
             error = None if run.error is None else run.error[start:stop]
-            yield Chunk(start, run.x[start:stop], before, run.h[start:stop], None, valid, error)
+            yield Chunk(start, run.x[start:stop], before, run.h[start:stop], None, valid, error, doubt)
+
+
+def _shifted(values: Tensor, first: Tensor, start: int, stop: int) -> Tensor:
+    """The step before each."""
+    return values[start - 1 : stop - 1] if start else torch.cat([first[None], values[: stop - 1]])

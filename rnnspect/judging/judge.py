@@ -50,22 +50,16 @@ class Judge:
         """
         layer = self.layer
         self._screens = self._passed = 0
-        found, top, c = self._clear(None), 0.0, None
+        found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         wide = layer.screen is not None and run.x.shape[1] == 1
         fitting = 1024 if wide else min(1024, max(256, _CHUNK // layer.units))
         for index, chunk in enumerate(chunks(run, rows or fitting)):
-            if not index:
-                c = layer.begin(run.c0, chunk.cut(0, 1))
-                if c is not None and run.c0 is None:
-                    chunk = chunk.cut(1, len(chunk.x))
-                    if not len(chunk.x):
-                        continue
             look, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(look, found))
             if part.first is None and (highest := look.top) > top:
-                top, closest = highest, (chunk, c, _peak(look))
+                top, closest = highest, (chunk, c, look.compared.peak)
             c, found = layer.after(look), combine(found, part)
             progress(found, len(chunk.x))
         if closest is not None and (found.worst is None or found.worst.ratio < top):
@@ -113,7 +107,7 @@ class Judge:
                 return True
             if math.isnan(look.top):
                 return False
-            _, b, j = _peak(look)
+            _, b, j = look.compared.peak
             look.ratio[:, b, j] = self._alone(look.chunk, look.c, b, j).ratio[:, 0, 0]
         return look.top <= limit
 
@@ -135,26 +129,17 @@ class Judge:
 
     def _accused(self, look: Look, part: Finding) -> Finding:
         """In processing order, until one address stays wrong at the second look."""
-        ratio, explained, first = look.ratio, 0, None
-        over = ratio > 1
-        while first is None and bool(over.any()):
-            n, b, j = (int(i) for i in over.nonzero()[0])
-            mixed = self.layer.p.weight_hr is not None
+        mixed = self.layer.p.weight_hr is not None
+
+        def again(n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             start = n if look.c is None else 0
-            steps = slice(start, n + 1 if mixed or look.c is None else len(ratio))
-            again = self._alone(look.chunk, look.c, b, j, Ordered, steps)
-            here = (steps, slice(b, b + 1), slice(None) if mixed else slice(j, j + 1))
-            before = int(over[here].sum())
-            wider = torch.maximum(again.bound, look.bound[here])
-            again_over = (look.q["h"].v[here] - look.after[here]).abs() / wider
-            again_over[again_over.isnan()] = torch.inf  # no sum explains what is not a number
-            ratio[here] = torch.where(over[here], again_over, ratio[here])  # padding stays out
-            look.bound[here] = wider
-            over[here] = ratio[here] > 1
-            explained += before - int(over[here].sum())
-            if over[n, b, j]:
-                first = _seen(look, (n, b, j))
-        worst = _seen(look, _peak(look))
+            steps = slice(start, n + 1 if mixed or look.c is None else len(look.ratio))
+            seen = self._alone(look.chunk, look.c, b, j, Ordered, steps)
+            return (steps, slice(b, b + 1), slice(None) if mixed else slice(j, j + 1)), seen.bound
+
+        compared = look.compared
+        over, explained, at = compared.accused(again)
+        first, worst = at and compared.seen(at), compared.seen(compared.peak)
         return replace(part, over=Over.of(look.chunk, over), explained=explained, first=first, worst=worst)
 
     def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Seen:
@@ -162,19 +147,5 @@ class Judge:
         n, b, j = at
         again = self._alone(chunk, c, b, j, Bounded, slice(n if c is None else 0, n + 1))
         self.layer.repair(again)
-        return replace(_seen(again, (len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1))), batch=b, unit=j)
-
-
-def _peak(look: Look) -> tuple[int, int, int]:
-    """argmax alone runs in one thread, and without vector instructions."""
-    rows = look.ratio.amax(2)
-    n, b = divmod(int(rows.argmax()), rows.shape[1])
-    return n, b, int(look.ratio[n, b].argmax())
-
-
-def _seen(look: Look, at: tuple[int, int, int]) -> Seen:
-    (n, b, j), chunk = at, look.chunk
-    order = chunk.start + n
-    step = order if chunk.steps is None else int(chunk.steps[n, b])
-    values = (float(a[at]) for a in (look.q["h"].v, look.after, look.bound, look.ratio))
-    return Seen(order, step, b, j, *values)
+        seen = again.compared.seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
+        return replace(seen, batch=b, unit=j)

@@ -11,6 +11,7 @@ import torch
 from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screen
+from rnnspect.judging.compared import Compared
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Chunk
-
-UNKNOWN = 1e4  # the bound of a cell state that nothing is known of
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,10 @@ class Look:
     """Of a screening look: the largest allowance of a pre-activation, (steps, batch)."""
 
     @property
+    def compared(self) -> Compared:
+        return Compared(self.chunk, self.q["h"].v, self.after, self.bound, self.ratio)
+
+    @property
     def top(self) -> float:
         return float(self.ratio.amax())
 
@@ -120,15 +123,13 @@ class Layer:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
         return Look(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screen) else None)
 
-    def begin(self, c0: Tensor | None, head: Chunk) -> State | None:
-        """The first cell state; if nobody kept it, the one that the first output tells."""
+    def begin(self, c0: Tensor | None) -> State | None:
+        """The first cell state; None for a cell that has none."""
         if not self.cell.has_cell_state:
             return None
-        if c0 is not None:
-            c0 = c0.to(self.dtype)
-            return State(c0, torch.zeros_like(c0), self.u)
-        unknown = torch.full((head.x.shape[1], self.units), UNKNOWN, dtype=self.dtype)
-        return self.after(self.look(head, State(torch.zeros_like(unknown), unknown, self.u), self.plain))
+        assert c0 is not None, "a sequence has a c0 wherever the cell has one"
+        c0 = c0.to(self.dtype)
+        return State(c0, torch.zeros_like(c0), self.u)
 
     def after(self, look: Look, n: int | None = None) -> State | None:
         """The cell state after step n of a chunk; without n, after each item's last step in it."""
@@ -176,12 +177,7 @@ class Layer:
 
     def repair(self, look: Look) -> int:
         """Infinities and NaN: equal ones agree; beyond the engine's range there is nothing to judge."""
-        v, after, ratio = look.q["h"].v, look.after, look.ratio
-        valid = torch.ones(()).bool() if look.chunk.valid is None else look.chunk.valid.unsqueeze(-1)
-        beyond = ~(v.abs() + look.bound <= self.limit) & ~(ratio <= 1) & (v != after) & valid
-        ratio[(v == after) | beyond | ~valid.expand_as(ratio)] = 0
-        ratio[ratio.isnan()] = torch.inf
-        return int(beyond.sum())
+        return look.compared.repair(self.limit)
 
 
 def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:

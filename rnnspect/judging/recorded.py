@@ -10,7 +10,8 @@ from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.finding import Finding, Over, Seen, combine
+from rnnspect.judging.compared import Compared
+from rnnspect.judging.finding import Finding, Over, combine
 from rnnspect.judging.look import State
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from rnnspect.judging.chunks import Chunk, Run
     from rnnspect.judging.look import Layer
+    from rnnspect.kept import Kept
 
 ROWS = 512
 
@@ -33,21 +35,15 @@ class ForcedOrdered(Forced, Ordered):
     """The same, with the sums of the second look."""
 
 
-def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor]) -> dict[str, Finding]:
-    """What each recorded quantity (T, B, H) shows."""
-    recorded = {name: values for name, values in recorded.items() if name in layer.cell.quantities}
+def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: dict[str, Kept]) -> dict[str, Finding]:
+    """What each recorded quantity but h, (T, B, H), shows; `kept` is how exactly. An h with `doubt` is an estimate."""
+    recorded = {name: values for name, values in recorded.items() if name != "h"}
     if not recorded:
         return {}
     found: dict[str, Finding] = {}
-    c: State | None = None
-    for index, chunk in enumerate(chunks(run, ROWS)):
-        if not index:
-            c = layer.begin(run.c0, chunk.cut(0, 1))
-            if c is not None and run.c0 is None:  # the first step was spent on finding c
-                chunk = chunk.cut(1, len(chunk.x))
-                if not len(chunk.x):
-                    continue
-        part = _Part(layer, run, chunk, c, recorded)
+    c = layer.begin(run.c0)
+    for chunk in chunks(run, ROWS):
+        part = _Part(layer, run, chunk, c, recorded, kept)
         for name in recorded:
             seen = part.finding(name)
             found[name] = combine(found[name], seen) if name in found else seen
@@ -58,13 +54,21 @@ def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor]) -> dic
 class _Part:
     """One chunk, with all that was recorded of it."""
 
-    def __init__(self, layer: Layer, run: Run, chunk: Chunk, c: State | None, recorded: dict[str, Tensor]) -> None:
-        self._layer, self._chunk, self._recorded = layer, chunk, recorded
+    def __init__(
+        self,
+        layer: Layer,
+        run: Run,
+        chunk: Chunk,
+        c: State | None,
+        recorded: dict[str, Tensor],
+        kept: dict[str, Kept],
+    ) -> None:
+        self._layer, self._chunk, self._recorded, self._kept = layer, chunk, recorded, kept
         self._forced = c is not None and "c" in recorded
         self._c = None if c is None else c.number(torch.float64)
         if self._forced:
             assert self._c is not None
-            self._c = _before(recorded["c"], run, chunk, self._c)
+            self._c = _before(recorded["c"], run, chunk, self._c, kept["c"])
         p = layer.wide.parameters
         a = Forced(p, layer.gates, layer.u, layer.nonlinearity) if self._forced else layer.wide
         self._q = self._quantities(a, slice(None), None)
@@ -72,8 +76,12 @@ class _Part:
     def _quantities(self, a: Bounded, batch: slice, unit: int | None) -> dict[str, Number]:
         """Of one hidden unit, if one is given. `Rows` see the whole h, whichever unit is asked for."""
         before = self._chunk.before[:, batch].double()
-        h = a.observed(before, unit if unit is not None and self._layer.p.weight_hr is None else None)
-        state: tuple[Number, ...] = (Number(h.v, h.e, h.u, Rows(before)),)
+        alone = unit if self._layer.p.weight_hr is None else None
+        h, doubt = a.observed(before, alone), self._chunk.doubt
+        if doubt is not None:
+            doubt = doubt[:, batch]
+            h.e = doubt if alone is None else doubt[..., alone, None]
+        state: tuple[Number, ...] = (Number(h.v, h.e, h.u, Rows(before, doubt)),)
         if self._c is not None:
             units = slice(None) if unit is None else slice(unit, unit + 1)
             state = (*state, Number(self._c.v[..., batch, units], self._c.e[..., batch, units], a.u))
@@ -84,32 +92,23 @@ class _Part:
     def finding(self, name: str) -> Finding:
         layer, chunk, u = self._layer, self._chunk, self._layer.u
         engine, q = _of_chunk(self._recorded[name], chunk), self._q[name]
-        kept = engine.abs() * (u.stored + u.relative) + (u.absolute + u.tiny)
+        rounded = self._kept[name]
+        kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
         bound = (q.e + kept).mul_(layer.own)
-        valid = torch.ones(()).bool() if chunk.valid is None else chunk.valid.unsqueeze(-1)
-        ratio = (q.v - engine).abs_().div_(bound)
-        beyond = ~(q.v.abs() + bound <= layer.limit) & ~(ratio <= 1) & (q.v != engine) & valid
-        ratio[(q.v == engine) | beyond | ~valid.expand_as(ratio)] = 0
-        ratio[ratio.isnan()] = torch.inf
-        over, explained, first = ratio > 1, 0, None
-        while first is None and bool(over.any()):
-            n, b, j = (int(i) for i in over.nonzero()[0])
+        compared = Compared(chunk, q.v, engine, bound, (q.v - engine).abs_().div_(bound))
+        beyond = compared.repair(layer.limit)
+
+        def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             kind = ForcedOrdered if self._forced else Ordered
-            again = self._quantities(layer.one(j, kind), slice(b, b + 1), j)[name]
+            e = self._quantities(layer.one(j, kind), slice(b, b + 1), j)[name].e
             here = (slice(None), slice(b, b + 1), slice(j, j + 1))
-            bound[here] = torch.maximum(bound[here], (again.e + kept[here]).mul_(layer.own))
-            once = int(over[here].sum())
-            ratio[here] = torch.where(over[here], (q.v[here] - engine[here]).abs() / bound[here], ratio[here])
-            ratio[ratio.isnan()] = torch.inf
-            over[here] = ratio[here] > 1
-            explained += once - int(over[here].sum())
-            if over[n, b, j]:
-                first = _seen(q, engine, bound, ratio, chunk, (n, b, j))
-        n, b, j = (int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
-        worst = _seen(q, engine, bound, ratio, chunk, (n, b, j))
+            return here, (e + kept[here]).mul_(layer.own)
+
+        over, explained, at = compared.accused(again)
+        first, worst = at and compared.seen(at), compared.seen(compared.peak)
         values = engine.numel() if chunk.valid is None else int(chunk.valid.sum()) * engine.shape[2]
         nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
-        return Finding(len(engine), values, worst, first, Over.of(chunk, over), explained, int(beyond.sum()), nothing)
+        return Finding(len(engine), values, worst, first, Over.of(chunk, over), explained, beyond, nothing)
 
     def after(self) -> State | None:
         if self._c is None:
@@ -117,12 +116,12 @@ class _Part:
         return State(self._q["c"].v[-1], self._q["c"].e[-1], self._layer.u)
 
 
-def _before(recorded: Tensor, run: Run, chunk: Chunk, c: Number) -> Number:
+def _before(recorded: Tensor, run: Run, chunk: Chunk, c: Number, kept: Kept) -> Number:
     """The recorded cell state of the step before each step; at the first step, the one that it began with."""
     now = _of_chunk(recorded, chunk)
-    begins = chunk.start == (0 if run.c0 is not None else 1)
+    begins = not chunk.start
     v = torch.cat([c.v[None] if begins else _of_step(recorded, run, chunk.start - 1).double()[None], now[:-1]])
-    e = v.abs().mul_(c.u.stored + c.u.relative).add_(c.u.absolute)
+    e = v.abs().mul_(c.u.stored + kept.relative).add_(kept.absolute)
     if begins:
         e[0] = c.e
     return Number(v, e, c.u)
@@ -141,10 +140,3 @@ def _of_chunk(values: Tensor, chunk: Chunk) -> Tensor:
     if chunk.steps is None:
         return values[chunk.start : chunk.start + len(chunk.x)].double()
     return values[chunk.steps, torch.arange(values.shape[1])].double()
-
-
-def _seen(q: Number, engine: Tensor, bound: Tensor, ratio: Tensor, chunk: Chunk, at: tuple[int, ...]) -> Seen:
-    n, b, j = at
-    order = chunk.start + n
-    step = order if chunk.steps is None else int(chunk.steps[n, b])
-    return Seen(order, step, b, j, *(float(values[at]) for values in (q.v, engine, bound, ratio)))

@@ -13,6 +13,7 @@ from rnnspect.judging.estimate import estimate
 from rnnspect.judging.finals import Expected, Key, before_last, meaning, past_use, where, without_last
 from rnnspect.judging.finding import Place
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.look import Layer
 from rnnspect.judging.not_finite import not_finite
 from rnnspect.judging.recorded import judge_quantities
 from rnnspect.parameters import LayerParameters
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.declared import Declared
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.look import State
+    from rnnspect.kept import Kept
     from rnnspect.observation import Observation
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
@@ -69,60 +70,60 @@ def judge_stack(
             at = layer * spec.num_directions + index
             p = LayerParameters.of(parameters, layer, direction)
             own = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-            u = replace(own, relative=observation.relative, absolute=observation.absolute)
             state = tuple(initial[at] for initial in sequence.state)
             seen = observation.layers.get((layer, direction), {})
+            kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
+            c0 = state[1] if len(state) > 1 else None
             reverse = direction == "reverse"
+            earlier: list[Callable[[], Tensor | None]]
             if "h" in seen:
-                c0 = state[1] if len(state) > 1 else None
+                u = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
                 run = Run(x, seen["h"], state[0], c0, lengths, reverse, error)
                 judge = Judge(cell, p, u, spec.nonlinearity or "tanh")
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
-                others = {name: values for name, values in seen.items() if name != "h"}
-                for name, finding in judge_quantities(judge.layer, run, others).items():
-                    judged.places.append(Place(layer, direction, name, finding))
-                outputs.append((seen["h"], None))
-                known = [(_last(seen["h"], sequence, reverse), None), *_cell_state(c, judge.layer.own)]
-                earlier: tuple[Callable[[], Tensor | None], ...] = (
+                of_layer = judge.layer
+                is_top = layer + 1 == spec.num_layers
+                outputs.append((seen["h"], None if is_top else kept["h"].error(seen["h"])))
+                last = _last(seen["h"], sequence, reverse)
+                known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
+                earlier = [
                     functools.partial(before_last, seen["h"], lengths, reverse),
                     functools.partial(_earlier_c, judge, run),
-                )
+                ]
             else:
                 found_here = estimate(
                     cell, p, own, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
                     lambda steps: progress(None, steps),
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))
+                run = Run(x, found_here.h, state[0], c0, lengths, reverse, error, found_here.error)
+                of_layer = Layer(cell, p, own, spec.nonlinearity or "tanh")
                 outputs.append((found_here.h, found_here.error))
                 known = list(found_here.final)
-                earlier = (functools.partial(before_last, found_here.h, lengths, reverse), lambda: None)
+                earlier = [functools.partial(before_last, found_here.h, lengths, reverse), lambda: None]
+            for name, finding in judge_quantities(of_layer, run, seen, kept).items():
+                judged.places.append(Place(layer, direction, name, finding))
             histories[layer, direction] = outputs[-1][0]
             for name, final, before in zip(("h_n", "c_n"), known, earlier, strict=False):
-                expected[name, layer, direction] = _expected(final, observation, declared, before)
+                expected[name, layer, direction] = _expected(final, declared, observation.kept_of(name), before)
         if layer + 1 < spec.num_layers:
-            x, error = _input_of_next(outputs, sequence, u)
+            x, error = _input_of_next(outputs, sequence)
     _judge_finals(spec, judged, expected, histories, sequence, observation)
     if any(place.finding.unjudged for place in judged.places):
         judged.not_finite = not_finite(parameters, sequence)
     return judged
 
 
-def _input_of_next(
-    outputs: list[tuple[Tensor, Tensor | None]], sequence: Sequence, u: Roundoff
-) -> tuple[Tensor, Tensor | None]:
+def _input_of_next(outputs: list[tuple[Tensor, Tensor | None]], sequence: Sequence) -> tuple[Tensor, Tensor | None]:
     """Both directions side by side, zero beyond an item's length; with an error where one was estimated, or where
     what was recorded is rounder than what the layer above received."""
     kind = functools.reduce(torch.promote_types, (value.dtype for value, _ in outputs))
     x, error = torch.cat([value.to(kind) for value, _ in outputs], -1), None
-    if u.relative or u.absolute or any(error is not None for _, error in outputs):
-        error = torch.cat([_kept(value, u) if error is None else error for value, error in outputs], -1)
+    if any(error is not None for _, error in outputs):
+        error = torch.cat([torch.zeros_like(v, dtype=torch.float64) if e is None else e for v, e in outputs], -1)
     valid = sequence.valid()
     return (x, error) if valid is None else (torch.where(valid[..., None], x, 0), error)
-
-
-def _kept(h: Tensor, u: Roundoff) -> Tensor:
-    return h.double().abs().mul_(u.relative).add_(u.absolute)
 
 
 def _last(h: Tensor, sequence: Sequence, reverse: bool) -> Tensor:
@@ -149,12 +150,12 @@ def _earlier_c(judge: Judge, run: Run) -> Tensor | None:
 
 def _expected(
     final: tuple[Tensor, Tensor | None],
-    observation: Observation,
     declared: Declared,
+    kept: Kept,
     earlier: Callable[[], Tensor | None],
 ) -> Expected:
     u, value = declared.roundoff, final[0].double()
-    bound = value.abs() * (u.stored + 2 * observation.relative) + 2 * observation.absolute + u.tiny
+    bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
     return Expected(value, bound if final[1] is None else bound + final[1], earlier)
 
 

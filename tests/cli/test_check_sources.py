@@ -121,12 +121,14 @@ def test_a_bias_lost_in_the_second_layer_is_found_from_the_top_alone(rnnspect, c
 
 @pytest.mark.parametrize("command", ["run", "trace"])
 def test_our_own_files_are_recordings(rnnspect, tmp_path, command):
-    path = tmp_path / "kept.npz"
-    rnnspect(command, *LSTM, "-o", path, "-q")
-    result = rnnspect("check", *LSTM, "--recorded", path)
+    path, same_x = tmp_path / "kept.npz", (*LSTM[:-1], "ones:40")
+    rnnspect(command, *same_x, "-o", path, "-q")
+    result = rnnspect("check", *same_x, "--recorded", path)
     assert result.status == 0
-    other = rnnspect("check", *LSTM, "--seed", "2", "--recorded", path)
-    assert other.status == 1
+    assert rnnspect("check", *same_x, "--seed", "2", "--recorded", path).status == 1
+    other = rnnspect("check", *LSTM, "--recorded", path)
+    assert other.status == 2
+    assert f"--recorded {path}:x: the recording has another x than this run: 1 at step 0, batch 0, unit 0" in other.err
 
 
 def test_a_recording_of_another_shape(rnnspect, case):

@@ -114,7 +114,7 @@ FAULTS = (_entry, _bias_ih, _bias_hh, _gates, _step, _state, _direction, _unit)
 def _bounds(case: Case, p: LayerParameters, run: Run) -> Tensor:
     layer = Judge(CELLS[case.cell], p, None, case.nonlinearity).layer
     (chunk,) = chunks(run, 10**9)
-    return layer.look(chunk, layer.begin(run.c0, chunk.cut(0, 1)), layer.wide).bound
+    return layer.look(chunk, layer.begin(run.c0), layer.wide).bound
 
 
 @torch.inference_mode()

@@ -1,0 +1,176 @@
+"""`check --recorded FILE`: what a file may hold, which array of it is meant, and where something is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A batch of one through two layers: the folder, what the module returned, and its x."""
+    torch.manual_seed(3)
+    module = nn.LSTM(5, 6, 2)
+    x = torch.randn(30, 1, 5)
+    with torch.no_grad():
+        output, (h_n, c_n) = module(x)
+    torch.save(module.state_dict(), tmp_path / "model.pt")
+    np.save(tmp_path / "x.npy", x.numpy())
+    return tmp_path, (output, (h_n, c_n))
+
+
+@pytest.fixture
+def check(rnnspect, case):
+    """Of that run: exit status and document; without one the message."""
+    folder, _ = case
+
+    def run(recorded: object) -> tuple[int, Any]:
+        argv = ("--input", folder / "x.npy", "--no-batch-first", "--recorded", recorded, "--format", "json", "-q")
+        result = rnnspect("check", folder / "model.pt", *argv)
+        return result.status, json.loads(result.out) if result.out else result.err
+
+    return run
+
+
+def spoilt(output):
+    output = output.clone()
+    output[17, 0, 3] += 0.01
+    return output
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+def test_what_a_module_returned(check, case, suffix):
+    folder, (output, (h_n, c_n)) = case
+    path = folder / f"returned{suffix}"
+    for returned, seen in (((output, h_n), {"h", "h_n"}), ((output, (h_n, c_n)), {"h", "h_n", "c_n"})):
+        torch.save(returned, path)
+        status, document = check(path)
+        assert (status, document["verdict"]) == (0, "agree")
+        assert {line.split()[-1] for line in document["observed"]} == seen
+    torch.save((output, (h_n, c_n + 1)), path)
+    status, document = check(path)
+    assert (status, document["first"]["quantity"]) == (1, "c_n")
+    torch.save((spoilt(output), h_n), path)
+    assert check(path)[0] == 1
+
+
+def test_other_tuples_are_refused(check, case):
+    folder, (output, (h_n, _)) = case
+    torch.save((output, h_n, h_n), folder / "returned.pt")
+    status, error = check(folder / "returned.pt")
+    assert status == 2
+    assert f"--recorded {folder}/returned.pt: it holds a tuple" in error
+
+
+@pytest.mark.parametrize("name", ["arr_0", "y"])
+def test_a_sole_array_is_the_output_and_a_note_says_so(check, case, name):
+    folder, (output, _) = case
+    np.savez(folder / "y.npz", **{name: output.numpy()})
+    status, document = check(folder / "y.npz")
+    assert (status, document["notes"]) == (0, [f"{name} was taken as the output"])
+    np.savez(folder / "y.npz", **{name: spoilt(output).numpy()})
+    assert check(folder / "y.npz")[0] == 1
+
+
+def test_the_note_is_in_the_report(rnnspect, case):
+    folder, (output, _) = case
+    np.savez(folder / "y.npz", y=np.round(output.numpy(), 4))
+    argv = (
+        "check",
+        folder / "model.pt",
+        "--input",
+        folder / "x.npy",
+        "--no-batch-first",
+        "--recorded",
+        folder / "y.npz",
+    )
+    out = rnnspect(*argv).out
+    assert "y was taken as the output" in out
+    assert "read as rounded to 4 decimals: y" in out
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".npy"])
+def test_rows_without_a_batch_axis(check, case, suffix):
+    folder, (output, _) = case
+    for values, expected in ((output, 0), (spoilt(output), 1)):
+        if suffix == ".npy":
+            np.save(folder / "y.npy", values[:, 0].numpy())
+        else:
+            np.savetxt(folder / f"y{suffix}", values[:, 0].numpy(), "%.9g", "," if suffix == ".csv" else "\t")
+        assert check(folder / f"y{suffix}")[0] == expected
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pt", ".safetensors"])
+def test_one_array_of_several_is_chosen(check, case, suffix):
+    folder, (output, _) = case
+    path = folder / f"runs{suffix}"
+    runs = {"right": output, "wrong": spoilt(output), "output": output, "h_n": torch.ones(1)}
+    if suffix == ".npz":
+        np.savez(path, **{name: values.numpy() for name, values in runs.items()})
+    elif suffix == ".pt":
+        torch.save(runs, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file({name: values.clone() for name, values in runs.items()}, path)
+    assert check(f"{path}:right")[0] == 0
+    assert check(f"{path}:wrong")[0] == 1
+    status, document = check(f"{path}:output")
+    assert (status, document["notes"]) == (0, [])
+    status, error = check(f"{path}:rihgt")
+    assert status == 2
+    assert f"--recorded {path}: no array is called 'rihgt'" in error
+    assert "did you mean 'right'?" in error
+    assert check(path)[1].startswith(f"error: --recorded {path}:right: a recording of 'right'")
+
+
+def wrong_files(folder, output):
+    np.savez(folder / "mine.npz", output=output.numpy()[:, :, :4], h_n=np.ones((2, 1, 6)))
+    np.save(folder / "mine.npy", output.numpy()[:20])
+    np.savez(folder / "other.npz", output=output.numpy(), x=np.ones((1, 30, 5)))
+    (folder / "mine.csv").write_text("1,2\n3,four\n")
+    (folder / "mine.txt").write_text("1")
+    return {
+        "mine.npz": "mine.npz:output: output of shape (30, 1, 4); allowed: (step, batch, unit) = (30, 1, 6)",
+        "mine.npz:h_n": "",
+        "mine.npy": "mine.npy: output of shape (20, 1, 6); allowed: (step, batch, unit) = (30, 1, 6)",
+        "other.npz": "other.npz:x: the recording has another x than this run: 1 at step 0, batch 0, unit 0",
+        "mine.csv": "mine.csv:2:3: four is not a number",
+        "mine.txt": "mine.txt: files that end in '.txt' are not read",
+        "none.npy": "none.npy: no such file",
+        "none.npz:output": "none.npz: no such file",
+    }
+
+
+def test_errors_name_the_flag_and_the_file(check, case):
+    folder, (output, _) = case
+    for name, message in wrong_files(folder, output).items():
+        status, found = check(folder / name)
+        if message:
+            assert status == 2
+            assert f"--recorded {folder}/{message}" in found.replace("'four'", "four")
+        else:
+            assert status == 1, "ones are no final states of this run"
+
+
+def test_what_run_wrote_says_whose_x_it_is(rnnspect, tmp_path):
+    path, spec = tmp_path / "run.npz", ("--cell", "gru", "--input", "randn:20")
+    rnnspect("run", *spec, "-o", path, "-q")
+    assert rnnspect("check", *spec, "--recorded", path).status == 0
+    other = rnnspect("check", "--cell", "gru", "--input", "ones:20", "--recorded", path)
+    assert other.status == 2
+    assert "another x than this run" in other.err
+
+
+def test_two_decimals_in_a_csv(check, case):
+    folder, (output, _) = case
+    for form in ("%.2f", "%.3g", "%.4g"):
+        np.savetxt(folder / "y.csv", output[:, 0].numpy(), form, ",")
+        assert check(folder / "y.csv")[0] != 1
+        np.savetxt(folder / "y.csv", (output[:, 0] * 1.5).numpy(), form, ",")
+        assert check(folder / "y.csv")[0] == 1

@@ -1,0 +1,186 @@
+"""How a recording was rounded is read off its numbers: rightly where it was, and not at all where it was not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnspect.kept import Kept, kept_exactly
+
+EXACT = Kept()
+FORMATS = {"%.2f": 2, "%.3f": 3, "%.4f": 4, "%.6f": 6, "%.1f": 1}
+DIGITS = {"%.2g": 2, "%.3g": 3, "%.4g": 4, "%.3e": 4, "%.5g": 5}
+
+
+def numbers(seed: int, *shape: int, scale: float = 1.0) -> Any:
+    """What an RNN gives, in float64, with random mantissas."""
+    return np.tanh(scale * np.random.default_rng(seed).standard_normal(shape))
+
+
+def written(form: str, values: Any) -> Any:
+    return np.array([float(form % v) for v in values.flat]).reshape(values.shape)
+
+
+def kept(values: Any, dtype: torch.dtype = torch.float32) -> Kept:
+    array = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.asarray(values))
+    return kept_exactly({"output": array}, dtype)["output"]
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seed=seeds, count=st.integers(2, 400), scale=st.sampled_from([1e-3, 0.1, 1.0, 5.0]), wide=st.booleans())
+def test_random_mantissas_are_read_as_exact(seed: int, count: int, scale: float, wide: bool) -> None:
+    """Two random float32 numbers lie on a grid that would be taken once in a thousand times at most, and then on one
+    that is finer than 1e-4: whatever is allowed is far below the numbers themselves."""
+    values = numbers(seed, count, scale=scale).astype(np.float32)
+    found = kept(values.astype(np.float64) if wide else values)
+    largest = np.abs(values).max()
+    assert found.relative * largest + found.absolute <= 1e-4 * largest
+    if count >= 16:
+        assert found.relative * largest + found.absolute <= 2.0**-22 * largest  # of a last place or two
+    assert kept(numbers(seed, count, scale=scale), torch.float64).relative <= 1e-14
+
+
+@given(seed=seeds, count=st.integers(8, 400), form=st.sampled_from([*FORMATS, *DIGITS]), narrow=st.booleans())
+def test_what_was_written_with_few_digits_covers_what_it_lost(seed: int, count: int, form: str, narrow: bool) -> None:
+    values = numbers(seed, count).astype(np.float32).astype(np.float64)
+    given_ = written(form, values)
+    if narrow:
+        given_ = given_.astype(np.float32).astype(np.float64)
+    found = kept(given_.astype(np.float32) if narrow else given_)
+    lost = np.abs(given_ - values)
+    allowed = found.relative * np.abs(given_) + found.absolute + 2.0**-24 * np.abs(values)
+    if form != "%.6f" or not narrow or count >= 64:  # six decimals of a few float32 numbers may be all that they have
+        assert bool((lost <= allowed).all())
+    most = 0.5 * 10.0 ** -FORMATS[form] if form in FORMATS else 0.5 * 10.0 ** (1 - DIGITS[form])
+    assert found.absolute <= 1.001 * most
+    may_be_digits = form in FORMATS and count < 100
+    assert found.relative <= (10.01 if may_be_digits else 1.001) * most
+
+
+@pytest.mark.parametrize(
+    ("half", "relative"), [(torch.float16, 2.0**-11), (torch.bfloat16, 2.0**-8)], ids=["float16", "bfloat16"]
+)
+@pytest.mark.parametrize("stored", [torch.float32, torch.float64])
+def test_half_numbers_in_a_wider_dtype(half: torch.dtype, relative: float, stored: torch.dtype) -> None:
+    values = torch.from_numpy(numbers(0, 20, 3, 4)).to(half).to(stored)
+    assert kept(values).relative == relative
+    assert kept(values[:1, :1, :2]).relative == relative, "two numbers are enough"
+    assert kept(values, half) == EXACT, "a run in that dtype lost nothing"
+
+
+def test_a_float64_run() -> None:
+    values = numbers(0, 50, 4)
+    assert kept(values, torch.float64) == EXACT
+    assert kept(np.round(values, 8), torch.float64) == Kept(0.0, 0.5e-8, "8 decimals")
+    for stored in (np.float32, np.float64):
+        assert kept(values.astype(np.float32).astype(stored), torch.float64).relative == 2.0**-24
+
+
+def test_the_text_of_a_float32_loses_nothing() -> None:
+    values = numbers(0, 50, 4).astype(np.float32)
+    assert kept(np.array([[float(str(v)) for v in row] for row in values])) == EXACT
+    assert kept(written("%.9g", values)) == EXACT
+    assert kept(written("%.18e", values)) == EXACT
+
+
+def test_decimals_and_digits_are_told_apart() -> None:
+    values = numbers(0, 200, scale=3)
+    values[::7] *= 0.01
+    assert kept(written("%.3f", values)).how == "3 decimals"
+    assert kept(written("%.3g", values)).how == "3 significant digits"
+    assert kept(written("%.3g", 30 * values)).how == "3 significant digits"
+    assert kept(written("%.3g", np.clip(np.abs(values[1:7]), 0.2, 0.9))).how == "3 decimals", (
+        "equal, and less is allowed"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15])
+def test_a_few_numbers_with_two_decimals(count: int) -> None:
+    for stored in (np.float32, np.float64):
+        values = np.array([0.37, -0.42, 0.11, 0.93, -0.67] * 3)[:count].astype(stored)
+        assert kept(values) == Kept(0.0, 0.005, "2 decimals")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 0.5, 3.0])
+def test_round_numbers_tell_nothing(value: float) -> None:
+    """Where gates saturate and relus are shut."""
+    assert kept(np.full((500, 3, 2), value, np.float32)) == EXACT
+    values = np.full((500, 16), value, np.float32)
+    values[400:, :3] = numbers(1, 100, 3)
+    assert kept(values) == EXACT
+
+
+def test_rows_from_all_over_are_looked_at() -> None:
+    values = np.round(numbers(0, 9000, 8), 2)
+    assert kept(values).how == "2 decimals"
+    values[6000:] = numbers(1, 3000, 8)
+    assert kept(values) == EXACT
+    silent = np.zeros((9000, 8))
+    silent[5000:] = np.round(numbers(0, 4000, 8), 2)
+    assert kept(silent).how == "2 decimals"
+
+
+def test_one_unit_of_many_is_looked_at_and_little_of_a_long_run_is() -> None:
+    """One long row, as a run in a batch of one may be kept; and a period that is the width of a row."""
+    values = np.zeros((1, 4096 * 4, 64), np.float32)
+    values[..., 37] = np.round(numbers(0, 1, 4096 * 4), 2)
+    assert kept(values).how == "2 decimals"
+    values[..., 5] = numbers(1, 1, 4096 * 4)
+    assert kept(values) == EXACT
+
+
+def test_rounded_and_then_stored_in_less() -> None:
+    values = np.round(numbers(0, 50, 8), 2).astype(np.float16)
+    for stored in (np.float16, np.float32, np.float64):
+        found = kept(values.astype(stored))
+        assert found.how == "float16, 2 decimals"
+        assert found.relative == 2.0**-11
+        assert found.absolute == pytest.approx(0.005, abs=1e-6)
+
+
+def test_arrays_with_too_few_numbers_are_read_as_the_others() -> None:
+    """One number with five decimals may be any float32."""
+    output = np.round(numbers(0, 50, 4), 5).astype(np.float32)
+    arrays = {
+        "output": output,
+        "h_n": output[-1:, :1],
+        "i": np.ones((50, 4)),
+        "c": numbers(0, 50, 4).astype(np.float32),
+    }
+    found = kept_exactly({name: torch.from_numpy(values) for name, values in arrays.items()}, torch.float32)
+    assert {name: how.how for name, how in found.items()} == {
+        "output": "5 decimals", "h_n": "5 decimals", "i": "5 decimals", "c": "",
+    }  # fmt: skip
+
+
+def test_what_is_no_number_and_padding_are_passed_over() -> None:
+    values = np.round(numbers(0, 50, 4), 3)
+    values[30:] = np.nan
+    values[3, 1] = np.inf
+    assert kept(values).how == "3 decimals"
+    assert kept(np.full((3, 4), np.nan)) == EXACT
+    assert kept(np.zeros((3, 4), np.int64)) == EXACT
+
+
+def test_few_numbers_that_may_be_decimals_or_digits_are_allowed_both() -> None:
+    """1.46 and 0.012 may be of three decimals or of three digits, in which 1.46 is ten times as coarse."""
+    found = kept(np.array([1.46, 0.012]))
+    assert found == Kept(0.005, 0.0005, "3 decimals or 3 significant digits")
+    zeros = np.zeros((200, 3))
+    zeros[:, 0], zeros[:, 1] = 0.01, 0.2
+    assert kept(zeros) == Kept(0.5, 0.005, "2 decimals or 1 significant digit"), "no 0 is rounded by digits"
+    many = np.round(numbers(0, 400), 2)
+    assert kept(many).how == "2 decimals"
+
+
+def test_large_numbers_in_half() -> None:
+    """From 64 on every float16 is a multiple of 1/16."""
+    values = torch.from_numpy(200 * np.abs(numbers(0, 20))).half().float()
+    assert kept(values).how == "float16"
