@@ -126,7 +126,8 @@ class Packed:
     """The arrays of one layer and direction by the framework's names, in new memory, and what they do not hold.
 
     Where a layout has one bias for b_ih and b_hh, their sum is rounded to their dtype, which is not called lost: it
-    is exact where one of the two is zero, and else off by half a unit in the last place.
+    is exact where one of the two is zero, and else off by half a unit in the last place. What a framework adds to f at
+    run time is taken off b_f, which rounds as well.
     """
 
     arrays: dict[str, Tensor]
