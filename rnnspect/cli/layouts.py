@@ -48,7 +48,7 @@ def layouts(
 
     def as_table(screen: Screen) -> str:
         if between:
-            return view.as_two(*found, screen)
+            return view.as_two(found[0], found[1], screen)
         return view.as_one(found[0], screen) if chosen else view.as_table(found, screen)
 
     output.emit(
