@@ -61,11 +61,9 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
     with loading():
         stored = stored_in(path)
     name = str(path)
-    modules = {
-        prefix: found
-        for prefix, found in recurrent.modules_in(stored).items()
-        if not recurrent.has_one_bias(found, stored)
-    }
+    modules = recurrent.modules_in(stored)
+    if flags.get("layout") != "pytorch":
+        modules = {key: one for key, one in modules.items() if not recurrent.has_one_bias(one, stored)}
     if flags.get("layout", "pytorch" if modules else None) != "pytorch":
         return _describe_laid_out(name, module, flags, stored)
     flags = {key: value for key, value in flags.items() if key != "layout"}

@@ -206,6 +206,8 @@ def _layer(
     layout: Layout, packing: Packing, prefix: str, names: dict[str, str], stored: Mapping[str, Stored]
 ) -> Layer | None:
     shapes = {name: stored[there].shape for name, there in names.items()}
+    if packing.bias_always and not any(packing.is_bias(name) for name in names):
+        return None  # what always has biases is something else without
     first = next(iter(shapes.values()))
     leading = layout.leading_direction and all(len(shape) > 1 and shape[0] == first[0] for shape in shapes.values())
     for strip in (True, False) if leading and first[0] in {1, 2} else (False,):

@@ -180,6 +180,25 @@ def test_which_gru_is_said(rnnspect, tmp_path):
     assert f"note: {path} does not say whether the GRU resets after the product or before it; taken: after\n" in err
 
 
+def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
+    """(4, 12) alone would be a stacked kernel of TensorFlow 1, of 3 units and 1 feature."""
+    path = save(tmp_path / "x.npz", {"kernel": torch.ones(3, 12), "recurrent_kernel": torch.ones(4, 12)})
+    result = rnnspect("shapes", path)
+    assert "GRU(3, 4, bias=False, batch_first=True)" in result.out
+    assert f"note: {path} read as keras (keras.layers.GRU, reset_after=True): kernel = " in result.err
+    assert "does not say whether the GRU resets after the product or before it; taken: after" in result.err
+
+
+def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspect, tmp_path):
+    p = drawn(3, 3)
+    path = save(tmp_path / "x.npz", packed("keras", "gru-before", p))
+    result = rnnspect("shapes", path, "--format", "json", "-q")
+    if result.status == 0:
+        assert json.loads(result.out)["spec"]["reset"] == "before"
+    else:
+        assert "a GRU that resets before the product; allowed: one that resets after it" in result.err
+
+
 def test_several_layouts_fit(rnnspect, tmp_path):
     """Equinox and Core ML have the same names and shapes. (What they are not is PyTorch's cell without biases.)"""
     path = save(tmp_path / "x.npz", packed("equinox", "lstm", drawn(4, 3), "cell."))
@@ -232,3 +251,15 @@ def test_mixed_dtypes(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", arrays | {"bias": arrays["bias"].half()})
     assert "parameters in float32 and float16; allowed: one dtype, or --dtype" in rnnspect("shapes", path).err
     assert rnnspect("run", path, "--dtype", "float32", "-q").status == 0
+
+
+def test_pytorch_beside_another_framework(rnnspect, tmp_path):
+    """What reads as PyTorch goes on reading so; of the rest one has to say the layout."""
+    arrays = packed("equinox", "lstm", drawn(4, 3), "cell.")
+    path = save(
+        tmp_path / "x.npz", arrays | {f"rnn.{key}": one for key, one in torch.nn.GRU(2, 4).state_dict().items()}
+    )
+    assert "GRU(2, 4, batch_first=True)" in rnnspect("shapes", path).out
+    assert "LSTM(3, 5, batch_first=True)" in rnnspect("shapes", path, "--layout", "equinox", "-q").out
+    said = rnnspect("shapes", path, "--layout", "pytorch", "--module", "cell").out
+    assert "LSTM(3, 5, bias=False, batch_first=True)" in said
