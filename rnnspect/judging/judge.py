@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Chunk, Run
     from rnnspect.parameters import LayerParameters
@@ -36,7 +37,9 @@ _SAMPLED = {4**i for i in range(30)}  # chunks in which it is, whatever it was b
 class Judge:
     """Screens what is worth it, looks with the full bound at the rest, and again before blaming it."""
 
-    def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: str = "tanh") -> None:
+    def __init__(
+        self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: Nonlinearity = "tanh"
+    ) -> None:
         self.layer = Layer(cell, p, u, nonlinearity)
         self._screens = self._passed = 0
 
@@ -54,7 +57,7 @@ class Judge:
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         wide = layer.screen is not None and run.x.shape[1] == 1
         fitting = 1024 if wide else min(1024, max(256, _CHUNK // layer.units))
-        for index, chunk in enumerate(chunks(run, rows or fitting)):
+        for index, chunk in enumerate(chunks(run, 1 if layer.stepwise else rows or fitting)):
             if not index:
                 c = layer.begin(run.c0, chunk.cut(0, 1))
                 if c is not None and run.c0 is None:
@@ -127,7 +130,7 @@ class Judge:
         steps: slice = slice(None),
     ) -> Look:
         """One sequence in float64, and one hidden unit of it unless a projection mixes them."""
-        mixed = self.layer.p.weight_hr is not None
+        mixed = self.layer.mixes
         units, seq, unit = (slice(None), slice(b, b + 1), None) if mixed else (slice(j, j + 1), slice(b, b + 1), j)
         state = None if c is None else c.of(seq, units)
         part = chunk.cut(steps.start or 0, len(chunk.x) if steps.stop is None else steps.stop, seq)
@@ -139,7 +142,7 @@ class Judge:
         over = ratio > 1
         while first is None and bool(over.any()):
             n, b, j = (int(i) for i in over.nonzero()[0])
-            mixed = self.layer.p.weight_hr is not None
+            mixed = self.layer.mixes
             start = n if look.c is None else 0
             steps = slice(start, n + 1 if mixed or look.c is None else len(ratio))
             again = self._alone(look.chunk, look.c, b, j, Ordered, steps)

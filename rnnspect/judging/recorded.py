@@ -40,7 +40,7 @@ def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor]) -> dic
         return {}
     found: dict[str, Finding] = {}
     c: State | None = None
-    for index, chunk in enumerate(chunks(run, ROWS)):
+    for index, chunk in enumerate(chunks(run, 1 if layer.stepwise and "c" not in recorded else ROWS)):
         if not index:
             c = layer.begin(run.c0, chunk.cut(0, 1))
             if c is not None and run.c0 is None:  # the first step was spent on finding c
@@ -95,9 +95,12 @@ class _Part:
         while first is None and bool(over.any()):
             n, b, j = (int(i) for i in over.nonzero()[0])
             kind = ForcedOrdered if self._forced else Ordered
-            again = self._quantities(layer.one(j, kind), slice(b, b + 1), j)[name]
+            alone = None if layer.cell.mixes else j
+            again = self._quantities(layer.one(alone, kind), slice(b, b + 1), alone)[name]
             here = (slice(None), slice(b, b + 1), slice(j, j + 1))
-            bound[here] = torch.maximum(bound[here], (again.e + kept[here]).mul_(layer.own))
+            bound[here] = torch.maximum(
+                bound[here], ((again.e if alone is not None else again.e[..., j, None]) + kept[here]).mul_(layer.own)
+            )
             once = int(over[here].sum())
             ratio[here] = torch.where(over[here], (q.v[here] - engine[here]).abs() / bound[here], ratio[here])
             ratio[ratio.isnan()] = torch.inf

@@ -65,7 +65,7 @@ def judge_stack(
             if "h" in seen:
                 c0 = state[1] if len(state) > 1 else None
                 run = Run(x, seen["h"], state[0], c0, lengths, reverse, error)
-                judge = Judge(cell, p, u, spec.nonlinearity or "tanh")
+                judge = Judge(cell, p, u, spec.nonlinearity_of(direction))
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
                 others = {name: values for name, values in seen.items() if name != "h"}
@@ -75,7 +75,7 @@ def judge_stack(
                 known = [(_last(seen["h"], sequence, reverse), None), *_cell_state(c, judge.layer.own)]
             else:
                 found_here = estimate(
-                    cell, p, declared.roundoff, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
+                    cell, p, declared.roundoff, spec.nonlinearity_of(direction), x, error, state, lengths, reverse,
                     lambda steps: progress(None, steps),
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))
