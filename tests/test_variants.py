@@ -43,11 +43,10 @@ def specs(draw: Any) -> Spec:
     if cell == "lstm":
         keys |= {"input_forget": draw(st.booleans()), "peepholes": draw(st.booleans())}
     if draw(st.booleans()):
-        each = [
-            usual(cell, draw(st.sampled_from(GATES)), *(draw(st.sampled_from(ACTIVATIONS)) for _ in range(2)))
-            for _ in range(2)
-        ]
-        keys["activations"] = functools.reduce(operator.iadd, each, []) if keys.get("bidirectional") and draw(st.booleans()) else each[0]
+        both = bool(keys.get("bidirectional")) and draw(st.booleans())
+        names = st.sampled_from(ACTIVATIONS)
+        each = [usual(cell, draw(st.sampled_from(GATES)), draw(names), draw(names)) for _ in range(1 + both)]
+        keys["activations"] = [name for direction in each for name in direction]
     keys["clip"] = draw(st.sampled_from([None, None, 0.5, 2.0]))
     return Spec(**keys)
 
