@@ -1,0 +1,41 @@
+"""How frameworks pack the same recurrent parameters, as data: one framework a file, readable as a table.
+
+A file here that defines `LAYOUT` is a layout, named as the file is. The data loads no framework and no numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import InputError, listed, nearest
+from rnnspect.layouts.interface import FORMS, Layout, Lost, Packed, Packing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FORMS", "Layout", "Lost", "Packed", "Packing", "every", "find", "names"]
+
+_NO_LAYOUTS = {"interface", "blocks", "sizes", "words"}
+
+
+def names() -> list[str]:
+    """The layouts that there are; none of them is imported."""
+    files = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name not in _NO_LAYOUTS)
+    return [name.replace("_", "-") for name in files]
+
+
+def find(name: str, where: str | None = None) -> Layout:
+    """The layout of that name. Raises `InputError` for another name."""
+    known = names()
+    if name not in known:
+        found = f"no layout is called {name!r}"
+        raise InputError(found, allowed=listed(known), nearest=nearest(name, known), where=where)
+    layout: Layout = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").LAYOUT
+    return layout
+
+
+def every() -> Iterator[Layout]:
+    """All layouts, by name."""
+    return map(find, names())

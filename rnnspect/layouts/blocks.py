@@ -1,0 +1,179 @@
+"""From PyTorch's parameters to a packing's arrays and back: blocks of rows are moved, whole matrices turned.
+
+Each direction takes one pass over the memory where the order of the gates stays, and one more where it does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnnspect.layouts.interface import FORMS, Block, Lost, Packed, Packing
+from rnnspect.layouts.sizes import sizes_of
+from rnnspect.parameters import LayerParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.layouts.sizes import Sizes
+
+Key = tuple[str, str, str]
+"""Kind, side and gate of a block."""
+_PROJECTION: Key = ("W", "h", "r")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows [start, stop) of a matrix (out, in) or a vector."""
+
+    whole: Tensor
+    start: int
+    stop: int
+    sign: int = 1
+
+    @property
+    def values(self) -> Tensor:
+        rows = self.whole[self.start : self.stop]
+        return -rows if self.sign < 0 else rows
+
+
+def pack(packing: Packing, p: LayerParameters) -> Packed:
+    """The parameters of one layer and direction, laid out; arrays in new memory."""
+    import torch
+
+    there = _of_torch(packing, p)
+    vectors = packing.bias_always or bool(packing.forget_bias) or p.bias_ih is not None
+    arrays = {}
+    for name, rows in packing.blocks.items():
+        if rows[0][0].kind == "b":
+            if vectors:
+                joined = [torch.cat([_bias(packing, block, there) for block in row]) for row in rows]
+                arrays[name] = torch.stack(joined) if len(rows) > 1 else joined[0]
+        elif all(_key(block) in there for row in rows for block in row):
+            parts = [_joined([_turned(there[_key(block)], block) for block in row]) for row in rows]
+            arrays[name] = _laid(parts, packing.orientation)
+    return Packed(arrays, _lost(packing, there))
+
+
+def unpack(packing: Packing, arrays: Mapping[str, Tensor]) -> LayerParameters:
+    """PyTorch's parameters from the arrays, in new memory; see `Layout.unpack`."""
+    import torch
+
+    sizes = sizes_of(packing, {name: tuple(array.shape) for name, array in arrays.items()})
+    there = _of_framework(packing, arrays, sizes)
+    gates = FORMS[packing.form]
+    own = [_apart(_joined([there["W", side, gate] for gate in gates]), arrays.values()) for side in "ih"]
+    projection = there[_PROJECTION].values.clone() if sizes.proj_size else None
+    if not sizes.bias:
+        return LayerParameters(own[0], own[1], None, None, projection)
+    zeros = own[1].new_zeros(sizes.hidden_size)
+    added = zeros + packing.forget_bias
+    first = [there.get(("b", "i", gate)) or there.get(("b", "", gate)) for gate in gates]
+    second = [there.get(("b", "h", gate)) for gate in gates]
+    bias_ih = torch.cat([rows.values if rows else zeros for rows in first])
+    unstored = [added if gate == "f" else zeros for gate in gates]
+    bias_hh = torch.cat([rows.values if rows else other for rows, other in zip(second, unstored, strict=True)])
+    return LayerParameters(own[0], own[1], bias_ih, bias_hh, projection)
+
+
+def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) -> dict[Key, _Rows]:
+    """Where each block lies; matrices are (out, in) by then."""
+    there: dict[Key, _Rows] = {}
+    state = sizes.proj_size or sizes.hidden_size
+    for name, array in arrays.items():
+        rows = packing.blocks[name]
+        if packing.is_bias(name):
+            parts = list(array) if len(rows) > 1 else [array]
+        else:
+            axis = 1 if packing.orientation == "out×in" else 0
+            widths = [array.shape[axis]] if len(rows) == 1 else [array.shape[axis] - state, state]
+            split = array.split(widths, axis)  # type: ignore[no-untyped-call]
+            parts = list(split) if axis else [part.t().contiguous() for part in split]
+        for part, row in zip(parts, rows, strict=True):
+            size = part.shape[0] // len(row)
+            for at, block in enumerate(row):
+                there[_key(block)] = _Rows(part, at * size, (at + 1) * size, block.sign)
+    return there
+
+
+def _of_torch(packing: Packing, p: LayerParameters) -> dict[Key, _Rows]:
+    gates = FORMS[packing.form]
+    hidden = p.weight_hh.shape[0] // len(gates)
+    named = [("W", "i", p.weight_ih), ("W", "h", p.weight_hh), ("b", "i", p.bias_ih), ("b", "h", p.bias_hh)]
+    there = {
+        (kind, side, gate): _Rows(whole, at * hidden, (at + 1) * hidden)
+        for kind, side, whole in named
+        if whole is not None
+        for at, gate in enumerate(gates)
+    }
+    if p.weight_hr is not None:
+        there[_PROJECTION] = _Rows(p.weight_hr, 0, p.weight_hr.shape[0])
+    return there
+
+
+def _bias(packing: Packing, block: Block, there: Mapping[Key, _Rows]) -> Tensor:
+    """One block of a bias: what the cell adds by itself is taken off."""
+    import torch
+
+    weight = there["W", "h", block.gate]
+    zeros = weight.whole.new_zeros(weight.stop - weight.start)
+    first, second = (rows.values if (rows := there.get(("b", side, block.gate))) else zeros for side in "ih")
+    if block.side:
+        value = first if block.side == "i" else second
+    else:
+        # Added to the state's bias first: b_f + (1 − 1) is b_f again, (b_f + 1) − 1 may not be.
+        second = second - packing.forget_bias if block.gate == "f" else second
+        # Where one is zero the other stays as it is, its sign of zero included.
+        value = torch.where(second == 0, first, first + second)
+    return -value if block.sign < 0 else value
+
+
+def _joined(pieces: list[_Rows]) -> Tensor:
+    """All rows one below the other: a view where they lie so already."""
+    import torch
+
+    merged: list[_Rows] = []
+    for piece in pieces:
+        last = merged[-1] if merged else None
+        if last and last.whole is piece.whole and last.stop == piece.start and last.sign == piece.sign:
+            merged[-1] = _Rows(last.whole, last.start, piece.stop, last.sign)
+        else:
+            merged.append(piece)
+    return merged[0].values if len(merged) == 1 else torch.cat([piece.values for piece in merged])
+
+
+def _laid(parts: list[Tensor], orientation: str) -> Tensor:
+    """Matrices (out, in_k) beside each other as one (out, in) or (in, out), in new memory."""
+    import torch
+
+    if orientation == "out×in":
+        return torch.cat(parts, 1)
+    made = parts[0].new_empty(sum(part.shape[1] for part in parts), parts[0].shape[0])
+    for piece, part in zip(made.split([part.shape[1] for part in parts]), parts, strict=True):  # type: ignore[no-untyped-call]
+        piece.copy_(part.t())
+    return made
+
+
+def _turned(rows: _Rows, block: Block) -> _Rows:
+    return _Rows(rows.whole, rows.start, rows.stop, block.sign)
+
+
+def _lost(packing: Packing, there: Mapping[Key, _Rows]) -> tuple[Lost, ...]:
+    return tuple(
+        Lost(f"{kind}_{side}{gate}", largest, packing.where)
+        for (kind, side, gate), rows in there.items()
+        if (kind, side, gate) not in packing.held
+        if (largest := float(rows.values.abs().max())) != 0
+    )
+
+
+def _apart(tensor: Tensor, others: Iterable[Tensor]) -> Tensor:
+    """The same numbers in memory of their own."""
+    shared = any(tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() for other in others)
+    return tensor.clone() if shared else tensor
+
+
+def _key(block: Block) -> Key:
+    return block.kind, block.side, block.gate
