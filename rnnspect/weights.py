@@ -9,6 +9,8 @@ import torch
 from rnnspect import drawing, sources, tensors
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import arrays, recurrent, text
+from rnnspect.files.onnx_file import is_onnx, read_model
+from rnnspect.files.onnx_nodes import choose, nodes_in, stored_parameters
 from rnnspect.files.stored import is_checkpoint, stored_in
 from rnnspect.parameters import parameters_of
 
@@ -88,6 +90,9 @@ def _read(source: sources.File, expected: Collection[str]) -> tuple[dict[str, Te
     Of a file that has none of the names itself, or with a module said, only one recurrent module is read.
     """
     path = source.path
+    if is_onnx(path):
+        node = choose(nodes_in(read_model(path), str(path)), source.member, str(path))
+        return stored_parameters(node), {}, node.where
     if is_checkpoint(path):
         stored = stored_in(path)
         if source.member is not None or not any(name in stored for name in expected):

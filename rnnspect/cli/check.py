@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import functools
 import inspect
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +15,13 @@ from rnnspect.cli.options import described, formats, parameters_of, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.errors import InputError, RnnspectError
+from rnnspect.files.onnx_file import is_onnx
 from rnnspect.verdict import EXIT_STATUS
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rnnspect.declared import Declared
     from rnnspect.verdict import Verdict
 
@@ -31,9 +34,9 @@ def register(app: typer.Typer) -> None:
     app.command("check", epilog="Example:  rnnspect check configs/lstm.yaml --engine torch-cell")(check)
 
 
-def _each(**flags: Any) -> Callable[[Path | None], Described]:
+def _each(**flags: Any) -> functools.partial[Described]:
     """The shared options, to be read for one source after the other."""
-    return lambda source: described(source, **flags)
+    return functools.partial(described, **flags)
 
 
 _options = list(parameters_of(described).values())[1:]
@@ -43,12 +46,13 @@ _each.__annotations__ = {parameter.name: parameter.annotation for parameter in _
 
 @with_groups(each=_each, output=formats("table", "json", "junit"))
 def check(
-    each: Callable[[Path | None], Described],
+    each: functools.partial[Described],
     output: Output,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Specs in YAML, checkpoints, or a live model as path/to/model.py:build; several are a line each.",
+            help="Specs in YAML, checkpoints, models in .onnx, or a live model as path/to/model.py:build; several are "
+            "a line each.",
             show_default=False,
         ),
     ] = None,
@@ -91,6 +95,13 @@ def check(
                     raise InputError("a live model runs itself", allowed=f"{beside} beside a spec", where=beside)
                 rows += _live(source, each(None), held_to, output)
                 continue
+            if is_onnx(Path(source)):
+                if beside := "--recorded" if recorded else "--engine" if engine else "":
+                    raise InputError(
+                        "a model of ONNX is run by onnxruntime", allowed=f"{beside} beside a spec", where=beside
+                    )
+                rows += _onnx(source, each.keywords, held_to, output)
+                continue
             described = each(Path(source) if source else None)
             described.note(output)
         except RnnspectError as error:
@@ -126,6 +137,30 @@ class Row:
     source: str
     found: Verdict | str
     status: int
+
+
+def _onnx(source: str, flags: Mapping[str, Any], held_to: Declared | None, output: Output) -> list[Row]:
+    """A row for each call of each recurrent node of a model that is run once on the input."""
+    from rnnspect.onnx_checking import check_model
+
+    beyond = [name for name in flags if flags[name] is not None and name not in ("module", "input", "batch", "seed")]
+    if beyond:
+        where = "--" + beyond[0].replace("_", "-")
+        raise InputError("a model says itself what it is", allowed="--module, --input, --batch, --seed", where=where)
+    seed = 1 if flags["seed"] is None else flags["seed"]
+    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to)
+    for warning in found.warnings:
+        output.note(warning)
+    for name in found.never_ran:
+        output.note(f"note: {source} {name} never ran")
+    if not found.calls:
+        raise InputError("no recurrent node ran on this input", where=source)
+    rows = []
+    for one in found.calls:
+        label = f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}")
+        status = EXIT_STATUS["cannot tell"] if isinstance(one.found, str) else one.found.exit_status
+        rows.append(Row(label, one.found, status))
+    return rows
 
 
 def is_live(source: str) -> bool:

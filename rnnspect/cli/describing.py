@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cli.loading import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files.onnx_file import is_onnx
 from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
 from rnnspect.sources import Generator, parse
 from rnnspect.spec import Spec
@@ -40,9 +41,11 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     """
     if path is not None and is_checkpoint(path):
         return _describe_checkpoint(path, module, flags)
+    if path is not None and is_onnx(path):
+        return _describe_onnx(path, module, flags)
     if module is not None:
         found = "a module of no checkpoint"
-        raise InputError(found, allowed=f"beside a file in {listed(CHECKPOINTS)}", where="--module")
+        raise InputError(found, allowed=f"beside a file in {listed([*CHECKPOINTS, '.onnx'])}", where="--module")
     data, in_file = _read(path) if path else ({}, None)
     notes = _left_out(data, flags, str(path))
 
@@ -62,10 +65,31 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
     told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
     told["weights"] = recurrent.weights_source(chosen, name, stored)
     source = told["weights"].removesuffix(":")
+    spec, where = _with_flags(told, flags, source, {"dtype"})
+    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
+
+
+def _describe_onnx(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
+    """One node of a model as one layer. A node's input is time-major or batch-major, as it says."""
+    from rnnspect.files.onnx_file import read_model
+    from rnnspect.files.onnx_nodes import choose, described, nodes_in
+
+    node = choose(nodes_in(read_model(path), str(path)), module, str(path))
+    told = described(node) | {"weights": node.where}
+    spec, where = _with_flags(told, flags, node.where, set())
+    quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
+    notes = [note for note in (node.warning, quantized if node.quantized else None) if note]
+    return Described(spec, where, tuple(notes))
+
+
+def _with_flags(
+    told: dict[str, Any], flags: dict[str, Any], source: str, free: set[str]
+) -> tuple[Spec, Callable[[tuple[int | str, ...]], str]]:
+    """The spec of a file's own keys and the flags; those that are not `free` may not contradict."""
     against = [
         Problem(f"{key} {_said(flags[key])}, which {source} contradicts", _said(told[key]), where=_flag(key))
         for key in told
-        if key in flags and key not in {"dtype", "weights"} and flags[key] != told[key]
+        if key in flags and key not in {*free, "weights"} and flags[key] != told[key]
     ]
     against += [
         Problem(f"{key} beside a checkpoint", "the parameters in the file", where=_flag(key))
@@ -78,8 +102,7 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
     def where(keys: tuple[int | str, ...]) -> str:
         return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
 
-    spec = Spec.from_data(told | flags, where)
-    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
+    return Spec.from_data(told | flags, where), where
 
 
 def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:
