@@ -75,7 +75,7 @@ def check_model(
         try:
             specs[name] = Spec.from_data({**described(node), "input": None}, lambda _keys, node=node: node.where)  # type: ignore[misc]
         except RnnspectError as error:
-            calls.append(NodeVerdict(name, None, f"cannot tell: {error.problems[0]}"))
+            calls.append(NodeVerdict(name, None, _why(error)))
     warnings = tuple(warning for node in chosen.values() if (warning := node.warning))
     never: list[str] = []
     if specs:
@@ -91,12 +91,17 @@ def check_model(
     return ModelVerdict(tuple(calls), tuple(never), warnings)
 
 
+def _why(error: RnnspectError) -> str:
+    """Without the place, which the row names."""
+    return f"cannot tell: {replace(error.problems[0], where=None)}"
+
+
 def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None) -> Iterator[NodeVerdict]:
     for index, arrays in enumerate(_calls(tap, ran)):
         try:
             yield NodeVerdict(tap.node.name, index, _check_call(tap, spec, arrays, ran, held_to))
         except RnnspectError as error:
-            yield NodeVerdict(tap.node.name, index, f"cannot tell: {error.problems[0]}")
+            yield NodeVerdict(tap.node.name, index, _why(error))
 
 
 def _calls(tap: Taps, ran: Ran) -> Iterator[dict[str, Array]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import FileError, InputError
+from rnnspect.files.onnx_constants import Constants
 from rnnspect.files.onnx_file import is_onnx, read_model
 from rnnspect.files.onnx_nodes import OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.sources import parse_file
@@ -146,7 +147,9 @@ class NodeEngine:
         weights = self._weights or {name: v for name in WEIGHTS if (v := self._node.constant(name)) is not None}
         model, feed = node_model(own, weights, sequence)
         plain = {name: value for name, value in self._node.attributes.items() if name != "layout"}
-        alone = OnnxNode(self._node.name, own, ((model.graph, None, ""),), model, self._node.file, plain)
+        alone = OnnxNode(
+            self._node.name, own, ((model.graph, None, ""),), model, self._node.file, Constants(model), plain
+        )
         ran = run_model(model, feed, [alone], spec.dtype, self._node.where)
         y = tensor_of(ran.outputs["Y"])
         if (valid := sequence.valid()) is not None:

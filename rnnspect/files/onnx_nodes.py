@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed, nearest
+from rnnspect.files.onnx_constants import Constants
 from rnnspect.parameters import LayerParameters, module_repr, suffix
 from rnnspect.spec import Spec
 
@@ -29,8 +30,6 @@ INPUTS = {
 OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c"), "DynamicQuantizeLSTM": ("Y",)}
 WEIGHTS = ("W", "R", "B", "P")
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
-_HOPS = 100
-"""Identities in a row that are seen through; a file may hold a circle of them."""
 _NAMES = {name.replace("_", ""): name for name in KINDS}
 
 
@@ -43,6 +42,7 @@ class OnnxNode:
     path: Path
     model: ModelProto
     file: str
+    constants: Constants
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,7 +72,7 @@ class OnnxNode:
 
     def constant(self, name: str) -> Array | None:
         """The input's numbers where the file holds them; None where it is left out, or computed, or given."""
-        return _constant(self.input(name), self.path)
+        return self.constants.value(self.input(name), self.path)
 
     def is_fixed(self, name: str) -> bool:
         """Whether the file holds the input's numbers and nobody can give others."""
@@ -85,6 +85,7 @@ def nodes_in(model: ModelProto, file: str) -> dict[str, OnnxNode]:
     from onnx import helper
 
     found: dict[str, OnnxNode] = {}
+    constants = Constants(model)
     for path, node in _walk(((model.graph, None, ""),)):
         name = node.name or next((out for out in node.output if out), node.op_type)
         unique, count = name, 1
@@ -92,7 +93,7 @@ def nodes_in(model: ModelProto, file: str) -> dict[str, OnnxNode]:
             count += 1
             unique = f"{name}#{count}"
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        found[unique] = OnnxNode(unique, node, path, model, file, attributes)
+        found[unique] = OnnxNode(unique, node, path, model, file, constants, attributes)
     return found
 
 
@@ -238,13 +239,13 @@ def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
 
 def _shape(node: OnnxNode, name: str) -> tuple[tuple[int, int, int], str]:
     """The three axes of a weight and its dtype, from its numbers or from what the file says of a tensor."""
-    from onnx import TensorProto
+    from onnx import TensorProto, helper
 
     tensor = node.input(name)
     shape, kind = None, 0
     values = node.constant(name)
     if values is not None:
-        shape, kind = values.shape, _type_of(tensor, node)
+        shape, kind = values.shape, int(helper.np_dtype_to_tensor_dtype(values.dtype))
     else:
         for graph, _, _ in reversed(node.path):
             info = next((i for i in (*graph.input, *graph.value_info, *graph.output) if i.name == tensor), None)
@@ -259,37 +260,6 @@ def _shape(node: OnnxNode, name: str) -> tuple[tuple[int, int, int], str]:
     if dtype not in _DTYPES and not node.quantized:
         raise WeightsError(f"{name} in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
     return shape, _DTYPES.get(dtype, dtype)
-
-
-def _type_of(tensor: str, node: OnnxNode) -> int:
-    from onnx import helper
-
-    values = _constant(tensor, node.path)
-    assert values is not None
-    return int(helper.np_dtype_to_tensor_dtype(values.dtype))
-
-
-def _constant(name: str, path: Path, hops: int = 0) -> Array | None:
-    """Initialisers (of a graph's input: its default) and Constants, those of outer graphs included, seen through
-    Identity."""
-    from onnx import numpy_helper
-
-    if not name or hops > _HOPS:
-        return None
-    for depth in range(len(path), 0, -1):
-        graph = path[depth - 1][0]
-        for tensor in graph.initializer:
-            if tensor.name == name:
-                return numpy_helper.to_array(tensor)
-        if any(known.name == name for known in graph.input):
-            return None
-        maker = next((node for node in graph.node if name in node.output), None)
-        if maker is not None:
-            if maker.op_type == "Identity":
-                return _constant(maker.input[0], path[:depth], hops + 1) if maker.input else None
-            value = next((a.t for a in maker.attribute if a.name == "value"), None)
-            return numpy_helper.to_array(value) if maker.op_type == "Constant" and value is not None else None
-    return None
 
 
 def _walk(path: Path) -> Iterator[tuple[Path, NodeProto]]:
