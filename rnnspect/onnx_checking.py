@@ -165,7 +165,7 @@ def _probed(
 ) -> Verdict:
     """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
     more, alone, on a sequence that does not."""
-    unseen = any(2 * line.coarse_units > spec.hidden_size for line in verdict.resolution)
+    unseen = any(line.coarse_units for line in verdict.resolution)
     if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
         return verdict
     generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
