@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from onnx import ModelProto
+
     from rnnspect.declared import Declared
     from rnnspect.verdict import Verdict
 
@@ -79,16 +81,32 @@ def check_model(
     warnings = tuple(warning for node in chosen.values() if (warning := node.warning))
     never: list[str] = []
     if specs:
-        copy, taps = tapped(model, file, list(specs), {name: spec.dtype for name, spec in specs.items()})
         feed = feed_of(model, given, chosen, batch, seed, file)
-        dtype = next(iter(specs.values())).dtype
-        wanted = [output for tap in taps for output in tap.outputs.values()]
-        ran = run_model(copy, feed, [tap.node for tap in taps], dtype, file, wanted)
+        try:
+            taps, ran = _run(model, feed, specs, file)
+        except InputError as error:
+            inside = [
+                name for name in specs if any(owner and owner.op_type != "If" for _, owner, _ in nodes[name].path)
+            ]
+            if not inside:
+                raise
+            outside = {name: spec for name, spec in specs.items() if name not in inside}
+            taps, ran = _run(model, feed, outside, file)
+            why = f"cannot tell: what it receives in a loop cannot be led out: {replace(error.problems[0], where=None)}"
+            calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
             found = list(_checked(tap, specs[tap.node.name], ran, held_to))
             calls += found
             never += [] if found else [tap.node.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
+
+
+def _run(model: ModelProto, feed: Mapping[str, Array], specs: Mapping[str, Spec], file: str) -> tuple[list[Taps], Ran]:
+    """Without any tap the graph runs as it is: then its failure is its own."""
+    copy, taps = tapped(model, file, list(specs), {name: spec.dtype for name, spec in specs.items()})
+    dtype = next((spec.dtype for spec in specs.values()), "float32")
+    wanted = [output for tap in taps for output in tap.outputs.values()]
+    return taps, run_model(copy, feed, [tap.node for tap in taps], dtype, file, wanted)
 
 
 def _why(error: RnnspectError) -> str:

@@ -33,7 +33,8 @@ def allowed(f: Activation, clip: float | None, s: Tensor, e: Tensor, kernel: flo
     """The value at s ± e, and its bound; `kernel` is what σ and tanh err by, absolute, and u the unit roundoff."""
     if clip is not None:
         beyond = s.abs() - e > clip
-        s, e = s.clamp(-clip, clip), e.masked_fill(beyond, 0)
+        s = s.clamp(-clip, clip)
+        e = torch.minimum(e, s.abs() + clip).masked_fill(beyond, 0)
     v = _value(f, s)
     return v, _spread(f, s, e).add_(_rounding(f, s, v, kernel, u))
 

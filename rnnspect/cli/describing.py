@@ -143,7 +143,9 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
     if cell and flags["cell"] != data.get("cell"):
         meaningless += [] if cell.has_nonlinearity else ["nonlinearity"]
         meaningless += [] if cell.has_projection else ["proj_size"]
-        meaningless += [] if cell.has_cell_state else ["c0"]
+        meaningless += [] if cell.has_cell_state else ["c0", "input_forget", "peepholes"]
+        meaningless += [] if cell.name == "gru" else ["reset"]
+        meaningless += ["activations"]
     gone = [key for key in meaningless if key not in flags and data.pop(key, None) is not None]
     return (f"note: {listed(gone)} of {name} left out, for what the flags say",) if gone else ()
 

@@ -10,10 +10,10 @@ from rnnspect.errors import FileError
 from rnnspect.files.reading import read_bytes, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from onnx import GraphProto, ModelProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MOST = 2**31 - 1
 """What one protobuf message can hold."""
@@ -53,9 +53,12 @@ def read_model(path: Path) -> ModelProto:
     _check_tensors(model, path)
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
-        return inliner.inline_local_functions(model) if model.functions else model
+        whole = inliner.inline_local_functions(model) if model.functions else model
     except (ValueError, RuntimeError, OSError, onnx.checker.ValidationError) as error:
         raise FileError(f"not a valid ONNX model: {_line(error)}", where=where) from None
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(graphs_in(whole.graph))):
+        raise FileError("external data of a function", allowed="that of the graph", where=where)
+    return whole
 
 
 def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
@@ -68,17 +71,30 @@ def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def _check_tensors(model: ModelProto, path: Path) -> None:
-    nodes = [node for graph in graphs_in(model.graph) for node in graph.node]
-    nodes += [node for function in model.functions for node in function.node]
-    inner = [g for f in model.functions for n in f.node for a in n.attribute if a.HasField("g") for g in graphs_in(a.g)]
-    nodes += [node for graph in inner for node in graph.node]
-    tensors = [t for graph in (*graphs_in(model.graph), *inner) for t in graph.initializer]
-    tensors += [a.t for node in nodes for a in node.attribute if a.HasField("t")]
-    tensors += [t for node in nodes for a in node.attribute for t in a.tensors]
+    graphs = [*graphs_in(model.graph)]
+    loose = [node for function in model.functions for node in function.node]
+    graphs += [g for node in loose for a in node.attribute if a.HasField("g") for g in graphs_in(a.g)]
     outside = 0
-    for tensor in tensors:
+    for tensor in _tensors(graphs, loose):
         outside += _check_tensor(tensor, path)
     resources.require(3 * outside, "reading its external data", str(path))
+
+
+def _tensors(graphs: Iterable[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:
+    """Every tensor in these graphs, and in the attributes of nodes that are in none."""
+    attributes = [attribute for node in loose for attribute in node.attribute]
+    for graph in graphs:
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        attributes += [attribute for node in graph.node for attribute in node.attribute]
+    for attribute in attributes:
+        yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+        for sparse in (
+            *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
+            *attribute.sparse_tensors,
+        ):
+            yield from (sparse.values, sparse.indices)
 
 
 def _check_tensor(tensor: TensorProto, path: Path) -> int:
