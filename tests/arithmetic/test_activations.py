@@ -31,7 +31,7 @@ def test_every_value_within_reach_is_inside_the_bound(written: str, clip: float 
     for at in torch.linspace(-1, 1, 41, dtype=torch.float64):
         exact = plain(f, clip)(s + at * e)
         narrow = plain(f, clip)((s + at * e).float()).double()
-        off = torch.maximum((exact - v).abs(), (narrow - v).abs() - 4 * U * (1 + s.abs()))
+        off = torch.maximum((exact - v).abs(), (narrow - v).abs() - 4 * U * (1 + s.abs() + e))
         assert bool((off <= bound).all()), (s[(off - bound).argmax()], at)
         reached = torch.maximum(reached, (exact - v).abs())
     tight = reached + KERNEL * U * (1 + s.abs()) * 3
