@@ -364,3 +364,44 @@ def test_silero_vad(silero: Path, tmp_path: Path, capsys: Any, rate: int, sample
     assert (status, [one["verdict"] for one in found]) == (0, ["agree"]), found
     assert main(["shapes", path]) == 2
     assert capsys.readouterr().err.count("LSTM(128, 128)") == 4
+
+
+def test_a_loop_whose_calls_cannot_be_led_out(tmp_path: Path, capsys: Any):
+    """The node runs in every second iteration only: nothing to stack in the others. Its row says so."""
+    is_odd = [helper.make_node("Mod", ["i", "two"], ["odd"]), helper.make_node("Cast", ["odd"], ["is odd"], to=made.B)]
+    then = helper.make_graph([made.node("GRU", y="y then")], "then", [], [made.value("y then")])
+    same = helper.make_graph(
+        [helper.make_node("Identity", ["nothing"], ["y else"])], "else", [], [made.value("y else")]
+    )
+    choice = helper.make_node("If", ["is odd"], ["y now"], then_branch=then, else_branch=same)
+    on = helper.make_node("Identity", ["on"], ["on still"])
+    body = helper.make_graph(
+        [*is_odd, choice, on], "body",
+        [made.value("i", made.I64, []), made.value("on", made.B, [])],
+        [made.value("on still", made.B, []), made.value("y now")],
+    )  # fmt: skip
+    held = made.weights("GRU") | {"three": np.array(3), "yes": np.array(True), "two": np.array(2)}
+    held["nothing"] = np.zeros((6, 1, 2, made.HIDDEN), np.float32)
+    model = made.model([helper.make_node("Loop", ["three", "yes"], ["y"], body=body)], held)
+    status, found = documents(saved(tmp_path, model), capsys)
+    assert status == 3
+    assert "cannot be led out" in found[0]["error"]
+
+
+@pytest.mark.parametrize(("package", "command"), [("onnx", "shapes"), ("onnx", "check"), ("onnxruntime", "check")])
+def test_a_package_that_is_not_there(tmp_path, capsys, monkeypatch, package, command):
+    arguments = saved(tmp_path, made.of_node("LSTM"))
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main([command, *(arguments if command == "check" else arguments[:1])]) == 2
+    err = capsys.readouterr().err
+    assert f"needs the package {package}; allowed: after: pip install 'rnnspect[onnx]'" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_what_a_model_says_itself_cannot_be_said_beside_it(tmp_path: Path, capsys: Any):
+    arguments = saved(tmp_path, made.of_node("LSTM"))
+    for more in (["--engine", "torch"], ["--recorded", arguments[2]], ["--hidden-size", "3"]):
+        assert main(["check", *arguments, *more]) == 2
+        assert more[0] in capsys.readouterr().err
+    assert main(["shapes", arguments[0], "--hidden-size", "3"]) == 2
+    assert "contradicts" in capsys.readouterr().err
