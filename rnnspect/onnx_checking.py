@@ -139,14 +139,19 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
     weights = {name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)}
     parameters = parameters_of_node(node, weights)
     sequence, observation, left_out = _observed(spec, arrays, ran)
-    declared = held_to or ARITHMETICS[spec.dtype]
+    widened = ran.engine.name == "onnxruntime" and spec.dtype == "float16"
+    if widened:  # what the node returns is rounded, what it goes on with is not
+        observation = replace(observation, relative=2.0**-11, absolute=2.0**-25)
+    declared = held_to or ARITHMETICS["float32" if widened else spec.dtype]
     verdict = check_observation(spec, parameters, sequence, observation, declared)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
     if left_out:
         notes.append(f"{left_out} batch items without any step left out")
     if ran.engine.name != "onnxruntime":
         notes.append("run by onnx.reference: onnxruntime does not run this graph")
-    verdict = _probed(verdict, node, spec, parameters, weights, declared)
+    if widened:
+        notes.append("onnxruntime casts float16 to float32 around the node")
+    verdict = _probed(verdict, node, spec, parameters, weights, declared, observation)
     return replace(verdict, notes=(*verdict.notes, *notes))
 
 
@@ -180,6 +185,7 @@ def _probed(
     parameters: dict[str, torch.Tensor],
     weights: Mapping[str, Array],
     declared: Declared,
+    observation: Observation,
 ) -> Verdict:
     """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
     more, alone, on a sequence that does not."""
@@ -199,7 +205,8 @@ def _probed(
         recording = NodeEngine(node, weights).run(spec, parameters, sequence)
     except InputError:
         return verdict
-    again = check_observation(spec, parameters, sequence, observed_by(recording), declared)
+    seen = replace(observed_by(recording), relative=observation.relative, absolute=observation.absolute)
+    again = check_observation(spec, parameters, sequence, seen, declared)
     if again.verdict == "cannot tell":
         return verdict
     note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"

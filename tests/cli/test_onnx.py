@@ -405,3 +405,16 @@ def test_what_a_model_says_itself_cannot_be_said_beside_it(tmp_path: Path, capsy
         assert more[0] in capsys.readouterr().err
     assert main(["shapes", arguments[0], "--hidden-size", "3"]) == 2
     assert "contradicts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+def test_float16_which_onnxruntime_runs_in_float32(tmp_path: Path, capsys: Any, op: str):
+    model = made.of_node(op)
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for known in (model.graph.input[0], model.graph.output[0]):
+        known.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    x = np.random.default_rng(0).normal(0, 1, (200, 3, made.INPUTS)).astype(np.float16)
+    status, found = documents(saved(tmp_path, model, x=x), capsys)
+    assert (status, found[0]["verdict"]) == (0, "agree"), found
+    assert any("float16" in note for note in found[0]["notes"])
