@@ -75,7 +75,8 @@ class Shapes:
 class LayerParameters:
     """The tensors of one layer and direction; G gates of H units, P units of h.
 
-    weight_ih (G·H, I), weight_hh (G·H, P), bias_ih and bias_hh (G·H) or None, weight_hr (P, H) or None.
+    weight_ih (G·H, I), weight_hh (G·H, P), bias_ih and bias_hh (G·H) or None, weight_hr (P, H) or None, weight_ch of
+    K peepholes (K·H) or None.
     """
 
     weight_ih: Tensor
@@ -83,6 +84,7 @@ class LayerParameters:
     bias_ih: Tensor | None
     bias_hh: Tensor | None
     weight_hr: Tensor | None
+    weight_ch: Tensor | None = None
 
     @classmethod
     def of(cls, parameters: Mapping[str, Tensor], layer: int, direction: str) -> LayerParameters:
@@ -93,6 +95,7 @@ class LayerParameters:
             parameters.get("bias_ih" + end),
             parameters.get("bias_hh" + end),
             parameters.get("weight_hr" + end),
+            parameters.get("weight_ch" + end),
         )
 
 
@@ -134,6 +137,11 @@ def module_repr(spec: Spec) -> str:
     for name, default in (("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)):
         if getattr(spec, name) != default:
             said.append(f"{name}={getattr(spec, name)}")
+    for key in ("reverse", "input_forget", "peepholes"):
+        said += [f"{key}=True"] if getattr(spec, key) else []
+    said += ["reset=before"] if spec.reset == "before" else []
+    said += [f"activations=[{', '.join(spec.activations)}]"] if spec.activations else []
+    said += [f"clip={spec.clip:g}"] if spec.clip else []
     recurrent = f"{spec.cell_type.torch_name}({', '.join(said)})"
     if not spec.head:
         return recurrent
@@ -163,6 +171,9 @@ def _recurrent(spec: Spec) -> Iterator[Parameter]:
                 yield _parameter(spec, "bias_hh" + end, (rows,), packed, gates)
             if spec.proj_size:
                 yield _parameter(spec, "weight_hr" + end, (spec.proj_size, spec.hidden_size), "proj × hidden")
+            if looking := spec.cell_type.peepholes:
+                reads, seeing = f"{len(looking)}·hidden", _gates(spec, looking)
+                yield _parameter(spec, "weight_ch" + end, (len(looking) * spec.hidden_size,), reads, seeing)
 
 
 def _head(spec: Spec) -> Iterator[Parameter]:
@@ -174,9 +185,9 @@ def _head(spec: Spec) -> Iterator[Parameter]:
         yield _parameter(spec, "head.bias", shape[:1], "out")
 
 
-def _gates(spec: Spec) -> tuple[Gate, ...]:
+def _gates(spec: Spec, names: tuple[str, ...] | None = None) -> tuple[Gate, ...]:
     size = spec.hidden_size
-    return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(spec.cell_type.gates))
+    return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(names or spec.cell_type.gates))
 
 
 def _parameter(spec: Spec, name: str, shape: tuple[int, ...], reads: str, gates: tuple[Gate, ...] = ()) -> Parameter:

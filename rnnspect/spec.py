@@ -16,7 +16,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from rnnspect.cells import CELLS
+from rnnspect.cells import CELLS, VARIANTS
+from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
 from rnnspect.errors import SpecError, listed, nearest
 
 if TYPE_CHECKING:
@@ -71,6 +72,21 @@ class Spec(BaseModel):
     proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = Field(
         0, description="For cell lstm only: h is projected to this many units (0: no projection)."
     )
+    reverse: bool = Field(False, description="Whether the only direction runs from the end to the start.")
+    reset: Literal["after", "before"] = Field(
+        "after", description="For cell gru: whether r acts after the product with h, as in torch.nn.GRU, or before."
+    )
+    input_forget: bool = Field(False, description="For cell lstm: f = 1 − i, without parameters of f (ONNX).")
+    peepholes: bool = Field(False, description="For cell lstm: i, f and o see the cell state through weight_ch.")
+    activations: list[str] | None = Field(
+        None,
+        description="The functions, where they are not the usual ones: for rnn [φ], gru [σ, tanh of n], lstm [σ, tanh "
+        f"of g, tanh of c]; with two directions the reverse one's may follow. Of {', '.join(KINDS)}; numbers in "
+        "parentheses: leaky_relu(0.1).",
+    )
+    clip: Annotated[float, Field(gt=0, le=1e38)] | None = Field(
+        None, description="What goes into each function is limited to ± this."
+    )
     dtype: DType = Field("float32", description="The dtype of parameters, states and input.")
     device: str = Field("cpu", description="auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …")
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = Field(
@@ -91,7 +107,41 @@ class Spec(BaseModel):
 
     @property
     def cell_type(self) -> Cell:
-        return CELLS[self.cell]
+        variant = self.variant
+        return VARIANTS[self.cell, variant] if variant else CELLS[self.cell]
+
+    @property
+    def variant(self) -> str:
+        """What tells the cell from torch.nn's of the same name; empty for that."""
+        said = {"reset before": self.reset == "before", "coupled": self.input_forget, "peepholes": self.peepholes}
+        return ", ".join(name for name, chosen in said.items() if chosen)
+
+    @property
+    def beyond_torch(self) -> str | None:
+        """What this spec asks for that no module of torch.nn does, as a reason; None where there is one."""
+        module = f"torch.nn.{self.cell_type.torch_name}"
+        reasons = {
+            "resets after the product": self.reset == "before",
+            "has a forget gate of its own": self.input_forget,
+            "has no peepholes": self.peepholes,
+            "has no activations to choose": self.activations is not None,
+            "does not clip": self.clip is not None,
+            "has no reverse direction alone": self.reverse,
+        }
+        return next((f"{module} {reason}" for reason, asked in reasons.items() if asked), None)
+
+    def nonlinearity_of(self, direction: str) -> Nonlinearity:
+        """tanh or relu where all else is as usual, else every function of that direction."""
+        if self.activations is None and self.clip is None:
+            return self.nonlinearity or "tanh"
+        names = self.cell_type.functions
+        if self.activations is None:
+            chosen = {"phi": Activation(self.nonlinearity)} if self.nonlinearity else {}
+        else:
+            read = [known for written in self.activations if (known := parse(written))]
+            start = len(names) if direction == "reverse" and len(read) > len(names) else 0
+            chosen = dict(zip(names, read[start:], strict=False))
+        return Functions(**chosen, clip=self.clip)
 
     @property
     def num_directions(self) -> int:
@@ -99,7 +149,7 @@ class Spec(BaseModel):
 
     @property
     def directions(self) -> tuple[str, ...]:
-        return ("forward", "reverse") if self.bidirectional else ("forward",)
+        return ("forward", "reverse") if self.bidirectional else ("reverse",) if self.reverse else ("forward",)
 
     @property
     def output_size(self) -> int:
@@ -154,6 +204,45 @@ class Spec(BaseModel):
             found = f"proj_size {proj_size} is not smaller than hidden_size {hidden_size}"
             raise _wrong(found, "0 for no projection" + _up_to(hidden_size - 1))
         return proj_size
+
+    @field_validator("reverse")
+    @classmethod
+    def _only_direction(cls, reverse: bool, info: ValidationInfo) -> bool:
+        if reverse and info.data.get("bidirectional"):
+            raise _wrong("reverse beside bidirectional", "one of them")
+        return reverse
+
+    @field_validator("reset", "input_forget", "peepholes")
+    @classmethod
+    def _variant_of_its_cell(cls, chosen: str | bool, info: ValidationInfo) -> str | bool:
+        cell, key = _cell(info), info.field_name or ""
+        owner = "gru" if key == "reset" else "lstm"
+        if cell is not None and cell.name != owner and chosen not in ("after", False):
+            raise _wrong(f"{key} with cell {cell.name}", f"{key} goes with cell {owner}")
+        if info.data.get("proj_size") and chosen is True:
+            raise _wrong(f"{key} beside proj_size", "one of them")
+        return chosen
+
+    @field_validator("activations")
+    @classmethod
+    def _known_functions(cls, activations: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        cell = _cell(info)
+        if cell is None or activations is None:
+            return activations
+        if info.data.get("proj_size"):
+            raise _wrong("activations beside proj_size", "one of them")
+        if info.data.get("nonlinearity") == "relu":
+            raise _wrong("activations beside nonlinearity relu", "one of them")
+        for written in activations:
+            if parse(written) is None:
+                name = written.partition("(")[0].strip()
+                found = f"no activation is written {written!r}" if name in KINDS else f"no activation {name!r}"
+                raise _wrong(found, f"{listed(KINDS)}; numbers in parentheses", nearest(name, KINDS))
+        one = len(cell.functions)
+        fitting = [one, 2 * one] if info.data.get("bidirectional") else [one]
+        if len(activations) not in fitting:
+            raise _wrong(f"{len(activations)} activations with cell {cell.name}", " or ".join(map(str, fitting)))
+        return activations
 
     @field_validator("c0")
     @classmethod

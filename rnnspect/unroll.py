@@ -59,7 +59,7 @@ def unroll(
             state = tuple(initial[at] for initial in sequence.state)
             own = LayerParameters.of(parameters, layer, direction)
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
-            arithmetic = chosen(own, len(cell.gates), spec.nonlinearity or "tanh")
+            arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
             u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _processing_order(sequence, direction == "reverse")
             with one_thread():

@@ -9,6 +9,8 @@ import torch
 from rnnspect import drawing, sources, tensors
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import arrays, recurrent, text, unpacking
+from rnnspect.files.onnx_file import is_onnx, read_model
+from rnnspect.files.onnx_nodes import choose, nodes_in, stored_parameters
 from rnnspect.files.stored import is_checkpoint, stored_in
 from rnnspect.parameters import parameters_of
 
@@ -88,6 +90,9 @@ def _read(source: sources.File, expected: Collection[str], spec: Spec) -> tuple[
     Of a file that has none of the names itself, or with a module said, only one recurrent module is read.
     """
     path = source.path
+    if is_onnx(path):
+        node = choose(nodes_in(read_model(path), str(path)), source.member, str(path))
+        return stored_parameters(node), {}, node.where
     if spec.layout not in {None, "pytorch"}:
         return *unpacking.read_laid_out(path, source.member, spec), str(path)
     if is_checkpoint(path):

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.arithmetic.activations import allowed
 from rnnspect.arithmetic.products import FUNCTIONS, Block, Rows, affine, fuses, length4
 from rnnspect.arithmetic.scan import Scan
+from rnnspect.cells.functions import RELU, functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.functions import Activation, Nonlinearity
     from rnnspect.parameters import LayerParameters
 
 KERNEL = 12.0
@@ -35,7 +38,7 @@ class Number:
     """A value and how far a correct engine's may be from it."""
 
     positive = False
-    """Whether no value is below 0, as a gate's is not."""
+    """Whether every value is in [0, 1], as a gate's is."""
     leads = False
     """Whether it knows best what a sum with another number is."""
 
@@ -117,6 +120,8 @@ class Scaled(_Deferred):
         z, p, q = self.z, self.of.p, self.of.q
         d, rest = p.v - q.v, 1 - z.v
         v = torch.addcmul(q.v, z.v, d)
+        if not z.positive:
+            rest, z = rest.abs(), Number(z.v.abs(), z.e, z.u)
         kept = (rest * q.v).abs_().addcmul_(z.v, p.v.abs())
         e = d.abs().mul_(z.v)
         e = torch.maximum(e, kept, out=kept).mul_(2).add_(v.abs()).mul_(self.u.stored).add_(3 * self.u.tiny)
@@ -180,9 +185,11 @@ class Packed(_Deferred):
 class Bounded:
     """The arithmetic of one layer and direction over numbers with their bound."""
 
-    def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: str = "tanh") -> None:
-        self.parameters = p
-        self.u, self._relu = u, nonlinearity == "relu"
+    def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
+        self.parameters, functions = p, functions_of(nonlinearity)
+        self.u, self._relu = u, functions.phi == RELU
+        self._chosen = None if functions.are_usual else functions
+        self._units = p.weight_hh.shape[0] // gates
         terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
 
         def blocks(w: Tensor, b: Tensor | None, known: tuple[float, float]) -> list[Block]:
@@ -240,7 +247,7 @@ class Bounded:
         return Packed([Product(self, ((rows, block),)) for block in self._ih])
 
     def hidden(self, h: Number) -> Number:
-        rows = h.rows or Rows(h.v)
+        rows = h.rows or Rows(h.v, h.e)  # r ⊙ h is computed, and has an error of its own
         return Packed([Product(self, ((rows, block),)) for block in self._hh])
 
     def split(self, packed: Number) -> tuple[Number, ...]:
@@ -251,11 +258,15 @@ class Bounded:
         return tuple(p + q for p, q in zip(self.split(u), self.split(self.hidden(h)), strict=True))
 
     def sigmoid(self, s: Number) -> Number:
+        if self._chosen:
+            return self._activated(self._chosen.sigmoid, s)
         gate = self._smooth(s, "sigmoid", sigmoid_slope, 1.0)
         gate.positive = True
         return gate
 
     def tanh(self, s: Number) -> Number:
+        if self._chosen:
+            return self._activated(self._chosen.tanh, s)
         return self._smooth(s, "tanh", tanh_slope, 2.0)
 
     def _smooth(self, s: Number, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
@@ -273,7 +284,31 @@ class Bounded:
             e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny)
         return Number(v, e, self.u)
 
+    def squash(self, c: Number) -> Number:
+        return self._activated(self._chosen.squash, c) if self._chosen else self.tanh(c)
+
+    def _activated(self, f: Activation, s: Number) -> Number:
+        s = s.settle()
+        assert self._chosen
+        v, e = allowed(f, self._chosen.clip, s.v, s.e, KERNEL * self.u.sums, self.u.sums)
+        found = Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u)
+        found.positive = f.is_gate
+        return found
+
+    def rest(self, v: Number) -> Number:
+        v = v.settle()
+        rest = v.rounded(1 - v.v, v.e.clone())
+        rest.positive = v.positive
+        return rest
+
+    def peepholes(self) -> tuple[Number, ...]:
+        assert self.parameters.weight_ch is not None
+        each = self.parameters.weight_ch.reshape(-1, self._units)
+        return tuple(Number(p, torch.zeros_like(p), self.u) for p in each)
+
     def phi(self, s: Number) -> Number:
+        if self._chosen:
+            return self._activated(self._chosen.phi, s)
         if not self._relu:
             return self.tanh(s)
         s = s.settle()
@@ -283,6 +318,8 @@ class Bounded:
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         """c.v and c.e are of the step before the chunk."""
+        if not f.positive or self.parameters.weight_ch is not None:  # then a chunk is one step
+            return f * Number(c.v.unsqueeze(0), c.e.unsqueeze(0), c.u) + v
         after = torch.cat([c.v.unsqueeze(0), v.v])
         scan = Scan(f.v)
         scan(c.v, after[1:])

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import linear
 
+from rnnspect.arithmetic.activations import plain
+from rnnspect.cells.functions import functions_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.parameters import LayerParameters
 
 _NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -22,12 +26,18 @@ class Numbers:
 
     sigmoid = staticmethod(torch.sigmoid)
     tanh = staticmethod(torch.tanh)
+    squash = staticmethod(torch.tanh)
     where = staticmethod(torch.where)
 
-    def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: str) -> None:
+    def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._p = parameters
         self._gates = gates
-        self.phi = _NONLINEARITIES[nonlinearity]
+        functions = functions_of(nonlinearity)
+        if functions.are_usual:
+            self.phi = _NONLINEARITIES[functions.phi.name]
+        else:
+            for name in ("sigmoid", "tanh", "squash", "phi"):
+                setattr(self, name, plain(getattr(functions, name), functions.clip))
         # A copy that lies as the product reads it: a third faster at each of many small steps.
         self._weight_hh = parameters.weight_hh.t().contiguous()
 
@@ -43,6 +53,13 @@ class Numbers:
 
     def carry(self, f: Tensor, c: Tensor, v: Tensor) -> Tensor:
         return f * c + v
+
+    def rest(self, v: Tensor) -> Tensor:
+        return 1 - v
+
+    def peepholes(self) -> tuple[Tensor, ...]:
+        assert self._p.weight_ch is not None
+        return self._p.weight_ch.reshape(-1, self._p.weight_hh.shape[0] // self._gates).unbind()
 
     def project(self, m: Tensor) -> Tensor:
         return m if self._p.weight_hr is None else linear(m, self._p.weight_hr)

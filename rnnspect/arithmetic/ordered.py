@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arithmetic.products import Block, Rows
     from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.parameters import LayerParameters
 
 _SLAB = 1 << 21  # products held at once
@@ -33,7 +34,7 @@ class Ordered(Bounded):
     λ√k takes roundings as independent. On constant input the same one repeats, and plain loops exceed it.
     """
 
-    def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: str = "tanh") -> None:
+    def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
         super().__init__(p, gates, u, nonlinearity)
         self._unit = u.sums
         self._float = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)

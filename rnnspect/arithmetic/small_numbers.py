@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
+from rnnspect.arithmetic.activations import plain
+from rnnspect.cells.functions import functions_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.parameters import LayerParameters
 
     Array = npt.NDArray[Any]
@@ -54,6 +58,11 @@ def _relu(v: Array) -> Array:
     return np.maximum(v, 0)
 
 
+def _by_torch(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
+    """The rarer functions are written down once, in torch."""
+    return lambda v: _array(function(torch.from_numpy(v)))
+
+
 _NONLINEARITIES: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": _relu}
 
 
@@ -62,15 +71,23 @@ class SmallNumbers:
 
     sigmoid = staticmethod(_sigmoid)
     tanh = staticmethod(np.tanh)
+    squash = staticmethod(np.tanh)
     where = staticmethod(np.where)
 
-    def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: str) -> None:
+    def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._weight_hh = _array(parameters.weight_hh.t().contiguous())
         self._bias_hh = None if parameters.bias_hh is None else _array(parameters.bias_hh)
         self._weight_hr = None if parameters.weight_hr is None else _array(parameters.weight_hr.t())
         units = parameters.weight_hh.shape[0] // gates
         self._blocks = [slice(at * units, (at + 1) * units) for at in range(gates)]
-        self.phi = _NONLINEARITIES[nonlinearity]
+        functions = functions_of(nonlinearity)
+        if functions.are_usual:
+            self.phi = _NONLINEARITIES[functions.phi.name]
+        else:
+            for name in ("sigmoid", "tanh", "squash", "phi"):
+                setattr(self, name, _by_torch(plain(getattr(functions, name), functions.clip)))
+        self._weight_ch = None if parameters.weight_ch is None else _array(parameters.weight_ch)
+        self._units = units
 
     def hidden(self, h: Array) -> Array:
         product: Array = h.dot(self._weight_hh)
@@ -86,6 +103,14 @@ class SmallNumbers:
 
     def carry(self, f: Array, c: Array, v: Array) -> Array:
         return f * c + v
+
+    def rest(self, v: Array) -> Array:
+        rest: Array = 1 - v
+        return rest
+
+    def peepholes(self) -> tuple[Array, ...]:
+        assert self._weight_ch is not None
+        return tuple(self._weight_ch.reshape(-1, self._units))
 
     def project(self, m: Array) -> Array:
         return m if self._weight_hr is None else m @ self._weight_hr

@@ -1,4 +1,5 @@
-"""The equations, one cell a file. A file here that defines `CELL` is a cell; nothing else registers it."""
+"""The equations, one cell a file. A file here that defines `CELL` is a cell, or a variant of one; nothing else
+registers it."""
 
 from __future__ import annotations
 
@@ -10,10 +11,14 @@ if TYPE_CHECKING:
     from rnnspect.cells.interface import Cell
 
 
-def _found() -> dict[str, Cell]:
+def _found() -> list[Cell]:
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     cells: list[Cell] = [module.CELL for module in modules if hasattr(module, "CELL")]
-    return {cell.name: cell for cell in sorted(cells, key=lambda cell: len(cell.gates))}
+    return sorted(cells, key=lambda cell: len(cell.gates))
 
 
-CELLS: dict[str, Cell] = _found()
+_FOUND = _found()
+CELLS: dict[str, Cell] = {cell.name: cell for cell in _FOUND if not cell.variant}
+"""By name, the cells as torch.nn has them."""
+VARIANTS: dict[tuple[str, str], Cell] = {(cell.name, cell.variant): cell for cell in _FOUND if cell.variant}
+"""By name and variant, the same with other equations."""

@@ -28,5 +28,6 @@ CELL = Cell(
     gates=("r", "z", "n"),
     states=("h",),
     quantities=("r", "z", "n", "h"),
+    functions=("sigmoid", "tanh"),
     step=gru,
 )

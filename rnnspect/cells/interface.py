@@ -48,8 +48,20 @@ class Arithmetic(Protocol[V]):
 
     def tanh(self, v: V) -> V: ...
 
+    def squash(self, c: V) -> V:
+        """tanh of a cell state, which ONNX lets be another function than that of a candidate."""
+        ...
+
     def phi(self, v: V) -> V:
         """The nonlinearity that the spec chose: tanh or relu."""
+        ...
+
+    def rest(self, v: V) -> V:
+        """1 − v."""
+        ...
+
+    def peepholes(self) -> tuple[V, ...]:
+        """p, one vector for each gate that sees the cell state."""
         ...
 
     def carry(self, f: V, c: V, v: V) -> V:
@@ -78,11 +90,19 @@ class Cell:
     """What is carried from step to step: ("h",) or ("h", "c")."""
     quantities: tuple[str, ...]
     """What `step` returns, in the order of computation."""
+    functions: tuple[str, ...]
+    """The nonlinear functions in the equations, by their names in the arithmetic, in ONNX's order."""
     step: Callable[..., dict[str, Any]]
     has_nonlinearity: bool = False
     """Whether the spec chooses tanh or relu."""
     has_projection: bool = False
     """Whether h may be projected to proj_size units."""
+    variant: str = ""
+    """What tells it from the cell of the same name that torch.nn has; empty for that cell."""
+    peepholes: tuple[str, ...] = ()
+    """The gates that see the cell state, in the order of the blocks of weight_ch."""
+    mixes: bool = False
+    """Whether a unit's new h needs gates of other units, so that no unit can be looked at alone."""
 
     @property
     def equations(self) -> tuple[str, ...]:

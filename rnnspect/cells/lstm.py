@@ -21,7 +21,7 @@ def lstm(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
     g = a.tanh(s_g)
     o = a.sigmoid(s_o)
     c = a.carry(f, c, i * g)
-    return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": a.project(o * a.tanh(c))}
+    return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": a.project(o * a.squash(c))}
 
 
 CELL = Cell(
@@ -30,6 +30,7 @@ CELL = Cell(
     gates=("i", "f", "g", "o"),
     states=("h", "c"),
     quantities=("i", "f", "g", "o", "c", "h"),
+    functions=("sigmoid", "tanh", "squash"),
     step=lstm,
     has_projection=True,
 )

@@ -19,6 +19,7 @@ CELL = Cell(
     gates=("h",),
     states=("h",),
     quantities=("h",),
+    functions=("phi",),
     step=rnn,
     has_nonlinearity=True,
 )

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnnspect.cli import live
+from rnnspect.cli import live, onnx_model
 from rnnspect.cli.describing import Described
 from rnnspect.cli.live import Row
 from rnnspect.cli.loading import loading
@@ -16,9 +16,12 @@ from rnnspect.cli.options import described, formats, parameters_of, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.errors import InputError, RnnspectError
+from rnnspect.files.onnx_file import is_onnx
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rnnspect.declared import Declared
     from rnnspect.verdict import Verdict
 
@@ -31,9 +34,9 @@ def register(app: typer.Typer) -> None:
     app.command("check", epilog="Example:  rnnspect check configs/lstm.yaml --engine torch-cell")(check)
 
 
-def _each(**flags: Any) -> Callable[[Path | None], Described]:
+def _each(**flags: Any) -> functools.partial[Described]:
     """The shared options, to be read for one source after the other."""
-    return lambda source: described(source, **flags)
+    return functools.partial(described, **flags)
 
 
 _options = list(parameters_of(described).values())[1:]
@@ -43,14 +46,14 @@ _each.__annotations__ = {parameter.name: parameter.annotation for parameter in _
 
 @with_groups(each=_each, output=formats("table", "json", "junit"))
 def check(
-    each: Callable[[Path | None], Described],
+    each: functools.partial[Described],
     output: Output,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Specs in YAML, checkpoints, or a live model as path/to/model.py:build; several are a line each. "
-            "A live model takes --input, and --device moves it; of a generated input --batch and --input-size say the "
-            "sizes, and --seed draws it.",
+            help="Specs in YAML, checkpoints, models in .onnx, or a live model as path/to/model.py:build; several are "
+            "a line each. A live model takes --input, and --device moves it; of a generated input --batch and "
+            "--input-size say the sizes, and --seed draws it.",
             show_default=False,
         ),
     ] = None,
@@ -95,6 +98,13 @@ def check(
                 continue
             if source.endswith(".py"):
                 raise live.unnamed(source)
+            if is_onnx(Path(source)):
+                if beside := "--recorded" if recorded else "--engine" if engine else "":
+                    raise InputError(
+                        "a model of ONNX is run by onnxruntime", allowed=f"{beside} beside a spec", where=beside
+                    )
+                rows += onnx_model.rows(source, each.keywords, held_to, output)
+                continue
             described = each(Path(source) if source else None)
             described.note(output)
         except RnnspectError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cli.loading import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files.onnx_file import is_onnx
 from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
 from rnnspect.sources import Generator, parse
 from rnnspect.spec import Spec
@@ -45,9 +46,11 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     """
     if path is not None and is_checkpoint(path):
         return replace(_describe_checkpoint(path, module, flags), given=frozenset(flags))
+    if path is not None and is_onnx(path):
+        return replace(_describe_onnx(path, module, flags), given=frozenset(flags))
     if module is not None:
         found = "a module of no checkpoint"
-        raise InputError(found, allowed=f"beside a file in {listed(CHECKPOINTS)}", where="--module")
+        raise InputError(found, allowed=f"beside a file in {listed([*CHECKPOINTS, '.onnx'])}", where="--module")
     data, in_file = _read(path) if path else ({}, None)
     notes = _left_out(data, flags, str(path))
 
@@ -73,7 +76,7 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
     told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
     told["weights"] = recurrent.weights_source(chosen, name, stored)
     source = told["weights"].removesuffix(":")
-    spec, where = _with_flags(told, flags, source)
+    spec, where = _with_flags(told, flags, source, {"dtype"})
     return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
 
 
@@ -86,19 +89,33 @@ def _describe_laid_out(name: str, module: str | None, flags: dict[str, Any], sto
     alone = len(stored) == len(stack.names) and module is None
     told = stack.described(flags.get("dtype"), source)
     told["weights"] = name if alone else f"{name}:{stack.first.prefix}"
-    spec, where = _with_flags(told, flags, source)
+    spec, where = _with_flags(told, flags, source, {"dtype"})
     notes = [] if "layout" in flags else [f"note: {source} {stack.note()}"]
     if unsaid := laid_out.untold(stack, stored, flags):
         notes.append(f"note: {source} does not say {unsaid}")
     return Described(spec, where, (*notes, *_notes(spec, flags, source, len(stored) - len(stack.names))))
 
 
-def _with_flags(told: dict[str, Any], flags: dict[str, Any], source: str) -> tuple[Spec, Where]:
-    """The spec that a file's shapes and flags give together, and where each key was said."""
+def _describe_onnx(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
+    """One node of a model as one layer. A node's input is time-major or batch-major, as it says."""
+    from rnnspect.files.onnx_file import read_model
+    from rnnspect.files.onnx_nodes import choose, described, nodes_in
+
+    node = choose(nodes_in(read_model(path), str(path)), module, str(path))
+    told = described(node) | {"weights": node.where}
+    spec, where = _with_flags(told, flags, node.where, set())
+    quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
+    notes = [note for note in (node.warning, quantized if node.quantized else None) if note]
+    return Described(spec, where, tuple(notes))
+
+
+def _with_flags(told: dict[str, Any], flags: dict[str, Any], source: str, free: set[str]) -> tuple[Spec, Where]:
+    """The spec of a file's own keys and the flags, and where each was said; those that are not `free` may not
+    contradict."""
     against = [
         Problem(f"{key} {_said(flags[key])}, which {source} contradicts", _said(told[key]), where=_flag(key))
         for key in told
-        if key in flags and key not in {"dtype", "weights"} and flags[key] != told[key]
+        if key in flags and key not in {*free, "weights"} and flags[key] != told[key]
     ]
     against += [
         Problem(f"{key} beside a checkpoint", "the parameters in the file", where=_flag(key))
@@ -152,7 +169,9 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
     if cell and flags["cell"] != data.get("cell"):
         meaningless += [] if cell.has_nonlinearity else ["nonlinearity"]
         meaningless += [] if cell.has_projection else ["proj_size"]
-        meaningless += [] if cell.has_cell_state else ["c0"]
+        meaningless += [] if cell.has_cell_state else ["c0", "input_forget", "peepholes"]
+        meaningless += [] if cell.name == "gru" else ["reset"]
+        meaningless += ["activations"]
     gone = [key for key in meaningless if key not in flags and data.pop(key, None) is not None]
     return (f"note: {listed(gone)} of {name} left out, for what the flags say",) if gone else ()
 

@@ -25,6 +25,12 @@ batch_first: true     # batched x is (B, T, I); false: (T, B, I)
 dropout: 0.0          # between layers; everything runs in eval mode, where it does nothing
 bidirectional: false  # whether each layer also runs from the end to the start
 proj_size: 0          # for cell lstm only: h is projected to this many units
+# reverse: true       # the only direction runs from the end to the start
+# reset: after        # after | before the product with h, for cell gru only
+# input_forget: true  # f = 1 − i, for cell lstm only
+# peepholes: true     # i, f and o see the cell state, for cell lstm only
+# activations: [sigmoid, tanh, tanh]  # others in their place: hard_sigmoid(0.2, 0.5), softsign …
+# clip: 3.0           # what goes into each function is limited to ± this
 dtype: float32        # float16 | bfloat16 | float32 | float64
 device: cpu           # auto, or what torch.device takes
 seed: 1               # parameters, then the head, then random x, h0 and c0 are drawn from it

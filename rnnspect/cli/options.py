@@ -57,13 +57,15 @@ def described(
     spec: Annotated[
         Path | None,
         typer.Argument(
-            help="A spec in YAML; flags win over it. Or a checkpoint: .pt, .pth, .safetensors, .npz.",
+            help="A spec in YAML; flags win over it. Or a checkpoint: .pt, .pth, .safetensors, .npz; or a .onnx.",
             show_default=False,
         ),
     ] = None,
     module: Annotated[
         str | None,
-        typer.Option(help="Which recurrent module of a checkpoint: encoder.rnn.", rich_help_panel=_NETWORK),
+        typer.Option(
+            help="Which recurrent module of a checkpoint, or node of a model: encoder.rnn.", rich_help_panel=_NETWORK
+        ),
     ] = None,
     cell: Annotated[
         str | None,

@@ -59,6 +59,7 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
         from rnnspect import resources
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import progress_bar
+        from rnnspect.onnx_runs import by_its_own_node
         from rnnspect.preparing import prepare
         from rnnspect.tracing import trace_prepared
         from rnnspect.views import arrays
@@ -67,6 +68,8 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
     spec = described.spec
     needs = resources.document_needs if output.format == "json" else resources.trace_needs
     prepared = prepare(spec, where=described.where, require_memory=needs)
+    if spec.beyond_torch and spec.weights and isinstance(spec.weights, str):
+        prepared = by_its_own_node(prepared)
     sequence = prepared.sequence
     check(selection, spec, sequence.steps, sequence.batch)
     note_what_is_not_finite(sequence, output)

@@ -29,6 +29,8 @@ class TorchCellEngine:
     name = "torch-cell"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        if spec.beyond_torch:
+            raise InputError(f"{self.name} cannot run this spec: {spec.beyond_torch}", allowed="another engine")
         if spec.proj_size:
             allowed = "proj_size: 0, or another engine"
             raise InputError("torch-cell cannot run a projection: torch.nn.LSTMCell has none", allowed=allowed)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.parameters import LayerParameters
 
@@ -46,7 +47,7 @@ class Perturbed(Numbers):
     """Numbers of which every batch row but the first B is disturbed by the roundings that an engine may make."""
 
     def __init__(
-        self, p: LayerParameters, gates: int, nonlinearity: str, u: Roundoff, batch: int, generator: Generator
+        self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, u: Roundoff, batch: int, generator: Generator
     ) -> None:
         super().__init__(p, gates, nonlinearity)
         self._u, self._batch, self._generator = u, batch, generator
@@ -54,8 +55,8 @@ class Perturbed(Numbers):
         self._sum = k**0.5 * u.sums + u.stored + u.narrow
         self._w_ih, self._w_hh, self._bias_ih = p.weight_ih, p.weight_hh, p.bias_ih
         self._norms_ih, self._norms_hh = length(p.weight_ih), length(p.weight_hh)
-        plain = self.phi
-        self.phi = lambda v: self._stored(plain(v))
+        for name in ("sigmoid", "tanh", "squash", "phi"):
+            setattr(self, name, self._disturbed(getattr(self, name)))
 
     def input(self, x: Tensor, error: Tensor | None) -> Tensor:
         """W_ih x + b_ih of (steps, B, I), for every replica: (steps, (1 + REPLICAS) B, ·)."""
@@ -86,11 +87,8 @@ class Perturbed(Numbers):
         usual = torch.outer(length4(rows), length4(w)).view(s.shape)
         return usual.add_(s.abs()).mul_(2 * self._u.products)
 
-    def sigmoid(self, v: Tensor) -> Tensor:  # type: ignore[override]
-        return self._stored(torch.sigmoid(v))
-
-    def tanh(self, v: Tensor) -> Tensor:  # type: ignore[override]
-        return self._stored(torch.tanh(v))
+    def _disturbed(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda v: self._stored(function(v))
 
     def carry(self, f: Tensor, c: Tensor, v: Tensor) -> Tensor:
         return self._stored(f * c + v)
@@ -122,7 +120,7 @@ def estimate(
     cell: Cell,
     p: LayerParameters,
     u: Roundoff,
-    nonlinearity: str,
+    nonlinearity: Nonlinearity,
     x: Tensor,
     error: Tensor | None,
     state: tuple[Tensor, ...],

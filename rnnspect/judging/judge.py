@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Chunk, Run
     from rnnspect.parameters import LayerParameters
@@ -36,7 +37,9 @@ _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it wa
 class Judge:
     """Screens what is worth it, looks with the full bound at the rest, and again before blaming it."""
 
-    def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: str = "tanh") -> None:
+    def __init__(
+        self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: Nonlinearity = "tanh"
+    ) -> None:
         self.layer = Layer(cell, p, u, nonlinearity)
         self._screens = self._passed = 0
 
@@ -54,7 +57,7 @@ class Judge:
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         wide = layer.screen is not None and run.x.shape[1] == 1
         fitting = 1024 if wide else min(1024, max(256, _CHUNK // layer.units))
-        for index, chunk in enumerate(chunks(run, rows or fitting)):
+        for index, chunk in enumerate(chunks(run, 1 if layer.stepwise else rows or fitting)):
             look, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(look, found))
@@ -121,7 +124,7 @@ class Judge:
         steps: slice = slice(None),
     ) -> Look:
         """One sequence in float64, and one hidden unit of it unless a projection mixes them."""
-        mixed = self.layer.p.weight_hr is not None
+        mixed = self.layer.mixes
         units, seq, unit = (slice(None), slice(b, b + 1), None) if mixed else (slice(j, j + 1), slice(b, b + 1), j)
         state = None if c is None else c.of(seq, units)
         part = chunk.cut(steps.start or 0, len(chunk.x) if steps.stop is None else steps.stop, seq)
@@ -129,7 +132,7 @@ class Judge:
 
     def _accused(self, look: Look, part: Finding) -> Finding:
         """In processing order, until one address stays wrong at the second look."""
-        mixed = self.layer.p.weight_hr is not None
+        mixed = self.layer.mixes
 
         def again(n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             start = n if look.c is None else 0

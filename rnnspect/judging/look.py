@@ -11,12 +11,14 @@ import torch
 from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screen
+from rnnspect.cells.functions import TANH, functions_of
 from rnnspect.judging.compared import Compared
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Chunk
 
@@ -81,8 +83,12 @@ class Look:
 class Layer:
     """The equations of one layer and direction, in every width that a look may ask for."""
 
-    def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: str) -> None:
+    def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: Nonlinearity) -> None:
         self.cell, self.p, self.nonlinearity = cell, p, nonlinearity
+        functions = functions_of(nonlinearity)
+        self.told_by_h = p.weight_hr is None and functions.squash == TANH and functions.clip is None
+        self.stepwise = cell.has_cell_state and (bool(cell.peepholes) or not functions.sigmoid.is_gate)
+        self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)
         self.units = p.weight_hh.shape[0] // self.gates
@@ -93,6 +99,7 @@ class Layer:
         self.weights = cast(p, self.dtype)
         self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
         screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse and not self.u.products
+        screened = screened and functions.are_usual and not cell.variant
         self.screen = Screen(self.weights, self.gates, self.u) if screened else None
 
     @cached_property
@@ -152,7 +159,7 @@ class Layer:
             over, kept = ~valid.any(0).unsqueeze(1), look.c.number(c.dtype)
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
             edge = (edge[0], edge[1].masked_fill(over, torch.inf), edge[2])
-        return State(c, e, self.u, None if self.p.weight_hr is not None else edge)
+        return State(c, e, self.u, edge if self.told_by_h else None)
 
     def _grown(self, look: Look, e: Tensor) -> Tensor:
         """A cell state's bound after a chunk that was only screened: all that its steps may have added."""
@@ -188,4 +195,9 @@ def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> 
 
     w_hr = None if rows is not None or p.weight_hr is None else of(p.weight_hr)
     b_ih, b_hh = (None if b is None else of(b) for b in (p.bias_ih, p.bias_hh))
-    return LayerParameters(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr)
+    w_ch = p.weight_ch
+    if w_ch is not None and rows is not None:  # fewer gates see the cell state than there are
+        unit, units = int(rows[0]), p.weight_hh.shape[1]
+        w_ch = w_ch[unit::units]
+    w_ch = None if w_ch is None else w_ch.to(dtype)
+    return LayerParameters(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch)

@@ -42,7 +42,7 @@ def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: 
         return {}
     found: dict[str, Finding] = {}
     c = layer.begin(run.c0)
-    for chunk in chunks(run, ROWS):
+    for chunk in chunks(run, 1 if layer.stepwise and "c" not in recorded else ROWS):
         part = _Part(layer, run, chunk, c, recorded, kept)
         for name in recorded:
             seen = part.finding(name)
@@ -100,9 +100,10 @@ class _Part:
 
         def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             kind = ForcedOrdered if self._forced else Ordered
-            e = self._quantities(layer.one(j, kind), slice(b, b + 1), j)[name].e
+            alone = None if layer.cell.mixes else j
+            e = self._quantities(layer.one(alone, kind), slice(b, b + 1), alone)[name].e
             here = (slice(None), slice(b, b + 1), slice(j, j + 1))
-            return here, (e + kept[here]).mul_(layer.own)
+            return here, ((e if alone is not None else e[..., j, None]) + kept[here]).mul_(layer.own)
 
         over, explained, at = compared.accused(again)
         first, worst = at and compared.seen(at), compared.seen(compared.peak)

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import linear
 
+from rnnspect.arithmetic.activations import plain
+from rnnspect.cells.functions import functions_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.judging.look import Layer, Look
+    from rnnspect.parameters import LayerParameters
 
 NEAR, FAR = 2.0**-7, 2.0**-3
 """The shifts that are tried. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
@@ -19,14 +24,15 @@ NEAR, FAR = 2.0**-7, 2.0**-3
 class _Known:
     """Plain numbers whose recurrent product is known, and which stop at the hidden units."""
 
-    sigmoid, tanh = staticmethod(torch.sigmoid), staticmethod(torch.tanh)
+    def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
+        self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
+        functions = functions_of(nonlinearity)
+        self.sigmoid, self.tanh, self.squash, self.phi = (
+            plain(f, functions.clip) for f in (functions.sigmoid, functions.tanh, functions.squash, functions.phi)
+        )
 
-    def __init__(self, product: Tensor, gates: int, nonlinearity: str) -> None:
-        self._product, self._gates = product, gates
-        self.phi = torch.relu if nonlinearity == "relu" else torch.tanh
-
-    def hidden(self, _h: Tensor) -> Tensor:
-        return self._product
+    def hidden(self, h: Tensor) -> Tensor:
+        return self._product if h is self._h else linear(h, self._p.weight_hh, self._p.bias_hh)
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
         return packed.chunk(self._gates, -1)
@@ -36,6 +42,13 @@ class _Known:
 
     def carry(self, f: Tensor, c: Tensor, v: Tensor) -> Tensor:
         return f * c + v
+
+    def rest(self, v: Tensor) -> Tensor:
+        return 1 - v
+
+    def peepholes(self) -> tuple[Tensor, ...]:
+        assert self._p.weight_ch is not None
+        return self._p.weight_ch.reshape(-1, self._product.shape[-1] // self._gates).unbind()
 
     def project(self, m: Tensor) -> Tensor:
         return m
@@ -51,7 +64,7 @@ def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
         return torch.full((layer.gates, layer.units), torch.inf)
     n, b = places[torch.linspace(0, len(places) - 1, min(rows, len(places))).long()].unbind(1)
     h = chunk.before[n, b].to(layer.dtype)
-    a = _Known(linear(h, p.weight_hh, p.bias_hh), layer.gates, layer.nonlinearity)
+    a = _Known(h, p, layer.gates, layer.nonlinearity)
     u = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
     state: tuple[Any, ...] = (h,)
     if look.c is not None:
@@ -63,9 +76,15 @@ def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
         """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""
         shifts = torch.zeros(layer.gates + 1, 1, layer.gates, layer.units, dtype=layer.dtype)
         shifts[:-1, 0].diagonal().fill_(-shift)
-        m = layer.cell.step(a, u + shifts.flatten(2), *state)["h"]
-        moved = (m[:-1] - m[-1]).abs_()
+        q = layer.cell.step(a, u + shifts.flatten(2), *state)
+        moved = (q["h"][:-1] - q["h"][-1]).abs_()
+        if not functions_of(layer.nonlinearity).are_usual:  # what is flat on one side of here may hide a shift to it
+            m = layer.cell.step(a, u - shifts.flatten(2), *state)["h"]
+            moved = torch.minimum(moved, (m[:-1] - m[-1]).abs_())
         parts = moved / bound if p.weight_hr is None else moved * (p.weight_hr.abs() / bound.unsqueeze(-1)).amax(1)
+        if layer.cell.mixes:  # a unit's r reaches every unit's n
+            to_n = ((q["r"][0] - q["r"][-1]) / shift * h).abs().unsqueeze(1) * p.weight_hh[-layer.units :].abs()
+            parts[0] = (to_n * parts[2].unsqueeze(-1)).amax(1)
         best: Tensor = parts.amax(1).reciprocal_().mul_(shift)
         return best
 

@@ -79,7 +79,7 @@ def judge_stack(
             if "h" in seen:
                 u = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
                 run = Run(x, seen["h"], state[0], c0, lengths, reverse, error)
-                judge = Judge(cell, p, u, spec.nonlinearity or "tanh")
+                judge = Judge(cell, p, u, spec.nonlinearity_of(direction))
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
                 of_layer = judge.layer
@@ -93,7 +93,7 @@ def judge_stack(
                 ]
             else:
                 found_here = estimate(
-                    cell, p, own, spec.nonlinearity or "tanh", x, error, state, lengths, reverse,
+                    cell, p, own, spec.nonlinearity_of(direction), x, error, state, lengths, reverse,
                     lambda steps: progress(None, steps),
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))

@@ -1,0 +1,99 @@
+"""The nonlinear functions of a layer, as plain data: what σ, tanh and φ stand for, and whether their input is clipped.
+
+The names, their meaning and the numbers that are taken where none are said are ONNX's (operators RNN, LSTM and GRU,
+attributes activations, activation_alpha, activation_beta and clip).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+_FORM = re.compile(r"([A-Za-z_]+)\s*(?:\(([^()]*)\))?")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A function's equation in x, and its numbers with what is taken where they are not said."""
+
+    equation: str
+    numbers: dict[str, float]
+
+
+KINDS: dict[str, Kind] = {
+    "sigmoid": Kind("1 / (1 + exp(−x))", {}),
+    "tanh": Kind("tanh(x)", {}),
+    "relu": Kind("max(0, x)", {}),
+    "affine": Kind("α x + β", {"alpha": 1.0, "beta": 0.0}),
+    "leaky_relu": Kind("x if x ≥ 0, else α x", {"alpha": 0.01}),
+    "thresholded_relu": Kind("x if x > α, else 0", {"alpha": 1.0}),
+    "scaled_tanh": Kind("α tanh(β x)", {"alpha": 1.0, "beta": 1.0}),
+    "hard_sigmoid": Kind("min(max(α x + β, 0), 1)", {"alpha": 0.2, "beta": 0.5}),
+    "elu": Kind("x if x ≥ 0, else α (exp(x) − 1)", {"alpha": 1.0}),
+    "softsign": Kind("x / (1 + |x|)", {}),
+    "softplus": Kind("log(1 + exp(x))", {}),
+}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One function: its name in `KINDS`, and α and β where it has them."""
+
+    name: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether every value is in [0, 1]."""
+        return self.name in ("sigmoid", "hard_sigmoid")
+
+    def __str__(self) -> str:
+        """As in a spec: hard_sigmoid(0.2, 0.5)."""
+        numbers = [f"{getattr(self, number):.9g}" for number in KINDS[self.name].numbers]
+        return self.name + (f"({', '.join(numbers)})" if numbers else "")
+
+
+SIGMOID, TANH, RELU = Activation("sigmoid"), Activation("tanh"), Activation("relu")
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What the equations of one layer and direction call σ, tanh (of a candidate), tanh (of a cell state) and φ."""
+
+    sigmoid: Activation = SIGMOID
+    tanh: Activation = TANH
+    squash: Activation = TANH
+    phi: Activation = TANH
+    clip: float | None = None
+    """The input of each of them is limited to ± this."""
+
+    @property
+    def are_usual(self) -> bool:
+        return self in _USUAL
+
+
+_USUAL = (Functions(), Functions(phi=RELU))
+
+Nonlinearity = str | Functions
+"""tanh or relu, which is what φ is where all else is as usual; or all functions."""
+
+
+def functions_of(nonlinearity: Nonlinearity) -> Functions:
+    return nonlinearity if isinstance(nonlinearity, Functions) else Functions(phi=Activation(nonlinearity))
+
+
+def parse(text: str) -> Activation | None:
+    """The function that is written as tanh or leaky_relu(0.1); None for what is none."""
+    match = _FORM.fullmatch(text.strip())
+    if match is None or match[1] not in KINDS:
+        return None
+    numbers = KINDS[match[1]].numbers
+    try:
+        said = [float(part) for part in match[2].split(",")] if match[2] and match[2].strip() else []
+    except ValueError:
+        return None
+    if len(said) > len(numbers) or not all(map(math.isfinite, said)):
+        return None
+    return Activation(match[1], **(numbers | dict(zip(numbers, said, strict=False))))

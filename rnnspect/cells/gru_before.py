@@ -1,0 +1,37 @@
+"""The gated recurrent unit as it was published (Cho et al. 2014, version 1 of the paper): r acts before the product.
+ONNX's GRU unless `linear_before_reset` is set, Keras's with `reset_after=False`.
+
+    r  = σ(W_ir x + b_ir + W_hr h + b_hr)
+    z  = σ(W_iz x + b_iz + W_hz h + b_hz)
+    n  = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn)
+    h' = (1 − z) ⊙ n + z ⊙ h
+
+The last line is written n + z ⊙ (h − n): the same number, with one product less.
+"""
+
+from __future__ import annotations
+
+from rnnspect.cells.interface import Arithmetic, Cell, V
+
+
+def gru_before(a: Arithmetic[V], u: V, h: V) -> dict[str, V]:
+    u_r, u_z, u_n = a.split(u)
+    v_r, v_z, _ = a.split(a.hidden(h))
+    r = a.sigmoid(u_r + v_r)
+    z = a.sigmoid(u_z + v_z)
+    _, _, v_n = a.split(a.hidden(r * h))
+    n = a.tanh(u_n + v_n)
+    return {"r": r, "z": z, "n": n, "h": n + z * (h - n)}
+
+
+CELL = Cell(
+    name="gru",
+    variant="reset before",
+    torch_name="GRU",
+    gates=("r", "z", "n"),
+    states=("h",),
+    quantities=("r", "z", "n", "h"),
+    functions=("sigmoid", "tanh"),
+    step=gru_before,
+    mixes=True,
+)

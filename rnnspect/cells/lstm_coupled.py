@@ -1,0 +1,36 @@
+"""Long short-term memory with one gate for what is forgotten and what is taken in (Greff et al. 2017, "CIFG"), as
+ONNX's LSTM with `input_forget`. There are no parameters of f.
+
+    i  = σ(W_ii x + b_ii + W_hi h + b_hi)
+    f  = 1 − i
+    g  = tanh(W_ig x + b_ig + W_hg h + b_hg)
+    o  = σ(W_io x + b_io + W_ho h + b_ho)
+    c' = f ⊙ c + i ⊙ g
+    h' = o ⊙ tanh(c')
+"""
+
+from __future__ import annotations
+
+from rnnspect.cells.interface import Arithmetic, Cell, V
+
+
+def lstm_coupled(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_g, s_o = a.gates(u, h)
+    i = a.sigmoid(s_i)
+    f = a.rest(i)
+    g = a.tanh(s_g)
+    o = a.sigmoid(s_o)
+    c = a.carry(f, c, i * g)
+    return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": o * a.squash(c)}
+
+
+CELL = Cell(
+    name="lstm",
+    variant="coupled",
+    torch_name="LSTM",
+    gates=("i", "g", "o"),
+    states=("h", "c"),
+    quantities=("i", "f", "g", "o", "c", "h"),
+    functions=("sigmoid", "tanh", "squash"),
+    step=lstm_coupled,
+)

@@ -1,0 +1,38 @@
+"""Long short-term memory with peepholes, and one gate for what is forgotten and what is taken in: ONNX's LSTM with
+both P and `input_forget`. There are no parameters of f.
+
+    i  = σ(W_ii x + b_ii + W_hi h + b_hi + p_i ⊙ c)
+    f  = 1 − i
+    g  = tanh(W_ig x + b_ig + W_hg h + b_hg)
+    c' = f ⊙ c + i ⊙ g
+    o  = σ(W_io x + b_io + W_ho h + b_ho + p_o ⊙ c')
+    h' = o ⊙ tanh(c')
+"""
+
+from __future__ import annotations
+
+from rnnspect.cells.interface import Arithmetic, Cell, V
+
+
+def lstm_coupled_peephole(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_g, s_o = a.gates(u, h)
+    p_i, p_o = a.peepholes()
+    i = a.sigmoid(s_i + p_i * c)
+    f = a.rest(i)
+    g = a.tanh(s_g)
+    c = a.carry(f, c, i * g)
+    o = a.sigmoid(s_o + p_o * c)
+    return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": o * a.squash(c)}
+
+
+CELL = Cell(
+    name="lstm",
+    variant="coupled, peepholes",
+    torch_name="LSTM",
+    gates=("i", "g", "o"),
+    states=("h", "c"),
+    quantities=("i", "f", "g", "o", "c", "h"),
+    functions=("sigmoid", "tanh", "squash"),
+    step=lstm_coupled_peephole,
+    peepholes=("i", "o"),
+)

@@ -1,0 +1,38 @@
+"""Long short-term memory whose gates see the cell state (Gers & Schmidhuber 2000), as ONNX's LSTM with P. The output
+gate sees the new one. p is a vector a gate.
+
+    i  = σ(W_ii x + b_ii + W_hi h + b_hi + p_i ⊙ c)
+    f  = σ(W_if x + b_if + W_hf h + b_hf + p_f ⊙ c)
+    g  = tanh(W_ig x + b_ig + W_hg h + b_hg)
+    c' = f ⊙ c + i ⊙ g
+    o  = σ(W_io x + b_io + W_ho h + b_ho + p_o ⊙ c')
+    h' = o ⊙ tanh(c')
+"""
+
+from __future__ import annotations
+
+from rnnspect.cells.interface import Arithmetic, Cell, V
+
+
+def lstm_peephole(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_f, s_g, s_o = a.gates(u, h)
+    p_i, p_f, p_o = a.peepholes()
+    i = a.sigmoid(s_i + p_i * c)
+    f = a.sigmoid(s_f + p_f * c)
+    g = a.tanh(s_g)
+    c = a.carry(f, c, i * g)
+    o = a.sigmoid(s_o + p_o * c)
+    return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": o * a.squash(c)}
+
+
+CELL = Cell(
+    name="lstm",
+    variant="peepholes",
+    torch_name="LSTM",
+    gates=("i", "f", "g", "o"),
+    states=("h", "c"),
+    quantities=("i", "f", "g", "o", "c", "h"),
+    functions=("sigmoid", "tanh", "squash"),
+    step=lstm_peephole,
+    peepholes=("i", "f", "o"),
+)
