@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import check, memory, start_up, trace
+from benchmarks import check, engines, memory, start_up, trace
 
-SUITES = {"start-up": start_up.rows, "trace": trace.rows, "check": check.rows, "memory": memory.rows}
+SUITES = {
+    "start-up": start_up.rows,
+    "trace": trace.rows,
+    "check": check.rows,
+    "engines": engines.rows,
+    "memory": memory.rows,
+}
 LONG = {"memory"}
 
 

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """The engines that there are; none of them is imported."""
+    """The engines that there are, torch's own first; none of them is imported."""
     files = (info.name for info in pkgutil.iter_modules(__path__))
-    return [name.replace("_", "-") for name in files if name != "interface" and not name.startswith("_")]
+    found = [name.replace("_", "-") for name in files if name != "interface" and not name.startswith("_")]
+    return sorted(found, key=lambda name: (not name.startswith("torch"), name))
 
 
 def find(name: str, where: str | None = None) -> Engine:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rnnspect.errors import InputError, listed
+from rnnspect.errors import InputError, listed, nearest
 from rnnspect.models import load_named, their_errors
 from rnnspect.parameters import suffix
 
@@ -69,10 +69,7 @@ class Code:
         """What is run: what was found, or what that gives when it is called."""
         made = self.found
         if inspect.isclass(made) or (not isinstance(made, nn.Module) and set(_names(made)) <= offer.keys()):
-            missing = [one.name for one in _parameters(made) if one.default is one.empty and one.name not in offer]
-            if missing:
-                found = f"{self.attribute} asks for {listed(missing)}"
-                raise InputError(found, allowed=ON_OFFER, where=str(self.path))
+            self._check_on_offer(_parameters(made), offer)
             with their_errors(f"{self.attribute}()", self.path):
                 made = self.found(**{name: offer[name] for name in _names(self.found) if name in offer})
         if not callable(made):
@@ -80,6 +77,7 @@ class Code:
             raise InputError(found, allowed="something to call with (x, state)", where=str(self.path))
         if isinstance(made, nn.Module):
             self._fill(made, offer)
+        self._check_on_offer(_parameters(made)[2:], offer)
         return made  # type: ignore[no-any-return]
 
     def asked(self, made: Callable[..., Any]) -> set[str]:
@@ -97,6 +95,13 @@ class Code:
     def theirs(self, tensor: Tensor) -> Any:
         """A copy in what the file computes with: whoever writes into it changes nothing of ours."""
         return tensor.numpy().copy() if self.in_numpy else tensor.detach().clone()
+
+    def _check_on_offer(self, asked: list[inspect.Parameter], offer: Offer) -> None:
+        known = {*offer, "lengths"}
+        missing = [one.name for one in asked if one.default is one.empty and one.name not in known]
+        if missing:
+            found, near = f"{self.attribute} asks for {listed(missing)}", nearest(missing[0], known)
+            raise InputError(found, allowed=ON_OFFER, nearest=near, where=str(self.path))
 
     def _fill(self, module: nn.Module, offer: Offer) -> None:
         for name, parameter in module.named_parameters():
