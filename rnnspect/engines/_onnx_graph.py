@@ -112,7 +112,7 @@ def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[d
 
 def _attributes(spec: Spec) -> dict[str, Any]:
     attributes: dict[str, Any] = {"hidden_size": spec.hidden_size}
-    attributes["direction"] = "bidirectional" if spec.bidirectional else "forward"
+    attributes["direction"] = "bidirectional" if spec.bidirectional else spec.directions[0]
     if form_of(spec) == "gru":
         attributes["linear_before_reset"] = 1  # r ⊙ (W_hn h + b_hn), as in PyTorch
     if spec.nonlinearity == "relu":

@@ -26,7 +26,7 @@ class EquinoxEngine:
     name = "equinox"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, projection="equinox.nn.LSTMCell has none")
+        check_spec(self.name, spec, ("reverse",), projection="equinox.nn.LSTMCell has none")
         if spec.cell == "rnn":
             raise cannot(self.name, "cell: rnn", "equinox.nn has only LSTMCell and GRUCell")
         check_device(self.name, sequence)

@@ -33,7 +33,7 @@ class FlaxEngine:
     name = "flax"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, projection="flax.nnx.OptimizedLSTMCell has none")
+        check_spec(self.name, spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")
         check_device(self.name, sequence)
         version = f"{flax.__version__} (jax {jax.__version__})"
         info = EngineInfo(self.name, version, "cpu", spec.dtype)

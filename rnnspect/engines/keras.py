@@ -35,7 +35,7 @@ class KerasEngine:
     name = "keras"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reset",), projection="keras.layers.LSTM has none")
+        check_spec(self.name, spec, ("reset", "reverse"), projection="keras.layers.LSTM has none")
         backend = keras.backend.backend()
         if backend != "tensorflow":
             check_dtype(self.name, spec, _DTYPES, f"on {backend} its operations turn float64 into float32")

@@ -29,7 +29,7 @@ class OnnxReferenceEngine:
     name = "onnx-reference"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reset",), projection="ONNX's LSTM has none")
+        check_spec(self.name, spec, ("reset", "reverse"), projection="ONNX's LSTM has none")
         if spec.nonlinearity == "relu":
             raise cannot(self.name, "nonlinearity: relu", "onnx.reference's RNN knows only Tanh and Affine")
         if sequence.valid() is not None:

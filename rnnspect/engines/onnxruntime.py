@@ -28,7 +28,7 @@ class OnnxruntimeEngine:
     name = "onnxruntime"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reset",), projection="ONNX's LSTM has none")
+        check_spec(self.name, spec, ("reset", "reverse"), projection="ONNX's LSTM has none")
         # It takes float16, and then computes in float32 and rounds what leaves a node: that is neither of the two.
         check_dtype(self.name, spec, ("float32",), "on the CPU its RNN, LSTM and GRU are float32 only")
         check_device(self.name, sequence)

@@ -29,7 +29,7 @@ class OpenvinoEngine:
     name = "openvino"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reset",), projection="LSTMSequence has none")
+        check_spec(self.name, spec, ("reset", "reverse"), projection="LSTMSequence has none")
         check_dtype(self.name, spec, ("float32",), "its CPU plugin computes in float32 whatever it is given")
         check_device(self.name, sequence)
         version = openvino.__version__.partition("-")[0]

@@ -11,6 +11,7 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -171,3 +172,36 @@ def test_a_fault_of_ours_is_not_called_a_missing_framework(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError):
         engines.find("keras")
+
+
+class Before(Spec):
+    reset: str = "after"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["keras", "onnx-reference", "onnxruntime", "openvino"])
+def test_a_gru_that_resets_before_the_product(name):
+    """Against a loop in numpy, float64: thirty roundings of float32 are more than seven steps of six units make."""
+    engine = find(name)
+    spec = Before(reset="before", cell="gru", input_size=4, hidden_size=6, input="randn:7", batch=3, h0="randn")
+    prepared = prepare(spec_of("gru", 1, False, True, False))
+    p = {name: value.double().numpy() for name, value in prepared.parameters.items()}
+    h = prepared.sequence.h0[0].double().numpy()
+    expected = []
+    for x in prepared.sequence.x.double().numpy():
+        w_r, w_z, w_n = np.split(x @ p["weight_ih_l0"].T + p["bias_ih_l0"] + p["bias_hh_l0"], 3, -1)
+        u_r, u_z, u_n = np.split(p["weight_hh_l0"].T, 3, -1)
+        r, z = 1 / (1 + np.exp(-w_r - h @ u_r)), 1 / (1 + np.exp(-w_z - h @ u_z))
+        h = (1 - z) * np.tanh(w_n + (r * h) @ u_n) + z * h
+        expected.append(h)
+    given = engine.run(spec, prepared.parameters, prepared.sequence)
+    assert np.abs(given.output.numpy() - np.stack(expected)).max() <= 30 * 2.0**-24
+
+
+@pytest.mark.parametrize("name", ["equinox", "flax", "torch-cell"])
+def test_who_resets_after_the_product_refuses(name):
+    engine = find(name)
+    prepared = prepare(spec_of("gru", 1, False, True, False))
+    spec = Before(reset="before", cell="gru", input_size=4, hidden_size=6, input="randn:7", batch=3, h0="randn")
+    with pytest.raises(EngineError, match="before"):
+        engine.run(spec, prepared.parameters, prepared.sequence)
