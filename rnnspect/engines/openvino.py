@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 import torch
-from openvino import opset5 as ops
 
 from rnnspect.engines._layers import Place, Ran, run_layers
 from rnnspect.engines._limits import check_device, check_dtype, check_spec, form_of
 from rnnspect.engines.interface import EngineInfo, Recording
+
+_TELEMETRY = "openvino_telemetry"
+
+# When it is imported OpenVINO reports that to its makers, unless the package that does it cannot be had.
+if _hidden := _TELEMETRY not in sys.modules:
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+try:
+    import openvino
+    from openvino import opset5 as ops
+finally:
+    if _hidden:
+        del sys.modules[_TELEMETRY]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

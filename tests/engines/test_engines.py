@@ -7,6 +7,8 @@ roundings of the largest number here.
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -172,6 +174,16 @@ def test_a_fault_of_ours_is_not_called_a_missing_framework(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError):
         engines.find("keras")
+
+
+def test_openvino_reports_to_nobody():
+    """In a fresh process: its package for that is never loaded, and can be had again afterwards."""
+    find("openvino")
+    code = (
+        "import sys; from rnnspect import engines; engines.find('openvino'); print('openvino_telemetry' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
 
 
 class Before(Spec):
