@@ -36,7 +36,8 @@ def check_prepared(
     spec, held_to = prepared.spec, declared or declared_by(recording.engine)
 
     def judged(observation: Observation) -> Verdict:
-        return check_observation(spec, prepared.parameters, prepared.sequence, observation, held_to, progress)
+        found = check_observation(spec, prepared.parameters, prepared.sequence, observation, held_to, progress)
+        return replace(found, notes=(*recording.notes, *found.notes))
 
     by_layer = judged(observed_by(recording))
     if recording.stack_difference == 0 or by_layer.verdict == "differ":
@@ -46,7 +47,7 @@ def check_prepared(
     note = (
         f"as a whole the stack is up to {recording.stack_difference:.2e} from its layers one by one; both were judged"
     )
-    return replace(by_layer if whole.agrees else whole, notes=(note,))
+    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note))
 
 
 def check_recorded(

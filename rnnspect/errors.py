@@ -7,6 +7,7 @@ RnnspectError
     ├── SequenceError       x, h0, c0 or lengths that do not fit the spec
     ├── FileError           a file that is missing, broken, unsafe or cannot be written
     ├── DeviceError         a device or dtype that this machine cannot run
+    ├── EngineError         an engine that cannot run this, or is not installed
     └── ResourceError       more memory than there is
 """
 
@@ -83,6 +84,10 @@ class FileError(InputError):
 
 class DeviceError(InputError):
     """A device that this machine lacks, or a dtype that the device cannot run."""
+
+
+class EngineError(InputError):
+    """An engine that cannot run such a network, or is not installed: of all engines it is the one left out."""
 
 
 class ResourceError(InputError):

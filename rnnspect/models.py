@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -22,6 +23,11 @@ FORM = "path/to/model.py:build"
 _PRIVATE = "_rnnspect_model"
 
 
+def names_code(text: str) -> bool:
+    """Whether a text has the form of path/to/model.py:build."""
+    return re.search(r"\.py:[^/:]+$", text) is not None
+
+
 def load_model(source: str) -> nn.Module:
     """The model that `path/to/model.py:build` names: an nn.Module, or what gives one when it is called.
 
@@ -31,6 +37,13 @@ def load_model(source: str) -> nn.Module:
     Raises `InputError` for no such file or name, for what is or gives no nn.Module, and for anything that the code
     raises, with the line of it.
     """
+    found, path, name = load_named(source)
+    with contextlib.redirect_stdout(sys.stderr), importing_from(path):
+        return _model(found, name, path)
+
+
+def load_named(source: str) -> tuple[Any, Path, str]:
+    """Whatever `path/to/model.py:build` names, the file and the name. Raises as `load_model` does."""
     written, _, name = source.rpartition(":")
     if not written or not name:
         raise InputError(f"{source!r} names no model", allowed=FORM)
@@ -38,7 +51,7 @@ def load_model(source: str) -> nn.Module:
     if path.suffix != ".py" or not path.is_file():
         found = "no such file" if not path.is_file() else "no Python file"
         raise InputError(found, allowed=FORM, where=written)
-    with contextlib.redirect_stdout(sys.stderr), _importing_from(path.resolve().parent):
+    with contextlib.redirect_stdout(sys.stderr), importing_from(path):
         with their_errors("loading it", path):
             module = _loaded(path)
         if not hasattr(module, name):
@@ -47,7 +60,7 @@ def load_model(source: str) -> nn.Module:
             raise InputError(
                 f"nothing is called {name!r}", allowed=allowed, nearest=nearest(name, choices), where=written
             )
-        return _model(getattr(module, name), name, path)
+        return getattr(module, name), path, name
 
 
 def names_in(path: Path) -> list[str]:
@@ -98,7 +111,9 @@ def _loaded(path: Path) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
+def importing_from(path: Path) -> Iterator[None]:
+    """With the file's folder first among the places that it imports from."""
+    folder = path.resolve().parent
     sys.path.insert(0, str(folder))
     try:
         yield

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.differences import largest, max_abs_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.engines.interface import EngineInfo, Recording
     from rnnspect.preparing import Prepared
     from rnnspect.spec import Spec
 
@@ -34,7 +34,7 @@ class LayerTrace:
     quantities: dict[str, Tensor]
     """x, input_projection (W_ih x + b_ih), then every gate and state of the cell, in the order of computation."""
     engine: dict[str, Tensor]
-    """What the engine showed of the same step: h."""
+    """What the engine showed of the same step: h, or nothing."""
     max_abs_difference: float
 
 
@@ -60,6 +60,8 @@ class Trace:
     head: Pair | None
     max_abs_difference: float
     stack_difference: float
+    notes: tuple[str, ...] = ()
+    """What of the parameters the engine has no place for."""
 
     @property
     def steps(self) -> int:
@@ -79,41 +81,68 @@ def trace_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda 
 
     Both run on the sequence's device; what is kept is moved to the CPU layer by layer.
     """
+    recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
+    return trace_recordings(prepared, (recording,), progress)[0]
+
+
+def trace_recordings(
+    prepared: Prepared, recordings: Sequence[Recording], progress: Callable[[int], None] = lambda _steps: None
+) -> tuple[Trace, ...]:
+    """A trace for each engine that ran; the equations run once, and all traces share their numbers."""
     import torch
 
     from rnnspect.device import plain_defaults
     from rnnspect.unroll import head_of, output_of, unroll
 
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
-    recording = prepared.engine.run(spec, parameters, sequence)
     with plain_defaults():
         valid = sequence.valid()
-    layers: list[LayerTrace] = []
+    layers: list[list[LayerTrace]] = [[] for _ in recordings]
     tops: list[Tensor] = []
     finals: list[tuple[Tensor, ...]] = []
     with torch.no_grad(), plain_defaults():
         for run in unroll(spec, parameters, sequence, progress):
-            engine_h = recording.layers[run.layer, run.direction]
-            if valid is not None:
-                engine_h = torch.where(valid.to(engine_h.device)[..., None], engine_h, torch.nan)
-            apart = max_abs_difference(run.quantities["h"], engine_h)
             quantities = {name: _batch_major(values) for name, values in run.quantities.items()}
-            layers.append(LayerTrace(run.layer, run.direction, quantities, {"h": _batch_major(engine_h)}, apart))
+            for recording, seen in zip(recordings, layers, strict=True):
+                h = recording.layers.get((run.layer, run.direction))
+                if h is not None and valid is not None:
+                    h = torch.where(valid.to(h.device)[..., None], h, torch.nan)
+                apart = 0.0 if h is None else max_abs_difference(run.quantities["h"], h)
+                shown = {} if h is None else {"h": _batch_major(h)}
+                seen.append(LayerTrace(run.layer, run.direction, quantities, shown, apart))
             finals.append(run.final)
             if run.layer == spec.num_layers - 1:
                 tops.append(run.quantities["h"])
-        output = Pair(_batch_major(output_of(spec, tops, sequence)), _batch_major(recording.output))
-        h_n, *rest = (torch.stack(state) for state in zip(*finals, strict=True))
-        head = None
-        if spec.head:
-            assert recording.head is not None
-            head = Pair(head_of(parameters, h_n, spec.num_directions).cpu(), recording.head.cpu())
-    states = Pair(h_n.cpu(), recording.h_n.cpu())
-    c_n = None if recording.c_n is None else Pair(rest[0].cpu(), recording.c_n.cpu())
+        output = _batch_major(output_of(spec, tops, sequence))
+        states = tuple(torch.stack(state) for state in zip(*finals, strict=True))
+        head = head_of(parameters, states[0], spec.num_directions).cpu() if spec.head else None
+    manual = {"output": output, "head": head} | {
+        name: state.cpu() for name, state in zip(("h_n", "c_n"), states, strict=False)
+    }
+    return tuple(
+        _beside(prepared, manual, recording, tuple(seen)) for recording, seen in zip(recordings, layers, strict=True)
+    )
+
+
+def _beside(
+    prepared: Prepared, manual: dict[str, Tensor | None], recording: Recording, layers: tuple[LayerTrace, ...]
+) -> Trace:
+    """The trace of one engine: what the equations gave, and beside it what that engine gave."""
+    spec, sequence = prepared.spec, prepared.sequence
+
+    def pair(name: str, given: Tensor | None) -> Pair | None:
+        ours = manual.get(name)
+        return None if ours is None or given is None else Pair(ours, given.cpu())
+
+    output = pair("output", recording.output.transpose(0, 1))
+    h_n, c_n = pair("h_n", recording.h_n), pair("c_n", recording.c_n)
+    head = pair("head", recording.head)
+    assert output is not None
+    assert h_n is not None
     # The output of a single layer is that layer's h, which was compared already.
-    pairs = [pair for pair in (output if spec.num_layers > 1 else None, states, c_n, head) if pair]
+    pairs = [one for one in (output if spec.num_layers > 1 else None, h_n, c_n, head) if one]
     worst = [layer.max_abs_difference for layer in layers]
-    worst += [max_abs_difference(pair.manual, pair.engine) for pair in pairs]
+    worst += [max_abs_difference(one.manual, one.engine) for one in pairs]
     return Trace(
         spec=spec,
         engine=recording.engine,
@@ -122,13 +151,14 @@ def trace_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda 
         c0=None if sequence.c0 is None else sequence.c0.cpu(),
         lengths=sequence.lengths,
         batched=sequence.batched,
-        layers=tuple(layers),
+        layers=layers,
         output=output,
-        h_n=states,
+        h_n=h_n,
         c_n=c_n,
         head=head,
         max_abs_difference=largest(worst),
         stack_difference=recording.stack_difference,
+        notes=recording.notes,
     )
 
 

@@ -77,3 +77,10 @@ class Verdict:
     @property
     def exit_status(self) -> int:
         return EXIT_STATUS[self.verdict]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One of all engines that was left out: it cannot run such a network, or is not installed."""
+
+    reason: str

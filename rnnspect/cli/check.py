@@ -12,18 +12,19 @@ from rnnspect.cli import live, onnx_model
 from rnnspect.cli.describing import Described
 from rnnspect.cli.live import Row
 from rnnspect.cli.loading import loading
-from rnnspect.cli.options import described, formats, parameters_of, with_groups
+from rnnspect.cli.options import ENGINES, described, formats, parameters_of, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
-from rnnspect.errors import InputError, RnnspectError
+from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.files.onnx_file import is_onnx
+from rnnspect.models import names_code
+from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rnnspect.declared import Declared
-    from rnnspect.verdict import Verdict
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Of several sources the status that comes first here wins."""
@@ -59,7 +60,7 @@ def check(
     ] = None,
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Whose numbers: torch, torch-cell, torch-compile; several, or all.", rich_help_panel=_CHECK),
+        typer.Option(help=f"Whose numbers: {ENGINES}; several, or all that can.", rich_help_panel=_CHECK),
     ] = None,
     recorded: Annotated[
         Path | None,
@@ -84,13 +85,14 @@ def check(
     if recorded and engine:
         raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
     held_to = named(arithmetic, "--arithmetic") if arithmetic else None
-    chosen = engines.names() if engine == ["all"] else engine or ["torch"]
+    every = engine == ["all"]
+    chosen = engines.names() if every else engine or ["torch"]
     rows: list[Row] = []
     several = len(sources or [""]) * len(chosen) > 1
     for source in sources or [""]:
         label = source or "the notebook's example"
         try:
-            if live.is_live(source):
+            if names_code(source):
                 if recorded or engine:
                     beside = "--recorded" if recorded else "--engine"
                     raise InputError("a live model runs itself", allowed=f"{beside} beside a spec", where=beside)
@@ -118,11 +120,12 @@ def check(
             except RnnspectError as error:
                 if not several:
                     raise
-                rows.append(_failed(f"{label} ({name})", error))
+                left_out = every and isinstance(error, EngineError)
+                rows.append(_failed(f"{label} ({name})", error, left_out))
             else:
                 rows.append(Row(label, verdict, verdict.exit_status))
     found = [(row.source, row.found) for row in rows]
-    alone = rows[0].found if len(rows) == 1 and not isinstance(rows[0].found, str) else None
+    alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
     output.emit(
         {
             "table": lambda screen: view.as_table(alone, screen) if alone else view.as_lines(found, screen),
@@ -133,8 +136,9 @@ def check(
     return min((row.status for row in rows), key=WORST_FIRST.index)
 
 
-def _failed(source: str, error: RnnspectError) -> Row:
-    return Row(source, "; ".join(map(str, error.problems)), error.exit_status)
+def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
+    said = "; ".join(map(str, error.problems))
+    return Row(source, Skipped(said), 0) if left_out else Row(source, said, error.exit_status)
 
 
 def _checked(
@@ -179,11 +183,12 @@ def _recording(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
     return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
 
 
-def _documents(rows: list[tuple[str, Verdict | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:
-    made = [
-        {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None, "error": found}
-        if isinstance(found, str)
-        else documents.check_document(found, source)
-        for source, found in rows
-    ]
+def _documents(rows: list[tuple[str, Verdict | Skipped | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    for source, found in rows:
+        if isinstance(found, str | Skipped):
+            why = {"skipped": found.reason} if isinstance(found, Skipped) else {"error": found}
+            made.append({"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why)
+        else:
+            made.append(documents.check_document(found, source))
     return made if several else made[0]

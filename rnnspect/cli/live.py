@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from rnnspect.cli.describing import Described
     from rnnspect.cli.output import Output
     from rnnspect.declared import Declared
-    from rnnspect.verdict import Verdict
+    from rnnspect.verdict import Skipped, Verdict
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,8 @@ class Row:
     """One source, or one call of a live model's module: its verdict, or why there is none."""
 
     source: str
-    found: Verdict | str
+    found: Verdict | Skipped | str
     status: int
-
-
-def is_live(source: str) -> bool:
-    """Whether a source names Python code."""
-    return re.search(r"\.py:[^/:]+$", source) is not None
 
 
 def unnamed(source: str) -> InputError:

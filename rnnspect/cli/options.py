@@ -20,6 +20,7 @@ from rnnspect.spec import DTYPES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ENGINES = "torch, torch-cell, onnxruntime, keras, … or path/to/mine.py:MyLSTM"
 _NETWORK, _SEQUENCE, _OUTPUT = "The network", "The sequence", "Output"
 
 

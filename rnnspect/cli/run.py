@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+import typer
 
 from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
 from rnnspect.cli.options import described, formats, precision, with_groups
 from rnnspect.cli.output import Output
+from rnnspect.errors import InputError
 from rnnspect.views import documents
-
-if TYPE_CHECKING:
-    import typer
 
 
 def register(app: typer.Typer) -> None:
@@ -17,8 +17,18 @@ def register(app: typer.Typer) -> None:
 
 
 @with_groups(described=described, output=formats("table", "json", arrays=True), precision=precision)
-def run(described: Described, output: Output, precision: int) -> None:
+def run(
+    described: Described,
+    output: Output,
+    precision: int,
+    with_parameters: Annotated[
+        bool,
+        typer.Option("--with-parameters", help="Keep the parameters in the .npz file, too.", rich_help_panel="Output"),
+    ] = False,
+) -> None:
     """What the framework gives for a sequence: output, h_n, c_n and the head."""
+    if with_parameters and (output.path is None or output.path.suffix.lower() != ".npz"):
+        raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
     described.note(output)
     with loading():
         from rnnspect import resources
@@ -35,4 +45,4 @@ def run(described: Described, output: Output, precision: int) -> None:
         "table": lambda screen: view.as_table(result, precision, screen),
         "json": lambda _screen: documents.as_json(documents.run_document(result)),
     }
-    output.emit(shown, lambda: arrays.run_arrays(result))
+    output.emit(shown, lambda: arrays.run_arrays(result, prepared.parameters if with_parameters else None))

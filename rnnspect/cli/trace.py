@@ -1,16 +1,22 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
-from rnnspect.cli.options import described, formats, with_groups
+from rnnspect.cli.options import ENGINES, described, formats, with_groups
 from rnnspect.cli.output import Output
+from rnnspect.errors import EngineError
 from rnnspect.views import documents
 from rnnspect.views.selection import Selection, check
+
+if TYPE_CHECKING:
+    from rnnspect.engines.interface import Recording
+    from rnnspect.preparing import Prepared
+    from rnnspect.tracing import Trace
 
 _TABLE = "What the table shows"
 
@@ -52,7 +58,14 @@ def selection(
 
 
 @with_groups(described=described, selection=selection, output=formats("table", "json", arrays=True))
-def trace(described: Described, selection: Selection, output: Output) -> None:
+def trace(
+    described: Described,
+    selection: Selection,
+    output: Output,
+    engine: Annotated[
+        list[str] | None, typer.Option(help=f"Whose h stands beside: {ENGINES}; several, or all that can.")
+    ] = None,
+) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
     described.note(output)
     with loading():
@@ -61,7 +74,7 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
         from rnnspect.cli.progress import progress_bar
         from rnnspect.onnx_runs import by_its_own_node
         from rnnspect.preparing import prepare
-        from rnnspect.tracing import trace_prepared
+        from rnnspect.tracing import trace_recordings
         from rnnspect.views import arrays
         from rnnspect.views import trace as view
 
@@ -73,11 +86,36 @@ def trace(described: Described, selection: Selection, output: Output) -> None:
     sequence = prepared.sequence
     check(selection, spec, sequence.steps, sequence.batch)
     note_what_is_not_finite(sequence, output)
+    recordings = _recordings(engine, prepared, output)
     steps = sequence.steps * spec.num_layers * spec.num_directions
     with progress_bar("stepping through the equations", steps, output.quiet) as progress:
-        result = trace_prepared(prepared, progress)
+        traces = trace_recordings(prepared, recordings, progress)
     shown = {
-        "table": lambda screen: view.as_table(result, selection, screen),
-        "json": lambda _screen: documents.as_json(documents.trace_document(result)),
+        "table": lambda screen: view.as_table(traces, selection, screen),
+        "json": lambda _screen: documents.as_json(_documents(traces)),
     }
-    output.emit(shown, lambda: arrays.trace_arrays(result))
+    output.emit(shown, lambda: arrays.trace_arrays(*traces))
+
+
+def _recordings(names: list[str] | None, prepared: Prepared, output: Output) -> list[Recording]:
+    """What each engine gave; of all engines those are left out, with a note, that cannot run this."""
+    from rnnspect import engines
+
+    if not names:
+        return [prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)]
+    every = names == ["all"]
+    recordings = []
+    for name in engines.names() if every else dict.fromkeys(names):
+        try:
+            engine = engines.find(name, "--engine")
+            recordings.append(engine.run(prepared.spec, prepared.parameters, prepared.sequence))
+        except EngineError as error:
+            if not every:
+                raise
+            output.note(f"note: {error}")
+    return recordings
+
+
+def _documents(traces: tuple[Trace, ...]) -> dict[str, Any] | list[dict[str, Any]]:
+    made = [documents.trace_document(one) for one in traces]
+    return made if len(made) > 1 else made[0]

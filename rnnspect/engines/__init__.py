@@ -1,4 +1,8 @@
-"""Somebody else's implementations, one a file. A file here that defines `ENGINE` is an engine, named as the file is."""
+"""Somebody else's implementations, one a file. A file here that defines `ENGINE` is an engine, named as the file is;
+one whose name begins with _ is shared by several.
+
+An engine takes its framework from the extra of its own name: pip install 'rnnspect[keras]'.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,40 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import InputError, listed, nearest
+from rnnspect.errors import EngineError, InputError, listed, nearest
+from rnnspect.models import names_code
 
 if TYPE_CHECKING:
     from rnnspect.engines.interface import Engine
 
 
 def names() -> list[str]:
-    """The engines that there are; none of them is imported."""
-    files = (info.name for info in pkgutil.iter_modules(__path__) if info.name != "interface")
-    return [name.replace("_", "-") for name in files]
+    """The engines that there are, torch's own first; none of them is imported."""
+    files = (info.name for info in pkgutil.iter_modules(__path__))
+    found = [name.replace("_", "-") for name in files if name != "interface" and not name.startswith("_")]
+    return sorted(found, key=lambda name: (not name.startswith("torch"), name))
 
 
 def find(name: str, where: str | None = None) -> Engine:
-    """The engine of that name, imported now. Raises `InputError` for another name."""
+    """The engine of that name, imported now; or the one that path/to/mine.py:MyLSTM names, which is run.
+
+    Raises `InputError` for another name, `EngineError` for an engine whose framework is not installed.
+    """
+    if names_code(name):
+        from rnnspect.engines._own import OwnEngine
+
+        return OwnEngine(name)
     known = names()
     if name not in known:
         found = f"no engine is called {name!r}"
-        raise InputError(found, allowed=listed(known), nearest=nearest(name, known), where=where)
-    engine: Engine = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").ENGINE()
+        near = nearest(name, known)
+        raise InputError(found, allowed=f"{listed(known)}, or path/to/mine.py:MyLSTM", nearest=near, where=where)
+    try:
+        module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    except ImportError as error:
+        if (error.name or "").startswith(__name__.partition(".")[0]):
+            raise
+        said = f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else f"it fails with {error}"
+        raise EngineError(f"{name} cannot be loaded: {said}; pip install 'rnnspect[{name}]'", where=where) from error
+    engine: Engine = module.ENGINE()
     return engine

@@ -30,8 +30,9 @@ class Recording:
     """What an engine gave, time-major, on the device it ran on.
 
     output (T, B, D·P), h_n (L·D, B, P), c_n (L·D, B, H) or None, head (B, out_features) or None; `layers` holds h
-    (T, B, P) by (layer, direction).
-    `stack_difference` is the largest difference between the stack as a whole and its layers one by one.
+    (T, B, P) by (layer, direction), of those layers that could be seen. All are zero beyond an item's length.
+    `stack_difference` is the largest difference between the stack as a whole and its layers one by one. `notes` say
+    what of the parameters the engine has no place for.
     """
 
     engine: EngineInfo
@@ -41,11 +42,15 @@ class Recording:
     layers: dict[tuple[int, str], Tensor]
     stack_difference: float
     head: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
     name: str
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        """Runs the whole network on the device that the sequence is on."""
+        """Runs the whole network on the device that the sequence is on.
+
+        Raises `EngineError` with the reason for what this engine cannot run.
+        """
         ...

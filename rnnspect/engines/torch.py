@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspect.differences import max_abs_difference
+from rnnspect.engines._limits import cannot
 from rnnspect.engines.interface import EngineInfo, Recording
-from rnnspect.errors import InputError
 from rnnspect.parameters import suffix
 from rnnspect.precision import precision_switches
 
@@ -38,7 +38,7 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         if spec.beyond_torch:
-            raise InputError(f"{self.name} cannot run this spec: {spec.beyond_torch}", allowed="another engine")
+            raise cannot(self.name, "this spec", spec.beyond_torch)
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)

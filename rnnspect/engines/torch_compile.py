@@ -13,7 +13,7 @@ import torch._dynamo
 from torch import nn
 
 from rnnspect.engines.torch import TorchEngine
-from rnnspect.errors import InputError
+from rnnspect.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +30,11 @@ class TorchCompileEngine(TorchEngine):
     _runs = "compiled"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        """Raises `InputError` where nothing would be compiled, or the machine has no compiler."""
+        """Raises `EngineError` where nothing would be compiled, or the machine has no compiler."""
         if sequence.lengths is not None:
-            raise InputError("torch-compile cannot run a packed batch: it falls back to eager there")
+            raise EngineError("torch-compile cannot run a packed batch: it falls back to eager there")
         if not hasattr(torch._dynamo.config, "allow_rnn"):
-            raise InputError(f"torch {torch.__version__} runs an RNN eagerly under torch.compile")
+            raise EngineError(f"torch {torch.__version__} runs an RNN eagerly under torch.compile")
         torch._dynamo.reset()
         try:
             # Without allow_rnn it breaks the graph around an RNN. Its warnings are about torch's own parts.
@@ -43,7 +43,7 @@ class TorchCompileEngine(TorchEngine):
                 return super().run(spec, parameters, sequence)
         except torch._dynamo.exc.TorchDynamoException as error:
             first = str(error).partition("\n")[0]
-            raise InputError(
+            raise EngineError(
                 f"this machine cannot compile: {first}", allowed="a C++ compiler, or --engine torch"
             ) from None
 

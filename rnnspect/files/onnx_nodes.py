@@ -55,7 +55,7 @@ class OnnxNode:
 
     @property
     def quantized(self) -> bool:
-        return self.node.op_type == "DynamicQuantizeLSTM"
+        return bool(self.node.op_type == "DynamicQuantizeLSTM")
 
     @property
     def warning(self) -> str | None:

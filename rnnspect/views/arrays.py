@@ -15,25 +15,37 @@ from rnnspect.tracing import as_numpy
 from rnnspect.views.documents import spec_document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from rnnspect.running import Run
     from rnnspect.tracing import Trace
 
 
-def run_arrays(run: Run) -> dict[str, Any]:
+def run_arrays(run: Run, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+    """With the parameters by PyTorch's names it is all that an implementation in another language needs."""
     named = {"output": run.output, "h_n": run.h_n, "c_n": run.c_n, "head": run.head}
-    return _common(run) | {name: as_numpy(values) for name, values in named.items() if values is not None}
+    own = {name: values.cpu() for name, values in (parameters or {}).items()}
+    return _common(run) | {name: as_numpy(values) for name, values in (named | own).items() if values is not None}
 
 
-def trace_arrays(trace: Trace) -> dict[str, Any]:
-    """Every quantity as l0.forward.i, the engine's as l0.forward.engine.h, and output, h_n … of both."""
-    kept = _common(trace)
-    for layer in trace.layers:
-        place = f"l{layer.layer}.{layer.direction}"
-        kept |= {f"{place}.{name}": as_numpy(values) for name, values in layer.quantities.items()}
-        kept |= {f"{place}.engine.{name}": as_numpy(values) for name, values in layer.engine.items()}
-    for name in ("output", "h_n", "c_n", "head"):
-        if pair := getattr(trace, name):
-            kept |= {f"manual.{name}": as_numpy(pair.manual), f"engine.{name}": as_numpy(pair.engine)}
+def trace_arrays(*traces: Trace) -> dict[str, Any]:
+    """Every quantity as l0.forward.i, the engine's as l0.forward.engine.h, and output, h_n … of both.
+
+    Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
+    """
+    kept = _common(traces[0])
+    for trace in traces:
+        engine = "engine" if len(traces) == 1 else f"engine.{trace.engine.name}"
+        for layer in trace.layers:
+            place = f"l{layer.layer}.{layer.direction}"
+            if trace is traces[0]:
+                kept |= {f"{place}.{name}": as_numpy(values) for name, values in layer.quantities.items()}
+            kept |= {f"{place}.{engine}.{name}": as_numpy(values) for name, values in layer.engine.items()}
+        for name in ("output", "h_n", "c_n", "head"):
+            if pair := getattr(trace, name):
+                kept |= {f"manual.{name}": as_numpy(pair.manual), f"{engine}.{name}": as_numpy(pair.engine)}
     return kept
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from rnnspect.parameters import module_repr
+from rnnspect.verdict import Skipped
 from rnnspect.views import text
 from rnnspect.views.engine import engine_lines
 from rnnspect.views.rendering import rendered, table
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from rnnspect.verdict import Point, Verdict
     from rnnspect.views.rendering import Screen
 
-_STYLE = {"agree": "bold green", "differ": "bold red", "cannot tell": "bold yellow", "error": "bold red"}
+_STYLE = {
+    "agree": "bold green",
+    "differ": "bold red",
+    "cannot tell": "bold yellow",
+    "error": "bold red",
+    "skipped": "dim",
+}
 _DIGITS = 9
 
 
@@ -29,14 +36,19 @@ def as_table(verdict: Verdict, screen: Screen) -> str:
     return rendered(_parts(verdict), screen)
 
 
-def as_lines(rows: Sequence[tuple[str, Verdict | str]], screen: Screen) -> str:
+def as_lines(rows: Sequence[tuple[str, Verdict | Skipped | str]], screen: Screen) -> str:
     """One line a source; a text in the place of a verdict says why there is none."""
     widest = max(len(text.printable(source)) for source, _ in rows)
     return rendered((_line(source, widest, found) for source, found in rows), screen)
 
 
-def _line(source: str, widest: int, found: Verdict | str) -> Text:
-    answer, said = ("error", text.printable(found)) if isinstance(found, str) else (found.verdict, _said(found))
+def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
+    if isinstance(found, str):
+        answer, said = "error", text.printable(found)
+    elif isinstance(found, Skipped):
+        answer, said = "skipped", text.printable(found.reason)
+    else:
+        answer, said = found.verdict, _said(found)
     line = Text(f"{answer:<{len('cannot tell')}}", _STYLE[answer], no_wrap=True, overflow="ignore")
     return line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
 
@@ -44,7 +56,8 @@ def _line(source: str, widest: int, found: Verdict | str) -> Text:
 def _said(verdict: Verdict) -> str:
     said = " ".join(filter(None, (verdict.engine.name, verdict.engine.version))) + f", {verdict.arithmetic}: "
     if verdict.first:
-        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}"
+        note = f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
+        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}{note}"
     if verdict.verdict == "cannot tell":
         return f"{said}{verdict.reason}"
     coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)

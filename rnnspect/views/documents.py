@@ -90,6 +90,7 @@ def trace_document(trace: Trace) -> dict[str, Any]:
         "head": _pair(trace.head),
         "max_abs_difference": _number(trace.max_abs_difference),
         "stack_difference": _number(trace.stack_difference),
+        "notes": list(trace.notes),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import check
 from rnnspect.views.rendering import Screen
 from rnnspect.views.text import printable
@@ -12,20 +13,25 @@ from rnnspect.views.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rnnspect.verdict import Verdict
 
-
-def as_junit(rows: Sequence[tuple[str, Verdict | str]]) -> str:
+def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
     """One test case for each source and engine."""
-    failed = sum(not isinstance(found, str) and found.verdict == "differ" for _, found in rows)
-    unsaid = sum(isinstance(found, str) or found.verdict == "cannot tell" for _, found in rows)
-    counts: dict[str, str] = {"tests": str(len(rows)), "failures": str(failed), "errors": str(unsaid)}
-    suite = ElementTree.Element("testsuite", {"name": "rnnspect check", **counts})
+    answers = [found.verdict if isinstance(found, Verdict) else found for _, found in rows]
+    left_out = sum(isinstance(answer, Skipped) for answer in answers)
+    failed, agreeing = answers.count("differ"), answers.count("agree")
+    counts = {"tests": len(rows), "failures": failed, "errors": len(rows) - failed - agreeing - left_out}
+    counts |= {"skipped": left_out} if left_out else {}
+    suite = ElementTree.Element(
+        "testsuite", {"name": "rnnspect check", **{name: str(count) for name, count in counts.items()}}
+    )
     for source, found in rows:
-        engine = "" if isinstance(found, str) else found.engine.name
+        engine = found.engine.name if isinstance(found, Verdict) else ""
         case = ElementTree.SubElement(suite, "testcase", classname=f"rnnspect.{engine}", name=printable(source))
         if isinstance(found, str):
             _add(case, "error", printable(found), "")
+            continue
+        if isinstance(found, Skipped):
+            _add(case, "skipped", printable(found.reason), "")
             continue
         report = check.as_table(found, Screen(width=120))
         if found.agrees:

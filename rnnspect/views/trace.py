@@ -14,7 +14,7 @@ from rnnspect.views.selection import indices, shown_quantities, shown_steps
 from rnnspect.views.vectors import Block, Gap, Row, vector_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
     from torch import Tensor
@@ -23,32 +23,43 @@ if TYPE_CHECKING:
     from rnnspect.views.rendering import Screen
     from rnnspect.views.selection import Selection
 
+    Seen = dict[str, dict[str, Tensor]]
+    """What each engine showed of a layer, by the engine's name."""
 
-def as_table(trace: Trace, selection: Selection, screen: Screen) -> str:
-    return rendered(_parts(trace, selection, width_of(screen)), screen)
+
+def as_table(traces: Sequence[Trace], selection: Selection, screen: Screen) -> str:
+    """Traces of several engines on the same sequence stand side by side."""
+    return rendered(_parts(traces, selection, width_of(screen)), screen)
 
 
-def _parts(trace: Trace, selection: Selection, width: int) -> Iterator[RenderableType]:
+def _parts(traces: Sequence[Trace], selection: Selection, width: int) -> Iterator[RenderableType]:
+    trace = traces[0]
     yield Text(_title(trace), "bold")
-    yield from engine_lines(trace.engine, trace.stack_difference)
+    for one in traces:
+        yield from engine_lines(one.engine, one.stack_difference)
+        yield from map(Text, one.notes)
     yield from (Text("  " + line, "dim") for line in trace.spec.cell_type.equations)
-    yield Text(f"difference: {trace.engine.name} minus equations; magnitude: of all units, ▲ above 1, ? NaN", "dim")
+    name = trace.engine.name if len(traces) == 1 else "the engine above"
+    yield Text(f"difference: {name} minus equations; magnitude: of all units, ▲ above 1, ? NaN", "dim")
     item = selection.batch_index
     if trace.batch > 1:
         length = f", {_counted(trace.length(item), 'step')} long" if trace.lengths else ""
         yield Text(f"batch item {item} of {trace.batch}{length} (--batch-index chooses)")
     layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
-    for layer in trace.layers:
+    for at, layer in enumerate(trace.layers):
         if layer.layer in layers and selection.direction in (None, layer.direction):
+            seen = {one.engine.name: one.layers[at].engine for one in traces}
             units = None if selection.units is None else _units(trace, layer, selection)
             backwards = " (from the last step to the first)" if layer.direction == "reverse" else ""
             title = f"\nlayer {layer.layer}, {layer.direction}{backwards}"
-            blocks = list(_blocks(trace, layer, selection))
+            blocks = list(_blocks(trace, layer, seen, selection))
             yield from vector_tables(title, ("step", "quantity"), blocks, units, selection.precision, width)
     if trace.head:
-        rows = _compared("head", trace.head.manual[item], trace.head.engine[item], trace.engine.name)
+        engines = {one.engine.name: one.head.engine[item] for one in traces if one.head}
+        rows = _compared("head", trace.head.manual[item], engines)
         yield from vector_tables("\nhead", ("", ""), [Block("", rows)], None, selection.precision, width)
-    yield Text(_summary(trace), "bold")
+    for at, one in enumerate(traces):
+        yield Text(("" if at else "\n") + _summary(one), "bold")
 
 
 def _units(trace: Trace, layer: LayerTrace, selection: Selection) -> list[int]:
@@ -63,7 +74,7 @@ def _title(trace: Trace) -> str:
     return f"{module} on {batch}{_counted(trace.steps, 'step')}"
 
 
-def _blocks(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[Block | Gap]:
+def _blocks(trace: Trace, layer: LayerTrace, seen: Seen, selection: Selection) -> Iterator[Block | Gap]:
     """The chosen steps, the state that the first of them starts from, and what is left out."""
     length = trace.length(selection.batch_index)
     start = list(_initial(trace, layer, selection))
@@ -76,7 +87,7 @@ def _blocks(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[B
         elif step > next_step:
             yield Gap(f"{next_step} to {step - 1} left out")
         if step < length:
-            yield Block(str(step), list(_rows(trace, layer, selection, step)))
+            yield Block(str(step), list(_rows(trace, layer, seen, selection, step)))
         next_step = step + 1
     if start and layer.direction == "reverse":
         yield Block("start", start)
@@ -93,13 +104,10 @@ def _initial(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[
             yield Row(f"{name}0", state[at, selection.batch_index].tolist())
 
 
-def _rows(trace: Trace, layer: LayerTrace, selection: Selection, step: int) -> Iterator[Row]:
+def _rows(trace: Trace, layer: LayerTrace, seen: Seen, selection: Selection, step: int) -> Iterator[Row]:
     for name, values in _rows_of_step(trace, layer, selection, step).items():
-        if name in layer.engine:
-            engine = layer.engine[name][selection.batch_index, step]
-            yield from _compared(name, values, engine, trace.engine.name)
-        else:
-            yield Row(name, values.tolist())
+        shown = {who: given[name][selection.batch_index, step] for who, given in seen.items() if name in given}
+        yield from _compared(name, values, shown)
 
 
 def _rows_of_step(trace: Trace, layer: LayerTrace, selection: Selection, step: int) -> dict[str, Tensor]:
@@ -116,12 +124,12 @@ def _rows_of_step(trace: Trace, layer: LayerTrace, selection: Selection, step: i
     return rows
 
 
-def _compared(name: str, manual: Tensor, engine: Tensor, engine_name: str) -> list[Row]:
-    return [
-        Row(name, manual.tolist()),
-        Row(f"{name} ({engine_name})", engine.tolist()),
-        Row("difference", differences(manual, engine).tolist(), is_difference=True),
-    ]
+def _compared(name: str, manual: Tensor, engines: dict[str, Tensor]) -> list[Row]:
+    rows = [Row(name, manual.tolist())]
+    for who, engine in engines.items():
+        rows.append(Row(f"{name} ({who})", engine.tolist()))
+        rows.append(Row("difference", differences(manual, engine).tolist(), is_difference=True))
+    return rows
 
 
 def _summary(trace: Trace) -> str:
@@ -129,7 +137,7 @@ def _summary(trace: Trace) -> str:
     found = "the same number everywhere" if apart == 0 else f"at most {apart:.2e} apart"
     if bool(trace.output.engine.isnan().any()):
         found += ", NaN included"
-    return f"\nthe equations and {trace.engine.name}: {found}"
+    return f"the equations and {trace.engine.name}: {found}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,0 +1,73 @@
+"""What an engine cannot run, refused with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import EngineError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+_EVERY_ENGINE = frozenset(
+    [
+        "cell",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "nonlinearity",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "proj_size",
+        "dtype",
+        "device",
+        "seed",
+        "weights",
+        "layout",
+        "head",
+        "input",
+        "batch",
+        "h0",
+        "c0",
+        "lengths",
+    ]
+)
+"""The keys of a spec that say what every engine knows, or nothing that an engine has to know."""
+
+
+def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> EngineError:
+    return EngineError(f"{engine} cannot run {what}: {why}", allowed=allowed or "another engine")
+
+
+def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection: str | None = None) -> None:
+    """Raises `EngineError` for a key that the engine does not know and that says anything else than its default.
+
+    `knows` are further keys that it runs. `projection` says why there is none; None where there is one.
+    """
+    for name, field in type(spec).model_fields.items():
+        if name not in _EVERY_ENGINE and name not in knows and getattr(spec, name) != field.default:
+            allowed = f"{name}: {field.default}, or another engine"
+            raise cannot(engine, f"{name}: {getattr(spec, name)}", f"it has no {name}", allowed)
+    if spec.proj_size and projection:
+        raise cannot(engine, "a projection", projection, "proj_size: 0, or another engine")
+
+
+def check_dtype(engine: str, spec: Spec, dtypes: Collection[str], why: str) -> None:
+    if spec.dtype not in dtypes:
+        raise cannot(engine, spec.dtype, why, f"{listed(dtypes)}, or another engine")
+
+
+def check_device(engine: str, sequence: Sequence) -> None:
+    """Raises `EngineError` unless the sequence is in main memory."""
+    if sequence.x.device.type != "cpu":
+        raise cannot(engine, f"on {sequence.x.device}", "here it runs on the CPU only", "--device cpu")
+
+
+def form_of(spec: Spec) -> str:
+    """What `layouts` call the cell: rnn, lstm, gru, or gru-before where it resets before the product."""
+    return "gru-before" if spec.cell == "gru" and getattr(spec, "reset", "after") == "before" else spec.cell

@@ -1,0 +1,120 @@
+"""A network as one ONNX graph, and what came out of it as a recording: for every engine that runs ONNX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from onnx import helper, numpy_helper
+
+from rnnspect import layouts
+from rnnspect.engines._limits import form_of
+from rnnspect.engines.interface import EngineInfo, Recording
+from rnnspect.engines.torch import run_head
+from rnnspect.parameters import LayerParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onnx import ModelProto, NodeProto
+    from torch import Tensor
+
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+    Array = np.ndarray[Any, Any]
+
+_OPSET, _IR = 14, 8
+"""Old enough for every onnxruntime that is allowed; helper would write the newest that onnx knows."""
+_INT32 = np.dtype(np.int32)
+
+
+def graph_of(spec: Spec, parameters: Mapping[str, Tensor], lengths: bool) -> tuple[ModelProto, tuple[str, ...]]:
+    """A model of one node a layer, of any length and batch, and the notes on what it has no place for.
+
+    Inputs: X (T, B, I), sequence_lens (B) where there are lengths, initial_h_0 (D, B, H), initial_c_0 … a layer.
+    Outputs: Y_0 (T, D, B, H), Y_h_0 (D, B, H), Y_c_0 … a layer.
+    """
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    nodes: list[NodeProto] = []
+    held: dict[str, Array] = {"side by side": np.array([0, 0, -1])}
+    inputs = [helper.make_tensor_value_info("X", kind, ["T", "B", spec.input_size])]
+    if lengths:
+        inputs.append(helper.make_tensor_value_info("sequence_lens", helper.np_dtype_to_tensor_dtype(_INT32), ["B"]))
+    outputs, notes, x = [], [], "X"
+    for layer in range(spec.num_layers):
+        arrays, lost = _packed(spec, parameters, layer)
+        notes += lost
+        held |= {f"{name}_{layer}": array for name, array in arrays.items()}
+        given = [x, *(f"{name}_{layer}" if name in arrays else "" for name in "WRB")]
+        given.append("sequence_lens" if lengths else "")
+        states = [f"initial_{name}_{layer}" for name in spec.cell_type.states]
+        out = [f"Y_{layer}", *(f"Y_{name}_{layer}" for name in spec.cell_type.states)]
+        nodes.append(helper.make_node(spec.cell_type.torch_name, [*given, *states], out, **_attributes(spec)))
+        shape = [spec.num_directions, "B", spec.hidden_size]
+        inputs += [helper.make_tensor_value_info(name, kind, shape) for name in states]
+        outputs += [helper.make_tensor_value_info(out[0], kind, ["T", *shape])]
+        outputs += [helper.make_tensor_value_info(name, kind, shape) for name in out[1:]]
+        if layer + 1 < spec.num_layers:
+            x = f"X_{layer + 1}"
+            nodes.append(helper.make_node("Transpose", [out[0]], [f"{x} turned"], perm=[0, 2, 1, 3]))
+            nodes.append(helper.make_node("Reshape", [f"{x} turned", "side by side"], [x]))
+    initial = [numpy_helper.from_array(array, name) for name, array in held.items()]
+    graph = helper.make_graph(nodes, "network", inputs, outputs, initial)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+    return model, tuple(notes)
+
+
+def feed_of(spec: Spec, sequence: Sequence) -> dict[str, Array]:
+    """The graph's inputs by name."""
+    feed: dict[str, Array] = {"X": sequence.x.numpy()}
+    if sequence.lengths is not None:
+        feed["sequence_lens"] = np.array(sequence.lengths, _INT32)
+    for name, initial in zip(spec.cell_type.states, sequence.state, strict=True):
+        for layer, rows in enumerate(initial.chunk(spec.num_layers)):
+            feed[f"initial_{name}_{layer}"] = rows.contiguous().numpy()
+    return feed
+
+
+def recording_of(
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    info: EngineInfo,
+    given: Mapping[str, Array],
+    notes: tuple[str, ...],
+) -> Recording:
+    """What a runtime gave for the graph's outputs."""
+    tensors = {name: torch.from_numpy(array) for name, array in given.items()}
+    valid = sequence.valid()
+    layers: dict[tuple[int, str], Tensor] = {}
+    for layer in range(spec.num_layers):
+        for index, direction in enumerate(spec.directions):
+            h = tensors[f"Y_{layer}"][:, index]
+            layers[layer, direction] = h if valid is None else torch.where(valid[..., None], h, 0)
+    output = torch.cat([layers[spec.num_layers - 1, direction] for direction in spec.directions], -1)
+    h_n, *c_n = (
+        torch.cat([tensors[f"Y_{name}_{layer}"] for layer in range(spec.num_layers)]) for name in spec.cell_type.states
+    )
+    head = run_head(spec, parameters, h_n)
+    return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head, notes)
+
+
+def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[dict[str, Array], list[str]]:
+    """W, R and B of one layer, the directions as first axis; and what they do not hold."""
+    layout, form = layouts.find("onnx"), form_of(spec)
+    packed = [layout.pack(form, LayerParameters.of(parameters, layer, direction)) for direction in spec.directions]
+    arrays = {name: np.stack([one.arrays[name].numpy() for one in packed]) for name in packed[0].arrays}
+    pairs = zip(spec.directions, packed, strict=True)
+    return arrays, [f"layer {layer} {direction}: {lost}" for direction, one in pairs for lost in one.lost]
+
+
+def _attributes(spec: Spec) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"hidden_size": spec.hidden_size}
+    attributes["direction"] = "bidirectional" if spec.bidirectional else spec.directions[0]
+    if form_of(spec) == "gru":
+        attributes["linear_before_reset"] = 1  # r ⊙ (W_hn h + b_hn), as in PyTorch
+    if spec.nonlinearity == "relu":
+        attributes["activations"] = ["Relu"] * spec.num_directions
+    return attributes

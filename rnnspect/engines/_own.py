@@ -1,0 +1,164 @@
+"""Your own implementation: `path/to/mine.py:MyLSTM`.
+
+What the name says is a function or a class. A class, and a function that asks for nothing but what is on offer, is
+called first and gives what is run. On offer, as arguments by name: `spec`; its keys `input_size`, `hidden_size`,
+`num_layers`, `bias` …; `parameters`, all of them by PyTorch's name; and each by its name, `weight_ih_l0` …. The
+parameters of an nn.Module that are called as PyTorch calls them, whatever stands before it, are set.
+
+What is run is one of two, told by the name of its first parameter:
+
+    x_t     one step, f(x_t, state) -> state: x_t is (B, I), state is h (B, P), or (h, c) of an LSTM
+    else    a sequence, f(x, state) -> (output, state), as torch.nn takes and gives them; x and output lie as
+            `batch_first` says and always have a batch, states are (L·D, B, units)
+
+Both may ask for more of what is on offer, behind x and state. A step is made and called for each layer and direction:
+it gets the parameters of that one as `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`, `weight_hr`, and `layer`,
+`direction` and that layer's `input_size`. A sequence is the whole network, of which the top layer is seen; it gets
+`lengths` if it asks for them, and else a padded batch item by item.
+
+A file that imports torch gets tensors, any other numpy arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect.engines._layers import Place, Ran, run_layers
+from rnnspect.engines._limits import cannot
+from rnnspect.engines._own_code import Code, is_step, takes
+from rnnspect.engines.interface import EngineInfo, Recording
+from rnnspect.engines.torch import run_head
+from rnnspect.errors import EngineError, InputError, listed
+from rnnspect.models import importing_from
+from rnnspect.precision import precision_switches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+
+class OwnEngine:
+    """Raises `InputError` for what cannot be called so, for what it raises, with the line, and for wrong shapes."""
+
+    def __init__(self, source: str) -> None:
+        self._code = Code.of(source)
+        self.name = f"{self._code.path.name}:{self._code.attribute}"
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        device = sequence.x.device
+        if self._code.in_numpy and (spec.dtype == "bfloat16" or device.type != "cpu"):
+            raise cannot(self.name, f"{spec.dtype} on {device}", "it takes numpy arrays", "import torch in its file")
+        info = EngineInfo(self.name, "", str(device), spec.dtype, precision_switches(device, sequence.x.dtype, "cells"))
+        with torch.no_grad(), contextlib.redirect_stdout(sys.stderr), importing_from(self._code.path):
+            offer = self._code.offer(spec, parameters, 0, "forward")
+            made = self._code.make(offer)
+            self._check_asks(made, spec, parameters)
+            if not is_step(made):
+                return self._run_whole(made, offer, spec, parameters, sequence, info)
+
+            def run_one(place: Place, x: Tensor) -> Ran:
+                offer = self._code.offer(spec, parameters, place.layer, place.direction)
+                return self._run_steps(self._code.make(offer), offer, place, x)
+
+            return run_layers(spec, parameters, sequence, info, run_one)
+
+    def _check_asks(self, made: Callable[..., Any], spec: Spec, parameters: Mapping[str, Tensor]) -> None:
+        """Of several layers a step cannot use the parameters of the first, nor a sequence those of one."""
+        ends = ("_l0", "_l0_reverse")
+        one = {name.removesuffix(end) for name in parameters for end in ends if name.endswith(end)}
+        wrong = (set(parameters) if is_step(made) else one | {"layer", "direction"}) & self._code.asked(made)
+        if wrong and spec.num_layers * spec.num_directions > 1:
+            kind, instead = ("step", "weight_ih, weight_hh …") if is_step(made) else ("sequence", "weight_ih_l0 …")
+            found = f"{self.name} is a {kind} and asks for {listed(sorted(wrong))}"
+            raise EngineError(found, allowed=f"{instead}, or a network of one layer and direction")
+
+    def _run_steps(self, step: Callable[..., Any], offer: dict[str, Any], place: Place, x: Tensor) -> Ran:
+        steps, batch = x.shape[:2]
+        counts = torch.tensor(place.lengths or [steps] * batch, device=x.device)[:, None]
+        names = ("h", "c")[: len(place.state)]
+        state = place.state
+        kept: list[Tensor] = [x.new_empty(0)] * steps
+        for t in reversed(range(steps)) if place.reverse else range(steps):
+            given = self._code.call(step, offer, x[t], state)
+            new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
+            if len(new) != len(names):
+                raise self._wrong(f"{len(new)} values after a step", f"state = ({listed(names)})")
+            checked = tuple(
+                self._checked(name, one, tuple(before.shape), x)
+                for name, one, before in zip(names, new, place.state, strict=True)
+            )
+            state = tuple(torch.where(t < counts, one, other) for one, other in zip(checked, state, strict=True))
+            kept[t] = checked[0]
+        return torch.stack(kept), state
+
+    def _run_whole(
+        self,
+        made: Callable[..., Any],
+        offer: dict[str, Any],
+        spec: Spec,
+        parameters: Mapping[str, Tensor],
+        sequence: Sequence,
+        info: EngineInfo,
+    ) -> Recording:
+        """The items together, or one by one where they are padded and it takes no lengths."""
+        parts = [(slice(None), sequence.steps)]
+        if sequence.lengths is not None and not takes(made, "lengths"):
+            parts = [(slice(item, item + 1), length) for item, length in enumerate(sequence.lengths)]
+        output = sequence.x.new_zeros(sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
+        finals = []
+        for items, count in parts:
+            state = tuple(initial[:, items] for initial in sequence.state)
+            x = sequence.x[:count, items]
+            one, final = self._given(made, offer | {"lengths": sequence.lengths}, spec, x, state)
+            output[:count, items] = one
+            finals.append(final)
+        valid = sequence.valid()
+        if valid is not None:
+            output = torch.where(valid.to(output.device)[..., None], output, 0)
+        h_n, *c_n = (torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
+        halves = zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True)
+        layers = {(spec.num_layers - 1, direction): h for direction, h in halves}
+        head = run_head(spec, parameters, h_n)
+        return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head)
+
+    def _given(
+        self,
+        made: Callable[..., Any],
+        offer: dict[str, Any],
+        spec: Spec,
+        x: Tensor,
+        state: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output, time-major, and the final states."""
+        given = self._code.call(made, offer, x.transpose(0, 1) if spec.batch_first else x, state)
+        form = "(output, (h_n, c_n))" if len(state) > 1 else "(output, h_n)"
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise self._wrong(f"a {type(given).__name__} for a sequence", form)
+        final = given[1] if isinstance(given[1], tuple | list) else (given[1],)
+        if len(final) != len(state):
+            raise self._wrong(f"{len(final)} final states", form)
+        steps, batch = x.shape[:2]
+        axes = (batch, steps) if spec.batch_first else (steps, batch)
+        output = self._checked("output", given[0], (*axes, spec.output_size * spec.num_directions), x)
+        pairs = zip(("h_n", "c_n"), final, state, strict=False)
+        finals = tuple(self._checked(name, one, tuple(before.shape), x) for name, one, before in pairs)
+        return output.transpose(0, 1) if spec.batch_first else output, finals
+
+    def _checked(self, name: str, given: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """As a tensor in the network's dtype, on its device."""
+        if not hasattr(given, "shape"):
+            raise self._wrong(f"a {type(given).__name__} as {name}", "a tensor or an array")
+        if tuple(given.shape) != shape:
+            raise self._wrong(f"{name} of shape {tuple(given.shape)}", str(shape))
+        return torch.as_tensor(given).to(like.device, like.dtype)
+
+    def _wrong(self, found: str, allowed: str) -> InputError:
+        return InputError(f"{self._code.attribute} gives {found}", allowed=allowed, where=str(self._code.path))

@@ -1,0 +1,64 @@
+"""Equinox's LSTMCell and GRUCell, mapped over the batch and scanned over the steps, as its examples do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import equinox
+import jax
+import jax.numpy as jnp
+
+from rnnspect.engines._jax import given, on_cpu, taken
+from rnnspect.engines._layers import Place, Ran, run_layers
+from rnnspect.engines._limits import cannot, check_device, check_spec
+from rnnspect.engines.interface import EngineInfo, Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+
+class EquinoxEngine:
+    name = "equinox"
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        check_spec(self.name, spec, ("reverse",), projection="equinox.nn.LSTMCell has none")
+        if spec.cell == "rnn":
+            raise cannot(self.name, "cell: rnn", "equinox.nn has only LSTMCell and GRUCell")
+        check_device(self.name, sequence)
+        version = f"{equinox.__version__} (jax {jax.__version__})"
+        info = EngineInfo(self.name, version, "cpu", spec.dtype)
+        with on_cpu(spec):
+            return run_layers(spec, parameters, sequence, info, _run_one, "equinox")
+
+
+def _run_one(place: Place, x: Tensor) -> Ran:
+    spec = place.spec
+    kind = equinox.nn.LSTMCell if spec.cell == "lstm" else equinox.nn.GRUCell
+    width = spec.layer_input_size(place.layer)
+    drawn = kind(width, spec.hidden_size, spec.bias, dtype=jnp.dtype(spec.dtype), key=jax.random.key(0))
+    names = tuple(place.arrays)
+    cell = equinox.tree_at(
+        lambda it: [getattr(it, name) for name in names], drawn, [given(array) for array in place.arrays.values()]
+    )
+    steps, batch = x.shape[:2]
+    counts = jnp.array(place.lengths or [steps] * batch)
+
+    def step(state: Any, now: Any) -> Any:
+        x_t, t = now
+        made = jax.vmap(cell)(x_t, state if spec.cell == "lstm" else state[0])
+        new = made if spec.cell == "lstm" else (made,)
+        inside = (t < counts)[:, None]
+        kept = tuple(jnp.where(inside, one, other) for one, other in zip(new, state, strict=True))
+        return kept, new[0]
+
+    start = tuple(given(initial) for initial in place.state)
+    final, h = jax.lax.scan(step, start, (given(x), jnp.arange(steps)), reverse=place.reverse)
+    return taken(h, x.dtype), tuple(taken(one, x.dtype) for one in final)
+
+
+ENGINE = EquinoxEngine

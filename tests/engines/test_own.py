@@ -1,0 +1,155 @@
+"""--engine path/to/mine.py:MyLSTM, through the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+STATES = ["--batch", 3, "-i", "randn:6", "--h0", "randn", "--c0", "randn"]
+NETWORK = ["--cell", "lstm", "--num-layers", 2, "--bidirectional", *STATES]
+ONE = ["--cell", "lstm", "--hidden-size", 4, *STATES]
+
+NUMPY = """
+import numpy as np
+
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+def step(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh):
+    h, c = state
+    i, f, g, o = np.split(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh, 4, -1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+def exchanged(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh):
+    h, c = state
+    f, i, g, o = np.split(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh, 4, -1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+def single(x_t, state, weight_ih_l0, weight_hh_l0, parameters):
+    return step(x_t, state, weight_ih_l0, weight_hh_l0, parameters["bias_ih_l0"], parameters["bias_hh_l0"])
+
+class Sequence:
+    def __init__(self, parameters, hidden_size):
+        self.p = parameters
+
+    def __call__(self, x, state):
+        print("not into the result")
+        h, c = state[0][0], state[1][0]
+        y = []
+        for t in range(x.shape[1]):
+            p = (self.p[name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
+            h, c = step(x[:, t], (h, c), *p)
+            y.append(h)
+        return np.stack(y, 1), (h[None], c[None])
+
+def raises(x_t, state):
+    return state[0] @ np.ones(
+        77)
+
+def short(x_t, state):
+    return state[0]
+
+def narrow(x_t, state):
+    return state[0][:, :1], state[1]
+
+def text(x, state):
+    return "text"
+
+def asks(x_t, state, weigth_ih):
+    return state
+
+number = 5
+"""
+TORCH = """
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self, input_size, hidden_size, num_layers, bidirectional):
+        super().__init__()
+        self.rnn = nn.LSTM(input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=True)
+
+    def forward(self, x, state):
+        return self.rnn(x, state)
+
+class Cell(nn.LSTMCell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+
+    def forward(self, x_t, state):
+        return super().forward(x_t, state)
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(77, 3)
+
+    def forward(self, x_t, state):
+        return self.cell(x_t, state)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "loops.py").write_text(NUMPY)
+    (tmp_path / "modules.py").write_text(TORCH)
+    return lambda name: tmp_path / name
+
+
+@pytest.mark.parametrize("lengths", [[], ["--lengths", "6,2,4"]], ids=["whole", "lengths"])
+@pytest.mark.parametrize("name", ["loops.py:step", "modules.py:Cell", "modules.py:Mine"])
+def test_a_right_one_agrees_in_every_layer_and_direction(rnnspect, mine, name, lengths):
+    result = rnnspect("check", *NETWORK, *lengths, "--engine", mine(name))
+    assert (result.status, result.err) == (0, "")
+    assert f"{name}, float32" in result.out
+
+
+@pytest.mark.parametrize("name", ["loops.py:single", "loops.py:Sequence"])
+def test_one_layer_is_enough_for_some(rnnspect, mine, name):
+    result = rnnspect("check", *ONE, "--lengths", "6,2,4", "--engine", mine(name))
+    assert result.status == 0
+    assert "not into the result" not in result.out
+
+
+def test_a_wrong_one_differs_at_the_first_step(rnnspect, mine):
+    result = rnnspect("check", *NETWORK, "--engine", mine("loops.py:exchanged"), "--format", "json")
+    assert result.status == 1
+    first = json.loads(result.out)["first"]
+    assert (first["layer"], first["direction"], first["step"]) == (0, "forward", 0)
+
+
+def test_a_sequence_shows_its_top_layer_alone(rnnspect, mine):
+    result = rnnspect("trace", *NETWORK, "--engine", mine("modules.py:Mine"), "--format", "json")
+    layers = json.loads(result.out)["layers"]
+    assert [list(layer["engine"]) for layer in layers] == [[], [], ["h"], ["h"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("loops.py:raises", "loops.py:37: raises(x, state) failed with ValueError"),
+        ("loops.py:short", "short gives 1 values after a step; allowed: state = (h, c)"),
+        ("loops.py:narrow", "narrow gives h of shape (3, 1); allowed: (3, 2)"),
+        ("loops.py:text", "text gives a str for a sequence; allowed: (output, (h_n, c_n))"),
+        ("loops.py:asks", "did you mean 'weight_ih'?"),
+        ("loops.py:number", "a int; allowed: a function or a class"),
+        ("loops.py:nothing", "nothing is called 'nothing'"),
+        ("loops.py:single", "is a step and asks for weight_hh_l0, weight_ih_l0"),
+        ("modules.py:Wide", "Wide has a parameter cell.weight_ih of shape (12, 77)"),
+        ("none.py:step", "no such file"),
+    ],
+)
+def test_what_cannot_be_called_is_one_line(rnnspect, mine, name, said):
+    result = rnnspect("check", *NETWORK, "--engine", mine(name))
+    assert result.status == 2
+    assert said in result.err
+    assert len(result.err.splitlines()) == 1
+    assert result.out == ""
+
+
+def test_numpy_has_no_bfloat16(rnnspect, mine):
+    result = rnnspect("check", *ONE, "--dtype", "bfloat16", "--engine", mine("loops.py:step"))
+    assert result.status == 2
+    assert "cannot run bfloat16 on cpu: it takes numpy arrays; allowed: import torch in its file" in result.err
