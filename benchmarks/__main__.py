@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import check, engines, memory, start_up, trace
+from benchmarks import check, engines, layouts, memory, start_up, trace
 
 SUITES = {
     "start-up": start_up.rows,
     "trace": trace.rows,
     "check": check.rows,
     "engines": engines.rows,
+    "layouts": layouts.rows,
     "memory": memory.rows,
 }
 LONG = {"memory"}

@@ -79,6 +79,9 @@ class Spec(BaseModel):
     weights: str | dict[str, Any] | None = Field(
         None, description="A file (.pt, .npz, .safetensors), or the numbers by parameter name."
     )
+    layout: str | None = Field(
+        None, description="How the file of weights packs them, by the name in `rnnspect layouts` (left out: PyTorch)."
+    )
     head: Head | None = Field(None, description="A Linear on the last layer's final hidden state.")
     input: Source | None = Field("ramp:3", description=f"x: {_SOURCE_FORMS}.")
     batch: Size | None = Field(None, description="How many sequences a generator makes (left out: one, unbatched).")
@@ -159,6 +162,13 @@ class Spec(BaseModel):
         if c0 is not None and cell is not None and not cell.has_cell_state:
             raise _wrong(f"cell {cell.name} has no cell state", "leave c0 out")
         return c0
+
+    @field_validator("layout")
+    @classmethod
+    def _layout_of_a_file(cls, layout: str | None, info: ValidationInfo) -> str | None:
+        if layout is not None and not isinstance(info.data.get("weights"), str):
+            raise _wrong("a layout without a file of weights", "layout beside weights: FILE")
+        return layout
 
     @model_validator(mode="wrap")
     @classmethod

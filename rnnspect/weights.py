@@ -8,7 +8,7 @@ import torch
 
 from rnnspect import drawing, sources, tensors
 from rnnspect.errors import Problem, WeightsError, listed, nearest
-from rnnspect.files import arrays, recurrent, text
+from rnnspect.files import arrays, recurrent, text, unpacking
 from rnnspect.files.stored import is_checkpoint, stored_in
 from rnnspect.parameters import parameters_of
 
@@ -39,7 +39,7 @@ def _given(
 ) -> dict[str, Tensor]:
     expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     if isinstance(weights, str):
-        found, names, path = _read(sources.parse_file(weights), expected)
+        found, names, path = _read(sources.parse_file(weights), expected, spec)
 
         def place(name: str) -> str:
             return f"{path}:{names[name]}" if name in names else str(weights)
@@ -82,12 +82,14 @@ def _names(found: Collection[str], expected: Collection[str], place: Callable[[s
     return problems
 
 
-def _read(source: sources.File, expected: Collection[str]) -> tuple[dict[str, Tensor], dict[str, str], str]:
+def _read(source: sources.File, expected: Collection[str], spec: Spec) -> tuple[dict[str, Tensor], dict[str, str], str]:
     """What is in a file: the tensors by PyTorch's name, what the file calls them, and its path.
 
     Of a file that has none of the names itself, or with a module said, only one recurrent module is read.
     """
     path = source.path
+    if spec.layout not in {None, "pytorch"}:
+        return *unpacking.read_laid_out(path, source.member, spec), str(path)
     if is_checkpoint(path):
         stored = stored_in(path)
         if source.member is not None or not any(name in stored for name in expected):

@@ -13,10 +13,13 @@ from rnnspect.sources import Generator, parse
 from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from rnnspect.cli.output import Output
+    from rnnspect.files.stored import Stored
+
+    Where = Callable[[tuple[int | str, ...]], str]
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,38 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
     with loading():
         stored = stored_in(path)
     name = str(path)
-    chosen = recurrent.choose(recurrent.modules_in(stored), module, name)
+    modules = recurrent.modules_in(stored)
+    if flags.get("layout") != "pytorch":
+        modules = {key: one for key, one in modules.items() if not recurrent.has_one_bias(one, stored)}
+    if flags.get("layout", "pytorch" if modules else None) != "pytorch":
+        return _describe_laid_out(name, module, flags, stored)
+    flags = {key: value for key, value in flags.items() if key != "layout"}
+    chosen = recurrent.choose(modules, module, name)
     told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
     told["weights"] = recurrent.weights_source(chosen, name, stored)
     source = told["weights"].removesuffix(":")
+    spec, where = _with_flags(told, flags, source)
+    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
+
+
+def _describe_laid_out(name: str, module: str | None, flags: dict[str, Any], stored: Mapping[str, Stored]) -> Described:
+    """What another framework's arrays tell."""
+    from rnnspect.files import laid_out
+
+    stack = laid_out.stack_of(stored, flags.get("layout"), module, name, flags)
+    source = f"{name}:{stack.first.prefix}" if stack.first.prefix else name
+    alone = len(stored) == len(stack.names) and module is None
+    told = stack.described(flags.get("dtype"), source)
+    told["weights"] = name if alone else f"{name}:{stack.first.prefix}"
+    spec, where = _with_flags(told, flags, source)
+    notes = [] if "layout" in flags else [f"note: {source} {stack.note()}"]
+    if unsaid := laid_out.untold(stack, stored, flags):
+        notes.append(f"note: {source} does not say {unsaid}")
+    return Described(spec, where, (*notes, *_notes(spec, flags, source, len(stored) - len(stack.names))))
+
+
+def _with_flags(told: dict[str, Any], flags: dict[str, Any], source: str) -> tuple[Spec, Where]:
+    """The spec that a file's shapes and flags give together, and where each key was said."""
     against = [
         Problem(f"{key} {_said(flags[key])}, which {source} contradicts", _said(told[key]), where=_flag(key))
         for key in told
@@ -78,8 +109,7 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
     def where(keys: tuple[int | str, ...]) -> str:
         return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
 
-    spec = Spec.from_data(told | flags, where)
-    return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
+    return Spec.from_data(told | flags, where), where
 
 
 def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ input: ramp:3         # ramp:N ones:N zeros:N randn:N impulse:N sine:N, a file (
 # h0: randn           # the initial hidden state, written like input
 # c0: zeros           # the initial cell state, for cell lstm only
 # weights: model.pt   # a file with the parameters, or the numbers by name: {weight_ih_l0: [[…], […]], …}
+# layout: keras       # how that file packs them, by the name in `rnnspect layouts`; left out: PyTorch
 # head:
 #   out_features: 1   # a Linear on the last layer's final hidden state
 """

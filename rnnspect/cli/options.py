@@ -48,6 +48,12 @@ def with_groups(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
     return decorate
 
 
+def _layouts() -> list[str]:
+    from rnnspect import layouts
+
+    return layouts.names()
+
+
 def described(
     spec: Annotated[
         Path | None,
@@ -123,6 +129,14 @@ def described(
         str | None,
         typer.Option(
             help="A .pt, .npz or .safetensors file with the parameters, or file:module.", rich_help_panel=_NETWORK
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="How the file packs its parameters: onnx, keras … (rnnspect layouts).",
+            autocompletion=_layouts,
+            rich_help_panel=_NETWORK,
         ),
     ] = None,
     head: Annotated[

@@ -60,6 +60,12 @@ def modules_in(stored: Mapping[str, Stored]) -> dict[str, RecurrentModule]:
     return modules
 
 
+def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
+    """Whether a cell's names are PyTorch's but its bias is not: another framework's, which sums both."""
+    beside = module.names.get("weight_ih_l0", "").removesuffix("weight_ih") + "bias"
+    return module.is_cell and "bias_ih_l0" not in module.names and beside in stored
+
+
 def choose(
     modules: Mapping[str, RecurrentModule], prefix: str | None, where: str, how: str = "--module with"
 ) -> RecurrentModule:

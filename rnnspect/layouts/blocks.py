@@ -1,11 +1,12 @@
-"""From PyTorch's parameters to a packing's arrays and back: blocks of rows are moved, whole matrices turned.
+"""From PyTorch's parameters to a packing's arrays and back: blocks of rows are moved, matrices turned.
 
-Each direction takes one pass over the memory where the order of the gates stays, and one more where it does not.
+Every number is read and written once; a matrix whose blocks move as it is turned goes by way of strips small enough
+for a cache, since torch turns fast only what lies together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rnnspect.layouts.interface import FORMS, Block, Lost, Packed, Packing
@@ -13,7 +14,7 @@ from rnnspect.layouts.sizes import sizes_of
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 Key = tuple[str, str, str]
 """Kind, side and gate of a block."""
 _PROJECTION: Key = ("W", "h", "r")
+_STRIP = 1 << 19
+"""Numbers that are turned at once."""
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows [start, stop) of a matrix (out, in) or a vector."""
+    """Rows [start, stop) of a matrix (out, in), which may be a turned view, or of a vector."""
 
     whole: Tensor
     start: int
@@ -52,7 +55,7 @@ def pack(packing: Packing, p: LayerParameters) -> Packed:
                 joined = [torch.cat([_bias(packing, block, there) for block in row]) for row in rows]
                 arrays[name] = torch.stack(joined) if len(rows) > 1 else joined[0]
         elif all(_key(block) in there for row in rows for block in row):
-            parts = [_joined([_turned(there[_key(block)], block) for block in row]) for row in rows]
+            parts = [_runs([replace(there[_key(block)], sign=block.sign) for block in row]) for row in rows]
             arrays[name] = _laid(parts, packing.orientation)
     return Packed(arrays, _lost(packing, there))
 
@@ -64,7 +67,7 @@ def unpack(packing: Packing, arrays: Mapping[str, Tensor]) -> LayerParameters:
     sizes = sizes_of(packing, {name: tuple(array.shape) for name, array in arrays.items()})
     there = _of_framework(packing, arrays, sizes)
     gates = FORMS[packing.form]
-    own = [_apart(_joined([there["W", side, gate] for gate in gates]), arrays.values()) for side in "ih"]
+    own = [_stacked(_runs([there["W", side, gate] for gate in gates])) for side in "ih"]
     projection = there[_PROJECTION].values.clone() if sizes.proj_size else None
     if not sizes.bias:
         return LayerParameters(own[0], own[1], None, None, projection)
@@ -79,18 +82,18 @@ def unpack(packing: Packing, arrays: Mapping[str, Tensor]) -> LayerParameters:
 
 
 def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) -> dict[Key, _Rows]:
-    """Where each block lies; matrices are (out, in) by then."""
+    """Where each block lies; matrices are (out, in) views."""
     there: dict[Key, _Rows] = {}
     state = sizes.proj_size or sizes.hidden_size
-    for name, array in arrays.items():
-        rows = packing.blocks[name]
+    for name, given in arrays.items():
+        array, rows = given.detach(), packing.blocks[name]
         if packing.is_bias(name):
             parts = list(array) if len(rows) > 1 else [array]
         else:
             axis = 1 if packing.orientation == "out×in" else 0
             widths = [array.shape[axis]] if len(rows) == 1 else [array.shape[axis] - state, state]
             split = array.split(widths, axis)  # type: ignore[no-untyped-call]
-            parts = list(split) if axis else [part.t().contiguous() for part in split]
+            parts = list(split) if axis else [part.t() for part in split]
         for part, row in zip(parts, rows, strict=True):
             size = part.shape[0] // len(row)
             for at, block in enumerate(row):
@@ -103,13 +106,13 @@ def _of_torch(packing: Packing, p: LayerParameters) -> dict[Key, _Rows]:
     hidden = p.weight_hh.shape[0] // len(gates)
     named = [("W", "i", p.weight_ih), ("W", "h", p.weight_hh), ("b", "i", p.bias_ih), ("b", "h", p.bias_hh)]
     there = {
-        (kind, side, gate): _Rows(whole, at * hidden, (at + 1) * hidden)
+        (kind, side, gate): _Rows(whole.detach(), at * hidden, (at + 1) * hidden)
         for kind, side, whole in named
         if whole is not None
         for at, gate in enumerate(gates)
     }
     if p.weight_hr is not None:
-        there[_PROJECTION] = _Rows(p.weight_hr, 0, p.weight_hr.shape[0])
+        there[_PROJECTION] = _Rows(p.weight_hr.detach(), 0, p.weight_hr.shape[0])
     return there
 
 
@@ -130,34 +133,53 @@ def _bias(packing: Packing, block: Block, there: Mapping[Key, _Rows]) -> Tensor:
     return -value if block.sign < 0 else value
 
 
-def _joined(pieces: list[_Rows]) -> Tensor:
-    """All rows one below the other: a view where they lie so already."""
-    import torch
-
+def _runs(pieces: list[_Rows]) -> list[Tensor]:
+    """The pieces as they are to lie below each other; those that do so already are one."""
     merged: list[_Rows] = []
     for piece in pieces:
         last = merged[-1] if merged else None
         if last and last.whole is piece.whole and last.stop == piece.start and last.sign == piece.sign:
-            merged[-1] = _Rows(last.whole, last.start, piece.stop, last.sign)
+            merged[-1] = replace(last, stop=piece.stop)
         else:
             merged.append(piece)
-    return merged[0].values if len(merged) == 1 else torch.cat([piece.values for piece in merged])
+    return [piece.values for piece in merged]
 
 
-def _laid(parts: list[Tensor], orientation: str) -> Tensor:
-    """Matrices (out, in_k) beside each other as one (out, in) or (in, out), in new memory."""
+def _laid(parts: list[list[Tensor]], orientation: str) -> Tensor:
+    """Matrices (out, in_k), each in runs of rows, beside each other as one (out, in) or (in, out), in new memory."""
     import torch
 
     if orientation == "out×in":
-        return torch.cat(parts, 1)
-    made = parts[0].new_empty(sum(part.shape[1] for part in parts), parts[0].shape[0])
-    for piece, part in zip(made.split([part.shape[1] for part in parts]), parts, strict=True):  # type: ignore[no-untyped-call]
-        piece.copy_(part.t())
+        stacked = [_stacked(part) for part in parts]
+        return stacked[0] if len(stacked) == 1 else torch.cat(stacked, 1)
+    widths = [part[0].shape[1] for part in parts]
+    made = parts[0][0].new_empty(sum(widths), sum(len(run) for run in parts[0]))
+    for target, runs in zip(made.split(widths), parts, strict=True):  # type: ignore[no-untyped-call]
+        if len(runs) == 1:
+            target.copy_(runs[0].t())
+        else:
+            for at in _strips(target):
+                target[at].copy_(torch.cat([run[:, at] for run in runs]).t())
     return made
 
 
-def _turned(rows: _Rows, block: Block) -> _Rows:
-    return _Rows(rows.whole, rows.start, rows.stop, block.sign)
+def _stacked(runs: list[Tensor]) -> Tensor:
+    """Runs of rows, turned views among them, as one matrix in new memory."""
+    made = runs[0].new_empty(sum(len(run) for run in runs), runs[0].shape[1])
+    for target, run in zip(made.split([len(run) for run in runs]), runs, strict=True):  # type: ignore[no-untyped-call]
+        if run.is_contiguous() or run.t().is_contiguous():
+            target.copy_(run)
+        else:
+            for at in _strips(target):
+                target[at].copy_(run[at].t().contiguous().t())
+    return made
+
+
+def _strips(matrix: Tensor) -> Iterator[slice]:
+    """Slices of its rows."""
+    rows, width = matrix.shape
+    step = max(1, _STRIP // width)
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _lost(packing: Packing, there: Mapping[Key, _Rows]) -> tuple[Lost, ...]:
@@ -167,12 +189,6 @@ def _lost(packing: Packing, there: Mapping[Key, _Rows]) -> tuple[Lost, ...]:
         if (kind, side, gate) not in packing.held
         if (largest := float(rows.values.abs().max())) != 0
     )
-
-
-def _apart(tensor: Tensor, others: Iterable[Tensor]) -> Tensor:
-    """The same numbers in memory of their own."""
-    shared = any(tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() for other in others)
-    return tensor.clone() if shared else tensor
 
 
 def _key(block: Block) -> Key:

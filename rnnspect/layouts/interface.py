@@ -55,7 +55,7 @@ class Block:
         return f"{'-' if self.sign < 0 else ''}{self.kind}_{self.side}{self.gate}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Packing:
     """How one framework packs one cell, of one layer and direction."""
 

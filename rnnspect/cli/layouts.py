@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnnspect.cli.options import formats, with_groups
+from rnnspect.cli.output import Output
+from rnnspect.errors import InputError
+from rnnspect.views import documents
+
+if TYPE_CHECKING:
+    from rnnspect.views.rendering import Screen
+
+
+def register(app: typer.Typer) -> None:
+    app.command("layouts", epilog="Example:  rnnspect layouts onnx keras")(layouts)
+
+
+def names() -> list[str]:
+    """For completion."""
+    from rnnspect import layouts as known
+
+    return known.names()
+
+
+@with_groups(output=formats("table", "json"))
+def layouts(
+    output: Output,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME [OTHER]]",
+            help="One framework; or two, and how to get from the first to the second.",
+            autocompletion=names,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """How frameworks pack the same parameters: gate order, orientation, biases."""
+    from rnnspect import layouts as known
+    from rnnspect.views import layouts as view
+
+    if chosen and len(chosen) > 2:
+        raise InputError(f"{len(chosen)} layouts", allowed="none, one or two", where="layouts")
+    found = [known.find(name, "layouts") for name in chosen] if chosen else list(known.every())
+    between = len(chosen or ()) == 2
+
+    def as_table(screen: Screen) -> str:
+        if between:
+            return view.as_two(found[0], found[1], screen)
+        return view.as_one(found[0], screen) if chosen else view.as_table(found, screen)
+
+    output.emit(
+        {"table": as_table, "json": lambda _screen: documents.as_json(view.document(found, between))},
+    )

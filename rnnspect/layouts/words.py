@@ -1,0 +1,138 @@
+"""What a table says of a packing, read off its arrays; and the way from one packing to another. Loads no framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnnspect.layouts.interface import FORMS
+
+if TYPE_CHECKING:
+    from rnnspect.layouts.interface import Packing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One packing in words."""
+
+    form: str
+    where: str
+    gates: str
+    kernel: str
+    orientation: str
+    biases: str
+    extras: tuple[str, ...]
+    """What there is besides: forget bias, mix, peepholes, projection, the framework's quirks."""
+
+
+def row_of(packing: Packing) -> Row:
+    extras = [f"adds {packing.forget_bias:g} to f at run time, not stored"] if packing.forget_bias else []
+    extras += ["mix flipped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
+    extras += [f"peepholes {packing.peepholes}"] if packing.peepholes else []
+    extras += [f"projection {name}" for name in packing.arrays if packing.is_projection(name)]
+    return Row(
+        packing.form,
+        packing.where,
+        gate_order(packing),
+        kernel(packing),
+        packing.orientation,
+        biases(packing),
+        (*extras, *packing.quirks),
+    )
+
+
+def gate_order(packing: Packing) -> str:
+    """In PyTorch's letters, as the input's kernels hold them one after the other."""
+    every = (block for name in packing.weights for row in packing.blocks[name] for block in row)
+    return " ".join(block.gate for block in every if block.side == "i")
+
+
+def kernel(packing: Packing) -> str:
+    """fused, separate, or [x; h] stacked."""
+    stacked = any(len(packing.blocks[name]) > 1 for name in packing.weights)
+    count = len(packing.weights)
+    if stacked:
+        return "[x; h] stacked" if count == 1 else f"[x; h] stacked, in {count}"
+    return "fused" if count == 2 else "separate"
+
+
+def is_flipped(packing: Packing) -> bool:
+    """Whether a GRU's z is 1 − z of ours."""
+    return any(block.sign < 0 for rows in packing.blocks.values() for row in rows for block in row)
+
+
+def biases(packing: Packing) -> str:
+    """How many, and where each goes."""
+    blocks = [block for name in packing.arrays if packing.is_bias(name) for r in packing.blocks[name] for block in r]
+    sides = {gate: [block.side for block in blocks if block.gate == gate] for gate in FORMS[packing.form]}
+    arrays = [name for name in packing.arrays if packing.is_bias(name)]
+    if all(len(of) == 2 for of in sides.values()):
+        return "two" if len(arrays) > 1 else "two rows" if len(packing.blocks[arrays[0]]) > 1 else "two, joined"
+    if packing.form == "gru":
+        return "one, b_hn apart" if len(sides["n"]) == 2 else "one, without b_hn"
+    return "one (sum)" + _side_of(arrays)
+
+
+def _side_of(names: list[str]) -> str:
+    """Whether the framework keeps its one bias with the input's or the state's kernel; it adds up to the same."""
+    heads = {name.rpartition(".")[0].removeprefix("dense_")[:1] for name in names}
+    return {"i": ", input side", "h": ", hidden side"}.get("".join(heads), "")
+
+
+def steps_between(one: Packing, other: Packing) -> list[str]:
+    """How to get from one packing to another of the same form, a sentence each."""
+    steps = []
+    kernels, wanted_kernels = kernel(one), kernel(other)
+    if kernels != wanted_kernels:
+        steps.append(f"kernels: {_as_arrays(one)} become {_as_arrays(other)}")
+    gates, wanted = gate_order(one).split(), gate_order(other).split()
+    if gates != wanted and "separate" not in {kernels, wanted_kernels}:
+        taken = ", ".join(str(gates.index(gate)) for gate in wanted)
+        axis = "rows" if one.orientation == "out×in" else "columns"
+        steps.append(f"gates: {' '.join(gates)} → {' '.join(wanted)}: take the blocks of H {axis} in the order {taken}")
+    if is_flipped(one) != is_flipped(other):
+        steps.append("z: change the sign of its kernels and biases, for the mix is flipped")
+    if one.orientation != other.orientation:
+        steps.append(f"transpose every kernel: {one.orientation} → {other.orientation}")
+    steps += _bias_steps(one, other)
+    if one.forget_bias != other.forget_bias:
+        change = one.forget_bias - other.forget_bias
+        how = f"add {change:g} to" if change > 0 else f"subtract {-change:g} from"
+        steps.append(f"f: {how} its bias")
+    if one.states != other.states:
+        steps.append(f"states: {one.states} → {other.states}")
+    lost = [f"{kind}_{side}{gate}" for kind, side, gate in _in_order(one) if (kind, side, gate) not in other.held]
+    steps += [f"{name} has no place in {other.where}: lost, unless it is zero" for name in lost]
+    return steps or ["nothing to do: the arrays are the same, under other names"]
+
+
+def _bias_steps(one: Packing, other: Packing) -> list[str]:
+    first, second = biases(one), biases(other)
+    if first == second:
+        return []
+    said = f"biases: {first} → {second}"
+    if first.startswith("two") and second.startswith("one"):
+        summed = ", ".join(f"b_{g} = b_i{g} + b_h{g}" for g in FORMS[one.form] if ("b", "", g) in _summed(other))
+        said += f": {summed}"
+        said += "; b_in stays as it is" if one.form == "gru" else ""
+    elif first.startswith("one") and second.startswith("two"):
+        said += ": what is one becomes the first, and the second is zeros"
+        said += ", but for b_hn" if ("b", "h", "n") in one.held and one.form == "gru" else ""
+    return [said]
+
+
+def _summed(packing: Packing) -> set[tuple[str, str, str]]:
+    every = (block for rows in packing.blocks.values() for row in rows for block in row)
+    return {(block.kind, block.side, block.gate) for block in every if not block.side}
+
+
+def _as_arrays(packing: Packing) -> str:
+    names = packing.weights
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"{shown} ({kernel(packing)})"
+
+
+def _in_order(packing: Packing) -> list[tuple[str, str, str]]:
+    gates = [*FORMS[packing.form], *("r" if packing.form == "lstm" else "")]
+    every = [(kind, side, gate) for kind in "Wb" for side in "ih" for gate in gates]
+    return [key for key in every if key in packing.held]
