@@ -35,11 +35,18 @@ class Kept:
     absolute: float = 0.0
     how: str = ""
 
+    @property
+    def rounded(self) -> bool:
+        return bool(self.relative or self.absolute)
+
     def error(self, values: Tensor) -> Tensor | None:
         """How far each of these may be off, in float64; None if they are exact."""
-        if not self.relative and not self.absolute:
+        if not self.rounded:
             return None
         return values.double().abs().mul_(self.relative).add_(self.absolute)
+
+
+EXACT = Kept()
 
 
 def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Kept]:

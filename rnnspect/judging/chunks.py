@@ -12,18 +12,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.judging.inputs import Steps
+
 
 @dataclass(frozen=True)
 class Run:
     """What one layer and direction received and returned: (steps, batch, units), states (batch, units)."""
 
-    x: Tensor
+    x: Steps
     h: Tensor
     h0: Tensor
     c0: Tensor | None = None
     lengths: Tensor | None = None
     reverse: bool = False
-    error: Tensor | None = None
+    error: Steps | None = None
     """How far x may be from what the engine had: where the layer below was estimated."""
     doubt: Tensor | None = None
     """The same of h, where this layer was."""

@@ -13,6 +13,7 @@ import torch
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.products import length, length4
+from rnnspect.judging.inputs import zeros
 from rnnspect.judging.look import cast
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
+    from rnnspect.judging.inputs import Steps
     from rnnspect.parameters import LayerParameters
 
 REPLICAS = 4
@@ -121,8 +123,8 @@ def estimate(
     p: LayerParameters,
     u: Roundoff,
     nonlinearity: Nonlinearity,
-    x: Tensor,
-    error: Tensor | None,
+    x: Steps,
+    error: Steps | None,
     state: tuple[Tensor, ...],
     lengths: Tensor | None,
     reverse: bool,
@@ -133,8 +135,7 @@ def estimate(
     a = Perturbed(cast(p, torch.float64), len(cell.gates), nonlinearity, u, batch, torch.Generator().manual_seed(0))
     now = tuple(initial.double().repeat(1 + REPLICAS, 1) for initial in state)
     ends, each = torch.full((batch,), steps) if lengths is None else lengths, torch.arange(batch)
-    h = torch.zeros((steps, batch, p.weight_hh.shape[1]), dtype=torch.float64)
-    errors = torch.zeros_like(h)
+    h, errors = (zeros(steps, batch, p.weight_hh.shape[1]) for _ in range(2))
     for start in range(0, steps, BLOCK):
         order = torch.arange(start, min(steps, start + BLOCK)).unsqueeze(1)
         at, inside = (ends - 1 - order if reverse else order.expand(-1, batch)), order < ends

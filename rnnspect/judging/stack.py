@@ -12,10 +12,12 @@ from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.finals import Expected, Key, before_last, meaning, past_use, where, without_last
 from rnnspect.judging.finding import Place
+from rnnspect.judging.inputs import Errors, beside
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.look import Layer
 from rnnspect.judging.not_finite import not_finite
 from rnnspect.judging.recorded import judge_quantities
+from rnnspect.kept import EXACT, Kept
 from rnnspect.parameters import LayerParameters
 from rnnspect.verdict import Point
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     from rnnspect.declared import Declared
     from rnnspect.judging.finding import Finding
+    from rnnspect.judging.inputs import Steps
     from rnnspect.judging.look import State
-    from rnnspect.kept import Kept
     from rnnspect.observation import Observation
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
@@ -61,11 +63,12 @@ def judge_stack(
     cell = spec.cell_type
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged = Judged()
-    x, error = sequence.x, None
+    x: Steps = sequence.x
+    error: Steps | None = None
     expected: dict[Key, Expected] = {}
     histories: dict[tuple[int, str], Tensor] = {}
     for layer in range(spec.num_layers):
-        outputs: list[tuple[Tensor, Tensor | None]] = []
+        outputs: list[tuple[Tensor, Steps | None]] = []
         for index, direction in enumerate(spec.directions):
             at = layer * spec.num_directions + index
             p = LayerParameters.of(parameters, layer, direction)
@@ -83,8 +86,7 @@ def judge_stack(
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
                 of_layer = judge.layer
-                is_top = layer + 1 == spec.num_layers
-                outputs.append((seen["h"], None if is_top else kept["h"].error(seen["h"])))
+                outputs.append((seen["h"], Errors(seen["h"], kept["h"]) if kept["h"].rounded else None))
                 last = _last(seen["h"], sequence, reverse)
                 known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
                 earlier = [
@@ -108,22 +110,13 @@ def judge_stack(
             for name, final, before in zip(("h_n", "c_n"), known, earlier, strict=False):
                 expected[name, layer, direction] = _expected(final, declared, observation.kept_of(name), before)
         if layer + 1 < spec.num_layers:
-            x, error = _input_of_next(outputs, sequence)
+            x, error = beside([h for h, _ in outputs], sequence.valid()), None
+            if any(known is not None for _, known in outputs):
+                error = beside([Errors(h, EXACT) if known is None else known for h, known in outputs])
     _judge_finals(spec, judged, expected, histories, sequence, observation)
     if any(place.finding.unjudged for place in judged.places):
         judged.not_finite = not_finite(parameters, sequence)
     return judged
-
-
-def _input_of_next(outputs: list[tuple[Tensor, Tensor | None]], sequence: Sequence) -> tuple[Tensor, Tensor | None]:
-    """Both directions side by side, zero beyond an item's length; with an error where one was estimated, or where
-    what was recorded is rounder than what the layer above received."""
-    kind = functools.reduce(torch.promote_types, (value.dtype for value, _ in outputs))
-    x, error = torch.cat([value.to(kind) for value, _ in outputs], -1), None
-    if any(error is not None for _, error in outputs):
-        error = torch.cat([torch.zeros_like(v, dtype=torch.float64) if e is None else e for v, e in outputs], -1)
-    valid = sequence.valid()
-    return (x, error) if valid is None else (torch.where(valid[..., None], x, 0), error)
 
 
 def _last(h: Tensor, sequence: Sequence, reverse: bool) -> Tensor:
