@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.cells.functions import functions_of
+from rnnspect.arithmetic.bounded import squashed
+from rnnspect.cells.functions import TANH, functions_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,8 @@ class _Known:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
         functions = functions_of(nonlinearity)
         self.sigmoid, self.tanh, self.squash, self.phi = (
-            plain(f, functions.clip) for f in (functions.sigmoid, functions.tanh, functions.squash, functions.phi)
+            _fast if f == TANH and functions.clip is None else plain(f, functions.clip)
+            for f in (functions.sigmoid, functions.tanh, functions.squash, functions.phi)
         )
 
     def hidden(self, h: Tensor) -> Tensor:
@@ -52,6 +54,10 @@ class _Known:
 
     def project(self, m: Tensor) -> Tensor:
         return m
+
+
+def _fast(s: Tensor) -> Tensor:
+    return squashed(s, "tanh")
 
 
 def resolution(layer: Layer, look: Look, rows: int) -> Tensor:

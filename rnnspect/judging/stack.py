@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from rnnspect.observation import Observation
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
+_COME_AND_GONE = 31 * 2**20
+"""Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get
+them again costs several times what is computed in them (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
 @dataclass
@@ -60,6 +63,7 @@ def judge_stack(
     declared: Declared,
     progress: Callable[[Finding | None, int], None],
 ) -> Judged:
+    torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     cell = spec.cell_type
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged = Judged()
