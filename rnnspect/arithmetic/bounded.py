@@ -31,6 +31,7 @@ KERNEL = 12.0
 numpy's err by 4; the rational functions of onnxruntime's GRU were measured at 10.2, past ±1 where they saturate."""
 STEEP = 0.1
 """From this error on the slope is taken at the near end of s ± e."""
+_MANY = 512
 _MINUS = torch.tensor(-1.0)
 
 
@@ -230,9 +231,9 @@ class Bounded:
     def joined(self, rows: Rows, one: Block, other: Block) -> tuple[Tensor, Tensor | None] | None:
         """[W W'] and b + b', with which two products are one: their sum is charged for it already.
 
-        None the first time: a run of one chunk does not pay for the copy.
+        None the first time, and where few units share the copy of the rows: they do not pay for it.
         """
-        if not fuses(rows.v, one.w):
+        if len(self._hh) * len(one.w) < _MANY or not fuses(rows.v, one.w):
             return None
         if (one, other) not in self._joined:
             self._joined[one, other] = None
