@@ -25,7 +25,7 @@ README = ROOT / "README.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = [
-    (re.compile(r"\btorch \d[\w.+]*"), "torch VERSION"),
+    (re.compile(r"\b(torch|torch-cell|onnxruntime) \d[\w.+]*"), r"\1 VERSION"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
     (re.compile(r"the same number everywhere|at most TINY apart"), "CLOSE"),
     (re.compile(r"^ +difference .*$", re.MULTILINE), "DIFFERENCE"),
