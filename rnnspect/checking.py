@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
+from rnnspect.explaining import explain
 from rnnspect.judging.coarser import COARSER, explained_by
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
@@ -107,4 +108,6 @@ def check_observation(
                 words = ARITHMETICS[name].name
                 reason = f"{words} explain it; if they are meant, say --arithmetic {name}"
                 return replace(verdict, reason=reason)
-    return verdict
+    assert verdict.first is not None
+    with plain_defaults():
+        return replace(verdict, causes=explain(spec, found, verdict.first))

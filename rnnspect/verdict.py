@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rnnspect.engines.interface import EngineInfo
@@ -46,6 +46,23 @@ class GateResolution:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """A known mistake: if the engine made it, the run agrees."""
+
+    name: str
+    family: str
+    parameters: dict[str, Any]
+    explanation: str
+    fix: str
+    worst_ratio_before: float
+    worst_ratio_after: float
+    scope: tuple[str, ...]
+    """The layers and directions that it explains."""
+    left: tuple[str, ...]
+    """Those that differ all the same."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """`agree`, `differ` or `cannot tell`, with what it rests on."""
 
@@ -69,6 +86,8 @@ class Verdict:
     telling: float
     """The shift that a check in this arithmetic has to be able to see: 0.01, or 0.1 beside reduced products."""
     notes: tuple[str, ...] = ()
+    causes: tuple[Explanation, ...] = ()
+    """Where it differs: the mistakes that explain it, the likeliest first. Several cannot be told apart."""
 
     @property
     def agrees(self) -> bool:

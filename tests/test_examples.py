@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-
-import pytest
+from typing import TYPE_CHECKING
 
 from rnnspect.cli import main
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_the_readme_s_own_step_is_a_gru_that_resets_before_the_product(capsys: pytest.CaptureFixture[str]) -> None:

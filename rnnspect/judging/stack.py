@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.declared import Declared
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.inputs import Steps
@@ -38,6 +40,13 @@ _COME_AND_GONE = 31 * 2**20
 them again costs several times what is computed in them (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
+class Held(NamedTuple):
+    p: LayerParameters
+    nonlinearity: Nonlinearity
+    run: Run
+    u: Roundoff
+
+
 @dataclass
 class Judged:
     """What was found in each place, which final states are off, and which layers were only estimated."""
@@ -46,6 +55,8 @@ class Judged:
     finals: list[Point] = field(default_factory=list)
     """The final state nearest to its bound in each layer and direction."""
     estimated: list[tuple[int, str]] = field(default_factory=list)
+    runs: dict[tuple[int, str], Held] = field(default_factory=dict)
+    """What was observed of each layer and direction, and what it is held to."""
     meanings: dict[Key, str] = field(default_factory=dict)
     """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
     past_use: list[str] = field(default_factory=list)
@@ -87,6 +98,7 @@ def judge_stack(
                 u = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
                 run = Run(x, seen["h"], state[0], c0, lengths, reverse, error)
                 judge = Judge(cell, p, u, spec.nonlinearity_of(direction))
+                judged.runs[layer, direction] = Held(p, spec.nonlinearity_of(direction), run, u)
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
                 of_layer = judge.layer
@@ -104,7 +116,7 @@ def judge_stack(
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))
                 run = Run(x, found_here.h, state[0], c0, lengths, reverse, error, found_here.error)
-                of_layer = Layer(cell, p, own, spec.nonlinearity or "tanh")
+                of_layer = Layer(cell, p, own, spec.nonlinearity_of(direction))
                 outputs.append((found_here.h, found_here.error))
                 known = list(found_here.final)
                 earlier = [functools.partial(before_last, found_here.h, lengths, reverse), lambda: None]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from rnnspect.errors import listed
 from rnnspect.parameters import module_repr
 from rnnspect.verdict import Skipped
 from rnnspect.views import text
@@ -84,6 +85,7 @@ def _parts(verdict: Verdict) -> Iterator[RenderableType]:
         yield Text(f"where: {verdict.pattern}")
         if verdict.reason:
             yield Text(verdict.reason)
+        yield from _causes(verdict)
     elif verdict.worst:
         yield Text(f"nearest to its bound: {_place(verdict.worst)}")
         yield Text(_numbers(verdict.worst, verdict.engine.name, verdict.arithmetic))
@@ -95,6 +97,17 @@ def _parts(verdict: Verdict) -> Iterator[RenderableType]:
     for note in verdict.notes:
         yield Text(text.printable(note))
     yield from _resolution(verdict)
+
+
+def _causes(verdict: Verdict) -> Iterator[RenderableType]:
+    for number, cause in enumerate(verdict.causes):
+        if number == 1:
+            yield Text("these numbers cannot tell that from:")
+        numbers = f"{cause.worst_ratio_before:,.1f} times the bound becomes {cause.worst_ratio_after:.3f} of it"
+        yield Text(f"{cause.name}: {numbers} if {text.printable(cause.explanation)}")
+        yield Text(f"  {text.printable(cause.fix)}")
+        if cause.left:
+            yield Text(f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs")
 
 
 def _resolution(verdict: Verdict) -> Iterator[RenderableType]:

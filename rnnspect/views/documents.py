@@ -168,6 +168,21 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
         "worst": _point(verdict.worst),
         "first": _point(verdict.first),
         "pattern": verdict.pattern,
+        "causes": [
+            {
+                "name": cause.name,
+                "family": cause.family,
+                "parameters": cause.parameters,
+                "explanation": cause.explanation,
+                "fix": cause.fix,
+                "worst_ratio_before": _number(cause.worst_ratio_before),
+                "worst_ratio_after": _number(cause.worst_ratio_after),
+                "scope": list(cause.scope),
+                "left": list(cause.left),
+            }
+            for cause in verdict.causes
+        ],
+        "indistinguishable": [[cause.name for cause in verdict.causes]] if len(verdict.causes) > 1 else [],
         "resolution": resolution,
         "observed": list(verdict.observed),
         "estimated": list(verdict.estimated),

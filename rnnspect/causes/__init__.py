@@ -1,0 +1,26 @@
+"""Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
+
+Each cause maps what we believe of an engine to what it would have computed had it made that mistake.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rnnspect.causes.interface import Cause, Reading
+
+
+def families() -> list[str]:
+    return sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name != "interface")
+
+
+def catalogue(reading: Reading) -> Iterator[tuple[str, Cause]]:
+    """Every cause that there can be for a reading, with its family."""
+    for family in families():
+        for cause in importlib.import_module(f"{__name__}.{family}").causes(reading):
+            yield family, cause

@@ -1,0 +1,51 @@
+"""The blocks of rows of a packed parameter taken for other gates."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import TYPE_CHECKING
+
+from rnnspect import layouts
+from rnnspect.causes.interface import Cause, Reading
+from rnnspect.errors import listed
+from rnnspect.layouts.words import gate_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+
+def causes(reading: Reading) -> Iterator[Cause]:
+    gates = reading.cell.gates
+    for order in itertools.permutations(gates):
+        if order == gates:
+            continue
+        words, known = " ".join(order), packed_so(reading, order)
+        yield Cause(
+            "gate-order",
+            f"the rows are read as the gates {words}" + (f", the order of {listed(known)}" if known else ""),
+            f"Permute the blocks of {reading.units} rows from {' '.join(gates)} to {words} before handing them over.",
+            functools.partial(_read_as, gates=order),
+            {"order": words},
+        )
+
+
+def packed_so(reading: Reading, order: tuple[str, ...]) -> list[str]:
+    """The frameworks that pack a layer of this cell in that order."""
+    form = "gru-before" if "before" in reading.cell.variant else reading.cell.name
+    return [
+        layout.name
+        for layout in layouts.every()
+        if (packing := layout.cells.get(form)) is not None and gate_order(packing) == " ".join(order)
+    ]
+
+
+def _read_as(reading: Reading, gates: tuple[str, ...]) -> Reading:
+    """The blocks of every packed parameter taken for these gates, in this order."""
+
+    def change(packed: Tensor) -> Tensor:
+        return reading.packed(dict(zip(gates, packed.chunk(len(gates)), strict=True)))
+
+    return reading.with_rows(change)
