@@ -32,6 +32,8 @@ BLOCK = 64
 """Steps whose products with x are computed together."""
 SPREADS = 2.0
 """The layer above is allowed so many times the replicas' spread."""
+FINAL_SPREADS = 8.0
+"""A final state is compared alone, where the layer above adds up many: four replicas may all fall close to it."""
 _HELD = {2.0**-24: torch.float32, 2.0**-11: torch.float16, 2.0**-8: torch.bfloat16}
 """The dtype by its unit roundoff; the replicas are in float64 and need not be rounded to it."""
 
@@ -154,13 +156,13 @@ def estimate(
             exact, spread = _spread(found["h"], batch, u)
             h[places], errors[places] = exact[mine], spread[mine]
         progress(len(order))
-    return Estimate(h, errors, tuple(_spread(final, batch, u) for final in now))
+    return Estimate(h, errors, tuple(_spread(final, batch, u, FINAL_SPREADS) for final in now))
 
 
-def _spread(values: Tensor, batch: int, u: Roundoff) -> tuple[Tensor, Tensor]:
+def _spread(values: Tensor, batch: int, u: Roundoff, times: float = SPREADS) -> tuple[Tensor, Tensor]:
     exact, replicas = values[:batch], values[batch:].view(REPLICAS, batch, -1)
     spread = (replicas - exact).abs_().amax(0)
     # A few replicas of one unit may fall close together by chance; those of the whole row do not.
     typical = spread.square().mean(-1, keepdim=True).sqrt_()
-    spread = torch.maximum(spread, typical).mul_(SPREADS)
+    spread = torch.maximum(spread, typical).mul_(times)
     return exact, spread.add_(exact.abs(), alpha=u.stored).add_(2 * u.sums + u.tiny)

@@ -34,12 +34,16 @@ class Expected:
 def past_use(expected: Expected) -> str | None:
     """Why it tells nothing of a final state: most of its bounds are above 0.01 of 1 and of the value."""
     known = ~expected.value.isnan()
-    size = expected.value.abs().clamp(min=1)
-    coarse = (~expected.bound.isfinite() | (expected.bound > COARSE * size)) & known
+    coarse = is_coarse(expected) & known
     if 2 * int(coarse.sum()) <= int(known.sum()):
         return None
     typical = float(expected.bound[known].nan_to_num(torch.inf).median())
     return f"could not be judged: a correct one may be off by {typical:.2g}"
+
+
+def is_coarse(expected: Expected) -> Tensor:
+    """(B, ·): where the bound is above 0.01 of 1 and of the value, or there is none."""
+    return ~expected.bound.isfinite() | (expected.bound > COARSE * expected.value.abs().clamp(min=1))
 
 
 def meaning(
@@ -81,7 +85,8 @@ def _others(
         yield (
             ("h at step 0", h[0]) if direction == "forward" else ("h at the last step of each item", h[ends - 1, each])
         )
-        yield f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1]
+        if int(ends.min()) < sequence.steps:
+            yield f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1]
     if (earlier := expected[key].earlier()) is not None:
         yield f"{letter} before the last step", earlier
     yield "zeros", torch.zeros_like(expected[key].value)

@@ -10,7 +10,7 @@ import torch
 
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.finals import Expected, Key, before_last, meaning, past_use, where, without_last
+from rnnspect.judging.finals import Expected, Key, before_last, is_coarse, meaning, past_use, where, without_last
 from rnnspect.judging.finding import Place
 from rnnspect.judging.inputs import Errors, beside
 from rnnspect.judging.judge import Judge
@@ -182,9 +182,12 @@ def _judge_finals(
         if given is None:
             continue
         engine = given[layer * spec.num_directions + spec.directions.index(direction)].double()
-        known = own.bound.isfinite()
+        unknown = ~own.bound.isfinite()
+        if (layer, direction) in judged.estimated:  # a spread as wide as this is no bound: by then runs have parted
+            unknown |= is_coarse(own)
+        known = ~unknown
         ratio = (engine - own.value).abs() / own.bound
-        ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | ~own.bound.isfinite()] = 0
+        ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | unknown] = 0
         ratio[ratio.isnan()] = torch.inf
         differs = bool((ratio > 1).any())
         if (why := past_use(own)) and not differs:

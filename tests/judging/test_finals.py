@@ -191,3 +191,33 @@ def test_nan_elsewhere_is_said(cell: str) -> None:
     made = network(cell)
     made.parameters["weight_hh_l0"][0, 0] = torch.nan
     assert str(check(made, observed(made)).reason) == "weight_hh_l0 holds NaN: nothing can be judged"
+
+
+def steep(seed: int, hidden_size: int, steps: int) -> tuple[Prepared, Observation]:
+    """A right run of a stack in which roundings grow; its top output and final states are known."""
+    made = network("gru", num_layers=3, hidden_size=hidden_size, seed=seed, input=f"randn:{steps}", batch=2)
+    made = replace(made, parameters={name: 10 * w for name, w in made.parameters.items()})
+    return made, observed(made)
+
+
+def test_a_final_state_of_a_layer_that_nobody_observed_is_not_blamed_by_chance() -> None:
+    """Of 100 networks of one unit this is the one in which the replicas fell closer together than to the engine."""
+    verdict = check(*steep(81, 1, 60))
+    assert verdict.verdict != "differ", verdict.first
+
+
+def test_a_final_state_is_not_blamed_where_the_replicas_have_parted() -> None:
+    """Then their spread is no bound: what the engine did is one more path, as far away as theirs or farther."""
+    made, seen = steep(29, 8, 200)
+    assert check(made, seen).verdict != "differ"
+    assert seen.h_n is not None
+    verdict = check(made, replace(seen, h_n=torch.full_like(seen.h_n, torch.nan)))
+    assert verdict.verdict == "differ"  # the top layer was observed, and its final state is told
+
+
+def test_a_final_state_is_at_the_end_of_shorter_items_only_where_there_are_some() -> None:
+    made, seen = two("gru")
+    assert seen.h_n is not None
+    wrong = every_layer(made)[1, "forward"]["h"][-1] * (1 + 4e-7)
+    said = pattern(made, seen, h_n=torch.cat([seen.h_n[:2], wrong[None], seen.h_n[3:]]))
+    assert "shorter" not in said
