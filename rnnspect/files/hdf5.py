@@ -155,7 +155,7 @@ def _stored(dataset: Dataset, path: str, where: str, size: int) -> Stored:
         allowed = ", ".join(_FILTERS.values())
         raise FileError(f"numbers packed by filter {unknown[0]}", allowed=allowed, where=place)
     shape = tuple(int(n) for n in dataset.shape or ())
-    claimed = math.prod(shape) * dataset.dtype.itemsize
+    claimed = 0 if dataset.shape is None else math.prod(shape) * dataset.dtype.itemsize
     there = int(dataset.id.get_storage_size())
     packed = _MOST_PACKED if {1, 32000} & set(filters) else 1
     if there > size or claimed > there * packed:

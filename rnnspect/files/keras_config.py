@@ -201,7 +201,8 @@ def _notes(config: dict[str, Any], version: tuple[int, ...]) -> list[str]:
     if "hard_sigmoid" in (config.get("activation"), config.get("recurrent_activation")) and version < (3,):
         notes.append("has the hard_sigmoid of Keras 2, 0.2 x + 0.5; Keras 3 computes x/6 + 0.5 of the same file")
     policy = config.get("dtype")
-    policy = policy.get("config", {}).get("name") if isinstance(policy, dict) else policy
+    inner = policy.get("config") if isinstance(policy, dict) else None
+    policy = inner.get("name") if isinstance(inner, dict) else policy
     if str(policy).startswith("mixed_"):
         notes.append(f"computes under {policy}; here in the dtype of its weights, or --dtype")
     return notes
