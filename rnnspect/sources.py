@@ -9,7 +9,7 @@ from typing import Any
 
 GENERATORS = ("ramp", "ones", "zeros", "randn", "impulse", "sine")
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".json", ".pt", ".safetensors")
-_MEMBER = re.compile(r"(.+\.(?:npz|pt|pth|safetensors|onnx)):(.*)", re.DOTALL)
+_MEMBER = re.compile(r"(.+\.(?:npz|pt|pth|safetensors|onnx|keras|h5|hdf5)):(.*)", re.DOTALL)
 FORMS = "a generator (" + ", ".join(f"{name}:N" for name in GENERATORS) + "), a file, - or the numbers as [[…], …]"
 
 

@@ -114,7 +114,7 @@ def check(
                 raise
             rows.append(_failed(label, error))
             continue
-        for name in chosen:
+        for name in chosen if engine or recorded else [described.engine]:
             try:
                 verdict = _checked(described, name, recorded, held_to, output)
             except RnnspectError as error:

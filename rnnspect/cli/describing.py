@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cli.loading import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files.keras_file import KERAS, is_keras
 from rnnspect.files.onnx_file import is_onnx
 from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
-from rnnspect.sources import Generator, parse
+from rnnspect.sources import Generator, parse, parse_file
 from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ class Described:
     given: frozenset[str] = frozenset()
     """The keys that flags said."""
 
+    @property
+    def engine(self) -> str:
+        """Which engine runs it where nobody says: torch, but Keras' own for what a Keras file has and torch has not."""
+        weights = self.spec.weights
+        if self.spec.beyond_torch and isinstance(weights, str) and is_keras(parse_file(weights).path):
+            return "keras"
+        return "torch"
+
     def note(self, output: Output) -> None:
         for note in self.notes:
             output.note(note)
@@ -48,9 +57,12 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
         return replace(_describe_checkpoint(path, module, flags), given=frozenset(flags))
     if path is not None and is_onnx(path):
         return replace(_describe_onnx(path, module, flags), given=frozenset(flags))
+    if path is not None and is_keras(path):
+        return replace(_describe_keras(path, module, flags), given=frozenset(flags))
     if module is not None:
         found = "a module of no checkpoint"
-        raise InputError(found, allowed=f"beside a file in {listed([*CHECKPOINTS, '.onnx'])}", where="--module")
+        allowed = f"beside a file in {listed([*CHECKPOINTS, '.onnx', *KERAS])}"
+        raise InputError(found, allowed=allowed, where="--module")
     data, in_file = _read(path) if path else ({}, None)
     notes = _left_out(data, flags, str(path))
 
@@ -107,6 +119,16 @@ def _describe_onnx(path: Path, module: str | None, flags: dict[str, Any]) -> Des
     quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
     notes = [note for note in (node.warning, quantized if node.quantized else None) if note]
     return Described(spec, where, tuple(notes))
+
+
+def _describe_keras(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
+    """One layer of a Keras file as one layer."""
+    from rnnspect.files.keras_file import choose, described, layers_in, notes
+
+    layer = choose(layers_in(path), module, str(path))
+    told = described(layer, flags.get("dtype")) | {"weights": layer.where, "layout": "keras"}
+    spec, where = _with_flags(told, flags, layer.where, {"dtype"})
+    return Described(spec, where, notes(layer))
 
 
 def _with_flags(told: dict[str, Any], flags: dict[str, Any], source: str, free: set[str]) -> tuple[Spec, Where]:

@@ -58,7 +58,8 @@ def described(
     spec: Annotated[
         Path | None,
         typer.Argument(
-            help="A spec in YAML; flags win over it. Or a checkpoint: .pt, .pth, .safetensors, .npz; or a .onnx.",
+            help="A spec in YAML; flags win over it. Or a checkpoint: .pt, .pth, .safetensors, .npz; a .onnx; or "
+            "a .keras, .h5 or .hdf5 of Keras.",
             show_default=False,
         ),
     ] = None,

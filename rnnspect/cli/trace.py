@@ -86,7 +86,8 @@ def trace(
     sequence = prepared.sequence
     check(selection, spec, sequence.steps, sequence.batch)
     note_what_is_not_finite(sequence, output)
-    recordings = _recordings(engine, prepared, output)
+    usual = None if described.engine == "torch" else [described.engine]
+    recordings = _recordings(engine or usual, prepared, output)
     steps = sequence.steps * spec.num_layers * spec.num_directions
     with progress_bar("stepping through the equations", steps, output.quiet) as progress:
         traces = trace_recordings(prepared, recordings, progress)

@@ -1,0 +1,121 @@
+"""The weights of recurrent layers in a Keras file: which arrays belong together, by their paths and shapes.
+
+Keras 3 keeps vars/0, 1, 2 of each cell under the path of attributes that leads there; Keras 2 and the .h5 of Keras 3
+keep kernel, recurrent_kernel and bias under the names of layers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rnnspect.files.hdf5 import Tree
+    from rnnspect.files.keras_config import ConfiguredLayer
+
+ARRAYS = ("kernel", "recurrent_kernel", "bias")
+ROOT = "model_weights"
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+_GATES = {1: "rnn", 3: "gru", 4: "lstm"}
+_BY_NAME = re.compile(r"(?P<before>(?:.*/)?)(?P<way>forward|backward)_(?P<after>[^/]*)(?:/[^/]*)?", re.DOTALL)
+_BY_ATTRIBUTE = re.compile(r"(?P<before>.*/)(?P<way>forward|backward)_(?P<after>layer)", re.DOTALL)
+_CELL = re.compile(r"cell(_\d+)?\Z")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The arrays of one direction: by Keras' name of each the path of its dataset."""
+
+    group: str
+    """The path of the layer, without that of its cell."""
+    paths: Mapping[str, str]
+    by_name: bool
+    """Whether the file calls them by name, as Keras 2 does."""
+
+
+def weights_in(tree: Tree) -> dict[str, Weights]:
+    """Every set of arrays that can be a cell's, by the path of its layer, in the order of the file."""
+    found: dict[str, Weights] = {}
+    groups: dict[str, dict[str, str]] = {}
+    for path in tree.datasets:
+        group, _, name = path.rpartition("/")
+        groups.setdefault(group, {})[name.removesuffix(":0")] = path
+    for group, arrays in groups.items():
+        if group.endswith("/cell/vars"):
+            paths = {ARRAYS[int(name)]: path for name, path in arrays.items() if name in ("0", "1", "2")}
+            weights = Weights(group.removesuffix("/cell/vars"), paths, False)
+        else:
+            weights = Weights(group, {name: path for name, path in arrays.items() if name in ARRAYS}, True)
+        if len(weights.paths) >= 2 and {"kernel", "recurrent_kernel"} <= set(weights.paths):
+            found[weights.group] = weights
+    return found
+
+
+def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weights, ...] | None:
+    """The arrays of each direction of a layer; None where they are not there, or where several could be."""
+    for group in (layer.group, layer.group.replace(*_CONTAINERS)):
+        places = [f"{group}/forward_layer", f"{group}/backward_layer"] if layer.bidirectional else [group]
+        if all(place in found and not found[place].by_name for place in places):
+            return tuple(found[place] for place in places)
+    top, own = layer.names[0], layer.names[-1]
+    below = {
+        weights.group.removeprefix(start): weights
+        for weights in found.values()
+        for start in (f"{ROOT}/{top}/", f"{top}/")
+        if weights.by_name and weights.group.startswith(start)
+    }
+    inner = {rest: weights for rest, weights in below.items() if f"/{own}/" in f"/{rest}/"}
+    candidates = inner if len(layer.names) > 1 and inner else below
+    if not layer.bidirectional:
+        return tuple(candidates.values()) if len(candidates) == 1 else None
+    ways = [
+        [weights for rest, weights in candidates.items() if f"/{way}_" in f"/{rest}"] for way in ("forward", "backward")
+    ]
+    return tuple(way[0] for way in ways) if [len(way) for way in ways] == [1, 1] else None
+
+
+def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tuple[Weights, ...]]]:
+    """What no config speaks of: a name for it, and its directions; only what shapes show to be recurrent."""
+    ways: dict[tuple[str, ...], dict[str, Weights]] = {}
+    for weights in found.values():
+        if gates_of(tree, weights):
+            match = (_BY_NAME if weights.by_name else _BY_ATTRIBUTE).fullmatch(weights.group)
+            key = match.group("before", "after") if match else (weights.group,)
+            ways.setdefault(key, {})[match["way"] if match else ""] = weights
+    layers: list[tuple[str, tuple[Weights, ...]]] = []
+    for (before, *_), pair in ways.items():
+        if set(pair) == {"forward", "backward"}:
+            both = pair["forward"], pair["backward"]
+            layers.append((_name(tree, before.rstrip("/"), both[0].by_name), both))
+        else:
+            layers += [(_name(tree, one.group, one.by_name), (one,)) for one in pair.values()]
+    return layers
+
+
+def gates_of(tree: Tree, weights: Weights) -> str | None:
+    """The cell that the shapes are those of: kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H)."""
+    shapes = {name: tree.datasets[path].shape for name, path in weights.paths.items()}
+    kernel, recurrent = shapes["kernel"], shapes["recurrent_kernel"]
+    if len(kernel) != 2 or len(recurrent) != 2 or 0 in (*kernel, *recurrent) or kernel[1] != recurrent[1]:
+        return None
+    columns, hidden = recurrent[1], recurrent[0]
+    cell = _GATES.get(columns // hidden) if columns % hidden == 0 else None
+    biases = [(columns,), (2, columns)] if cell == "gru" else [(columns,)]
+    return cell if shapes.get("bias", (columns,)) in biases else None
+
+
+def _name(tree: Tree, group: str, by_name: bool) -> str:
+    """lstm/lstm/lstm_cell is lstm, enc/enc/one/lstm_cell is enc/one. Where Keras 3 has a path of attributes, newer
+    files keep the names that layers were given."""
+    if by_name:
+        parts = group.removeprefix(f"{ROOT}/").split("/")
+        parts = parts[1:] if parts[:1] == parts[1:2] else parts
+        return "/".join(parts[:-1] if len(parts) > 1 and _CELL.search(parts[-1]) else parts)
+    parts, names = group.split("/"), []
+    for at, part in enumerate(parts):
+        if part not in _CONTAINERS:
+            names.append(tree.text("name", "/".join([*parts[: at + 1], "vars"])) or part)
+    return "/".join(names)

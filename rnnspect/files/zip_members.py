@@ -1,0 +1,96 @@
+"""Members of a zip that are read as text, or opened where they lie."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from rnnspect import resources
+from rnnspect.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from _typeshed import WriteableBuffer
+
+BROKEN: tuple[type[Exception], ...] = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
+    struct.error,
+)
+"""What zipfile raises on damaged files."""
+MAX_TEXT = 2**26
+"""Bytes of a member that is read as text."""
+_HEADER = struct.Struct("<26xHH")
+"""The end of what stands before a member's bytes: how long its name and its extra field are."""
+
+
+def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
+    """A member as text. Raises `FileError` for one that is none, or too large."""
+    info = archive.getinfo(name)
+    if info.file_size > MAX_TEXT:
+        allowed = f"at most {resources.in_words(MAX_TEXT)}"
+        raise FileError(f"{name} would take {resources.in_words(info.file_size)}", allowed=allowed, where=where)
+    try:
+        return archive.read(info).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FileError(f"{name} is no text", where=where) from None
+
+
+@contextmanager
+def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[io.RawIOBase | io.BytesIO]:
+    """A member as a file: where it lies if it is stored as it is, else unpacked in memory.
+
+    Raises `FileError` for one that is packed in an unusual way or lies outside the archive, `ResourceError` for one
+    that would not fit in memory.
+    """
+    info = archive.getinfo(name)
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileError(f"{name!r} is packed in an unusual way", allowed="stored or deflated", where=str(path))
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        resources.require(2 * info.file_size, "unpacking it", str(path))
+        yield io.BytesIO(archive.read(info))
+        return
+    archive.open(info).close()  # checks that a header is there and speaks of the same member
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(info.header_offset)
+        after = _HEADER.unpack(file.read(_HEADER.size))
+        start = info.header_offset + _HEADER.size + sum(after)
+        if start + info.file_size > size or info.file_size != info.compress_size:
+            raise FileError(f"{name!r} is longer than the file", where=str(path))
+        with _Part(file, start, info.file_size) as part:
+            yield part
+
+
+class _Part(io.RawIOBase):
+    """A part of a file, as a file that can be read only."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        super().__init__()
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        self._file.seek(self._start + self._at)
+        data = self._file.read(max(0, min(len(view), self._size - self._at)))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)

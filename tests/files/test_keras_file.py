@@ -1,0 +1,332 @@
+"""Keras files that h5py alone wrote, through the command line: what is read is what Keras' equations compute."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+
+from rnnspect.cli import main
+from tests.files import keras_files as made
+from tests.files.keras_files import Layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+X = np.random.default_rng(3).normal(0, 1, (2, 7, made.INPUTS)).astype(np.float32)
+LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "LSTM": ("lstm", {}),
+    "LSTM without bias": ("lstm", {"use_bias": False}),
+    "LSTM relu": ("lstm", {"activation": "relu"}),
+    "LSTM hard_sigmoid": ("lstm", {"recurrent_activation": "hard_sigmoid"}),
+    "GRU after": ("gru", {"reset_after": True}),
+    "GRU before": ("gru", {"reset_after": False}),
+    "GRU after without bias": ("gru", {"reset_after": True, "use_bias": False}),
+    "GRU before without bias": ("gru", {"reset_after": False, "use_bias": False}),
+    "GRU softsign": ("gru", {"reset_after": True, "activation": "softsign", "recurrent_activation": "hard_sigmoid"}),
+    "SimpleRNN": ("rnn", {}),
+    "SimpleRNN relu": ("rnn", {"activation": "relu"}),
+    **{f"SimpleRNN {name}": ("rnn", {"activation": name}) for name in ("linear", "elu", "softplus", "leaky_relu")},
+    "LSTM that goes backwards": ("lstm", {"go_backwards": True}),
+}
+
+
+def check(path: Path, layer: Layer, output: np.ndarray, *argv: str) -> int:
+    """Whether a recorded output is that of the layer in the file. Exit status 0: it agrees in float32, whose bound is
+    the checker's; the loops run in float64 and are rounded once, which is less than that."""
+    folder = path.parent
+    np.save(folder / "x.npy", X)
+    np.save(folder / "out.npy", output.astype(np.float32))
+    return main(["check", str(path), "--input", str(folder / "x.npy"), "--recorded", str(folder / "out.npy"), *argv])
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["", "Bidirectional"])
+@pytest.mark.parametrize(("cell", "config"), LAYERS.values(), ids=LAYERS.keys())
+@pytest.mark.parametrize("major", [2, 3])
+def test_the_equations_of_keras(
+    tmp_path: Path, capsys: Any, major: int, cell: str, config: dict[str, Any], bidirectional: bool
+):
+    layer = Layer(cell, "one", config, bidirectional and "go_backwards" not in config)
+    path = made.keras_2(tmp_path / "m.h5", [layer]) if major == 2 else made.keras_3(tmp_path / "m.keras", [layer])
+    right = layer.output(X, major)
+    assert check(path, layer, right) == 0, capsys.readouterr()
+    for weights in layer.weights:
+        weights[1][:] = np.roll(weights[1], 1, axis=1)
+    assert check(path, layer, layer.output(X, major)) == 1
+
+
+def test_what_two_versions_call_hard_sigmoid(tmp_path: Path, capsys: Any):
+    """The same layer, the same weights: x/5 in Keras 2, x/6 in Keras 3."""
+    layer = Layer("lstm", "one", {"recurrent_activation": "hard_sigmoid"})
+    old = made.keras_2(tmp_path / "m.h5", [layer])
+    assert check(old, layer, layer.output(X, 2)) == 0
+    assert "hard_sigmoid of Keras 2, 0.2 x + 0.5; Keras 3 computes x/6 + 0.5" in capsys.readouterr().err
+    assert check(old, layer, layer.output(X, 3)) == 1
+    assert check(made.keras_2(tmp_path / "n.h5", [layer], "3.15.1"), layer, layer.output(X, 3)) == 0
+    missing = Layer("lstm", "one", {"recurrent_activation": "hard_sigmoid"})
+    entry = missing.entry
+    missing.entry = lambda: without(entry(), "recurrent_activation")  # type: ignore[method-assign]
+    older = made.keras_2(tmp_path / "o.h5", [missing], "2.2.4-tf")
+    assert check(older, missing, layer.output(X, 2)) == 0, "before 2.3 it was what was taken"
+
+
+def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    return entry | {"config": {name: value for name, value in entry["config"].items() if name != key}}
+
+
+STACK = [
+    Layer("lstm", "lower", seed=1),
+    Layer("gru", "both", {"reset_after": True}, True, made.UNITS, seed=2),
+    Layer("lstm", "upper", {}, False, 2 * made.UNITS, seed=3),
+]
+
+
+@pytest.mark.parametrize("form", ["keras", "deflated", "h5", "hdf5"])
+def test_the_layers_of_a_stack_are_modules(tmp_path: Path, capsys: Any, form: str):
+    path = tmp_path / f"m.{'keras' if form == 'deflated' else form}"
+    if path.suffix == ".keras":
+        made.keras_3(path, STACK, zipfile.ZIP_DEFLATED if form == "deflated" else zipfile.ZIP_STORED)
+    else:
+        made.keras_2(path, STACK)
+    assert check(path, STACK[0], STACK[0].output(X), "--module", "lower") == 0
+    capsys.readouterr()
+    assert main(["shapes", str(path), "--module", "both", "--format", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["module"] == "GRU(4, 4, batch_first=True, bidirectional=True)"
+    assert main(["shapes", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {path}: it holds 3 recurrent layers; allowed: --module with one of 'lower' (LSTM(3, 4, "
+        "batch_first=True)), 'both' (GRU(4, 4, batch_first=True, bidirectional=True)), 'upper' (LSTM(8, 4, "
+        "batch_first=True))\n"
+    )
+    assert main(["shapes", str(path), "--module", "uper"]) == 2
+    assert capsys.readouterr().err.endswith("did you mean 'upper'?\n")
+
+
+def nested_3(path: Path) -> Path:
+    """Sequential in a functional model, beside a layer of the same name and one of a wrapper."""
+    inner = made.model([layer.entry() for layer in STACK])
+    inner["config"]["name"] = "encoder"
+    wrapped = {"class_name": "TimeDistributed", "config": {"name": "each", "layer": STACK[0].entry()}}
+    config = made.model([inner, STACK[0].entry(), wrapped], "Functional")
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        made.write_vars(file, STACK[0], "layers/sequential/layers/lstm")
+        made.write_vars(file, STACK[1], "layers/sequential/layers/bidirectional")
+        made.write_vars(file, STACK[2], "layers/sequential/layers/lstm_1")
+        made.write_vars(file, Layer("lstm", "lower", seed=9), "layers/lstm")
+        made.write_vars(file, STACK[0], "layers/time_distributed/layer")
+        file["optimizer/vars/0"] = np.zeros(3)
+    return made.zipped(path, json.dumps(config), memory.getvalue())
+
+
+def nested_2(path: Path) -> Path:
+    inner = made.model([layer.entry() for layer in STACK])
+    inner["config"]["name"] = "encoder"
+    config = made.model([inner, STACK[0].entry()], "Functional")
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        file.attrs["keras_version"] = "2.15.0"
+        encoder = file.create_group("model_weights/encoder")
+        for layer in STACK:
+            made.write_named(encoder, layer)
+        made.write_named(file.create_group("model_weights/lower"), Layer("lstm", "lower", seed=9))
+    return path
+
+
+@pytest.mark.parametrize("write", [nested_2, nested_3])
+def test_nested_models(tmp_path: Path, capsys: Any, write: Any):
+    path = write(tmp_path / ("m.keras" if write is nested_3 else "m.h5"))
+    outside = Layer("lstm", "lower", seed=9)
+    assert check(path, STACK[0], STACK[0].output(X), "--module", "encoder/lower") == 0
+    assert check(path, outside, outside.output(X), "--module", "lower") == 0
+    assert check(path, outside, outside.output(X), "--module", "encoder/lower") == 1
+    assert main(["shapes", str(path), "--module", "encoder/upper"]) == 0
+    if write is nested_3:
+        assert check(path, STACK[0], STACK[0].output(X), "--module", "each/lower") == 0
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_weights_alone(tmp_path: Path, capsys: Any, names: bool):
+    """No config: what shapes allow, and what was taken is said. Older files have no names of layers either."""
+    path = tmp_path / "m.weights.h5"
+    before, bare = Layer("gru", "old"), Layer("gru", "bare", {"use_bias": False, "reset_after": True})
+    with h5py.File(path, "w") as file:
+        made.write_vars(file, STACK[0], "layers/lstm", names)
+        made.write_vars(file, STACK[1], "layers/bidirectional", names)
+        made.write_vars(file, before, "layers/gru", names)
+        made.write_vars(file, bare, "_layer_checkpoint_dependencies/gru_1", names)
+        file["layers/dense/vars/0"], file["layers/dense/vars/1"] = np.ones((4, 4)), np.ones(4)
+    known = ["lower", "both", "old", "bare"] if names else ["lstm", "bidirectional", "gru", "gru_1"]
+    for layer, name in zip([STACK[0], None, before, bare], known, strict=True):
+        if layer:
+            assert check(path, layer, layer.output(X), "--module", name) == 0
+    err = capsys.readouterr().err
+    assert f"{path}:{known[0]} does not say activation, recurrent_activation, go_backwards; taken: tanh" in err
+    assert f"{path}:{known[3]} does not say activation, recurrent_activation, go_backwards, reset_after; " in err
+    assert main(["shapes", str(path), "--module", known[1]]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == (
+        f"note: {path}:{known[1]} does not say activation, recurrent_activation; taken: tanh, sigmoid\n"
+    )
+    assert "bidirectional=True" in shown.out
+    assert main(["shapes", str(path), "--module", known[2], "--format", "json"]) == 0
+    assert "reset=before" in json.loads(capsys.readouterr().out)["module"]
+
+
+def test_weights_alone_as_keras_2_wrote_them(tmp_path: Path, capsys: Any):
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        for layer in STACK[:2]:
+            made.write_named(file.create_group(layer.name), layer)
+    assert check(path, STACK[0], STACK[0].output(X), "--module", "lower") == 0
+    assert main(["shapes", str(path), "--module", "both"]) == 0
+    assert "bidirectional=True" in capsys.readouterr().out
+
+
+def test_a_custom_model_is_read_by_shapes(tmp_path: Path, capsys: Any):
+    """A model of somebody's own class has no layers in its config, and its weights under its attributes."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        made.write_vars(file, STACK[0], "encoder")
+    config = {"module": "mine", "class_name": "Mine", "config": {}, "registered_name": "Mine"}
+    path = made.zipped(tmp_path / "m.keras", json.dumps(config), memory.getvalue())
+    assert check(path, STACK[0], STACK[0].output(X)) == 0
+    assert "does not say activation" in capsys.readouterr().err
+
+
+def entry(**config: Any) -> dict[str, Any]:
+    return Layer("lstm", "one", config).entry()
+
+
+BOTH = Layer("lstm", "one", {}, True).entry()
+BACK = {"class_name": "LSTM", "config": {"units": 5, "use_bias": True}}
+REASONS: dict[str, tuple[dict[str, Any], str]] = {
+    "gelu": (entry(activation="gelu"), "the activation gelu"),
+    "own function": (
+        entry(activation={"class_name": "function", "module": "builtins", "config": "mine", "registered_name": "mine"}),
+        "the activation mine",
+    ),
+    "own class": (entry() | {"module": "mine.layers"}, "LSTM of mine.layers, which is not Keras'"),
+    "cuDNN": ({"class_name": "CuDNNLSTM", "config": {"name": "one"}}, "packs its biases as cuDNN does"),
+    "convolution": ({"class_name": "ConvLSTM2D", "config": {"name": "one"}}, "are convolutions"),
+    "stacked cells": (
+        {"class_name": "RNN", "config": {"name": "one", "cell": {"class_name": "StackedRNNCells", "config": {}}}},
+        "RNN of StackedRNNCells",
+    ),
+    "two sizes": (
+        BOTH | {"config": BOTH["config"] | {"backward_layer": BACK}},
+        "its two directions differ in units",
+    ),
+    "backwards first": (Layer("lstm", "one", {"go_backwards": True}, True).entry(), "its forward layer goes backwards"),
+    "units of text": (entry(units="many"), "units of 'many'"),
+    "no weights": (entry() | {"config": {"name": "two", "units": 4}}, "its weights are not where its config wants"),
+}
+
+
+@pytest.mark.parametrize(("said", "reason"), REASONS.values(), ids=REASONS.keys())
+def test_what_a_spec_cannot_say_is_said(tmp_path: Path, capsys: Any, said: dict[str, Any], reason: str):
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(made.model([said]))
+        made.write_named(file.create_group("model_weights/one"), Layer("lstm", "one"))
+    name = "two" if reason.startswith("its weights") else "one"
+    assert main(["shapes", str(path), "--module", name]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert shown.err.startswith(f"error: {path}:{name}: ")
+    assert reason in shown.err
+
+
+@pytest.mark.parametrize(
+    ("config", "note"),
+    [
+        ({"dropout": 0.2, "recurrent_dropout": 0.1}, "has dropout 0.2 and recurrent_dropout 0.1, in training only"),
+        ({"stateful": True}, "is stateful: Keras starts a batch where the one before ended"),
+        ({"go_backwards": True}, "goes backwards and gives its last step first"),
+        ({"dtype": {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}}, "computes under mixed_float16"),
+        ({"unit_forget_bias": True, "return_sequences": False, "unroll": True}, None),
+    ],
+)
+def test_what_keras_does_beside_the_equations_is_noted(
+    tmp_path: Path, capsys: Any, config: dict[str, Any], note: str | None
+):
+    path = made.keras_3(tmp_path / "m.keras", [Layer("lstm", "one", config)])
+    assert main(["shapes", str(path)]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith(f"note: {path}:one {note}") if note else err == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"units": 5}, "a config of hidden_size 5 beside weights of 4"),
+        ({"use_bias": False}, "a config of bias False beside weights of True"),
+    ],
+)
+def test_a_config_beside_other_weights(tmp_path: Path, capsys: Any, config: dict[str, Any], found: str):
+    layer = Layer("lstm", "one")
+    layer.config = config
+    assert main(["shapes", str(made.keras_3(tmp_path / "m.keras", [layer]))]) == 2
+    assert found in capsys.readouterr().err
+
+
+def test_flags_beside_a_file(tmp_path: Path, capsys: Any):
+    path = made.keras_3(tmp_path / "m.keras", [Layer("lstm", "one")])
+    assert main(["shapes", str(path), "--hidden-size", "8"]) == 2
+    assert f"--hidden-size: hidden_size 8, which {path}:one contradicts; allowed: 4" in capsys.readouterr().err
+    assert main(["shapes", str(path), "--layout", "onnx"]) == 2
+    assert f"layout onnx, which {path}:one contradicts; allowed: keras" in capsys.readouterr().err
+    assert main(["shapes", str(path), "--dtype", "float64", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spec"]["dtype"] == "float64"
+
+
+def test_as_the_weights_of_a_spec(tmp_path: Path, capsys: Any):
+    """`weights: m.keras:lower`; the two forms of a GRU have the same shapes and are told apart."""
+    path = made.keras_3(tmp_path / "m.keras", [STACK[0], Layer("gru", "old", {"reset_after": False})])
+    shape = ["--input-size", "3", "--hidden-size", "4", "--weights"]
+    assert main(["check", "--cell", "lstm", *shape, f"{path}:lower"]) == 0
+    assert main(["check", "--cell", "gru", *shape, f"{path}:old"]) == 2
+    assert f"{path}:old: a GRU that resets before the product; allowed: reset: before" in capsys.readouterr().err
+
+
+def test_bfloat16(tmp_path: Path, capsys: Any):
+    """Keras writes its two bytes as opaque, with an attribute that says what they are."""
+    layer, memory = Layer("lstm", "one"), io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for at, values in enumerate(layer.weights[0]):
+            upper = (values.view(np.uint32) >> 16).astype(np.uint16)
+            place = file.create_dataset(f"layers/lstm/cell/vars/{at}", data=upper.view("V2"))
+            place.attrs["dtype"] = "bfloat16"
+            values[:] = (upper.astype(np.uint32) << 16).view(np.float32)
+    config = json.dumps(made.model([layer.entry()]))
+    path = made.zipped(tmp_path / "m.keras", config, memory.getvalue())
+    assert main(["shapes", str(path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spec"]["dtype"] == "bfloat16"
+    assert check(path, layer, layer.output(X), "--dtype", "float32") == 0
+
+
+def test_big_endian(tmp_path: Path):
+    layer = Layer("lstm", "one")
+    path = tmp_path / "m.weights.h5"
+    with h5py.File(path, "w") as file:
+        for at, values in enumerate(layer.weights[0]):
+            file.create_dataset(f"layers/lstm/cell/vars/{at}", data=values.astype(">f4"), compression="gzip")
+    assert check(path, layer, layer.output(X)) == 0
+
+
+def test_shapes_loads_no_torch_and_no_keras(tmp_path: Path):
+    path = made.keras_3(tmp_path / "m.keras", [Layer("lstm", "one")])
+    code = (
+        "import sys; from rnnspect.cli import main; main(sys.argv[1:]); "
+        "print(sorted({'torch', 'keras', 'pickle5'} & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, "shapes", str(path)], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "[]\n")
