@@ -20,7 +20,7 @@ _SEQUENCE = ("input", "batch", "h0", "c0", "lengths", "head", "device")
 
 
 def register(app: typer.Typer) -> None:
-    epilog = "Example:  rnnspect convert model.pt --module encoder.rnn --to onnx -o encoder.onnx"
+    epilog = "Example:  rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx"
     app.command("convert", epilog=epilog)(convert)
 
 
