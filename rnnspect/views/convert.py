@@ -65,6 +65,8 @@ def _parts(done: Conversion) -> Iterator[RenderableType]:
             yield Text(line)
     for one in done.lost:
         yield Text(f"lost: {one}", "yellow")
+    if done.lost and done.verdict:
+        yield Text("the check took zeros for what is lost")
     for note in done.notes:
         yield Text(note)
     if done.kept:

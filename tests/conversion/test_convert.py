@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -171,7 +173,9 @@ def test_what_is_lost_is_refused_and_said(rnnspect, tmp_path):
     assert found["verdict"] == ("agree" if find_spec("flax") else None)
     assert [(one["layer"], one["direction"], one["name"]) for one in found["lost"]] == [(0, "forward", "b_hn")]
     assert f"{found['lost'][0]['largest']:.3g}" == largest
-    assert "lost: layer 0 forward: b_hn" in rnnspect(*given, "--lossy").out
+    said = rnnspect(*given, "--lossy").out
+    assert "lost: layer 0 forward: b_hn" in said
+    assert ("the check took zeros for what is lost" in said) == (find_spec("flax") is not None)
     # Without biases nothing is lost, and with those of a stack the rest is counted.
     assert rnnspect(*given, "--no-bias").status == 0
     many = rnnspect("convert", "--cell", "gru", "--num-layers", "10", "--to", "flax", "-o", path)
@@ -234,11 +238,9 @@ def test_what_cannot_be_told_is_not_kept_either(rnnspect, tmp_path):
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "pytorch"])
 def test_a_framework_that_is_not_installed(rnnspect, tmp_path, monkeypatch, target):
     """The file is written all the same: its format does not need the framework."""
-    if target == "pytorch":
-        pytest.skip("skipped: torch is always there")
     skip_without(WRITERS[target])
     framework = NEEDS[target]
     forbid(monkeypatch, framework)
@@ -255,7 +257,7 @@ def test_a_package_that_is_not_installed(rnnspect, tmp_path, monkeypatch, target
     package = WRITERS[target]
     extra = {"h5py": "keras-files", "msgpack": "flax-files", "onnx": "onnx"}[package]
     forbid(monkeypatch, package)
-    monkeypatch.delitem(__import__("sys").modules, "rnnspect.engines._onnx_graph", raising=False)
+    monkeypatch.delitem(sys.modules, "rnnspect.engines._onnx_graph", raising=False)
     path = tmp_path / f"net{SUFFIXES[target]}"
     result = rnnspect("convert", "--cell", "lstm", *NET, "--to", target, "-o", path)
     assert (result.status, result.out) == (2, "")
@@ -298,6 +300,38 @@ def test_what_cannot_be_done_is_one_line(rnnspect, tmp_path, monkeypatch, given,
     assert (result.status, result.out) == (2, "")
     assert said in result.err
     assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_what_a_framework_cannot_run_is_not_verified(rnnspect, tmp_path, dtype):
+    path = tmp_path / "net.onnx"
+    given = ("convert", "--cell", "lstm", *NET, "--dtype", dtype, "--to", "onnx", "-o", path)
+    result = rnnspect(*given, "-f", "json")
+    found = json.loads(result.out)
+    assert (result.status, found["verdict"], found["check"], found["file"]) == (0, None, None, str(path))
+    assert found["unverified"] == f"onnxruntime's RNN, LSTM and GRU compute in float32 only, not in {dtype}"
+    assert json.loads(rnnspect("shapes", path, "-f", "json").out)["spec"]["dtype"] == dtype
+
+
+def test_what_cannot_be_read_back_is_not_written_to(rnnspect, tmp_path):
+    os.mkfifo(tmp_path / "net.onnx")
+    result = rnnspect("convert", "--to", "onnx", "-o", tmp_path / "net.onnx")
+    assert (result.status, result.out) == (2, "")
+    assert "no plain file" in result.err
+    assert (tmp_path / "net.onnx").is_fifo()
+
+
+def test_a_node_of_a_model_as_a_source(rnnspect, tmp_path):
+    """The parameters of the upper layer of a stack, by way of ONNX; its input is as wide as both directions below."""
+    model, back = tmp_path / "net.onnx", tmp_path / "back.safetensors"
+    assert rnnspect("convert", "--cell", "gru", *STACK, "--to", "onnx", "-o", model).status == 0
+    assert rnnspect("convert", model, "--module", "gru_l1", "--to", "pytorch", "-o", back).status == 0
+    drawn = prepare(Spec(cell="gru", input_size=4, hidden_size=6, num_layers=2, bidirectional=True)).parameters
+    found = load_file(back)
+    assert len(found) == 8
+    assert all(torch.equal(values, drawn[name.replace("_l0", "_l1")]) for name, values in found.items())
+    result = rnnspect("convert", model, "--to", "pytorch", "-o", back)
+    assert (result.status, "--module with one of 'gru_l0'" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize("key", ["activations: [relu]", "clip: 1.0", "reverse: true"])
