@@ -27,7 +27,8 @@ def check_writable(path: Path) -> None:
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Calls `write` with a file beside `path` that takes its place when it is complete.
+    """Calls `write` with a file beside `path` that takes its place when it is complete. It has a name, which ends as
+    that of `path` does: there are libraries that go by it.
 
     A pipe or device (/dev/stdout) is written to directly.
     """
@@ -40,7 +41,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             return
         path = path.resolve()  # what a link points to is replaced, not the link
         check_writable(path)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=f".{path.name}", delete=False) as part:
             try:
                 write(part)
                 part.flush()

@@ -60,6 +60,11 @@ def pack(packing: Packing, p: LayerParameters) -> Packed:
     return Packed(arrays, _lost(packing, there))
 
 
+def lost(packing: Packing, p: LayerParameters) -> tuple[Lost, ...]:
+    """What has no place in the packing; only that is looked at."""
+    return _lost(packing, _of_torch(packing, p))
+
+
 def unpack(packing: Packing, arrays: Mapping[str, Tensor]) -> LayerParameters:
     """PyTorch's parameters from the arrays, in new memory; see `Layout.unpack`."""
     import torch

@@ -167,6 +167,15 @@ class Layout:
 
         return blocks.pack(self.packing(form), p)
 
+    def lost(self, form: str, p: LayerParameters) -> tuple[Lost, ...]:
+        """What `pack` would not hold of them; nothing is packed.
+
+        Raises `InputError` for a form that the framework does not have.
+        """
+        from rnnspect.layouts import blocks
+
+        return blocks.lost(self.packing(form), p)
+
     def unpack(self, form: str, arrays: Mapping[str, Tensor]) -> LayerParameters:
         """The framework's arrays in PyTorch's order, with two biases: what one bias holds is bias_ih, and bias_hh is
         zero, but for b_hn of a reset-after GRU and for what the framework adds to f at run time. Without any array

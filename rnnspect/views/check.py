@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rnnspect.verdict import Point, Verdict
     from rnnspect.views.rendering import Screen
 
-_STYLE = {
+STYLE = {
     "agree": "bold green",
     "differ": "bold red",
     "cannot tell": "bold yellow",
@@ -50,7 +50,7 @@ def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
         answer, said = "skipped", text.printable(found.reason)
     else:
         answer, said = found.verdict, _said(found)
-    line = Text(f"{answer:<{len('cannot tell')}}", _STYLE[answer], no_wrap=True, overflow="ignore")
+    line = Text(f"{answer:<{len('cannot tell')}}", STYLE[answer], no_wrap=True, overflow="ignore")
     return line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
 
 
@@ -76,19 +76,24 @@ def summary(verdict: Verdict) -> str:
     return f"cannot tell: {verdict.reason}"
 
 
+def numbers_of(verdict: Verdict) -> Iterator[str]:
+    """Both numbers where it differs, or where they are nearest to the bound."""
+    if verdict.first:
+        yield _numbers(verdict.first, verdict.engine.name, verdict.arithmetic)
+        yield f"where: {verdict.pattern}"
+        if verdict.reason:
+            yield verdict.reason
+        yield from _causes(verdict)
+    elif verdict.worst:
+        yield f"nearest to its bound: {_place(verdict.worst)}"
+        yield _numbers(verdict.worst, verdict.engine.name, verdict.arithmetic)
+
+
 def _parts(verdict: Verdict) -> Iterator[RenderableType]:
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
     yield from engine_lines(verdict.engine, 0.0)
-    yield Text(summary(verdict), _STYLE[verdict.verdict])
-    if verdict.first:
-        yield Text(_numbers(verdict.first, verdict.engine.name, verdict.arithmetic))
-        yield Text(f"where: {verdict.pattern}")
-        if verdict.reason:
-            yield Text(verdict.reason)
-        yield from _causes(verdict)
-    elif verdict.worst:
-        yield Text(f"nearest to its bound: {_place(verdict.worst)}")
-        yield Text(_numbers(verdict.worst, verdict.engine.name, verdict.arithmetic))
+    yield Text(summary(verdict), STYLE[verdict.verdict])
+    yield from map(Text, numbers_of(verdict))
     if verdict.explained:
         yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
     yield Text(f"looked at {verdict.values:,} values in {verdict.steps:,} steps: {_observed(verdict)}")
@@ -99,15 +104,15 @@ def _parts(verdict: Verdict) -> Iterator[RenderableType]:
     yield from _resolution(verdict)
 
 
-def _causes(verdict: Verdict) -> Iterator[RenderableType]:
+def _causes(verdict: Verdict) -> Iterator[str]:
     for number, cause in enumerate(verdict.causes):
         if number == 1:
-            yield Text("these numbers cannot tell that from:")
+            yield "these numbers cannot tell that from:"
         numbers = f"{cause.worst_ratio_before:,.1f} times the bound becomes {cause.worst_ratio_after:.3f} of it"
-        yield Text(f"{cause.name}: {numbers} if {text.printable(cause.explanation)}")
-        yield Text(f"  {text.printable(cause.fix)}")
+        yield f"{cause.name}: {numbers} if {text.printable(cause.explanation)}"
+        yield f"  {text.printable(cause.fix)}"
         if cause.left:
-            yield Text(f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs")
+            yield f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs"
 
 
 def _resolution(verdict: Verdict) -> Iterator[RenderableType]:

@@ -1,0 +1,93 @@
+"""Flax, its nnx modules: a .msgpack file with the parameters of an nnx.Sequential of nnx.RNN, in nnx.Bidirectional
+where there are two directions. nnx.GRUCell has no b_hn; flax-linen does."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+from rnnspect.conversion._flax import LoadedLayers, layer_tree, write_tree
+from rnnspect.conversion.interface import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from rnnspect.engines.interface import Engine
+    from rnnspect.spec import Spec
+
+_CELLS = {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru": "GRUCell"}
+
+
+def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
+    every = range(spec.num_layers)
+    write_tree({"layers": {str(at): layer_tree("flax-nnx", spec, parameters, at) for at in every}}, file)
+
+
+def _load(path: Path, spec: Spec) -> Engine:
+    return LoadedLayers(path, spec, _layers)
+
+
+def _layers(spec: Spec, held: Any) -> Any:
+    import jax.numpy as jnp
+    from flax import nnx
+
+    kind = jnp.dtype(spec.dtype)
+    options: dict[str, Any] = {"dtype": kind, "param_dtype": kind, "rngs": nnx.Rngs(0)}
+    options |= {"kernel_init": nnx.initializers.zeros, "recurrent_kernel_init": nnx.initializers.zeros}
+    options |= {"activation_fn": nnx.relu} if spec.nonlinearity == "relu" else {}
+
+    def rnn(layer: int) -> Any:
+        cell = getattr(nnx, _CELLS[spec.cell])(spec.layer_input_size(layer), spec.hidden_size, **options)
+        return nnx.RNN(cell, reverse=spec.reverse, keep_order=spec.reverse)
+
+    every = range(spec.num_layers)
+    model = nnx.Sequential(*(nnx.Bidirectional(rnn(at), rnn(at)) if spec.bidirectional else rnn(at) for at in every))
+    state = nnx.state(model, nnx.Param)
+    nnx.replace_by_pure_dict(state, held)
+    nnx.update(model, state)
+    return model.layers
+
+
+def _code(spec: Spec, file: str) -> str:
+    said = f"n, {spec.hidden_size}, rngs=nnx.Rngs(0)"
+    said += ", activation_fn=nnx.relu" if spec.nonlinearity == "relu" else ""
+    said += f", dtype=jnp.{spec.dtype}, param_dtype=jnp.{spec.dtype}" if spec.dtype != "float32" else ""
+    order = ", reverse=True, keep_order=True" if spec.reverse else ""
+    layer = "nnx.Bidirectional(rnn(n), rnn(n))" if spec.bidirectional else "rnn(n)"
+    sizes = f"[{spec.input_size}]"
+    sizes += f" + {spec.num_layers - 1} * [{spec.layer_input_size(1)}]" if spec.num_layers > 1 else ""
+    return f"""\
+{"import jax.numpy as jnp" + chr(10) if "jnp." in said else ""}from flax import nnx, serialization
+
+
+def rnn(n):
+    return nnx.RNN(nnx.{_CELLS[spec.cell]}({said}){order})
+
+
+model = nnx.Sequential(*({layer} for n in {sizes}))
+state = nnx.state(model, nnx.Param)
+with open({file!r}, "rb") as file:
+    nnx.replace_by_pure_dict(state, serialization.msgpack_restore(file.read()))
+nnx.update(model, state)
+"""
+
+
+TARGET = Target(
+    name="flax",
+    title="Flax's nnx modules",
+    suffix=".msgpack",
+    layout="flax-nnx",
+    write=_write,
+    load=_load,
+    code=_code,
+    holds=("reverse",),
+    without={
+        "proj_size": "nnx.OptimizedLSTMCell has no projection",
+        "reset": "nnx.GRUCell resets after the product",
+        "input_forget": "nnx.OptimizedLSTMCell has a forget gate of its own",
+        "activations": "a file of parameters does not say them",
+        "clip": "Flax's cells do not clip",
+    },
+)

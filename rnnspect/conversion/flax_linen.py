@@ -1,0 +1,86 @@
+"""Flax, its linen modules: a .msgpack file with the variables of a linen.Sequential of linen.RNN, in
+linen.Bidirectional where there are two directions. Its GRUCell has b_hn, which that of nnx lacks."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+from rnnspect.conversion._flax import LoadedLayers, layer_tree, write_tree
+from rnnspect.conversion.interface import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from rnnspect.engines.interface import Engine
+    from rnnspect.spec import Spec
+
+_CELLS = {"rnn": "SimpleCell", "lstm": "LSTMCell", "gru": "GRUCell"}
+
+
+def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
+    every = range(spec.num_layers)
+    tree = {f"layers_{at}": layer_tree("flax-linen", spec, parameters, at) for at in every}
+    write_tree({"params": tree}, file)
+
+
+def _load(path: Path, spec: Spec) -> Engine:
+    return LoadedLayers(path, spec, _layers)
+
+
+def _layers(spec: Spec, held: Any) -> Any:
+    import jax.numpy as jnp
+    from flax import linen
+
+    kind = jnp.dtype(spec.dtype)
+    options: dict[str, Any] = {"dtype": kind, "param_dtype": kind}
+    options |= {"activation_fn": linen.relu} if spec.nonlinearity == "relu" else {}
+
+    def rnn() -> Any:
+        cell = getattr(linen, _CELLS[spec.cell])(spec.hidden_size, **options)
+        return linen.RNN(cell, reverse=spec.reverse, keep_order=spec.reverse)
+
+    every = range(spec.num_layers)
+    model = linen.Sequential([linen.Bidirectional(rnn(), rnn()) if spec.bidirectional else rnn() for _ in every])
+    return model.bind(held).layers
+
+
+def _code(spec: Spec, file: str) -> str:
+    said = f"{spec.hidden_size}"
+    said += ", activation_fn=linen.relu" if spec.nonlinearity == "relu" else ""
+    said += f", dtype=jnp.{spec.dtype}, param_dtype=jnp.{spec.dtype}" if spec.dtype != "float32" else ""
+    order = ", reverse=True, keep_order=True" if spec.reverse else ""
+    layer = "linen.Bidirectional(rnn(), rnn())" if spec.bidirectional else "rnn()"
+    return f"""\
+{"import jax.numpy as jnp" + chr(10) if "jnp." in said else ""}from flax import linen, serialization
+
+
+def rnn():
+    return linen.RNN(linen.{_CELLS[spec.cell]}({said}){order})
+
+
+model = linen.Sequential([{layer} for _ in range({spec.num_layers})])
+with open({file!r}, "rb") as file:
+    model = model.bind(serialization.msgpack_restore(file.read()))
+"""
+
+
+TARGET = Target(
+    name="flax-linen",
+    title="Flax's linen modules",
+    suffix=".msgpack",
+    layout="flax-linen",
+    write=_write,
+    load=_load,
+    code=_code,
+    holds=("reverse",),
+    without={
+        "proj_size": "linen.LSTMCell has no projection",
+        "reset": "linen.GRUCell resets after the product",
+        "input_forget": "linen.LSTMCell has a forget gate of its own",
+        "activations": "a file of parameters does not say them",
+        "clip": "Flax's cells do not clip",
+    },
+)

@@ -1,0 +1,188 @@
+"""ONNX: a model that runs by itself, with the states and perhaps the lengths as inputs.
+
+Inputs: x (B, T, I) or (T, B, I), as `batch_first` says; h0 (L·D, B, H); c0 of an LSTM; lengths (B,), int32, where they
+are wanted. Outputs: output (B, T, D·H) or (T, B, D·H), h_n and c_n as in torch.nn. B and T are free.
+"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+from rnnspect import resources
+from rnnspect.conversion.interface import Target, needing
+from rnnspect.errors import EngineError, InputError
+from rnnspect.files.onnx_file import MOST, read_model
+from rnnspect.files.onnx_nodes import array_of, nodes_in, tensor_of
+from rnnspect.parameters import parameters_of
+from rnnspect.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from onnx import GraphProto, ModelProto
+    from torch import Tensor
+
+    from rnnspect.engines.interface import Recording
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+_COPIES = 4
+"""Of all parameters in memory at once: packed, with the directions side by side, in the model, and as its bytes."""
+_FRAME = 1 << 20
+"""Bytes of a model beside its parameters, and more."""
+_STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
+
+
+def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
+    with needing("onnx"):
+        from rnnspect.engines._onnx_graph import graph_of
+    size = sum(parameter.bytes for parameter in parameters_of(spec))
+    if size > MOST - _FRAME:
+        allowed = f"at most {resources.in_words(MOST)}"
+        raise InputError(f"parameters of {resources.in_words(size)} in one .onnx file", allowed=allowed)
+    resources.require(_COPIES * size, "writing the model")
+    model, _ = graph_of(spec, parameters, spec.lengths is not None)
+    _lead_out(spec, model)
+    model.producer_name, model.producer_version = "rnnspect", __version__
+    file.write(model.SerializeToString())
+
+
+def _lead_out(spec: Spec, model: ModelProto) -> None:
+    """Gives a graph, whose states come and go layer by layer, the inputs and outputs of torch.nn."""
+    from onnx import helper, numpy_helper
+
+    graph, top = model.graph, spec.num_layers - 1
+    kind = graph.input[0].type.tensor_type.elem_type
+    side_by_side = graph.initializer[0].name
+    first = spec.batch_first
+    before, after = [], []
+    renamed = {"X": "x turned" if first else "x", "sequence_lens": "lengths"}
+    if first:
+        before.append(helper.make_node("Transpose", ["x"], ["x turned"], "batch last", perm=[1, 0, 2]))
+    if top:
+        import numpy as np
+
+        each = np.full(spec.num_layers, spec.num_directions)
+        graph.initializer.append(numpy_helper.from_array(each.astype(np.int64), "rows of a layer"))
+    for state in spec.cell_type.states:
+        given, final = _STATES[state]
+        every = range(spec.num_layers)
+        if top:
+            parts = [f"initial_{state}_{layer}" for layer in every]
+            before.append(helper.make_node("Split", [given, "rows of a layer"], parts, f"{given} by layer", axis=0))
+            parts = [f"Y_{state}_{layer}" for layer in every]
+            after.append(helper.make_node("Concat", parts, [final], f"{final} of all layers", axis=0))
+        else:
+            renamed |= {f"initial_{state}_0": given, f"Y_{state}_0": final}
+    perm = [2, 0, 1, 3] if first else [0, 2, 1, 3]
+    after.append(helper.make_node("Transpose", [f"Y_{top}"], ["Y turned"], "units last", perm=perm))
+    after.append(helper.make_node("Reshape", ["Y turned", side_by_side], ["output"], "output"))
+    _rename(graph, renamed)
+    nodes = [*before, *graph.node, *after]
+    lengths = [one for one in graph.input if one.name == "sequence_lens"]
+    del graph.node[:], graph.input[:], graph.output[:]
+    graph.node.extend(nodes)
+    graph.name = "network"
+    steps = ["B", "T"] if first else ["T", "B"]
+    stacked = [spec.num_layers * spec.num_directions, "B", spec.hidden_size]
+    wide = spec.num_directions * spec.hidden_size
+    states = [_STATES[state] for state in spec.cell_type.states]
+    graph.input.append(helper.make_tensor_value_info("x", kind, [*steps, spec.input_size]))
+    graph.input.extend(helper.make_tensor_value_info(given, kind, stacked) for given, _ in states)
+    for one in lengths:
+        one.name = "lengths"
+        graph.input.append(one)
+    graph.output.append(helper.make_tensor_value_info("output", kind, [*steps, wide]))
+    graph.output.extend(helper.make_tensor_value_info(final, kind, stacked) for _, final in states)
+
+
+def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Calls tensors otherwise wherever nodes take or give them, and recurrent nodes by their layer."""
+    layer = 0
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            for at, name in enumerate(tensors):
+                tensors[at] = names.get(name, name)
+        if node.op_type in ("RNN", "LSTM", "GRU"):
+            node.name = f"{node.op_type.lower()}_l{layer}"
+            layer += 1
+
+
+class _Loaded:
+    """A model as the file has it, run by onnxruntime; a copy shows what the lower layers give besides."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        with needing("onnxruntime"):
+            import onnxruntime
+            from onnx import helper
+        del onnxruntime
+        if spec.dtype != "float32":
+            raise EngineError(f"onnxruntime's RNN, LSTM and GRU compute in float32 only, not in {spec.dtype}")
+        self._model, self._where = read_model(path), str(path)
+        kind = self._model.graph.input[0].type.tensor_type.elem_type
+        self._lower = [f"Y_{layer}" for layer in range(spec.num_layers - 1)]
+        shape = ["T", spec.num_directions, "B", spec.hidden_size]
+        self._outputs = [output.name for output in self._model.graph.output]
+        self._model.graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name in self._lower)
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        import torch
+
+        from rnnspect.engines.interface import Recording
+        from rnnspect.onnx_runs import run_model
+
+        del parameters
+        nodes = list(nodes_in(self._model, self._where).values())
+        wanted = [*self._outputs, *self._lower]
+        ran = run_model(self._model, _feed(spec, sequence), nodes, spec.dtype, self._where, wanted)
+        given = {name: tensor_of(values) for name, values in ran.outputs.items()}
+        output = given["output"].transpose(0, 1) if spec.batch_first else given["output"]
+        by_layer = [*(list(given[name].unbind(1)) for name in self._lower), output.chunk(spec.num_directions, -1)]
+        layers = {
+            (layer, direction): h
+            for layer, halves in enumerate(by_layer)
+            for direction, h in zip(spec.directions, halves, strict=True)
+        }
+        if (valid := sequence.valid()) is not None:
+            layers = {place: torch.where(valid[..., None], h, 0) for place, h in layers.items()}
+        return Recording(ran.engine, output, given["h_n"], given.get("c_n"), layers, 0.0)
+
+
+def _feed(spec: Spec, sequence: Sequence) -> dict[str, Any]:
+    feed = {"x": array_of(sequence.x.transpose(0, 1) if spec.batch_first else sequence.x)}
+    feed |= {_STATES[name][0]: array_of(v) for name, v in zip(spec.cell_type.states, sequence.state, strict=True)}
+    if sequence.lengths is not None:
+        import numpy as np
+
+        feed["lengths"] = np.array(sequence.lengths, np.int32)
+    return feed
+
+
+def _code(spec: Spec, file: str) -> str:
+    states = [_STATES[state] for state in spec.cell_type.states]
+    given = ["x", *(given for given, _ in states), *(["lengths"] if spec.lengths is not None else [])]
+    feed = ", ".join(f'"{name}": {name}' for name in given)
+    return f"""\
+import onnxruntime
+
+session = onnxruntime.InferenceSession({file!r})
+{", ".join(["output", *(final for _, final in states)])} = session.run(None, {{{feed}}})
+"""
+
+
+TARGET = Target(
+    name="onnx",
+    title="ONNX's operators",
+    suffix=".onnx",
+    layout="onnx",
+    write=_write,
+    load=_Loaded,
+    code=_code,
+    dtypes=("float16", "float32", "float64"),
+    holds=("reset", "reverse"),
+    without={"proj_size": "ONNX's LSTM has no projection"},
+    takes_lengths=True,
+)

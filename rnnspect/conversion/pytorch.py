@@ -1,0 +1,81 @@
+"""PyTorch: a .safetensors file with the state dict of torch.nn.RNN, LSTM or GRU."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+from rnnspect.conversion.interface import Target, only_its_own, packed
+from rnnspect.engines.torch import TorchEngine
+from rnnspect.files.checkpoint import read_safetensors
+from rnnspect.parameters import parameters_of, suffix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from rnnspect.engines.interface import Recording
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+
+def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
+    from safetensors.torch import save_file
+
+    arrays = {
+        name + suffix(layer, direction): array
+        for layer in range(spec.num_layers)
+        for direction in spec.directions
+        for name, array in packed("pytorch", spec, parameters, layer, direction).items()
+    }
+    save_file(arrays, file.name, {"format": "pt"})
+
+
+class _Loaded(TorchEngine):
+    """torch.nn's module with what a file holds."""
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        super().__init__()
+        self._held = read_safetensors(path)
+        only_its_own(set(self._held), {parameter.name for parameter in parameters_of(spec)}, str(path))
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        del parameters
+        return super().run(spec, self._held, sequence)
+
+
+def _code(spec: Spec, file: str) -> str:
+    said = [f"{spec.input_size}, {spec.hidden_size}"]
+    for name, usual in (("num_layers", 1), ("nonlinearity", "tanh"), ("bias", True), ("batch_first", False)):
+        value = getattr(spec, name)
+        said += [f"{name}={value!r}"] if value not in (usual, None) else []
+    said += ["bidirectional=True"] if spec.bidirectional else []
+    said += [f"proj_size={spec.proj_size}"] if spec.proj_size else []
+    said += [f"dtype=torch.{spec.dtype}"] if spec.dtype != "float32" else []
+    return f"""\
+import torch
+from safetensors.torch import load_file
+
+model = torch.nn.{spec.cell_type.torch_name}({", ".join(said)})
+model.load_state_dict(load_file({file!r}))
+"""
+
+
+TARGET = Target(
+    name="pytorch",
+    title="torch.nn's modules",
+    suffix=".safetensors",
+    layout="pytorch",
+    write=_write,
+    load=_Loaded,
+    code=_code,
+    holds=("proj_size",),
+    without={
+        "reset": "torch.nn.GRU resets after the product",
+        "reverse": "torch.nn's modules have no reverse direction alone",
+        "input_forget": "torch.nn.LSTM has a forget gate of its own",
+        "activations": "torch.nn's modules have no functions to choose",
+        "clip": "torch.nn's modules do not clip",
+    },
+)

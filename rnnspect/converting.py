@@ -1,0 +1,176 @@
+"""A conversion: parameters written as another framework loads them, and the file judged by running it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from rnnspect import conversion, resources
+from rnnspect.checking import check_prepared
+from rnnspect.engines._limits import form_of
+from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
+from rnnspect.files import writing
+from rnnspect.layouts import FORMS
+from rnnspect.parameters import suffix
+from rnnspect.preparing import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.conversion.interface import LostAt, Target
+    from rnnspect.preparing import Prepared
+    from rnnspect.spec import Spec
+    from rnnspect.verdict import Verdict
+
+    Where = Callable[[tuple[int | str, ...]], str]
+
+DRAWN: dict[str, Any] = {"input": "randn:8", "batch": 4, "h0": "randn"}
+"""The sequence that a file is judged on: what is drawn sees every gate, states that are not zero see every bias."""
+LENGTHS = [8, 3, 8, 5]
+_KINDS = {"W": "weight", "b": "bias"}
+_SHOWN = 8
+"""Losses that are named before the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came of it. `verdict` is None where the file could not be run, and `unverified` then says why."""
+
+    target: str
+    path: Path
+    spec: Spec
+    verdict: Verdict | None
+    unverified: str | None
+    lost: tuple[LostAt, ...]
+    notes: tuple[str, ...]
+    code: str
+    """How the target loads the file."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the file is there."""
+        return self.verdict is None or self.verdict.agrees
+
+    @property
+    def exit_status(self) -> int:
+        return 0 if self.verdict is None else self.verdict.exit_status
+
+
+class _NotKeptError(Exception):
+    """Ends the writing of a file that was judged and does not agree."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+
+
+def convert(
+    spec: Spec, to: str, path: Path, *, lossy: bool = False, lengths: bool = False, where: Where | None = None
+) -> Conversion:
+    """Writes the spec's parameters to `path` as the target loads them, once the target, where it is installed, was
+    run with them and agrees with the equations.
+
+    With `lossy` what has no place in the target is left out; the file is then judged against the parameters with
+    zeros there. With `lengths` a file that says what is computed also takes the lengths of a batch.
+
+    Raises `InputError` for what the target cannot hold, or would lose, `FileError` for a file that cannot be written.
+    """
+    target = conversion.find(to, "--to")
+    _check_path(path, target, lengths)
+    if problems := [replace(one, where="--to") for one in target.refusals(spec)]:
+        raise InputError(problems)
+    drawn: dict[str, Any] = {**DRAWN, "c0": "randn" if spec.cell_type.has_cell_state else None}
+    drawn["lengths"] = LENGTHS if lengths else None
+    notes = _notes(spec)
+    whole = prepare(spec.with_changes(**drawn, device="cpu"), where=where, require_memory=resources.run_needs)
+    spec = whole.spec.with_changes(head=None)
+    parameters = {name: value for name, value in whole.parameters.items() if not name.startswith("head.")}
+    prepared = replace(whole, spec=spec, parameters=parameters)
+    lost = target.lost(spec, parameters)
+    if lost and not lossy:
+        raise _refused(lost, spec, parameters)
+    held = _without(lost, spec, parameters)
+    unverified = None
+    try:
+        verdict, unverified = _written(replace(prepared, parameters=held), target, path)
+    except _NotKeptError as error:
+        verdict = error.verdict
+        if verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
+            notes += (f"{spec.dtype} rounds too much for a check; --dtype float32 holds the same numbers",)
+    return Conversion(target.name, path, spec, verdict, unverified, lost, notes, target.code(spec, str(path)))
+
+
+def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | None, str | None]:
+    """Puts the file in its place, judged; or says why it is not judged. Raises `_NotKeptError`."""
+    found: list[tuple[Verdict | None, str | None]] = []
+
+    def write(file: IO[bytes]) -> None:
+        target.write(prepared.spec, prepared.parameters, file)
+        file.flush()
+        found.append(_judged(prepared, target, Path(file.name)))
+
+    writing.write_whole(path, write)
+    return found[0]
+
+
+def _judged(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | None, str | None]:
+    try:
+        engine = target.load(path, prepared.spec)
+        verdict = check_prepared(replace(prepared, engine=engine))
+    except EngineError as error:
+        return None, listed(map(str, error.problems))
+    if not verdict.agrees:
+        raise _NotKeptError(verdict)
+    return verdict, None
+
+
+def _check_path(path: Path, target: Target, lengths: bool) -> None:
+    if not path.name.lower().endswith(target.suffix) or path.name.lower() == target.suffix:
+        found = f"a file for {target.name} called {path.name!r}"
+        raise InputError(found, allowed=f"a name that ends in {target.suffix}", where="--output")
+    if lengths and not target.takes_lengths:
+        found = f"a file for {target.name} holds parameters alone"
+        takes = [name for name in conversion.names() if conversion.find(name).takes_lengths]
+        raise InputError(found, allowed=f"--to {listed(takes)}", where="--with-lengths")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileError("no plain file", allowed="a file that can be read back", where=str(path))
+    writing.check_writable(path)
+
+
+def _refused(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tensor]) -> InputError:
+    whole = [
+        name
+        for name in conversion.names()
+        if not (one := conversion.find(name)).refusals(spec) and not one.lost(spec, parameters)
+    ]
+    allowed = "--lossy" + (f", or --to one of {listed(whole)}" if whole else "")
+    said = list(map(str, lost[:_SHOWN]))
+    said += [f"{len(lost) - _SHOWN} more have none"] if len(lost) > _SHOWN else []
+    problems = [Problem(one, where="--to") for one in said[:-1]]
+    return InputError([*problems, Problem(said[-1], allowed, where="--to")])
+
+
+def _without(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters with zeros where something is lost."""
+    found = dict(parameters)
+    changed = set()
+    gates = FORMS[form_of(spec)]
+    for one in lost:
+        kind, block = one.lost.name.split("_")
+        name = f"{_KINDS[kind]}_{block[0]}h{suffix(one.layer, one.direction)}"
+        if name not in changed:
+            found[name] = found[name].clone()
+            changed.add(name)
+        found[name].chunk(len(gates))[gates.index(block[1:])].zero_()
+    return found
+
+
+def _notes(spec: Spec) -> tuple[str, ...]:
+    notes = []
+    if spec.weights is None:
+        notes.append(f"the parameters are those drawn from seed {spec.seed}")
+    if spec.head is not None:
+        notes.append("the head is no part of the file")
+    return tuple(notes)

@@ -1,0 +1,75 @@
+"""A conversion as text and as a document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from rnnspect.parameters import module_repr
+from rnnspect.views import check, documents
+from rnnspect.views.rendering import rendered
+from rnnspect.views.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from rnnspect.converting import Conversion
+    from rnnspect.views.rendering import Screen
+
+
+def as_table(done: Conversion, screen: Screen) -> str:
+    """What was written, what the target made of it, and how it is loaded."""
+    return rendered(_parts(done), screen)
+
+
+def document(done: Conversion) -> dict[str, Any]:
+    """`file` is null where none was kept, `verdict` and `check` where the target could not run it."""
+    verdict = done.verdict
+    return {
+        "format": "rnnspect.convert",
+        "version": 1,
+        "target": done.target,
+        "file": str(done.path) if done.kept else None,
+        "verdict": verdict and verdict.verdict,
+        "unverified": done.unverified,
+        "lost": [
+            {"layer": one.layer, "direction": one.direction, "name": one.lost.name, "largest": one.lost.largest}
+            for one in done.lost
+        ],
+        "notes": list(done.notes),
+        "code": done.code,
+        "spec": documents.spec_document(done.spec),
+        "check": verdict and documents.check_document(verdict),
+    }
+
+
+def _parts(done: Conversion) -> Iterator[RenderableType]:
+    name = printable(str(done.path))
+    if done.kept:
+        yield Text(f"{module_repr(done.spec)} as {done.target} has it: {name}", "bold")
+    else:
+        yield Text(f"{name} was not written", "bold red")
+    if done.verdict is None:
+        yield Text(f"not verified here: {done.unverified}", "bold yellow")
+    else:
+        engine = done.verdict.engine
+        yield Text(check.summary(done.verdict), check.STYLE[done.verdict.verdict])
+        yield Text(
+            f"{engine.name} {engine.version} loaded it and ran a drawn sequence: {done.verdict.values:,} values in "
+            f"{done.verdict.steps:,} steps of {done.spec.batch} sequences, from states that are not zero"
+        )
+        for line in check.numbers_of(done.verdict):
+            yield Text(line)
+    for one in done.lost:
+        yield Text(f"lost: {one}", "yellow")
+    if done.lost and done.verdict:
+        yield Text("the check took zeros for what is lost")
+    for note in done.notes:
+        yield Text(note)
+    if done.kept:
+        yield Text("\nto load it:\n")
+        for line in done.code.splitlines():
+            yield Text(f"    {printable(line)}" if line else "", no_wrap=True, overflow="ignore")
