@@ -9,7 +9,7 @@ from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_constants import Constants
 from rnnspect.files.onnx_file import is_onnx, read_model
-from rnnspect.files.onnx_nodes import OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
+from rnnspect.files.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.sources import parse_file
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def run_model(
         raise InputError("running it needs the package onnxruntime", allowed=allowed, where=where) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
+    if any(node.quantized for node in nodes):
+        options.intra_op_num_threads = 1  # with more the batch is cut up, and each part of h has a scale of its own
     try:
         data = model.SerializeToString()
     except ValueError:
@@ -111,8 +113,7 @@ def node_model(
         feed["initial_c"] = array_of(sequence.c0)
     if sequence.lengths is not None:
         feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
-    order = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
-    own.input.extend(name if name in feed or name in weights else "" for name in order[: 8 if op == "LSTM" else 6])
+    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
     own.output.extend(OUTPUTS[op])
     kind = helper.np_dtype_to_tensor_dtype(feed["X"].dtype)
     kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
@@ -123,7 +124,8 @@ def node_model(
         [helper.make_tensor_value_info(name, kind, None) for name in OUTPUTS[op]],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR), feed
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR), feed
 
 
 class NodeEngine:

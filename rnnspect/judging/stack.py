@@ -78,7 +78,8 @@ def judge_stack(
             earlier: list[Callable[[], Tensor | None]]
             if "h" in seen:
                 u = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
-                run = Run(x, seen["h"], state[0], c0, lengths, reverse, error)
+                received = observation.received.get((layer, direction))
+                run = Run(x, seen["h"], state[0], c0, lengths, reverse, error, received=received)
                 judge = Judge(cell, p, u, spec.nonlinearity_of(direction))
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
@@ -98,7 +99,7 @@ def judge_stack(
                 )  # fmt: skip
                 judged.estimated.append((layer, direction))
                 run = Run(x, found_here.h, state[0], c0, lengths, reverse, error, found_here.error)
-                of_layer = Layer(cell, p, own, spec.nonlinearity or "tanh")
+                of_layer = Layer(cell, p, own, spec.nonlinearity_of(direction))
                 outputs.append((found_here.h, found_here.error))
                 known = list(found_here.final)
                 earlier = [functools.partial(before_last, found_here.h, lengths, reverse), lambda: None]
