@@ -10,7 +10,7 @@ import torch
 from rnnspect import onnx_quantized
 from rnnspect.checking import check_observation
 from rnnspect.declared import ARITHMETICS
-from rnnspect.errors import InputError, RnnspectError
+from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.files.onnx_nodes import (
     SCALES,
@@ -70,8 +70,8 @@ def check_model(
 ) -> ModelVerdict:
     """Runs the model once on `given`, its inputs by name, one array, or a generator.
 
-    Raises `FileError` for a file that is no such model, `InputError` for inputs that do not fit it or a graph that no
-    runtime runs.
+    Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
+    that do not fit it or a graph that no runtime runs.
     """
     file = str(path)
     model = read_model(path)
@@ -79,6 +79,7 @@ def check_model(
     chosen = {one.name: one for one in [choose(nodes, module, file)]} if module is not None or not nodes else nodes
     calls: list[NodeVerdict] = []
     specs: dict[str, Spec] = {}
+    unusable: list[RnnspectError] = []
     for name, node in chosen.items():
         if node.quantized and (why := onnx_quantized.untold(node)):
             calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
@@ -87,6 +88,9 @@ def check_model(
             specs[name] = Spec.from_data({**described(node), "input": None}, lambda _keys, node=node: node.where)  # type: ignore[misc]
         except RnnspectError as error:
             calls.append(NodeVerdict(name, None, _why(error)))
+            unusable.append(error)
+    if unusable and len(unusable) == len(chosen):
+        raise FileError([problem for error in unusable for problem in error.problems])
     warnings = tuple(warning for node in chosen.values() if (warning := node.warning))
     never: list[str] = []
     if specs:

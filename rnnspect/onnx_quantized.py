@@ -18,6 +18,7 @@ import torch
 
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.declared import Declared
+from rnnspect.errors import WeightsError
 from rnnspect.files.onnx_nodes import SCALES, OnnxNode
 
 if TYPE_CHECKING:
@@ -48,11 +49,17 @@ def untold(node: OnnxNode) -> str | None:
 
 
 def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """An LSTM's W, R, B and P, float64: (directions, 4·hidden, in) of W and R."""
+    """An LSTM's W, R, B and P, float64: (directions, 4·hidden, in) of W and R.
+
+    Raises `WeightsError` for scales and zero points that are neither a tensor's nor a row's.
+    """
     found: dict[str, Array] = {name: np.asarray(values, np.float64) for name, values in weights.items()}
     for name in ("W", "R"):
-        directions = len(weights[name])
+        directions, rows = len(weights[name]), weights[name].shape[-1]
         scale, zero = (np.asarray(node.constant(f"{name}_{what}")) for what in ("scale", "zero_point"))
+        if weights[name].ndim != 3 or not {scale.size, zero.size} <= {directions, directions * rows}:
+            said = f"{name} of shape {weights[name].shape} with a scale of shape {scale.shape}"
+            raise WeightsError(said, allowed=f"({directions},) or ({directions}, {rows})", where=node.where)
         scale, zero = (values.astype(np.float64).reshape(directions, 1, -1) for values in (scale, zero))
         found[name] = ((found[name] - zero) * scale).transpose(0, 2, 1)
     return found

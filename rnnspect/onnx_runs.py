@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rnnspect import resources
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_constants import Constants
-from rnnspect.files.onnx_file import is_onnx, read_model
+from rnnspect.files.onnx_file import graphs_in, is_onnx, read_model
 from rnnspect.files.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.sources import parse_file
 
@@ -59,6 +61,7 @@ def run_model(
         data = model.SerializeToString()
     except ValueError:
         raise FileError("more than 2 GiB with its external data", where=where) from None
+    _require_memory(model, where)
     wanted = names or [output.name for output in model.graph.output]
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -74,6 +77,23 @@ def run_model(
     except Exception as error:  # noqa: BLE001
         raise InputError(f"onnxruntime: {_line(error)}", where=where) from None
     return Ran(dict(zip(wanted, given, strict=True)), _info("onnxruntime", dtype))
+
+
+def _require_memory(model: ModelProto, where: str) -> None:
+    """Raises `ResourceError` where a single tensor of the graph, as far as its shape is known, does not fit here."""
+    from onnx import helper, shape_inference
+
+    try:
+        known = shape_inference.infer_shapes(model, data_prop=True)
+    except (shape_inference.InferenceError, ValueError):  # what is wrong with it onnxruntime says better
+        return
+    for graph in graphs_in(known.graph):
+        for info in (*graph.value_info, *graph.output):
+            tensor = info.type.tensor_type
+            sizes = [axis.dim_value for axis in tensor.shape.dim]
+            if all(sizes) and tensor.elem_type in helper.get_all_tensor_dtypes():
+                each = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+                resources.require(each * math.prod(sizes), f"the tensor {info.name}", where)
 
 
 def _by_reference(
