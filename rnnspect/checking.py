@@ -100,7 +100,7 @@ def check_observation(
         permitted = judged(declared.permitted)[1]
         if permitted.verdict != "differ":
             return permitted
-    if declared.roundoff == ARITHMETICS["float32"].roundoff:
+    if declared.roundoff == ARITHMETICS["float32"].roundoff and not observation.received:
         for name, bits in COARSER.items():
             with plain_defaults():
                 explains = explained_by(bits, spec, here, moved, observation, found)

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rnnspect import onnx_quantized
 from rnnspect.checking import check_observation
 from rnnspect.declared import ARITHMETICS
-from rnnspect.errors import InputError, RnnspectError
+from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
-from rnnspect.files.onnx_nodes import WEIGHTS, OnnxNode, choose, described, nodes_in, parameters_of_node, tensor_of
+from rnnspect.files.onnx_nodes import (
+    SCALES,
+    WEIGHTS,
+    OnnxNode,
+    choose,
+    described,
+    nodes_in,
+    parameters_of_node,
+    tensor_of,
+)
 from rnnspect.observation import Observation, observed_by
 from rnnspect.onnx_inputs import feed_of
 from rnnspect.onnx_runs import NodeEngine, Ran, run_model
@@ -30,7 +40,6 @@ if TYPE_CHECKING:
 
     Array = Any
 
-QUANTIZED = "its products are of 8-bit numbers, with a scale taken anew at each step, and are not emulated here"
 PROBE = (8, 4)
 """Steps and batch of the sequence of our own on which a node is run that its model's own input does not tell of."""
 
@@ -61,8 +70,8 @@ def check_model(
 ) -> ModelVerdict:
     """Runs the model once on `given`, its inputs by name, one array, or a generator.
 
-    Raises `FileError` for a file that is no such model, `InputError` for inputs that do not fit it or a graph that no
-    runtime runs.
+    Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
+    that do not fit it or a graph that no runtime runs.
     """
     file = str(path)
     model = read_model(path)
@@ -70,14 +79,18 @@ def check_model(
     chosen = {one.name: one for one in [choose(nodes, module, file)]} if module is not None or not nodes else nodes
     calls: list[NodeVerdict] = []
     specs: dict[str, Spec] = {}
+    unusable: list[RnnspectError] = []
     for name, node in chosen.items():
-        if node.quantized:
-            calls.append(NodeVerdict(name, None, f"cannot tell: {QUANTIZED}"))
+        if node.quantized and (why := onnx_quantized.untold(node)):
+            calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
             continue
         try:
             specs[name] = Spec.from_data({**described(node), "input": None}, lambda _keys, node=node: node.where)  # type: ignore[misc]
         except RnnspectError as error:
             calls.append(NodeVerdict(name, None, _why(error)))
+            unusable.append(error)
+    if unusable and len(unusable) == len(chosen):
+        raise FileError([problem for error in unusable for problem in error.problems])
     warnings = tuple(warning for node in chosen.values() if (warning := node.warning))
     never: list[str] = []
     if specs:
@@ -136,26 +149,33 @@ def _calls(tap: Taps, ran: Ran) -> Iterator[dict[str, Array]]:
 
 def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, held_to: Declared | None) -> Verdict:
     node = tap.node
-    weights = {name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)}
-    parameters = parameters_of_node(node, weights)
-    sequence, observation, left_out = _observed(spec, arrays, ran)
+    weights: dict[str, Array] = {
+        name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
+    }
+    floats = onnx_quantized.dequantized(node, weights) if node.quantized else weights
+    parameters = parameters_of_node(node, floats)
+    sequence, observation, left_out = _observed(node, spec, arrays, ran)
     widened = ran.engine.name == "onnxruntime" and spec.dtype == "float16"
     if widened:  # what the node returns is rounded, what it goes on with is not
         observation = replace(observation, relative=2.0**-11, absolute=2.0**-25)
-    declared = held_to or ARITHMETICS["float32" if widened else spec.dtype]
+    own = onnx_quantized.ARITHMETIC if node.quantized else ARITHMETICS["float32" if widened else spec.dtype]
+    declared = held_to or own
     verdict = check_observation(spec, parameters, sequence, observation, declared)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
     if left_out:
-        notes.append(f"{left_out} batch items without any step left out")
+        notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
     if ran.engine.name != "onnxruntime":
         notes.append("run by onnx.reference: onnxruntime does not run this graph")
     if widened:
         notes.append("onnxruntime casts float16 to float32 around the node")
+    notes += [onnx_quantized.NOTE] if node.quantized else []
     verdict = _probed(verdict, node, spec, parameters, weights, declared, observation)
+    if node.quantized and verdict.verdict == "differ":
+        notes += onnx_quantized.cut_off(weights)
     return replace(verdict, notes=(*verdict.notes, *notes))
 
 
-def _observed(spec: Spec, arrays: Mapping[str, Array], ran: Ran) -> tuple[Sequence, Observation, int]:
+def _observed(node: OnnxNode, spec: Spec, arrays: Mapping[str, Array], ran: Ran) -> tuple[Sequence, Observation, int]:
     tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
     x = tensors["X"]
     steps, batch = x.shape[:2]
@@ -167,15 +187,20 @@ def _observed(spec: Spec, arrays: Mapping[str, Array], ran: Ran) -> tuple[Sequen
     left_out = batch - int(some.sum())
     if left_out == batch:
         raise InputError("no batch item has any step")
-    y, y_h = tensors["Y"][:, :, some], tensors["Y_h"][:, some]
+    h = {direction: tensors["Y"][:, at] for at, direction in enumerate(spec.directions)}
+    taken: dict[tuple[int, str], torch.Tensor] = {}
+    if node.quantized:
+        x, taken = onnx_quantized.received(x, h0, h, lens)
+        taken = {place: values[:, some] for place, values in taken.items()}
+    y_h = tensors["Y_h"][:, some]
     y_c = tensors["Y_c"][:, some] if c0 is not None else None
-    layers = {(0, direction): {"h": y[:, at]} for at, direction in enumerate(spec.directions)}
+    layers = {(0, direction): {"h": values[:, some]} for direction, values in h.items()}
     lengths = tuple(lens[some].tolist())
     same = all(length == steps for length in lengths)
     sequence = Sequence(
         x[:, some], h0[:, some], None if c0 is None else c0[:, some], None if same else lengths, batched=True
     )
-    return sequence, Observation(ran.engine, layers, y_h, y_c), left_out
+    return sequence, Observation(ran.engine, layers, y_h, y_c, received=taken), left_out
 
 
 def _probed(
@@ -202,10 +227,13 @@ def _probed(
     x = drawn(steps, batch, spec.input_size)
     sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
     try:
-        recording = NodeEngine(node, weights).run(spec, parameters, sequence)
+        scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
+        recording = NodeEngine(node, {**weights, **scales}).run(spec, parameters, sequence)
     except InputError:
         return verdict
     seen = replace(observed_by(recording), relative=observation.relative, absolute=observation.absolute)
+    if node.quantized:
+        sequence, seen = onnx_quantized.as_received(sequence, seen)
     again = check_observation(spec, parameters, sequence, seen, declared)
     if again.verdict == "cannot tell":
         return verdict

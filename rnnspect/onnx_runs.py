@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rnnspect import resources
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_constants import Constants
-from rnnspect.files.onnx_file import is_onnx, read_model
-from rnnspect.files.onnx_nodes import OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
+from rnnspect.files.onnx_file import graphs_in, is_onnx, read_model
+from rnnspect.files.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.sources import parse_file
 
 if TYPE_CHECKING:
@@ -53,10 +55,13 @@ def run_model(
         raise InputError("running it needs the package onnxruntime", allowed=allowed, where=where) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
+    if any(node.quantized for node in nodes):
+        options.intra_op_num_threads = 1  # with more the batch is cut up, and each part of h has a scale of its own
     try:
         data = model.SerializeToString()
     except ValueError:
         raise FileError("more than 2 GiB with its external data", where=where) from None
+    _require_memory(model, where)
     wanted = names or [output.name for output in model.graph.output]
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -72,6 +77,23 @@ def run_model(
     except Exception as error:  # noqa: BLE001
         raise InputError(f"onnxruntime: {_line(error)}", where=where) from None
     return Ran(dict(zip(wanted, given, strict=True)), _info("onnxruntime", dtype))
+
+
+def _require_memory(model: ModelProto, where: str) -> None:
+    """Raises `ResourceError` where a single tensor of the graph, as far as its shape is known, does not fit here."""
+    from onnx import helper, shape_inference
+
+    try:
+        known = shape_inference.infer_shapes(model, data_prop=True)
+    except (shape_inference.InferenceError, ValueError):  # what is wrong with it onnxruntime says better
+        return
+    for graph in graphs_in(known.graph):
+        for info in (*graph.value_info, *graph.output):
+            tensor = info.type.tensor_type
+            sizes = [axis.dim_value for axis in tensor.shape.dim]
+            if all(sizes) and tensor.elem_type in helper.get_all_tensor_dtypes():
+                each = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+                resources.require(each * math.prod(sizes), f"the tensor {info.name}", where)
 
 
 def _by_reference(
@@ -111,8 +133,7 @@ def node_model(
         feed["initial_c"] = array_of(sequence.c0)
     if sequence.lengths is not None:
         feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
-    order = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
-    own.input.extend(name if name in feed or name in weights else "" for name in order[: 8 if op == "LSTM" else 6])
+    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
     own.output.extend(OUTPUTS[op])
     kind = helper.np_dtype_to_tensor_dtype(feed["X"].dtype)
     kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
@@ -123,7 +144,8 @@ def node_model(
         [helper.make_tensor_value_info(name, kind, None) for name in OUTPUTS[op]],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR), feed
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR), feed
 
 
 class NodeEngine:

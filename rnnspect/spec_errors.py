@@ -79,6 +79,8 @@ def _allowed(schema: dict[str, Any], name: str, detail: ErrorDetails) -> str:
     said = inside or branches[0]
     if "minimum" in said and detail["type"] in {"greater_than_equal", "less_than_equal"}:
         return f"{said['minimum']} to {said['maximum']}"
+    if "exclusiveMinimum" in said and detail["type"] in {"greater_than", "less_than_equal"}:
+        return f"a number above {said['exclusiveMinimum']}, up to {said['maximum']:g}"
     return " or ".join(dict.fromkeys(_TYPES[branch["type"]] for branch in ([inside] if inside else branches)))
 
 

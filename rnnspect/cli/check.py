@@ -126,9 +126,10 @@ def check(
                 rows.append(Row(label, verdict, verdict.exit_status))
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
+    inside = rows[0].source if rows[0].inside else ""
     output.emit(
         {
-            "table": lambda screen: view.as_table(alone, screen) if alone else view.as_lines(found, screen),
+            "table": lambda screen: view.as_table(alone, screen, inside) if alone else view.as_lines(found, screen),
             "json": lambda _screen: documents.as_json(_documents(found, alone is None)),
             "junit": lambda _screen: as_junit(found),
         }

@@ -187,6 +187,9 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
     if "input" in flags:
         meaningless += ["lengths"]
         meaningless += [] if isinstance(parse(flags["input"]), Generator) else ["batch"]
+    meaningless += ["reverse"] if flags.get("bidirectional") else []
+    meaningless += ["bidirectional"] if flags.get("reverse") else []
+    meaningless += ["nonlinearity"] if "activations" in flags else []
     cell = CELLS.get(flags.get("cell", ""))
     if cell and flags["cell"] != data.get("cell"):
         meaningless += [] if cell.has_nonlinearity else ["nonlinearity"]

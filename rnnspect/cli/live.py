@@ -24,6 +24,8 @@ class Row:
     source: str
     found: Verdict | Skipped | str
     status: int
+    inside: bool = False
+    """Whether the source is a call inside of a model."""
 
 
 def unnamed(source: str) -> InputError:
@@ -63,7 +65,7 @@ def rows(source: str, described: Described, held_to: Declared | None, output: Ou
     for one in seen.check():
         label = f"{source} {one.name or 'itself'}, call {one.index}"
         said = one.verdict or f"cannot tell: {one.reason}"
-        found.append(Row(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"]))
+        found.append(Row(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"], True))
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found

@@ -36,5 +36,5 @@ def rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output
     for one in found.calls:
         label = f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}")
         status = EXIT_STATUS["cannot tell"] if isinstance(one.found, str) else one.found.exit_status
-        rows.append(Row(label, one.found, status))
+        rows.append(Row(label, one.found, status, True))
     return rows

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from rnnspect.cells import CELLS
+from rnnspect.cells.functions import KINDS
 from rnnspect.cli.describing import Described, describe
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
@@ -113,6 +115,43 @@ def described(
         int | None,
         typer.Option(help="For cell lstm: units that h is projected to.", rich_help_panel=_NETWORK),
     ] = None,
+    reverse: Annotated[
+        bool | None,
+        typer.Option("--reverse/--no-reverse", help="Run from the end only.", rich_help_panel=_NETWORK),
+    ] = None,
+    reset: Annotated[
+        str | None,
+        typer.Option(
+            help="For cell gru: r acts after the product with h (torch) or before.",
+            metavar="after|before",
+            autocompletion=lambda: ["after", "before"],
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    input_forget: Annotated[
+        bool | None,
+        typer.Option(
+            "--input-forget/--no-input-forget", help="For cell lstm: f = 1 - i (ONNX).", rich_help_panel=_NETWORK
+        ),
+    ] = None,
+    peepholes: Annotated[
+        bool | None,
+        typer.Option(
+            "--peepholes/--no-peepholes", help="For cell lstm: i, f and o see the cell state.", rich_help_panel=_NETWORK
+        ),
+    ] = None,
+    activations: Annotated[
+        str | None,
+        typer.Option(
+            help="hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
+            autocompletion=lambda: list(KINDS),
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    clip: Annotated[
+        float | None,
+        typer.Option(help="Limit what goes into each function to +- this.", rich_help_panel=_NETWORK),
+    ] = None,
     dtype: Annotated[
         str | None,
         typer.Option(
@@ -177,6 +216,8 @@ def described(
     flags = {name: value for name, value in given.items() if value is not None}
     if head is not None:
         flags["head"] = {"out_features": head}
+    if activations is not None:
+        flags["activations"] = _functions(activations)
     if lengths is not None:
         flags["lengths"] = _lengths(lengths)
     return describe(path, module, flags)
@@ -225,6 +266,11 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(function).parameters.items()
     }
+
+
+def _functions(text: str) -> list[str]:
+    """At commas that are in no parentheses."""
+    return [part.strip() for part in re.split(r",(?![^()]*\))", text.strip("[] "))]
 
 
 def _lengths(text: str) -> list[int]:

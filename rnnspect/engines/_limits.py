@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import EngineError, listed
 
@@ -40,6 +40,17 @@ _EVERY_ENGINE = frozenset(
 """The keys of a spec that say what every engine knows, or nothing that an engine has to know."""
 
 
+_WITHOUT = {
+    "reset": "here it resets after the product",
+    "reverse": "here its one direction runs from the start",
+    "input_forget": "its forget gate has parameters of its own",
+    "peepholes": "its gates do not see the cell state",
+    "activations": "here its functions are the usual ones",
+    "clip": "here it does not limit what goes into a function",
+}
+"""What an engine does in place of what a key of the spec asks for."""
+
+
 def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> EngineError:
     return EngineError(f"{engine} cannot run {what}: {why}", allowed=allowed or "another engine")
 
@@ -51,10 +62,18 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection:
     """
     for name, field in type(spec).model_fields.items():
         if name not in _EVERY_ENGINE and name not in knows and getattr(spec, name) != field.default:
-            allowed = f"{name}: {field.default}, or another engine"
-            raise cannot(engine, f"{name}: {getattr(spec, name)}", f"it has no {name}", allowed)
+            usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"
+            why = _WITHOUT.get(name, f"it has no {name}")
+            raise cannot(engine, f"{name}: {_said(getattr(spec, name))}", why, f"{usual}, or another engine")
     if spec.proj_size and projection:
         raise cannot(engine, "a projection", projection, "proj_size: 0, or another engine")
+
+
+def _said(value: Any) -> str:
+    """As it is written in a spec."""
+    if isinstance(value, list):
+        return f"[{listed(value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def check_dtype(engine: str, spec: Spec, dtypes: Collection[str], why: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from rnnspect import layouts
+from rnnspect.cells.functions import KINDS, functions_of
 from rnnspect.engines._limits import form_of
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.torch import run_head
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+VARIANTS = ("reset", "reverse", "input_forget", "peepholes", "activations", "clip")
+"""The keys of a spec that a graph can say beyond those of every engine."""
 _OPSET, _IR = 14, 8
 """Old enough for every onnxruntime that is allowed; helper would write the newest that onnx knows."""
 _INT32 = np.dtype(np.int32)
@@ -50,8 +53,9 @@ def graph_of(spec: Spec, parameters: Mapping[str, Tensor], lengths: bool) -> tup
         given = [x, *(f"{name}_{layer}" if name in arrays else "" for name in "WRB")]
         given.append("sequence_lens" if lengths else "")
         states = [f"initial_{name}_{layer}" for name in spec.cell_type.states]
+        looks = [f"P_{layer}"] if "P" in arrays else []
         out = [f"Y_{layer}", *(f"Y_{name}_{layer}" for name in spec.cell_type.states)]
-        nodes.append(helper.make_node(spec.cell_type.torch_name, [*given, *states], out, **_attributes(spec)))
+        nodes.append(helper.make_node(spec.cell_type.torch_name, [*given, *states, *looks], out, **_attributes(spec)))
         shape = [spec.num_directions, "B", spec.hidden_size]
         inputs += [helper.make_tensor_value_info(name, kind, shape) for name in states]
         outputs += [helper.make_tensor_value_info(out[0], kind, ["T", *shape])]
@@ -102,10 +106,13 @@ def recording_of(
 
 
 def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[dict[str, Array], list[str]]:
-    """W, R and B of one layer, the directions as first axis; and what they do not hold."""
+    """W, R, B and P of one layer, the directions as first axis; and what they do not hold."""
     layout, form = layouts.find("onnx"), form_of(spec)
-    packed = [layout.pack(form, LayerParameters.of(parameters, layer, direction)) for direction in spec.directions]
+    own = [LayerParameters.of(parameters, layer, direction) for direction in spec.directions]
+    packed = [layout.pack(form, _with_f(p) if spec.input_forget else p) for p in own]
     arrays = {name: np.stack([one.arrays[name].numpy() for one in packed]) for name in packed[0].arrays}
+    if spec.peepholes:
+        arrays["P"] = np.stack([_peepholes(spec, p) for p in own])
     pairs = zip(spec.directions, packed, strict=True)
     return arrays, [f"layer {layer} {direction}: {lost}" for direction, one in pairs for lost in one.lost]
 
@@ -115,6 +122,41 @@ def _attributes(spec: Spec) -> dict[str, Any]:
     attributes["direction"] = "bidirectional" if spec.bidirectional else spec.directions[0]
     if form_of(spec) == "gru":
         attributes["linear_before_reset"] = 1  # r ⊙ (W_hn h + b_hn), as in PyTorch
-    if spec.nonlinearity == "relu":
-        attributes["activations"] = ["Relu"] * spec.num_directions
+    if spec.input_forget:
+        attributes["input_forget"] = 1
+    if spec.clip is not None:
+        attributes["clip"] = spec.clip
+    return attributes | _activations(spec)
+
+
+def _activations(spec: Spec) -> dict[str, Any]:
+    """Every function of every direction, with the α and β of those that have them one after the other."""
+    if spec.activations is None and spec.nonlinearity != "relu":
+        return {}
+    functions = [functions_of(spec.nonlinearity_of(direction)) for direction in spec.directions]
+    chosen = [getattr(own, name) for own in functions for name in spec.cell_type.functions]
+    attributes: dict[str, Any] = {"activations": [f.name.title().replace("_", "") for f in chosen]}
+    for number in ("alpha", "beta"):
+        if values := [getattr(f, number) for f in chosen if number in KINDS[f.name].numbers]:
+            attributes[f"activation_{number}"] = values
     return attributes
+
+
+def _with_f(p: LayerParameters) -> LayerParameters:
+    """With rows for f, which the operator wants and does not use where gates are coupled; they are zero."""
+
+    def of(values: Tensor) -> Tensor:
+        i, g, o = values.chunk(3)
+        return torch.cat([i, torch.zeros_like(i), g, o])
+
+    b_ih, b_hh = (None if b is None else of(b) for b in (p.bias_ih, p.bias_hh))
+    return LayerParameters(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, None)
+
+
+def _peepholes(spec: Spec, p: LayerParameters) -> Array:
+    """(3·H,) in ONNX's order i o f; zero for a gate that does not see the cell state."""
+    assert p.weight_ch is not None
+    zeros = p.weight_ch.new_zeros(spec.hidden_size)
+    seen = dict(zip(spec.cell_type.peepholes, p.weight_ch.chunk(len(spec.cell_type.peepholes)), strict=True))
+    whole: Array = torch.cat([seen.get(gate, zeros) for gate in "iof"]).numpy()
+    return whole

@@ -12,9 +12,9 @@ What is run is one of two, told by the name of its first parameter:
             `batch_first` says and always have a batch, states are (L·D, B, units)
 
 Both may ask for more of what is on offer, behind x and state. A step is made and called for each layer and direction:
-it gets the parameters of that one as `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`, `weight_hr`, and `layer`,
-`direction` and that layer's `input_size`. A sequence is the whole network, of which the top layer is seen; it gets
-`lengths` if it asks for them, and else a padded batch item by item.
+it gets the parameters of that one as `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`, `weight_hr`, `weight_ch`, and
+`layer`, `direction` and that layer's `input_size`. A sequence is the whole network, of which the top layer is seen; it
+gets `lengths` if it asks for them, and else a padded batch item by item.
 
 A file that imports torch gets tensors, any other numpy arrays.
 """

@@ -33,9 +33,15 @@ _KEYS = [
     "batch_first",
     "bidirectional",
     "proj_size",
+    "reverse",
+    "reset",
+    "input_forget",
+    "peepholes",
+    "activations",
+    "clip",
     "dtype",
 ]
-_OF_A_PLACE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+_OF_A_PLACE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
 ON_OFFER = f"spec, parameters, {listed(_KEYS)}, parameters by PyTorch's name"
 _IMPORTS_TORCH = re.compile(r"^\s*(import|from)\s+torch\b", re.MULTILINE)
 

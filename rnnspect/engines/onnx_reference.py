@@ -1,4 +1,8 @@
-"""onnx.reference, the operators of the ONNX package itself in numpy: slow, and of each operator a part only."""
+"""onnx.reference, the operators of the ONNX package itself in numpy: slow, and of each operator a part only.
+
+What it passes over without a word (sequence_lens, clip, input_forget; activations in LSTM and GRU) is handed to it all
+the same: that it does not compute what it was asked for is for a check to find.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from rnnspect.cells.functions import functions_of
 from rnnspect.engines._limits import cannot, check_device, check_dtype, check_spec
-from rnnspect.engines._onnx_graph import feed_of, graph_of, recording_of
+from rnnspect.engines._onnx_graph import VARIANTS, feed_of, graph_of, recording_of
 from rnnspect.engines.interface import EngineInfo, Recording
 
 if TYPE_CHECKING:
@@ -24,28 +29,34 @@ _DTYPES = ("float16", "float32", "float64")
 
 
 class OnnxReferenceEngine:
-    """What it would pass over without a word is refused: sequence_lens; and its RNN knows Tanh and Affine alone."""
-
     name = "onnx-reference"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reset", "reverse"), projection="ONNX's LSTM has none")
-        if spec.nonlinearity == "relu":
-            raise cannot(self.name, "nonlinearity: relu", "onnx.reference's RNN knows only Tanh and Affine")
-        if sequence.valid() is not None:
-            raise cannot(self.name, "lengths", "onnx.reference ignores sequence_lens", "no lengths, or another engine")
+        check_spec(self.name, spec, VARIANTS, projection="ONNX's LSTM has none")
+        _check_functions(self.name, spec)
         check_dtype(self.name, spec, _DTYPES, "numpy has no such numbers")
         check_device(self.name, sequence)
-        model, notes = graph_of(spec, parameters, lengths=False)
-        evaluator = ReferenceEvaluator(model)
-        feed = feed_of(spec, sequence)
-        feed.pop("sequence_lens", None)  # all are whole
+        model, notes = graph_of(spec, parameters, sequence.lengths is not None)
+        try:
+            evaluator = ReferenceEvaluator(model)
+        except RuntimeError as error:
+            raise cannot(self.name, "this spec", f"onnx.reference says {error}") from error
         with np.errstate(all="ignore"):  # its 1 / (1 + exp(-x)) overflows on the way to 0
-            given = dict(zip(evaluator.output_names, evaluator.run(None, feed), strict=True))
+            given = dict(zip(evaluator.output_names, evaluator.run(None, feed_of(spec, sequence)), strict=True))
         info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
         # It stacks what it gives from reversed views, which torch does not take.
         solid = {name: np.ascontiguousarray(array) for name, array in given.items()}
         return recording_of(spec, parameters, sequence, info, solid, notes)
+
+
+def _check_functions(engine: str, spec: Spec) -> None:
+    """Of all operators its RNN alone looks at the functions, and raises for most."""
+    if spec.cell != "rnn":
+        return
+    for direction in spec.directions:
+        if (phi := functions_of(spec.nonlinearity_of(direction)).phi).name not in ("tanh", "affine"):
+            key = f"activations: [{phi}]" if spec.activations else f"nonlinearity: {phi}"
+            raise cannot(engine, key, "onnx.reference's RNN knows only Tanh and Affine")
 
 
 ENGINE = OnnxReferenceEngine

@@ -8,7 +8,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from rnnspect.engines._limits import check_device, check_dtype, check_spec
-from rnnspect.engines._onnx_graph import feed_of, graph_of, recording_of
+from rnnspect.engines._onnx_graph import VARIANTS, feed_of, graph_of, recording_of
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import InputError
 
@@ -28,7 +28,7 @@ class OnnxruntimeEngine:
     name = "onnxruntime"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reset", "reverse"), projection="ONNX's LSTM has none")
+        check_spec(self.name, spec, VARIANTS, projection="ONNX's LSTM has none")
         # It takes float16, and then computes in float32 and rounds what leaves a node: that is neither of the two.
         check_dtype(self.name, spec, ("float32",), "on the CPU its RNN, LSTM and GRU are float32 only")
         check_device(self.name, sequence)

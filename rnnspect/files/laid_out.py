@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect import layouts
 from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
 from rnnspect.layouts.sizes import Sizes, sizes_of
-from rnnspect.spec import DTYPES, Spec
+from rnnspect.spec import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -146,7 +146,7 @@ def untold(stack: Stack, stored: Mapping[str, Stored], flags: Mapping[str, Any])
     both = {"gru", "gru-before"} <= {other.packing.form for other in _layers(stored, [layer.layout])[layer.prefix]}
     if not both or "reset" in flags:
         return None
-    return "whether the GRU resets after the product or before it; taken: after"
+    return "whether the GRU resets after the product or before it; taken: --reset after"
 
 
 def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[Layer]]:
@@ -291,11 +291,7 @@ def _numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _reset(form: str) -> dict[str, str]:
-    if form != "gru-before":
-        return {}
-    if "reset" not in Spec.model_fields:
-        raise InputError("a GRU that resets before the product", allowed="one that resets after it")
-    return {"reset": "before"}
+    return {"reset": "before"} if form == "gru-before" else {}
 
 
 def _none(stored: Mapping[str, Stored], known: list[Layout], layout: str | None, path: str) -> InputError:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST = 2**31 - 1
 """What one protobuf message can hold."""
+MOST_NODES = 10**6
+"""Of a model with its functions written out: twelve small ones that call each other can stand for 10¹² nodes."""
 _TYPED = {
     "FLOAT": "float_data", "DOUBLE": "double_data", "INT64": "int64_data", "UINT64": "uint64_data",
     "UINT32": "uint64_data", "STRING": "string_data",
@@ -47,10 +49,11 @@ def read_model(path: Path) -> ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError:
-        raise FileError("not an ONNX model, or cut short", where=where) from None
+        raise FileError("not an ONNX model, or cut short, or graphs in graphs beyond all use", where=where) from None
     if not model.graph.node or not model.opset_import:
         raise FileError("not an ONNX model: it has no nodes", where=where)
     _check_tensors(model, path)
+    _check_functions(model, where)
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
         whole = inliner.inline_local_functions(model) if model.functions else model
@@ -68,6 +71,33 @@ def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from graphs_in(inner)
+
+
+def _check_functions(model: ModelProto, where: str) -> None:
+    """Raises `FileError` for functions in a circle, and for more nodes than are read when all calls are written out."""
+    made: dict[tuple[str, str], int] = {}  # 0 while it is being counted
+
+    def count(nodes: Iterable[NodeProto]) -> int:
+        total = 0
+        for node in nodes:
+            total += 1 + sum(count(graph.node) for a in node.attribute for graph in (a.g, *a.graphs))
+            if (name := (node.domain, node.op_type)) in functions:
+                if name not in made:
+                    made[name] = 0
+                    made[name] = count(functions[name].node)
+                if not made[name]:
+                    raise FileError(f"the function {node.op_type} calls itself", where=where)
+                total += made[name]
+        return total
+
+    functions = {(function.domain, function.name): function for function in model.functions if function.node}
+    try:
+        total = count(model.graph.node)
+    except RecursionError:
+        raise FileError("functions in functions beyond all use", where=where) from None
+    if total > MOST_NODES:
+        found = f"its functions make {total:.3g} nodes of it" if functions else f"{total:.3g} nodes"
+        raise FileError(found, allowed=f"at most {MOST_NODES:,}", where=where)
 
 
 def _check_tensors(model: ModelProto, path: Path) -> None:

@@ -25,9 +25,12 @@ INPUTS = {
     "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
     "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
     "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-    "DynamicQuantizeLSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
 }
-OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c"), "DynamicQuantizeLSTM": ("Y",)}
+OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
+SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
+"""What onnxruntime's DynamicQuantizeLSTM takes beside an LSTM's inputs; its W and R are (directions, in, 4·hidden)."""
+QUANTIZED = "DynamicQuantizeLSTM"
+INPUTS[QUANTIZED], OUTPUTS[QUANTIZED] = (*INPUTS["LSTM"], *SCALES), OUTPUTS["LSTM"]
 WEIGHTS = ("W", "R", "B", "P")
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
 _NAMES = {name.replace("_", ""): name for name in KINDS}
@@ -55,7 +58,7 @@ class OnnxNode:
 
     @property
     def quantized(self) -> bool:
-        return bool(self.node.op_type == "DynamicQuantizeLSTM")
+        return bool(self.node.op_type == QUANTIZED)
 
     @property
     def warning(self) -> str | None:
@@ -195,7 +198,7 @@ def array_of(values: Tensor) -> Array:
 def stored_parameters(node: OnnxNode) -> dict[str, Tensor]:
     """The same, where the file holds all of them. Raises `WeightsError` where one is computed or given as an input."""
     if node.quantized:
-        raise WeightsError("quantized weights", allowed="a node that is not quantized", where=node.where)
+        raise WeightsError("weights in 8 bits", allowed="check, which runs the graph", where=node.where)
     arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
     missing = [name for name, values in arrays.items() if values is None]
     if missing:

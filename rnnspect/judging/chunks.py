@@ -29,6 +29,8 @@ class Run:
     """How far x may be from what the engine had: where the layer below was estimated."""
     doubt: Tensor | None = None
     """The same of h, where this layer was."""
+    received: Tensor | None = None
+    """By step of the input what the products took as h of the step before, where that is not h: it was quantised."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,16 @@ def chunks(run: Run, rows: int) -> Iterator[Chunk]:
             steps, each = (ends - 1 - place).clamp_(min=0), torch.arange(batch)
             at = (steps + 1).clamp_(max=total - 1), each
             before, doubt = run.h[at], None if run.doubt is None else run.doubt[at]
-            if not start:
+            if run.received is not None:
+                before = run.received[steps, each]
+            elif not start:
                 before[0] = run.h0
-                if doubt is not None:
-                    doubt[0] = 0
+            if doubt is not None and not start:
+                doubt[0] = 0
             error = None if run.error is None else run.error[steps, each]
             yield Chunk(start, run.x[steps, each], before, run.h[steps, each], steps, valid, error, doubt)
         else:
-            before = _shifted(run.h, run.h0, start, stop)
+            before = _shifted(run.h, run.h0, start, stop) if run.received is None else run.received[start:stop]
             doubt = None if run.doubt is None else _shifted(run.doubt, torch.zeros_like(run.doubt[0]), start, stop)
             error = None if run.error is None else run.error[start:stop]
             yield Chunk(start, run.x[start:stop], before, run.h[start:stop], None, valid, error, doubt)

@@ -111,7 +111,8 @@ def without_last(run: Run) -> Run | None:
     if not run.reverse:
         return replace(run, lengths=lengths)
     error = None if run.error is None else run.error[1:]
-    return replace(run, x=run.x[1:], h=run.h[1:], lengths=lengths, error=error)
+    received = None if run.received is None else run.received[1:]
+    return replace(run, x=run.x[1:], h=run.h[1:], lengths=lengths, error=error, received=received)
 
 
 def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:

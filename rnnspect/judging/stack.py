@@ -96,7 +96,8 @@ def judge_stack(
             earlier: list[Callable[[], Tensor | None]]
             if "h" in seen:
                 u = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
-                run = Run(x, seen["h"], state[0], c0, lengths, reverse, error)
+                received = observation.received.get((layer, direction))
+                run = Run(x, seen["h"], state[0], c0, lengths, reverse, error, received=received)
                 judge = Judge(cell, p, u, spec.nonlinearity_of(direction))
                 judged.runs[layer, direction] = Held(p, spec.nonlinearity_of(direction), run, u)
                 found, c = judge(run, progress=progress)

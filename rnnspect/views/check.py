@@ -32,9 +32,9 @@ STYLE = {
 _DIGITS = 9
 
 
-def as_table(verdict: Verdict, screen: Screen) -> str:
-    """The whole report on one run."""
-    return rendered(_parts(verdict), screen)
+def as_table(verdict: Verdict, screen: Screen, source: str = "") -> str:
+    """The whole report on one run; `source` says which, where that is a call inside of something."""
+    return rendered(_parts(verdict, source), screen)
 
 
 def as_lines(rows: Sequence[tuple[str, Verdict | Skipped | str]], screen: Screen) -> str:
@@ -89,7 +89,9 @@ def numbers_of(verdict: Verdict) -> Iterator[str]:
         yield _numbers(verdict.worst, verdict.engine.name, verdict.arithmetic)
 
 
-def _parts(verdict: Verdict) -> Iterator[RenderableType]:
+def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
+    if source:
+        yield Text(text.printable(source))
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
     yield from engine_lines(verdict.engine, 0.0)
     yield Text(summary(verdict), STYLE[verdict.verdict])

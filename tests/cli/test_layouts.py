@@ -177,7 +177,10 @@ def test_one_onnx_direction_with_its_leading_axis(rnnspect, tmp_path):
 def test_which_gru_is_said(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", packed("onnx", "gru", drawn(3, 3)))
     err = rnnspect("shapes", path, "--layout", "onnx").err
-    assert f"note: {path} does not say whether the GRU resets after the product or before it; taken: after\n" in err
+    assert (
+        f"note: {path} does not say whether the GRU resets after the product or before it; taken: --reset after\n"
+        in err
+    )
 
 
 def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
@@ -186,17 +189,40 @@ def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
     result = rnnspect("shapes", path)
     assert "GRU(3, 4, bias=False, batch_first=True)" in result.out
     assert f"note: {path} read as keras (keras.layers.GRU, reset_after=True): kernel = " in result.err
-    assert "does not say whether the GRU resets after the product or before it; taken: after" in result.err
+    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in result.err
 
 
 def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspect, tmp_path):
     p = drawn(3, 3)
     path = save(tmp_path / "x.npz", packed("keras", "gru-before", p))
     result = rnnspect("shapes", path, "--format", "json", "-q")
-    if result.status == 0:
-        assert json.loads(result.out)["spec"]["reset"] == "before"
-    else:
-        assert "a GRU that resets before the product; allowed: one that resets after it" in result.err
+    assert result.status == 0
+    assert json.loads(result.out)["spec"]["reset"] == "before"
+    assert rnnspect("check", path, "-i", "randn:5", "--engine", "onnxruntime", "-q").status == 0
+    result = rnnspect("check", path, "-i", "randn:5")
+    assert result.status == 2
+    assert "torch.nn.GRU resets after the product; allowed: --engine onnxruntime" in result.err
+    against = rnnspect("shapes", path, "--reset", "after")
+    assert against.status == 2
+    assert "--reset: reset after, which" in against.err
+
+
+def test_where_arrays_do_not_tell_the_form_of_a_gru_a_flag_does(rnnspect, tmp_path):
+    """ONNX packs both forms alike. The numbers are right only in the form that they were made for."""
+    p = drawn(3, 3)
+    path = save(tmp_path / "x.npz", packed("onnx", "gru-before", p))
+    flags = ["--layout", "onnx", "--cell", "gru", "-i", "randn:5", "--h0", "randn"]
+    made = tmp_path / "made.npz"
+    assert rnnspect("run", path, *flags, "--reset", "before", "-o", made, "-q").status == 2  # torch has no such GRU
+    result = rnnspect("trace", path, *flags, "--reset", "before", "--engine", "onnxruntime", "-o", made)
+    assert (result.status, "does not say whether the GRU resets" in result.err) == (0, False)
+    recorded = {"output": torch.from_numpy(np.load(made)["engine.output"])}
+    given = save(tmp_path / "given.npz", recorded)
+    for reset, status in (("before", 0), ("after", 1)):
+        assert rnnspect("check", path, *flags, "--reset", reset, "--recorded", given, "-q").status == status
+    left_out = rnnspect("check", path, *flags, "--recorded", given)
+    assert left_out.status == 1
+    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in left_out.err
 
 
 def test_several_layouts_fit(rnnspect, tmp_path):

@@ -38,7 +38,6 @@ NAMES = [name for name in engines.names() if name not in {"torch", "torch-compil
 FROM_TORCH = 1.7e-6
 
 CANNOT = {
-    ("onnx-reference", "lengths"): "onnx.reference ignores sequence_lens",
     ("onnx-reference", "relu"): "onnx.reference's RNN knows only Tanh and Affine",
     ("equinox", "rnn"): "equinox.nn has only LSTMCell and GRUCell",
     ("equinox", "relu"): "equinox.nn has only LSTMCell and GRUCell",
@@ -80,8 +79,7 @@ def spec_of(cell: str, layers: int, bidirectional: bool, bias: bool, lengths: bo
 def test_it_agrees_or_says_why_not(name, cell, layers, bidirectional, bias, lengths):
     engine = find(name)
     prepared = prepare(spec_of(cell, layers, bidirectional, bias, lengths))
-    reason = CANNOT.get((name, cell)) or (CANNOT.get((name, "lengths")) if lengths else None)
-    if reason:
+    if reason := CANNOT.get((name, cell)):
         with pytest.raises(EngineError, match=reason):
             engine.run(prepared.spec, prepared.parameters, prepared.sequence)
         return
@@ -93,6 +91,9 @@ def test_it_agrees_or_says_why_not(name, cell, layers, bidirectional, bias, leng
         assert verdict.first.layer == 0
         assert "b_hn, largest 0." in verdict.notes[0]
         assert "has no place in flax.nnx.GRUCell" in verdict.notes[0]
+        return
+    if name == "onnx-reference" and lengths:  # it ignores sequence_lens: final states are those of the padding
+        assert verdict.verdict == "differ"
         return
     assert verdict.agrees, verdict
     assert verdict.notes == ()
@@ -154,7 +155,9 @@ def test_a_key_that_an_engine_does_not_know_is_refused():
 
     check_spec("somebody", Later())
     check_spec("somebody", Later(coupled=True), knows=("coupled",))
-    with pytest.raises(EngineError, match="somebody cannot run coupled: True: it has no coupled"):
+    with pytest.raises(
+        EngineError, match="somebody cannot run coupled: true: it has no coupled; allowed: coupled: false"
+    ):
         check_spec("somebody", Later(coupled=True))
 
 
