@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from rnnspect import RnnspectError
 from rnnspect.cli import main
@@ -258,27 +256,6 @@ def test_no_prefix_of_a_file_is_a_crash(tmp_path: Path, form: str):
         path.write_bytes(data[:length])
         with pytest.raises(RnnspectError):
             keras_file.layers_in(path)
-
-
-@pytest.mark.parametrize("form", ["keras", "h5"])
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_no_damaged_byte_is_a_crash(tmp_path: Path, form: str, data: Any):
-    """Either it is read, or refused by an error of ours."""
-    whole = tmp_path / f"whole.{form}"
-    if not whole.exists():
-        (made.keras_3 if form == "keras" else made.keras_2)(whole, [Layer("lstm", "one")])
-    content = bytearray(whole.read_bytes())
-    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
-        content[at] = data.draw(st.integers(0, 255))
-    path = tmp_path / f"m.{form}"
-    path.write_bytes(content)
-    try:
-        layers = keras_file.layers_in(path)
-        for layer in layers.values():
-            keras_file.described(layer)
-    except RnnspectError:
-        pass
 
 
 def test_without_h5py(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):
