@@ -12,7 +12,7 @@ from rnnspect import resources
 from rnnspect.conversion.interface import Target, needing
 from rnnspect.errors import EngineError, InputError
 from rnnspect.files.onnx_file import MOST, read_model
-from rnnspect.files.onnx_nodes import array_of, nodes_in, tensor_of
+from rnnspect.files.onnx_nodes import INPUTS, array_of, nodes_in, tensor_of
 from rnnspect.parameters import parameters_of
 from rnnspect.version import __version__
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from onnx import GraphProto, ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
     from rnnspect.engines.interface import Recording
@@ -50,63 +50,73 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
 
 def _lead_out(spec: Spec, model: ModelProto) -> None:
     """Gives a graph, whose states come and go layer by layer, the inputs and outputs of torch.nn."""
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     graph, top = model.graph, spec.num_layers - 1
-    kind = graph.input[0].type.tensor_type.elem_type
     side_by_side = graph.initializer[0].name
     first = spec.batch_first
-    before, after = [], []
-    renamed = {"X": "x turned" if first else "x", "sequence_lens": "lengths"}
+    before, after = _states(spec, graph)
+    _rename(graph, {"X": "x turned" if first else "x", "sequence_lens": "lengths"})
     if first:
         before.append(helper.make_node("Transpose", ["x"], ["x turned"], "batch last", perm=[1, 0, 2]))
-    if top:
-        import numpy as np
-
-        each = np.full(spec.num_layers, spec.num_directions)
-        graph.initializer.append(numpy_helper.from_array(each.astype(np.int64), "rows of a layer"))
-    for state in spec.cell_type.states:
-        given, final = _STATES[state]
-        every = range(spec.num_layers)
-        if top:
-            parts = [f"initial_{state}_{layer}" for layer in every]
-            before.append(helper.make_node("Split", [given, "rows of a layer"], parts, f"{given} by layer", axis=0))
-            parts = [f"Y_{state}_{layer}" for layer in every]
-            after.append(helper.make_node("Concat", parts, [final], f"{final} of all layers", axis=0))
-        else:
-            renamed |= {f"initial_{state}_0": given, f"Y_{state}_0": final}
     perm = [2, 0, 1, 3] if first else [0, 2, 1, 3]
     after.append(helper.make_node("Transpose", [f"Y_{top}"], ["Y turned"], "units last", perm=perm))
     after.append(helper.make_node("Reshape", ["Y turned", side_by_side], ["output"], "output"))
-    _rename(graph, renamed)
+    for layer, node in enumerate(node for node in graph.node if node.op_type in INPUTS):
+        node.name = f"{node.op_type.lower()}_l{layer}"
     nodes = [*before, *graph.node, *after]
-    lengths = [one for one in graph.input if one.name == "sequence_lens"]
-    del graph.node[:], graph.input[:], graph.output[:]
+    del graph.node[:]
     graph.node.extend(nodes)
-    graph.name = "network"
-    steps = ["B", "T"] if first else ["T", "B"]
+    _declare(spec, graph)
+
+
+def _states(spec: Spec, graph: GraphProto) -> tuple[list[NodeProto], list[NodeProto]]:
+    """What cuts h0 and c0 into layers, and what puts h_n and c_n together; of a single layer both are its own."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    every = range(spec.num_layers)
+    before, after = [], []
+    if len(every) > 1:
+        each = np.full(spec.num_layers, spec.num_directions, np.int64)
+        graph.initializer.append(numpy_helper.from_array(each, "rows of a layer"))
+    for state in spec.cell_type.states:
+        given, final = _STATES[state]
+        parts, ends = [f"initial_{state}_{at}" for at in every], [f"Y_{state}_{at}" for at in every]
+        if len(every) == 1:
+            _rename(graph, {parts[0]: given, ends[0]: final})
+        else:
+            before.append(helper.make_node("Split", [given, "rows of a layer"], parts, f"{given} by layer", axis=0))
+            after.append(helper.make_node("Concat", ends, [final], f"{final} of all layers", axis=0))
+    return before, after
+
+
+def _declare(spec: Spec, graph: GraphProto) -> None:
+    """The inputs and outputs, with the sizes that are free as B and T."""
+    from onnx import TensorProto, helper
+
+    kind = graph.input[0].type.tensor_type.elem_type
+    steps = ["B", "T"] if spec.batch_first else ["T", "B"]
     stacked = [spec.num_layers * spec.num_directions, "B", spec.hidden_size]
-    wide = spec.num_directions * spec.hidden_size
     states = [_STATES[state] for state in spec.cell_type.states]
-    graph.input.append(helper.make_tensor_value_info("x", kind, [*steps, spec.input_size]))
-    graph.input.extend(helper.make_tensor_value_info(given, kind, stacked) for given, _ in states)
-    for one in lengths:
-        one.name = "lengths"
-        graph.input.append(one)
-    graph.output.append(helper.make_tensor_value_info("output", kind, [*steps, wide]))
-    graph.output.extend(helper.make_tensor_value_info(final, kind, stacked) for _, final in states)
+    given = [helper.make_tensor_value_info("x", kind, [*steps, spec.input_size])]
+    given += [helper.make_tensor_value_info(name, kind, stacked) for name, _ in states]
+    if spec.lengths is not None:
+        given.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]))
+    wide = spec.num_directions * spec.hidden_size
+    found = [helper.make_tensor_value_info("output", kind, [*steps, wide])]
+    found += [helper.make_tensor_value_info(name, kind, stacked) for _, name in states]
+    del graph.input[:], graph.output[:]
+    graph.input.extend(given)
+    graph.output.extend(found)
 
 
 def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
-    """Calls tensors otherwise wherever nodes take or give them, and recurrent nodes by their layer."""
-    layer = 0
+    """Calls tensors otherwise wherever nodes take or give them."""
     for node in graph.node:
         for tensors in (node.input, node.output):
             for at, name in enumerate(tensors):
                 tensors[at] = names.get(name, name)
-        if node.op_type in ("RNN", "LSTM", "GRU"):
-            node.name = f"{node.op_type.lower()}_l{layer}"
-            layer += 1
 
 
 class _Loaded:

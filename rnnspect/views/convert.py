@@ -48,10 +48,11 @@ def document(done: Conversion) -> dict[str, Any]:
 
 def _parts(done: Conversion) -> Iterator[RenderableType]:
     name = printable(str(done.path))
-    if done.kept:
-        yield Text(f"{module_repr(done.spec)} as {done.target} has it: {name}", "bold")
-    else:
-        yield Text(f"{name} was not written", "bold red")
+    kept = f"{module_repr(done.spec)} as {done.target} has it: {name}"
+    # A path is copied whole, or not at all.
+    heading = Text(kept, "bold") if done.kept else Text(f"{name} was not written", "bold red")
+    heading.no_wrap, heading.overflow = True, "ignore"
+    yield heading
     if done.verdict is None:
         yield Text(f"not verified here: {done.unverified}", "bold yellow")
     else:
