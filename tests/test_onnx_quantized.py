@@ -46,7 +46,7 @@ def given(folder: Path, lengths: list[int], steps: int = 30) -> dict[str, Any]:
     return arrays
 
 
-def checked(path: Path, capsys: Any, *flags: str) -> tuple[int, dict[str, Any]]:
+def checked(path: Path, capsys: Any, *flags: str) -> tuple[int, Any]:
     status = main(["check", str(path), "--input", str(path.parent / "x.npz"), "--format", "json", *flags])
     return status, json.loads(capsys.readouterr().out)
 
@@ -175,6 +175,25 @@ def test_a_processor_that_cuts_sums_off_is_thought_of(tmp_path, capsys, monkeypa
     assert onnx_quantized.cut_off({"W": rows["small"], "R": rows["small"]}) == []
     assert "reduce_range" in onnx_quantized.cut_off({"W": rows["small"], "R": rows["large"]})[0]
     assert onnx_quantized.cut_off({"W": rows["large"].astype(np.uint8), "R": rows["small"]}) == []
+
+
+def test_within_a_loop_it_is_judged_once_an_iteration(tmp_path: Path, capsys: Any):
+    """x grows with the iteration, and with it its scale. The tool leaves a body alone: the node is put there."""
+    path = quantised(tmp_path)
+    small = onnx.load(path)
+    model = made.in_loop("LSTM")
+    body = model.graph.node[0].attribute[0].g
+    own = next(node for node in body.node if node.op_type == "LSTM")
+    own.CopyFrom(small.graph.node[0])
+    own.input[0], own.input[4], own.output[0] = "x now", "", "y now"
+    del model.graph.initializer[:3]
+    model.graph.initializer.extend(small.graph.initializer)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = INPUTS
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    np.savez(tmp_path / "x.npz", x=given(tmp_path, [30, 30])["x"])
+    status, found = checked(path, capsys)
+    assert (status, [one["verdict"] for one in found]) == (0, ["agree"] * 3)
 
 
 def test_integers_that_the_file_does_not_hold(tmp_path: Path, capsys: Any):

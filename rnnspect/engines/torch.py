@@ -39,7 +39,9 @@ class TorchEngine:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         if spec.beyond_torch:
             runs = spec.dtype == "float32" and not spec.proj_size
-            raise cannot(self.name, "this spec", spec.beyond_torch, "--engine onnxruntime" if runs else None)
+            raise cannot(
+                self.name, "this spec", spec.beyond_torch, "--engine onnxruntime, in trace and check" if runs else None
+            )
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)

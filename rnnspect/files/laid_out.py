@@ -146,7 +146,7 @@ def untold(stack: Stack, stored: Mapping[str, Stored], flags: Mapping[str, Any])
     both = {"gru", "gru-before"} <= {other.packing.form for other in _layers(stored, [layer.layout])[layer.prefix]}
     if not both or "reset" in flags:
         return None
-    return "whether the GRU resets after the product or before it; taken: after"
+    return "whether the GRU resets after the product or before it; taken: --reset after"
 
 
 def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[Layer]]:

@@ -24,7 +24,7 @@ def as_table(layouts: Sequence[Layout], screen: Screen) -> str:
     """Every layout, a table a form."""
     parts = []
     for form in FORMS:
-        shown = table("layout", "gates", "kernel", "kernel is", "biases", title=IN_WORDS[form])
+        shown = table("layout", "gates", "kernel", "kernel is", "biases", title=_title(form))
         for layout in layouts:
             if form in layout.cells:
                 row = row_of(layout.cells[form])
@@ -38,7 +38,7 @@ def as_one(layout: Layout, screen: Screen) -> str:
     """Every cell of one framework: the arrays and what is in them."""
     parts: list[Text | Table] = []
     for packing in layout.packings:
-        shown = table("", "", title=f"{IN_WORDS[packing.form]}: {packing.where}")
+        shown = table("", "", title=f"{_title(packing.form)}: {packing.where}")
         shown.show_header = False
         for column in shown.columns:
             column.no_wrap = column is shown.columns[0]
@@ -55,7 +55,7 @@ def as_two(one: Layout, other: Layout, screen: Screen) -> str:
         if form not in other.cells:
             continue
         wanted = other.cells[form]
-        shown = table("", one.name, other.name, title=IN_WORDS[form])
+        shown = table("", one.name, other.name, title=_title(form))
         for column in shown.columns[1:]:
             column.no_wrap = False
         for (name, first), (_, second) in zip(_compared(packing), _compared(wanted), strict=True):
@@ -134,6 +134,12 @@ def _compared(packing: Packing) -> Iterator[tuple[str, str]]:
     yield "arrays", "\n".join(f"{name}: {line}" for name, line in packing.arrays.items())
     yield "notes", "\n".join(row.extras)
     yield "stated in", packing.source
+
+
+def _title(form: str) -> str:
+    """With the key of a spec that says so."""
+    reset = {"gru": " (reset: after)", "gru-before": " (reset: before)"}.get(form, "")
+    return f"{IN_WORDS[form]}{reset}"
 
 
 def _missing(layout: Layout) -> list[Text]:

@@ -177,7 +177,10 @@ def test_one_onnx_direction_with_its_leading_axis(rnnspect, tmp_path):
 def test_which_gru_is_said(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", packed("onnx", "gru", drawn(3, 3)))
     err = rnnspect("shapes", path, "--layout", "onnx").err
-    assert f"note: {path} does not say whether the GRU resets after the product or before it; taken: after\n" in err
+    assert (
+        f"note: {path} does not say whether the GRU resets after the product or before it; taken: --reset after\n"
+        in err
+    )
 
 
 def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
@@ -186,7 +189,7 @@ def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
     result = rnnspect("shapes", path)
     assert "GRU(3, 4, bias=False, batch_first=True)" in result.out
     assert f"note: {path} read as keras (keras.layers.GRU, reset_after=True): kernel = " in result.err
-    assert "does not say whether the GRU resets after the product or before it; taken: after" in result.err
+    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in result.err
 
 
 def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspect, tmp_path):
@@ -219,7 +222,7 @@ def test_where_arrays_do_not_tell_the_form_of_a_gru_a_flag_does(rnnspect, tmp_pa
         assert rnnspect("check", path, *flags, "--reset", reset, "--recorded", given, "-q").status == status
     left_out = rnnspect("check", path, *flags, "--recorded", given)
     assert left_out.status == 1
-    assert "does not say whether the GRU resets after the product or before it; taken: after" in left_out.err
+    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in left_out.err
 
 
 def test_several_layouts_fit(rnnspect, tmp_path):

@@ -188,7 +188,7 @@ def test_what_an_engine_does_not_know_it_refuses_in_the_words_of_a_spec(name: st
         checked(name, ASKED[key])
     said = str(raised.value)
     if name in ("torch", "torch-compile"):
-        assert said.endswith("allowed: --engine onnxruntime")
+        assert said.endswith("allowed: --engine onnxruntime, in trace and check")
     else:
         value = {"activations": "[sigmoid, tanh, softsign]", "clip": "0.5", "reset": "before"}.get(key, "true")
         assert f"{name} cannot run {key}: {value}: " in said
