@@ -89,7 +89,7 @@ def _ratio(reading: Reading, u: Roundoff) -> float | None:
     if not len(run.h):
         return None
     judge = Judge(reading.cell, reading.p, u, reading.nonlinearity)
-    head = next(chunks(run, max(1, _ROWS)))
+    head = next(chunks(run, 1 if judge.layer.stepwise else _ROWS))
     if not judge.layer.look(head, judge.layer.begin(run.c0), judge.layer.plain).top < _HOPELESS:
         return None
     found, _ = judge(run)
