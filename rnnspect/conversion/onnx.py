@@ -192,7 +192,7 @@ TARGET = Target(
     load=_Loaded,
     code=_code,
     dtypes=("float16", "float32", "float64"),
-    holds=("reset", "reverse"),
+    holds=("reset", "reverse", "input_forget", "peepholes", "activations", "clip"),
     without={"proj_size": "ONNX's LSTM has no projection"},
     takes_lengths=True,
 )

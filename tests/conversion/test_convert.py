@@ -381,3 +381,21 @@ def test_a_large_array_of_flax_is_cut_as_flax_cuts_it(tmp_path, monkeypatch):
     monkeypatch.setattr(serialization, "MAX_CHUNK_SIZE", 20)
     tree = {"a": {"b": array.numpy()}, "c": {"d": array[:1, :1].numpy()}}
     assert (tmp_path / "a").read_bytes() == serialization.msgpack_serialize(tree)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [
+        (["--peepholes"], 0),
+        (["--input-forget"], 0),
+        (["--activations", "hard_sigmoid,tanh,tanh"], 0),
+        (["--reverse"], 0),
+        (["--clip", "0.4"], 1),  # onnxruntime does not clip the input of tanh(c)
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_variant_goes_to_onnx_unless_onnxruntime_runs_it_otherwise(rnnspect, tmp_path, flags, status):
+    skip_without("onnx", "onnxruntime")
+    path = tmp_path / "net.onnx"
+    assert rnnspect("convert", "--cell", "lstm", *NET, *flags, "--to", "onnx", "-o", path).status == status
+    assert path.exists() == (status == 0)
