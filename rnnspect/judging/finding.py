@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rnnspect.judging.chunks import Chunk
 
 COARSE = 0.01
+PAST_USE = 0.1
+"""A bound above so much of 1 and of the value says nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Finding:
     gate is shut, or c is zero, little of it comes through. Infinite for a recorded gate or cell state, which is judged
     by itself and tells nothing of the others.
     """
+    past_use: int = 0
+    """Addresses of which the bound tells nothing, where what the layer received was estimated."""
 
     @property
     def units(self) -> int:
@@ -109,6 +113,7 @@ def combine(a: Finding, b: Finding) -> Finding:
         a.explained + b.explained,
         a.unjudged + b.unjudged,
         torch.minimum(a.resolution, b.resolution),
+        a.past_use + b.past_use,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from rnnspect.arithmetic.bounded import STEEP, Bounded
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.finding import COARSE, Finding, Over, Seen, combine
+from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine
 from rnnspect.judging.look import Layer, Look, State
 from rnnspect.judging.resolution import resolution
 
@@ -95,12 +95,19 @@ class Judge:
                 self._passed += 1
                 return look, part
         look = layer.look(chunk, c, layer.plain)
+        if chunk.error is not None:  # an estimate may lose a run: its bound grows from step to step
+            part = replace(part, past_use=self._past_use(look))
         if look.top <= CLOSE:
             return look, part
         if layer.own == 1:
             look = layer.look(chunk, c, layer.wide)
         part = replace(part, unjudged=layer.repair(look))
         return look, self._accused(look, part) if look.top > 1 else part
+
+    @staticmethod
+    def _past_use(look: Look) -> int:
+        vague = ~(look.bound <= PAST_USE * look.after.abs().clamp(min=1))
+        return int((vague if look.chunk.valid is None else vague & look.chunk.valid.unsqueeze(-1)).sum())
 
     def _cleared(self, look: Look) -> bool:
         """Whether nothing is left above the floor, once the few units that were have been looked at alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rnnspect.judging.finals import where
+from rnnspect.judging.finding import PAST_USE
 from rnnspect.verdict import Answer, GateResolution, Point, Verdict
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ def _unsure(spec: Spec, judged: Judged, telling: float) -> str | None:
         if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
             units = f"{coarse} of {finding.units} units"
             return f"{where}: in {units} a gate could be off by {telling} and nobody would see it"
+        if finding.past_use * 2 > finding.values:
+            return (
+                f"{where}: what it received was estimated, and at {finding.past_use} of {finding.values} values a "
+                f"correct engine may be off by more than {PAST_USE}"
+            )
     if judged.past_use:
         return "; ".join(judged.past_use)
     if not judged.places and not judged.finals:

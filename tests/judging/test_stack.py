@@ -217,6 +217,7 @@ def test_tf32_products(cell: str, operand: Any) -> None:
     held_to = check(made, seen, "tf32")
     assert held_to.agrees, held_to
     assert held_to.arithmetic == "float32, TF32 products"
+    assert held_to.explained == 0  # the bound itself covers usual operands: the resolution is that of no second look
 
 
 @pytest.mark.parametrize("kind", ["tanh", "relu", "gru", "lstm"])
@@ -336,3 +337,27 @@ def test_a_long_memory_that_rounds_the_same_way_at_every_step() -> None:
     wrong = rnnspect.check(module, x, h0, c0, recorded={"output": output, "h_n": h_n, "c_n": c_n})
     assert wrong.first is not None
     assert (wrong.first.quantity, wrong.first.layer, wrong.first.unit) == ("c_n", 0, 1)
+
+
+def chaotic() -> Prepared:
+    """Weights with which two runs that differ by a rounding part within a hundred steps."""
+    made = network("rnn", num_layers=2, input="randn:900", hidden_size=16, input_size=1)
+    return replace(made, parameters={name: 4 * w for name, w in made.parameters.items()})
+
+
+def test_an_estimate_that_has_lost_the_run_cannot_tell() -> None:
+    """The first steps are well told, so that the resolution is fine, and from then on nothing is."""
+    made = chaotic()
+    verdict = check(made, observed(made, h_n=None))
+    assert verdict.verdict == "cannot tell"
+    assert "what it received was estimated" in str(verdict.reason)
+    assert check(made, observed(made, layers=every_layer(made))).verdict == "agree"
+
+
+def test_an_estimate_that_has_lost_the_run_still_finds_what_is_wrong_before() -> None:
+    made = chaotic()
+    seen = observed(made, without="bias_hh_l1")
+    verdict = check(made, seen)
+    assert verdict.verdict == "differ"
+    assert verdict.first is not None
+    assert (verdict.first.layer, verdict.first.step) == (1, 0)
