@@ -1,7 +1,7 @@
-"""Each engine's run beside torch's: T = 200, B = 1, 64 → 256, float32 on the CPU, warm.
+"""Each engine's forward beside torch's: T = 200, B = 1, 64 → 256, float32 on the CPU, warm.
 
-A run is what a user waits for: from parameters and sequence to every layer's h, a graph or a module built on the way.
-torch-compile is left out, which compiles for minutes. An engine that is not installed has no row.
+A forward is what 200 more steps cost: an engine builds a graph or compiles on the way to its first step, however many
+there are. torch-compile is left out, which compiles for minutes. An engine that is not installed has no row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from rnnspect.spec import Spec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STEPS, INPUT, HIDDEN, ROUNDS = 200, 64, 256, 9
+    from rnnspect.preparing import Prepared
+
+STEPS, MORE, INPUT, HIDDEN, ROUNDS = 200, 10, 64, 256, 5
 LEFT_OUT = {"torch", "torch-compile"}
 
 
@@ -33,13 +35,19 @@ def rows() -> Iterator[Row]:
             print(error, file=sys.stderr)
             continue
         for cell in ("rnn", "lstm", "gru"):
-            spec = Spec(cell=cell, input_size=INPUT, hidden_size=HIDDEN, input=f"randn:{STEPS}", batch=1)
-            prepared = prepare(spec)
-            given = spec, prepared.parameters, prepared.sequence
+            runs = [
+                partial(one.run, prepared.spec, prepared.parameters, prepared.sequence)
+                for prepared in (_prepared(cell, STEPS), _prepared(cell, (1 + MORE) * STEPS))
+                for one in (engine, prepared.engine)
+            ]
             try:
-                ours, torch = alternated(ROUNDS, partial(engine.run, *given), partial(prepared.engine.run, *given))
+                short, torch_short, long, torch_long = alternated(ROUNDS, *runs)
             except EngineError as error:
                 print(error, file=sys.stderr)
                 continue
             what = f"{cell.upper()} in {name}, T = {STEPS}, B = 1, {INPUT} → {HIDDEN}"
-            yield Row(what, "the same run in torch", None, ours / torch)
+            yield Row(what, "torch's forward", None, (long - short) / (torch_long - torch_short))
+
+
+def _prepared(cell: str, steps: int) -> Prepared:
+    return prepare(Spec(cell=cell, input_size=INPUT, hidden_size=HIDDEN, input=f"randn:{steps}", batch=1))
