@@ -24,6 +24,7 @@ CHANCE = -3.0
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
 _MOST_DIGITS = 17
 _VALUES = 4096  # looked at of an array
+_OF_ZEROS = 2
 _FEW = 64  # of which one or two may look like decimals and like digits
 
 
@@ -52,7 +53,8 @@ EXACT = Kept()
 def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Kept]:
     """How exactly each array of one recording tells the numbers of a run in `dtype`.
 
-    One with too few numbers to tell is read as the others are, as coarsely as its numbers allow.
+    One with too few numbers to tell is read as the others are, as coarsely as its numbers allow. Nothing but zeros is
+    what any small numbers are rounded to: alone it is read as of two decimals.
     """
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
     readings = {name: _reading(sample) for name, sample in samples.items()}
@@ -62,6 +64,8 @@ def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, 
             others = (r for r in coarsest if sample.stored_as(r.dtype).lies_on(r))
             if other := next(others, None):
                 readings[name] = replace(other, dtype=min(other.dtype, sample.dtype, key=_bits))
+            elif sample.zeros and not len(sample.values):
+                readings[name] = replace(readings[name], decimals=_OF_ZEROS, found=True)
     return {name: _kept(reading, dtype) for name, reading in readings.items()}
 
 

@@ -309,3 +309,18 @@ def test_a_batch_of_one_may_be_recorded_without_a_batch() -> None:
     assert check({"output": found["output"][:, 0], "h_n": found["h_n"][:, 0], "c_n": found["c_n"][:, 0]}, spec).agrees
     with pytest.raises(SequenceError, match=r"\(step, batch, unit\) = \(30, 3, 6\)"):
         check(run()["output"][:, 0])
+
+
+def test_numbers_that_were_all_rounded_to_zero_are_not_blamed() -> None:
+    """Zeros tell no decimals: of small numbers they are right, of large ones they are not."""
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(3, 4), torch.randn(9, 2, 3)
+    wrong = rnnspect.check(module, x, recorded=torch.zeros(9, 2, 4))
+    assert wrong.verdict == "differ"
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(1e-3)
+        y = module(1e-5 * x)[0]
+    verdict = rnnspect.check(module, 1e-5 * x, recorded=y.numpy().round(3))
+    assert verdict.verdict == "cannot tell"
+    assert "read as rounded to 2 decimals: output" in verdict.notes

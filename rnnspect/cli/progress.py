@@ -27,6 +27,8 @@ class SoFar:
         self.advance(steps)
 
     def __str__(self) -> str:
+        if not self.steps:
+            return "before the first step was judged"
         said = "something differs" if self.differs else "everything agrees"
         return f"after {self.steps:,} steps, all layers and directions together; so far {said}"
 

@@ -98,7 +98,8 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
     yield from map(Text, numbers_of(verdict))
     if verdict.explained:
         yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
-    yield Text(f"looked at {verdict.values:,} values in {verdict.steps:,} steps: {_observed(verdict)}")
+    steps = f"{verdict.steps:,} step" + ("s" if verdict.steps != 1 else "")
+    yield Text(f"looked at {verdict.values:,} values in {steps}: {_observed(verdict)}")
     if verdict.estimated:
         yield Text(f"nobody observed {', '.join(verdict.estimated)}: stepped, and allowed what roundings do to it")
     for note in verdict.notes:
