@@ -10,8 +10,9 @@ from rnnspect import resources
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_constants import Constants
-from rnnspect.files.onnx_file import graphs_in, is_onnx, read_model
+from rnnspect.files.onnx_file import graphs_in, read_model
 from rnnspect.files.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
+from rnnspect.files.stored import is_onnx
 from rnnspect.sources import parse_file
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import torch
 from rnnspect import drawing, sources, tensors
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import arrays, keras_file, recurrent, text, unpacking
-from rnnspect.files.onnx_file import is_onnx, read_model
+from rnnspect.files.onnx_file import read_model
 from rnnspect.files.onnx_nodes import choose, nodes_in, stored_parameters
-from rnnspect.files.stored import is_checkpoint, stored_in
+from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx, stored_in
 from rnnspect.parameters import parameters_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _read(source: sources.File, expected: Collection[str], spec: Spec) -> tuple[
     if is_onnx(path):
         node = choose(nodes_in(read_model(path), str(path)), source.member, str(path))
         return stored_parameters(node), {}, node.where
-    if keras_file.is_keras(path):
+    if is_keras(path):
         layer = keras_file.choose(keras_file.layers_in(path), source.member, str(path), "after a colon")
         return keras_file.stored_parameters(path, layer, spec), {}, layer.where
     if spec.layout not in {None, "pytorch"}:

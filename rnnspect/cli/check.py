@@ -16,7 +16,7 @@ from rnnspect.cli.options import ENGINES, described, formats, parameters_of, wit
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.errors import EngineError, InputError, RnnspectError
-from rnnspect.files.onnx_file import is_onnx
+from rnnspect.files.stored import is_onnx
 from rnnspect.models import names_code
 from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import documents

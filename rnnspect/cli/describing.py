@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cli.loading import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
-from rnnspect.files.keras_file import KERAS, is_keras
-from rnnspect.files.onnx_file import is_onnx
-from rnnspect.files.stored import CHECKPOINTS, is_checkpoint, stored_in
+from rnnspect.files.stored import CHECKPOINTS, KERAS, is_checkpoint, is_keras, is_onnx, stored_in
 from rnnspect.sources import Generator, parse, parse_file
 from rnnspect.spec import Spec
 

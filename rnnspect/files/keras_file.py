@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-KERAS = (".keras", ".h5", ".hdf5")
 _ATTRIBUTES = ("model_config", "keras_version", "name")
 _UNSAID = {
     "rnn": ("activation", "go_backwards"),
@@ -60,10 +59,6 @@ class KerasLayer:
         if self.configured and self.configured.reason:
             return self.configured.reason
         return None if self.weights else "its weights are not where its config wants them"
-
-
-def is_keras(path: Path) -> bool:
-    return path.suffix.lower() in KERAS
 
 
 def layers_in(path: Path) -> dict[str, KerasLayer]:

@@ -25,10 +25,6 @@ _TYPED = {
 }  # fmt: skip
 
 
-def is_onnx(path: Path) -> bool:
-    return path.suffix.lower() == ".onnx"
-
-
 def read_model(path: Path) -> ModelProto:
     """The model with its functions inlined and its external data read in.
 
