@@ -1,7 +1,7 @@
 """HDF5 files, read as data: what is in them, without following a link out of the file, and sizes checked first.
 
 The format can claim any size, hold a group in itself, and refer to other files. Of all that only what a framework
-writes is read: groups, and numbers that lie in the file.
+writes is read: groups, and numbers that lie in the file. What crashes the library itself is caught in `hdf5_apart`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect import resources
 from rnnspect.errors import FileError
-from rnnspect.files.reading import is_pipe, size_of, why
+from rnnspect.files.reading import size_of, why
 from rnnspect.files.stored import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from h5py import Dataset, File, Group
@@ -68,19 +68,26 @@ def read_tree(source: Source, where: str, attributes: Collection[str], skip: str
     return tree
 
 
-def read_datasets(source: Source, where: str, paths: Collection[str]) -> dict[str, Array]:
-    """The numbers of datasets that `read_tree` found, as numpy arrays in this machine's byte order."""
+def read_datasets(
+    source: Source, where: str, paths: Collection[str], announce: Callable[[int], None]
+) -> Iterator[Array]:
+    """The numbers of datasets that `read_tree` found, as numpy arrays in this machine's byte order, one at a time.
+
+    Before each, `announce` hears how many bytes reading it takes. Raises as `read_tree`.
+    """
     import numpy as np
 
-    found: dict[str, Array] = {}
     with _opened(source, where) as (file, size):
         for path in paths:
             dataset = file[path]
             _stored(dataset, path, where, size)
-            resources.require(2 * dataset.nbytes + _chunk_bytes(dataset), "reading it", f"{where}:{path}")
+            if dataset.dtype.hasobject or dataset.shape is None:
+                raise FileError(f"numbers stored as {dataset.dtype}", where=f"{where}:{path}")
+            needed = 2 * dataset.nbytes + _chunk_bytes(dataset)
+            resources.require(needed, "reading it", f"{where}:{path}")
+            announce(needed)
             values = np.asarray(dataset[()])
-            found[path] = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return found
+            yield values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 @dataclass(frozen=True)
@@ -104,8 +111,6 @@ def _opened(source: Source, where: str) -> Iterator[tuple[File, int]]:
         source.seek(0)
     else:
         size = size_of(source)
-        if is_pipe(source):
-            raise FileError("a pipe", allowed="a file", where=where)
     try:
         with h5py.File(source, "r") as file:
             yield file, size

@@ -42,7 +42,7 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
 
 
 @contextmanager
-def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[io.RawIOBase | io.BytesIO]:
+def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[Part | io.BytesIO]:
     """A member as a file: where it lies if it is stored as it is, else unpacked in memory.
 
     Raises `FileError` for one that is packed in an unusual way or lies outside the archive, `ResourceError` for one
@@ -63,16 +63,17 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[i
         start = info.header_offset + _HEADER.size + sum(after)
         if start + info.file_size > size or info.file_size != info.compress_size:
             raise FileError(f"{name!r} is longer than the file", where=str(path))
-        with _Part(file, start, info.file_size) as part:
+        with Part(file, start, info.file_size) as part:
             yield part
 
 
-class _Part(io.RawIOBase):
+class Part(io.RawIOBase):
     """A part of a file, as a file that can be read only."""
 
     def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         super().__init__()
-        self._file, self._start, self._size, self._at = file, start, size, 0
+        self.path, self.start, self.size = str(file.name), start, size
+        self._file, self._at = file, 0
 
     def readable(self) -> bool:
         return True
@@ -84,13 +85,13 @@ class _Part(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        self._at = max(0, offset + (0, self._at, self.size)[whence])
         return self._at
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        self._file.seek(self._start + self._at)
-        data = self._file.read(max(0, min(len(view), self._size - self._at)))
+        self._file.seek(self.start + self._at)
+        data = self._file.read(max(0, min(len(view), self.size - self._at)))
         view[: len(data)] = data
         self._at += len(data)
         return len(data)

@@ -259,7 +259,8 @@ def test_no_prefix_of_a_file_is_a_crash(tmp_path: Path, form: str):
 
 
 def test_without_h5py(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    (tmp_path / "h5py.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "m.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
     assert said(path, capsys).endswith(
