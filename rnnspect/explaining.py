@@ -42,6 +42,8 @@ def explain(spec: Spec, judged: Judged, first: Point, seconds: float = SECONDS) 
     at = first.layer, first.direction
     if at not in judged.runs or at not in wrong or first.quantity != "h":
         return ()
+    if judged.runs[at].run.received is not None:  # h as its products received it is no state that a cause can change
+        return ()
     until = time.monotonic() + seconds
     readings = {place: _reading(spec, judged, place) for place in wrong if place in judged.runs}
     found = []

@@ -139,6 +139,22 @@ def test_one_integer_that_is_off_by_one_differs(tmp_path, capsys, monkeypatch, d
     assert found["first"]["unit"] == 5  # column 5 is a row of gate i
 
 
+def test_without_lengths_it_differs_in_as_many_words(tmp_path, capsys, monkeypatch):
+    """Nothing of what explains other runs is tried on 8-bit products."""
+    weights = {"W": np.random.default_rng(0).normal(0, 0.4, (1, 4 * H, INPUTS)).astype(np.float32)}
+    weights["R"] = np.random.default_rng(1).normal(0, 0.4, (1, 4 * H, H)).astype(np.float32)
+    node = helper.make_node("LSTM", ["x", "W", "R"], ["y"], name="n", hidden_size=H)
+    taken = [made.value("x", made.F, ["T", "N", INPUTS])]
+    onnx.save(made.model([node], weights, taken), tmp_path / "float.onnx")
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "q.onnx")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(2).normal(0.3, 1, (10, 3, INPUTS)).astype(np.float32))
+    assert checked(tmp_path / "q.onnx", capsys)[0] == 0
+    right = onnx_quantized.dequantized
+    monkeypatch.setattr(onnx_quantized, "dequantized", lambda n, w: right(n, {**w, "W": w["W"] // 2}))
+    status, found = checked(tmp_path / "q.onnx", capsys)
+    assert (status, found["verdict"], found["causes"]) == (1, "differ", [])
+
+
 def test_the_node_is_not_the_one_in_float(tmp_path, capsys, monkeypatch):
     """With x or h as they are, not as they were quantised, it differs: what is judged is what the products received."""
     path = quantised(tmp_path, "bidirectional")
