@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, RnnspectError, WeightsError, listed, nearest
-from rnnspect.files import hdf5, hdf5_apart
+from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
+from rnnspect.files import choosing, hdf5, hdf5_apart
 from rnnspect.files.keras_config import ConfiguredLayer, configured_layers
 from rnnspect.files.keras_weights import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
 from rnnspect.files.reading import size_of, why
@@ -102,15 +102,7 @@ def choose(layers: Mapping[str, KerasLayer], name: str | None, where: str, how: 
     """The layer of that name, or the only one that a spec can say. Raises `FileError` that lists every layer."""
     if not layers:
         raise FileError("it holds no LSTM, GRU or SimpleRNN layer of Keras", where=where)
-    if name is not None and name in layers:
-        return layers[name]
-    if name is None and len(layers) == 1:
-        return next(iter(layers.values()))
-    choices = listed(f"{known!r} {_in_words(layer)}" for known, layer in layers.items())
-    if name is None:
-        found = f"it holds {len(layers)} recurrent layers"
-        raise FileError(found, allowed=f"{how} one of {choices}", where=where)
-    raise FileError(f"no layer {name!r} is in it", allowed=choices, nearest=nearest(name, layers), where=where)
+    return choosing.choose(layers, name, where, "layer", _in_words, how)
 
 
 def described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:

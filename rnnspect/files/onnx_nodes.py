@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
-from rnnspect.errors import FileError, RnnspectError, WeightsError, listed, nearest
+from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
+from rnnspect.files import choosing
 from rnnspect.files.onnx_constants import Constants
 from rnnspect.parameters import LayerParameters, module_repr, suffix
 from rnnspect.spec import Spec
@@ -104,15 +105,7 @@ def choose(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> OnnxN
     """The node of that name, or the only one. Raises `FileError` that lists every node."""
     if not nodes:
         raise FileError("it holds no RNN, LSTM or GRU node", where=where)
-    if name is not None and name in nodes:
-        return nodes[name]
-    if name is None and len(nodes) == 1:
-        return next(iter(nodes.values()))
-    choices = listed(f"{known!r} {_in_words(node)}" for known, node in nodes.items())
-    if name is None:
-        found = f"it holds {len(nodes)} recurrent nodes"
-        raise FileError(found, allowed=f"--module with one of {choices}", where=where)
-    raise FileError(f"no node {name!r} is in it", allowed=choices, nearest=nearest(name, nodes), where=where)
+    return choosing.choose(nodes, name, where, "node", _in_words)
 
 
 def described(node: OnnxNode) -> dict[str, Any]:

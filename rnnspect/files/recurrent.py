@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
-from rnnspect.errors import FileError, Problem, RnnspectError, WeightsError, listed, nearest
+from rnnspect.errors import FileError, Problem, RnnspectError, WeightsError, listed
+from rnnspect.files import choosing
 from rnnspect.parameters import module_repr, parameters_of, suffix
 from rnnspect.spec import DTYPES, MAX_LAYERS, Spec
 
@@ -76,15 +77,7 @@ def choose(
     if not modules:
         allowed = "names such as weight_ih_l0 or weight_ih, under any prefix"
         raise FileError("it holds no recurrent parameters", allowed=allowed, where=where)
-    if prefix is None and len(modules) == 1:
-        return next(iter(modules.values()))
-    if prefix is not None and prefix in modules:
-        return modules[prefix]
-    choices = listed(f"{name!r} {_in_words(module)}" for name, module in modules.items())
-    if prefix is None:
-        found = f"it holds {len(modules)} recurrent modules"
-        raise FileError(found, allowed=f"{how} one of {choices}", where=where)
-    raise FileError(f"no module {prefix!r} is in it", allowed=choices, nearest=nearest(prefix, modules), where=where)
+    return choosing.choose(modules, prefix, where, "module", _in_words, how)
 
 
 def weights_source(module: RecurrentModule, path: str, stored: Mapping[str, Stored]) -> str:
