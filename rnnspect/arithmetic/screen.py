@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.arithmetic.bounded import Bounded, Difference, Number, Product, Scaled, squashed, tanh_slope
+from rnnspect.arithmetic.bounded import Bounded, Difference, Number, Product, Scaled, tanh_slope
+from rnnspect.arithmetic.products import squashed
 from rnnspect.arithmetic.scan import Scan
 
 if TYPE_CHECKING:

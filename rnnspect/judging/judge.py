@@ -48,15 +48,14 @@ class Judge:
     ) -> tuple[Finding, State | None]:
         """What the run shows, and the cell state after its last step.
 
-        `rows` of a chunk should stay in cache, and be worth the calls: a screen makes fewer passes. `progress` is
-        told what was found so far and how many steps are done.
+        `rows` of a chunk should stay in cache, and be worth the calls. `progress` is told what was found so far and
+        how many steps are done.
         """
         layer = self.layer
         self._screens = self._passed = 0
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
-        wide = layer.screen is not None and run.x.shape[1] == 1
-        fitting = 1024 if wide else min(1024, max(256, _CHUNK // layer.units))
+        fitting = min(2048, max(256, _CHUNK // layer.units))
         for index, chunk in enumerate(chunks(run, 1 if layer.stepwise else rows or fitting)):
             look, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.arithmetic.bounded import squashed
+from rnnspect.arithmetic.products import squashed
 from rnnspect.cells.functions import TANH, functions_of
 
 if TYPE_CHECKING:
