@@ -1,25 +1,63 @@
 """Open up a recurrent network: its shapes, every gate of every step, and the framework's numbers beside them."""
 
-from rnnspect.api import check as check
-from rnnspect.api import shapes as shapes
-from rnnspect.api import trace as trace
-from rnnspect.asserting import assert_agrees as assert_agrees
-from rnnspect.errors import DeviceError as DeviceError
-from rnnspect.errors import FileError as FileError
-from rnnspect.errors import InputError as InputError
-from rnnspect.errors import ResourceError as ResourceError
-from rnnspect.errors import RnnspectError as RnnspectError
-from rnnspect.errors import SequenceError as SequenceError
-from rnnspect.errors import SpecError as SpecError
-from rnnspect.errors import WeightsError as WeightsError
-from rnnspect.parameters import Shapes as Shapes
-from rnnspect.spec import Head as Head
-from rnnspect.spec import Spec as Spec
-from rnnspect.tracing import LayerTrace as LayerTrace
-from rnnspect.tracing import Pair as Pair
-from rnnspect.tracing import Trace as Trace
-from rnnspect.verdict import GateResolution as GateResolution
-from rnnspect.verdict import Point as Point
-from rnnspect.verdict import Verdict as Verdict
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from rnnspect.version import __version__ as __version__
-from rnnspect.watching import watch as watch
+
+if TYPE_CHECKING:
+    from rnnspect.api import check as check
+    from rnnspect.api import shapes as shapes
+    from rnnspect.api import trace as trace
+    from rnnspect.asserting import assert_agrees as assert_agrees
+    from rnnspect.errors import DeviceError as DeviceError
+    from rnnspect.errors import FileError as FileError
+    from rnnspect.errors import InputError as InputError
+    from rnnspect.errors import ResourceError as ResourceError
+    from rnnspect.errors import RnnspectError as RnnspectError
+    from rnnspect.errors import SequenceError as SequenceError
+    from rnnspect.errors import SpecError as SpecError
+    from rnnspect.errors import WeightsError as WeightsError
+    from rnnspect.parameters import Shapes as Shapes
+    from rnnspect.spec import Head as Head
+    from rnnspect.spec import Spec as Spec
+    from rnnspect.tracing import LayerTrace as LayerTrace
+    from rnnspect.tracing import Pair as Pair
+    from rnnspect.tracing import Trace as Trace
+    from rnnspect.verdict import GateResolution as GateResolution
+    from rnnspect.verdict import Point as Point
+    from rnnspect.verdict import Verdict as Verdict
+    from rnnspect.watching import watch as watch
+
+_HOMES = {
+    "api": ("check", "shapes", "trace"),
+    "asserting": ("assert_agrees",),
+    "errors": (
+        "DeviceError",
+        "FileError",
+        "InputError",
+        "ResourceError",
+        "RnnspectError",
+        "SequenceError",
+        "SpecError",
+        "WeightsError",
+    ),
+    "parameters": ("Shapes",),
+    "spec": ("Head", "Spec"),
+    "tracing": ("LayerTrace", "Pair", "Trace"),
+    "verdict": ("GateResolution", "Point", "Verdict"),
+    "watching": ("watch",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, with what it needs, when it is first asked for: a command line that only helps needs none."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

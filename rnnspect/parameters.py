@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.spec import ITEMSIZE
+from rnnspect.dtypes import ITEMSIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

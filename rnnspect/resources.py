@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rnnspect.dtypes import ITEMSIZE
 from rnnspect.errors import ResourceError
 from rnnspect.parameters import shapes_of
-from rnnspect.spec import ITEMSIZE
 
 if TYPE_CHECKING:
     from rnnspect.spec import Spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
+from rnnspect.dtypes import DType
 from rnnspect.errors import SpecError, listed, nearest
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     Path = tuple[int | str, ...]
 
-DType = Literal["float16", "bfloat16", "float32", "float64"]
-DTYPES: tuple[str, ...] = get_args(DType)
-ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 MAX_SIZE = 2**31 - 1
 MAX_LAYERS = 1000
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -295,3 +299,26 @@ def test_check_of_a_module_and_of_what_it_gave():
     verdict = rnnspect.check(module, x, recorded=y)
     assert verdict.verdict == "differ"
     assert (verdict.first.layer, verdict.first.step, verdict.first.batch, verdict.first.unit) == (1, 4, 1, 2)
+
+
+def test_every_public_name_is_there_when_it_is_asked_for() -> None:
+    """The list that types are checked by and the one that is looked up are the same."""
+    tree = ast.parse(Path(rnnspect.__file__).read_text())
+    typed = {
+        (node.module, alias.asname)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == {(f"rnnspect.{home}", name) for name, home in rnnspect._HOME.items()}
+    assert all(getattr(rnnspect, name) is not None for _, name in typed)
+    assert {name for _, name in typed} <= set(dir(rnnspect))
+    with pytest.raises(AttributeError, match="nothing"):
+        rnnspect.nothing  # noqa: B018
+
+
+def test_help_needs_nothing_that_validates_a_spec() -> None:
+    code = "import sys; from rnnspect.cli import main; main(['--help']); sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

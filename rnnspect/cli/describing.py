@@ -10,7 +10,6 @@ from rnnspect.cli.loading import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.stored import CHECKPOINTS, KERAS, is_checkpoint, is_keras, is_onnx, stored_in
 from rnnspect.sources import Generator, parse, parse_file
-from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from rnnspect.cli.output import Output
     from rnnspect.files.stored import Stored
+    from rnnspect.spec import Spec
 
     Where = Callable[[tuple[int | str, ...]], str]
 
@@ -67,7 +67,7 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     def where(keys: tuple[int | str, ...]) -> str:
         return _flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
-    return Described(Spec.from_data(data | flags, where), where, notes, frozenset(flags))
+    return Described(_spec(data | flags, where), where, notes, frozenset(flags))
 
 
 def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
@@ -148,7 +148,13 @@ def _with_flags(told: dict[str, Any], flags: dict[str, Any], source: str, free: 
     def where(keys: tuple[int | str, ...]) -> str:
         return source if keys[0] in told and keys[0] not in flags else _flag(str(keys[0]))
 
-    return Spec.from_data(told | flags, where), where
+    return _spec(told | flags, where), where
+
+
+def _spec(data: dict[str, Any], where: Where) -> Spec:
+    from rnnspect.spec import Spec  # with what validates it; --help needs neither
+
+    return Spec.from_data(data, where)
 
 
 def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS
 from rnnspect.cli.describing import Described, describe
 from rnnspect.cli.output import Output
+from rnnspect.dtypes import DTYPES
 from rnnspect.errors import InputError
 from rnnspect.sources import FORMS, GENERATORS
-from rnnspect.spec import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
