@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.causes.interface import Cause, Reading
+    from rnnspect.causes.interface import Cause
+    from rnnspect.judging.reading import Reading
 
 
 def families() -> list[str]:
