@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,11 +72,7 @@ def _begun_with_the_last(reading: Reading) -> Reading:
     stack = reading.stack
     if not stack.ended:
         stack.ended.update(ended(reading))
-    states = stack.ended[reading.at]
-    # The states come with a doubt, which h after the first step is allowed as well.
-    doubt = max(float(error.max()) for _, error in states)
-    u = replace(reading.u, absolute=reading.u.absolute + doubt)
-    return _from(replace(reading, u=u), [value.to(reading.run.h0.dtype) for value, _ in states])
+    return reading.begun_with(stack.ended[reading.at])
 
 
 def _of_others(reading: Reading) -> Iterator[Cause]:

@@ -117,7 +117,7 @@ def judge_stack(
                 judged.places.append(Place(layer, direction, "h", found))
                 of_layer = judge.layer
                 outputs.append((h, Errors(h, kept["h"]) if kept["h"].rounded else None))
-                if run.h is h:
+                if run.h is h and reading.ends:
                     last = _last(run)
                     known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
                     earlier = [
