@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
 from rnnspect.explaining import explain
+from rnnspect.explaining.case import Case
 from rnnspect.judging.coarser import COARSER, explained_by
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
@@ -108,6 +109,7 @@ def check_observation(
                 words = ARITHMETICS[name].name
                 reason = f"{words} explain it; if they are meant, say --arithmetic {name}"
                 return replace(verdict, reason=reason)
-    assert verdict.first is not None
     with plain_defaults():
-        return replace(verdict, causes=explain(spec, found, verdict.first))
+        why = explain(Case(spec, here, moved, observation, declared), found)
+    notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
+    return replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)

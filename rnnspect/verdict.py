@@ -60,6 +60,18 @@ class Explanation:
     """The layers and directions that it explains."""
     left: tuple[str, ...]
     """Those that differ all the same."""
+    together: tuple[str, ...] = ()
+    """Where two mistakes explain it only if both were made: their names."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The mistakes that explain a run, the likeliest first for each place, and those that its numbers cannot tell
+    apart, as their names ("gate-order + forget-bias-added" for two at once)."""
+
+    causes: tuple[Explanation, ...] = ()
+    indistinguishable: tuple[tuple[str, ...], ...] = ()
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,9 @@ class Verdict:
     """The shift that a check in this arithmetic has to be able to see: 0.01, or 0.1 beside reduced products."""
     notes: tuple[str, ...] = ()
     causes: tuple[Explanation, ...] = ()
-    """Where it differs: the mistakes that explain it, the likeliest first. Several cannot be told apart."""
+    """Where it differs: the mistakes that explain it, the likeliest first."""
+    indistinguishable: tuple[tuple[str, ...], ...] = ()
+    """Those of them that these numbers cannot tell apart."""
 
     @property
     def agrees(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 
 import rnnspect
 from rnnspect import SequenceError, Spec
+from rnnspect.preparing import prepare
 from rnnspect.views.arrays import trace_arrays
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def test_inputs_of_the_same_run_are_fine() -> None:
     assert found.c0 is not None
     inputs = {"x": found.x, "h0": found.h0, "c0": found.c0, "lengths": np.array([30, 4, 11])}
     output = run(spec)["output"]
-    parameters = rnnspect.preparing.prepare(spec).parameters
+    parameters = prepare(spec).parameters
     assert check({"output": output} | inputs | parameters, spec).agrees
     assert check({"output": output, "x": found.x.double()}, spec).agrees
     assert check({"output": output, "x": found.x.half()}, spec).agrees, "it says as much as it can"

@@ -6,11 +6,13 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.causes.interface import Cause, Reading
+from rnnspect.causes.interface import Cause
 from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation, functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rnnspect.judging.reading import Reading
 
 _HARD = {
     "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3, and ONNX"),

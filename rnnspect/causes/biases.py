@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.causes.interface import Cause, Reading
+from rnnspect.causes.interface import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rnnspect.judging.reading import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

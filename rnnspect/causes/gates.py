@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from rnnspect import layouts
-from rnnspect.causes.interface import Cause, Reading
+from rnnspect.causes.interface import Cause
 from rnnspect.errors import listed
 from rnnspect.layouts.words import gate_order
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+    from rnnspect.judging.reading import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.causes.interface import Cause, Reading
+from rnnspect.causes.interface import Cause
 from rnnspect.cells import CELLS, VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+    from rnnspect.judging.reading import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

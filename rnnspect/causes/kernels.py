@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.causes.interface import Cause, Reading
+from rnnspect.causes.interface import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+    from rnnspect.judging.reading import Reading
 
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 Key = tuple[str, int, str]
 """h_n or c_n, layer, direction."""
+
+
+class Meaning(NamedTuple):
+    """What a wrong final state is instead: "that of layer 1", by its kind; and the worst ratio to its own bound."""
+
+    kind: str
+    said: str
+    at: tuple[int, str]
+    """The layer and direction that it is the state of."""
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -53,17 +63,18 @@ def meaning(
     expected: Mapping[Key, Expected],
     histories: Mapping[tuple[int, str], Tensor],
     sequence: Sequence,
-) -> str | None:
+) -> Meaning | None:
     """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
     own = expected[key]
     narrow = (torch.finfo(getattr(torch, spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
-    for said, value in _others(spec, key, expected, histories, sequence):
+    for kind, said, at, value in _others(spec, key, expected, histories, sequence):
         if value.shape != engine.shape:
             continue
         value, bound = value.double(), own.bound if own.bound.isfinite().all() else torch.tensor(narrow[1])
-        near = (engine - value).abs() <= bound + value.abs() * narrow[0]
-        if bool((near | (engine == value)).all()):
-            return said
+        allowed = bound + value.abs() * narrow[0]
+        ratio = torch.where(engine == value, 0, (engine - value).abs() / allowed)
+        if bool((ratio <= 1).all()):
+            return Meaning(kind, said, at, float(ratio.max()))
     return None
 
 
@@ -73,29 +84,31 @@ def _others(
     expected: Mapping[Key, Expected],
     histories: Mapping[tuple[int, str], Tensor],
     sequence: Sequence,
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[str, str, tuple[int, str], Tensor]]:
     name, layer, direction = key
-    letter = name[0]
-    for (other, at, way), value in expected.items():
-        if other == name and (at, way) != (layer, direction):
-            yield f"that of {where(spec, at, way)}", value.value
-    if name == "h_n" and (layer, direction) in histories:
-        h, each = histories[layer, direction], torch.arange(sequence.batch)
+    letter, own = name[0], (layer, direction)
+    for (other, at_layer, way), value in expected.items():
+        if other == name and (at_layer, way) != own:
+            yield "elsewhere", f"that of {where(spec, at_layer, way)}", (at_layer, way), value.value
+    if name == "h_n" and own in histories:
+        h, each = histories[own], torch.arange(sequence.batch)
         ends = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch)
-        yield (
-            ("h at step 0", h[0]) if direction == "forward" else ("h at the last step of each item", h[ends - 1, each])
-        )
+        if direction == "forward":
+            yield "begun", "h at step 0", own, h[0]
+        else:
+            yield "begun", "h at the last step of each item", own, h[ends - 1, each]
         if int(ends.min()) < sequence.steps:
-            yield f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1]
+            yield "padding", f"h at step {sequence.steps - 1}, beyond the end of shorter items", own, h[-1]
     if (earlier := expected[key].earlier()) is not None:
-        yield f"{letter} before the last step", earlier
-    yield "zeros", torch.zeros_like(expected[key].value)
+        yield "earlier", f"{letter} before the last step", own, earlier
+    yield "zeros", "zeros", own, torch.zeros_like(expected[key].value)
     state = sequence.h0 if letter == "h" else sequence.c0
     if state is not None:
-        yield f"the initial state {letter}0", state[layer * spec.num_directions + spec.directions.index(direction)]
-    for (other, at, way), value in expected.items():
+        at_state = state[layer * spec.num_directions + spec.directions.index(direction)]
+        yield "initial", f"the initial state {letter}0", own, at_state
+    for (other, at_layer, way), value in expected.items():
         if other != name:
-            yield f"{other} of {where(spec, at, way)}", value.value
+            yield other, f"{other} of {where(spec, at_layer, way)}", (at_layer, way), value.value
 
 
 def where(spec: Spec, layer: int, direction: str) -> str:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.finals import Expected, Key, before_last, is_coarse, meaning, past_use, where, without_last
+from rnnspect.judging.finals import (
+    Expected,
+    Key,
+    Meaning,
+    before_last,
+    is_coarse,
+    meaning,
+    past_use,
+    where,
+    without_last,
+)
 from rnnspect.judging.finding import Place
 from rnnspect.judging.inputs import Errors, beside
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.look import Layer
 from rnnspect.judging.not_finite import not_finite
+from rnnspect.judging.reading import Reading, Stack
 from rnnspect.judging.recorded import judge_quantities
 from rnnspect.kept import EXACT, Kept
-from rnnspect.parameters import LayerParameters
 from rnnspect.verdict import Point
 
 if TYPE_CHECKING:
@@ -26,25 +36,19 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.cells.functions import Nonlinearity
     from rnnspect.declared import Declared
+    from rnnspect.judging.estimate import Estimate
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.inputs import Steps
     from rnnspect.judging.look import State
+    from rnnspect.judging.reading import At
     from rnnspect.observation import Observation
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
+
 _COME_AND_GONE = 31 * 2**20
 """Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get
 them again costs several times what is computed in them (mallopt(3), M_MMAP_THRESHOLD)."""
-
-
-class Held(NamedTuple):
-    p: LayerParameters
-    nonlinearity: Nonlinearity
-    run: Run
-    u: Roundoff
 
 
 @dataclass
@@ -54,10 +58,12 @@ class Judged:
     places: list[Place] = field(default_factory=list)
     finals: list[Point] = field(default_factory=list)
     """The final state nearest to its bound in each layer and direction."""
-    estimated: list[tuple[int, str]] = field(default_factory=list)
-    runs: dict[tuple[int, str], Held] = field(default_factory=dict)
-    """What was observed of each layer and direction, and what it is held to."""
-    meanings: dict[Key, str] = field(default_factory=dict)
+    estimated: list[At] = field(default_factory=list)
+    readings: dict[At, Reading] = field(default_factory=dict)
+    """What each layer and direction was held to."""
+    unread: bool = False
+    """Whether a changed reading needs an h that nobody observed: then nothing was judged."""
+    meanings: dict[Key, Meaning] = field(default_factory=dict)
     """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
     past_use: list[str] = field(default_factory=list)
     """Final states that nothing can be said of, and why."""
@@ -73,75 +79,91 @@ def judge_stack(
     observation: Observation,
     declared: Declared,
     progress: Callable[[Finding | None, int], None],
+    change: Callable[[Reading], Reading] = lambda reading: reading,
 ) -> Judged:
+    """Every layer and direction against the equations, or against what `change` makes of our reading of it."""
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     cell = spec.cell_type
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
-    judged = Judged()
+    judged, stack = Judged(), Stack.of(spec, parameters, sequence)
     x: Steps = sequence.x
     error: Steps | None = None
     expected: dict[Key, Expected] = {}
-    histories: dict[tuple[int, str], Tensor] = {}
     for layer in range(spec.num_layers):
         outputs: list[tuple[Tensor, Steps | None]] = []
-        for index, direction in enumerate(spec.directions):
-            at = layer * spec.num_directions + index
-            p = LayerParameters.of(parameters, layer, direction)
+        for direction in spec.directions:
+            at = layer, direction
+            p, state = stack.parameters[at], stack.states[at]
             own = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-            state = tuple(initial[at] for initial in sequence.state)
-            seen = observation.layers.get((layer, direction), {})
+            seen = observation.layers.get(at, {})
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
-            c0 = state[1] if len(state) > 1 else None
-            reverse = direction == "reverse"
-            earlier: list[Callable[[], Tensor | None]]
+            h = seen["h"] if "h" in seen else torch.zeros(1).expand(sequence.steps, sequence.batch, spec.output_size)
             if "h" in seen:
-                u = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
-                received = observation.received.get((layer, direction))
-                run = Run(x, seen["h"], state[0], c0, lengths, reverse, error, received=received)
-                judge = Judge(cell, p, u, spec.nonlinearity_of(direction))
-                judged.runs[layer, direction] = Held(p, spec.nonlinearity_of(direction), run, u)
+                own = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
+            run = Run(
+                x, h, state[0], state[1] if len(state) > 1 else None, lengths, direction == "reverse", error,
+                received=observation.received.get(at),
+            )  # fmt: skip
+            believed = Reading(layer, direction, cell, spec.nonlinearity_of(direction), p, run, own, stack)
+            judged.readings[at] = reading = change(believed)
+            if "h" not in seen and reading.run.h is not h and reading.back is None:
+                judged.unread = True
+                return judged
+            run, known = reading.run, []
+            earlier: list[Callable[[], Tensor | None]] = []
+            if "h" in seen:
+                judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
                 found, c = judge(run, progress=progress)
                 judged.places.append(Place(layer, direction, "h", found))
                 of_layer = judge.layer
-                outputs.append((seen["h"], Errors(seen["h"], kept["h"]) if kept["h"].rounded else None))
-                last = _last(seen["h"], sequence, reverse)
-                known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
-                earlier = [
-                    functools.partial(before_last, seen["h"], lengths, reverse),
-                    functools.partial(_earlier_c, judge, run),
-                ]
+                outputs.append((h, Errors(h, kept["h"]) if kept["h"].rounded else None))
+                if run.h is h:
+                    last = _last(run)
+                    known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
+                    earlier = [
+                        functools.partial(before_last, h, run.lengths, run.reverse),
+                        functools.partial(_earlier_c, judge, run),
+                    ]
             else:
-                found_here = estimate(
-                    cell, p, own, spec.nonlinearity_of(direction), x, error, state, lengths, reverse,
-                    lambda steps: progress(None, steps),
-                )  # fmt: skip
-                judged.estimated.append((layer, direction))
-                run = Run(x, found_here.h, state[0], c0, lengths, reverse, error, found_here.error)
-                of_layer = Layer(cell, p, own, spec.nonlinearity_of(direction))
-                outputs.append((found_here.h, found_here.error))
-                known = list(found_here.final)
-                earlier = [functools.partial(before_last, found_here.h, lengths, reverse), lambda: None]
-            for name, finding in judge_quantities(of_layer, run, seen, kept).items():
-                judged.places.append(Place(layer, direction, name, finding))
-            histories[layer, direction] = outputs[-1][0]
+                found_here = _estimated(reading, progress)
+                judged.estimated.append(at)
+                run = replace(run, h=found_here.h, doubt=found_here.error)
+                of_layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
+                back = reading.back or (lambda values: values)
+                outputs.append((back(found_here.h), back(found_here.error)))
+                if reading.back is None:
+                    known = list(found_here.final)
+                    earlier = [functools.partial(before_last, run.h, run.lengths, run.reverse), lambda: None]
+            if run.h is h or "h" not in seen:
+                for name, finding in judge_quantities(of_layer, run, seen, kept).items():
+                    judged.places.append(Place(layer, direction, name, finding))
+            stack.h[at] = outputs[-1][0]
             for name, final, before in zip(("h_n", "c_n"), known, earlier, strict=False):
-                expected[name, layer, direction] = _expected(final, declared, observation.kept_of(name), before)
+                expected[name, *at] = _expected(final, declared, observation.kept_of(name), before)
         if layer + 1 < spec.num_layers:
             x, error = beside([h for h, _ in outputs], sequence.valid()), None
             if any(known is not None for _, known in outputs):
                 error = beside([Errors(h, EXACT) if known is None else known for h, known in outputs])
-    _judge_finals(spec, judged, expected, histories, sequence, observation)
+    _judge_finals(spec, judged, expected, stack.h, sequence, observation)
     if any(place.finding.unjudged for place in judged.places):
         judged.not_finite = not_finite(parameters, sequence)
     return judged
 
 
-def _last(h: Tensor, sequence: Sequence, reverse: bool) -> Tensor:
+def _estimated(reading: Reading, progress: Callable[[Finding | None, int], None]) -> Estimate:
+    run = reading.run
+    state = (run.h0,) if run.c0 is None else (run.h0, run.c0)
+    return estimate(
+        reading.cell, reading.p, reading.u, reading.nonlinearity, run.x, run.error, state, run.lengths, run.reverse,
+        lambda steps: progress(None, steps),
+    )  # fmt: skip
+
+
+def _last(run: Run) -> Tensor:
     """(B, P): h after the step that is processed last."""
-    if reverse:
-        return h[0]
-    lengths = sequence.lengths or [sequence.steps] * sequence.batch
-    return h[torch.tensor(lengths) - 1, torch.arange(sequence.batch)]
+    if run.reverse or run.lengths is None:
+        return run.h[0 if run.reverse else -1]
+    return run.h[run.lengths - 1, torch.arange(run.h.shape[1])]
 
 
 def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:

@@ -151,7 +151,7 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
             continue
         place = where(spec, point.layer, point.direction)
         if found := judged.meanings.get((point.quantity, point.layer, point.direction)):
-            said.append(f"{point.quantity} of {place} is {found}")
+            said.append(f"{point.quantity} of {place} is {found.said}")
         elif point is not first and (point.quantity != first.quantity or first.step >= 0):
             plain.append(f"{point.quantity} of {place}")
     return said + ([f"also {', '.join(plain)}"] if plain else [])

@@ -108,12 +108,19 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
 
 
 def _causes(verdict: Verdict) -> Iterator[str]:
-    for number, cause in enumerate(verdict.causes):
-        if number == 1:
+    before = ""
+    for cause in verdict.causes:
+        if cause.together and cause.name == cause.together[-1]:
+            continue
+        both = [one for one in verdict.causes if one.together == cause.together] if cause.together else [cause]
+        names = " + ".join(cause.together) or cause.name
+        if before and any({before, names} <= set(group) for group in verdict.indistinguishable):
             yield "these numbers cannot tell that from:"
+        before = names
         numbers = f"{cause.worst_ratio_before:,.1f} times the bound becomes {cause.worst_ratio_after:.3f} of it"
-        yield f"{cause.name}: {numbers} if {text.printable(cause.explanation)}"
-        yield f"  {text.printable(cause.fix)}"
+        yield f"{names}: {numbers} if {' and '.join(text.printable(one.explanation) for one in both)}"
+        for one in both:
+            yield f"  {text.printable(one.fix)}"
         if cause.left:
             yield f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs"
 

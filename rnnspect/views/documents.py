@@ -179,10 +179,11 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
                 "worst_ratio_after": _number(cause.worst_ratio_after),
                 "scope": list(cause.scope),
                 "left": list(cause.left),
+                "together": list(cause.together),
             }
             for cause in verdict.causes
         ],
-        "indistinguishable": [[cause.name for cause in verdict.causes]] if len(verdict.causes) > 1 else [],
+        "indistinguishable": [list(names) for names in verdict.indistinguishable],
         "resolution": resolution,
         "observed": list(verdict.observed),
         "estimated": list(verdict.estimated),

@@ -16,6 +16,7 @@ from rnnspect.engines.interface import EngineInfo
 from rnnspect.observation import Observation
 from rnnspect.parameters import suffix
 from rnnspect.preparing import Prepared, prepare
+from rnnspect.tracing import trace_prepared
 from tests.judging import loops
 from tests.judging.cases import parameters
 
@@ -149,7 +150,7 @@ def test_a_rounded_recording_of_a_stack(cell: str, how: str, only_top: bool) -> 
 def quantities(made: Prepared) -> dict[str, torch.Tensor]:
     """Every gate and state of a single layer, time-major, as another run gives them."""
     names = made.spec.cell_type.quantities
-    found = rnnspect.tracing.trace_prepared(made).layers[0].quantities
+    found = trace_prepared(made).layers[0].quantities
     return {name: found[name].transpose(0, 1).contiguous() for name in names}
 
 

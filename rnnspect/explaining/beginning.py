@@ -1,0 +1,98 @@
+"""Whether a run agrees with a reading: its beginning first, so that most readings are refuted in a few steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.judging.chunks import Run, chunks
+from rnnspect.judging.judge import Judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from rnnspect.judging.reading import Reading
+
+STEPS = 8
+"""Steps, and steps after the first difference, that a reading is refuted on."""
+_ITEMS = 64
+_ROWS, _HOPELESS = 64, 100.0
+"""Rows that are looked at once before anything else, and the ratio that no second look brings down."""
+_TOGETHER = 4096
+"""Items of a batch that are judged together: a step for each, where a reading takes every step for an item."""
+
+
+def begins_well(reading: Reading, order: int) -> bool:
+    """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
+    for steps in (STEPS, order + STEPS):
+        if worst_ratio(replace(reading, run=beginning(reading.run, steps))) is None:
+            return False
+        if steps >= reading.run.x.shape[0] or order == 0:
+            break
+    return True
+
+
+def worst_ratio(reading: Reading) -> float | None:
+    """The worst ratio of a run that agrees with the reading; None where it does not, or shows nothing."""
+    if not len(reading.run.h):
+        return None
+    judge, worst = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity), 0.0
+    for run in _apart(reading.run):
+        head = next(chunks(run, 1 if judge.layer.stepwise else _ROWS))
+        if not judge.layer.look(head, judge.layer.begin(run.c0), judge.layer.plain).top < _HOPELESS:
+            return None
+        found, _ = judge(run)
+        if found.first is not None or found.unjudged or not found.values:
+            return None
+        worst = max(worst, found.worst.ratio if found.worst else 0.0)
+    return worst
+
+
+def beginning(run: Run, steps: int) -> Run:
+    """The first steps in processing order, of the first items."""
+    run = _steps(run, steps)
+    return run if run.x.shape[1] <= _ITEMS else _items(run, slice(_ITEMS))
+
+
+def _steps(run: Run, steps: int) -> Run:
+    total = run.x.shape[0]
+    if steps >= total:
+        return run
+    if run.reverse and run.lengths is not None:
+        return _turned(run, steps)
+    here = slice(total - steps, None) if run.reverse else slice(steps)
+    lengths = None if run.lengths is None else run.lengths.clamp(max=steps)
+    error, received = (None if of is None else of[here] for of in (run.error, run.received))
+    return replace(run, x=run.x[here], h=run.h[here], lengths=lengths, error=error, received=received)
+
+
+def _turned(run: Run, steps: int) -> Run:
+    """Of items that end differently: their last steps as a run that begins with them."""
+    assert run.lengths is not None
+    at = (run.lengths - 1 - torch.arange(steps).unsqueeze(1)).clamp_(min=0), torch.arange(len(run.lengths))
+    error, received = (None if of is None else of[at] for of in (run.error, run.received))
+    lengths = run.lengths.clamp(max=steps)
+    return replace(run, x=run.x[at], h=run.h[at], lengths=lengths, reverse=False, error=error, received=received)
+
+
+def _apart(run: Run) -> Iterator[Run]:
+    batch = run.x.shape[1]
+    if batch <= _TOGETHER:
+        yield run
+        return
+    for start in range(0, batch, _TOGETHER):
+        yield _items(run, slice(start, start + _TOGETHER))
+
+
+def _items(run: Run, items: slice) -> Run:
+    def of(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[items]
+
+    x, h = run.x[:, items], run.h[:, items]
+    error, received = (None if of is None else of[:, items] for of in (run.error, run.received))
+    c0, lengths = of(run.c0), of(run.lengths)
+    return replace(run, x=x, h=h, h0=run.h0[items], c0=c0, lengths=lengths, error=error, received=received)

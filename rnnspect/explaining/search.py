@@ -1,0 +1,229 @@
+"""The catalogue of mistakes, tried on a run that differs: one at a time, then two at once."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rnnspect.causes import catalogue
+from rnnspect.explaining.beginning import STEPS, begins_well
+from rnnspect.verdict import Explained, Explanation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rnnspect.causes.interface import Cause
+    from rnnspect.explaining.case import Case
+    from rnnspect.explaining.clock import Clock
+    from rnnspect.judging.reading import At, Reading
+    from rnnspect.judging.stack import Judged
+
+PAIRED = ("gates", "gru", "biases", "kernels", "directions")
+"""Families of which two mistakes at once are tried."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A cause with the family that it is in."""
+
+    family: str
+    cause: Cause
+
+
+Hypothesis = tuple[Known, ...]
+"""One mistake, or two that were made at once."""
+
+
+class Search:
+    """Looks for what explains one judged run."""
+
+    def __init__(self, case: Case, judged: Judged, clock: Clock) -> None:
+        self._case, self._judged, self._clock = case, judged, clock
+        self._wrong = wrong_in(judged)
+        self._known: dict[At, dict[Any, Known]] = {}
+
+    def explained(self) -> Explained:
+        causes: list[Explanation] = []
+        groups: list[tuple[str, ...]] = []
+        left = sorted(self._wrong, key=self._order)
+        while left and self._clock.has_time():
+            at, *left = left
+            found = self._survivors(at)
+            if not found:
+                continue
+            least = min(len(one.left) for _, one in found)
+            best = [(hypothesis, one) for hypothesis, one in found if len(one.left) == least]
+            for hypothesis, one in best:
+                causes += _explanations(hypothesis, one)
+            if len(best) > 1:
+                groups.append(tuple(" + ".join(known.cause.name for known in hypothesis) for hypothesis, _ in best))
+            left = [other for other in left if other in best[0][1].left]
+        return Explained(tuple(causes), tuple(groups))
+
+    def _order(self, at: At) -> tuple[int, int, int]:
+        layer, direction = at
+        return layer, self._wrong[at].order, self._case.spec.directions.index(direction)
+
+    def _catalogue(self, at: At) -> dict[Any, Known]:
+        if at not in self._known:
+            every = catalogue(self._judged.readings[at])
+            self._known[at] = {cause.key: Known(family, cause) for family, cause in every}
+        return self._known[at]
+
+    def _same_at(self, at: At, hypothesis: Hypothesis) -> Hypothesis | None:
+        """The same mistakes in another place, where they can be made there."""
+        there = self._catalogue(at)
+        same = tuple(there[known.cause.key] for known in hypothesis if known.cause.key in there)
+        return same if len(same) == len(hypothesis) else None
+
+    def _survivors(self, at: At) -> list[tuple[Hypothesis, _After]]:
+        """What explains a place: one mistake in it, one that it shares with layers below that nobody observed, or
+        two at once."""
+        known = list(self._catalogue(at).values())
+        found: list[tuple[Hypothesis, _After]] = []
+        if at not in self._judged.estimated:
+            found = list(self._tried(at, ((one,) for one in known)))
+        unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
+        if not found and unseen:
+            found = list(self._tried_below(at, unseen, known))
+        if not found and at not in self._judged.estimated:
+            found = list(self._tried(at, _pairs(known)))
+        return found
+
+    def _tried(self, at: At, hypotheses: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, _After]]:
+        for hypothesis in hypotheses:
+            if not self._clock.has_time():
+                return
+            if not self._may_be(hypothesis, at):
+                continue
+            scope = self._scope(hypothesis, at)
+            if (after := self._after(hypothesis, scope)) and at not in after.left:
+                yield hypothesis, after
+
+    def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
+        reading = self._judged.readings[at]
+        if not all(known.cause.shown is None or known.cause.shown(reading) for known in hypothesis):
+            return False
+        return begins_well(_changed(reading, hypothesis), self._wrong[at].order)
+
+    def _scope(self, hypothesis: Hypothesis, at: At) -> list[At]:
+        """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
+        reach = {known.cause.reach for known in hypothesis}
+        scope = [at]
+        for other, reading in self._judged.readings.items():
+            if other == at:
+                continue
+            if "stack" in reach or ("layer" in reach and other[0] == at[0]):
+                scope.append(other)
+            elif other in self._wrong and other not in self._judged.estimated:
+                same = self._same_at(reading.at, hypothesis)
+                if same is not None and self._may_be(same, other):
+                    scope.append(other)
+        return scope
+
+    def _after(self, hypothesis: Hypothesis, scope: Sequence[At], begun: bool = False) -> _After | None:
+        """The whole run under the hypothesis; None where it is refuted."""
+
+        def change(reading: Reading) -> Reading:
+            same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
+            return reading if same is None else _changed(reading, same)
+
+        case = self._case.begun(STEPS) if begun else self._case
+        judged = case.judged(change)
+        if judged.unread or any(
+            place.finding.unjudged for place in judged.places if (place.layer, place.direction) in scope
+        ):
+            return None
+        wrong = wrong_in(judged)
+        reaches = any(known.cause.reach != "place" for known in hypothesis)
+        if reaches and any(at in wrong for at in scope):
+            return None
+        explained = [at for at in scope if at not in wrong and (at in self._wrong or at in self._judged.estimated)]
+        ratios = [
+            found.worst.ratio for place in judged.places
+            if (found := place.finding).worst and (place.layer, place.direction) in scope and not found.first
+        ]  # fmt: skip
+        return _After(self._before(scope), max(ratios, default=0.0), explained, list(wrong))
+
+    def _before(self, scope: Sequence[At]) -> float:
+        here = [self._wrong[at].ratio for at in scope if at in self._wrong]
+        return max(here or [wrong.ratio for wrong in self._wrong.values()])
+
+    def _tried_below(self, at: At, unseen: list[At], known: list[Known]) -> Iterator[tuple[Hypothesis, _After]]:
+        """In every layer that nobody observed, with this one or without; then in one of them alone."""
+        layers = list(dict.fromkeys(layer for layer, _ in unseen))
+        here = [other for other in self._wrong if other[0] >= at[0]]
+        scopes = [[*unseen, *(other for other in here if other not in unseen)], unseen]
+        if len(layers) > 1:
+            scopes += [[other for other in unseen if other[0] == layer] for layer in layers]
+        for scope in {tuple(scope): scope for scope in scopes}.values():
+            found = False
+            for one in known:
+                if not self._clock.has_time():
+                    return
+                first = self._after((one,), scope, begun=True)
+                if first is None or at in first.left:
+                    continue
+                if (after := self._after((one,), scope)) and at not in after.left:
+                    found = True
+                    yield (one,), after
+            if found:
+                return
+
+
+@dataclass(frozen=True)
+class _After:
+    """A run under a hypothesis."""
+
+    before: float
+    after: float
+    explained: list[At]
+    left: list[At]
+
+
+class Wrong(NamedTuple):
+    """Where a layer and direction differs first, in processing order, and by how many times the bound at worst."""
+
+    order: int
+    ratio: float
+
+
+def wrong_in(judged: Judged) -> dict[At, Wrong]:
+    """Each layer and direction whose h differs; of those that nobody observed, whose final states do."""
+    wrong = {
+        (place.layer, place.direction): Wrong(found.first.order, found.worst.ratio if found.worst else 0.0)
+        for place in judged.places
+        if place.quantity == "h" and (found := place.finding).first
+    }
+    for point in judged.finals:
+        at = point.layer, point.direction
+        if point.ratio > 1 and at in judged.estimated:
+            wrong[at] = Wrong(0, max(point.ratio, wrong[at].ratio if at in wrong else 0.0))
+    return wrong
+
+
+def _pairs(known: list[Known]) -> Iterator[Hypothesis]:
+    """Two at once, the likely before the unlikely; in both orders, since the second acts on what the first made."""
+    paired = [one for one in known if one.family in PAIRED and one.cause.shown is None]
+    for total in range(1, 2 * len(paired) - 2):
+        for i in range(max(0, total - len(paired) + 1), min(total, len(paired) - 1) + 1):
+            a, b = paired[i], paired[total - i]
+            if a is not b and not a.cause.name == b.cause.name == "gate-order":
+                yield a, b
+
+
+def _changed(reading: Reading, hypothesis: Hypothesis) -> Reading:
+    return functools.reduce(lambda made, known: known.cause.change(made), hypothesis, reading)
+
+
+def _explanations(hypothesis: Hypothesis, after: _After) -> Iterator[Explanation]:
+    names = tuple(known.cause.name for known in hypothesis)
+    for known in hypothesis:
+        cause = known.cause
+        yield Explanation(
+            cause.name, known.family, cause.parameters, cause.explanation, cause.fix, after.before, after.after,
+            tuple(map(" ".join, ((f"layer {layer}", direction) for layer, direction in after.explained))),
+            tuple(f"layer {layer} {direction}" for layer, direction in after.left),
+            names if len(names) > 1 else (),
+        )  # fmt: skip

@@ -1,0 +1,97 @@
+"""What is believed of an engine's stack, layer by layer: its equations, its parameters, what it received and gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect.parameters import LayerParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.cells.functions import Nonlinearity
+    from rnnspect.cells.interface import Cell
+    from rnnspect.judging.chunks import Run
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+At = tuple[int, str]
+"""Layer and direction."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What one layer and direction has beside it: the others, and what the whole received."""
+
+    spec: Spec
+    x: Tensor
+    """(T, B, I) of the lowest layer."""
+    parameters: Mapping[At, LayerParameters]
+    states: Mapping[At, tuple[Tensor, ...]]
+    """h0 and perhaps c0, (B, ·)."""
+    h: dict[At, Tensor] = field(default_factory=dict)
+    """(T, B, P) of the layers below: as observed, or else as estimated."""
+    ended: dict[At, tuple[tuple[Tensor, Tensor], ...]] = field(default_factory=dict)
+    """What an earlier call would have ended with (`judging.ended`), once somebody asked."""
+
+    @classmethod
+    def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Stack:
+        every = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
+        states = {at: tuple(initial[index] for initial in sequence.state) for index, at in enumerate(every)}
+        return cls(spec, sequence.x, {at: LayerParameters.of(parameters, *at) for at in every}, states)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One layer and direction."""
+
+    layer: int
+    direction: str
+    cell: Cell
+    nonlinearity: Nonlinearity
+    p: LayerParameters
+    run: Run
+    u: Roundoff
+    stack: Stack
+    back: Callable[[Tensor], Tensor] | None = None
+    """From h as `run` has it to h as the engine returned it, where the one is the other in another order."""
+
+    @property
+    def at(self) -> At:
+        return self.layer, self.direction
+
+    @property
+    def units(self) -> int:
+        return self.p.weight_hh.shape[0] // len(self.cell.gates)
+
+    def with_rows(self, change: Callable[[Tensor], Tensor]) -> Reading:
+        """With every packed parameter changed: weight_ih, weight_hh and the biases, (G·H, ·)."""
+        p = self.p
+        b_ih, b_hh = (None if b is None else change(b) for b in (p.bias_ih, p.bias_hh))
+        return self.with_parameters(
+            weight_ih=change(p.weight_ih), weight_hh=change(p.weight_hh), bias_ih=b_ih, bias_hh=b_hh
+        )
+
+    def with_parameters(self, **changed: Any) -> Reading:
+        return replace(self, p=replace(self.p, **changed))
+
+    def with_run(self, **changed: Any) -> Reading:
+        return replace(self, run=replace(self.run, **changed))
+
+    def blocks(self, packed: Tensor) -> dict[str, Tensor]:
+        """A packed parameter by gate."""
+        return dict(zip(self.cell.gates, packed.chunk(len(self.cell.gates)), strict=True))
+
+    def packed(self, blocks: dict[str, Tensor]) -> Tensor:
+        return torch.cat([blocks[gate] for gate in self.cell.gates])
+
+    def biases(self) -> tuple[Tensor, Tensor]:
+        """Both, zero where there is none."""
+        none = torch.zeros(len(self.p.weight_hh), dtype=self.p.weight_hh.dtype)
+        return tuple(none if b is None else b for b in (self.p.bias_ih, self.p.bias_hh))  # type: ignore[return-value]
