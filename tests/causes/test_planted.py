@@ -9,7 +9,7 @@ import pytest
 
 from rnnspect.views import documents
 from tests.causes.mistakes import BASIC, MISTAKES, Setting
-from tests.causes.pairs import Pair, pairs
+from tests.causes.pairs import pairs
 from tests.causes.planted import Case, Planted, cases, judged, outcome, told
 
 NOT_YET = {
@@ -25,6 +25,9 @@ NOT_YET = {
 """Mistakes that a check does not name: an id for all its variants, or an id and a variant."""
 IN_PART: set[tuple[str, str, int]] = set()
 """By id, cell and layers: those that are named, but for the lowest layer only."""
+
+NOT_YET_FROM_THE_OUTPUT = {"state-not-carried", "shifted-by-one"}
+"""Ids that are named where every layer was recorded, and not where the lowest of two was not."""
 
 NAMED = [mistake for mistake in MISTAKES if not {mistake.id, str(mistake)} & NOT_YET]
 FLAGS = {mistake.id: mistake.flags for mistake in reversed(MISTAKES)}  # of the first variant
@@ -54,6 +57,25 @@ def test_a_planted_mistake_is_named(case: Case) -> None:
         assert named.parameters == {"order": " ".join(case.mistake.variant.partition(":")[0])}
 
 
+def _first_of_two_layers() -> list[Case]:
+    """Each id once, in the first of its cells and settings that has two layers."""
+    first: dict[str, Case] = {}
+    for case in cases():
+        if case.setting.layers == 2 and case.mistake in NAMED and case.mistake.id not in NOT_YET_FROM_THE_OUTPUT:
+            first.setdefault(case.mistake.id, case)
+    return list(first.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", _first_of_two_layers(), ids=str)
+def test_a_mistake_in_both_layers_is_named_where_the_lower_one_was_not_recorded(case: Case) -> None:
+    assert told(case)
+    shown = {name: value for name, value in case.recorded.items() if name in ("output", "h_n", "c_n")}
+    verdict, names = case.planted.named(shown)
+    assert verdict == "differ"
+    assert judged(case, names) != "wrong"
+
+
 @pytest.mark.slow
 def test_at_least_98_in_100_of_all_that_can_be_told_are_named_first() -> None:
     answers: Counter[str] = Counter()
@@ -70,11 +92,15 @@ def test_at_least_98_in_100_of_all_that_can_be_told_are_named_first() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", [] if "pairs" in NOT_YET else list(pairs()), ids=str)
-def test_two_mistakes_at_once_are_both_named(pair: Pair) -> None:
-    verdict = pair.planted.check(pair.recorded)
-    assert verdict.verdict == "differ"
-    assert pair.both_named(tuple(cause.name for cause in verdict.causes))
+@pytest.mark.skipif("pairs" in NOT_YET, reason="pairs are not named yet")
+def test_two_mistakes_at_once_are_both_named() -> None:
+    missed = []
+    for pair in pairs():
+        verdict, names = pair.planted.named(pair.recorded)
+        assert verdict == "differ", f"{verdict}: {pair}"
+        if not pair.both_named(names):
+            missed.append(f"{pair}: {names}")
+    assert not missed, "\n".join(missed)
 
 
 @pytest.mark.parametrize("packed", [False, True])
