@@ -91,7 +91,7 @@ class Products:
     weights: Array
     vector: Vector = field(repr=False)
 
-    @cached_property
+    @property
     def values(self) -> Array:
         """Each product, rounded to float64."""
         with np.errstate(all="ignore"):

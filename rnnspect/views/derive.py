@@ -78,14 +78,16 @@ def _parts(derivation: Derivation, number: Callable[[float], str], most: int | N
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
     yield f"# {_title(derivation)}"
     yield ""
-    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`"
+    engine = derivation.engine
+    made = f" {engine.version} on {engine.device}" if engine.version else ""
+    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine.name}{made}, {engine.dtype}"
     yield ""
+    yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {what}: {source}" for what, source in derivation.taken)
     for equation in derivation.equations:
         yield f"\n## {equation.address}\n"
-        yield (
-            f"```text\n{equation.written}\n\n{equation.address}" if equation.written else f"```text\n{equation.address}"
-        )
+        yield "```text"
+        yield from (line for line in (equation.written, str(equation.address)) if line)
         yield from (f"  = {line}" for line in terms.lines(equation.term, _every_digit))
         yield "```"
         for part in _listed(equation.term, _every_digit, most):
