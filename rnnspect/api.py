@@ -11,6 +11,7 @@ from rnnspect.spec import Spec
 if TYPE_CHECKING:
     from torch import nn
 
+    from rnnspect.derivation import Derivation
     from rnnspect.tracing import Trace
     from rnnspect.verdict import Verdict
 
@@ -86,6 +87,43 @@ def check(
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine))
     return check_prepared(prepared, held_to)
+
+
+def derive(
+    source: Spec | nn.RNNBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    step: int,
+    unit: int,
+    layer: int = 0,
+    direction: str | None = None,
+    batch_index: int = 0,
+    quantity: str = "h",
+    lengths: Any = None,
+    engine: str = "torch",
+) -> Derivation:
+    """One number of a run as arithmetic: h, c or a gate of one unit, down to the inputs and the step before.
+
+    x, h0, c0, lengths and `engine` are those of `check`. `direction` is the first one if left out; a negative step,
+    unit or layer counts from the end, a step from that of its item. The equations are taken in float64 on what the
+    engine itself gave at the step before, so that difference and bound are those of `check` at this address.
+
+    Raises what `trace` raises, and `InputError` for an address that is not there.
+    """
+    from dataclasses import replace
+
+    from rnnspect import engines
+    from rnnspect.deriving import derive_prepared, locate
+    from rnnspect.preparing import prepare
+
+    _refuse_models(source)
+    prepared = prepare(source, x, h0, c0, lengths=lengths)
+    if engine != "torch":
+        prepared = replace(prepared, engine=engines.find(engine))
+    at = locate(prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity)
+    return derive_prepared(prepared, at)
 
 
 def has_recurrent(module: nn.Module) -> bool:
