@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
 from rnnspect.explaining import explain
+from rnnspect.identities.seen import ends_in_h_n, zero_beyond_the_end
 from rnnspect.judging.coarser import COARSER, explained_by
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
@@ -48,7 +49,7 @@ def check_prepared(
     note = (
         f"as a whole the stack is up to {recording.stack_difference:.2e} from its layers one by one; both were judged"
     )
-    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note))
+    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note), identities=whole.identities)
 
 
 def check_recorded(
@@ -64,6 +65,10 @@ def check_recorded(
     found = observations_of(spec, recorded, sequence, parameters, where)
     held_to = declared or ARITHMETICS[spec.dtype]
     verdicts = [check_observation(spec, parameters, sequence, one, held_to, progress) for one in found.observations]
+    verdicts = [
+        replace(verdict, identities=(*verdict.identities, *zero_beyond_the_end(sequence, one)))
+        for verdict, one in zip(verdicts, found.observations, strict=True)
+    ]
     worst = min(verdicts, key=lambda verdict: ("differ", "cannot tell", "agree").index(verdict.verdict))
     return replace(worst, notes=(*worst.notes, *found.notes))
 
@@ -91,7 +96,8 @@ def check_observation(
     def judged(held_to: Declared) -> tuple[Judged, Verdict]:
         with plain_defaults():
             found = judge_stack(spec, here, moved, observation, held_to, progress)
-        return found, verdict_of(spec, observation, held_to, moved.steps, found)
+        verdict = verdict_of(spec, observation, held_to, moved.steps, found)
+        return found, replace(verdict, identities=ends_in_h_n(spec, found, moved, observation, held_to))
 
     found, verdict = judged(declared)
     if verdict.verdict != "differ":

@@ -115,6 +115,14 @@ def without_last(run: Run) -> Run | None:
     return replace(run, x=run.x[1:], h=run.h[1:], lengths=lengths, error=error, received=received)
 
 
+def last(h: Tensor, lengths: tuple[int, ...] | None, reverse: bool) -> Tensor:
+    """(B, P): h (T, B, P) after the step of each item that is processed last."""
+    if reverse:
+        return h[0]
+    steps, batch = h.shape[:2]
+    return h[torch.tensor(lengths or [steps] * batch) - 1, torch.arange(batch)]
+
+
 def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:
     """(B, P): h one step before the one that is processed last."""
     steps, batch = h.shape[:2]

@@ -10,7 +10,7 @@ import torch
 
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.finals import Expected, Key, before_last, is_coarse, meaning, past_use, where, without_last
+from rnnspect.judging.finals import Expected, Key, before_last, is_coarse, last, meaning, past_use, where, without_last
 from rnnspect.judging.finding import Place
 from rnnspect.judging.inputs import Errors, beside
 from rnnspect.judging.judge import Judge
@@ -104,8 +104,8 @@ def judge_stack(
                 judged.places.append(Place(layer, direction, "h", found))
                 of_layer = judge.layer
                 outputs.append((seen["h"], Errors(seen["h"], kept["h"]) if kept["h"].rounded else None))
-                last = _last(seen["h"], sequence, reverse)
-                known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
+                ending = last(seen["h"], sequence.lengths, reverse)
+                known = [(ending, kept["h"].error(ending)), *_cell_state(c, judge.layer.own)]
                 earlier = [
                     functools.partial(before_last, seen["h"], lengths, reverse),
                     functools.partial(_earlier_c, judge, run),
@@ -134,14 +134,6 @@ def judge_stack(
     if any(place.finding.unjudged for place in judged.places):
         judged.not_finite = not_finite(parameters, sequence)
     return judged
-
-
-def _last(h: Tensor, sequence: Sequence, reverse: bool) -> Tensor:
-    """(B, P): h after the step that is processed last."""
-    if reverse:
-        return h[0]
-    lengths = sequence.lengths or [sequence.steps] * sequence.batch
-    return h[torch.tensor(lengths) - 1, torch.arange(sequence.batch)]
 
 
 def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:

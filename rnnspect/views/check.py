@@ -55,6 +55,11 @@ def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
 
 
 def _said(verdict: Verdict) -> str:
+    failed = [one.name for one in verdict.identities if not one.holds]
+    return _rests_on(verdict) + (f"; fails: {listed(failed)}" if failed else "")
+
+
+def _rests_on(verdict: Verdict) -> str:
     said = " ".join(filter(None, (verdict.engine.name, verdict.engine.version))) + f", {verdict.arithmetic}: "
     if verdict.first:
         note = f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
@@ -96,6 +101,7 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
     yield from engine_lines(verdict.engine, 0.0)
     yield Text(summary(verdict), STYLE[verdict.verdict])
     yield from map(Text, numbers_of(verdict))
+    yield from _identities(verdict)
     if verdict.explained:
         yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
     steps = f"{verdict.steps:,} step" + ("s" if verdict.steps != 1 else "")
@@ -105,6 +111,16 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
     for note in verdict.notes:
         yield Text(text.printable(note))
     yield from _resolution(verdict)
+
+
+def _identities(verdict: Verdict) -> Iterator[Text]:
+    """One line for all that hold, and one for each that does not, with what usually causes that."""
+    if held := [one.name for one in verdict.identities if one.holds]:
+        yield Text(f"identities that hold: {listed(held)}")
+    for one in verdict.identities:
+        if not one.holds:
+            usual = f"; usually {one.usual}" if one.usual else ""
+            yield Text(f"identity that fails: {one.name}: {text.printable(one.evidence)}{usual}", "yellow")
 
 
 def _causes(verdict: Verdict) -> Iterator[str]:

@@ -183,6 +183,10 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
             for cause in verdict.causes
         ],
         "indistinguishable": [[cause.name for cause in verdict.causes]] if len(verdict.causes) > 1 else [],
+        "identities": [
+            {"name": one.name, "holds": one.holds, "evidence": one.evidence, "usual": one.usual}
+            for one in verdict.identities
+        ],
         "resolution": resolution,
         "observed": list(verdict.observed),
         "estimated": list(verdict.estimated),
