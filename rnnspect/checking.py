@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
+from rnnspect.engines.interface import Theirs
 from rnnspect.explaining import explain
+from rnnspect.identities.reruns import identities_of
 from rnnspect.identities.seen import ends_in_h_n, zero_beyond_the_end
 from rnnspect.judging.coarser import COARSER, explained_by
 from rnnspect.judging.stack import judge_stack
@@ -42,6 +44,9 @@ def check_prepared(
         return replace(found, notes=(*recording.notes, *found.notes))
 
     by_layer = judged(observed_by(recording))
+    if isinstance(prepared.engine, Theirs):
+        again = identities_of(prepared.engine, spec, prepared.parameters, prepared.sequence, held_to, recording)
+        by_layer = replace(by_layer, identities=(*by_layer.identities, *again))
     if recording.stack_difference == 0 or by_layer.verdict == "differ":
         return by_layer
     # Nobody has to believe that the stack is the sum of its layers: what it gave as a whole is judged as well.
@@ -49,7 +54,8 @@ def check_prepared(
     note = (
         f"as a whole the stack is up to {recording.stack_difference:.2e} from its layers one by one; both were judged"
     )
-    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note), identities=whole.identities)
+    identities = (*whole.identities, *by_layer.identities)
+    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note), identities=identities)
 
 
 def check_recorded(
