@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rnnspect.errors import listed
 from rnnspect.parameters import module_repr
-from rnnspect.verdict import Skipped
+from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import text
 from rnnspect.views.engine import engine_lines
 from rnnspect.views.rendering import rendered, table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.verdict import Point, Verdict
+    from rnnspect.verdict import Point
     from rnnspect.views.rendering import Screen
 
 STYLE = {
@@ -51,15 +51,15 @@ def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
     else:
         answer, said = found.verdict, _said(found)
     line = Text(f"{answer:<{len('cannot tell')}}", STYLE[answer], no_wrap=True, overflow="ignore")
-    return line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
+    line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
+    if isinstance(found, Verdict):
+        for one in found.identities:
+            if not one.holds:
+                line.append(f"; fails {one.name}: {text.printable(one.evidence)}", "not bold yellow")
+    return line
 
 
 def _said(verdict: Verdict) -> str:
-    failed = [one.name for one in verdict.identities if not one.holds]
-    return _rests_on(verdict) + (f"; fails: {listed(failed)}" if failed else "")
-
-
-def _rests_on(verdict: Verdict) -> str:
     said = " ".join(filter(None, (verdict.engine.name, verdict.engine.version))) + f", {verdict.arithmetic}: "
     if verdict.first:
         note = f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
