@@ -13,7 +13,7 @@ from rnnspect.differences import largest, max_abs_difference
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.hooks import Kept, Unreadable, read
-from rnnspect.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of
+from rnnspect.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
 from rnnspect.verdict import Identity
 
 if TYPE_CHECKING:
@@ -40,15 +40,17 @@ def evaluated_twice(first: Sequence[Call], again: Callable[[], Sequence[Call]]) 
     return [_same(one, two) for one, two in zip_longest(first, second[: len(first)])]
 
 
-def beside_another(first: Sequence[Call], again: Callable[[], Sequence[Call]]) -> list[tuple[Identity, ...]]:
-    """For each call of a model that mixes the items of the batch, that it does. `again` evaluates the model on an input
-    of which item 0 alone is another.
+def beside_another(
+    first: Sequence[Call], x: Tensor, again: Callable[[Tensor], Sequence[Call]]
+) -> list[tuple[Identity, ...]]:
+    """For each call of a model that mixes the items of the batch, that it does. `again` evaluates the model on
+    x (B, T, I), of which item 0 alone is another.
 
     Of a call that receives the others as they were, along an axis of x, the others of that axis must be returned as
     they were. That is seen without knowing which axis the model or the module takes for the batch.
     """
     try:
-        second = again()
+        second = again(with_another_item(x, 0))
     except InputError:  # other numbers may be what the model refuses
         return [()] * len(first)
     return [_mixed(one, two) for one, two in zip_longest(first, second[: len(first)])]

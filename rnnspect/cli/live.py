@@ -85,9 +85,7 @@ def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -
     found = [(*one, *alone) for one, alone in zip(twice, run_again(model, seen.calls), strict=True)]
     if described.spec.batch is None or not all(one.holds for call in twice for one in call):
         return found
-    other = x.clone()
-    other[0] += 1
-    mixed = beside_another(seen.calls, lambda: watch_run(model, other).calls)
+    mixed = beside_another(seen.calls, x, lambda other: watch_run(model, other).calls)
     return [
         (*(one for one in of_call if one.name not in [mixes.name for mixes in worse]), *worse)
         for of_call, worse in zip(found, mixed, strict=True)

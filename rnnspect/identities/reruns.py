@@ -70,6 +70,12 @@ def identities_of(
     return (twice, *(one for one in others if one))
 
 
+def with_another_item(x: Tensor, axis: int) -> Tensor:
+    """x with another item 0 along the batch axis, in which every number has changed: −x, or 1 where that is 0."""
+    item = x.narrow(axis, 0, 1)
+    return torch.cat([torch.where(item == 0, 1, -item), x.narrow(axis, 1, x.shape[axis] - 1)], axis)
+
+
 @dataclass(frozen=True)
 class _Asked:
     engine: Theirs
@@ -88,9 +94,7 @@ class _Asked:
         """Item 0 becomes another, in the same shapes; the others are looked at."""
         if short.batch < ITEMS:
             return None
-        x = short.x.clone()
-        x[:, 0] += 1
-        changed = replace(short, x=x)
+        changed = replace(short, x=with_another_item(short.x, 1))
         second = self.run(changed)
         if isinstance(second, str):
             return Identity(NEIGHBOURS, False, f"with another item 0 {second}", USUAL[NEIGHBOURS])
