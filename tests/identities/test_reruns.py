@@ -75,6 +75,10 @@ class Drops(Right):
     def forward(self, x, state=None):
         return self.rnn(x)
 
+class Doubles(Right):
+    def forward(self, x, state=None):
+        return self.rnn(2 * x, state)
+
 class NeedsOne(Right):
     def forward(self, x, state=None):
         return self.rnn(x, state + 0)
@@ -123,6 +127,16 @@ def test_a_right_own_engine_holds_them_all(rnnspect, own: Path, lengths: tuple[s
     names = ["output and h_n", "two evaluations", "neighbours", "chunks", "None and zeros"]
     assert [(one["name"], one["holds"], one["usual"]) for one in found] == [(name, True, None) for name in names]
     assert f"identities that hold: {', '.join(names)}" in " ".join(rnnspect(*argv).out.split())
+
+
+def test_a_run_that_differs_breaks_none_of_them(rnnspect, own: Path):
+    """What it computes is wrong, and equal to itself all the same."""
+    argv = ("check", *NETWORK, "-i", "randn:100", "--engine", f"{own}:Doubles", "--format", "json")
+    document = json.loads(rnnspect(*argv).out)
+    assert document["verdict"] == "differ"
+    found = {one["name"]: one["holds"] for one in document["identities"]}
+    assert all(found.values())
+    assert {"output and h_n", "two evaluations", "neighbours", "None and zeros"} <= set(found)
 
 
 def test_a_step_is_always_given_its_state(rnnspect, own: Path):
