@@ -150,7 +150,7 @@ def test_another_number_is_shown_with_the_one_that_output_ends_with():
 def test_what_is_beyond_the_end_of_an_item(fill: float, holds: bool):
     module = drawn("GRU")
     x, output, states = run_of(module, padded=True)
-    output[1, 3:] = fill
+    output[1, 3] = fill
     verdict = checked(module, x, {"output": output, **states}, padded=True)
     assert verdict.agrees
     found = {one.name: one for one in verdict.identities}["output beyond the end"]
