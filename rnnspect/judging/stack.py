@@ -16,6 +16,7 @@ from rnnspect.judging.finals import (
     Meaning,
     before_last,
     is_coarse,
+    last,
     meaning,
     past_use,
     where,
@@ -118,8 +119,8 @@ def judge_stack(
                 of_layer = judge.layer
                 outputs.append((h, Errors(h, kept["h"]) if kept["h"].rounded else None))
                 if run.h is h and reading.ends:
-                    last = _last(run)
-                    known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
+                    ending = last(h, run.lengths, run.reverse)
+                    known = [(ending, kept["h"].error(ending)), *_cell_state(c, judge.layer.own)]
                     earlier = [
                         functools.partial(before_last, h, run.lengths, run.reverse),
                         functools.partial(_earlier_c, judge, run),
@@ -157,13 +158,6 @@ def _estimated(reading: Reading, progress: Callable[[Finding | None, int], None]
         reading.cell, reading.p, reading.u, reading.nonlinearity, run.x, run.error, state, run.lengths, run.reverse,
         lambda steps: progress(None, steps),
     )  # fmt: skip
-
-
-def _last(run: Run) -> Tensor:
-    """(B, P): h after the step that is processed last."""
-    if run.reverse or run.lengths is None:
-        return run.h[0 if run.reverse else -1]
-    return run.h[run.lengths - 1, torch.arange(run.h.shape[1])]
 
 
 def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:

@@ -239,6 +239,10 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
             for cause in verdict.causes
         ],
         "indistinguishable": [list(names) for names in verdict.indistinguishable],
+        "identities": [
+            {"name": one.name, "holds": one.holds, "evidence": one.evidence, "usual": one.usual}
+            for one in verdict.identities
+        ],
         "resolution": resolution,
         "observed": list(verdict.observed),
         "estimated": list(verdict.estimated),
