@@ -69,10 +69,7 @@ def _zero(state: Tensor) -> Tensor:
 
 
 def _begun_with_the_last(reading: Reading) -> Reading:
-    stack = reading.stack
-    if not stack.ended:
-        stack.ended.update(ended(reading))
-    return reading.begun_with(stack.ended[reading.at])
+    return reading.begun_with(ended(reading))
 
 
 def _of_others(reading: Reading) -> Iterator[Cause]:

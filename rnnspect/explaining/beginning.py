@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.arithmetic.small_numbers import one_thread
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.judge import Judge
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 STEPS = 8
 """Steps, and steps after the first difference, that a reading is refuted on."""
 _ITEMS = 64
+_FEW = 64
+"""Steps that several threads would only hinder."""
 _ROWS, _HOPELESS = 64, 100.0
 """Rows that are looked at once before anything else, and the ratio that no second look brings down."""
 _TOGETHER = 4096
@@ -29,8 +33,10 @@ _TOGETHER = 4096
 def begins_well(reading: Reading, order: int) -> bool:
     """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
     for steps in (STEPS, order + STEPS):
-        if worst_ratio(replace(reading, run=beginning(reading.run, steps))) is None:
-            return False
+        begun = replace(reading, run=beginning(reading.run, steps))
+        with one_thread() if steps <= _FEW else nullcontext():
+            if worst_ratio(begun) is None:
+                return False
         if steps >= reading.run.x.shape[0] or order == 0:
             break
     return True

@@ -59,6 +59,8 @@ class Reading:
     run: Run
     u: Roundoff
     stack: Stack
+    seen: bool = True
+    """Whether h was observed; else the run holds zeros in its place."""
     back: Callable[[Tensor], Tensor] | None = None
     """From h as `run` has it to h as the engine returned it, where the one is the other in another order."""
 

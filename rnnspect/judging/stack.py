@@ -105,7 +105,7 @@ def judge_stack(
                 x, h, state[0], state[1] if len(state) > 1 else None, lengths, direction == "reverse", error,
                 received=observation.received.get(at),
             )  # fmt: skip
-            believed = Reading(layer, direction, cell, spec.nonlinearity_of(direction), p, run, own, stack)
+            believed = Reading(layer, direction, cell, spec.nonlinearity_of(direction), p, run, own, stack, "h" in seen)
             judged.readings[at] = reading = change(believed)
             if "h" not in seen and reading.run.h is not h and reading.back is None:
                 judged.unread = True
