@@ -174,7 +174,9 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("h-c-exchanged", "final", {flags[1]: True}, ("lstm",))
     yield Mistake("h-c-exchanged", "initial and final", dict.fromkeys(flags, True), ("lstm",))
     yield Mistake("batch-mixed", "x viewed", {"x viewed": True}, needs=(no_padding,))
-    yield Mistake("batch-mixed", "output viewed", {"output viewed": True}, needs=(no_padding,))
+    yield Mistake("batch-mixed", "output viewed", {"output viewed": "(B, T) as (T, B)"}, needs=(no_padding,))
+    there_and_back = {"x viewed": True, "output viewed": "(T, B) as (B, T)"}
+    yield Mistake("batch-mixed", "x and output viewed", there_and_back, needs=(no_padding,))
     yield Mistake("batch-mixed", "initial state viewed", {"state viewed": True}, needs=(more_than_one_state,))
     yield Mistake("batch-mixed", "initial state of item 0", {"state of item 0": True})
     yield Mistake("state-ignored", "", {"state ignored": True})

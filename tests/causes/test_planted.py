@@ -23,9 +23,6 @@ NOT_YET = {
     "int8-weights",
 }
 """Mistakes that a check does not name: an id for all its variants, or an id and a variant."""
-IN_PART: set[tuple[str, str, int]] = set()
-"""By id, cell and layers: those that are named, but for the lowest layer only."""
-
 NOT_YET_FROM_THE_OUTPUT = {"state-not-carried", "shifted-by-one"}
 """Ids that are named where every layer was recorded, and not where the lowest of two was not."""
 
@@ -51,8 +48,7 @@ def test_a_planted_mistake_is_named(case: Case) -> None:
     assert judged(case, tuple(cause.name for cause in verdict.causes)) != "wrong"
     named = next(cause for cause in verdict.causes if cause.name == case.mistake.id)
     assert named.worst_ratio_after <= 1 < named.worst_ratio_before
-    if (case.mistake.id, case.setting.kind, case.setting.layers) not in IN_PART:
-        assert named.left == ()
+    assert named.left == ()
     if case.mistake.id == "gate-order":
         assert named.parameters == {"order": " ".join(case.mistake.variant.partition(":")[0])}
 
