@@ -1,4 +1,5 @@
 """Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
+Files that begin with _ are shared.
 
 Each cause maps what we believe of an engine to what it would have computed had it made that mistake.
 """
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def families() -> list[str]:
-    return sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name != "interface")
+    return sorted(
+        info.name for info in pkgutil.iter_modules(__path__) if info.name != "interface" and info.name[0] != "_"
+    )
 
 
 def catalogue(reading: Reading) -> Iterator[tuple[str, Cause]]:
