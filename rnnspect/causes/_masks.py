@@ -83,6 +83,12 @@ class Step:
         return Step(self.of, tuple(s[at] for s in self.state), self.after[at])
 
 
+def telling(steps: list[Step]) -> Tensor:
+    """Of each row, how many numbers tell what came in: those that relu left, and that tanh did not take to its end."""
+    after = torch.cat([step.after for step in steps], 1)
+    return ((after != 0) & ((after.abs() - 1).abs() > 2.0**-8)).sum(1)
+
+
 def is_readable(steps: list[Step], inputs: int) -> bool:
     """Whether a mask can be told: few elements, or no more than there are numbers that depend on them, and not many."""
     told = sum(step.after.shape[1] for step in steps)
@@ -141,14 +147,14 @@ def masks(steps: list[Step], x: Tensor, p: float, room: float) -> tuple[Tensor, 
 def _rounded(steps: list[Step], x: Tensor, scale: float, start: Tensor, room: float) -> tuple[Tensor, Tensor]:
     factors, _ = _solved(steps, x, start, room)
     mask = factors > scale / 2
-    return mask, _off(steps, x * mask * scale)
+    return mask, difference(steps, x * mask * scale)
 
 
 def _tried(steps: list[Step], x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """The best of all masks for each row, and how far h is off with it."""
     every = _every(x.shape[1])
     rows = torch.arange(len(x)).repeat_interleave(len(every))
-    off = _off([step.items(rows) for step in steps], x[rows] * every.repeat(len(x), 1) * scale)
+    off = difference([step.items(rows) for step in steps], x[rows] * every.repeat(len(x), 1) * scale)
     least, best = off.view(len(x), -1).min(1)
     return every[best], least
 
@@ -158,8 +164,8 @@ def _every(inputs: int) -> Tensor:
     return (torch.arange(2**inputs).unsqueeze(1) >> torch.arange(inputs)) & 1 == 1
 
 
-def _off(steps: list[Step], x: Tensor) -> Tensor:
-    """The largest difference of h, by row."""
+def difference(steps: list[Step], x: Tensor) -> Tensor:
+    """How far h of each row is from what x (rows, I) gives, at most."""
     each = [(s.of.projected(s.of.step(s.of.input(x), s.state)[0]) - s.after).abs() for s in steps]
     return torch.cat(each, 1).amax(1)
 
@@ -174,7 +180,7 @@ def _solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple
         return off, torch.cat([slopes for _, slopes, _ in found], 1) * x.unsqueeze(1)
 
     off, slopes = linearised(factors)
-    first = _off(steps, x)
+    first = difference(steps, x)
     damping = torch.full((len(x), 1, 1), 1e-2, dtype=x.dtype)
     eye = torch.eye(x.shape[1], dtype=x.dtype)
     for iteration in range(1, _ITERATIONS + 1):

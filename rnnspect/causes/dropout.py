@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.causes._masks import FEW, USUAL, Equations, Step, is_readable, masks, probability, said_by
+from rnnspect.causes._masks import (
+    FEW,
+    USUAL,
+    Equations,
+    Step,
+    difference,
+    is_readable,
+    masks,
+    probability,
+    said_by,
+    telling,
+)
 from rnnspect.causes.interface import Cause
 from rnnspect.judging.chunks import Run
 
@@ -123,6 +134,8 @@ Found = tuple[float, Run, float]
 
 
 def _of_input(beginning: _Beginning) -> Found | None:
+    """Steps count that cannot be fitted by chance; in as many as p lets expect, or half as many, something is zeroed:
+    else the input is multiplied and no more."""
     steps, x = _steps(beginning, 0, beginning.state), beginning.x
     if not is_readable(steps, x.shape[2]):
         return None
@@ -132,21 +145,24 @@ def _of_input(beginning: _Beginning) -> Found | None:
     if p is None or not 0 < p < 1:
         return None
     state, dropped = beginning.state, torch.zeros_like(x)
-    told, ends, zeroed = beginning.inside[0], torch.zeros_like(beginning.at[0]), False
+    told, ends = beginning.inside[0], torch.zeros_like(beginning.at[0])
+    shown = zeroed = expected = 0.0
     for n, row in enumerate(x):
-        steps = _steps(beginning, n, state)
+        steps, scaled = _steps(beginning, n, state), row / (1 - p)
         mask, can = masks(steps, row, p, beginning.room)
         told = told & can & beginning.inside[n]
-        dropped[n] = row * mask / (1 - p)
-        zeroed = zeroed or bool((~mask & (row != 0))[told].any())
-        ends += told
         if not told.any():
             break
+        ends += told
+        dropped[n] = scaled * mask
+        elements = (row != 0).sum(1)
+        bits = torch.where(told, telling(steps) * beginning.bits - elements, 0).clamp(min=0)
+        shown += float(bits.sum())
+        zeroed += float(((difference(steps, scaled) > beginning.room) & (bits > 0)).sum())
+        expected += float((1 - (1 - p) ** elements[bits > 0].double()).sum())
         carried = beginning.equations.step(beginning.equations.input(dropped[n]), state)
         state = (beginning.run.h[n].double(), *carried[1:])
-    equations = sum(step.after.shape[1] for step in steps)
-    shown = int(ends.sum()) * (equations * beginning.bits - x.shape[2])
-    if not zeroed or 2 * ends.sum() < beginning.inside.sum() or shown < _ENOUGH:
+    if not zeroed or 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum() or shown < _ENOUGH:
         return None
     first, items = beginning.run, ends.nonzero().flatten()
     error = 2 * beginning.reading.u.stored * dropped.abs()  # of the product with 1/(1 − p)
