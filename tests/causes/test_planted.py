@@ -14,8 +14,6 @@ from tests.causes.planted import Case, Planted, cases, judged, outcome, told
 
 NOT_YET = {
     "activation-approximated",
-    "dropout-active",
-    "projection-misplaced",
     "tf32-products",
     "bfloat16-products",
     "float16-products",
