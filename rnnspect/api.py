@@ -59,6 +59,7 @@ def check(
     recorded: Any = None,
     engine: str = "torch",
     arithmetic: str | None = None,
+    explain: float = 10.0,
 ) -> Verdict:
     """Whether an engine computes the equations, at every step, unit and layer that it shows.
 
@@ -66,6 +67,7 @@ def check(
     checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
     mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). `arithmetic` holds the run
     to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
+    A run that differs is looked into for `explain` seconds: `causes` are the known mistakes that explain it.
 
     Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.declared` says which, and why.
     A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.
@@ -77,16 +79,18 @@ def check(
     from rnnspect import engines
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.declared import named
+    from rnnspect.explaining.clock import at_most
     from rnnspect.preparing import prepare
 
     _refuse_models(source)
     prepared = prepare(source, x, h0, c0, lengths=lengths)
     held_to = named(arithmetic, "arithmetic") if arithmetic else None
-    if recorded is not None:
-        return check_recorded(prepared, recorded, held_to)
-    if engine != "torch":
-        prepared = replace(prepared, engine=engines.find(engine))
-    return check_prepared(prepared, held_to)
+    with at_most(explain):
+        if recorded is not None:
+            return check_recorded(prepared, recorded, held_to)
+        if engine != "torch":
+            prepared = replace(prepared, engine=engines.find(engine))
+        return check_prepared(prepared, held_to)
 
 
 def derive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,6 +59,10 @@ def causes(reading: Reading) -> Iterator[Cause]:
 
 
 _OTHER = {"forward": "reverse", "reverse": "forward"}
+
+
+_ALONE = 2**14
+"""Items of a batch that a layer nobody observed can be estimated with."""
 
 
 def _from_zero(reading: Reading, names: list[str]) -> Reading:
@@ -146,4 +151,7 @@ def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
     lengths = run.lengths
     if lengths is not None:  # one step where the item has it, none in the padding
         lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
-    return reading.with_run(x=x, h=h, error=error, lengths=lengths, reverse=False, **repeated)
+    made = reading.with_run(x=x, h=h, error=error, lengths=lengths, reverse=False, **repeated)
+    if steps * batch > _ALONE:
+        return made
+    return replace(made, back=lambda values: values.reshape(steps, batch, -1))

@@ -158,7 +158,8 @@ class Search:
             found.worst.ratio for place in judged.places
             if (found := place.finding).worst and (place.layer, place.direction) in scope and not found.first
         ]  # fmt: skip
-        return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
+        beside = sum(place.quantity != "h" and place.finding.first is not None for place in judged.places)
+        return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends, beside)
 
     def _before(self, scope: Sequence[At]) -> float:
         here = [self._wrong[at].ratio for at in scope if at in self._wrong]
@@ -197,10 +198,12 @@ class _After:
     """Where steps differ all the same."""
     ends: list[At]
     """Where only a final state does."""
+    beside: int
+    """Recorded gates and cell states that differ all the same."""
 
     @property
     def remains(self) -> int:
-        return len(self.steps) + len(self.ends)
+        return len(self.steps) + len(self.ends) + self.beside
 
     def refutes(self, at: At, wrong: Wrong) -> bool:
         """Whether what was wrong in a place is so all the same."""

@@ -134,9 +134,9 @@ def _causes(verdict: Verdict) -> Iterator[str]:
             yield "these numbers cannot tell that from:"
         before = names
         numbers = f"{cause.worst_ratio_before:,.1f} times the bound becomes {cause.worst_ratio_after:.3f} of it"
-        yield f"{names}: {numbers} if {' and '.join(text.printable(one.explanation) for one in both)}"
+        yield f"cause: {names}: {numbers} if {' and '.join(text.printable(one.explanation) for one in both)}"
         for one in both:
-            yield f"  {text.printable(one.fix)}"
+            yield f"  fix: {text.printable(one.fix)}"
         if cause.left:
             yield f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs"
 
