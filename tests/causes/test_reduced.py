@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Array = Any
 NAMES = {
     "tf32-products", "bfloat16-products", "float16-products", "float16-sums", "int8-weights", "float16-weights",
-    "bfloat16-weights",
+    "bfloat16-weights", "activation-approximated",
 }  # fmt: skip
 
 kinds = pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
