@@ -71,7 +71,7 @@ class Block:
         if known[1] or u.flushed:
             self.offset += torch.linalg.vector_norm(w, ord=1, dim=1) * (known[1] + u.flushed)
         if b is not None:
-            self.offset += b.abs() * unit
+            self.offset += b.abs() * (unit + u.narrow)
 
 
 _MINUS = torch.tensor(-1.0)

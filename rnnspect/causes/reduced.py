@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.declared import ARITHMETICS
 from rnnspect.judging.coarser import COARSER, come_closer
+from rnnspect.judging.half_sums import UNIT, sums_show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +44,14 @@ def causes(reading: Reading) -> Iterator[Cause]:
     yield from _of_integers()
     if replace(reading.u, relative=0.0, absolute=0.0) == SINGLE:
         yield from _products()
+        yield Cause(
+            "float16-sums",
+            "products are summed in float16: nearly every value is off by as much as that makes, and no small change "
+            "of weights would explain it",
+            "Have sums accumulated in float32; the operands may stay in float16.",
+            _with_half_sums,
+            shown=sums_show,
+        )
 
 
 def _products() -> Iterator[Cause]:
@@ -58,6 +69,13 @@ def _products() -> Iterator[Cause]:
 def _with_products(reading: Reading, arithmetic: str) -> Reading:
     declared = ARITHMETICS[arithmetic].roundoff
     return replace(reading, u=replace(reading.u, products=declared.products, flushed=declared.flushed))
+
+
+def _with_half_sums(reading: Reading) -> Reading:
+    """float16 operands too."""
+    made, p = _with_products(reading, "float16-products"), reading.p
+    terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
+    return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(terms) * UNIT))
 
 
 def _halved(reading: Reading) -> Iterator[Cause]:

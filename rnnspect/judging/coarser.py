@@ -76,7 +76,7 @@ def come_closer(reading: Reading, roundings: tuple[Rounding, ...]) -> bool:
     exact = (look.q["h"].v - look.after).abs()[off]
     for rounding in roundings:
         for of_x, of_h in ((rounding, rounding), (rounding, None), (None, rounding)):
-            again = _last_of(layer, seen, reading.run.c0, _Rounded(reading, of_x, of_h))
+            again = _last_of(layer, seen, reading.run.c0, Rounded(reading, of_x, of_h))
             left = (again.q["h"].v - again.after).abs()[off]
             if 4 * int((left < exact / 4).sum()) > 3 * len(exact):
                 return True
@@ -106,7 +106,7 @@ def _last_of(layer: Layer, seen: list[Chunk], c0: Tensor | None, a: Bounded) -> 
     return layer.look(seen[-1], c, a)
 
 
-class _Rounded(Bounded):
+class Rounded(Bounded):
     """Products whose operands are rounded first: those with x, those with h, or both."""
 
     def __init__(self, reading: Reading, of_x: Rounding | None, of_h: Rounding | None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import rnnspect
 from rnnspect.views import documents
 from tests.causes.hooked import Hooks, Network
 from tests.judging.loops import cut_to_ten_bits, to_ten_bits
@@ -188,3 +189,113 @@ def test_products_that_onednn_computes_in_bfloat16_are_named() -> None:
     if verdict.verdict == "agree":
         pytest.skip("skipped: oneDNN made no use of the switch here")
     assert named(verdict) == ["bfloat16-products"]
+
+
+def in_order(v: Array, w: Array) -> Array:
+    total = np.zeros((len(v), len(w)), np.float16)
+    for k in range(w.shape[1]):
+        total = total + v[:, k, None].astype(np.float16) * w[:, k].astype(np.float16)
+    return total.astype(np.float32)
+
+
+def in_pairs(v: Array, w: Array) -> Array:
+    parts = v.astype(np.float16)[:, None] * w.astype(np.float16)
+    while parts.shape[-1] > 1:
+        if parts.shape[-1] % 2:
+            parts = np.concatenate([parts, np.zeros_like(parts[..., :1])], -1)
+        parts = parts[..., ::2] + parts[..., 1::2]
+    return parts[..., 0].astype(np.float32)
+
+
+def in_slices(v: Array, w: Array) -> Array:
+    """Slices of four are summed in float32, their sums in float16, as split-K kernels do."""
+    total = np.zeros((len(v), len(w)), np.float16)
+    for k in range(0, w.shape[1], 4):
+        part = to_float16(v[:, k : k + 4]) @ to_float16(w[:, k : k + 4]).T
+        total = total + part.astype(np.float16)
+    return total.astype(np.float32)
+
+
+def long(kind: str, layers: int = 1, directions: int = 1) -> Network:
+    """With enough values for each unit's weights, of which an LSTM's have 112 here."""
+    return Network(kind, layers, directions, steps=60, batch=5)
+
+
+@kinds
+@stacks
+@pytest.mark.parametrize("summed", [in_order, in_pairs, in_slices])
+def test_sums_in_float16_are_named(kind: str, layers: int, directions: int, summed: Any) -> None:
+    network = long(kind, layers, directions)
+    verdict = network.check(network.recorded(Hooks(summed, summed)))
+    assert named(verdict) == ["float16-sums"]
+    assert (verdict.causes[0].left, len(verdict.causes[0].scope)) == ((), layers * directions)
+    assert verdict.causes[0].worst_ratio_after <= 1 < verdict.causes[0].worst_ratio_before
+    assert verdict.reason is None
+
+
+def test_too_few_values_show_no_sums_in_float16() -> None:
+    network = Network("gru", steps=8, batch=2)
+    assert named(network.check(network.recorded(Hooks(in_order, in_order)))) == []
+
+
+def in_bfloat16(v: Array, w: Array) -> Array:
+    total = np.zeros((len(v), len(w)), np.float32)
+    for k in range(w.shape[1]):
+        total = to_bfloat16(total + to_bfloat16(to_bfloat16(v[:, k, None]) * to_bfloat16(w[:, k])))
+    return total
+
+
+def in_eight_bits(v: Array, w: Array) -> Array:
+    scale = np.abs(v).max() / np.float32(127)
+    return (np.rint(v / scale) * scale).astype(np.float32) @ w.T
+
+
+@kinds
+@pytest.mark.parametrize(
+    "fault", ["1e-4", "1e-3", "3e-3", "biases", "one weight", "tf32 and a weight", "initial state", "bfloat16", "int8"]
+)
+def test_what_is_no_sum_in_float16_is_not_taken_for_one(kind: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnspect.explaining.search.PAIRED", ())  # none of these is one of two; pairs take seconds
+    network, rng = long(kind), np.random.default_rng(2)
+
+    def change(name: str, v: Array) -> Array:
+        v = v.copy()
+        if fault[0].isdigit():
+            v *= 1 + float(fault) * rng.standard_normal(v.shape).astype(np.float32)
+        elif fault == "biases" and name.startswith("bias"):
+            v += np.float32(3e-4)
+        elif fault in ("one weight", "tf32 and a weight") and name == "weight_hh":
+            v[::2, 2] += np.float32(2e-3)
+        return v
+
+    made = {"tf32 and a weight": of_rounded(to_ten_bits), "bfloat16": in_bfloat16, "int8": in_eight_bits}.get(fault)
+    hooks = Hooks() if made is None else Hooks(made, made)
+    states = network.states.copy()
+    if fault == "initial state":
+        network.states = states * np.float32(1.001)
+    recorded = network.recorded(hooks, change)
+    network.states = states
+    verdict = network.check(recorded)
+    assert verdict.verdict == "differ"
+    assert not NAMES & set(named(verdict)), named(verdict)
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+def test_a_run_agrees_with_the_arithmetic_that_it_is_told_to_have(tiny: bool) -> None:
+    """Also where what enters a product is so small that float16 has few bits for it."""
+    network = Network("rnn")
+    weights: Any = {name + end: v for end, p in network.p.items() for name, v in p.items()}
+    if tiny:
+        network.x *= np.float32(1e-6)
+        network.states *= 0
+        weights |= {name: v * 0 for name, v in weights.items() if name.startswith("bias")}
+        network.p["_l0"] = {name.removesuffix("_l0"): v for name, v in weights.items()}
+    network.spec = network.spec.with_changes(
+        nonlinearity="relu", weights={name: v.tolist() for name, v in weights.items()}
+    )
+    rounded = of_rounded(to_float16)
+    recorded = network.recorded(Hooks(rounded, rounded, tanh=lambda s: np.maximum(s, 0)))
+    assert network.check(recorded).verdict == "differ"
+    held = rnnspect.check(network.spec, network.x, network.states[0], recorded=recorded, arithmetic="float16-products")
+    assert held.verdict != "differ", held.first
+    assert held.arithmetic == "float32, float16 products"
