@@ -1,111 +1,238 @@
-"""One layer in plain numpy, float32, one direction, with mistakes written in by hand."""
+"""The mistakes that people make, each as the flags that make it in `loops.py`, and what a run needs to show it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from tests.causes import functions as f
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Array = NDArray[np.float32]
-ONE = np.float32(1)
-
-
-def sigmoid(v: Array) -> Array:
-    return ONE / (ONE + np.exp(-v))
+BASIC = ("rnn", "gru", "lstm")
+GATED = ("gru", "lstm")
+HIDDEN = 5
+STEPS = 7
 
 
-def hard(v: Array) -> Array:
-    return np.clip(np.float32(0.2) * v + np.float32(0.5), 0, 1).astype(np.float32)
+@dataclass(frozen=True)
+class Setting:
+    """What is run: its network and its sequence, without the numbers."""
+
+    kind: str
+    layers: int
+    directions: int
+    zero_biases: bool = False
+    inputs: int = 4
+    proj: int = 0
+    batch: int = 4
+    packed: bool = False
+    from_zero: bool = False
 
 
-def hard6(v: Array) -> Array:
-    return np.clip(v / np.float32(6) + np.float32(0.5), 0, 1).astype(np.float32)
+Need = Callable[[Setting], Setting | None]
+"""The setting made to have it; None where none can."""
 
 
-def relu(v: Array) -> Array:
-    return np.maximum(v, 0)
+def two_layers(s: Setting) -> Setting | None:
+    return s if s.layers == 2 else None
 
 
-MISTAKES: dict[str, dict[str, Any]] = {
-    "bias-dropped": {"b_ih": 0, "b_hh": 0},
-    "bias-doubled": {"b_hh": "b_ih"},
-    "forget-bias-added": {"forget": 1},
-    "forget-bias-missing": {"forget": -1},
-    "kernel-transposed": {"w_ih": "T"},
-    "recurrent-kernel-transposed": {"w_hh": "T"},
-    "kernel-reshaped": {"w_ih": "reshape"},
-    "directions-exchanged": {"reverse": True},
-    "time-batch-exchanged": {"swap": True},
-    "h-c-exchanged": {"exchange": True},
-    "state-ignored": {"zero": True},
-    "state-not-carried": {"forgetful": True},
-    "shifted-by-one": {"late": True},
-    "hard-sigmoid": {"sigma": hard},
-    "hard-sigmoid of a sixth": {"sigma": hard6},
-    "activation-relu": {"tanh": relu},
-    "gru-reset-before": {"before": True},
-    "gru-mix-flipped": {"flip": True},
-    "gru-b_hn-dropped": {"b_hn": 0},
-    "gru-b_hn-folded": {"fold": True},
-    "gate-order": {"gates": {"lstm": "iofg", "gru": "zrn"}},
+def one_direction(s: Setting) -> Setting | None:
+    return s if s.directions == 1 else None
+
+
+def two_directions(s: Setting) -> Setting | None:
+    return s if s.directions == 2 else None
+
+
+def more_than_one_state(s: Setting) -> Setting | None:
+    return s if s.layers * s.directions > 1 else None
+
+
+def square_kernels(s: Setting) -> Setting | None:
+    """A layer above two directions has 2 H columns."""
+    return replace(s, inputs=HIDDEN) if s.layers == 1 or s.directions == 1 else None
+
+
+def layers_as_wide(s: Setting) -> Setting | None:
+    return replace(s, inputs=HIDDEN * s.directions)
+
+
+def padding(s: Setting) -> Setting | None:
+    return replace(s, packed=True)
+
+
+def no_padding(s: Setting) -> Setting | None:
+    return replace(s, packed=False)
+
+
+def no_states(s: Setting) -> Setting | None:
+    return replace(s, from_zero=True)
+
+
+def batch_of_steps(s: Setting) -> Setting | None:
+    return replace(s, batch=STEPS)
+
+
+def projection(s: Setting) -> Setting | None:
+    return replace(s, proj=HIDDEN - 2)
+
+
+REASONS: dict[Need, str] = {
+    two_layers: "one layer has none below it",
+    one_direction: "two directions already run both ways",
+    two_directions: "there is one direction only",
+    more_than_one_state: "one initial state alone lies in the same order of memory either way",
+    square_kernels: "a layer above two directions has 2 H columns: its blocks have no transpose of their shape",
 }
 
 
-def layer(kind: str, p: dict[str, Array], x: Array, h0: Array, c0: Array, mistake: dict[str, Any]) -> Array:
-    """x (T, B, I), h0 and c0 (B, H) -> h (T, B, H)."""
-    if mistake.get("swap"):
-        others = np.zeros((x.shape[0], h0.shape[1]), np.float32)
-        right = {name: value for name, value in mistake.items() if name != "swap"}
-        return layer(kind, p, x.transpose(1, 0, 2), others, others, right).transpose(1, 0, 2)
-    names = mistake.get("gates", {}).get(kind) or {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}[kind]
-    count = len(names)
-    w_ih, w_hh, b_ih, b_hh = (p[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh"))
-    b_ih, b_hh = (np.zeros_like(b) if mistake.get(name) == 0 else b for name, b in (("b_ih", b_ih), ("b_hh", b_hh)))
-    if mistake.get("b_hh") == "b_ih":
-        b_hh = b_ih
-    if mistake.get("w_ih") == "T":
-        w_ih = np.concatenate([block.T for block in np.split(w_ih, count)])
-    if mistake.get("w_hh") == "T":
-        w_hh = np.concatenate([block.T for block in np.split(w_hh, count)])
-    if mistake.get("w_ih") == "reshape":
-        w_ih = np.ascontiguousarray(w_ih).ravel().reshape(w_ih.shape[1], w_ih.shape[0]).T
-    h, c = (np.zeros_like(s) if mistake.get("zero") else s for s in (h0, c0))
-    if mistake.get("exchange"):
-        h, c = c, h
-    start, out = (h, c), np.zeros((*x.shape[:2], h.shape[1]), np.float32)
-    sigma: Callable[[Array], Array] = mistake.get("sigma", sigmoid)
-    tanh: Callable[[Array], Array] = mistake.get("tanh", np.tanh)
-    for t in range(len(x))[:: -1 if mistake.get("reverse") else 1]:
-        if mistake.get("forgetful"):
-            h, c = start
-        if mistake.get("late"):
-            out[t] = h
-        u = dict(zip(names, np.split(x[t] @ w_ih.T + b_ih, count, -1), strict=True))
-        v = dict(zip(names, np.split(h @ w_hh.T + b_hh, count, -1), strict=True))
-        if kind == "rnn":
-            h = tanh(u["h"] + v["h"])
-        elif kind == "lstm":
-            i, o = sigma(u["i"] + v["i"]), sigma(u["o"] + v["o"])
-            f = sigma(u["f"] + v["f"] + np.float32(mistake.get("forget", 0)))
-            c = f * c + i * tanh(u["g"] + v["g"])
-            h = o * tanh(c)
-        else:
-            r, z = sigma(u["r"] + v["r"]), sigma(u["z"] + v["z"])
-            where = names.index("n")
-            w_n, b_n = np.split(w_hh, 3)[where], np.split(b_hh, 3)[where]
-            if mistake.get("before"):
-                n = tanh(u["n"] + (r * h) @ w_n.T + b_n)
-            elif mistake.get("b_hn") == 0:
-                n = tanh(u["n"] + r * (h @ w_n.T))
-            elif mistake.get("fold"):
-                n = tanh(u["n"] + b_n + r * (h @ w_n.T))
-            else:
-                n = tanh(u["n"] + r * v["n"])
-            h = z * n + (ONE - z) * h if mistake.get("flip") else (ONE - z) * n + z * h
-        if not mistake.get("late"):
-            out[t] = h
-    return out
+@dataclass(frozen=True)
+class Mistake:
+    """`id` as a check names it; `variant` is what is told of it."""
+
+    id: str
+    variant: str
+    flags: dict[str, Any]
+    cells: tuple[str, ...] = BASIC
+    needs: tuple[Need, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.variant})" if self.variant else self.id
+
+    def setting(self, plain: Setting) -> Setting | str:
+        """The plain setting made to show this mistake, or why none can."""
+        made = plain
+        for need in self.needs:
+            found = need(made)
+            if found is None:
+                return REASONS[need]
+            made = found
+        return made
+
+    def can_be_made_in(self, s: Setting) -> bool:
+        return s.kind in self.cells and self.setting(s) == s
+
+
+def _gates() -> Iterator[Mistake]:
+    """Orders are what the engine takes the rows for that PyTorch packs."""
+    orders = {"iofg": "onnx", "igfo": "tensorflow 1, haiku", "figo": "openvino", "ifog": "miopen, coreml, ncnn",
+              "igof": "an onnx file taken for pytorch's", "gifo": "an openvino file taken for pytorch's"}  # fmt: skip
+    for order, whose in orders.items():
+        yield Mistake("gate-order", f"{order}: {whose}", {"order": {"lstm": order}}, ("lstm",))
+    for order, whose in {"zrn": "keras", "rnz": "coreml", "nzr": "candidate first"}.items():
+        yield Mistake("gate-order", f"{order}: {whose}", {"order": {"gru": order}}, ("gru",))
+    yield Mistake("gru-reset-before", "", {"reset": "before"}, ("gru",))
+    yield Mistake("gru-reset-after", "", {"reset": "after"}, ("gru-before",))
+    yield Mistake("gru-mix-flipped", "", {"mix flipped": True}, ("gru",))
+    yield Mistake("gru-b_hn-dropped", "", {"reset": "after, without b_hn"}, ("gru",))
+    yield Mistake("gru-b_hn-folded", "", {"reset": "after, b_hn outside"}, ("gru",))
+
+
+def _biases() -> Iterator[Mistake]:
+    for which in ("no ih", "no hh", "none"):
+        yield Mistake("bias-dropped", which, {"biases": which})
+    for which in ("ih twice", "hh twice", "sum twice"):
+        yield Mistake("bias-doubled", which, {"biases": which})
+    # Elsewhere they are added before anything else is done: exchanged, they give the same numbers.
+    yield Mistake("bias-misplaced", "", {"biases": "exchanged"}, ("gru",))
+    yield Mistake("forget-bias-added", "", {"added to forget gate": 1}, ("lstm",))
+    yield Mistake("forget-bias-missing", "", {"added to forget gate": -1}, ("lstm",))
+
+
+def _kernels() -> Iterator[Mistake]:
+    yield Mistake("kernel-transposed", "", {"kernel transposed": True}, needs=(square_kernels,))
+    yield Mistake("recurrent-kernel-transposed", "", {"recurrent kernel transposed": True})
+    for how in ("out×in taken for in×out", "in×out taken for out×in"):
+        for which in (("ih",), ("hh",), ("ih", "hh")):
+            # The one block of an RNN's W_hh is square: reshaped it is transposed, which is the mistake above.
+            cells = GATED if which == ("hh",) else BASIC
+            flags = {"kernels": which, "reshaped": how}
+            yield Mistake("kernel-reshaped", f"{' and '.join(which)}, {how}", flags, cells)
+
+
+def _directions() -> Iterator[Mistake]:
+    exchanged = "directions-exchanged"
+    yield Mistake(exchanged, "each runs the other way", {"runs the other way": True})
+    yield Mistake(exchanged, "halves of each layer", {"halves exchanged": True}, needs=(two_directions,))
+    yield Mistake(exchanged, "halves of the output", {"output's halves exchanged": True}, needs=(two_directions,))
+    for packed in (no_padding, padding):
+        variant = "padded" if packed is padding else ""
+        yield Mistake("reverse-not-realigned", variant, {"not realigned": True}, needs=(two_directions, packed))
+    yield Mistake("reverse-from-padding", "", {"padding runs in": "reverse"}, needs=(two_directions, padding))
+    for how in ("exchanged", "all forward", "all reverse"):
+        name = "direction-weights-exchanged" if how == "exchanged" else "direction-weights-shared"
+        yield Mistake(name, how, {"direction's weights": how}, needs=(two_directions,))
+
+
+def _states() -> Iterator[Mistake]:
+    swapped = "time-batch-exchanged"
+    yield Mistake(swapped, "from zero", {"axes exchanged": True}, needs=(no_padding, no_states))
+    yield Mistake(swapped, "batch of T", {"axes exchanged": True}, needs=(no_padding, batch_of_steps))
+    yield Mistake("states-interleaved", "", {"states by direction": True}, needs=(two_layers, two_directions))
+    flags = ("initial h and c exchanged", "final h and c exchanged")
+    yield Mistake("h-c-exchanged", "initial", {flags[0]: True}, ("lstm",))
+    yield Mistake("h-c-exchanged", "final", {flags[1]: True}, ("lstm",))
+    yield Mistake("h-c-exchanged", "initial and final", dict.fromkeys(flags, True), ("lstm",))
+    yield Mistake("batch-mixed", "x viewed", {"x viewed": True}, needs=(no_padding,))
+    yield Mistake("batch-mixed", "output viewed", {"output viewed": True}, needs=(no_padding,))
+    yield Mistake("batch-mixed", "initial state viewed", {"state viewed": True}, needs=(more_than_one_state,))
+    yield Mistake("batch-mixed", "initial state of item 0", {"state of item 0": True})
+    yield Mistake("state-ignored", "", {"state ignored": True})
+    for start in ("the initial state", "zero"):
+        yield Mistake("state-not-carried", f"each step from {start}", {"each step from": start})
+    yield Mistake("state-left-over", "", {"made twice": True})
+    yield Mistake("shifted-by-one", "late", {"late": True})
+    yield Mistake("shifted-by-one", "late, zero first", {"late": "from zero"})
+    yield Mistake("shifted-by-one", "early, last repeated", {"early": "last repeated"})
+    yield Mistake("shifted-by-one", "early, zero last", {"early": "zero last"})
+    masked = "padding-not-masked"
+    yield Mistake(masked, "runs on through it", {"padding runs in": "both"}, needs=(padding,))
+    yield Mistake(masked, "last of padded output", {"final from padded output": True}, needs=(padding,))
+
+
+def _functions() -> Iterator[Mistake]:
+    yield Mistake("hard-sigmoid", "0.2 x + 0.5", {"sigma": f.hard_sigmoid_fifth}, GATED)
+    yield Mistake("hard-sigmoid", "x / 6 + 0.5", {"sigma": f.hard_sigmoid_sixth}, GATED)
+    yield Mistake("activation-relu", "", {"tanh": f.relu})
+    for variant, tanh in {"hard": f.hard_tanh, "softsign": f.softsign, "padé": f.pade_tanh}.items():
+        yield Mistake("activation-approximated", f"{variant} tanh", {"tanh": tanh})
+    for variant, sigma in {"softsign": f.softsign_sigmoid, "PLAN": f.plan_sigmoid}.items():
+        yield Mistake("activation-approximated", f"{variant} sigmoid", {"sigma": sigma}, GATED)
+
+
+def _between_layers() -> Iterator[Mistake]:
+    for p in (0.2, 0.5):
+        yield Mistake("dropout-active", f"{p} between layers", {"dropped between": p}, needs=(two_layers,))
+        yield Mistake("dropout-active", f"{p} on the output", {"output dropped": p})
+    name = "layer-input-wrong"
+    yield Mistake(name, "x", {"input above": "x"}, needs=(two_layers, layers_as_wide))
+    for what in ("reverse half zero", "forward half twice", "halves exchanged"):
+        yield Mistake(name, what, {"input above": what}, needs=(two_layers, two_directions))
+    yield Mistake(name, "layers exchanged", {"layers exchanged": True}, needs=(two_layers, layers_as_wide))
+    # h carried unprojected, or projected before o, needs P = H, which is no projection to PyTorch.
+    for how in ("too", "only"):
+        flags = {"tanh of the projection": how}
+        yield Mistake("projection-misplaced", f"tanh after it {how}", flags, ("lstm",), needs=(projection,))
+
+
+def _precision() -> Iterator[Mistake]:
+    yield Mistake("tf32-products", "", {"product": f.tf32_product})
+    yield Mistake("bfloat16-products", "", {"product": f.bfloat16_product})
+    yield Mistake("float16-products", "", {"product": f.float16_product})
+    yield Mistake("float16-sums", "", {"product": f.float16_sum})
+    for scale in ("per tensor", "per row"):
+        yield Mistake("int8-weights", scale, {"int8": scale})
+
+
+FAMILIES = {
+    "gates": tuple(_gates()),
+    "biases": tuple(_biases()),
+    "kernels": tuple(_kernels()),
+    "directions": tuple(_directions()),
+    "states": tuple(_states()),
+    "functions": tuple(_functions()),
+    "between layers": tuple(_between_layers()),
+    "precision": tuple(_precision()),
+}
+MISTAKES = tuple(mistake for family in FAMILIES.values() for mistake in family)

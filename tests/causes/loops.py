@@ -1,0 +1,294 @@
+"""A whole stack in plain numpy loops, float32, with the mistakes of people written in where people make them.
+
+Nothing here comes from the package. A mistake is a mapping of flags, read by `m.get(...)` at the line that it spoils;
+an empty one is a right run. Which flags make which mistake is in `mistakes.py`; functions put in the place of others
+are in `functions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tests.causes.functions import Array as Array
+from tests.causes.functions import int8, product, sigmoid
+
+Flags = Mapping[str, Any]
+ONE = np.float32(1)
+GATES = {"rnn": "h", "gru": "rzn", "gru-before": "rzn", "lstm": "ifgo"}
+
+
+@dataclass(frozen=True)
+class Net:
+    """Parameters by the names of torch.nn; kind is rnn, gru, gru-before or lstm."""
+
+    kind: str
+    hidden: int
+    layers: int
+    directions: int
+    parameters: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Given:
+    """x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H), of which only an LSTM knows; a length for each item, or None."""
+
+    x: Array
+    h0: Array
+    c0: Array
+    lengths: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of one layer and direction."""
+
+    ih: Array
+    hh: Array
+    b_ih: Array
+    b_hh: Array
+    hr: Array | None
+
+
+def run(net: Net, given: Given, m: Flags, *above: Flags) -> dict[str, Array]:
+    """output (T, B, D·P), h_n and c_n (L·D, B, ·), and l0.forward.h (B, T, P) … of every layer and direction.
+
+    A mistake is made in every layer, or, with one for each layer `above` the lowest, each in its own.
+    """
+    if m.get("made twice"):
+        first = _once(net, given, m, above)
+        given = replace(given, h0=first["h_n"], c0=first.get("c_n", given.c0))
+    return _once(net, given, m, above)
+
+
+def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
+    x = given.x
+    if m.get("x viewed"):
+        x = np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(x.shape)
+    if m.get("axes exchanged"):
+        x = x.transpose(1, 0, 2)
+    h0, c0 = _initial(net, given, m)
+    rng, places, recorded = np.random.default_rng(m.get("seed", 0)), range(net.layers), {}
+    last: list[tuple[Array, Array]] = []
+    u = x
+    for layer in places:
+        if layer:
+            u = _input_above(u, x, m)
+            if m.get("dropped between"):
+                u = _dropped(u, m["dropped between"], rng)
+        halves, here = [], (m, *above)[min(layer, len(above))]
+        for d in range(net.directions):
+            w = _weights(net, layer, d, here)
+            row = layer * net.directions + d
+            backwards = bool(d) != bool(here.get("runs the other way"))
+            h, final = _sweep(net.kind, w, u, h0[row], c0[row], given.lengths, backwards, here)
+            halves.append(h)
+            last.append(final)
+        if here.get("halves exchanged"):
+            halves.reverse()
+        u = np.concatenate(halves, -1)
+        if layer == net.layers - 1:
+            u = _output(u, net, m, rng)
+        for d, h in enumerate(np.split(u, net.directions, -1)):
+            # Each is what a hook on that layer sees; of the top one it is the output.
+            recorded[f"l{layer}.{'reverse' if d else 'forward'}.h"] = h.transpose(1, 0, 2)
+    recorded["output"] = u
+    recorded |= _final(net, given, last, m)
+    if m.get("axes exchanged"):
+        square = x.shape[0] == x.shape[1]  # else the final states are of another shape, and nobody would record them
+        same = {name: value.transpose(1, 0, 2) for name, value in recorded.items() if not name.endswith("_n")}
+        recorded = {**recorded, **same} if square else same
+    return {name: np.array(value, np.float32, order="C") for name, value in recorded.items()}
+
+
+def _initial(net: Net, given: Given, m: Flags) -> tuple[Array, Array]:
+    h0, c0 = given.h0, given.c0
+    if m.get("initial h and c exchanged"):
+        h0, c0 = c0, h0
+    states = []
+    for s in (h0, c0):
+        if m.get("state ignored"):
+            s = np.zeros_like(s)
+        if m.get("axes exchanged") and s.shape[1] != len(given.x):
+            s = np.zeros((len(s), len(given.x), s.shape[2]), np.float32)
+        if m.get("state viewed"):
+            s = np.ascontiguousarray(s.transpose(1, 0, 2)).reshape(s.shape)
+        if m.get("state of item 0"):
+            s = np.repeat(s[:, :1], s.shape[1], 1)
+        if m.get("states by direction"):  # row d·L + layer is taken for row layer·D + d
+            s = s.reshape(net.directions, net.layers, *s.shape[1:]).swapaxes(0, 1).reshape(s.shape)
+        states.append(s)
+    return states[0], states[1]
+
+
+def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
+    """What one layer and direction takes for its own."""
+    if m.get("layers exchanged"):
+        layer = net.layers - 1 - layer
+    if net.directions == 2:
+        d = {"exchanged": 1 - d, "all forward": 0, "all reverse": 1}.get(m.get("direction's weights", ""), d)
+    end = f"_l{layer}" + ("_reverse" if d else "")
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+    ih, hh, b_ih, b_hh, hr = (net.parameters.get(name + end) for name in names)
+    assert ih is not None
+    assert hh is not None
+    assert b_ih is not None
+    assert b_hh is not None
+    count = len(GATES[net.kind])
+    match m.get("biases"):
+        case "no ih":
+            b_ih = np.zeros_like(b_ih)
+        case "no hh":
+            b_hh = np.zeros_like(b_hh)
+        case "none":
+            b_ih, b_hh = np.zeros_like(b_ih), np.zeros_like(b_hh)
+        case "ih twice":
+            b_hh = b_ih
+        case "hh twice":
+            b_ih = b_hh
+        case "sum twice":
+            b_ih = b_hh = b_ih + b_hh
+        case "exchanged":
+            b_ih, b_hh = b_hh, b_ih
+    if m.get("kernel transposed"):
+        ih = np.concatenate([block.T for block in np.split(ih, count)])
+    if m.get("recurrent kernel transposed"):
+        hh = np.concatenate([block.T for block in np.split(hh, count)])
+    ih, hh = (
+        _reshaped(w, m.get("reshaped", "")) if name in m.get("kernels", ()) else w
+        for name, w in (("ih", ih), ("hh", hh))
+    )
+    if rows := m.get("int8"):
+        ih, hh = int8(ih, rows == "per row"), int8(hh, rows == "per row")
+        hr = hr if hr is None else int8(hr, rows == "per row")
+    return Weights(ih, hh, b_ih, b_hh, hr)
+
+
+def _reshaped(w: Array, how: str) -> Array:
+    """Of (out, in): its memory taken for (in, out); or that of its transpose for (out, in)."""
+    if how == "out×in taken for in×out":
+        return np.ascontiguousarray(w).reshape(w.shape[::-1]).T
+    return np.ascontiguousarray(w.T).reshape(w.shape)
+
+
+def _input_above(below: Array, x: Array, m: Flags) -> Array:
+    """What layer 1 gets of what layer 0 gave."""
+    forward, reverse = np.split(below, 2, -1) if below.shape[-1] % 2 == 0 else (below, below)
+    match m.get("input above"):
+        case "x":
+            return x
+        case "reverse half zero":
+            return np.concatenate([forward, np.zeros_like(reverse)], -1)
+        case "forward half twice":
+            return np.concatenate([forward, forward], -1)
+        case "halves exchanged":
+            return np.concatenate([reverse, forward], -1)
+    return below
+
+
+def _dropped(v: Array, p: float, rng: np.random.Generator) -> Array:
+    return (v * (rng.random(v.shape) >= p) / np.float32(1 - p)).astype(np.float32)
+
+
+def _output(y: Array, net: Net, m: Flags, rng: np.random.Generator) -> Array:
+    if m.get("output viewed"):
+        y = np.ascontiguousarray(y.transpose(1, 0, 2)).reshape(y.shape)
+    if m.get("output's halves exchanged"):
+        y = np.concatenate(np.split(y, net.directions, -1)[::-1], -1)
+    if m.get("output dropped"):
+        y = _dropped(y, m["output dropped"], rng)
+    return y
+
+
+def _final(net: Net, given: Given, last: list[tuple[Array, Array]], m: Flags) -> dict[str, Array]:
+    h_n, c_n = np.stack([h for h, _ in last]), np.stack([c for _, c in last])
+    if m.get("final from padded output") and given.lengths:  # zero where an item had ended
+        ended = np.array(given.lengths) < len(given.x)
+        for row in range(0, len(h_n), net.directions):
+            h_n[row][ended] = 0
+    if m.get("states by direction"):
+        h_n, c_n = (
+            s.reshape(net.layers, net.directions, *s.shape[1:]).swapaxes(0, 1).reshape(s.shape) for s in (h_n, c_n)
+        )
+    if net.kind != "lstm":
+        return {"h_n": h_n}
+    return {"h_n": c_n, "c_n": h_n} if m.get("final h and c exchanged") else {"h_n": h_n, "c_n": c_n}
+
+
+def _sweep(
+    kind: str,
+    w: Weights,
+    u: Array,
+    h0: Array,
+    c0: Array,
+    lengths: tuple[int, ...] | None,
+    backwards: bool,
+    m: Flags,
+) -> tuple[Array, tuple[Array, Array]]:
+    """One layer and direction over u (T, B, ·): h (T, B, P), and the last h and c."""
+    steps = len(u)
+    ends = np.array(lengths or (steps,) * u.shape[1])
+    runs = np.arange(steps)[:, None] < ends
+    if m.get("padding runs in") in ("both", "reverse" if backwards else "forward"):
+        runs = np.ones_like(runs)
+    h, c, out = h0, c0, np.zeros((*u.shape[:2], h0.shape[1]), np.float32)
+    for t in range(steps)[:: -1 if backwards else 1]:
+        before = h
+        match m.get("each step from"):
+            case "the initial state":
+                h, c = h0, c0
+            case "zero":
+                h, c = np.zeros_like(h0), np.zeros_like(c0)
+        after, c_after = _step(kind, w, u[t], h, c, m)
+        inside = runs[t][:, None]
+        out[t] = np.where(inside, before if m.get("late") else after, 0)
+        h, c = np.where(inside, after, h), np.where(inside, c_after, c)
+    for item, end in enumerate(ends):
+        valid = out[:end, item]
+        if m.get("late") == "from zero":
+            valid[-1 if backwards else 0] = 0
+        if early := m.get("early"):
+            in_order = valid[::-1] if backwards else valid
+            in_order[:-1] = in_order[1:].copy()
+            in_order[-1] *= early == "last repeated"
+        if m.get("not realigned") and backwards:
+            valid[:] = valid[::-1].copy()
+    return out, (h, c)
+
+
+def _step(kind: str, w: Weights, u: Array, h: Array, c: Array, m: Flags) -> tuple[Array, Array]:
+    sigma, tanh = m.get("sigma", sigmoid), m.get("tanh", np.tanh)
+    times = m.get("product", product)
+    names = m.get("order", {}).get(kind, GATES[kind])
+    i = dict(zip(names, np.split(times(u, w.ih) + w.b_ih, len(names), -1), strict=True))
+    r = dict(zip(names, np.split(times(h, w.hh) + w.b_hh, len(names), -1), strict=True))
+    if kind == "rnn":
+        return tanh(i["h"] + r["h"]), c
+    if kind == "lstm":
+        forget = sigma(i["f"] + r["f"] + np.float32(m.get("added to forget gate", 0)))
+        c = forget * c + sigma(i["i"] + r["i"]) * tanh(i["g"] + r["g"])
+        o = sigma(i["o"] + r["o"])
+        if w.hr is None:
+            return o * tanh(c), c
+        match m.get("tanh of the projection"):
+            case "too":
+                return tanh(times(o * tanh(c), w.hr)), c
+            case "only":
+                return tanh(times(o * c, w.hr)), c
+        return times(o * tanh(c), w.hr), c
+    reset, z = sigma(i["r"] + r["r"]), sigma(i["z"] + r["z"])
+    at = names.index("n")
+    w_hn, b_hn = np.split(w.hh, 3)[at], np.split(w.b_hh, 3)[at]
+    match m.get("reset", "before" if kind == "gru-before" else "after"):
+        case "before":
+            n = tanh(i["n"] + times(reset * h, w_hn) + b_hn)
+        case "after, without b_hn":
+            n = tanh(i["n"] + reset * times(h, w_hn))
+        case "after, b_hn outside":
+            n = tanh(i["n"] + b_hn + reset * times(h, w_hn))
+        case _:
+            n = tanh(i["n"] + reset * (times(h, w_hn) + b_hn))
+    return (z * n + (ONE - z) * h if m.get("mix flipped") else (ONE - z) * n + z * h), c

@@ -1,0 +1,76 @@
+"""Two mistakes made at once in one run, drawn from those of the weights and of the order of steps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tests.causes.mistakes import BASIC, FAMILIES, Mistake, Setting
+from tests.causes.planted import Planted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.causes.loops import Array
+
+DRAWN_FROM = ("gates", "biases", "kernels", "directions")
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: Mistake
+    second: Mistake
+    setting: Setting
+
+    def __str__(self) -> str:
+        s = self.setting
+        return f"{self.first} and {self.second} in {s.kind}, {s.layers} × {s.directions}"
+
+    @property
+    def ids(self) -> set[str]:
+        return {self.first.id, self.second.id}
+
+    @cached_property
+    def planted(self) -> Planted:
+        return Planted(self.setting)
+
+    @cached_property
+    def recorded(self) -> dict[str, Array]:
+        return self.planted.run({**self.first.flags, **self.second.flags})
+
+    def both_named(self, names: tuple[str, ...]) -> bool:
+        """In one cause that is a pair, or in two."""
+        return self.ids <= {part for name in names for part in re.findall(r"[\w-]+", name)}
+
+
+def pairs(count: int = 30, seed: int = 0) -> Iterator[Pair]:
+    """Each of two ids, made at different places, and each seen beside the other."""
+    rng = np.random.default_rng(seed)
+    known = [mistake for family in DRAWN_FROM for mistake in FAMILIES[family]]
+    drawn: set[str] = set()
+    while len(drawn) < count:
+        first, second = (known[at] for at in rng.choice(len(known), 2, replace=False))
+        plain = Setting(str(rng.choice(BASIC)), *(int(rng.integers(1, 3)) for _ in range(2)))
+        pair = _fitting(first, second, plain)
+        if pair and str(pair) not in drawn and _both_seen(pair):
+            drawn.add(str(pair))
+            yield pair
+
+
+def _fitting(first: Mistake, second: Mistake, plain: Setting) -> Pair | None:
+    if first.id == second.id or first.flags.keys() & second.flags.keys():
+        return None
+    made = first.setting(plain)
+    both = second.setting(made) if isinstance(made, Setting) else made
+    if isinstance(both, str) or not (first.can_be_made_in(both) and second.can_be_made_in(both)):
+        return None
+    return Pair(first, second, both)
+
+
+def _both_seen(pair: Pair) -> bool:
+    fewer = ({}, pair.first.flags, pair.second.flags)
+    return not any(pair.planted.same(pair.planted.run(flags), pair.recorded) for flags in fewer)
