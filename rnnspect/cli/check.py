@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnspect.cli import live, onnx_model
+from rnnspect.cli import probe as probing
 from rnnspect.cli.describing import Described
 from rnnspect.cli.live import Row
 from rnnspect.cli.loading import loading
 from rnnspect.cli.options import ENGINES, described, formats, parameters_of, with_groups
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
-from rnnspect.errors import EngineError, InputError, RnnspectError
+from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.files.stored import is_onnx
 from rnnspect.models import names_code
 from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rnnspect.declared import Declared
+    from rnnspect.preparing import Prepared
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Of several sources the status that comes first here wins."""
@@ -70,6 +72,20 @@ def check(
             rich_help_panel=_CHECK,
         ),
     ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(
+            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine.",
+            rich_help_panel=_CHECK,
+        ),
+    ] = None,
+    write_probe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells.",
+            rich_help_panel=_CHECK,
+        ),
+    ] = None,
     arithmetic: Annotated[
         str | None,
         typer.Option(help="What the run is held to, where it is not what its dtype says.", rich_help_panel=_CHECK),
@@ -84,39 +100,50 @@ def check(
 
     if recorded and engine:
         raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
+    if probe is not None:
+        _refuse_beside_probe(sources, each.keywords, write_probe)
+        sources = [str(probe)]
     held_to = named(arithmetic, "--arithmetic") if arithmetic else None
     every = engine == ["all"]
     chosen = engines.names() if every else engine or ["torch"]
     rows: list[Row] = []
     several = len(sources or [""]) * len(chosen) > 1
+    if write_probe is not None:
+        if several:
+            raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
+        probing.check_place(write_probe)
     for source in sources or [""]:
         label = source or "the notebook's example"
         try:
-            if names_code(source):
+            if probe is None and names_code(source):
                 if recorded or engine:
                     beside = "--recorded" if recorded else "--engine"
                     raise InputError("a live model runs itself", allowed=f"{beside} beside a spec", where=beside)
                 rows += live.rows(source, each(None), held_to, output)
                 continue
-            if source.endswith(".py"):
+            if probe is None and source.endswith(".py"):
                 raise live.unnamed(source)
-            if is_onnx(Path(source)):
+            if probe is None and is_onnx(Path(source)):
                 if beside := "--recorded" if recorded else "--engine" if engine else "":
                     raise InputError(
                         "a model of ONNX is run by onnxruntime", allowed=f"{beside} beside a spec", where=beside
                     )
                 rows += onnx_model.rows(source, each.keywords, held_to, output)
                 continue
-            described = each(Path(source) if source else None)
-            described.note(output)
+            if probe is None:
+                described = each(Path(source) if source else None)
+                described.note(output)
+                usual, prepare = described.engine, functools.partial(_prepared, described, recorded)
+            else:
+                usual, prepare = "torch", functools.partial(_probed, probe)
         except RnnspectError as error:
             if not several:
                 raise
             rows.append(_failed(label, error))
             continue
-        for name in chosen if engine or recorded else [described.engine]:
+        for name in chosen if engine or recorded else [usual]:
             try:
-                verdict = _checked(described, name, recorded, held_to, output)
+                verdict = _checked(prepare, name, recorded, held_to, output)
             except RnnspectError as error:
                 if not several:
                     raise
@@ -134,6 +161,8 @@ def check(
             "junit": lambda _screen: as_junit(found),
         }
     )
+    if write_probe is not None:
+        probing.write_where_needed(write_probe, [row.found for row in rows], output)
     return min((row.status for row in rows), key=WORST_FIRST.index)
 
 
@@ -143,15 +172,13 @@ def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
 
 
 def _checked(
-    described: Described, engine: str, recorded: Path | None, held_to: Declared | None, output: Output
+    prepare: Callable[[], Prepared], engine: str, recorded: Path | None, held_to: Declared | None, output: Output
 ) -> Verdict:
-    from rnnspect import engines, resources
+    from rnnspect import engines
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.cli.notes import note_what_is_not_finite
-    from rnnspect.preparing import prepare
 
-    needs = resources.check_needs if recorded else resources.run_needs
-    prepared = prepare(described.spec, where=described.where, require_memory=needs)
+    prepared = prepare()
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine, "--engine"))
     note_what_is_not_finite(prepared.sequence, output)
@@ -167,6 +194,30 @@ def _checked(
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise
+
+
+def _prepared(described: Described, recorded: Path | None) -> Prepared:
+    from rnnspect import resources
+    from rnnspect.preparing import prepare
+
+    needs = resources.check_needs if recorded else resources.run_needs
+    return prepare(described.spec, where=described.where, require_memory=needs)
+
+
+def _probed(probe: Path) -> Prepared:
+    from rnnspect.probe_file import read_probe
+
+    return read_probe(probe)
+
+
+def _refuse_beside_probe(sources: list[str] | None, options: Mapping[str, Any], write_probe: Path | None) -> None:
+    """A probe says all that a spec and its options would."""
+    beside = [*(sources or []), *(f"--{key.replace('_', '-')}" for key, said in options.items() if said is not None)]
+    beside += ["--write-probe"] if write_probe else []
+    if beside:
+        raise InputError(
+            Problem("beside a probe", "--probe alone, with its own numbers", where=name) for name in beside
+        )
 
 
 def _recording(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
