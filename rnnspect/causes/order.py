@@ -1,16 +1,20 @@
-"""The order of steps, and the axes of time and batch."""
+"""The order of steps, padding, and the axes of time and batch."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.causes.interface import Cause
+from rnnspect.judging.inputs import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import Tensor
 
     from rnnspect.judging.reading import Reading
 
@@ -18,41 +22,40 @@ if TYPE_CHECKING:
 def causes(reading: Reading) -> Iterator[Cause]:
     run = reading.run
     steps, batch = run.x.shape[:2]
-    yield Cause(
-        "directions-exchanged",
-        "the sequence is read from the other end" + (", padding and all" if run.lengths is not None else ""),
-        "Turn the direction, or exchange the two halves of the output.",
-        lambda r: r.with_run(reverse=not r.run.reverse),
-    )
     if run.lengths is not None:
-        if run.reverse:
-            yield Cause(
-                "reverse-from-padding",
-                "the reverse direction starts in the padding, at the last step of the batch and not of the item",
-                "Hand over the lengths (pack_padded_sequence, sequence_lens, a mask), or reverse each item by itself.",
-                lambda r: r.with_run(lengths=None),
-            )
-        else:
+        if not run.reverse:
             yield Cause(
                 "padding-not-masked",
                 "the padding is run like any other step",
                 "Hand over the lengths, or cut the output at them.",
-                lambda r: r.with_run(lengths=None),
+                without_lengths,
             )
-    elif steps > 2:
+        return
+    if steps > 2:
         for late, explanation, fix in (
             (True, "the output is one step late: the state before each step is given", "Give the state after it."),
             (False, "the input is one step ahead: the first step is skipped", "Begin with the first step."),
         ):
             shifted = functools.partial(_shifted, late=late)
             yield Cause("shifted-by-one", explanation, fix, shifted, {"late": late})
-    if run.lengths is None and batch > 1 and steps > 1 and not bool(run.h0.any()):
-        yield Cause(
-            "time-batch-exchanged",
-            "the axes of time and batch are exchanged: the items of the batch are taken for steps",
-            "Set batch_first (time_major, layout) to what the input is, or transpose it; a view does not.",
-            _transposed,
-        )
+    if batch > 1 and steps > 1:
+        if not bool(run.h0.any()):
+            yield Cause(
+                "time-batch-exchanged",
+                "the axes of time and batch are exchanged: the items of the batch are taken for steps",
+                "Set batch_first (time_major, layout) to what the input is, or transpose it; a view does not.",
+                _transposed,
+            )
+        yield from _views(reading)
+
+
+def without_lengths(reading: Reading) -> Reading:
+    """As if every item had every step; the layer above then receives what the one below gave in the padding."""
+    stack, below = reading.stack, reading.layer - 1
+    x = reading.run.x
+    if below >= 0:
+        x = beside([stack.h[below, direction] for direction in stack.spec.directions])
+    return reading.with_run(lengths=None, x=x)
 
 
 def _shifted(reading: Reading, late: bool) -> Reading:
@@ -73,4 +76,50 @@ def _transposed(reading: Reading) -> Reading:
         if (state := getattr(run, name)) is not None
     }
     error = None if run.error is None else run.error[:].transpose(0, 1)
-    return reading.with_run(x=run.x[:].transpose(0, 1), h=run.h.transpose(0, 1), error=error, **states)
+    made = reading.with_run(x=run.x[:].transpose(0, 1), h=run.h.transpose(0, 1), error=error, **states)
+    return replace(made, back=lambda values: values.transpose(0, 1))
+
+
+def _views(reading: Reading) -> Iterator[Cause]:
+    """Both axes in another shape over the same memory, at either end of the stack."""
+    bottom, top = reading.layer == 0, reading.layer == reading.stack.spec.num_layers - 1
+    for first, other, from_batch in (("batch", "time", True), ("time", "batch", False)):
+        for what, at_bottom, at_top in (("input", True, False), ("output", False, True), ("both", True, True)):
+            if not ((at_bottom and bottom) or (at_top and top)):
+                continue
+            said = {
+                "input": f"the input, {first} first, is viewed as {other} first",
+                "output": f"the output, {other} first, is viewed as {first} first",
+                "both": f"the input, {first} first, is viewed as {other} first, and the output viewed back",
+            }
+            yield Cause(
+                "batch-mixed",
+                f"{said[what]}, where a transpose is meant: the steps of one item become those of another",
+                "Transpose the two axes; view and reshape keep the numbers in their order.",
+                functools.partial(_viewed, x=at_bottom and bottom, h=at_top and top, from_batch=from_batch),
+                {"what": what, "from": f"{first} first"},
+            )
+
+
+def _viewed(reading: Reading, x: bool, h: bool, from_batch: bool) -> Reading:
+    run = reading.run
+    steps, batch = run.x.shape[:2]
+
+    def to_view(values: Tensor) -> Tensor:
+        """(T, B, ·) as it is when its memory in the other order is taken for its own."""
+        if from_batch:
+            return values.transpose(0, 1).reshape(steps, batch, -1)
+        return values.reshape(batch, steps, -1).transpose(0, 1)
+
+    def back(values: Tensor) -> Tensor:
+        if from_batch:
+            return values.reshape(batch, steps, -1).transpose(0, 1)
+        return values.transpose(0, 1).reshape(steps, batch, -1)
+
+    if x:
+        error = None if run.error is None else to_view(run.error[:])
+        reading = reading.with_run(x=to_view(run.x[:]), error=error)
+    if h:
+        # The output's view goes the other way round: from the engine's axes to those of the one who asked.
+        reading = replace(reading.with_run(h=to_view(run.h)), back=back)
+    return reading

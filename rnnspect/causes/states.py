@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.causes.interface import Cause
+from rnnspect.judging.ended import ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.reading import At, Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:
@@ -37,7 +39,15 @@ def causes(reading: Reading) -> Iterator[Cause]:
             "Hand them over as (h, c): Keras, PyTorch and ONNX do; TensorFlow 1 and Flax take (c, h).",
             lambda r: r.with_run(h0=r.run.c0, c0=r.run.h0),
         )
-    if run.lengths is None and len(run.x[:1]) and run.x.shape[0] > 1:
+    yield Cause(
+        "state-left-over",
+        "the run begins with the state that an earlier call on the same input ended with, not with its own",
+        "Reset the state between calls (reset_states, stateful=False, a fresh h0).",
+        _begun_with_the_last,
+        reach="stack",
+    )
+    yield from _of_others(reading)
+    if run.x.shape[0] > 1:
         for start in ("zero", "the initial state"):
             yield Cause(
                 "state-not-carried",
@@ -48,12 +58,89 @@ def causes(reading: Reading) -> Iterator[Cause]:
             )
 
 
+_OTHER = {"forward": "reverse", "reverse": "forward"}
+
+
 def _from_zero(reading: Reading, names: list[str]) -> Reading:
     return reading.with_run(**{name: _zero(getattr(reading.run, name)) for name in names})
 
 
 def _zero(state: Tensor) -> Tensor:
     return torch.zeros_like(state)
+
+
+def _begun_with_the_last(reading: Reading) -> Reading:
+    stack = reading.stack
+    if not stack.ended:
+        stack.ended.update(ended(reading))
+    states = stack.ended[reading.at]
+    # The states come with a doubt, which h after the first step is allowed as well.
+    doubt = max(float(error.max()) for _, error in states)
+    u = replace(reading.u, absolute=reading.u.absolute + doubt)
+    return _from(replace(reading, u=u), [value.to(reading.run.h0.dtype) for value, _ in states])
+
+
+def _of_others(reading: Reading) -> Iterator[Cause]:
+    """The states of all layers and directions, (L·D, B, ·), in another order or shape."""
+    stack, every = reading.stack, list(reading.stack.states)
+    layers, directions = stack.spec.num_layers, stack.spec.num_directions
+    if not any(bool(state.any()) for states in stack.states.values() for state in states):
+        return
+    orders = {
+        "direction by direction": [every[(n % directions) * layers + n // directions] for n in range(len(every))],
+        "the last layer first": [(layers - 1 - layer, direction) for layer, direction in every],
+        "reverse first": [(layer, _OTHER[direction]) for layer, direction in every] if directions > 1 else every,
+    }
+    for order, places in orders.items():
+        if places != every:
+            yield Cause(
+                "states-interleaved",
+                f"the initial states are taken as standing {order}, not layer by layer with forward before reverse",
+                "Hand them over as (layers · directions, batch, units), the direction changing fastest.",
+                functools.partial(_with_states_of, at=dict(zip(every, places, strict=True))[reading.at]),
+                {"order": order},
+                reach="stack",
+            )
+    if len(reading.run.h0) > 1:
+        if len(every) > 1:
+            yield Cause(
+                "batch-mixed",
+                "the initial states, batch first, are viewed as (layers · directions, batch, units), where a transpose "
+                "is meant",
+                "Transpose the two axes; view and reshape keep the numbers in their order.",
+                _viewed,
+                {"what": "states"},
+                reach="stack",
+            )
+        yield Cause(
+            "batch-mixed",
+            "every item of the batch begins with the state of the first",
+            "Hand over a state for each item; expand one only where all are meant to be equal.",
+            lambda r: _from(r, [state[:1].expand_as(state) for state in _states(r)]),
+            {"what": "the state of item 0"},
+            reach="stack",
+        )
+
+
+def _with_states_of(reading: Reading, at: At) -> Reading:
+    return _from(reading, list(reading.stack.states[at]))
+
+
+def _viewed(reading: Reading) -> Reading:
+    stack = reading.stack
+    index = list(stack.states).index(reading.at)
+    whole = [torch.stack(states, 1).flatten(0, 1) for states in zip(*stack.states.values(), strict=True)]
+    batch = len(reading.run.h0)
+    return _from(reading, [state[index * batch : (index + 1) * batch] for state in whole])
+
+
+def _states(reading: Reading) -> list[Tensor]:
+    run = reading.run
+    return [run.h0] if run.c0 is None else [run.h0, run.c0]
+
+
+def _from(reading: Reading, states: list[Tensor]) -> Reading:
+    return reading.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
 
 
 def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
@@ -64,4 +151,7 @@ def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
     repeated = {name: (_zero(state) if from_zero else state).repeat(steps, 1) for name, state in states.items()}
     x, h = (values[:].reshape(1, steps * batch, -1) for values in (run.x, run.h))
     error = None if run.error is None else run.error[:].reshape(1, steps * batch, -1)
-    return reading.with_run(x=x, h=h, error=error, reverse=False, **repeated)
+    lengths = run.lengths
+    if lengths is not None:  # one step where the item has it, none in the padding
+        lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
+    return reading.with_run(x=x, h=h, error=error, lengths=lengths, reverse=False, **repeated)

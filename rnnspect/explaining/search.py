@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.reading import At, Reading
     from rnnspect.judging.stack import Judged
 
-PAIRED = ("gates", "gru", "biases", "kernels", "order")
+PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families of which two mistakes at once are tried."""
 
 

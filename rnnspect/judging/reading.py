@@ -37,6 +37,8 @@ class Stack:
     """h0 and perhaps c0, (B, ·)."""
     h: dict[At, Tensor] = field(default_factory=dict)
     """(T, B, P) of the layers below: as observed, or else as estimated."""
+    ended: dict[At, tuple[tuple[Tensor, Tensor], ...]] = field(default_factory=dict)
+    """What an earlier call would have ended with (`judging.ended`), once somebody asked."""
 
     @classmethod
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Stack:

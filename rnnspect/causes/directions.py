@@ -1,0 +1,99 @@
+"""The direction in which a sequence is read, and what the two directions of a layer have to do with each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.order import without_lengths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from rnnspect.judging.reading import Reading
+
+
+def causes(reading: Reading) -> Iterator[Cause]:
+    run = reading.run
+    yield Cause(
+        "directions-exchanged",
+        "the sequence is read from the other end" + (", padding and all" if run.lengths is not None else ""),
+        "Turn the direction, or exchange the two halves of the output.",
+        lambda r: r.with_run(reverse=not r.run.reverse),
+        {"what": "the order of steps"},
+    )
+    if run.reverse:
+        yield Cause(
+            "reverse-not-realigned",
+            "the reverse direction's output stands in the order in which it was computed, from the last step on",
+            "Turn it in time, each item within its own length, before it is put beside the forward half.",
+            _realigned,
+        )
+        if run.lengths is not None:
+            yield Cause(
+                "reverse-from-padding",
+                "the reverse direction starts in the padding, at the last step of the batch and not of the item",
+                "Hand over the lengths (pack_padded_sequence, sequence_lens, a mask), or reverse each item by itself.",
+                without_lengths,
+            )
+    if reading.stack.spec.bidirectional:
+        yield from _between(reading)
+
+
+def _between(reading: Reading) -> Iterator[Cause]:
+    yield Cause(
+        "directions-exchanged",
+        "the two halves of the output stand in each other's place",
+        "Put the forward half first.",
+        _as_the_other,
+        {"what": "the halves of the output"},
+        reach="layer",
+    )
+    yield Cause(
+        "direction-weights-exchanged",
+        "each direction runs on the parameters of the other",
+        "Exchange the two sets: PyTorch's end in _l0 and _l0_reverse, ONNX and Keras keep the forward ones first.",
+        _with_the_others_parameters,
+        reach="layer",
+    )
+    yield Cause(
+        "direction-weights-shared",
+        f"the {reading.direction} direction runs on the parameters of the other: both have the same",
+        f"Load the {reading.direction} direction's own parameters (in PyTorch those that end in _reverse are the "
+        "reverse direction's).",
+        _with_the_others_parameters,
+        {"direction": reading.direction},
+    )
+
+
+def _other(reading: Reading) -> tuple[int, str]:
+    return reading.layer, "forward" if reading.direction == "reverse" else "reverse"
+
+
+def _with_the_others_parameters(reading: Reading) -> Reading:
+    return replace(reading, p=reading.stack.parameters[_other(reading)])
+
+
+def _as_the_other(reading: Reading) -> Reading:
+    h0, *rest = reading.stack.states[_other(reading)]
+    run = replace(reading.run, reverse=not reading.run.reverse, h0=h0, c0=rest[0] if rest else None)
+    functions = reading.stack.spec.nonlinearity_of(_other(reading)[1])
+    return replace(_with_the_others_parameters(reading), run=run, nonlinearity=functions)
+
+
+def _realigned(reading: Reading) -> Reading:
+    lengths = reading.run.lengths
+
+    def turned(values: Tensor) -> Tensor:
+        """Its own inverse."""
+        if lengths is None:
+            return values.flip(0)
+        steps = torch.arange(len(values)).unsqueeze(1)
+        return values[torch.where(steps < lengths, lengths - 1 - steps, steps), torch.arange(len(lengths))]
+
+    return replace(reading.with_run(h=turned(reading.run.h)), back=turned)

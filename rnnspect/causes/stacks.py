@@ -1,0 +1,128 @@
+"""What a layer receives from the one below, and whose parameters it has."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect.causes.interface import Cause
+from rnnspect.judging.inputs import beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from rnnspect.judging.inputs import Steps
+    from rnnspect.judging.reading import Reading
+
+_NAME = "layer-input-wrong"
+_HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {
+    "halves exchanged": (
+        "the two directions of the layer below stand in each other's place",
+        lambda forward, reverse: (reverse, forward),
+    ),
+    "forward twice": (
+        "the forward direction of the layer below stands in both places",
+        lambda forward, _: (forward, forward),
+    ),
+    "reverse twice": (
+        "the reverse direction of the layer below stands in both places",
+        lambda _, reverse: (reverse, reverse),
+    ),
+    "forward alone": (
+        "the reverse direction of the layer below is ignored: zeros stand in its place",
+        lambda forward, reverse: (forward, torch.zeros_like(reverse)),
+    ),
+    "reverse alone": (
+        "the forward direction of the layer below is ignored: zeros stand in its place",
+        lambda forward, reverse: (torch.zeros_like(forward), reverse),
+    ),
+}
+
+
+def causes(reading: Reading) -> Iterator[Cause]:
+    if reading.layer:
+        yield from _inputs(reading)
+    stack = reading.stack
+    for layer in range(stack.spec.num_layers):
+        other = stack.parameters[layer, reading.direction]
+        if layer != reading.layer and other.weight_ih.shape == reading.p.weight_ih.shape:
+            between = " and ".join(map(str, sorted((layer, reading.layer))))
+            yield Cause(
+                _NAME,
+                f"layers {between} are exchanged: layer {reading.layer} runs on the parameters of layer {layer}",
+                f"Put the parameters of layers {between} in each other's place.",
+                functools.partial(_with_parameters_of, layer=layer),
+                {"exchanged": between},
+            )
+
+
+def _inputs(reading: Reading) -> Iterator[Cause]:
+    stack, features = reading.stack, reading.p.weight_ih.shape[1]
+    layer, below = reading.layer, reading.layer - 1
+    if stack.x.shape[2] == features:
+        yield _wrong(
+            f"layer {layer} receives x, as if it were the lowest", layer, "x", lambda r: _receiving(r, stack.x)
+        )
+    for other in range(below):
+        yield _wrong(
+            f"layer {layer} receives the output of layer {other}: what is between is skipped",
+            layer,
+            f"layer {other}",
+            functools.partial(_from_layer, layer=other),
+        )
+    if not stack.spec.bidirectional:
+        return
+    for what, (explanation, halves) in _HALVES.items():
+        yield _wrong(explanation, layer, what, functools.partial(_with_halves, halves=halves))
+    yield _wrong(
+        "the reverse direction of the layer below comes in the order in which it was computed, from the last step on",
+        layer,
+        "reverse not realigned",
+        _turned,
+    )
+
+
+def _wrong(explanation: str, layer: int, what: str, change: Callable[[Reading], Reading]) -> Cause:
+    fix = f"Hand layer {layer} the whole output of layer {layer - 1}, forward half first, step by step."
+    return Cause(_NAME, explanation, fix, change, {"input": what})
+
+
+def _receiving(reading: Reading, x: Steps) -> Reading:
+    return reading.with_run(x=x, error=None)
+
+
+def _from_layer(reading: Reading, layer: int) -> Reading:
+    stack = reading.stack
+    return _receiving(reading, beside([stack.h[layer, direction] for direction in stack.spec.directions]))
+
+
+def _with_halves(reading: Reading, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Reading:
+    return reading.with_run(x=_Halves(reading.run.x, halves))
+
+
+def _turned(reading: Reading) -> Reading:
+    x, lengths = reading.run.x[:], reading.run.lengths
+    forward, reverse = x.chunk(2, -1)
+    steps = torch.arange(len(x)).unsqueeze(1)
+    ends = torch.full((x.shape[1],), len(x)) if lengths is None else lengths
+    order = torch.where(steps < ends, ends - 1 - steps, steps)
+    return reading.with_run(x=torch.cat([forward, reverse[order, torch.arange(x.shape[1])]], -1))
+
+
+def _with_parameters_of(reading: Reading, layer: int) -> Reading:
+    return replace(reading, p=reading.stack.parameters[layer, reading.direction])
+
+
+class _Halves:
+    """Steps whose two halves are something else, made when they are read."""
+
+    def __init__(self, x: Steps, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+        self._x, self._halves, self.shape, self.dtype = x, halves, x.shape, x.dtype
+
+    def __getitem__(self, at: Any) -> Tensor:
+        return torch.cat(self._halves(*self._x[at].chunk(2, -1)), -1)
