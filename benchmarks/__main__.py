@@ -1,13 +1,14 @@
 """`python -m benchmarks`: every table.  `python -m benchmarks start-up trace`: these.
 
-`memory`, of a run of 10⁷ steps, takes minutes and 3 GB of disk, and is made only when it is named.
+`memory`, of a run of 10⁷ steps, takes minutes and 3 GB of disk, and `causes`, of more than a thousand checks, minutes:
+they are made only when they are named. `causes` counts and prints a table of its own; the others print ratios.
 """
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import check, engines, layouts, memory, start_up, trace
+from benchmarks import causes, check, engines, layouts, memory, start_up, trace
 
 SUITES = {
     "start-up": start_up.rows,
@@ -17,19 +18,28 @@ SUITES = {
     "engines": engines.rows,
     "memory": memory.rows,
 }
+COUNTS = {"causes": causes.lines}
 LONG = {"memory"}
 
 
 def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in SUITES]
+    known = [*SUITES, *COUNTS]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"no benchmark is called {unknown[0]!r}; there are {', '.join(SUITES)}", file=sys.stderr)
+        print(f"no benchmark is called {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    print("| what | ratio to | at most | measured |")
-    print("|---|---|---|---|")
-    for name in names or [name for name in SUITES if name not in LONG]:
+    chosen = names or [name for name in SUITES if name not in LONG]
+    ratios = [name for name in chosen if name in SUITES]
+    if ratios:
+        print("| what | ratio to | at most | measured |")
+        print("|---|---|---|---|")
+    for name in ratios:
         for row in SUITES[name]():
             print(row, flush=True)
+    for name in chosen:
+        if name in COUNTS:
+            for line in COUNTS[name]():
+                print(line, flush=True)
     return 0
 
 

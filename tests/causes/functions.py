@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 F = np.float32
 
 
 def sigmoid(v: Array) -> Array:
-    return F(1) / (F(1) + np.exp(-v))
+    return np.ones_like(v) / (F(1) + np.exp(-v))
 
 
 def hard_sigmoid_fifth(v: Array) -> Array:

@@ -153,25 +153,23 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
             b_ih = b_hh = b_ih + b_hh
         case "exchanged":
             b_ih, b_hh = b_hh, b_ih
-    if m.get("kernel transposed"):
-        ih = np.concatenate([block.T for block in np.split(ih, count)])
-    if m.get("recurrent kernel transposed"):
-        hh = np.concatenate([block.T for block in np.split(hh, count)])
-    ih, hh = (
-        _reshaped(w, m.get("reshaped", "")) if name in m.get("kernels", ()) else w
-        for name, w in (("ih", ih), ("hh", hh))
-    )
+    ih, hh = _misread(ih, m.get("ih", ""), count), _misread(hh, m.get("hh", ""), count)
     if rows := m.get("int8"):
         ih, hh = int8(ih, rows == "per row"), int8(hh, rows == "per row")
         hr = hr if hr is None else int8(hr, rows == "per row")
     return Weights(ih, hh, b_ih, b_hh, hr)
 
 
-def _reshaped(w: Array, how: str) -> Array:
-    """Of (out, in): its memory taken for (in, out); or that of its transpose for (out, in)."""
-    if how == "out×in taken for in×out":
-        return np.ascontiguousarray(w).reshape(w.shape[::-1]).T
-    return np.ascontiguousarray(w.T).reshape(w.shape)
+def _misread(w: Array, how: str, blocks: int) -> Array:
+    """Of (out, in), whose memory may be taken for (in, out), or that of its transpose for (out, in)."""
+    match how:
+        case "transposed":
+            return np.concatenate([block.T for block in np.split(w, blocks)])
+        case "out×in taken for in×out":
+            return np.ascontiguousarray(w).reshape(w.shape[::-1]).T
+        case "in×out taken for out×in":
+            return np.ascontiguousarray(w.T).reshape(w.shape)
+    return w
 
 
 def _input_above(below: Array, x: Array, m: Flags) -> Array:

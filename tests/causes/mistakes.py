@@ -141,14 +141,13 @@ def _biases() -> Iterator[Mistake]:
 
 
 def _kernels() -> Iterator[Mistake]:
-    yield Mistake("kernel-transposed", "", {"kernel transposed": True}, needs=(square_kernels,))
-    yield Mistake("recurrent-kernel-transposed", "", {"recurrent kernel transposed": True})
+    yield Mistake("kernel-transposed", "", {"ih": "transposed"}, needs=(square_kernels,))
+    yield Mistake("recurrent-kernel-transposed", "", {"hh": "transposed"})
     for how in ("out×in taken for in×out", "in×out taken for out×in"):
         for which in (("ih",), ("hh",), ("ih", "hh")):
             # The one block of an RNN's W_hh is square: reshaped it is transposed, which is the mistake above.
             cells = GATED if which == ("hh",) else BASIC
-            flags = {"kernels": which, "reshaped": how}
-            yield Mistake("kernel-reshaped", f"{' and '.join(which)}, {how}", flags, cells)
+            yield Mistake("kernel-reshaped", f"{' and '.join(which)}, {how}", dict.fromkeys(which, how), cells)
 
 
 def _directions() -> Iterator[Mistake]:

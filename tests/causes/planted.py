@@ -43,9 +43,12 @@ class Planted:
                     drawn = rng.uniform(-0.9, 0.9, shape) * (not (s.zero_biases and name.startswith("bias")))
                     parameters[f"{name}_l{layer}{end}"] = drawn.astype(np.float32)
         self.net = Net(s.kind, HIDDEN, s.layers, s.directions, parameters)
-        x, states = rng.standard_normal((STEPS, s.batch, s.inputs)), s.layers * s.directions
-        h0, c0 = (rng.standard_normal((states, s.batch, units)) * (not s.from_zero) for units in (given, HIDDEN))
-        self.given = Given(*(value.astype(np.float32) for value in (x, h0, c0)), LENGTHS if s.packed else None)
+        states = s.layers * s.directions
+        x = rng.standard_normal((STEPS, s.batch, s.inputs)).astype(np.float32)
+        h0, c0 = (rng.standard_normal((states, s.batch, n)).astype(np.float32) for n in (given, HIDDEN))
+        if s.from_zero:
+            h0, c0 = np.zeros_like(h0), np.zeros_like(c0)
+        self.given = Given(x, h0, c0, LENGTHS if s.packed else None)
 
     @cached_property
     def spec(self) -> Spec:
@@ -69,6 +72,11 @@ class Planted:
         given = self.given
         c0 = given.c0 if self.setting.kind == "lstm" else None
         return rnnspect.check(self.spec, given.x, given.h0, c0, lengths=given.lengths, recorded=recorded)
+
+    def named(self, recorded: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """The verdict, and the names of the causes in their order."""
+        verdict = self.check(recorded)
+        return verdict.verdict, tuple(cause.name for cause in verdict.causes)
 
     def same(self, a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
         """Whether two recordings hold the same, as far as each item goes."""
@@ -140,8 +148,7 @@ def twins(case: Case) -> set[str]:
 
 def outcome(case: Case) -> tuple[str, tuple[str, ...]]:
     """The verdict, and the names of the causes in their order."""
-    verdict = case.planted.check(case.recorded)
-    return verdict.verdict, tuple(cause.name for cause in verdict.causes)
+    return case.planted.named(case.recorded)
 
 
 def judged(case: Case, names: tuple[str, ...]) -> Answer:

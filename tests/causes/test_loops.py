@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,11 +31,12 @@ def test_a_run_without_a_mistake_is_that_of_torch(
     module = made(planted.setting.inputs, HIDDEN, layers, bidirectional=directions == 2, **more)
     module.load_state_dict({name: torch.from_numpy(value) for name, value in planted.net.parameters.items()})
     x, h0, c0 = (torch.from_numpy(value) for value in (given.x, given.h0, given.c0))
+    taken: Any = x
     if given.lengths:
-        x = nn.utils.rnn.pack_padded_sequence(x, torch.tensor(given.lengths), enforce_sorted=False)
+        taken = nn.utils.rnn.pack_padded_sequence(x, torch.tensor(given.lengths), enforce_sorted=False)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
-        output, final = module(x, (h0, c0) if kind == "lstm" else h0)
+        output, final = module(taken, (h0, c0) if kind == "lstm" else h0)
     if given.lengths:
         output, _ = nn.utils.rnn.pad_packed_sequence(output, total_length=len(given.x))
     h_n, *c_n = final if kind == "lstm" else (final,)

@@ -9,7 +9,7 @@ import pytest
 
 from rnnspect.views import documents
 from tests.causes.mistakes import BASIC, MISTAKES, Setting
-from tests.causes.pairs import Pair, pairs
+from tests.causes.pairs import pairs
 from tests.causes.planted import Case, Planted, cases, judged, outcome, told
 
 NOT_YET = {
@@ -87,11 +87,15 @@ def test_at_least_98_in_100_of_all_that_can_be_told_are_named_first() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", [] if "pairs" in NOT_YET else list(pairs()), ids=str)
-def test_two_mistakes_at_once_are_both_named(pair: Pair) -> None:
-    verdict = pair.planted.check(pair.recorded)
-    assert verdict.verdict == "differ"
-    assert pair.both_named(tuple(cause.name for cause in verdict.causes))
+@pytest.mark.skipif("pairs" in NOT_YET, reason="pairs are not named yet")
+def test_two_mistakes_at_once_are_both_named() -> None:
+    missed = []
+    for pair in pairs():
+        verdict, names = pair.planted.named(pair.recorded)
+        assert verdict == "differ", f"{verdict}: {pair}"
+        if not pair.both_named(names):
+            missed.append(f"{pair}: {names}")
+    assert not missed, "\n".join(missed)
 
 
 @pytest.mark.parametrize("packed", [False, True])
