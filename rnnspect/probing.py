@@ -6,7 +6,7 @@ import itertools
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,30 +24,29 @@ from rnnspect.sequence import Sequence
 from rnnspect.unroll import unroll
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from torch import Generator, Tensor
 
-    from rnnspect.causes.interface import Cause
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.reading import At, Reading
     from rnnspect.spec import Spec
 
 STEPS, BATCH = 7, 4
 LENGTHS = (7, 6, 4, 3)
 ELSEWHERE = ("weights", "layout", "head", "input", "batch", "h0", "c0", "lengths")
 """Keys of a spec that a probe has no use for: it has its own numbers, and no head."""
-DRAWS = 8
-_SMALL = 2**20
-_APART = 4.0
-"""How many times what roundings may do two runs have to be apart."""
-_SAME = 2.0**-40
-"""Runs in float64 that are nearer than this, of numbers near 1, are the same computation in another order."""
+RIGHT = "a right run"
+_DRAWS = 8
+_SMALL = 2**22
+"""Numbers in a parameter."""
+_ROUNDINGS = 4.0
+"""How many times as far as roundings may take them two runs have to be apart."""
 
 
 @dataclass(frozen=True)
 class Probe:
     """`spec` describes the network alone. `alike` are mistakes that its numbers do not tell from one another, by
-    their names: most often such that no numbers do."""
+    their names, nor had other numbers that were drawn."""
 
     spec: Spec
     parameters: dict[str, Tensor]
@@ -67,15 +66,19 @@ def probe_of(spec: Spec) -> Probe:
     lengths = None if spec.lengths is None else list(LENGTHS)
     spec = spec.with_changes(**dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"})
     resources.require(resources.trace_needs(spec, STEPS, BATCH), "the probe")
+    kept: Probe | None = None
     with plain_defaults(), _few_threads(spec):
-        generator, found = generator_of(spec), []
-        for _ in range(DRAWS):
+        generator = generator_of(spec)
+        for _ in range(_DRAWS):
             parameters, sequence = _parameters(spec, generator), _sequence(spec, generator)
-            alike, by_chance = _alike(spec, parameters, sequence)
-            found.append((by_chance, Probe(spec, parameters, sequence, alike)))
-            if not by_chance:
+            if kept and kept.alike == _alike(spec, parameters, sequence, {*itertools.chain(*kept.alike)}):
+                break  # what other numbers do not tell apart either is the same by its nature
+            drawn = Probe(spec, parameters, sequence, _alike(spec, parameters, sequence))
+            kept = drawn if kept is None else min(kept, drawn, key=lambda probe: len(probe.alike))
+            if not kept.alike:
                 break
-    return min(found, key=lambda drawn: drawn[0])[1]
+    assert kept is not None
+    return kept
 
 
 @contextmanager
@@ -113,40 +116,59 @@ def _sequence(spec: Spec, generator: Generator) -> Sequence:
     return Sequence(x, h0, c0 if spec.cell_type.has_cell_state else None, lengths, batched=True)
 
 
-def _alike(spec: Spec, parameters: dict[str, Tensor], sequence: Sequence) -> tuple[tuple[tuple[str, str], ...], int]:
-    """The names of mistakes that give the same numbers in some place, and how many of these pairs, or mistakes that
-    do not show, are only near one another: other numbers would tell them."""
+@dataclass(frozen=True)
+class _Made:
+    """A mistake with the runs of an engine that makes it, by layer and direction."""
+
+    name: str
+    reach: str
+    runs: dict[At, Estimate]
+
+
+def _alike(
+    spec: Spec, parameters: dict[str, Tensor], sequence: Sequence, among: Collection[str] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The names of mistakes that give the same numbers wherever they are made together; of one that shows nowhere,
+    with that of a right run. With `among`, of mistakes of these names only."""
     runs = unroll(spec, parameters, sequence)
     layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     judged = judge_stack(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype], lambda _found, _steps: None)
+    right = {at: _run(reading) for at, reading in judged.readings.items()}
     valid = sequence.valid()
     alike: dict[tuple[str, str], None] = {}
-    by_chance = 0
-    for reading in judged.readings.values():
-        right = _run(reading)
-        made: list[tuple[Cause, Estimate]] = []
-        for cause, run in _made(reading):
-            if near := _nearness(right, run, valid):
-                by_chance += near == "near"
-            else:
-                made.append((cause, run))
-        for (one, a), (other, b) in itertools.combinations(made, 2):
-            if near := _nearness(a, b, valid):
-                by_chance += near == "near"
+    for one, other in itertools.combinations([_Made(RIGHT, "place", right), *_mistakes(judged.readings, among)], 2):
+        for places in _together(one, other, list(right)):
+            a, b = ([made.runs.get(at, right[at]) for at in places] for made in (one, other))
+            if not any(_apart(*pair, valid) for pair in zip(a, b, strict=True)):
                 alike[one.name, other.name] = None
-    return tuple(alike), by_chance
+    return tuple(alike)
 
 
-def _made(reading: Reading) -> Iterator[tuple[Cause, Estimate]]:
-    """What an engine gives that makes a mistake, for those of which that is a run under the changed reading: they
-    change neither what the numbers are taken for nor how exact they have to be."""
-    for _, cause in catalogue(reading):
-        if cause.shown is not None:
-            continue
-        changed = cause.change(reading)
-        if changed.run.h is reading.run.h and changed.back is None and changed.u == reading.u:
-            yield cause, _run(changed)
+def _mistakes(readings: dict[At, Reading], among: Collection[str] | None) -> list[_Made]:
+    """Those of which what an engine gives is a run under the changed reading: they change neither what its numbers are
+    taken for nor how exact they have to be."""
+    made: dict[Any, _Made] = {}
+    others = set()
+    for at, reading in readings.items():
+        for _, cause in catalogue(reading):
+            if among is not None and cause.name not in among:
+                continue
+            changed = cause.change(reading)
+            if cause.shown or changed.back or changed.run.h is not reading.run.h or changed.u != reading.u:
+                others.add(cause.key)
+            else:
+                made.setdefault(cause.key, _Made(cause.name, cause.reach, {})).runs[at] = _run(changed)
+    return [one for key, one in made.items() if key not in others]
+
+
+def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
+    """The places of each run that either may have spoilt, where both can."""
+    reach = {one.reach, other.reach}
+    groups = [every] if "stack" in reach else [[at] for at in every]
+    if "layer" in reach and "stack" not in reach:
+        groups = [[at for at in every if at[0] == layer] for layer in dict.fromkeys(layer for layer, _ in every)]
+    yield from (places for places in groups if all(set(made.runs) & set(places) for made in (one, other)))
 
 
 def _run(reading: Reading) -> Estimate:
@@ -157,12 +179,10 @@ def _run(reading: Reading) -> Estimate:
     )
 
 
-def _nearness(a: Estimate, b: Estimate, valid: Tensor | None) -> str:
-    """Empty where two runs are apart somewhere, else whether they are the same or only near."""
-    apart, allowed = (a.h - b.h).abs(), (a.error + b.error) * _APART
-    if valid is not None:
-        apart = apart[valid]
-        allowed = allowed[valid]
-    if bool((apart > allowed).any()):
-        return ""
-    return "same" if float(apart.max()) < _SAME else "near"
+def _apart(a: Estimate, b: Estimate, valid: Tensor | None) -> bool:
+    """Whether two runs are somewhere further apart than roundings may take them."""
+    far = (a.h - b.h).abs() > (a.error + b.error) * _ROUNDINGS
+    if bool((far if valid is None else far[valid]).any()):
+        return True
+    states = zip(a.final, b.final, strict=True)
+    return any(bool(((v - w).abs() > (e + f) * _ROUNDINGS).any()) for (v, e), (w, f) in states)

@@ -68,5 +68,5 @@ def write_where_needed(path: Path, found: Sequence[object], output: Output) -> N
         f"wrote {path}: with its parameters, x and states each known mistake gives other numbers. Run yours on them, "
         f"then: rnnspect check --probe {path} --recorded mine.npz"
     )
-    if alike := alike_in_words(made):
+    for alike in alike_in_words(made):
         output.note(f"note: {alike}")

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from rnnspect.errors import listed
 from rnnspect.parameters import module_repr, parameters_of, shapes_of
+from rnnspect.probing import RIGHT
 from rnnspect.views import text
 from rnnspect.views.rendering import rendered, table
 
@@ -26,10 +27,13 @@ def as_table(probe: Probe, path: Path, screen: Screen) -> str:
     return rendered(_parts(probe, path), screen)
 
 
-def alike_in_words(probe: Probe) -> str | None:
-    """Which mistakes the probe does not tell from one another."""
-    pairs = [f"{one} and {other}" if one != other else f"two forms of {one}" for one, other in probe.alike]
-    return f"in some place the same numbers: {listed(pairs)}" if pairs else None
+def alike_in_words(probe: Probe) -> list[str]:
+    """Which mistakes do not show in the probe, and which it does not tell from one another."""
+    unseen = dict.fromkeys(other for one, other in probe.alike if one == RIGHT)
+    others = [pair for pair in probe.alike if not {*pair} <= {RIGHT, *unseen}]
+    pairs = [f"{one} and {other}" if one != other else f"two forms of {one}" for one, other in others]
+    lines = [f"what changes nothing in such a network: {listed(unseen)}"] if unseen else []
+    return lines + ([f"no numbers that were drawn tell apart {listed(pairs)}"] if pairs else [])
 
 
 def _parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
@@ -39,18 +43,23 @@ def _parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
     for name, shape, axes in _arrays(probe):
         arrays.add_row(name, str(shape), axes)
     yield arrays
-    if said := alike_in_words(probe):
-        yield Text(said, "yellow")
+    for said in alike_in_words(probe):
+        yield Text(said)
     name, states = text.printable(str(path)), ("h", "c") if probe.sequence.c0 is not None else ("h",)
     kept = ", ".join(["output=output", *(f"{state}_n={state}_n" for state in states)])
     given = [f'given["{array}"]' for array, _, _ in _arrays(probe) if array in {"x", "h0", "c0", "lengths"}]
-    yield Text("run yours on it:\n")
+    yield Text("\nrun yours on it:\n")
     yield from _code(
         f'given = np.load("{name}")',
         "# load the parameters, they are named as PyTorch names them; then",
         f"{', '.join(['output', *(f'{state}_n' for state in states)])} = yours({', '.join(given)})",
         f'np.savez("mine.npz", {kept})',
     )
+    if probe.spec.num_layers > 1:
+        top = probe.spec.num_layers - 1
+        yield Text(
+            f"\nwith h of the layers below, it shows more: l0.forward.h to l{top}.forward.h, (batch, step, unit)"
+        )
     yield Text("\nand ask:\n")
     yield from _code(f"rnnspect check --probe {name} --recorded mine.npz")
 
