@@ -163,6 +163,8 @@ def check(
     )
     if write_probe is not None:
         probing.write_where_needed(write_probe, [row.found for row in rows], output)
+    elif probe is None and any(isinstance(row.found, Verdict) and row.found.indistinguishable for row in rows):
+        output.note("note: --write-probe probe.npz writes a run whose numbers tell these mistakes apart")
     return min((row.status for row in rows), key=WORST_FIRST.index)
 
 
