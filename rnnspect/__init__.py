@@ -7,9 +7,11 @@ from rnnspect.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from rnnspect.api import check as check
+    from rnnspect.api import derive as derive
     from rnnspect.api import shapes as shapes
     from rnnspect.api import trace as trace
     from rnnspect.asserting import assert_agrees as assert_agrees
+    from rnnspect.derivation import Derivation as Derivation
     from rnnspect.errors import DeviceError as DeviceError
     from rnnspect.errors import FileError as FileError
     from rnnspect.errors import InputError as InputError
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from rnnspect.watching import watch as watch
 
 _HOMES = {
-    "api": ("check", "shapes", "trace"),
+    "api": ("check", "derive", "shapes", "trace"),
     "asserting": ("assert_agrees",),
+    "derivation": ("Derivation",),
     "errors": (
         "DeviceError",
         "FileError",

@@ -11,6 +11,7 @@ from rnnspect.spec import Spec
 if TYPE_CHECKING:
     from torch import nn
 
+    from rnnspect.derivation import Derivation
     from rnnspect.tracing import Trace
     from rnnspect.verdict import Verdict
 
@@ -58,6 +59,7 @@ def check(
     recorded: Any = None,
     engine: str = "torch",
     arithmetic: str | None = None,
+    explain: float = 10.0,
 ) -> Verdict:
     """Whether an engine computes the equations, at every step, unit and layer that it shows.
 
@@ -65,6 +67,7 @@ def check(
     checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
     mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). `arithmetic` holds the run
     to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
+    A run that differs is looked into for `explain` seconds: `causes` are the known mistakes that explain it.
 
     Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.declared` says which, and why.
     A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.
@@ -76,16 +79,55 @@ def check(
     from rnnspect import engines
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.declared import named
+    from rnnspect.explaining.clock import at_most
     from rnnspect.preparing import prepare
 
     _refuse_models(source)
     prepared = prepare(source, x, h0, c0, lengths=lengths)
     held_to = named(arithmetic, "arithmetic") if arithmetic else None
-    if recorded is not None:
-        return check_recorded(prepared, recorded, held_to)
+    with at_most(explain):
+        if recorded is not None:
+            return check_recorded(prepared, recorded, held_to)
+        if engine != "torch":
+            prepared = replace(prepared, engine=engines.find(engine))
+        return check_prepared(prepared, held_to)
+
+
+def derive(
+    source: Spec | nn.RNNBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    step: int,
+    unit: int,
+    layer: int = 0,
+    direction: str | None = None,
+    batch_index: int = 0,
+    quantity: str = "h",
+    lengths: Any = None,
+    engine: str = "torch",
+) -> Derivation:
+    """One number of a run as arithmetic: h, c or a gate of one unit, down to the inputs and the step before.
+
+    x, h0, c0, lengths and `engine` are those of `check`. `direction` is the first one if left out; a negative step,
+    unit or layer counts from the end, a step from that of its item. The equations are taken in float64 on what the
+    engine itself gave at the step before, so that difference and bound are those of `check` at this address.
+
+    Raises what `trace` raises, and `InputError` for an address that is not there.
+    """
+    from dataclasses import replace
+
+    from rnnspect import engines
+    from rnnspect.deriving import derive_prepared, locate
+    from rnnspect.preparing import prepare
+
+    _refuse_models(source)
+    prepared = prepare(source, x, h0, c0, lengths=lengths)
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine))
-    return check_prepared(prepared, held_to)
+    at = locate(prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity)
+    return derive_prepared(prepared, at)
 
 
 def has_recurrent(module: nn.Module) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.causes.reduced import PRODUCTS
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
+from rnnspect.engines.interface import Theirs
 from rnnspect.explaining import explain
 from rnnspect.explaining.case import Case
-from rnnspect.judging.coarser import COARSER, explained_by
+from rnnspect.identities.reruns import identities_of
+from rnnspect.identities.seen import ends_in_h_n, zero_beyond_the_end
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.observation import Observation, observed_by, observed_whole
@@ -42,6 +45,9 @@ def check_prepared(
         return replace(found, notes=(*recording.notes, *found.notes))
 
     by_layer = judged(observed_by(recording))
+    if isinstance(prepared.engine, Theirs):
+        again = identities_of(prepared.engine, spec, prepared.parameters, prepared.sequence, held_to, recording)
+        by_layer = replace(by_layer, identities=(*by_layer.identities, *again))
     if recording.stack_difference == 0 or by_layer.verdict == "differ":
         return by_layer
     # Nobody has to believe that the stack is the sum of its layers: what it gave as a whole is judged as well.
@@ -49,7 +55,8 @@ def check_prepared(
     note = (
         f"as a whole the stack is up to {recording.stack_difference:.2e} from its layers one by one; both were judged"
     )
-    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note))
+    identities = (*whole.identities, *by_layer.identities)
+    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note), identities=identities)
 
 
 def check_recorded(
@@ -65,6 +72,10 @@ def check_recorded(
     found = observations_of(spec, recorded, sequence, parameters, where)
     held_to = declared or ARITHMETICS[spec.dtype]
     verdicts = [check_observation(spec, parameters, sequence, one, held_to, progress) for one in found.observations]
+    verdicts = [
+        replace(verdict, identities=(*verdict.identities, *zero_beyond_the_end(sequence, one)))
+        for verdict, one in zip(verdicts, found.observations, strict=True)
+    ]
     worst = min(verdicts, key=lambda verdict: ("differ", "cannot tell", "agree").index(verdict.verdict))
     return replace(worst, notes=(*worst.notes, *found.notes))
 
@@ -81,7 +92,7 @@ def check_observation(
     estimated. What an observation shows is time-major and on the CPU.
 
     Where it differs and the engine may use a coarser arithmetic, it is held to that. A run in float32 that differs,
-    and that TF32 products would explain, is told so and differs all the same.
+    and that products of rounded operands would explain, is told so and differs all the same.
     """
     import torch
 
@@ -92,7 +103,8 @@ def check_observation(
     def judged(held_to: Declared) -> tuple[Judged, Verdict]:
         with plain_defaults():
             found = judge_stack(spec, here, moved, observation, held_to, progress)
-        return found, verdict_of(spec, observation, held_to, moved.steps, found)
+        verdict = verdict_of(spec, observation, held_to, moved.steps, found)
+        return found, replace(verdict, identities=ends_in_h_n(spec, found, moved, observation, held_to))
 
     found, verdict = judged(declared)
     if verdict.verdict != "differ":
@@ -101,15 +113,12 @@ def check_observation(
         permitted = judged(declared.permitted)[1]
         if permitted.verdict != "differ":
             return permitted
-    if declared.roundoff == ARITHMETICS["float32"].roundoff and not observation.received:
-        for name, bits in COARSER.items():
-            with plain_defaults():
-                explains = explained_by(bits, spec, here, moved, observation, found)
-            if explains and judged(ARITHMETICS[name])[1].verdict != "differ":
-                words = ARITHMETICS[name].name
-                reason = f"{words} explain it; if they are meant, say --arithmetic {name}"
-                return replace(verdict, reason=reason)
     with plain_defaults():
         why = explain(Case(spec, here, moved, observation, declared), found)
     notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
-    return replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+    reason = next((_if_meant(PRODUCTS[one.name]) for one in why.causes if one.name in PRODUCTS and not one.left), None)
+    return replace(verdict, reason=reason, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+
+
+def _if_meant(arithmetic: str) -> str:
+    return f"{ARITHMETICS[arithmetic].name} explain it; if they are meant, say --arithmetic {arithmetic}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect import device, modules, resources
 from rnnspect.drawing import generator_of
-from rnnspect.engines.torch import TorchEngine
+from rnnspect.engines.torch import ModuleEngine, TorchEngine
 from rnnspect.sequence import Sequence, sequence_of
 from rnnspect.spec import Spec
 from rnnspect.weights import weights_of
@@ -50,10 +50,10 @@ def prepare(
         generator = generator_of(spec)
         if isinstance(source, Spec):
             parameters = weights_of(spec, generator, locate)
-            engine = TorchEngine()
+            engine: Engine = TorchEngine()
         else:
             parameters = modules.parameters_of_module(source)
-            engine = TorchEngine(source)
+            engine = ModuleEngine(source)
         sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
     parameters = {name: tensor.to(place) for name, tensor in parameters.items()}
     return Prepared(spec, parameters, sequence.to(place), engine)

@@ -138,6 +138,8 @@ def _named(
             return named, (f"{name} was taken as the output",), {"output": name}
     for name in unknown:
         found = f"a recording of {name!r}"
+        if name == "c_n":
+            found += f", which a {spec.cell} has not: output, (h, c) = {spec.cell}(x) takes the layers of h_n apart"
         raise SequenceError(found, allowed=_in_words(spec), nearest=nearest(name, known), where=where(name))
     return recorded, (), {}
 

@@ -75,6 +75,18 @@ class Explained:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """Two numbers of an engine's own that must be equal, whatever it computes: whether they are, and on what."""
+
+    name: str
+    """A fixed id, such as "two evaluations"."""
+    holds: bool
+    evidence: str
+    usual: str | None = None
+    """Where it fails: what usually causes that."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """`agree`, `differ` or `cannot tell`, with what it rests on."""
 
@@ -102,6 +114,8 @@ class Verdict:
     """Where it differs: the mistakes that explain it, the likeliest first."""
     indistinguishable: tuple[tuple[str, ...], ...] = ()
     """Those of them that these numbers cannot tell apart."""
+    identities: tuple[Identity, ...] = ()
+    """Those that were looked at. One that fails is reported; the answer rests on the equations alone."""
 
     @property
     def agrees(self) -> bool:

@@ -1,4 +1,5 @@
 """Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
+Files that begin with _ are shared.
 
 Each cause maps what we believe of an engine to what it would have computed had it made that mistake.
 """
@@ -22,7 +23,9 @@ _MET = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "a
 
 def families() -> list[str]:
     """The likeliest first; those that nobody counted come last."""
-    found = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name != "interface")
+    found = sorted(
+        info.name for info in pkgutil.iter_modules(__path__) if info.name != "interface" and info.name[0] != "_"
+    )
     return sorted(found, key=lambda family: _MET.index(family) if family in _MET else len(_MET))
 
 

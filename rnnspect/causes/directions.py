@@ -83,7 +83,7 @@ def _as_the_other(reading: Reading) -> Reading:
     h0, *rest = reading.stack.states[_other(reading)]
     run = replace(reading.run, reverse=not reading.run.reverse, h0=h0, c0=rest[0] if rest else None)
     functions = reading.stack.spec.nonlinearity_of(_other(reading)[1])
-    return replace(_with_the_others_parameters(reading), run=run, nonlinearity=functions)
+    return replace(_with_the_others_parameters(reading), run=run, nonlinearity=functions, ends=False)
 
 
 def _realigned(reading: Reading) -> Reading:

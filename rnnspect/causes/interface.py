@@ -26,6 +26,8 @@ class Cause:
     reach: Literal["place", "layer", "stack"] = "place"
     """Where the mistake is made if it is made at all: in this direction, in each direction of the layer, or everywhere.
     There the run has to agree with the changed reading, whether it differed from ours or not."""
+    ends: bool = False
+    """Whether it may show in how items end alone, every step being right."""
     shown: Callable[[Reading], bool] | None = None
     """For a change that only allows more: whether the numbers themselves show the mistake."""
 

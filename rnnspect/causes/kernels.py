@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from rnnspect.judging.reading import Reading
 
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
+_RESHAPED = {
+    "as in × out": "out × in, read in their order as in × out (a reshape, not a transpose)",
+    "from in × out": "kept in × out, and given the shape out × in by a reshape instead of a transpose",
+}
 
 
 def causes(reading: Reading) -> Iterator[Cause]:
+    reshaped: list[tuple[str, ...]] = []
     for which, name in _NAMES.items():
         rows, columns = getattr(reading.p, which).shape
         if rows == columns * len(reading.cell.gates):
@@ -29,17 +34,16 @@ def causes(reading: Reading) -> Iterator[Cause]:
                 "Transpose it: PyTorch and ONNX keep out × in, Keras, Flax and TensorFlow in × out.",
                 functools.partial(_transposed, which=which),
             )
-        if rows == columns:
-            continue  # to transpose it and to reshape it are the same
-        for how, explanation in (
-            ("as in × out", "its numbers, out × in, are taken in their order as in × out (a reshape, not a transpose)"),
-            ("from in × out", "it was kept in × out, and given its shape by a reshape instead of a transpose"),
-        ):
+        if rows != columns:  # a square one that is reshaped is one that is transposed
+            reshaped.append((which,))
+    for names in (*reshaped, tuple(_NAMES)):
+        for how, explanation in _RESHAPED.items():
+            which = " and ".join(names)
             yield Cause(
                 "kernel-reshaped",
-                f"{which}: {explanation}",
+                f"the numbers of {which} are {explanation}",
                 "Transpose (.T); reshape and view keep the order of the numbers.",
-                functools.partial(_reshaped, which=which, how=how),
+                functools.partial(_reshaped, names=names, how=how),
                 {"which": which, "how": how},
             )
 
@@ -49,8 +53,10 @@ def _transposed(reading: Reading, which: str) -> Reading:
     return reading.with_parameters(**{which: torch.cat([block.T for block in blocks])})
 
 
-def _reshaped(reading: Reading, which: str, how: str) -> Reading:
-    w: Tensor = getattr(reading.p, which)
+def _reshaped(reading: Reading, names: tuple[str, ...], how: str) -> Reading:
+    return reading.with_parameters(**{name: _again(getattr(reading.p, name), how) for name in names})
+
+
+def _again(w: Tensor, how: str) -> Tensor:
     rows, columns = w.shape
-    other = w.reshape(columns, rows).T.contiguous() if how == "as in × out" else w.T.reshape(rows, columns)
-    return reading.with_parameters(**{which: other})
+    return w.reshape(columns, rows).T.contiguous() if how == "as in × out" else w.T.reshape(rows, columns)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.causes.interface import Cause
+from rnnspect.judging.estimate import estimate
 from rnnspect.judging.inputs import beside
 
 if TYPE_CHECKING:
@@ -22,24 +23,23 @@ if TYPE_CHECKING:
 def causes(reading: Reading) -> Iterator[Cause]:
     run = reading.run
     steps, batch = run.x.shape[:2]
+    if steps > 2:
+        for when, (explanation, fix) in _SHIFTED.items():
+            yield Cause("shifted-by-one", explanation, fix, functools.partial(_shifted, when=when), {"when": when})
     if run.lengths is not None:
-        if not run.reverse:
+        if not run.reverse or reading.stack.spec.bidirectional:
             yield Cause(
                 "padding-not-masked",
                 "the padding is run like any other step",
-                "Hand over the lengths, or cut the output at them.",
+                "Hand over the lengths (pack_padded_sequence, sequence_lens, a mask), or take each item's state at its "
+                "own last step.",
                 without_lengths,
+                reach="layer",
+                ends=True,
             )
         return
-    if steps > 2:
-        for late, explanation, fix in (
-            (True, "the output is one step late: the state before each step is given", "Give the state after it."),
-            (False, "the input is one step ahead: the first step is skipped", "Begin with the first step."),
-        ):
-            shifted = functools.partial(_shifted, late=late)
-            yield Cause("shifted-by-one", explanation, fix, shifted, {"late": late})
     if batch > 1 and steps > 1:
-        if not bool(run.h0.any()):
+        if steps == batch or not any(bool(state.any()) for state in reading.stack.states[reading.at]):
             yield Cause(
                 "time-batch-exchanged",
                 "the axes of time and batch are exchanged: the items of the batch are taken for steps",
@@ -58,20 +58,55 @@ def without_lengths(reading: Reading) -> Reading:
     return reading.with_run(lengths=None, x=x)
 
 
-def _shifted(reading: Reading, late: bool) -> Reading:
-    """What is given at a step is the output of the one before it in processing order (or of the one after)."""
+_SHIFTED = {
+    "late": (
+        "the output is one step late: the state before each step is given",
+        "Give the state after each step.",
+    ),
+    "early": (
+        "the output is one step early: at each step the state after the next one is given",
+        "Give the state after each step, from the first one on.",
+    ),
+    "skipped": (
+        "the first step is skipped: the run begins with the second",
+        "Begin with the first step.",
+    ),
+}
+
+
+def _shifted(reading: Reading, when: str) -> Reading:
+    """h is held to the step before the one that it stands at in processing order, or to the one after."""
     run = reading.run
-    late = late is not run.reverse
+    if when == "early":
+        reading = _after_one_step(reading)
+    late = (when == "late") is not run.reverse
     cut, other = (slice(None, -1), slice(1, None)) if late else (slice(1, None), slice(None, -1))
     error = None if run.error is None else run.error[cut]
-    return reading.with_run(x=run.x[cut], h=run.h[other], error=error)
+    lengths = None if run.lengths is None else run.lengths - 1
+    return reading.with_run(x=run.x[cut], h=run.h[other], error=error, lengths=lengths)
+
+
+def _after_one_step(reading: Reading) -> Reading:
+    """With the state after the first step in the place of the initial one."""
+    run = reading.run
+    if run.lengths is None:
+        x, error = (None if of is None else of[-1:] if run.reverse else of[:1] for of in (run.x, run.error))
+    else:
+        first = run.lengths - 1 if run.reverse else torch.zeros_like(run.lengths)
+        at = first.unsqueeze(0), torch.arange(len(first))
+        x, error = run.x[at], None if run.error is None else run.error[at]
+    assert x is not None
+    state = (run.h0,) if run.c0 is None else (run.h0, run.c0)
+    u = replace(reading.u, relative=0.0, absolute=0.0)
+    ended = estimate(reading.cell, reading.p, u, reading.nonlinearity, x, error, state, None, False).final
+    return reading.begun_with(ended)
 
 
 def _transposed(reading: Reading) -> Reading:
     run = reading.run
     steps = run.x.shape[0]
     states = {
-        name: torch.zeros(steps, state.shape[1], dtype=state.dtype)
+        name: state if len(state) == steps else torch.zeros(steps, state.shape[1], dtype=state.dtype)
         for name in ("h0", "c0")
         if (state := getattr(run, name)) is not None
     }

@@ -61,6 +61,10 @@ def causes(reading: Reading) -> Iterator[Cause]:
 _OTHER = {"forward": "reverse", "reverse": "forward"}
 
 
+_ALONE = 2**14
+"""Items of a batch that a layer nobody observed can be estimated with."""
+
+
 def _from_zero(reading: Reading, names: list[str]) -> Reading:
     return reading.with_run(**{name: _zero(getattr(reading.run, name)) for name in names})
 
@@ -70,14 +74,7 @@ def _zero(state: Tensor) -> Tensor:
 
 
 def _begun_with_the_last(reading: Reading) -> Reading:
-    stack = reading.stack
-    if not stack.ended:
-        stack.ended.update(ended(reading))
-    states = stack.ended[reading.at]
-    # The states come with a doubt, which h after the first step is allowed as well.
-    doubt = max(float(error.max()) for _, error in states)
-    u = replace(reading.u, absolute=reading.u.absolute + doubt)
-    return _from(replace(reading, u=u), [value.to(reading.run.h0.dtype) for value, _ in states])
+    return reading.begun_with(ended(reading))
 
 
 def _of_others(reading: Reading) -> Iterator[Cause]:
@@ -154,4 +151,7 @@ def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
     lengths = run.lengths
     if lengths is not None:  # one step where the item has it, none in the padding
         lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
-    return reading.with_run(x=x, h=h, error=error, lengths=lengths, reverse=False, **repeated)
+    made = reading.with_run(x=x, h=h, error=error, lengths=lengths, reverse=False, **repeated)
+    if steps * batch > _ALONE:
+        return made
+    return replace(made, back=lambda values: values.reshape(steps, batch, -1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,13 @@ from rnnspect.sources import Generator, parse
 from rnnspect.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from rnnspect.cli.describing import Described
     from rnnspect.cli.output import Output
     from rnnspect.declared import Declared
-    from rnnspect.verdict import Skipped, Verdict
+    from rnnspect.verdict import Identity, Skipped, Verdict
+    from rnnspect.watching import Seen
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,35 @@ def rows(source: str, described: Described, held_to: Declared | None, output: Ou
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     if parameter is not None:
         x = x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
-    seen = watch_run(model, x)
+    seen = watch_run(model, x.clone())
     if not seen.calls:
         raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
     found = []
-    for one in seen.check():
+    for one, identities in zip(seen.check(), _identities(model, x, seen, described), strict=True):
         label = f"{source} {one.name or 'itself'}, call {one.index}"
-        said = one.verdict or f"cannot tell: {one.reason}"
+        said: Verdict | str = f"cannot tell: {one.reason}"
+        if one.verdict:
+            said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
         found.append(Row(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"], True))
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found
+
+
+def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -> list[tuple[Identity, ...]]:
+    """Of each call. Only of a generated input it is known which axis is the batch."""
+    from rnnspect.repeated_calls import beside_another, evaluated_twice, run_again
+    from rnnspect.watching import watch_run
+
+    twice = evaluated_twice(seen.calls, lambda: watch_run(model, x.clone()).calls)
+    found = [(*one, *alone) for one, alone in zip(twice, run_again(model, seen.calls), strict=True)]
+    if described.spec.batch is None or not all(one.holds for call in twice for one in call):
+        return found
+    mixed = beside_another(seen.calls, x, lambda other: watch_run(model, other).calls)
+    return [
+        (*(one for one in of_call if one.name not in [mixes.name for mixes in worse]), *worse)
+        for of_call, worse in zip(found, mixed, strict=True)
+    ]
 
 
 def _refuse_what_is_ignored(described: Described) -> None:

@@ -14,7 +14,8 @@ What is run is one of two, told by the name of its first parameter:
 Both may ask for more of what is on offer, behind x and state. A step is made and called for each layer and direction:
 it gets the parameters of that one as `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`, `weight_hr`, `weight_ch`, and
 `layer`, `direction` and that layer's `input_size`. A sequence is the whole network, of which the top layer is seen; it
-gets `lengths` if it asks for them, and else a padded batch item by item.
+gets `lengths` if it asks for them, and else a padded batch item by item. A check also calls it without a state where
+that has a default. What a class gives is made once and called in every run of a network.
 
 A file that imports torch gets tensors, any other numpy arrays.
 """
@@ -22,6 +23,7 @@ A file that imports torch gets tensors, any other numpy arrays.
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ import torch
 
 from rnnspect.engines._layers import Place, Ran, run_layers
 from rnnspect.engines._limits import cannot
-from rnnspect.engines._own_code import Code, is_step, takes
+from rnnspect.engines._own_code import Code, is_step, takes, takes_no_state
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.torch import run_head
 from rnnspect.errors import EngineError, InputError, listed
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.engines.interface import Engine
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
 
@@ -51,6 +54,17 @@ class OwnEngine:
     def __init__(self, source: str) -> None:
         self._code = Code.of(source)
         self.name = f"{self._code.path.name}:{self._code.attribute}"
+        self._stateless = False
+        self._made_for: tuple[Spec, Mapping[str, Tensor]] | None = None
+        self._made: dict[tuple[int, str], Callable[..., Any]] = {}
+
+    def without_state(self) -> Engine | None:
+        made = self._made.get((0, "forward"))
+        if made is None or is_step(made) or not takes_no_state(made):
+            return None
+        other = copy.copy(self)
+        other._stateless = True
+        return other
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         device = sequence.x.device
@@ -58,17 +72,25 @@ class OwnEngine:
             raise cannot(self.name, f"{spec.dtype} on {device}", "it takes numpy arrays", "import torch in its file")
         info = EngineInfo(self.name, "", str(device), spec.dtype, precision_switches(device, sequence.x.dtype, "cells"))
         with torch.no_grad(), contextlib.redirect_stdout(sys.stderr), importing_from(self._code.path):
+            if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
+                self._made_for, self._made = (spec, parameters), {}
             offer = self._code.offer(spec, parameters, 0, "forward")
-            made = self._code.make(offer)
+            made = self._make(offer)
             self._check_asks(made, spec, parameters)
             if not is_step(made):
                 return self._run_whole(made, offer, spec, parameters, sequence, info)
 
             def run_one(place: Place, x: Tensor) -> Ran:
                 offer = self._code.offer(spec, parameters, place.layer, place.direction)
-                return self._run_steps(self._code.make(offer), offer, place, x)
+                return self._run_steps(self._make(offer), offer, place, x)
 
             return run_layers(spec, parameters, sequence, info, run_one)
+
+    def _make(self, offer: dict[str, Any]) -> Callable[..., Any]:
+        place = offer["layer"], offer["direction"]
+        if place not in self._made:
+            self._made[place] = self._code.make(offer)
+        return self._made[place]
 
     def _check_asks(self, made: Callable[..., Any], spec: Spec, parameters: Mapping[str, Tensor]) -> None:
         """Of several layers a step cannot use the parameters of the first, nor a sequence those of one."""
@@ -138,7 +160,8 @@ class OwnEngine:
         state: tuple[Tensor, ...],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The output, time-major, and the final states."""
-        given = self._code.call(made, offer, x.transpose(0, 1) if spec.batch_first else x, state)
+        begun = () if self._stateless else state
+        given = self._code.call(made, offer, x.transpose(0, 1) if spec.batch_first else x, begun)
         form = "(output, (h_n, c_n))" if len(state) > 1 else "(output, h_n)"
         if not isinstance(given, tuple) or len(given) != 2:
             raise self._wrong(f"a {type(given).__name__} for a sequence", form)

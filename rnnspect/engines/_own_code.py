@@ -93,10 +93,11 @@ class Code:
         return before | set(_names(made)[2:]) | {name.rpartition(".")[2] for name in own}
 
     def call(self, made: Callable[..., Any], offer: Offer, x: Tensor, state: tuple[Tensor, ...]) -> Any:
+        """Without any state none is given to it."""
         states = tuple(map(self.theirs, state))
         options = {name: offer[name] for name in _names(made)[2:] if name in offer}
         with their_errors(f"{self.attribute}(x, state)", self.path):
-            return made(self.theirs(x), states if len(states) > 1 else states[0], **options)
+            return made(self.theirs(x), *((states,) if len(states) > 1 else states), **options)
 
     def theirs(self, tensor: Tensor) -> Any:
         """A copy in what the file computes with: whoever writes into it changes nothing of ours."""
@@ -122,6 +123,11 @@ class Code:
 
 def is_step(made: Callable[..., Any]) -> bool:
     return _names(made)[:1] == ["x_t"]
+
+
+def takes_no_state(made: Callable[..., Any]) -> bool:
+    """Whether it may be called with x alone."""
+    return all(one.default is not one.empty for one in _parameters(made)[1:2])
 
 
 def takes(made: Callable[..., Any], name: str) -> bool:

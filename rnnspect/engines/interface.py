@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,4 +53,13 @@ class Engine(Protocol):
 
         Raises `EngineError` with the reason for what this engine cannot run.
         """
+        ...
+
+
+@runtime_checkable
+class Theirs(Engine, Protocol):
+    """Somebody's own code, which may keep or mix what it should not: it is worth running again."""
+
+    def without_state(self) -> Engine | None:
+        """The same code, called without any initial state; None where it has to be given one."""
         ...

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.engines.interface import Engine
     from rnnspect.precision import Runs
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
 
 
 class TorchEngine:
-    """Runs the module that the spec describes, or the live one it was made with."""
+    """Runs the module that the spec describes."""
 
     name = "torch"
     _runs: Runs = "stack"
-
-    def __init__(self, module: nn.RNNBase | None = None) -> None:
-        self._module = module
+    _module: nn.RNNBase | None = None
+    _stateless = False
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
@@ -47,7 +47,8 @@ class TorchEngine:
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
         with torch.no_grad(), _without_noise():
             whole = self._module or _module(spec, dtype, parameters)
-            output, state = run_module(whole, sequence.x, sequence.state, sequence.lengths, self._call)
+            begun = () if self._stateless else sequence.state
+            output, state = run_module(whole, sequence.x, begun, sequence.lengths, self._call)
             layers: dict[tuple[int, str], Tensor] = {}
             x = sequence.x
             for layer in range(spec.num_layers):
@@ -58,8 +59,8 @@ class TorchEngine:
         c_n = state[1] if len(state) > 1 else None
         return Recording(info, output, state[0], c_n, layers, apart, run_head(spec, parameters, state[0]))
 
-    def _call(self, module: nn.RNNBase, given: Any, state: Any) -> Any:
-        return module(given, state)
+    def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:
+        return module(given, *state)
 
     def _run_one(
         self, spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence
@@ -70,14 +71,27 @@ class TorchEngine:
         return run_module(module, x, state, sequence.lengths, self._call)[0]
 
 
+class ModuleEngine(TorchEngine):
+    """Runs a live module."""
+
+    def __init__(self, module: nn.RNNBase, stateless: bool = False) -> None:
+        self._module = module
+        self._stateless = stateless
+
+    def without_state(self) -> Engine | None:
+        assert self._module is not None
+        return ModuleEngine(self._module, stateless=True)
+
+
 def run_module(
     module: nn.RNNBase,
     x: Tensor,
     state: tuple[Tensor, ...],
     lengths: tuple[int, ...] | None,
-    call: Callable[[nn.RNNBase, Any, Any], Any],
+    call: Callable[..., Any],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Time-major in and out, whatever `batch_first` the module has; its training mode is put back afterwards."""
+    """Time-major in and out, whatever `batch_first` the module has; its training mode is put back afterwards. Without
+    any state none is given to it."""
     was_training = module.training
     module.eval()
     try:
@@ -85,7 +99,7 @@ def run_module(
         if lengths is not None:
             counts = torch.tensor(lengths)
             given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
-        output, final = call(module, given, state if len(state) > 1 else state[0])
+        output, final = call(module, given, *((state,) if len(state) > 1 else state))
     finally:
         module.train(was_training)
     if lengths is not None:

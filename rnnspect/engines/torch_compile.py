@@ -47,8 +47,8 @@ class TorchCompileEngine(TorchEngine):
                 f"this machine cannot compile: {first}", allowed="a C++ compiler, or --engine torch"
             ) from None
 
-    def _call(self, module: nn.RNNBase, given: Any, state: Any) -> Any:
-        return torch.compile(module)(given, state)
+    def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:
+        return torch.compile(module)(given, *state)
 
 
 ENGINE = TorchCompileEngine

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.arithmetic.small_numbers import one_thread
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.look import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +23,10 @@ if TYPE_CHECKING:
 STEPS = 8
 """Steps, and steps after the first difference, that a reading is refuted on."""
 _ITEMS = 64
-_ROWS, _HOPELESS = 64, 100.0
-"""Rows that are looked at once before anything else, and the ratio that no second look brings down."""
+_FEW = 64
+"""Steps that several threads would only hinder."""
+_GLANCE, _HOPELESS = 2, 100.0
+"""Steps and items that are looked at once before anything else, and the ratio that no second look brings down."""
 _TOGETHER = 4096
 """Items of a batch that are judged together: a step for each, where a reading takes every step for an item."""
 
@@ -29,22 +34,29 @@ _TOGETHER = 4096
 def begins_well(reading: Reading, order: int) -> bool:
     """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
     for steps in (STEPS, order + STEPS):
-        if worst_ratio(replace(reading, run=beginning(reading.run, steps))) is None:
-            return False
+        begun = replace(reading, run=beginning(reading.run, steps))
+        with one_thread() if steps <= _FEW else nullcontext():
+            if (steps == STEPS and is_hopeless(begun)) or worst_ratio(begun) is None:
+                return False
         if steps >= reading.run.x.shape[0] or order == 0:
             break
     return True
 
 
+def is_hopeless(reading: Reading) -> bool:
+    """Whether a glance at the first steps of a few items already refutes a reading."""
+    layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
+    run = _items(_steps(reading.run, _GLANCE), slice(_GLANCE))
+    if not len(run.h):
+        return True
+    head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
+    return not layer.look(head, layer.begin(run.c0), layer.plain).top < _HOPELESS
+
+
 def worst_ratio(reading: Reading) -> float | None:
     """The worst ratio of a run that agrees with the reading; None where it does not, or shows nothing."""
-    if not len(reading.run.h):
-        return None
     judge, worst = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity), 0.0
     for run in _apart(reading.run):
-        head = next(chunks(run, 1 if judge.layer.stepwise else _ROWS))
-        if not judge.layer.look(head, judge.layer.begin(run.c0), judge.layer.plain).top < _HOPELESS:
-            return None
         found, _ = judge(run)
         if found.first is not None or found.unjudged or not found.values:
             return None

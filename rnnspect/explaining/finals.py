@@ -8,16 +8,24 @@ from rnnspect.verdict import Explained, Explanation
 
 if TYPE_CHECKING:
     from rnnspect.judging.finals import Meaning
+    from rnnspect.judging.reading import At
     from rnnspect.judging.stack import Judged
 
 _GIVE = "Give what the cell returned after the last step that it processed."
 
 
-def explain_finals(judged: Judged) -> Explained | None:
-    """None where a step is wrong as well, where nothing says what a final state is, or where none is wrong."""
+def means(judged: Judged, at: At) -> set[str]:
+    """The mistakes that say what the wrong final states of a layer and direction are; "" for one that none does."""
+    return {
+        _cause(meaning, at[1])[0] if (meaning := judged.meanings.get((point.quantity, *at))) else ""
+        for point in judged.finals
+        if point.ratio > 1 and (point.layer, point.direction) == at
+    }
+
+
+def explain_finals(judged: Judged) -> Explained:
+    """Of a run whose every step is right: no cause where nothing says what a final state is."""
     wrong = [point for point in judged.finals if point.ratio > 1]
-    if not wrong or any(place.finding.first for place in judged.places):
-        return None
     found: dict[str, list[str]] = {}
     ratios: dict[str, tuple[float, float]] = {}
     said: dict[str, tuple[str, str, str]] = {}
@@ -33,8 +41,6 @@ def explain_finals(judged: Judged) -> Explained | None:
         found.setdefault(name, []).append(place)
         before, after = ratios.get(name, (0.0, 0.0))
         ratios[name] = max(before, point.ratio), max(after, meaning.ratio)
-    if not found:
-        return None
     causes = []
     for name, places in found.items():
         family, explanation, fix = said[name]

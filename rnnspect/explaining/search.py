@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnnspect.causes import catalogue
 from rnnspect.explaining.beginning import STEPS, begins_well
+from rnnspect.explaining.finals import explain_finals, means
 from rnnspect.verdict import Explained, Explanation
 
 if TYPE_CHECKING:
@@ -52,13 +53,17 @@ class Search:
             found = self._survivors(at)
             if not found:
                 continue
-            least = min(len(one.left) for _, one in found)
-            best = [(hypothesis, one) for hypothesis, one in found if len(one.left) == least]
+            least = min(one.remains for _, one in found)
+            best = [(hypothesis, one) for hypothesis, one in found if one.remains == least]
             for hypothesis, one in best:
                 causes += _explanations(hypothesis, one)
             if len(best) > 1:
                 groups.append(tuple(" + ".join(known.cause.name for known in hypothesis) for hypothesis, _ in best))
-            left = [other for other in left if other in best[0][1].left]
+            after = best[0][1]
+            left = [other for other in left if other in (*after.steps, *after.ends)]
+        ends = [at for at, wrong in self._wrong.items() if wrong.ends]
+        if not causes and len(ends) == len(self._wrong):
+            return explain_finals(self._judged)
         return Explained(tuple(causes), tuple(groups))
 
     def _order(self, at: At) -> tuple[int, int, int]:
@@ -82,12 +87,15 @@ class Search:
         two at once."""
         known = list(self._catalogue(at).values())
         found: list[tuple[Hypothesis, _After]] = []
-        if at not in self._judged.estimated:
+        seen = at not in self._judged.estimated
+        if self._wrong[at].ends:  # each step is right: only what may show in the end alone
+            return list(self._tried(at, ((one,) for one in known if one.cause.ends))) if seen else []
+        if seen:
             found = list(self._tried(at, ((one,) for one in known)))
         unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
         if not found and unseen:
             found = list(self._tried_below(at, unseen, known))
-        if not found and at not in self._judged.estimated:
+        if not found and seen:
             found = list(self._tried(at, _pairs(known)))
         return found
 
@@ -98,14 +106,16 @@ class Search:
             if not self._may_be(hypothesis, at):
                 continue
             scope = self._scope(hypothesis, at)
-            if (after := self._after(hypothesis, scope)) and at not in after.left:
+            if (after := self._after(hypothesis, scope)) and not after.refutes(at, self._wrong[at]):
                 yield hypothesis, after
 
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
         reading = self._judged.readings[at]
-        if not all(known.cause.shown is None or known.cause.shown(reading) for known in hypothesis):
+        if self._wrong[at].ends and not all(known.cause.ends for known in hypothesis):
             return False
-        return begins_well(_changed(reading, hypothesis), self._wrong[at].order)
+        if not begins_well(_changed(reading, hypothesis), self._wrong[at].order):
+            return False
+        return all(known.cause.shown is None or known.cause.shown(reading) for known in hypothesis)
 
     def _scope(self, hypothesis: Hypothesis, at: At) -> list[At]:
         """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
@@ -136,15 +146,20 @@ class Search:
         ):
             return None
         wrong = wrong_in(judged)
+        steps = [at for at, one in wrong.items() if not one.ends]
+        names = {known.cause.name for known in hypothesis}
+        ends = [at for at, one in wrong.items() if one.ends and not means(judged, at) <= names]
         reaches = any(known.cause.reach != "place" for known in hypothesis)
-        if reaches and any(at in wrong for at in scope):
+        told_by_ends = all(known.cause.ends for known in hypothesis)
+        if reaches and any(at in steps or (told_by_ends and at in ends and at not in self._wrong) for at in scope):
             return None
-        explained = [at for at in scope if at not in wrong and (at in self._wrong or at in self._judged.estimated)]
+        explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
         ratios = [
             found.worst.ratio for place in judged.places
             if (found := place.finding).worst and (place.layer, place.direction) in scope and not found.first
         ]  # fmt: skip
-        return _After(self._before(scope), max(ratios, default=0.0), explained, list(wrong))
+        beside = sum(place.quantity != "h" and place.finding.first is not None for place in judged.places)
+        return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends, beside)
 
     def _before(self, scope: Sequence[At]) -> float:
         here = [self._wrong[at].ratio for at in scope if at in self._wrong]
@@ -152,6 +167,7 @@ class Search:
 
     def _tried_below(self, at: At, unseen: list[At], known: list[Known]) -> Iterator[tuple[Hypothesis, _After]]:
         """In every layer that nobody observed, with this one or without; then in one of them alone."""
+        known = [one for one in known if one.cause.shown is None]  # of what nobody observed no number shows anything
         layers = list(dict.fromkeys(layer for layer, _ in unseen))
         here = [other for other in self._wrong if other[0] >= at[0]]
         scopes = [[*unseen, *(other for other in here if other not in unseen)], unseen]
@@ -163,9 +179,9 @@ class Search:
                 if not self._clock.has_time():
                     return
                 first = self._after((one,), scope, begun=True)
-                if first is None or at in first.left:
+                if first is None or at in first.steps:
                     continue
-                if (after := self._after((one,), scope)) and at not in after.left:
+                if (after := self._after((one,), scope)) and not after.refutes(at, self._wrong[at]):
                     found = True
                     yield (one,), after
             if found:
@@ -179,7 +195,20 @@ class _After:
     before: float
     after: float
     explained: list[At]
-    left: list[At]
+    steps: list[At]
+    """Where steps differ all the same."""
+    ends: list[At]
+    """Where only a final state does."""
+    beside: int
+    """Recorded gates and cell states that differ all the same."""
+
+    @property
+    def remains(self) -> int:
+        return len(self.steps) + len(self.ends) + self.beside
+
+    def refutes(self, at: At, wrong: Wrong) -> bool:
+        """Whether what was wrong in a place is so all the same."""
+        return at in self.steps or (wrong.ends and at in self.ends)
 
 
 class Wrong(NamedTuple):
@@ -187,10 +216,12 @@ class Wrong(NamedTuple):
 
     order: int
     ratio: float
+    ends: bool = False
+    """Whether every step is right, and a final state is not."""
 
 
 def wrong_in(judged: Judged) -> dict[At, Wrong]:
-    """Each layer and direction whose h differs; of those that nobody observed, whose final states do."""
+    """Each layer and direction whose h differs, or how it ended."""
     wrong = {
         (place.layer, place.direction): Wrong(found.first.order, found.worst.ratio if found.worst else 0.0)
         for place in judged.places
@@ -198,8 +229,9 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
     }
     for point in judged.finals:
         at = point.layer, point.direction
-        if point.ratio > 1 and at in judged.estimated:
-            wrong[at] = Wrong(0, max(point.ratio, wrong[at].ratio if at in wrong else 0.0))
+        if point.ratio > 1 and (at not in wrong or wrong[at].ends):
+            ratio = max(point.ratio, wrong[at].ratio if at in wrong else 0.0)
+            wrong[at] = Wrong(0, ratio, ends=at not in judged.estimated)
     return wrong
 
 
@@ -217,13 +249,17 @@ def _changed(reading: Reading, hypothesis: Hypothesis) -> Reading:
     return functools.reduce(lambda made, known: known.cause.change(made), hypothesis, reading)
 
 
+def _named(places: Iterable[At]) -> tuple[str, ...]:
+    return tuple(f"layer {layer} {direction}" for layer, direction in places)
+
+
 def _explanations(hypothesis: Hypothesis, after: _After) -> Iterator[Explanation]:
     names = tuple(known.cause.name for known in hypothesis)
     for known in hypothesis:
         cause = known.cause
         yield Explanation(
             cause.name, known.family, cause.parameters, cause.explanation, cause.fix, after.before, after.after,
-            tuple(map(" ".join, ((f"layer {layer}", direction) for layer, direction in after.explained))),
-            tuple(f"layer {layer} {direction}" for layer, direction in after.left),
+            _named(after.explained),
+            (*_named(after.steps), *(f"the final state of {place}" for place in _named(after.ends))),
             names if len(names) > 1 else (),
         )  # fmt: skip

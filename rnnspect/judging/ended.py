@@ -1,4 +1,4 @@
-"""The states that an earlier call on the same sequence would have ended with, from the equations alone."""
+"""The states that an earlier call on the same sequence would have left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
+from rnnspect.judging.finals import last
 from rnnspect.judging.inputs import beside
+from rnnspect.judging.look import Layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,27 +19,51 @@ if TYPE_CHECKING:
     from rnnspect.judging.inputs import Steps
     from rnnspect.judging.reading import At, Reading
 
-STEPS = 256
-"""Of a longer run the last so many tell it: what was before them is forgotten, or else nothing is said."""
+    Final = tuple[tuple[Tensor, Tensor], ...]
+    """Each state (B, ·), and how far a correct engine's may be."""
+
+FORGOTTEN = 64
+"""After so many steps a run no longer shows what it began with: it ends as the call before it did. Where it does show
+it, nothing is said of a state that was left over."""
+_ROWS = 256
 
 
-def ended(reading: Reading) -> dict[At, tuple[tuple[Tensor, Tensor], ...]]:
-    """By layer and direction each final state (B, ·), and how far a correct engine's may be."""
-    run, stack = reading.run, reading.stack
-    if run.lengths is None and len(stack.x) > STEPS:
-        # What the forward direction ends with comes from the end of the sequence, the other's from its beginning.
-        ends = {"forward": _ended(reading, stack.x[-STEPS:]), "reverse": _ended(reading, stack.x[:STEPS])}
-        return {at: ends[at[1]][at] for at in stack.parameters}
-    return _ended(reading, stack.x)
+def ended(reading: Reading) -> Final:
+    """Of a short run from the equations alone, all layers from their own initial states; of a long one that was
+    observed, the states that it ended with itself."""
+    if reading.seen and reading.run.x.shape[0] > FORGOTTEN:
+        return _seen(reading)
+    if not reading.stack.ended:
+        reading.stack.ended.update(_from_the_equations(reading))
+    return reading.stack.ended[reading.at]
 
 
-def _ended(reading: Reading, x: Steps) -> dict[At, tuple[tuple[Tensor, Tensor], ...]]:
-    stack, spec = reading.stack, reading.stack.spec
+def _seen(reading: Reading) -> Final:
+    run = reading.run
+    h = last(run.h, run.lengths, run.reverse).double()
+    found = [(h, torch.zeros_like(h))]
+    if run.c0 is not None:
+        layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
+        if run.lengths is None:
+            tail = slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None)
+            error = None if run.error is None else run.error[tail]
+            run = replace(run, x=run.x[tail], h=run.h[tail], error=error)
+        state = layer.begin(run.c0)
+        for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
+            state = layer.after(layer.look(chunk, state, layer.plain))
+        assert state is not None
+        c = state.number(torch.float64)
+        found.append((c.v, c.e))
+    return tuple(found)
+
+
+def _from_the_equations(reading: Reading) -> dict[At, Final]:
+    stack, spec, lengths = reading.stack, reading.stack.spec, reading.run.lengths
     u = replace(reading.u, relative=0.0, absolute=0.0)
-    lengths = reading.run.lengths
-    valid = None if lengths is None else torch.arange(x.shape[0]).unsqueeze(1) < lengths
+    x: Steps = stack.x
     error: Steps | None = None
-    found: dict[At, tuple[tuple[Tensor, Tensor], ...]] = {}
+    valid = None if lengths is None else torch.arange(x.shape[0]).unsqueeze(1) < lengths
+    found: dict[At, Final] = {}
     for layer in range(spec.num_layers):
         outputs = []
         for direction in spec.directions:

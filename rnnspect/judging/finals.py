@@ -128,6 +128,13 @@ def without_last(run: Run) -> Run | None:
     return replace(run, x=run.x[1:], h=run.h[1:], lengths=lengths, error=error, received=received)
 
 
+def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
+    """(B, P): h (T, B, P) after the step of each item that is processed last."""
+    if reverse or lengths is None:
+        return h[0 if reverse else -1]
+    return h[lengths - 1, torch.arange(h.shape[1])]
+
+
 def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:
     """(B, P): h one step before the one that is processed last."""
     steps, batch = h.shape[:2]

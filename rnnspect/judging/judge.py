@@ -16,7 +16,7 @@ from rnnspect.judging.look import Layer, Look, State
 from rnnspect.judging.resolution import resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -55,8 +55,7 @@ class Judge:
         self._screens = self._passed = 0
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
-        fitting = min(2048, max(256, _CHUNK // layer.units))
-        for index, chunk in enumerate(chunks(run, 1 if layer.stepwise else rows or fitting)):
+        for index, chunk in enumerate(self._chunks(run, rows)):
             look, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(look, found))
@@ -67,6 +66,25 @@ class Judge:
         if closest is not None and (found.worst is None or found.worst.ratio < top):
             found = replace(found, worst=self._exactly(*closest))
         return found, c
+
+    def until(
+        self, run: Run, order: int, progress: Callable[[int], None] = lambda _steps: None
+    ) -> tuple[Chunk, State | None]:
+        """The chunk of a step, given by its place in processing order, and the cell state that the chunk begins with:
+        those that the step is judged with."""
+        self._screens = self._passed = 0
+        c = self.layer.begin(run.c0)
+        for chunk in self._chunks(run):
+            if order < chunk.start + len(chunk.x):
+                return chunk, c
+            if c is not None:
+                c = self.layer.after(self._judged(chunk, c)[0])
+            progress(len(chunk.x))
+        raise AssertionError(order)
+
+    def _chunks(self, run: Run, rows: int | None = None) -> Iterator[Chunk]:
+        fitting = min(2048, max(256, _CHUNK // self.layer.units))
+        return chunks(run, 1 if self.layer.stepwise else rows or fitting)
 
     def _resolution(self, look: Look, found: Finding) -> Tensor:
         """A few rows tell it where gates are open; where they are not, more rows may."""

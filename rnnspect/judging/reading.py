@@ -10,15 +10,15 @@ import torch
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
+    from rnnspect import sequence
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Run
-    from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
 
 At = tuple[int, str]
@@ -41,7 +41,7 @@ class Stack:
     """What an earlier call would have ended with (`judging.ended`), once somebody asked."""
 
     @classmethod
-    def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Stack:
+    def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
         every = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
         states = {at: tuple(initial[index] for initial in sequence.state) for index, at in enumerate(every)}
         return cls(spec, sequence.x, {at: LayerParameters.of(parameters, *at) for at in every}, states)
@@ -59,8 +59,13 @@ class Reading:
     run: Run
     u: Roundoff
     stack: Stack
+    seen: bool = True
+    """Whether h was observed; else the run holds zeros in its place."""
     back: Callable[[Tensor], Tensor] | None = None
     """From h as `run` has it to h as the engine returned it, where the one is the other in another order."""
+
+    ends: bool = True
+    """Whether its final states are those that the engine returned for this place."""
 
     @property
     def at(self) -> At:
@@ -83,6 +88,13 @@ class Reading:
 
     def with_run(self, **changed: Any) -> Reading:
         return replace(self, run=replace(self.run, **changed))
+
+    def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Reading:
+        """With estimated initial states, each with the error that it may have: h is allowed as much."""
+        doubt = max(float(error.max()) for _, error in states)
+        values = (value.to(self.run.h0.dtype) for value, _ in states)
+        u = replace(self.u, absolute=self.u.absolute + doubt)
+        return replace(self.with_run(**dict(zip(("h0", "c0"), values, strict=False))), u=u)
 
     def blocks(self, packed: Tensor) -> dict[str, Tensor]:
         """A packed parameter by gate."""

@@ -16,6 +16,7 @@ from rnnspect.judging.finals import (
     Meaning,
     before_last,
     is_coarse,
+    last,
     meaning,
     past_use,
     where,
@@ -104,7 +105,7 @@ def judge_stack(
                 x, h, state[0], state[1] if len(state) > 1 else None, lengths, direction == "reverse", error,
                 received=observation.received.get(at),
             )  # fmt: skip
-            believed = Reading(layer, direction, cell, spec.nonlinearity_of(direction), p, run, own, stack)
+            believed = Reading(layer, direction, cell, spec.nonlinearity_of(direction), p, run, own, stack, "h" in seen)
             judged.readings[at] = reading = change(believed)
             if "h" not in seen and reading.run.h is not h and reading.back is None:
                 judged.unread = True
@@ -117,9 +118,9 @@ def judge_stack(
                 judged.places.append(Place(layer, direction, "h", found))
                 of_layer = judge.layer
                 outputs.append((h, Errors(h, kept["h"]) if kept["h"].rounded else None))
-                if run.h is h:
-                    last = _last(run)
-                    known = [(last, kept["h"].error(last)), *_cell_state(c, judge.layer.own)]
+                if run.h is h and reading.ends:
+                    ending = last(h, run.lengths, run.reverse)
+                    known = [(ending, kept["h"].error(ending)), *_cell_state(c, judge.layer.own)]
                     earlier = [
                         functools.partial(before_last, h, run.lengths, run.reverse),
                         functools.partial(_earlier_c, judge, run),
@@ -157,13 +158,6 @@ def _estimated(reading: Reading, progress: Callable[[Finding | None, int], None]
         reading.cell, reading.p, reading.u, reading.nonlinearity, run.x, run.error, state, run.lengths, run.reverse,
         lambda steps: progress(None, steps),
     )  # fmt: skip
-
-
-def _last(run: Run) -> Tensor:
-    """(B, P): h after the step that is processed last."""
-    if run.reverse or run.lengths is None:
-        return run.h[0 if run.reverse else -1]
-    return run.h[run.lengths - 1, torch.arange(run.h.shape[1])]
 
 
 def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:

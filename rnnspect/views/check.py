@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rnnspect.errors import listed
 from rnnspect.parameters import module_repr
-from rnnspect.verdict import Skipped
+from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import text
 from rnnspect.views.engine import engine_lines
 from rnnspect.views.rendering import rendered, table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.verdict import Point, Verdict
+    from rnnspect.verdict import Point
     from rnnspect.views.rendering import Screen
 
 STYLE = {
@@ -51,7 +51,12 @@ def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
     else:
         answer, said = found.verdict, _said(found)
     line = Text(f"{answer:<{len('cannot tell')}}", STYLE[answer], no_wrap=True, overflow="ignore")
-    return line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
+    line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
+    if isinstance(found, Verdict):
+        for one in found.identities:
+            if not one.holds:
+                line.append(f"; fails {one.name}: {text.printable(one.evidence)}", "not bold yellow")
+    return line
 
 
 def _said(verdict: Verdict) -> str:
@@ -96,6 +101,7 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
     yield from engine_lines(verdict.engine, 0.0)
     yield Text(summary(verdict), STYLE[verdict.verdict])
     yield from map(Text, numbers_of(verdict))
+    yield from _identities(verdict)
     if verdict.explained:
         yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
     steps = f"{verdict.steps:,} step" + ("s" if verdict.steps != 1 else "")
@@ -105,6 +111,16 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
     for note in verdict.notes:
         yield Text(text.printable(note))
     yield from _resolution(verdict)
+
+
+def _identities(verdict: Verdict) -> Iterator[Text]:
+    """One line for all that hold, and one for each that does not, with what usually causes that."""
+    if held := [one.name for one in verdict.identities if one.holds]:
+        yield Text(f"identities that hold: {listed(held)}")
+    for one in verdict.identities:
+        if not one.holds:
+            usual = f"; usually {one.usual}" if one.usual else ""
+            yield Text(f"identity that fails: {one.name}: {text.printable(one.evidence)}{usual}", "yellow")
 
 
 def _causes(verdict: Verdict) -> Iterator[str]:
@@ -118,9 +134,9 @@ def _causes(verdict: Verdict) -> Iterator[str]:
             yield "these numbers cannot tell that from:"
         before = names
         numbers = f"{cause.worst_ratio_before:,.1f} times the bound becomes {cause.worst_ratio_after:.3f} of it"
-        yield f"{names}: {numbers} if {' and '.join(text.printable(one.explanation) for one in both)}"
+        yield f"cause: {names}: {numbers} if {' and '.join(text.printable(one.explanation) for one in both)}"
         for one in both:
-            yield f"  {text.printable(one.fix)}"
+            yield f"  fix: {text.printable(one.fix)}"
         if cause.left:
             yield f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs"
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rnnspect.arithmetic.terms import Term
+    from rnnspect.derivation import Derivation
     from rnnspect.engines.interface import EngineInfo
     from rnnspect.parameters import Axes, Shapes
     from rnnspect.running import Run
@@ -92,6 +94,59 @@ def trace_document(trace: Trace) -> dict[str, Any]:
         "stack_difference": _number(trace.stack_difference),
         "notes": list(trace.notes),
     }
+
+
+def derivation_document(derivation: Derivation) -> dict[str, Any]:
+    """Every product of every sum; what a quantity names of the same step and unit has an equation of its own."""
+    at = derivation.at
+    return {
+        "format": "rnnspect.derivation",
+        "version": 1,
+        "spec": spec_document(derivation.spec),
+        "engine": _engine(derivation.engine),
+        "arithmetic": derivation.arithmetic,
+        "point": {
+            "ratio": _number(derivation.ratio),
+            **vars(at),
+            "manual": _number(derivation.value),
+            "engine": _number(derivation.engine_value),
+            "bound": _number(derivation.bound),
+        },
+        "difference": _number(derivation.difference),
+        "taken": dict(derivation.taken),
+        "equations": [
+            {"address": str(equation.address), "equation": equation.written, **_term(equation.term)}
+            for equation in derivation.equations
+        ],
+        "in_turn": [vars(one) for one in derivation.in_turn],
+        "notes": list(derivation.notes),
+    }
+
+
+def _term(term: Term) -> dict[str, Any]:
+    """A value, and the operation that made it."""
+    from rnnspect.arithmetic.terms import Applied, Operation, Products  # with torch, which most documents do without
+
+    value: dict[str, Any] = {"value": _number(term.value)}
+    match term.made:
+        case Operation(sign, operands):
+            return value | {"operation": sign, "operands": [_operand(one) for one in operands]}
+        case Applied(function, numbers, operand):
+            return value | {"operation": function, "numbers": list(numbers), "operands": [_operand(operand)]}
+        case Products():
+            products = [
+                {"weight": _operand(one.weight), "operand": _operand(one.operand), "value": _number(one.value)}
+                for one in term.made.largest()
+            ]
+            return value | {"operation": "sum of products", "products": products}
+    return value
+
+
+def _operand(term: Term) -> dict[str, Any]:
+    """What has an address is not taken apart again."""
+    if term.address is None:
+        return _term(term)
+    return {"address": str(term.address), "value": _number(term.value)}
 
 
 def spec_document(spec: Spec) -> dict[str, Any]:
@@ -184,6 +239,10 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
             for cause in verdict.causes
         ],
         "indistinguishable": [list(names) for names in verdict.indistinguishable],
+        "identities": [
+            {"name": one.name, "holds": one.holds, "evidence": one.evidence, "usual": one.usual}
+            for one in verdict.identities
+        ],
         "resolution": resolution,
         "observed": list(verdict.observed),
         "estimated": list(verdict.estimated),

@@ -16,7 +16,8 @@ def sigmoid(v: Array) -> Array:
 
 
 def hard_sigmoid_fifth(v: Array) -> Array:
-    return np.clip(F(0.2) * v + F(0.5), F(0), F(1))
+    clipped: Array = np.clip(F(0.2) * v + F(0.5), F(0), F(1))
+    return clipped
 
 
 def hard_sigmoid_sixth(v: Array) -> Array:

@@ -192,8 +192,12 @@ def _dropped(v: Array, p: float, rng: np.random.Generator) -> Array:
 
 
 def _output(y: Array, net: Net, m: Flags, rng: np.random.Generator) -> Array:
-    if m.get("output viewed"):
-        y = np.ascontiguousarray(y.transpose(1, 0, 2)).reshape(y.shape)
+    steps, batch, _ = y.shape
+    match m.get("output viewed"):
+        case "(B, T) as (T, B)":
+            y = np.ascontiguousarray(y.transpose(1, 0, 2)).reshape(y.shape)
+        case "(T, B) as (B, T)":
+            y = y.reshape(batch, steps, -1).transpose(1, 0, 2)
     if m.get("output's halves exchanged"):
         y = np.concatenate(np.split(y, net.directions, -1)[::-1], -1)
     if m.get("output dropped"):

@@ -24,6 +24,7 @@ class Setting:
     zero_biases: bool = False
     inputs: int = 4
     proj: int = 0
+    steps: int = STEPS
     batch: int = 4
     packed: bool = False
     from_zero: bool = False
@@ -72,6 +73,11 @@ def no_states(s: Setting) -> Setting | None:
 
 def batch_of_steps(s: Setting) -> Setting | None:
     return replace(s, batch=STEPS)
+
+
+def many_steps(s: Setting) -> Setting | None:
+    """Twice as many values of a unit as it has weights: an irregularity is told from a weight by no fewer."""
+    return replace(s, steps=40)
 
 
 def projection(s: Setting) -> Setting | None:
@@ -174,7 +180,9 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("h-c-exchanged", "final", {flags[1]: True}, ("lstm",))
     yield Mistake("h-c-exchanged", "initial and final", dict.fromkeys(flags, True), ("lstm",))
     yield Mistake("batch-mixed", "x viewed", {"x viewed": True}, needs=(no_padding,))
-    yield Mistake("batch-mixed", "output viewed", {"output viewed": True}, needs=(no_padding,))
+    yield Mistake("batch-mixed", "output viewed", {"output viewed": "(B, T) as (T, B)"}, needs=(no_padding,))
+    there_and_back = {"x viewed": True, "output viewed": "(T, B) as (B, T)"}
+    yield Mistake("batch-mixed", "x and output viewed", there_and_back, needs=(no_padding,))
     yield Mistake("batch-mixed", "initial state viewed", {"state viewed": True}, needs=(more_than_one_state,))
     yield Mistake("batch-mixed", "initial state of item 0", {"state of item 0": True})
     yield Mistake("state-ignored", "", {"state ignored": True})
@@ -219,7 +227,7 @@ def _precision() -> Iterator[Mistake]:
     yield Mistake("tf32-products", "", {"product": f.tf32_product})
     yield Mistake("bfloat16-products", "", {"product": f.bfloat16_product})
     yield Mistake("float16-products", "", {"product": f.float16_product})
-    yield Mistake("float16-sums", "", {"product": f.float16_sum})
+    yield Mistake("float16-sums", "", {"product": f.float16_sum}, needs=(many_steps,))
     for scale in ("per tensor", "per row"):
         yield Mistake("int8-weights", scale, {"int8": scale})
 

@@ -34,6 +34,11 @@ class Pair:
     def ids(self) -> set[str]:
         return {self.first.id, self.second.id}
 
+    @property
+    def drawn(self) -> tuple[frozenset[str], Setting]:
+        """What it is, in whatever order the two were drawn."""
+        return frozenset({str(self.first), str(self.second)}), self.setting
+
     @cached_property
     def planted(self) -> Planted:
         return Planted(self.setting)
@@ -51,13 +56,13 @@ def pairs(count: int = 30, seed: int = 0) -> Iterator[Pair]:
     """Each of two ids, made at different places; no mistake alone gives the same numbers."""
     rng = np.random.default_rng(seed)
     known = [mistake for family in DRAWN_FROM for mistake in FAMILIES[family]]
-    drawn: set[str] = set()
+    drawn: set[tuple[frozenset[str], Setting]] = set()
     while len(drawn) < count:
         first, second = (known[at] for at in rng.choice(len(known), 2, replace=False))
         plain = Setting(str(rng.choice(BASIC)), int(rng.integers(1, 3)), int(rng.integers(1, 3)))
         pair = _fitting(first, second, plain)
-        if pair and str(pair) not in drawn and _two(pair):
-            drawn.add(str(pair))
+        if pair and pair.drawn not in drawn and _two(pair):
+            drawn.add(pair.drawn)
             yield pair
 
 

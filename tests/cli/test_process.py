@@ -27,6 +27,7 @@ def python(code: str, *argv: str, **options: object) -> subprocess.CompletedProc
         ["--help"],
         ["--version"],
         ["trace", "--help"],
+        ["derive", "--help"],
         ["shapes"],
         ["shapes", "configs/bidirectional.yaml", "--format", "json"],
         ["init"],

@@ -1,0 +1,203 @@
+"""Which elements of an input dropout zeroed, read off what a layer made of it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.judging.look import cast
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rnnspect.cells.functions import Nonlinearity
+    from rnnspect.cells.interface import Cell
+    from rnnspect.parameters import LayerParameters
+
+FEW = 10
+"""Of an input of so many elements every mask is tried."""
+USUAL = tuple(n / 20 for n in range(1, 20))
+"""The p that are tried there, if no other is given."""
+MANY = 512
+"""A larger input is not solved for: each step would take seconds."""
+_STARTS, _ITERATIONS = 8, 24
+_HOPELESS_AFTER, _HOPELESS = 4, 0.1
+"""Iterations after which so much of the difference is left only where there is another reason, or a bad start."""
+_LOOKS = 2
+"""Items that are asked for p: in a run that differs for another reason each costs time."""
+_SOLVED, _STILL = 1e-9, 1e-6
+"""h that is no further off is met; factors that move no further have been found."""
+_MEASURED = 1e-5
+"""How exactly 1/(1 − p) is found at best."""
+_KNOWN = 0.05
+"""How near to 0 or 1/(1 − p) an element's factor is found, and the part of all that may be further off: those that
+count for little."""
+
+
+class Equations:
+    """One step of one layer and direction, in float64, for rows of (input, state)."""
+
+    def __init__(self, cell: Cell, p: LayerParameters, nonlinearity: Nonlinearity) -> None:
+        self.cell, self.p = cell, cast(p, torch.float64)
+        self._a = Numbers(replace(self.p, weight_hr=None), len(cell.gates), nonlinearity)
+
+    def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What is carried on from W_ih x + b_ih (rows, G·H) and the state before (rows, ·): h before a projection."""
+        found = self.cell.step(self._a, u, *state)
+        return tuple(found[name] for name in self.cell.states)
+
+    def input(self, x: Tensor) -> Tensor:
+        return linear(x, self.p.weight_ih, self.p.bias_ih)
+
+    def projected(self, h: Tensor) -> Tensor:
+        return h if self.p.weight_hr is None else linear(h, self.p.weight_hr)
+
+    def slopes(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """h of each row (R, P), and ∂h/∂x (R, P, I). Every unit's h depends on its own u alone, so the u of all units
+        of a gate are moved at once."""
+        gates, by, rows = len(self.cell.gates), 1e-6, len(u)
+        moved = u.repeat(1 + gates, 1, 1).view(1 + gates, rows, gates, -1)
+        for gate in range(gates):
+            moved[1 + gate, :, gate] += by
+        state = tuple(s.repeat(1 + gates, 1) for s in state)
+        h, *others = self.step(moved.flatten(2).flatten(0, 1), state)[0].view(1 + gates, rows, -1)
+        w = self.p.weight_ih.view(gates, h.shape[1], -1)
+        slopes = torch.einsum("grh,ghi->rhi", (torch.stack(others) - h) / by, w)
+        return self.projected(h), slopes if self.p.weight_hr is None else self.p.weight_hr @ slopes
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a few batch items in one direction: the state before it, and h after it, each (B, ·) in float64."""
+
+    of: Equations
+    state: tuple[Tensor, ...]
+    after: Tensor
+
+    def items(self, at: Tensor) -> Step:
+        return Step(self.of, tuple(s[at] for s in self.state), self.after[at])
+
+
+def telling(steps: list[Step]) -> Tensor:
+    """Of each row, how many numbers tell what came in: those that relu left, and that tanh did not take to its end."""
+    after = torch.cat([step.after for step in steps], 1)
+    return ((after != 0) & ((after.abs() - 1).abs() > 2.0**-8)).sum(1)
+
+
+def is_readable(steps: list[Step], inputs: int) -> bool:
+    """Whether a mask can be told: few elements, or no more than there are numbers that depend on them, and not many."""
+    told = sum(step.after.shape[1] for step in steps)
+    return inputs <= FEW or (inputs <= min(told, MANY) and not any(step.of.cell.mixes for step in steps))
+
+
+def probability(steps: list[Step], x: Tensor, usual: tuple[float, ...], room: float) -> float | None:
+    """The p with which dropout acted on x (B, I), found from the first item that tells it; None if it did not.
+
+    `room` is how far a correct engine's h may be off.
+    """
+    for item in range(min(len(x), _LOOKS)):
+        at = torch.tensor([item])
+        one, values = [step.items(at) for step in steps], x[at]
+        if x.shape[1] <= FEW:
+            found = [(*_tried(one, values, 1 / (1 - p)), p) for p in usual]
+            fitting = [(float(off), p) for mask, off, p in found if off <= room and bool(mask.any())]
+            if fitting:
+                return min(fitting)[1]
+            continue
+        factors, off = _solved(one, values, torch.ones_like(values), room)
+        seen = factors[values != 0]
+        kept = seen[seen > 0.5]
+        if not off <= max(room, _SOLVED) or not len(kept):
+            continue
+        scale = kept.median()
+        near = torch.minimum((seen - scale).abs(), seen.abs()) < _KNOWN * scale
+        if near.double().mean() >= 1 - _KNOWN:
+            return said_by(float(scale), room)
+    return None
+
+
+def said_by(scale: float, room: float) -> float:
+    """The p that a person wrote, of a measured 1/(1 − p): the simplest number near it."""
+    p, room = 1 - 1 / scale, max(room, _MEASURED)
+    near = (n / parts for parts in (*range(2, 21), 100) if abs((n := round(p * parts)) / parts - p) <= room)
+    return next(near, round(p, 3))
+
+
+def masks(steps: list[Step], x: Tensor, p: float, room: float) -> tuple[Tensor, Tensor]:
+    """(B, I) which elements of x were kept, and (B,) for which items that can be told."""
+    scale = 1 / (1 - p)
+    if x.shape[1] <= FEW:
+        mask, off = _tried(steps, x, scale)
+        return mask, off <= room
+    mask, off = _rounded(steps, x, scale, torch.ones_like(x), room)
+    draw = torch.Generator().manual_seed(0)
+    for item in (off > room).nonzero().flatten().tolist():
+        at = torch.full((_STARTS,), item)
+        starts = scale * (torch.rand(_STARTS, x.shape[1], generator=draw, dtype=x.dtype) > p)
+        found, offs = _rounded([step.items(at) for step in steps], x[at], scale, starts, room)
+        mask[item], off[item] = found[offs.argmin()], offs.min()
+    return mask, off <= room
+
+
+def _rounded(steps: list[Step], x: Tensor, scale: float, start: Tensor, room: float) -> tuple[Tensor, Tensor]:
+    factors, _ = _solved(steps, x, start, room)
+    mask = factors > scale / 2
+    return mask, difference(steps, x * mask * scale)
+
+
+def _tried(steps: list[Step], x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The best of all masks for each row, and how far h is off with it."""
+    every = _every(x.shape[1])
+    rows = torch.arange(len(x)).repeat_interleave(len(every))
+    off = difference([step.items(rows) for step in steps], x[rows] * every.repeat(len(x), 1) * scale)
+    least, best = off.view(len(x), -1).min(1)
+    return every[best], least
+
+
+@functools.cache
+def _every(inputs: int) -> Tensor:
+    return (torch.arange(2**inputs).unsqueeze(1) >> torch.arange(inputs)) & 1 == 1
+
+
+def difference(steps: list[Step], x: Tensor) -> Tensor:
+    """How far h of each row is from what x (rows, I) gives, at most."""
+    each = [(s.of.projected(s.of.step(s.of.input(x), s.state)[0]) - s.after).abs() for s in steps]
+    return torch.cat(each, 1).amax(1)
+
+
+def _solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple[Tensor, Tensor]:
+    """The factor of each element of x with which the equations give h, by Levenberg and Marquardt's method; and how
+    far h is off with them."""
+
+    def linearised(factors: Tensor) -> tuple[Tensor, Tensor]:
+        found = [(*s.of.slopes(s.of.input(x * factors), s.state), s.after) for s in steps]
+        off = torch.cat([h - after for h, _, after in found], 1)
+        return off, torch.cat([slopes for _, slopes, _ in found], 1) * x.unsqueeze(1)
+
+    off, slopes = linearised(factors)
+    first = difference(steps, x)
+    damping = torch.full((len(x), 1, 1), 1e-2, dtype=x.dtype)
+    eye = torch.eye(x.shape[1], dtype=x.dtype)
+    for iteration in range(1, _ITERATIONS + 1):
+        square = slopes.mT @ slopes
+        size = square.diagonal(dim1=1, dim2=2).mean(1).view(-1, 1, 1)
+        move, _ = torch.linalg.solve_ex(square + damping * size * eye, slopes.mT @ off.unsqueeze(2))
+        there = factors - move.squeeze(2)
+        off_there, slopes_there = linearised(there)
+        better = off_there.square().sum(1) < off.square().sum(1)
+        factors = torch.where(better.unsqueeze(1), there, factors)
+        off = torch.where(better.unsqueeze(1), off_there, off)
+        slopes = torch.where(better.view(-1, 1, 1), slopes_there, slopes)
+        damping = torch.where(better.view(-1, 1, 1), damping / 10, damping * 4)
+        left = off.abs().amax(1)
+        done = (left <= min(room / 16, _SOLVED)) | (move.abs().amax((1, 2)) < _STILL)
+        if iteration >= _HOPELESS_AFTER:
+            done |= ~(left <= _HOPELESS * first)
+        if bool(done.all()):
+            break
+    return factors, off.abs().amax(1)

@@ -1,0 +1,219 @@
+"""Dropout that was active: of an input, or of the output, elements are zeroed and the others multiplied by 1/(1 − p).
+
+The mask is random, so it is read off the run: a step's h tells which elements of its input were kept, and of an output
+the zeros do. Where an input has more elements than there are numbers that depend on them, it cannot be told, unless
+they are few: above an LSTM in both directions (in a GRU or an RNN both directions tell together), in a GRU that resets
+before the product, where relu keeps too little, and where a half type keeps too little of h. An input of more than 512
+is not looked at: it would take seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.causes._masks import (
+    FEW,
+    USUAL,
+    Equations,
+    Step,
+    difference,
+    is_readable,
+    masks,
+    probability,
+    said_by,
+    telling,
+)
+from rnnspect.causes.interface import Cause
+from rnnspect.judging.chunks import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from rnnspect.judging.reading import Reading
+
+STEPS, ITEMS = 16, 4
+"""Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""
+_WORK = STEPS * ITEMS * 128**3
+"""The cubes of inputs that may be solved for: of a larger input fewer steps are looked at, which tell as much."""
+_ENOUGH = 32
+"""Bits by which what a run shows must exceed what its masks could be fitted to."""
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The first steps of the first items, in processing order."""
+
+    reading: Reading
+    run: Run
+    x: Tensor
+    """What `run` received, in float64."""
+    at: Tensor
+    """(steps, B): the step of the input."""
+    inside: Tensor
+    """(steps, B): whether the item has that step."""
+
+    @classmethod
+    def of(cls, reading: Reading) -> _Beginning:
+        run = reading.run
+        total, batch, inputs = run.x.shape
+        looks = max(1, _WORK // inputs**3)
+        items = min(batch, ITEMS, looks)
+        each, order = torch.arange(items), torch.arange(min(total, STEPS, max(1, looks // items))).unsqueeze(1)
+        ends = torch.full((batch,), total) if run.lengths is None else run.lengths
+        ends, c0 = ends[each], None if run.c0 is None else run.c0[each]
+        at = ((ends - 1 - order) if run.reverse else order.expand(-1, len(each))).clamp(min=0)
+        error = None if run.error is None else run.error[at, each]
+        x = run.x[at, each]
+        first = Run(x, run.h[at, each], run.h0[each], c0, ends.clamp(max=len(order)), False, error)
+        return cls(reading, first, x.double(), at, order < ends)
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """Before the first step, in float64."""
+        return tuple(s.double() for s in (self.run.h0, self.run.c0) if s is not None)
+
+    @functools.cached_property
+    def equations(self) -> Equations:
+        return Equations(self.reading.cell, self.reading.p, self.reading.nonlinearity)
+
+    @functools.cached_property
+    def room(self) -> float:
+        """How far h of one step may be off in a correct engine, roughly."""
+        u, inputs, terms = self.reading.u, self.run.x.shape[2], self.run.x.shape[2] + self.run.h.shape[2] + 2
+        own = 4 * math.sqrt(terms) * max(u.sums, u.products, u.narrow) + 8 * max(u.stored, u.relative) + u.absolute
+        return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
+
+    @property
+    def bits(self) -> float:
+        """What one value of h tells."""
+        return -math.log2(min(1.0, 2 * self.room))
+
+
+def causes(reading: Reading) -> Iterator[Cause]:
+    run = reading.run
+    if run.received is not None or not len(run.x[:1]):
+        return
+    beginning = _Beginning.of(reading)
+    first = beginning.run
+    if not first.h.any() or not first.h.isfinite().all() or not beginning.x.isfinite().all():
+        return  # nobody observed it, or there is nothing to read
+    for where, found in (("input", _of_input(beginning)), ("output", _of_output(beginning))):
+        if found is None:
+            continue
+        p, changed, u = found
+        assert changed.lengths is not None
+        steps, items = int(changed.lengths.sum()), changed.x.shape[1]
+        yield Cause(
+            "dropout-active",
+            f"dropout with p = {p:.4g} is active on the layer's {where}: the engine ran in train mode, zeroed "
+            f"elements at random and multiplied the others by {1 / (1 - p):.4g} (the masks were read off "
+            f"{_counted(steps, 'step')} of {_counted(items, 'batch item')}; no others were looked at)",
+            "Call model.eval() (training=False, deterministic=True) before the run, or set dropout to 0.",
+            functools.partial(_changed, run=changed, relative=u),
+            {"where": where, "p": p},
+        )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _changed(reading: Reading, run: Run, relative: float) -> Reading:
+    return replace(reading, run=run, u=replace(reading.u, relative=reading.u.relative + relative))
+
+
+Found = tuple[float, Run, float]
+"""p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
+
+
+def _of_input(beginning: _Beginning) -> Found | None:
+    """Steps count that cannot be fitted by chance; in as many as p lets expect, or half as many, something is zeroed:
+    else the input is multiplied and no more."""
+    steps, x = _steps(beginning, 0, beginning.state), beginning.x
+    if not is_readable(steps, x.shape[2]):
+        return None
+    known = beginning.reading.stack.spec.dropout
+    usual = tuple(dict.fromkeys((known, *USUAL) if 0 < known < 1 else USUAL))
+    p = probability(steps, x[0], usual, beginning.room)
+    if p is None or not 0 < p < 1:
+        return None
+    state, dropped = beginning.state, torch.zeros_like(x)
+    told, ends = beginning.inside[0], torch.zeros_like(beginning.at[0])
+    shown = zeroed = expected = 0.0
+    for n, row in enumerate(x):
+        steps, scaled = _steps(beginning, n, state), row / (1 - p)
+        mask, can = masks(steps, row, p, beginning.room)
+        told = told & can & beginning.inside[n]
+        if not told.any():
+            break
+        ends += told
+        dropped[n] = scaled * mask
+        elements = (row != 0).sum(1)
+        bits = torch.where(told, telling(steps) * beginning.bits - elements, 0).clamp(min=0)
+        shown += float(bits.sum())
+        zeroed += float(((difference(steps, scaled) > beginning.room) & (bits > 0)).sum())
+        expected += float((1 - (1 - p) ** elements[bits > 0].double()).sum())
+        carried = beginning.equations.step(beginning.equations.input(dropped[n]), state)
+        state = (beginning.run.h[n].double(), *carried[1:])
+    if not zeroed or 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum() or shown < _ENOUGH:
+        return None
+    first, items = beginning.run, ends.nonzero().flatten()
+    error = 2 * beginning.reading.u.stored * dropped.abs()  # of the product with 1/(1 − p)
+    if first.error is not None:
+        error += first.error[:] / (1 - p)
+    c0 = None if first.c0 is None else first.c0[items]
+    run = Run(dropped[:, items], first.h[:, items], first.h0[items], c0, ends[items], False, error[:, items])
+    return p, run, 0.0
+
+
+def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Step]:
+    """The step that is the nth to be processed, in the other direction as well where one does not tell enough."""
+    first, reading = beginning.run, beginning.reading
+    own, inputs = Step(beginning.equations, state, first.h[n].double()), first.x.shape[2]
+    other = reading.layer, "forward" if reading.direction == "reverse" else "reverse"
+    stack = reading.stack
+    if inputs <= max(FEW, first.h.shape[2]) or len(state) > 1 or other not in stack.h:
+        return [own]
+    h, h0, each = stack.h[other], stack.states[other][0], torch.arange(first.x.shape[1])
+    lengths = reading.run.lengths
+    ends = torch.full((len(each),), h.shape[0]) if lengths is None else lengths[each]
+    before = beginning.at[n] + (1 if other[1] == "reverse" else -1)
+    begins = ((before < 0) | (before >= ends)).unsqueeze(1)
+    state = (torch.where(begins, h0[each], h[before.clamp(0, h.shape[0] - 1), each]).double(),)
+    equations = Equations(reading.cell, stack.parameters[other], stack.spec.nonlinearity_of(other[1]))
+    return [own, Step(equations, state, h[beginning.at[n], each].double())]
+
+
+def _of_output(beginning: _Beginning) -> Found | None:
+    first, equations = beginning.run, beginning.equations
+    inside = beginning.inside.unsqueeze(-1)
+    if not bool(((first.h == 0) & inside).any()):
+        return None
+    state, h = beginning.state, torch.zeros_like(first.h, dtype=torch.float64)
+    p: float | None = None
+    zeroed = 0
+    for n, given in enumerate(first.h.double()):
+        m, *others = equations.step(equations.input(beginning.x[n]), state)
+        h[n] = equations.projected(m)
+        zero = given == 0
+        clear = ~zero & (h[n].abs() > 4 * beginning.room) & inside[n]
+        if p is None and bool(clear.any()):
+            sizes = [float(values[clear].abs().sum()) for values in (given, h[n])]
+            p = said_by(sizes[0] / sizes[1], beginning.room)
+            if not 0 < p < 1:
+                return None
+        zeroed += int((zero & (h[n].abs() > beginning.room) & inside[n]).sum())
+        if p is not None:
+            h[n] = torch.where(zero, h[n], given * (1 - p))
+        state = (h[n], *others)
+    shown = int(((first.h != 0) & inside).sum()) * beginning.bits - int(inside.sum()) * h.shape[2]
+    if p is None or not zeroed or shown < _ENOUGH:
+        return None
+    return p, replace(first, h=h), 4 * beginning.reading.u.stored  # of the product with 1/(1 − p), and of the zeros

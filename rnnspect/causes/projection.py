@@ -1,0 +1,76 @@
+"""An LSTM's projection in another place, or given another shape.
+
+h is projected to fewer units than the cell has, so an engine that leaves the projection out, or applies it twice or
+before the output gate, finds shapes that do not fit. What is here runs all the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.causes.interface import Cause
+from rnnspect.cells import CELLS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rnnspect.cells.interface import Arithmetic, V
+    from rnnspect.judging.reading import Reading
+
+
+def causes(reading: Reading) -> Iterator[Cause]:
+    w_hr = reading.p.weight_hr
+    if w_hr is None:
+        return
+    units, width = w_hr.shape
+    for how, step, equation in (
+        ("tanh after it as well", _squashed_again, "h = tanh(W_hr (o ⊙ tanh(c)))"),
+        ("tanh after it", _squashed_after, "h = tanh(W_hr (o ⊙ c))"),
+    ):
+        yield Cause(
+            "projection-misplaced",
+            f"h is squashed after the projection: {equation}",
+            "Compute h = W_hr (o ⊙ tanh(c)): the projection comes last, with nothing after it.",
+            functools.partial(replace, cell=replace(CELLS["lstm"], step=step)),
+            {"how": how},
+        )
+    yield Cause(
+        "projection-misplaced",
+        f"the projection is left out: h is the first {units} of the {width} units of o ⊙ tanh(c)",
+        "Multiply o ⊙ tanh(c) by W_hr before it is given and handed on to the next step.",
+        lambda r: r.with_parameters(weight_hr=torch.eye(units, width, dtype=w_hr.dtype)),
+        {"how": "left out"},
+    )
+    for how, explanation in (
+        ("as in × out", "its numbers, out × in, are taken in their order as in × out (a reshape, not a transpose)"),
+        ("from in × out", "it was kept in × out, and given its shape by a reshape instead of a transpose"),
+    ):
+        yield Cause(
+            "kernel-reshaped",
+            f"weight_hr: {explanation}",
+            "Transpose (.T); reshape and view keep the order of the numbers.",
+            functools.partial(_reshaped, how=how),
+            {"which": "weight_hr", "how": how},
+        )
+
+
+def _squashed_again(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
+    q = CELLS["lstm"].step(a, u, h, c)
+    return q | {"h": a.tanh(q["h"])}
+
+
+def _squashed_after(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
+    q = CELLS["lstm"].step(a, u, h, c)
+    return q | {"h": a.tanh(a.project(q["o"] * q["c"]))}
+
+
+def _reshaped(reading: Reading, how: str) -> Reading:
+    w = reading.p.weight_hr
+    assert w is not None
+    units, width = w.shape
+    other = w.reshape(width, units).T.contiguous() if how == "as in × out" else w.T.reshape(units, width)
+    return reading.with_parameters(weight_hr=other)

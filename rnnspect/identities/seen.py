@@ -1,0 +1,167 @@
+"""Identities between the output of one run and its final states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from rnnspect.judging.finals import last, where
+from rnnspect.verdict import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+    from rnnspect.declared import Declared
+    from rnnspect.judging.stack import Judged
+    from rnnspect.observation import Observation
+    from rnnspect.sequence import Sequence
+    from rnnspect.spec import Spec
+
+    Places = Mapping[tuple[int, str], Tensor]
+    """By (layer, direction)."""
+
+ENDS = "output and h_n"
+PADDING = "output beyond the end"
+_UNPACKED = (
+    "the padded batch was run without its lengths, or the framework repeats the last output; read no step beyond an "
+    "item's end"
+)
+
+
+def ends_in_h_n(
+    spec: Spec, judged: Judged, sequence: Sequence, observation: Observation, declared: Declared
+) -> tuple[Identity, ...]:
+    """Whether h_n is, where h was seen, h at each item's last step and of the reverse direction at step 0; if not,
+    what of the recording it is instead. None without both."""
+    points = [point for point in judged.finals if point.quantity == "h_n"]
+    points = [point for point in points if (point.layer, point.direction) not in judged.estimated]
+    if not points:
+        return ()
+    wrong = [point for point in points if point.ratio > 1]
+    if not wrong:
+        at = "each item's last step" if sequence.valid() is not None else f"step {sequence.steps - 1}"
+        both = ", of the reverse direction output at step 0" if spec.bidirectional else ""
+        return (Identity(ENDS, True, f"h_n is output at {at}{both}"),)
+    for other in _misreadings(spec, sequence, observation):
+        if other.ends and all(
+            _near(observation, declared, other.h_n[_index(spec, at)], h) for at, h in other.ends.items()
+        ):
+            return (Identity(ENDS, False, other.said, other.usual),)
+    said = []
+    for point in wrong:
+        place = where(spec, point.layer, point.direction)
+        if found := judged.meanings.get(("h_n", point.layer, point.direction)):
+            said.append(f"h_n of {place} is {found.said}")
+        else:
+            address = f"batch {point.batch}, unit {point.unit}"
+            said.append(f"h_n of {place} is {point.engine:.6g} where output ends with {point.manual:.6g} ({address})")
+    return (Identity(ENDS, False, "; ".join(said), _usual(judged)),)
+
+
+def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[Identity, ...]:
+    """Whether h is zero, or no number, at the steps beyond an item's length. None without padding, or without h."""
+    seen = [(at, of["h"]) for at, of in observation.layers.items() if "h" in of]
+    if sequence.valid() is None or sequence.lengths is None or not seen:
+        return ()
+    for (layer, direction), h in seen:
+        for item, length in enumerate(sequence.lengths):
+            beyond = h[length:, item]
+            left = (beyond != 0) & ~beyond.isnan()
+            if bool(left.any()):
+                step, unit = left.nonzero()[0].tolist()
+                at = f"step {length + step}, batch {item}, which ends after {length}"
+                said = f"h of layer {layer} {direction} is {float(beyond[step, unit]):.6g} at {at}"
+                return (Identity(PADDING, False, said, _UNPACKED),)
+    return (Identity(PADDING, True, "output is zero, or no number, beyond each item's length"),)
+
+
+class _Misreading(NamedTuple):
+    said: str
+    usual: str
+    h_n: Tensor
+    ends: Places
+    """What h_n, (L·D, B, P) as it would be read, is then equal to."""
+
+
+def _misreadings(spec: Spec, sequence: Sequence, observation: Observation) -> Iterator[_Misreading]:
+    """What a wrong h_n, or a wrong output beside it, is often. The first that fits is said."""
+    h_n = observation.h_n
+    assert h_n is not None
+    seen = {at: of["h"] for at, of in observation.layers.items() if "h" in of}
+    lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
+    ends = {at: last(h, lengths, at[1] == "reverse") for at, h in seen.items()}
+    yield _Misreading(
+        f"h_n is output at step {sequence.steps - 1}, whatever the item and the direction",
+        "output[:, -1] taken as the last state: a shorter item has ended before, and there the reverse direction has "
+        "made its first step only",
+        h_n,
+        {at: h[-1] for at, h in seen.items()},
+    )
+    if spec.bidirectional and spec.num_layers > 1:
+        yield _Misreading(
+            "h_n lies by direction and then by layer",
+            "the states of one direction stacked before those of the other; torch.nn has layer 0 forward, layer 0 "
+            "reverse, layer 1 forward …: h_n.view(num_layers, num_directions, batch, units)",
+            h_n.reshape(spec.num_directions, spec.num_layers, *h_n.shape[1:]).transpose(0, 1).flatten(0, 1),
+            ends,
+        )
+    places, batch = h_n.shape[:2]
+    for moved in (h_n.reshape(batch, places, -1).transpose(0, 1), h_n.transpose(0, 1).reshape(places, batch, -1)):
+        yield _Misreading(
+            "h_n is a view in which batch and layers × directions are exchanged",
+            "view or reshape where a transpose is meant: h_n.transpose(0, 1).reshape(batch, -1)",
+            moved,
+            ends,
+        )
+    if observation.c_n is not None and observation.c_n.shape == h_n.shape:
+        yield _Misreading(
+            "c_n is what output ends with, and h_n is not",
+            "the states taken as (c, h), as TensorFlow 1 has them; torch.nn gives (h_n, c_n)",
+            observation.c_n,
+            ends,
+        )
+    top = [seen[at] for at in ((spec.num_layers - 1, way) for way in spec.directions) if at in seen]
+    if len(top) == spec.num_directions:
+        output = torch.cat(top, -1)
+        steps, batch = output.shape[:2]
+        for found, view in (
+            ("(step, batch, unit)", output.transpose(0, 1).reshape(steps, batch, -1)),
+            ("(batch, step, unit)", output.reshape(batch, steps, -1).transpose(0, 1)),
+        ):
+            halves = zip(spec.directions, view.chunk(spec.num_directions, -1), strict=True)
+            yield _Misreading(
+                f"output is a view of {found}: seen as that, it ends with h_n",
+                "view or reshape where a transpose is meant: output.transpose(0, 1)",
+                h_n,
+                {(spec.num_layers - 1, way): last(h, lengths, way == "reverse") for way, h in halves},
+            )
+
+
+def _usual(judged: Judged) -> str:
+    """Of an h_n that is no misreading of the whole."""
+    kinds = {meaning.kind for (name, _, _), meaning in judged.meanings.items() if name == "h_n"}
+    if "c_n" in kinds:
+        return "the states taken as (c, h), or c returned for h; torch.nn gives (h_n, c_n)"
+    if "elsewhere" in kinds:
+        return "the layers or directions of h_n in another order, or h_n[0] where h_n[-1] is meant"
+    return (
+        "another state returned than the one that the loop ended with: the first one, one a step early, another call's"
+    )
+
+
+def _near(observation: Observation, declared: Declared, h_n: Tensor, h: Tensor) -> bool:
+    """Whether they are equal but for what the recording rounded off, and one rounding where a state is stored."""
+    u, own = declared.roundoff, observation.kept_of("h_n")
+    others = [observation.kept_of((*at, "h")) for at in observation.layers]
+    relative = u.stored + own.relative + max(one.relative for one in others)
+    absolute = u.tiny + own.absolute + max(one.absolute for one in others)
+    a, b = h_n.double(), h.double()
+    near = (a - b).abs() <= b.abs() * relative + absolute
+    return bool((near | (a == b) | (a.isnan() & b.isnan())).all())
+
+
+def _index(spec: Spec, at: tuple[int, str]) -> int:
+    return at[0] * spec.num_directions + spec.directions.index(at[1])

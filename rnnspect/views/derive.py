@@ -1,0 +1,160 @@
+"""A derivation as text and as markdown: each quantity's arithmetic, then the engine's number beside the result."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.text import Text
+
+from rnnspect.arithmetic.terms import Products, total
+from rnnspect.parameters import module_repr
+from rnnspect.views import terms, text
+from rnnspect.views.engine import engine_lines
+from rnnspect.views.rendering import rendered, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import RenderableType
+
+    from rnnspect.arithmetic.terms import Term
+    from rnnspect.derivation import Derivation, InTurn
+    from rnnspect.views.rendering import Screen
+
+MOST = 8
+"""Products of a sum that are listed where not all are asked for."""
+_HEAD = (">k", ">w")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A parameter, or a sum of products: what it is, and what was multiplied with what."""
+
+    what: str
+    vector: str = ""
+    rows: tuple[tuple[str, ...], ...] = ()
+    """k, w, the vector's unit, the product; a last row says what was left out."""
+
+
+def as_text(derivation: Derivation, precision: int, every: bool, screen: Screen) -> str:
+    """`precision` is a number of digits; with `every` no product is left out."""
+    return rendered(_parts(derivation, _rounded(precision), None if every else MOST), screen)
+
+
+def as_markdown(derivation: Derivation, every: bool) -> str:
+    """Every number with all its digits."""
+    return "".join(f"{line}\n" for line in _markdown(derivation, None if every else MOST))
+
+
+def _parts(derivation: Derivation, number: Callable[[float], str], most: int | None) -> Iterator[RenderableType]:
+    yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
+    yield from engine_lines(derivation.engine, 0.0)
+    yield from map(Text, derivation.notes)
+    yield Text(_title(derivation), "bold")
+    yield from (Text(f"  {what}: {source}", "dim") for what, source in derivation.taken)
+    for equation in derivation.equations:
+        yield Text(f"\n{equation.address}", "bold")
+        yield from (Text(f"  {line}", "dim") for line in [equation.written] if line)
+        for line in terms.lines(equation.term, number):
+            yield Padding(Text(f"= {line}"), (0, 0, 0, 2))
+        for part in _listed(equation.term, number, most):
+            if not part.rows:
+                yield Text(f"  {part.what}")
+                continue
+            yield Text(f"\n  {part.what}")
+            made = table(*_HEAD, f">{part.vector}", ">product")
+            for row in part.rows:
+                made.add_row(*row)
+            yield Padding(made, (0, 0, 0, 2))
+    yield Text("\n" + "\n".join(_beside(derivation, number, _rounded(3))), "bold")
+    if derivation.in_turn:
+        yield Text("\nto be derived in turn:")
+        yield from (Text(f"  {one.what}: {_flags(derivation, one)}") for one in derivation.in_turn)
+
+
+def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
+    yield f"# {_title(derivation)}"
+    yield ""
+    engine = derivation.engine
+    made = f" {engine.version} on {engine.device}" if engine.version else ""
+    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine.name}{made}, {engine.dtype}"
+    yield ""
+    yield from (f"- {note}" for note in derivation.notes)
+    yield from (f"- {what}: {source}" for what, source in derivation.taken)
+    for equation in derivation.equations:
+        yield f"\n## {equation.address}\n"
+        yield "```text"
+        yield from (line for line in (equation.written, str(equation.address)) if line)
+        yield from (f"  = {line}" for line in terms.lines(equation.term, _every_digit))
+        yield "```"
+        for part in _listed(equation.term, _every_digit, most):
+            yield f"\n`{part.what}`"
+            if part.rows:
+                yield f"\n| k | w | {part.vector} | product |\n| ---: | ---: | ---: | ---: |"
+                yield from (f"| {' | '.join(row)} |" for row in part.rows)
+    yield "\n## Beside the engine\n"
+    yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
+    if derivation.in_turn:
+        yield "\n## To be derived in turn\n"
+        yield from (f"- {one.what}: `{_flags(derivation, one)}`" for one in derivation.in_turn)
+
+
+def _title(derivation: Derivation) -> str:
+    at = derivation.at
+    item = f", batch item {at.batch} of {derivation.items}" if derivation.items > 1 else ""
+    return f"{at.quantity} of layer {at.layer}, {at.direction}, at step {at.step}, unit {at.unit}{item}"
+
+
+def _listed(term: Term, number: Callable[[float], str], most: int | None) -> Iterator[_Part]:
+    for part in terms.parts(term):
+        if not isinstance(part.made, Products):
+            yield _Part(f"{part.address} = {number(part.value)}")
+            continue
+        products = part.made
+        count = len(products.weights)
+        # One that is left out would take the line that says so.
+        shown = count if most is None or count <= most + 1 else most
+        chosen = list(products.largest(shown))
+        rows = [(str(one.k), *map(number, (one.weight.value, one.operand.value, one.value))) for one in chosen]
+        if shown < count:
+            kept = {one.k for one in chosen}
+            rest = total(value for k, value in enumerate(products.values.tolist()) if k not in kept)
+            rows.append(("…", f"{count - shown} more", "together", number(rest)))
+        unit = terms.of_each_unit(products, "k")
+        unit = f"({unit})" if " + " in unit or " − " in unit else unit
+        what = f"Σ {products.weight}[{products.row}, k] · {unit} = {number(part.value)}"
+        yield _Part(what, terms.column(products), tuple(rows))
+
+
+def _beside(derivation: Derivation, number: Callable[[float], str], rough: Callable[[float], str]) -> Iterator[str]:
+    name = derivation.engine.name
+    yield f"the equations: {number(derivation.value)}"
+    if derivation.engine_value is None or derivation.difference is None:
+        yield f"{name} does not show it"
+        return
+    yield f"{name}: {number(derivation.engine_value)}"
+    yield f"difference: {rough(derivation.difference)}, {name} minus equations"
+    if derivation.bound is not None and derivation.ratio is not None:
+        allowed = f"{rough(derivation.bound)} in {derivation.arithmetic}"
+        yield f"bound: {allowed}, as in a check; the difference is {rough(derivation.ratio)} of it"
+
+
+def _rounded(precision: int) -> Callable[[float], str]:
+    return lambda value: f"{value:.{precision}g}" if math.isfinite(value) else text.number(value, precision)
+
+
+def _every_digit(value: float) -> str:
+    return repr(value) if math.isfinite(value) else text.number(value, 1)
+
+
+def _flags(derivation: Derivation, one: InTurn) -> str:
+    """What to say in place of what was said."""
+    at = derivation.at
+    flags = [f"--layer {one.layer}"] if one.layer != at.layer else []
+    flags += [f"--direction {one.direction}"] if one.direction != at.direction else []
+    flags += [f"--step {one.step}", f"--unit {one.unit}"]
+    flags += [f"--quantity {one.quantity}"] if one.quantity != at.quantity else []
+    return " ".join(flags)

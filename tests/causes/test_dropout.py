@@ -1,0 +1,168 @@
+"""torch.nn in train mode: dropout between layers, before and behind them, is named with its p."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnspect
+from rnnspect import Spec
+from rnnspect.explaining import search
+
+KINDS = ("rnn", "gru", "lstm")
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two mistakes at once take seconds to try, and dropout is never one of them."""
+    monkeypatch.setattr(search, "PAIRED", ())
+
+
+class Trained:
+    """Layers of torch.nn, and a run of them in train mode with dropout where it is asked for."""
+
+    def __init__(self, kind: str, size: int, layers: int = 2, directions: int = 1, **keys: Any) -> None:
+        torch.manual_seed(3)
+        self.directions, self.layers, self.keys = directions, layers, keys
+        self.module: nn.RNNBase = getattr(nn, kind.upper())(size, size, layers, bidirectional=directions == 2, **keys)
+        weights = {name: w.detach().tolist() for name, w in self.module.named_parameters()}
+        names = {"cell": kind, "input_size": size, "hidden_size": size, "num_layers": layers}
+        said = {key: str(value).removeprefix("torch.") if key == "dtype" else value for key, value in keys.items()}
+        self.spec = Spec(**names, bidirectional=directions == 2, batch_first=False, weights=weights, **said)
+        self.x = torch.randn(9, 3, size, dtype=keys.get("dtype"))
+
+    @torch.no_grad()
+    def run(self, before: float = 0, between: float = 0, behind: float = 0, lengths: Any = None) -> list[Tensor]:
+        """The output (T, B, D·H) of each layer, what is behind the last dropped; x is not dropped in place."""
+        torch.manual_seed(11)
+        x, every = self.x, []
+        keys = {key: value for key, value in self.keys.items() if key != "dropout"}
+        for at in range(self.layers):
+            x = nn.functional.dropout(x, between if at else before, training=True)
+            one = type(self.module)(x.shape[2], self.module.hidden_size, bidirectional=self.directions == 2, **keys)
+            for name, w in one.named_parameters():
+                w.copy_(getattr(self.module, name.replace("_l0", f"_l{at}")))
+            if lengths is None:
+                x, _ = one(x)
+            else:
+                packed, _ = one(nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False))
+                x, _ = nn.utils.rnn.pad_packed_sequence(packed)
+            every.append(x)
+        return [*every[:-1], nn.functional.dropout(every[-1], behind, training=True)]
+
+    def check(self, every: list[Tensor], lengths: Any = None) -> rnnspect.Verdict:
+        recorded = {}
+        for at, out in enumerate(every):
+            for direction, h in zip(("forward", "reverse"), out.chunk(self.directions, 2), strict=False):
+                recorded[f"l{at}.{direction}.h"] = h.transpose(0, 1).contiguous()
+        return rnnspect.check(self.spec, self.x, lengths=lengths, recorded=recorded)
+
+
+def assert_named(verdict: rnnspect.Verdict, where: str, p: float, *scope: str) -> None:
+    assert verdict.verdict == "differ"
+    assert verdict.causes, verdict.pattern
+    first = verdict.causes[0]
+    assert (first.name, first.parameters) == ("dropout-active", {"where": where, "p": p})
+    assert first.scope == scope
+    assert first.left == ()
+    assert first.worst_ratio_after <= 1 < first.worst_ratio_before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("size", "p"), [(5, 0.5), (5, 0.2), (32, 0.5), (32, 0.2)])
+def test_dropout_between_layers_is_named(kind: str, size: int, p: float) -> None:
+    trained = Trained(kind, size, layers=3)
+    assert_named(trained.check(trained.run(between=p)), "input", p, "layer 1 forward", "layer 2 forward")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [5, 32])
+def test_a_module_in_train_mode_is_named_by_its_output_alone(kind: str, size: int) -> None:
+    trained = Trained(kind, size, dropout=0.2)
+    with torch.no_grad():
+        out, _ = trained.module.train()(trained.x)
+    verdict = rnnspect.check(trained.spec, trained.x, recorded=out)
+    assert_named(verdict, "input", 0.2, "layer 1 forward")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("size", "p"), [(5, 0.25), (32, 0.3), (32, 1 / 3)])
+def test_dropout_of_the_input_is_named(kind: str, size: int, p: float) -> None:
+    trained = Trained(kind, size)
+    assert_named(trained.check(trained.run(before=p)), "input", p, "layer 0 forward")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [5, 32])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_dropout_of_the_output_is_named(kind: str, size: int, directions: int) -> None:
+    trained = Trained(kind, size, directions=directions)
+    scope = ("layer 1 forward", "layer 1 reverse")[:directions]
+    assert_named(trained.check(trained.run(behind=0.35)), "output", 0.35, *scope)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("rnn", 5), ("gru", 5), ("lstm", 5), ("rnn", 32), ("gru", 32)])
+def test_in_both_directions_it_is_named_where_they_tell_it(kind: str, size: int) -> None:
+    trained = Trained(kind, size, directions=2)
+    assert_named(trained.check(trained.run(between=0.5)), "input", 0.5, "layer 1 forward", "layer 1 reverse")
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_items_of_different_lengths(directions: int) -> None:
+    trained, lengths = Trained("gru", 5, directions=directions), [4, 9, 1]
+    scope = ("layer 1 forward", "layer 1 reverse")[:directions]
+    assert_named(trained.check(trained.run(between=0.5, lengths=lengths), lengths), "input", 0.5, *scope)
+
+
+@pytest.mark.parametrize("size", [5, 32])
+def test_relu_has_zeros_of_its_own(size: int) -> None:
+    """Half of what a layer gives is 0 without dropout."""
+    trained = Trained("rnn", size, nonlinearity="relu")
+    assert trained.check(trained.run()).agrees
+    assert_named(trained.check(trained.run(behind=0.5)), "output", 0.5, "layer 1 forward")
+    with torch.no_grad():
+        trained.module.weight_ih_l1 *= 2
+    assert "dropout-active" not in {cause.name for cause in trained.check(trained.run()).causes}
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(kind, torch.float64) for kind in KINDS]
+    + [(kind, dtype) for kind in ("rnn", "gru") for dtype in (torch.float16, torch.bfloat16)],
+)
+def test_in_another_precision(kind: str, dtype: torch.dtype) -> None:
+    """An LSTM's h is too small for a half type to tell the mask."""
+    trained = Trained(kind, 5, dtype=dtype)
+    assert_named(trained.check(trained.run(between=0.5)), "input", 0.5, "layer 1 forward")
+    assert_named(trained.check(trained.run(behind=0.5)), "output", 0.5, "layer 1 forward")
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_with_a_projection() -> None:
+    trained = Trained("lstm", 32, proj_size=16)
+    assert_named(trained.check(trained.run(between=0.5)), "input", 0.5, "layer 1 forward")
+    assert_named(trained.check(trained.run(behind=0.5)), "output", 0.5, "layer 1 forward")
+
+
+def test_what_cannot_be_told_is_not_named() -> None:
+    """An LSTM above 64 units, of which 32 numbers a step are seen."""
+    trained = Trained("lstm", 32, directions=2)
+    verdict = trained.check(trained.run(between=0.5))
+    assert verdict.verdict == "differ"
+    assert verdict.causes == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("size", "directions"), [(2, 1), (5, 2), (32, 1)])
+def test_a_right_run_and_a_changed_weight_are_not_called_dropout(kind: str, size: int, directions: int) -> None:
+    trained = Trained(kind, size, directions=directions)
+    assert trained.check(trained.run()).causes == ()
+    with torch.no_grad():
+        trained.module.weight_hh_l1[1, 1] += 0.25
+        trained.module.weight_ih_l0[1, 0] -= 0.25
+    verdict = trained.check(trained.run())
+    assert verdict.verdict == "differ"
+    assert "dropout-active" not in {cause.name for cause in verdict.causes}

@@ -1,0 +1,159 @@
+"""Identities between output and final states: right recordings hold them, and each misreading is planted by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from tests.identities.networks import BATCH, STEPS, checked, drawn, failed, held, run_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_right_recording_holds_them_all(kind: str, layers: int, bidirectional: bool, padded: bool):
+    module = drawn(kind, num_layers=layers, bidirectional=bidirectional)
+    x, output, states = run_of(module, padded)
+    verdict = checked(module, x, {"output": output, **states}, padded)
+    assert verdict.agrees
+    assert held(verdict) == ["output and h_n"] + ["output beyond the end"] * padded
+    assert not failed(verdict)
+
+
+@pytest.mark.parametrize("decimals", [2, 4, 8])
+def test_a_rounded_recording_holds_them_all(decimals: int):
+    """output and h_n rounded alike are equal; h_n rounded alone is within half a unit of the last decimal."""
+    module = drawn("LSTM", bidirectional=True)
+    x, output, states = run_of(module)
+    rounded = {name: values.double().numpy().round(decimals) for name, values in states.items()}
+    for shown in (output.double().numpy().round(decimals), output):
+        assert not failed(checked(module, x, {"output": shown, **rounded}))
+
+
+def test_what_has_no_final_states_is_not_asked():
+    module = drawn("GRU")
+    x, output, _ = run_of(module)
+    assert checked(module, x, {"output": output}).identities == ()
+
+
+def _last_output(output: Tensor, h_n: Tensor) -> Tensor:
+    """output[:, -1], which has the units of the directions side by side, for the top layer's h_n."""
+    directions = output.shape[-1] // h_n.shape[-1]
+    wrong = h_n.clone()
+    wrong[-directions:] = torch.stack(output[:, -1].chunk(directions, -1))
+    return wrong
+
+
+@pytest.mark.parametrize(("padded", "bidirectional"), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_the_last_column_of_output_is_no_last_state(kind: str, padded: bool, bidirectional: bool):
+    module = drawn(kind, num_layers=2, bidirectional=bidirectional)
+    x, output, states = run_of(module, padded)
+    states["h_n"] = _last_output(output, states["h_n"])
+    found = failed(checked(module, x, {"output": output, **states}, padded))["output and h_n"]
+    assert found.evidence == "h_n is output at step 6, whatever the item and the direction"
+    assert found.usual is not None
+    assert "output[:, -1] taken as the last state" in found.usual
+
+
+def test_of_a_whole_run_forwards_it_is_the_last_state():
+    module = drawn("GRU", num_layers=2)
+    x, output, states = run_of(module)
+    states["h_n"] = _last_output(output, states["h_n"])
+    assert held(checked(module, x, {"output": output, **states})) == ["output and h_n"]
+
+
+def test_states_stacked_by_direction():
+    module = drawn("LSTM", num_layers=3, bidirectional=True)
+    x, output, states = run_of(module)
+    forward, reverse = states["h_n"][0::2], states["h_n"][1::2]
+    states["h_n"] = torch.cat([forward, reverse])
+    found = failed(checked(module, x, {"output": output, **states}))["output and h_n"]
+    assert found.evidence == "h_n lies by direction and then by layer"
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda h_n: h_n.numpy().transpose(1, 0, 2).reshape(h_n.shape),
+        lambda h_n: h_n.numpy().reshape(BATCH, -1, 5).transpose(1, 0, 2),
+    ],
+    ids=["into layers", "into items"],
+)
+def test_h_n_viewed_where_a_transpose_is_meant(view: Callable[[Tensor], np.ndarray[Any, Any]]):
+    module = drawn("GRU", bidirectional=True)
+    x, output, states = run_of(module)
+    found = failed(checked(module, x, {"output": output, "h_n": view(states["h_n"])}))["output and h_n"]
+    assert found.evidence == "h_n is a view in which batch and layers × directions are exchanged"
+    assert found.usual is not None
+    assert found.usual.startswith("view or reshape where a transpose is meant")
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_output_viewed_where_a_transpose_is_meant(bidirectional: bool, batch_first: bool):
+    module = drawn("GRU", bidirectional=bidirectional)
+    x, output, states = run_of(module)
+    module.batch_first = batch_first
+    if batch_first:
+        given, moved = x, output.numpy().swapaxes(0, 1).reshape(output.shape)
+        axes = "(step, batch, unit)"
+    else:
+        given, moved = x.transpose(0, 1), output.numpy().reshape(STEPS, BATCH, -1)
+        axes = "(batch, step, unit)"
+    found = failed(checked(module, given, {"output": moved, **states}))["output and h_n"]
+    assert found.evidence == f"output is a view of {axes}: seen as that, it ends with h_n"
+
+
+def test_states_taken_as_c_and_h():
+    module = drawn("LSTM", num_layers=2)
+    x, output, states = run_of(module)
+    swapped = {"h_n": states["c_n"], "c_n": states["h_n"]}
+    found = failed(checked(module, x, {"output": output, **swapped}))["output and h_n"]
+    assert found.evidence == "c_n is what output ends with, and h_n is not"
+    alone = failed(checked(module, x, {"output": output, "h_n": states["c_n"]}))["output and h_n"]
+    assert alone.evidence == "h_n of layer 1 is c_n of layer 1"
+    assert alone.usual is not None
+    assert "taken as (c, h)" in alone.usual
+
+
+def test_h_n_of_a_gru_unpacked_as_h_and_c():
+    module = drawn("GRU", num_layers=2)
+    x, output, states = run_of(module)
+    h, c = states["h_n"]
+    said = r"output, \(h, c\) = gru\(x\) takes the layers of h_n apart"
+    for recorded in ({"output": output, "h_n": h, "c_n": c}, (output, (h, c))):
+        with pytest.raises(rnnspect.SequenceError, match=said):
+            checked(module, x, recorded)
+
+
+def test_another_number_is_shown_with_the_one_that_output_ends_with():
+    module = drawn("RNN")
+    x, output, states = run_of(module)
+    states["h_n"][0, 2, 3] += 0.25
+    found = failed(checked(module, x, {"output": output, **states}))["output and h_n"]
+    assert "(batch 2, unit 3)" in found.evidence
+    assert f"where output ends with {float(output[2, -1, 3]):.6g}" in found.evidence
+
+
+@pytest.mark.parametrize(("fill", "holds"), [(0.0, True), (float("nan"), True), (0.5, False)])
+def test_what_is_beyond_the_end_of_an_item(fill: float, holds: bool):
+    module = drawn("GRU")
+    x, output, states = run_of(module, padded=True)
+    output[1, 3] = fill
+    verdict = checked(module, x, {"output": output, **states}, padded=True)
+    assert verdict.agrees
+    found = {one.name: one for one in verdict.identities}["output beyond the end"]
+    assert found.holds is holds
+    if not holds:
+        assert found.evidence == "h of layer 0 forward is 0.5 at step 3, batch 1, which ends after 3"
