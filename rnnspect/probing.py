@@ -37,6 +37,7 @@ ELSEWHERE = ("weights", "layout", "head", "input", "batch", "h0", "c0", "lengths
 """Keys of a spec that a probe has no use for: it has its own numbers, and no head."""
 RIGHT = "a right run"
 _DRAWS = 8
+_FAR = 4.0
 _SMALL = 2**22
 """Numbers in a parameter."""
 _ROUNDINGS = 4.0
@@ -46,7 +47,7 @@ _ROUNDINGS = 4.0
 @dataclass(frozen=True)
 class Probe:
     """`spec` describes the network alone. `alike` are mistakes that its numbers do not tell from one another, by
-    their names, nor had other numbers that were drawn."""
+    their names and parameters, nor had other numbers that were drawn."""
 
     spec: Spec
     parameters: dict[str, Tensor]
@@ -109,11 +110,12 @@ def _parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
 
 def _sequence(spec: Spec, generator: Generator) -> Sequence:
     dtype, places = getattr(torch, spec.dtype), spec.num_layers * spec.num_directions
-    x = draw_normal((STEPS, BATCH, spec.input_size), generator).to(dtype)
+    x = draw_normal((STEPS, BATCH, spec.input_size), generator)
+    x[:, -1] *= _FAR  # in one item, to where approximations of σ and tanh are cut
     h0 = draw_normal((places, BATCH, spec.output_size), generator).to(dtype)
     c0 = draw_normal((places, BATCH, spec.hidden_size), generator).to(dtype)
     lengths = None if spec.lengths is None else tuple(spec.lengths)
-    return Sequence(x, h0, c0 if spec.cell_type.has_cell_state else None, lengths, batched=True)
+    return Sequence(x.to(dtype), h0, c0 if spec.cell_type.has_cell_state else None, lengths, batched=True)
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,15 @@ def _mistakes(readings: dict[At, Reading], among: Collection[str] | None) -> lis
     others = set()
     for at, reading in readings.items():
         for _, cause in catalogue(reading):
-            if among is not None and cause.name not in among:
+            said = ", ".join(map(str, cause.parameters.values()))
+            name = f"{cause.name} ({said})" if said else cause.name
+            if among is not None and name not in among:
                 continue
             changed = cause.change(reading)
             if cause.shown or changed.back or changed.run.h is not reading.run.h or changed.u != reading.u:
                 others.add(cause.key)
             else:
-                made.setdefault(cause.key, _Made(cause.name, cause.reach, {})).runs[at] = _run(changed)
+                made.setdefault(cause.key, _Made(name, cause.reach, {})).runs[at] = _run(changed)
     return [one for key, one in made.items() if key not in others]
 
 

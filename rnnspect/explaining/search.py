@@ -100,13 +100,16 @@ class Search:
         return found
 
     def _tried(self, at: At, hypotheses: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, _After]]:
+        told = set()
         for hypothesis in hypotheses:
             if not self._clock.has_time():
                 return
-            if not self._may_be(hypothesis, at):
+            same = frozenset(known.cause.key for known in hypothesis)
+            if same in told or not self._may_be(hypothesis, at):  # told: in the other order
                 continue
             scope = self._scope(hypothesis, at)
             if (after := self._after(hypothesis, scope)) and not after.refutes(at, self._wrong[at]):
+                told.add(same)
                 yield hypothesis, after
 
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:

@@ -31,8 +31,8 @@ def alike_in_words(probe: Probe) -> list[str]:
     """Which mistakes do not show in the probe, and which it does not tell from one another."""
     unseen = dict.fromkeys(other for one, other in probe.alike if one == RIGHT)
     others = [pair for pair in probe.alike if not {*pair} <= {RIGHT, *unseen}]
-    pairs = [f"{one} and {other}" if one != other else f"two forms of {one}" for one, other in others]
-    lines = [f"what changes nothing in such a network: {listed(unseen)}"] if unseen else []
+    pairs = [" and ".join(pair) for pair in others]
+    lines = [f"no numbers that were drawn tell from a right run {listed(unseen)}"] if unseen else []
     return lines + ([f"no numbers that were drawn tell apart {listed(pairs)}"] if pairs else [])
 
 
