@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.judging.chunks import Run
-from rnnspect.judging.estimate import estimate
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
 from rnnspect.judging.finals import (
     Expected,
     Key,
@@ -131,10 +131,16 @@ def judge_stack(
                 run = replace(run, h=found_here.h, doubt=found_here.error)
                 of_layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
                 back = reading.back or (lambda values: values)
-                outputs.append((back(found_here.h), back(found_here.error)))
+                h, doubt = back(found_here.h), back(found_here.error)
+                outputs.append((h, doubt))
                 if reading.back is None:
                     known = list(found_here.final)
                     earlier = [functools.partial(before_last, run.h, run.lengths, run.reverse), lambda: None]
+                elif len(found_here.final[0][0]) == sequence.batch:
+                    known, earlier = list(found_here.final), [lambda: None] * 2
+                else:  # of another batch than the engine's: only h tells how its items ended
+                    ending, spread = (last(values, lengths, believed.run.reverse) for values in (h, doubt))
+                    known, earlier = [(ending, spread * (FINAL_SPREADS / SPREADS))], [lambda: None]
             if run.h is h or "h" not in seen:
                 for name, finding in judge_quantities(of_layer, run, seen, kept).items():
                     judged.places.append(Place(layer, direction, name, finding))
