@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from rnnspect.cli import check, convert, derive, init, layouts, probe, run, schema, shapes, trace
-from rnnspect.cli.output import say
+from rnnspect.cli.output import COMMAND, say
 from rnnspect.errors import RnnspectError
 from rnnspect.version import __version__
 
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done or agrees · 1 differs · 2 bad input or usage · 3 cannot tell · 4 a fault of rnnspect · 130 interrupted.
     """
     _speak_what_the_terminal_can()
+    COMMAND.set(tuple(sys.argv[1:] if argv is None else argv))
     try:
         status = app(args=None if argv is None else list(argv), prog_name="rnnspect", standalone_mode=False)
         sys.stdout.flush()

@@ -20,6 +20,8 @@ from rnnspect.views import documents
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rnnspect.views.rendering import Screen
+
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Of several sources the status that comes first here wins."""
@@ -40,7 +42,7 @@ _each.__signature__ = inspect.Signature(_options)  # type: ignore[attr-defined]
 _each.__annotations__ = {parameter.name: parameter.annotation for parameter in _options}
 
 
-@with_groups(each=_each, output=formats("table", "json", "junit"))
+@with_groups(each=_each, output=formats("table", "json", "junit", "svg"))
 def check(
     each: functools.partial[Described],
     output: Output,
@@ -120,11 +122,16 @@ def check(
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
     inside = rows[0].source if rows[0].inside else ""
+
+    def table(screen: Screen) -> str:
+        return view.as_table(alone, screen, inside) if alone else view.as_lines(found, screen)
+
     output.emit(
         {
-            "table": lambda screen: view.as_table(alone, screen, inside) if alone else view.as_lines(found, screen),
+            "table": table,
             "json": lambda _screen: documents.as_json(_documents(found, alone is None)),
             "junit": lambda _screen: as_junit(found),
+            "svg": table,
         }
     )
     if write_probe is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +17,10 @@ from rnnspect.views.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-_SUFFIXES = {".json": "json", ".md": "markdown", ".xml": "junit", ".yaml": "yaml", ".yml": "yaml"}
+_SUFFIXES = {".json": "json", ".md": "markdown", ".svg": "svg", ".xml": "junit", ".yaml": "yaml", ".yml": "yaml"}
 """Which format a file's name asks for, where --format does not."""
+COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
+"""What was typed after rnnspect: the title of a picture."""
 _PLAIN = str.maketrans(
     {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}
     | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
@@ -72,13 +76,13 @@ class Output:
             self.note(f"wrote {self.path}")
             if self.quiet and self.format is None:
                 return
-            self._show(formats[self.format or default])
+            self._show(formats, self.format or default)
         elif self.path is not None:
             chosen = self.format or _SUFFIXES.get(self._suffix, default)
-            writing.write_text(self.path, formats[chosen](Screen()))
+            writing.write_text(self.path, formats[chosen](_screen(chosen, terminal=False)))
             self.note(f"wrote {self.path}")
         else:
-            self._show(formats[self.format or default])
+            self._show(formats, self.format or default)
 
     @property
     def _is_arrays(self) -> bool:
@@ -88,8 +92,15 @@ class Output:
     def _suffix(self) -> str:
         return "" if self.path is None else self.path.suffix.lower()
 
-    def _show(self, render: Callable[[Screen], str]) -> None:
-        sys.stdout.write(_speakable(render(Screen(terminal=sys.stdout.isatty())), sys.stdout.encoding))
+    def _show(self, formats: Mapping[str, Callable[[Screen], str]], chosen: str) -> None:
+        text = formats[chosen](_screen(chosen, sys.stdout.isatty()))
+        sys.stdout.write(_speakable(text, sys.stdout.encoding))
+
+
+def _screen(chosen: str, terminal: bool) -> Screen:
+    if chosen == "svg":
+        return Screen(picture=shlex.join(("rnnspect", *COMMAND.get())))
+    return Screen(terminal)
 
 
 def _speakable(text: str, encoding: str | None) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rnnspect.engines.interface import Recording
     from rnnspect.preparing import Prepared
     from rnnspect.tracing import Trace
+    from rnnspect.views.rendering import Screen
 
 _TABLE = "What the table shows"
 
@@ -57,7 +58,7 @@ def selection(
     return Selection(steps, layers, direction, units, batch_index, quantities, precision)
 
 
-@with_groups(described=described, selection=selection, output=formats("table", "json", arrays=True))
+@with_groups(described=described, selection=selection, output=formats("table", "json", "svg", arrays=True))
 def trace(
     described: Described,
     selection: Selection,
@@ -91,10 +92,11 @@ def trace(
     steps = sequence.steps * spec.num_layers * spec.num_directions
     with progress_bar("stepping through the equations", steps, output.quiet) as progress:
         traces = trace_recordings(prepared, recordings, progress)
-    shown = {
-        "table": lambda screen: view.as_table(traces, selection, screen),
-        "json": lambda _screen: documents.as_json(_documents(traces)),
-    }
+
+    def table(screen: Screen) -> str:
+        return view.as_table(traces, selection, screen)
+
+    shown = {"table": table, "json": lambda _screen: documents.as_json(_documents(traces)), "svg": table}
     output.emit(shown, lambda: arrays.trace_arrays(*traces))
 
 

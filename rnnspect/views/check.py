@@ -100,7 +100,7 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
     yield from engine_lines(verdict.engine, 0.0)
     yield Text(summary(verdict), STYLE[verdict.verdict])
-    yield from map(Text, numbers_of(verdict))
+    yield from map(_marked, numbers_of(verdict))
     yield from _identities(verdict)
     if verdict.explained:
         yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
@@ -111,6 +111,14 @@ def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
     for note in verdict.notes:
         yield Text(text.printable(note))
     yield from _resolution(verdict)
+
+
+def _marked(line: str) -> Text:
+    """In it, what to read first: the name of a cause, and how to mend it."""
+    marked = Text(line)
+    marked.highlight_regex(r"^cause: \S+( \+ \S+)*(?=: )", "bold yellow")
+    marked.highlight_regex(r"^  fix:", "bold green")
+    return marked
 
 
 def _identities(verdict: Verdict) -> Iterator[Text]:

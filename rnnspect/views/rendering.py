@@ -1,4 +1,4 @@
-"""From rich's tables to text: as wide as the terminal, in colour only where there is one."""
+"""From rich's tables to text: as wide as the terminal, in colour only where there is one, or in a picture of one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from rnnspect.views.picture import as_svg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,16 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Screen:
-    """What the text is for: `width` None is rich's own guess (the terminal, COLUMNS, or 80)."""
+    """What the text is for: `width` None is rich's own guess (the terminal, COLUMNS, or 80). With a `picture`, its
+    title, the text is an SVG."""
 
     terminal: bool = False
     width: int | None = None
+    picture: str | None = None
 
 
 def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
     console = _console(screen)
     for part in parts:
-        console.print(part, soft_wrap=getattr(part, "no_wrap", False) is True)
+        unbroken = getattr(part, "no_wrap", False) is True
+        if unbroken and screen.picture is not None and isinstance(part, Text):
+            console.width = max(console.width, part.cell_len)
+        console.print(part, soft_wrap=unbroken)
+    if screen.picture is not None:
+        return as_svg(console, screen.picture)
     return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 
@@ -58,4 +68,5 @@ def _console(screen: Screen) -> Console:
         markup=False,
         highlight=False,
         emoji=False,
+        record=screen.picture is not None,
     )

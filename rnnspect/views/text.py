@@ -21,7 +21,8 @@ def printable(text: str) -> str:
 
 
 def _harmless(char: str) -> bool:
-    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    """Nor is U+FFFE or U+FFFF: XML cannot hold them."""
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in "\ufffe\uffff"
 
 
 def _escaped(char: str) -> str:

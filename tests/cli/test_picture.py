@@ -1,0 +1,81 @@
+"""`-o picture.svg` and `--format svg`: what the terminal shows, as a picture that stands alone."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def lines_of(picture):
+    """The title, then the lines of the picture from top to bottom, without the spaces, which are places in it."""
+    rows = {}
+    for text in ElementTree.fromstring(picture).iter(f"{SVG}text"):
+        rows.setdefault(float(text.get("y")), []).append(text.text)
+    title, *lines = ("".join(row).replace("\xa0", " ") for row in rows.values())
+    return title, shown("\n".join(lines))
+
+
+def shown(text):
+    lines = (line.replace(" ", "") for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+COMMANDS = {
+    "a trace": ["trace", "--cell", "lstm", "--hidden-size", "9"],
+    "a check": ["check", "configs/lstm.yaml", "-q"],
+    "several sources": ["check", "configs/lstm.yaml", "configs/gru.yaml", "no/such/file/of/a/name/that/is/long.yaml"],
+}
+
+
+@pytest.mark.parametrize("argv", COMMANDS.values(), ids=COMMANDS)
+def test_a_picture_says_all_that_the_table_says(rnnspect, argv, tmp_path):
+    table = rnnspect(*argv)
+    path = tmp_path / "my picture.svg"
+    assert rnnspect(*argv, "-o", path).status == table.status
+    title, lines = lines_of(path.read_text())
+    assert lines == shown(table.out)
+    assert title == f"rnnspect {' '.join(argv)} -o '{path}'"
+    printed = rnnspect(*argv, "--format", "svg")
+    assert lines_of(printed.out)[1] == lines
+
+
+def test_no_line_is_cut_off(rnnspect):
+    picture = rnnspect(*COMMANDS["several sources"], "--format", "svg").out
+    width = float(ElementTree.fromstring(picture).get("viewBox").split()[2])
+    ends = [
+        float(t.get("x")) + float(t.get("textLength", 0)) for t in ElementTree.fromstring(picture).iter(f"{SVG}text")
+    ]
+    assert max(ends) < width
+
+
+def test_a_picture_is_in_colour_and_asks_nobody_for_anything(rnnspect, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    picture = rnnspect("check", "configs/gru.yaml", "--engine", "examples/mine.py:step", "--format", "svg").out
+    assert len(set(re.findall(r"fill: (#\w+)", picture))) > 1
+    outside = re.findall(
+        r"""url\((?!#)|@import|(?:href|src)\s*=|<(?:image|script|foreignObject)|https?://(?!www.w3.org/2000/svg")""",
+        picture,
+    )
+    assert outside == []
+
+
+@pytest.mark.parametrize("name", ["</text><script>", "&amp;", "]]>", "\x1b[31m", "\u202e", "\ufffe", '"'])
+def test_a_name_is_text_in_a_picture(rnnspect, name, tmp_path):
+    result = rnnspect("check", "configs/by-hand.yaml", f"{name}.yaml", "--format", "svg")
+    title, lines = lines_of(result.out)
+    assert result.status == 2
+    assert {element.tag for element in ElementTree.fromstring(result.out).iter()}.isdisjoint({f"{SVG}script"})
+    if name.isascii() and name.isprintable():
+        assert name in title
+        assert any(name in line for line in lines)
+
+
+def test_other_commands_say_what_they_write(rnnspect, tmp_path):
+    result = rnnspect("shapes", "-o", tmp_path / "shapes.svg")
+    assert result.status == 2
+    assert "no result is written as .svg" in result.err
+    assert list(tmp_path.iterdir()) == []
