@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.causes.reduced import PRODUCTS
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.device import plain_defaults
 from rnnspect.engines.interface import Theirs
@@ -12,7 +13,6 @@ from rnnspect.explaining import explain
 from rnnspect.explaining.case import Case
 from rnnspect.identities.reruns import identities_of
 from rnnspect.identities.seen import ends_in_h_n, zero_beyond_the_end
-from rnnspect.judging.coarser import COARSER, explained_by
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.observation import Observation, observed_by, observed_whole
@@ -92,7 +92,7 @@ def check_observation(
     estimated. What an observation shows is time-major and on the CPU.
 
     Where it differs and the engine may use a coarser arithmetic, it is held to that. A run in float32 that differs,
-    and that TF32 products would explain, is told so and differs all the same.
+    and that products of rounded operands would explain, is told so and differs all the same.
     """
     import torch
 
@@ -113,15 +113,12 @@ def check_observation(
         permitted = judged(declared.permitted)[1]
         if permitted.verdict != "differ":
             return permitted
-    if declared.roundoff == ARITHMETICS["float32"].roundoff and not observation.received:
-        for name, bits in COARSER.items():
-            with plain_defaults():
-                explains = explained_by(bits, spec, here, moved, observation, found)
-            if explains and judged(ARITHMETICS[name])[1].verdict != "differ":
-                words = ARITHMETICS[name].name
-                reason = f"{words} explain it; if they are meant, say --arithmetic {name}"
-                return replace(verdict, reason=reason)
     with plain_defaults():
         why = explain(Case(spec, here, moved, observation, declared), found)
     notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
-    return replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+    reason = next((_if_meant(PRODUCTS[one.name]) for one in why.causes if one.name in PRODUCTS and not one.left), None)
+    return replace(verdict, reason=reason, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+
+
+def _if_meant(arithmetic: str) -> str:
+    return f"{ARITHMETICS[arithmetic].name} explain it; if they are meant, say --arithmetic {arithmetic}"

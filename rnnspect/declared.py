@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.arithmetic.products import LAMBDA
-from rnnspect.arithmetic.roundoff import BFLOAT16, ROUNDOFF, SINGLE, TF32, Roundoff
+from rnnspect.arithmetic.roundoff import BFLOAT16, FLOAT16, ROUNDOFF, SINGLE, SMALLEST, TF32, Roundoff
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ ARITHMETICS = {
     "float32": Declared("float32", SINGLE),
     "tf32": Declared("float32, TF32 products", replace(SINGLE, products=TF32), telling=_REDUCED),
     "bfloat16-products": Declared("float32, bfloat16 products", replace(SINGLE, products=BFLOAT16), telling=_REDUCED),
+    "float16-products": Declared(
+        "float32, float16 products", replace(SINGLE, products=FLOAT16, flushed=SMALLEST), telling=_REDUCED
+    ),
     "float16": Declared("float16, float32 sums", ROUNDOFF[torch.float16]),
     "bfloat16": Declared("bfloat16, float32 sums", ROUNDOFF[torch.bfloat16]),
     "float16-sums": Declared("float16, float16 sums", ROUNDOFF[torch.float16], 2.0**-11),

@@ -15,7 +15,7 @@ from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx, stored_in
 from rnnspect.parameters import parameters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from torch import Generator, Tensor
 
@@ -56,6 +56,13 @@ def _given(
         def place(name: str) -> str:
             return where(("weights", name))
 
+    return fitting(found, expected, place)
+
+
+def fitting(
+    found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], place: Callable[[str], str]
+) -> dict[str, Tensor]:
+    """The tensors that are expected, each of its shape. Raises `WeightsError` for any other, or one that is missing."""
     problems = _names(found, expected, place)
     problems += [
         Problem(f"{name} of shape {tuple(found[name].shape)}", str(shape), where=place(name))

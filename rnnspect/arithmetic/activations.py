@@ -1,4 +1,4 @@
-"""The functions that a spec can choose beside σ and tanh: their values, and what is allowed around them.
+"""The functions that may stand where equations have σ and tanh: their values, and what is allowed around them.
 
 A bound is the steepest slope within s ± e, times e, and what a kernel may err by. Next to a kink the steeper side
 counts; at the jump of a thresholded relu a correct engine may be on either side.
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
+
+from rnnspect.arithmetic import approximations
+from rnnspect.cells.functions import APPROXIMATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +39,8 @@ def allowed(f: Activation, clip: float | None, s: Tensor, e: Tensor, kernel: flo
         s = s.clamp(-clip, clip)
         e = torch.minimum(e, s.abs() + clip).masked_fill(beyond, 0)
     v = _value(f, s)
+    if f.name in APPROXIMATIONS:
+        return v, approximations.spread(f, s, e, u).add_(kernel)
     return v, _spread(f, s, e).add_(_rounding(f, s, v, kernel, u))
 
 
@@ -64,7 +69,7 @@ def _value(f: Activation, s: Tensor) -> Tensor:
             return functional.softsign(s)
         case "softplus":
             return torch.logaddexp(s, torch.zeros_like(s))
-    raise AssertionError(f)
+    return approximations.value(f, s)
 
 
 def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:

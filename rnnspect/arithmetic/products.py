@@ -66,10 +66,12 @@ class Block:
         self.slope = self.length * (unit + known[0] + u.narrow)
         self.rounded = length4(w) * (LAMBDA * math.sqrt(2) * u.products) if u.products else None
         self.offset = torch.full_like(self.length, terms * u.tiny)
-        if known[1]:
-            self.offset += torch.linalg.vector_norm(w, ord=1, dim=1) * known[1]
+        if u.flushed:
+            self.slope = self.slope + math.sqrt(w.shape[1]) * u.flushed  # Σ |x| ≤ √k ‖x‖
+        if known[1] or u.flushed:
+            self.offset += torch.linalg.vector_norm(w, ord=1, dim=1) * (known[1] + u.flushed)
         if b is not None:
-            self.offset += b.abs() * unit
+            self.offset += b.abs() * (unit + u.narrow)
 
 
 _MINUS = torch.tensor(-1.0)

@@ -26,6 +26,8 @@ class Roundoff:
     """Where storage overflows, if that is before the sums do."""
     products: float = 0.0
     """Unit roundoff of a product's two operands, where they are rounded for it (TF32)."""
+    flushed: float = 0.0
+    """What such an operand can lose by underflow."""
     narrow: float = 0.0
     """What a sum errs by, per ‖w‖‖x‖, where its parts are kept in a half type."""
     relative: float = 0.0
@@ -47,8 +49,10 @@ class Roundoff:
         return self.stored > 2 * self.sums
 
 
-TF32, BFLOAT16 = 2.0**-10, 2.0**-7
-"""Of a product's operands, which keep ten and seven bits of their fraction; hardware may cut the rest off."""
+TF32, BFLOAT16, FLOAT16 = 2.0**-10, 2.0**-7, 2.0**-10
+"""Of a product's operands, which keep ten, seven and ten bits of their fraction; hardware may cut the rest off."""
+SMALLEST = 2.0**-24
+"""The smallest number of float16."""
 
 SINGLE = Roundoff(2.0**-24, 2.0**-24, 2.0**-126)
 ROUNDOFF = {

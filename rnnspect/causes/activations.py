@@ -1,4 +1,4 @@
-"""Another function than σ or tanh."""
+"""Another function than σ or tanh, or what is shipped as nearly the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,30 @@ _HARD = {
 }
 
 
+_SOFTSIGN = Activation("softsign")
+_APPROXIMATED = {
+    "clip(x, −1, 1)": (Activation("hard_tanh"), Activation("hard_sigmoid", 0.25, 0.5)),
+    "x / (1 + |x|)": (_SOFTSIGN, Activation("softsign_sigmoid", 1.0)),
+    "x / (1 + |x|), its σ of x / 2": (_SOFTSIGN, Activation("softsign_sigmoid", 0.5)),
+    "x (27 + x²) / (27 + 9 x²)": (Activation("rational_tanh"), Activation("rational_sigmoid")),
+    "PLAN, piecewise linear": (Activation("plan_tanh"), Activation("plan_sigmoid")),
+} | {
+    f"a table of {entries} entries, {how}": (
+        Activation(f"{kind}_tanh", entries),
+        Activation(f"{kind}_sigmoid", entries),
+    )
+    for entries in (256, 1024)
+    for kind, how in (("nearest", "the nearest"), ("interpolated", "interpolated"))
+}
+"""How tanh is approximated, with its function and that of σ: ½ + ½ tanh(x / 2) unless it has one of its own."""
+
+
 def causes(reading: Reading) -> Iterator[Cause]:
+    yield from _others(reading)
+    yield from _approximated(reading)
+
+
+def _others(reading: Reading) -> Iterator[Cause]:
     usual = functions_of(reading.nonlinearity)
     if reading.cell.name == "rnn":
         other = TANH if usual.phi == RELU else RELU
@@ -48,6 +71,26 @@ def causes(reading: Reading) -> Iterator[Cause]:
             "Set activation='tanh', or state the activations in the spec.",
             functools.partial(_with, **of),
         )
+
+
+def _approximated(reading: Reading) -> Iterator[Cause]:
+    usual, alone = functions_of(reading.nonlinearity), reading.cell.name == "rnn"
+    of_tanh = [name for name in (("phi",) if alone else ("tanh", "squash")) if getattr(usual, name) == TANH]
+    of_sigmoid = [] if alone or usual.sigmoid != SIGMOID else ["sigmoid"]
+    choices = {"tanh": (of_tanh, "tanh is"), "sigmoid": (of_sigmoid, "σ is")}
+    if of_tanh and of_sigmoid:
+        choices["both"] = of_tanh + of_sigmoid, "σ and tanh are"
+    for how, (tanh, sigmoid) in _APPROXIMATED.items():
+        for function, (names, said) in choices.items():
+            if names:
+                made: dict[str, Any] = {name: sigmoid if name == "sigmoid" else tanh for name in names}
+                yield Cause(
+                    "activation-approximated",
+                    f"{said} approximated: {how}",
+                    "Take the exact functions, or give this check a model that has the approximated ones.",
+                    functools.partial(_with, **made),
+                    {"function": function, "how": how},
+                )
 
 
 def _with(reading: Reading, **functions: Any) -> Reading:

@@ -35,10 +35,24 @@ KINDS: dict[str, Kind] = {
     "softplus": Kind("log(1 + exp(x))", {}),
 }
 
+APPROXIMATIONS: dict[str, Kind] = {
+    "hard_tanh": Kind("min(max(x, −1), 1)", {}),
+    "softsign_sigmoid": Kind("½ + ½ α x / (1 + |α x|)", {"alpha": 1.0}),
+    "rational_tanh": Kind("x (27 + x²) / (27 + 9 x²), cut to ± 1", {}),
+    "rational_sigmoid": Kind("½ + ½ rational_tanh(x / 2)", {}),
+    "plan_sigmoid": Kind("PLAN, four straight lines", {}),
+    "plan_tanh": Kind("2 plan_sigmoid(2 x) − 1", {}),
+    "nearest_tanh": Kind("the nearest of α values from −8 to 8", {"alpha": 256.0}),
+    "nearest_sigmoid": Kind("the nearest of α values from −8 to 8", {"alpha": 256.0}),
+    "interpolated_tanh": Kind("a line between the nearest two of α values from −8 to 8", {"alpha": 256.0}),
+    "interpolated_sigmoid": Kind("a line between the nearest two of α values from −8 to 8", {"alpha": 256.0}),
+}
+"""What is shipped in place of tanh and σ; no spec can choose it (`arithmetic/approximations.py`)."""
+
 
 @dataclass(frozen=True)
 class Activation:
-    """One function: its name in `KINDS`, and α and β where it has them."""
+    """One function: its name in `KINDS` or `APPROXIMATIONS`, and α and β where it has them."""
 
     name: str
     alpha: float = 0.0
@@ -47,11 +61,11 @@ class Activation:
     @property
     def is_gate(self) -> bool:
         """Whether every value is in [0, 1]."""
-        return self.name in ("sigmoid", "hard_sigmoid")
+        return self.name.endswith("sigmoid")
 
     def __str__(self) -> str:
         """As in a spec: hard_sigmoid(0.2, 0.5)."""
-        numbers = [f"{getattr(self, number):.9g}" for number in KINDS[self.name].numbers]
+        numbers = [f"{getattr(self, number):.9g}" for number in (KINDS | APPROXIMATIONS)[self.name].numbers]
         return self.name + (f"({', '.join(numbers)})" if numbers else "")
 
 

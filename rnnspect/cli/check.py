@@ -2,29 +2,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnnspect.cli import live, onnx_model
+from rnnspect.cli import probe as probing
+from rnnspect.cli.check_rows import Asked, rows_of
 from rnnspect.cli.describing import Described
-from rnnspect.cli.live import Row
 from rnnspect.cli.loading import loading
 from rnnspect.cli.options import ENGINES, described, formats, parameters_of, with_groups
-from rnnspect.cli.output import Output, say
-from rnnspect.cli.progress import SoFar, progress_bar
-from rnnspect.errors import EngineError, InputError, RnnspectError
-from rnnspect.files.stored import is_onnx
-from rnnspect.models import names_code
+from rnnspect.cli.output import Output
+from rnnspect.errors import InputError, Problem
 from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from rnnspect.declared import Declared
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Of several sources the status that comes first here wins."""
@@ -70,60 +65,58 @@ def check(
             rich_help_panel=_CHECK,
         ),
     ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(
+            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine.",
+            rich_help_panel=_CHECK,
+        ),
+    ] = None,
+    write_probe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells.",
+            rich_help_panel=_CHECK,
+        ),
+    ] = None,
     arithmetic: Annotated[
         str | None,
         typer.Option(help="What the run is held to, where it is not what its dtype says.", rich_help_panel=_CHECK),
     ] = None,
+    explain: Annotated[
+        float,
+        typer.Option(
+            help="Seconds to look for the known mistakes that explain a run that differs; 0 does not look.",
+            min=0,
+            metavar="SECONDS",
+            rich_help_panel=_CHECK,
+        ),
+    ] = 10.0,
 ) -> int:
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect import engines
         from rnnspect.declared import named
+        from rnnspect.explaining.clock import at_most
         from rnnspect.views import check as view
         from rnnspect.views.junit import as_junit
 
     if recorded and engine:
         raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
+    if probe is not None:
+        _refuse_beside_probe(sources, each.keywords, write_probe)
+        sources = [str(probe)]
     held_to = named(arithmetic, "--arithmetic") if arithmetic else None
     every = engine == ["all"]
-    chosen = engines.names() if every else engine or ["torch"]
-    rows: list[Row] = []
-    several = len(sources or [""]) * len(chosen) > 1
-    for source in sources or [""]:
-        label = source or "the notebook's example"
-        try:
-            if names_code(source):
-                if recorded or engine:
-                    beside = "--recorded" if recorded else "--engine"
-                    raise InputError("a live model runs itself", allowed=f"{beside} beside a spec", where=beside)
-                rows += live.rows(source, each(None), held_to, output)
-                continue
-            if source.endswith(".py"):
-                raise live.unnamed(source)
-            if is_onnx(Path(source)):
-                if beside := "--recorded" if recorded else "--engine" if engine else "":
-                    raise InputError(
-                        "a model of ONNX is run by onnxruntime", allowed=f"{beside} beside a spec", where=beside
-                    )
-                rows += onnx_model.rows(source, each.keywords, held_to, output)
-                continue
-            described = each(Path(source) if source else None)
-            described.note(output)
-        except RnnspectError as error:
-            if not several:
-                raise
-            rows.append(_failed(label, error))
-            continue
-        for name in chosen if engine or recorded else [described.engine]:
-            try:
-                verdict = _checked(described, name, recorded, held_to, output)
-            except RnnspectError as error:
-                if not several:
-                    raise
-                left_out = every and isinstance(error, EngineError)
-                rows.append(_failed(f"{label} ({name})", error, left_out))
-            else:
-                rows.append(Row(label, verdict, verdict.exit_status))
+    chosen = engines.names() if every else engine or ([] if recorded is None else ["torch"])
+    several = len(sources or [""]) * max(1, len(chosen)) > 1
+    if write_probe is not None:
+        if several:
+            raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
+        probing.check_place(write_probe)
+    asked = Asked(each, tuple(chosen), every, several, recorded, probe is not None, held_to, output)
+    with at_most(explain):
+        rows = [row for source in sources or [""] for row in rows_of(source, asked)]
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
     inside = rows[0].source if rows[0].inside else ""
@@ -134,54 +127,21 @@ def check(
             "junit": lambda _screen: as_junit(found),
         }
     )
+    if write_probe is not None:
+        probing.write_where_needed(write_probe, [row.found for row in rows], output)
+    elif probe is None and any(isinstance(row.found, Verdict) and row.found.indistinguishable for row in rows):
+        output.note("note: --write-probe probe.npz writes a run whose numbers tell these mistakes apart")
     return min((row.status for row in rows), key=WORST_FIRST.index)
 
 
-def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
-    said = "; ".join(map(str, error.problems))
-    return Row(source, Skipped(said), 0) if left_out else Row(source, said, error.exit_status)
-
-
-def _checked(
-    described: Described, engine: str, recorded: Path | None, held_to: Declared | None, output: Output
-) -> Verdict:
-    from rnnspect import engines, resources
-    from rnnspect.checking import check_prepared, check_recorded
-    from rnnspect.cli.notes import note_what_is_not_finite
-    from rnnspect.preparing import prepare
-
-    needs = resources.check_needs if recorded else resources.run_needs
-    prepared = prepare(described.spec, where=described.where, require_memory=needs)
-    if engine != "torch":
-        prepared = replace(prepared, engine=engines.find(engine, "--engine"))
-    note_what_is_not_finite(prepared.sequence, output)
-    spec = prepared.spec
-    steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
-    with progress_bar("checking every step", steps, output.quiet) as advance:
-        so_far = SoFar(advance)
-        try:
-            if recorded is None:
-                return check_prepared(prepared, held_to, so_far)
-            given, place = _recording(str(recorded))
-            return check_recorded(prepared, given, held_to, so_far, place)
-        except KeyboardInterrupt:
-            say(f"stopped {so_far}")
-            raise
-
-
-def _recording(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
-    """What a file holds of a run, and how an array of it is called where something is wrong with it."""
-    from rnnspect.files.arrays import read_recording
-    from rnnspect.sources import parse_file
-
-    file = parse_file(recorded)
-    try:
-        given = read_recording(file.path, file.member)
-    except InputError as error:
-        places = (replace(one, where=f"--recorded {one.where or recorded}") for one in error.problems)
-        raise type(error)(places) from None
-    named = isinstance(given, dict)
-    return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
+def _refuse_beside_probe(sources: list[str] | None, options: Mapping[str, Any], write_probe: Path | None) -> None:
+    """A probe says all that a spec and its options would."""
+    beside = [*(sources or []), *(f"--{key.replace('_', '-')}" for key, said in options.items() if said is not None)]
+    beside += ["--write-probe"] if write_probe else []
+    if beside:
+        raise InputError(
+            Problem("beside a probe", "--probe alone, with its own numbers", where=name) for name in beside
+        )
 
 
 def _documents(rows: list[tuple[str, Verdict | Skipped | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:

@@ -100,22 +100,25 @@ class Search:
         return found
 
     def _tried(self, at: At, hypotheses: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, _After]]:
+        told = set()
         for hypothesis in hypotheses:
             if not self._clock.has_time():
                 return
-            if not self._may_be(hypothesis, at):
+            same = frozenset(known.cause.key for known in hypothesis)
+            if same in told or not self._may_be(hypothesis, at):  # told: in the other order
                 continue
             scope = self._scope(hypothesis, at)
             if (after := self._after(hypothesis, scope)) and not after.refutes(at, self._wrong[at]):
+                told.add(same)
                 yield hypothesis, after
 
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
         reading = self._judged.readings[at]
         if self._wrong[at].ends and not all(known.cause.ends for known in hypothesis):
             return False
-        if not all(known.cause.shown is None or known.cause.shown(reading) for known in hypothesis):
+        if not begins_well(_changed(reading, hypothesis), self._wrong[at].order):
             return False
-        return begins_well(_changed(reading, hypothesis), self._wrong[at].order)
+        return all(known.cause.shown is None or known.cause.shown(reading) for known in hypothesis)
 
     def _scope(self, hypothesis: Hypothesis, at: At) -> list[At]:
         """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
@@ -167,6 +170,7 @@ class Search:
 
     def _tried_below(self, at: At, unseen: list[At], known: list[Known]) -> Iterator[tuple[Hypothesis, _After]]:
         """In every layer that nobody observed, with this one or without; then in one of them alone."""
+        known = [one for one in known if one.cause.shown is None]  # of what nobody observed no number shows anything
         layers = list(dict.fromkeys(layer for layer, _ in unseen))
         here = [other for other in self._wrong if other[0] >= at[0]]
         scopes = [[*unseen, *(other for other in here if other not in unseen)], unseen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from typing import IO, TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+MAX_TEXT = 64 * 2**20
+_TEXT = re.compile(r"([<>])U(\d{1,9})")
+"""numpy's name of the dtype of a text, such as <U12: its byte order and how many characters it has."""
 
 
 def read_npy(path: Path) -> Tensor:
@@ -72,6 +77,35 @@ def _is_text(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> boo
     """Whether a member is numpy text, such as the spec beside the arrays that `trace -o` keeps."""
     with archive.open(info) as member:
         return parse_header(member, where).described.strip("'\"").lstrip("<>=|").startswith("U")
+
+
+def read_npz_text(path: Path, name: str) -> str | None:
+    """The one text that a .npz archive holds under a name; None where it holds no such member.
+
+    Raises `FileError` for anything else of that name, and for text of more than 64 MiB.
+    """
+    where = f"{path}:{name}"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if f"{name}.npy" not in archive.namelist():
+                return None
+            check_packing(archive, str(path))
+            with archive.open(f"{name}.npy") as member:
+                header = parse_header(member, where)
+                match = _TEXT.fullmatch(header.descr or "")
+                if match is None or header.shape:
+                    raise FileError(f"an array of {header.described}", allowed="one text", where=where)
+                if (needed := 4 * int(match[2])) > MAX_TEXT:
+                    raise FileError(f"text of {resources.in_words(needed)}", allowed="at most 64 MiB", where=where)
+                content = member.read(needed)
+    except BROKEN as error:
+        raise FileError(f"not a .npz file: {why(error)}", where=str(path)) from None
+    if len(content) < needed:
+        raise FileError("the file ends too early", where=where)
+    try:
+        return content.decode("utf-32-be" if match[1] == ">" else "utf-32-le").rstrip("\0")
+    except UnicodeDecodeError:
+        raise FileError("not text", where=where) from None
 
 
 def check_archive(archive: zipfile.ZipFile, where: str) -> None:

@@ -48,7 +48,11 @@ def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
     Raises `FileError` for a file that cannot be read and `SpecError` for one that is not a mapping, has a key
     twice, or uses tags, anchors or aliases.
     """
-    text = _text(path)
+    return read_spec(_text(path), path)
+
+
+def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
+    """The same of a text that stands in `path`, which JSON is as well."""
     try:
         _refuse_code_and_bombs(text, path)
         root = yaml.compose(text, Loader=_Loader)

@@ -5,6 +5,7 @@ A file here that defines `LAYOUT` is a layout, named as the file is. The data lo
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
@@ -22,8 +23,12 @@ _NO_LAYOUTS = {"interface", "blocks", "sizes", "words"}
 
 def names() -> list[str]:
     """The layouts that there are; none of them is imported."""
-    files = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name not in _NO_LAYOUTS)
-    return [name.replace("_", "-") for name in files]
+    return [name.replace("_", "-") for name in _files()]
+
+
+@functools.cache
+def _files() -> tuple[str, ...]:
+    return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name not in _NO_LAYOUTS))
 
 
 def find(name: str, where: str | None = None) -> Layout:

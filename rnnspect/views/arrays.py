@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.probing import Probe
     from rnnspect.running import Run
     from rnnspect.tracing import Trace
 
@@ -46,6 +47,20 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
         for name in ("output", "h_n", "c_n", "head"):
             if pair := getattr(trace, name):
                 kept |= {f"manual.{name}": as_numpy(pair.manual), f"{engine}.{name}": as_numpy(pair.engine)}
+    return kept
+
+
+def probe_arrays(probe: Probe) -> dict[str, Any]:
+    """All that an implementation needs to run it. x is in the layout that the spec asks for."""
+    sequence = probe.sequence
+    kept = {"spec": np.array(json.dumps(spec_document(probe.spec) | {"lengths": None}))}
+    kept |= {name: as_numpy(values) for name, values in probe.parameters.items()}
+    x = sequence.x.transpose(0, 1) if probe.spec.batch_first else sequence.x
+    kept |= {"x": as_numpy(x.contiguous()), "h0": as_numpy(sequence.h0)}
+    if sequence.c0 is not None:
+        kept["c0"] = as_numpy(sequence.c0)
+    if sequence.lengths is not None:
+        kept["lengths"] = np.array(sequence.lengths)
     return kept
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import rnnspect
 from rnnspect import Spec
 from tests.causes.loops import GATES, Array, Flags, Given, Net, run
-from tests.causes.mistakes import HIDDEN, MISTAKES, STEPS, Mistake, Setting
+from tests.causes.mistakes import HIDDEN, MISTAKES, Mistake, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ class Planted:
                     parameters[f"{name}_l{layer}{end}"] = drawn.astype(np.float32)
         self.net = Net(s.kind, HIDDEN, s.layers, s.directions, parameters)
         states = s.layers * s.directions
-        x = rng.standard_normal((STEPS, s.batch, s.inputs)).astype(np.float32)
+        x = rng.standard_normal((s.steps, s.batch, s.inputs)).astype(np.float32)
         h0, c0 = (rng.standard_normal((states, s.batch, n)).astype(np.float32) for n in (given, HIDDEN))
         if s.from_zero:
             h0, c0 = np.zeros_like(h0), np.zeros_like(c0)
@@ -85,7 +85,7 @@ class Planted:
     def _apart(self, name: str, a: Array, b: Array) -> float:
         apart = np.abs(a - b)
         if self.given.lengths and not name.endswith("_n"):
-            inside = np.arange(STEPS)[:, None] < np.array(self.given.lengths)
+            inside = np.arange(self.setting.steps)[:, None] < np.array(self.given.lengths)
             apart *= (inside if name == "output" else inside.T)[..., None]
         return float(apart.max())
 

@@ -1,0 +1,152 @@
+"""Reduced arithmetic: products of rounded operands, and weights that were kept in fewer bits."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnnspect.arithmetic.products import LAMBDA
+from rnnspect.arithmetic.roundoff import SINGLE
+from rnnspect.causes.interface import Cause
+from rnnspect.declared import ARITHMETICS
+from rnnspect.judging.coarser import COARSER, come_closer
+from rnnspect.judging.half_sums import UNIT, sums_show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from rnnspect.judging.reading import Reading
+
+PRODUCTS = {
+    "tf32-products": "tf32",
+    "bfloat16-products": "bfloat16-products",
+    "float16-products": "float16-products",
+}
+"""Causes that are another arithmetic, and its name there."""
+
+_WHICH = {
+    "both kernels": ("weight_ih", "weight_hh"),
+    "weight_ih": ("weight_ih",),
+    "weight_hh": ("weight_hh",),
+}
+
+
+def causes(reading: Reading) -> Iterator[Cause]:
+    if reading.run.received is not None:
+        return  # its products are of integers
+    yield from _halved(reading)
+    yield from _of_integers()
+    if replace(reading.u, relative=0.0, absolute=0.0) == SINGLE:
+        yield from _products()
+        yield Cause(
+            "float16-sums",
+            "products are summed in float16: nearly every value is off by as much as that makes, and no small change "
+            "of weights would explain it",
+            "Have sums accumulated in float32; the operands may stay in float16.",
+            _with_half_sums,
+            shown=sums_show,
+        )
+
+
+def _products() -> Iterator[Cause]:
+    for name, arithmetic in PRODUCTS.items():
+        said = {"tf32": "TF32"}.get(arithmetic, arithmetic.removesuffix("-products"))
+        yield Cause(
+            name,
+            f"the operands of products are rounded to {said}, as a switch or a compiler option allows",
+            f"If that is meant, say --arithmetic {arithmetic}; else switch it off.",
+            functools.partial(_with_products, arithmetic=arithmetic),
+            shown=functools.partial(come_closer, roundings=COARSER[arithmetic]),
+        )
+
+
+def _with_products(reading: Reading, arithmetic: str) -> Reading:
+    declared = ARITHMETICS[arithmetic].roundoff
+    return replace(reading, u=replace(reading.u, products=declared.products, flushed=declared.flushed))
+
+
+def _with_half_sums(reading: Reading) -> Reading:
+    """float16 operands too."""
+    made, p = _with_products(reading, "float16-products"), reading.p
+    terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
+    return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(terms) * UNIT))
+
+
+def _halved(reading: Reading) -> Iterator[Cause]:
+    every = tuple(field.name for field in fields(reading.p) if getattr(reading.p, field.name) is not None)
+    for half in ("float16", "bfloat16"):
+        dtype = getattr(torch, half)
+        if reading.p.weight_ih.dtype == dtype:
+            continue
+        for which, names in ({"every parameter": every} | _WHICH).items():
+            yield Cause(
+                f"{half}-weights",
+                f"{which} {_is(which)} rounded to {half}, as where a file was kept in {half}",
+                "Keep the file in the dtype of the parameters, or give this check the rounded ones.",
+                functools.partial(_each, names=names, change=functools.partial(_through, dtype=dtype)),
+                {"which": which},
+            )
+
+
+def _through(w: Tensor, dtype: torch.dtype) -> Tensor:
+    return w.to(dtype).to(w.dtype)
+
+
+def _of_integers() -> Iterator[Cause]:
+    for which, names in _WHICH.items():
+        for scale, (said, change) in _INTEGERS.items():
+            yield Cause(
+                "int8-weights",
+                f"{which} {_is(which)} rounded to 8-bit integers, {said}",
+                "Leave the weights as they are, or give this check the rounded ones, to check all else.",
+                functools.partial(_each, names=names, change=change),
+                {"which": which, "scale": scale},
+            )
+
+
+def _is(which: str) -> str:
+    return "are" if which == "both kernels" else "is"
+
+
+def _each(reading: Reading, names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Reading:
+    return reading.with_parameters(**{name: change(getattr(reading.p, name)) for name in names})
+
+
+def _symmetric(w: Tensor, steps: float, by_row: bool) -> Tensor:
+    """w as multiples of max |w| / steps, one scale for all or one for each row."""
+    most = w.abs().amax(1, keepdim=True) if by_row else w.abs().amax()
+    return _multiples(w, most / steps, -128, 127)
+
+
+def _asymmetric(w: Tensor) -> Tensor:
+    """0 … 255 from the least number to the greatest, 0 among them, which an integer stands for exactly."""
+    low, high = w.amin().clamp(max=0), w.amax().clamp(min=0)
+    scale = (high - low) / 255
+    zero = torch.where(scale > 0, low / scale, 0).round()
+    return _multiples(w, scale, int(zero), int(zero) + 255)
+
+
+def _multiples(w: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+    scale = scale.clamp(min=torch.finfo(w.dtype).tiny)
+    return (w / scale).round().clamp(low, high) * scale
+
+
+_INTEGERS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "per tensor": ("one scale for all", functools.partial(_symmetric, steps=127, by_row=False)),
+    "per row": ("one scale a row", functools.partial(_symmetric, steps=127, by_row=True)),
+    "per tensor, of 127.5": (
+        "one scale for all, max |w| / 127.5 as PyTorch has it",
+        functools.partial(_symmetric, steps=127.5, by_row=False),
+    ),
+    "per row, of 127.5": (
+        "one scale a row, max |w| / 127.5 as PyTorch has it",
+        functools.partial(_symmetric, steps=127.5, by_row=True),
+    ),
+    "per tensor, with a zero point": ("one scale for all and a zero point", _asymmetric),
+}

@@ -1,0 +1,61 @@
+"""A probe in a .npz file, read as data: it may come from anybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect import resources
+from rnnspect.drawing import generator_of
+from rnnspect.engines.torch import TorchEngine
+from rnnspect.errors import FileError, Problem, SpecError, listed
+from rnnspect.files.npy import read_npz, read_npz_text
+from rnnspect.files.reading import size_of
+from rnnspect.files.yaml_file import read_spec
+from rnnspect.parameters import parameters_of
+from rnnspect.preparing import Prepared
+from rnnspect.probing import ELSEWHERE
+from rnnspect.recorded_inputs import INPUTS
+from rnnspect.sequence import sequence_of
+from rnnspect.spec import Spec
+from rnnspect.weights import fitting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def read_probe(path: Path, require_memory: Callable[[Spec, int, int], int] = resources.run_needs) -> Prepared:
+    """The spec, parameters, x, states and lengths of a probe, ready to run or to hold a recording to.
+
+    Raises `FileError` for what is no probe, `SpecError` for a spec in it that is wrong or names a file, `WeightsError`
+    and `SequenceError` for arrays that do not fit it.
+    """
+    size_of(path)
+    text = read_npz_text(path, "spec")
+    if text is None:
+        found = "no spec in it"
+        raise FileError(found, allowed="a file that rnnspect probe wrote", where=str(path))
+    data, where = read_spec(text, Path(f"{path}:spec"))
+    beside = [key for key in ELSEWHERE if data.pop(key, None) is not None]
+    if beside:
+        allowed = "the network alone; the arrays beside it are the rest"
+        raise SpecError(Problem(f"the spec says {key}", allowed, where=where((key,))) for key in beside)
+    arrays = read_npz(path, str(path))
+    given = {name: arrays.pop(name) for name in INPUTS if name in arrays}
+    if missing := [name for name in ("x", "h0") if name not in given]:
+        raise FileError(f"no {listed(missing)} in it", allowed="a file that rnnspect probe wrote", where=str(path))
+    lengths: Any = given["lengths"].tolist() if "lengths" in given else None
+
+    def place(keys: tuple[int | str, ...]) -> str:
+        if keys and keys[0] in ("input", "h0", "c0", "lengths"):
+            return f"{path}:{'x' if keys[0] == 'input' else keys[0]}"
+        return where(keys)
+
+    spec = Spec.from_data(data | dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"}, place)
+    expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
+    parameters = fitting(arrays, expected, lambda name: f"{path}:{name}")
+    sequence = sequence_of(spec, generator_of(spec), place, require_memory, given["x"], given["h0"], given.get("c0"))
+    dtype = getattr(torch, spec.dtype)
+    return Prepared(spec, {name: values.to(dtype) for name, values in parameters.items()}, sequence, TorchEngine())

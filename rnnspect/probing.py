@@ -1,0 +1,192 @@
+"""A case that tells every known mistake from every other: parameters, x and states drawn for it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect import resources
+from rnnspect.causes import catalogue
+from rnnspect.declared import ARITHMETICS
+from rnnspect.device import plain_defaults
+from rnnspect.drawing import draw_normal, generator_of
+from rnnspect.engines.interface import EngineInfo
+from rnnspect.judging.estimate import Estimate, estimate
+from rnnspect.judging.stack import judge_stack
+from rnnspect.observation import Observation
+from rnnspect.parameters import parameters_of
+from rnnspect.sequence import Sequence
+from rnnspect.unroll import unroll
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from torch import Generator, Tensor
+
+    from rnnspect.judging.reading import At, Reading
+    from rnnspect.spec import Spec
+
+STEPS, BATCH = 7, 4
+LENGTHS = (7, 6, 4, 3)
+ELSEWHERE = ("weights", "layout", "head", "input", "batch", "h0", "c0", "lengths")
+"""Keys of a spec that a probe has no use for: it has its own numbers, and no head."""
+RIGHT = "a right run"
+_DRAWS = 8
+_FAR = 4.0
+_SMALL = 2**22
+"""Numbers in a parameter."""
+_ROUNDINGS = 4.0
+"""How many times as far as roundings may take them two runs have to be apart."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`spec` describes the network alone. `alike` are mistakes that its numbers do not tell from one another, by
+    their names and parameters, nor had other numbers that were drawn."""
+
+    spec: Spec
+    parameters: dict[str, Tensor]
+    sequence: Sequence
+    alike: tuple[tuple[str, str], ...] = ()
+
+
+def probe_of(spec: Spec) -> Probe:
+    """A probe of the spec's network, drawn from its seed: no bias and no state is zero, h0 is not c0, there are more
+    steps than items.
+
+    Of a spec with lengths it has lengths of its own. Every mistake that changes parameters, functions, cell or states
+    is made with it in each layer and direction, and where two give the same numbers it is drawn again.
+
+    Raises `ResourceError` before memory is taken.
+    """
+    lengths = None if spec.lengths is None else list(LENGTHS)
+    spec = spec.with_changes(**dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"})
+    resources.require(resources.trace_needs(spec, STEPS, BATCH), "the probe")
+    kept: Probe | None = None
+    with plain_defaults(), _few_threads(spec):
+        generator = generator_of(spec)
+        for _ in range(_DRAWS):
+            parameters, sequence = _parameters(spec, generator), _sequence(spec, generator)
+            if kept and kept.alike == _alike(spec, parameters, sequence, {*itertools.chain(*kept.alike)}):
+                break  # what other numbers do not tell apart either is the same by its nature
+            drawn = Probe(spec, parameters, sequence, _alike(spec, parameters, sequence))
+            kept = drawn if kept is None else min(kept, drawn, key=lambda probe: len(probe.alike))
+            if not kept.alike:
+                break
+    assert kept is not None
+    return kept
+
+
+@contextmanager
+def _few_threads(spec: Spec) -> Iterator[None]:
+    """Below some size torch's threads wait for each other longer than they compute, and much longer where the machine
+    has other work."""
+    threads = torch.get_num_threads()
+    if max(math.prod(parameter.shape) for parameter in parameters_of(spec)) < _SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
+    """Sums of size 1, at which gates are neither open nor shut; vectors have no number near zero."""
+    drawn = {}
+    for parameter in parameters_of(spec):
+        values = torch.rand(parameter.shape, generator=generator) * 2 - 1
+        if len(parameter.shape) == 1:
+            values = values.sign() * 0.25 + values * 0.75
+        else:
+            values *= math.sqrt(3 / parameter.shape[1])
+        drawn[parameter.name] = values.to(getattr(torch, spec.dtype))
+    return drawn
+
+
+def _sequence(spec: Spec, generator: Generator) -> Sequence:
+    dtype, places = getattr(torch, spec.dtype), spec.num_layers * spec.num_directions
+    x = draw_normal((STEPS, BATCH, spec.input_size), generator)
+    x[:, -1] *= _FAR  # in one item, to where approximations of σ and tanh are cut
+    h0 = draw_normal((places, BATCH, spec.output_size), generator).to(dtype)
+    c0 = draw_normal((places, BATCH, spec.hidden_size), generator).to(dtype)
+    lengths = None if spec.lengths is None else tuple(spec.lengths)
+    return Sequence(x.to(dtype), h0, c0 if spec.cell_type.has_cell_state else None, lengths, batched=True)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A mistake with the runs of an engine that makes it, by layer and direction."""
+
+    name: str
+    reach: str
+    runs: dict[At, Estimate]
+
+
+def _alike(
+    spec: Spec, parameters: dict[str, Tensor], sequence: Sequence, among: Collection[str] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The names of mistakes that give the same numbers wherever they are made together; of one that shows nowhere,
+    with that of a right run. With `among`, of mistakes of these names only."""
+    runs = unroll(spec, parameters, sequence)
+    layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
+    seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
+    judged = judge_stack(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype], lambda _found, _steps: None)
+    right = {at: _run(reading) for at, reading in judged.readings.items()}
+    valid = sequence.valid()
+    alike: dict[tuple[str, str], None] = {}
+    for one, other in itertools.combinations([_Made(RIGHT, "place", right), *_mistakes(judged.readings, among)], 2):
+        for places in _together(one, other, list(right)):
+            a, b = ([made.runs.get(at, right[at]) for at in places] for made in (one, other))
+            if not any(_apart(*pair, valid) for pair in zip(a, b, strict=True)):
+                alike[one.name, other.name] = None
+    return tuple(alike)
+
+
+def _mistakes(readings: dict[At, Reading], among: Collection[str] | None) -> list[_Made]:
+    """Those of which what an engine gives is a run under the changed reading: they change neither what its numbers are
+    taken for nor how exact they have to be."""
+    made: dict[Any, _Made] = {}
+    others = set()
+    for at, reading in readings.items():
+        for _, cause in catalogue(reading):
+            said = ", ".join(map(str, cause.parameters.values()))
+            name = f"{cause.name} ({said})" if said else cause.name
+            if among is not None and name not in among:
+                continue
+            changed = cause.change(reading)
+            if cause.shown or changed.back or changed.run.h is not reading.run.h or changed.u != reading.u:
+                others.add(cause.key)
+            else:
+                made.setdefault(cause.key, _Made(name, cause.reach, {})).runs[at] = _run(changed)
+    return [one for key, one in made.items() if key not in others]
+
+
+def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
+    """The places of each run that either may have spoilt, where both can."""
+    reach = {one.reach, other.reach}
+    groups = [every] if "stack" in reach else [[at] for at in every]
+    if "layer" in reach and "stack" not in reach:
+        groups = [[at for at in every if at[0] == layer] for layer in dict.fromkeys(layer for layer, _ in every)]
+    yield from (places for places in groups if all(set(made.runs) & set(places) for made in (one, other)))
+
+
+def _run(reading: Reading) -> Estimate:
+    run = reading.run
+    state = (run.h0,) if run.c0 is None else (run.h0, run.c0)
+    return estimate(
+        reading.cell, reading.p, reading.u, reading.nonlinearity, run.x, run.error, state, run.lengths, run.reverse
+    )
+
+
+def _apart(a: Estimate, b: Estimate, valid: Tensor | None) -> bool:
+    """Whether two runs are somewhere further apart than roundings may take them."""
+    far = (a.h - b.h).abs() > (a.error + b.error) * _ROUNDINGS
+    if bool((far if valid is None else far[valid]).any()):
+        return True
+    states = zip(a.final, b.final, strict=True)
+    return any(bool(((v - w).abs() > (e + f) * _ROUNDINGS).any()) for (v, e), (w, f) in states)

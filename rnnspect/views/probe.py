@@ -1,0 +1,85 @@
+"""What a probe holds, and how it is put to an implementation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from rnnspect.errors import listed
+from rnnspect.parameters import module_repr, parameters_of, shapes_of
+from rnnspect.probing import RIGHT
+from rnnspect.views import text
+from rnnspect.views.rendering import rendered, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from rnnspect.probing import Probe
+    from rnnspect.views.rendering import Screen
+
+
+def as_table(probe: Probe, path: Path, screen: Screen) -> str:
+    """The arrays in the file, and the lines that run somebody's implementation on it."""
+    return rendered(_parts(probe, path), screen)
+
+
+def alike_in_words(probe: Probe) -> list[str]:
+    """Which mistakes do not show in the probe, and which it does not tell from one another."""
+    unseen = dict.fromkeys(other for one, other in probe.alike if one == RIGHT)
+    others = [pair for pair in probe.alike if not {*pair} <= {RIGHT, *unseen}]
+    pairs = [" and ".join(pair) for pair in others]
+    lines = [f"no numbers that were drawn tell from a right run {listed(unseen)}"] if unseen else []
+    return lines + ([f"no numbers that were drawn tell apart {listed(pairs)}"] if pairs else [])
+
+
+def _parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
+    yield Text(module_repr(probe.spec), "bold")
+    yield Text("each known mistake gives other numbers with these:")
+    arrays = table("array", "shape", "axes")
+    for name, shape, axes in _arrays(probe):
+        arrays.add_row(name, str(shape), axes)
+    yield arrays
+    for said in alike_in_words(probe):
+        yield Text(said)
+    name, states = text.printable(str(path)), ("h", "c") if probe.sequence.c0 is not None else ("h",)
+    kept = ", ".join(["output=output", *(f"{state}_n={state}_n" for state in states)])
+    given = [f'given["{array}"]' for array, _, _ in _arrays(probe) if array in {"x", "h0", "c0", "lengths"}]
+    yield Text("\nrun yours on it:\n")
+    yield from _code(
+        f'given = np.load("{name}")',
+        "# load the parameters, they are named as PyTorch names them; then",
+        f"{', '.join(['output', *(f'{state}_n' for state in states)])} = yours({', '.join(given)})",
+        f'np.savez("mine.npz", {kept})',
+    )
+    if probe.spec.num_layers > 1:
+        top = probe.spec.num_layers - 1
+        yield Text(
+            f"\nwith h of the layers below, it shows more: l0.forward.h to l{top}.forward.h, (batch, step, unit)"
+        )
+    yield Text("\nand ask:\n")
+    yield from _code(f"rnnspect check --probe {name} --recorded mine.npz")
+
+
+def _code(*lines: str) -> Iterator[Text]:
+    """To be copied: a line is whole."""
+    for line in lines:
+        yield Text(f"    {line}", no_wrap=True, overflow="ignore")
+
+
+def _arrays(probe: Probe) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and axes."""
+    sequence, axes = probe.sequence, shapes_of(probe.spec)
+    x = sequence.x.transpose(0, 1) if probe.spec.batch_first else sequence.x
+    yield "x", tuple(x.shape), ", ".join(axes.input.names)
+    states = ", ".join(axes.h_n.names)
+    yield "h0", tuple(sequence.h0.shape), states
+    if sequence.c0 is not None:
+        yield "c0", tuple(sequence.c0.shape), states
+    if sequence.lengths is not None:
+        yield "lengths", (len(sequence.lengths),), "batch"
+    for parameter in parameters_of(probe.spec):
+        yield parameter.name, parameter.shape, parameter.reads

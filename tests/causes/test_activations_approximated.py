@@ -1,0 +1,144 @@
+"""Approximations of σ and tanh, written by hand in numpy, are named and told from one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnnspect.arithmetic.activations import allowed, plain
+from rnnspect.arithmetic.bounded import KERNEL
+from rnnspect.cells.functions import APPROXIMATIONS, Activation
+from tests.causes.hooked import Hooks, Network, sigmoid, tanh
+
+Array = Any
+F = np.float32
+
+
+def rational(s: Array) -> Array:
+    y = s * (F(27) + s * s) / (F(27) + F(9) * s * s)
+    return np.where(np.abs(s) > 3, np.sign(s), y).astype(F)
+
+
+def plan(s: Array) -> Array:
+    """As in the paper's table: X ≥ 5, 2.375 ≤ X < 5, 1 ≤ X < 2.375, 0 ≤ X < 1, and 1 − y for X < 0."""
+    a = np.abs(s)
+    y = np.select(
+        [a >= 5, a >= 2.375, a >= 1],
+        [np.ones_like(a), F(0.03125) * a + F(0.84375), F(0.125) * a + F(0.625)],
+        F(0.25) * a + F(0.5),
+    )
+    return np.where(s < 0, F(1) - y, y).astype(F)
+
+
+def table(f: Any, entries: int, interpolated: bool) -> Any:
+    at = np.linspace(-8, 8, entries)
+    values = f(at.astype(np.float64)).astype(F)
+
+    def looked_up(s: Array) -> Array:
+        if interpolated:
+            return np.interp(s, at, values).astype(F)
+        place = np.rint((np.clip(s, -8, 8) + F(8)) * F((entries - 1) / 16)).astype(int)
+        return values[place]
+
+    return looked_up
+
+
+def exact_sigmoid(s: Array) -> Array:
+    return 1 / (1 + np.exp(-s))
+
+
+MADE: dict[str, tuple[Any, Any]] = {
+    "clip(x, −1, 1)": (lambda s: np.clip(s, -1, 1), lambda s: F(0.5) * (np.clip(s / F(2), -1, 1) + F(1))),
+    "x / (1 + |x|)": (lambda s: s / (F(1) + np.abs(s)), lambda s: F(0.5) + F(0.5) * s / (F(1) + np.abs(s))),
+    "x / (1 + |x|), its σ of x / 2": (None, lambda s: F(0.5) + F(0.5) * s / (F(2) + np.abs(s))),
+    "x (27 + x²) / (27 + 9 x²)": (rational, lambda s: F(0.5) + F(0.5) * rational(s / F(2))),
+    "PLAN, piecewise linear": (lambda s: F(2) * plan(F(2) * s) - F(1), plan),
+    "a table of 256 entries, the nearest": (table(np.tanh, 256, False), table(exact_sigmoid, 256, False)),
+    "a table of 1024 entries, the nearest": (table(np.tanh, 1024, False), table(exact_sigmoid, 1024, False)),
+    "a table of 256 entries, interpolated": (table(np.tanh, 256, True), table(exact_sigmoid, 256, True)),
+    "a table of 1024 entries, interpolated": (table(np.tanh, 1024, True), table(exact_sigmoid, 1024, True)),
+}
+CASES = [(kind, function) for kind in ("gru", "lstm") for function in ("tanh", "sigmoid", "both")] + [("rnn", "tanh")]
+
+
+@pytest.mark.parametrize(("kind", "function"), CASES)
+@pytest.mark.parametrize("how", MADE)
+@pytest.mark.parametrize(("layers", "directions"), [(1, 1), (2, 2)])
+def test_an_approximation_is_named_and_no_other_is(
+    kind: str, function: str, how: str, layers: int, directions: int
+) -> None:
+    of_tanh, of_sigmoid = MADE[how]
+    if of_tanh is None and function != "sigmoid":
+        of_tanh = MADE["x / (1 + |x|)"][0]
+        how = "x / (1 + |x|)" if function == "tanh" else how
+    hooks = Hooks(
+        sigmoid=sigmoid if function == "tanh" else of_sigmoid, tanh=tanh if function == "sigmoid" else of_tanh
+    )
+    network = Network(kind, layers, directions, size=16)
+    verdict = network.check(network.recorded(hooks))
+    assert verdict.verdict == "differ"
+    assert {cause.name for cause in verdict.causes} == {"activation-approximated"}
+    causes = {(cause.parameters["function"], cause.parameters["how"]) for cause in verdict.causes}
+    same = {(function, how)}
+    if function == "tanh" and how == "x / (1 + |x|)":  # what tells these two apart is their σ
+        same.add((function, "x / (1 + |x|), its σ of x / 2"))
+    assert verdict.causes[0].left == ()
+    if how == "a table of 1024 entries, interpolated":  # its σ errs by 3e-6 at most, as correct engines may
+        assert same <= causes <= {(other, how) for other in ("tanh", "sigmoid", "both")}
+        return
+    assert causes == same
+    assert len(verdict.causes[0].scope) == layers * directions
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize(
+    ("hooks", "name"),
+    [
+        (Hooks(sigmoid=lambda s: np.clip(F(0.2) * s + F(0.5), 0, 1).astype(F)), "hard-sigmoid"),
+        (Hooks(sigmoid=lambda s: np.clip(s / F(6) + F(0.5), 0, 1).astype(F)), "hard-sigmoid"),
+        (Hooks(tanh=lambda s: np.maximum(s, 0)), "activation-relu"),
+    ],
+)
+def test_other_functions_keep_their_names(kind: str, hooks: Hooks, name: str) -> None:
+    network = Network(kind)
+    verdict = network.check(network.recorded(hooks))
+    assert [cause.name for cause in verdict.causes] == [name]
+
+
+@pytest.mark.parametrize("name", APPROXIMATIONS)
+@pytest.mark.parametrize("size", [1e-7, 1e-3, 0.3, 4.0])
+def test_every_value_within_reach_is_inside_the_bound(name: str, size: float) -> None:
+    """Against the functions above, in float32 as an engine has them, at points within s ± e."""
+    f = Activation(name, 256.0 if "alpha" in APPROXIMATIONS[name].numbers else 0.0)
+    if name == "softsign_sigmoid":
+        f = Activation(name, 1.0)
+    engine = {
+        "hard_tanh": MADE["clip(x, −1, 1)"][0],
+        "softsign_sigmoid": MADE["x / (1 + |x|)"][1],
+        "rational_tanh": rational,
+        "rational_sigmoid": MADE["x (27 + x²) / (27 + 9 x²)"][1],
+        "plan_sigmoid": plan,
+        "plan_tanh": MADE["PLAN, piecewise linear"][0],
+        "nearest_tanh": MADE["a table of 256 entries, the nearest"][0],
+        "nearest_sigmoid": MADE["a table of 256 entries, the nearest"][1],
+        "interpolated_tanh": MADE["a table of 256 entries, interpolated"][0],
+        "interpolated_sigmoid": MADE["a table of 256 entries, interpolated"][1],
+    }[name]
+    u, generator = 2.0**-24, torch.Generator().manual_seed(0)
+    s = torch.randn(4000, generator=generator, dtype=torch.float64) * 3
+    s[:9] = torch.tensor([0.0, 1.0, -1.0, 1.1875, 2.375, -2.375, 5.0, 8.0, -8.0], dtype=torch.float64)
+    s[9:265] = torch.linspace(-8, 8, 256, dtype=torch.float64) + 8 / 255  # where the nearest entry is another
+    e = torch.rand(4000, generator=generator, dtype=torch.float64) * size
+    v, bound = allowed(f, None, s, e, KERNEL * u, u)
+    assert torch.equal(v, plain(f, None)(s))
+    reached = torch.zeros_like(s)
+    for at in torch.linspace(-1, 1, 41, dtype=torch.float64):
+        given = torch.from_numpy(np.asarray(engine((s + at * e).float().numpy()))).double()
+        assert bool(((given - v).abs() <= bound).all()), s[((given - v).abs() - bound).argmax()]
+        reached = torch.maximum(reached, (given - v).abs())
+    tight = reached + KERNEL * u * (1 + s.abs()) * 3
+    # next to a jump an interval may barely reach over it; a place in a table is of x + 8
+    assert size > 1 or float((bound <= 3 * tight + 64 * u).double().mean()) > 0.9
