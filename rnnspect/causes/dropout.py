@@ -118,6 +118,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
             "Call model.eval() (training=False, deterministic=True) before the run, or set dropout to 0.",
             functools.partial(_changed, run=changed, relative=u),
             {"where": where, "p": p},
+            shown=lambda _reading: True,  # the masks are what shows it, and belong to this run alone
         )
 
 

@@ -66,7 +66,7 @@ def _inputs(reading: Reading) -> Iterator[Cause]:
     layer, below = reading.layer, reading.layer - 1
     if stack.x.shape[2] == features:
         yield _wrong(
-            f"layer {layer} receives x, as if it were the lowest", layer, "x", lambda r: _receiving(r, stack.x)
+            f"layer {layer} receives x, as if it were the lowest", layer, "x", lambda r: _receiving(r, r.stack.x)
         )
     for other in range(below):
         yield _wrong(

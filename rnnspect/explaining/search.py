@@ -148,6 +148,8 @@ class Search:
             place.finding.unjudged for place in judged.places if (place.layer, place.direction) in scope
         ):
             return None
+        if not begun and self._forgets(judged, scope):
+            return None
         wrong = wrong_in(judged)
         steps = [at for at, one in wrong.items() if not one.ends]
         names = {known.cause.name for known in hypothesis}
@@ -163,6 +165,11 @@ class Search:
         ]  # fmt: skip
         beside = sum(place.quantity != "h" and place.finding.first is not None for place in judged.places)
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends, beside)
+
+    def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
+        """Whether a place that was wrong by how it ended was now not judged by that."""
+        ends = {(point.layer, point.direction) for point in judged.finals}
+        return any(at in self._wrong and at in self._judged.estimated and at not in ends for at in scope)
 
     def _before(self, scope: Sequence[At]) -> float:
         here = [self._wrong[at].ratio for at in scope if at in self._wrong]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from rnnspect.judging.chunks import Run
-from rnnspect.judging.estimate import estimate
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
 from rnnspect.judging.finals import (
     Expected,
     Key,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.declared import Declared
-    from rnnspect.judging.estimate import Estimate
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.inputs import Steps
     from rnnspect.judging.look import State
@@ -84,80 +83,119 @@ def judge_stack(
 ) -> Judged:
     """Every layer and direction against the equations, or against what `change` makes of our reading of it."""
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
-    cell = spec.cell_type
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged, stack = Judged(), Stack.of(spec, parameters, sequence)
     x: Steps = sequence.x
     error: Steps | None = None
     expected: dict[Key, Expected] = {}
     for layer in range(spec.num_layers):
-        outputs: list[tuple[Tensor, Steps | None]] = []
+        outcomes: list[_Outcome] = []
         for direction in spec.directions:
             at = layer, direction
-            p, state = stack.parameters[at], stack.states[at]
-            own = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
             seen = observation.layers.get(at, {})
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
-            h = seen["h"] if "h" in seen else torch.zeros(1).expand(sequence.steps, sequence.batch, spec.output_size)
-            if "h" in seen:
-                own = replace(own, relative=kept["h"].relative, absolute=kept["h"].absolute)
-            run = Run(
-                x, h, state[0], state[1] if len(state) > 1 else None, lengths, direction == "reverse", error,
-                received=observation.received.get(at),
-            )  # fmt: skip
-            believed = Reading(layer, direction, cell, spec.nonlinearity_of(direction), p, run, own, stack, "h" in seen)
+            believed = _believed(stack, at, x, error, lengths, seen.get("h"), kept.get("h"), declared)
+            believed = believed.with_run(received=observation.received.get(at))
             judged.readings[at] = reading = change(believed)
-            if "h" not in seen and reading.run.h is not h and reading.back is None:
+            if not reading.seen and reading.run.h is not believed.run.h and reading.back is None:
                 judged.unread = True
                 return judged
-            run, known = reading.run, []
-            earlier: list[Callable[[], Tensor | None]] = []
-            if "h" in seen:
-                judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
-                found, c = judge(run, progress=progress)
+            if reading.seen:
+                found, outcome = _observed(reading, believed, kept["h"], progress)
                 judged.places.append(Place(layer, direction, "h", found))
-                of_layer = judge.layer
-                outputs.append((h, Errors(h, kept["h"]) if kept["h"].rounded else None))
-                if run.h is h and reading.ends:
-                    ending = last(h, run.lengths, run.reverse)
-                    known = [(ending, kept["h"].error(ending)), *_cell_state(c, judge.layer.own)]
-                    earlier = [
-                        functools.partial(before_last, h, run.lengths, run.reverse),
-                        functools.partial(_earlier_c, judge, run),
-                    ]
             else:
-                found_here = _estimated(reading, progress)
+                outcome = _estimated(reading, believed, progress)
                 judged.estimated.append(at)
-                run = replace(run, h=found_here.h, doubt=found_here.error)
-                of_layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
-                back = reading.back or (lambda values: values)
-                outputs.append((back(found_here.h), back(found_here.error)))
-                if reading.back is None:
-                    known = list(found_here.final)
-                    earlier = [functools.partial(before_last, run.h, run.lengths, run.reverse), lambda: None]
-            if run.h is h or "h" not in seen:
-                for name, finding in judge_quantities(of_layer, run, seen, kept).items():
+            if not reading.seen or reading.run.h is believed.run.h:
+                for name, finding in judge_quantities(outcome.layer, outcome.run, seen, kept).items():
                     judged.places.append(Place(layer, direction, name, finding))
-            stack.h[at] = outputs[-1][0]
-            for name, final, before in zip(("h_n", "c_n"), known, earlier, strict=False):
-                expected[name, *at] = _expected(final, declared, observation.kept_of(name), before)
+            stack.h[at] = outcome.h
+            for name, final in zip(("h_n", "c_n"), outcome.finals, strict=False):
+                expected[name, *at] = _expected(final, declared, observation.kept_of(name))
+            outcomes.append(outcome)
         if layer + 1 < spec.num_layers:
-            x, error = beside([h for h, _ in outputs], sequence.valid()), None
-            if any(known is not None for _, known in outputs):
-                error = beside([Errors(h, EXACT) if known is None else known for h, known in outputs])
+            x, error = beside([one.h for one in outcomes], sequence.valid()), None
+            if any(one.error is not None for one in outcomes):
+                error = beside([Errors(one.h, EXACT) if one.error is None else one.error for one in outcomes])
     _judge_finals(spec, judged, expected, stack.h, sequence, observation)
     if any(place.finding.unjudged for place in judged.places):
         judged.not_finite = not_finite(parameters, sequence)
     return judged
 
 
-def _estimated(reading: Reading, progress: Callable[[Finding | None, int], None]) -> Estimate:
+class _Final(NamedTuple):
+    """A state (B, ·) that a layer ended with, how far it may be off, and the same one step earlier."""
+
+    value: Tensor
+    error: Tensor | None
+    earlier: Callable[[], Tensor | None] = lambda: None
+
+
+class _Outcome(NamedTuple):
+    """What a layer and direction gave, with its error, and by what it was judged."""
+
+    h: Tensor
+    error: Steps | None
+    layer: Layer
+    run: Run
+    finals: list[_Final]
+    """None where they are not those of this reading."""
+
+
+def _believed(
+    stack: Stack,
+    at: At,
+    x: Steps,
+    error: Steps | None,
+    lengths: Tensor | None,
+    h: Tensor | None,
+    kept: Kept | None,
+    declared: Declared,
+) -> Reading:
+    spec, p, state = stack.spec, stack.parameters[at], stack.states[at]
+    u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+    if kept is not None:
+        u = replace(u, relative=kept.relative, absolute=kept.absolute)
+    given = torch.zeros(1).expand(*x.shape[:2], spec.output_size) if h is None else h
+    run = Run(x, given, state[0], state[1] if len(state) > 1 else None, lengths, at[1] == "reverse", error)
+    return Reading(*at, spec.cell_type, spec.nonlinearity_of(at[1]), p, run, u, stack, h is not None)
+
+
+def _observed(
+    reading: Reading, believed: Reading, kept: Kept, progress: Callable[[Finding | None, int], None]
+) -> tuple[Finding, _Outcome]:
+    run, h = reading.run, believed.run.h
+    judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
+    found, c = judge(run, progress=progress)
+    finals = []
+    if run.h is h and reading.ends:
+        ending = last(h, run.lengths, run.reverse)
+        before = functools.partial(before_last, h, run.lengths, run.reverse)
+        finals = [_Final(ending, kept.error(ending), before)]
+        finals += [
+            _Final(*state, functools.partial(_earlier_c, judge, run)) for state in _cell_state(c, judge.layer.own)
+        ]
+    return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
+
+
+def _estimated(reading: Reading, believed: Reading, progress: Callable[[Finding | None, int], None]) -> _Outcome:
     run = reading.run
     state = (run.h0,) if run.c0 is None else (run.h0, run.c0)
-    return estimate(
+    found = estimate(
         reading.cell, reading.p, reading.u, reading.nonlinearity, run.x, run.error, state, run.lengths, run.reverse,
         lambda steps: progress(None, steps),
     )  # fmt: skip
+    h, error = (values if reading.back is None else reading.back(values) for values in (found.h, found.error))
+    run, batch = replace(run, h=found.h, doubt=found.error), believed.run.x.shape[1]
+    if len(found.final[0][0]) == batch:
+        finals = [_Final(*state) for state in found.final]
+        if reading.back is None:
+            finals[0] = _Final(*found.final[0], functools.partial(before_last, h, run.lengths, run.reverse))
+    else:  # of another batch than the engine's: only h tells how its items ended
+        ending, spread = (last(values, believed.run.lengths, believed.run.reverse) for values in (h, error))
+        finals = [_Final(ending, spread * (FINAL_SPREADS / SPREADS))]
+    layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
+    return _Outcome(h, error, layer, run, finals)
 
 
 def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:
@@ -174,15 +212,10 @@ def _earlier_c(judge: Judge, run: Run) -> Tensor | None:
     return None if c is None else c.number(torch.float64).v
 
 
-def _expected(
-    final: tuple[Tensor, Tensor | None],
-    declared: Declared,
-    kept: Kept,
-    earlier: Callable[[], Tensor | None],
-) -> Expected:
-    u, value = declared.roundoff, final[0].double()
+def _expected(final: _Final, declared: Declared, kept: Kept) -> Expected:
+    u, value = declared.roundoff, final.value.double()
     bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
-    return Expected(value, bound if final[1] is None else bound + final[1], earlier)
+    return Expected(value, bound if final.error is None else bound + final.error, final.earlier)
 
 
 def _judge_finals(
