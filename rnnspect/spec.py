@@ -133,6 +133,7 @@ class Spec(BaseModel):
         if self.activations is None and self.clip is None:
             return self.nonlinearity or "tanh"
         names = self.cell_type.functions
+        chosen: dict[str, Any]
         if self.activations is None:
             chosen = {"phi": Activation(self.nonlinearity)} if self.nonlinearity else {}
         else:

@@ -259,14 +259,14 @@ class Bounded:
 
     def sigmoid(self, s: Number) -> Number:
         if self._chosen:
-            return self._activated(self._chosen.sigmoid, s)
+            return self._activated("sigmoid", s)
         gate = self._smooth(s, "sigmoid", sigmoid_slope, 1.0)
         gate.positive = True
         return gate
 
     def tanh(self, s: Number) -> Number:
         if self._chosen:
-            return self._activated(self._chosen.tanh, s)
+            return self._activated("tanh", s)
         return self._smooth(s, "tanh", tanh_slope, 2.0)
 
     def _smooth(self, s: Number, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
@@ -285,12 +285,13 @@ class Bounded:
         return Number(v, e, self.u)
 
     def squash(self, c: Number) -> Number:
-        return self._activated(self._chosen.squash, c) if self._chosen else self.tanh(c)
+        return self._activated("squash", c) if self._chosen else self.tanh(c)
 
-    def _activated(self, f: Activation, s: Number) -> Number:
+    def _activated(self, name: str, s: Number) -> Number:
         s = s.settle()
         assert self._chosen
-        v, e = allowed(f, self._chosen.clip, s.v, s.e, KERNEL * self.u.sums, self.u.sums)
+        f: Activation = getattr(self._chosen, name)
+        v, e = allowed(f, self._chosen.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums)
         found = Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u)
         found.positive = f.is_gate
         return found
@@ -308,7 +309,7 @@ class Bounded:
 
     def phi(self, s: Number) -> Number:
         if self._chosen:
-            return self._activated(self._chosen.phi, s)
+            return self._activated("phi", s)
         if not self._relu:
             return self.tanh(s)
         s = s.settle()

@@ -37,7 +37,7 @@ class Numbers:
             self.phi = _NONLINEARITIES[functions.phi.name]
         else:
             for name in ("sigmoid", "tanh", "squash", "phi"):
-                setattr(self, name, plain(getattr(functions, name), functions.clip))
+                setattr(self, name, plain(getattr(functions, name), functions.clip_of(name)))
         # A copy that lies as the product reads it: a third faster at each of many small steps.
         self._weight_hh = parameters.weight_hh.t().contiguous()
 

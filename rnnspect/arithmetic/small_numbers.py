@@ -85,7 +85,7 @@ class SmallNumbers:
             self.phi = _NONLINEARITIES[functions.phi.name]
         else:
             for name in ("sigmoid", "tanh", "squash", "phi"):
-                setattr(self, name, _by_torch(plain(getattr(functions, name), functions.clip)))
+                setattr(self, name, _by_torch(plain(getattr(functions, name), functions.clip_of(name))))
         self._weight_ch = None if parameters.weight_ch is None else _array(parameters.weight_ch)
         self._units = units
 

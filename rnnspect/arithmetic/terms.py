@@ -174,16 +174,16 @@ class Terms:
         return self.split(u + self.hidden(h))
 
     def sigmoid(self, v: Vector) -> Vector:
-        return self._applied(self._functions.sigmoid, v)
+        return self._applied("sigmoid", v)
 
     def tanh(self, v: Vector) -> Vector:
-        return self._applied(self._functions.tanh, v)
+        return self._applied("tanh", v)
 
     def squash(self, c: Vector) -> Vector:
-        return self._applied(self._functions.squash, c)
+        return self._applied("squash", c)
 
     def phi(self, v: Vector) -> Vector:
-        return self._applied(self._functions.phi, v)
+        return self._applied("phi", v)
 
     def rest(self, v: Vector) -> Vector:
         return Vector(v.units, lambda unit: _subtracted(Term(1.0), v.at(unit)))
@@ -211,9 +211,10 @@ class Terms:
     def _block(self, packed: Vector, start: int) -> Vector:
         return Vector(self._units, lambda unit: packed.at(start + unit))
 
-    def _applied(self, f: Activation, v: Vector) -> Vector:
-        clip, function = self._functions.clip, plain(f, None)
-        numbers = tuple(getattr(f, name) for name in KINDS[f.name].numbers)
+    def _applied(self, name: str, v: Vector) -> Vector:
+        f: Activation = getattr(self._functions, name)
+        clip, function = self._functions.clip_of(name), plain(f, None)
+        numbers = tuple(getattr(f, number) for number in KINDS[f.name].numbers)
 
         def make(unit: int) -> Term:
             s = v.at(unit)

@@ -82,6 +82,12 @@ class Functions:
     phi: Activation = TANH
     clip: float | None = None
     """The input of each of them is limited to ± this."""
+    clips_squash: bool = True
+    """Whether that of a cell state's function is too, as ONNX's text says."""
+
+    def clip_of(self, name: str) -> float | None:
+        """What limits the input of the function called so: sigmoid, tanh, squash or phi."""
+        return self.clip if self.clips_squash or name != "squash" else None
 
     @property
     def are_usual(self) -> bool:

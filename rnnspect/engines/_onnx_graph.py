@@ -84,19 +84,17 @@ def feed_of(spec: Spec, sequence: Sequence) -> dict[str, Array]:
 def recording_of(
     spec: Spec,
     parameters: Mapping[str, Tensor],
-    sequence: Sequence,
     info: EngineInfo,
     given: Mapping[str, Array],
     notes: tuple[str, ...],
 ) -> Recording:
-    """What a runtime gave for the graph's outputs."""
+    """What a runtime gave for the graph's outputs, beyond an item's length too: one that ignores lengths shows it."""
     tensors = {name: torch.from_numpy(array) for name, array in given.items()}
-    valid = sequence.valid()
-    layers: dict[tuple[int, str], Tensor] = {}
-    for layer in range(spec.num_layers):
-        for index, direction in enumerate(spec.directions):
-            h = tensors[f"Y_{layer}"][:, index]
-            layers[layer, direction] = h if valid is None else torch.where(valid[..., None], h, 0)
+    layers = {
+        (layer, direction): tensors[f"Y_{layer}"][:, index]
+        for layer in range(spec.num_layers)
+        for index, direction in enumerate(spec.directions)
+    }
     output = torch.cat([layers[spec.num_layers - 1, direction] for direction in spec.directions], -1)
     h_n, *c_n = (
         torch.cat([tensors[f"Y_{name}_{layer}"] for layer in range(spec.num_layers)]) for name in spec.cell_type.states

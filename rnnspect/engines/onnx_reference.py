@@ -46,7 +46,7 @@ class OnnxReferenceEngine:
         info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
         # It stacks what it gives from reversed views, which torch does not take.
         solid = {name: np.ascontiguousarray(array) for name, array in given.items()}
-        return recording_of(spec, parameters, sequence, info, solid, notes)
+        return recording_of(spec, parameters, info, solid, notes)
 
 
 def _check_functions(engine: str, spec: Spec) -> None:

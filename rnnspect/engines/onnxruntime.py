@@ -44,7 +44,7 @@ class OnnxruntimeEngine:
         except _FAILURES as error:
             raise InputError(f"onnxruntime fails with {str(error).partition(chr(10))[0]}") from error
         info = EngineInfo(self.name, onnxruntime.__version__, "cpu", spec.dtype)
-        return recording_of(spec, parameters, sequence, info, given, notes)
+        return recording_of(spec, parameters, info, given, notes)
 
 
 ENGINE = OnnxruntimeEngine

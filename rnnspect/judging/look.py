@@ -86,7 +86,7 @@ class Layer:
     def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: Nonlinearity) -> None:
         self.cell, self.p, self.nonlinearity = cell, p, nonlinearity
         functions = functions_of(nonlinearity)
-        self.told_by_h = p.weight_hr is None and functions.squash == TANH and functions.clip is None
+        self.told_by_h = p.weight_hr is None and functions.squash == TANH and functions.clip_of("squash") is None
         self.stepwise = cell.has_cell_state and (bool(cell.peepholes) or not functions.sigmoid.is_gate)
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]

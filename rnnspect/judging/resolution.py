@@ -28,10 +28,9 @@ class _Known:
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
         functions = functions_of(nonlinearity)
-        self.sigmoid, self.tanh, self.squash, self.phi = (
-            _fast if f == TANH and functions.clip is None else plain(f, functions.clip)
-            for f in (functions.sigmoid, functions.tanh, functions.squash, functions.phi)
-        )
+        for name in ("sigmoid", "tanh", "squash", "phi"):
+            f, clip = getattr(functions, name), functions.clip_of(name)
+            setattr(self, name, _fast if f == TANH and clip is None else plain(f, clip))
 
     def hidden(self, h: Tensor) -> Tensor:
         return self._product if h is self._h else linear(h, self._p.weight_hh, self._p.bias_hh)

@@ -1,0 +1,73 @@
+"""docs/causes.md has every id that a cause can have, and no other."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspect import Spec
+from rnnspect.causes import catalogue
+from rnnspect.declared import ARITHMETICS
+from rnnspect.engines.interface import EngineInfo
+from rnnspect.explaining import finals
+from rnnspect.judging.finals import Meaning
+from rnnspect.judging.stack import judge_stack
+from rnnspect.observation import Observation
+from rnnspect.preparing import prepare
+from rnnspect.unroll import unroll
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).parents[2] / "docs" / "causes.md"
+ROW = re.compile(r"\| `(?P<id>[^`]+)` \|(?P<words>.+)\|")
+FUNCTIONS = ["hard_sigmoid(0.3)", "leaky_relu(0.3)", "softsign"]
+CELLS: list[dict[str, Any]] = [
+    {"cell": "rnn"},
+    {"cell": "gru"},
+    {"cell": "gru", "reset": "before"},
+    {"cell": "lstm"},
+    {"cell": "lstm", "proj_size": 2},
+    {"cell": "lstm", "input_forget": True, "peepholes": True, "clip": 0.5, "activations": FUNCTIONS},
+]
+KINDS = ("elsewhere", "padding", "begun", "earlier", "zeros", "initial", "exchanged")
+
+
+def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) -> Iterator[str]:
+    """Of two layers and both directions with as many steps as items, blocks that are square and blocks that are not."""
+    size = {"input_size": 3, "hidden_size": 3, "num_layers": 2, "bidirectional": True, "batch_first": False}
+    given = {"input": "randn:4", "batch": 4, "h0": "randn", "lengths": lengths}
+    spec = Spec(**keys, **size, **given)
+    made = prepare(spec)
+    torch.manual_seed(0)
+    layers = {}
+    for run in unroll(spec, made.parameters, made.sequence):
+        dropped = torch.nn.functional.dropout(run.quantities["h"], dropout)
+        layers[run.layer, run.direction] = {"h": dropped}
+    seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
+    arithmetic = ARITHMETICS[spec.dtype]
+    judged = judge_stack(spec, made.parameters, made.sequence, seen, arithmetic, lambda _found, _steps: None)
+    for reading in judged.readings.values():
+        yield from (cause.name for _, cause in catalogue(reading))
+
+
+def every_id() -> set[str]:
+    found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
+    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
+    ends = (Meaning(kind, "", (0, way), 0.0) for kind in KINDS for way in ("forward", "reverse"))
+    return found | {finals._cause(meaning, meaning.at[1])[0] for meaning in ends}
+
+
+def test_every_id_is_explained_once_and_no_other_is():
+    rows = [match for line in PAGE.read_text().splitlines() if (match := ROW.fullmatch(line))]
+    counts = Counter(row["id"] for row in rows)
+    assert set(counts) == every_id()
+    assert set(counts.values()) == {1}
+    for row in rows:
+        cells = [cell.strip() for cell in row["words"].split("|")]
+        assert len(cells) == 3
+        assert all(cell.endswith(".") for cell in cells), row["id"]
