@@ -28,10 +28,10 @@ class Case:
     observation: Observation
     declared: Declared
 
-    def judged(self, change: Callable[[Reading], Reading]) -> Judged:
+    def judged(self, change: Callable[[Reading], Reading], meanings: bool = False) -> Judged:
         return judge_stack(
             self.spec, self.parameters, self.sequence, self.observation, self.declared,
-            lambda _found, _steps: None, change,
+            lambda _found, _steps: None, change, meanings,
         )  # fmt: skip
 
     def begun(self, steps: int) -> Case:

@@ -152,19 +152,20 @@ class Search:
             return None
         wrong = wrong_in(judged)
         steps = [at for at, one in wrong.items() if not one.ends]
-        names = {known.cause.name for known in hypothesis}
-        ends = [at for at, one in wrong.items() if one.ends and not means(judged, at) <= names]
+        ends = [at for at, one in wrong.items() if one.ends]
         reaches = any(known.cause.reach != "place" for known in hypothesis)
         told_by_ends = all(known.cause.ends for known in hypothesis)
         if reaches and any(at in steps or (told_by_ends and at in ends and at not in self._wrong) for at in scope):
             return None
+        if ends and not begun:
+            names, judged = {known.cause.name for known in hypothesis}, case.judged(change, meanings=True)
+            ends = [at for at in ends if not means(judged, at) <= names]
         explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
         ratios = [
             found.worst.ratio for place in judged.places
             if (found := place.finding).worst and (place.layer, place.direction) in scope and not found.first
         ]  # fmt: skip
-        beside = sum(place.quantity != "h" and place.finding.first is not None for place in judged.places)
-        return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends, beside)
+        return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
         """Whether a place that was wrong by how it ended was now not judged by that."""
@@ -176,25 +177,27 @@ class Search:
         return max(here or [wrong.ratio for wrong in self._wrong.values()])
 
     def _tried_below(self, at: At, unseen: list[At], known: list[Known]) -> Iterator[tuple[Hypothesis, _After]]:
-        """In every layer that nobody observed, with this one or without; then in one of them alone."""
+        """In every layer that nobody observed, with this one or without; then in one of them alone. What mends nothing
+        that was observed is not looked into."""
         known = [one for one in known if one.cause.shown is None]  # of what nobody observed no number shows anything
         layers = list(dict.fromkeys(layer for layer, _ in unseen))
         here = [other for other in self._wrong if other[0] >= at[0]]
+        early = {other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS}
         scopes = [[*unseen, *(other for other in here if other not in unseen)], unseen]
         if len(layers) > 1:
             scopes += [[other for other in unseen if other[0] == layer] for layer in layers]
         for scope in {tuple(scope): scope for scope in scopes}.values():
-            found = False
+            whole = False
             for one in known:
                 if not self._clock.has_time():
                     return
                 first = self._after((one,), scope, begun=True)
-                if first is None or at in first.steps:
+                if first is None or (early and early <= set(first.steps)):
                     continue
                 if (after := self._after((one,), scope)) and not after.refutes(at, self._wrong[at]):
-                    found = True
+                    whole = whole or not after.remains
                     yield (one,), after
-            if found:
+            if whole:
                 return
 
 
@@ -209,12 +212,10 @@ class _After:
     """Where steps differ all the same."""
     ends: list[At]
     """Where only a final state does."""
-    beside: int
-    """Recorded gates and cell states that differ all the same."""
 
     @property
     def remains(self) -> int:
-        return len(self.steps) + len(self.ends) + self.beside
+        return len(self.steps) + len(self.ends)
 
     def refutes(self, at: At, wrong: Wrong) -> bool:
         """Whether what was wrong in a place is so all the same."""

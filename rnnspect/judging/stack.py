@@ -80,8 +80,10 @@ def judge_stack(
     declared: Declared,
     progress: Callable[[Finding | None, int], None],
     change: Callable[[Reading], Reading] = lambda reading: reading,
+    meanings: bool = True,
 ) -> Judged:
-    """Every layer and direction against the equations, or against what `change` makes of our reading of it."""
+    """Every layer and direction against the equations, or against what `change` makes of our reading of it. `meanings`
+    asks for what wrong final states are instead, which takes as long as to judge them."""
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged, stack = Judged(), Stack.of(spec, parameters, sequence)
@@ -117,7 +119,7 @@ def judge_stack(
             x, error = beside([one.h for one in outcomes], sequence.valid()), None
             if any(one.error is not None for one in outcomes):
                 error = beside([Errors(one.h, EXACT) if one.error is None else one.error for one in outcomes])
-    _judge_finals(spec, judged, expected, stack.h, sequence, observation)
+    _judge_finals(spec, judged, expected, stack.h if meanings else None, sequence, observation)
     if any(place.finding.unjudged for place in judged.places):
         judged.not_finite = not_finite(parameters, sequence)
     return judged
@@ -222,7 +224,7 @@ def _judge_finals(
     spec: Spec,
     judged: Judged,
     expected: dict[Key, Expected],
-    histories: dict[tuple[int, str], Tensor],
+    histories: dict[At, Tensor] | None,
     sequence: Sequence,
     observation: Observation,
 ) -> None:
@@ -248,5 +250,5 @@ def _judge_finals(
         b, j = divmod(int(torch.where(known, ratio, -1).argmax()), ratio.shape[1])
         values = (float(v[b, j]) for v in (own.value, engine, own.bound, ratio))
         judged.finals.append(Point(name, layer, direction, -1, b, j, *values))
-        if differs and (said := meaning(spec, key, engine, expected, histories, sequence)):
+        if differs and histories is not None and (said := meaning(spec, key, engine, expected, histories, sequence)):
             judged.meanings[key] = said

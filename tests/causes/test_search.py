@@ -1,0 +1,137 @@
+"""How causes are looked for: nothing is explained by not being judged, the time is the user's, final states say why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import rnnspect
+from rnnspect.cli import main
+from rnnspect.views import documents
+from tests.causes.mistakes import MISTAKES, Setting
+from tests.causes.planted import Planted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.causes.loops import Array
+
+FLAGS = {str(mistake): mistake.flags for mistake in MISTAKES}
+GATE_ORDER = FLAGS["gate-order (iofg: onnx)"]
+
+
+def without_lower_layers(recorded: dict[str, Array]) -> dict[str, Array]:
+    return {name: value for name, value in recorded.items() if name in ("output", "h_n", "c_n")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameter", "size"),
+    [("rnn", "weight_hh_l0", 1e-4), ("gru", "weight_ih_l0", 1e-3), ("lstm", "bias_hh_l0", 3e-2)],
+)
+def test_a_layer_that_nobody_observed_is_not_explained_by_leaving_out_how_it_ended(
+    kind: str, parameter: str, size: float
+) -> None:
+    planted = Planted(Setting(kind, 2, 1))
+    spec = planted.spec  # of the parameters as they are
+    changed = planted.net.parameters[parameter]
+    changed += size * np.random.default_rng(0).standard_normal(changed.shape).astype(np.float32)
+    verdict = planted.check(without_lower_layers(planted.run({})))
+    assert planted.spec is spec
+    assert verdict.verdict == "differ"
+    assert verdict.causes == ()
+
+
+def test_a_mistake_in_a_layer_that_nobody_observed_alone_is_told_with_its_layer() -> None:
+    planted = Planted(Setting("lstm", 2, 1))
+    verdict = planted.check(without_lower_layers(planted.run(GATE_ORDER, {})))
+    assert verdict.causes[0].name == "gate-order"
+    assert verdict.causes[0].scope == ("layer 0 forward",)
+    assert verdict.causes[0].left == ()
+
+
+def test_no_cause_is_looked_for_in_no_time() -> None:
+    planted = Planted(Setting("lstm", 1, 1))
+    given, recorded = planted.given, planted.run(GATE_ORDER)
+    verdict = rnnspect.check(planted.spec, given.x, given.h0, given.c0, recorded=recorded, explain=0)
+    assert (verdict.verdict, verdict.causes, verdict.notes) == ("differ", (), ())
+
+
+def test_a_search_that_was_cut_short_says_so() -> None:
+    planted = Planted(Setting("lstm", 1, 1))
+    given, recorded = planted.given, planted.run(GATE_ORDER)
+    verdict = rnnspect.check(planted.spec, given.x, given.h0, given.c0, recorded=recorded, explain=1e-9)
+    assert verdict.causes == ()
+    assert "not enough to try every" in verdict.notes[-1]
+
+
+def test_two_mistakes_at_once_are_one_cause_of_two_names() -> None:
+    planted = Planted(Setting("lstm", 1, 1))
+    verdict = planted.check(planted.run(GATE_ORDER | FLAGS["forget-bias-added"]))
+    named = {cause.name for cause in verdict.causes}
+    assert {"gate-order", "forget-bias-added"} <= named
+    assert all(len(cause.together) == 2 for cause in verdict.causes)
+    document = documents.check_document(verdict)
+    assert {tuple(cause["together"]) for cause in document["causes"]} == {cause.together for cause in verdict.causes}
+
+
+def ended(recorded: dict[str, Array], how: str) -> dict[str, Array]:
+    """A right recording whose h_n is something else."""
+    h_n, output = recorded["h_n"], recorded["output"]
+    match how:
+        case "the directions of the layers":
+            other = h_n.reshape(2, 2, *h_n.shape[1:]).swapaxes(0, 1).reshape(h_n.shape)
+        case "the last step":
+            other = h_n.copy()
+            other[3] = np.split(output[-1], 2, -1)[1]
+        case "a step early":
+            other = h_n.copy()
+            other[2] = np.split(output[-2], 2, -1)[0]
+        case "c":
+            other = recorded["c_n"]
+        case _:
+            other = np.zeros_like(h_n)
+    return recorded | {"h_n": other}
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        ("the directions of the layers", "states-interleaved"),
+        ("the last step", "reverse-not-realigned"),
+        ("a step early", "shifted-by-one"),
+        ("c", "h-c-exchanged"),
+        ("zeros", "state-not-carried"),
+    ],
+)
+def test_a_final_state_that_alone_is_wrong_is_explained_by_what_it_is(how: str, name: str) -> None:
+    planted = Planted(Setting("lstm", 2, 2))
+    verdict = planted.check(ended(planted.run({}), how))
+    assert verdict.verdict == "differ"
+    assert verdict.first is not None
+    assert verdict.first.quantity == "h_n"
+    assert [cause.name for cause in verdict.causes] == [name]
+    assert verdict.causes[0].worst_ratio_after <= 1 < verdict.causes[0].worst_ratio_before
+
+
+def test_a_final_state_that_is_nothing_of_the_run_has_no_cause() -> None:
+    planted = Planted(Setting("lstm", 2, 2))
+    recorded = planted.run({})
+    recorded["h_n"][1, 0, 2] += np.float32(0.1)
+    verdict = planted.check(recorded)
+    assert verdict.verdict == "differ"
+    assert verdict.causes == ()
+
+
+def test_the_command_takes_the_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers: dict[str, Any] = {}
+    for seconds in ("0", "10"):
+        command = ["check", "configs/gru.yaml", "--engine", "examples/mine.py:step", "--format", "json"]
+        assert main([*command, "--explain", seconds]) == 1
+        answers[seconds] = json.loads(capsys.readouterr().out)["causes"]
+    assert answers["0"] == []
+    assert [cause["name"] for cause in answers["10"]] == ["gru-reset-before"]
+    assert main(["check", "configs/gru.yaml", "--explain", "-1"]) == 2
+    assert "--explain" in capsys.readouterr().err
