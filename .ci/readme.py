@@ -1,17 +1,20 @@
-"""The README cannot drift: its install commands are what CI runs, its examples are run and their output compared.
+"""What the README and docs/ show cannot drift: the install commands are what CI runs, every example is run.
 
-    python .ci/readme.py first      the first install command
+    python .ci/readme.py first      the README's first install command
     python .ci/readme.py second     the second
-    python .ci/readme.py check      runs every `$` line of every console block; prints what differs
-    python .ci/readme.py write      the same, and puts what came out into the README
+    python .ci/readme.py check      runs every example of every page; prints what differs
+    python .ci/readme.py write      the same, and puts what came out into the pages and pictures
 
-A block of ```console holds `$ command` lines, each followed by its output. Version numbers and the last digits of
-rounding differ from machine to machine and are not compared.
+An example is a `$ command` line, with its output, in a block of ```console; a block of ```pycon, which doctest runs;
+or a picture, whose command stands in a comment before it: <!-- $ rnnspect … -o docs/name.svg -->. Each page is run in a
+fresh folder with configs/ and examples/ in it. Version numbers and the last digits of rounding differ from machine to
+machine and are not compared. A link to a file must lead somewhere.
 """
 
 from __future__ import annotations
 
 import difflib
+import html
 import os
 import re
 import shutil
@@ -23,56 +26,94 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PICTURE = re.compile(r"^<!-- \$ (.*) -->$", re.MULTILINE)
+LINK = re.compile(r"\]\(([\w./-]+\.\w+)\)")
 INSTALL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = [
     (re.compile(r"\b(torch|torch-cell|onnxruntime) \d[\w.+]*"), r"\1 VERSION"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
     (re.compile(r"the same number everywhere|at most TINY apart"), "CLOSE"),
     (re.compile(r"^ +difference .*$", re.MULTILINE), "DIFFERENCE"),
-    (re.compile(r"worst \d\.\d+|\b0\.\d+ of the|\d[\d,.]* times the"), "RATIO"),
+    (re.compile(r"worst \d\.\d+|\b0\.\d+ of (the|it)|\d[\d,.]* times the"), "RATIO"),
     (re.compile(r"^nearest to its bound: .*\n(.*apart.*\n.*here|.*\n)", re.MULTILINE), "NEAREST\n"),
+    (re.compile(r"(\d\.\d{5})\d{2,}"), r"\1"),
     (re.compile(r"[ ─]+"), " "),
 ]
 
 
 def main(argv: list[str]) -> int:
-    text = README.read_text()
     match argv:
         case ["first"] | ["second"]:
-            commands = INSTALL.findall(text)[0].strip().splitlines()
+            commands = INSTALL.findall(README.read_text())[0].strip().splitlines()
             print(commands[0 if argv == ["first"] else 1].partition("  #")[0])
             return 0
         case ["check"] | ["write"]:
-            with tempfile.TemporaryDirectory() as folder:
-                for name in ("configs", "examples"):
-                    shutil.copytree(ROOT / name, Path(folder) / name)
-                new = BLOCK.sub(lambda match: f"```console\n{rerun(match[1], Path(folder))}```", text)
-            if argv == ["write"]:
-                README.write_text(new)
-                return 0
-            return report(text, new)
+            pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
+            said = [line for page in pages for line in differing(page, write=argv == ["write"])]
+            sys.stdout.writelines(said or ["every example in the README and docs/ gives what it shows\n"])
+            return bool(said)
     print(__doc__)
     return 2
+
+
+def differing(page: Path, write: bool) -> list[str]:
+    """What a page and its pictures show and their examples do not give; with `write`, what cannot be mended."""
+    old = page.read_text()
+    broken = [f"{page.name}: no file {link}\n" for link in LINK.findall(old) if not (page.parent / link).exists()]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("configs", "examples"):
+            shutil.copytree(ROOT / part, folder / part)
+        (folder / "docs").mkdir()
+        new = BLOCK.sub(lambda match: f"```console\n{rerun(match[1], folder)}```", old)
+        for command in PICTURE.findall(old):
+            bash(command, folder)
+        broken += doctested("\n".join(PYTHON.findall(old)), folder)
+        for made in (folder / "docs").glob("*.svg"):
+            kept = ROOT / "docs" / made.name
+            if write:
+                shutil.copy(made, kept)
+            broken += compared(kept.name, drawn(kept.read_text()), drawn(made.read_text()))
+    if write:
+        page.write_text(new)
+        return broken
+    return broken + compared(page.name, old, new)
 
 
 def rerun(block: str, folder: Path) -> str:
     """The block with the output that its commands give now."""
     commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    return "".join(f"$ {command}\n{bash(command, folder)}" for command in commands)
+
+
+def bash(command: str, folder: Path) -> str:
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    said = []
-    for command in commands:
-        result = subprocess.run(
-            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        said.append(f"$ {command}\n{result.stdout}{result.stderr}")
-    return "".join(said)
+    argv = ["bash", "-c", command]
+    result = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return result.stdout + result.stderr
 
 
-def report(old: str, new: str) -> int:
+def doctested(session: str, folder: Path) -> list[str]:
+    if not session:
+        return []
+    (folder / "session.txt").write_text(session)
+    argv = [sys.executable, "-m", "doctest", "-o", "ELLIPSIS", "session.txt"]
+    result = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    return [result.stdout + result.stderr] if result.returncode else []
+
+
+def drawn(picture: str) -> str:
+    """The words in an SVG, a line for each row of it: how they are drawn differs between versions of rich."""
+    rows: dict[str, str] = {}
+    for y, text in re.findall(r'<text [^>]*?\by="([\d.]+)"[^>]*>([^<]*)</text>', picture):
+        rows[y] = rows.get(y, "") + html.unescape(text).replace("\xa0", " ")
+    return "".join(f"{row}\n" for row in rows.values())
+
+
+def compared(name: str, old: str, new: str) -> list[str]:
     before, after = (comparable(text).splitlines(keepends=True) for text in (old, new))
-    differing = list(difflib.unified_diff(before, after, "README.md", "what the commands print now"))
-    sys.stdout.writelines(differing or ["every command in the README prints what it shows\n"])
-    return bool(differing)
+    return list(difflib.unified_diff(before, after, name, "what comes out now"))
 
 
 def comparable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Every file in configs/ is run, and named in the README."""
+"""Every file in configs/ is run, and named in docs/describe.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
-README = Path("README.md").read_text()
+PAGE = Path("docs/describe.md").read_text()
 
 # How far a correct engine may drift from the equations in these short runs: some rounding units of the dtype.
 ALLOWED = {"float64": 1e-14, "float32": 1e-6, "bfloat16": 0.05}
@@ -30,8 +30,8 @@ def test_config(rnnspect, config):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_readme_names_it(config):
-    assert str(config) in README
+def test_the_docs_name_it(config):
+    assert str(config) in PAGE
 
 
 def test_by_hand_adds_up(rnnspect):
