@@ -22,8 +22,6 @@ from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rnnspect.declared import Declared
 
 WORST_FIRST = (4, 1, 2, 3, 0)
@@ -148,6 +146,7 @@ def _checked(
     from rnnspect import engines, resources
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.cli.notes import note_what_is_not_finite
+    from rnnspect.cli.recordings import read_recorded
     from rnnspect.preparing import prepare
 
     needs = resources.check_needs if recorded else resources.run_needs
@@ -162,26 +161,11 @@ def _checked(
         try:
             if recorded is None:
                 return check_prepared(prepared, held_to, so_far)
-            given, place = _recording(str(recorded))
+            given, place = read_recorded(str(recorded))
             return check_recorded(prepared, given, held_to, so_far, place)
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise
-
-
-def _recording(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
-    """What a file holds of a run, and how an array of it is called where something is wrong with it."""
-    from rnnspect.files.arrays import read_recording
-    from rnnspect.sources import parse_file
-
-    file = parse_file(recorded)
-    try:
-        given = read_recording(file.path, file.member)
-    except InputError as error:
-        places = (replace(one, where=f"--recorded {one.where or recorded}") for one in error.problems)
-        raise type(error)(places) from None
-    named = isinstance(given, dict)
-    return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
 
 
 def _documents(rows: list[tuple[str, Verdict | Skipped | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:

@@ -28,6 +28,7 @@ def python(code: str, *argv: str, **options: object) -> subprocess.CompletedProc
         ["--version"],
         ["trace", "--help"],
         ["derive", "--help"],
+        ["report", "--help"],
         ["shapes"],
         ["shapes", "configs/bidirectional.yaml", "--format", "json"],
         ["init"],
