@@ -113,11 +113,8 @@ def report(
     note_what_is_not_finite(sequence, output)
     total = sequence.steps * spec.num_layers * spec.num_directions
     typed = source.typed + (f" --engine {shlex.quote(engine)}" if engine else "")
-    with (
-        progress_bar("checking every step", total, output.quiet) as judged,
-        progress_bar("painting every step", total, output.quiet) as painted,
-    ):
-        progress = Progress(SoFar(judged), painted)
+    with progress_bar("checking and painting every step", 2 * total, output.quiet) as advance:
+        progress = Progress(SoFar(advance), advance)
         made = report_prepared(prepared, asked, given, held_to, typed, progress, _flag)
     output.emit({"html": lambda _screen: as_html(made)})
     output.note(summary(made.verdict))

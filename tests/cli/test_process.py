@@ -99,6 +99,23 @@ def test_no_progress_bar_without_a_terminal():
     assert result.stderr.strip() == "0 numpy torch"
 
 
+def test_a_long_report_shows_its_progress(tmp_path):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "rnnspect", "report", "--input", "randn:3000", "-o", str(tmp_path / "report.html")]
+    process = subprocess.Popen(argv, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            said += piece
+    except OSError:  # how a terminal on Linux ends
+        pass
+    assert process.wait(60) == 0
+    assert b"checking and painting every step" in said
+    assert b"6000" in said
+
+
 @pytest.mark.parametrize(
     ("redirection", "status"), [("2>&-", 2), (">&-", 0), (">/dev/full", 2), ("-o /dev/full", 2), ("-o /dev/stdout", 0)]
 )

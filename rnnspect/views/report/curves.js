@@ -7,10 +7,9 @@ function curves(caption, said, lines, full) {
   const canvas = make('canvas', { class: 'curve', role: 'img', 'aria-label': `${caption}: ${said}` });
   const column = make('div', { class: 'column' });
   const plot = make('div', { class: 'plot curved' }, canvas, column);
-  const top = make('div', { class: 'top' });
+  const top = make('span', {});
   const key = make('div', { class: 'legend' });
-  const figure = make('figure', {}, make('figcaption', {}, make('b', {}, caption), ` ${said}`), plot, key);
-  plot.append(top);
+  const figure = make('figure', {}, make('figcaption', {}, make('b', {}, caption), ` ${said}, 0 to `, top), plot, key);
   const numbers = lines.map((line, at) => {
     const value = make('span', {});
     const name = make('span', { class: `ink${(at % inks.length) + 1}` }, `${at % 2 ? '╌' : '─'} ${line.name} `);

@@ -130,7 +130,8 @@ function products(address, quantity, node) {
   }
   const named = term(inside, (one) => (one.kind === 'unit' ? shortName(one) : null))[0];
   const names = ['k', 'w', named, 'product'].map((name) => make('th', { scope: 'col' }, name));
-  return [title, make('table', { class: 'products' }, make('thead', {}, make('tr', {}, ...names)), body)];
+  const listed = make('table', { class: 'products' }, make('thead', {}, make('tr', {}, ...names)), body);
+  return [title, make('div', { class: 'sideways' }, listed)];
 }
 
 function commandFor(layer, quantity, step, unit) {
@@ -192,8 +193,8 @@ function derive(layer, quantity, step, unit) {
   const command = make('code', { class: 'command' }, commandFor(layer, quantity, step, unit));
   if (address === null) parts.push(...elsewhere(layer, quantity, step, unit, command));
   else {
-    const shown = layer.beside ? `h of the step before as ${data.engine.name} gave it`
-      : `${data.engine.name} shows nothing of this layer: all of it is from the equations`;
+    const shown = layer.beside ? `h of the step before as ${engineName} gave it`
+      : `${whoShows} shows nothing of this layer: all of it is from the equations`;
     const from = address.before === null ? 'from the initial state' : shown;
     parts.push(make('p', { class: 'quiet' }, from));
     const waiting = [quantity];
@@ -207,7 +208,7 @@ function derive(layer, quantity, step, unit) {
       parametersOf(node).forEach((one) => parts.push(make('p', { class: 'sum' },
         `${one.name}[${one.row + unit}] = ${written(address.valueOf(one, name), 9)}`)));
       const names = (one) => (one.kind === 'unit' ? [one.name] : one.kind === 'sum' ? [] : one.of.flatMap(names));
-      waiting.push(...names(node).filter((one) => one in layer.derivable.nodes && !waiting.includes(one)));
+      waiting.push(...new Set(names(node).filter((one) => one in layer.derivable.nodes && !waiting.includes(one))));
     }
     parts.push(make('h3', {}, 'Beside the engine'), beside(address), ...turns(address));
     if (!data.recorded) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));

@@ -9,7 +9,7 @@ function network() {
   const width = two ? 600 : 380;
   const height = shown.length * row + 70;
   const picture = drawn('svg', {
-    viewBox: `0 0 ${width} ${height}`, role: 'img', class: 'network',
+    viewBox: `0 0 ${width} ${height}`, role: 'img', class: two ? 'network two' : 'network',
     'aria-label': `${shapes.module}: ${layers} layers, ${two ? 'two directions' : 'one direction'}`,
   });
   const head = drawn('marker', {
@@ -51,7 +51,7 @@ function network() {
         arrow(x + side * 168, y - 58, x + side * 103, y - 58);
         text(x + side * 138, y - 63, states, { class: 'small' });
         arrow(x + side * 103, y - 36, x + side * 168, y - 36);
-        text(x + side * 138, y - 23, finals, { class: 'small' });
+        text(x + side * 138, y - 20, finals, { class: 'small' });
       });
       if (layer < layers - 1) text(centre, y - row + 15, `h (${between})`, { class: 'small' });
     }

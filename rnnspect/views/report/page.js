@@ -2,6 +2,7 @@
 
 const main = document.getElementById('main');
 const engineName = data.engine.name;
+const whoShows = data.recorded ? 'The recording' : engineName;
 
 function section(title, ...children) {
   const found = make('section', {}, make('h2', {}, title), ...children);
@@ -35,7 +36,7 @@ function controls() {
   form.append(make('label', { class: 'wide' }, 'step ', slider), step, make('label', {}, 'unit ', unit));
   const { first } = data.verdict;
   const layer = first && data.layers.find((one) => firstOf(one));
-  if (layer) form.append(goButton('first difference', layer, 'h', first.step, first.unit));
+  if (layer) form.append(goButton('first difference', layer, first.quantity, first.step, first.unit));
   watch(() => {
     slider.value = now.step;
     step.value = now.step;
@@ -43,14 +44,21 @@ function controls() {
   });
 }
 
+function times(ratio) {
+  const number = numberOf(ratio);
+  return Number.isFinite(number) ? `${number.toLocaleString('en', { maximumFractionDigits: 1 })} times` : 'infinitely many times';
+}
+
 function verdictSection() {
   const { verdict } = data;
   const list = (items) => items.length ? make('ul', {}, ...items.map((one) => make('li', {}, one))) : null;
   const causes = verdict.causes.map((cause) => make('div', { class: 'cause' },
-    make('b', {}, cause.name), ` — the engine does this, if so: ${cause.explanation}. `, make('p', {}, cause.fix),
-    make('p', { class: 'quiet' }, `${written(numberOf(cause.worst_ratio_before), 3)} times the bound becomes ${
-      written(numberOf(cause.worst_ratio_after), 3)} of it; explains ${cause.scope.join(', ')}${
-      cause.left.length ? `; ${cause.left.join(', ')} still differs` : ''}`)));
+    make('b', {}, cause.name), `: ${times(cause.worst_ratio_before)} the bound becomes ${
+      written(numberOf(cause.worst_ratio_after), 3)} of it if ${cause.explanation}`, make('p', {}, cause.fix),
+    make('p', { class: 'quiet' }, `accounts for ${cause.scope.join(', ')}${
+      cause.left.length ? `; ${cause.left.join(', ')} still differs` : ''}${
+      cause.together.length ? `; together: ${cause.together.join(' + ')}` : ''}`)));
+  const alike = verdict.indistinguishable.map((names) => `these numbers cannot tell ${names.join(' from ')}`);
   const fails = verdict.identities.filter((one) => !one.holds).map((one) => (
     `identity that fails: ${one.name}: ${one.evidence}${one.usual ? `; usually ${one.usual}` : ''}`));
   const holds = verdict.identities.filter((one) => one.holds).map((one) => one.name);
@@ -58,7 +66,7 @@ function verdictSection() {
   section('Verdict',
     list([verdict.summary, ...lines, ...fails, ...(holds.length ? [`identities that hold: ${holds.join(', ')}`] : []), ...verdict.notes,
       `looked at ${counted(verdict.checked.values, 'value')} in ${counted(verdict.checked.steps, 'step')}`]),
-    ...(causes.length ? [make('h3', {}, 'Causes'), ...causes] : []), resolution());
+    ...(causes.length ? [make('h3', {}, 'Causes'), ...causes, list(alike)] : []), resolution());
 }
 
 function resolution() {
@@ -127,7 +135,7 @@ function mapFigure(layer, one) {
     upright: true,
     shown,
     caption: quantity,
-    first: quantity === 'h' ? firstOf(layer) : null,
+    first: firstOf(layer)?.quantity === quantity ? firstOf(layer) : null,
     said: `${whose}, ${picture.steps.toLocaleString('en')} steps × ${counted(picture.units, 'unit')}${sampled(picture)}`,
     blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden })) : [],
     address: (x, y) => {
@@ -186,7 +194,7 @@ function pressed(event, layer, one, drawnMap) {
 function layerSection(layer) {
   const backwards = layer.direction === 'reverse' ? ', from the last step to the first' : '';
   const taken = layer.beside ? `Each step starts from what ${engineName} gave at the step before, as in a check.`
-    : `${engineName} shows nothing of this layer: all of it is from the equations.`;
+    : `${whoShows} shows nothing of this layer: all of it is from the equations.`;
   const norms = layer.curves.filter((one) => one.name.startsWith('norm')).map((one) => (
     { name: one.name.endsWith('engine') ? engineName : 'equations', picture: one.picture }));
   const gates = layer.curves.filter((one) => one.name.startsWith('saturated')).map((one) => (
