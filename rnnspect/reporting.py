@@ -36,7 +36,7 @@ MOST_KEPT = 64
 """Steps whose derivations a report keeps, where nobody asks for other ones."""
 _CELL = 4
 """Bytes of a cell in the file: a float32, or a smallest and a largest number of two bytes each."""
-_PICTURES, _DERIVATIONS, _WEIGHTS = 3_500_000, 700_000, 500_000
+_PICTURES, _DERIVATIONS, _WEIGHTS = 3_500_000, 1_300_000, 500_000
 """Bytes of the file that all pictures, all kept steps and all weights may take, a third less than they are as text."""
 
 
@@ -103,6 +103,8 @@ def report_prepared(
     length = sequence.lengths[item] if sequence.lengths else sequence.steps
     interesting = first.step if first and first.batch == item else -1
     kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps
+    if not kept:
+        raise InputError("no step at all", allowed=f"some of 0 to {length - 1}", where=where("steps"))
     if beyond := [step for step in kept if not 0 <= step < length]:
         raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
     frame = Frame(item, length, kept, _cells(spec))

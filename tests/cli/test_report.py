@@ -173,6 +173,10 @@ def test_the_library_writes_the_same_file(tmp_path):
 def test_the_library_refuses_what_it_cannot_show(tmp_path):
     with pytest.raises(rnnspect.InputError, match="batch_index: no batch item 3"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", batch_index=3)
+    with pytest.raises(rnnspect.InputError, match="steps: no step at all"):
+        rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[])
+    with pytest.raises(rnnspect.InputError, match="steps: no step 3 in item 0; allowed: 0 to 2"):
+        rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[3])
     with pytest.raises(rnnspect.FileError, match="there is no folder"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "none" / "report.html")
     with pytest.raises(rnnspect.SpecError):

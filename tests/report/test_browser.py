@@ -16,7 +16,7 @@ from rnnspect.reporting import Asked, Recordings, report_prepared
 from rnnspect.views import terms
 from rnnspect.views.report import as_data, as_html
 from tests.report.reading import cells_of, map_of
-from tests.report.test_report import EVIL, prepared_of
+from tests.report.runs import EVIL, prepared_of
 
 STEPS = 7
 NUMBER = re.compile(r"(?<![\w\]])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -186,6 +186,17 @@ def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
     assert f"step {3 * steps}–{4 * steps - 1}" in address
     low, high = (float(part) for part in value.split(" to "))
     of_cell = rnnspect.trace(prepared.spec).layers[0].quantities["c"][0, 3 * steps : 4 * steps, units : 2 * units]
+    kept = next(step for step in report.layers[0].derivable.steps if step > 300)
+    page.page.locator("#exactly").fill(str(kept))
+    page.press("Enter")
+    assert page.text(".equations caption") == f"at step {kept}, unit 0"
+    place = report.layers[0].derivable.steps.index(kept)
+    numbers = page.text(".equations tr:last-child .now").split()
+    assert float(numbers[0]) == pytest.approx(report.layers[0].derivable.values["h"][place, 0, 0], rel=1e-5)
+    assert float(numbers[2]) == pytest.approx(report.layers[0].beside.engine[place, 0], rel=1e-5)
+    page.page.locator("#exactly").fill(str(kept + 1))
+    page.press("Enter")
+    assert page.text(".equations caption") == f"in the cell that holds step {kept + 1}, unit 0"
     # Six digits are shown, and the free-running equations are off by roundings.
     assert low - 1e-5 <= float(of_cell.min())
     assert float(of_cell.max()) <= high + 1e-5

@@ -11,26 +11,14 @@ import torch
 
 import rnnspect
 from rnnspect.arithmetic.terms import Applied, Operation, Products
-from rnnspect.cells import CELLS, VARIANTS
+from rnnspect.cells import VARIANTS
 from rnnspect.preparing import prepare
 from rnnspect.reporting import Asked, Recordings, kept_steps, report_prepared
 from rnnspect.views.report import as_data, as_html
 from tests.report.reading import Elements, array_of, cells_of, data_of, map_of
+from tests.report.runs import EVIL, SPECS, prepared_of
 
 KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peepholes": {"peepholes": True}}
-SPECS = {
-    **{name: {"cell": name} for name in CELLS},
-    "layers": {"cell": "gru", "num_layers": 2, "bidirectional": True, "bias": False},
-    "packed": {"cell": "lstm", "bidirectional": True, "batch": 3, "lengths": [7, 4, 1]},
-    "projected": {"cell": "lstm", "proj_size": 2},
-    "relu": {"cell": "rnn", "nonlinearity": "relu"},
-    "float64": {"cell": "lstm", "dtype": "float64"},
-}
-
-
-def prepared_of(name, steps=7, **changes):
-    spec = {"input_size": 3, "hidden_size": 4, "input": f"randn:{steps}", "h0": "randn"} | SPECS[name] | changes
-    return prepare(rnnspect.Spec(**spec))
 
 
 def report_of(name, steps=7, **asked):
@@ -208,9 +196,6 @@ def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own():
     assert not re.findall(
         r"\b(eval|innerHTML|outerHTML|insertAdjacentHTML|document\.write|fetch|XMLHttpRequest)\b", page
     )
-
-
-EVIL = "</script><img src=x onerror=alert(1)>"
 
 
 def test_names_out_of_files_are_data():

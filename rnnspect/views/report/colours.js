@@ -1,4 +1,5 @@
-// Two scales that do not rest on red against green: one from nothing to much, one around zero.
+// Two scales that do not rest on red against green: one from nothing to much, one around zero. What is above its
+// bound has a colour of its own, the stronger the more powers of ten it is above.
 
 const scales = {
   light: {
@@ -41,7 +42,7 @@ function tableOf(name) {
 // The scale of a picture's finite numbers, from `low` to `high`.
 function scaleOf(low, high, shown) {
   if (!(low <= high)) return { name: 'much', low: 0, high: 1 };
-  if (shown === 'ratio') return { name: 'much', low: 0, high: Math.min(high, 1) || 1, limit: 1 };
+  if (shown === 'ratio') return { name: 'much', low: 0, high: Math.min(high, 1) || 1, limit: 1, top: high };
   if (low < 0) {
     const most = Math.max(-low, high);
     return { name: 'around', low: -most, high: most };
@@ -51,7 +52,11 @@ function scaleOf(low, high, shown) {
 
 function colourOf(scale, value, odd) {
   if (odd) return notNumbers[theme()];
-  if (scale.limit !== undefined && value > scale.limit) return beyond[theme()];
+  if (scale.limit !== undefined && value > scale.limit) {
+    const weight = 0.4 + 0.6 * (Math.log(value) / Math.log(scale.top));
+    const paper = theme() === 'dark' ? 20 : 245;
+    return beyond[theme()].map((channel) => Math.round(paper + (channel - paper) * weight));
+  }
   const place = (value - scale.low) / (scale.high - scale.low);
   return tableOf(scale.name)[Math.max(0, Math.min(255, Math.round(place * 255)))];
 }

@@ -193,7 +193,7 @@ function derive(layer, quantity, step, unit) {
   const command = make('code', { class: 'command' }, commandFor(layer, quantity, step, unit));
   if (address === null) parts.push(...elsewhere(layer, quantity, step, unit, command));
   else {
-    const shown = layer.beside ? `h of the step before as ${engineName} gave it`
+    const shown = layer.beside ? `h of the step before as ${whoGave} gave it`
       : `${whoShows} shows nothing of this layer: all of it is from the equations`;
     const from = address.before === null ? 'from the initial state' : shown;
     parts.push(make('p', { class: 'quiet' }, from));

@@ -49,7 +49,13 @@ function spanOf(picture) {
   return picture.span;
 }
 
-function paint(canvas, picture, upright, shown) {
+// Pictures that are to be compared have one scale.
+function spanOfAll(pictures) {
+  const spans = pictures.map(spanOf);
+  return [Math.min(...spans.map((one) => one[0])), Math.max(...spans.map((one) => one[1]))];
+}
+
+function paint(canvas, picture, upright, shown, span) {
   const axes = axesOf(picture, upright);
   const dots = window.devicePixelRatio || 1;
   const wide = Math.max(1, Math.min(axes.wide, Math.round(canvas.clientWidth * dots)));
@@ -57,7 +63,7 @@ function paint(canvas, picture, upright, shown) {
   if (canvas.width === wide && canvas.height === high && canvas.painted && !canvas.stale) return;
   canvas.width = wide;
   canvas.height = high;
-  const scale = scaleOf(...spanOf(picture), shown);
+  const scale = scaleOf(...span, shown);
   const values = new Float64Array(wide * high).fill(NaN);
   const odd = new Uint8Array(wide * high);
   for (let x = 0; x < axes.wide; x += 1) {
@@ -81,7 +87,7 @@ function paint(canvas, picture, upright, shown) {
   canvas.getContext('2d').putImageData(image, 0, 0);
   canvas.painted = true;
   canvas.stale = false;
-  legend(canvas.legend, scale, spanOf(picture), shown);
+  legend(canvas.legend, scale, span, shown);
 }
 
 function legend(place, scale, span, shown) {
@@ -92,14 +98,14 @@ function legend(place, scale, span, shown) {
   const parts = [make('span', {}, written(scale.low, 3)), strip, make('span', {}, written(scale.high, 3))];
   if (scale.limit !== undefined) {
     const above = span[1] > scale.limit;
-    parts.push(make('span', { class: above ? 'beyond' : '' }, above ? `■ above the bound, up to ${written(span[1], 3)}`
+    parts.push(make('span', { class: above ? 'beyond' : '' }, above ? `■ above the bound, up to ${Number.isFinite(span[1]) ? span[1].toLocaleString('en', { maximumSignificantDigits: 3 }) : 'Inf'}`
       : 'nothing above the bound'));
   }
   place.replaceChildren(...parts);
   place.hidden = false;
 }
 
-// What is in a figure: `wanted` gives a caption, a picture, `upright`, `shown`, blocks of rows, and what a cell is.
+// `wanted` gives a caption, a picture and others `like` it, `upright`, `shown`, blocks of rows, and what a cell is.
 function heatmap(wanted) {
   const { picture, upright } = wanted;
   const axes = axesOf(picture, upright);
@@ -119,7 +125,7 @@ function heatmap(wanted) {
     line.style.top = `${(block.start / (upright ? picture.units : picture.steps)) * 100}%`;
     plot.append(line);
   });
-  whenSeen(canvas, () => paint(canvas, picture, upright, wanted.shown));
+  whenSeen(canvas, () => paint(canvas, picture, upright, wanted.shown, spanOfAll([picture, ...(wanted.like || [])])));
   const placed = (element, x, y) => {
     element.style.left = `${(x / axes.wide) * 100}%`;
     element.style.width = `${100 / axes.wide}%`;

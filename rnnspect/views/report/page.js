@@ -2,6 +2,7 @@
 
 const main = document.getElementById('main');
 const engineName = data.engine.name;
+const whoGave = data.recorded ? 'the recording' : engineName;
 const whoShows = data.recorded ? 'The recording' : engineName;
 
 function section(title, ...children) {
@@ -20,6 +21,7 @@ function header() {
     make('p', { class: 'quiet' }, `${made}, ${engine.dtype}; ${counted(data.steps, 'step')}${batch}${long}`),
     make('p', {}, make('span', { class: `badge ${verdict.verdict.replace(' ', '-')}` }, verdict.verdict), ' ',
       verdict.summary.replace(/^[^:]*: /, '')),
+    make('p', { class: 'quiet' }, 'In a picture: point at a number to see it, click it to see how it comes about; or the arrow keys and Enter.'),
   );
 }
 
@@ -96,15 +98,17 @@ function equations(layer) {
   }).filter((one) => mapOf(layer, one.name, 'equations'));
   const caption = make('caption', {});
   watch(() => {
-    caption.textContent = `at step ${now.step}, unit ${now.unit}`;
+    const exact = layer.derivable.steps.includes(now.step) || mapOf(layer, 'h', 'equations').picture.values;
+    caption.textContent = `${exact ? 'at' : 'in the cell that holds'} step ${now.step}, unit ${now.unit}`;
     rows.forEach((one) => {
       const { picture } = mapOf(layer, one.name, 'equations');
       const unit = Math.min(now.unit, picture.units - 1);
       const address = addressed(layer, one.name, now.step, unit);
       const manual = address ? written(address.value(one.name, 0)) : cellWritten(cellAt(picture, now.step, unit));
       const engine = mapOf(layer, one.name, 'engine');
-      one.numbers.replaceChildren(make('b', {}, manual),
-        engine ? make('span', { class: 'quiet' }, ` ${engineName} ${cellWritten(cellAt(engine.picture, now.step, unit))}`) : '');
+      const given = engine && (address && one.name === 'h' ? written(address.of(layer.beside.engine, address.kept, unit))
+        : cellWritten(cellAt(engine.picture, now.step, unit)));
+      one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${engineName} ${given}`) : '');
     });
   });
   return make('table', { class: 'equations' }, caption, make('tbody', {}, ...rows.map((one) => one.row)));
@@ -135,6 +139,7 @@ function mapFigure(layer, one) {
     upright: true,
     shown,
     caption: quantity,
+    like: ['equations', 'engine'].includes(shown) ? ['equations', 'engine'].map((name) => mapOf(layer, quantity, name)?.picture).filter(Boolean) : [],
     first: firstOf(layer)?.quantity === quantity ? firstOf(layer) : null,
     said: `${whose}, ${picture.steps.toLocaleString('en')} steps × ${counted(picture.units, 'unit')}${sampled(picture)}`,
     blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden })) : [],
@@ -193,7 +198,7 @@ function pressed(event, layer, one, drawnMap) {
 
 function layerSection(layer) {
   const backwards = layer.direction === 'reverse' ? ', from the last step to the first' : '';
-  const taken = layer.beside ? `Each step starts from what ${engineName} gave at the step before, as in a check.`
+  const taken = layer.beside ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
     : `${whoShows} shows nothing of this layer: all of it is from the equations.`;
   const norms = layer.curves.filter((one) => one.name.startsWith('norm')).map((one) => (
     { name: one.name.endsWith('engine') ? engineName : 'equations', picture: one.picture }));
