@@ -18,6 +18,8 @@ from rnnspect.files.saved_run import saved_spec
 from rnnspect.models import names_code
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rnnspect.preparing import Prepared
     from rnnspect.reporting import Recordings
 
@@ -89,7 +91,7 @@ def report(
     if output.path is None and sys.stdout.isatty():
         raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
     for flag, said in (("--engine", engine), ("--recorded", recorded)):
-        if said and (source.saved or (engine and recorded)):
+        if said and ((engine and recorded) or (source.saved and flag == "--recorded")):
             beside = "a run that was saved" if source.saved else "a recorded run"
             raise InputError(f"{flag} beside {beside}", allowed="one or the other", where=flag)
     source.described.note(output)
@@ -107,7 +109,7 @@ def report(
         prepared = _prepared(source.described, engine)
         given = Recordings(*read_recorded(str(recorded))) if recorded else None
     else:
-        prepared, given = _saved(source.described, source.saved)
+        prepared, given = _saved(source.described, source.saved, engine)
     sequence, spec = prepared.sequence, prepared.spec
     asked = Asked(batch_index, _steps(steps, sequence.steps))
     note_what_is_not_finite(sequence, output)
@@ -134,14 +136,14 @@ def _prepared(described: Described, engine: str | None) -> Prepared:
     return prepared
 
 
-def _saved(described: Described, path: Path) -> tuple[Prepared, Recordings]:
+def _saved(described: Described, path: Path, engine: str | None) -> tuple[Prepared, Recordings]:
     """The run of a file, on the parameters that its spec draws or names."""
     from rnnspect import resources
     from rnnspect.files.arrays import read_arrays
     from rnnspect.preparing import prepare
     from rnnspect.reporting import Recordings
 
-    arrays, spec = read_arrays(path), described.spec
+    arrays, spec = _of_engine(read_arrays(path), engine, str(path)), described.spec
     for name in ("x", "h0"):
         if name not in arrays or arrays[name].dim() != 3:
             raise InputError(f"no {name} [batch][step][unit]", allowed="what rnnspect trace -o keeps", where=str(path))
@@ -152,6 +154,20 @@ def _saved(described: Described, path: Path) -> tuple[Prepared, Recordings]:
         x = x.transpose(0, 1)
     prepared = prepare(spec, x, **states, where=described.where, require_memory=resources.check_needs)
     return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else str(path))
+
+
+def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict[str, Tensor]:
+    """Of a trace of several engines what one of them gave, under the names of a trace of that one alone."""
+    several = [name.removesuffix(".output").removeprefix("engine.") for name in arrays if name.endswith(".output")]
+    several = [name for name in several if f"engine.{name}.output" in arrays]
+    if engine in several:
+        own = {name.replace(f"engine.{engine}.", "engine."): values for name, values in arrays.items()}
+        return {name: values for name, values in own.items() if not any(f"engine.{one}." in name for one in several)}
+    if engine or several:
+        found = "a run of several engines" if several else f"{engine!r} beside a run that was saved"
+        allowed = f"--engine {' or '.join(several)}" if several else "its own engine"
+        raise InputError(found, allowed=allowed, where="--engine" if engine else path)
+    return arrays
 
 
 def _steps(text: str | None, count: int) -> tuple[int, ...] | None:

@@ -57,6 +57,21 @@ def test_a_saved_run_is_that_run(rnnspect, config, tmp_path):
                 np.testing.assert_array_equal(shown, expected)
 
 
+def test_one_engine_of_a_saved_run_of_several(rnnspect, tmp_path):
+    engines = ["--engine", "torch", "--engine", "torch-cell"]
+    rnnspect("trace", "configs/bidirectional.yaml", *engines, "-q", "-o", tmp_path / "run.npz")
+    argv = ["report", tmp_path / "run.npz", "-o", tmp_path / "report.html"]
+    refused = rnnspect(*argv)
+    assert refused.status == 2
+    assert "a run of several engines; allowed: --engine torch or torch-cell" in refused.err
+    assert rnnspect(*argv, "--engine", "onnxruntime").status == 2
+    assert rnnspect(*argv, "--engine", "torch-cell").status == 0
+    shown, _ = cells_of(map_of(page(tmp_path / "report.html"), 1, "h", "engine"))
+    kept = np.load(tmp_path / "run.npz")
+    assert shown.shape == kept["l0.reverse.engine.torch-cell.h"].shape[1:]
+    np.testing.assert_array_equal(shown, kept["l0.reverse.engine.torch-cell.h"][0].astype(np.float32))
+
+
 def test_a_saved_run_that_was_changed_differs(rnnspect, tmp_path):
     rnnspect("trace", "--cell", "lstm", "--input", "randn:9", "-q", "-o", tmp_path / "run.npz")
     arrays = dict(np.load(tmp_path / "run.npz"))
