@@ -17,7 +17,16 @@ from rnnspect.views.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-_SUFFIXES = {".json": "json", ".md": "markdown", ".svg": "svg", ".xml": "junit", ".yaml": "yaml", ".yml": "yaml"}
+_SUFFIXES = {
+    ".htm": "html",
+    ".html": "html",
+    ".json": "json",
+    ".md": "markdown",
+    ".svg": "svg",
+    ".xml": "junit",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+}
 """Which format a file's name asks for, where --format does not."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 """What was typed after rnnspect: the title of a picture."""
