@@ -63,7 +63,8 @@ def _said(verdict: Verdict) -> str:
     said = " ".join(filter(None, (verdict.engine.name, verdict.engine.version))) + f", {verdict.arithmetic}: "
     if verdict.first:
         note = f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
-        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}{note}"
+        cause = f"; {' + '.join(why.together) or why.name}" if (why := next(iter(verdict.causes), None)) else ""
+        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}{cause}{note}"
     if verdict.verdict == "cannot tell":
         return f"{said}{verdict.reason}"
     coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)
