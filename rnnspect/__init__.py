@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rnnspect.errors import SpecError as SpecError
     from rnnspect.errors import WeightsError as WeightsError
     from rnnspect.parameters import Shapes as Shapes
+    from rnnspect.reported import Report as Report
+    from rnnspect.reports import report as report
     from rnnspect.spec import Head as Head
     from rnnspect.spec import Spec as Spec
     from rnnspect.tracing import LayerTrace as LayerTrace
@@ -46,6 +48,8 @@ _HOMES = {
         "WeightsError",
     ),
     "parameters": ("Shapes",),
+    "reported": ("Report",),
+    "reports": ("report",),
     "spec": ("Head", "Spec"),
     "tracing": ("LayerTrace", "Pair", "Trace"),
     "verdict": ("GateResolution", "Point", "Verdict"),

@@ -82,7 +82,7 @@ def check(
     from rnnspect.explaining.clock import at_most
     from rnnspect.preparing import prepare
 
-    _refuse_models(source)
+    refuse_models(source)
     prepared = prepare(source, x, h0, c0, lengths=lengths)
     held_to = named(arithmetic, "arithmetic") if arithmetic else None
     with at_most(explain):
@@ -122,7 +122,7 @@ def derive(
     from rnnspect.deriving import derive_prepared, locate
     from rnnspect.preparing import prepare
 
-    _refuse_models(source)
+    refuse_models(source)
     prepared = prepare(source, x, h0, c0, lengths=lengths)
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine))
@@ -137,7 +137,7 @@ def has_recurrent(module: nn.Module) -> bool:
     return any(is_stack(one) or is_cell(one) for one in module.modules())
 
 
-def _refuse_models(source: object) -> None:
+def refuse_models(source: object) -> None:
     """A module that cannot be checked by itself, and can where it runs."""
     if isinstance(source, Spec):
         return

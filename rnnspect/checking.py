@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.engines.interface import Recording
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.stack import Judged
     from rnnspect.preparing import Prepared
@@ -38,6 +39,16 @@ def check_prepared(
 ) -> Verdict:
     """Runs the engine and judges everything that it shows, under the arithmetic that it declares."""
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
+    return check_recording(prepared, recording, declared, progress)
+
+
+def check_recording(
+    prepared: Prepared,
+    recording: Recording,
+    declared: Declared | None = None,
+    progress: Progress = lambda _found, _steps: None,
+) -> Verdict:
+    """Judges what the prepared engine gave."""
     spec, held_to = prepared.spec, declared or declared_by(recording.engine)
 
     def judged(observation: Observation) -> Verdict:

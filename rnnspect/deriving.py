@@ -98,11 +98,11 @@ def _derived(
     from rnnspect.declared import declared_by
     from rnnspect.judging.address import address
     from rnnspect.judging.judge import Judge
-    from rnnspect.judging.received import run_of
+    from rnnspect.judging.received import runs_of
 
     p = LayerParameters.of(parameters, at.layer, at.direction)
     declared = declared_by(seen.engine)
-    run = run_of(spec, parameters, sequence, seen, declared, at.layer, at.direction)
+    run = runs_of(spec, parameters, sequence, seen, declared)(at.layer, at.direction)
     order = _order(sequence, at)
 
     def judge(held_to: Declared) -> Judge:
@@ -172,7 +172,7 @@ def _equations(
     waiting = [at.quantity]
     for name in waiting:
         address, term = Address(name, (at.unit,), at.step), found[name].at(at.unit)
-        yield Equation(address, _written(spec, name), term)
+        yield Equation(address, written(spec, name), term)
         named = [one.address for one in below(term) if one.address and one.address.step == at.step]
         waiting += [
             one.name for one in named if one.index == (at.unit,) and one.name in found and one.name not in waiting
@@ -237,7 +237,7 @@ def _stops(term: Term) -> Iterator[tuple[Address, bool]]:
             yield from _stops(operand)
 
 
-def _written(spec: Spec, name: str) -> str | None:
+def written(spec: Spec, name: str) -> str | None:
     """The line of the cell's docstring that says this quantity."""
     lines = (line for line in spec.cell_type.equations if line.partition(" = ")[0].strip().rstrip("'") == name)
     return next(lines, None)

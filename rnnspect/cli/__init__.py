@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from rnnspect.cli import check, convert, derive, init, layouts, probe, run, schema, shapes, trace
+from rnnspect.cli import check, convert, derive, init, layouts, probe, report, run, schema, shapes, trace
 from rnnspect.cli.output import say
 from rnnspect.errors import RnnspectError
 from rnnspect.version import __version__
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (shapes, run, trace, derive, check, probe, layouts, convert, init, schema):
+for _command in (shapes, run, trace, derive, report, check, probe, layouts, convert, init, schema):
     _command.register(app)
 
 

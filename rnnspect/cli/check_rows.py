@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.cli import live, onnx_model
 from rnnspect.cli.live import Row
@@ -93,6 +93,7 @@ def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verd
     from rnnspect import engines
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.cli.notes import note_what_is_not_finite
+    from rnnspect.cli.recordings import read_recorded
 
     prepared = prepare()
     if engine != "torch":
@@ -105,7 +106,7 @@ def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verd
         try:
             if asked.recorded is None:
                 return check_prepared(prepared, asked.held_to, so_far)
-            given, place = _recording(str(asked.recorded))
+            given, place = read_recorded(str(asked.recorded))
             return check_recorded(prepared, given, asked.held_to, so_far, place)
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
@@ -124,18 +125,3 @@ def _probed(probe: Path) -> Prepared:
     from rnnspect.probe_file import read_probe
 
     return read_probe(probe)
-
-
-def _recording(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
-    """What a file holds of a run, and how an array of it is called where something is wrong with it."""
-    from rnnspect.files.arrays import read_recording
-    from rnnspect.sources import parse_file
-
-    file = parse_file(recorded)
-    try:
-        given = read_recording(file.path, file.member)
-    except InputError as error:
-        places = (replace(one, where=f"--recorded {one.where or recorded}") for one in error.problems)
-        raise type(error)(places) from None
-    named = isinstance(given, dict)
-    return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")

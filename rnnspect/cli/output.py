@@ -15,7 +15,10 @@ from rnnspect.views.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-_SUFFIXES = {".json": "json", ".md": "markdown", ".xml": "junit", ".yaml": "yaml", ".yml": "yaml"}
+_SUFFIXES = {".json": "json", ".md": "markdown", ".xml": "junit", ".yaml": "yaml", ".yml": "yaml"} | {
+    ".html": "html",
+    ".htm": "html",
+}
 """Which format a file's name asks for, where --format does not."""
 _PLAIN = str.maketrans(
     {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}

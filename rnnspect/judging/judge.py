@@ -82,6 +82,21 @@ class Judge:
             progress(len(chunk.x))
         raise AssertionError(order)
 
+    def looks(self, run: Run, item: int) -> Iterator[Look]:
+        """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
+        the cell state that a check begins it with. A look is gone when the next one is asked for."""
+        self._screens = self._passed = 0
+        c, one = self.layer.begin(run.c0), slice(item, item + 1)
+        for chunk in self._chunks(run):
+            state = None if c is None else c.of(one, slice(None))
+            look = self.layer.look(chunk.cut(0, len(chunk.x), one), state, self.layer.wide)
+            self.layer.repair(look)
+            if look.top > 1:
+                self._accused(look, self._clear(look.chunk))
+            yield look
+            if c is not None:
+                c = self.layer.after(self._judged(chunk, c)[0])
+
     def _chunks(self, run: Run, rows: int | None = None) -> Iterator[Chunk]:
         fitting = min(2048, max(256, _CHUNK // self.layer.units))
         return chunks(run, 1 if self.layer.stepwise else rows or fitting)

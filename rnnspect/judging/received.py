@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.inputs import beside
+from rnnspect.judging.inputs import Errors, beside
+from rnnspect.kept import EXACT
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -23,26 +25,31 @@ if TYPE_CHECKING:
     from rnnspect.spec import Spec
 
 
-def run_of(
+def runs_of(
     spec: Spec,
     parameters: Mapping[str, Tensor],
     sequence: Sequence,
     observation: Observation,
     declared: Declared,
-    layer: int,
-    direction: str,
-) -> Run:
-    """With the exact h of an engine's run. Where the engine did not show h, `doubt` says how far it may be off."""
+) -> Callable[[int, str], Run]:
+    """Of each layer and direction that is asked for. Where the engine did not show h, `doubt` says how far it may be
+    off, and where it was recorded rounded, `error` of the layer above."""
 
     def below(at: int) -> tuple[Steps, Steps | None]:
         if at == 0:
             return sequence.x, None
         runs = [of(at - 1, way) for way in spec.directions]
-        if all(run.doubt is None for run in runs):
-            return beside([run.h for run in runs], sequence.valid()), None
-        doubts = [torch.zeros_like(run.h) if run.doubt is None else run.doubt for run in runs]
-        return beside([run.h for run in runs], sequence.valid()), beside(doubts)
+        kept = [observation.kept_of((at - 1, way, "h")) for way in spec.directions]
+        x = beside([run.h for run in runs], sequence.valid())
+        if all(run.doubt is None for run in runs) and not any(one.rounded for one in kept):
+            return x, None
+        errors = [
+            Errors(run.h, one if one.rounded else EXACT) if run.doubt is None else run.doubt
+            for run, one in zip(runs, kept, strict=True)
+        ]
+        return x, beside(errors)
 
+    @functools.cache
     def of(at: int, way: str) -> Run:
         x, error = below(at)
         row = at * spec.num_directions + spec.directions.index(way)
@@ -57,4 +64,4 @@ def run_of(
         found = estimate(spec.cell_type, p, u, spec.nonlinearity_of(way), x, error, state, lengths, reverse)
         return Run(x, found.h, state[0], c0, lengths, reverse, error, found.error)
 
-    return of(layer, direction)
+    return of

@@ -60,7 +60,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "version": 1,
         "spec": spec_document(run.spec),
         "sequence": _sequence(run),
-        "engine": _engine(run.engine),
+        "engine": engine_document(run.engine),
         "output": numbers(run.output, run.lengths),
         "h_n": numbers(run.h_n),
         "c_n": None if run.c_n is None else numbers(run.c_n),
@@ -75,7 +75,7 @@ def trace_document(trace: Trace) -> dict[str, Any]:
         "version": 1,
         "spec": spec_document(trace.spec),
         "sequence": _sequence(trace),
-        "engine": _engine(trace.engine),
+        "engine": engine_document(trace.engine),
         "layers": [
             {
                 "layer": layer.layer,
@@ -103,7 +103,7 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
         "format": "rnnspect.derivation",
         "version": 1,
         "spec": spec_document(derivation.spec),
-        "engine": _engine(derivation.engine),
+        "engine": engine_document(derivation.engine),
         "arithmetic": derivation.arithmetic,
         "point": {
             "ratio": _number(derivation.ratio),
@@ -182,7 +182,7 @@ def _sequence(result: Run | Trace) -> dict[str, Any]:
     }
 
 
-def _engine(engine: EngineInfo) -> dict[str, Any]:
+def engine_document(engine: EngineInfo) -> dict[str, Any]:
     return {
         "name": engine.name,
         "version": engine.version,
@@ -249,7 +249,7 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
         "checked": {"steps": verdict.steps, "values": verdict.values, "explained": verdict.explained},
         "notes": list(verdict.notes),
         "spec": spec_document(verdict.spec),
-        "engine": _engine(verdict.engine),
+        "engine": engine_document(verdict.engine),
     }
 
 

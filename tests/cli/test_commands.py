@@ -11,7 +11,7 @@ from rnnspect.cli.init import STARTER
 from rnnspect.spec import Spec
 
 
-@pytest.mark.parametrize("command", ["shapes", "run", "trace", "derive", "init", "schema"])
+@pytest.mark.parametrize("command", ["shapes", "run", "trace", "derive", "report", "init", "schema"])
 def test_help_has_an_example_that_works(rnnspect, command, tmp_path, monkeypatch):
     result = rnnspect(command, "--help")
     assert result.status == 0

@@ -28,6 +28,7 @@ def python(code: str, *argv: str, **options: object) -> subprocess.CompletedProc
         ["--version"],
         ["trace", "--help"],
         ["derive", "--help"],
+        ["report", "--help"],
         ["shapes"],
         ["shapes", "configs/bidirectional.yaml", "--format", "json"],
         ["init"],
@@ -96,6 +97,23 @@ sys.exit(main(sys.argv[1:]))
 def test_no_progress_bar_without_a_terminal():
     result = python(LOADED, "trace", "--input", "randn:3000")
     assert result.stderr.strip() == "0 numpy torch"
+
+
+def test_a_long_report_shows_its_progress(tmp_path):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "rnnspect", "report", "--input", "randn:3000", "-o", str(tmp_path / "report.html")]
+    process = subprocess.Popen(argv, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            said += piece
+    except OSError:  # how a terminal on Linux ends
+        pass
+    assert process.wait(60) == 0
+    assert b"checking and painting every step" in said
+    assert b"6000" in said
 
 
 @pytest.mark.parametrize(

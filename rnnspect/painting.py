@@ -1,0 +1,164 @@
+"""One layer and direction of one batch item, painted chunk by chunk: bounded memory, however long the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import linear
+
+from rnnspect.derivable import Deriver
+from rnnspect.judging.judge import Judge
+from rnnspect.parameters import LayerParameters
+from rnnspect.pictures import Painter
+from rnnspect.reported import Beside, Curve, LayerReport, Map
+from rnnspect.saturation import saturations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from rnnspect.declared import Declared
+    from rnnspect.judging.chunks import Run
+    from rnnspect.judging.look import Look
+    from rnnspect.observation import Observation
+    from rnnspect.spec import Spec
+
+    Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is painted of a run: an item of the batch, the steps that it has, those whose derivations are kept, and
+    how many cells a picture may have."""
+
+    item: int
+    length: int
+    kept: tuple[int, ...]
+    cells: int
+
+
+def painted(
+    spec: Spec,
+    parameters: dict[str, Tensor],
+    seen: Observation,
+    declared: Declared,
+    run: Run,
+    place: tuple[int, str],
+    frame: Frame,
+    progress: Callable[[int], None],
+) -> LayerReport:
+    """The quantities as a check has them, each step from what the engine gave at the step before, and beside them
+    what the engine showed."""
+    layer, direction = place
+    p = LayerParameters.of(parameters, layer, direction)
+    kept = seen.kept_of((layer, direction, "h"))
+    u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+    u = replace(u, relative=kept.relative, absolute=kept.absolute)
+    judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
+    wide = judge.layer.wide.parameters
+    canvas, deriver = _Canvas(frame), Deriver(spec, p, layer, direction)
+    beside: dict[int, tuple[Array, Array]] = {}
+    saturated, shown = saturations(spec, p, direction), seen.layers.get(place, {})
+    for look in judge.looks(run, frame.item):
+        part = _Part(look, run.reverse, frame)
+        if not part.count:
+            break
+        x, engine = part.of(look.chunk.x), part.of(look.after)
+        canvas.map("x", "equations", part.start, x)
+        projected = linear(torch.from_numpy(x), wide.weight_ih, wide.bias_ih).numpy()
+        canvas.map("input_projection", "equations", part.start, projected)
+        canvas.curve("norm of h", part.start, _norm(part.of(look.q["h"].v)))
+        for name, values in look.q.items():
+            canvas.map(name, "equations", part.start, manual := part.of(values.v))
+            if name == "h" and run.doubt is None:
+                canvas.beside(name, part.start, manual, engine)
+                canvas.map(name, "ratio", part.start, part.of(look.ratio))
+                canvas.curve("norm of h, engine", part.start, _norm(engine))
+            elif name in shown:
+                canvas.beside(name, part.start, manual, shown[name][part.steps, frame.item].double().numpy())
+        for gate, one in saturated.items():
+            canvas.curve(f"saturated {gate}", part.start, one.share(part.of(look.q[gate].v)))
+        for step in set(frame.kept).intersection(range(*part.steps.indices(frame.length))):
+            n = part.order(step)
+            deriver.take(step, look.chunk.x[n, 0], look.chunk.before[n, 0], _cell_state(look, n))
+            beside[step] = look.after[n, 0].double().numpy(), look.bound[n, 0].double().numpy(force=True).copy()
+        progress(part.count)
+    stacked = [np.stack([beside[step][at] for step in sorted(beside)]) for at in (0, 1)]
+    return LayerReport(
+        layer=layer,
+        direction=direction,
+        maps=canvas.maps(),
+        curves=canvas.curves(),
+        saturated={gate: one.words for gate, one in saturated.items()},
+        derivable=deriver.derivable(),
+        beside=Beside(*stacked) if run.doubt is None else None,
+    )
+
+
+class _Part:
+    """A chunk's steps by their index in the input, without those beyond the item's length."""
+
+    def __init__(self, look: Look, reverse: bool, frame: Frame) -> None:
+        chunk, self._reverse = look.chunk, reverse
+        self.count = max(min(len(chunk.x), frame.length - chunk.start), 0)
+        self.start = frame.length - chunk.start - self.count if reverse else chunk.start
+        self.steps = slice(self.start, self.start + self.count)
+
+    def of(self, values: Tensor) -> Array:
+        """(steps, 1, units) in processing order as (n, units) by step of the input."""
+        mine = values[: self.count, 0]
+        return (mine.flip(0) if self._reverse else mine).double().numpy()
+
+    def order(self, step: int) -> int:
+        """Where a step is in the chunk."""
+        return self.start + self.count - 1 - step if self._reverse else step - self.start
+
+
+class _Canvas:
+    """Everything that is painted of a layer, by name and in the order in which it first comes."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._maps: dict[tuple[str, str], Painter] = {}
+        self._curves: dict[str, Painter] = {}
+
+    def map(self, quantity: str, shown: str, start: int, values: Array) -> None:
+        painter = self._maps.setdefault((quantity, shown), self._painter(values))
+        painter.paint(start, values)
+
+    def curve(self, name: str, start: int, values: Array) -> None:
+        self._curves.setdefault(name, self._painter(values)).paint(start, values)
+
+    def beside(self, name: str, start: int, manual: Array, engine: Array) -> None:
+        """The engine's numbers, and how far they are from the equations'; 0 where both are the same infinity or NaN."""
+        same = (engine == manual) | (np.isnan(engine) & np.isnan(manual))
+        with np.errstate(invalid="ignore"):
+            apart = np.where(same, 0.0, engine - manual)
+        self.map(name, "engine", start, engine)
+        self.map(name, "difference", start, apart)
+
+    def maps(self) -> tuple[Map, ...]:
+        return tuple(Map(*name, painter.picture()) for name, painter in self._maps.items())
+
+    def curves(self) -> tuple[Curve, ...]:
+        return tuple(Curve(name, painter.picture()) for name, painter in self._curves.items())
+
+    def _painter(self, values: Array) -> Painter:
+        return Painter(self._frame.length, values.shape[1], self._frame.cells)
+
+
+def _norm(values: Array) -> Array:
+    norms: Array = np.linalg.norm(values, axis=1, keepdims=True)
+    return norms
+
+
+def _cell_state(look: Look, n: int) -> Tensor | None:
+    """c of the step before, as the look had it."""
+    if look.c is None:
+        return None
+    return look.q["c"].v[n - 1, 0] if n else look.c.number(torch.float64).v[0]

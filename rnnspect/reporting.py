@@ -1,0 +1,172 @@
+"""How a report comes about: the engine once, a check of it, then the same looks again, painted as they come."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rnnspect.checking import check_recorded, check_recording
+from rnnspect.declared import ARITHMETICS, Declared, declared_by
+from rnnspect.derivable import numbers_a_step
+from rnnspect.device import plain_defaults
+from rnnspect.errors import InputError
+from rnnspect.judging.received import runs_of
+from rnnspect.observation import observed_by
+from rnnspect.painting import Frame, painted
+from rnnspect.parameters import shapes_of
+from rnnspect.pictures import picture_of
+from rnnspect.recorded import observations_of
+from rnnspect.reported import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from rnnspect.judging.finding import Finding
+    from rnnspect.pictures import Picture
+    from rnnspect.preparing import Prepared
+    from rnnspect.spec import Spec
+
+MOST_KEPT = 64
+"""Steps whose derivations a report keeps, where nobody asks for other ones."""
+_CELL = 4
+"""Bytes of a cell in the file: a float32, or a smallest and a largest number of two bytes each."""
+_PICTURES, _DERIVATIONS, _WEIGHTS = 3_500_000, 700_000, 500_000
+"""Bytes of the file that all pictures, all kept steps and all weights may take, a third less than they are as text."""
+
+
+def _silent(*_: object) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of a run is to be shown; None is what a report thinks best."""
+
+    item: int | None = None
+    """Which item of the batch; left out, the one that differs first."""
+    steps: tuple[int, ...] | None = None
+    """Whose derivations are kept."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What somebody's implementation gave, and where an array of it is, by its name."""
+
+    given: Any
+    where: Callable[[str | None], str] = lambda _name: "recorded"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Told how many more steps are judged, and then how many are painted."""
+
+    judged: Callable[[Finding | None, int], None] = _silent
+    painted: Callable[[int], None] = _silent
+
+
+def report_prepared(
+    prepared: Prepared,
+    asked: Asked | None = None,
+    recorded: Recordings | None = None,
+    declared: Declared | None = None,
+    command: str | None = None,
+    progress: Progress | None = None,
+    where: Callable[[str], str] = lambda name: name,
+) -> Report:
+    """Runs the engine, or takes what was recorded of another one, and judges and paints what it gave.
+
+    `where` says how an argument is called in messages. Raises `InputError` for an item or a step that is not there.
+    """
+    asked, progress = asked or Asked(), progress or Progress()
+    cpu = torch.device("cpu")
+    spec, sequence = prepared.spec, prepared.sequence.to(cpu)
+    parameters = {name: tensor.detach().to(cpu) for name, tensor in prepared.parameters.items()}
+    _check_item(asked.item, sequence.batch, where)
+    if recorded is None:
+        recording = prepared.engine.run(spec, prepared.parameters, prepared.sequence)
+        verdict = check_recording(prepared, recording, declared, progress.judged)
+        seen, held_to = observed_by(recording), declared or declared_by(recording.engine)
+    else:
+        verdict = check_recorded(prepared, recorded.given, declared, progress.judged, recorded.where)
+        held_to = declared or ARITHMETICS[spec.dtype]
+        seen = observations_of(spec, recorded.given, sequence, parameters, recorded.where).observations[-1]
+    if held_to.permitted is not None and verdict.arithmetic == held_to.permitted.name:
+        held_to = held_to.permitted
+    first = verdict.first or verdict.worst
+    item = asked.item if asked.item is not None else verdict.first.batch if verdict.first else 0
+    length = sequence.lengths[item] if sequence.lengths else sequence.steps
+    interesting = first.step if first and first.batch == item else -1
+    kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps
+    if beyond := [step for step in kept if not 0 <= step < length]:
+        raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
+    frame = Frame(item, length, kept, _cells(spec))
+    with plain_defaults(), torch.inference_mode():
+        runs = runs_of(spec, parameters, sequence, seen, held_to)
+        layers = tuple(
+            painted(spec, parameters, seen, held_to, runs(*place), place, frame, progress.painted)
+            for place in itertools.product(range(spec.num_layers), spec.directions)
+        )
+    return Report(
+        spec=spec,
+        shapes=shapes_of(spec),
+        verdict=verdict,
+        steps=sequence.steps,
+        items=sequence.batch,
+        item=item,
+        length=length,
+        batched=sequence.batched,
+        layers=layers,
+        weights=_weights(parameters),
+        command=command,
+        recorded=recorded is not None,
+    )
+
+
+def kept_steps(length: int, most: int, interesting: int = -1) -> tuple[int, ...]:
+    """All, or at most so many: the first two, the last, an interesting one with the step on each side of it, and
+    others evenly between."""
+    if length <= most:
+        return tuple(range(length))
+    about = range(interesting - 1, interesting + 2) if interesting >= 0 else ()
+    wanted = [interesting, *about, 0, length - 1, 1] if interesting >= 0 else [0, length - 1, 1]
+    chosen = dict.fromkeys(step for step in wanted if 0 <= step < length)
+    kept = list(chosen)[:most]
+    spread = np.linspace(0, length - 1, most).round().astype(int).tolist()
+    others = [step for step in spread if step not in kept]
+    free = most - len(kept)
+    kept += [others[at * len(others) // free] for at in range(min(free, len(others)))] if free else []
+    return tuple(sorted(kept))
+
+
+def _check_item(item: int | None, batch: int, where: Callable[[str], str]) -> None:
+    if item is not None and not 0 <= item < batch:
+        raise InputError(
+            f"no batch item {item}", allowed="0" if batch == 1 else f"0 to {batch - 1}", where=where("batch_index")
+        )
+
+
+def _kept_at_most(spec: Spec) -> int:
+    """How many steps fit into a file of the usual size."""
+    cell, layers = spec.cell_type, range(spec.num_layers)
+    numbers = sum(numbers_a_step(cell, spec.layer_input_size(layer), spec.hidden_size) for layer in layers)
+    return max(min(MOST_KEPT, _DERIVATIONS // (8 * numbers * spec.num_directions)), 1)
+
+
+def _cells(spec: Spec) -> int:
+    """How many cells a picture may have, so that all of them fit: x, its projection, each quantity, and of h the
+    engine's, the difference and the ratio."""
+    return _PICTURES // (_CELL * (len(spec.quantities) + 3) * spec.num_layers * spec.num_directions)
+
+
+def _weights(parameters: dict[str, Tensor]) -> dict[str, Picture]:
+    """Every one whole where all fit; else smaller pictures of the larger ones."""
+    numbers = {name: values.reshape(len(values), -1).double().numpy() for name, values in parameters.items()}
+    whole = sum(values.size for values in numbers.values()) * _CELL <= _WEIGHTS
+    most = _WEIGHTS // (_CELL * len(numbers))
+    return {name: picture_of(values, values.size if whole else most) for name, values in numbers.items()}

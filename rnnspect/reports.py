@@ -1,0 +1,61 @@
+"""A report as a file that a browser opens, for a spec or a live module."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+    from rnnspect.reported import Report
+    from rnnspect.spec import Spec
+
+
+def report(
+    source: Spec | nn.RNNBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    path: str | Path,
+    lengths: Any = None,
+    recorded: Any = None,
+    engine: str = "torch",
+    arithmetic: str | None = None,
+    batch_index: int | None = None,
+    steps: Iterable[int] | None = None,
+) -> Report:
+    """Writes one HTML file that shows a run, and returns what is in it; its `verdict` is that of `rnnspect.check`.
+
+    The first arguments are those of `rnnspect.check`. `batch_index` is the item that is shown, left out the one that
+    differs first. `steps` are those whose derivations are kept; left out, up to 64 of them. The file appears whole or
+    not at all.
+
+    Raises what `check` raises, `FileError` where the file cannot be written, and `InputError` for an item or a step
+    that is not there.
+    """
+    from rnnspect import engines
+    from rnnspect.api import refuse_models
+    from rnnspect.declared import named
+    from rnnspect.files import writing
+    from rnnspect.preparing import prepare
+    from rnnspect.reporting import Asked, Recordings, report_prepared
+    from rnnspect.views.report import as_html
+
+    refuse_models(source)
+    writing.check_writable(Path(path))
+    prepared = prepare(source, x, h0, c0, lengths=lengths)
+    if engine != "torch":
+        prepared = replace(prepared, engine=engines.find(engine))
+    made = report_prepared(
+        prepared,
+        Asked(batch_index, None if steps is None else tuple(sorted(set(steps)))),
+        None if recorded is None else Recordings(recorded),
+        named(arithmetic, "arithmetic") if arithmetic else None,
+    )
+    writing.write_text(Path(path), as_html(made))
+    return made

@@ -1,0 +1,51 @@
+"""A report as one page of HTML that holds all that it shows and asks for nothing else."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import html
+import json
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+from rnnspect.views.report.document import report_document
+
+if TYPE_CHECKING:
+    from rnnspect.reported import Report
+
+_SCRIPTS = ("base.js", "colours.js", "state.js", "heatmap.js", "curves.js", "network.js", "derivation.js", "page.js")
+"""In the order in which they use each other."""
+_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+"""What could end or change a script element, or a line of it, as JSON writes it too."""
+
+
+def as_html(report: Report) -> str:
+    """Names out of files reach the page as JSON alone, which the page's script shows as text. A policy lets the
+    page's own script and style run, and nothing else."""
+    script = "(() => {\n'use strict';\n" + "".join(map(_part, _SCRIPTS)) + "})();\n"
+    style = _part("page.css")
+    return Template(_part("page.html")).substitute(
+        policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'",
+        title=html.escape(f"rnnspect: {report.shapes.module.splitlines()[0]}"),
+        style=style,
+        data=as_data(report),
+        script=script,
+    )
+
+
+def as_data(report: Report) -> str:
+    """JSON that can stand inside of a script element."""
+    return json.dumps(report_document(report), ensure_ascii=False, allow_nan=False).translate(_ESCAPED)
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@functools.cache
+def _part(name: str) -> str:
+    return files(__package__ or "").joinpath(name).read_text(encoding="utf-8")

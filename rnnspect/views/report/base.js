@@ -1,0 +1,89 @@
+// Elements, numbers as text, and arrays out of base64. Whatever came out of a file becomes text, never markup.
+
+const data = JSON.parse(document.getElementById('data').textContent);
+
+function make(tag, settings, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(settings || {})) {
+    if (name in element && typeof value !== 'string') element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function drawn(tag, settings, ...children) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(settings || {})) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function numberOf(value) {
+  if (value === 'NaN') return NaN;
+  if (value === 'Infinity' || value === '-Infinity') return Number(value);
+  return value;
+}
+
+function written(value, digits = 6) {
+  if (value === null || value === undefined) return '?';
+  if (Number.isNaN(value)) return 'NaN';
+  if (!Number.isFinite(value)) return value > 0 ? 'Inf' : '-Inf';
+  return String(Number(value.toPrecision(digits)));
+}
+
+function counted(count, noun) {
+  return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+const kinds = { f4: Float32Array, f8: Float64Array, u2: Uint16Array, u1: Uint8Array };
+
+// Unpacked when it is first asked for.
+function unpacked(array) {
+  if (!array.numbers) {
+    const text = atob(array.data);
+    const bytes = new Uint8Array(text.length);
+    for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
+    array.numbers = new kinds[array.type](bytes.buffer);
+    array.data = null;
+  }
+  return array.numbers;
+}
+
+const NAN = 1;
+const PLUS = 2;
+const MINUS = 4;
+const EMPTY = 8;
+
+// What a cell of a picture holds: low and high among the finite numbers, and flags of what else there is.
+function cellOf(picture, at) {
+  if (picture.values) {
+    const value = unpacked(picture.values)[at];
+    const flags = Number.isNaN(value) ? NAN : Number.isFinite(value) ? 0 : value > 0 ? PLUS : MINUS;
+    return { low: value, high: value, flags: flags ? flags | EMPTY : 0 };
+  }
+  const flags = picture.flags ? unpacked(picture.flags)[at] : 0;
+  return {
+    low: picture.origin + unpacked(picture.low)[at] * picture.step,
+    high: picture.origin + unpacked(picture.high)[at] * picture.step,
+    flags,
+  };
+}
+
+function cellWritten(cell) {
+  const odd = [[NAN, 'NaN'], [PLUS, 'Inf'], [MINUS, '-Inf']].filter(([flag]) => cell.flags & flag);
+  const said = odd.map(([, name]) => name);
+  if (!(cell.flags & EMPTY)) {
+    said.unshift(cell.low === cell.high ? written(cell.low) : `${written(cell.low)} to ${written(cell.high)}`);
+  }
+  return said.join(' and ');
+}
+
+function sizesOf(picture) {
+  return [Math.ceil(picture.steps / picture.per_step), Math.ceil(picture.units / picture.per_unit)];
+}
+
+function range(first, size, count) {
+  const last = Math.min(first + size, count) - 1;
+  return last > first ? `${first}–${last}` : String(first);
+}

@@ -1,0 +1,57 @@
+// Two scales that do not rest on red against green: one from nothing to much, one around zero.
+
+const scales = {
+  light: {
+    much: ['#fdfbe8', '#e9d98a', '#b6b27a', '#7c8a78', '#45607a', '#12285c'],
+    around: ['#08306b', '#2b7bba', '#9dc9e6', '#f5f5f2', '#f7bd7e', '#d9701c', '#6e2c00'],
+  },
+  dark: {
+    much: ['#14171f', '#1f3a66', '#3f6a86', '#74977f', '#c0bd70', '#fdf0a0'],
+    around: ['#a9d8ff', '#3d8fd6', '#1d4470', '#1b1d22', '#6d3a10', '#d97a25', '#ffd3a1'],
+  },
+};
+const beyond = { light: [214, 0, 110], dark: [255, 64, 160] };
+const notNumbers = { light: [120, 60, 160], dark: [190, 130, 235] };
+const darkness = window.matchMedia('(prefers-color-scheme: dark)');
+
+function theme() {
+  return darkness.matches ? 'dark' : 'light';
+}
+
+function channels(hex) {
+  return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+}
+
+const tables = {};
+
+// 256 colours of a scale.
+function tableOf(name) {
+  const key = `${theme()} ${name}`;
+  if (!tables[key]) {
+    const stops = scales[theme()][name].map(channels);
+    tables[key] = Array.from({ length: 256 }, (_, at) => {
+      const place = (at / 255) * (stops.length - 1);
+      const below = Math.min(Math.floor(place), stops.length - 2);
+      return stops[below].map((from, c) => Math.round(from + (stops[below + 1][c] - from) * (place - below)));
+    });
+  }
+  return tables[key];
+}
+
+// The scale of a picture's finite numbers, from `low` to `high`.
+function scaleOf(low, high, shown) {
+  if (!(low <= high)) return { name: 'much', low: 0, high: 1 };
+  if (shown === 'ratio') return { name: 'much', low: 0, high: Math.min(high, 1) || 1, limit: 1 };
+  if (low < 0) {
+    const most = Math.max(-low, high);
+    return { name: 'around', low: -most, high: most };
+  }
+  return { name: 'much', low: 0, high: high <= 1 && high > 0.2 ? 1 : high || 1 };
+}
+
+function colourOf(scale, value, odd) {
+  if (odd) return notNumbers[theme()];
+  if (scale.limit !== undefined && value > scale.limit) return beyond[theme()];
+  const place = (value - scale.low) / (scale.high - scale.low);
+  return tableOf(scale.name)[Math.max(0, Math.min(255, Math.round(place * 255)))];
+}

@@ -1,0 +1,117 @@
+"""A report as JSON. Arrays are base64 of little-endian numbers; the page unpacks them when they are looked at."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnspect.deriving import written
+from rnnspect.views import documents
+from rnnspect.views.check import numbers_of, summary
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from rnnspect.derivable import Derivable
+    from rnnspect.pictures import Picture
+    from rnnspect.reported import LayerReport, Report
+    from rnnspect.verdict import Verdict
+
+    Numbers = npt.NDArray[Any]
+
+_LEVELS = 2**16 - 1
+EMPTY = 8
+"""Flag of a cell that has no finite number."""
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    spec = report.spec
+    shapes = documents.shapes_document(report.shapes)
+    width = "<f8" if spec.dtype == "float64" else "<f4"
+    return {
+        "format": "rnnspect.report",
+        "version": 1,
+        "spec": documents.spec_document(spec),
+        "shapes": shapes,
+        "gates": list(spec.cell_type.gates),
+        "equations": list(spec.cell_type.equations),
+        "written": {name: written(spec, name) for name in spec.cell_type.quantities},
+        "verdict": _verdict(report.verdict),
+        "engine": documents.engine_document(report.verdict.engine),
+        "steps": report.steps,
+        "items": report.items,
+        "item": report.item,
+        "length": report.length,
+        "layers": [_layer(report, layer) for layer in report.layers],
+        "weights": {name: picture_document(picture, width) for name, picture in report.weights.items()},
+        "command": report.command,
+        "recorded": report.recorded,
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    checked = documents.check_document(verdict)
+    kept = ["verdict", "first", "worst", "causes", "indistinguishable", "identities", "notes"]
+    kept += ["resolution", "checked", "arithmetic"]
+    return {name: checked[name] for name in kept} | {"summary": summary(verdict), "lines": list(numbers_of(verdict))}
+
+
+def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
+    row = layer.layer * report.spec.num_directions + report.spec.directions.index(layer.direction)
+    return {
+        "layer": layer.layer,
+        "direction": layer.direction,
+        "place": [row, report.item] if report.batched else [row],
+        "maps": [
+            {"quantity": one.quantity, "shown": one.shown, "picture": picture_document(one.picture)}
+            for one in layer.maps
+        ],
+        "curves": [{"name": one.name, "picture": picture_document(one.picture)} for one in layer.curves],
+        "saturated": layer.saturated,
+        "derivable": _derivable(layer.derivable),
+        "beside": layer.beside and {name: _array(values, "<f8") for name, values in vars(layer.beside).items()},
+    }
+
+
+def _derivable(derivable: Derivable) -> dict[str, Any]:
+    return {
+        "steps": list(derivable.steps),
+        "nodes": {name: asdict(node) for name, node in derivable.nodes.items()},
+        "values": {name: _array(values, "<f8") for name, values in derivable.values.items()},
+        "vectors": {name: _array(values, "<f8") for name, values in derivable.vectors.items()},
+    }
+
+
+def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
+    """Every number in so many bytes; or of each cell a low and a high of two bytes each, of which the numbers are
+    `origin` + n · `step`, rounded outwards, so that what is in the cell is never outside of them."""
+    sizes = {
+        "steps": picture.steps,
+        "units": picture.units,
+        "per_step": picture.per_step,
+        "per_unit": picture.per_unit,
+    }
+    if picture.exact:
+        return sizes | {"values": _array(picture.low, width)}
+    there = picture.low <= picture.high
+    origin = float(picture.low[there].min(initial=np.inf)) if there.any() else 0.0
+    top = float(picture.high[there].max(initial=-np.inf)) if there.any() else 0.0
+    # A little more than the span over the levels, so that no rounding leaves the highest number outside.
+    step = max((top - origin) / _LEVELS * (1 + 2.0**-40), 2.0**-1074) if top > origin else 0.0
+    low, high = np.where(there, picture.low, origin), np.where(there, picture.high, origin)
+    down = np.clip(np.floor((low - origin) / (step or 1)), 0, _LEVELS)
+    up = np.clip(np.ceil((high - origin) / (step or 1)), 0, _LEVELS)
+    down -= (origin + down * step > low) & (down > 0)
+    up += (origin + up * step < high) & (up < _LEVELS)
+    flags = picture.flags | np.where(there, 0, EMPTY).astype(np.uint8)
+    made = sizes | {"origin": origin, "step": step, "low": _array(down, "<u2"), "high": _array(up, "<u2")}
+    return made | ({"flags": _array(flags, "|u1")} if flags.any() else {})
+
+
+def _array(values: Numbers, dtype: str) -> dict[str, Any]:
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite on the page
+        data = np.ascontiguousarray(values, dtype)
+    return {"type": dtype[1:], "shape": list(values.shape), "data": base64.b64encode(data.tobytes()).decode("ascii")}

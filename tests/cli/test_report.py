@@ -1,0 +1,180 @@
+"""`rnnspect report`: a file from a live run, a recording or a saved run, whole or not at all, and what cannot be."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import rnnspect
+from tests.report.reading import cells_of, data_of, map_of
+
+
+def page(path):
+    return data_of(path.read_text())
+
+
+@pytest.mark.parametrize("config", ["lstm", "gru", "bidirectional", "packed", "projected", "by-hand", "notebook"])
+def test_every_kind_of_network_has_a_page(rnnspect, config, tmp_path):
+    result = rnnspect("report", f"configs/{config}.yaml", "-o", tmp_path / "report.html")
+    assert (result.status, result.out) == (0, "")
+    assert result.err.startswith(f"wrote {tmp_path / 'report.html'}\nagree: ")
+    assert page(tmp_path / "report.html")["verdict"]["verdict"] == "agree"
+
+
+def test_without_a_file_it_goes_to_stdout(rnnspect):
+    result = rnnspect("report", "--cell", "gru", "-q")
+    assert (result.status, result.err) == (0, "")
+    assert data_of(result.out)["spec"]["cell"] == "gru"
+
+
+def test_a_terminal_gets_no_page(rnnspect, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    result = rnnspect("report")
+    assert (result.status, result.out) == (2, "")
+    assert result.err == "error: --output: a page for a browser, and no file; allowed: -o report.html\n"
+
+
+@pytest.mark.parametrize("config", ["lstm", "gru", "bidirectional", "packed"])
+def test_a_saved_run_is_that_run(rnnspect, config, tmp_path):
+    """As the engine gave it: not what it would give now."""
+    assert rnnspect("trace", f"configs/{config}.yaml", "-q", "-o", tmp_path / "run.npz").status == 0
+    assert rnnspect("report", f"configs/{config}.yaml", "-o", tmp_path / "live.html").status == 0
+    result = rnnspect("report", tmp_path / "run.npz", "-o", tmp_path / "saved.html")
+    assert result.status == 0, result.err
+    live, saved = page(tmp_path / "live.html"), page(tmp_path / "saved.html")
+    assert saved["recorded"]
+    assert saved["verdict"]["verdict"] == "agree"
+    for at, layer in enumerate(live["layers"]):
+        for one in layer["maps"]:
+            expected, _ = cells_of(one["picture"])
+            shown, _ = cells_of(map_of(saved, at, one["quantity"], one["shown"]))
+            if one["shown"] == "ratio":  # the check of a recording asks for the same, in another order of sums
+                np.testing.assert_allclose(shown, expected, rtol=1e-4, atol=1e-9)
+            else:
+                np.testing.assert_array_equal(shown, expected)
+
+
+def test_a_saved_run_that_was_changed_differs(rnnspect, tmp_path):
+    rnnspect("trace", "--cell", "lstm", "--input", "randn:9", "-q", "-o", tmp_path / "run.npz")
+    arrays = dict(np.load(tmp_path / "run.npz"))
+    arrays["l0.forward.engine.h"][0, 6, 1] += 0.5
+    arrays["engine.output"][0, 6, 1] += 0.5
+    np.savez(tmp_path / "run.npz", **arrays)
+    result = rnnspect("report", tmp_path / "run.npz", "-o", tmp_path / "report.html")
+    assert "differ: h of layer 0 forward, step 6, batch 0, unit 1" in result.err
+    first = page(tmp_path / "report.html")["verdict"]["first"]
+    assert (first["step"], first["unit"]) == (6, 1)
+
+
+def test_a_recording_shows_the_item_that_differs(rnnspect, tmp_path):
+    flags = ["--cell", "gru", "--input", "randn:6", "--batch", "3"]
+    output = output_of_torch(cell="gru", input="randn:6", batch=3)
+    output[2, 4, 0] += 1
+    np.save(tmp_path / "mine.npy", output)
+    recorded = ["--recorded", tmp_path / "mine.npy", "-o", tmp_path / "report.html"]
+    assert rnnspect("report", *flags, *recorded).status == 0
+    assert page(tmp_path / "report.html")["item"] == 2
+    assert rnnspect("report", *flags, *recorded, "--batch-index", "1").status == 0
+    shown = page(tmp_path / "report.html")
+    np.testing.assert_array_equal(cells_of(map_of(shown, 0, "h", "engine"))[0], output[1])
+
+
+def output_of_torch(**spec):
+    return rnnspect.trace(rnnspect.Spec(**spec)).output.engine.numpy().copy()
+
+
+def test_the_steps_that_are_asked_for_are_kept(rnnspect, tmp_path):
+    flags = ["--input", "randn:500", "--cell", "lstm", "-o", tmp_path / "report.html"]
+    rnnspect("report", *flags, "--steps", "7,100:103,-1")
+    assert page(tmp_path / "report.html")["layers"][0]["derivable"]["steps"] == [7, 100, 101, 102, 499]
+    rnnspect("report", *flags)
+    kept = page(tmp_path / "report.html")["layers"][0]["derivable"]["steps"]
+    assert len(kept) == 64
+    assert {0, 499} < set(kept)
+
+
+def test_another_engine_is_named(rnnspect, tmp_path):
+    assert rnnspect("report", "--cell", "gru", "--engine", "torch-cell", "-o", tmp_path / "report.html").status == 0
+    shown = page(tmp_path / "report.html")
+    assert shown["engine"]["name"] == "torch-cell"
+    assert shown["command"] == "--cell gru --engine torch-cell"
+
+
+WRONG = {
+    "an engine beside a recording": ["--engine", "torch", "--recorded", "x.npy"],
+    "no such step": ["--steps", "99"],
+    "beyond an item": ["configs/packed.yaml", "--batch-index", "2", "--steps", "4"],
+    "too many steps": ["--input", "randn:100", "--steps", "0:65"],
+    "no such item": ["--batch-index", "1"],
+    "no such folder": ["-o", "no/such/report.html"],
+    "another suffix": ["-o", "report.pdf"],
+    "a live model": ["model.py:build"],
+    "no such arithmetic": ["--arithmetic", "float33"],
+    "no such file": ["nowhere.npz"],
+}
+
+
+@pytest.mark.parametrize("argv", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_is_said_in_a_line(rnnspect, argv, tmp_path):
+    result = rnnspect("report", *([] if "-o" in argv else ["-o", tmp_path / "report.html"]), *argv)
+    assert (result.status, result.out) == (2, "")
+    assert "error: " in result.err
+    assert "fault of rnnspect" not in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flags_beside_a_saved_run_are_refused(rnnspect, tmp_path):
+    rnnspect("trace", "-q", "-o", tmp_path / "run.npz")
+    for flags in (["--cell", "lstm"], ["--engine", "torch"], ["--recorded", "x.npy"]):
+        result = rnnspect("report", tmp_path / "run.npz", *flags)
+        assert (result.status, result.out) == (2, "")
+        assert flags[0] in result.err
+
+
+SPECS = {
+    "no JSON": "{",
+    "no mapping": "[1]",
+    "no spec": '{"cell": "lstmm"}',
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", SPECS.values(), ids=SPECS)
+def test_a_saved_run_with_a_broken_spec(rnnspect, text, tmp_path):
+    np.savez(tmp_path / "run.npz", spec=np.array(text), x=np.zeros((1, 3, 5)), h0=np.zeros((1, 1, 2)))
+    result = rnnspect("report", tmp_path / "run.npz")
+    assert (result.status, result.out) == (2, "")
+    assert str(tmp_path / "run.npz") in result.err
+    assert "fault of rnnspect" not in result.err
+
+
+@pytest.mark.parametrize("arrays", [{}, {"x": np.zeros((3, 5)), "h0": np.zeros((1, 1, 2))}, {"x": np.zeros((1, 3, 5))}])
+def test_a_saved_run_without_its_arrays(rnnspect, arrays, tmp_path):
+    np.savez(tmp_path / "run.npz", spec=np.array("{}"), **arrays)
+    result = rnnspect("report", tmp_path / "run.npz")
+    assert (result.status, result.out) == (2, "")
+    assert "fault of rnnspect" not in result.err
+
+
+def test_the_library_writes_the_same_file(tmp_path):
+    module = torch.nn.LSTM(3, 4, batch_first=True)
+    x = torch.randn(2, 5, 3)
+    made = rnnspect.report(module, x, path=tmp_path / "report.html", batch_index=1, steps=[4, 2])
+    assert made.verdict.agrees
+    shown = page(tmp_path / "report.html")
+    assert (shown["item"], shown["command"]) == (1, None)
+    assert shown["layers"][0]["derivable"]["steps"] == [2, 4]
+    np.testing.assert_array_equal(cells_of(map_of(shown, 0, "h", "engine"))[0], module(x)[0][1].detach().numpy())
+
+
+def test_the_library_refuses_what_it_cannot_show(tmp_path):
+    with pytest.raises(rnnspect.InputError, match="batch_index: no batch item 3"):
+        rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", batch_index=3)
+    with pytest.raises(rnnspect.FileError, match="there is no folder"):
+        rnnspect.report(rnnspect.Spec(), path=tmp_path / "none" / "report.html")
+    with pytest.raises(rnnspect.SpecError):
+        rnnspect.report(torch.nn.Sequential(torch.nn.LSTM(3, 4)), path=tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []

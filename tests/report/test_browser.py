@@ -1,0 +1,241 @@
+"""The page as a person has it: opened from disk, offline, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+import rnnspect
+from rnnspect.cli import main
+from rnnspect.preparing import prepare
+from rnnspect.reporting import Asked, Recordings, report_prepared
+from rnnspect.views import terms
+from rnnspect.views.report import as_data, as_html
+from tests.report.reading import cells_of, map_of
+from tests.report.test_report import EVIL, prepared_of
+
+STEPS = 7
+NUMBER = re.compile(r"(?<![\w\]])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def page_of(name, **asked):
+    return as_html(report_prepared(prepared_of(name), Asked(**asked), command="--cell lstm"))
+
+
+@pytest.fixture(scope="module")
+def report():
+    return report_prepared(prepared_of("lstm"), command="--cell lstm")
+
+
+def test_the_slider_moves_everything(opened, report):
+    page = opened(as_html(report))
+    page.page.locator("#step").focus()
+    page.press("ArrowRight", "ArrowRight", "ArrowRight")
+    assert page.page.locator("#exactly").input_value() == "3"
+    lefts = page.page.eval_on_selector_all("section .map ~ .column", "all => all.map((one) => one.style.left)")
+    moved = [left for left in lefts if left]
+    assert len(moved) == len(report.layers[0].maps)
+    assert {float(left.rstrip("%")) for left in moved} == {round(100 * 3 / STEPS, 4)}
+    assert page.text(".equations caption") == "at step 3, unit 0"
+    shown = float(page.text(".equations tr:first-child b"))
+    assert shown == pytest.approx(report.layers[0].derivable.values["i"][3, 0, 0], rel=1e-5)
+
+
+def test_hovering_gives_the_value_and_its_address(opened, report):
+    page, data = opened(as_html(report)), json.loads(as_data(report))
+    for quantity, shown, kind in (
+        ("f", "equations", "equations"),
+        ("h", "torch", "engine"),
+        ("x", "equations", "equations"),
+    ):
+        picture = map_of(data, 0, quantity, kind)
+        canvas = page.map(quantity, shown + ",")
+        canvas.hover(position=page.at(canvas, 5, 2, STEPS, picture["units"]))
+        address, _, value = page.text("#tip").rpartition(": ")
+        assert address == f"{quantity} ({shown}), layer 0 forward, step 5, unit 2"
+        assert float(value) == pytest.approx(float(cells_of(picture)[0][5, 2]), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "layers", "projected", "packed"])
+def test_a_click_opens_the_derivation_that_the_command_gives(opened, name):
+    """Line by line: the words are the same, and the numbers to the nine digits that both print."""
+    prepared = prepared_of(name)
+    page = opened(page_of(name, item=0))
+    length = prepared.sequence.lengths[0] if prepared.sequence.lengths else STEPS
+    top = prepared.spec.num_layers - 1
+    canvas = page.map("h", "equations", top)
+    canvas.click(position=page.at(canvas, 4, 1, length, prepared.spec.output_size))
+    derivation = rnnspect.derive(prepared.spec, step=4, unit=1, layer=top)
+    heads = page.page.locator("#derivation h3").all_inner_texts()
+    assert heads[: len(derivation.equations)] == [str(one.address) for one in derivation.equations]
+    blocks = page.page.locator("#derivation .lines").all_inner_texts()
+    for block, equation in zip(blocks, derivation.equations, strict=True):
+        lines = [line.removeprefix("= ") for line in block.splitlines() if line.strip()]
+        assert_same_lines(lines, terms.lines(equation.term, lambda value: f"{value:.9g}"))
+    sums = page.page.locator("#derivation .sum").all_inner_texts()
+    expected = [part for equation in derivation.equations for part in terms.parts(equation.term)]
+    values = sorted(float(line.rpartition(" = ")[2]) for line in sums)
+    np.testing.assert_allclose(values, sorted(part.value for part in expected), rtol=1e-8)
+    beside = page.text("#derivation .beside").splitlines()
+    shown = [float(re.findall(NUMBER, line)[0]) for line in beside]
+    expected = [derivation.value, derivation.engine_value, derivation.difference, derivation.bound]
+    np.testing.assert_allclose(shown[:2], expected[:2], rtol=1e-8)
+    np.testing.assert_allclose(shown[2:], expected[2:], rtol=5e-3)  # three digits
+
+
+def assert_same_lines(found, expected):
+    assert [NUMBER.sub("N", line) for line in found] == [NUMBER.sub("N", line) for line in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(
+            [float(number) for number in NUMBER.findall(one)],
+            [float(number) for number in NUMBER.findall(other)],
+            rtol=1e-8,
+        )
+
+
+def test_products_add_up(opened, report):
+    page = opened(as_html(report))
+    canvas = page.map("i", "equations")
+    canvas.click(position=page.at(canvas, 2, 0, STEPS, 4))
+    rows = page.page.locator("#derivation table").first.locator("tbody tr").all_inner_texts()
+    numbers = [[float(cell) for cell in row.split("\t")] for row in rows]
+    assert len(numbers) == 3
+    for _, w, v, product in numbers:
+        assert w * v == pytest.approx(product, rel=1e-7)
+    said = float(page.text("#derivation .sum >> nth=0").rpartition(" = ")[2])
+    assert sum(row[3] for row in numbers) == pytest.approx(said, rel=1e-6)
+
+
+def test_by_keyboard_alone(opened, report):
+    page = opened(as_html(report))
+    page.map("c", "equations").focus()
+    page.press("ArrowRight", "ArrowRight", "ArrowDown", "ArrowRight", "ArrowLeft")
+    assert (page.page.locator("#exactly").input_value(), page.page.locator("#unit").input_value()) == ("2", "1")
+    assert page.text("#said").startswith("c equations, step 2, unit 1: ")
+    page.press("Enter")
+    assert page.text("#derived") == "c of layer 0, forward, at step 2, unit 1"
+    page.press("Escape")
+    assert not page.page.locator("#derivation").is_visible()
+    assert page.page.evaluate("document.activeElement.className") == "map"
+    page.press("End")
+    assert page.page.locator("#exactly").input_value() == "6"
+
+
+def test_the_step_before_is_a_click_away(opened, report):
+    page = opened(as_html(report))
+    canvas = page.map("c", "equations")
+    canvas.click(position=page.at(canvas, 2, 3, STEPS, 4))
+    page.page.get_by_role("button", name="c at step 1").click()
+    assert page.text("#derived") == "c of layer 0, forward, at step 1, unit 3"
+
+
+def test_elsewhere_stands_the_command_that_gives_it(opened, tmp_path, monkeypatch, capsys):
+    target = tmp_path / "out.html"
+    argv = ["report", "--cell", "gru", "--input", "randn:12", "--hidden-size", "3", "--steps", "0:4", "-o", str(target)]
+    assert main(argv) == 0
+    page = opened(target.read_text())
+    canvas = page.map("n", "equations")
+    canvas.click(position=page.at(canvas, 9, 2, 12, 3))
+    assert "keeps derivations of 4 steps of 12" in page.text("#derivation")
+    command = shlex.split(page.text("#derivation .command"))
+    capsys.readouterr()
+    assert main([*command[1:], "--format", "json"]) == 0
+    point = json.loads(capsys.readouterr().out)["point"]
+    assert [point[key] for key in ("layer", "step", "unit", "quantity")] == [0, 9, 2, "n"]
+    data = re.search(r'id="data">(.*?)</script>', target.read_text(), re.DOTALL)
+    shown, _ = cells_of(map_of(json.loads(data[1]), 0, "n"))
+    assert point["manual"] == pytest.approx(float(shown[9, 2]), rel=1e-6)
+    page.page.get_by_role("button", name="step 3").click()
+    assert page.text("#derived") == "n of layer 0, forward, at step 3, unit 2"
+
+
+def test_the_first_difference_is_marked_and_reached(opened):
+    prepared = prepared_of("layers")
+    output = rnnspect.trace(prepared.spec).output.engine[0].clone()
+    output[5, 3] += 0.25
+    page = opened(as_html(report_prepared(prepared, recorded=Recordings(output))))
+    assert page.text(".badge") == "differ"
+    assert page.page.locator(".ring").count() == 4  # equations, recording, difference and ratio of that layer
+    assert page.page.locator("#exactly").input_value() == "5"
+    page.page.get_by_role("button", name="first difference").click()
+    assert page.text("#derived") == "h of layer 1, forward, at step 5, unit 3"
+    page.press("Escape")
+    ratio = page.map("h", "|difference| / bound", 1)
+    ratio.scroll_into_view_if_needed()
+    page.page.locator(".beyond").first.wait_for()
+    assert "above the bound, up to" in page.text(".beyond >> nth=0")
+
+
+def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
+    monkeypatch.setattr("rnnspect.reporting._PICTURES", 0)
+    prepared = prepare(rnnspect.Spec(cell="lstm", input_size=3, hidden_size=40, input="randn:600"))
+    report = report_prepared(prepared)
+    page, data = opened(as_html(report)), json.loads(as_data(report))
+    picture = map_of(data, 0, "c")
+    steps, units = picture["per_step"], picture["per_unit"]
+    assert steps > 1
+    assert f"each cell is the range over {steps} steps × {units} unit" in page.page.content()
+    cells = -(-600 // steps), -(-40 // units)
+    canvas = page.map("c", "equations")
+    canvas.hover(position=page.at(canvas, 3, 1, *cells))
+    address, _, value = page.text("#tip").rpartition(": ")
+    assert f"step {3 * steps}–{4 * steps - 1}" in address
+    low, high = (float(part) for part in value.split(" to "))
+    of_cell = rnnspect.trace(prepared.spec).layers[0].quantities["c"][0, 3 * steps : 4 * steps, units : 2 * units]
+    # Six digits are shown, and the free-running equations are off by roundings.
+    assert low - 1e-5 <= float(of_cell.min())
+    assert float(of_cell.max()) <= high + 1e-5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1600])
+def test_it_fits_any_screen(opened, width, scheme):
+    page = opened(page_of("layers"), width, scheme)
+    for place in range(0, page.page.evaluate("document.documentElement.scrollHeight"), 800):
+        page.page.evaluate(f"window.scrollTo(0, {place})")
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    canvas = page.map("h", "equations")
+    canvas.click(position=page.at(canvas, 1, 1, STEPS, 4))
+    assert page.page.locator("#derivation").evaluate("one => one.scrollWidth <= one.clientWidth")
+    dark = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, re.findall(r"\d+", dark))) < 64) == (scheme == "dark")
+
+
+def test_hostile_names_are_shown_as_text(opened, tmp_path, monkeypatch):
+    """The name of an array in a recording, of the file with the spec, and of a file with parameters."""
+    monkeypatch.chdir(tmp_path)
+    name = EVIL.replace("/", "⁄")
+    prepared = prepared_of("lstm")
+    (tmp_path / f"{name}.yaml").write_text(
+        f"cell: lstm\ninput_size: 3\nhidden_size: 4\nweights: '{name}.npz'\ninput: randn:7\n"
+    )
+    np.savez(tmp_path / f"{name}.npz", **{key: values.numpy() for key, values in prepared.parameters.items()})
+    output = rnnspect.trace(prepared.spec).output.engine[0].numpy().copy()
+    output[3] += 1
+    np.savez(tmp_path / "given.npz", **{EVIL.replace("/", ""): output})
+    argv = ["report", f"{name}.yaml", "--recorded", "given.npz", "-o", "evil.html"]
+    assert main(argv) == 0
+    page = opened((tmp_path / "evil.html").read_text())
+    assert page.page.locator("img").count() == 0
+    assert f"{EVIL.replace('/', '')} was taken as the output" in page.text("main")
+    argv = ["report", f"{name}.yaml", "--steps", "0", "-o", "evil.html"]
+    assert main(argv) == 0
+    page = opened((tmp_path / "evil.html").read_text())
+    canvas = page.map("c", "equations")
+    canvas.click(position=page.at(canvas, 5, 2, STEPS, 4))
+    assert name in page.text("#derivation .command")
+    assert page.page.locator("img").count() == 0
+
+
+def test_the_policy_lets_no_other_script_run(opened, report):
+    page = opened(as_html(report))
+    page.page.evaluate(
+        "() => { const one = document.createElement('script'); one.textContent = 'document.title = 1';"
+        "document.body.append(one); }"
+    )
+    assert page.page.title() != "1"
+    assert "Content Security Policy" in page.complaints.pop()

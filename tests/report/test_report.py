@@ -1,0 +1,253 @@
+"""What a report holds: the numbers of a check and of a derivation, by every cell, and nothing but data of any name."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import rnnspect
+from rnnspect.arithmetic.terms import Applied, Operation, Products
+from rnnspect.cells import CELLS, VARIANTS
+from rnnspect.preparing import prepare
+from rnnspect.reporting import Asked, Recordings, kept_steps, report_prepared
+from rnnspect.views.report import as_data, as_html
+from tests.report.reading import Elements, array_of, cells_of, data_of, map_of
+
+KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peepholes": {"peepholes": True}}
+SPECS = {
+    **{name: {"cell": name} for name in CELLS},
+    "layers": {"cell": "gru", "num_layers": 2, "bidirectional": True, "bias": False},
+    "packed": {"cell": "lstm", "bidirectional": True, "batch": 3, "lengths": [7, 4, 1]},
+    "projected": {"cell": "lstm", "proj_size": 2},
+    "relu": {"cell": "rnn", "nonlinearity": "relu"},
+    "float64": {"cell": "lstm", "dtype": "float64"},
+}
+
+
+def prepared_of(name, steps=7, **changes):
+    spec = {"input_size": 3, "hidden_size": 4, "input": f"randn:{steps}", "h0": "randn"} | SPECS[name] | changes
+    return prepare(rnnspect.Spec(**spec))
+
+
+def report_of(name, steps=7, **asked):
+    return report_prepared(prepared_of(name, steps), Asked(**asked))
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_maps_are_what_a_trace_shows(name):
+    """Of a right run the free-running equations are near: each differs from the engine by roundings alone, which at
+    a few steps of numbers near 1 are below 1e-5."""
+    prepared = prepared_of(name)
+    data = json.loads(as_data(report_prepared(prepared, Asked(item=0))))
+    trace = rnnspect.trace(prepared.spec)
+    length = trace.length(0)
+    assert [(one["layer"], one["direction"]) for one in data["layers"]] == [
+        (o.layer, o.direction) for o in trace.layers
+    ]
+    for at, layer in enumerate(trace.layers):
+        for quantity, values in layer.quantities.items():
+            shown, _ = cells_of(map_of(data, at, quantity))
+            np.testing.assert_allclose(shown, values[0, :length].numpy(), rtol=0, atol=1e-5)
+        engine, _ = cells_of(map_of(data, at, "h", "engine"))
+        np.testing.assert_array_equal(engine, layer.engine["h"][0, :length].float().numpy())
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("item", [0, -1])
+def test_numbers_are_those_of_derive(name, item):
+    """To the last bit: they are the same lines, computed in the same order. The norms in a bound are summed in other
+    orders and in float32, which tells it to 1e-6."""
+    prepared = prepared_of(name)
+    item %= prepared.sequence.batch
+    report = report_prepared(prepared, Asked(item=item))
+    data = json.loads(as_data(report))
+    for at, layer in enumerate(report.layers):
+        for quantity, node in layer.derivable.nodes.items():
+            unit, step = 1, report.length - 1
+            derivation = rnnspect.derive(
+                prepared.spec,
+                step=step,
+                unit=unit,
+                layer=layer.layer,
+                direction=layer.direction,
+                batch_index=item,
+                quantity=quantity,
+            )
+            values = layer.derivable.values[quantity][layer.derivable.steps.index(step), unit]
+            term = derivation.equations[0].term
+            assert_same(node, term, values, layer.derivable.vectors, quantity)
+            if quantity == "h":
+                shown, _ = cells_of(map_of(data, at, "h", "ratio"))
+                assert shown[step, unit] == pytest.approx(derivation.ratio, rel=1e-5, abs=1e-12)
+                assert layer.beside.bound[-1, unit] == pytest.approx(derivation.bound, rel=1e-5)
+                assert layer.beside.engine[-1, unit] == derivation.engine_value
+
+
+def assert_same(node, term, values, vectors, quantity):
+    """Every place of a node has the value that the term has there."""
+    assert values[node.at] == term.value
+    match term.made:
+        case Operation(sign, operands):
+            assert node.kind == sign
+        case Applied(function, numbers, operand):
+            assert (node.kind, node.numbers) == (function, numbers)
+            operands = (operand,)
+        case Products():
+            assert (node.kind, node.name) == ("sum", term.made.weight)
+            assert node.row == term.made.row - 1
+            name = node.of[0].name if node.of[0].kind == "unit" else f"{quantity} {node.at}"
+            kept = vectors.get(name)
+            if kept is not None:
+                np.testing.assert_array_equal(kept[-1], term.made.vector.values)
+            return
+        case _:
+            assert node.kind == "number"
+            return
+    for below, operand in zip(node.of, operands, strict=True):
+        if operand.address is None:
+            assert_same(below, operand, values, vectors, quantity)
+        else:
+            is_parameter = operand.address.name.startswith(("bias", "weight"))
+            assert below.kind == ("parameter" if is_parameter else "unit")
+
+
+def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
+    """The same run painted twice: once with room for every number, once with the fewest cells."""
+    whole = json.loads(as_data(report_of("layers", 300)))
+    monkeypatch.setattr("rnnspect.reporting._PICTURES", 0)
+    few = json.loads(as_data(report_of("layers", 300)))
+    sampled = 0
+    for at, layer in enumerate(few["layers"]):
+        for one in layer["maps"]:
+            picture = one["picture"]
+            values, _ = cells_of(map_of(whole, at, one["quantity"], one["shown"]))
+            low, high = cells_of(picture)
+            steps, units = np.indices(values.shape)
+            cell = steps // picture["per_step"], units // picture["per_unit"]
+            # What stands in the whole report was rounded to float32.
+            room = np.abs(values) * 2.0**-24 + 2.0**-149
+            assert (low[cell] <= values + room).all()
+            assert (values - room <= high[cell]).all()
+            sampled += "values" not in picture
+    assert sampled
+
+
+def test_a_run_that_differs_says_where_and_why():
+    prepared = prepared_of("layers", 9)
+    output = rnnspect.trace(prepared.spec).output.engine[0].clone()
+    output[5, 3] += 0.25
+    report = report_prepared(prepared, recorded=Recordings(output))
+    data = json.loads(as_data(report))
+    first = data["verdict"]["first"]
+    assert (data["verdict"]["verdict"], first["layer"], first["step"], first["unit"]) == ("differ", 1, 5, 3)
+    # The recording shows the top layer alone.
+    assert [layer["beside"] is None for layer in data["layers"]] == [True, True, False, False]
+    ratio, _ = cells_of(map_of(data, 2, "h", "ratio"))
+    assert np.argwhere(ratio > 1).tolist()[0] == [5, 3]
+    assert ratio[:5].max() < 1
+    assert first["ratio"] == pytest.approx(ratio[5, 3], rel=1e-6)
+
+
+def test_gates_of_a_recording_stand_beside():
+    prepared = prepared_of("lstm")
+    trace = rnnspect.trace(prepared.spec)
+    given = {"output": trace.output.engine[0], "l0.forward.i": trace.layers[0].quantities["i"][0]}
+    data = json.loads(as_data(report_prepared(prepared, recorded=Recordings(given))))
+    shown, _ = cells_of(map_of(data, 0, "i", "engine"))
+    np.testing.assert_array_equal(shown, given["l0.forward.i"].numpy())
+
+
+def test_infinities_and_nan_are_shown():
+    x = torch.zeros(5, 3)
+    x[2, 0] = torch.nan
+    spec = rnnspect.Spec(cell="rnn", input_size=3, hidden_size=4, bias=False)
+    data = json.loads(as_data(report_prepared(prepare(spec, x))))
+    shown, _ = cells_of(map_of(data, 0, "h"))
+    assert np.isnan(shown[2:]).all()
+    assert not np.isnan(shown[:2]).any()
+    difference, _ = cells_of(map_of(data, 0, "h", "difference"))
+    assert not difference[2:].any()
+
+
+def test_saturation_is_a_share_of_units():
+    weights = {
+        "weight_ih_l0": [[9.0], [0.0]],
+        "weight_hh_l0": [[0.0, 0.0]] * 2,
+        "bias_ih_l0": [0.0] * 2,
+        "bias_hh_l0": [0.0] * 2,
+    }
+    spec = rnnspect.Spec(cell="rnn", input_size=1, hidden_size=2, input="ones:3", weights=weights)
+    data = json.loads(as_data(report_prepared(prepare(spec))))
+    curves = {one["name"]: cells_of(one["picture"])[0].ravel().tolist() for one in data["layers"][0]["curves"]}
+    assert curves["saturated h"] == [0.5, 0.5, 0.5]
+    assert curves["norm of h"] == pytest.approx([np.tanh(9.0)] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("length", "most", "interesting"), [(5, 64, -1), (100, 64, 50), (1000, 4, 999), (1000, 1, 3), (10**6, 64, 7)]
+)
+def test_kept_steps(length, most, interesting):
+    kept = kept_steps(length, most, interesting)
+    assert list(kept) == sorted(set(kept))
+    assert len(kept) == min(length, most)
+    assert set(kept) <= set(range(length))
+    assert interesting < 0 or interesting in kept
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own():
+    page = as_html(report_of("lstm"))
+    parsed = Elements(page)
+    policy = next(attributes["content"] for _, attributes in parsed.elements if "http-equiv" in attributes)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not [tag for tag, attributes in parsed.elements if {"src", "href", "style"} & set(attributes)]
+    assert not re.findall(
+        r"\b(eval|innerHTML|outerHTML|insertAdjacentHTML|document\.write|fetch|XMLHttpRequest)\b", page
+    )
+
+
+EVIL = "</script><img src=x onerror=alert(1)>"
+
+
+def test_names_out_of_files_are_data():
+    report = report_of("lstm")
+    page = as_html(report)
+    changed = as_html(replaced(report, EVIL + "\u2028&<!--"))
+    assert len(Elements(changed).elements) == len(Elements(page).elements)
+    assert data_of(changed)["command"] == EVIL + "\u2028&<!--"
+
+
+def replaced(report, text):
+    from dataclasses import replace
+
+    verdict = replace(report.verdict, notes=(text,), reason=text, engine=replace(report.verdict.engine, name=text))
+    return replace(report, command=text, verdict=verdict)
+
+
+def test_variants_are_all_there():
+    """The specs above leave out what torch has not; their derivations are data of the same kind."""
+    for (cell, variant), found in VARIANTS.items():
+        keys = {key: value for name, chosen in KEYS.items() if name in variant for key, value in chosen.items()}
+        spec = rnnspect.Spec(cell=cell, input_size=3, hidden_size=4, input="randn:4", **keys)
+        assert spec.cell_type is found
+        pytest.importorskip("onnxruntime")
+        data = json.loads(as_data(report_prepared(_by_onnx(prepare(spec)))))
+        nodes = data["layers"][0]["derivable"]["nodes"]
+        assert list(nodes) == list(found.quantities)
+        for name, values in data["layers"][0]["derivable"]["values"].items():
+            exact = array_of(values)[:, :, 0]
+            shown, _ = cells_of(map_of(data, 0, name))
+            # Shown as float32.
+            np.testing.assert_allclose(exact, shown, rtol=2.0**-23, atol=2.0**-149)
+
+
+def _by_onnx(prepared):
+    from dataclasses import replace
+
+    from rnnspect import engines
+
+    return replace(prepared, engine=engines.find("onnxruntime"))
