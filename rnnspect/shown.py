@@ -22,6 +22,7 @@ class Shown:
         made: str = above("views.notebook").as_html(self)
         return made
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002 IPython passes it by position
-        """What IPython prints in a terminal, and keeps in the notebook's file beside the HTML."""
-        printer.text(above("views.notebook").as_text(self))
+    def _repr_mimebundle_(self, **_chosen: Any) -> dict[str, str]:
+        """The same with the text that IPython prints in a terminal, and keeps beside the HTML in the notebook's file:
+        left to itself it would keep every number of a run."""
+        return {"text/plain": above("views.notebook").as_text(self), "text/html": self._repr_html_()}

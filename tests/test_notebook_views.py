@@ -15,6 +15,8 @@ from torch import nn
 
 import rnnspect
 from rnnspect import Spec
+from rnnspect.preparing import prepare
+from rnnspect.reporting import report_prepared
 from rnnspect.tracing import trace_prepared
 from rnnspect.views import html
 from rnnspect.views.trace import as_table
@@ -78,6 +80,7 @@ RESULTS = {
     "agree": lambda: rnnspect.check(Spec(cell="gru"), "randn:20"),
     "differ": lambda: rnnspect.check(Spec(), recorded=np.ones((3, 2), "f4")),
     "derivation": lambda: rnnspect.derive(Spec(cell="gru", hidden_size=32), "randn:20", step=3, unit=1),
+    "report": lambda: report_prepared(prepare(Spec(cell="gru", input="randn:20"))),
     "watched": lambda: watched(calls=200),
     "nothing watched": lambda: rnnspect.watching.Seen(()),
 }
@@ -85,7 +88,11 @@ RESULTS = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_result_is_a_few_kilobytes_of_balanced_static_html(name):
-    shown = RESULTS[name]()._repr_html_()
+    result = RESULTS[name]()
+    bundle, shown = result._repr_mimebundle_(include=None, exclude=None), result._repr_html_()
+    assert bundle["text/html"] == shown
+    assert len(bundle["text/plain"].encode()) < A_FEW_KB
+    assert "\x1b" not in bundle["text/plain"]
     assert len(shown.encode()) < A_FEW_KB
     found = Elements(shown)
     assert set(found.seen) <= {"div", "style", "p", "table", "caption", "tr", "th", "td"}
@@ -249,8 +256,6 @@ def test_a_report_of_what_has_changed_is_refused(tmp_path):
 
 
 def test_a_result_that_came_of_no_arguments_says_so(tmp_path):
-    from rnnspect.preparing import prepare
-
     with pytest.raises(rnnspect.InputError, match=r"does not know.*rnnspect\.report"):
         trace_prepared(prepare(Spec())).report(tmp_path / "run.html")
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from rnnspect.derivation import Derivation
 from rnnspect.parameters import Shapes
+from rnnspect.reported import Report
 from rnnspect.tracing import Trace
 from rnnspect.verdict import Verdict
 from rnnspect.views import check, derive, html, shapes, trace
@@ -48,6 +49,8 @@ def _parts(result: Shown) -> Iterable[RenderableType]:
             return _trace(result)
         case Verdict():
             return check.parts(result)
+        case Report():
+            return check.parts(result.verdict)  # the page itself is the file
         case Derivation():
             return derive.parts(result, _DIGITS, said=derive.as_keywords)
         case Seen():
