@@ -34,7 +34,7 @@ _DIGITS = 9
 
 def as_table(verdict: Verdict, screen: Screen, source: str = "") -> str:
     """The whole report on one run; `source` says which, where that is a call inside of something."""
-    return rendered(_parts(verdict, source), screen)
+    return rendered(parts(verdict, source), screen)
 
 
 def as_lines(rows: Sequence[tuple[str, Verdict | Skipped | str]], screen: Screen) -> str:
@@ -95,7 +95,7 @@ def numbers_of(verdict: Verdict) -> Iterator[str]:
         yield _numbers(verdict.worst, verdict.engine.name, verdict.arithmetic)
 
 
-def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
+def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
     if source:
         yield Text(text.printable(source))
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
