@@ -43,10 +43,15 @@ def trace(
     Raises `SpecError`, `SequenceError`, `WeightsError`, `FileError`, `DeviceError` or `ResourceError`, all of them
     `rnnspect.RnnspectError`.
     """
+    from dataclasses import replace
+
+    from rnnspect.arguments import Arguments, digest_of
     from rnnspect.preparing import prepare
     from rnnspect.tracing import trace_prepared
 
-    return trace_prepared(prepare(source, x, h0, c0, lengths=lengths))
+    run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
+    prepared = prepare(source, **run)
+    return replace(trace_prepared(prepared), arguments=Arguments(source, run, digest_of(prepared)))
 
 
 def check(
@@ -77,20 +82,25 @@ def check(
     from dataclasses import replace
 
     from rnnspect import engines
+    from rnnspect.arguments import Arguments, digest_of
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.declared import named
     from rnnspect.explaining.clock import at_most
     from rnnspect.preparing import prepare
 
     refuse_models(source)
-    prepared = prepare(source, x, h0, c0, lengths=lengths)
+    run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
+    prepared = prepare(source, **run)
     held_to = named(arithmetic, "arithmetic") if arithmetic else None
     with at_most(explain):
         if recorded is not None:
-            return check_recorded(prepared, recorded, held_to)
-        if engine != "torch":
-            prepared = replace(prepared, engine=engines.find(engine))
-        return check_prepared(prepared, held_to)
+            verdict = check_recorded(prepared, recorded, held_to)
+        else:
+            if engine != "torch":
+                prepared = replace(prepared, engine=engines.find(engine))
+            verdict = check_prepared(prepared, held_to)
+    judged = {"recorded": recorded, "engine": engine, "arithmetic": arithmetic}
+    return replace(verdict, arguments=Arguments(source, run, digest_of(prepared, recorded), judged))
 
 
 def derive(

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rnnspect.shown import Shown
+
 if TYPE_CHECKING:
     from rnnspect.arithmetic.terms import Address, Term
     from rnnspect.engines.interface import EngineInfo
@@ -47,7 +49,7 @@ class InTurn:
 
 
 @dataclass(frozen=True)
-class Derivation:
+class Derivation(Shown):
     """A number from the equations in float64, how it comes about, and the engine's beside it.
 
     `equations` holds the quantity first, then what it needs of the same step and unit. They are computed on what the

@@ -15,6 +15,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.declared import Declared, declared_by
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import InputError
+from rnnspect.explaining.case import Case
 from rnnspect.observation import Observation
 from rnnspect.precision import precision_switches
 from rnnspect.sequence import Sequence
@@ -50,17 +51,6 @@ class Kept:
     parameters: Mapping[str, Tensor]
     given: dict[str, Any]
     returned: Any
-
-
-@dataclass(frozen=True)
-class Case:
-    """What `check_observation` takes."""
-
-    spec: Spec
-    parameters: Mapping[str, Tensor]
-    sequence: Sequence
-    observation: Observation
-    declared: Declared
 
 
 class Listener:

@@ -9,11 +9,12 @@ import torch
 
 from rnnspect.calls import Call, CallVerdict
 from rnnspect.checking import check_observation
-from rnnspect.hooks import Case, Kept, Unreadable, read
+from rnnspect.hooks import Kept, Unreadable, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rnnspect.explaining.case import Case
     from rnnspect.verdict import Verdict
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.dtypes import ITEMSIZE
+from rnnspect.shown import Shown, above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,8 +50,11 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class Shapes:
-    """What `shapes` answers: every parameter, and the shapes that come out for a (B, T, I) input."""
+class Shapes(Shown):
+    """What `shapes` answers: every parameter, and the shapes that come out for a (B, T, I) input.
+
+    There is no run in it, and so no report.
+    """
 
     spec: Spec
     module: str
@@ -61,6 +65,13 @@ class Shapes:
     h_n: Axes
     c_n: Axes | None
     head: Axes | None
+
+    def to_numpy(self) -> dict[str, Any]:
+        """Structured arrays: `parameters` (name, rows, columns, count, bytes), where a bias has one column, and `gates`
+        (parameter, gate, start, stop), the rows of each gate in it. This loads numpy.
+        """
+        made: dict[str, Any] = above("views.arrays").shapes_arrays(self)
+        return made
 
     @property
     def total(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rnnspect.shown import Shown
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -60,7 +62,7 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """A run as a page shows it.
 
     The equations are those of a check: each step starts from what the engine gave at the step before.

@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import nn
 
+    from rnnspect.arguments import Arguments
     from rnnspect.reported import Report
     from rnnspect.spec import Spec
 
@@ -59,3 +62,21 @@ def report(
     )
     writing.write_text(Path(path), as_html(made))
     return made
+
+
+def report_again(arguments: Arguments | None, path: str | Path) -> None:
+    """Writes the report of what a result came of.
+
+    Raises `InputError` where there is none, or its numbers have changed since, and what `report` raises.
+    """
+    from rnnspect.arguments import digest_of
+    from rnnspect.preparing import prepare
+
+    if arguments is None:
+        allowed = "one of rnnspect.trace or rnnspect.check, or rnnspect.report(module, x, path=…)"
+        raise InputError("this result does not know what it came of", allowed=allowed, where="report")
+    now = prepare(arguments.source, **arguments.run)
+    if digest_of(now, arguments.judged.get("recorded")) != arguments.digest:
+        found = "the parameters, the sequence or the recording have changed since"
+        raise InputError(found, allowed="the report of a new trace or check", where="report")
+    report(arguments.source, path=path, **arguments.run, **arguments.judged)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.differences import largest, max_abs_difference
+from rnnspect.shown import Shown, above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
+    from rnnspect.arguments import Arguments
     from rnnspect.engines.interface import EngineInfo, Recording
     from rnnspect.preparing import Prepared
     from rnnspect.spec import Spec
@@ -39,7 +42,7 @@ class LayerTrace:
 
 
 @dataclass(frozen=True)
-class Trace:
+class Trace(Shown):
     """What the equations give and what the engine gave.
 
     Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit], on the CPU
@@ -62,6 +65,25 @@ class Trace:
     stack_difference: float
     notes: tuple[str, ...] = ()
     """What of the parameters the engine has no place for."""
+    arguments: Arguments | None = field(default=None, repr=False, compare=False)
+    """What `rnnspect.trace` was given."""
+
+    def to_numpy(self) -> dict[str, Any]:
+        """Every array by the name that `rnnspect trace -o run.npz` gives it: numpy.savez(path, **trace.to_numpy()).
+
+        l0.forward.i is a quantity (B, T, H) of the equations, l0.forward.engine.h the engine's h; manual.output and
+        engine.output (B, T, D·P), h_n (L·D, B, P), c_n and head of both; x, h0, c0, lengths, and the spec as JSON.
+        bfloat16 becomes float32. Arrays share the trace's memory.
+        """
+        made: dict[str, Any] = above("views.arrays").trace_arrays(self)
+        return made
+
+    def report(self, path: str | Path) -> None:
+        """Writes what `rnnspect.report` writes of the same arguments: the run as one HTML file, run once more.
+
+        Raises `InputError` where their numbers have changed since, and what `rnnspect.report` raises.
+        """
+        above("reports").report_again(self.arguments, path)
 
     @property
     def steps(self) -> int:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from rnnspect.shown import Shown, above
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rnnspect.arguments import Arguments
     from rnnspect.engines.interface import EngineInfo
     from rnnspect.spec import Spec
 
@@ -87,7 +92,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """`agree`, `differ` or `cannot tell`, with what it rests on."""
 
     verdict: Answer
@@ -116,6 +121,23 @@ class Verdict:
     """Those of them that these numbers cannot tell apart."""
     identities: tuple[Identity, ...] = ()
     """Those that were looked at. One that fails is reported; the answer rests on the equations alone."""
+    arguments: Arguments | None = field(default=None, repr=False, compare=False)
+    """What `rnnspect.check` was given."""
+
+    def to_numpy(self) -> dict[str, Any]:
+        """Structured arrays: `worst` and `first`, each of one `Point` or none, and `resolution`, a row for each gate.
+
+        Their fields are those of `Point` and of `GateResolution`.
+        """
+        made: dict[str, Any] = above("views.arrays").verdict_arrays(self)
+        return made
+
+    def report(self, path: str | Path) -> None:
+        """Writes what `rnnspect.report` writes of the same arguments: the run as one HTML file, run once more.
+
+        Raises `InputError` where their numbers have changed since, and what `rnnspect.report` raises.
+        """
+        above("reports").report_again(self.arguments, path)
 
     @property
     def agrees(self) -> bool:

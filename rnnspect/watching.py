@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.calls import Call, CallVerdict
+from rnnspect.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ DEFAULT_MEMORY = 2**30
 _BADNESS: tuple[Answer, ...] = ("agree", "cannot tell", "differ")
 
 
-class Seen:
+class Seen(Shown):
     """What `watch` has seen. It grows while the model is watched."""
 
     def __init__(self, names: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""One check, to be made again under another reading of the engine."""
+"""All that a check takes, to be made again under another reading of the engine."""
 
 from __future__ import annotations
 

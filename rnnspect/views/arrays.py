@@ -7,21 +7,27 @@ layer's quantities. The spec is kept beside them as JSON text.
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnnspect.tracing import as_numpy
+from rnnspect.verdict import GateResolution, Point
 from rnnspect.views.documents import spec_document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from rnnspect.parameters import Shapes
     from rnnspect.probing import Probe
     from rnnspect.running import Run
     from rnnspect.tracing import Trace
+    from rnnspect.verdict import Verdict
+
+_OF_A_TYPE = {"str": "U", "int": "i8", "float": "f8"}
 
 
 def run_arrays(run: Run, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
@@ -50,6 +56,26 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
     return kept
 
 
+def verdict_arrays(verdict: Verdict) -> dict[str, Any]:
+    """`worst` and `first` as a `Point` or none, `resolution` as every `GateResolution`."""
+    return {
+        "worst": _rows(Point, [verdict.worst] if verdict.worst else []),
+        "first": _rows(Point, [verdict.first] if verdict.first else []),
+        "resolution": _rows(GateResolution, verdict.resolution),
+    }
+
+
+def shapes_arrays(shapes: Shapes) -> dict[str, Any]:
+    """`parameters` (name, rows, columns, count, bytes) and `gates` (parameter, gate, start, stop)."""
+    parameters = [(one.name, *(*one.shape, 1)[:2], one.count, one.bytes) for one in shapes.parameters]
+    gates = [(one.name, gate.name, gate.start, gate.stop) for one in shapes.parameters for gate in one.gates]
+    sizes = dict.fromkeys(("rows", "columns", "count", "bytes"), "i8")
+    return {
+        "parameters": _structured(parameters, {"name": "U"} | sizes),
+        "gates": _structured(gates, {"parameter": "U", "gate": "U", "start": "i8", "stop": "i8"}),
+    }
+
+
 def probe_arrays(probe: Probe) -> dict[str, Any]:
     """All that an implementation needs to run it. x is in the layout that the spec asks for."""
     sequence = probe.sequence
@@ -62,6 +88,21 @@ def probe_arrays(probe: Probe) -> dict[str, Any]:
     if sequence.lengths is not None:
         kept["lengths"] = np.array(sequence.lengths)
     return kept
+
+
+def _rows(kind: type[Point | GateResolution], rows: Sequence[Point | GateResolution]) -> Any:
+    """The fields of a class, a column each."""
+    columns = {field.name: _OF_A_TYPE[str(field.type)] for field in fields(kind)}
+    return _structured([tuple(getattr(row, name) for name in columns) for row in rows], columns)
+
+
+def _structured(rows: Sequence[tuple[Any, ...]], columns: dict[str, str]) -> Any:
+    """Text as wide as the longest of its column: numpy keeps no other, and objects would be pickled."""
+    wide = [max((len(str(row[at])) for row in rows), default=1) for at in range(len(columns))]
+    dtype = [
+        (name, f"U{size}" if kind == "U" else kind) for (name, kind), size in zip(columns.items(), wide, strict=True)
+    ]
+    return np.array(rows, dtype)
 
 
 def _common(result: Run | Trace) -> dict[str, Any]:

@@ -34,7 +34,7 @@ _DIGITS = 9
 
 def as_table(verdict: Verdict, screen: Screen, source: str = "") -> str:
     """The whole report on one run; `source` says which, where that is a call inside of something."""
-    return rendered(_parts(verdict, source), screen)
+    return rendered(parts(verdict, source), screen)
 
 
 def as_lines(rows: Sequence[tuple[str, Verdict | Skipped | str]], screen: Screen) -> str:
@@ -63,7 +63,8 @@ def _said(verdict: Verdict) -> str:
     said = " ".join(filter(None, (verdict.engine.name, verdict.engine.version))) + f", {verdict.arithmetic}: "
     if verdict.first:
         note = f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
-        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}{note}"
+        cause = f"; {' + '.join(why.together) or why.name}" if (why := next(iter(verdict.causes), None)) else ""
+        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}{cause}{note}"
     if verdict.verdict == "cannot tell":
         return f"{said}{verdict.reason}"
     coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)
@@ -94,7 +95,7 @@ def numbers_of(verdict: Verdict) -> Iterator[str]:
         yield _numbers(verdict.worst, verdict.engine.name, verdict.arithmetic)
 
 
-def _parts(verdict: Verdict, source: str) -> Iterator[RenderableType]:
+def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
     if source:
         yield Text(text.printable(source))
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")

@@ -16,7 +16,7 @@ from rnnspect.views.engine import engine_lines
 from rnnspect.views.rendering import rendered, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import RenderableType
 
@@ -41,7 +41,7 @@ class _Part:
 
 def as_text(derivation: Derivation, precision: int, every: bool, screen: Screen) -> str:
     """`precision` is a number of digits; with `every` no product is left out."""
-    return rendered(_parts(derivation, _rounded(precision), None if every else MOST), screen)
+    return rendered(parts(derivation, precision, every), screen)
 
 
 def as_markdown(derivation: Derivation, every: bool) -> str:
@@ -49,7 +49,22 @@ def as_markdown(derivation: Derivation, every: bool) -> str:
     return "".join(f"{line}\n" for line in _markdown(derivation, None if every else MOST))
 
 
-def _parts(derivation: Derivation, number: Callable[[float], str], most: int | None) -> Iterator[RenderableType]:
+def as_flags(arguments: Mapping[str, object]) -> str:
+    """As they are said on the command line."""
+    return " ".join(f"--{name} {value}" for name, value in arguments.items())
+
+
+def as_keywords(arguments: Mapping[str, object]) -> str:
+    """As they are said in Python."""
+    words = ("direction", "quantity")
+    return ", ".join(f"{name}={value!r}" if name in words else f"{name}={value}" for name, value in arguments.items())
+
+
+def parts(
+    derivation: Derivation, precision: int, every: bool = False, said: Callable[[Mapping[str, object]], str] = as_flags
+) -> Iterator[RenderableType]:
+    """`said` says how to derive what is to be derived in turn."""
+    number, most = _rounded(precision), None if every else MOST
     yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
     yield from engine_lines(derivation.engine, 0.0)
     yield from map(Text, derivation.notes)
@@ -72,7 +87,7 @@ def _parts(derivation: Derivation, number: Callable[[float], str], most: int | N
     yield Text("\n" + "\n".join(_beside(derivation, number, _rounded(3))), "bold")
     if derivation.in_turn:
         yield Text("\nto be derived in turn:")
-        yield from (Text(f"  {one.what}: {_flags(derivation, one)}") for one in derivation.in_turn)
+        yield from (Text(f"  {one.what}: {said(_other(derivation, one))}") for one in derivation.in_turn)
 
 
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
@@ -99,7 +114,7 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
     yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
     if derivation.in_turn:
         yield "\n## To be derived in turn\n"
-        yield from (f"- {one.what}: `{_flags(derivation, one)}`" for one in derivation.in_turn)
+        yield from (f"- {one.what}: `{as_flags(_other(derivation, one))}`" for one in derivation.in_turn)
 
 
 def _title(derivation: Derivation) -> str:
@@ -150,11 +165,8 @@ def _every_digit(value: float) -> str:
     return repr(value) if math.isfinite(value) else text.number(value, 1)
 
 
-def _flags(derivation: Derivation, one: InTurn) -> str:
-    """What to say in place of what was said."""
-    at = derivation.at
-    flags = [f"--layer {one.layer}"] if one.layer != at.layer else []
-    flags += [f"--direction {one.direction}"] if one.direction != at.direction else []
-    flags += [f"--step {one.step}", f"--unit {one.unit}"]
-    flags += [f"--quantity {one.quantity}"] if one.quantity != at.quantity else []
-    return " ".join(flags)
+def _other(derivation: Derivation, one: InTurn) -> dict[str, object]:
+    """The arguments to say in place of what was said."""
+    there = {name: getattr(one, name) for name in ("layer", "direction", "step", "unit", "quantity")}
+    always = ("step", "unit")
+    return {name: value for name, value in there.items() if name in always or value != getattr(derivation.at, name)}

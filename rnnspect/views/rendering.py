@@ -64,6 +64,7 @@ def _console(screen: Screen) -> Console:
     return Console(
         file=io.StringIO(),
         force_terminal=screen.terminal,
+        force_jupyter=False,  # where rich finds itself in a notebook it would print there, not into the text
         width=screen.width,
         markup=False,
         highlight=False,

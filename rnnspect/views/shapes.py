@@ -12,6 +12,8 @@ from rnnspect.views.rendering import rendered, table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import RenderableType
+
     from rnnspect.parameters import Axes, Parameter, Shapes
     from rnnspect.views.rendering import Screen
 
@@ -20,6 +22,10 @@ _COLUMNS = ("parameter", "shape", "reads", _GATES, ">count", ">bytes")
 
 
 def as_table(shapes: Shapes, screen: Screen) -> str:
+    return rendered(parts(shapes), screen)
+
+
+def parts(shapes: Shapes) -> list[RenderableType]:
     parameters = table(*(column for column in _COLUMNS if column != _GATES))
     for parameter in shapes.parameters:
         cells = zip(_COLUMNS, _row(parameter), strict=True)
@@ -30,7 +36,7 @@ def as_table(shapes: Shapes, screen: Screen) -> str:
     for name, axes in _results(shapes):
         results.add_row(name, text.shape(axes.shape), ", ".join(axes.names))
     total = Text(f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}")
-    return rendered([Text(shapes.module), parameters, gates, total, results], screen)
+    return [Text(shapes.module), parameters, gates, total, results]
 
 
 def as_markdown(shapes: Shapes) -> str:

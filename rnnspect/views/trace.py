@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 def as_table(traces: Sequence[Trace], selection: Selection, screen: Screen) -> str:
     """Traces of several engines on the same sequence stand side by side."""
-    return rendered(_parts(traces, selection, width_of(screen)), screen)
+    return rendered(parts(traces, selection, width_of(screen)), screen)
 
 
-def _parts(traces: Sequence[Trace], selection: Selection, width: int) -> Iterator[RenderableType]:
+def parts(
+    traces: Sequence[Trace], selection: Selection, width: int, hint: str = " (--batch-index chooses)"
+) -> Iterator[RenderableType]:
+    """`hint` is how another item of the batch is chosen."""
     trace = traces[0]
     yield Text(_title(trace), "bold")
     for one in traces:
@@ -44,7 +47,7 @@ def _parts(traces: Sequence[Trace], selection: Selection, width: int) -> Iterato
     item = selection.batch_index
     if trace.batch > 1:
         length = f", {_counted(trace.length(item), 'step')} long" if trace.lengths else ""
-        yield Text(f"batch item {item} of {trace.batch}{length} (--batch-index chooses)")
+        yield Text(f"batch item {item} of {trace.batch}{length}{hint}")
     layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
     for at, layer in enumerate(trace.layers):
         if layer.layer in layers and selection.direction in (None, layer.direction):

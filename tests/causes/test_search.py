@@ -135,3 +135,12 @@ def test_the_command_takes_the_seconds(tmp_path: Path, capsys: pytest.CaptureFix
     assert [cause["name"] for cause in answers["10"]] == ["gru-reset-before"]
     assert main(["check", "configs/gru.yaml", "--explain", "-1"]) == 2
     assert "--explain" in capsys.readouterr().err
+
+
+def test_each_of_several_sources_names_its_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["check", "configs/gru.yaml", "--engine", "torch-cell", "--engine", "examples/mine.py:step"]
+    assert main(command) == 1
+    right, wrong = capsys.readouterr().out.splitlines()
+    assert right.startswith("agree ")
+    assert wrong.startswith("differ ")
+    assert wrong.endswith("; gru-reset-before")

@@ -1,0 +1,93 @@
+"""Results as a notebook shows them: small, and cut where the terminal's tables are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from rnnspect.derivation import Derivation
+from rnnspect.parameters import Shapes
+from rnnspect.reported import Report
+from rnnspect.tracing import Trace
+from rnnspect.verdict import Verdict
+from rnnspect.views import check, derive, html, shapes, trace
+from rnnspect.views.rendering import Screen, rendered
+from rnnspect.views.selection import HEAD_AND_TAIL, Selection
+from rnnspect.watching import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import RenderableType
+
+    from rnnspect.shown import Shown
+
+WIDTH = 100
+"""Characters: a notebook's cell is about as wide, and decides how many units are shown."""
+_DIGITS = 9
+_STEPS = 6
+"""A step is a block of rows for every layer and direction; more of them than this are cut."""
+_ENDS = 2
+"""Steps that are then shown at each end."""
+
+
+def as_html(result: Shown) -> str:
+    return html.as_html(_parts(result))
+
+
+def as_text(result: Shown) -> str:
+    """The same in lines, without colours: it is what a notebook's file keeps beside the HTML."""
+    return rendered(_parts(result), Screen(width=WIDTH)).rstrip("\n")
+
+
+def _parts(result: Shown) -> Iterable[RenderableType]:
+    match result:
+        case Shapes():
+            return shapes.parts(result)
+        case Trace():
+            return _trace(result)
+        case Verdict():
+            return check.parts(result)
+        case Report():
+            return check.parts(result.verdict)  # the page itself is the file
+        case Derivation():
+            return derive.parts(result, _DIGITS, said=derive.as_keywords)
+        case Seen():
+            return _calls(result)
+    raise TypeError(type(result))
+
+
+def _trace(result: Trace) -> Iterator[RenderableType]:
+    """Whole where that is little; else of the first layer and direction, and of a long run its two ends. The rest is a
+    line of code away."""
+    places, shown = len(result.layers), Selection()
+    if few := places * result.steps > _STEPS:
+        shown = Selection(
+            layers="0",
+            direction=result.layers[0].direction,
+            steps=f":{_ENDS},-{_ENDS}:" if result.steps > _STEPS else None,
+        )
+    yield from trace.parts([result], shown, WIDTH, hint="")
+    if few and places > 1:
+        yield Text(f"1 of {places} layers and directions is shown; all are in .layers", "dim")
+
+
+def _calls(seen: Seen) -> Iterator[RenderableType]:
+    """A line a call, at each end of them, and the worst whole."""
+    judged = seen.check()
+    left_out = len(judged) - 2 * HEAD_AND_TAIL
+    for at, one in enumerate(judged):
+        if left_out <= 2 or not HEAD_AND_TAIL <= at < len(judged) - HEAD_AND_TAIL:
+            yield Text(str(one), check.STYLE[one.answer])
+        elif at == HEAD_AND_TAIL:
+            yield Text(f"… {left_out} not shown", "dim")
+    yield from (Text(f"{name or 'the model'}: never called", "yellow") for name in seen.never_called)
+    worst = seen.worst
+    if worst is None:
+        yield Text(str(seen), "yellow")
+    elif worst.answer != "agree":
+        yield Text("\nthe worst of them:")
+        yield Text(str(worst), check.STYLE[worst.answer])
+        if worst.verdict:
+            yield from check.parts(worst.verdict)

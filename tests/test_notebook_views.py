@@ -1,0 +1,268 @@
+"""What results are in a notebook: small static HTML that foreign names cannot change, arrays, and a report."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rnnspect
+from rnnspect import Spec
+from rnnspect.preparing import prepare
+from rnnspect.reporting import report_prepared
+from rnnspect.tracing import trace_prepared
+from rnnspect.views import html
+from rnnspect.views.trace import as_table
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror='alert(1)'>\"&amp;\x1b[31m\u202e"
+VOID = {"br", "hr", "img"}
+A_FEW_KB = 16_384
+
+
+class Elements(HTMLParser):
+    """The elements of a fragment, each closed in its turn, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.attributes: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in VOID
+        self.open.append(tag)
+        self.seen.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text.append(data)
+
+
+class Model(nn.Module):
+    def __init__(self, name: str = "rnn") -> None:
+        super().__init__()
+        self.add_module(name, nn.GRUCell(3, 4))
+        self.name = name
+
+    def forward(self, x, calls=1):
+        for _ in range(calls):
+            h = getattr(self, self.name)(x)
+        return h
+
+
+def watched(name: str = "rnn", calls: int = 1):
+    model = Model(name)
+    with rnnspect.watch(model) as seen:
+        model(torch.ones(2, 3), calls)
+    return seen
+
+
+LSTM = Spec(cell="lstm", input_size=64, hidden_size=64, num_layers=4, bidirectional=True)
+RESULTS = {
+    "shapes": lambda: rnnspect.shapes(LSTM),
+    "trace": lambda: rnnspect.trace(Spec()),
+    "long trace": lambda: rnnspect.trace(LSTM, "randn:200"),
+    "agree": lambda: rnnspect.check(Spec(cell="gru"), "randn:20"),
+    "differ": lambda: rnnspect.check(Spec(), recorded=np.ones((3, 2), "f4")),
+    "derivation": lambda: rnnspect.derive(Spec(cell="gru", hidden_size=32), "randn:20", step=3, unit=1),
+    "report": lambda: report_prepared(prepare(Spec(cell="gru", input="randn:20"))),
+    "watched": lambda: watched(calls=200),
+    "nothing watched": lambda: rnnspect.watching.Seen(()),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_is_a_few_kilobytes_of_balanced_static_html(name):
+    result = RESULTS[name]()
+    bundle, shown = result._repr_mimebundle_(include=None, exclude=None), result._repr_html_()
+    assert bundle["text/html"] == shown
+    assert len(bundle["text/plain"].encode()) < A_FEW_KB
+    assert "\x1b" not in bundle["text/plain"]
+    assert len(shown.encode()) < A_FEW_KB
+    found = Elements(shown)
+    assert set(found.seen) <= {"div", "style", "p", "table", "caption", "tr", "th", "td"}
+    assert set(found.attributes) <= {"class", "style"}
+    assert "url(" not in shown
+    assert "@import" not in shown
+
+
+def test_the_numbers_are_those_of_the_terminal():
+    """Two renderings of the same parts: every number of the table, in its order."""
+    trace = rnnspect.trace(Spec())
+    number = re.compile(r"-?\d+\.\d{4}")
+    in_terminal = number.findall(as_table([trace], rnnspect.views.selection.Selection(), html_screen()))
+    assert number.findall("\n".join(Elements(trace._repr_html_()).text)) == in_terminal
+    assert len(in_terminal) >= 3 * (5 + 2 + 2 + 2)
+
+
+def html_screen():
+    from rnnspect.views.rendering import Screen
+
+    return Screen(width=100)
+
+
+def test_a_long_run_is_cut_and_says_so():
+    text = " ".join(Elements(RESULTS["long trace"]()._repr_html_()).text)
+    assert "2 to 197 left out" in text
+    assert "1 of 8 layers and directions is shown; all are in .layers" in text
+    assert re.search(r"\+\d\d: ", text)  # units
+    assert "190 not shown" in " ".join(Elements(watched(calls=200)._repr_html_()).text)
+
+
+def test_how_to_go_on_is_said_in_python():
+    derivation = rnnspect.derive(Spec(cell="gru", bidirectional=True, num_layers=2), "randn:5", step=2, unit=1, layer=1)
+    text = " ".join(Elements(derivation._repr_html_()).text)
+    assert "--" not in text
+    asked = re.findall(r"layer=0, (?:direction='\w+', )?step=2, unit=k", text)
+    assert asked
+    assert "--" not in " ".join(Elements(rnnspect.trace(Spec(batch=2), "randn:3")._repr_html_()).text)
+
+
+def test_names_out_of_files_are_text():
+    verdict = rnnspect.check(Spec(), recorded=np.ones((3, 2), "f4"))
+    hostile = replace(
+        verdict, notes=(HOSTILE,), reason=HOSTILE, pattern=HOSTILE, engine=replace(verdict.engine, name=HOSTILE)
+    )
+    trace = rnnspect.trace(Spec())
+    for shown in (hostile, replace(trace, notes=(HOSTILE,)), watched("rnn<script onload='alert(1)'>\x1b\u202e")):
+        found = Elements(shown._repr_html_())
+        assert "script" not in found.seen
+        assert "onload" not in found.attributes
+        text = "".join(found.text)
+        assert "\\x1b" in text
+        assert "\\u202e" in text
+        assert "<script" in text
+        assert not set("\x1b\u202e") & set(shown._repr_html_())
+
+
+@pytest.mark.parametrize("page", [(255, 255, 255), (17, 17, 17)], ids=["light", "dark"])
+@pytest.mark.parametrize("hue", html.HUES)
+def test_every_hue_can_be_read_on_light_and_dark(page, hue):
+    """WCAG asks 4.5 to 1 of text. The page's own colour is taken as black on light and as #e0e0e0 on dark."""
+    own = (0, 0, 0) if sum(page) > 380 else (224, 224, 224)
+    colour = [int(digit * 2, 16) for digit in html.HUES[hue][1:]]
+    mixed = [(own[at] * html.SHARE + colour[at] * (100 - html.SHARE)) / 100 for at in range(3)]
+    low, high = sorted((luminance(page), luminance(mixed)))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def luminance(colour):
+    linear = [(c / 255 / 12.92) if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_nothing_paints_a_background():
+    style = re.search("<style>(.*?)</style>", rnnspect.shapes(Spec())._repr_html_())[1]
+    assert re.findall("background[^;}]*", style) == ["background:none"]
+
+
+def test_a_trace_as_arrays(tmp_path):
+    trace = rnnspect.trace(Spec(cell="lstm", bidirectional=True, batch=2, lengths=[3, 2]), "randn:3")
+    arrays = trace.to_numpy()
+    np.savez(tmp_path / "run.npz", **arrays)
+    kept = np.load(tmp_path / "run.npz", allow_pickle=False)
+    assert set(kept) == set(arrays)
+    for layer in trace.layers:
+        for name, values in layer.quantities.items():
+            given = kept[f"l{layer.layer}.{layer.direction}.{name}"]
+            assert torch.equal(torch.from_numpy(given).nan_to_num(9), values.nan_to_num(9))
+    assert torch.equal(torch.from_numpy(kept["engine.c_n"]), trace.c_n.engine)
+
+
+def test_a_trace_s_arrays_are_the_file_that_trace_writes(tmp_path):
+    from rnnspect.cli import main
+
+    path = tmp_path / "run.npz"
+    assert main(["trace", "--cell", "gru", "--input", "randn:4", "-o", str(path)]) == 0
+    kept = np.load(path)
+    arrays = rnnspect.trace(Spec(cell="gru"), "randn:4").to_numpy()
+    assert set(kept) == set(arrays)
+    for name, values in arrays.items():
+        if name != "spec":
+            assert np.array_equal(values, kept[name])
+
+
+def test_a_verdict_as_arrays(tmp_path):
+    verdict = RESULTS["differ"]()
+    np.savez(tmp_path / "verdict.npz", **verdict.to_numpy())
+    kept = np.load(tmp_path / "verdict.npz", allow_pickle=False)
+    for name in ("worst", "first"):
+        assert dict(zip(kept[name].dtype.names, kept[name][0].tolist(), strict=True)) == asdict(getattr(verdict, name))
+    agreed = RESULTS["agree"]()
+    arrays = agreed.to_numpy()
+    assert len(arrays["first"]) == 0
+    assert [row.tolist() for row in arrays["resolution"]] == [tuple(asdict(one).values()) for one in agreed.resolution]
+    assert list(arrays["resolution"]["gate"]) == ["r", "z", "n"]
+
+
+def test_shapes_as_arrays(tmp_path):
+    shapes = rnnspect.shapes(Spec(cell="lstm", hidden_size=4, input_size=3))
+    np.savez(tmp_path / "shapes.npz", **shapes.to_numpy())
+    kept = np.load(tmp_path / "shapes.npz", allow_pickle=False)
+    module = nn.LSTM(3, 4)
+    for row, (name, parameter) in zip(kept["parameters"], module.named_parameters(), strict=True):
+        assert row["name"] == name
+        assert (row["rows"], row["columns"]) == (*parameter.shape, 1)[:2]
+        assert (row["count"], row["bytes"]) == (parameter.numel(), parameter.numel() * 4)
+    assert [tuple(row)[1:] for row in kept["gates"][:4].tolist()] == [
+        ("i", 0, 4),
+        ("f", 4, 8),
+        ("g", 8, 12),
+        ("o", 12, 16),
+    ]
+
+
+def test_the_report_of_a_result_is_that_of_its_arguments(tmp_path):
+    module, x = nn.GRU(3, 4, batch_first=True), torch.randn(2, 5, 3)
+    recorded = {"output": module(x)[0].detach().numpy() + 1}
+    rnnspect.trace(module, x).report(tmp_path / "trace.html")
+    rnnspect.check(module, x, recorded=recorded).report(str(tmp_path / "check.html"))
+    rnnspect.report(module, x, path=tmp_path / "wanted trace.html")
+    rnnspect.report(module, x, recorded=recorded, path=tmp_path / "wanted check.html")
+    for name in ("trace", "check"):
+        assert (tmp_path / f"{name}.html").read_text() == (tmp_path / f"wanted {name}.html").read_text()
+
+
+def test_a_report_of_what_has_changed_is_refused(tmp_path):
+    """A write through .data, which PyTorch's own counters do not see; the input; the recording."""
+    module, x, other = nn.GRU(3, 4, batch_first=True), torch.randn(2, 5, 3), torch.randn(2, 5, 3)
+    recorded = module(x)[0].detach().numpy().copy()
+    by_weight, by_input = rnnspect.check(module, x), rnnspect.trace(module, other)
+    by_recording = rnnspect.check(module, x, recorded=recorded)
+    other[0, 0, 0] += 1
+    recorded[0, 0, 0] += 1
+    for result in (by_input, by_recording):
+        with pytest.raises(rnnspect.InputError, match="have changed since"):
+            result.report(tmp_path / "run.html")
+    module.weight_hh_l0.data[0, 0] += 1
+    with pytest.raises(rnnspect.InputError, match="have changed since"):
+        by_weight.report(tmp_path / "run.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_result_that_came_of_no_arguments_says_so(tmp_path):
+    with pytest.raises(rnnspect.InputError, match=r"does not know.*rnnspect\.report"):
+        trace_prepared(prepare(Spec())).report(tmp_path / "run.html")
+
+
+def test_shapes_load_no_framework_until_they_are_shown():
+    code = (
+        "import sys, rnnspect; s = rnnspect.shapes(rnnspect.Spec()); print({'torch', 'numpy', 'rich'} & {*sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
