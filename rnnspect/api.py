@@ -64,7 +64,7 @@ def check(
     recorded: Any = None,
     engine: str = "torch",
     arithmetic: str | None = None,
-    explain: float = 10.0,
+    explain: float | None = None,
 ) -> Verdict:
     """Whether an engine computes the equations, at every step, unit and layer that it shows.
 
@@ -72,7 +72,8 @@ def check(
     checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
     mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). `arithmetic` holds the run
     to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
-    A run that differs is looked into for `explain` seconds: `causes` are the known mistakes that explain it.
+    A run that differs is looked into for `explain` seconds, 10 if nothing is said: `causes` are the known mistakes that
+    explain it.
 
     Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.declared` says which, and why.
     A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.

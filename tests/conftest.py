@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
+
+from rnnspect.explaining.clock import at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -14,6 +20,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # The networks here are tiny: threads would only wait for each other, the more so with one worker a core.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def no_causes() -> Iterator[None]:
+    """For tests of whether and where a run differs: nobody looks for why, which may take seconds for each."""
+    with at_most(0):
+        yield
 
 
 @pytest.fixture(params=["cpu", "accelerator"], scope="session")

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from rnnspect.kept import Kept, kept_exactly
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 EXACT = Kept()
 FORMATS = {"%.2f": 2, "%.3f": 3, "%.4f": 4, "%.6f": 6, "%.1f": 1}
 DIGITS = {"%.2g": 2, "%.3g": 3, "%.4g": 4, "%.3e": 4, "%.5g": 5}

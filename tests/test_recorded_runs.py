@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from rnnspect import Verdict
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 SPEC = Spec(cell="lstm", input_size=4, hidden_size=6, num_layers=2, input="randn:30", batch=3, batch_first=False)
 TOP = "l1.forward"
 

@@ -14,6 +14,8 @@ import rnnspect
 from rnnspect import watch
 from rnnspect.watching import Seen, watch_run
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 
 @pytest.fixture(autouse=True)
 def _seed():

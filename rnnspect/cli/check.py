@@ -86,14 +86,14 @@ def check(
         typer.Option(help="What the run is held to, where it is not what its dtype says.", rich_help_panel=_CHECK),
     ] = None,
     explain: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Seconds to look for the known mistakes that explain a run that differs; 0 does not look.",
+            help="Seconds to look for the known mistakes that explain a run that differs: 10 if not said; 0 does not.",
             min=0,
             metavar="SECONDS",
             rich_help_panel=_CHECK,
         ),
-    ] = 10.0,
+    ] = None,
 ) -> int:
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():

@@ -16,9 +16,9 @@ _allowed = ContextVar("seconds for causes", default=SECONDS)
 
 
 @contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Within this, each run that differs is looked into for so long; with 0 not at all."""
-    token = _allowed.set(seconds)
+def at_most(seconds: float | None) -> Iterator[None]:
+    """Within this, each run that differs is looked into for so long; with 0 not at all, with None as long as before."""
+    token = _allowed.set(_allowed.get() if seconds is None else seconds)
     try:
         yield
     finally:

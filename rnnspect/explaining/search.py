@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,6 +46,10 @@ class Search:
         self._known: dict[At, dict[Any, Known]] = {}
 
     def explained(self) -> Explained:
+        if not any(place.finding.first for place in self._judged.places):
+            said = explain_finals(self._judged)
+            if said.causes and not any(cause.left for cause in said.causes):
+                return said
         causes: list[Explanation] = []
         groups: list[tuple[str, ...]] = []
         left = sorted(self._wrong, key=self._order)
@@ -137,20 +142,19 @@ class Search:
                     scope.append(other)
         return scope
 
-    def _after(self, hypothesis: Hypothesis, scope: Sequence[At], begun: bool = False) -> _After | None:
+    def _after(self, hypothesis: Hypothesis, scope: Sequence[At]) -> _After | None:
         """The whole run under the hypothesis; None where it is refuted."""
 
         def change(reading: Reading) -> Reading:
             same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
             return reading if same is None else _changed(reading, same)
 
-        case = self._case.begun(STEPS) if begun else self._case
-        judged = case.judged(change)
+        judged = self._case.judged(change)
         if judged.unread or any(
             place.finding.unjudged for place in judged.places if (place.layer, place.direction) in scope
         ):
             return None
-        if not begun and self._forgets(judged, scope):
+        if self._forgets(judged, scope):
             return None
         wrong = wrong_in(judged)
         steps = [at for at, one in wrong.items() if not one.ends]
@@ -159,8 +163,8 @@ class Search:
         told_by_ends = all(known.cause.ends for known in hypothesis)
         if reaches and any(at in steps or (told_by_ends and at in ends and at not in self._wrong) for at in scope):
             return None
-        if ends and not begun:
-            names, judged = {known.cause.name for known in hypothesis}, case.judged(change, meanings=True)
+        if ends:
+            names, judged = {known.cause.name for known in hypothesis}, self._case.judged(change, meanings=True)
             ends = [at for at in ends if not means(judged, at) <= names]
         explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
         ratios = [
@@ -184,7 +188,6 @@ class Search:
         known = [one for one in known if one.cause.shown is None]  # of what nobody observed no number shows anything
         layers = list(dict.fromkeys(layer for layer, _ in unseen))
         here = [other for other in self._wrong if other[0] >= at[0]]
-        early = {other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS}
         scopes = [[*unseen, *(other for other in here if other not in unseen)], unseen]
         if len(layers) > 1:
             scopes += [[other for other in unseen if other[0] == layer] for layer in layers]
@@ -193,14 +196,37 @@ class Search:
             for one in known:
                 if not self._clock.has_time():
                     return
-                first = self._after((one,), scope, begun=True)
-                if first is None or (early and early <= set(first.steps)):
+                if not self._may_be_below((one,), scope, unseen):
                     continue
                 if (after := self._after((one,), scope)) and not after.refutes(at, self._wrong[at]):
                     whole = whole or not after.remains
                     yield (one,), after
             if whole:
                 return
+
+    def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At], unseen: list[At]) -> bool:
+        """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
+        above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
+        if not above:
+            return True
+        begun = min(above, key=self._order)
+        made: list[bool] = []
+
+        def change(reading: Reading) -> Reading:
+            same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
+            changed = reading if same is None else _changed(reading, same)
+            if reading.at == begun:
+                made.append(begins_well(changed, 0))
+                raise _Enough
+            return changed
+
+        with contextlib.suppress(_Enough):
+            self._case.begun(STEPS).judged(change)
+        return made == [True]
+
+
+class _Enough(Exception):  # noqa: N818 - nothing went wrong
+    """What was to be seen was seen: the layers above need not be judged."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 
 @pytest.fixture
 def case(tmp_path):

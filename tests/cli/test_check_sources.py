@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 LSTM = ("--cell", "lstm", "--hidden-size", "6", "--num-layers", "2", "--input", "randn:40")
 
 MODEL = """

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from rnnspect.layouts import Layout
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 TARGETS = conversion.names()
 NET = ("--input-size", "4", "--hidden-size", "6")
 STACK = (*NET, "--num-layers", "2", "--bidirectional")

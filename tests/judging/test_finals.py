@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rnnspect.observation import Observation
     from rnnspect.preparing import Prepared
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 cells = pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "projected"])
 
 

@@ -74,6 +74,7 @@ def test_a_right_stack_never_differs(cell: str, dtype: str, bidirectional: bool,
         assert len(verdict.estimated) == (0 if layers else 2 * made.spec.num_directions)
 
 
+@pytest.mark.usefixtures("no_causes")
 @cells
 def test_a_bias_lost_in_the_second_layer_is_found_from_the_top_output(cell: str) -> None:
     made = network(cell, num_layers=2)
@@ -320,6 +321,7 @@ def test_lowest_layer_first_even_if_only_its_final_state_is_wrong() -> None:
     assert verdict.pattern == "the final state c_n of layer 0; then layer 1: 1920 of 3840 values"
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_long_memory_that_rounds_the_same_way_at_every_step() -> None:
     """c near 40 gains 1.6 of its float32 units a step, which are stored as 2: after 20,000 steps the layer that
     nobody saw is 0.02 from the equations, and right."""
