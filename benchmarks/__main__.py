@@ -1,15 +1,15 @@
 """`python -m benchmarks`: every table.  `python -m benchmarks start-up trace`: these.
 
-`memory`, of a run of 10⁷ steps, takes minutes and 3 GB of disk; `causes`, of more than a thousand checks, and `report`,
-whose pages a browser loads if there is one, minutes: they are made only when they are named. `causes` counts and prints
-a table of its own; the others print numbers beside what they may be.
+`memory`, of a run of 10⁷ steps, takes minutes and 3 GB of disk; `explain-long`, of a run of 10⁵ steps, `causes`, of more
+than a thousand checks, and `report`, whose pages a browser loads if there is one, minutes: they are made only when they
+are named. `causes` counts and prints a table of its own; the others print numbers beside what they may be.
 """
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import causes, check, engines, layouts, memory, report, start_up, trace
+from benchmarks import causes, check, engines, explain, layouts, memory, report, start_up, trace
 
 SUITES = {
     "start-up": start_up.rows,
@@ -17,11 +17,13 @@ SUITES = {
     "check": check.rows,
     "layouts": layouts.rows,
     "engines": engines.rows,
+    "explain": explain.rows,
+    "explain-long": explain.long_rows,
     "memory": memory.rows,
     "report": report.rows,
 }
 COUNTS = {"causes": causes.lines}
-LONG = {"memory", "report"}
+LONG = {"explain-long", "memory", "report"}
 
 
 def main(names: list[str]) -> int:
