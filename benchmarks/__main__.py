@@ -1,6 +1,6 @@
 """`python -m benchmarks`: every table.  `python -m benchmarks start-up trace`: these.
 
-`memory`, of a run of 10⁷ steps, takes minutes and 3 GB of disk; `explain-long`, of a run of 10⁵ steps, `causes`, of more
+`memory`, of a run of 10⁷ steps, takes minutes and 3 GB of disk; `explain-long`, of 10⁵ steps, `causes`, of more
 than a thousand checks, and `report`, whose pages a browser loads if there is one, minutes: they are made only when they
 are named. `causes` counts and prints a table of its own; the others print numbers beside what they may be.
 """
