@@ -46,7 +46,7 @@ class Search:
         self._known: dict[At, dict[Any, Known]] = {}
 
     def explained(self) -> Explained:
-        if not any(place.finding.first for place in self._judged.places):
+        if self._case.sequence.lengths is None and not any(place.finding.first for place in self._judged.places):
             said = explain_finals(self._judged)
             if said.causes and not any(cause.left for cause in said.causes):
                 return said
