@@ -22,8 +22,9 @@ from tests.causes.planted import SAME
 from tests.causes.test_planted import NOT_YET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from _pytest.mark import ParameterSet
     from torch import Tensor
 
     Made = Callable[[Spec, dict[str, Tensor]], tuple[Spec, dict[str, Tensor]]]
@@ -89,8 +90,8 @@ def test_each_mistake_gives_other_numbers_than_every_other_and_than_none(setting
         assert apart(a, b) > SAME or the_same(setting, one, other), (one, other)
 
 
-def named() -> list[tuple[Setting, Mistake]]:
-    """Each mistake that a check names, in each cell once, in one setting after another."""
+def named() -> Iterator[ParameterSet]:
+    """Each mistake that a check names, in each cell once, in one setting after another; all but one cell are slow."""
     by_cell: dict[tuple[str, str], list[Setting]] = {}
     for setting in SETTINGS:
         for mistake in made_in(setting):
@@ -101,10 +102,16 @@ def named() -> list[tuple[Setting, Mistake]]:
             if shown and not one and not {mistake.id, str(mistake)} & NOT_YET:
                 by_cell.setdefault((str(mistake), setting.kind), []).append(setting)
     mistakes = {str(mistake): mistake for mistake in MISTAKES}
-    return [(there[at % len(there)], mistakes[name]) for at, ((name, _), there) in enumerate(by_cell.items())]
+    cells: dict[str, list[str]] = {}
+    for name, kind in by_cell:
+        cells.setdefault(name, []).append(kind)
+    chosen = {(name, kinds[at % len(kinds)]) for at, (name, kinds) in enumerate(cells.items())}
+    for at, ((name, kind), there) in enumerate(by_cell.items()):
+        marks = () if (name, kind) in chosen else (pytest.mark.slow,)
+        yield pytest.param(there[at % len(there)], mistakes[name], marks=marks)
 
 
-@pytest.mark.parametrize(("setting", "mistake"), named(), ids=str)
+@pytest.mark.parametrize(("setting", "mistake"), list(named()), ids=str)
 def test_a_check_of_it_names_that_mistake_and_no_other(setting, mistake):
     probe, net, given = probed(setting)
     prepared = Prepared(probe.spec.with_changes(batch_first=False), probe.parameters, probe.sequence, TorchEngine())
