@@ -160,8 +160,7 @@ class Search:
         steps = [at for at, one in wrong.items() if not one.ends]
         ends = [at for at, one in wrong.items() if one.ends]
         reaches = any(known.cause.reach != "place" for known in hypothesis)
-        told_by_ends = all(known.cause.ends for known in hypothesis)
-        if reaches and any(at in steps or (told_by_ends and at in ends and at not in self._wrong) for at in scope):
+        if any(at not in self._wrong for at in wrong) or (reaches and any(at in steps for at in scope)):
             return None
         if ends:
             names, judged = {known.cause.name for known in hypothesis}, self._case.judged(change, meanings=True)

@@ -44,6 +44,24 @@ def test_a_layer_that_nobody_observed_is_not_explained_by_leaving_out_how_it_end
     assert verdict.causes == ()
 
 
+def test_a_final_state_that_a_mistake_would_leave_unjudged_is_not_explained_by_it() -> None:
+    """Where each step starts anew nothing tells c_n, so that nothing of this recording would be left to judge."""
+    planted = Planted(Setting("lstm", 1, 1))
+    verdict = planted.check({"c_n": planted.run({})["c_n"] + np.float32(0.1)})
+    assert verdict.verdict == "differ"
+    assert verdict.causes == ()
+
+
+def test_a_mistake_that_would_spoil_what_is_right_is_refuted() -> None:
+    """c_n of a layer that nobody observed is wrong; the layer above, which is right, rests on that layer's h."""
+    planted = Planted(Setting("lstm", 2, 1))
+    recorded = without_lower_layers(planted.run({}))
+    recorded["c_n"][0] += np.float32(0.1)
+    verdict = planted.check(recorded)
+    assert verdict.verdict == "differ"
+    assert verdict.causes == ()
+
+
 def test_a_mistake_in_a_layer_that_nobody_observed_alone_is_told_with_its_layer() -> None:
     planted = Planted(Setting("lstm", 2, 1))
     verdict = planted.check(without_lower_layers(planted.run(GATE_ORDER, {})))
