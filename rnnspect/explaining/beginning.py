@@ -14,8 +14,6 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.look import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
     from rnnspect.judging.reading import Reading
@@ -27,8 +25,6 @@ _FEW = 64
 """Steps that several threads would only hinder."""
 _GLANCE, _HOPELESS = 2, 100.0
 """Steps and items that are looked at once before anything else, and the ratio that no second look brings down."""
-_TOGETHER = 4096
-"""Items of a batch that are judged together: a step for each, where a reading takes every step for an item."""
 
 
 def begins_well(reading: Reading, order: int) -> bool:
@@ -36,7 +32,7 @@ def begins_well(reading: Reading, order: int) -> bool:
     for steps in (STEPS, order + STEPS):
         begun = replace(reading, run=beginning(reading.run, steps))
         with one_thread() if steps <= _FEW else nullcontext():
-            if (steps == STEPS and is_hopeless(begun)) or worst_ratio(begun) is None:
+            if (steps == STEPS and is_hopeless(begun)) or not agrees(begun):
                 return False
         if steps >= reading.run.x.shape[0] or order == 0:
             break
@@ -53,15 +49,10 @@ def is_hopeless(reading: Reading) -> bool:
     return not layer.look(head, layer.begin(run.c0), layer.plain).top < _HOPELESS
 
 
-def worst_ratio(reading: Reading) -> float | None:
-    """The worst ratio of a run that agrees with the reading; None where it does not, or shows nothing."""
-    judge, worst = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity), 0.0
-    for run in _apart(reading.run):
-        found, _ = judge(run)
-        if found.first is not None or found.unjudged or not found.values:
-            return None
-        worst = max(worst, found.worst.ratio if found.worst else 0.0)
-    return worst
+def agrees(reading: Reading) -> bool:
+    """Whether every value of a run is inside its bound; not where there is none, or none that can be judged."""
+    found, _ = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)(reading.run)
+    return found.first is None and not found.unjudged and found.values > 0
 
 
 def beginning(run: Run, steps: int) -> Run:
@@ -89,15 +80,6 @@ def _turned(run: Run, steps: int) -> Run:
     error, received = (None if of is None else of[at] for of in (run.error, run.received))
     lengths = run.lengths.clamp(max=steps)
     return replace(run, x=run.x[at], h=run.h[at], lengths=lengths, reverse=False, error=error, received=received)
-
-
-def _apart(run: Run) -> Iterator[Run]:
-    batch = run.x.shape[1]
-    if batch <= _TOGETHER:
-        yield run
-        return
-    for start in range(0, batch, _TOGETHER):
-        yield _items(run, slice(start, start + _TOGETHER))
 
 
 def _items(run: Run, items: slice) -> Run:

@@ -142,13 +142,14 @@ class Search:
                     scope.append(other)
         return scope
 
+    def _made_in(self, hypothesis: Hypothesis, scope: Sequence[At], reading: Reading) -> Reading:
+        """The reading with the mistakes in it, if it is in the scope and they can be made there."""
+        same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
+        return reading if same is None else _changed(reading, same)
+
     def _after(self, hypothesis: Hypothesis, scope: Sequence[At]) -> _After | None:
         """The whole run under the hypothesis; None where it is refuted."""
-
-        def change(reading: Reading) -> Reading:
-            same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
-            return reading if same is None else _changed(reading, same)
-
+        change = functools.partial(self._made_in, hypothesis, scope)
         judged = self._case.judged(change)
         if judged.unread or any(
             place.finding.unjudged for place in judged.places if (place.layer, place.direction) in scope
@@ -212,8 +213,7 @@ class Search:
         made: list[bool] = []
 
         def change(reading: Reading) -> Reading:
-            same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
-            changed = reading if same is None else _changed(reading, same)
+            changed = self._made_in(hypothesis, scope, reading)
             if reading.at == begun:
                 made.append(begins_well(changed, 0))
                 raise _Enough
