@@ -136,7 +136,7 @@ def _alike(
     layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     judged = judge_stack(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype], lambda _found, _steps: None)
-    right = {at: _run(reading) for at, reading in judged.readings.items()}
+    right = {at: estimate(reading) for at, reading in judged.readings.items()}
     valid = sequence.valid()
     alike: dict[tuple[str, str], None] = {}
     for one, other in itertools.combinations([_Made(RIGHT, "place", right), *_mistakes(judged.readings, among)], 2):
@@ -162,7 +162,7 @@ def _mistakes(readings: dict[At, Reading], among: Collection[str] | None) -> lis
             if cause.shown or changed.back or changed.run.h is not reading.run.h or changed.u != reading.u:
                 others.add(cause.key)
             else:
-                made.setdefault(cause.key, _Made(name, cause.reach, {})).runs[at] = _run(changed)
+                made.setdefault(cause.key, _Made(name, cause.reach, {})).runs[at] = estimate(changed)
     return [one for key, one in made.items() if key not in others]
 
 
@@ -173,14 +173,6 @@ def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
     if "layer" in reach and "stack" not in reach:
         groups = [[at for at in every if at[0] == layer] for layer in dict.fromkeys(layer for layer, _ in every)]
     yield from (places for places in groups if all(set(made.runs) & set(places) for made in (one, other)))
-
-
-def _run(reading: Reading) -> Estimate:
-    run = reading.run
-    state = (run.h0,) if run.c0 is None else (run.h0, run.c0)
-    return estimate(
-        reading.cell, reading.p, reading.u, reading.nonlinearity, run.x, run.error, state, run.lengths, run.reverse
-    )
 
 
 def _apart(a: Estimate, b: Estimate, valid: Tensor | None) -> bool:

@@ -96,10 +96,9 @@ def _after_one_step(reading: Reading) -> Reading:
         at = first.unsqueeze(0), torch.arange(len(first))
         x, error = run.x[at], None if run.error is None else run.error[at]
     assert x is not None
-    state = (run.h0,) if run.c0 is None else (run.h0, run.c0)
     u = replace(reading.u, relative=0.0, absolute=0.0)
-    ended = estimate(reading.cell, reading.p, u, reading.nonlinearity, x, error, state, None, False).final
-    return reading.begun_with(ended)
+    one = replace(reading.with_run(x=x, error=error, lengths=None, reverse=False), u=u)
+    return reading.begun_with(estimate(one).final)
 
 
 def _transposed(reading: Reading) -> Reading:

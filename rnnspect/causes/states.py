@@ -113,7 +113,7 @@ def _of_others(reading: Reading) -> Iterator[Cause]:
             "batch-mixed",
             "every item of the batch begins with the state of the first",
             "Hand over a state for each item; expand one only where all are meant to be equal.",
-            lambda r: _from(r, [state[:1].expand_as(state) for state in _states(r)]),
+            lambda r: _from(r, [state[:1].expand_as(state) for state in r.run.state]),
             {"what": "the state of item 0"},
             reach="stack",
         )
@@ -129,11 +129,6 @@ def _viewed(reading: Reading) -> Reading:
     whole = [torch.stack(states, 1).flatten(0, 1) for states in zip(*stack.states.values(), strict=True)]
     batch = len(reading.run.h0)
     return _from(reading, [state[index * batch : (index + 1) * batch] for state in whole])
-
-
-def _states(reading: Reading) -> list[Tensor]:
-    run = reading.run
-    return [run.h0] if run.c0 is None else [run.h0, run.c0]
 
 
 def _from(reading: Reading, states: list[Tensor]) -> Reading:

@@ -32,6 +32,11 @@ class Run:
     received: Tensor | None = None
     """By step of the input what the products took as h of the step before, where that is not h: it was quantised."""
 
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """(h0,) or (h0, c0)."""
+        return (self.h0,) if self.c0 is None else (self.h0, self.c0)
+
 
 @dataclass(frozen=True)
 class Chunk:

@@ -10,14 +10,15 @@ import torch
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.finals import last
-from rnnspect.judging.inputs import beside
+from rnnspect.judging.inputs import handed_on
 from rnnspect.judging.look import Layer
+from rnnspect.judging.reading import Reading
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.judging.inputs import Steps
-    from rnnspect.judging.reading import At, Reading
+    from rnnspect.judging.reading import At
 
     Final = tuple[tuple[Tensor, Tensor], ...]
     """Each state (B, ·), and how far a correct engine's may be."""
@@ -58,21 +59,17 @@ def _seen(reading: Reading) -> Final:
 
 
 def _from_the_equations(reading: Reading) -> dict[At, Final]:
-    stack, spec, lengths = reading.stack, reading.stack.spec, reading.run.lengths
-    u = replace(reading.u, relative=0.0, absolute=0.0)
-    x: Steps = stack.x
-    error: Steps | None = None
-    valid = None if lengths is None else torch.arange(x.shape[0]).unsqueeze(1) < lengths
+    stack, u = reading.stack, replace(reading.u, relative=0.0, absolute=0.0)
+    lengths, x = stack.lengths, stack.x
+    valid = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
+    given: tuple[Steps, Steps | None] = x, None
     found: dict[At, Final] = {}
-    for layer in range(spec.num_layers):
+    for layer in range(stack.spec.num_layers):
         outputs = []
-        for direction in spec.directions:
+        for direction in stack.spec.directions:
             at = layer, direction
-            one = estimate(
-                spec.cell_type, stack.parameters[at], u, spec.nonlinearity_of(direction), x, error, stack.states[at],
-                lengths, direction == "reverse",
-            )  # fmt: skip
+            one = estimate(Reading.of(stack, at, *given, u))
             found[at] = one.final
-            outputs.append(one)
-        x, error = beside([one.h for one in outputs], valid), beside([one.error for one in outputs])
+            outputs.append((one.h, one.error))
+        given = handed_on(outputs, valid)
     return found

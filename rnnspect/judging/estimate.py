@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.cells.interface import Cell
-    from rnnspect.judging.inputs import Steps
+    from rnnspect.judging.reading import Reading
     from rnnspect.parameters import LayerParameters
 
 REPLICAS = 4
@@ -120,27 +119,20 @@ class Perturbed(Numbers):
 
 
 @torch.inference_mode()
-def estimate(
-    cell: Cell,
-    p: LayerParameters,
-    u: Roundoff,
-    nonlinearity: Nonlinearity,
-    x: Steps,
-    error: Steps | None,
-    state: tuple[Tensor, ...],
-    lengths: Tensor | None,
-    reverse: bool,
-    progress: Callable[[int], None] = lambda _steps: None,
-) -> Estimate:
-    """x (T, B, I) with its own error or None; state (B, ·)."""
+def estimate(reading: Reading, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
+    """What a layer and direction as it is read gives of x (T, B, I), which may have an error, and its states (B, ·).
+    The h of the run is not looked at."""
+    cell, u, run = reading.cell, reading.u, reading.run
+    x, error, lengths = run.x, run.error, run.lengths
     steps, batch = x.shape[:2]
-    a = Perturbed(cast(p, torch.float64), len(cell.gates), nonlinearity, u, batch, torch.Generator().manual_seed(0))
-    now = tuple(initial.double().repeat(1 + REPLICAS, 1) for initial in state)
+    p, generator = cast(reading.p, torch.float64), torch.Generator().manual_seed(0)
+    a = Perturbed(p, len(cell.gates), reading.nonlinearity, u, batch, generator)
+    now = tuple(initial.double().repeat(1 + REPLICAS, 1) for initial in run.state)
     ends, each = torch.full((batch,), steps) if lengths is None else lengths, torch.arange(batch)
     h, errors = (zeros(steps, batch, p.weight_hh.shape[1]) for _ in range(2))
     for start in range(0, steps, BLOCK):
         order = torch.arange(start, min(steps, start + BLOCK)).unsqueeze(1)
-        at, inside = (ends - 1 - order if reverse else order.expand(-1, batch)), order < ends
+        at, inside = (ends - 1 - order if run.reverse else order.expand(-1, batch)), order < ends
         at = at.clamp(min=0)
         ragged = not bool(inside.all())
         packed = a.input(x[at, each].double(), None if error is None else error[at, each].double())

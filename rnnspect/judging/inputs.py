@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rnnspect.errors import ResourceError
+from rnnspect.kept import EXACT
 from rnnspect.resources import in_words
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ class Beside:
     def __getitem__(self, at: Any) -> Tensor:
         values = torch.cat([part[at].to(self.dtype) for part in self._parts], -1)
         return values if self._valid is None else torch.where(self._valid[at].unsqueeze(-1), values, 0)
+
+
+def handed_on(outputs: Sequence[tuple[Tensor, Steps | None]], valid: Tensor | None) -> tuple[Steps, Steps | None]:
+    """What the layer above has of the h of each direction, with its error where there is one; and the error of that."""
+    x = beside([h for h, _ in outputs], valid)
+    if all(error is None for _, error in outputs):
+        return x, None
+    return x, beside([Errors(h, EXACT) if error is None else error for h, error in outputs])
 
 
 def beside(parts: Sequence[Steps], valid: Tensor | None = None) -> Steps:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rnnspect.judging.chunks import Run
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
-    from rnnspect.judging.chunks import Run
+    from rnnspect.declared import Declared
+    from rnnspect.judging.inputs import Steps
+    from rnnspect.kept import Kept
     from rnnspect.spec import Spec
 
 At = tuple[int, str]
@@ -35,6 +38,7 @@ class Stack:
     parameters: Mapping[At, LayerParameters]
     states: Mapping[At, tuple[Tensor, ...]]
     """h0 and perhaps c0, (B, ·)."""
+    lengths: Tensor | None
     h: dict[At, Tensor] = field(default_factory=dict)
     """(T, B, P) of the layers below: as observed, or else as estimated."""
     ended: dict[At, tuple[tuple[Tensor, Tensor], ...]] = field(default_factory=dict)
@@ -44,7 +48,15 @@ class Stack:
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
         every = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
         states = {at: tuple(initial[index] for initial in sequence.state) for index, at in enumerate(every)}
-        return cls(spec, sequence.x, {at: LayerParameters.of(parameters, *at) for at in every}, states)
+        lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
+        own = {at: LayerParameters.of(parameters, *at) for at in every}
+        return cls(spec, sequence.x, own, states, lengths)
+
+    def roundoff(self, at: At, declared: Declared, kept: Kept | None = None) -> Roundoff:
+        """What a layer and direction is held to, whose h was kept so exactly."""
+        p = self.parameters[at]
+        u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+        return u if kept is None else replace(u, relative=kept.relative, absolute=kept.absolute)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,15 @@ class Reading:
 
     ends: bool = True
     """Whether its final states are those that the engine returned for this place."""
+
+    @classmethod
+    def of(cls, stack: Stack, at: At, x: Steps, error: Steps | None, u: Roundoff, h: Tensor | None = None) -> Reading:
+        """As the spec says, on what it received; h (T, B, P) if it was observed."""
+        spec, state = stack.spec, stack.states[at]
+        given = torch.zeros(1).expand(*x.shape[:2], spec.output_size) if h is None else h
+        run = Run(x, given, state[0], state[1] if len(state) > 1 else None, stack.lengths, at[1] == "reverse", error)
+        p, functions = stack.parameters[at], spec.nonlinearity_of(at[1])
+        return cls(*at, spec.cell_type, functions, p, run, u, stack, h is not None)
 
     @property
     def at(self) -> At:

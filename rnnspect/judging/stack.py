@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
 from rnnspect.judging.finals import (
     Expected,
@@ -23,13 +22,12 @@ from rnnspect.judging.finals import (
     without_last,
 )
 from rnnspect.judging.finding import Place
-from rnnspect.judging.inputs import Errors, beside
+from rnnspect.judging.inputs import Errors, handed_on
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.look import Layer
 from rnnspect.judging.not_finite import not_finite
 from rnnspect.judging.reading import Reading, Stack
 from rnnspect.judging.recorded import judge_quantities
-from rnnspect.kept import EXACT, Kept
 from rnnspect.verdict import Point
 
 if TYPE_CHECKING:
@@ -38,10 +36,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.declared import Declared
+    from rnnspect.judging.chunks import Run
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.inputs import Steps
     from rnnspect.judging.look import State
     from rnnspect.judging.reading import At
+    from rnnspect.kept import Kept
     from rnnspect.observation import Observation
     from rnnspect.sequence import Sequence
     from rnnspect.spec import Spec
@@ -85,7 +85,6 @@ def judge_stack(
     """Every layer and direction against the equations, or against what `change` makes of our reading of it. `meanings`
     asks for what wrong final states are instead, which takes as long as to judge them."""
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
-    lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     judged, stack = Judged(), Stack.of(spec, parameters, sequence)
     x: Steps = sequence.x
     error: Steps | None = None
@@ -96,7 +95,8 @@ def judge_stack(
             at = layer, direction
             seen = observation.layers.get(at, {})
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
-            believed = _believed(stack, at, x, error, lengths, seen.get("h"), kept.get("h"), declared)
+            u = stack.roundoff(at, declared, kept.get("h"))
+            believed = Reading.of(stack, at, x, error, u, seen.get("h"))
             believed = believed.with_run(received=observation.received.get(at))
             judged.readings[at] = reading = change(believed)
             if not reading.seen and reading.run.h is not believed.run.h and reading.back is None:
@@ -116,9 +116,7 @@ def judge_stack(
                 expected[name, *at] = _expected(final, declared, observation.kept_of(name))
             outcomes.append(outcome)
         if layer + 1 < spec.num_layers:
-            x, error = beside([one.h for one in outcomes], sequence.valid()), None
-            if any(one.error is not None for one in outcomes):
-                error = beside([Errors(one.h, EXACT) if one.error is None else one.error for one in outcomes])
+            x, error = handed_on([(one.h, one.error) for one in outcomes], sequence.valid())
     _judge_finals(spec, judged, expected, stack.h if meanings else None, sequence, observation)
     if any(place.finding.unjudged for place in judged.places):
         judged.not_finite = not_finite(parameters, sequence)
@@ -144,25 +142,6 @@ class _Outcome(NamedTuple):
     """None where they are not those of this reading."""
 
 
-def _believed(
-    stack: Stack,
-    at: At,
-    x: Steps,
-    error: Steps | None,
-    lengths: Tensor | None,
-    h: Tensor | None,
-    kept: Kept | None,
-    declared: Declared,
-) -> Reading:
-    spec, p, state = stack.spec, stack.parameters[at], stack.states[at]
-    u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-    if kept is not None:
-        u = replace(u, relative=kept.relative, absolute=kept.absolute)
-    given = torch.zeros(1).expand(*x.shape[:2], spec.output_size) if h is None else h
-    run = Run(x, given, state[0], state[1] if len(state) > 1 else None, lengths, at[1] == "reverse", error)
-    return Reading(*at, spec.cell_type, spec.nonlinearity_of(at[1]), p, run, u, stack, h is not None)
-
-
 def _observed(
     reading: Reading, believed: Reading, kept: Kept, progress: Callable[[Finding | None, int], None]
 ) -> tuple[Finding, _Outcome]:
@@ -181,12 +160,7 @@ def _observed(
 
 
 def _estimated(reading: Reading, believed: Reading, progress: Callable[[Finding | None, int], None]) -> _Outcome:
-    run = reading.run
-    state = (run.h0,) if run.c0 is None else (run.h0, run.c0)
-    found = estimate(
-        reading.cell, reading.p, reading.u, reading.nonlinearity, run.x, run.error, state, run.lengths, run.reverse,
-        lambda steps: progress(None, steps),
-    )  # fmt: skip
+    run, found = reading.run, estimate(reading, lambda steps: progress(None, steps))
     h, error = (values if reading.back is None else reading.back(values) for values in (found.h, found.error))
     run, batch = replace(run, h=found.h, doubt=found.error), believed.run.x.shape[1]
     if len(found.final[0][0]) == batch:
