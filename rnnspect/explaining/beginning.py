@@ -14,8 +14,6 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.look import Layer
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rnnspect.judging.reading import Reading
 
 STEPS = 8
@@ -42,7 +40,7 @@ def begins_well(reading: Reading, order: int) -> bool:
 def is_hopeless(reading: Reading) -> bool:
     """Whether a glance at the first steps of a few items already refutes a reading."""
     layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
-    run = _items(_steps(reading.run, _GLANCE), slice(_GLANCE))
+    run = _steps(reading.run, _GLANCE).items(slice(_GLANCE))
     if not len(run.h):
         return True
     head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
@@ -58,7 +56,7 @@ def agrees(reading: Reading) -> bool:
 def beginning(run: Run, steps: int) -> Run:
     """The first steps in processing order, of the first items."""
     run = _steps(run, steps)
-    return run if run.x.shape[1] <= _ITEMS else _items(run, slice(_ITEMS))
+    return run if run.x.shape[1] <= _ITEMS else run.items(slice(_ITEMS))
 
 
 def _steps(run: Run, steps: int) -> Run:
@@ -80,13 +78,3 @@ def _turned(run: Run, steps: int) -> Run:
     error, received = (None if of is None else of[at] for of in (run.error, run.received))
     lengths = run.lengths.clamp(max=steps)
     return replace(run, x=run.x[at], h=run.h[at], lengths=lengths, reverse=False, error=error, received=received)
-
-
-def _items(run: Run, items: slice) -> Run:
-    def of(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[items]
-
-    x, h = run.x[:, items], run.h[:, items]
-    error, received = (None if of is None else of[:, items] for of in (run.error, run.received))
-    c0, lengths = of(run.c0), of(run.lengths)
-    return replace(run, x=x, h=h, h0=run.h0[items], c0=c0, lengths=lengths, error=error, received=received)

@@ -37,6 +37,14 @@ class Run:
         """(h0,) or (h0, c0)."""
         return (self.h0,) if self.c0 is None else (self.h0, self.c0)
 
+    def items(self, some: slice) -> Run:
+        """The run of some items of the batch."""
+        c0, lengths = (None if of is None else of[some] for of in (self.c0, self.lengths))
+        h, doubt, received = (None if of is None else of[:, some] for of in (self.h, self.doubt, self.received))
+        assert h is not None
+        error = None if self.error is None else self.error[:, some]
+        return Run(self.x[:, some], h, self.h0[some], c0, lengths, self.reverse, error, doubt, received)
+
 
 @dataclass(frozen=True)
 class Chunk:

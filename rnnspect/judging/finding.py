@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
     from torch import Tensor
@@ -115,6 +117,24 @@ def combine(a: Finding, b: Finding) -> Finding:
         torch.minimum(a.resolution, b.resolution),
         a.past_use + b.past_use,
     )
+
+
+def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
+    """Of the same steps of other items of the batch, so many items each. On how many steps the whole is over its bound
+    is then not known: the most of one part is said."""
+    moved, items, start = [], [], 0
+    for count, found in parts:
+        first, worst = (seen and replace(seen, batch=seen.batch + start) for seen in (found.first, found.worst))
+        moved.append(replace(found, first=first, worst=worst, over=None))
+        items.append(torch.zeros(count, dtype=torch.bool) if found.over is None else found.over.items)
+        start += count
+    first = min((one.first for one in moved if one.first), key=lambda seen: seen.order, default=None)
+    over = [found.over for _, found in parts if found.over]
+    whole = None
+    if over:
+        joined = functools.reduce(Over.joined, (replace(one, items=over[0].items) for one in over))
+        whole = replace(joined, steps=max(one.steps for one in over), items=torch.cat(items))
+    return replace(functools.reduce(combine, moved), steps=moved[0].steps, first=first, over=whole)
 
 
 @dataclass(frozen=True)

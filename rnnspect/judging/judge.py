@@ -11,7 +11,7 @@ import torch
 from rnnspect.arithmetic.bounded import STEEP, Bounded
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine
+from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine, side_by_side
 from rnnspect.judging.look import Layer, Look, State
 from rnnspect.judging.resolution import resolution
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
 
 _CHUNK = 2**19  # values of one quantity
+_WIDE = 4096  # items of a batch: one step of more would take more memory than a chunk may
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it was before
@@ -51,6 +52,20 @@ class Judge:
         `rows` of a chunk should stay in cache, and be worth the calls. `progress` is told what was found so far and
         how many steps are done.
         """
+        batch = run.x.shape[1]
+        if batch <= _WIDE:
+            return self._together(run, rows, progress)
+        parts = []
+        for start in range(0, batch, _WIDE):
+            told = progress if start + _WIDE >= batch else lambda _found, _steps: None
+            parts.append(self._together(run.items(slice(start, start + _WIDE)), rows, told))
+        counts = (min(_WIDE, batch - start) for start in range(0, batch, _WIDE))
+        found = side_by_side([(count, one) for count, (one, _) in zip(counts, parts, strict=True)])
+        return found, State.side_by_side([c for _, c in parts if c is not None])
+
+    def _together(
+        self, run: Run, rows: int | None, progress: Callable[[Finding, int], None]
+    ) -> tuple[Finding, State | None]:
         layer = self.layer
         self._screens = self._passed = 0
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0)

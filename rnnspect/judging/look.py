@@ -16,6 +16,8 @@ from rnnspect.judging.compared import Compared
 from rnnspect.parameters import LayerParameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from rnnspect.cells.functions import Nonlinearity
@@ -52,6 +54,16 @@ class State:
         better = (e < self.e) & (oe < o / 2) & (high < 1)
         c = (low.log1p() - low.neg().log1p()).div_(2)  # atanh, whose own kernel is ten times as slow
         return torch.where(better, c, self.v), torch.where(better, e, self.e)
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence[State]) -> State | None:
+        """Of other items of the batch; None of none."""
+        if not parts:
+            return None
+        edges = [part.edge for part in parts if part.edge is not None]
+        edge = tuple(map(torch.cat, zip(*edges, strict=True))) if edges else None
+        v, e = (torch.cat([getattr(part, name) for part in parts]) for name in ("v", "e"))
+        return cls(v, e, parts[0].u, edge)  # type: ignore[arg-type]
 
     def of(self, batch: slice, units: slice) -> State:
         edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
