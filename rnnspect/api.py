@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.derivation import Derivation
+    from rnnspect.preparing import Prepared
     from rnnspect.tracing import Trace
     from rnnspect.verdict import Verdict
 
@@ -82,23 +83,18 @@ def check(
     """
     from dataclasses import replace
 
-    from rnnspect import engines
     from rnnspect.arguments import Arguments, digest_of
     from rnnspect.checking import check_prepared, check_recorded
     from rnnspect.declared import named
     from rnnspect.explaining.clock import at_most
-    from rnnspect.preparing import prepare
 
-    refuse_models(source)
     run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
-    prepared = prepare(source, **run)
+    prepared = prepared_of(source, "torch" if recorded is not None else engine, **run)
     held_to = named(arithmetic, "arithmetic") if arithmetic else None
     with at_most(explain):
         if recorded is not None:
             verdict = check_recorded(prepared, recorded, held_to)
         else:
-            if engine != "torch":
-                prepared = replace(prepared, engine=engines.find(engine))
             verdict = check_prepared(prepared, held_to)
     judged = {"recorded": recorded, "engine": engine, "arithmetic": arithmetic}
     return replace(verdict, arguments=Arguments(source, run, digest_of(prepared, recorded), judged))
@@ -127,16 +123,9 @@ def derive(
 
     Raises what `trace` raises, and `InputError` for an address that is not there.
     """
-    from dataclasses import replace
-
-    from rnnspect import engines
     from rnnspect.deriving import derive_prepared, locate
-    from rnnspect.preparing import prepare
 
-    refuse_models(source)
-    prepared = prepare(source, x, h0, c0, lengths=lengths)
-    if engine != "torch":
-        prepared = replace(prepared, engine=engines.find(engine))
+    prepared = prepared_of(source, engine, x, h0, c0, lengths)
     at = locate(prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity)
     return derive_prepared(prepared, at)
 
@@ -148,7 +137,21 @@ def has_recurrent(module: nn.Module) -> bool:
     return any(is_stack(one) or is_cell(one) for one in module.modules())
 
 
-def refuse_models(source: object) -> None:
+def prepared_of(
+    source: Spec | nn.RNNBase, engine: str, x: Any = None, h0: Any = None, c0: Any = None, lengths: Any = None
+) -> Prepared:
+    """What a check, a derivation or a report runs: the module itself, or the engine of that name."""
+    from dataclasses import replace
+
+    from rnnspect import engines
+    from rnnspect.preparing import prepare
+
+    _refuse_models(source)
+    prepared = prepare(source, x, h0, c0, lengths=lengths)
+    return prepared if engine == "torch" else replace(prepared, engine=engines.find(engine))
+
+
+def _refuse_models(source: object) -> None:
     """A module that cannot be checked by itself, and can where it runs."""
     if isinstance(source, Spec):
         return

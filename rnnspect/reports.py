@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,21 +40,15 @@ def report(
     Raises what `check` raises, `FileError` where the file cannot be written, and `InputError` for an item or a step
     that is not there.
     """
-    from rnnspect import engines
-    from rnnspect.api import refuse_models
+    from rnnspect.api import prepared_of
     from rnnspect.declared import named
     from rnnspect.files import writing
-    from rnnspect.preparing import prepare
     from rnnspect.reporting import Asked, Recordings, report_prepared
     from rnnspect.views.report import as_html
 
-    refuse_models(source)
     writing.check_writable(Path(path))
-    prepared = prepare(source, x, h0, c0, lengths=lengths)
-    if engine != "torch":
-        prepared = replace(prepared, engine=engines.find(engine))
     made = report_prepared(
-        prepared,
+        prepared_of(source, engine, x, h0, c0, lengths),
         Asked(batch_index, None if steps is None else tuple(sorted(set(steps)))),
         None if recorded is None else Recordings(recorded),
         named(arithmetic, "arithmetic") if arithmetic else None,

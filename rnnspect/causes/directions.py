@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -87,13 +88,13 @@ def _as_the_other(reading: Reading) -> Reading:
 
 
 def _realigned(reading: Reading) -> Reading:
-    lengths = reading.run.lengths
+    turn = functools.partial(turned, lengths=reading.run.lengths)
+    return replace(reading.with_run(h=turn(reading.run.h)), back=turn)
 
-    def turned(values: Tensor) -> Tensor:
-        """Its own inverse."""
-        if lengths is None:
-            return values.flip(0)
-        steps = torch.arange(len(values)).unsqueeze(1)
-        return values[torch.where(steps < lengths, lengths - 1 - steps, steps), torch.arange(len(lengths))]
 
-    return replace(reading.with_run(h=turned(reading.run.h)), back=turned)
+def turned(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """(T, B, ·) from the last step on, each item within its own length. Its own inverse."""
+    if lengths is None:
+        return values.flip(0)
+    steps = torch.arange(len(values)).unsqueeze(1)
+    return values[torch.where(steps < lengths, lengths - 1 - steps, steps), torch.arange(len(lengths))]

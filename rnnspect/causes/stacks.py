@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rnnspect.causes.directions import turned
 from rnnspect.causes.interface import Cause
 from rnnspect.judging.inputs import beside
 
@@ -106,12 +107,8 @@ def _with_halves(reading: Reading, halves: Callable[[Tensor, Tensor], tuple[Tens
 
 
 def _turned(reading: Reading) -> Reading:
-    x, lengths = reading.run.x[:], reading.run.lengths
-    forward, reverse = x.chunk(2, -1)
-    steps = torch.arange(len(x)).unsqueeze(1)
-    ends = torch.full((x.shape[1],), len(x)) if lengths is None else lengths
-    order = torch.where(steps < ends, ends - 1 - steps, steps)
-    return reading.with_run(x=torch.cat([forward, reverse[order, torch.arange(x.shape[1])]], -1))
+    forward, reverse = reading.run.x[:].chunk(2, -1)
+    return reading.with_run(x=torch.cat([forward, turned(reverse, reading.run.lengths)], -1))
 
 
 def _with_parameters_of(reading: Reading, layer: int) -> Reading:
