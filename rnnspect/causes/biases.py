@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 def causes(reading: Reading) -> Iterator[Cause]:
     if reading.p.bias_ih is not None:
-        yield from _lost_or_moved()
+        yield from _lost_or_doubled()
+        if reading.cell.name == "gru" and not reading.cell.variant:  # elsewhere the two are only ever added
+            yield Cause(
+                "bias-misplaced",
+                "bias_ih and bias_hh stand in each other's place",
+                "Exchange the two.",
+                lambda r: r.with_parameters(bias_ih=r.biases()[1], bias_hh=r.biases()[0]),
+            )
     if "f" in reading.cell.gates:
         for sign, name, explanation, fix in (
             (
@@ -37,7 +44,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
             yield Cause(name, explanation, fix, functools.partial(_forget, by=sign))
 
 
-def _lost_or_moved() -> Iterator[Cause]:
+def _lost_or_doubled() -> Iterator[Cause]:
     for which in ("bias_ih", "bias_hh", "both biases"):
         names = ("bias_ih", "bias_hh") if which == "both biases" else (which,)
         verb = "are" if len(names) > 1 else "is"
@@ -63,12 +70,6 @@ def _lost_or_moved() -> Iterator[Cause]:
         "Give the sum once and zeros beside it, or the two biases as they are.",
         _sum_twice,
         {"which": "the sum"},
-    )
-    yield Cause(
-        "bias-misplaced",
-        "bias_ih and bias_hh stand in each other's place",
-        "Exchange the two.",
-        lambda r: r.with_parameters(bias_ih=r.biases()[1], bias_hh=r.biases()[0]),
     )
 
 
