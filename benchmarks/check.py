@@ -15,10 +15,10 @@ from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.judge import Judge
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.observation import Observation
-from rnnspect.parameters import LayerParameters
-from rnnspect.sequence import Sequence
-from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

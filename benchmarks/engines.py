@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import Row, alternated
 from rnnspect import engines
 from rnnspect.errors import EngineError
+from rnnspect.network.spec import Spec
 from rnnspect.preparing import prepare
-from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from benchmarks.measure import Row, alternated
 from rnnspect.checking import check_recorded
 from rnnspect.explaining import search
 from rnnspect.explaining.clock import at_most
+from rnnspect.network.spec import Spec
 from rnnspect.preparing import prepare
-from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

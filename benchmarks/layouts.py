@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.measure import Row, alternated
 from rnnspect import layouts
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,9 @@ from benchmarks.measure import Row
 from rnnspect.checking import check_observation
 from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.observation import Observation
-from rnnspect.sequence import Sequence
-from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

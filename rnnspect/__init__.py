@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from rnnspect.errors import SequenceError as SequenceError
     from rnnspect.errors import SpecError as SpecError
     from rnnspect.errors import WeightsError as WeightsError
-    from rnnspect.parameters import Shapes as Shapes
+    from rnnspect.network.parameters import Shapes as Shapes
+    from rnnspect.network.spec import Head as Head
+    from rnnspect.network.spec import Spec as Spec
     from rnnspect.reported import Report as Report
     from rnnspect.reports import report as report
-    from rnnspect.spec import Head as Head
-    from rnnspect.spec import Spec as Spec
     from rnnspect.tracing import LayerTrace as LayerTrace
     from rnnspect.tracing import Pair as Pair
     from rnnspect.tracing import Trace as Trace
@@ -47,10 +47,10 @@ _HOMES = {
         "SpecError",
         "WeightsError",
     ),
-    "parameters": ("Shapes",),
+    "network.parameters": ("Shapes",),
     "reported": ("Report",),
     "reports": ("report",),
-    "spec": ("Head", "Spec"),
+    "network.spec": ("Head", "Spec"),
     "tracing": ("LayerTrace", "Pair", "Trace"),
     "verdict": ("GateResolution", "Point", "Verdict"),
     "watching": ("watch",),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import SpecError
-from rnnspect.parameters import Shapes, shapes_of
-from rnnspect.spec import Spec
+from rnnspect.network.parameters import Shapes, shapes_of
+from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -132,7 +132,7 @@ def derive(
 
 def has_recurrent(module: nn.Module) -> bool:
     """Whether a module is, or has in it, an nn.RNN, nn.LSTM, nn.GRU or one of their cells."""
-    from rnnspect.modules import is_cell, is_stack
+    from rnnspect.network.torch_modules import is_cell, is_stack
 
     return any(is_stack(one) or is_cell(one) for one in module.modules())
 
@@ -157,7 +157,7 @@ def _refuse_models(source: object) -> None:
         return
     from torch import nn
 
-    from rnnspect.modules import is_stack
+    from rnnspect.network.torch_modules import is_stack
 
     if isinstance(source, nn.Module) and not is_stack(source) and has_recurrent(source):
         allowed = "a Spec, nn.RNN, nn.LSTM or nn.GRU; for cells and whole models use rnnspect.watch(model)"
@@ -167,6 +167,6 @@ def _refuse_models(source: object) -> None:
 def _spec(source: Spec | nn.RNNBase) -> Spec:
     if isinstance(source, Spec):
         return source
-    from rnnspect.modules import spec_of
+    from rnnspect.network.torch_modules import spec_of
 
     return spec_of(source)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
-    from rnnspect.spec import Spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def _parts(value: Any) -> Iterator[Any]:
 def _numbers(array: Any) -> Iterator[Any]:
     import torch
 
-    from rnnspect.tensors import from_anything
+    from rnnspect.network.tensors import from_anything
 
     tensor = from_anything(array, "recorded").detach().cpu().contiguous()
     yield f"{tuple(tensor.shape)} {tensor.dtype}".encode()

@@ -10,7 +10,7 @@ from rnnspect.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
     from rnnspect.verdict import Verdict
 
 
@@ -51,7 +51,7 @@ def _assert_watched(
     model: nn.Module, x: Any, recorded: Any, h0: Any, c0: Any, lengths: Any, arithmetic: str | None
 ) -> None:
     __tracebackhide__ = True
-    from rnnspect.modules import is_cell
+    from rnnspect.network.torch_modules import is_cell
     from rnnspect.watching import watch_run
 
     cell = is_cell(model)
@@ -80,13 +80,13 @@ def _assert_watched(
 
 def _is_model(source: object) -> TypeGuard[nn.Module]:
     """A module with other modules in it, or a cell. A Spec is told without torch."""
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
     if isinstance(source, Spec):
         return False
     from torch import nn
 
-    from rnnspect.modules import is_stack
+    from rnnspect.network.torch_modules import is_stack
 
     return isinstance(source, nn.Module) and not is_stack(source) and has_recurrent(source)
 
@@ -97,7 +97,7 @@ def _taken(value: Any, model: nn.Module) -> Any:
     import torch
     from torch.nn.utils.rnn import PackedSequence
 
-    from rnnspect.tensors import from_anything
+    from rnnspect.network.tensors import from_anything
 
     if value is None or isinstance(value, torch.Tensor | PackedSequence):
         return value

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect import conversion, resources
+from rnnspect import conversion
 from rnnspect.checking import check_prepared
 from rnnspect.engines._limits import form_of
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
 from rnnspect.layouts import FORMS
-from rnnspect.parameters import suffix
+from rnnspect.network import memory
+from rnnspect.network.parameters import suffix
 from rnnspect.preparing import prepare
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.conversion.interface import LostAt, Target
+    from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
-    from rnnspect.spec import Spec
     from rnnspect.verdict import Verdict
 
     Where = Callable[[tuple[int | str, ...]], str]
@@ -84,7 +85,7 @@ def convert(
     drawn: dict[str, Any] = {**DRAWN, "c0": "randn" if spec.cell_type.has_cell_state else None}
     drawn["lengths"] = LENGTHS if lengths else None
     notes = _notes(spec)
-    whole = prepare(spec.with_changes(**drawn, device="cpu"), where=where, require_memory=resources.run_needs)
+    whole = prepare(spec.with_changes(**drawn, device="cpu"), where=where, require_memory=memory.run_needs)
     spec = whole.spec.with_changes(head=None)
     parameters = {name: value for name, value in whole.parameters.items() if not name.startswith("head.")}
     prepared = replace(whole, spec=spec, parameters=parameters)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnnspect.arithmetic.terms import Address, Applied, Known, Operation, Products, Terms, step_of
-from rnnspect.parameters import suffix
+from rnnspect.network.parameters import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from rnnspect.arithmetic.terms import Term, Vector
     from rnnspect.cells.interface import Cell
-    from rnnspect.parameters import LayerParameters
-    from rnnspect.spec import Spec
+    from rnnspect.network.parameters import LayerParameters
+    from rnnspect.network.spec import Spec
 
     Array = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from rnnspect.shown import Shown
 if TYPE_CHECKING:
     from rnnspect.arithmetic.terms import Address, Term
     from rnnspect.engines.interface import EngineInfo
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.derivation import At, Derivation, Equation, InTurn
 from rnnspect.errors import InputError, SequenceError, listed, nearest
-from rnnspect.parameters import LayerParameters, suffix
+from rnnspect.network.parameters import LayerParameters, suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from rnnspect.judging.address import Here
     from rnnspect.judging.chunks import Run
     from rnnspect.judging.judge import Judge
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
     from rnnspect.observation import Observation
     from rnnspect.preparing import Prepared
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
 
 
 def locate(
@@ -75,7 +75,7 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
     """
     import torch
 
-    from rnnspect.device import plain_defaults
+    from rnnspect.network.device import plain_defaults
     from rnnspect.observation import observed_by
 
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnspect import modules
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.declared import Declared, declared_by
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import InputError
 from rnnspect.explaining.case import Case
+from rnnspect.network import torch_modules
+from rnnspect.network.precision import precision_switches
+from rnnspect.network.sequence import Sequence
 from rnnspect.observation import Observation
-from rnnspect.precision import precision_switches
-from rnnspect.sequence import Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
 
-    from rnnspect.precision import Runs
-    from rnnspect.spec import Spec
+    from rnnspect.network.precision import Runs
+    from rnnspect.network.spec import Spec
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -63,7 +63,7 @@ class Listener:
         heard: Callable[[tuple[int, ...], bool, Kept | str], None],
     ) -> None:
         self._module, self._room, self._heard = module, room, heard
-        self._is_cell = modules.is_cell(module)
+        self._is_cell = torch_modules.is_cell(module)
         self._before: Callable[[Any], Kept | str] | None = None
         self._shape: tuple[tuple[int, ...], bool] = ((), False)
         self._specs: dict[tuple[torch.dtype, torch.device, str | None], Spec] = {}
@@ -127,9 +127,11 @@ class Listener:
         key = (parameter.dtype, parameter.device, half)
         if key not in self._specs:
             changes = {"dtype": half} if half else {}
-            self._specs[key] = (modules.spec_of_cell if self._is_cell else modules.spec_of)(module, **changes)
+            self._specs[key] = (torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of)(
+                module, **changes
+            )
         spec = self._specs[key]
-        read = modules.parameters_of_cell if self._is_cell else modules.parameters_of_module
+        read = torch_modules.parameters_of_cell if self._is_cell else torch_modules.parameters_of_module
         return spec, read(module, spec)
 
     def _snapshot(self, parameters: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import EngineInfo, Recording
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from rnnspect.files.onnx_nodes import (
     parameters_of_node,
     tensor_of,
 )
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.observation import Observation, observed_by
 from rnnspect.onnx_inputs import feed_of
 from rnnspect.onnx_runs import NodeEngine, Ran, run_model
 from rnnspect.onnx_taps import Taps, tapped
-from rnnspect.sequence import Sequence
-from rnnspect.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import resources, sources
+from rnnspect import sources
 from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
 from rnnspect.files import arrays, text
 from rnnspect.files.onnx_nodes import array_of
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +108,7 @@ def _generated(
                 shape.append(batch or 1)
             else:
                 shape.append(source.count or 8)
-        resources.require(8 * math.prod(shape), f"{source.kind} for {known.name}", _PLACE)
+        memory.require(8 * math.prod(shape), f"{source.kind} for {known.name}", _PLACE)
         values = torch.empty(shape, dtype=torch.float64)
         if source.kind == "randn":
             values.normal_(generator=generator)

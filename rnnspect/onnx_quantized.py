@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.network.sequence import Sequence
     from rnnspect.observation import Observation
-    from rnnspect.sequence import Sequence
 
     Array = np.ndarray[Any, Any]
 

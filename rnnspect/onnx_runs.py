@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rnnspect import resources
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_constants import Constants
 from rnnspect.files.onnx_file import graphs_in, read_model
 from rnnspect.files.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.files.stored import is_onnx
+from rnnspect.network import memory
 from rnnspect.sources import parse_file
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from torch import Tensor
 
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
 
     Array = Any
 
@@ -94,7 +94,7 @@ def _require_memory(model: ModelProto, where: str) -> None:
             sizes = [axis.dim_value for axis in tensor.shape.dim]
             if all(sizes) and tensor.elem_type in helper.get_all_tensor_dtypes():
                 each = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
-                resources.require(each * math.prod(sizes), f"the tensor {info.name}", where)
+                memory.require(each * math.prod(sizes), f"the tensor {info.name}", where)
 
 
 def _by_reference(

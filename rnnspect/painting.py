@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnnspect.derivable import Deriver
 from rnnspect.judging.judge import Judge
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 from rnnspect.pictures import Painter
 from rnnspect.reported import Beside, Curve, LayerReport, Map
 from rnnspect.saturation import saturations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rnnspect.declared import Declared
     from rnnspect.judging.chunks import Run
     from rnnspect.judging.look import Look
+    from rnnspect.network.spec import Spec
     from rnnspect.observation import Observation
-    from rnnspect.spec import Spec
 
     Array = npt.NDArray[np.float64]
 

@@ -6,11 +6,11 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect import device, modules, resources
-from rnnspect.drawing import generator_of
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
-from rnnspect.sequence import Sequence, sequence_of
-from rnnspect.spec import Spec
+from rnnspect.network import device, memory, torch_modules
+from rnnspect.network.drawing import generator_of
+from rnnspect.network.sequence import Sequence, sequence_of
+from rnnspect.network.spec import Spec
 from rnnspect.weights import weights_of
 
 if TYPE_CHECKING:
@@ -37,22 +37,22 @@ def prepare(
     *,
     lengths: Any = None,
     where: Callable[[tuple[int | str, ...]], str] | None = None,
-    require_memory: Callable[[Spec, int, int], int] = resources.trace_needs,
+    require_memory: Callable[[Spec, int, int], int] = memory.trace_needs,
 ) -> Prepared:
     """Everything that a run needs, checked: sizes before memory is taken, shapes before anything runs."""
     locate = where or (lambda keys: str(keys[0]))
-    spec = source if isinstance(source, Spec) else modules.spec_of(source)
+    spec = source if isinstance(source, Spec) else torch_modules.spec_of(source)
     if lengths is not None:
         spec = spec.with_changes(lengths=_whole(lengths))
     place = device.resolve(spec, where and where(("device",)))
-    resources.require(resources.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
+    memory.require(memory.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
     with device.plain_defaults():
         generator = generator_of(spec)
         if isinstance(source, Spec):
             parameters = weights_of(spec, generator, locate)
             engine: Engine = TorchEngine()
         else:
-            parameters = modules.parameters_of_module(source)
+            parameters = torch_modules.parameters_of_module(source)
             engine = ModuleEngine(source)
         sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
     parameters = {name: tensor.to(place) for name, tensor in parameters.items()}

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import resources
-from rnnspect.drawing import generator_of
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import FileError, Problem, SpecError, listed
 from rnnspect.files.npy import read_npz, read_npz_text
 from rnnspect.files.reading import size_of
 from rnnspect.files.yaml_file import read_spec
-from rnnspect.parameters import parameters_of
+from rnnspect.network import memory
+from rnnspect.network.drawing import generator_of
+from rnnspect.network.parameters import parameters_of
+from rnnspect.network.sequence import sequence_of
+from rnnspect.network.spec import Spec
 from rnnspect.preparing import Prepared
 from rnnspect.probing import ELSEWHERE
 from rnnspect.recorded_inputs import INPUTS
-from rnnspect.sequence import sequence_of
-from rnnspect.spec import Spec
 from rnnspect.weights import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def read_probe(path: Path, require_memory: Callable[[Spec, int, int], int] = resources.run_needs) -> Prepared:
+def read_probe(path: Path, require_memory: Callable[[Spec, int, int], int] = memory.run_needs) -> Prepared:
     """The spec, parameters, x, states and lengths of a probe, ready to run or to hold a recording to.
 
     Raises `FileError` for what is no probe, `SpecError` for a spec in it that is wrong or names a file, `WeightsError`

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import resources
 from rnnspect.causes import catalogue
 from rnnspect.declared import ARITHMETICS
-from rnnspect.device import plain_defaults
-from rnnspect.drawing import draw_normal, generator_of
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.estimate import Estimate, estimate
 from rnnspect.judging.stack import judge_stack
+from rnnspect.network import memory
+from rnnspect.network.device import plain_defaults
+from rnnspect.network.drawing import draw_normal, generator_of
+from rnnspect.network.parameters import parameters_of
+from rnnspect.network.sequence import Sequence
 from rnnspect.observation import Observation
-from rnnspect.parameters import parameters_of
-from rnnspect.sequence import Sequence
 from rnnspect.unroll import unroll
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rnnspect.judging.reading import At, Reading
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 STEPS, BATCH = 7, 4
 LENGTHS = (7, 6, 4, 3)
@@ -66,7 +66,7 @@ def probe_of(spec: Spec) -> Probe:
     """
     lengths = None if spec.lengths is None else list(LENGTHS)
     spec = spec.with_changes(**dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"})
-    resources.require(resources.trace_needs(spec, STEPS, BATCH), "the probe")
+    memory.require(memory.trace_needs(spec, STEPS, BATCH), "the probe")
     kept: Probe | None = None
     with plain_defaults(), _few_threads(spec):
         generator = generator_of(spec)

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect import tensors
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.kept import Kept, kept_exactly
+from rnnspect.network import tensors
 from rnnspect.observation import Observation
 from rnnspect.recorded_inputs import INPUTS, Shapes, check_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
     Where = Callable[[str | None], str]
     """Where an array of this name is; without a name, the recording as a whole."""

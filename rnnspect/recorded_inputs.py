@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 INPUTS = ("x", "h0", "c0", "lengths")
 _ROWS = 1 << 16  # compared together

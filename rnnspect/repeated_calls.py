@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rnnspect.differences import largest, max_abs_difference
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.hooks import Kept, Unreadable, read
 from rnnspect.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
+from rnnspect.network.differences import largest, max_abs_difference
 from rnnspect.verdict import Identity
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from rnnspect.derivable import Derivable
-    from rnnspect.parameters import Shapes
+    from rnnspect.network.parameters import Shapes
+    from rnnspect.network.spec import Spec
     from rnnspect.pictures import Picture
-    from rnnspect.spec import Spec
     from rnnspect.verdict import Verdict
 
     Array = npt.NDArray[np.float64]

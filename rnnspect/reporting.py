@@ -12,12 +12,12 @@ import torch
 from rnnspect.checking import check_recorded, check_recording
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.derivable import numbers_a_step
-from rnnspect.device import plain_defaults
 from rnnspect.errors import InputError
 from rnnspect.judging.received import runs_of
+from rnnspect.network.device import plain_defaults
+from rnnspect.network.parameters import shapes_of
 from rnnspect.observation import observed_by
 from rnnspect.painting import Frame, painted
-from rnnspect.parameters import shapes_of
 from rnnspect.pictures import picture_of
 from rnnspect.recorded import observations_of
 from rnnspect.reported import Report
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.judging.finding import Finding
+    from rnnspect.network.spec import Spec
     from rnnspect.pictures import Picture
     from rnnspect.preparing import Prepared
-    from rnnspect.spec import Spec
 
 MOST_KEPT = 64
 """Steps whose derivations a report keeps, where nobody asks for other ones."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.arguments import Arguments
+    from rnnspect.network.spec import Spec
     from rnnspect.reported import Report
-    from rnnspect.spec import Spec
 
 
 def report(

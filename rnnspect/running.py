@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import EngineInfo
+    from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
-    from rnnspect.spec import Spec
 
 
 @dataclass(frozen=True)

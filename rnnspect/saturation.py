@@ -13,8 +13,8 @@ from rnnspect.arithmetic.terms import Address, Applied, Known, Terms, step_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rnnspect.parameters import LayerParameters
-    from rnnspect.spec import Spec
+    from rnnspect.network.parameters import LayerParameters
+    from rnnspect.network.spec import Spec
 
     Array = npt.NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.differences import largest, max_abs_difference
+from rnnspect.network.differences import largest, max_abs_difference
 from rnnspect.shown import Shown, above
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rnnspect.arguments import Arguments
     from rnnspect.engines.interface import EngineInfo, Recording
+    from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
-    from rnnspect.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def trace_recordings(
     """A trace for each engine that ran; the equations run once, and all traces share their numbers."""
     import torch
 
-    from rnnspect.device import plain_defaults
+    from rnnspect.network.device import plain_defaults
     from rnnspect.unroll import head_of, output_of, unroll
 
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence

@@ -10,7 +10,7 @@ import torch
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.small_numbers import SmallNumbers, one_thread, serves
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.cells.interface import Cell
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 CHUNK = 256
 """Steps whose quantities are kept as small tensors before they are packed into one."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arguments import Arguments
     from rnnspect.engines.interface import EngineInfo
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 Answer = Literal["agree", "differ", "cannot tell"]
 EXIT_STATUS: dict[Answer, int] = {"agree": 0, "differ": 1, "cannot tell": 3}

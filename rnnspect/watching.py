@@ -87,7 +87,7 @@ def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[Seen]:
     called by hand, or that was scripted, is not seen. The hooks go when the block is left, however it is left.
     """
     from rnnspect.hooks import Listener
-    from rnnspect.modules import is_cell, is_stack
+    from rnnspect.network.torch_modules import is_cell, is_stack
 
     chosen = [(name, module) for name, module in model.named_modules() if is_stack(module) or is_cell(module)]
     seen = Seen(tuple(name for name, _ in chosen))
@@ -132,7 +132,7 @@ class _Writer:
     """Writes the calls of one module down."""
 
     def __init__(self, seen: Seen, name: str, module: nn.Module) -> None:
-        from rnnspect.modules import kind_of
+        from rnnspect.network.torch_modules import kind_of
 
         self._seen, self._name, self._kind, self._count = seen, name, kind_of(module), 0
 

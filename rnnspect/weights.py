@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import drawing, sources, tensors
+from rnnspect import sources
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import arrays, keras_file, recurrent, text, unpacking
 from rnnspect.files.onnx_file import read_model
 from rnnspect.files.onnx_nodes import choose, nodes_in, stored_parameters
 from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx, stored_in
-from rnnspect.parameters import parameters_of
+from rnnspect.network import drawing, tensors
+from rnnspect.network.parameters import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from torch import Generator, Tensor
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from rnnspect.declared import ARITHMETICS, Declared, declared_by
-from rnnspect.device import plain_defaults
 from rnnspect.engines.interface import EngineInfo
-from rnnspect.precision import exact_products, precision_switches
+from rnnspect.network.device import plain_defaults
+from rnnspect.network.precision import exact_products, precision_switches
 
 CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")
 F32, F16, BF16, F64 = torch.float32, torch.float16, torch.bfloat16, torch.float64

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnnspect import DeviceError, Spec, trace
-from rnnspect.device import available, resolve
+from rnnspect.network.device import available, resolve
 
 
 def test_auto_is_the_accelerator_or_the_cpu(device: str):

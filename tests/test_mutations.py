@@ -13,7 +13,7 @@ from rnnspect.arithmetic import numbers, small_numbers
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.small_numbers import SmallNumbers
 from rnnspect.cells import CELLS
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 from tests.comparison import ARITHMETICS, assert_engine_agrees, computing_with
 
 if TYPE_CHECKING:

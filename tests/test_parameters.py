@@ -12,7 +12,7 @@ from torch import nn
 
 from rnnspect import Spec, shapes, trace
 from rnnspect.cells import CELLS
-from rnnspect.parameters import LayerParameters, suffix
+from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.preparing import prepare
 from rnnspect.tracing import trace_prepared
 from tests.reference import reference

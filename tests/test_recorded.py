@@ -10,9 +10,9 @@ import torch
 
 from rnnspect import SequenceError, Spec, trace
 from rnnspect.kept import Kept
+from rnnspect.network.sequence import Sequence
 from rnnspect.preparing import prepare
 from rnnspect.recorded import observations_of
-from rnnspect.sequence import Sequence
 from rnnspect.views.arrays import trace_arrays
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from rnnspect import ResourceError, SequenceError, Spec, resources, trace
+from rnnspect import ResourceError, SequenceError, Spec, trace
+from rnnspect.network import memory
 from rnnspect.preparing import prepare
 
 
@@ -25,11 +26,11 @@ from rnnspect.preparing import prepare
     ],
 )
 def test_a_size_in_words(size: float, words: str):
-    assert resources.in_words(size) == words
+    assert memory.in_words(size) == words
 
 
 def test_a_size_that_no_float_holds_has_words_too():
-    assert resources.in_words(10**400).endswith("ZiB")
+    assert memory.in_words(10**400).endswith("ZiB")
 
 
 @pytest.mark.parametrize(
@@ -59,9 +60,9 @@ def test_any_number_of_steps_is_counted(digits: int):
 
 def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    resources.require(1000, "this")
+    memory.require(1000, "this")
     with pytest.raises(ResourceError, match="this would need 1001 bytes; allowed: at most the 1000 bytes"):
-        resources.require(1001, "this")
+        memory.require(1001, "this")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
@@ -83,10 +84,10 @@ def test_a_trace_is_estimated_at_what_it_keeps(keys: dict[str, Any], dtype: str)
     for layer in found.layers:
         tensors += [*layer.engine.values(), *(values for name, values in layer.quantities.items() if name != "x")]
     kept = sum(tensor.numel() * tensor.itemsize for tensor in tensors)
-    estimate = resources.trace_needs(spec, found.steps, found.batch)
+    estimate = memory.trace_needs(spec, found.steps, found.batch)
     assert kept <= estimate <= 6 * kept
 
 
 def test_a_run_needs_less_than_a_trace():
     spec = Spec(cell="lstm", hidden_size=50)
-    assert resources.run_needs(spec, 100, 1) < resources.trace_needs(spec, 100, 1)
+    assert memory.run_needs(spec, 100, 1) < memory.trace_needs(spec, 100, 1)

@@ -18,7 +18,7 @@ from rnnspect.sources import File, Generator, Literal, StandardInput, parse
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rnnspect.sequence import Sequence
+    from rnnspect.network.sequence import Sequence
 
 ONE = {"input_size": 1}
 THREE = {"input_size": 3}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rnnspect import Spec, SpecError
-from rnnspect.spec import json_schema
+from rnnspect.network.spec import json_schema
 from tests.comparison import specs
 
 

@@ -14,11 +14,11 @@ from rnnspect import Spec, unroll
 from rnnspect.cells.functions import KINDS
 from rnnspect.checking import check_observation
 from rnnspect.declared import ARITHMETICS
-from rnnspect.drawing import draw_parameters, generator_of
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import RnnspectError
+from rnnspect.network.drawing import draw_parameters, generator_of
+from rnnspect.network.sequence import Sequence
 from rnnspect.observation import Observation
-from rnnspect.sequence import Sequence
 from tests import operator_loops
 
 ACTIVATIONS = [*KINDS, "affine(0.7, -0.1)", "leaky_relu(0.3)", "thresholded_relu(0.2)", "scaled_tanh(1.3, 0.6)"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Activation, Nonlinearity
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 KERNEL = 12.0
 """σ and tanh err by so many u, absolute: a relative allowance fails correct kernels in closed gates. torch's and

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 _NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 

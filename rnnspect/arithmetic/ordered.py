@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.products import Block, Rows
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 _SLAB = 1 << 21  # products held at once
 _MARGIN = 2.0  # an engine's order is like one of ours, not the same

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arithmetic.products import Block, Rows
     from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 
 class Room:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rnnspect.cells.functions import Activation, Nonlinearity
     from rnnspect.cells.interface import Cell
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
     Array = npt.NDArray[np.float64]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 FEW = 10
 """Of an input of so many elements every mask is tried."""

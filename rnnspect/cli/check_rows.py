@@ -114,10 +114,10 @@ def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verd
 
 
 def _prepared(described: Described, recorded: Path | None) -> Prepared:
-    from rnnspect import resources
+    from rnnspect.network import memory
     from rnnspect.preparing import prepare
 
-    needs = resources.check_needs if recorded else resources.run_needs
+    needs = memory.check_needs if recorded else memory.run_needs
     return prepare(described.spec, where=described.where, require_memory=needs)
 
 

@@ -57,16 +57,17 @@ def derive(
     """One number as arithmetic: every sum and product down to the inputs, with the framework's number beside it."""
     described.note(output)
     with loading():
-        from rnnspect import engines, resources
+        from rnnspect import engines
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import progress_bar
         from rnnspect.deriving import derive_prepared, locate
+        from rnnspect.network import memory
         from rnnspect.onnx_runs import by_its_own_node
         from rnnspect.preparing import prepare
         from rnnspect.views import derive as view
 
     spec = described.spec
-    prepared = prepare(spec, where=described.where, require_memory=resources.run_needs)
+    prepared = prepare(spec, where=described.where, require_memory=memory.run_needs)
     at = locate(
         prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity, where=_flag
     )

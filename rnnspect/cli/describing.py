@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rnnspect.cli.output import Output
     from rnnspect.files.stored import Stored
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
     Where = Callable[[tuple[int | str, ...]], str]
 
@@ -152,7 +152,7 @@ def _with_flags(told: dict[str, Any], flags: dict[str, Any], source: str, free: 
 
 
 def _spec(data: dict[str, Any], where: Where) -> Spec:
-    from rnnspect.spec import Spec  # with what validates it; --help needs neither
+    from rnnspect.network.spec import Spec  # with what validates it; --help needs neither
 
     return Spec.from_data(data, where)
 

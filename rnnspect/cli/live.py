@@ -45,9 +45,9 @@ def unnamed(source: str) -> InputError:
 
 def rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
     """A row for each call of each recurrent module of a model that is run once on the input."""
-    from rnnspect.device import resolve
     from rnnspect.models import load_model
-    from rnnspect.sequence import input_of
+    from rnnspect.network.device import resolve
+    from rnnspect.network.sequence import input_of
     from rnnspect.watching import watch_run
 
     if held_to:

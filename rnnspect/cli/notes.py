@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rnnspect.cli.output import Output
-    from rnnspect.sequence import Sequence
+    from rnnspect.network.sequence import Sequence
 
 
 _ROWS = 1 << 16

@@ -15,8 +15,8 @@ from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS
 from rnnspect.cli.describing import Described, describe
 from rnnspect.cli.output import Output
-from rnnspect.dtypes import DTYPES
 from rnnspect.errors import InputError
+from rnnspect.network.dtypes import DTYPES
 from rnnspect.sources import FORMS, GENERATORS
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ def source(**given: Any) -> Source:
     if flags := [name for name, value in given.items() if value is not None and name != "spec"]:
         beside = "--" + flags[0].replace("_", "-")
         raise InputError("a run that was saved is as it was", allowed=f"{beside} beside a spec", where=beside)
-    from rnnspect.spec import Spec  # with what validates it; --help needs neither
+    from rnnspect.network.spec import Spec  # with what validates it; --help needs neither
 
     def where(_keys: tuple[int | str, ...]) -> str:
         return f"{path}:spec"
@@ -123,12 +123,13 @@ def report(
 
 
 def _prepared(described: Described, engine: str | None) -> Prepared:
-    from rnnspect import engines, resources
+    from rnnspect import engines
+    from rnnspect.network import memory
     from rnnspect.onnx_runs import by_its_own_node
     from rnnspect.preparing import prepare
 
     spec = described.spec
-    prepared = prepare(spec, where=described.where, require_memory=resources.run_needs)
+    prepared = prepare(spec, where=described.where, require_memory=memory.run_needs)
     if spec.beyond_torch and isinstance(spec.weights, str):
         prepared = by_its_own_node(prepared)
     if (name := engine or described.engine) != "torch":
@@ -138,8 +139,8 @@ def _prepared(described: Described, engine: str | None) -> Prepared:
 
 def _saved(described: Described, path: Path, engine: str | None) -> tuple[Prepared, Recordings]:
     """The run of a file, on the parameters that its spec draws or names."""
-    from rnnspect import resources
     from rnnspect.files.arrays import read_arrays
+    from rnnspect.network import memory
     from rnnspect.preparing import prepare
     from rnnspect.reporting import Recordings
 
@@ -152,7 +153,7 @@ def _saved(described: Described, path: Path, engine: str | None) -> tuple[Prepar
         x, states = x[0], {name: state[:, 0] for name, state in states.items()}
     elif not spec.batch_first:
         x = x.transpose(0, 1)
-    prepared = prepare(spec, x, **states, where=described.where, require_memory=resources.check_needs)
+    prepared = prepare(spec, x, **states, where=described.where, require_memory=memory.check_needs)
     return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else str(path))
 
 

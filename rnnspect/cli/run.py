@@ -31,14 +31,14 @@ def run(
         raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
     described.note(output)
     with loading():
-        from rnnspect import resources
         from rnnspect.cli.notes import note_what_is_not_finite
+        from rnnspect.network import memory
         from rnnspect.preparing import prepare
         from rnnspect.running import run_prepared
         from rnnspect.views import arrays
         from rnnspect.views import run as view
 
-    prepared = prepare(described.spec, where=described.where, require_memory=resources.run_needs)
+    prepared = prepare(described.spec, where=described.where, require_memory=memory.run_needs)
     note_what_is_not_finite(prepared.sequence, output)
     result = run_prepared(prepared)
     shown = {

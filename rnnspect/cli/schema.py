@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 @with_groups(output=formats("json"))
 def schema(output: Output) -> None:
     """The JSON Schema behind a spec file."""
-    from rnnspect.spec import json_schema
+    from rnnspect.network.spec import json_schema
 
     shown = {"json": lambda _screen: json.dumps(json_schema(), indent=2) + "\n"}
     output.emit(shown)

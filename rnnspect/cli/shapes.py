@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 @with_groups(described=described, output=formats("table", "json", "markdown"))
 def shapes(described: Described, output: Output) -> None:
     """Every parameter: name, shape, gate rows, count, bytes; and the shapes that come out."""
-    from rnnspect.parameters import shapes_of
+    from rnnspect.network.parameters import shapes_of
     from rnnspect.views import shapes as view
 
     found = shapes_of(described.spec)

@@ -70,9 +70,9 @@ def trace(
     """Every gate of every step from the equations, with the framework's h beside it."""
     described.note(output)
     with loading():
-        from rnnspect import resources
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import progress_bar
+        from rnnspect.network import memory
         from rnnspect.onnx_runs import by_its_own_node
         from rnnspect.preparing import prepare
         from rnnspect.tracing import trace_recordings
@@ -80,7 +80,7 @@ def trace(
         from rnnspect.views import trace as view
 
     spec = described.spec
-    needs = resources.document_needs if output.format == "json" else resources.trace_needs
+    needs = memory.document_needs if output.format == "json" else memory.trace_needs
     prepared = prepare(spec, where=described.where, require_memory=needs)
     if spec.beyond_torch and spec.weights and isinstance(spec.weights, str):
         prepared = by_its_own_node(prepared)

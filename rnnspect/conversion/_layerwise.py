@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
     State = tuple[Tensor, ...]
     RunLayer = Callable[[int, Tensor, list[State]], tuple[Tensor, list[State]]]

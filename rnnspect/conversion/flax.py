@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import Engine
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru": "GRUCell"}
 

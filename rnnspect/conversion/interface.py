@@ -10,7 +10,7 @@ from rnnspect import layouts
 from rnnspect.engines._limits import _EVERY_ENGINE as PLAIN
 from rnnspect.engines._limits import form_of
 from rnnspect.errors import EngineError, InputError, Problem, listed
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rnnspect.engines.interface import Engine
     from rnnspect.layouts import Lost
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
     Parameters = Mapping[str, Tensor]
 

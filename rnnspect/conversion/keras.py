@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import Recording
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 _LAYERS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 _FOLDERS = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}

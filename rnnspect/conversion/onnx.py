@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect import resources
 from rnnspect.conversion.interface import Target, needing
 from rnnspect.errors import EngineError, InputError
 from rnnspect.files.onnx_file import MOST, read_model
 from rnnspect.files.onnx_nodes import INPUTS, array_of, nodes_in, tensor_of
-from rnnspect.parameters import parameters_of
+from rnnspect.network import memory
+from rnnspect.network.parameters import parameters_of
 from rnnspect.version import __version__
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import Recording
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 _COPIES = 4
 """Of all parameters in memory at once: packed, with the directions side by side, in the model, and as its bytes."""
@@ -39,9 +39,9 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         from rnnspect.engines._onnx_graph import graph_of
     size = sum(parameter.bytes for parameter in parameters_of(spec))
     if size > MOST - _FRAME:
-        allowed = f"at most {resources.in_words(MOST)}"
-        raise InputError(f"parameters of {resources.in_words(size)} in one .onnx file", allowed=allowed)
-    resources.require(_COPIES * size, "writing the model")
+        allowed = f"at most {memory.in_words(MOST)}"
+        raise InputError(f"parameters of {memory.in_words(size)} in one .onnx file", allowed=allowed)
+    memory.require(_COPIES * size, "writing the model")
     model, _ = graph_of(spec, parameters, spec.lengths is not None)
     _lead_out(spec, model)
     model.producer_name, model.producer_version = "rnnspect", __version__

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 from rnnspect.conversion.interface import Target, only_its_own, packed
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.files.checkpoint import read_safetensors
-from rnnspect.parameters import parameters_of, suffix
+from rnnspect.network.parameters import parameters_of, suffix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import Recording
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:

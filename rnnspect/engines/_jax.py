@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 @contextlib.contextmanager

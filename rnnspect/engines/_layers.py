@@ -11,7 +11,7 @@ from rnnspect import layouts
 from rnnspect.engines._limits import form_of
 from rnnspect.engines.interface import Recording
 from rnnspect.engines.torch import run_head
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import EngineInfo
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from rnnspect.errors import EngineError, listed
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 _EVERY_ENGINE = frozenset(
     [

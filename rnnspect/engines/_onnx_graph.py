@@ -13,7 +13,7 @@ from rnnspect.cells.functions import KINDS, functions_of
 from rnnspect.engines._limits import form_of
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.torch import run_head
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
     Array = np.ndarray[Any, Any]
 

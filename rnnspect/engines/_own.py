@@ -36,7 +36,7 @@ from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.torch import run_head
 from rnnspect.errors import EngineError, InputError, listed
 from rnnspect.models import importing_from
-from rnnspect.precision import precision_switches
+from rnnspect.network.precision import precision_switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import Engine
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 
 class OwnEngine:

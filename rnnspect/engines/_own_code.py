@@ -12,7 +12,7 @@ from torch import nn
 
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.models import load_named, their_errors
-from rnnspect.parameters import suffix
+from rnnspect.network.parameters import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
     Offer = dict[str, Any]
 

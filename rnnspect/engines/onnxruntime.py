@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 _FAILURES = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.NotImplemented, errors.RuntimeException)
 _ONLY_ERRORS = 3

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 """Left to itself it computes in bfloat16 where the processor can."""

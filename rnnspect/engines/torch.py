@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspect.differences import max_abs_difference
 from rnnspect.engines._limits import cannot
 from rnnspect.engines.interface import EngineInfo, Recording
-from rnnspect.parameters import suffix
-from rnnspect.precision import precision_switches
+from rnnspect.network.differences import max_abs_difference
+from rnnspect.network.parameters import suffix
+from rnnspect.network.precision import precision_switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import Engine
-    from rnnspect.precision import Runs
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.precision import Runs
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 
 class TorchEngine:

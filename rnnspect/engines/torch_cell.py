@@ -10,15 +10,15 @@ from torch import nn
 from rnnspect.engines._layers import Place, Ran, run_layers
 from rnnspect.engines._limits import check_spec
 from rnnspect.engines.interface import EngineInfo, Recording
-from rnnspect.precision import precision_switches
+from rnnspect.network.precision import precision_switches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 
 class TorchCellEngine:

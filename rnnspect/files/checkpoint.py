@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import resources
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.npy import check_archive
 from rnnspect.files.reading import size_of, why
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,7 +37,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
 
     Raises `FileError` for a file that would need code to load, and for one that holds no tensors.
     """
-    resources.require(2 * size_of(path), "reading it", str(path))
+    memory.require(2 * size_of(path), "reading it", str(path))
     found = _load(path)
     if isinstance(found, torch.Tensor):
         return {"array": found}
@@ -69,7 +69,7 @@ def read_nested(path: Path) -> dict[str, Tensor]:
     """
     mapped = _can_be_mapped(path)
     if not mapped:
-        resources.require(2 * size_of(path), "reading it", str(path))
+        memory.require(2 * size_of(path), "reading it", str(path))
     found: dict[str, Tensor] = {}
     _flatten(_load(path, mapped), (), found, set())
     return found
@@ -123,7 +123,7 @@ def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[st
         if only is not None:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in only}
-        resources.require(2 * size_of(path), "reading it", str(path))
+        memory.require(2 * size_of(path), "reading it", str(path))
         found: dict[str, Tensor] = load_file(path)
     except InputError:
         raise

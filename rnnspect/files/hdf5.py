@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rnnspect import resources
 from rnnspect.errors import FileError
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.stored import Stored
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -84,7 +84,7 @@ def read_datasets(
             if dataset.dtype.hasobject or dataset.shape is None:
                 raise FileError(f"numbers stored as {dataset.dtype}", where=f"{where}:{path}")
             needed = 2 * dataset.nbytes + _chunk_bytes(dataset)
-            resources.require(needed, "reading it", f"{where}:{path}")
+            memory.require(needed, "reading it", f"{where}:{path}")
             announce(needed)
             values = np.asarray(dataset[()])
             yield values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -164,8 +164,8 @@ def _stored(dataset: Dataset, path: str, where: str, size: int) -> Stored:
     there = int(dataset.id.get_storage_size())
     packed = _MOST_PACKED if {1, 32000} & set(filters) else 1
     if there > size or claimed > there * packed:
-        said = f"it claims {resources.in_words(claimed)} in a shape of {shape}"
-        raise FileError(f"{said}, the file holds {resources.in_words(min(there, size))} of it", where=place)
+        said = f"it claims {memory.in_words(claimed)} in a shape of {shape}"
+        raise FileError(f"{said}, the file holds {memory.in_words(min(there, size))} of it", where=place)
     return Stored(shape, _dtype(dataset))
 
 
@@ -189,7 +189,7 @@ def _text(thing: Group | Dataset, name: str, where: str) -> str | None:
     if attribute.shape != () or attribute.dtype.kind not in "SO":
         return None
     if attribute.get_storage_size() > MAX_TEXT:
-        allowed = f"at most {resources.in_words(MAX_TEXT)}"
+        allowed = f"at most {memory.in_words(MAX_TEXT)}"
         raise FileError(f"an attribute {name} that is too large", allowed=allowed, where=where)
     value = thing.attrs[name]
     if isinstance(value, bytes):

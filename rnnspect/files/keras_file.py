@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.dtypes import DTYPES
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
 from rnnspect.files import choosing, hdf5, hdf5_apart
 from rnnspect.files.keras_config import ConfiguredLayer, configured_layers
 from rnnspect.files.keras_weights import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.zip_members import BROKEN, opened_member, read_member
-from rnnspect.parameters import module_repr, suffix
-from rnnspect.spec import Spec
+from rnnspect.network.dtypes import DTYPES
+from rnnspect.network.parameters import module_repr, suffix
+from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

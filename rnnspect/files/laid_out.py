@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect import layouts
-from rnnspect.dtypes import DTYPES
 from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
 from rnnspect.layouts.sizes import Sizes, sizes_of
+from rnnspect.network.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

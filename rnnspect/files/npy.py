@@ -10,10 +10,10 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import torch
 
-from rnnspect import resources
 from rnnspect.errors import FileError
 from rnnspect.files.npy_header import BROKEN, check_packing, check_promise, parse_header
 from rnnspect.files.reading import size_of, why
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -96,7 +96,7 @@ def read_npz_text(path: Path, name: str) -> str | None:
                 if match is None or header.shape:
                     raise FileError(f"an array of {header.described}", allowed="one text", where=where)
                 if (needed := 4 * int(match[2])) > MAX_TEXT:
-                    raise FileError(f"text of {resources.in_words(needed)}", allowed="at most 64 MiB", where=where)
+                    raise FileError(f"text of {memory.in_words(needed)}", allowed="at most 64 MiB", where=where)
                 content = member.read(needed)
     except BROKEN as error:
         raise FileError(f"not a .npz file: {why(error)}", where=str(path)) from None
@@ -111,7 +111,7 @@ def read_npz_text(path: Path, name: str) -> str | None:
 def check_archive(archive: zipfile.ZipFile, where: str) -> None:
     """Raises before a zip is unpacked that would not fit, or that is packed in a way that no array file is."""
     check_packing(archive, where)
-    resources.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
+    memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
 
 
 def parse_npy(file: IO[bytes], size: int, where: str) -> Tensor:
@@ -123,7 +123,7 @@ def parse_npy(file: IO[bytes], size: int, where: str) -> Tensor:
     dtype = np.dtype(header.descr)
     needed = math.prod(header.shape) * dtype.itemsize
     check_promise(needed, size - file.tell(), where)
-    resources.require(2 * needed, "reading it", where)
+    memory.require(2 * needed, "reading it", where)
     content = bytearray(file.read(needed))
     if len(content) < needed:
         raise FileError("the file ends too early", where=where)

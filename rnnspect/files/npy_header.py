@@ -13,10 +13,10 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from rnnspect import resources
 from rnnspect.errors import FileError
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.stored import Stored
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def parse_header(file: IO[bytes], where: str) -> Header:
 def check_promise(needed: int, there: int, where: str) -> None:
     """Raises for a header that promises more bytes than there are."""
     if needed > there:
-        found = f"its header promises {resources.in_words(needed)}, the file holds {resources.in_words(there)}"
+        found = f"its header promises {memory.in_words(needed)}, the file holds {memory.in_words(there)}"
         raise FileError(found, where=where)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rnnspect import resources
 from rnnspect.errors import FileError
 from rnnspect.files.reading import read_bytes, size_of
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ def read_model(path: Path) -> ModelProto:
         allowed = "after: pip install 'rnnspect[onnx]'"
         raise FileError("reading it needs the package onnx", allowed=allowed, where=str(path)) from None
     where = str(path)
-    resources.require(4 * size_of(path), "reading it", where)
+    memory.require(4 * size_of(path), "reading it", where)
     data = read_bytes(path, MOST)
     model = onnx.ModelProto()
     try:
@@ -103,7 +103,7 @@ def _check_tensors(model: ModelProto, path: Path) -> None:
     outside = 0
     for tensor in _tensors(graphs, loose):
         outside += _check_tensor(tensor, path)
-    resources.require(3 * outside, "reading its external data", str(path))
+    memory.require(3 * outside, "reading its external data", str(path))
 
 
 def _tensors(graphs: Iterable[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:

@@ -10,8 +10,8 @@ from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
 from rnnspect.files import choosing
 from rnnspect.files.onnx_constants import Constants
-from rnnspect.parameters import LayerParameters, module_repr, suffix
-from rnnspect.spec import Spec
+from rnnspect.network.parameters import LayerParameters, module_repr, suffix
+from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

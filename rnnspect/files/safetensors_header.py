@@ -7,11 +7,11 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from rnnspect import resources
 from rnnspect.errors import FileError
 from rnnspect.files.npy_header import check_promise
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.stored import Stored
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def read_safetensors_header(path: Path) -> dict[str, Stored]:
     if not found:
         raise FileError("it holds no tensor", where=where)
     if taken != there:
-        said = f"its header speaks of {resources.in_words(taken)}, the file holds {resources.in_words(there)}"
+        said = f"its header speaks of {memory.in_words(taken)}, the file holds {memory.in_words(there)}"
         raise _broken(said, where)
     return found
 
@@ -67,7 +67,7 @@ def _stored(entry: Any, there: int, where: str) -> tuple[Stored, int]:
     check_promise(place[1], there, where)
     count = place[1] - place[0]
     if dtype in _SIZES and math.prod(shape) * _SIZES[dtype] != count:
-        needed = resources.in_words(math.prod(shape) * _SIZES[dtype])
+        needed = memory.in_words(math.prod(shape) * _SIZES[dtype])
         raise _broken(f"{dtype} of shape {tuple(shape)} takes {needed}, its place has {count} bytes", where)
     return Stored(tuple(shape), _NAMES.get(dtype, dtype)), count
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import resources
 from rnnspect.errors import SequenceError
 from rnnspect.files.reading import decoded, read_bytes, size_of
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
 
 
 def _text(path: Path, memory_per_byte: int) -> str:
-    resources.require(size_of(path) * memory_per_byte, "reading it", str(path))
+    memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
     return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
 
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.files import arrays, laid_out
 from rnnspect.files.stored import stored_in
-from rnnspect.parameters import suffix
+from rnnspect.network.parameters import suffix
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 def read_laid_out(path: Path, module: str | None, spec: Spec) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -9,8 +9,8 @@ import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from rnnspect import resources
 from rnnspect.errors import FileError
+from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
     """A member as text. Raises `FileError` for one that is none, or too large."""
     info = archive.getinfo(name)
     if info.file_size > MAX_TEXT:
-        allowed = f"at most {resources.in_words(MAX_TEXT)}"
-        raise FileError(f"{name} would take {resources.in_words(info.file_size)}", allowed=allowed, where=where)
+        allowed = f"at most {memory.in_words(MAX_TEXT)}"
+        raise FileError(f"{name} would take {memory.in_words(info.file_size)}", allowed=allowed, where=where)
     try:
         return archive.read(info).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -52,7 +52,7 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FileError(f"{name!r} is packed in an unusual way", allowed="stored or deflated", where=str(path))
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        resources.require(2 * info.file_size, "unpacking it", str(path))
+        memory.require(2 * info.file_size, "unpacking it", str(path))
         yield io.BytesIO(archive.read(info))
         return
     archive.open(info).close()  # checks that a header is there and speaks of the same member

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.device import plain_defaults
-from rnnspect.differences import differences
 from rnnspect.errors import RnnspectError
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.models import their_errors
+from rnnspect.network.device import plain_defaults
+from rnnspect.network.differences import differences
 from rnnspect.observation import observed_by, observed_whole
 from rnnspect.verdict import Identity
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from rnnspect.declared import Declared
     from rnnspect.engines.interface import Engine, Recording, Theirs
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
     Numbers = dict[str, Tensor]
     """output (T, B, D·P), h_n (L·D, B, P) and c_n (L·D, B, H) by name."""

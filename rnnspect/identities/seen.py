@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from rnnspect.declared import Declared
     from rnnspect.judging.stack import Judged
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
     from rnnspect.observation import Observation
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
 
     Places = Mapping[tuple[int, str], Tensor]
     """By (layer, direction)."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.chunks import Chunk, Run
     from rnnspect.judging.look import Look
     from rnnspect.judging.reading import Reading
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 Rounding = Callable[[Tensor], Tensor]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.judging.reading import Reading
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 REPLICAS = 4
 BLOCK = 64

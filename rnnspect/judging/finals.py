@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.judging.chunks import Run
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
 Key = tuple[str, int, str]
 """h_n or c_n, layer, direction."""

@@ -12,7 +12,7 @@ import torch
 
 from rnnspect.errors import ResourceError
 from rnnspect.kept import EXACT
-from rnnspect.resources import in_words
+from rnnspect.network.memory import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

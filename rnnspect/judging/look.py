@@ -13,7 +13,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screen
 from rnnspect.cells.functions import TANH, functions_of
 from rnnspect.judging.compared import Compared
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.sequence import Sequence
+    from rnnspect.network.sequence import Sequence
 
 
 def not_finite(parameters: Mapping[str, Tensor], sequence: Sequence) -> str | None:

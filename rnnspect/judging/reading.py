@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.judging.chunks import Run
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from rnnspect import sequence
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.declared import Declared
     from rnnspect.judging.inputs import Steps
     from rnnspect.kept import Kept
-    from rnnspect.spec import Spec
+    from rnnspect.network import sequence
+    from rnnspect.network.spec import Spec
 
 At = tuple[int, str]
 """Layer and direction."""

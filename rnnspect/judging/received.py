@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rnnspect.judging.chunks import Run
     from rnnspect.judging.inputs import Steps
     from rnnspect.judging.reading import At
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
     from rnnspect.observation import Observation
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
 
 
 def runs_of(

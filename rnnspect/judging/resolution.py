@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.judging.look import Layer, Look
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 NEAR, FAR = 2.0**-7, 2.0**-3
 """The shifts that are tried. Downwards: a relu that is shut would open, but its bound is that of a shut one."""

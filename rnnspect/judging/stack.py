@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from rnnspect.judging.look import State
     from rnnspect.judging.reading import At
     from rnnspect.kept import Kept
+    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
     from rnnspect.observation import Observation
-    from rnnspect.sequence import Sequence
-    from rnnspect.spec import Spec
 
 _COME_AND_GONE = 31 * 2**20
 """Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get

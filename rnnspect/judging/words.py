@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rnnspect.declared import Declared
     from rnnspect.judging.finding import Over, Place, Seen
     from rnnspect.judging.stack import Judged
+    from rnnspect.network.spec import Spec
     from rnnspect.observation import Observation
-    from rnnspect.spec import Spec
 
 
 def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: int, judged: Judged) -> Verdict:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.layouts.interface import FORMS, Block, Lost, Packed, Packing
 from rnnspect.layouts.sizes import sizes_of
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.parameters import Shapes
+    from rnnspect.network.parameters import Shapes
     from rnnspect.probing import Probe
     from rnnspect.running import Run
     from rnnspect.tracing import Trace

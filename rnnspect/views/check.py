@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from rnnspect.errors import listed
-from rnnspect.parameters import module_repr
+from rnnspect.network.parameters import module_repr
 from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import text
 from rnnspect.views.engine import engine_lines

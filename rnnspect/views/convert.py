@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from rnnspect.parameters import module_repr
+from rnnspect.network.parameters import module_repr
 from rnnspect.views import check, documents
 from rnnspect.views.rendering import rendered
 from rnnspect.views.text import printable

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rnnspect.arithmetic.terms import Products, total
-from rnnspect.parameters import module_repr
+from rnnspect.network.parameters import module_repr
 from rnnspect.views import terms, text
 from rnnspect.views.engine import engine_lines
 from rnnspect.views.rendering import rendered, table

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.terms import Term
     from rnnspect.derivation import Derivation
     from rnnspect.engines.interface import EngineInfo
-    from rnnspect.parameters import Axes, Shapes
+    from rnnspect.network.parameters import Axes, Shapes
+    from rnnspect.network.spec import Spec
     from rnnspect.running import Run
-    from rnnspect.spec import Spec
     from rnnspect.tracing import Pair, Trace
     from rnnspect.verdict import Point, Verdict
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from rnnspect.derivation import Derivation
-from rnnspect.parameters import Shapes
+from rnnspect.network.parameters import Shapes
 from rnnspect.reported import Report
 from rnnspect.tracing import Trace
 from rnnspect.verdict import Verdict

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from rnnspect.errors import listed
-from rnnspect.parameters import module_repr, parameters_of, shapes_of
+from rnnspect.network.parameters import module_repr, parameters_of, shapes_of
 from rnnspect.probing import RIGHT
 from rnnspect.views import text
 from rnnspect.views.rendering import rendered, table

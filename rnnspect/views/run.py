@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from rnnspect.parameters import module_repr
+from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
 from rnnspect.views.engine import engine_lines
 from rnnspect.views.rendering import rendered, width_of

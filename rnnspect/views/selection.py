@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 HEAD_AND_TAIL = 5
 """Steps shown at each end of a run that is too long to show whole."""

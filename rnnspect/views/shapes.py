@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.parameters import Axes, Parameter, Shapes
+    from rnnspect.network.parameters import Axes, Parameter, Shapes
     from rnnspect.views.rendering import Screen
 
 _GATES = "gate rows"

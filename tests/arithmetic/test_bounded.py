@@ -14,7 +14,7 @@ from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.screen import Screen
 from rnnspect.cells import CELLS
 from rnnspect.judging.look import cast
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 from tests.judging.cases import Case, build, parameters
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from rnnspect.cli.init import STARTER
-from rnnspect.spec import Spec
+from rnnspect.network.spec import Spec
 
 
 @pytest.mark.parametrize("command", ["shapes", "run", "trace", "derive", "report", "init", "schema"])

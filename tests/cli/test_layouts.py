@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from rnnspect import layouts
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 from tests.cli.test_process import LOADED, python
 
 if TYPE_CHECKING:

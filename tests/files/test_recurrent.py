@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from rnnspect import FileError, RnnspectError, Spec, WeightsError
 from rnnspect.cells import CELLS
 from rnnspect.cli.options import describe
-from rnnspect.drawing import draw_parameters, generator_of
 from rnnspect.files.recurrent import choose, described, modules_in, weights_source
 from rnnspect.files.stored import Stored, stored_in
-from rnnspect.parameters import parameters_of
+from rnnspect.network.drawing import draw_parameters, generator_of
+from rnnspect.network.parameters import parameters_of
 from rnnspect.weights import weights_of
 from tests.comparison import specs
 

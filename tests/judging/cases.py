@@ -17,7 +17,7 @@ from rnnspect.cells import CELLS
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.look import cast
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 from tests.judging import loops, onnx_loops
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 KINDS = ("tanh", "relu", "gru", "lstm")
 FLAGS = {"C": ("-O1",), "C fast": ("-O3", "-march=native", "-ffast-math")}

@@ -33,7 +33,7 @@ from tests.judging.cases import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 EACH = 12
 LEAST = 3

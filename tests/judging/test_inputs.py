@@ -18,9 +18,9 @@ from rnnspect.errors import ResourceError
 from rnnspect.judging import inputs
 from rnnspect.judging.inputs import Beside, Errors, beside, zeros
 from rnnspect.kept import EXACT, Kept
+from rnnspect.network.spec import Spec
 from rnnspect.observation import observed_by
 from rnnspect.preparing import prepare
-from rnnspect.spec import Spec
 
 
 @pytest.mark.parametrize("at", [slice(2, 5), 3, (torch.tensor([[4, 0], [1, 5]]), torch.arange(2))], ids=str)

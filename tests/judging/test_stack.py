@@ -13,8 +13,8 @@ from rnnspect import Spec
 from rnnspect.checking import check_observation
 from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
+from rnnspect.network.parameters import suffix
 from rnnspect.observation import Observation
-from rnnspect.parameters import suffix
 from rnnspect.preparing import Prepared, prepare
 from rnnspect.tracing import trace_prepared
 from tests.judging import loops

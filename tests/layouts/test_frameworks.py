@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rnnspect.layouts import Layout, Packing
-    from rnnspect.parameters import LayerParameters
+    from rnnspect.network.parameters import LayerParameters
 
 ROWS = [(name, form) for name in RUNNERS for form in layouts.find(name).cells]
 RELU = {"haiku"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rnnspect import InputError, WeightsError, layouts
 from rnnspect.layouts import FORMS, Layout, Lost
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 ROWS = [(layout.name, form) for layout in layouts.every() for form in layout.cells]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

@@ -8,7 +8,7 @@ import torch
 from rnnspect import layouts
 from rnnspect.layouts import FORMS
 from rnnspect.layouts.words import biases, gate_order, kernel, steps_between
-from rnnspect.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 # Form, gate order, out×in, kernel, biases: written down from each framework's own files, not from the packings.
 STATED = {

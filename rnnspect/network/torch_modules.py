@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
-from rnnspect.dtypes import DTYPES
 from rnnspect.errors import SpecError, listed
-from rnnspect.parameters import parameters_of
-from rnnspect.spec import Spec
+from rnnspect.network.dtypes import DTYPES
+from rnnspect.network.parameters import parameters_of
+from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
-from rnnspect.dtypes import DType
 from rnnspect.errors import SpecError, listed, nearest
+from rnnspect.network.dtypes import DType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,7 +265,7 @@ class Spec(BaseModel):
             return handler(data)
         except ValidationError as error:
             where = (info.context or {}).get("where")
-            from rnnspect.spec_errors import problems
+            from rnnspect.network.spec_errors import problems
 
             raise SpecError(problems(error, data, where, cls)) from None
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.errors import DeviceError, listed, nearest
-from rnnspect.precision import exact_products
+from rnnspect.network.precision import exact_products
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 _REFUSALS = (RuntimeError, TypeError, AssertionError, NotImplementedError, ImportError, ValueError)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.parameters import parameters_of
+from rnnspect.network.parameters import parameters_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 _CPU = torch.device("cpu")

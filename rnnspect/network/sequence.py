@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import drawing, resources, sources, tensors
+from rnnspect import sources
 from rnnspect.errors import SequenceError, nearest
 from rnnspect.files import arrays, text
+from rnnspect.network import drawing, memory, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def sequence_of(
     batched = found.dim() == 3
     found = (found.transpose(0, 1) if spec.batch_first else found) if batched else found[:, None]
     steps, batch = found.shape[:2]
-    resources.require(require_memory(spec, steps, batch), "this run")
+    memory.require(require_memory(spec, steps, batch), "this run")
     stacked = spec.num_layers * spec.num_directions
     states: list[Tensor | None] = []
     for name, given, units in (("h0", given_h0, spec.output_size), ("c0", given_c0, spec.hidden_size)):
@@ -128,7 +129,7 @@ def _check_memory(
     """A generator says how much it will make; a file's reader looks at the file's own size."""
     if isinstance(given, str) and isinstance(source := sources.parse(given), sources.Generator) and source.count:
         needed = require_memory(spec, source.count, spec.batch or 1)
-        resources.require(needed, f"running {given} through this network", where(("input",)))
+        memory.require(needed, f"running {given} through this network", where(("input",)))
 
 
 def _input(spec: Spec, given: Any, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
@@ -251,7 +252,7 @@ def _plain(numbers: Any) -> Any:
 def _standard_input() -> bytes:
     data = sys.stdin.buffer.read(arrays.MAX_PIPE + 1)
     if len(data) > arrays.MAX_PIPE:
-        raise SequenceError("too much on standard input", allowed=resources.in_words(arrays.MAX_PIPE))
+        raise SequenceError("too much on standard input", allowed=memory.in_words(arrays.MAX_PIPE))
     if not data.strip():
         raise SequenceError("nothing came through standard input", allowed=".npy, .npz, JSON or rows of numbers")
     return data

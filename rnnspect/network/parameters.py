@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.dtypes import ITEMSIZE
+from rnnspect.network.dtypes import ITEMSIZE
 from rnnspect.shown import Shown, above
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.spec import Spec
+    from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)

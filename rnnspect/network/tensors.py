@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnspect import resources
 from rnnspect.errors import SequenceError
+from rnnspect.network import memory
 
 
 def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
@@ -19,7 +19,7 @@ def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
     written out.
     """
     checked(tensor, where)
-    resources.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
+    memory.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
@@ -43,7 +43,7 @@ def from_anything(given: Any, where: str) -> torch.Tensor:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         found = f"an array of {array.dtype.name} ({type(given).__name__})"
         raise SequenceError(found, allowed="real numbers", where=where)
-    resources.require(math.prod(array.shape) * 8, "a copy of it", where)
+    memory.require(math.prod(array.shape) * 8, "a copy of it", where)
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
