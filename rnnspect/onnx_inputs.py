@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import sources
 from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
-from rnnspect.files import arrays, text
+from rnnspect.files import arrays, sources, text
 from rnnspect.files.onnx_nodes import array_of
 from rnnspect.network import memory
 

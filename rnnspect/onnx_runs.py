@@ -11,9 +11,9 @@ from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_constants import Constants
 from rnnspect.files.onnx_file import graphs_in, read_model
 from rnnspect.files.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
+from rnnspect.files.sources import parse_file
 from rnnspect.files.stored import is_onnx
 from rnnspect.network import memory
-from rnnspect.sources import parse_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

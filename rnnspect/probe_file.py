@@ -11,7 +11,7 @@ from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import FileError, Problem, SpecError, listed
 from rnnspect.files.npy import read_npz, read_npz_text
 from rnnspect.files.reading import size_of
-from rnnspect.files.yaml_file import read_spec
+from rnnspect.files.yaml import read_spec
 from rnnspect.network import memory
 from rnnspect.network.drawing import generator_of
 from rnnspect.network.parameters import parameters_of

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import sources
 from rnnspect.errors import Problem, WeightsError, listed, nearest
-from rnnspect.files import arrays, keras_file, recurrent, text, unpacking
+from rnnspect.files import arrays, keras_file, recurrent, sources, text, unpacking
 from rnnspect.files.onnx_file import read_model
 from rnnspect.files.onnx_nodes import choose, nodes_in, stored_parameters
 from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx, stored_in

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from rnnspect import FileError, InputError, SequenceError, Spec, trace
+from rnnspect.files.sources import File, Generator, Literal, StandardInput, parse
 from rnnspect.preparing import prepare
-from rnnspect.sources import File, Generator, Literal, StandardInput, parse
 
 if TYPE_CHECKING:
     from pathlib import Path

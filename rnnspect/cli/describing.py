@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cli.loading import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files.sources import Generator, parse, parse_file
 from rnnspect.files.stored import CHECKPOINTS, KERAS, is_checkpoint, is_keras, is_onnx, stored_in
-from rnnspect.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -206,6 +206,6 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Callable[[tuple[int | str, ...]], str]]:
-    from rnnspect.files.yaml_file import read_spec_file  # loads yaml, which most commands do without
+    from rnnspect.files.yaml import read_spec_file  # loads yaml, which most commands do without
 
     return read_spec_file(path)

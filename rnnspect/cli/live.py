@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import InputError, Problem, SpecError, listed
-from rnnspect.sources import Generator, parse
+from rnnspect.files.sources import Generator, parse
 from rnnspect.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from rnnspect.cells.functions import KINDS
 from rnnspect.cli.describing import Described, describe
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
+from rnnspect.files.sources import FORMS, GENERATORS
 from rnnspect.network.dtypes import DTYPES
-from rnnspect.sources import FORMS, GENERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
     """What a file holds of a run, and how an array of it is called where something is wrong with it."""
     from rnnspect.files.arrays import read_recording
-    from rnnspect.sources import parse_file
+    from rnnspect.files.sources import parse_file
 
     file = parse_file(recorded)
     try:

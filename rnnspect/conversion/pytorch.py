@@ -6,7 +6,7 @@ from typing import IO, TYPE_CHECKING
 
 from rnnspect.conversion.interface import Target, only_its_own, packed
 from rnnspect.engines.torch import TorchEngine
-from rnnspect.files.checkpoint import read_safetensors
+from rnnspect.files.torch_and_safetensors import read_safetensors
 from rnnspect.network.parameters import parameters_of, suffix
 
 if TYPE_CHECKING:

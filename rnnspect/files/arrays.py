@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed, nearest
-from rnnspect.files import checkpoint, npy, npy_header, text
+from rnnspect.files import npy, npy_header, text, torch_and_safetensors
 from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
-from rnnspect.sources import SUFFIXES
+from rnnspect.files.sources import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -69,8 +69,8 @@ def read_members(path: Path, names: Collection[str]) -> dict[str, Tensor]:
         case ".npz":
             return npy.read_npz(path, str(path), names)
         case ".safetensors":
-            return checkpoint.read_safetensors(path, names)
-    found = checkpoint.read_nested(path)
+            return torch_and_safetensors.read_safetensors(path, names)
+    found = torch_and_safetensors.read_nested(path)
     return {name: found[name] for name in names}
 
 
@@ -113,7 +113,7 @@ _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     ".csv": lambda path: {UNNAMED: text.read_rows(path, ",")},
     ".tsv": lambda path: {UNNAMED: text.read_rows(path, "\t")},
     ".json": lambda path: {UNNAMED: text.read_json(path)},
-    ".pt": checkpoint.read_torch,
-    ".pth": checkpoint.read_torch,
-    ".safetensors": checkpoint.read_safetensors,
+    ".pt": torch_and_safetensors.read_torch,
+    ".pth": torch_and_safetensors.read_torch,
+    ".safetensors": torch_and_safetensors.read_safetensors,
 }

@@ -1,7 +1,7 @@
 """HDF5 files, read as data: what is in them, without following a link out of the file, and sizes checked first.
 
 The format can claim any size, hold a group in itself, and refer to other files. Of all that only what a framework
-writes is read: groups, and numbers that lie in the file. What crashes the library itself is caught in `hdf5_apart`.
+writes is read: groups, and numbers that lie in the file. What crashes the library itself is caught in `hdf5_process`.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def stored_in(path: Path) -> dict[str, Stored]:
 
             return read_npz_headers(path)
         case ".pt" | ".pth":
-            from rnnspect.files.checkpoint import read_nested
+            from rnnspect.files.torch_and_safetensors import read_nested
 
             tensors = read_nested(path)
             return {

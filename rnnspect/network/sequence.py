@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import sources
 from rnnspect.errors import SequenceError, nearest
-from rnnspect.files import arrays, text
+from rnnspect.files import arrays, sources, text
 from rnnspect.network import drawing, memory, tensors
 
 if TYPE_CHECKING:

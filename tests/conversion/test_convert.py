@@ -20,7 +20,7 @@ from torch import nn
 
 from rnnspect import Spec, conversion, layouts
 from rnnspect.conversion import _flax
-from rnnspect.files.yaml_file import read_spec_file
+from rnnspect.files.yaml import read_spec_file
 from rnnspect.preparing import prepare
 from tests.conversion.loaders import NEEDS, SUFFIXES
 

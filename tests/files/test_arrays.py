@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from rnnspect import FileError, ResourceError, SequenceError, Spec, trace
 from rnnspect.files.arrays import parse_bytes, read_array, read_arrays
+from rnnspect.files.sources import SUFFIXES
 from rnnspect.files.text import parse_json
-from rnnspect.sources import SUFFIXES
 
 NUMBERS = np.arange(12.0).reshape(4, 3)
 OURS = (FileError, SequenceError, ResourceError)

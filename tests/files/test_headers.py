@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError
 from rnnspect.files.arrays import read_members
-from rnnspect.files.checkpoint import read_nested
 from rnnspect.files.stored import Stored, stored_in
+from rnnspect.files.torch_and_safetensors import read_nested
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rnnspect.cli import main
-from rnnspect.files import hdf5, hdf5_apart
+from rnnspect.files import hdf5, hdf5_process
 from tests.files import keras_files as made
 from tests.files.keras_files import Layer
 
@@ -41,13 +41,13 @@ LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each file takes most of the time; `test_hdf5_apart` and `test_keras_hostile` hold that."""
+    """Starting a process for each file takes most of the time; `test_hdf5_process` and `test_keras_hostile` hold that."""
 
     def datasets(source: Any, where: str, paths: Any) -> dict[str, Any]:
         return dict(zip(paths, hdf5.read_datasets(source, where, paths, lambda _more: None), strict=True))
 
-    monkeypatch.setattr(hdf5_apart, "read_tree", hdf5.read_tree)
-    monkeypatch.setattr(hdf5_apart, "read_datasets", datasets)
+    monkeypatch.setattr(hdf5_process, "read_tree", hdf5.read_tree)
+    monkeypatch.setattr(hdf5_process, "read_datasets", datasets)
 
 
 def check(path: Path, layer: Layer, output: np.ndarray, *argv: str) -> int:

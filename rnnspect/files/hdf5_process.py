@@ -32,7 +32,7 @@ SECONDS = 20.0
 BYTES_A_SECOND = 50e6
 MEMORY = 2**30
 """Bytes that the process may take besides the numbers that it reads."""
-CODE = "import sys; sys.path[:] = sys.argv[1:]; from rnnspect.files import hdf5_apart; hdf5_apart.answer()"
+CODE = "import sys; sys.path[:] = sys.argv[1:]; from rnnspect.files import hdf5_process; hdf5_process.answer()"
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, MemoryError)
 """What an answer that is cut short or is none raises here."""
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnspect import FileError, InputError, Spec, SpecError
-from rnnspect.files.yaml_file import read_spec_file
+from rnnspect.files.yaml import read_spec_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rnnspect import sources
 from rnnspect.errors import FileError, Problem, SpecError
+from rnnspect.files import sources
 from rnnspect.files.reading import decoded, read_bytes
 
 if TYPE_CHECKING:

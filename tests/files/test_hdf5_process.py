@@ -13,7 +13,7 @@ import pytest
 
 from rnnspect import FileError
 from rnnspect.cli import main
-from rnnspect.files import hdf5_apart
+from rnnspect.files import hdf5_process
 from tests.files import keras_files as made
 from tests.files.keras_files import Layer
 
@@ -37,9 +37,9 @@ def test_a_process_that_ends_badly(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, code: str, reason: str, packed: int
 ):
     path = made.keras_3(tmp_path / "m.keras", [Layer("lstm", "one")], packed)
-    monkeypatch.setattr(hdf5_apart, "CODE", code)
+    monkeypatch.setattr(hdf5_process, "CODE", code)
     if "sleep" in code:
-        monkeypatch.setattr(hdf5_apart, "SECONDS", 0.1)
+        monkeypatch.setattr(hdf5_process, "SECONDS", 0.1)
     for command in ("shapes", "trace", "check"):
         status = main([command, str(path)])
         shown = capsys.readouterr()
@@ -59,15 +59,15 @@ HEADS = {
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_numbers_that_are_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes):
     path = made.keras_2(tmp_path / "m.h5", [Layer("lstm", "one")])
-    monkeypatch.setattr(hdf5_apart, "CODE", f"import sys; sys.stdin.buffer.read(); sys.stdout.buffer.write({head!r})")
+    monkeypatch.setattr(hdf5_process, "CODE", f"import sys; sys.stdin.buffer.read(); sys.stdout.buffer.write({head!r})")
     with pytest.raises(FileError, match="not an HDF5 file, or broken: the HDF5 library fails on it"):
-        hdf5_apart.read_datasets(path, "m.h5", ["a"])
+        hdf5_process.read_datasets(path, "m.h5", ["a"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to a limit of its address space")
 def test_the_process_cannot_take_all_memory():
     code = (
-        "from rnnspect.files import hdf5_apart; hdf5_apart._limit(2**28); bytearray(2**27)\n"
+        "from rnnspect.files import hdf5_process; hdf5_process._limit(2**28); bytearray(2**27)\n"
         "try: bytearray(2**29)\nexcept MemoryError: print('refused')"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -78,15 +78,15 @@ def test_the_process_loads_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "torch.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'w')")
     monkeypatch.syspath_prepend(tmp_path)
     path = made.keras_2(tmp_path / "m.h5", [Layer("lstm", "one")])
-    tree = hdf5_apart.read_tree(path, "m.h5", (), "optimizer")
-    assert len(hdf5_apart.read_datasets(path, "m.h5", list(tree.datasets))) == 3
+    tree = hdf5_process.read_tree(path, "m.h5", (), "optimizer")
+    assert len(hdf5_process.read_datasets(path, "m.h5", list(tree.datasets))) == 3
     assert not (tmp_path / "loaded").exists()
 
 
 @pytest.mark.parametrize("form", ["keras", "h5"])
 def test_damaged_bytes(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, form: str):
     """Bytes of the library's own structures, where it finds sizes and offsets."""
-    monkeypatch.setattr(hdf5_apart, "SECONDS", 5)
+    monkeypatch.setattr(hdf5_process, "SECONDS", 5)
     path = tmp_path / f"m.{form}"
     (made.keras_3 if form == "keras" else made.keras_2)(path, [Layer("lstm", "one")])
     whole, drawn = path.read_bytes(), random.Random(20)
