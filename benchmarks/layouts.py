@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.measure import Row, alternated
-from rnnspect import layouts
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights import layouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from rnnspect.layouts import Layout
+    from rnnspect.weights.layouts import Layout
 
 LAYERS, WIDTH, ROUNDS, LIMIT = 3, 2048, 5, 3.0
 NAMES = ("onnx", "keras", "flax-linen", "openvino", "haiku")

@@ -11,10 +11,10 @@ from rnnspect.checking import check_prepared
 from rnnspect.engines._limits import form_of
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
-from rnnspect.layouts import FORMS
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
 from rnnspect.preparing import prepare
+from rnnspect.weights.layouts import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,7 @@ from rnnspect.network import device, memory, torch_modules
 from rnnspect.network.drawing import generator_of
 from rnnspect.network.sequence import Sequence, sequence_of
 from rnnspect.network.spec import Spec
-from rnnspect.weights import weights_of
+from rnnspect.weights.loading import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

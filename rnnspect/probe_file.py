@@ -20,7 +20,7 @@ from rnnspect.network.spec import Spec
 from rnnspect.preparing import Prepared
 from rnnspect.probing import ELSEWHERE
 from rnnspect.recorded_inputs import INPUTS
-from rnnspect.weights import fitting
+from rnnspect.weights.loading import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,10 @@ import functools
 import itertools
 from typing import TYPE_CHECKING
 
-from rnnspect import layouts
 from rnnspect.causes.interface import Cause
 from rnnspect.errors import listed
-from rnnspect.layouts.words import gate_order
+from rnnspect.weights import layouts
+from rnnspect.weights.layouts.table import gate_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

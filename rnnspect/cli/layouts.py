@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def names() -> list[str]:
     """For completion."""
-    from rnnspect import layouts as known
+    from rnnspect.weights import layouts as known
 
     return known.names()
 
@@ -38,8 +38,8 @@ def layouts(
     ] = None,
 ) -> None:
     """How frameworks pack the same parameters: gate order, orientation, biases."""
-    from rnnspect import layouts as known
     from rnnspect.views import layouts as view
+    from rnnspect.weights import layouts as known
 
     if chosen and len(chosen) > 2:
         raise InputError(f"{len(chosen)} layouts", allowed="none, one or two", where="layouts")

@@ -51,7 +51,7 @@ def with_groups(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
 
 
 def _layouts() -> list[str]:
-    from rnnspect import layouts
+    from rnnspect.weights import layouts
 
     return layouts.names()
 

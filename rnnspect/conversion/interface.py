@@ -6,11 +6,11 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from rnnspect import layouts
 from rnnspect.engines._limits import _EVERY_ENGINE as PLAIN
 from rnnspect.engines._limits import form_of
 from rnnspect.errors import EngineError, InputError, Problem, listed
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights import layouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.engines.interface import Engine
-    from rnnspect.layouts import Lost
     from rnnspect.network.spec import Spec
+    from rnnspect.weights.layouts import Lost
 
     Parameters = Mapping[str, Tensor]
 
@@ -50,7 +50,7 @@ class Target:
     suffix: str
     """What the file's name has to end in for the framework to take it."""
     layout: str
-    """How its parameters are packed, by the name in `rnnspect.layouts`."""
+    """How its parameters are packed, by the name in `rnnspect.weights.layouts`."""
     write: Callable[[Spec, Parameters, IO[bytes]], None]
     """Writes parameters into a new, empty, named file. Raises `EngineError` where a package is missing that writes
     the format."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect import layouts
 from rnnspect.engines._limits import form_of
 from rnnspect.engines.interface import Recording
 from rnnspect.engines.torch import run_head
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights import layouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from onnx import helper, numpy_helper
 
-from rnnspect import layouts
 from rnnspect.cells.functions import KINDS, functions_of
 from rnnspect.engines._limits import form_of
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.torch import run_head
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights import layouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

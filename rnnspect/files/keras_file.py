@@ -161,7 +161,7 @@ def stored_parameters(path: Path, layer: KerasLayer, wanted: Spec) -> dict[str, 
     """
     import torch  # shapes reads a layer without it
 
-    from rnnspect import layouts
+    from rnnspect.weights import layouts
 
     told = described(layer, wanted.dtype)
     if told.get("reset", wanted.reset) != wanted.reset:

@@ -11,16 +11,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect import layouts
 from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
-from rnnspect.layouts.sizes import Sizes, sizes_of
 from rnnspect.network.dtypes import DTYPES
+from rnnspect.weights import layouts
+from rnnspect.weights.layouts.sizes import Sizes, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from rnnspect.files.stored import Stored
-    from rnnspect.layouts import Layout, Packing
+    from rnnspect.weights.layouts import Layout, Packing
 
 _FORWARD = (("backward", "forward"), ("bwd", "fwd"), ("bw", "fw"), ("_reverse", ""))
 """What a prefix of the second direction says, and what the first says in its place."""

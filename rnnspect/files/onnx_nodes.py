@@ -146,7 +146,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     """
     import torch  # shapes reads a node without it
 
-    from rnnspect import layouts
+    from rnnspect.weights import layouts
 
     spec = Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
     form = "gru-before" if spec.reset == "before" else spec.cell

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 from rich.padding import Padding
 from rich.text import Text
 
-from rnnspect.layouts.interface import FORMS, IN_WORDS
-from rnnspect.layouts.words import Row, row_of, steps_between
 from rnnspect.views.rendering import rendered, table
+from rnnspect.weights.layouts.interface import FORMS, IN_WORDS
+from rnnspect.weights.layouts.table import Row, row_of, steps_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.table import Table
 
-    from rnnspect.layouts.interface import Layout, Packing
     from rnnspect.views.rendering import Screen
+    from rnnspect.weights.layouts.interface import Layout, Packing
 
 
 def as_table(layouts: Sequence[Layout], screen: Screen) -> str:
@@ -70,7 +70,7 @@ def as_two(one: Layout, other: Layout, screen: Screen) -> str:
 def document(layouts: Sequence[Layout], between: bool = False) -> dict[str, Any]:
     """All that is known of some layouts; with `between` also the way from the first to the second."""
     made: dict[str, Any] = {
-        "format": "rnnspect.layouts",
+        "format": "rnnspect.weights.layouts",
         "version": 1,
         "layouts": [
             {

@@ -18,16 +18,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from rnnspect import Spec, conversion, layouts
+from rnnspect import Spec, conversion
 from rnnspect.conversion import _flax
 from rnnspect.files.yaml import read_spec_file
 from rnnspect.preparing import prepare
+from rnnspect.weights import layouts
 from tests.conversion.loaders import NEEDS, SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rnnspect.layouts import Layout
+    from rnnspect.weights.layouts import Layout
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 

@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each file takes most of the time; `test_hdf5_process` and `test_keras_hostile` hold that."""
+    """Starting a process for each file takes most of the time; `test_hdf5_process` holds that."""
 
     def datasets(source: Any, where: str, paths: Any) -> dict[str, Any]:
         return dict(zip(paths, hdf5.read_datasets(source, where, paths, lambda _more: None), strict=True))

@@ -22,7 +22,7 @@ from rnnspect.files.recurrent import choose, described, modules_in, weights_sour
 from rnnspect.files.stored import Stored, stored_in
 from rnnspect.network.drawing import draw_parameters, generator_of
 from rnnspect.network.parameters import parameters_of
-from rnnspect.weights import weights_of
+from rnnspect.weights.loading import weights_of
 from tests.comparison import specs
 
 TOLD = ("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "dtype")

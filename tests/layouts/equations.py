@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnspect.layouts import FORMS
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights.layouts import FORMS
 
 B, T, I, H = 2, 4, 3, 5  # noqa: E741 - the field's letters
 TOLERANCE = 2e-6

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from rnnspect import layouts
+from rnnspect.weights import layouts
 from tests.layouts import equations
 from tests.layouts.runners import RUNNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.layouts import Layout, Packing
     from rnnspect.network.parameters import LayerParameters
+    from rnnspect.weights.layouts import Layout, Packing
 
 ROWS = [(name, form) for name in RUNNERS for form in layouts.find(name).cells]
 RELU = {"haiku"}

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnspect import InputError, WeightsError, layouts
-from rnnspect.layouts import FORMS, Layout, Lost
+from rnnspect import InputError, WeightsError
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights import layouts
+from rnnspect.weights.layouts import FORMS, Layout, Lost
 
 ROWS = [(layout.name, form) for layout in layouts.every() for form in layout.cells]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnnspect import layouts
-from rnnspect.layouts import FORMS
-from rnnspect.layouts.words import biases, gate_order, kernel, steps_between
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights import layouts
+from rnnspect.weights.layouts import FORMS
+from rnnspect.weights.layouts.table import biases, gate_order, kernel, steps_between
 
 # Form, gate order, out×in, kernel, biases: written down from each framework's own files, not from the packings.
 STATED = {

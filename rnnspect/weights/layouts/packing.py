@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rnnspect.layouts.interface import FORMS, Block, Lost, Packed, Packing
-from rnnspect.layouts.sizes import sizes_of
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.weights.layouts.interface import FORMS, Block, Lost, Packed, Packing
+from rnnspect.weights.layouts.sizes import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
-    from rnnspect.layouts.sizes import Sizes
+    from rnnspect.weights.layouts.sizes import Sizes
 
 Key = tuple[str, str, str]
 """Kind, side and gate of a block."""

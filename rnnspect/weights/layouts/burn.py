@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspect.layouts.interface import Layout, Packing
+from rnnspect.weights.layouts.interface import Layout, Packing
 
 _GRU = (
     {"reset_gate.input_transform.weight": "W_ir", "reset_gate.input_transform.bias": "b_ir"}

@@ -163,18 +163,18 @@ class Layout:
 
         Raises `InputError` for a form that the framework does not have.
         """
-        from rnnspect.layouts import blocks
+        from rnnspect.weights.layouts import packing
 
-        return blocks.pack(self.packing(form), p)
+        return packing.pack(self.packing(form), p)
 
     def lost(self, form: str, p: LayerParameters) -> tuple[Lost, ...]:
         """What `pack` would not hold of them; nothing is packed.
 
         Raises `InputError` for a form that the framework does not have.
         """
-        from rnnspect.layouts import blocks
+        from rnnspect.weights.layouts import packing
 
-        return blocks.lost(self.packing(form), p)
+        return packing.lost(self.packing(form), p)
 
     def unpack(self, form: str, arrays: Mapping[str, Tensor]) -> LayerParameters:
         """The framework's arrays in PyTorch's order, with two biases: what one bias holds is bias_ih, and bias_hh is
@@ -184,9 +184,9 @@ class Layout:
         Raises `InputError` for a form that the framework does not have, `WeightsError` for arrays that are missing,
         unknown, or do not fit together.
         """
-        from rnnspect.layouts import blocks
+        from rnnspect.weights.layouts import packing
 
-        return blocks.unpack(self.packing(form), arrays)
+        return packing.unpack(self.packing(form), arrays)
 
 
 IN_WORDS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspect.layouts.interface import Layout, Packing
+from rnnspect.weights.layouts.interface import Layout, Packing
 
 _SOURCE = "keras backend/tensorflow/rnn.py, jax experimental/rnn.py, cuDNN documentation"
 

@@ -11,14 +11,14 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import InputError, listed, nearest
-from rnnspect.layouts.interface import FORMS, Layout, Lost, Packed, Packing
+from rnnspect.weights.layouts.interface import FORMS, Layout, Lost, Packed, Packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["FORMS", "Layout", "Lost", "Packed", "Packing", "every", "find", "names"]
 
-_NO_LAYOUTS = {"interface", "blocks", "sizes", "words"}
+_NO_LAYOUTS = {"interface", "packing", "sizes", "table"}
 
 
 def names() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspect.layouts.interface import Layout, Packing
+from rnnspect.weights.layouts.interface import Layout, Packing
 
 _SOURCE = "haiku/_src/recurrent.py"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.layouts.interface import FORMS
+from rnnspect.weights.layouts.interface import FORMS
 
 if TYPE_CHECKING:
-    from rnnspect.layouts.interface import Packing
+    from rnnspect.weights.layouts.interface import Packing
 
 
 @dataclass(frozen=True)

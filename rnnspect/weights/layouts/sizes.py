@@ -10,7 +10,7 @@ from rnnspect.errors import Problem, WeightsError, listed, nearest
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from rnnspect.layouts.interface import Packing
+    from rnnspect.weights.layouts.interface import Packing
 
 
 @dataclass(frozen=True)
