@@ -12,7 +12,13 @@ from rnnspect.checking import check_observation
 from rnnspect.declared import ARITHMETICS
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
-from rnnspect.files.onnx_nodes import (
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+from rnnspect.observation import Observation, observed_by
+from rnnspect.onnx_inputs import feed_of
+from rnnspect.onnx_runs import NodeEngine, Ran, run_model
+from rnnspect.onnx_taps import Taps, tapped
+from rnnspect.weights.readers.onnx import (
     SCALES,
     WEIGHTS,
     OnnxNode,
@@ -22,12 +28,6 @@ from rnnspect.files.onnx_nodes import (
     parameters_of_node,
     tensor_of,
 )
-from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
-from rnnspect.observation import Observation, observed_by
-from rnnspect.onnx_inputs import feed_of
-from rnnspect.onnx_runs import NodeEngine, Ran, run_model
-from rnnspect.onnx_taps import Taps, tapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

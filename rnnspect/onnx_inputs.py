@@ -10,15 +10,15 @@ import torch
 
 from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
 from rnnspect.files import arrays, sources, text
-from rnnspect.files.onnx_nodes import array_of
 from rnnspect.network import memory
+from rnnspect.weights.readers.onnx import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from onnx import ModelProto, ValueInfoProto
 
-    from rnnspect.files.onnx_nodes import OnnxNode
+    from rnnspect.weights.readers.onnx import OnnxNode
 
     Array = Any
 

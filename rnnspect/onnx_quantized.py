@@ -19,7 +19,7 @@ import torch
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.declared import Declared
 from rnnspect.errors import WeightsError
-from rnnspect.files.onnx_nodes import SCALES, OnnxNode
+from rnnspect.weights.readers.onnx import SCALES, OnnxNode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.onnx_nodes import INPUTS, OUTPUTS, OnnxNode, nodes_in
+from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, OnnxNode, nodes_in
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto

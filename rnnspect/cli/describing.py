@@ -71,20 +71,20 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
 
 
 def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
-    from rnnspect.files import recurrent
+    from rnnspect.weights.readers import pytorch
 
     with loading():
         stored = stored_in(path)
     name = str(path)
-    modules = recurrent.modules_in(stored)
+    modules = pytorch.modules_in(stored)
     if flags.get("layout") != "pytorch":
-        modules = {key: one for key, one in modules.items() if not recurrent.has_one_bias(one, stored)}
+        modules = {key: one for key, one in modules.items() if not pytorch.has_one_bias(one, stored)}
     if flags.get("layout", "pytorch" if modules else None) != "pytorch":
         return _describe_laid_out(name, module, flags, stored)
     flags = {key: value for key, value in flags.items() if key != "layout"}
-    chosen = recurrent.choose(modules, module, name)
-    told = recurrent.described(chosen, name, flags.get("dtype"), flags.get("cell"))
-    told["weights"] = recurrent.weights_source(chosen, name, stored)
+    chosen = pytorch.choose(modules, module, name)
+    told = pytorch.described(chosen, name, flags.get("dtype"), flags.get("cell"))
+    told["weights"] = pytorch.weights_source(chosen, name, stored)
     source = told["weights"].removesuffix(":")
     spec, where = _with_flags(told, flags, source, {"dtype"})
     return Described(spec, where, _notes(spec, flags, source, len(stored) - len(chosen.names)))
@@ -92,16 +92,16 @@ def _describe_checkpoint(path: Path, module: str | None, flags: dict[str, Any]) 
 
 def _describe_laid_out(name: str, module: str | None, flags: dict[str, Any], stored: Mapping[str, Stored]) -> Described:
     """What another framework's arrays tell."""
-    from rnnspect.files import laid_out
+    from rnnspect.weights.readers import any_layout
 
-    stack = laid_out.stack_of(stored, flags.get("layout"), module, name, flags)
+    stack = any_layout.stack_of(stored, flags.get("layout"), module, name, flags)
     source = f"{name}:{stack.first.prefix}" if stack.first.prefix else name
     alone = len(stored) == len(stack.names) and module is None
     told = stack.described(flags.get("dtype"), source)
     told["weights"] = name if alone else f"{name}:{stack.first.prefix}"
     spec, where = _with_flags(told, flags, source, {"dtype"})
     notes = [] if "layout" in flags else [f"note: {source} {stack.note()}"]
-    if unsaid := laid_out.untold(stack, stored, flags):
+    if unsaid := any_layout.untold(stack, stored, flags):
         notes.append(f"note: {source} does not say {unsaid}")
     return Described(spec, where, (*notes, *_notes(spec, flags, source, len(stored) - len(stack.names))))
 
@@ -109,7 +109,7 @@ def _describe_laid_out(name: str, module: str | None, flags: dict[str, Any], sto
 def _describe_onnx(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
     """One node of a model as one layer. A node's input is time-major or batch-major, as it says."""
     from rnnspect.files.onnx_file import read_model
-    from rnnspect.files.onnx_nodes import choose, described, nodes_in
+    from rnnspect.weights.readers.onnx import choose, described, nodes_in
 
     node = choose(nodes_in(read_model(path), str(path)), module, str(path))
     told = described(node) | {"weights": node.where}
@@ -121,7 +121,7 @@ def _describe_onnx(path: Path, module: str | None, flags: dict[str, Any]) -> Des
 
 def _describe_keras(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
     """One layer of a Keras file as one layer."""
-    from rnnspect.files.keras_file import choose, described, layers_in, notes
+    from rnnspect.weights.readers.keras import choose, described, layers_in, notes
 
     layer = choose(layers_in(path), module, str(path))
     told = described(layer, flags.get("dtype")) | {"weights": layer.where, "layout": "keras"}
@@ -164,9 +164,9 @@ def _notes(spec: Spec, flags: dict[str, Any], source: str, others: int) -> tuple
         "batch_first": "--batch-first",
         "dropout": f"--dropout {spec.dropout:g}" if spec.num_layers > 1 else None,
     }
-    from rnnspect.files import recurrent
+    from rnnspect.weights.readers import pytorch
 
-    untold = [key for key in recurrent.UNTOLD if key not in flags and taken[key]]
+    untold = [key for key in pytorch.UNTOLD if key not in flags and taken[key]]
     notes = []
     if untold:
         said = " ".join(str(taken[key]) for key in untold)

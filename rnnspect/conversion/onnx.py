@@ -11,10 +11,10 @@ from typing import IO, TYPE_CHECKING, Any
 from rnnspect.conversion.interface import Target, needing
 from rnnspect.errors import EngineError, InputError
 from rnnspect.files.onnx_file import MOST, read_model
-from rnnspect.files.onnx_nodes import INPUTS, array_of, nodes_in, tensor_of
 from rnnspect.network import memory
 from rnnspect.network.parameters import parameters_of
 from rnnspect.version import __version__
+from rnnspect.weights.readers.onnx import INPUTS, array_of, nodes_in, tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

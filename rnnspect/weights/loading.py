@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import Problem, WeightsError, listed, nearest
-from rnnspect.files import arrays, keras_file, recurrent, sources, text, unpacking
+from rnnspect.files import arrays, sources, text
 from rnnspect.files.onnx_file import read_model
-from rnnspect.files.onnx_nodes import choose, nodes_in, stored_parameters
 from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx, stored_in
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
+from rnnspect.weights.readers import keras, pytorch, unpacking
+from rnnspect.weights.readers.onnx import choose, nodes_in, stored_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -101,16 +102,16 @@ def _read(source: sources.File, expected: Collection[str], spec: Spec) -> tuple[
         node = choose(nodes_in(read_model(path), str(path)), source.member, str(path))
         return stored_parameters(node), {}, node.where
     if is_keras(path):
-        layer = keras_file.choose(keras_file.layers_in(path), source.member, str(path), "after a colon")
-        return keras_file.stored_parameters(path, layer, spec), {}, layer.where
+        layer = keras.choose(keras.layers_in(path), source.member, str(path), "after a colon")
+        return keras.stored_parameters(path, layer, spec), {}, layer.where
     if spec.layout not in {None, "pytorch"}:
         return *unpacking.read_laid_out(path, source.member, spec), str(path)
     if is_checkpoint(path):
         stored = stored_in(path)
         if source.member is not None or not any(name in stored for name in expected):
-            modules = recurrent.modules_in(stored)
+            modules = pytorch.modules_in(stored)
             if source.member is not None or modules:
-                names = recurrent.choose(modules, source.member, str(path), "after a colon").names
+                names = pytorch.choose(modules, source.member, str(path), "after a colon").names
                 members = arrays.read_members(path, names.values())
                 return {known: members[name] for known, name in names.items()}, names, str(path)
     found = arrays.read_arrays(path)

@@ -73,9 +73,9 @@ def test_a_peephole_that_onnxruntime_was_not_given_is_seen(tmp_path: Path, capsy
     arguments = saved(tmp_path, made.of_node("LSTM", peepholes=True))
     assert main(["check", *arguments]) == 0
     capsys.readouterr()
-    from rnnspect.files import onnx_nodes
+    from rnnspect.weights.readers import onnx
 
-    right = onnx_nodes.parameters_of_node
+    right = onnx.parameters_of_node
     with pytest.MonkeyPatch.context() as patch:
         wrong = lambda node, arrays: right(node, arrays | {"P": 0 * arrays["P"]})  # noqa: E731
         patch.setattr("rnnspect.onnx_checking.parameters_of_node", wrong)

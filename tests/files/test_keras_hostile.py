@@ -14,7 +14,7 @@ import pytest
 
 from rnnspect import RnnspectError
 from rnnspect.cli import main
-from rnnspect.files import keras_file
+from rnnspect.weights.readers import keras
 from tests.files import keras_files as made
 from tests.files.keras_files import Layer
 
@@ -255,7 +255,7 @@ def test_no_prefix_of_a_file_is_a_crash(tmp_path: Path, form: str):
     for length in range(1, len(data), len(data) // 60):
         path.write_bytes(data[:length])
         with pytest.raises(RnnspectError):
-            keras_file.layers_in(path)
+            keras.layers_in(path)
 
 
 def test_without_h5py(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from rnnspect import FileError, RnnspectError, Spec, WeightsError
 from rnnspect.cells import CELLS
 from rnnspect.cli.options import describe
-from rnnspect.files.recurrent import choose, described, modules_in, weights_source
 from rnnspect.files.stored import Stored, stored_in
 from rnnspect.network.drawing import draw_parameters, generator_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.weights.loading import weights_of
+from rnnspect.weights.readers.pytorch import choose, described, modules_in, weights_source
 from tests.comparison import specs
 
 TOLD = ("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "dtype")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.files import arrays, laid_out
+from rnnspect.files import arrays
 from rnnspect.files.stored import stored_in
 from rnnspect.network.parameters import suffix
+from rnnspect.weights.readers import any_layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ def read_laid_out(path: Path, module: str | None, spec: Spec) -> tuple[dict[str,
     Raises `FileError`, `WeightsError` or `InputError` for a file that does not hold them in the spec's layout.
     """
     wanted: dict[str, Any] = {"cell": spec.cell, "num_layers": spec.num_layers, "reset": getattr(spec, "reset", None)}
-    stack = laid_out.stack_of(stored_in(path), spec.layout, module, str(path), wanted)
+    stack = any_layout.stack_of(stored_in(path), spec.layout, module, str(path), wanted)
     stored = arrays.read_members(path, stack.names)
     found: dict[str, Tensor] = {}
     places: dict[str, str] = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rnnspect.files.hdf5 import Tree
-    from rnnspect.files.keras_config import ConfiguredLayer
+    from rnnspect.weights.readers.keras_config import ConfiguredLayer
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")
 ROOT = "model_weights"

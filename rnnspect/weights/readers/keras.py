@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
-from rnnspect.files import choosing, hdf5, hdf5_process
-from rnnspect.files.keras_config import ConfiguredLayer, configured_layers
-from rnnspect.files.keras_weights import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
+from rnnspect.files import hdf5, hdf5_process
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.zip_members import BROKEN, opened_member, read_member
 from rnnspect.network.dtypes import DTYPES
 from rnnspect.network.parameters import module_repr, suffix
 from rnnspect.network.spec import Spec
+from rnnspect.weights.readers import choosing
+from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
+from rnnspect.weights.readers.keras_groups import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.errors import FileError, Problem, RnnspectError, WeightsError, listed
-from rnnspect.files import choosing
 from rnnspect.network.dtypes import DTYPES
 from rnnspect.network.parameters import module_repr, parameters_of, suffix
 from rnnspect.network.spec import MAX_LAYERS, Spec
+from rnnspect.weights.readers import choosing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

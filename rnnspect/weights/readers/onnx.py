@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
-from rnnspect.files import choosing
-from rnnspect.files.onnx_constants import Constants
 from rnnspect.network.parameters import LayerParameters, module_repr, suffix
 from rnnspect.network.spec import Spec
+from rnnspect.weights.readers import choosing
+from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
