@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect import conversion
 from rnnspect.checking import check_prepared
 from rnnspect.engines._limits import form_of
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
@@ -14,6 +13,7 @@ from rnnspect.files import writing
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
 from rnnspect.preparing import prepare
+from rnnspect.weights import writers
 from rnnspect.weights.layouts import FORMS
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.conversion.interface import LostAt, Target
     from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
     from rnnspect.verdict import Verdict
+    from rnnspect.weights.writers.interface import LostAt, Target
 
     Where = Callable[[tuple[int | str, ...]], str]
 
@@ -78,7 +78,7 @@ def convert(
 
     Raises `InputError` for what the target cannot hold, or would lose, `FileError` for a file that cannot be written.
     """
-    target = conversion.find(to, "--to")
+    target = writers.find(to, "--to")
     _check_path(path, target, lengths)
     if problems := [replace(one, where="--to") for one in target.refusals(spec)]:
         raise InputError(problems)
@@ -133,7 +133,7 @@ def _check_path(path: Path, target: Target, lengths: bool) -> None:
         raise InputError(found, allowed=f"a name that ends in {target.suffix}", where="--output")
     if lengths and not target.takes_lengths:
         found = f"a file for {target.name} holds parameters alone"
-        takes = [name for name in conversion.names() if conversion.find(name).takes_lengths]
+        takes = [name for name in writers.names() if writers.find(name).takes_lengths]
         raise InputError(found, allowed=f"--to {listed(takes)}", where="--with-lengths")
     if path.exists() and not path.is_file() and not path.is_dir():
         raise FileError("no plain file", allowed="a file that can be read back", where=str(path))
@@ -143,8 +143,8 @@ def _check_path(path: Path, target: Target, lengths: bool) -> None:
 def _refused(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tensor]) -> InputError:
     whole = [
         name
-        for name in conversion.names()
-        if not (one := conversion.find(name)).refusals(spec) and not one.lost(spec, parameters)
+        for name in writers.names()
+        if not (one := writers.find(name)).refusals(spec) and not one.lost(spec, parameters)
     ]
     allowed = "--lossy" + (f", or --to one of {listed(whole)}" if whole else "")
     said = list(map(str, lost[:_SHOWN]))

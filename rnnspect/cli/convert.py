@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _targets() -> list[str]:
-    from rnnspect import conversion
+    from rnnspect.weights import writers
 
-    return conversion.names()
+    return writers.names()
 
 
 def _network(**flags: Any) -> Described:

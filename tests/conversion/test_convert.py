@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from rnnspect import Spec, conversion
-from rnnspect.conversion import _flax
+from rnnspect import Spec
 from rnnspect.files.yaml import read_spec_file
 from rnnspect.preparing import prepare
-from rnnspect.weights import layouts
+from rnnspect.weights import layouts, writers
+from rnnspect.weights.writers import _flax
 from tests.conversion.loaders import NEEDS, SUFFIXES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
-TARGETS = conversion.names()
+TARGETS = writers.names()
 NET = ("--input-size", "4", "--hidden-size", "6")
 STACK = (*NET, "--num-layers", "2", "--bidirectional")
 WRITERS = {"keras": "h5py", "flax": "msgpack", "flax-linen": "msgpack", "onnx": "onnx", "pytorch": "safetensors"}
@@ -210,7 +210,7 @@ def exchanged(layout: Layout, form: str) -> Layout:
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_mistake_in_a_layout_leaves_no_file(rnnspect, tmp_path, monkeypatch, target, cell):
     skip_without(WRITERS[target], NEEDS[target])
-    known = conversion.find(target).layout
+    known = writers.find(target).layout
     planted = exchanged(layouts.find(known), cell)
     real: Callable[..., Layout] = layouts.find
     monkeypatch.setattr(layouts, "find", lambda name, *where: planted if name == known else real(name, *where))
@@ -341,7 +341,7 @@ def test_a_node_of_a_model_as_a_source(rnnspect, tmp_path):
 @pytest.mark.parametrize("target", TARGETS)
 def test_keys_that_a_target_has_no_place_for(rnnspect, tmp_path, target, key):
     name = key.partition(":")[0]
-    if name in conversion.find(target).holds:
+    if name in writers.find(target).holds:
         return
     (tmp_path / "net.yaml").write_text(f"{{cell: rnn, {key}}}\n")
     result = rnnspect("convert", tmp_path / "net.yaml", "--to", target, "-o", tmp_path / f"a{SUFFIXES[target]}")
@@ -354,7 +354,7 @@ def test_a_key_that_no_target_was_taught_is_refused():
     class Later(Spec):
         coupled: bool = False
 
-    for target in map(conversion.find, TARGETS):
+    for target in map(writers.find, TARGETS):
         assert target.refusals(Later()) == []
         assert [str(one) for one in target.refusals(Later(coupled=True))] == [
             f"{target.name} cannot hold coupled: true, {target.title} have no coupled; allowed: another target"

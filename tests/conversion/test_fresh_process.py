@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from rnnspect import Spec, conversion
+from rnnspect import Spec
 from rnnspect.converting import convert
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.preparing import prepare
+from rnnspect.weights import writers
 from tests.conversion.loaders import LOADERS, NEEDS, SUFFIXES
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def from_torch(spec: Spec, lost: bool) -> list[np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore")  # whatever a framework warns of is not ours
-@pytest.mark.parametrize("target", conversion.names())
+@pytest.mark.parametrize("target", writers.names())
 def test_it_gives_what_torch_gives(target, tmp_path):
     if importlib.util.find_spec(NEEDS[target]) is None:
         pytest.skip(f"skipped: {NEEDS[target]} is not installed")

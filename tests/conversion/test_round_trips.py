@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnspect import conversion
+from rnnspect.weights import writers
 from tests.conversion.loaders import NEEDS, SUFFIXES
 from tests.conversion.test_convert import WRITERS, skip_without
 
@@ -62,12 +62,12 @@ def as_source(path: Path, folder: Path, target: str) -> list[tuple[str, ...]]:
             name = f"{place}/{last}"
         named[name.replace("backward_layer", "backward").replace("forward_layer", "forward")] = array
     np.savez(folder / "arrays.npz", **named)
-    return [(str(folder / "arrays.npz"), "--layout", conversion.find(target).layout)]
+    return [(str(folder / "arrays.npz"), "--layout", writers.find(target).layout)]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
-@pytest.mark.parametrize("target", conversion.names())
+@pytest.mark.parametrize("target", writers.names())
 def test_there_and_back_and_there_again(rnnspect, tmp_path, target, bidirectional):
     skip_without(WRITERS[target], NEEDS[target])
     torch.manual_seed(0)

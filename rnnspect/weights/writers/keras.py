@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect.conversion.interface import Target, needing, packed
 from rnnspect.errors import EngineError
+from rnnspect.weights.writers.interface import Target, needing, packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ class _Loaded:
         import numpy as np
         import torch
 
-        from rnnspect.conversion._layerwise import recording_of
+        from rnnspect.engines._layerwise import recording_of
         from rnnspect.engines.interface import EngineInfo
 
         del parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect.conversion.interface import needing, packed
+from rnnspect.weights.writers.interface import needing, packed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,8 +79,8 @@ class LoadedLayers:
         import flax
         import jax
 
-        from rnnspect.conversion._layerwise import recording_of
         from rnnspect.engines._jax import given, on_cpu, taken
+        from rnnspect.engines._layerwise import recording_of
         from rnnspect.engines.interface import EngineInfo
 
         del parameters

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect.conversion.interface import Target, needing
 from rnnspect.errors import EngineError, InputError
 from rnnspect.files.onnx_file import MOST, read_model
 from rnnspect.network import memory
 from rnnspect.network.parameters import parameters_of
 from rnnspect.version import __version__
 from rnnspect.weights.readers.onnx import INPUTS, array_of, nodes_in, tensor_of
+from rnnspect.weights.writers.interface import Target, needing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
-    from rnnspect.conversion.interface import Target
+    from rnnspect.weights.writers.interface import Target
 
 
 def names() -> list[str]:

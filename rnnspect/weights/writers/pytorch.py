@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
-from rnnspect.conversion.interface import Target, only_its_own, packed
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.files.torch_and_safetensors import read_safetensors
 from rnnspect.network.parameters import parameters_of, suffix
+from rnnspect.weights.writers.interface import Target, only_its_own, packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect.conversion._flax import LoadedLayers, layer_tree, write_tree
-from rnnspect.conversion.interface import Target
+from rnnspect.weights.writers._flax import LoadedLayers, layer_tree, write_tree
+from rnnspect.weights.writers.interface import Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
