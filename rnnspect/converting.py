@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.checking import check_prepared
-from rnnspect.engines._limits import form_of
+from rnnspect.engines.shared.limits import form_of
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
 from rnnspect.network import memory

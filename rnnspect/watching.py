@@ -108,7 +108,7 @@ def watch_run(model: nn.Module, *inputs: Any) -> Seen:
     """
     import torch
 
-    from rnnspect.models import evaluating, their_errors
+    from rnnspect.engines.own.loading import evaluating, their_errors
 
     with evaluating(model), torch.no_grad(), watch(model) as seen, their_errors("running the model"):
         model(*inputs)

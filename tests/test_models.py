@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from rnnspect import InputError
-from rnnspect.models import evaluating, load_model
+from rnnspect.engines.own.loading import evaluating, load_model
 
 if TYPE_CHECKING:
     from pathlib import Path

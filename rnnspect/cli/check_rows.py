@@ -11,9 +11,9 @@ from rnnspect.cli import live, onnx_model
 from rnnspect.cli.live import Row
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.files.stored import is_onnx
-from rnnspect.models import names_code
 from rnnspect.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:

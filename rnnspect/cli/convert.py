@@ -10,8 +10,8 @@ from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
 from rnnspect.cli.options import described, parameters_of, with_groups
 from rnnspect.cli.output import Output
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
-from rnnspect.models import names_code
 from rnnspect.views import documents
 
 _CONVERSION = "The conversion"

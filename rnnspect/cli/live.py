@@ -33,7 +33,7 @@ class Row:
 
 def unnamed(source: str) -> InputError:
     """What is said of a Python file alone. It is read, never run."""
-    from rnnspect.models import FORM, names_in
+    from rnnspect.engines.own.loading import FORM, names_in
 
     path = Path(source)
     if not path.is_file():
@@ -45,7 +45,7 @@ def unnamed(source: str) -> InputError:
 
 def rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
     """A row for each call of each recurrent module of a model that is run once on the input."""
-    from rnnspect.models import load_model
+    from rnnspect.engines.own.loading import load_model
     from rnnspect.network.device import resolve
     from rnnspect.network.sequence import input_of
     from rnnspect.watching import watch_run

@@ -13,9 +13,9 @@ from rnnspect.cli.describing import Described
 from rnnspect.cli.loading import loading
 from rnnspect.cli.options import described, formats, with_groups
 from rnnspect.cli.output import Output
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 from rnnspect.files.saved_run import saved_spec
-from rnnspect.models import names_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,8 +124,8 @@ def report(
 
 def _prepared(described: Described, engine: str | None) -> Prepared:
     from rnnspect import engines
+    from rnnspect.engines.shared.onnx_model import by_its_own_node
     from rnnspect.network import memory
-    from rnnspect.onnx_runs import by_its_own_node
     from rnnspect.preparing import prepare
 
     spec = described.spec

@@ -72,8 +72,8 @@ def trace(
     with loading():
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import progress_bar
+        from rnnspect.engines.shared.onnx_model import by_its_own_node
         from rnnspect.network import memory
-        from rnnspect.onnx_runs import by_its_own_node
         from rnnspect.preparing import prepare
         from rnnspect.tracing import trace_recordings
         from rnnspect.views import arrays

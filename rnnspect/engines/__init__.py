@@ -1,5 +1,5 @@
-"""Somebody else's implementations, one a file. A file here that defines `ENGINE` is an engine, named as the file is;
-one whose name begins with _ is shared by several.
+"""Somebody else's implementations, one a file. A file here that defines `ENGINE` is an engine, named as the file is.
+`shared/` holds what several of them need, `own/` runs the user's own code.
 
 An engine takes its framework from the extra of its own name: pip install 'rnnspect[keras]'.
 """
@@ -10,17 +10,20 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, listed, nearest
-from rnnspect.models import names_code
 
 if TYPE_CHECKING:
     from rnnspect.engines.interface import Engine
 
 
+_NO_ENGINES = {"interface", "_onnx_graph"}
+
+
 def names() -> list[str]:
     """The engines that there are, torch's own first; none of them is imported."""
-    files = (info.name for info in pkgutil.iter_modules(__path__))
-    found = [name.replace("_", "-") for name in files if name != "interface" and not name.startswith("_")]
+    files = (info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg)
+    found = [name.replace("_", "-") for name in files if name not in _NO_ENGINES]
     return sorted(found, key=lambda name: (not name.startswith("torch"), name))
 
 
@@ -30,7 +33,7 @@ def find(name: str, where: str | None = None) -> Engine:
     Raises `InputError` for another name, `EngineError` for an engine whose framework is not installed.
     """
     if names_code(name):
-        from rnnspect.engines._own import OwnEngine
+        from rnnspect.engines.own.engine import OwnEngine
 
         return OwnEngine(name)
     known = names()

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspect.engines._limits import cannot
 from rnnspect.engines.interface import EngineInfo, Recording
+from rnnspect.engines.shared.limits import cannot
 from rnnspect.network.differences import max_abs_difference
 from rnnspect.network.parameters import suffix
 from rnnspect.network.precision import precision_switches

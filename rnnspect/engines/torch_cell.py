@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rnnspect.engines._layers import Place, Ran, run_layers
-from rnnspect.engines._limits import check_spec
 from rnnspect.engines.interface import EngineInfo, Recording
+from rnnspect.engines.shared.layers import Place, Ran, run_layers
+from rnnspect.engines.shared.limits import check_spec
 from rnnspect.network.precision import precision_switches
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.engines.own.loading import their_errors
 from rnnspect.errors import RnnspectError
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
-from rnnspect.models import their_errors
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.differences import differences
 from rnnspect.observation import observed_by, observed_whole

@@ -71,7 +71,7 @@ class LoadedLayers:
         with needing("flax"):
             from flax import serialization
 
-            from rnnspect.engines._jax import on_cpu
+            from rnnspect.engines.shared.jax import on_cpu
         with on_cpu(spec):
             self._layers = layers_of(spec, serialization.msgpack_restore(path.read_bytes()))
 
@@ -79,9 +79,9 @@ class LoadedLayers:
         import flax
         import jax
 
-        from rnnspect.engines._jax import given, on_cpu, taken
-        from rnnspect.engines._layerwise import recording_of
         from rnnspect.engines.interface import EngineInfo
+        from rnnspect.engines.shared.jax import given, on_cpu, taken
+        from rnnspect.engines.shared.loaded_layers import recording_of
 
         del parameters
 

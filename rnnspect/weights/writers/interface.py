@@ -6,8 +6,8 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from rnnspect.engines._limits import _EVERY_ENGINE as PLAIN
-from rnnspect.engines._limits import form_of
+from rnnspect.engines.shared.limits import _EVERY_ENGINE as PLAIN
+from rnnspect.engines.shared.limits import form_of
 from rnnspect.errors import EngineError, InputError, Problem, listed
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts

@@ -57,8 +57,8 @@ class _Loaded:
         import numpy as np
         import torch
 
-        from rnnspect.engines._layerwise import recording_of
         from rnnspect.engines.interface import EngineInfo
+        from rnnspect.engines.shared.loaded_layers import recording_of
 
         del parameters
 

@@ -142,7 +142,7 @@ class _Loaded:
         import torch
 
         from rnnspect.engines.interface import Recording
-        from rnnspect.onnx_runs import run_model
+        from rnnspect.engines.shared.onnx_model import run_model
 
         del parameters
         nodes = list(nodes_in(self._model, self._where).values())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.engines._limits import form_of
 from rnnspect.engines.interface import Recording
+from rnnspect.engines.shared.limits import form_of
 from rnnspect.engines.torch import run_head
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts

@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect.engines._layers import Place, Ran, run_layers
-from rnnspect.engines._limits import cannot
-from rnnspect.engines._own_code import Code, is_step, takes, takes_no_state
 from rnnspect.engines.interface import EngineInfo, Recording
+from rnnspect.engines.own.calling import Code, is_step, takes, takes_no_state
+from rnnspect.engines.own.loading import importing_from
+from rnnspect.engines.shared.layers import Place, Ran, run_layers
+from rnnspect.engines.shared.limits import cannot
 from rnnspect.engines.torch import run_head
 from rnnspect.errors import EngineError, InputError, listed
-from rnnspect.models import importing_from
 from rnnspect.network.precision import precision_switches
 
 if TYPE_CHECKING:

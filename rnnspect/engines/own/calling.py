@@ -1,4 +1,4 @@
-"""Somebody's function or class: what it asks for by name, and how it is called. `_own` has the rules."""
+"""Somebody's function or class: what it asks for by name, and how it is called. `engine.py` has the rules."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from rnnspect.engines.own.loading import load_named, their_errors
 from rnnspect.errors import InputError, listed, nearest
-from rnnspect.models import load_named, their_errors
 from rnnspect.network.parameters import suffix
 
 if TYPE_CHECKING:

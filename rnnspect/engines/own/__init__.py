@@ -1,0 +1,1 @@
+"""Your own code as an engine: `path/to/mine.py:MyLSTM`."""
