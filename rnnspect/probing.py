@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes import catalogue
 from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
@@ -21,7 +22,6 @@ from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.sequence import Sequence
 from rnnspect.observation import Observation
-from rnnspect.unroll import unroll
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -113,8 +113,8 @@ def trace_recordings(
     """A trace for each engine that ran; the equations run once, and all traces share their numbers."""
     import torch
 
+    from rnnspect.arithmetic.unroll import head_of, output_of, unroll
     from rnnspect.network.device import plain_defaults
-    from rnnspect.unroll import head_of, output_of, unroll
 
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
     with plain_defaults():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from hypothesis import strategies as st
 
-from rnnspect import Spec, unroll
+from rnnspect import Spec
+from rnnspect.arithmetic import unroll
 
 if TYPE_CHECKING:
     import pytest

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import rnnspect
 from rnnspect import Spec
+from rnnspect.arithmetic.unroll import unroll
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.checking import check_prepared
@@ -28,7 +29,6 @@ from rnnspect.deriving import derive_prepared, locate
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import InputError, SequenceError
 from rnnspect.preparing import Prepared, prepare
-from rnnspect.unroll import unroll
 from tests import operator_loops, test_variants
 from tests.comparison import UNIT_ROUNDOFF, specs
 from tests.readding import document_of, readd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from rnnspect import Spec, trace, unroll
-from rnnspect.arithmetic import numbers, small_numbers
+from rnnspect import Spec, trace
+from rnnspect.arithmetic import numbers, small_numbers, unroll
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.small_numbers import SmallNumbers
 from rnnspect.cells import CELLS

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from rnnspect import Spec, probing
+from rnnspect.arithmetic.unroll import unroll
 from rnnspect.checking import check_recorded
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.preparing import Prepared
 from rnnspect.probing import RIGHT, Probe, probe_of
-from rnnspect.unroll import unroll
 from tests.causes.loops import Array, Given, Net, run
 from tests.causes.mistakes import HIDDEN, MISTAKES, Mistake, Setting, padding
 from tests.causes.planted import SAME

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnspect import Spec, unroll
+from rnnspect import Spec
+from rnnspect.arithmetic import unroll
 from rnnspect.cells.functions import KINDS
 from rnnspect.checking import check_observation
 from rnnspect.declared import ARITHMETICS

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect import Spec
+from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes import catalogue
 from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
@@ -18,7 +19,6 @@ from rnnspect.judging.finals import Meaning
 from rnnspect.judging.stack import judge_stack
 from rnnspect.observation import Observation
 from rnnspect.preparing import prepare
-from rnnspect.unroll import unroll
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
