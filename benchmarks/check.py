@@ -11,22 +11,22 @@ from torch import nn
 from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.bounded import Product
 from rnnspect.checking import check_observation
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.chunks import Run, chunks
+from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.observation import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from rnnspect.judging.look import Layer
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.layer import Layer
+    from rnnspect.judging.verdict import Verdict
 
 ROUNDS = 9
 CASES = {

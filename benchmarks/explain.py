@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.preparing import Prepared
-    from rnnspect.verdict import Verdict
 
 BATCH, INPUT, HIDDEN = 4, 64, 128
 AT_MOST, LONG_AT_MOST = 5.0, 3.0

@@ -15,11 +15,11 @@ from torch import nn
 
 from benchmarks.measure import Row
 from rnnspect.checking import check_observation
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.observation import Observation
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.observation import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rnnspect.errors import SequenceError as SequenceError
     from rnnspect.errors import SpecError as SpecError
     from rnnspect.errors import WeightsError as WeightsError
+    from rnnspect.judging.verdict import GateResolution as GateResolution
+    from rnnspect.judging.verdict import Point as Point
+    from rnnspect.judging.verdict import Verdict as Verdict
     from rnnspect.network.parameters import Shapes as Shapes
     from rnnspect.network.spec import Head as Head
     from rnnspect.network.spec import Spec as Spec
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from rnnspect.tracing import LayerTrace as LayerTrace
     from rnnspect.tracing import Pair as Pair
     from rnnspect.tracing import Trace as Trace
-    from rnnspect.verdict import GateResolution as GateResolution
-    from rnnspect.verdict import Point as Point
-    from rnnspect.verdict import Verdict as Verdict
     from rnnspect.watching import watch as watch
 
 _HOMES = {
@@ -52,7 +52,7 @@ _HOMES = {
     "reports": ("report",),
     "network.spec": ("Head", "Spec"),
     "tracing": ("LayerTrace", "Pair", "Trace"),
-    "verdict": ("GateResolution", "Point", "Verdict"),
+    "judging.verdict": ("GateResolution", "Point", "Verdict"),
     "watching": ("watch",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.derivation import Derivation
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.preparing import Prepared
     from rnnspect.tracing import Trace
-    from rnnspect.verdict import Verdict
 
 
 def shapes(source: Spec | nn.RNNBase) -> Shapes:
@@ -76,8 +76,8 @@ def check(
     A run that differs is looked into for `explain` seconds, 10 if nothing is said: `causes` are the known mistakes that
     explain it.
 
-    Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.declared` says which, and why.
-    A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.
+    Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.judging.declared` says which, and
+    why. A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.
 
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
@@ -85,8 +85,8 @@ def check(
 
     from rnnspect.arguments import Arguments, digest_of
     from rnnspect.checking import check_prepared, check_recorded
-    from rnnspect.declared import named
     from rnnspect.explaining.clock import at_most
+    from rnnspect.judging.declared import named
 
     run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
     prepared = prepared_of(source, "torch" if recorded is not None else engine, **run)

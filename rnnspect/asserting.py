@@ -10,8 +10,8 @@ from rnnspect.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.spec import Spec
-    from rnnspect.verdict import Verdict
 
 
 def assert_agrees(

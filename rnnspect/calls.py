@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rnnspect.hooks import Kept
-    from rnnspect.verdict import Answer, Verdict
+    from rnnspect.judging.verdict import Answer, Verdict
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.causes.reduced import PRODUCTS
-from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.engines.interface import Theirs
 from rnnspect.explaining import explain
 from rnnspect.explaining.case import Case
 from rnnspect.identities.reruns import identities_of
 from rnnspect.identities.seen import ends_in_h_n, zero_beyond_the_end
+from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
+from rnnspect.judging.observation import Observation, observed_by, observed_whole
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
-from rnnspect.observation import Observation, observed_by, observed_whole
 from rnnspect.recorded import observations_of
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from rnnspect.engines.interface import Recording
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.stack import Judged
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
-    from rnnspect.verdict import Verdict
 
     Progress = Callable[[Finding | None, int], None]
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.spec import Spec
     from rnnspect.preparing import Prepared
-    from rnnspect.verdict import Verdict
     from rnnspect.weights.writers.interface import LostAt, Target
 
     Where = Callable[[tuple[int | str, ...]], str]

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.terms import Address, Term
-    from rnnspect.declared import Declared
     from rnnspect.judging.address import Here
     from rnnspect.judging.chunks import Run
+    from rnnspect.judging.declared import Declared
     from rnnspect.judging.judge import Judge
+    from rnnspect.judging.observation import Observation
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.observation import Observation
     from rnnspect.preparing import Prepared
 
 
@@ -75,8 +75,8 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
     """
     import torch
 
+    from rnnspect.judging.observation import observed_by
     from rnnspect.network.device import plain_defaults
-    from rnnspect.observation import observed_by
 
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
     cpu = torch.device("cpu")
@@ -95,10 +95,10 @@ def _derived(
     at: At,
     progress: Callable[[int], None],
 ) -> Derivation:
-    from rnnspect.declared import declared_by
     from rnnspect.judging.address import address
+    from rnnspect.judging.declared import declared_by
     from rnnspect.judging.judge import Judge
-    from rnnspect.judging.received import runs_of
+    from rnnspect.judging.layer_runs import runs_of
 
     p = LayerParameters.of(parameters, at.layer, at.direction)
     declared = declared_by(seen.engine)

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
-from rnnspect.declared import Declared, declared_by
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import InputError
 from rnnspect.explaining.case import Case
+from rnnspect.judging.declared import Declared, declared_by
+from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.sequence import Sequence
-from rnnspect.observation import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rnnspect.explaining.case import Case
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.verdict import Verdict
 
 
 def judged(call: Call) -> CallVerdict:

@@ -9,13 +9,13 @@ import torch
 
 from rnnspect import onnx_quantized
 from rnnspect.checking import check_observation
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.observation import Observation, observed_by
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.observation import Observation, observed_by
 from rnnspect.onnx_inputs import feed_of
 from rnnspect.onnx_taps import Taps, tapped
 from rnnspect.weights.readers.onnx import (
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto
 
-    from rnnspect.declared import Declared
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.verdict import Verdict
 
     Array = Any
 

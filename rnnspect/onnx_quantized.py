@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from rnnspect.arithmetic.roundoff import SINGLE
-from rnnspect.declared import Declared
 from rnnspect.errors import WeightsError
+from rnnspect.judging.declared import Declared
 from rnnspect.weights.readers.onnx import SCALES, OnnxNode
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.judging.observation import Observation
     from rnnspect.network.sequence import Sequence
-    from rnnspect.observation import Observation
 
     Array = np.ndarray[Any, Any]
 

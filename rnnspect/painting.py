@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from rnnspect.declared import Declared
     from rnnspect.judging.chunks import Run
-    from rnnspect.judging.look import Look
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.layer import Look
+    from rnnspect.judging.observation import Observation
     from rnnspect.network.spec import Spec
-    from rnnspect.observation import Observation
 
     Array = npt.NDArray[np.float64]
 

@@ -12,23 +12,23 @@ import torch
 
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes import catalogue
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
+from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
+from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network import memory
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.sequence import Sequence
-from rnnspect.observation import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from torch import Generator, Tensor
 
-    from rnnspect.judging.reading import At, Reading
+    from rnnspect.judging.interpretation import At, Reading
     from rnnspect.network.spec import Spec
 
 STEPS, BATCH = 7, 4

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import SequenceError, listed, nearest
-from rnnspect.kept import Kept, kept_exactly
+from rnnspect.judging.observation import Observation
+from rnnspect.judging.recorded_precision import Kept, kept_exactly
 from rnnspect.network import tensors
-from rnnspect.observation import Observation
 from rnnspect.recorded_inputs import INPUTS, Shapes, check_inputs
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import SequenceError
-from rnnspect.kept import Kept, kept_exactly
+from rnnspect.judging.recorded_precision import Kept, kept_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,8 +13,8 @@ from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.hooks import Kept, Unreadable, read
 from rnnspect.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
+from rnnspect.judging.verdict import Identity
 from rnnspect.network.differences import largest, max_abs_difference
-from rnnspect.verdict import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

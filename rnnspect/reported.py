@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from rnnspect.derivable import Derivable
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
     from rnnspect.network.spec import Spec
     from rnnspect.pictures import Picture
-    from rnnspect.verdict import Verdict
 
     Array = npt.NDArray[np.float64]
 

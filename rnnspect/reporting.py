@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from rnnspect.checking import check_recorded, check_recording
-from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.derivable import numbers_a_step
 from rnnspect.errors import InputError
-from rnnspect.judging.received import runs_of
+from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
+from rnnspect.judging.layer_runs import runs_of
+from rnnspect.judging.observation import observed_by
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
-from rnnspect.observation import observed_by
 from rnnspect.painting import Frame, painted
 from rnnspect.pictures import picture_of
 from rnnspect.recorded import observations_of

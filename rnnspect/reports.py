@@ -41,8 +41,8 @@ def report(
     that is not there.
     """
     from rnnspect.api import prepared_of
-    from rnnspect.declared import named
     from rnnspect.files import writing
+    from rnnspect.judging.declared import named
     from rnnspect.reporting import Asked, Recordings, report_prepared
     from rnnspect.views.report import as_html
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.hooks import Kept, Listener
-    from rnnspect.verdict import Answer
+    from rnnspect.judging.verdict import Answer
 
 DEFAULT_MEMORY = 2**30
 _BADNESS: tuple[Answer, ...] = ("agree", "cannot tell", "differ")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from rnnspect.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.engines.interface import EngineInfo
+from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.precision import exact_products, precision_switches
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnspect.kept import Kept, kept_exactly
+from rnnspect.judging.recorded_precision import Kept, kept_exactly
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnnspect import SequenceError, Spec, trace
-from rnnspect.kept import Kept
+from rnnspect.judging.recorded_precision import Kept
 from rnnspect.network.sequence import Sequence
 from rnnspect.preparing import prepare
 from rnnspect.recorded import observations_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rnnspect import Trace
-    from rnnspect.observation import Observation
+    from rnnspect.judging.observation import Observation
 
 SPEC = Spec(cell="lstm", input_size=3, hidden_size=5, num_layers=2, bidirectional=True, batch_first=True)
 T, B = 6, 4

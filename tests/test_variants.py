@@ -14,12 +14,12 @@ from rnnspect import Spec
 from rnnspect.arithmetic import unroll
 from rnnspect.cells.functions import KINDS
 from rnnspect.checking import check_observation
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import RnnspectError
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.observation import Observation
 from rnnspect.network.drawing import draw_parameters, generator_of
 from rnnspect.network.sequence import Sequence
-from rnnspect.observation import Observation
 from tests import operator_loops
 
 ACTIVATIONS = [*KINDS, "affine(0.7, -0.1)", "leaky_relu(0.3)", "thresholded_relu(0.2)", "scaled_tanh(1.3, 0.6)"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rnnspect.causes.interface import Cause
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 
 _MET = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")

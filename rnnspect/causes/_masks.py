@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.judging.look import cast
+from rnnspect.judging.layer import cast
 
 if TYPE_CHECKING:
     from torch import Tensor

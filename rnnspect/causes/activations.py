@@ -12,7 +12,7 @@ from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation, functions_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 _HARD = {
     "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3, and ONNX"),

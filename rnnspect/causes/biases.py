@@ -12,7 +12,7 @@ from rnnspect.causes.interface import Cause
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 STEPS, ITEMS = 16, 4
 """Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

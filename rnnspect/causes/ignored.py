@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.cells.interface import Cell
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 _FUNCTIONS = ("sigmoid", "tanh", "squash", "phi")
 _ELSE = "Take an engine that knows {}, or build what it says into the model."

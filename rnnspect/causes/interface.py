@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 
 @dataclass(frozen=True)

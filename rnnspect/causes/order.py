@@ -10,14 +10,14 @@ import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.inputs import beside
+from rnnspect.judging.layer_inputs import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rnnspect.cells.interface import Arithmetic, V
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

@@ -12,8 +12,8 @@ import torch
 from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
-from rnnspect.declared import ARITHMETICS
 from rnnspect.judging.coarser import COARSER, come_closer
+from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.half_sums import UNIT, sums_show
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 PRODUCTS = {
     "tf32-products": "tf32",

@@ -10,15 +10,15 @@ import torch
 
 from rnnspect.causes.directions import turned
 from rnnspect.causes.interface import Cause
-from rnnspect.judging.inputs import beside
+from rnnspect.judging.layer_inputs import beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
-    from rnnspect.judging.inputs import Steps
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.layer_inputs import Steps
 
 _NAME = "layer-input-wrong"
 _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {

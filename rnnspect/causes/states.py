@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.reading import At, Reading
+    from rnnspect.judging.interpretation import At, Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

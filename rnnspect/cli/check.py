@@ -14,7 +14,7 @@ from rnnspect.cli.loading import loading
 from rnnspect.cli.options import ENGINES, described, formats, parameters_of, with_groups
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError, Problem
-from rnnspect.verdict import Skipped, Verdict
+from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.views import documents
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def check(
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect import engines
-        from rnnspect.declared import named
         from rnnspect.explaining.clock import at_most
+        from rnnspect.judging.declared import named
         from rnnspect.views import check as view
         from rnnspect.views.junit import as_junit
 

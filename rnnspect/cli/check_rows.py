@@ -14,13 +14,13 @@ from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.files.stored import is_onnx
-from rnnspect.verdict import Skipped, Verdict
+from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rnnspect.cli.describing import Described
-    from rnnspect.declared import Declared
+    from rnnspect.judging.declared import Declared
     from rnnspect.preparing import Prepared
 
 

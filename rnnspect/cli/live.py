@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse
-from rnnspect.verdict import EXIT_STATUS
+from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnnspect.cli.describing import Described
     from rnnspect.cli.output import Output
-    from rnnspect.declared import Declared
-    from rnnspect.verdict import Identity, Skipped, Verdict
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.verdict import Identity, Skipped, Verdict
     from rnnspect.watching import Seen
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cli.live import Row
 from rnnspect.errors import InputError
-from rnnspect.verdict import EXIT_STATUS
+from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rnnspect.cli.output import Output
-    from rnnspect.declared import Declared
+    from rnnspect.judging.declared import Declared
 
 
 def rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output: Output) -> list[Row]:

@@ -8,7 +8,7 @@ from rnnspect.cli.options import described, formats, with_groups
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError, Problem
 from rnnspect.files import writing
-from rnnspect.verdict import Verdict
+from rnnspect.judging.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -99,7 +99,7 @@ def report(
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import SoFar, progress_bar
         from rnnspect.cli.recordings import read_recorded
-        from rnnspect.declared import named
+        from rnnspect.judging.declared import named
         from rnnspect.reporting import Asked, Progress, Recordings, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html

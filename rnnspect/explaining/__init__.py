@@ -8,7 +8,7 @@ import torch
 
 from rnnspect.explaining.clock import Clock
 from rnnspect.explaining.search import Search
-from rnnspect.verdict import Explained
+from rnnspect.judging.verdict import Explained
 
 if TYPE_CHECKING:
     from rnnspect.explaining.case import Case

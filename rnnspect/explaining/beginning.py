@@ -11,10 +11,10 @@ import torch
 from rnnspect.arithmetic.small_numbers import one_thread
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.look import Layer
+from rnnspect.judging.layer import Layer
 
 if TYPE_CHECKING:
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
 
 STEPS = 8
 """Steps, and steps after the first difference, that a reading is refuted on."""

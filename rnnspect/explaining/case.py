@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.declared import Declared
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.observation import Observation
     from rnnspect.judging.stack import Judged
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.observation import Observation
 
 
 @dataclass(frozen=True)

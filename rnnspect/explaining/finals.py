@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.verdict import Explained, Explanation
+from rnnspect.judging.verdict import Explained, Explanation
 
 if TYPE_CHECKING:
-    from rnnspect.judging.finals import Meaning
-    from rnnspect.judging.reading import At
+    from rnnspect.judging.final_states import Meaning
+    from rnnspect.judging.interpretation import At
     from rnnspect.judging.stack import Judged
 
 _GIVE = "Give what the cell returned after the last step that it processed."

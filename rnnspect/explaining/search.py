@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rnnspect.causes import catalogue
 from rnnspect.explaining.beginning import STEPS, begins_well
 from rnnspect.explaining.finals import explain_finals, means
-from rnnspect.verdict import Explained, Explanation
+from rnnspect.judging.verdict import Explained, Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rnnspect.causes.interface import Cause
     from rnnspect.explaining.case import Case
     from rnnspect.explaining.clock import Clock
-    from rnnspect.judging.reading import At, Reading
+    from rnnspect.judging.interpretation import At, Reading
     from rnnspect.judging.stack import Judged
 
 PAIRED = ("gates", "gru", "biases", "kernels", "directions")

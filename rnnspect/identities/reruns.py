@@ -11,20 +11,20 @@ import torch
 
 from rnnspect.engines.own.loading import their_errors
 from rnnspect.errors import RnnspectError
+from rnnspect.judging.observation import observed_by, observed_whole
 from rnnspect.judging.stack import judge_stack
+from rnnspect.judging.verdict import Identity
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.differences import differences
-from rnnspect.observation import observed_by, observed_whole
-from rnnspect.verdict import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
-    from rnnspect.declared import Declared
     from rnnspect.engines.interface import Engine, Recording, Theirs
+    from rnnspect.judging.declared import Declared
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 

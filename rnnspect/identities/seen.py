@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from rnnspect.judging.finals import last, where
-from rnnspect.verdict import Identity
+from rnnspect.judging.final_states import last, where
+from rnnspect.judging.verdict import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
-    from rnnspect.declared import Declared
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.observation import Observation
     from rnnspect.judging.stack import Judged
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.observation import Observation
 
     Places = Mapping[tuple[int, str], Tensor]
     """By (layer, direction)."""

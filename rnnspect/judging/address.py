@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rnnspect.judging.chunks import Run
     from rnnspect.judging.judge import Judge
-    from rnnspect.judging.look import Look
+    from rnnspect.judging.layer import Look
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.inputs import Steps
+    from rnnspect.judging.layer_inputs import Steps
 
 
 @dataclass(frozen=True)

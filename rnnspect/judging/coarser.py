@@ -12,12 +12,12 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.look import Layer, cast
+from rnnspect.judging.layer import Layer, cast
 
 if TYPE_CHECKING:
     from rnnspect.judging.chunks import Chunk, Run
-    from rnnspect.judging.look import Look
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.layer import Look
     from rnnspect.network.parameters import LayerParameters
 
 Rounding = Callable[[Tensor], Tensor]

@@ -9,16 +9,16 @@ import torch
 
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.finals import last
-from rnnspect.judging.inputs import handed_on
-from rnnspect.judging.look import Layer
-from rnnspect.judging.reading import Reading
+from rnnspect.judging.final_states import last
+from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.layer import Layer
+from rnnspect.judging.layer_inputs import handed_on
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.judging.inputs import Steps
-    from rnnspect.judging.reading import At
+    from rnnspect.judging.interpretation import At
+    from rnnspect.judging.layer_inputs import Steps
 
     Final = tuple[tuple[Tensor, Tensor], ...]
     """Each state (B, ·), and how far a correct engine's may be."""

@@ -13,8 +13,8 @@ import torch
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.products import length, length4
-from rnnspect.judging.inputs import zeros
-from rnnspect.judging.look import cast
+from rnnspect.judging.layer import cast
+from rnnspect.judging.layer_inputs import zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
     from rnnspect.network.parameters import LayerParameters
 
 REPLICAS = 4

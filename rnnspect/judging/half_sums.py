@@ -18,14 +18,14 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.coarser import COARSER, Rounded, come_closer
-from rnnspect.judging.look import Layer, cast
+from rnnspect.judging.layer import Layer, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.judging.chunks import Chunk
-    from rnnspect.judging.look import Look
-    from rnnspect.judging.reading import Reading
+    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.layer import Look
 
 UNIT = 2.0**-11
 """Unit roundoff of float16."""

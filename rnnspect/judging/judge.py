@@ -12,7 +12,7 @@ from rnnspect.arithmetic.bounded import STEEP, Bounded
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine, side_by_side
-from rnnspect.judging.look import Layer, Look, State
+from rnnspect.judging.layer import Layer, Look, State
 from rnnspect.judging.resolution import resolution
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.judging.look import Layer, Look
+    from rnnspect.judging.layer import Layer, Look
     from rnnspect.network.parameters import LayerParameters
 
 NEAR, FAR = 2.0**-7, 2.0**-3

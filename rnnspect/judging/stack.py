@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
-from rnnspect.judging.finals import (
+from rnnspect.judging.final_states import (
     Expected,
     Key,
     Meaning,
@@ -22,29 +22,29 @@ from rnnspect.judging.finals import (
     without_last,
 )
 from rnnspect.judging.finding import Place
-from rnnspect.judging.inputs import Errors, handed_on
+from rnnspect.judging.interpretation import Reading, Stack
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.look import Layer
+from rnnspect.judging.layer import Layer
+from rnnspect.judging.layer_inputs import Errors, handed_on
 from rnnspect.judging.not_finite import not_finite
-from rnnspect.judging.reading import Reading, Stack
-from rnnspect.judging.recorded import judge_quantities
-from rnnspect.verdict import Point
+from rnnspect.judging.recorded_gates import judge_quantities
+from rnnspect.judging.verdict import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
-    from rnnspect.declared import Declared
     from rnnspect.judging.chunks import Run
+    from rnnspect.judging.declared import Declared
     from rnnspect.judging.finding import Finding
-    from rnnspect.judging.inputs import Steps
-    from rnnspect.judging.look import State
-    from rnnspect.judging.reading import At
-    from rnnspect.kept import Kept
+    from rnnspect.judging.interpretation import At
+    from rnnspect.judging.layer import State
+    from rnnspect.judging.layer_inputs import Steps
+    from rnnspect.judging.observation import Observation
+    from rnnspect.judging.recorded_precision import Kept
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.observation import Observation
 
 _COME_AND_GONE = 31 * 2**20
 """Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.judging.finals import where
+from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE
-from rnnspect.verdict import Answer, GateResolution, Point, Verdict
+from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.declared import Declared
+    from rnnspect.judging.declared import Declared
     from rnnspect.judging.finding import Over, Place, Seen
+    from rnnspect.judging.observation import Observation
     from rnnspect.judging.stack import Judged
     from rnnspect.network.spec import Spec
-    from rnnspect.observation import Observation
 
 
 def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: int, judged: Judged) -> Verdict:

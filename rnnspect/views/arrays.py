@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnspect.judging.verdict import GateResolution, Point
 from rnnspect.tracing import as_numpy
-from rnnspect.verdict import GateResolution, Point
 from rnnspect.views.documents import spec_document
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
     from rnnspect.probing import Probe
     from rnnspect.running import Run
     from rnnspect.tracing import Trace
-    from rnnspect.verdict import Verdict
 
 _OF_A_TYPE = {"str": "U", "int": "i8", "float": "f8"}
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from rnnspect.errors import listed
+from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.network.parameters import module_repr
-from rnnspect.verdict import Skipped, Verdict
 from rnnspect.views import text
 from rnnspect.views.engine import engine_lines
 from rnnspect.views.rendering import rendered, table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.verdict import Point
+    from rnnspect.judging.verdict import Point
     from rnnspect.views.rendering import Screen
 
 STYLE = {

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.terms import Term
     from rnnspect.derivation import Derivation
     from rnnspect.engines.interface import EngineInfo
+    from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.parameters import Axes, Shapes
     from rnnspect.network.spec import Spec
     from rnnspect.running import Run
     from rnnspect.tracing import Pair, Trace
-    from rnnspect.verdict import Point, Verdict
 
 
 def as_json(document: dict[str, Any] | list[dict[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from rnnspect.verdict import Skipped, Verdict
+from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.views import check
 from rnnspect.views.rendering import Screen
 from rnnspect.views.text import printable

@@ -13,7 +13,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.screen import Screen
 from rnnspect.cells import CELLS
-from rnnspect.judging.look import cast
+from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 from tests.judging.cases import Case, build, parameters
 

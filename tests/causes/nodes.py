@@ -21,7 +21,7 @@ from rnnspect import Spec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.verdict import Verdict
 
 Array = NDArray[np.float32]
 STEPS, BATCH, INPUTS, HIDDEN = 9, 4, 3, 5

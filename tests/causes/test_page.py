@@ -12,12 +12,12 @@ import torch
 from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes import catalogue
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.explaining import finals
-from rnnspect.judging.finals import Meaning
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.final_states import Meaning
+from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
-from rnnspect.observation import Observation
 from rnnspect.preparing import prepare
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tests.causes.nodes import HIDDEN, LENGTHS, Array, Layer, first, run
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.verdict import Verdict
 
 RNN, GRU, LSTM = {"cell": "rnn"}, {"cell": "gru"}, {"cell": "lstm"}
 BOTH, BACK = {"bidirectional": True}, {"reverse": True}

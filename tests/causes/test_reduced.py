@@ -16,7 +16,7 @@ from tests.judging.loops import cut_to_ten_bits, to_ten_bits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.verdict import Verdict
 
 Array = Any
 NAMES = {

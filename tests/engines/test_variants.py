@@ -19,7 +19,7 @@ from rnnspect.preparing import Prepared, prepare
 from tests.engines.test_engines import find
 
 if TYPE_CHECKING:
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.verdict import Verdict
 
 LSTM, GRU = {"cell": "lstm", "c0": "randn"}, {"cell": "gru"}
 SQUASHED = ["hard_sigmoid(0.3, 0.4)", "leaky_relu(0.3)", "scaled_tanh(1.1, 0.7)"]

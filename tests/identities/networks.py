@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import rnnspect
 
 if TYPE_CHECKING:
-    from rnnspect.verdict import Identity, Verdict
+    from rnnspect.judging.verdict import Identity, Verdict
 
 LENGTHS = (7, 3, 5)
 STEPS, BATCH = 7, 3

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import rnnspect as library
 from rnnspect import Spec, engines
-from rnnspect.declared import declared_by
 from rnnspect.errors import EngineError
 from rnnspect.identities.reruns import identities_of
+from rnnspect.judging.declared import declared_by
 from rnnspect.preparing import prepare
 from tests.identities.networks import LENGTHS, checked, drawn, failed, held, run_of
 

@@ -16,7 +16,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.cells import CELLS
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.look import cast
+from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 from tests.judging import loops, onnx_loops
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from rnnspect.checking import check_observation
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
-from rnnspect.observation import Observation
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.observation import Observation
 from tests.judging import loops
 from tests.judging.cases import parameters
 from tests.judging.test_stack import _Holder, check, every_layer, network, observed

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from rnnspect.judging.finals import Expected, past_use
+from rnnspect.judging.final_states import Expected, past_use
 from tests.judging.test_stack import check, every_layer, network, observed
 
 if TYPE_CHECKING:
-    from rnnspect.observation import Observation
+    from rnnspect.judging.observation import Observation
     from rnnspect.preparing import Prepared
 
 pytestmark = pytest.mark.usefixtures("no_causes")

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from rnnspect.checking import check_observation
-from rnnspect.declared import ARITHMETICS
 from rnnspect.errors import ResourceError
-from rnnspect.judging import inputs
-from rnnspect.judging.inputs import Beside, Errors, beside, zeros
-from rnnspect.kept import EXACT, Kept
+from rnnspect.judging import layer_inputs
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.layer_inputs import Beside, Errors, beside, zeros
+from rnnspect.judging.observation import observed_by
+from rnnspect.judging.recorded_precision import EXACT, Kept
 from rnnspect.network.spec import Spec
-from rnnspect.observation import observed_by
 from rnnspect.preparing import prepare
 
 
@@ -58,7 +58,7 @@ def test_a_full_disk_is_told_before_it_is_written(monkeypatch: pytest.MonkeyPatc
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(inputs.os, "posix_fallocate", full)
+    monkeypatch.setattr(layer_inputs.os, "posix_fallocate", full)
     with pytest.raises(ResourceError, match="No space left on device"):
         zeros(250_000, 1, 64)
 
@@ -86,7 +86,7 @@ def test_a_layer_in_a_file_is_judged_as_one_in_memory(
         return check_observation(made.spec, made.parameters, made.sequence, top, ARITHMETICS["float32"])
 
     in_memory = check()
-    monkeypatch.setattr(inputs, "_LARGE", 0)
+    monkeypatch.setattr(layer_inputs, "_LARGE", 0)
     assert in_memory.agrees
     assert in_memory.estimated
     assert check() == in_memory

@@ -11,17 +11,17 @@ import torch
 import rnnspect
 from rnnspect import Spec
 from rnnspect.checking import check_observation
-from rnnspect.declared import ARITHMETICS
 from rnnspect.engines.interface import EngineInfo
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import suffix
-from rnnspect.observation import Observation
 from rnnspect.preparing import Prepared, prepare
 from rnnspect.tracing import trace_prepared
 from tests.judging import loops
 from tests.judging.cases import parameters
 
 if TYPE_CHECKING:
-    from rnnspect.verdict import Verdict
+    from rnnspect.judging.verdict import Verdict
 
 CELLS: dict[str, dict[str, Any]] = {
     "rnn": {"cell": "rnn"},

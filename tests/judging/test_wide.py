@@ -13,7 +13,7 @@ from rnnspect.judging import judge
 
 if TYPE_CHECKING:
     from rnnspect import Verdict
-    from rnnspect.verdict import Point
+    from rnnspect.judging.verdict import Point
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 BATCH, STEPS = 11, 30

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from rnnspect.derivable import Derivable
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.pictures import Picture
     from rnnspect.reported import LayerReport, Report
-    from rnnspect.verdict import Verdict
 
     Numbers = npt.NDArray[Any]
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
-    from rnnspect.declared import Declared
-    from rnnspect.judging.inputs import Steps
-    from rnnspect.kept import Kept
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.layer_inputs import Steps
+    from rnnspect.judging.recorded_precision import Kept
     from rnnspect.network import sequence
     from rnnspect.network.spec import Spec
 

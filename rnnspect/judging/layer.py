@@ -12,7 +12,7 @@ from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screen
 from rnnspect.cells.functions import TANH, functions_of
-from rnnspect.judging.compared import Compared
+from rnnspect.judging.comparison import Compared
 from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:

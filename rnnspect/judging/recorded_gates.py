@@ -10,16 +10,16 @@ from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.compared import Compared
+from rnnspect.judging.comparison import Compared
 from rnnspect.judging.finding import Finding, Over, combine
-from rnnspect.judging.look import State
+from rnnspect.judging.layer import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.judging.chunks import Chunk, Run
-    from rnnspect.judging.look import Layer
-    from rnnspect.kept import Kept
+    from rnnspect.judging.layer import Layer
+    from rnnspect.judging.recorded_precision import Kept
 
 ROWS = 512
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rnnspect.errors import ResourceError
-from rnnspect.kept import EXACT
+from rnnspect.judging.recorded_precision import EXACT
 from rnnspect.network.memory import in_words
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.kept import Kept
+    from rnnspect.judging.recorded_precision import Kept
 
 _LARGE = 2**26
 """Bytes from which on what is made of every step goes to a file."""

@@ -7,21 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.inputs import Errors, handed_on
-from rnnspect.judging.reading import Reading, Stack
+from rnnspect.judging.interpretation import Reading, Stack
+from rnnspect.judging.layer_inputs import Errors, handed_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
-    from rnnspect.declared import Declared
     from rnnspect.judging.chunks import Run
-    from rnnspect.judging.inputs import Steps
-    from rnnspect.judging.reading import At
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.interpretation import At
+    from rnnspect.judging.layer_inputs import Steps
+    from rnnspect.judging.observation import Observation
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.observation import Observation
 
 
 def runs_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rnnspect.kept import Kept
+from rnnspect.judging.recorded_precision import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
