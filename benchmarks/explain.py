@@ -10,9 +10,9 @@ from unittest import mock
 import torch
 
 from benchmarks.measure import Row, alternated
+from rnnspect.causes.search import hypotheses
+from rnnspect.causes.search.clock import at_most
 from rnnspect.checking import check_recorded
-from rnnspect.explaining import search
-from rnnspect.explaining.clock import at_most
 from rnnspect.network.spec import Spec
 from rnnspect.preparing import prepare
 
@@ -58,7 +58,7 @@ def _row(kind: str, steps: int, mistake: str, limit: float, without: float, with
 
 
 def _check(prepared: Prepared, recorded: dict[str, Tensor], seconds: float) -> Verdict:
-    with mock.patch.object(search, "PAIRED", ()), at_most(seconds):
+    with mock.patch.object(hypotheses, "PAIRED", ()), at_most(seconds):
         return check_recorded(prepared, recorded)
 
 

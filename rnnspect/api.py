@@ -84,8 +84,8 @@ def check(
     from dataclasses import replace
 
     from rnnspect.arguments import Arguments, digest_of
+    from rnnspect.causes.search.clock import at_most
     from rnnspect.checking import check_prepared, check_recorded
-    from rnnspect.explaining.clock import at_most
     from rnnspect.judging.declared import named
 
     run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.causes.reduced import PRODUCTS
+from rnnspect.causes.known.reduced import PRODUCTS
+from rnnspect.causes.search import explain
+from rnnspect.causes.search.case import Case
 from rnnspect.engines.interface import Theirs
-from rnnspect.explaining import explain
-from rnnspect.explaining.case import Case
 from rnnspect.identities.reruns import identities_of
 from rnnspect.identities.seen import ends_in_h_n, zero_beyond_the_end
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by

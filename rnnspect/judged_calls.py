@@ -14,7 +14,7 @@ from rnnspect.hooks import Kept, Unreadable, read
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rnnspect.explaining.case import Case
+    from rnnspect.causes.search.case import Case
     from rnnspect.judging.verdict import Verdict
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from rnnspect.explaining.clock import at_most
+from rnnspect.causes.search.clock import at_most
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

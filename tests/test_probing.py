@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnnspect import Spec, probing
+from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
+from rnnspect.causes import probing
+from rnnspect.causes.probing import RIGHT, Probe, probe_of
 from rnnspect.checking import check_recorded
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.preparing import Prepared
-from rnnspect.probing import RIGHT, Probe, probe_of
 from tests.causes.loops import Array, Given, Net, run
 from tests.causes.mistakes import HIDDEN, MISTAKES, Mistake, Setting, padding
 from tests.causes.planted import SAME

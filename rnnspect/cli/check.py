@@ -98,7 +98,7 @@ def check(
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect import engines
-        from rnnspect.explaining.clock import at_most
+        from rnnspect.causes.search.clock import at_most
         from rnnspect.judging.declared import named
         from rnnspect.views import check as view
         from rnnspect.views.junit import as_junit

@@ -35,7 +35,7 @@ def probe(described: Described, output: Output) -> None:
         raise InputError(Problem(f"{key} of a probe, which has its own", where=f"--{key}") for key in own)
     described.note(output)
     with loading():
-        from rnnspect.probing import probe_of
+        from rnnspect.causes.probing import probe_of
         from rnnspect.views import probe as view
         from rnnspect.views.arrays import probe_arrays
 
@@ -58,7 +58,7 @@ def write_where_needed(path: Path, found: Sequence[object], output: Output) -> N
         why = "one known mistake explains what differs" if verdicts else "nothing differs"
         output.note(f"{path} was not written: {why}")
         return
-    from rnnspect.probing import probe_of
+    from rnnspect.causes.probing import probe_of
     from rnnspect.views.arrays import probe_arrays
     from rnnspect.views.probe import alike_in_words
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.causes.probing import Probe
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
-    from rnnspect.probing import Probe
     from rnnspect.running import Run
     from rnnspect.tracing import Trace
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from rnnspect.causes.probing import RIGHT
 from rnnspect.errors import listed
 from rnnspect.network.parameters import module_repr, parameters_of, shapes_of
-from rnnspect.probing import RIGHT
 from rnnspect.views import text
 from rnnspect.views.rendering import rendered, table
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.probing import Probe
+    from rnnspect.causes.probing import Probe
     from rnnspect.views.rendering import Screen
 
 

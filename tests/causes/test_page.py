@@ -11,9 +11,9 @@ import torch
 
 from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
-from rnnspect.causes import catalogue
+from rnnspect.causes.known import catalogue
+from rnnspect.causes.search import final_states
 from rnnspect.engines.interface import EngineInfo
-from rnnspect.explaining import finals
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.final_states import Meaning
 from rnnspect.judging.observation import Observation
@@ -59,7 +59,7 @@ def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
     found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
     ends = (Meaning(kind, "", (0, way), 0.0) for kind in KINDS for way in ("forward", "reverse"))
-    return found | {finals._cause(meaning, meaning.at[1])[0] for meaning in ends}
+    return found | {final_states._cause(meaning, meaning.at[1])[0] for meaning in ends}
 
 
 def test_every_id_is_explained_once_and_no_other_is():

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.causes._masks import (
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._dropout_masks import (
     FEW,
     USUAL,
     Equations,
@@ -28,7 +29,6 @@ from rnnspect.causes._masks import (
     said_by,
     telling,
 )
-from rnnspect.causes.interface import Cause
 from rnnspect.judging.chunks import Run
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.explaining.clock import Clock
-from rnnspect.explaining.search import Search
+from rnnspect.causes.search.clock import Clock
+from rnnspect.causes.search.hypotheses import Search
 from rnnspect.judging.verdict import Explained
 
 if TYPE_CHECKING:
-    from rnnspect.explaining.case import Case
+    from rnnspect.causes.search.case import Case
     from rnnspect.judging.stack import Judged
 
 

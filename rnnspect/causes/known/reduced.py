@@ -12,9 +12,9 @@ import torch
 from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
-from rnnspect.judging.coarser import COARSER, come_closer
+from rnnspect.causes.known._half_sums import UNIT, sums_show
+from rnnspect.causes.known._rounded_products import COARSER, come_closer
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.half_sums import UNIT, sums_show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

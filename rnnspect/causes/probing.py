@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.arithmetic.unroll import unroll
-from rnnspect.causes import catalogue
+from rnnspect.causes.known import catalogue
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate

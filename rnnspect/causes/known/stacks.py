@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect.causes.directions import turned
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.directions import turned
 from rnnspect.judging.layer_inputs import beside
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.order import without_lengths
+from rnnspect.causes.known.order import without_lengths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.judging.ended import ended
+from rnnspect.causes.known._earlier_call import ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

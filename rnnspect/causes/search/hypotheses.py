@@ -7,17 +7,17 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rnnspect.causes import catalogue
-from rnnspect.explaining.beginning import STEPS, begins_well
-from rnnspect.explaining.finals import explain_finals, means
+from rnnspect.causes.known import catalogue
+from rnnspect.causes.search.beginning import STEPS, begins_well
+from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.judging.verdict import Explained, Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rnnspect.causes.interface import Cause
-    from rnnspect.explaining.case import Case
-    from rnnspect.explaining.clock import Clock
+    from rnnspect.causes.search.case import Case
+    from rnnspect.causes.search.clock import Clock
     from rnnspect.judging.interpretation import At, Reading
     from rnnspect.judging.stack import Judged
 

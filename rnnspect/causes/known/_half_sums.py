@@ -16,8 +16,8 @@ import torch
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.causes.known._rounded_products import COARSER, Rounded, come_closer
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.coarser import COARSER, Rounded, come_closer
 from rnnspect.judging.layer import Layer, cast
 
 if TYPE_CHECKING:

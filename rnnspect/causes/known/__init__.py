@@ -1,0 +1,34 @@
+"""Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
+Files that begin with _ are shared.
+
+Each cause maps what we believe of an engine to what it would have computed had it made that mistake.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rnnspect.causes.interface import Cause
+    from rnnspect.judging.interpretation import Reading
+
+
+_MET = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
+"""Families by how often people meet their mistakes; what explains a run equally well is told in this order."""
+
+
+def families() -> list[str]:
+    """The likeliest first; those that nobody counted come last."""
+    found = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name[0] != "_")
+    return sorted(found, key=lambda family: _MET.index(family) if family in _MET else len(_MET))
+
+
+def catalogue(reading: Reading) -> Iterator[tuple[str, Cause]]:
+    """Every cause that there can be for a reading, with its family."""
+    for family in families():
+        for cause in importlib.import_module(f"{__name__}.{family}").causes(reading):
+            yield family, cause
