@@ -14,12 +14,12 @@ from benchmarks.measure import Row, alternated
 from rnnspect import engines
 from rnnspect.errors import EngineError
 from rnnspect.network.spec import Spec
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 STEPS, MORE, INPUT, HIDDEN, ROUNDS = 200, 10, 64, 256, 5
 LEFT_OUT = {"torch", "torch-compile"}

@@ -14,7 +14,7 @@ from rnnspect.causes.search import hypotheses
 from rnnspect.causes.search.clock import at_most
 from rnnspect.checking import check_recorded
 from rnnspect.network.spec import Spec
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.judging.verdict import Verdict
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 BATCH, INPUT, HIDDEN = 4, 64, 128
 AT_MOST, LONG_AT_MOST = 5.0, 3.0

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rnnspect.network.spec import Spec as Spec
     from rnnspect.reported import Report as Report
     from rnnspect.reports import report as report
-    from rnnspect.tracing import LayerTrace as LayerTrace
-    from rnnspect.tracing import Pair as Pair
-    from rnnspect.tracing import Trace as Trace
+    from rnnspect.tracing.trace import LayerTrace as LayerTrace
+    from rnnspect.tracing.trace import Pair as Pair
+    from rnnspect.tracing.trace import Trace as Trace
     from rnnspect.watching import watch as watch
 
 _HOMES = {
@@ -51,7 +51,7 @@ _HOMES = {
     "reported": ("Report",),
     "reports": ("report",),
     "network.spec": ("Head", "Spec"),
-    "tracing": ("LayerTrace", "Pair", "Trace"),
+    "tracing.trace": ("LayerTrace", "Pair", "Trace"),
     "judging.verdict": ("GateResolution", "Point", "Verdict"),
     "watching": ("watch",),
 }

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rnnspect.derivation import Derivation
     from rnnspect.judging.verdict import Verdict
-    from rnnspect.preparing import Prepared
-    from rnnspect.tracing import Trace
+    from rnnspect.tracing.prepare import Prepared
+    from rnnspect.tracing.trace import Trace
 
 
 def shapes(source: Spec | nn.RNNBase) -> Shapes:
@@ -47,8 +47,8 @@ def trace(
     from dataclasses import replace
 
     from rnnspect.arguments import Arguments, digest_of
-    from rnnspect.preparing import prepare
-    from rnnspect.tracing import trace_prepared
+    from rnnspect.tracing.prepare import prepare
+    from rnnspect.tracing.trace import trace_prepared
 
     run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
     prepared = prepare(source, **run)
@@ -144,7 +144,7 @@ def prepared_of(
     from dataclasses import replace
 
     from rnnspect import engines
-    from rnnspect.preparing import prepare
+    from rnnspect.tracing.prepare import prepare
 
     _refuse_models(source)
     prepared = prepare(source, x, h0, c0, lengths=lengths)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.network.spec import Spec
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
     Progress = Callable[[Finding | None, int], None]
 

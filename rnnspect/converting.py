@@ -12,7 +12,7 @@ from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import writers
 from rnnspect.weights.layouts import FORMS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.spec import Spec
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
     from rnnspect.weights.writers.interface import LostAt, Target
 
     Where = Callable[[tuple[int | str, ...]], str]

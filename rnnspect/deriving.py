@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.observation import Observation
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 
 def locate(

@@ -18,8 +18,8 @@ from rnnspect.network.drawing import generator_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.sequence import sequence_of
 from rnnspect.network.spec import Spec
-from rnnspect.preparing import Prepared
 from rnnspect.recorded_inputs import INPUTS
+from rnnspect.tracing.prepare import Prepared
 from rnnspect.weights.loading import fitting
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.finding import Finding
     from rnnspect.network.spec import Spec
     from rnnspect.pictures import Picture
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 MOST_KEPT = 64
 """Steps whose derivations a report keeps, where nobody asks for other ones."""

@@ -63,7 +63,7 @@ def report_again(arguments: Arguments | None, path: str | Path) -> None:
     Raises `InputError` where there is none, or its numbers have changed since, and what `report` raises.
     """
     from rnnspect.arguments import digest_of
-    from rnnspect.preparing import prepare
+    from rnnspect.tracing.prepare import prepare
 
     if arguments is None:
         allowed = "one of rnnspect.trace or rnnspect.check, or rnnspect.report(module, x, path=…)"

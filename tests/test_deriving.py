@@ -28,7 +28,7 @@ from rnnspect.checking import check_prepared
 from rnnspect.deriving import derive_prepared, locate
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import InputError, SequenceError
-from rnnspect.preparing import Prepared, prepare
+from rnnspect.tracing.prepare import Prepared, prepare
 from tests import operator_loops, test_variants
 from tests.comparison import UNIT_ROUNDOFF, specs
 from tests.readding import document_of, readd

@@ -10,11 +10,11 @@ from hypothesis import given
 from torch import nn
 
 from rnnspect import Spec, trace
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 from tests.comparison import specs
 
 if TYPE_CHECKING:
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 SPECS: list[dict[str, Any]] = [
     {},

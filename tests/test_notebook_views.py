@@ -15,9 +15,9 @@ from torch import nn
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.preparing import prepare
 from rnnspect.reporting import report_prepared
-from rnnspect.tracing import trace_prepared
+from rnnspect.tracing.prepare import prepare
+from rnnspect.tracing.trace import trace_prepared
 from rnnspect.views import html
 from rnnspect.views.trace import as_table
 

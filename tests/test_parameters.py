@@ -13,8 +13,8 @@ from torch import nn
 from rnnspect import Spec, shapes, trace
 from rnnspect.cells import CELLS
 from rnnspect.network.parameters import LayerParameters, suffix
-from rnnspect.preparing import prepare
-from rnnspect.tracing import trace_prepared
+from rnnspect.tracing.prepare import prepare
+from rnnspect.tracing.trace import trace_prepared
 from tests.reference import reference
 
 GRID = [

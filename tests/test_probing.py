@@ -16,7 +16,7 @@ from rnnspect.causes import probing
 from rnnspect.causes.probing import RIGHT, Probe, probe_of
 from rnnspect.checking import check_recorded
 from rnnspect.engines.torch import TorchEngine
-from rnnspect.preparing import Prepared
+from rnnspect.tracing.prepare import Prepared
 from tests.causes.loops import Array, Given, Net, run
 from tests.causes.mistakes import HIDDEN, MISTAKES, Mistake, Setting, padding
 from tests.causes.planted import SAME

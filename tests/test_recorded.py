@@ -11,8 +11,8 @@ import torch
 from rnnspect import SequenceError, Spec, trace
 from rnnspect.judging.recorded_precision import Kept
 from rnnspect.network.sequence import Sequence
-from rnnspect.preparing import prepare
 from rnnspect.recorded import observations_of
+from rnnspect.tracing.prepare import prepare
 from rnnspect.views.arrays import trace_arrays
 
 if TYPE_CHECKING:

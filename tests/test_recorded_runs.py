@@ -10,7 +10,7 @@ import torch
 
 import rnnspect
 from rnnspect import SequenceError, Spec
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 from rnnspect.views.arrays import trace_arrays
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from rnnspect import ResourceError, SequenceError, Spec, trace
 from rnnspect.network import memory
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 
 from rnnspect import FileError, InputError, SequenceError, Spec, trace
 from rnnspect.files.sources import File, Generator, Literal, StandardInput, parse
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path

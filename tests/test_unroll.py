@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 
 from rnnspect import Spec, Trace, trace
-from rnnspect.preparing import prepare
-from rnnspect.tracing import trace_prepared
+from rnnspect.tracing.prepare import prepare
+from rnnspect.tracing.trace import trace_prepared
 from tests.comparison import ARITHMETICS, CELLS, assert_engine_agrees, computing_with, specs
 from tests.reference import reference
 

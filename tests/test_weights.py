@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rnnspect import FileError, InputError, SequenceError, Spec, WeightsError, trace
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path

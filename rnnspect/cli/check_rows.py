@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rnnspect.cli.describing import Described
     from rnnspect.judging.declared import Declared
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verd
 
 def _prepared(described: Described, recorded: Path | None) -> Prepared:
     from rnnspect.network import memory
-    from rnnspect.preparing import prepare
+    from rnnspect.tracing.prepare import prepare
 
     needs = memory.check_needs if recorded else memory.run_needs
     return prepare(described.spec, where=described.where, require_memory=needs)

@@ -63,7 +63,7 @@ def derive(
         from rnnspect.deriving import derive_prepared, locate
         from rnnspect.engines.shared.onnx_model import by_its_own_node
         from rnnspect.network import memory
-        from rnnspect.preparing import prepare
+        from rnnspect.tracing.prepare import prepare
         from rnnspect.views import derive as view
 
     spec = described.spec

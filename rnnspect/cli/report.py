@@ -20,8 +20,8 @@ from rnnspect.files.saved_run import saved_spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.preparing import Prepared
     from rnnspect.reporting import Recordings
+    from rnnspect.tracing.prepare import Prepared
 
 _WHAT = "What is shown"
 
@@ -126,7 +126,7 @@ def _prepared(described: Described, engine: str | None) -> Prepared:
     from rnnspect import engines
     from rnnspect.engines.shared.onnx_model import by_its_own_node
     from rnnspect.network import memory
-    from rnnspect.preparing import prepare
+    from rnnspect.tracing.prepare import prepare
 
     spec = described.spec
     prepared = prepare(spec, where=described.where, require_memory=memory.run_needs)
@@ -141,8 +141,8 @@ def _saved(described: Described, path: Path, engine: str | None) -> tuple[Prepar
     """The run of a file, on the parameters that its spec draws or names."""
     from rnnspect.files.arrays import read_arrays
     from rnnspect.network import memory
-    from rnnspect.preparing import prepare
     from rnnspect.reporting import Recordings
+    from rnnspect.tracing.prepare import prepare
 
     arrays, spec = _of_engine(read_arrays(path), engine, str(path)), described.spec
     for name in ("x", "h0"):

@@ -33,8 +33,8 @@ def run(
     with loading():
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.network import memory
-        from rnnspect.preparing import prepare
-        from rnnspect.running import run_prepared
+        from rnnspect.tracing.prepare import prepare
+        from rnnspect.tracing.run import run_prepared
         from rnnspect.views import arrays
         from rnnspect.views import run as view
 

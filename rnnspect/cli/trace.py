@@ -15,8 +15,8 @@ from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
     from rnnspect.engines.interface import Recording
-    from rnnspect.preparing import Prepared
-    from rnnspect.tracing import Trace
+    from rnnspect.tracing.prepare import Prepared
+    from rnnspect.tracing.trace import Trace
     from rnnspect.views.rendering import Screen
 
 _TABLE = "What the table shows"
@@ -74,8 +74,8 @@ def trace(
         from rnnspect.cli.progress import progress_bar
         from rnnspect.engines.shared.onnx_model import by_its_own_node
         from rnnspect.network import memory
-        from rnnspect.preparing import prepare
-        from rnnspect.tracing import trace_recordings
+        from rnnspect.tracing.prepare import prepare
+        from rnnspect.tracing.trace import trace_recordings
         from rnnspect.views import arrays
         from rnnspect.views import trace as view
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnspect.judging.verdict import GateResolution, Point
-from rnnspect.tracing import as_numpy
+from rnnspect.tracing.trace import as_numpy
 from rnnspect.views.documents import spec_document
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rnnspect.causes.probing import Probe
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
-    from rnnspect.running import Run
-    from rnnspect.tracing import Trace
+    from rnnspect.tracing.run import Run
+    from rnnspect.tracing.trace import Trace
 
 _OF_A_TYPE = {"str": "U", "int": "i8", "float": "f8"}
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.parameters import Axes, Shapes
     from rnnspect.network.spec import Spec
-    from rnnspect.running import Run
-    from rnnspect.tracing import Pair, Trace
+    from rnnspect.tracing.run import Run
+    from rnnspect.tracing.trace import Pair, Trace
 
 
 def as_json(document: dict[str, Any] | list[dict[str, Any]]) -> str:

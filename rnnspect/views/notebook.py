@@ -10,7 +10,7 @@ from rnnspect.derivation import Derivation
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.parameters import Shapes
 from rnnspect.reported import Report
-from rnnspect.tracing import Trace
+from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, html, shapes, trace
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from torch import Tensor
 
-    from rnnspect.running import Run
+    from rnnspect.tracing.run import Run
     from rnnspect.views.rendering import Screen
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from torch import Tensor
 
-    from rnnspect.tracing import LayerTrace, Trace
+    from rnnspect.tracing.trace import LayerTrace, Trace
     from rnnspect.views.rendering import Screen
     from rnnspect.views.selection import Selection
 

@@ -18,7 +18,7 @@ from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.final_states import Meaning
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

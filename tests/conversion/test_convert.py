@@ -20,7 +20,7 @@ from torch import nn
 
 from rnnspect import Spec
 from rnnspect.files.yaml import read_spec_file
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import layouts, writers
 from rnnspect.weights.writers import _flax
 from tests.conversion.loaders import NEEDS, SUFFIXES

@@ -20,7 +20,7 @@ import torch
 from rnnspect import Spec
 from rnnspect.converting import convert
 from rnnspect.engines.torch import TorchEngine
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import writers
 from tests.conversion.loaders import LOADERS, NEEDS, SUFFIXES
 

@@ -20,7 +20,7 @@ import torch
 from rnnspect import Spec, engines
 from rnnspect.checking import check_prepared
 from rnnspect.errors import EngineError
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:
     from rnnspect.engines.interface import Engine, Recording

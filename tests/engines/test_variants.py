@@ -15,7 +15,7 @@ from rnnspect.checking import check_prepared
 from rnnspect.engines import _onnx_graph
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import EngineError
-from rnnspect.preparing import Prepared, prepare
+from rnnspect.tracing.prepare import Prepared, prepare
 from tests.engines.test_engines import find
 
 if TYPE_CHECKING:

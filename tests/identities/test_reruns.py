@@ -13,7 +13,7 @@ from rnnspect import Spec, engines
 from rnnspect.errors import EngineError
 from rnnspect.identities.reruns import identities_of
 from rnnspect.judging.declared import declared_by
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 from tests.identities.networks import LENGTHS, checked, drawn, failed, held, run_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tests.judging.cases import parameters
 from tests.judging.test_stack import _Holder, check, every_layer, network, observed
 
 if TYPE_CHECKING:
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 cells = pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 

@@ -13,7 +13,7 @@ from tests.judging.test_stack import check, every_layer, network, observed
 
 if TYPE_CHECKING:
     from rnnspect.judging.observation import Observation
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 

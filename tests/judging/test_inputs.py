@@ -20,7 +20,7 @@ from rnnspect.judging.layer_inputs import Beside, Errors, beside, zeros
 from rnnspect.judging.observation import observed_by
 from rnnspect.judging.recorded_precision import EXACT, Kept
 from rnnspect.network.spec import Spec
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 
 @pytest.mark.parametrize("at", [slice(2, 5), 3, (torch.tensor([[4, 0], [1, 5]]), torch.arange(2))], ids=str)

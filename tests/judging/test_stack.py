@@ -15,8 +15,8 @@ from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import suffix
-from rnnspect.preparing import Prepared, prepare
-from rnnspect.tracing import trace_prepared
+from rnnspect.tracing.prepare import Prepared, prepare
+from rnnspect.tracing.trace import trace_prepared
 from tests.judging import loops
 from tests.judging.cases import parameters
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rnnspect
 from rnnspect.cells import CELLS
-from rnnspect.preparing import prepare
+from rnnspect.tracing.prepare import prepare
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 SPECS = {

@@ -11,8 +11,8 @@ import pytest
 
 import rnnspect
 from rnnspect.cli import main
-from rnnspect.preparing import prepare
 from rnnspect.reporting import Asked, Recordings, report_prepared
+from rnnspect.tracing.prepare import prepare
 from rnnspect.views import terms
 from rnnspect.views.report import as_data, as_html
 from tests.report.reading import cells_of, map_of

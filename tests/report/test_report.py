@@ -12,8 +12,8 @@ import torch
 import rnnspect
 from rnnspect.arithmetic.terms import Applied, Operation, Products
 from rnnspect.cells import VARIANTS
-from rnnspect.preparing import prepare
 from rnnspect.reporting import Asked, Recordings, kept_steps, report_prepared
+from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
 from tests.report.reading import Elements, array_of, cells_of, data_of, map_of
 from tests.report.runs import EVIL, SPECS, prepared_of

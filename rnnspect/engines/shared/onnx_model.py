@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
     Array = Any
 

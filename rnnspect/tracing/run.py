@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from rnnspect.engines.interface import EngineInfo
     from rnnspect.network.spec import Spec
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rnnspect.arguments import Arguments
     from rnnspect.engines.interface import EngineInfo, Recording
     from rnnspect.network.spec import Spec
-    from rnnspect.preparing import Prepared
+    from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
