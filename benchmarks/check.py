@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.bounded import Product
-from rnnspect.checking import check_observation
+from rnnspect.checking.check import check_observation
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.declared import ARITHMETICS

@@ -12,7 +12,7 @@ import torch
 from benchmarks.measure import Row, alternated
 from rnnspect.causes.search import hypotheses
 from rnnspect.causes.search.clock import at_most
-from rnnspect.checking import check_recorded
+from rnnspect.checking.check import check_recorded
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import prepare
 

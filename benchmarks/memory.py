@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap
 from torch import nn
 
 from benchmarks.measure import Row
-from rnnspect.checking import check_observation
+from rnnspect.checking.check import check_observation
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation

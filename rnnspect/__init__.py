@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rnnspect.api import shapes as shapes
     from rnnspect.api import trace as trace
     from rnnspect.asserting import assert_agrees as assert_agrees
+    from rnnspect.checking.live.watch import watch as watch
     from rnnspect.derivation import Derivation as Derivation
     from rnnspect.errors import DeviceError as DeviceError
     from rnnspect.errors import FileError as FileError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from rnnspect.tracing.trace import LayerTrace as LayerTrace
     from rnnspect.tracing.trace import Pair as Pair
     from rnnspect.tracing.trace import Trace as Trace
-    from rnnspect.watching import watch as watch
 
 _HOMES = {
     "api": ("check", "derive", "shapes", "trace"),
@@ -53,7 +53,7 @@ _HOMES = {
     "network.spec": ("Head", "Spec"),
     "tracing.trace": ("LayerTrace", "Pair", "Trace"),
     "judging.verdict": ("GateResolution", "Point", "Verdict"),
-    "watching": ("watch",),
+    "checking.live.watch": ("watch",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

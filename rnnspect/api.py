@@ -71,8 +71,8 @@ def check(
 
     x, h0, c0 and lengths are those of `trace`. `engine` is a name such as "torch" or "torch-cell"; a live module is
     checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
-    mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). `arithmetic` holds the run
-    to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
+    mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `arithmetic` holds
+    the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
     A run that differs is looked into for `explain` seconds, 10 if nothing is said: `causes` are the known mistakes that
     explain it.
 
@@ -85,7 +85,7 @@ def check(
 
     from rnnspect.arguments import Arguments, digest_of
     from rnnspect.causes.search.clock import at_most
-    from rnnspect.checking import check_prepared, check_recorded
+    from rnnspect.checking.check import check_prepared, check_recorded
     from rnnspect.judging.declared import named
 
     run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}

@@ -27,8 +27,8 @@ def assert_agrees(
     """Fails, with the report as its message, unless a run is what the equations give.
 
     The run is that of the module or spec itself; with `recorded` it is that one: the output, what a torch.nn module
-    returns, or a mapping such as {"output": y, "h_n": h} (`rnnspect.recorded` has all names and shapes). x, h0, c0 and
-    lengths are as `rnnspect.trace` takes them. `arithmetic` is what the run is held to where its dtype does not say:
+    returns, or a mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). x,
+    h0, c0 and lengths are as `rnnspect.trace` takes them. `arithmetic` is what the run is held to where its dtype does not say:
     tf32, bfloat16-products, float16, …
 
     Any other model, or a single cell, runs on x once under `rnnspect.watch`, in eval mode, and each call of each
@@ -51,8 +51,8 @@ def _assert_watched(
     model: nn.Module, x: Any, recorded: Any, h0: Any, c0: Any, lengths: Any, arithmetic: str | None
 ) -> None:
     __tracebackhide__ = True
+    from rnnspect.checking.live.watch import watch_run
     from rnnspect.network.torch_modules import is_cell
-    from rnnspect.watching import watch_run
 
     cell = is_cell(model)
     given = {"recorded": recorded, "lengths": lengths, "arithmetic": arithmetic}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rnnspect.checking import check_recorded, check_recording
+from rnnspect.checking.check import check_recorded, check_recording
+from rnnspect.checking.recording import observations_of
 from rnnspect.derivable import numbers_a_step
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
@@ -19,7 +20,6 @@ from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
 from rnnspect.painting import Frame, painted
 from rnnspect.pictures import picture_of
-from rnnspect.recorded import observations_of
 from rnnspect.reported import Report
 
 if TYPE_CHECKING:

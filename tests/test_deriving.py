@@ -24,7 +24,7 @@ from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
-from rnnspect.checking import check_prepared
+from rnnspect.checking.check import check_prepared
 from rnnspect.deriving import derive_prepared, locate
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import InputError, SequenceError

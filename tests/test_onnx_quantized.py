@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from onnxruntime import InferenceSession
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from rnnspect import onnx_quantized
+from rnnspect.checking.onnx import quantized
 from rnnspect.cli import main
 from tests import onnx_models as made
 
@@ -115,10 +115,10 @@ def test_what_integers_stand_for_is_never_further_than_half_a_step():
     for values in (rng.normal(0, 1, (5, 7)), rng.uniform(1, 2, (3, 4)), -rng.uniform(1, 2, (3, 4)), np.zeros((2, 2))):
         v = values.astype(np.float32)
         step = (max(v.max(), 0) - min(v.min(), 0)) / 255
-        found = onnx_quantized.quantized(v, (0, 1))
+        found = quantized.quantized(v, (0, 1))
         assert np.abs(found - v).max() <= 1.01 * step  # half for the value, half for the zero point
         assert len(np.unique(found)) <= 256
-        assert onnx_quantized.quantized(np.zeros_like(v), (0, 1)).any() == np.False_
+        assert quantized.quantized(np.zeros_like(v), (0, 1)).any() == np.False_
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -126,14 +126,14 @@ def test_what_integers_stand_for_is_never_further_than_half_a_step():
 def test_one_integer_that_is_off_by_one_differs(tmp_path, capsys, monkeypatch, direction: str, name: str):
     path = quantised(tmp_path, direction)
     given(tmp_path, [30, 30, 11])
-    right = onnx_quantized.dequantized
+    right = quantized.dequantized
 
     def wrong(node: Any, weights: Any) -> Any:
         other = weights[name].copy()
         other[-1, 3, 5] += 1 if other[-1, 3, 5] < 100 else -1
         return right(node, {**weights, name: other})
 
-    monkeypatch.setattr(onnx_quantized, "dequantized", wrong)
+    monkeypatch.setattr(quantized, "dequantized", wrong)
     status, found = checked(path, capsys)
     assert (status, found["verdict"]) == (1, "differ")
     assert found["first"]["unit"] == 5  # column 5 is a row of gate i
@@ -149,8 +149,8 @@ def test_without_lengths_it_differs_in_as_many_words(tmp_path, capsys, monkeypat
     quantize_dynamic(tmp_path / "float.onnx", tmp_path / "q.onnx")
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(2).normal(0.3, 1, (10, 3, INPUTS)).astype(np.float32))
     assert checked(tmp_path / "q.onnx", capsys)[0] == 0
-    right = onnx_quantized.dequantized
-    monkeypatch.setattr(onnx_quantized, "dequantized", lambda n, w: right(n, {**w, "W": w["W"] // 2}))
+    right = quantized.dequantized
+    monkeypatch.setattr(quantized, "dequantized", lambda n, w: right(n, {**w, "W": w["W"] // 2}))
     status, found = checked(tmp_path / "q.onnx", capsys)
     assert (status, found["verdict"], found["causes"]) == (1, "differ", [])
 
@@ -159,12 +159,12 @@ def test_the_node_is_not_the_one_in_float(tmp_path, capsys, monkeypatch):
     """With x or h as they are, not as they were quantised, it differs: what is judged is what the products received."""
     path = quantised(tmp_path, "bidirectional")
     given(tmp_path, [30, 30, 11])
-    right = onnx_quantized.quantized
+    right = quantized.quantized
     as_it_is = lambda values, axes: values.astype(np.float64)  # noqa: E731
     a_step = lambda values, axes: right(values, (1, 2))  # noqa: E731
     an_item = lambda values, axes: right(values, (2,))  # noqa: E731
     for wrong in (as_it_is, a_step, an_item):
-        monkeypatch.setattr(onnx_quantized, "quantized", wrong)
+        monkeypatch.setattr(quantized, "quantized", wrong)
         assert checked(path, capsys)[1]["verdict"] == "differ"
 
 
@@ -188,9 +188,9 @@ def test_a_single_step_is_told_by_drawn_ones(tmp_path: Path, capsys: Any):
 def test_a_processor_that_cuts_sums_off_is_thought_of(tmp_path, capsys, monkeypatch):
     """Where int8 sums of two fit into 16 bits, and where it agrees, nothing is said of it."""
     rows = {"small": np.full((1, 4, 8), 60, np.int8), "large": np.full((1, 4, 8), 100, np.int8)}
-    assert onnx_quantized.cut_off({"W": rows["small"], "R": rows["small"]}) == []
-    assert "reduce_range" in onnx_quantized.cut_off({"W": rows["small"], "R": rows["large"]})[0]
-    assert onnx_quantized.cut_off({"W": rows["large"].astype(np.uint8), "R": rows["small"]}) == []
+    assert quantized.cut_off({"W": rows["small"], "R": rows["small"]}) == []
+    assert "reduce_range" in quantized.cut_off({"W": rows["small"], "R": rows["large"]})[0]
+    assert quantized.cut_off({"W": rows["large"].astype(np.uint8), "R": rows["small"]}) == []
 
 
 def test_within_a_loop_it_is_judged_once_an_iteration(tmp_path: Path, capsys: Any):

@@ -14,7 +14,7 @@ from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes import probing
 from rnnspect.causes.probing import RIGHT, Probe, probe_of
-from rnnspect.checking import check_recorded
+from rnnspect.checking.check import check_recorded
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.tracing.prepare import Prepared
 from tests.causes.loops import Array, Given, Net, run

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from rnnspect import SequenceError, Spec, trace
+from rnnspect.checking.recording import observations_of
 from rnnspect.judging.recorded_precision import Kept
 from rnnspect.network.sequence import Sequence
-from rnnspect.recorded import observations_of
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.arrays import trace_arrays
 

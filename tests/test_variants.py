@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rnnspect import Spec
 from rnnspect.arithmetic import unroll
 from rnnspect.cells.functions import KINDS
-from rnnspect.checking import check_observation
+from rnnspect.checking.check import check_observation
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import RnnspectError
 from rnnspect.judging.declared import ARITHMETICS

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import rnnspect
 from rnnspect import watch
-from rnnspect.watching import Seen, watch_run
+from rnnspect.checking.live.watch import Seen, watch_run
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 

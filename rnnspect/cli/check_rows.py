@@ -91,7 +91,7 @@ def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
 
 def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verdict:
     from rnnspect import engines
-    from rnnspect.checking import check_prepared, check_recorded
+    from rnnspect.checking.check import check_prepared, check_recorded
     from rnnspect.cli.notes import note_what_is_not_finite
     from rnnspect.cli.recordings import read_recorded
 
@@ -122,6 +122,6 @@ def _prepared(described: Described, recorded: Path | None) -> Prepared:
 
 
 def _probed(probe: Path) -> Prepared:
-    from rnnspect.probe_file import read_probe
+    from rnnspect.checking.probe_file import read_probe
 
     return read_probe(probe)

@@ -84,7 +84,7 @@ def convert(
     shown = Output(format, None, quiet)
     shown.check(("table", "json"))
     with loading():
-        from rnnspect import converting
+        from rnnspect.checking import converting
         from rnnspect.views import convert as view
 
     network.note(shown)

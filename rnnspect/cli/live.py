@@ -13,11 +13,11 @@ from rnnspect.judging.verdict import EXIT_STATUS
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rnnspect.checking.live.watch import Seen
     from rnnspect.cli.describing import Described
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Identity, Skipped, Verdict
-    from rnnspect.watching import Seen
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def unnamed(source: str) -> InputError:
 
 def rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
     """A row for each call of each recurrent module of a model that is run once on the input."""
+    from rnnspect.checking.live.watch import watch_run
     from rnnspect.engines.own.loading import load_model
     from rnnspect.network.device import resolve
     from rnnspect.network.sequence import input_of
-    from rnnspect.watching import watch_run
 
     if held_to:
         raise InputError("an arithmetic beside a live model", allowed="what its dtypes say", where="--arithmetic")
@@ -78,8 +78,8 @@ def rows(source: str, described: Described, held_to: Declared | None, output: Ou
 
 def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -> list[tuple[Identity, ...]]:
     """Of each call. Only of a generated input it is known which axis is the batch."""
-    from rnnspect.repeated_calls import beside_another, evaluated_twice, run_again
-    from rnnspect.watching import watch_run
+    from rnnspect.checking.live.repeated import beside_another, evaluated_twice, run_again
+    from rnnspect.checking.live.watch import watch_run
 
     twice = evaluated_twice(seen.calls, lambda: watch_run(model, x.clone()).calls)
     found = [(*one, *alone) for one, alone in zip(twice, run_again(model, seen.calls), strict=True)]

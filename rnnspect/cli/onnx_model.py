@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output: Output) -> list[Row]:
     """A row for each call of each recurrent node of a model that is run once on the input."""
-    from rnnspect.onnx_checking import check_model
+    from rnnspect.checking.onnx.check import check_model
 
     beyond = [name for name in flags if flags[name] is not None and name not in ("module", "input", "batch", "seed")]
     if beyond:

@@ -1,1 +1,1 @@
-"""A run and every quantity of it: from a spec or a live module to what runs, the engine's numbers, and the equations'."""
+"""A run and every quantity of it: from a spec or a live module to what runs, the engine's numbers, the equations'."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.converting import Conversion
+    from rnnspect.checking.converting import Conversion
     from rnnspect.views.rendering import Screen
 
 

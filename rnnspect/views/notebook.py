@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from rnnspect.checking.live.watch import Seen
 from rnnspect.derivation import Derivation
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.parameters import Shapes
@@ -14,7 +15,6 @@ from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, html, shapes, trace
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection
-from rnnspect.watching import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from rnnspect import Spec
-from rnnspect.converting import convert
+from rnnspect.checking.converting import convert
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import writers

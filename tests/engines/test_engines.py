@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from rnnspect import Spec, engines
-from rnnspect.checking import check_prepared
+from rnnspect.checking.check import check_prepared
 from rnnspect.errors import EngineError
 from rnnspect.tracing.prepare import prepare
 

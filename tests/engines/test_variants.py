@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rnnspect import Spec
-from rnnspect.checking import check_prepared
+from rnnspect.checking.check import check_prepared
 from rnnspect.engines import _onnx_graph
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import EngineError

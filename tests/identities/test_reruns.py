@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import rnnspect as library
 from rnnspect import Spec, engines
+from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.errors import EngineError
-from rnnspect.identities.reruns import identities_of
 from rnnspect.judging.declared import declared_by
 from rnnspect.tracing.prepare import prepare
 from tests.identities.networks import LENGTHS, checked, drawn, failed, held, run_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnnspect.checking import check_observation
+from rnnspect.checking.check import check_observation
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation

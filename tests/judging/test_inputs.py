@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnnspect.checking import check_observation
+from rnnspect.checking.check import check_observation
 from rnnspect.errors import ResourceError
 from rnnspect.judging import layer_inputs
 from rnnspect.judging.declared import ARITHMETICS

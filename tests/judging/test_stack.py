@@ -10,7 +10,7 @@ import torch
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.checking import check_observation
+from rnnspect.checking.check import check_observation
 from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation

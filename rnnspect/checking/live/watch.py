@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.calls import Call, CallVerdict
+from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.shown import Shown
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from rnnspect.hooks import Kept, Listener
+    from rnnspect.checking.live.capture import Kept, Listener
     from rnnspect.judging.verdict import Answer
 
 DEFAULT_MEMORY = 2**30
@@ -46,7 +46,7 @@ class Seen(Shown):
         gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of
         a module together, where one alone does not tell.
         """
-        from rnnspect.judged_calls import judged, told_together
+        from rnnspect.checking.live.judged import judged, told_together
 
         for call in self._calls[len(self._judged) :]:
             self._judged.append(judged(call))
@@ -86,7 +86,7 @@ def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[Seen]:
     listed and `cannot tell`. The model runs as it would: nothing is judged before `check`. A module whose `forward` is
     called by hand, or that was scripted, is not seen. The hooks go when the block is left, however it is left.
     """
-    from rnnspect.hooks import Listener
+    from rnnspect.checking.live.capture import Listener
     from rnnspect.network.torch_modules import is_cell, is_stack
 
     chosen = [(name, module) for name, module in model.named_modules() if is_stack(module) or is_cell(module)]

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
+from rnnspect.checking.live.capture import Kept, Unreadable, read
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
-from rnnspect.hooks import Kept, Unreadable, read
-from rnnspect.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
 from rnnspect.judging.verdict import Identity
 from rnnspect.network.differences import largest, max_abs_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rnnspect.calls import Call
+    from rnnspect.checking.live.calls import Call
 
 _STATE = "a state kept between calls: begin each from None, or from zeros"
 _EXCHANGED = "batch_first left out: torch.nn takes (step, batch, unit) unless it is said"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect import onnx_quantized
-from rnnspect.checking import check_observation
+from rnnspect.checking.check import check_observation
+from rnnspect.checking.onnx import quantized
+from rnnspect.checking.onnx.exposed import Taps, tapped
+from rnnspect.checking.onnx.inputs import feed_of
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
@@ -16,8 +18,6 @@ from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation, observed_by
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.onnx_inputs import feed_of
-from rnnspect.onnx_taps import Taps, tapped
 from rnnspect.weights.readers.onnx import (
     SCALES,
     WEIGHTS,
@@ -81,7 +81,7 @@ def check_model(
     specs: dict[str, Spec] = {}
     unusable: list[RnnspectError] = []
     for name, node in chosen.items():
-        if node.quantized and (why := onnx_quantized.untold(node)):
+        if node.quantized and (why := quantized.untold(node)):
             calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
             continue
         try:
@@ -152,13 +152,13 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
     weights: dict[str, Array] = {
         name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
     }
-    floats = onnx_quantized.dequantized(node, weights) if node.quantized else weights
+    floats = quantized.dequantized(node, weights) if node.quantized else weights
     parameters = parameters_of_node(node, floats)
     sequence, observation, left_out = _observed(node, spec, arrays, ran)
     widened = ran.engine.name == "onnxruntime" and spec.dtype == "float16"
     if widened:  # what the node returns is rounded, what it goes on with is not
         observation = replace(observation, relative=2.0**-11, absolute=2.0**-25)
-    own = onnx_quantized.ARITHMETIC if node.quantized else ARITHMETICS["float32" if widened else spec.dtype]
+    own = quantized.ARITHMETIC if node.quantized else ARITHMETICS["float32" if widened else spec.dtype]
     declared = held_to or own
     verdict = check_observation(spec, parameters, sequence, observation, declared)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
@@ -168,10 +168,10 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
         notes.append("run by onnx.reference: onnxruntime does not run this graph")
     if widened:
         notes.append("onnxruntime casts float16 to float32 around the node")
-    notes += [onnx_quantized.NOTE] if node.quantized else []
+    notes += [quantized.NOTE] if node.quantized else []
     verdict = _probed(verdict, node, spec, parameters, weights, declared, observation)
     if node.quantized and verdict.verdict == "differ":
-        notes += onnx_quantized.cut_off(weights)
+        notes += quantized.cut_off(weights)
     return replace(verdict, notes=(*verdict.notes, *notes))
 
 
@@ -190,7 +190,7 @@ def _observed(node: OnnxNode, spec: Spec, arrays: Mapping[str, Array], ran: Ran)
     h = {direction: tensors["Y"][:, at] for at, direction in enumerate(spec.directions)}
     taken: dict[tuple[int, str], torch.Tensor] = {}
     if node.quantized:
-        x, taken = onnx_quantized.received(x, h0, h, lens)
+        x, taken = quantized.received(x, h0, h, lens)
         taken = {place: values[:, some] for place, values in taken.items()}
     y_h = tensors["Y_h"][:, some]
     y_c = tensors["Y_c"][:, some] if c0 is not None else None
@@ -233,7 +233,7 @@ def _probed(
         return verdict
     seen = replace(observed_by(recording), relative=observation.relative, absolute=observation.absolute)
     if node.quantized:
-        sequence, seen = onnx_quantized.as_received(sequence, seen)
+        sequence, seen = quantized.as_received(sequence, seen)
     again = check_observation(spec, parameters, sequence, seen, declared)
     if again.verdict == "cannot tell":
         return verdict

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rnnspect.hooks import Kept
+    from rnnspect.checking.live.capture import Kept
     from rnnspect.judging.verdict import Answer, Verdict
 
 

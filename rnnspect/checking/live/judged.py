@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.calls import Call, CallVerdict
-from rnnspect.checking import check_observation
-from rnnspect.hooks import Kept, Unreadable, read
+from rnnspect.checking.check import check_observation
+from rnnspect.checking.live.calls import Call, CallVerdict
+from rnnspect.checking.live.capture import Kept, Unreadable, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.causes.search import explain
 from rnnspect.causes.search.case import Case
+from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
+from rnnspect.checking.identities.reruns import identities_of
+from rnnspect.checking.recording import observations_of
 from rnnspect.engines.interface import Theirs
-from rnnspect.identities.reruns import identities_of
-from rnnspect.identities.seen import ends_in_h_n, zero_beyond_the_end
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
-from rnnspect.recorded import observations_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

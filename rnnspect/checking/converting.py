@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from rnnspect.checking import check_prepared
+from rnnspect.checking.check import check_prepared
 from rnnspect.engines.shared.limits import form_of
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing

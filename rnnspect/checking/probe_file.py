@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.causes.probing import ELSEWHERE
+from rnnspect.checking.recording_inputs import INPUTS
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import FileError, Problem, SpecError, listed
 from rnnspect.files.npy import read_npz, read_npz_text
@@ -18,7 +19,6 @@ from rnnspect.network.drawing import generator_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.sequence import sequence_of
 from rnnspect.network.spec import Spec
-from rnnspect.recorded_inputs import INPUTS
 from rnnspect.tracing.prepare import Prepared
 from rnnspect.weights.loading import fitting
 
