@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rnnspect.api import trace as trace
     from rnnspect.asserting import assert_agrees as assert_agrees
     from rnnspect.checking.live.watch import watch as watch
-    from rnnspect.derivation import Derivation as Derivation
     from rnnspect.errors import DeviceError as DeviceError
     from rnnspect.errors import FileError as FileError
     from rnnspect.errors import InputError as InputError
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from rnnspect.network.parameters import Shapes as Shapes
     from rnnspect.network.spec import Head as Head
     from rnnspect.network.spec import Spec as Spec
-    from rnnspect.reported import Report as Report
+    from rnnspect.reporting.data import Report as Report
+    from rnnspect.reporting.derivation import Derivation as Derivation
     from rnnspect.reports import report as report
     from rnnspect.tracing.trace import LayerTrace as LayerTrace
     from rnnspect.tracing.trace import Pair as Pair
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("check", "derive", "shapes", "trace"),
     "asserting": ("assert_agrees",),
-    "derivation": ("Derivation",),
+    "reporting.derivation": ("Derivation",),
     "errors": (
         "DeviceError",
         "FileError",
@@ -48,7 +48,7 @@ _HOMES = {
         "WeightsError",
     ),
     "network.parameters": ("Shapes",),
-    "reported": ("Report",),
+    "reporting.data": ("Report",),
     "reports": ("report",),
     "network.spec": ("Head", "Spec"),
     "tracing.trace": ("LayerTrace", "Pair", "Trace"),

@@ -11,8 +11,8 @@ from rnnspect.network.spec import Spec
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnnspect.derivation import Derivation
     from rnnspect.judging.verdict import Verdict
+    from rnnspect.reporting.derivation import Derivation
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.tracing.trace import Trace
 
@@ -123,7 +123,7 @@ def derive(
 
     Raises what `trace` raises, and `InputError` for an address that is not there.
     """
-    from rnnspect.deriving import derive_prepared, locate
+    from rnnspect.reporting.deriving import derive_prepared, locate
 
     prepared = prepared_of(source, engine, x, h0, c0, lengths)
     at = locate(prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity)

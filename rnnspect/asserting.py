@@ -28,8 +28,8 @@ def assert_agrees(
 
     The run is that of the module or spec itself; with `recorded` it is that one: the output, what a torch.nn module
     returns, or a mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). x,
-    h0, c0 and lengths are as `rnnspect.trace` takes them. `arithmetic` is what the run is held to where its dtype does not say:
-    tf32, bfloat16-products, float16, …
+    h0, c0 and lengths are as `rnnspect.trace` takes them. `arithmetic` is what the run is held to where its dtype does
+    not say: tf32, bfloat16-products, float16, …
 
     Any other model, or a single cell, runs on x once under `rnnspect.watch`, in eval mode, and each call of each
     recurrent module in it must agree; x is then a tensor or an array, or a tuple of what the model takes. A cell takes

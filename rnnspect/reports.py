@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arguments import Arguments
     from rnnspect.network.spec import Spec
-    from rnnspect.reported import Report
+    from rnnspect.reporting.data import Report
 
 
 def report(
@@ -43,7 +43,7 @@ def report(
     from rnnspect.api import prepared_of
     from rnnspect.files import writing
     from rnnspect.judging.declared import named
-    from rnnspect.reporting import Asked, Recordings, report_prepared
+    from rnnspect.reporting.building import Asked, Recordings, report_prepared
     from rnnspect.views.report import as_html
 
     writing.check_writable(Path(path))

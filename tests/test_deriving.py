@@ -25,9 +25,9 @@ from rnnspect.arithmetic.unroll import unroll
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.checking.check import check_prepared
-from rnnspect.deriving import derive_prepared, locate
 from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import InputError, SequenceError
+from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests import operator_loops, test_variants
 from tests.comparison import UNIT_ROUNDOFF, specs
@@ -35,7 +35,7 @@ from tests.readding import document_of, readd
 from tests.reference import reference
 
 if TYPE_CHECKING:
-    from rnnspect.derivation import Derivation
+    from rnnspect.reporting.derivation import Derivation
 
 
 class Loop:

@@ -15,7 +15,7 @@ from torch import nn
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.reporting import report_prepared
+from rnnspect.reporting.building import report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.tracing.trace import trace_prepared
 from rnnspect.views import html

@@ -60,9 +60,9 @@ def derive(
         from rnnspect import engines
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import progress_bar
-        from rnnspect.deriving import derive_prepared, locate
         from rnnspect.engines.shared.onnx_model import by_its_own_node
         from rnnspect.network import memory
+        from rnnspect.reporting.deriving import derive_prepared, locate
         from rnnspect.tracing.prepare import prepare
         from rnnspect.views import derive as view
 

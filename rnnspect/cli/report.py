@@ -20,7 +20,7 @@ from rnnspect.files.saved_run import saved_spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.reporting import Recordings
+    from rnnspect.reporting.building import Recordings
     from rnnspect.tracing.prepare import Prepared
 
 _WHAT = "What is shown"
@@ -100,7 +100,7 @@ def report(
         from rnnspect.cli.progress import SoFar, progress_bar
         from rnnspect.cli.recordings import read_recorded
         from rnnspect.judging.declared import named
-        from rnnspect.reporting import Asked, Progress, Recordings, report_prepared
+        from rnnspect.reporting.building import Asked, Progress, Recordings, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
@@ -141,7 +141,7 @@ def _saved(described: Described, path: Path, engine: str | None) -> tuple[Prepar
     """The run of a file, on the parameters that its spec draws or names."""
     from rnnspect.files.arrays import read_arrays
     from rnnspect.network import memory
-    from rnnspect.reporting import Recordings
+    from rnnspect.reporting.building import Recordings
     from rnnspect.tracing.prepare import prepare
 
     arrays, spec = _of_engine(read_arrays(path), engine, str(path)), described.spec
@@ -172,7 +172,7 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
 
 
 def _steps(text: str | None, count: int) -> tuple[int, ...] | None:
-    from rnnspect.reporting import MOST_KEPT
+    from rnnspect.reporting.building import MOST_KEPT
     from rnnspect.views.selection import indices
 
     if text is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from rnnspect.arithmetic.terms import Term
-    from rnnspect.derivation import Derivation, InTurn
+    from rnnspect.reporting.derivation import Derivation, InTurn
     from rnnspect.views.rendering import Screen
 
 MOST = 8

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.terms import Term
-    from rnnspect.derivation import Derivation
     from rnnspect.engines.interface import EngineInfo
     from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.parameters import Axes, Shapes
     from rnnspect.network.spec import Spec
+    from rnnspect.reporting.derivation import Derivation
     from rnnspect.tracing.run import Run
     from rnnspect.tracing.trace import Pair, Trace
 
@@ -100,7 +100,7 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
     """Every product of every sum; what a quantity names of the same step and unit has an equation of its own."""
     at = derivation.at
     return {
-        "format": "rnnspect.derivation",
+        "format": "rnnspect.reporting.derivation",
         "version": 1,
         "spec": spec_document(derivation.spec),
         "engine": engine_document(derivation.engine),

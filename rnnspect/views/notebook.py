@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from rnnspect.checking.live.watch import Seen
-from rnnspect.derivation import Derivation
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.parameters import Shapes
-from rnnspect.reported import Report
+from rnnspect.reporting.data import Report
+from rnnspect.reporting.derivation import Derivation
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, html, shapes, trace
 from rnnspect.views.rendering import Screen, rendered

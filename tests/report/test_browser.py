@@ -11,7 +11,7 @@ import pytest
 
 import rnnspect
 from rnnspect.cli import main
-from rnnspect.reporting import Asked, Recordings, report_prepared
+from rnnspect.reporting.building import Asked, Recordings, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import terms
 from rnnspect.views.report import as_data, as_html
@@ -171,7 +171,7 @@ def test_the_first_difference_is_marked_and_reached(opened):
 
 
 def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
-    monkeypatch.setattr("rnnspect.reporting._PICTURES", 0)
+    monkeypatch.setattr("rnnspect.reporting.building._PICTURES", 0)
     prepared = prepare(rnnspect.Spec(cell="lstm", input_size=3, hidden_size=40, input="randn:600"))
     report = report_prepared(prepared)
     page, data = opened(as_html(report)), json.loads(as_data(report))

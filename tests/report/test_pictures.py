@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnspect.pictures import HUGE, LEAST, MINUS, NAN, PLUS, Painter, picture_of
+from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, Painter, picture_of
 from rnnspect.views.report.document import EMPTY, picture_document
 from tests.report.reading import array_of, cells_of
 

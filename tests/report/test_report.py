@@ -12,7 +12,7 @@ import torch
 import rnnspect
 from rnnspect.arithmetic.terms import Applied, Operation, Products
 from rnnspect.cells import VARIANTS
-from rnnspect.reporting import Asked, Recordings, kept_steps, report_prepared
+from rnnspect.reporting.building import Asked, Recordings, kept_steps, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
 from tests.report.reading import Elements, array_of, cells_of, data_of, map_of
@@ -106,7 +106,7 @@ def assert_same(node, term, values, vectors, quantity):
 def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
     """The same run painted twice: once with room for every number, once with the fewest cells."""
     whole = json.loads(as_data(report_of("layers", 300)))
-    monkeypatch.setattr("rnnspect.reporting._PICTURES", 0)
+    monkeypatch.setattr("rnnspect.reporting.building._PICTURES", 0)
     few = json.loads(as_data(report_of("layers", 300)))
     sampled = 0
     for at, layer in enumerate(few["layers"]):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rnnspect.views.report.document import report_document
 
 if TYPE_CHECKING:
-    from rnnspect.reported import Report
+    from rnnspect.reporting.data import Report
 
 _SCRIPTS = ("base.js", "colours.js", "state.js", "heatmap.js", "curves.js", "network.js", "derivation.js", "page.js")
 """In the order in which they use each other."""

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnspect.deriving import written
+from rnnspect.reporting.deriving import written
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rnnspect.derivable import Derivable
     from rnnspect.judging.verdict import Verdict
-    from rnnspect.pictures import Picture
-    from rnnspect.reported import LayerReport, Report
+    from rnnspect.reporting.data import LayerReport, Report
+    from rnnspect.reporting.derivation_data import Derivable
+    from rnnspect.reporting.downsampling import Picture
 
     Numbers = npt.NDArray[Any]
 

@@ -11,16 +11,16 @@ import torch
 
 from rnnspect.checking.check import check_recorded, check_recording
 from rnnspect.checking.recording import observations_of
-from rnnspect.derivable import numbers_a_step
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.layer_runs import runs_of
 from rnnspect.judging.observation import observed_by
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
-from rnnspect.painting import Frame, painted
-from rnnspect.pictures import picture_of
-from rnnspect.reported import Report
+from rnnspect.reporting.data import Report
+from rnnspect.reporting.derivation_data import numbers_a_step
+from rnnspect.reporting.downsampling import picture_of
+from rnnspect.reporting.heat_maps import Frame, painted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rnnspect.judging.finding import Finding
     from rnnspect.network.spec import Spec
-    from rnnspect.pictures import Picture
+    from rnnspect.reporting.downsampling import Picture
     from rnnspect.tracing.prepare import Prepared
 
 MOST_KEPT = 64

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from rnnspect.derivable import Derivable
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
     from rnnspect.network.spec import Spec
-    from rnnspect.pictures import Picture
+    from rnnspect.reporting.derivation_data import Derivable
+    from rnnspect.reporting.downsampling import Picture
 
     Array = npt.NDArray[np.float64]
 

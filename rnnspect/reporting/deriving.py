@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rnnspect.derivation import At, Derivation, Equation, InTurn
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.reporting.derivation import At, Derivation, Equation, InTurn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.terms import Address, Term
-    from rnnspect.judging.address import Here
     from rnnspect.judging.chunks import Run
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.judge import Judge
     from rnnspect.judging.observation import Observation
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
+    from rnnspect.reporting.address import Here
     from rnnspect.tracing.prepare import Prepared
 
 
@@ -95,10 +95,10 @@ def _derived(
     at: At,
     progress: Callable[[int], None],
 ) -> Derivation:
-    from rnnspect.judging.address import address
     from rnnspect.judging.declared import declared_by
     from rnnspect.judging.judge import Judge
     from rnnspect.judging.layer_runs import runs_of
+    from rnnspect.reporting.address import address
 
     p = LayerParameters.of(parameters, at.layer, at.direction)
     declared = declared_by(seen.engine)

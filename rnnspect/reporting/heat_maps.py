@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 
-from rnnspect.derivable import Deriver
 from rnnspect.judging.judge import Judge
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.pictures import Painter
-from rnnspect.reported import Beside, Curve, LayerReport, Map
-from rnnspect.saturation import saturations
+from rnnspect.reporting.data import Beside, Curve, LayerReport, Map
+from rnnspect.reporting.derivation_data import Deriver
+from rnnspect.reporting.downsampling import Painter
+from rnnspect.reporting.saturation import saturations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""A run as one page, and one number of it as arithmetic."""
