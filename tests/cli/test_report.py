@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rnnspect
-from tests.report.reading import cells_of, data_of, map_of
+from tests.reporting.reading import cells_of, data_of, map_of
 
 
 def page(path):

@@ -1,6 +1,6 @@
 """The keys of a spec that torch.nn has no module for, through the engines that know them.
 
-That the equations of these variants are right is held by tests/test_variants.py against a loop in numpy.
+That the equations of these variants are right is held by tests/cells/test_variants.py against a loop in numpy.
 """
 
 from __future__ import annotations

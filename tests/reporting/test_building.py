@@ -15,8 +15,8 @@ from rnnspect.cells import VARIANTS
 from rnnspect.reporting.building import Asked, Recordings, kept_steps, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
-from tests.report.reading import Elements, array_of, cells_of, data_of, map_of
-from tests.report.runs import EVIL, SPECS, prepared_of
+from tests.reporting.reading import Elements, array_of, cells_of, data_of, map_of
+from tests.reporting.runs import EVIL, SPECS, prepared_of
 
 KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peepholes": {"peepholes": True}}
 

@@ -22,7 +22,7 @@ from rnnspect.checking.converting import convert
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import writers
-from tests.conversion.loaders import LOADERS, NEEDS, SUFFIXES
+from tests.weights.writers.loaders import LOADERS, NEEDS, SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

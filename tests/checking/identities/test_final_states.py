@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import rnnspect
-from tests.identities.networks import BATCH, STEPS, checked, drawn, failed, held, run_of
+from tests.checking.identities.networks import BATCH, STEPS, checked, drawn, failed, held, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from rnnspect.weights import layouts
-from tests.layouts import equations
-from tests.layouts.runners import RUNNERS
+from tests.weights.layouts import equations
+from tests.weights.layouts.runners import RUNNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from rnnspect.files.yaml import read_spec_file
 from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import layouts, writers
 from rnnspect.weights.writers import _flax
-from tests.conversion.loaders import NEEDS, SUFFIXES
+from tests.weights.writers.loaders import NEEDS, SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

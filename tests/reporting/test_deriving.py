@@ -29,7 +29,8 @@ from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import InputError, SequenceError
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import Prepared, prepare
-from tests import operator_loops, test_variants
+from tests import operator_loops
+from tests.cells import test_variants
 from tests.comparison import UNIT_ROUNDOFF, specs
 from tests.readding import document_of, readd
 from tests.reference import reference

@@ -14,7 +14,7 @@ from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.errors import EngineError
 from rnnspect.judging.declared import declared_by
 from rnnspect.tracing.prepare import prepare
-from tests.identities.networks import LENGTHS, checked, drawn, failed, held, run_of
+from tests.checking.identities.networks import LENGTHS, checked, drawn, failed, held, run_of
 
 if TYPE_CHECKING:
     from pathlib import Path

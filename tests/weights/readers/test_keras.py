@@ -15,8 +15,8 @@ import pytest
 
 from rnnspect.cli import main
 from rnnspect.files import hdf5, hdf5_process
-from tests.files import keras_files as made
-from tests.files.keras_files import Layer
+from tests.weights.readers import keras_files as made
+from tests.weights.readers.keras_files import Layer
 
 if TYPE_CHECKING:
     from pathlib import Path

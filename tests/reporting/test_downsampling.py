@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, Painter, picture_of
 from rnnspect.views.report.document import EMPTY, picture_document
-from tests.report.reading import array_of, cells_of
+from tests.reporting.reading import array_of, cells_of
 
 SHAPES = st.tuples(st.integers(1, 90), st.integers(1, 40))
 ANY = numbers.arrays(np.float64, SHAPES, elements=st.floats(width=64))

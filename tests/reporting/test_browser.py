@@ -15,8 +15,8 @@ from rnnspect.reporting.building import Asked, Recordings, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import terms
 from rnnspect.views.report import as_data, as_html
-from tests.report.reading import cells_of, map_of
-from tests.report.runs import EVIL, prepared_of
+from tests.reporting.reading import cells_of, map_of
+from tests.reporting.runs import EVIL, prepared_of
 
 STEPS = 7
 NUMBER = re.compile(r"(?<![\w\]])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
