@@ -11,12 +11,12 @@ from torch import nn
 from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.bounded import Product
 from rnnspect.checking.check import check_observation
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 

@@ -15,9 +15,9 @@ from torch import nn
 
 from benchmarks.measure import Row
 from rnnspect.checking.check import check_observation
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
+from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 

@@ -12,7 +12,6 @@ import torch
 
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
 from rnnspect.judging.observation import Observation
@@ -21,6 +20,7 @@ from rnnspect.network import memory
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.parameters import parameters_of
+from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 
 if TYPE_CHECKING:

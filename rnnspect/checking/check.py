@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Recording
     from rnnspect.judging.finding import Finding
     from rnnspect.judging.stack import Judged
     from rnnspect.judging.verdict import Verdict
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared

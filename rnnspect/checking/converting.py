@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.checking.check import check_prepared
-from rnnspect.engines.shared.limits import form_of
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import form_of
 from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import writers
 from rnnspect.weights.layouts import FORMS

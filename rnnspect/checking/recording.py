@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.checking.recording_inputs import INPUTS, Shapes, check_inputs
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import Kept, kept_exactly
 from rnnspect.network import tensors
+from rnnspect.network.recording import EngineInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

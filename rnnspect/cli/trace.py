@@ -14,7 +14,7 @@ from rnnspect.views import documents
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
-    from rnnspect.engines.interface import Recording
+    from rnnspect.network.recording import Recording
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.tracing.trace import Trace
     from rnnspect.views.rendering import Screen

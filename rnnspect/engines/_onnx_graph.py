@@ -9,10 +9,10 @@ import torch
 from onnx import helper, numpy_helper
 
 from rnnspect.cells.functions import KINDS, functions_of
-from rnnspect.engines.interface import EngineInfo, Recording
-from rnnspect.engines.shared.limits import form_of
 from rnnspect.engines.torch import run_head
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
 
 if TYPE_CHECKING:

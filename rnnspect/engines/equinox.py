@@ -8,10 +8,10 @@ import equinox
 import jax
 import jax.numpy as jnp
 
-from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.shared.jax import given, on_cpu, taken
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
 from rnnspect.engines.shared.limits import cannot, check_device, check_spec
+from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

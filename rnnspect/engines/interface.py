@@ -1,8 +1,7 @@
-"""What an engine is asked for, and what it gives back."""
+"""What an engine is asked for; what it gives back is a `rnnspect.network.recording.Recording`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -10,39 +9,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-
-
-@dataclass(frozen=True)
-class EngineInfo:
-    """What ran: `precision` holds the reduced-precision switches in force, empty where none can be."""
-
-    name: str
-    version: str
-    device: str
-    dtype: str
-    precision: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What an engine gave, time-major, on the device it ran on.
-
-    output (T, B, D·P), h_n (L·D, B, P), c_n (L·D, B, H) or None, head (B, out_features) or None; `layers` holds h
-    (T, B, P) by (layer, direction), of those layers that could be seen. All are zero beyond an item's length.
-    `stack_difference` is the largest difference between the stack as a whole and its layers one by one. `notes` say
-    what of the parameters the engine has no place for.
-    """
-
-    engine: EngineInfo
-    output: Tensor
-    h_n: Tensor
-    c_n: Tensor | None
-    layers: dict[tuple[int, str], Tensor]
-    stack_difference: float
-    head: Tensor | None = None
-    notes: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -14,8 +14,8 @@ from onnx.reference import ReferenceEvaluator
 
 from rnnspect.cells.functions import functions_of
 from rnnspect.engines._onnx_graph import VARIANTS, feed_of, graph_of, recording_of
-from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.shared.limits import cannot, check_device, check_dtype, check_spec
+from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,9 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from rnnspect.engines._onnx_graph import VARIANTS, feed_of, graph_of, recording_of
-from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.errors import InputError
+from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
-from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec, form_of
+from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
+from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.spec import form_of
 
 _TELEMETRY = "openvino_telemetry"
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
 from rnnspect.engines.shared.limits import check_spec
 from rnnspect.network.precision import precision_switches
+from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Recording
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 

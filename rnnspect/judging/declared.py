@@ -20,7 +20,7 @@ from rnnspect.arithmetic.roundoff import BFLOAT16, FLOAT16, ROUNDOFF, SINGLE, SM
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
-    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.network.recording import EngineInfo
 
 
 @dataclass(frozen=True)

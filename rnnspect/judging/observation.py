@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import EngineInfo, Recording
+    from rnnspect.network.recording import EngineInfo, Recording
     from rnnspect.network.spec import Spec
 
 

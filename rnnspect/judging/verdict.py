@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rnnspect.arguments import Arguments
-    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
 Answer = Literal["agree", "differ", "cannot tell"]

@@ -287,3 +287,36 @@ def _cell(info: ValidationInfo) -> Cell | None:
 
 def _up_to(most: int) -> str:
     return f", or 1 to {most}" if most > 1 else ", or 1" if most == 1 else ""
+
+
+PLAIN = frozenset(
+    [
+        "cell",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "nonlinearity",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "proj_size",
+        "dtype",
+        "device",
+        "seed",
+        "weights",
+        "layout",
+        "head",
+        "input",
+        "batch",
+        "h0",
+        "c0",
+        "lengths",
+    ]
+)
+"""The keys of a spec that say what every engine knows, or nothing that an engine has to know."""
+
+
+def form_of(spec: Spec) -> str:
+    """What `layouts` call the cell: rnn, lstm, gru, or gru-before where it resets before the product."""
+    return "gru-before" if spec.cell == "gru" and getattr(spec, "reset", "after") == "before" else spec.cell

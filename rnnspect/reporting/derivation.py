@@ -10,7 +10,7 @@ from rnnspect.shown import Shown
 
 if TYPE_CHECKING:
     from rnnspect.arithmetic.terms import Address, Term
-    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
 

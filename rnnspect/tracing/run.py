@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 

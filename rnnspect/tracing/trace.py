@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arguments import Arguments
-    from rnnspect.engines.interface import EngineInfo, Recording
+    from rnnspect.network.recording import EngineInfo, Recording
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.terms import Term
-    from rnnspect.engines.interface import EngineInfo
     from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.parameters import Axes, Shapes
+    from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.derivation import Derivation
     from rnnspect.tracing.run import Run

@@ -9,7 +9,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.network.recording import EngineInfo
 
 
 def engine_lines(engine: EngineInfo, stack_difference: float) -> Iterator[Text]:

@@ -13,11 +13,11 @@ from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
 from rnnspect.causes.search import final_states
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.final_states import Meaning
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
+from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:

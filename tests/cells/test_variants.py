@@ -14,11 +14,11 @@ from rnnspect import Spec
 from rnnspect.arithmetic import unroll
 from rnnspect.cells.functions import KINDS
 from rnnspect.checking.check import check_observation
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import RnnspectError
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.drawing import draw_parameters, generator_of
+from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 from tests import operator_loops
 

@@ -23,7 +23,8 @@ from rnnspect.errors import EngineError
 from rnnspect.tracing.prepare import prepare
 
 if TYPE_CHECKING:
-    from rnnspect.engines.interface import Engine, Recording
+    from rnnspect.engines.interface import Engine
+    from rnnspect.network.recording import Recording
 
 CELLS: dict[str, dict[str, Any]] = {
     "rnn": {"cell": "rnn"},

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.precision import exact_products, precision_switches
+from rnnspect.network.recording import EngineInfo
 
 CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")
 F32, F16, BF16, F64 = torch.float32, torch.float16, torch.bfloat16, torch.float64

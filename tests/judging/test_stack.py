@@ -11,10 +11,10 @@ import torch
 import rnnspect
 from rnnspect import Spec
 from rnnspect.checking.check import check_observation
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import suffix
+from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.tracing.trace import trace_prepared
 from tests.judging import loops

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from rnnspect import Spec
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.finding import Finding, Over, Place, Seen, combine
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import verdict_of
+from rnnspect.network.recording import EngineInfo
 from tests.judging.cases import Case, judge, of_case, prepared
 
 STEPS = 20

@@ -25,8 +25,8 @@ from rnnspect.arithmetic.unroll import unroll
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.checking.check import check_prepared
-from rnnspect.engines.interface import EngineInfo, Recording
 from rnnspect.errors import InputError, SequenceError
+from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests import operator_loops

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Engine, Recording, Theirs
+    from rnnspect.engines.interface import Engine, Theirs
     from rnnspect.judging.declared import Declared
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 

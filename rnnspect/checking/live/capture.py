@@ -12,12 +12,12 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.causes.search.case import Case
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
 from rnnspect.network.precision import precision_switches
+from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.engines.interface import Recording
-from rnnspect.engines.shared.limits import form_of
 from rnnspect.engines.torch import run_head
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.recording import Recording
+from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import EngineInfo
+    from rnnspect.network.recording import EngineInfo
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 

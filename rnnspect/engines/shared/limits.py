@@ -5,40 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import EngineError, listed
+from rnnspect.network.spec import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-
-_EVERY_ENGINE = frozenset(
-    [
-        "cell",
-        "input_size",
-        "hidden_size",
-        "num_layers",
-        "nonlinearity",
-        "bias",
-        "batch_first",
-        "dropout",
-        "bidirectional",
-        "proj_size",
-        "dtype",
-        "device",
-        "seed",
-        "weights",
-        "layout",
-        "head",
-        "input",
-        "batch",
-        "h0",
-        "c0",
-        "lengths",
-    ]
-)
-"""The keys of a spec that say what every engine knows, or nothing that an engine has to know."""
-
 
 _WITHOUT = {
     "reset": "here it resets after the product",
@@ -61,7 +34,7 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection:
     `knows` are further keys that it runs. `projection` says why there is none; None where there is one.
     """
     for name, field in type(spec).model_fields.items():
-        if name not in _EVERY_ENGINE and name not in knows and getattr(spec, name) != field.default:
+        if name not in PLAIN and name not in knows and getattr(spec, name) != field.default:
             usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"
             why = _WITHOUT.get(name, f"it has no {name}")
             raise cannot(engine, f"{name}: {_said(getattr(spec, name))}", why, f"{usual}, or another engine")
@@ -85,8 +58,3 @@ def check_device(engine: str, sequence: Sequence) -> None:
     """Raises `EngineError` unless the sequence is in main memory."""
     if sequence.x.device.type != "cpu":
         raise cannot(engine, f"on {sequence.x.device}", "here it runs on the CPU only", "--device cpu")
-
-
-def form_of(spec: Spec) -> str:
-    """What `layouts` call the cell: rnn, lstm, gru, or gru-before where it resets before the product."""
-    return "gru-before" if spec.cell == "gru" and getattr(spec, "reset", "after") == "before" else spec.cell

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.engines.interface import EngineInfo, Recording
+from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Recording
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
@@ -79,9 +79,9 @@ class LoadedLayers:
         import flax
         import jax
 
-        from rnnspect.engines.interface import EngineInfo
         from rnnspect.engines.shared.jax import given, on_cpu, taken
         from rnnspect.engines.shared.loaded_layers import recording_of
+        from rnnspect.network.recording import EngineInfo
 
         del parameters
 

@@ -6,10 +6,10 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from rnnspect.engines.shared.limits import _EVERY_ENGINE as PLAIN
-from rnnspect.engines.shared.limits import form_of
 from rnnspect.errors import EngineError, InputError, Problem, listed
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.spec import PLAIN as PLAIN
+from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Recording
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
@@ -57,8 +57,8 @@ class _Loaded:
         import numpy as np
         import torch
 
-        from rnnspect.engines.interface import EngineInfo
         from rnnspect.engines.shared.loaded_layers import recording_of
+        from rnnspect.network.recording import EngineInfo
 
         del parameters
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.engines.interface import Recording
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
@@ -141,8 +141,8 @@ class _Loaded:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         import torch
 
-        from rnnspect.engines.interface import Recording
         from rnnspect.engines.shared.onnx_model import run_model
+        from rnnspect.network.recording import Recording
 
         del parameters
         nodes = list(nodes_in(self._model, self._where).values())

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from rnnspect.checking.check import check_observation
-from rnnspect.engines.interface import EngineInfo
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
+from rnnspect.network.recording import EngineInfo
 from tests.judging import loops
 from tests.judging.cases import parameters
 from tests.judging.test_stack import _Holder, check, every_layer, network, observed
