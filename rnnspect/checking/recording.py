@@ -17,22 +17,25 @@ from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import Kept, kept_exactly
 from rnnspect.network import tensors
+from rnnspect.network.array_name import ArrayName
 from rnnspect.network.recording import EngineInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
     Where = Callable[[str | None], str]
     """Where an array of this name is; without a name, the recording as a whole."""
+    Place = tuple[int, str]
+    """Layer and direction."""
 
 _UNJUDGED = {"spec", "head", "engine.head"}
 """What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""
-_PLACE = re.compile(r"l(\d+)\.(forward|reverse)\.(engine\.)?(\w+)")
+_EQUATIONS_ONLY = ("x", "input_projection")
+"""Quantities of a layer that `trace -o` keeps and no engine shows."""
 _LIKE_OURS = re.compile(r"l\d+\.|engine\.|manual\.")
-_OURS = ("x", "input_projection")
 _ROWS = 1 << 16  # compared together
 
 
@@ -71,89 +74,86 @@ def observations_of(
     inputs or parameters of another run.
     """
     shapes = Shapes(spec, sequence.steps, sequence.batch, sequence.batched)
-    named, notes, called = _named(spec, recorded, shapes, parameters or {}, where)
-    inputs = {name: _tensor(named[name], where(name)) for name in named if name in {*INPUTS, *(parameters or {})}}
-    check_inputs(inputs, sequence, parameters or {}, shapes, where)
-    taken = {
-        name: _tensor(given, where(called.get(name, name)))
-        for name, given in named.items()
-        if name not in inputs and name not in _UNJUDGED and not _of_equations(name, named)
+    parameters = parameters or {}
+    named = _named(_as_mapping(recorded), shapes, parameters, where)
+    inputs = {name: named.tensor(name, where) for name in named.arrays if str(name) in {*INPUTS, *parameters}}
+    check_inputs({str(name): values for name, values in inputs.items()}, sequence, parameters, shapes, where)
+    seen = {
+        name: named.tensor(name, where)
+        for name in named.arrays
+        if name not in inputs and str(name) not in _UNJUDGED and not _of_equations(name, named.arrays)
     }
-    if not taken:
+    if not seen:
         raise SequenceError("a recording that holds nothing of the run", allowed=_in_words(spec), where=where(None))
-    exactly = kept_exactly(taken, getattr(torch, spec.dtype))
-    layers: dict[tuple[int, str], dict[str, Tensor]] = {}
-    finals: dict[str, Tensor] = {}
-    kept: dict[tuple[int, str, str] | str, Kept] = {}
-    whole: dict[tuple[int, str], Tensor] = {}
-    for name, values in taken.items():
-        at, plain = where(called.get(name, name)), name.replace("engine.", "")
-        if place := _PLACE.fullmatch(name):
-            units = spec.output_size if place[4] == "h" else spec.hidden_size
-            layers.setdefault((int(place[1]), place[2]), {})[place[4]] = shapes.sequence(name, values, units, True, at)
-            kept[int(place[1]), place[2], place[4]] = exactly[name]
-        elif plain == "output":
-            units = spec.output_size * spec.num_directions
-            parts = shapes.sequence(called.get(name, name), values, units, plain != name, at)
-            halves = parts.chunk(spec.num_directions, -1)
-            whole = {(spec.num_layers - 1, d): h for d, h in zip(spec.directions, halves, strict=True)}
-        else:
-            finals[plain] = shapes.state(name, values, spec.output_size if plain == "h_n" else spec.hidden_size, at)
-            kept[plain] = exactly[name]
-    engine = EngineInfo("recording", "", "", spec.dtype)
-    seen = Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), kept=kept)
-    valid = sequence.valid()
-    notes += _read_as({called.get(name, name): how.how for name, how in exactly.items()})
-    other = [at for at, h in whole.items() if "h" in layers.get(at, {}) and not _same(layers[at]["h"], h, valid)]
-    how = exactly.get("engine.output") or exactly.get("output") or Kept()
-
-    def with_output(places: Iterable[tuple[int, str]]) -> Observation:
-        h = {at: {**layers.get(at, {}), "h": whole[at]} for at in places}
-        return replace(seen, layers=layers | h, kept=kept | {(*at, "h"): how for at in h})
-
-    own = with_output(at for at in whole if "h" not in layers.get(at, {}))
-    if not other:
-        return Recorded((own,), notes)
-    names = listed(f"l{layer}.{direction}.h" for layer, direction in other)
-    return Recorded((own, with_output(whole)), (*notes, f"output is not what {names} holds; both were judged"))
+    exactly = kept_exactly({str(name): values for name, values in seen.items()}, getattr(torch, spec.dtype))
+    observation, output = _observed(seen, exactly, shapes, named, where)
+    notes = (*named.notes, *_rounded({named.called(ArrayName.parse(name)): kept.how for name, kept in exactly.items()}))
+    return _with_output(observation, output, sequence.valid(), notes)
 
 
-def _named(
-    spec: Spec, recorded: Any, shapes: Shapes, parameters: Mapping[str, Tensor], where: Where
-) -> tuple[Mapping[str, Any], tuple[str, ...], dict[str, str]]:
-    """Arrays by name; what is worth saying; and what the output was called, if not so."""
+@dataclass(frozen=True)
+class _Named:
+    """The arrays of a recording by name."""
+
+    arrays: dict[ArrayName, Any]
+    output: str | None = None
+    """What the output is called in the recording, if not so."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return () if self.output is None else (f"{self.output} was taken as the output",)
+
+    def called(self, name: ArrayName) -> str:
+        """The name of an array as the recording has it."""
+        return self.output if self.output is not None and str(name) == "output" else str(name)
+
+    def tensor(self, name: ArrayName, where: Where) -> Tensor:
+        return _tensor(self.arrays[name], where(self.called(name)))
+
+
+def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
+    """An output, or what a torch.nn module returns, under the names of its parts."""
     if isinstance(recorded, tuple) and len(recorded) == 2:
         output, final = recorded
         states = final if isinstance(final, tuple) else (final,)
-        recorded = {"output": output} | dict(zip(("h_n", "c_n"), states, strict=False))
-    if not isinstance(recorded, Mapping):
-        return {"output": recorded}, (), {}
+        return {"output": output} | dict(zip(("h_n", "c_n"), states, strict=False))
+    return recorded if isinstance(recorded, Mapping) else {"output": recorded}
+
+
+def _named(recorded: Mapping[Any, Any], shapes: Shapes, parameters: Mapping[str, Tensor], where: Where) -> _Named:
+    """Every array under a name that this run has. Where one array has another name and there is no output, it is the
+    output. Raises `SequenceError` for any other unknown name."""
+    spec = shapes.spec
     known = [*_known(spec), *parameters]
-    unknown = [str(name) for name in recorded if name not in known]
-    if len(unknown) == 1 and "output" not in recorded and "engine.output" not in recorded:
-        name = unknown[0]
-        fits = shapes.fits(recorded[name], spec.output_size * spec.num_directions)
-        if fits and not _LIKE_OURS.match(name):
-            named = {"output" if key == name else key: given for key, given in recorded.items()}
-            return named, (f"{name} was taken as the output",), {"output": name}
+    arrays = {str(name): given for name, given in recorded.items()}
+    unknown = [name for name in arrays if name not in known]
+    renamed = None
+    if len(unknown) == 1 and "output" not in arrays and "engine.output" not in arrays:
+        fits = shapes.fits(arrays[unknown[0]], spec.output_size * spec.num_directions)
+        if fits and not _LIKE_OURS.match(unknown[0]):
+            renamed = unknown.pop()
     for name in unknown:
         found = f"a recording of {name!r}"
         if name == "c_n":
             found += f", which a {spec.cell} has not: output, (h, c) = {spec.cell}(x) takes the layers of h_n apart"
         raise SequenceError(found, allowed=_in_words(spec), nearest=nearest(name, known), where=where(name))
-    return recorded, (), {}
+    parsed = {ArrayName.parse("output" if name == renamed else name): given for name, given in arrays.items()}
+    return _Named(parsed, renamed)
 
 
 def _known(spec: Spec) -> list[str]:
     """Every name that a recording of this spec may have."""
     cell = spec.cell_type
     finals = ["output", "h_n", *(["c_n"] if cell.has_cell_state else [])]
-    beside = [name for name in INPUTS if name != "c0" or cell.has_cell_state]
-    places = [f"l{layer}.{direction}" for layer in range(spec.num_layers) for direction in spec.directions]
-    names = finals + [f"{place}.{quantity}" for place in places for quantity in cell.quantities]
-    names += [f"engine.{name}" for name in finals] + [f"{p}.engine.{name}" for p in places for name in cell.quantities]
-    names += [f"manual.{name}" for name in (*finals, "head")] + [f"{p}.{name}" for p in places for name in _OURS]
-    return names + beside + sorted(_UNJUDGED)
+    places = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
+    names = [ArrayName(name) for name in finals]
+    names += [ArrayName(quantity, place) for place in places for quantity in cell.quantities]
+    names += [ArrayName(name, whose="engine") for name in finals]
+    names += [ArrayName(quantity, place, "engine") for place in places for quantity in cell.quantities]
+    names += [ArrayName(name, whose="manual") for name in (*finals, "head")]
+    names += [ArrayName(quantity, place) for place in places for quantity in _EQUATIONS_ONLY]
+    inputs = [name for name in INPUTS if name != "c0" or cell.has_cell_state]
+    return [*map(str, names), *inputs, *sorted(_UNJUDGED)]
 
 
 def _in_words(spec: Spec) -> str:
@@ -162,19 +162,68 @@ def _in_words(spec: Spec) -> str:
     return listed([*names, *(f"{top}.{quantity}" for quantity in spec.cell_type.quantities)])
 
 
-def _of_equations(name: str, named: Mapping[str, Any]) -> bool:
+def _of_equations(name: ArrayName, named: Collection[ArrayName]) -> bool:
     """Whether this is what `trace -o` keeps of the equations, or stands beside what an engine gave of the same."""
-    place = _PLACE.fullmatch(name)
-    if name.startswith("manual.") or (place and place[4] in _OURS):
+    if name.whose == "manual" or (name.place is not None and name.quantity in _EQUATIONS_ONLY):
         return True
-    if "engine." in name:
+    if name.whose == "engine":
         return False
-    twin = f"l{place[1]}.{place[2]}.engine.{place[4]}" if place else f"engine.{name}"
-    return twin in named or (place is not None and any(other.startswith("manual.") for other in named))
+    kept_by_trace = name.place is not None and any(other.whose == "manual" for other in named)
+    return kept_by_trace or replace(name, whose="engine") in named
 
 
-def _read_as(how: Mapping[str, str]) -> tuple[str, ...]:
-    """read as rounded to 2 decimals: output, h_n."""
+def _observed(
+    seen: Mapping[ArrayName, Tensor], exactly: Mapping[str, Kept], shapes: Shapes, named: _Named, where: Where
+) -> tuple[Observation, dict[Place, tuple[Tensor, Kept]]]:
+    """Quantities by layer and direction, and final states; and apart from them, since it may say something else, the
+    output as the h of the top layer's directions."""
+    spec = shapes.spec
+    layers: dict[Place, dict[str, Tensor]] = {}
+    finals: dict[str, Tensor] = {}
+    kept: dict[tuple[int, str, str] | str, Kept] = {}
+    output: dict[Place, tuple[Tensor, Kept]] = {}
+    for name, values in seen.items():
+        at, how = where(named.called(name)), exactly[str(name)]
+        if name.place is not None:
+            units = spec.output_size if name.quantity == "h" else spec.hidden_size
+            layers.setdefault(name.place, {})[name.quantity] = shapes.sequence(str(name), values, units, True, at)
+            kept[*name.place, name.quantity] = how
+        elif name.quantity == "output":
+            units = spec.output_size * spec.num_directions
+            both = shapes.sequence(named.called(name), values, units, name.whose is not None, at)
+            top = spec.num_layers - 1
+            halves = zip(spec.directions, both.chunk(spec.num_directions, -1), strict=True)
+            output = {(top, direction): (h, how) for direction, h in halves}
+        else:
+            units = spec.output_size if name.quantity == "h_n" else spec.hidden_size
+            finals[name.quantity] = shapes.state(str(name), values, units, at)
+            kept[name.quantity] = how
+    engine = EngineInfo("recording", "", "", spec.dtype)
+    return Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), kept=kept), output
+
+
+def _with_output(
+    seen: Observation, output: Mapping[Place, tuple[Tensor, Kept]], valid: Tensor | None, notes: tuple[str, ...]
+) -> Recorded:
+    """The output is h of the top layer; where the recording has another h of it, both are observations."""
+
+    def taken(places: Iterable[Place]) -> Observation:
+        h = {place: output[place] for place in places}
+        layers = {place: {**seen.layers.get(place, {}), "h": values} for place, (values, _) in h.items()}
+        kept = dict(seen.kept) | {(*place, "h"): how for place, (_, how) in h.items()}
+        return replace(seen, layers=seen.layers | layers, kept=kept)
+
+    missing = [place for place in output if "h" not in seen.layers.get(place, {})]
+    other = [at for at, (h, _) in output.items() if at not in missing and not _same(seen.layers[at]["h"], h, valid)]
+    if not other:
+        return Recorded((taken(missing),), notes)
+    names = listed(str(ArrayName("h", place)) for place in other)
+    note = f"output is not what {names} holds; both were judged"
+    return Recorded((taken(missing), taken(output)), (*notes, note))
+
+
+def _rounded(how: Mapping[str, str]) -> tuple[str, ...]:
+    """A note for each way of rounding that was found: "read as rounded to 2 decimals: output, h_n"."""
     by_how: dict[str, list[str]] = {}
     for name, said in how.items():
         by_how.setdefault(said, []).append(name)
