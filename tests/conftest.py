@@ -39,3 +39,23 @@ def device(request: pytest.FixtureRequest) -> str:
     found = torch.accelerator.current_accelerator()
     assert found is not None
     return found.type
+
+
+LONG = 10.0
+"""Seconds that a test of the README's suite may take; what takes longer is marked `slow`."""
+_seconds: dict[str, float] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[report.nodeid] = _seconds.get(report.nodeid, 0.0) + report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How the time was spent, in CI's log: no test fails for being slow on somebody's machine."""
+    if not os.environ.get("CI"):
+        return
+    long = sorted(((seconds, name) for name, seconds in _seconds.items() if seconds > LONG), reverse=True)
+    terminalreporter.section(f"{len(_seconds)} tests, {sum(_seconds.values()):.0f} s of work")
+    terminalreporter.line(f"above the budget of {LONG:.0f} s for a test: {len(long) or 'none'}")
+    for seconds, name in long:
+        terminalreporter.line(f"{seconds:6.1f} s  {name}")
