@@ -14,6 +14,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts.packing import pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +108,7 @@ def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[d
     """W, R, B and P of one layer, the directions as first axis; and what they do not hold."""
     layout, form = layouts.find("onnx"), form_of(spec)
     own = [LayerParameters.of(parameters, layer, direction) for direction in spec.directions]
-    packed = [layout.pack(form, _with_f(p) if spec.input_forget else p) for p in own]
+    packed = [pack(layout, form, _with_f(p) if spec.input_forget else p) for p in own]
     arrays = {name: np.stack([one.arrays[name].numpy() for one in packed]) for name in packed[0].arrays}
     if spec.peepholes:
         arrays["P"] = np.stack([_peepholes(spec, p) for p in own])

@@ -12,6 +12,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import Recording
 from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts.packing import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +72,7 @@ def run_layers(
                 at = layer * spec.num_directions + index
                 p = LayerParameters.of(parameters, layer, direction)
                 state = tuple(initial[at] for initial in sequence.state)
-                packed = layouts.find(layout).pack(form_of(spec), p)
+                packed = pack(layouts.find(layout), form_of(spec), p)
                 place = Place(spec, layer, direction, packed.arrays, state, sequence.lengths)
                 h, final = run_one(place, x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)

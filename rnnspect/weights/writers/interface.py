@@ -11,6 +11,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import PLAIN as PLAIN
 from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts import packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from rnnspect.engines.interface import Engine
     from rnnspect.network.spec import Spec
-    from rnnspect.weights.layouts import Lost
+    from rnnspect.weights.layouts.packing import Lost
 
     Parameters = Mapping[str, Tensor]
 
@@ -90,14 +91,14 @@ class Target:
             LostAt(layer, direction, lost)
             for layer in range(spec.num_layers)
             for direction in spec.directions
-            for lost in layout.lost(form, LayerParameters.of(parameters, layer, direction))
+            for lost in packing.lost(layout, form, LayerParameters.of(parameters, layer, direction))
         )
 
 
 def packed(layout: str, spec: Spec, parameters: Parameters, layer: int, direction: str) -> dict[str, Tensor]:
     """The arrays of one layer and direction by the framework's names, in its order, in new memory."""
     p = LayerParameters.of(parameters, layer, direction)
-    return layouts.find(layout).pack(form_of(spec), p).arrays
+    return packing.pack(layouts.find(layout), form_of(spec), p).arrays
 
 
 @contextlib.contextmanager
