@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from rnnspect import engines
 from rnnspect.checking.check import check_prepared
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
@@ -118,7 +119,7 @@ def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | 
 
 def _judged(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | None, str | None]:
     try:
-        engine = target.load(path, prepared.spec)
+        engine = engines.load(target.engine, path, prepared.spec)
         verdict = check_prepared(replace(prepared, engine=engine))
     except EngineError as error:
         return None, listed(map(str, error.problems))

@@ -1,7 +1,7 @@
 """onnx.reference, the operators of the ONNX package itself in numpy: slow, and of each operator a part only.
 
-What it passes over without a word (sequence_lens, clip, input_forget; activations in LSTM and GRU) is handed to it all
-the same: that it does not compute what it was asked for is for a check to find.
+It is also given what it silently ignores (sequence_lens, clip, input_forget; activations in LSTM and GRU): that it does
+not compute what it was asked for is for a check to find.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from rnnspect.cells.functions import functions_of
-from rnnspect.engines._onnx_graph import VARIANTS, feed_of, graph_of, recording_of
 from rnnspect.engines.shared.limits import cannot, check_device, check_dtype, check_spec
+from rnnspect.engines.shared.onnx_model import feed_of, recording_of
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.weights.writers.onnx import VARIANTS
+from rnnspect.weights.writers.shared.onnx_graph import graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +52,7 @@ class OnnxReferenceEngine:
 
 
 def _check_functions(engine: str, spec: Spec) -> None:
-    """Of all operators its RNN alone looks at the functions, and raises for most."""
+    """Only its RNN looks at the functions, and raises for most of them."""
     if spec.cell != "rnn":
         return
     for direction in spec.directions:

@@ -1,4 +1,5 @@
-"""ONNX graphs run by onnxruntime; and by onnx.reference what onnxruntime does not know and that one does not ignore."""
+"""ONNX graphs, run by onnxruntime, or by onnx.reference where onnxruntime does not know an operator and onnx.reference
+ignores nothing of it."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
+from rnnspect.engines.torch import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_file import graphs_in, read_model
 from rnnspect.files.sources import parse_file
@@ -28,10 +33,43 @@ if TYPE_CHECKING:
     Array = Any
 
 _SILENT = 4
-"""Its errors are raised as well, and said by us."""
+"""onnxruntime's errors are raised as well, and told from there."""
 _IGNORED = ("clip", "activations", "input_forget", "layout")
 """What onnx.reference passes over in some of its operators, or treats wrongly."""
-_OPSET, _IR = 14, 8
+
+
+def feed_of(spec: Spec, sequence: Sequence) -> dict[str, Array]:
+    """The inputs by name of the graph that `graph_of` in `weights.writers.shared.onnx_graph` gives."""
+    feed: dict[str, Array] = {"X": sequence.x.numpy()}
+    if sequence.lengths is not None:
+        feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
+    for name, initial in zip(spec.cell_type.states, sequence.state, strict=True):
+        for layer, rows in enumerate(initial.chunk(spec.num_layers)):
+            feed[f"initial_{name}_{layer}"] = rows.contiguous().numpy()
+    return feed
+
+
+def recording_of(
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    info: EngineInfo,
+    given: Mapping[str, Array],
+    notes: tuple[str, ...],
+) -> Recording:
+    """What a runtime gave for the outputs of that graph. Nothing is set to zero beyond an item's length, so that a
+    runtime that ignores lengths is found out."""
+    tensors = {name: torch.from_numpy(array) for name, array in given.items()}
+    layers = {
+        (layer, direction): tensors[f"Y_{layer}"][:, index]
+        for layer in range(spec.num_layers)
+        for index, direction in enumerate(spec.directions)
+    }
+    output = torch.cat([layers[spec.num_layers - 1, direction] for direction in spec.directions], -1)
+    h_n, *c_n = (
+        torch.cat([tensors[f"Y_{name}_{layer}"] for layer in range(spec.num_layers)]) for name in spec.cell_type.states
+    )
+    head = run_head(spec, parameters, h_n)
+    return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head, notes)
 
 
 @dataclass(frozen=True)
@@ -122,8 +160,9 @@ def node_model(
     node: NodeProto, weights: Mapping[str, Array], sequence: Sequence
 ) -> tuple[ModelProto, dict[str, Array]]:
     """A model of one node alone, with these weights, and what to feed it: X, lengths and states of the sequence."""
-    import numpy as np
     from onnx import helper, numpy_helper
+
+    from rnnspect.weights.writers.shared.onnx_graph import IR, OPSET
 
     op = node.op_type
     own = type(node)()
@@ -145,8 +184,8 @@ def node_model(
         [helper.make_tensor_value_info(name, kind, None) for name in OUTPUTS[op]],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR), feed
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR), feed
 
 
 class NodeEngine:
@@ -160,8 +199,6 @@ class NodeEngine:
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """Raises `InputError` where onnxruntime and onnx.reference cannot run the node."""
-        import torch
-
         del parameters  # the file's own are run, as they are packed there
         own = type(self._node.node)()
         own.CopyFrom(self._node.node)

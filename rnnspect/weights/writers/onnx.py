@@ -6,37 +6,37 @@ are wanted. Outputs: output (B, T, D·H) or (T, B, D·H), h_n and c_n as in torc
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from rnnspect.errors import EngineError, InputError
-from rnnspect.files.onnx_file import MOST, read_model
+from rnnspect.errors import InputError
+from rnnspect.files.onnx_file import MOST
 from rnnspect.network import memory
 from rnnspect.network.parameters import parameters_of
 from rnnspect.version import __version__
-from rnnspect.weights.readers.onnx import INPUTS, array_of, nodes_in, tensor_of
+from rnnspect.weights.readers.onnx import INPUTS
 from rnnspect.weights.writers.interface import Target, needing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.network.recording import Recording
-    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 _COPIES = 4
 """Of all parameters in memory at once: packed, with the directions side by side, in the model, and as its bytes."""
 _FRAME = 1 << 20
 """Bytes of a model beside its parameters, and more."""
-_STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
+VARIANTS = ("reset", "reverse", "input_forget", "peepholes", "activations", "clip")
+"""The keys of a spec that ONNX's operators have beyond those that every framework has."""
+STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
+"""What each state is called as an input and as an output."""
 
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
     with needing("onnx"):
-        from rnnspect.engines._onnx_graph import graph_of
+        from rnnspect.weights.writers.shared.onnx_graph import graph_of
     size = sum(parameter.bytes for parameter in parameters_of(spec))
     if size > MOST - _FRAME:
         allowed = f"at most {memory.in_words(MOST)}"
@@ -49,7 +49,7 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
 
 
 def _lead_out(spec: Spec, model: ModelProto) -> None:
-    """Gives a graph, whose states come and go layer by layer, the inputs and outputs of torch.nn."""
+    """Gives a graph, which has states for each layer, the inputs and outputs of torch.nn."""
     from onnx import helper
 
     graph, top = model.graph, spec.num_layers - 1
@@ -71,7 +71,8 @@ def _lead_out(spec: Spec, model: ModelProto) -> None:
 
 
 def _states(spec: Spec, graph: GraphProto) -> tuple[list[NodeProto], list[NodeProto]]:
-    """What cuts h0 and c0 into layers, and what puts h_n and c_n together; of a single layer both are its own."""
+    """The nodes that split h0 and c0 by layer, and those that concatenate h_n and c_n; none for a single layer, whose
+    own states are renamed."""
     import numpy as np
     from onnx import helper, numpy_helper
 
@@ -81,7 +82,7 @@ def _states(spec: Spec, graph: GraphProto) -> tuple[list[NodeProto], list[NodePr
         each = np.full(spec.num_layers, spec.num_directions, np.int64)
         graph.initializer.append(numpy_helper.from_array(each, "rows of a layer"))
     for state in spec.cell_type.states:
-        given, final = _STATES[state]
+        given, final = STATES[state]
         parts, ends = [f"initial_{state}_{at}" for at in every], [f"Y_{state}_{at}" for at in every]
         if len(every) == 1:
             _rename(graph, {parts[0]: given, ends[0]: final})
@@ -98,7 +99,7 @@ def _declare(spec: Spec, graph: GraphProto) -> None:
     kind = graph.input[0].type.tensor_type.elem_type
     steps = ["B", "T"] if spec.batch_first else ["T", "B"]
     stacked = [spec.num_layers * spec.num_directions, "B", spec.hidden_size]
-    states = [_STATES[state] for state in spec.cell_type.states]
+    states = [STATES[state] for state in spec.cell_type.states]
     given = [helper.make_tensor_value_info("x", kind, [*steps, spec.input_size])]
     given += [helper.make_tensor_value_info(name, kind, stacked) for name, _ in states]
     if spec.lengths is not None:
@@ -112,67 +113,15 @@ def _declare(spec: Spec, graph: GraphProto) -> None:
 
 
 def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
-    """Calls tensors otherwise wherever nodes take or give them."""
+    """Renames tensors wherever they are an input or output of a node."""
     for node in graph.node:
         for tensors in (node.input, node.output):
             for at, name in enumerate(tensors):
                 tensors[at] = names.get(name, name)
 
 
-class _Loaded:
-    """A model as the file has it, run by onnxruntime; a copy shows what the lower layers give besides."""
-
-    name = "onnxruntime"
-
-    def __init__(self, path: Path, spec: Spec) -> None:
-        with needing("onnxruntime"):
-            import onnxruntime
-            from onnx import helper
-        del onnxruntime
-        if spec.dtype != "float32":
-            raise EngineError(f"onnxruntime's RNN, LSTM and GRU compute in float32 only, not in {spec.dtype}")
-        self._model, self._where = read_model(path), str(path)
-        kind = self._model.graph.input[0].type.tensor_type.elem_type
-        self._lower = [f"Y_{layer}" for layer in range(spec.num_layers - 1)]
-        shape = ["T", spec.num_directions, "B", spec.hidden_size]
-        self._outputs = [output.name for output in self._model.graph.output]
-        self._model.graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name in self._lower)
-
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        import torch
-
-        from rnnspect.engines.shared.onnx_model import run_model
-        from rnnspect.network.recording import Recording
-
-        del parameters
-        nodes = list(nodes_in(self._model, self._where).values())
-        wanted = [*self._outputs, *self._lower]
-        ran = run_model(self._model, _feed(spec, sequence), nodes, spec.dtype, self._where, wanted)
-        given = {name: tensor_of(values) for name, values in ran.outputs.items()}
-        output = given["output"].transpose(0, 1) if spec.batch_first else given["output"]
-        by_layer = [*(list(given[name].unbind(1)) for name in self._lower), output.chunk(spec.num_directions, -1)]
-        layers = {
-            (layer, direction): h
-            for layer, halves in enumerate(by_layer)
-            for direction, h in zip(spec.directions, halves, strict=True)
-        }
-        if (valid := sequence.valid()) is not None:
-            layers = {place: torch.where(valid[..., None], h, 0) for place, h in layers.items()}
-        return Recording(ran.engine, output, given["h_n"], given.get("c_n"), layers, 0.0)
-
-
-def _feed(spec: Spec, sequence: Sequence) -> dict[str, Any]:
-    feed = {"x": array_of(sequence.x.transpose(0, 1) if spec.batch_first else sequence.x)}
-    feed |= {_STATES[name][0]: array_of(v) for name, v in zip(spec.cell_type.states, sequence.state, strict=True)}
-    if sequence.lengths is not None:
-        import numpy as np
-
-        feed["lengths"] = np.array(sequence.lengths, np.int32)
-    return feed
-
-
 def _code(spec: Spec, file: str) -> str:
-    states = [_STATES[state] for state in spec.cell_type.states]
+    states = [STATES[state] for state in spec.cell_type.states]
     given = ["x", *(given for given, _ in states), *(["lengths"] if spec.lengths is not None else [])]
     feed = ", ".join(f'"{name}": {name}' for name in given)
     return f"""\
@@ -188,11 +137,11 @@ TARGET = Target(
     title="ONNX's operators",
     suffix=".onnx",
     layout="onnx",
+    engine="onnxruntime",
     write=_write,
-    load=_Loaded,
     code=_code,
     dtypes=("float16", "float32", "float64"),
-    holds=("reset", "reverse", "input_forget", "peepholes", "activations", "clip"),
+    holds=VARIANTS,
     without={"proj_size": "ONNX's LSTM has no projection"},
     takes_lengths=True,
 )

@@ -1,4 +1,4 @@
-"""A network as one ONNX graph, and what came out of it as a recording: for every engine that runs ONNX."""
+"""A network as one ONNX graph, for the file that `convert` writes and for every engine that runs ONNX."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from rnnspect.cells.functions import KINDS, functions_of
-from rnnspect.engines.torch import run_head
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import pack
@@ -22,14 +20,11 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
     Array = np.ndarray[Any, Any]
 
-VARIANTS = ("reset", "reverse", "input_forget", "peepholes", "activations", "clip")
-"""The keys of a spec that a graph can say beyond those of every engine."""
-_OPSET, _IR = 14, 8
+OPSET, IR = 14, 8
 """Old enough for every onnxruntime that is allowed; helper would write the newest that onnx knows."""
 _INT32 = np.dtype(np.int32)
 
@@ -67,45 +62,12 @@ def graph_of(spec: Spec, parameters: Mapping[str, Tensor], lengths: bool) -> tup
             nodes.append(helper.make_node("Reshape", [f"{x} turned", "side by side"], [x]))
     initial = [numpy_helper.from_array(array, name) for name, array in held.items()]
     graph = helper.make_graph(nodes, "network", inputs, outputs, initial)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     return model, tuple(notes)
 
 
-def feed_of(spec: Spec, sequence: Sequence) -> dict[str, Array]:
-    """The graph's inputs by name."""
-    feed: dict[str, Array] = {"X": sequence.x.numpy()}
-    if sequence.lengths is not None:
-        feed["sequence_lens"] = np.array(sequence.lengths, _INT32)
-    for name, initial in zip(spec.cell_type.states, sequence.state, strict=True):
-        for layer, rows in enumerate(initial.chunk(spec.num_layers)):
-            feed[f"initial_{name}_{layer}"] = rows.contiguous().numpy()
-    return feed
-
-
-def recording_of(
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    info: EngineInfo,
-    given: Mapping[str, Array],
-    notes: tuple[str, ...],
-) -> Recording:
-    """What a runtime gave for the graph's outputs, beyond an item's length too: one that ignores lengths shows it."""
-    tensors = {name: torch.from_numpy(array) for name, array in given.items()}
-    layers = {
-        (layer, direction): tensors[f"Y_{layer}"][:, index]
-        for layer in range(spec.num_layers)
-        for index, direction in enumerate(spec.directions)
-    }
-    output = torch.cat([layers[spec.num_layers - 1, direction] for direction in spec.directions], -1)
-    h_n, *c_n = (
-        torch.cat([tensors[f"Y_{name}_{layer}"] for layer in range(spec.num_layers)]) for name in spec.cell_type.states
-    )
-    head = run_head(spec, parameters, h_n)
-    return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head, notes)
-
-
 def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[dict[str, Array], list[str]]:
-    """W, R, B and P of one layer, the directions as first axis; and what they do not hold."""
+    """W, R, B and P of one layer, (D, …) each, and the notes on what they do not hold."""
     layout, form = layouts.find("onnx"), form_of(spec)
     own = [LayerParameters.of(parameters, layer, direction) for direction in spec.directions]
     packed = [pack(layout, form, _with_f(p) if spec.input_forget else p) for p in own]
@@ -142,7 +104,7 @@ def _activations(spec: Spec) -> dict[str, Any]:
 
 
 def _with_f(p: LayerParameters) -> LayerParameters:
-    """With rows for f, which the operator wants and does not use where gates are coupled; they are zero."""
+    """With zero rows for f, which the operator wants even where the gates are coupled, and then does not use."""
 
     def of(values: Tensor) -> Tensor:
         i, g, o = values.chunk(3)
