@@ -19,6 +19,7 @@ from rnnspect.network import memory
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants
+from rnnspect.weights.writers.onnx import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,38 +39,40 @@ _IGNORED = ("clip", "activations", "input_forget", "layout")
 """What onnx.reference passes over in some of its operators, or treats wrongly."""
 
 
-def feed_of(spec: Spec, sequence: Sequence) -> dict[str, Array]:
-    """The inputs by name of the graph that `graph_of` in `weights.writers.shared.onnx_graph` gives."""
-    feed: dict[str, Array] = {"X": sequence.x.numpy()}
+def show_layers(model: ModelProto, spec: Spec) -> ModelProto:
+    """Gives a model of `weights.writers.shared.onnx_graph` the h of its lower layers as outputs too."""
+    from onnx import helper
+
+    kind, shape = model.graph.input[0].type.tensor_type.elem_type, ["T", spec.num_directions, "B", spec.hidden_size]
+    lower = [f"Y_{layer}" for layer in range(spec.num_layers - 1)]
+    model.graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name in lower)
+    return model
+
+
+def feed_of(spec: Spec, sequence: Sequence, batch_first: bool) -> dict[str, Array]:
+    """The inputs of such a model by name."""
+    feed = {"x": array_of(sequence.x.transpose(0, 1) if batch_first else sequence.x)}
+    feed |= {STATES[name][0]: array_of(v) for name, v in zip(spec.cell_type.states, sequence.state, strict=True)}
     if sequence.lengths is not None:
-        feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
-    for name, initial in zip(spec.cell_type.states, sequence.state, strict=True):
-        for layer, rows in enumerate(initial.chunk(spec.num_layers)):
-            feed[f"initial_{name}_{layer}"] = rows.contiguous().numpy()
+        feed["lengths"] = np.array(sequence.lengths, np.int32)
     return feed
 
 
 def recording_of(
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    info: EngineInfo,
-    given: Mapping[str, Array],
-    notes: tuple[str, ...],
+    spec: Spec, parameters: Mapping[str, Tensor], info: EngineInfo, outputs: Mapping[str, Array], batch_first: bool
 ) -> Recording:
-    """What a runtime gave for the outputs of that graph. Nothing is set to zero beyond an item's length, so that a
+    """What a runtime gave for the outputs of such a model. Nothing is set to zero beyond an item's length, so that a
     runtime that ignores lengths is found out."""
-    tensors = {name: torch.from_numpy(array) for name, array in given.items()}
+    given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in outputs.items()}
+    output = given["output"].transpose(0, 1) if batch_first else given["output"]
+    lower = [list(given[f"Y_{layer}"].unbind(1)) for layer in range(spec.num_layers - 1)]
     layers = {
-        (layer, direction): tensors[f"Y_{layer}"][:, index]
-        for layer in range(spec.num_layers)
-        for index, direction in enumerate(spec.directions)
+        (layer, direction): h
+        for layer, halves in enumerate([*lower, output.chunk(spec.num_directions, -1)])
+        for direction, h in zip(spec.directions, halves, strict=True)
     }
-    output = torch.cat([layers[spec.num_layers - 1, direction] for direction in spec.directions], -1)
-    h_n, *c_n = (
-        torch.cat([tensors[f"Y_{name}_{layer}"] for layer in range(spec.num_layers)]) for name in spec.cell_type.states
-    )
-    head = run_head(spec, parameters, h_n)
-    return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head, notes)
+    head = run_head(spec, parameters, given["h_n"])
+    return Recording(info, output, given["h_n"], given.get("c_n"), layers, 0.0, head)
 
 
 @dataclass(frozen=True)

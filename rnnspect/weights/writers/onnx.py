@@ -1,8 +1,4 @@
-"""ONNX: a model that runs by itself, with the states and perhaps the lengths as inputs.
-
-Inputs: x (B, T, I) or (T, B, I), as `batch_first` says; h0 (L·D, B, H); c0 of an LSTM; lengths (B,), int32, where they
-are wanted. Outputs: output (B, T, D·H) or (T, B, D·H), h_n and c_n as in torch.nn. B and T are free.
-"""
+"""ONNX: a model that runs by itself, with the states and perhaps the lengths as inputs (`shared/onnx_graph.py`)."""
 
 from __future__ import annotations
 
@@ -13,13 +9,11 @@ from rnnspect.files.onnx_file import MOST
 from rnnspect.network import memory
 from rnnspect.network.parameters import parameters_of
 from rnnspect.version import __version__
-from rnnspect.weights.readers.onnx import INPUTS
 from rnnspect.weights.writers.interface import Target, needing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
     from rnnspect.network.spec import Spec
@@ -36,88 +30,15 @@ STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
     with needing("onnx"):
-        from rnnspect.weights.writers.shared.onnx_graph import graph_of
+        from rnnspect.weights.writers.shared.onnx_graph import model_of
     size = sum(parameter.bytes for parameter in parameters_of(spec))
     if size > MOST - _FRAME:
         allowed = f"at most {memory.in_words(MOST)}"
         raise InputError(f"parameters of {memory.in_words(size)} in one .onnx file", allowed=allowed)
     memory.require(_COPIES * size, "writing the model")
-    model, _ = graph_of(spec, parameters, spec.lengths is not None)
-    _lead_out(spec, model)
+    model, _ = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
     model.producer_name, model.producer_version = "rnnspect", __version__
     file.write(model.SerializeToString())
-
-
-def _lead_out(spec: Spec, model: ModelProto) -> None:
-    """Gives a graph, which has states for each layer, the inputs and outputs of torch.nn."""
-    from onnx import helper
-
-    graph, top = model.graph, spec.num_layers - 1
-    side_by_side = graph.initializer[0].name
-    first = spec.batch_first
-    before, after = _states(spec, graph)
-    _rename(graph, {"X": "x turned" if first else "x", "sequence_lens": "lengths"})
-    if first:
-        before.append(helper.make_node("Transpose", ["x"], ["x turned"], "batch last", perm=[1, 0, 2]))
-    perm = [2, 0, 1, 3] if first else [0, 2, 1, 3]
-    after.append(helper.make_node("Transpose", [f"Y_{top}"], ["Y turned"], "units last", perm=perm))
-    after.append(helper.make_node("Reshape", ["Y turned", side_by_side], ["output"], "output"))
-    for layer, node in enumerate(node for node in graph.node if node.op_type in INPUTS):
-        node.name = f"{node.op_type.lower()}_l{layer}"
-    nodes = [*before, *graph.node, *after]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    _declare(spec, graph)
-
-
-def _states(spec: Spec, graph: GraphProto) -> tuple[list[NodeProto], list[NodeProto]]:
-    """The nodes that split h0 and c0 by layer, and those that concatenate h_n and c_n; none for a single layer, whose
-    own states are renamed."""
-    import numpy as np
-    from onnx import helper, numpy_helper
-
-    every = range(spec.num_layers)
-    before, after = [], []
-    if len(every) > 1:
-        each = np.full(spec.num_layers, spec.num_directions, np.int64)
-        graph.initializer.append(numpy_helper.from_array(each, "rows of a layer"))
-    for state in spec.cell_type.states:
-        given, final = STATES[state]
-        parts, ends = [f"initial_{state}_{at}" for at in every], [f"Y_{state}_{at}" for at in every]
-        if len(every) == 1:
-            _rename(graph, {parts[0]: given, ends[0]: final})
-        else:
-            before.append(helper.make_node("Split", [given, "rows of a layer"], parts, f"{given} by layer", axis=0))
-            after.append(helper.make_node("Concat", ends, [final], f"{final} of all layers", axis=0))
-    return before, after
-
-
-def _declare(spec: Spec, graph: GraphProto) -> None:
-    """The inputs and outputs, with the sizes that are free as B and T."""
-    from onnx import TensorProto, helper
-
-    kind = graph.input[0].type.tensor_type.elem_type
-    steps = ["B", "T"] if spec.batch_first else ["T", "B"]
-    stacked = [spec.num_layers * spec.num_directions, "B", spec.hidden_size]
-    states = [STATES[state] for state in spec.cell_type.states]
-    given = [helper.make_tensor_value_info("x", kind, [*steps, spec.input_size])]
-    given += [helper.make_tensor_value_info(name, kind, stacked) for name, _ in states]
-    if spec.lengths is not None:
-        given.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]))
-    wide = spec.num_directions * spec.hidden_size
-    found = [helper.make_tensor_value_info("output", kind, [*steps, wide])]
-    found += [helper.make_tensor_value_info(name, kind, stacked) for _, name in states]
-    del graph.input[:], graph.output[:]
-    graph.input.extend(given)
-    graph.output.extend(found)
-
-
-def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
-    """Renames tensors wherever they are an input or output of a node."""
-    for node in graph.node:
-        for tensors in (node.input, node.output):
-            for at, name in enumerate(tensors):
-                tensors[at] = names.get(name, name)
 
 
 def _code(spec: Spec, file: str) -> str:

@@ -1,4 +1,4 @@
-"""A network as one ONNX graph, for the file that `convert` writes and for every engine that runs ONNX."""
+"""A network as one ONNX model: what `convert` writes, and what every engine that runs ONNX runs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from onnx import helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from rnnspect.cells.functions import KINDS, functions_of
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import pack
+from rnnspect.weights.writers.onnx import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, ValueInfoProto
     from torch import Tensor
 
     from rnnspect.network.spec import Spec
@@ -26,44 +27,68 @@ if TYPE_CHECKING:
 
 OPSET, IR = 14, 8
 """Old enough for every onnxruntime that is allowed; helper would write the newest that onnx knows."""
-_INT32 = np.dtype(np.int32)
+_SIDE_BY_SIDE, _ROWS = "side by side", "rows of a layer"
 
 
-def graph_of(spec: Spec, parameters: Mapping[str, Tensor], lengths: bool) -> tuple[ModelProto, tuple[str, ...]]:
-    """A model of one node a layer, of any length and batch, and the notes on what it has no place for.
+def model_of(
+    spec: Spec, parameters: Mapping[str, Tensor], lengths: bool, batch_first: bool
+) -> tuple[ModelProto, tuple[str, ...]]:
+    """A model with a node for each layer, B and T free, and the notes on what it has no place for.
 
-    Inputs: X (T, B, I), sequence_lens (B) where there are lengths, initial_h_0 (D, B, H), initial_c_0 … a layer.
-    Outputs: Y_0 (T, D, B, H), Y_h_0 (D, B, H), Y_c_0 … a layer.
+    Inputs: x (B, T, I) or (T, B, I), as `batch_first` says; h0 (L·D, B, H); c0 of an LSTM; lengths (B,), int32, where
+    they are wanted. Outputs: output (B, T, D·H) or (T, B, D·H), h_n and c_n as in torch.nn. Inside the node of layer l
+    gives Y_l (T, D, B, H).
     """
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-    nodes: list[NodeProto] = []
-    held: dict[str, Array] = {"side by side": np.array([0, 0, -1])}
-    inputs = [helper.make_tensor_value_info("X", kind, ["T", "B", spec.input_size])]
-    if lengths:
-        inputs.append(helper.make_tensor_value_info("sequence_lens", helper.np_dtype_to_tensor_dtype(_INT32), ["B"]))
-    outputs, notes, x = [], [], "X"
-    for layer in range(spec.num_layers):
+    every, notes = range(spec.num_layers), list[str]()
+    held: dict[str, Array] = {_SIDE_BY_SIDE: np.array([0, 0, -1])}
+    before, nodes, after = [], list[NodeProto](), []
+    begun, ended = [], []
+    for state in spec.cell_type.states:
+        given, final = STATES[state]
+        begun.append([f"initial_{state}_{at}" for at in every] if len(every) > 1 else [given])
+        ended.append([f"Y_{state}_{at}" for at in every] if len(every) > 1 else [final])
+        if len(every) > 1:
+            before.append(helper.make_node("Split", [given, _ROWS], begun[-1], f"{given} by layer", axis=0))
+            after.append(helper.make_node("Concat", ended[-1], [final], f"{final} of all layers", axis=0))
+    x = "x turned" if batch_first else "x"
+    if batch_first:
+        before.append(helper.make_node("Transpose", ["x"], [x], "batch last", perm=[1, 0, 2]))
+    for layer in every:
         arrays, lost = _packed(spec, parameters, layer)
         notes += lost
         held |= {f"{name}_{layer}": array for name, array in arrays.items()}
-        given = [x, *(f"{name}_{layer}" if name in arrays else "" for name in "WRB")]
-        given.append("sequence_lens" if lengths else "")
-        states = [f"initial_{name}_{layer}" for name in spec.cell_type.states]
-        looks = [f"P_{layer}"] if "P" in arrays else []
-        out = [f"Y_{layer}", *(f"Y_{name}_{layer}" for name in spec.cell_type.states)]
-        nodes.append(helper.make_node(spec.cell_type.torch_name, [*given, *states, *looks], out, **_attributes(spec)))
-        shape = [spec.num_directions, "B", spec.hidden_size]
-        inputs += [helper.make_tensor_value_info(name, kind, shape) for name in states]
-        outputs += [helper.make_tensor_value_info(out[0], kind, ["T", *shape])]
-        outputs += [helper.make_tensor_value_info(name, kind, shape) for name in out[1:]]
-        if layer + 1 < spec.num_layers:
+        inputs = [x, *(f"{name}_{layer}" if name in arrays else "" for name in "WRB"), "lengths" if lengths else ""]
+        inputs += [names[layer] for names in begun] + ([f"P_{layer}"] if "P" in arrays else [])
+        outputs = [f"Y_{layer}", *(names[layer] for names in ended)]
+        op = spec.cell_type.torch_name
+        nodes.append(helper.make_node(op, inputs, outputs, f"{op.lower()}_l{layer}", **_attributes(spec)))
+        if layer + 1 < len(every):
             x = f"X_{layer + 1}"
-            nodes.append(helper.make_node("Transpose", [out[0]], [f"{x} turned"], perm=[0, 2, 1, 3]))
-            nodes.append(helper.make_node("Reshape", [f"{x} turned", "side by side"], [x]))
-    initial = [numpy_helper.from_array(array, name) for name, array in held.items()]
-    graph = helper.make_graph(nodes, "network", inputs, outputs, initial)
+            nodes.append(helper.make_node("Transpose", [f"Y_{layer}"], [f"{x} turned"], perm=[0, 2, 1, 3]))
+            nodes.append(helper.make_node("Reshape", [f"{x} turned", _SIDE_BY_SIDE], [x]))
+    perm = [2, 0, 1, 3] if batch_first else [0, 2, 1, 3]
+    after.append(helper.make_node("Transpose", [f"Y_{every[-1]}"], ["Y turned"], "units last", perm=perm))
+    after.append(helper.make_node("Reshape", ["Y turned", _SIDE_BY_SIDE], ["output"], "output"))
+    held |= {_ROWS: np.full(len(every), spec.num_directions, np.int64)} if len(every) > 1 else {}
+    constants = [numpy_helper.from_array(array, name) for name, array in held.items()]
+    declared = _declared(spec, lengths, batch_first)
+    graph = helper.make_graph([*before, *nodes, *after], "network", *declared, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     return model, tuple(notes)
+
+
+def _declared(spec: Spec, lengths: bool, batch_first: bool) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
+    """The inputs and the outputs."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    steps = ["B", "T"] if batch_first else ["T", "B"]
+    stacked = [spec.num_layers * spec.num_directions, "B", spec.hidden_size]
+    states = [STATES[state] for state in spec.cell_type.states]
+    inputs = [helper.make_tensor_value_info("x", kind, [*steps, spec.input_size])]
+    inputs += [helper.make_tensor_value_info(name, kind, stacked) for name, _ in states]
+    inputs += [helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"])] if lengths else []
+    outputs = [helper.make_tensor_value_info("output", kind, [*steps, spec.num_directions * spec.hidden_size])]
+    outputs += [helper.make_tensor_value_info(name, kind, stacked) for _, name in states]
+    return inputs, outputs
 
 
 def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[dict[str, Array], list[str]]:
