@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.weights.layouts.interface import FORMS
@@ -13,43 +12,22 @@ if TYPE_CHECKING:
     from rnnspect.weights.layouts.interface import Packing
 
 
-@dataclass(frozen=True)
-class Row:
-    """One packing in words."""
-
-    form: str
-    where: str
-    gates: str
-    kernel: str
-    orientation: str
-    biases: str
-    extras: tuple[str, ...]
-    """What there is besides: forget bias, mix, peepholes, projection, the framework's quirks."""
-
-
-def row_of(packing: Packing) -> Row:
-    extras = [f"adds {packing.forget_bias:g} to f at run time, not stored"] if packing.forget_bias else []
-    extras += ["mix flipped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
-    extras += [f"peepholes {packing.peepholes}"] if packing.peepholes else []
-    extras += [f"projection {name}" for name in packing.arrays if packing.is_projection(name)]
-    return Row(
-        packing.form,
-        packing.where,
-        gate_order(packing),
-        kernel(packing),
-        packing.orientation,
-        biases(packing),
-        (*extras, *packing.quirks),
-    )
+def notes(packing: Packing) -> tuple[str, ...]:
+    """What there is besides gates, kernels and biases: forget bias, mix, peepholes, projection, quirks."""
+    found = [f"adds {packing.forget_bias:g} to f at run time, not stored"] if packing.forget_bias else []
+    found += ["mix flipped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
+    found += [f"peepholes {packing.peepholes}"] if packing.peepholes else []
+    found += [f"projection {name}" for name in packing.arrays if packing.is_projection(name)]
+    return (*found, *packing.quirks)
 
 
 def gate_order(packing: Packing) -> str:
-    """In PyTorch's letters, as the input's kernels hold them one after the other."""
+    """The gates in PyTorch's letters, in the order in which the input's kernels hold them."""
     return " ".join(block.gate for block in packing.every_block if (block.kind, block.side) == ("W", "i"))
 
 
 def kernel(packing: Packing) -> str:
-    """fused, separate, or [x; h] stacked."""
+    """Whether the gates' kernels are fused, separate, or fused with x above h: [x; h] stacked."""
     stacked = any(len(packing.blocks[name]) > 1 for name in packing.weights)
     count = len(packing.weights)
     if stacked:
