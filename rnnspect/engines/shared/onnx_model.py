@@ -24,7 +24,7 @@ from rnnspect.weights.writers.onnx import STATES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
     from torch import Tensor
 
     from rnnspect.network.sequence import Sequence
@@ -159,38 +159,6 @@ def _unsound(nodes: list[OnnxNode]) -> str | None:
     return None
 
 
-def node_model(
-    node: NodeProto, weights: Mapping[str, Array], sequence: Sequence
-) -> tuple[ModelProto, dict[str, Array]]:
-    """A model of one node alone, with these weights, and what to feed it: X, lengths and states of the sequence."""
-    from onnx import helper, numpy_helper
-
-    from rnnspect.weights.writers.shared.onnx_graph import IR, OPSET
-
-    op = node.op_type
-    own = type(node)()
-    own.CopyFrom(node)
-    del own.input[:], own.output[:]
-    feed: dict[str, Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
-    if sequence.c0 is not None:
-        feed["initial_c"] = array_of(sequence.c0)
-    if sequence.lengths is not None:
-        feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
-    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
-    own.output.extend(OUTPUTS[op])
-    kind = helper.np_dtype_to_tensor_dtype(feed["X"].dtype)
-    kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
-    graph = helper.make_graph(
-        [own],
-        "node",
-        [helper.make_tensor_value_info(name, kinds[name], [None] * values.ndim) for name, values in feed.items()],
-        [helper.make_tensor_value_info(name, kind, None) for name in OUTPUTS[op]],
-        [numpy_helper.from_array(values, name) for name, values in weights.items()],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=IR), feed
-
-
 class NodeEngine:
     """The node of a file, run alone by onnxruntime on the sequence."""
 
@@ -198,23 +166,13 @@ class NodeEngine:
 
     def __init__(self, node: OnnxNode, weights: Mapping[str, Array] | None = None) -> None:
         self._node = node
-        self._weights = weights
+        self._weights = weights or {name: v for name in WEIGHTS if (v := node.constant(name)) is not None}
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """Raises `InputError` where onnxruntime and onnx.reference cannot run the node."""
         del parameters  # the file's own are run, as they are packed there
-        own = type(self._node.node)()
-        own.CopyFrom(self._node.node)
-        kept = [attribute for attribute in own.attribute if attribute.name != "layout"]
-        del own.attribute[:]
-        own.attribute.extend(kept)
-        weights = self._weights or {name: v for name in WEIGHTS if (v := self._node.constant(name)) is not None}
-        model, feed = node_model(own, weights, sequence)
-        plain = {name: value for name, value in self._node.attributes.items() if name != "layout"}
-        alone = OnnxNode(
-            self._node.name, own, ((model.graph, None, ""),), model, self._node.file, Constants(model), plain
-        )
-        ran = run_model(model, feed, [alone], spec.dtype, self._node.where)
+        alone, feed = _alone(self._node, self._weights, sequence)
+        ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where)
         y = tensor_of(ran.outputs["Y"])
         if (valid := sequence.valid()) is not None:
             y = torch.where(valid[:, None, :, None], y, 0)
@@ -222,6 +180,41 @@ class NodeEngine:
         output = torch.cat(list(layers.values()), -1)
         c_n = tensor_of(ran.outputs["Y_c"]) if "Y_c" in ran.outputs else None
         return Recording(ran.engine, output, tensor_of(ran.outputs["Y_h"]), c_n, layers, 0.0)
+
+
+def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> tuple[OnnxNode, dict[str, Array]]:
+    """The node in a model of its own, time-major and with these weights, and what to feed that model: X, lengths and
+    states of the sequence."""
+    from onnx import helper, numpy_helper
+
+    from rnnspect.weights.writers.shared.onnx_graph import IR, OPSET
+
+    op = node.node.op_type
+    own = type(node.node)()
+    own.CopyFrom(node.node)
+    kept = [attribute for attribute in own.attribute if attribute.name != "layout"]
+    del own.attribute[:], own.input[:], own.output[:]
+    feed: dict[str, Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
+    if sequence.c0 is not None:
+        feed["initial_c"] = array_of(sequence.c0)
+    if sequence.lengths is not None:
+        feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
+    own.attribute.extend(kept)
+    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
+    own.output.extend(OUTPUTS[op])
+    kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
+    graph = helper.make_graph(
+        [own],
+        "node",
+        [helper.make_tensor_value_info(name, kinds[name], [None] * values.ndim) for name, values in feed.items()],
+        [helper.make_tensor_value_info(name, kinds["X"], None) for name in OUTPUTS[op]],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR)
+    said = {name: value for name, value in node.attributes.items() if name != "layout"}
+    path: Any = ((model.graph, None, ""),)
+    return replace(node, node=own, path=path, model=model, constants=Constants(model), attributes=said), feed
 
 
 def by_its_own_node(prepared: Prepared) -> Prepared:
