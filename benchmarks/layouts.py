@@ -10,6 +10,7 @@ import torch
 from benchmarks.measure import Row, alternated
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts.packing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ def rows() -> Iterator[Row]:
     stack = [_layer() for _ in range(LAYERS)]
     for name in NAMES:
         layout = layouts.find(name)
-        packed = [layout.pack("lstm", p).arrays for p in stack]
+        packed = [pack(layout, "lstm", p).arrays for p in stack]
         copy, there, back = alternated(
             ROUNDS, partial(_copy, stack), partial(_pack, layout, stack), partial(_unpack, layout, packed)
         )
@@ -54,8 +55,8 @@ def _copy(stack: list[LayerParameters]) -> list[Tensor]:
 
 
 def _pack(layout: Layout, stack: list[LayerParameters]) -> list[object]:
-    return [layout.pack("lstm", p) for p in stack]
+    return [pack(layout, "lstm", p) for p in stack]
 
 
 def _unpack(layout: Layout, packed: list[dict[str, Tensor]]) -> list[object]:
-    return [layout.unpack("lstm", arrays) for arrays in packed]
+    return [unpack(layout, "lstm", arrays) for arrays in packed]

@@ -103,3 +103,10 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 def listed(names: Iterable[str]) -> str:
     return ", ".join(names)
+
+
+def unavailable(error: ImportError) -> str:
+    """Which package is not installed, or fails as it is imported. Raises the error itself where it is one of ours."""
+    if (error.name or "").startswith("rnnspect"):
+        raise error
+    return f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else f"it fails with {error}"

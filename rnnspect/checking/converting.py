@@ -1,11 +1,13 @@
-"""A conversion: parameters written as another framework loads them, and the file judged by running it there."""
+"""A conversion: parameters written as another framework loads them, and the framework's run of the file checked."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from rnnspect import engines
 from rnnspect.checking.check import check_prepared
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     Where = Callable[[tuple[int | str, ...]], str]
 
 DRAWN: dict[str, Any] = {"input": "randn:8", "batch": 4, "h0": "randn"}
-"""The sequence that a file is judged on: what is drawn sees every gate, states that are not zero see every bias."""
+"""The sequence on which a file is run: random, so that every gate counts, from states that are not zero."""
 LENGTHS = [8, 3, 8, 5]
 _KINDS = {"W": "weight", "b": "bias"}
 _SHOWN = 8
@@ -38,7 +40,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Conversion:
-    """What came of it. `verdict` is None where the file could not be run, and `unverified` then says why."""
+    """What was written. `verdict` is None where the file could not be run, and `unverified` then says why."""
 
     target: str
     path: Path
@@ -48,7 +50,7 @@ class Conversion:
     lost: tuple[LostAt, ...]
     notes: tuple[str, ...]
     code: str
-    """How the target loads the file."""
+    """The Python lines that load the file in the target's framework."""
 
     @property
     def kept(self) -> bool:
@@ -61,20 +63,17 @@ class Conversion:
 
 
 class _NotKeptError(Exception):
-    """Ends the writing of a file that was judged and does not agree."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        self.verdict = verdict
+    """Ends the writing of a file whose run does not agree with the equations."""
 
 
 def convert(
     spec: Spec, to: str, path: Path, *, lossy: bool = False, lengths: bool = False, where: Where | None = None
 ) -> Conversion:
-    """Writes the spec's parameters to `path` as the target loads them, once the target, where it is installed, was
-    run with them and agrees with the equations.
+    """Writes the spec's parameters to `path` as the target loads them. Where the target's framework is installed, it
+    first runs the file, which is kept only if that run agrees with the equations.
 
-    With `lossy` what has no place in the target is left out; the file is then judged against the parameters with
-    zeros there. With `lengths` a file that says what is computed also takes the lengths of a batch.
+    With `lossy` what has no place in the target is left out; the run is then held against the parameters with zeros
+    there. With `lengths` a file that says what is computed also takes the lengths of a batch.
 
     Raises `InputError` for what the target cannot hold, or would lose, `FileError` for a file that cannot be written.
     """
@@ -93,38 +92,33 @@ def convert(
     if lost and not lossy:
         raise _refused(lost, spec, parameters)
     held = _without(lost, spec, parameters)
-    unverified = None
-    try:
-        verdict, unverified = _written(replace(prepared, parameters=held), target, path)
-    except _NotKeptError as error:
-        verdict = error.verdict
-        if verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
-            notes += (f"{spec.dtype} rounds too much for a check; --dtype float32 holds the same numbers",)
+    verdict, unverified = _written(replace(prepared, parameters=held), target, path)
+    if verdict and verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
+        notes += (f"{spec.dtype} rounds too much for a check; --dtype float32 holds the same numbers",)
     return Conversion(target.name, path, spec, verdict, unverified, lost, notes, target.code(spec, str(path)))
 
 
 def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | None, str | None]:
-    """Puts the file in its place, judged; or says why it is not judged. Raises `_NotKeptError`."""
-    found: list[tuple[Verdict | None, str | None]] = []
+    """Writes a file and checks its framework's run of it: the verdict, or why there is none. A file whose run does not
+    agree is not kept."""
+    verdict: Verdict | None = None
+    unverified: str | None = None
 
     def write(file: IO[bytes]) -> None:
+        nonlocal verdict, unverified
         target.write(prepared.spec, prepared.parameters, file)
         file.flush()
-        found.append(_judged(prepared, target, Path(file.name)))
+        try:
+            engine = engines.load(target.engine, Path(file.name), prepared.spec)
+            verdict = check_prepared(replace(prepared, engine=engine))
+        except EngineError as error:
+            unverified = listed(map(str, error.problems))
+        if verdict and not verdict.agrees:
+            raise _NotKeptError
 
-    writing.write_whole(path, write)
-    return found[0]
-
-
-def _judged(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | None, str | None]:
-    try:
-        engine = target.load(path, prepared.spec)
-        verdict = check_prepared(replace(prepared, engine=engine))
-    except EngineError as error:
-        return None, listed(map(str, error.problems))
-    if not verdict.agrees:
-        raise _NotKeptError(verdict)
-    return verdict, None
+    with suppress(_NotKeptError):
+        writing.write_whole(path, write)
+    return verdict, unverified
 
 
 def _check_path(path: Path, target: Target, lengths: bool) -> None:

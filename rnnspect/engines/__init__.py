@@ -1,29 +1,30 @@
-"""Somebody else's implementations, one a file. A file here that defines `ENGINE` is an engine, named as the file is.
-`shared/` holds what several of them need, `own/` runs the user's own code.
+"""Somebody else's implementations, one a file: a file here that defines `ENGINE` is an engine, named as the file is.
+One that also defines `load` runs a file that `rnnspect.weights.writers` wrote for its framework.
 
-An engine takes its framework from the extra of its own name: pip install 'rnnspect[keras]'.
+`shared/` holds what several of them need, `own/` runs the user's own code. An engine takes its framework from the
+extra of its own name: pip install 'rnnspect[keras]'.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.engines.own.loading import names_code
-from rnnspect.errors import EngineError, InputError, listed, nearest
+from rnnspect.errors import EngineError, InputError, listed, nearest, unavailable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rnnspect.engines.interface import Engine
-
-
-_NO_ENGINES = {"interface", "_onnx_graph"}
+    from rnnspect.network.spec import Spec
 
 
 def names() -> list[str]:
     """The engines that there are, torch's own first; none of them is imported."""
     files = (info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg)
-    found = [name.replace("_", "-") for name in files if name not in _NO_ENGINES]
+    found = [name.replace("_", "-") for name in files if name != "interface"]
     return sorted(found, key=lambda name: (not name.startswith("torch"), name))
 
 
@@ -42,11 +43,25 @@ def find(name: str, where: str | None = None) -> Engine:
         near = nearest(name, known)
         raise InputError(found, allowed=f"{listed(known)}, or path/to/mine.py:MyLSTM", nearest=near, where=where)
     try:
-        module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+        engine: Engine = _module(name).ENGINE()
     except ImportError as error:
-        if (error.name or "").startswith(__name__.partition(".")[0]):
-            raise
-        said = f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else f"it fails with {error}"
-        raise EngineError(f"{name} cannot be loaded: {said}; pip install 'rnnspect[{name}]'", where=where) from error
-    engine: Engine = module.ENGINE()
+        said = f"{name} cannot be loaded: {unavailable(error)}; pip install 'rnnspect[{name}]'"
+        raise EngineError(said, where=where) from error
     return engine
+
+
+def load(name: str, path: Path, spec: Spec) -> Engine:
+    """The engine of that name with the parameters of a converted file; it ignores those that it is handed.
+
+    Raises `EngineError` where its framework is not installed, or cannot run such a network.
+    """
+    try:
+        module = _module(name)
+    except ImportError as error:
+        raise EngineError(f"{unavailable(error)} (pip install 'rnnspect[{name}]')") from error
+    engine: Engine = module.load(path, spec)
+    return engine
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -1,6 +1,6 @@
 """Flax's nnx: SimpleCell, OptimizedLSTMCell and GRUCell under nnx.RNN, one for each layer and direction.
 
-nnx.GRUCell has no b_hn; where it is not zero, what it gives differs, and the notes say what was lost.
+nnx.GRUCell has no b_hn; where it is not zero, the run differs, and the notes say what was lost.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 import flax
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, serialization
 
 from rnnspect.engines.shared.jax import given, on_cpu, taken
-from rnnspect.engines.shared.layers import Place, Ran, run_layers
+from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
 from rnnspect.engines.shared.limits import check_device, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
+    from rnnspect.engines.interface import Engine
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
@@ -35,32 +37,102 @@ class FlaxEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")
         check_device(self.name, sequence)
-        version = f"{flax.__version__} (jax {jax.__version__})"
-        info = EngineInfo(self.name, version, "cpu", spec.dtype)
         with on_cpu(spec):
-            return run_layers(spec, parameters, sequence, info, _run_one, "flax-nnx")
+            return run_layers(spec, parameters, sequence, _info(spec), _run_one, "flax-nnx")
+
+
+class _Converted:
+    """A converted .msgpack file, in which a dictionary "params" means linen's modules, and none those of nnx."""
+
+    name = "flax"
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        with on_cpu(spec):
+            held = serialization.msgpack_restore(path.read_bytes())
+            self._layers = _linen_layers(spec, held) if "params" in held else _nnx_layers(spec, held)
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        del parameters
+
+        def run_layer(layer: int, x: Tensor, states: list[tuple[Tensor, ...]]) -> Any:
+            carries = [_carry(tuple(map(given, state))) for state in states]
+            carry, output = self._layers[layer](
+                given(x), initial_carry=tuple(carries) if spec.bidirectional else carries[0], return_carry=True
+            )
+            ended = map(_state, carry if spec.bidirectional else [carry])
+            return taken(output, x.dtype), [tuple(taken(one, x.dtype) for one in state) for state in ended]
+
+        with on_cpu(spec):
+            return run_loaded(spec, sequence, _info(spec), run_layer)
+
+
+def load(path: Path, spec: Spec) -> Engine:
+    """A converted .msgpack file, of nnx' or of linen's modules."""
+    return _Converted(path, spec)
+
+
+def _info(spec: Spec) -> EngineInfo:
+    return EngineInfo("flax", f"{flax.__version__} (jax {jax.__version__})", "cpu", spec.dtype)
 
 
 def _run_one(place: Place, x: Tensor) -> Ran:
-    cell = _cell(place)
+    cell = _cell(place.spec, place.layer)
     for name, array in place.arrays.items():
         attrgetter(name)(cell)[...] = given(array)
     network = nnx.RNN(cell, time_major=True, return_carry=True, reverse=place.reverse, keep_order=True)
-    state = tuple(given(initial) for initial in place.state)
+    start = _carry(tuple(given(initial) for initial in place.state))
     lengths = None if place.lengths is None else jnp.array(place.lengths)
-    carry, output = network(given(x), initial_carry=state[::-1] if len(state) > 1 else state[0], seq_lengths=lengths)
-    final = carry[::-1] if len(state) > 1 else (carry,)  # (c, h)
-    return taken(output, x.dtype), tuple(taken(one, x.dtype) for one in final)
+    carry, output = network(given(x), initial_carry=start, seq_lengths=lengths)
+    return taken(output, x.dtype), tuple(taken(one, x.dtype) for one in _state(carry))
 
 
-def _cell(place: Place) -> Any:
-    spec = place.spec
+def _carry(state: tuple[Any, ...]) -> Any:
+    """(c, h), or h."""
+    return state[::-1] if len(state) > 1 else state[0]
+
+
+def _state(carry: Any) -> tuple[Any, ...]:
+    return carry[::-1] if isinstance(carry, tuple) else (carry,)
+
+
+def _cell(spec: Spec, layer: int) -> Any:
     kind = jnp.dtype(spec.dtype)
     options: dict[str, Any] = {"dtype": kind, "param_dtype": kind, "rngs": nnx.Rngs(0)}
     options |= {"kernel_init": nnx.initializers.zeros, "recurrent_kernel_init": nnx.initializers.zeros}
-    if spec.nonlinearity == "relu":
-        options["activation_fn"] = nnx.relu
-    return _CELLS[spec.cell](spec.layer_input_size(place.layer), spec.hidden_size, **options)
+    options |= {"activation_fn": nnx.relu} if spec.nonlinearity == "relu" else {}
+    return _CELLS[spec.cell](spec.layer_input_size(layer), spec.hidden_size, **options)
+
+
+def _nnx_layers(spec: Spec, held: Any) -> Any:
+    """The layers of an nnx.Sequential as `convert` says that it is built."""
+
+    def rnn(layer: int) -> Any:
+        return nnx.RNN(_cell(spec, layer), reverse=spec.reverse, keep_order=spec.reverse)
+
+    every = range(spec.num_layers)
+    model = nnx.Sequential(*(nnx.Bidirectional(rnn(at), rnn(at)) if spec.bidirectional else rnn(at) for at in every))
+    state = nnx.state(model, nnx.Param)
+    nnx.replace_by_pure_dict(state, held)
+    nnx.update(model, state)
+    return model.layers
+
+
+def _linen_layers(spec: Spec, held: Any) -> Any:
+    """The layers of a linen.Sequential as `convert` says that it is built."""
+    from flax import linen
+
+    cells = {"rnn": linen.SimpleCell, "lstm": linen.LSTMCell, "gru": linen.GRUCell}
+    kind = jnp.dtype(spec.dtype)
+    options: dict[str, Any] = {"dtype": kind, "param_dtype": kind}
+    options |= {"activation_fn": linen.relu} if spec.nonlinearity == "relu" else {}
+
+    def rnn() -> Any:
+        cell = cells[spec.cell](spec.hidden_size, **options)
+        return linen.RNN(cell, reverse=spec.reverse, keep_order=spec.reverse)
+
+    every = range(spec.num_layers)
+    model = linen.Sequential([linen.Bidirectional(rnn(), rnn()) if spec.bidirectional else rnn() for _ in every])
+    return model.bind(held).layers
 
 
 ENGINE = FlaxEngine

@@ -1,7 +1,7 @@
 """Keras' own SimpleRNN, LSTM and GRU, a layer for each direction.
 
-Keras runs on the backend that KERAS_BACKEND names; where nothing is said it is torch, which is always there. On torch
-Keras hands an LSTM or GRU without lengths to torch's kernel; the others, and those with lengths, are its own loop.
+Keras runs on the backend that KERAS_BACKEND names, or on torch, which is always installed. On torch Keras hands an LSTM
+or GRU without lengths to torch's kernel; the others, and those with lengths, are a loop of its own.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import keras
 import numpy as np
 import torch
 
-from rnnspect.engines.shared.layers import Place, Ran, run_layers
+from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
+from rnnspect.errors import EngineError
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.spec import form_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
+    from rnnspect.engines.interface import Engine
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-
 
 _DTYPES = ("float32", "float16", "bfloat16")
 
@@ -41,14 +43,52 @@ class KerasEngine:
         if backend != "tensorflow":
             check_dtype(self.name, spec, _DTYPES, f"on {backend} its operations turn float64 into float32")
         check_device(self.name, sequence)
-        version = f"{keras.__version__} ({backend})"
-        info = EngineInfo(self.name, version, "cpu", spec.dtype)
         with keras.device("cpu"):
-            return run_layers(spec, parameters, sequence, info, _run_one, "keras")
+            return run_layers(spec, parameters, sequence, _info(spec), _run_one, "keras")
+
+
+class _Converted:
+    """A converted .weights.h5 file, in the model that it was written for."""
+
+    name = "keras"
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        backend = keras.backend.backend()
+        if spec.dtype == "float64" and backend != "tensorflow":
+            raise EngineError(f"Keras turns float64 into float32 on {backend}")
+        with keras.device("cpu"):
+            self._model = _model(spec)
+            self._model.load_weights(path)
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        del parameters
+
+        def run_layer(layer: int, x: Tensor, states: list[tuple[Tensor, ...]]) -> Any:
+            begun = [_given(one) for state in states for one in state]
+            # A layer that goes backwards gives its last step first, and the next one runs on that.
+            steps = _given(x.flip(1) if spec.reverse and layer else x)
+            output, *ended = self._model.layers[layer](steps, initial_state=begun, training=False)
+            h, *final = (_taken(one, x.dtype) for one in (output, *ended))
+            each = len(final) // len(states)
+            finals = [tuple(final[at : at + each]) for at in range(0, len(final), each)]
+            return h.flip(1) if spec.reverse else h, finals
+
+        with keras.device("cpu"):
+            return run_loaded(spec, sequence, _info(spec), run_layer)
+
+
+def load(path: Path, spec: Spec) -> Engine:
+    """A converted .weights.h5 file."""
+    return _Converted(path, spec)
+
+
+def _info(spec: Spec) -> EngineInfo:
+    return EngineInfo("keras", f"{keras.__version__} ({keras.backend.backend()})", "cpu", spec.dtype)
 
 
 def _run_one(place: Place, x: Tensor) -> Ran:
-    layer = _layer(place)
+    layer = _layer(place.spec, place.reverse)
+    layer.return_state = True
     batch_major = _given(x.transpose(0, 1))
     layer.build(batch_major.shape)
     for name, array in place.arrays.items():
@@ -63,13 +103,23 @@ def _run_one(place: Place, x: Tensor) -> Ran:
     return h.flip(0) if place.reverse else h, tuple(_taken(one, x.dtype) for one in final)
 
 
-def _layer(place: Place) -> Any:
-    spec = place.spec
+def _model(spec: Spec) -> Any:
+    """A keras.Sequential as `convert` says that it is built; its layers give their states besides."""
+    model = keras.Sequential([keras.Input((None, spec.input_size), dtype=spec.dtype)])
+    for layer in range(spec.num_layers):
+        one = _layer(spec, spec.reverse and layer == 0)
+        model.add(keras.layers.Bidirectional(one, dtype=spec.dtype) if spec.bidirectional else one)
+    for made in model.layers:
+        for inner in (made, *((made.forward_layer, made.backward_layer) if spec.bidirectional else ())):
+            inner.return_state = True
+    return model
+
+
+def _layer(spec: Spec, backwards: bool) -> Any:
     options: dict[str, Any] = {
         "use_bias": spec.bias,
         "return_sequences": True,
-        "return_state": True,
-        "go_backwards": place.reverse,
+        "go_backwards": backwards,
         "dtype": spec.dtype,
         "seed": 0,  # else it draws one from the user's generator
         "kernel_initializer": "zeros",

@@ -1,11 +1,12 @@
 """onnx.reference, the operators of the ONNX package itself in numpy: slow, and of each operator a part only.
 
-What it passes over without a word (sequence_lens, clip, input_forget; activations in LSTM and GRU) is handed to it all
-the same: that it does not compute what it was asked for is for a check to find.
+It is also given what it silently ignores (sequence_lens, clip, input_forget; activations in LSTM and GRU): that it does
+not compute what it was asked for is for a check to find.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,11 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from rnnspect.cells.functions import functions_of
-from rnnspect.engines._onnx_graph import VARIANTS, feed_of, graph_of, recording_of
 from rnnspect.engines.shared.limits import cannot, check_device, check_dtype, check_spec
+from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.weights.writers.onnx import VARIANTS
+from rnnspect.weights.writers.shared.onnx_graph import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,21 +39,20 @@ class OnnxReferenceEngine:
         _check_functions(self.name, spec)
         check_dtype(self.name, spec, _DTYPES, "numpy has no such numbers")
         check_device(self.name, sequence)
-        model, notes = graph_of(spec, parameters, sequence.lengths is not None)
+        model, notes = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
         try:
-            evaluator = ReferenceEvaluator(model)
+            evaluator = ReferenceEvaluator(show_layers(model, spec))
         except RuntimeError as error:
             raise cannot(self.name, "this spec", f"onnx.reference says {error}") from error
         with np.errstate(all="ignore"):  # its 1 / (1 + exp(-x)) overflows on the way to 0
-            given = dict(zip(evaluator.output_names, evaluator.run(None, feed_of(spec, sequence)), strict=True))
+            given = evaluator.run(None, feed_of(spec, sequence, batch_first=False))
         info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
-        # It stacks what it gives from reversed views, which torch does not take.
-        solid = {name: np.ascontiguousarray(array) for name, array in given.items()}
-        return recording_of(spec, parameters, info, solid, notes)
+        outputs = dict(zip(evaluator.output_names, given, strict=True))
+        return replace(recording_of(spec, parameters, info, outputs, batch_first=False), notes=notes)
 
 
 def _check_functions(engine: str, spec: Spec) -> None:
-    """Of all operators its RNN alone looks at the functions, and raises for most."""
+    """Only its RNN looks at the functions, and raises for most of them."""
     if spec.cell != "rnn":
         return
     for direction in spec.directions:

@@ -1,22 +1,30 @@
-"""ONNX Runtime's operators RNN, LSTM and GRU on the CPU, the whole stack in one graph."""
+"""ONNX Runtime's operators RNN, LSTM and GRU on the CPU, the whole stack in one model."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-from rnnspect.engines._onnx_graph import VARIANTS, feed_of, graph_of, recording_of
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
-from rnnspect.errors import InputError
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
+from rnnspect.errors import EngineError, InputError
+from rnnspect.files.onnx_file import read_model
+from rnnspect.network.recording import EngineInfo
+from rnnspect.weights.writers.onnx import VARIANTS
+from rnnspect.weights.writers.shared.onnx_graph import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from onnx import ModelProto
     from torch import Tensor
 
+    from rnnspect.engines.interface import Engine
+    from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
@@ -32,19 +40,43 @@ class OnnxruntimeEngine:
         # It takes float16, and then computes in float32 and rounds what leaves a node: that is neither of the two.
         check_dtype(self.name, spec, ("float32",), "on the CPU its RNN, LSTM and GRU are float32 only")
         check_device(self.name, sequence)
-        model, notes = graph_of(spec, parameters, sequence.lengths is not None)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ONLY_ERRORS
-        try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            names = [output.name for output in session.get_outputs()]
-            given = dict(zip(names, session.run(names, feed_of(spec, sequence)), strict=True))
-        except _FAILURES as error:
-            raise InputError(f"onnxruntime fails with {str(error).partition(chr(10))[0]}") from error
-        info = EngineInfo(self.name, onnxruntime.__version__, "cpu", spec.dtype)
-        return recording_of(spec, parameters, info, given, notes)
+        model, notes = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
+        return replace(_ran(model, spec, parameters, sequence, batch_first=False), notes=notes)
+
+
+class _Converted:
+    """A converted model, run as it is in the file."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        if spec.dtype != "float32":
+            raise EngineError(f"onnxruntime's RNN, LSTM and GRU compute in float32 only, not in {spec.dtype}")
+        self._model = read_model(path)
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        return _ran(self._model, spec, parameters, sequence, spec.batch_first)
+
+
+def load(path: Path, spec: Spec) -> Engine:
+    """A converted .onnx file."""
+    return _Converted(path, spec)
+
+
+def _ran(
+    model: ModelProto, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, batch_first: bool
+) -> Recording:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ONLY_ERRORS
+    data = show_layers(model, spec).SerializeToString()
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        given = dict(zip(names, session.run(names, feed_of(spec, sequence, batch_first)), strict=True))
+    except _FAILURES as error:
+        raise InputError(f"onnxruntime fails with {str(error).partition(chr(10))[0]}") from error
+    info = EngineInfo("onnxruntime", onnxruntime.__version__, "cpu", spec.dtype)
+    return recording_of(spec, parameters, info, given, batch_first)
 
 
 ENGINE = OnnxruntimeEngine

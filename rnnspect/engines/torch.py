@@ -11,13 +11,16 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspect.engines.shared.limits import cannot
+from rnnspect.errors import InputError, listed
+from rnnspect.files.torch_and_safetensors import read_safetensors
 from rnnspect.network.differences import max_abs_difference
-from rnnspect.network.parameters import suffix
+from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -69,6 +72,26 @@ class TorchEngine:
         rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
         state = tuple(initial[rows].contiguous() for initial in sequence.state)
         return run_module(module, x, state, sequence.lengths, self._call)[0]
+
+
+class _Converted(TorchEngine):
+    """torch.nn's module with the parameters of a converted .safetensors file."""
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        """Raises `InputError` for a file that does not hold exactly the parameters of the spec."""
+        self._held = read_safetensors(path)
+        wanted = {parameter.name for parameter in parameters_of(spec)}
+        if set(self._held) != wanted:
+            raise InputError(f"it holds {listed(sorted(self._held))}", allowed=listed(sorted(wanted)), where=str(path))
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        del parameters
+        return super().run(spec, self._held, sequence)
+
+
+def load(path: Path, spec: Spec) -> Engine:
+    """A converted .safetensors file."""
+    return _Converted(path, spec)
 
 
 class ModuleEngine(TorchEngine):

@@ -1,4 +1,4 @@
-"""Layouts: all in a table, one as it is, or two side by side with the way between them."""
+"""Layouts: all in a table, one with its arrays, or two side by side with the steps from one to the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rnnspect.views.rendering import rendered, table
 from rnnspect.weights.layouts.interface import FORMS, IN_WORDS
-from rnnspect.weights.layouts.table import Row, row_of, steps_between
+from rnnspect.weights.layouts.table import biases, gate_order, kernel, notes, steps_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,16 +26,16 @@ def as_table(layouts: Sequence[Layout], screen: Screen) -> str:
     for form in FORMS:
         shown = table("layout", "gates", "kernel", "kernel is", "biases", title=_title(form))
         for layout in layouts:
-            if form in layout.cells:
-                row = row_of(layout.cells[form])
-                shown.add_row(layout.name, row.gates, row.kernel, row.orientation, row.biases)
+            if packing := layout.cells.get(form):
+                said = gate_order(packing), kernel(packing), packing.orientation, biases(packing)
+                shown.add_row(layout.name, *said)
         parts.append(shown)
     hint = Text("rnnspect layouts NAME shows one as it is, two names the way from the first to the second.")
     return rendered([*parts, hint], screen)
 
 
 def as_one(layout: Layout, screen: Screen) -> str:
-    """Every cell of one framework: the arrays and what is in them."""
+    """Every form that one framework has: the arrays and the blocks in them."""
     parts: list[Text | Table] = []
     for packing in layout.packings:
         shown = table("", "", title=f"{_title(packing.form)}: {packing.where}")
@@ -49,7 +49,7 @@ def as_one(layout: Layout, screen: Screen) -> str:
 
 
 def as_two(one: Layout, other: Layout, screen: Screen) -> str:
-    """The cells that both have, side by side, and how to get from the first to the second."""
+    """The forms that both have, side by side, and the steps from the first to the second."""
     parts: list[Text | Table | Padding] = []
     for form, packing in one.cells.items():
         if form not in other.cells:
@@ -68,7 +68,7 @@ def as_two(one: Layout, other: Layout, screen: Screen) -> str:
 
 
 def document(layouts: Sequence[Layout], between: bool = False) -> dict[str, Any]:
-    """All that is known of some layouts; with `between` also the way from the first to the second."""
+    """All that is known of some layouts; with `between` also the steps from the first to the second."""
     made: dict[str, Any] = {
         "format": "rnnspect.layouts",
         "version": 1,
@@ -93,51 +93,48 @@ def document(layouts: Sequence[Layout], between: bool = False) -> dict[str, Any]
 
 
 def _cell(packing: Packing) -> dict[str, Any]:
-    row = row_of(packing)
     return {
         "form": packing.form,
         "where": packing.where,
         "arrays": dict(packing.arrays),
-        "gates": row.gates.split(),
-        "kernel": row.kernel,
+        "gates": gate_order(packing).split(),
+        "kernel": kernel(packing),
         "orientation": packing.orientation,
-        "biases": row.biases,
+        "biases": biases(packing),
         "bias_always": packing.bias_always,
         "forget_bias": packing.forget_bias,
         "peepholes": packing.peepholes or None,
         "states": packing.states,
-        "notes": list(row.extras),
+        "notes": list(notes(packing)),
         "source": packing.source,
     }
 
 
 def _fields(packing: Packing) -> Iterator[tuple[str, str]]:
-    """The arrays, then what else there is to know."""
-    row = row_of(packing)
+    """The arrays, then what else is known, as rows of a table."""
     yield from packing.arrays.items()
-    yield "kernel", f"{row.kernel}, {row.orientation}"
-    yield "biases", row.biases
+    yield "kernel", f"{kernel(packing)}, {packing.orientation}"
+    yield "biases", biases(packing)
     yield "states", packing.states
-    for note in row.extras:
+    for note in notes(packing):
         yield "note", note
     yield "stated in", packing.source
 
 
 def _compared(packing: Packing) -> Iterator[tuple[str, str]]:
-    row: Row = row_of(packing)
     yield "called", packing.where
-    yield "gates", row.gates
-    yield "kernel", row.kernel
-    yield "kernel is", row.orientation
-    yield "biases", row.biases
+    yield "gates", gate_order(packing)
+    yield "kernel", kernel(packing)
+    yield "kernel is", packing.orientation
+    yield "biases", biases(packing)
     yield "states", packing.states
     yield "arrays", "\n".join(f"{name}: {line}" for name, line in packing.arrays.items())
-    yield "notes", "\n".join(row.extras)
+    yield "notes", "\n".join(notes(packing))
     yield "stated in", packing.source
 
 
 def _title(form: str) -> str:
-    """With the key of a spec that says so."""
+    """The form in words; of a GRU also the key of a spec that asks for it."""
     reset = {"gru": " (reset: after)", "gru-before": " (reset: before)"}.get(form, "")
     return f"{IN_WORDS[form]}{reset}"
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts.packing import pack
 from tests.cli.test_process import LOADED, python
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def drawn(gates: int, width: int, *, hidden: int = 5, seed: int = 0) -> LayerPar
 
 
 def packed(name: str, form: str, p: LayerParameters, prefix: str = "") -> dict[str, torch.Tensor]:
-    return {prefix + key: value for key, value in layouts.find(name).pack(form, p).arrays.items()}
+    return {prefix + key: value for key, value in pack(layouts.find(name), form, p).arrays.items()}
 
 
 def save(path: Path, arrays: Mapping[str, torch.Tensor]) -> Path:

@@ -12,10 +12,10 @@ import pytest
 
 from rnnspect import Spec
 from rnnspect.checking.check import check_prepared
-from rnnspect.engines import _onnx_graph
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import EngineError
 from rnnspect.tracing.prepare import Prepared, prepare
+from rnnspect.weights.writers.shared import onnx_graph
 from tests.engines.test_engines import find
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ KEPT = {
 
 @pytest.mark.parametrize(("case", "attribute"), KEPT.items(), ids=KEPT.keys())
 def test_an_attribute_that_did_not_arrive_is_found(monkeypatch, case: str, attribute: str):
-    right = _onnx_graph._attributes
+    right = onnx_graph._attributes
 
     def without(spec: Spec) -> dict[str, Any]:
         kept = right(spec)
@@ -91,13 +91,13 @@ def test_an_attribute_that_did_not_arrive_is_found(monkeypatch, case: str, attri
             return kept | {attribute: [*reversed(kept[attribute])]}
         return {name: value for name, value in kept.items() if name != attribute}
 
-    monkeypatch.setattr(_onnx_graph, "_attributes", without)
+    monkeypatch.setattr(onnx_graph, "_attributes", without)
     assert checked("onnxruntime", CASES[case]).verdict == "differ"
 
 
 def test_peepholes_in_the_wrong_order_are_found(monkeypatch):
-    right = _onnx_graph._peepholes
-    monkeypatch.setattr(_onnx_graph, "_peepholes", lambda spec, p: right(spec, p)[::-1].copy())
+    right = onnx_graph._peepholes
+    monkeypatch.setattr(onnx_graph, "_peepholes", lambda spec, p: right(spec, p)[::-1].copy())
     assert checked("onnxruntime", CASES["lstm peepholes"]).verdict == "differ"
 
 

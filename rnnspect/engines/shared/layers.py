@@ -1,4 +1,4 @@
-"""A stack for engines that run one layer and direction at a time."""
+"""Stacks run one layer at a time, so that h of every layer is seen."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import Recording
 from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts.packing import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,17 +23,26 @@ if TYPE_CHECKING:
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
+    RunLayer = Callable[[int, Tensor, list["State"]], tuple[Tensor, list["State"]]]
+    """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
+    states that the directions end with."""
+
+State = tuple["Tensor", ...]
+"""h (B, P), and c (B, H) of an LSTM."""
+Ran = tuple["Tensor", State]
+"""h (T, B, P) by the step of the input, and the state that each item ended with."""
+
 
 @dataclass(frozen=True)
 class Place:
-    """One layer and direction of a network, and what it starts from: h0 (B, P), and c0 (B, H) of an LSTM."""
+    """One layer and direction of a network, and what it starts from."""
 
     spec: Spec
     layer: int
     direction: str
     arrays: Mapping[str, Tensor]
     """The parameters as the engine's layout has them."""
-    state: tuple[Tensor, ...]
+    state: State
     lengths: tuple[int, ...] | None
 
     @property
@@ -43,10 +53,6 @@ class Place:
         return f"layer {self.layer} {self.direction}"
 
 
-Ran = tuple["Tensor", tuple["Tensor", ...]]
-"""h (T, B, P) by the step of the input, and the state that each item ended with: h (B, P), and c (B, H)."""
-
-
 def run_layers(
     spec: Spec,
     parameters: Mapping[str, Tensor],
@@ -55,29 +61,53 @@ def run_layers(
     run_one: Callable[[Place, Tensor], Ran],
     layout: str = "pytorch",
 ) -> Recording:
-    """Each layer runs on what the layers below gave, zero beyond an item's length, whatever the engine leaves there.
+    """A stack of which `run_one` runs one layer and direction on x (T, B, I).
 
-    `layout` is what the engine's arrays are called and how they lie; what has no place there goes into the notes.
+    Each layer runs on the h of the layer below, which is zero beyond an item's length whatever the engine gives there.
+    `layout` says how the engine's arrays are packed; the notes say what has no place in them.
     """
     valid = sequence.valid()
     inside = None if valid is None else valid.to(sequence.x.device)[..., None]
     layers: dict[tuple[int, str], Tensor] = {}
-    finals: list[tuple[Tensor, ...]] = []
+    finals: list[State] = []
     notes: list[str] = []
     x = sequence.x
     with torch.no_grad():
         for layer in range(spec.num_layers):
-            for index, direction in enumerate(spec.directions):
-                at = layer * spec.num_directions + index
+            for state, direction in zip(_begun(spec, sequence, layer), spec.directions, strict=True):
                 p = LayerParameters.of(parameters, layer, direction)
-                state = tuple(initial[at] for initial in sequence.state)
-                packed = layouts.find(layout).pack(form_of(spec), p)
+                packed = pack(layouts.find(layout), form_of(spec), p)
                 place = Place(spec, layer, direction, packed.arrays, state, sequence.lengths)
                 h, final = run_one(place, x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
                 notes += [f"{place}: {one}" for one in packed.lost]
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
+    h_n, c_n = _stacked(finals)
+    return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))
+
+
+def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunLayer) -> Recording:
+    """A model that holds its own parameters, of which `run_layer` runs one layer with all its directions. The sequence
+    has no lengths."""
+    layers: dict[tuple[int, str], Tensor] = {}
+    finals: list[State] = []
+    x = sequence.x.transpose(0, 1).contiguous()
+    for layer in range(spec.num_layers):
+        x, ended = run_layer(layer, x, _begun(spec, sequence, layer))
+        halves = x.transpose(0, 1).chunk(spec.num_directions, -1)
+        layers |= {(layer, direction): h for direction, h in zip(spec.directions, halves, strict=True)}
+        finals += ended
+    return Recording(info, x.transpose(0, 1), *_stacked(finals), layers, 0.0)
+
+
+def _begun(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
+    """For each direction of a layer the state that it starts from."""
+    first = layer * spec.num_directions
+    return [tuple(initial[at] for initial in sequence.state) for at in range(first, first + spec.num_directions)]
+
+
+def _stacked(finals: list[State]) -> tuple[Tensor, Tensor | None]:
+    """h_n and c_n of the whole network, (L·D, B, …)."""
     h_n, *c_n = (torch.stack(state) for state in zip(*finals, strict=True))
-    head = run_head(spec, parameters, h_n)
-    return Recording(info, x, h_n, c_n[0] if c_n else None, layers, 0.0, head, tuple(notes))
+    return h_n, c_n[0] if c_n else None

@@ -1,4 +1,5 @@
-"""ONNX graphs run by onnxruntime; and by onnx.reference what onnxruntime does not know and that one does not ignore."""
+"""ONNX graphs, run by onnxruntime, or by onnx.reference where onnxruntime does not know an operator and onnx.reference
+ignores nothing of it."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
+from rnnspect.engines.torch import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_file import graphs_in, read_model
 from rnnspect.files.sources import parse_file
@@ -14,11 +19,12 @@ from rnnspect.network import memory
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants
+from rnnspect.weights.writers.onnx import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
     from torch import Tensor
 
     from rnnspect.network.sequence import Sequence
@@ -28,10 +34,45 @@ if TYPE_CHECKING:
     Array = Any
 
 _SILENT = 4
-"""Its errors are raised as well, and said by us."""
+"""onnxruntime's errors are raised as well, and told from there."""
 _IGNORED = ("clip", "activations", "input_forget", "layout")
 """What onnx.reference passes over in some of its operators, or treats wrongly."""
-_OPSET, _IR = 14, 8
+
+
+def show_layers(model: ModelProto, spec: Spec) -> ModelProto:
+    """Gives a model of `weights.writers.shared.onnx_graph` the h of its lower layers as outputs too."""
+    from onnx import helper
+
+    kind, shape = model.graph.input[0].type.tensor_type.elem_type, ["T", spec.num_directions, "B", spec.hidden_size]
+    lower = [f"Y_{layer}" for layer in range(spec.num_layers - 1)]
+    model.graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name in lower)
+    return model
+
+
+def feed_of(spec: Spec, sequence: Sequence, batch_first: bool) -> dict[str, Array]:
+    """The inputs of such a model by name."""
+    feed = {"x": array_of(sequence.x.transpose(0, 1) if batch_first else sequence.x)}
+    feed |= {STATES[name][0]: array_of(v) for name, v in zip(spec.cell_type.states, sequence.state, strict=True)}
+    if sequence.lengths is not None:
+        feed["lengths"] = np.array(sequence.lengths, np.int32)
+    return feed
+
+
+def recording_of(
+    spec: Spec, parameters: Mapping[str, Tensor], info: EngineInfo, outputs: Mapping[str, Array], batch_first: bool
+) -> Recording:
+    """What a runtime gave for the outputs of such a model. Nothing is set to zero beyond an item's length, so that a
+    runtime that ignores lengths is found out."""
+    given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in outputs.items()}
+    output = given["output"].transpose(0, 1) if batch_first else given["output"]
+    lower = [list(given[f"Y_{layer}"].unbind(1)) for layer in range(spec.num_layers - 1)]
+    layers = {
+        (layer, direction): h
+        for layer, halves in enumerate([*lower, output.chunk(spec.num_directions, -1)])
+        for direction, h in zip(spec.directions, halves, strict=True)
+    }
+    head = run_head(spec, parameters, given["h_n"])
+    return Recording(info, output, given["h_n"], given.get("c_n"), layers, 0.0, head)
 
 
 @dataclass(frozen=True)
@@ -118,37 +159,6 @@ def _unsound(nodes: list[OnnxNode]) -> str | None:
     return None
 
 
-def node_model(
-    node: NodeProto, weights: Mapping[str, Array], sequence: Sequence
-) -> tuple[ModelProto, dict[str, Array]]:
-    """A model of one node alone, with these weights, and what to feed it: X, lengths and states of the sequence."""
-    import numpy as np
-    from onnx import helper, numpy_helper
-
-    op = node.op_type
-    own = type(node)()
-    own.CopyFrom(node)
-    del own.input[:], own.output[:]
-    feed: dict[str, Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
-    if sequence.c0 is not None:
-        feed["initial_c"] = array_of(sequence.c0)
-    if sequence.lengths is not None:
-        feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
-    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
-    own.output.extend(OUTPUTS[op])
-    kind = helper.np_dtype_to_tensor_dtype(feed["X"].dtype)
-    kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
-    graph = helper.make_graph(
-        [own],
-        "node",
-        [helper.make_tensor_value_info(name, kinds[name], [None] * values.ndim) for name, values in feed.items()],
-        [helper.make_tensor_value_info(name, kind, None) for name in OUTPUTS[op]],
-        [numpy_helper.from_array(values, name) for name, values in weights.items()],
-    )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR), feed
-
-
 class NodeEngine:
     """The node of a file, run alone by onnxruntime on the sequence."""
 
@@ -156,25 +166,13 @@ class NodeEngine:
 
     def __init__(self, node: OnnxNode, weights: Mapping[str, Array] | None = None) -> None:
         self._node = node
-        self._weights = weights
+        self._weights = weights or {name: v for name in WEIGHTS if (v := node.constant(name)) is not None}
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """Raises `InputError` where onnxruntime and onnx.reference cannot run the node."""
-        import torch
-
         del parameters  # the file's own are run, as they are packed there
-        own = type(self._node.node)()
-        own.CopyFrom(self._node.node)
-        kept = [attribute for attribute in own.attribute if attribute.name != "layout"]
-        del own.attribute[:]
-        own.attribute.extend(kept)
-        weights = self._weights or {name: v for name in WEIGHTS if (v := self._node.constant(name)) is not None}
-        model, feed = node_model(own, weights, sequence)
-        plain = {name: value for name, value in self._node.attributes.items() if name != "layout"}
-        alone = OnnxNode(
-            self._node.name, own, ((model.graph, None, ""),), model, self._node.file, Constants(model), plain
-        )
-        ran = run_model(model, feed, [alone], spec.dtype, self._node.where)
+        alone, feed = _alone(self._node, self._weights, sequence)
+        ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where)
         y = tensor_of(ran.outputs["Y"])
         if (valid := sequence.valid()) is not None:
             y = torch.where(valid[:, None, :, None], y, 0)
@@ -182,6 +180,41 @@ class NodeEngine:
         output = torch.cat(list(layers.values()), -1)
         c_n = tensor_of(ran.outputs["Y_c"]) if "Y_c" in ran.outputs else None
         return Recording(ran.engine, output, tensor_of(ran.outputs["Y_h"]), c_n, layers, 0.0)
+
+
+def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> tuple[OnnxNode, dict[str, Array]]:
+    """The node in a model of its own, time-major and with these weights, and what to feed that model: X, lengths and
+    states of the sequence."""
+    from onnx import helper, numpy_helper
+
+    from rnnspect.weights.writers.shared.onnx_graph import IR, OPSET
+
+    op = node.node.op_type
+    own = type(node.node)()
+    own.CopyFrom(node.node)
+    kept = [attribute for attribute in own.attribute if attribute.name != "layout"]
+    del own.attribute[:], own.input[:], own.output[:]
+    feed: dict[str, Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
+    if sequence.c0 is not None:
+        feed["initial_c"] = array_of(sequence.c0)
+    if sequence.lengths is not None:
+        feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
+    own.attribute.extend(kept)
+    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
+    own.output.extend(OUTPUTS[op])
+    kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
+    graph = helper.make_graph(
+        [own],
+        "node",
+        [helper.make_tensor_value_info(name, kinds[name], [None] * values.ndim) for name, values in feed.items()],
+        [helper.make_tensor_value_info(name, kinds["X"], None) for name in OUTPUTS[op]],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR)
+    said = {name: value for name, value in node.attributes.items() if name != "layout"}
+    path: Any = ((model.graph, None, ""),)
+    return replace(node, node=own, path=path, model=model, constants=Constants(model), attributes=said), feed
 
 
 def by_its_own_node(prepared: Prepared) -> Prepared:

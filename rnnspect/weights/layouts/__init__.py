@@ -1,46 +1,105 @@
-"""How frameworks pack the same recurrent parameters, as data: one framework a file, readable as a table.
+"""How frameworks pack the same recurrent parameters, as data: one framework a file in `known/`, found by its name.
 
-A file here that defines `LAYOUT` is a layout, named as the file is. The data loads no framework and no numpy.
+A file is TOML: `title` and, where there is one, `leading_direction` of the `Layout`, then a table for each form that
+the framework has, with the fields of its `Packing` (`interface.py`). A field that stands above the tables holds for
+all of them; quirks there come before a form's own. `like = "gru"` takes from another form what is not said.
+
+Loads no framework and no numpy.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import InputError, listed, nearest
-from rnnspect.weights.layouts.interface import FORMS, Layout, Lost, Packed, Packing
+from rnnspect.errors import FileError, InputError, listed, nearest
+from rnnspect.weights.layouts.interface import FORMS, Layout, Packing, blocks_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["FORMS", "Layout", "Lost", "Packed", "Packing", "every", "find", "names"]
+__all__ = ["FORMS", "Layout", "Packing", "every", "find", "names"]
 
-_NO_LAYOUTS = {"interface", "packing", "sizes", "table"}
-
-
-def names() -> list[str]:
-    """The layouts that there are; none of them is imported."""
-    return [name.replace("_", "-") for name in _files()]
+_FOLDER = Path(__file__).with_name("known")
+_OF_LAYOUT = {"title": str, "leading_direction": bool}
+_OF_PACKING = {
+    "where": str,
+    "arrays": dict,
+    "orientation": str,
+    "source": str,
+    "states": str,
+    "bias_always": bool,
+    "forget_bias": float,
+    "peepholes": str,
+    "quirks": list,
+}
 
 
 @functools.cache
-def _files() -> tuple[str, ...]:
-    return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name not in _NO_LAYOUTS))
+def names() -> list[str]:
+    """The layouts that there are, tf1 before tf-block-lstm; none of them is read."""
+    return sorted((path.stem for path in _FOLDER.glob("*.toml")), key=lambda name: name.replace("-", "_"))
 
 
 def find(name: str, where: str | None = None) -> Layout:
-    """The layout of that name. Raises `InputError` for another name."""
+    """The layout of that name. Raises `InputError` for another name, `FileError` for a file that says no layout."""
     known = names()
     if name not in known:
         found = f"no layout is called {name!r}"
         raise InputError(found, allowed=listed(known), nearest=nearest(name, known), where=where)
-    layout: Layout = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").LAYOUT
-    return layout
+    return read(_FOLDER / f"{name}.toml")
 
 
 def every() -> Iterator[Layout]:
     """All layouts, by name."""
     return map(find, names())
+
+
+@functools.cache
+def read(path: Path) -> Layout:
+    """The layout in a file. Raises `FileError` with the file and the key for what is not as it has to be."""
+    import tomllib
+
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(str(error), where=path.name) from None
+    forms = {form: data.pop(form) for form in FORMS if form in data}
+    common = {key: data.pop(key) for key in _OF_PACKING if key in data}
+    _check(data, _OF_LAYOUT, ("title",), path.name)
+    return Layout(path.stem, packings=tuple(_packing(form, forms, common, path.name) for form in forms), **data)
+
+
+def _packing(form: str, forms: Mapping[str, dict[str, Any]], common: Mapping[str, Any], file: str) -> Packing:
+    where = f"{file}: {form}"
+    own = dict(forms[form])
+    if (like := own.pop("like", None)) is not None:
+        if like not in forms:
+            raise FileError(f"like = {like!r}", allowed=listed(forms), where=where)
+        own = {**forms[like], **own}
+    said = {**common, **own}
+    _check(said, _OF_PACKING, ("where", "arrays", "orientation", "source"), where)
+    if said["orientation"] not in ("out×in", "in×out"):
+        raise FileError(f"orientation = {said['orientation']!r}", allowed="out×in, in×out", where=where)
+    for name, line in said["arrays"].items():
+        try:
+            blocks_in(str(line), form)
+        except ValueError as error:
+            allowed = f"W_i, W_h, b_i, b_h or b_ and then one of {listed(FORMS[form])}"
+            raise FileError(f"no block is written {error}", allowed=allowed, where=f"{where}.arrays.{name}") from None
+    if "quirks" in common and "quirks" in own:
+        said["quirks"] = [*common["quirks"], *own["quirks"]]
+    return Packing(form, **{**said, "quirks": tuple(said.get("quirks", ()))})
+
+
+def _check(given: Mapping[str, Any], kinds: Mapping[str, type], needed: tuple[str, ...], where: str) -> None:
+    """Raises `FileError` for a key that there is not, one of another type, or one that is missing."""
+    for key, value in given.items():
+        if key not in kinds:
+            found = f"no key is called {key!r}"
+            raise FileError(found, allowed=listed(kinds), nearest=nearest(key, kinds), where=where)
+        if type(value) is not kinds[key]:
+            raise FileError(f"{key} = {value!r}", allowed=f"{key} as {kinds[key].__name__}", where=where)
+    if missing := [key for key in needed if key not in given]:
+        raise FileError(f"{listed(missing)} missing", where=where)

@@ -1,34 +1,31 @@
-"""What a layout is.
+"""What a layout is: for each cell the arrays that a framework has, and which rows of PyTorch's parameters are in them.
 
-A packing writes each array of a framework as the blocks in it, in the letters of PyTorch's equations:
+An array is written as its blocks, in the letters of PyTorch's equations:
 
     W_ii      the rows of weight_ih that belong to gate i: (H, I)
     W_hf      the rows of weight_hh that belong to gate f: (H, H), with a projection (H, P)
     W_hr      of an LSTM: weight_hr, (P, H)
     b_ii b_hi the rows of bias_ih and bias_hh that belong to gate i: (H,)
     b_i       their sum
-    -W_iz     a block whose sign is turned
-    ;         what follows lies below: the other half of [x; h], the second row of a bias
+    -W_iz     a block whose sign is changed
+    ;         what follows lies below: the other half of [x; h], or the second row of a bias
 
-so that "W_ii W_io W_if W_ig" is a fused kernel in the order i o f g, and "b_z b_r b_in b_hn" the four blocks of a
-GRU's bias. Everything else that a table shows of a packing is read off these lines.
+"W_ii W_io W_if W_ig" is a fused kernel in the order i o f g, and "b_z b_r b_in b_hn" the four blocks of a GRU's bias.
+Data, and the sizes that shapes mean: `packing.py` moves parameters by it, `table.py` puts it into words.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from rnnspect.errors import InputError, listed
+from rnnspect.errors import InputError, Problem, WeightsError, listed, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.parameters import LayerParameters
+    from collections.abc import Collection, Mapping
 
 FORMS: dict[str, tuple[str, ...]] = {
     "rnn": ("h",),
@@ -36,8 +33,16 @@ FORMS: dict[str, tuple[str, ...]] = {
     "gru": ("r", "z", "n"),
     "gru-before": ("r", "z", "n"),
 }
-"""The gates of each form, in PyTorch's order. "gru" resets after the product, n = tanh(W_in x + b_in + r ⊙ (W_hn h +
-b_hn)), "gru-before" before it, n = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn)."""
+"""The gates of each form of a cell, in PyTorch's order. "gru" resets after the product, n = tanh(W_in x + b_in + r ⊙
+(W_hn h + b_hn)), "gru-before" before it, n = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn)."""
+IN_WORDS = {
+    "rnn": "RNN",
+    "lstm": "LSTM",
+    "gru": "GRU that resets after the product",
+    "gru-before": "GRU that resets before the product",
+}
+"""The forms as people say them."""
+_WORD = re.compile(r"(-?)([Wb])_([ih]?)([a-z])")
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,10 @@ class Block:
 
     kind: Literal["W", "b"]
     side: Literal["i", "h", ""]
-    """Whether it multiplies or is added to the input's side or the state's; "" is the sum of both biases."""
+    """Whether it belongs to the input or to the state; "" is the sum of both biases."""
     gate: str
     """A gate of the form; "r" of an LSTM is the projection."""
     sign: int = 1
-
-    def __str__(self) -> str:
-        return f"{'-' if self.sign < 0 else ''}{self.kind}_{self.side}{self.gate}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +64,9 @@ class Packing:
     form: str
     """rnn, lstm, gru or gru-before."""
     where: str
-    """What it is called there, such as flax.nnx.GRUCell."""
+    """What the cell is called there, such as flax.nnx.GRUCell."""
     arrays: Mapping[str, str]
-    """By the framework's name of an array the blocks in it."""
+    """The blocks in each array, by the framework's name of it."""
     orientation: Literal["out×in", "in×out"]
     source: str
     """Where that is stated: a file of the framework, or its documentation."""
@@ -81,71 +83,48 @@ class Packing:
 
     @functools.cached_property
     def blocks(self) -> Mapping[str, tuple[tuple[Block, ...], ...]]:
-        """By name the rows (divided by ;) of blocks."""
-        return {
-            name: tuple(tuple(_block(word) for word in row.split()) for row in line.split(";"))
-            for name, line in self.arrays.items()
-        }
+        """By name the rows of blocks, which ; divides. Raises `ValueError` for what is no block of the form."""
+        return {name: blocks_in(line, self.form) for name, line in self.arrays.items()}
 
     @functools.cached_property
     def weights(self) -> tuple[str, ...]:
         """The names of the arrays that are always there: the kernels."""
         return tuple(name for name in self.arrays if not self.is_bias(name) and not self.is_projection(name))
 
+    @functools.cached_property
+    def biases(self) -> tuple[str, ...]:
+        """The names of the arrays of biases."""
+        return tuple(filter(self.is_bias, self.arrays))
+
     def is_bias(self, name: str) -> bool:
-        """Whether an array is one of biases."""
         return self.blocks[name][0][0].kind == "b"
 
     def is_projection(self, name: str) -> bool:
         """Whether an array is weight_hr."""
         return self.form == "lstm" and self.blocks[name][0][0].gate == "r"
 
+    @property
+    def every_block(self) -> tuple[Block, ...]:
+        return tuple(block for rows in self.blocks.values() for row in rows for block in row)
+
     @functools.cached_property
     def held(self) -> frozenset[tuple[str, str, str]]:
         """The kind, side and gate of every block that has a place; a sum holds both biases."""
-        every = (block for rows in self.blocks.values() for row in rows for block in row)
         return frozenset(
-            (block.kind, side, block.gate) for block in every for side in ([block.side] if block.side else ["i", "h"])
+            (block.kind, side, block.gate) for block in self.every_block for side in (block.side or ("i", "h"))
         )
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A parameter that a layout has no place for, with its largest magnitude; a parameter of zeros is not lost."""
-
-    name: str
-    largest: float
-    where: str
-
-    def __str__(self) -> str:
-        return f"{self.name}, largest {self.largest:.3g}, has no place in {self.where}"
-
-
-@dataclass(frozen=True)
-class Packed:
-    """The arrays of one layer and direction by the framework's names, in new memory, and what they do not hold.
-
-    Where a layout has one bias for b_ih and b_hh, their sum is rounded to their dtype, which is not called lost: it
-    is exact where one of the two is zero, and else off by half a unit in the last place. What a framework adds to f at
-    run time is taken off b_f, which rounds as well.
-    """
-
-    arrays: dict[str, Tensor]
-    lost: tuple[Lost, ...]
-
-
-@dataclass(frozen=True)
 class Layout:
-    """How a framework packs recurrent parameters; a form that is not among the packings it does not have."""
+    """How a framework packs recurrent parameters. A form that is not among the packings it does not have."""
 
     name: str
     title: str
     """The framework, as people call it."""
     packings: tuple[Packing, ...]
     leading_direction: bool = False
-    """Whether the framework's own arrays have the directions as a first axis; what `pack` gives never has."""
-    separators: str = "./"
-    """What stands between the parts of an array's name; a file may write any of them."""
+    """Whether the framework's own arrays have the directions as a first axis, which those of a packing never have."""
 
     @functools.cached_property
     def cells(self) -> Mapping[str, Packing]:
@@ -158,50 +137,82 @@ class Layout:
             raise InputError(f"{self.title} has no {IN_WORDS.get(form, form)}", allowed=listed(self.cells))
         return self.cells[form]
 
-    def pack(self, form: str, p: LayerParameters) -> Packed:
-        """The parameters of one layer and direction as the framework has them.
 
-        Raises `InputError` for a form that the framework does not have.
-        """
-        from rnnspect.weights.layouts import packing
+@dataclass(frozen=True)
+class Sizes:
+    """I, H, and P or 0, as a spec calls them, and whether there are biases."""
 
-        return packing.pack(self.packing(form), p)
-
-    def lost(self, form: str, p: LayerParameters) -> tuple[Lost, ...]:
-        """What `pack` would not hold of them; nothing is packed.
-
-        Raises `InputError` for a form that the framework does not have.
-        """
-        from rnnspect.weights.layouts import packing
-
-        return packing.lost(self.packing(form), p)
-
-    def unpack(self, form: str, arrays: Mapping[str, Tensor]) -> LayerParameters:
-        """The framework's arrays in PyTorch's order, with two biases: what one bias holds is bias_ih, and bias_hh is
-        zero, but for b_hn of a reset-after GRU and for what the framework adds to f at run time. Without any array
-        of biases there are none.
-
-        Raises `InputError` for a form that the framework does not have, `WeightsError` for arrays that are missing,
-        unknown, or do not fit together.
-        """
-        from rnnspect.weights.layouts import packing
-
-        return packing.unpack(self.packing(form), arrays)
+    input_size: int
+    hidden_size: int
+    proj_size: int
+    bias: bool
 
 
-IN_WORDS = {
-    "rnn": "RNN",
-    "lstm": "LSTM",
-    "gru": "GRU that resets after the product",
-    "gru-before": "GRU that resets before the product",
-}
-"""The forms as people say them."""
+def sizes_of(packing: Packing, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
+    """The sizes that arrays of these shapes mean, of one layer and direction.
+
+    Raises `WeightsError` for arrays that are missing, unknown, or do not fit together.
+    """
+    _check_names(packing, shapes)
+    for name, shape in shapes.items():
+        axes = 2 if not packing.is_bias(name) or len(packing.blocks[name]) > 1 else 1
+        if len(shape) != axes or 0 in shape:
+            raise _unfit(packing, name, shape, f"{'two axes' if axes == 2 else 'one axis'} of at least 1")
+    out, into = (0, 1) if packing.orientation == "out×in" else (1, 0)
+    weights = [name for name in packing.weights if name in shapes]
+    of_h = next(name for name in weights if packing.blocks[name][-1][0].side == "h")
+    of_x = next(name for name in weights if packing.blocks[name][0][0].side == "i")
+    hidden = shapes[of_h][out] // len(packing.blocks[of_h][-1])
+    projection = next((shapes[name][out] for name in shapes if packing.is_projection(name)), 0)
+    state = projection or hidden
+    sides = {"h": state, "i": shapes[of_x][into] - (state if len(packing.blocks[of_x]) > 1 else 0)}
+    for name, shape in shapes.items():
+        fits = _expected(packing, name, sides, hidden, projection)
+        if shape != fits or sides["i"] < 1:
+            raise _unfit(packing, name, shape, f"{fits} beside {of_h} {shapes[of_h]}")
+    bias = packing.bias_always or bool(packing.forget_bias) or any(name in shapes for name in packing.biases)
+    return Sizes(sides["i"], hidden, projection, bias)
+
+
+def _expected(packing: Packing, name: str, sides: Mapping[str, int], hidden: int, projection: int) -> tuple[int, ...]:
+    rows = packing.blocks[name]
+    wide = len(rows[0]) * hidden
+    if packing.is_bias(name):
+        return (len(rows), wide) if len(rows) > 1 else (wide,)
+    shape = (projection, hidden) if packing.is_projection(name) else (wide, sum(sides[row[0].side] for row in rows))
+    return shape if packing.orientation == "out×in" else shape[::-1]
+
+
+def _check_names(packing: Packing, given: Collection[str]) -> None:
+    known = packing.arrays
+    needed = [*packing.weights, *(packing.biases if any(name in given for name in packing.biases) else [])]
+    problems = [
+        Problem(f"no array of it is called {name!r}", listed(known), nearest(name, known), packing.where)
+        for name in given
+        if name not in known
+    ]
+    if missing := [name for name in needed if name not in given]:
+        problems.append(Problem(f"{listed(missing)} missing", listed(known), where=packing.where))
+    if problems:
+        raise WeightsError(problems)
+
+
+def _unfit(packing: Packing, name: str, shape: tuple[int, ...], allowed: str) -> WeightsError:
+    return WeightsError(f"{name} of shape {shape}", allowed=allowed, where=packing.where)
 
 
 @functools.cache
-def _block(word: str) -> Block:
-    kind, _, index = word.removeprefix("-").partition("_")
-    side = index[:-1]
-    assert kind in {"W", "b"}, word
-    assert side in {"i", "h"} or (kind == "b" and not side), word
-    return Block(kind, side, index[-1], -1 if word.startswith("-") else 1)  # type: ignore[arg-type]
+def blocks_in(line: str, form: str) -> tuple[tuple[Block, ...], ...]:
+    """The rows of blocks of one array. Raises `ValueError` for what is no block of the form."""
+    return tuple(tuple(_block(word, form) for word in row.split()) for row in line.split(";"))
+
+
+def _block(word: str, form: str) -> Block:
+    match = _WORD.fullmatch(word)
+    if not match:
+        raise ValueError(word)
+    sign, kind, side, gate = match.groups()
+    projection = (form, kind, side, gate) == ("lstm", "W", "h", "r")
+    if (kind == "W" and not side) or not (gate in FORMS[form] or projection):
+        raise ValueError(word)
+    return Block(kind, side, gate, -1 if sign else 1)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""From PyTorch's parameters to a packing's arrays and back: blocks of rows are moved, matrices turned.
+"""From PyTorch's parameters to a framework's arrays and back, by what a layout says.
 
-Every number is read and written once; a matrix whose blocks move as it is turned goes by way of strips small enough
-for a cache, since torch turns fast only what lies together.
+Every number is read and written once. A matrix whose blocks move as it is transposed goes by way of strips that fit a
+cache, since torch transposes fast only what is contiguous.
 """
 
 from __future__ import annotations
@@ -10,26 +10,50 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.weights.layouts.interface import FORMS, Block, Lost, Packed, Packing
-from rnnspect.weights.layouts.sizes import sizes_of
+from rnnspect.weights.layouts.interface import FORMS, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
-    from rnnspect.weights.layouts.sizes import Sizes
+    from rnnspect.weights.layouts.interface import Block, Layout, Packing, Sizes
 
 Key = tuple[str, str, str]
 """Kind, side and gate of a block."""
 _PROJECTION: Key = ("W", "h", "r")
 _STRIP = 1 << 19
-"""Numbers that are turned at once."""
+"""How many numbers are transposed at once."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A parameter that a layout has no place for, with its largest magnitude; a parameter of zeros is not lost."""
+
+    name: str
+    largest: float
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, largest {self.largest:.3g}, has no place in {self.where}"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The arrays of one layer and direction by the framework's names, in new memory, and what they do not hold.
+
+    Where a layout has one bias for b_ih and b_hh, their sum is rounded to their dtype, which is not called lost: it
+    is exact where one of the two is zero, and else off by at most half a unit in the last place. What a framework adds
+    to f at run time is subtracted from b_f, which rounds as well.
+    """
+
+    arrays: dict[str, Tensor]
+    lost: tuple[Lost, ...]
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows [start, stop) of a matrix (out, in), which may be a turned view, or of a vector."""
+    """Rows [start, stop) of a matrix (out, in), which may be a transposed view, or of a vector."""
 
     whole: Tensor
     start: int
@@ -42,52 +66,64 @@ class _Rows:
         return -rows if self.sign < 0 else rows
 
 
-def pack(packing: Packing, p: LayerParameters) -> Packed:
-    """The parameters of one layer and direction, laid out; arrays in new memory."""
+def pack(layout: Layout, form: str, p: LayerParameters) -> Packed:
+    """The parameters of one layer and direction as the framework has them.
+
+    Raises `InputError` for a form that the framework does not have.
+    """
     import torch
 
-    there = _of_torch(packing, p)
+    packing = layout.packing(form)
+    there = _of_torch(form, p)
     vectors = packing.bias_always or bool(packing.forget_bias) or p.bias_ih is not None
     arrays = {}
     for name, rows in packing.blocks.items():
-        if rows[0][0].kind == "b":
+        if packing.is_bias(name):
             if vectors:
                 joined = [torch.cat([_bias(packing, block, there) for block in row]) for row in rows]
                 arrays[name] = torch.stack(joined) if len(rows) > 1 else joined[0]
         elif all(_key(block) in there for row in rows for block in row):
             parts = [_runs([replace(there[_key(block)], sign=block.sign) for block in row]) for row in rows]
-            arrays[name] = _laid(parts, packing.orientation)
+            arrays[name] = _joined(parts, packing.orientation)
     return Packed(arrays, _lost(packing, there))
 
 
-def lost(packing: Packing, p: LayerParameters) -> tuple[Lost, ...]:
-    """What has no place in the packing; only that is looked at."""
-    return _lost(packing, _of_torch(packing, p))
+def lost(layout: Layout, form: str, p: LayerParameters) -> tuple[Lost, ...]:
+    """What `pack` would not hold of them; nothing is packed. Raises as `pack`."""
+    return _lost(layout.packing(form), _of_torch(form, p))
 
 
-def unpack(packing: Packing, arrays: Mapping[str, Tensor]) -> LayerParameters:
-    """PyTorch's parameters from the arrays, in new memory; see `Layout.unpack`."""
+def unpack(layout: Layout, form: str, arrays: Mapping[str, Tensor]) -> LayerParameters:
+    """PyTorch's parameters from a framework's arrays of one layer and direction, in new memory.
+
+    What a layout holds as one bias becomes bias_ih, and bias_hh is zero, but for b_hn of a reset-after GRU and for what
+    the framework adds to f at run time. Without any array of biases there are none.
+
+    Raises `InputError` for a form that the framework does not have, `WeightsError` for arrays that are missing,
+    unknown, or do not fit together.
+    """
     import torch
 
+    packing = layout.packing(form)
     sizes = sizes_of(packing, {name: tuple(array.shape) for name, array in arrays.items()})
     there = _of_framework(packing, arrays, sizes)
-    gates = FORMS[packing.form]
-    own = [_stacked(_runs([there["W", side, gate] for gate in gates])) for side in "ih"]
+    gates = FORMS[form]
+    weight_ih, weight_hh = (_stacked(_runs([there["W", side, gate] for gate in gates])) for side in "ih")
     projection = there[_PROJECTION].values.clone() if sizes.proj_size else None
     if not sizes.bias:
-        return LayerParameters(own[0], own[1], None, None, projection)
-    zeros = own[1].new_zeros(sizes.hidden_size)
+        return LayerParameters(weight_ih, weight_hh, None, None, projection)
+    zeros = weight_hh.new_zeros(sizes.hidden_size)
     added = zeros + packing.forget_bias
     first = [there.get(("b", "i", gate)) or there.get(("b", "", gate)) for gate in gates]
     second = [there.get(("b", "h", gate)) for gate in gates]
     bias_ih = torch.cat([rows.values if rows else zeros for rows in first])
     unstored = [added if gate == "f" else zeros for gate in gates]
     bias_hh = torch.cat([rows.values if rows else other for rows, other in zip(second, unstored, strict=True)])
-    return LayerParameters(own[0], own[1], bias_ih, bias_hh, projection)
+    return LayerParameters(weight_ih, weight_hh, bias_ih, bias_hh, projection)
 
 
 def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) -> dict[Key, _Rows]:
-    """Where each block lies; matrices are (out, in) views."""
+    """Where each block is in a framework's arrays; matrices are (out, in) views."""
     there: dict[Key, _Rows] = {}
     state = sizes.proj_size or sizes.hidden_size
     for name, given in arrays.items():
@@ -106,8 +142,9 @@ def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) 
     return there
 
 
-def _of_torch(packing: Packing, p: LayerParameters) -> dict[Key, _Rows]:
-    gates = FORMS[packing.form]
+def _of_torch(form: str, p: LayerParameters) -> dict[Key, _Rows]:
+    """Where each block is in PyTorch's parameters."""
+    gates = FORMS[form]
     hidden = p.weight_hh.shape[0] // len(gates)
     named = [("W", "i", p.weight_ih), ("W", "h", p.weight_hh), ("b", "i", p.bias_ih), ("b", "h", p.bias_hh)]
     there = {
@@ -122,7 +159,7 @@ def _of_torch(packing: Packing, p: LayerParameters) -> dict[Key, _Rows]:
 
 
 def _bias(packing: Packing, block: Block, there: Mapping[Key, _Rows]) -> Tensor:
-    """One block of a bias: what the cell adds by itself is taken off."""
+    """One block of a bias, without what the framework adds to it at run time."""
     import torch
 
     weight = there["W", "h", block.gate]
@@ -139,7 +176,7 @@ def _bias(packing: Packing, block: Block, there: Mapping[Key, _Rows]) -> Tensor:
 
 
 def _runs(pieces: list[_Rows]) -> list[Tensor]:
-    """The pieces as they are to lie below each other; those that do so already are one."""
+    """The pieces in the order in which they are stacked; neighbours in the same matrix are joined to one."""
     merged: list[_Rows] = []
     for piece in pieces:
         last = merged[-1] if merged else None
@@ -150,7 +187,7 @@ def _runs(pieces: list[_Rows]) -> list[Tensor]:
     return [piece.values for piece in merged]
 
 
-def _laid(parts: list[list[Tensor]], orientation: str) -> Tensor:
+def _joined(parts: list[list[Tensor]], orientation: str) -> Tensor:
     """Matrices (out, in_k), each in runs of rows, beside each other as one (out, in) or (in, out), in new memory."""
     import torch
 
@@ -169,7 +206,7 @@ def _laid(parts: list[list[Tensor]], orientation: str) -> Tensor:
 
 
 def _stacked(runs: list[Tensor]) -> Tensor:
-    """Runs of rows, turned views among them, as one matrix in new memory."""
+    """Runs of rows, transposed views among them, as one matrix in new memory."""
     made = runs[0].new_empty(sum(len(run) for run in runs), runs[0].shape[1])
     for target, run in zip(made.split([len(run) for run in runs]), runs, strict=True):  # type: ignore[no-untyped-call]
         if run.is_contiguous() or run.t().is_contiguous():

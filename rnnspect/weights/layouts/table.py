@@ -1,54 +1,33 @@
-"""What a table says of a packing, read off its arrays; and the way from one packing to another. Loads no framework."""
+"""A packing in words, read off its arrays, and the steps from one packing to another. Loads no framework."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.weights.layouts.interface import FORMS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rnnspect.weights.layouts.interface import Packing
 
 
-@dataclass(frozen=True)
-class Row:
-    """One packing in words."""
-
-    form: str
-    where: str
-    gates: str
-    kernel: str
-    orientation: str
-    biases: str
-    extras: tuple[str, ...]
-    """What there is besides: forget bias, mix, peepholes, projection, the framework's quirks."""
-
-
-def row_of(packing: Packing) -> Row:
-    extras = [f"adds {packing.forget_bias:g} to f at run time, not stored"] if packing.forget_bias else []
-    extras += ["mix flipped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
-    extras += [f"peepholes {packing.peepholes}"] if packing.peepholes else []
-    extras += [f"projection {name}" for name in packing.arrays if packing.is_projection(name)]
-    return Row(
-        packing.form,
-        packing.where,
-        gate_order(packing),
-        kernel(packing),
-        packing.orientation,
-        biases(packing),
-        (*extras, *packing.quirks),
-    )
+def notes(packing: Packing) -> tuple[str, ...]:
+    """What there is besides gates, kernels and biases: forget bias, mix, peepholes, projection, quirks."""
+    found = [f"adds {packing.forget_bias:g} to f at run time, not stored"] if packing.forget_bias else []
+    found += ["mix flipped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
+    found += [f"peepholes {packing.peepholes}"] if packing.peepholes else []
+    found += [f"projection {name}" for name in packing.arrays if packing.is_projection(name)]
+    return (*found, *packing.quirks)
 
 
 def gate_order(packing: Packing) -> str:
-    """In PyTorch's letters, as the input's kernels hold them one after the other."""
-    every = (block for name in packing.weights for row in packing.blocks[name] for block in row)
-    return " ".join(block.gate for block in every if block.side == "i")
+    """The gates in PyTorch's letters, in the order in which the input's kernels hold them."""
+    return " ".join(block.gate for block in packing.every_block if (block.kind, block.side) == ("W", "i"))
 
 
 def kernel(packing: Packing) -> str:
-    """fused, separate, or [x; h] stacked."""
+    """Whether the gates' kernels are fused, separate, or fused with x above h: [x; h] stacked."""
     stacked = any(len(packing.blocks[name]) > 1 for name in packing.weights)
     count = len(packing.weights)
     if stacked:
@@ -57,24 +36,22 @@ def kernel(packing: Packing) -> str:
 
 
 def is_flipped(packing: Packing) -> bool:
-    """Whether a GRU's z is 1 − z of ours."""
-    return any(block.sign < 0 for rows in packing.blocks.values() for row in rows for block in row)
+    """Whether a GRU's z stands for PyTorch's 1 − z."""
+    return any(block.sign < 0 for block in packing.every_block)
 
 
 def biases(packing: Packing) -> str:
-    """How many, and where each goes."""
-    blocks = [block for name in packing.arrays if packing.is_bias(name) for r in packing.blocks[name] for block in r]
-    sides = {gate: [block.side for block in blocks if block.gate == gate] for gate in FORMS[packing.form]}
-    arrays = [name for name in packing.arrays if packing.is_bias(name)]
-    if all(len(of) == 2 for of in sides.values()):
+    """How many biases there are, and where each is."""
+    arrays, gates = packing.biases, [block.gate for block in packing.every_block if block.kind == "b"]
+    if len(gates) == 2 * len(FORMS[packing.form]):
         return "two" if len(arrays) > 1 else "two rows" if len(packing.blocks[arrays[0]]) > 1 else "two, joined"
     if packing.form == "gru":
-        return "one, b_hn apart" if len(sides["n"]) == 2 else "one, without b_hn"
+        return "one, b_hn apart" if gates.count("n") == 2 else "one, without b_hn"
     return "one (sum)" + _side_of(arrays)
 
 
-def _side_of(names: list[str]) -> str:
-    """Whether the framework keeps its one bias with the input's or the state's kernel; it adds up to the same."""
+def _side_of(names: Collection[str]) -> str:
+    """Whether the framework keeps its one bias with the input's or the state's kernel, which makes no difference."""
     heads = {name.rpartition(".")[0].removeprefix("dense_")[:1] for name in names}
     return {"i": ", input side", "h": ", hidden side"}.get("".join(heads), "")
 
@@ -112,18 +89,14 @@ def _bias_steps(one: Packing, other: Packing) -> list[str]:
         return []
     said = f"biases: {first} → {second}"
     if first.startswith("two") and second.startswith("one"):
-        summed = ", ".join(f"b_{g} = b_i{g} + b_h{g}" for g in FORMS[one.form] if ("b", "", g) in _summed(other))
+        sums = {block.gate for block in other.every_block if not block.side}
+        summed = ", ".join(f"b_{g} = b_i{g} + b_h{g}" for g in FORMS[one.form] if g in sums)
         said += f": {summed}"
         said += "; b_in stays as it is" if one.form == "gru" else ""
     elif first.startswith("one") and second.startswith("two"):
         said += ": what is one becomes the first, and the second is zeros"
         said += ", but for b_hn" if ("b", "h", "n") in one.held and one.form == "gru" else ""
     return [said]
-
-
-def _summed(packing: Packing) -> set[tuple[str, str, str]]:
-    every = (block for rows in packing.blocks.values() for row in rows for block in row)
-    return {(block.kind, block.side, block.gate) for block in every if not block.side}
 
 
 def _as_arrays(packing: Packing) -> str:

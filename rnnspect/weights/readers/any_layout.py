@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
 from rnnspect.network.dtypes import DTYPES
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.sizes import Sizes, sizes_of
+from rnnspect.weights.layouts.interface import Sizes, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

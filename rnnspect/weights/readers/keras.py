@@ -163,6 +163,7 @@ def stored_parameters(path: Path, layer: KerasLayer, wanted: Spec) -> dict[str, 
     import torch  # shapes reads a layer without it
 
     from rnnspect.weights import layouts
+    from rnnspect.weights.layouts.packing import unpack
 
     told = described(layer, wanted.dtype)
     if told.get("reset", wanted.reset) != wanted.reset:
@@ -181,7 +182,7 @@ def stored_parameters(path: Path, layer: KerasLayer, wanted: Spec) -> dict[str, 
             halves = layer.tree.datasets[place].dtype == "bfloat16"
             tensors[name] = torch.from_numpy(values.view("int16") if halves else values)
             tensors[name] = tensors[name].view(torch.bfloat16) if halves else tensors[name]
-        p = layouts.find("keras").unpack(form, tensors)
+        p = unpack(layouts.find("keras"), form, tensors)
         end = suffix(0, direction)
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             if (value := getattr(p, name)) is not None:

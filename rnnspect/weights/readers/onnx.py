@@ -147,6 +147,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     import torch  # shapes reads a node without it
 
     from rnnspect.weights import layouts
+    from rnnspect.weights.layouts.packing import unpack
 
     spec = Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
     form = "gru-before" if spec.reset == "before" else spec.cell
@@ -156,7 +157,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
             raise WeightsError(f"{name} of shape {tuple(values.shape)}", where=node.where)
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
-        p = layouts.find("onnx").unpack(form, {name: v[at] for name, v in there.items() if name != "P"})
+        p = unpack(layouts.find("onnx"), form, {name: v[at] for name, v in there.items() if name != "P"})
         p = _coupled(p, spec.hidden_size) if spec.input_forget else p
         end = suffix(0, direction)
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):

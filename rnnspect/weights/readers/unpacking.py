@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.files import arrays
 from rnnspect.files.stored import stored_in
 from rnnspect.network.parameters import suffix
+from rnnspect.weights.layouts.packing import unpack
 from rnnspect.weights.readers import any_layout
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def read_laid_out(path: Path, module: str | None, spec: Spec) -> tuple[dict[str,
     for at, layer in enumerate(stack.layers):
         for index, (names, direction) in enumerate(zip(layer.directions, ("forward", "reverse"), strict=False)):
             given = {name: stored[there][index] if layer.leading else stored[there] for name, there in names.items()}
-            p = layer.layout.unpack(layer.packing.form, given)
+            p = unpack(layer.layout, layer.packing.form, given)
             end = suffix(at, direction)
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"):
                 if (value := getattr(p, name)) is not None:

@@ -1,7 +1,7 @@
-"""Where parameters can be carried to, one target a file: a file here that defines `TARGET` is one, named as the file
-is; one whose name begins with _ is shared by several.
+"""Where parameters can be converted to, one target a file: a file here that defines `TARGET` is one, named as the file
+is. `shared/` holds what several of them need.
 
-A target's framework, and the package that writes its format, are imported when they are needed.
+A writer knows layouts and a file format; what runs the file is the engine that the target names.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def names() -> list[str]:
     """The targets that there are; none of them is imported."""
-    files = (info.name for info in pkgutil.iter_modules(__path__))
-    return sorted(name.replace("_", "-") for name in files if name != "interface" and not name.startswith("_"))
+    files = (info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg)
+    return sorted(name.replace("_", "-") for name in files if name != "interface")
 
 
 def find(name: str, where: str | None = None) -> Target:

@@ -3,18 +3,16 @@ where there are two directions. nnx.GRUCell has no b_hn; flax-linen does."""
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from rnnspect.weights.writers._flax import LoadedLayers, layer_tree, write_tree
 from rnnspect.weights.writers.interface import Target
+from rnnspect.weights.writers.shared.flax_file import layer_tree, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Engine
     from rnnspect.network.spec import Spec
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru": "GRUCell"}
@@ -23,31 +21,6 @@ _CELLS = {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru": "GRUCell"}
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
     every = range(spec.num_layers)
     write_tree({"layers": {str(at): layer_tree("flax-nnx", spec, parameters, at) for at in every}}, file)
-
-
-def _load(path: Path, spec: Spec) -> Engine:
-    return LoadedLayers(path, spec, _layers)
-
-
-def _layers(spec: Spec, held: Any) -> Any:
-    import jax.numpy as jnp
-    from flax import nnx
-
-    kind = jnp.dtype(spec.dtype)
-    options: dict[str, Any] = {"dtype": kind, "param_dtype": kind, "rngs": nnx.Rngs(0)}
-    options |= {"kernel_init": nnx.initializers.zeros, "recurrent_kernel_init": nnx.initializers.zeros}
-    options |= {"activation_fn": nnx.relu} if spec.nonlinearity == "relu" else {}
-
-    def rnn(layer: int) -> Any:
-        cell = getattr(nnx, _CELLS[spec.cell])(spec.layer_input_size(layer), spec.hidden_size, **options)
-        return nnx.RNN(cell, reverse=spec.reverse, keep_order=spec.reverse)
-
-    every = range(spec.num_layers)
-    model = nnx.Sequential(*(nnx.Bidirectional(rnn(at), rnn(at)) if spec.bidirectional else rnn(at) for at in every))
-    state = nnx.state(model, nnx.Param)
-    nnx.replace_by_pure_dict(state, held)
-    nnx.update(model, state)
-    return model.layers
 
 
 def _code(spec: Spec, file: str) -> str:
@@ -79,8 +52,8 @@ TARGET = Target(
     title="Flax's nnx modules",
     suffix=".msgpack",
     layout="flax-nnx",
+    engine="flax",
     write=_write,
-    load=_load,
     code=_code,
     holds=("reverse",),
     without={

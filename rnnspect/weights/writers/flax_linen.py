@@ -3,18 +3,16 @@ linen.Bidirectional where there are two directions. Its GRUCell has b_hn, which 
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from rnnspect.weights.writers._flax import LoadedLayers, layer_tree, write_tree
 from rnnspect.weights.writers.interface import Target
+from rnnspect.weights.writers.shared.flax_file import layer_tree, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Engine
     from rnnspect.network.spec import Spec
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "LSTMCell", "gru": "GRUCell"}
@@ -24,27 +22,6 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     every = range(spec.num_layers)
     tree = {f"layers_{at}": layer_tree("flax-linen", spec, parameters, at) for at in every}
     write_tree({"params": tree}, file)
-
-
-def _load(path: Path, spec: Spec) -> Engine:
-    return LoadedLayers(path, spec, _layers)
-
-
-def _layers(spec: Spec, held: Any) -> Any:
-    import jax.numpy as jnp
-    from flax import linen
-
-    kind = jnp.dtype(spec.dtype)
-    options: dict[str, Any] = {"dtype": kind, "param_dtype": kind}
-    options |= {"activation_fn": linen.relu} if spec.nonlinearity == "relu" else {}
-
-    def rnn() -> Any:
-        cell = getattr(linen, _CELLS[spec.cell])(spec.hidden_size, **options)
-        return linen.RNN(cell, reverse=spec.reverse, keep_order=spec.reverse)
-
-    every = range(spec.num_layers)
-    model = linen.Sequential([linen.Bidirectional(rnn(), rnn()) if spec.bidirectional else rnn() for _ in every])
-    return model.bind(held).layers
 
 
 def _code(spec: Spec, file: str) -> str:
@@ -72,8 +49,8 @@ TARGET = Target(
     title="Flax's linen modules",
     suffix=".msgpack",
     layout="flax-linen",
+    engine="flax",
     write=_write,
-    load=_load,
     code=_code,
     holds=("reverse",),
     without={

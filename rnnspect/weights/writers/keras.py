@@ -3,20 +3,15 @@ return sequences, in Bidirectional where there are two directions."""
 
 from __future__ import annotations
 
-import os
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from rnnspect.errors import EngineError
 from rnnspect.weights.writers.interface import Target, needing, packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
-    from rnnspect.network.recording import Recording
-    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 _LAYERS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
@@ -36,66 +31,6 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
                 arrays = packed("keras", spec, parameters, layer, direction)
                 for at, array in enumerate(arrays.values()):
                     h5[f"{place}/cell/vars/{at}"] = array.numpy()
-
-
-class _Loaded:
-    name = "keras"
-
-    def __init__(self, path: Path, spec: Spec) -> None:
-        os.environ.setdefault("KERAS_BACKEND", "torch")  # it is read when keras is imported, and never again
-        with needing("keras"):
-            import keras
-        backend = keras.backend.backend()
-        if spec.dtype == "float64" and backend != "tensorflow":
-            raise EngineError(f"Keras turns float64 into float32 on {backend}")
-        with keras.device("cpu"):
-            self._model = _model(spec)
-            self._model.load_weights(path)
-
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        import keras
-        import numpy as np
-        import torch
-
-        from rnnspect.engines.shared.loaded_layers import recording_of
-        from rnnspect.network.recording import EngineInfo
-
-        del parameters
-
-        def run_layer(layer: int, x: Tensor, states: list[tuple[Tensor, ...]]) -> Any:
-            given = x.flip(1) if spec.reverse and layer else x
-            flat = [keras.ops.convert_to_tensor(one.numpy()) for state in states for one in state]
-            output, *ended = self._model.layers[layer](
-                keras.ops.convert_to_tensor(given.numpy()), initial_state=flat, training=False
-            )
-            taken = [torch.from_numpy(np.array(keras.ops.convert_to_numpy(one))) for one in (output, *ended)]
-            each = len(ended) // len(states)
-            finals = [tuple(taken[1 + at * each : 1 + (at + 1) * each]) for at in range(len(states))]
-            return taken[0].flip(1) if spec.reverse else taken[0], finals
-
-        info = EngineInfo(self.name, f"{keras.__version__} ({keras.backend.backend()})", "cpu", spec.dtype)
-        with keras.device("cpu"):
-            return recording_of(spec, sequence, info, run_layer)
-
-
-def _model(spec: Spec) -> Any:
-    """The Sequential; its layers can be asked for their states besides."""
-    import keras
-
-    options: dict[str, Any] = {"use_bias": spec.bias, "return_sequences": True, "dtype": spec.dtype, "seed": 0}
-    options |= {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
-    options |= {"reset_after": spec.reset == "after"} if spec.cell == "gru" else {}
-    options |= {"activation": spec.nonlinearity} if spec.cell == "rnn" else {}
-    model = keras.Sequential([keras.Input((None, spec.input_size), dtype=spec.dtype)])
-    for layer in range(spec.num_layers):
-        one = getattr(keras.layers, _LAYERS[spec.cell])(
-            spec.hidden_size, go_backwards=spec.reverse and layer == 0, **options
-        )
-        model.add(keras.layers.Bidirectional(one, dtype=spec.dtype) if spec.bidirectional else one)
-    for made in model.layers:
-        for inner in (made, *((made.forward_layer, made.backward_layer) if spec.bidirectional else ())):
-            inner.return_state = True
-    return model
 
 
 def _code(spec: Spec, file: str) -> str:
@@ -123,8 +58,8 @@ TARGET = Target(
     title="Keras' layers",
     suffix=".weights.h5",
     layout="keras",
+    engine="keras",
     write=_write,
-    load=_Loaded,
     code=_code,
     dtypes=("float16", "float32", "float64"),
     holds=("reset", "reverse"),

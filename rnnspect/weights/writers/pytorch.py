@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
-from rnnspect.engines.torch import TorchEngine
-from rnnspect.files.torch_and_safetensors import read_safetensors
-from rnnspect.network.parameters import parameters_of, suffix
-from rnnspect.weights.writers.interface import Target, only_its_own, packed
+from rnnspect.network.parameters import suffix
+from rnnspect.weights.writers.interface import Target, packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
-    from rnnspect.network.recording import Recording
-    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 
@@ -30,19 +25,6 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         for name, array in packed("pytorch", spec, parameters, layer, direction).items()
     }
     save_file(arrays, file.name, {"format": "pt"})
-
-
-class _Loaded(TorchEngine):
-    """torch.nn's module with what a file holds."""
-
-    def __init__(self, path: Path, spec: Spec) -> None:
-        super().__init__()
-        self._held = read_safetensors(path)
-        only_its_own(set(self._held), {parameter.name for parameter in parameters_of(spec)}, str(path))
-
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        del parameters
-        return super().run(spec, self._held, sequence)
 
 
 def _code(spec: Spec, file: str) -> str:
@@ -67,8 +49,8 @@ TARGET = Target(
     title="torch.nn's modules",
     suffix=".safetensors",
     layout="pytorch",
+    engine="torch",
     write=_write,
-    load=_Loaded,
     code=_code,
     holds=("proj_size",),
     without={

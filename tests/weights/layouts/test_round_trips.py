@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rnnspect import InputError, WeightsError
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts import FORMS, Layout, Lost
+from rnnspect.weights.layouts import FORMS, Layout
+from rnnspect.weights.layouts.packing import Lost, pack, unpack
 
 ROWS = [(layout.name, form) for layout in layouts.every() for form in layout.cells]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -60,8 +61,8 @@ def test_there_and_back(name: str, form: str, data: st.DataObject):
     packing = layout.cells[form]
     held_projection = any(packing.is_projection(array) for array in packing.arrays)
     p = data.draw(some_parameters(form, projection=held_projection and data.draw(st.booleans())))
-    packed = layout.pack(form, p)
-    back = layout.unpack(form, packed.arrays)
+    packed = pack(layout, form, p)
+    back = unpack(layout, form, packed.arrays)
     for weight in ("weight_ih", "weight_hh", "weight_hr"):
         assert same_bits(getattr(back, weight), getattr(p, weight)), weight
     two = all(side for rows in packing.blocks.values() for row in rows for (_, side, _) in map(key, row))
@@ -94,10 +95,10 @@ def test_there_and_back(name: str, form: str, data: st.DataObject):
 def test_the_framework_s_own_arrays_there_and_back(name: str, form: str, data: st.DataObject):
     """Whatever the arrays hold: nothing of them is rounded, not even what is added at run time."""
     layout = layouts.find(name)
-    shapes = layout.pack(form, data.draw(some_parameters(form))).arrays
+    shapes = pack(layout, form, data.draw(some_parameters(form))).arrays
     drawn = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
     arrays = {key: torch.randn(value.shape, generator=drawn).to(value.dtype) for key, value in shapes.items()}
-    again = layout.pack(form, layout.unpack(form, arrays)).arrays
+    again = pack(layout, form, unpack(layout, form, arrays)).arrays
     assert list(again) == list(arrays)
     assert all(same_bits(again[key], arrays[key]) for key in arrays)
 
@@ -108,9 +109,9 @@ def test_nothing_is_shared(name: str, form: str):
     layout = layouts.find(name)
     gates, hidden = len(FORMS[form]), 3
     p = LayerParameters(*(torch.ones(gates * hidden, *more) for more in ((4,), (3,), (), ())), None)
-    arrays = layout.pack(form, p).arrays
+    arrays = pack(layout, form, p).arrays
     kept = {key: value.clone() for key, value in arrays.items()}
-    back = layout.unpack(form, arrays)
+    back = unpack(layout, form, arrays)
     for tensor in (back.weight_ih, back.weight_hh, back.bias_ih, back.bias_hh):
         if tensor is not None:
             tensor.zero_()
@@ -123,7 +124,7 @@ def test_nothing_is_shared(name: str, form: str):
 
 def test_what_is_lost_is_named_with_its_size():
     p = LayerParameters(torch.ones(6, 1), torch.ones(6, 2), torch.ones(6), torch.full((6,), -0.31), None)
-    (lost,) = layouts.find("flax-nnx").pack("gru", p).lost
+    (lost,) = pack(layouts.find("flax-nnx"), "gru", p).lost
     assert str(lost) == "b_hn, largest 0.31, has no place in flax.nnx.GRUCell"
     assert (lost.name, lost.where) == ("b_hn", "flax.nnx.GRUCell")
     assert lost.largest == pytest.approx(0.31)
@@ -131,15 +132,15 @@ def test_what_is_lost_is_named_with_its_size():
 
 def test_zeros_are_not_lost_and_nan_is():
     p = LayerParameters(torch.ones(6, 1), torch.ones(6, 2), torch.ones(6), torch.zeros(6), None)
-    assert layouts.find("flax-nnx").pack("gru", p).lost == ()
+    assert pack(layouts.find("flax-nnx"), "gru", p).lost == ()
     p.bias_hh[5] = torch.nan  # type: ignore[index]
-    assert [lost.name for lost in layouts.find("flax-nnx").pack("gru", p).lost] == ["b_hn"]
+    assert [lost.name for lost in pack(layouts.find("flax-nnx"), "gru", p).lost] == ["b_hn"]
 
 
 def test_a_projection_without_a_place_is_lost():
     p = LayerParameters(torch.ones(8, 1), torch.ones(8, 1), None, None, torch.full((1, 2), 0.5))
-    assert layouts.find("keras").pack("lstm", p).lost == (Lost("W_hr", 0.5, "keras.layers.LSTM"),)
-    assert layouts.find("tflite").pack("lstm", p).lost == ()
+    assert pack(layouts.find("keras"), "lstm", p).lost == (Lost("W_hr", 0.5, "keras.layers.LSTM"),)
+    assert pack(layouts.find("tflite"), "lstm", p).lost == ()
 
 
 def test_a_form_that_there_is_not():
@@ -170,7 +171,7 @@ LSTM = {"kernel": torch.ones(3, 16), "recurrent_kernel": torch.ones(4, 16), "bia
 def test_arrays_that_do_not_fit(change: dict[str, torch.Tensor | None], said: str):
     arrays = {name: value for name, value in (LSTM | change).items() if value is not None}
     with pytest.raises(WeightsError, match=said):
-        layouts.find("keras").unpack("lstm", arrays)
+        unpack(layouts.find("keras"), "lstm", arrays)
 
 
 def test_every_layout_is_named_as_its_file():

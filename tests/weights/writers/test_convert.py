@@ -22,7 +22,7 @@ from rnnspect import Spec
 from rnnspect.files.yaml import read_spec_file
 from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import layouts, writers
-from rnnspect.weights.writers import _flax
+from rnnspect.weights.writers.shared import flax_file
 from tests.weights.writers.loaders import NEEDS, SUFFIXES
 
 if TYPE_CHECKING:
@@ -247,6 +247,7 @@ def test_a_framework_that_is_not_installed(rnnspect, tmp_path, monkeypatch, targ
     skip_without(WRITERS[target])
     framework = NEEDS[target]
     forbid(monkeypatch, framework)
+    monkeypatch.delitem(sys.modules, f"rnnspect.engines.{writers.find(target).engine}", raising=False)
     path = tmp_path / f"net{SUFFIXES[target]}"
     result = rnnspect("convert", "--cell", "lstm", *NET, "--to", target, "-o", path)
     said = " ".join(result.out.split())
@@ -260,7 +261,7 @@ def test_a_package_that_is_not_installed(rnnspect, tmp_path, monkeypatch, target
     package = WRITERS[target]
     extra = {"h5py": "keras-files", "msgpack": "flax-files", "onnx": "onnx"}[package]
     forbid(monkeypatch, package)
-    monkeypatch.delitem(sys.modules, "rnnspect.engines._onnx_graph", raising=False)
+    monkeypatch.delitem(sys.modules, "rnnspect.weights.writers.shared.onnx_graph", raising=False)
     path = tmp_path / f"net{SUFFIXES[target]}"
     result = rnnspect("convert", "--cell", "lstm", *NET, "--to", target, "-o", path)
     assert (result.status, result.out) == (2, "")
@@ -374,10 +375,10 @@ def test_the_parameters_of_a_spec_with_a_head(rnnspect, tmp_path):
 
 def test_a_large_array_of_flax_is_cut_as_flax_cuts_it(tmp_path, monkeypatch):
     skip_without("msgpack")
-    monkeypatch.setattr(_flax, "MOST", 20)
+    monkeypatch.setattr(flax_file, "MOST", 20)
     array = torch.arange(12, dtype=torch.float32).reshape(3, 4)
     with (tmp_path / "a").open("wb") as file:
-        _flax.write_tree({"a": {"b": array}, "c": lambda: {"d": array[:1, :1]}}, file)
+        flax_file.write_tree({"a": {"b": array}, "c": lambda: {"d": array[:1, :1]}}, file)
     skip_without("flax")
     from flax import serialization
 

@@ -1,0 +1,1 @@
+"""What several targets need, and no target itself."""
