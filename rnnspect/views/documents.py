@@ -100,7 +100,7 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
     """Every product of every sum; what a quantity names of the same step and unit has an equation of its own."""
     at = derivation.at
     return {
-        "format": "rnnspect.reporting.derivation",
+        "format": "rnnspect.derivation",
         "version": 1,
         "spec": spec_document(derivation.spec),
         "engine": engine_document(derivation.engine),
