@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.shown import Shown
+    from rnnspect.network.shown import Shown
 
 WIDTH = 100
 """Characters: a notebook's cell is about as wide, and decides how many units are shown."""
