@@ -11,8 +11,7 @@ from rnnspect.errors import listed
 from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
-from rnnspect.views.engine import engine_lines
-from rnnspect.views.rendering import rendered, table
+from rnnspect.views.rendering import engine_lines, rendered, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +98,7 @@ def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
     if source:
         yield Text(text.printable(source))
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
-    yield from engine_lines(verdict.engine, 0.0)
+    yield from engine_lines(verdict.engine)
     yield Text(summary(verdict), STYLE[verdict.verdict])
     yield from map(_marked, numbers_of(verdict))
     yield from _identities(verdict)

@@ -12,7 +12,7 @@ from rnnspect.network.parameters import Shapes
 from rnnspect.reporting.data import Report
 from rnnspect.reporting.derivation import Derivation
 from rnnspect.tracing.trace import Trace
-from rnnspect.views import check, derive, html, shapes, trace
+from rnnspect.views import check, derive, rendering, shapes, trace
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection
 
@@ -33,7 +33,7 @@ _ENDS = 2
 
 
 def as_html(result: Shown) -> str:
-    return html.as_html(_parts(result))
+    return rendering.as_html(_parts(result), WIDTH)
 
 
 def as_text(result: Shown) -> str:

@@ -8,8 +8,7 @@ from rich.text import Text
 
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
-from rnnspect.views.engine import engine_lines
-from rnnspect.views.rendering import rendered, width_of
+from rnnspect.views.rendering import engine_lines, rendered, width_of
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection, shown_steps
 from rnnspect.views.vectors import Block, Gap, Row, vector_tables
 

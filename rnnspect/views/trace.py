@@ -8,8 +8,7 @@ from rich.text import Text
 
 from rnnspect.network.differences import differences
 from rnnspect.network.parameters import module_repr
-from rnnspect.views.engine import engine_lines
-from rnnspect.views.rendering import rendered, width_of
+from rnnspect.views.rendering import engine_lines, rendered, width_of
 from rnnspect.views.selection import indices, shown_quantities, shown_steps
 from rnnspect.views.vectors import Block, Gap, Row, vector_tables
 
