@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from rnnspect.network.spec import Spec
 
 HEAD_AND_TAIL = 5
@@ -41,6 +43,17 @@ def shown_steps(selection: Selection, count: int) -> list[int]:
     if count <= 2 * HEAD_AND_TAIL + 2:
         return list(range(count))
     return [*range(HEAD_AND_TAIL), *range(count - HEAD_AND_TAIL, count)]
+
+
+def with_gaps(steps: Iterable[int], length: int) -> Iterator[int | range]:
+    """The steps of an item that has `length` of them, and between them the ranges that are not among `steps`."""
+    following = 0
+    for step in [*(step for step in steps if step < length), length]:
+        if step > following:
+            yield range(following, step)
+        if step < length:
+            yield step
+        following = step + 1
 
 
 def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
