@@ -8,6 +8,7 @@ from rich.text import Text
 
 from rnnspect.network.differences import differences
 from rnnspect.network.parameters import module_repr
+from rnnspect.views import text
 from rnnspect.views.rendering import engine_lines, rendered, width_of
 from rnnspect.views.selection import indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.vectors import Block, Row, gap, vector_tables
@@ -35,7 +36,7 @@ def parts(
     trace, item, precision = traces[0], selection.batch_index, selection.precision
     yield from _heading(traces)
     if trace.batch > 1:
-        length = f", {_counted(trace.length(item), 'step')} long" if trace.lengths else ""
+        length = f", {text.counted(trace.length(item), 'step')} long" if trace.lengths else ""
         yield Text(f"batch item {item} of {trace.batch}{length}{hint}")
     layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
     for at, layer in enumerate(trace.layers):
@@ -60,7 +61,7 @@ def _heading(traces: Sequence[Trace]) -> Iterator[Text]:
     trace = traces[0]
     batch = f"a batch of {trace.batch}, " if trace.batched else ""
     module = module_repr(trace.spec.with_changes(head=None))
-    yield Text(f"{module} on {batch}{_counted(trace.steps, 'step')}", "bold")
+    yield Text(f"{module} on {batch}{text.counted(trace.steps, 'step')}", "bold")
     for one in traces:
         yield from engine_lines(one.engine, one.stack_difference)
         yield from map(Text, one.notes)
@@ -137,7 +138,3 @@ def _summary(trace: Trace) -> str:
     if bool(trace.output.engine.isnan().any()):
         found += ", NaN included"
     return f"the equations and {trace.engine.name}: {found}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
