@@ -291,7 +291,7 @@ def _as_text(verdict: Verdict) -> str:
 def _forms(result: Any) -> dict[str, str]:
     from rnnspect.views import notebook
 
-    return {"text/plain": notebook.as_text(result), "text/html": notebook.as_html(result)}
+    return notebook.forms(result)
 
 
 shown.forms = _forms

@@ -38,6 +38,7 @@ def indices(text: str, count: int, what: str) -> list[int]:
 
 
 def shown_steps(selection: Selection, count: int) -> list[int]:
+    """Those that were asked for, else both ends of a run of `count` steps."""
     if selection.steps is not None:
         return indices(selection.steps, count, "step")
     if count <= 2 * HEAD_AND_TAIL + 2:
@@ -57,6 +58,7 @@ def with_gaps(steps: Iterable[int], length: int) -> Iterator[int | range]:
 
 
 def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
+    """In the order in which they are computed. Raises `InputError` for one that the cell does not have."""
     there = spec.quantities
     if selection.quantities is None:
         return list(there)

@@ -149,7 +149,7 @@ def test_names_out_of_files_are_text():
         assert "\\x1b" in text
         assert "\\u202e" in text
         assert "<script" in text
-        assert not set("\x1b\u202e") & set(shown._repr_html_())
+        assert not any({*"\x1b\u202e"} & {*form} for form in shown._repr_mimebundle_().values())
 
 
 @pytest.mark.parametrize("page", [(255, 255, 255), (17, 17, 17)], ids=["light", "dark"])
