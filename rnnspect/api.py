@@ -1,4 +1,7 @@
-"""The library: the same answers as the commands, for a spec or a live module. Loads torch when it is called."""
+"""The library: the same answers as the commands, for a spec or a live module. Loads torch when it is called.
+
+A function has as many parameters as its command has options that a run in Python needs; most are given by keyword.
+"""
 
 from __future__ import annotations
 
