@@ -1,20 +1,69 @@
-"""The library: the same answers as the commands, for a spec or a live module. Loads torch when it is called."""
+"""The library: the same answers as the commands, for a spec or a live module. Loads torch when it is called.
+
+A function has as many parameters as its command has options that a run in Python needs; most are given by keyword.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from rnnspect.errors import SpecError
+from rnnspect.checking.live.watch import watch
+from rnnspect.errors import (
+    DeviceError,
+    FileError,
+    InputError,
+    ResourceError,
+    RnnspectError,
+    SequenceError,
+    SpecError,
+    WeightsError,
+)
+from rnnspect.judging.verdict import GateResolution, Point, Verdict
+from rnnspect.network import shown
 from rnnspect.network.parameters import Shapes, shapes_of
-from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Head, Spec
+from rnnspect.reporting.data import Report
+from rnnspect.reporting.derivation import Derivation
+from rnnspect.tracing.trace import LayerTrace, Pair, Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
 
-    from rnnspect.judging.verdict import Verdict
-    from rnnspect.reporting.derivation import Derivation
+    from rnnspect.judging.declared import Declared
     from rnnspect.tracing.prepare import Prepared
-    from rnnspect.tracing.trace import Trace
+
+__all__ = [
+    "Derivation",
+    "DeviceError",
+    "FileError",
+    "GateResolution",
+    "Head",
+    "InputError",
+    "LayerTrace",
+    "Pair",
+    "Point",
+    "Report",
+    "ResourceError",
+    "RnnspectError",
+    "SequenceError",
+    "Shapes",
+    "Spec",
+    "SpecError",
+    "Trace",
+    "Verdict",
+    "WeightsError",
+    "assert_agrees",
+    "check",
+    "derive",
+    "report",
+    "shapes",
+    "trace",
+    "watch",
+]
 
 
 def shapes(source: Spec | nn.RNNBase) -> Shapes:
@@ -22,7 +71,11 @@ def shapes(source: Spec | nn.RNNBase) -> Shapes:
 
     For a spec this loads no framework. Raises `SpecError` for an object that is neither.
     """
-    return shapes_of(_spec(source))
+    if isinstance(source, Spec):
+        return shapes_of(source)
+    from rnnspect.network.torch_modules import spec_of
+
+    return shapes_of(spec_of(source))
 
 
 def trace(
@@ -44,15 +97,10 @@ def trace(
     Raises `SpecError`, `SequenceError`, `WeightsError`, `FileError`, `DeviceError` or `ResourceError`, all of them
     `rnnspect.RnnspectError`.
     """
-    from dataclasses import replace
-
-    from rnnspect.arguments import Arguments, digest_of
     from rnnspect.tracing.prepare import prepare
     from rnnspect.tracing.trace import trace_prepared
 
-    run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
-    prepared = prepare(source, **run)
-    return replace(trace_prepared(prepared), arguments=Arguments(source, run, digest_of(prepared)))
+    return trace_prepared(prepare(source, x, h0, c0, lengths=lengths))
 
 
 def check(
@@ -73,31 +121,23 @@ def check(
     checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
     mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `arithmetic` holds
     the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
-    A run that differs is looked into for `explain` seconds, 10 if nothing is said: `causes` are the known mistakes that
-    explain it.
+    For a run that differs, known mistakes that explain it are looked for, `explain` seconds long (10 if not given), and
+    are in `causes` of the verdict.
 
     Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.judging.declared` says which, and
     why. A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.
 
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
-    from dataclasses import replace
-
-    from rnnspect.arguments import Arguments, digest_of
     from rnnspect.causes.search.clock import at_most
     from rnnspect.checking.check import check_prepared, check_recorded
-    from rnnspect.judging.declared import named
 
-    run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
-    prepared = prepared_of(source, "torch" if recorded is not None else engine, **run)
-    held_to = named(arithmetic, "arithmetic") if arithmetic else None
+    prepared = _prepared("torch" if recorded is not None else engine, source, x, h0, c0, lengths)
+    held_to = _arithmetic(arithmetic)
     with at_most(explain):
         if recorded is not None:
-            verdict = check_recorded(prepared, recorded, held_to)
-        else:
-            verdict = check_prepared(prepared, held_to)
-    judged = {"recorded": recorded, "engine": engine, "arithmetic": arithmetic}
-    return replace(verdict, arguments=Arguments(source, run, digest_of(prepared, recorded), judged))
+            return check_recorded(prepared, recorded, held_to)
+        return check_prepared(prepared, held_to)
 
 
 def derive(
@@ -125,48 +165,136 @@ def derive(
     """
     from rnnspect.reporting.deriving import derive_prepared, locate
 
-    prepared = prepared_of(source, engine, x, h0, c0, lengths)
+    prepared = _prepared(engine, source, x, h0, c0, lengths)
     at = locate(prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity)
     return derive_prepared(prepared, at)
 
 
-def has_recurrent(module: nn.Module) -> bool:
-    """Whether a module is, or has in it, an nn.RNN, nn.LSTM, nn.GRU or one of their cells."""
+def report(
+    source: Spec | nn.RNNBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    path: str | Path,
+    lengths: Any = None,
+    recorded: Any = None,
+    engine: str = "torch",
+    arithmetic: str | None = None,
+    batch_index: int | None = None,
+    steps: Iterable[int] | None = None,
+) -> Report:
+    """Writes one HTML file that shows a run, and returns what is in it; its `verdict` is that of `rnnspect.check`.
+
+    The first arguments are those of `rnnspect.check`. `batch_index` is the item that is shown, left out the one that
+    differs first. `steps` are those whose derivations are kept; left out, up to 64 of them. The file appears whole or
+    not at all.
+
+    Raises what `check` raises, `FileError` where the file cannot be written, and `InputError` for an item or a step
+    that is not there.
+    """
+    from rnnspect.files import writing
+    from rnnspect.reporting.building import Asked, Recordings, report_prepared
+    from rnnspect.views.report import as_html
+
+    writing.check_writable(Path(path))
+    made = report_prepared(
+        _prepared(engine, source, x, h0, c0, lengths),
+        Asked(batch_index, None if steps is None else tuple(sorted(set(steps)))),
+        None if recorded is None else Recordings(recorded),
+        _arithmetic(arithmetic),
+    )
+    writing.write_text(Path(path), as_html(made))
+    return made
+
+
+def assert_agrees(
+    source: Spec | nn.Module,
+    x: Any = None,
+    recorded: Any = None,
+    *,
+    h0: Any = None,
+    c0: Any = None,
+    lengths: Any = None,
+    arithmetic: str | None = None,
+) -> None:
+    """Fails, with the report as its message, unless a run is what the equations give. For test suites.
+
+    The run is that of the module or spec itself; with `recorded` it is that one: the output, what a torch.nn module
+    returns, or a mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). x,
+    h0, c0 and lengths are as `rnnspect.trace` takes them. `arithmetic` is what the run is held to where its dtype does
+    not say: tf32, bfloat16-products, float16, …
+
+    Any other model, or a single cell, runs on x once under `rnnspect.watch`, in eval mode, and each call of each
+    recurrent module in it must agree; x is then a tensor or an array, or a tuple of what the model takes. A cell takes
+    h0 and c0 as its state.
+
+    Raises `AssertionError` for `differ` and for `cannot tell`; `InputError` for what does not fit together.
+    """
+    __tracebackhide__ = True  # pytest shows the line of the test
+    if _is_model(source):
+        given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
+        failure = _failure_inside(source, x, {name: value for name, value in given.items() if value is not None})
+    else:
+        itself: Any = source
+        verdict = check(itself, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
+        failure = None if verdict.agrees else _as_text(verdict)
+    if failure is not None:
+        raise AssertionError(failure)
+
+
+def _failure_inside(model: nn.Module, x: Any, given: dict[str, Any]) -> str | None:
+    """What is wrong with the calls in a model that ran on x; None where all agree."""
+    from rnnspect.checking.live.inputs import watch_given
+
+    seen, worst = watch_given(model, x, given)
+    if seen.verdict == "agree":
+        return None
+    return f"{seen}\n{_as_text(worst.verdict)}" if worst.verdict else str(seen)
+
+
+def _is_model(source: object) -> TypeGuard[nn.Module]:
+    """A single cell, or a module with recurrent modules in it. A Spec is told without torch."""
+    if isinstance(source, Spec):
+        return False
+    from torch import nn
+
     from rnnspect.network.torch_modules import is_cell, is_stack
 
-    return any(is_stack(one) or is_cell(one) for one in module.modules())
+    if not isinstance(source, nn.Module) or is_stack(source):
+        return False
+    return any(is_stack(one) or is_cell(one) for one in source.modules())
 
 
-def prepared_of(
-    source: Spec | nn.RNNBase, engine: str, x: Any = None, h0: Any = None, c0: Any = None, lengths: Any = None
-) -> Prepared:
+def _prepared(engine: str, source: Spec | nn.RNNBase, x: Any, h0: Any, c0: Any, lengths: Any) -> Prepared:
     """What a check, a derivation or a report runs: the module itself, or the engine of that name."""
-    from dataclasses import replace
-
     from rnnspect import engines
     from rnnspect.tracing.prepare import prepare
 
-    _refuse_models(source)
+    if _is_model(source):
+        allowed = "a Spec, nn.RNN, nn.LSTM or nn.GRU; for cells and whole models use rnnspect.watch(model)"
+        raise SpecError(f"a {type(source).__name__}", allowed=allowed)
     prepared = prepare(source, x, h0, c0, lengths=lengths)
     return prepared if engine == "torch" else replace(prepared, engine=engines.find(engine))
 
 
-def _refuse_models(source: object) -> None:
-    """A module that cannot be checked by itself, and can where it runs."""
-    if isinstance(source, Spec):
-        return
-    from torch import nn
+def _arithmetic(name: str | None) -> Declared | None:
+    from rnnspect.judging.declared import named
 
-    from rnnspect.network.torch_modules import is_stack
-
-    if isinstance(source, nn.Module) and not is_stack(source) and has_recurrent(source):
-        allowed = "a Spec, nn.RNN, nn.LSTM or nn.GRU; for cells and whole models use rnnspect.watch(model)"
-        raise SpecError(f"a {type(source).__name__}", allowed=allowed)
+    return named(name, "arithmetic") if name else None
 
 
-def _spec(source: Spec | nn.RNNBase) -> Spec:
-    if isinstance(source, Spec):
-        return source
-    from rnnspect.network.torch_modules import spec_of
+def _as_text(verdict: Verdict) -> str:
+    from rnnspect.views.check import as_table
+    from rnnspect.views.rendering import Screen
 
-    return spec_of(source)
+    return as_table(verdict, Screen(width=120))
+
+
+def _forms(result: Any) -> dict[str, str]:
+    from rnnspect.views import notebook
+
+    return notebook.forms(result)
+
+
+shown.forms = _forms

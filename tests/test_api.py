@@ -302,21 +302,22 @@ def test_check_of_a_module_and_of_what_it_gave():
 
 
 def test_every_public_name_is_there_when_it_is_asked_for() -> None:
-    """The list that types are checked by and the one that is looked up are the same."""
-    tree = ast.parse(Path(rnnspect.__file__).read_text())
-    typed = {
-        (node.module, alias.asname)
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    assert typed == {(f"rnnspect.{home}", name) for name, home in rnnspect._HOME.items()}
-    assert all(getattr(rnnspect, name) is not None for _, name in typed)
-    assert {name for _, name in typed} <= set(dir(rnnspect))
+    """Types are checked by the same list: `rnnspect` takes all that `rnnspect.api.__all__` names, and nothing else."""
+    names = rnnspect.api.__all__
+    assert all(getattr(rnnspect, name) is getattr(rnnspect.api, name) for name in names)
+    assert {*names} <= {*dir(rnnspect)}
+    typed = [
+        node for node in ast.walk(ast.parse(Path(rnnspect.__file__).read_text())) if isinstance(node, ast.ImportFrom)
+    ]
+    assert [node.module for node in typed if node.names[0].name == "*"] == ["rnnspect.api"]
     with pytest.raises(AttributeError, match="nothing"):
         rnnspect.nothing  # noqa: B018
+
+
+def test_the_library_is_loaded_when_it_is_asked_for() -> None:
+    code = "import sys, rnnspect; assert not {'torch', 'numpy', 'pydantic', 'rich'} & {*sys.modules}; rnnspect.Trace"
+    code += "; assert not {'torch', 'numpy', 'rich'} & {*sys.modules}"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def test_help_needs_nothing_that_validates_a_spec() -> None:

@@ -32,7 +32,7 @@ SHOWN = 1.01e-4
 
 
 class Text(HTMLParser):
-    """The text of a page, a line for each paragraph and row."""
+    """The text of a page; what only has a colour of its own stands in its line."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Text(HTMLParser):
         self.feed(re.sub("<style>.*?</style>", "", page))
 
     def handle_starttag(self, tag, attrs):
-        self.said += " " if tag in {"td", "th"} else "\n"
+        self.said += "" if tag == "span" else "\n"
 
     def handle_data(self, data):
         self.said += data

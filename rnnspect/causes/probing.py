@@ -54,6 +54,15 @@ class Probe:
     sequence: Sequence
     alike: tuple[tuple[str, str], ...] = ()
 
+    def to_numpy(self) -> dict[str, Any]:
+        """All that an implementation needs to run it: the parameters by PyTorch's names, x as `batch_first` of the spec
+        asks for it, h0, c0, lengths, and the spec as JSON."""
+        from rnnspect.network.arrays import as_numpy, input_arrays
+
+        spec, sequence = self.spec.with_changes(lengths=None), self.sequence
+        x = sequence.x.transpose(0, 1).contiguous() if spec.batch_first else sequence.x
+        return input_arrays(spec, x, sequence.h0, sequence.c0, sequence.lengths) | as_numpy(self.parameters)
+
 
 def probe_of(spec: Spec) -> Probe:
     """A probe of the spec's network, drawn from its seed: no bias and no state is zero, h0 is not c0, there are more

@@ -37,10 +37,9 @@ def probe(described: Described, output: Output) -> None:
     with loading():
         from rnnspect.causes.probing import probe_of
         from rnnspect.views import probe as view
-        from rnnspect.views.arrays import probe_arrays
 
     made, path = probe_of(described.spec), output.path
-    output.emit({"table": lambda screen: view.as_table(made, path, screen)}, lambda: probe_arrays(made))
+    output.emit({"table": lambda screen: view.as_table(made, path, screen)}, made.to_numpy)
 
 
 def check_place(path: Path) -> None:
@@ -59,11 +58,10 @@ def write_where_needed(path: Path, found: Sequence[object], output: Output) -> N
         output.note(f"{path} was not written: {why}")
         return
     from rnnspect.causes.probing import probe_of
-    from rnnspect.views.arrays import probe_arrays
     from rnnspect.views.probe import alike_in_words
 
     made = probe_of(untold[0].spec)
-    writing.write_arrays(path, probe_arrays(made))
+    writing.write_arrays(path, made.to_numpy())
     output.note(
         f"wrote {path}: with its parameters, x and states each known mistake gives other numbers. Run yours on them, "
         f"then: rnnspect check --probe {path} --recorded mine.npz"

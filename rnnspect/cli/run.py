@@ -35,7 +35,6 @@ def run(
         from rnnspect.network import memory
         from rnnspect.tracing.prepare import prepare
         from rnnspect.tracing.run import run_prepared
-        from rnnspect.views import arrays
         from rnnspect.views import run as view
 
     prepared = prepare(described.spec, where=described.where, require_memory=memory.run_needs)
@@ -45,4 +44,4 @@ def run(
         "table": lambda screen: view.as_table(result, precision, screen),
         "json": lambda _screen: documents.as_json(documents.run_document(result)),
     }
-    output.emit(shown, lambda: arrays.run_arrays(result, prepared.parameters if with_parameters else None))
+    output.emit(shown, lambda: result.to_numpy(prepared.parameters if with_parameters else None))

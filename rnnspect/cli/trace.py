@@ -75,8 +75,7 @@ def trace(
         from rnnspect.engines.shared.onnx_model import by_its_own_node
         from rnnspect.network import memory
         from rnnspect.tracing.prepare import prepare
-        from rnnspect.tracing.trace import trace_recordings
-        from rnnspect.views import arrays
+        from rnnspect.tracing.trace import trace_arrays, trace_recordings
         from rnnspect.views import trace as view
 
     spec = described.spec
@@ -97,7 +96,7 @@ def trace(
         return view.as_table(traces, selection, screen)
 
     shown = {"table": table, "json": lambda _screen: documents.as_json(_documents(traces)), "svg": table}
-    output.emit(shown, lambda: arrays.trace_arrays(*traces))
+    output.emit(shown, lambda: trace_arrays(*traces))
 
 
 def _recordings(names: list[str] | None, prepared: Prepared, output: Output) -> list[Recording]:

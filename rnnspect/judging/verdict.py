@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rnnspect.shown import Shown, above
+from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rnnspect.arguments import Arguments
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
@@ -121,23 +118,17 @@ class Verdict(Shown):
     """Those of them that these numbers cannot tell apart."""
     identities: tuple[Identity, ...] = ()
     """Those that were looked at. One that fails is reported; the answer rests on the equations alone."""
-    arguments: Arguments | None = field(default=None, repr=False, compare=False)
-    """What `rnnspect.check` was given."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Structured arrays: `worst` and `first`, each of one `Point` or none, and `resolution`, a row for each gate.
 
         Their fields are those of `Point` and of `GateResolution`.
         """
-        made: dict[str, Any] = above("views.arrays").verdict_arrays(self)
-        return made
+        from rnnspect.network.arrays import records
 
-    def report(self, path: str | Path) -> None:
-        """Writes what `rnnspect.report` writes of the same arguments: the run as one HTML file, run once more.
-
-        Raises `InputError` where their numbers have changed since, and what `rnnspect.report` raises.
-        """
-        above("reports").report_again(self.arguments, path)
+        points = {"worst": self.worst, "first": self.first}
+        kept = {name: records(Point, [point] if point else []) for name, point in points.items()}
+        return kept | {"resolution": records(GateResolution, self.resolution)}
 
     @property
     def agrees(self) -> bool:

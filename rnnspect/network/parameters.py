@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.network.dtypes import ITEMSIZE
-from rnnspect.shown import Shown, above
+from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,10 +51,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Shapes(Shown):
-    """What `shapes` answers: every parameter, and the shapes that come out for a (B, T, I) input.
-
-    There is no run in it, and so no report.
-    """
+    """What `shapes` answers: every parameter, and the shapes that come out for a (B, T, I) input."""
 
     spec: Spec
     module: str
@@ -70,8 +67,15 @@ class Shapes(Shown):
         """Structured arrays: `parameters` (name, rows, columns, count, bytes), where a bias has one column, and `gates`
         (parameter, gate, start, stop), the rows of each gate in it. This loads numpy.
         """
-        made: dict[str, Any] = above("views.arrays").shapes_arrays(self)
-        return made
+        from rnnspect.network.arrays import structured
+
+        parameters = [(one.name, *(*one.shape, 1)[:2], one.count, one.bytes) for one in self.parameters]
+        gates = [(one.name, gate.name, gate.start, gate.stop) for one in self.parameters for gate in one.gates]
+        sizes = dict.fromkeys(("rows", "columns", "count", "bytes"), "i8")
+        return {
+            "parameters": structured({"name": "U"} | sizes, parameters),
+            "gates": structured({"parameter": "U", "gate": "U", "start": "i8", "stop": "i8"}, gates),
+        }
 
     @property
     def total(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.shown import Shown
+from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.shown import Shown
+from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
     from rnnspect.arithmetic.terms import Address, Term

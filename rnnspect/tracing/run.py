@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from rnnspect.network.recording import EngineInfo
@@ -29,6 +31,18 @@ class Run:
     c_n: Tensor | None
     head: Tensor | None
     stack_difference: float
+
+    def to_numpy(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """output, h_n, c_n and head beside what the run was given: x, h0, c0, lengths, and the spec as JSON.
+
+        With the parameters by PyTorch's names it is all that an implementation in another language needs.
+        """
+        from rnnspect.network.arrays import as_numpy, input_arrays
+
+        given = {"output": self.output, "h_n": self.h_n, "c_n": self.c_n, "head": self.head}
+        tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+        tensors |= {name: tensor.cpu() for name, tensor in (parameters or {}).items()}
+        return input_arrays(self.spec, self.x, self.h0, self.c0, self.lengths) | as_numpy(tensors)
 
 
 def run_prepared(prepared: Prepared) -> Run:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.network.differences import largest, max_abs_difference
-from rnnspect.shown import Shown, above
+from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
-    from rnnspect.arguments import Arguments
     from rnnspect.network.recording import EngineInfo, Recording
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
@@ -65,8 +63,6 @@ class Trace(Shown):
     stack_difference: float
     notes: tuple[str, ...] = ()
     """What of the parameters the engine has no place for."""
-    arguments: Arguments | None = field(default=None, repr=False, compare=False)
-    """What `rnnspect.trace` was given."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Every array by the name that `rnnspect trace -o run.npz` gives it: numpy.savez(path, **trace.to_numpy()).
@@ -75,15 +71,7 @@ class Trace(Shown):
         engine.output (B, T, D·P), h_n (L·D, B, P), c_n and head of both; x, h0, c0, lengths, and the spec as JSON.
         bfloat16 becomes float32. Arrays share the trace's memory.
         """
-        made: dict[str, Any] = above("views.arrays").trace_arrays(self)
-        return made
-
-    def report(self, path: str | Path) -> None:
-        """Writes what `rnnspect.report` writes of the same arguments: the run as one HTML file, run once more.
-
-        Raises `InputError` where their numbers have changed since, and what `rnnspect.report` raises.
-        """
-        above("reports").report_again(self.arguments, path)
+        return trace_arrays(self)
 
     @property
     def steps(self) -> int:
@@ -188,6 +176,23 @@ def _batch_major(values: Tensor) -> Tensor:
     return values.transpose(0, 1).cpu()
 
 
-def as_numpy(tensor: Tensor) -> Any:
-    """The same numbers as a numpy array; bfloat16, which numpy lacks, as float32."""
-    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+def trace_arrays(*traces: Trace) -> dict[str, Any]:
+    """The arrays of `Trace.to_numpy`, of one or more engines on the same sequence.
+
+    Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
+    """
+    from rnnspect.network.arrays import as_numpy, input_arrays
+
+    first = traces[0]
+    tensors: dict[str, Tensor] = {}
+    for trace in traces:
+        engine = "engine" if len(traces) == 1 else f"engine.{trace.engine.name}"
+        for layer in trace.layers:
+            place = f"l{layer.layer}.{layer.direction}"
+            if trace is first:
+                tensors |= {f"{place}.{name}": values for name, values in layer.quantities.items()}
+            tensors |= {f"{place}.{engine}.{name}": values for name, values in layer.engine.items()}
+        for name in ("output", "h_n", "c_n", "head"):
+            if pair := getattr(trace, name):
+                tensors |= {f"manual.{name}": pair.manual, f"{engine}.{name}": pair.engine}
+    return input_arrays(first.spec, first.x, first.h0, first.c0, first.lengths) | as_numpy(tensors)

@@ -11,15 +11,15 @@ from rnnspect.errors import listed
 from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
-from rnnspect.views.engine import engine_lines
-from rnnspect.views.rendering import rendered, table
+from rnnspect.views.rendering import engine_lines, rendered, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
-    from rnnspect.judging.verdict import Point
+    from rnnspect.judging.verdict import Explanation, Point
     from rnnspect.views.rendering import Screen
 
 STYLE = {
@@ -30,6 +30,7 @@ STYLE = {
     "skipped": "dim",
 }
 _DIGITS = 9
+"""Significant ones: they tell any two numbers of float32 apart."""
 
 
 def as_table(verdict: Verdict, screen: Screen, source: str = "") -> str:
@@ -52,24 +53,25 @@ def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
         answer, said = found.verdict, _said(found)
     line = Text(f"{answer:<{len('cannot tell')}}", STYLE[answer], no_wrap=True, overflow="ignore")
     line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
-    if isinstance(found, Verdict):
-        for one in found.identities:
-            if not one.holds:
-                line.append(f"; fails {one.name}: {text.printable(one.evidence)}", "not bold yellow")
+    for one in found.identities if isinstance(found, Verdict) else ():
+        if not one.holds:
+            line.append(f"; fails {one.name}: {text.printable(one.evidence)}", "not bold yellow")
     return line
 
 
 def _said(verdict: Verdict) -> str:
-    said = " ".join(filter(None, (verdict.engine.name, verdict.engine.version))) + f", {verdict.arithmetic}: "
+    engine = " ".join(filter(None, (verdict.engine.name, verdict.engine.version)))
     if verdict.first:
-        note = f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
-        cause = f"; {' + '.join(why.together) or why.name}" if (why := next(iter(verdict.causes), None)) else ""
-        return f"{said}{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}{cause}{note}"
-    if verdict.verdict == "cannot tell":
-        return f"{said}{verdict.reason}"
-    coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)
-    worst = verdict.worst.ratio if verdict.worst else 0.0
-    return f"{said}worst {worst:.3f}, resolution {_shift(coarsest)}"
+        said = f"{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}"
+        said += f"; {_names(verdict.causes[0])}" if verdict.causes else ""
+        said += f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
+    elif verdict.verdict == "cannot tell":
+        said = str(verdict.reason)
+    else:
+        coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)
+        worst = verdict.worst.ratio if verdict.worst else 0.0
+        said = f"worst {worst:.3f}, resolution {_shift(coarsest)}"
+    return f"{engine}, {verdict.arithmetic}: {said}"
 
 
 def summary(verdict: Verdict) -> str:
@@ -83,43 +85,39 @@ def summary(verdict: Verdict) -> str:
 
 
 def numbers_of(verdict: Verdict) -> Iterator[str]:
-    """Both numbers where it differs, or where they are nearest to the bound."""
+    """Both numbers where the run first differs, and why; else where they are nearest to the bound."""
     if verdict.first:
-        yield _numbers(verdict.first, verdict.engine.name, verdict.arithmetic)
+        yield _numbers(verdict.first, verdict)
         yield f"where: {verdict.pattern}"
         if verdict.reason:
             yield verdict.reason
         yield from _causes(verdict)
     elif verdict.worst:
         yield f"nearest to its bound: {_place(verdict.worst)}"
-        yield _numbers(verdict.worst, verdict.engine.name, verdict.arithmetic)
+        yield _numbers(verdict.worst, verdict)
 
 
 def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
     if source:
         yield Text(text.printable(source))
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
-    yield from engine_lines(verdict.engine, 0.0)
+    yield from engine_lines(verdict.engine)
     yield Text(summary(verdict), STYLE[verdict.verdict])
-    yield from map(_marked, numbers_of(verdict))
+    for line in map(Text, numbers_of(verdict)):
+        # What to read first: the name of a cause, and how to mend it.
+        line.highlight_regex(r"^cause: \S+( \+ \S+)*(?=: )", "bold yellow")
+        line.highlight_regex(r"^  fix:", "bold green")
+        yield line
     yield from _identities(verdict)
     if verdict.explained:
         yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
-    steps = f"{verdict.steps:,} step" + ("s" if verdict.steps != 1 else "")
+    steps = text.counted(verdict.steps, "step")
     yield Text(f"looked at {verdict.values:,} values in {steps}: {_observed(verdict)}")
     if verdict.estimated:
         yield Text(f"nobody observed {', '.join(verdict.estimated)}: stepped, and allowed what roundings do to it")
-    for note in verdict.notes:
-        yield Text(text.printable(note))
-    yield from _resolution(verdict)
-
-
-def _marked(line: str) -> Text:
-    """In it, what to read first: the name of a cause, and how to mend it."""
-    marked = Text(line)
-    marked.highlight_regex(r"^cause: \S+( \+ \S+)*(?=: )", "bold yellow")
-    marked.highlight_regex(r"^  fix:", "bold green")
-    return marked
+    yield from (Text(text.printable(note)) for note in verdict.notes)
+    if verdict.resolution:
+        yield _resolution(verdict)
 
 
 def _identities(verdict: Verdict) -> Iterator[Text]:
@@ -133,37 +131,30 @@ def _identities(verdict: Verdict) -> Iterator[Text]:
 
 
 def _causes(verdict: Verdict) -> Iterator[str]:
+    """Two causes that explain a run only together are told as one."""
     before = ""
     for cause in verdict.causes:
         if cause.together and cause.name == cause.together[-1]:
             continue
         both = [one for one in verdict.causes if one.together == cause.together] if cause.together else [cause]
-        names = " + ".join(cause.together) or cause.name
+        names = _names(cause)
         if before and any({before, names} <= set(group) for group in verdict.indistinguishable):
             yield "these numbers cannot tell that from:"
         before = names
         numbers = f"{cause.worst_ratio_before:,.1f} times the bound becomes {cause.worst_ratio_after:.3f} of it"
         yield f"cause: {names}: {numbers} if {' and '.join(text.printable(one.explanation) for one in both)}"
-        for one in both:
-            yield f"  fix: {text.printable(one.fix)}"
+        yield from (f"  fix: {text.printable(one.fix)}" for one in both)
         if cause.left:
             yield f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs"
 
 
-def _resolution(verdict: Verdict) -> Iterator[RenderableType]:
-    if not verdict.resolution:
-        return
-    title = "\nthe smallest shift of a gate's pre-activation that would have been seen"
-    made = table(
-        "layer",
-        "gate",
-        ">finest unit",
-        ">median",
-        ">coarsest",
-        ">unit",
-        f">units above {verdict.telling:g}",
-        title=title,
-    )
+def _names(cause: Explanation) -> str:
+    return " + ".join(cause.together) or cause.name
+
+
+def _resolution(verdict: Verdict) -> Table:
+    heads = ("layer", "gate", ">finest unit", ">median", ">coarsest", ">unit", f">units above {verdict.telling:g}")
+    made = table(*heads, title="\nthe smallest shift of a gate's pre-activation that would have been seen")
     before = ""
     for line in verdict.resolution:
         place = f"{line.layer} {line.direction}"
@@ -171,7 +162,7 @@ def _resolution(verdict: Verdict) -> Iterator[RenderableType]:
         shown = place if place != before else ""
         made.add_row(shown, line.gate, *numbers, str(line.coarsest_unit), str(line.coarse_units or ""))
         before = place
-    yield made
+    return made
 
 
 def _shift(value: float) -> str:
@@ -189,16 +180,15 @@ def _observed(verdict: Verdict) -> str:
 
 
 def _place(point: Point) -> str:
-    where = f"{point.quantity} of layer {point.layer} {point.direction}"
     step = "" if point.step < 0 else f", step {point.step}"
-    return f"{where}{step}, batch {point.batch}, unit {point.unit}"
+    return f"{point.quantity} of layer {point.layer} {point.direction}{step}, batch {point.batch}, unit {point.unit}"
 
 
-def _numbers(point: Point, engine: str, arithmetic: str) -> str:
-    apart = abs(point.engine - point.manual)
+def _numbers(point: Point, verdict: Verdict) -> str:
     return (
-        f"equations {point.manual:.{_DIGITS}g}, {engine} {point.engine:.{_DIGITS}g}: {apart:.2e} apart, "
-        f"{_ratio(point.ratio)} the {point.bound:.2e} that {arithmetic} allows here"
+        f"equations {point.manual:.{_DIGITS}g}, {verdict.engine.name} {point.engine:.{_DIGITS}g}: "
+        f"{abs(point.engine - point.manual):.2e} apart, "
+        f"{_ratio(point.ratio)} the {point.bound:.2e} that {verdict.arithmetic} allows here"
     )
 
 

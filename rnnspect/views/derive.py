@@ -12,8 +12,7 @@ from rich.text import Text
 from rnnspect.arithmetic.terms import Products, total
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import terms, text
-from rnnspect.views.engine import engine_lines
-from rnnspect.views.rendering import rendered, table
+from rnnspect.views.rendering import engine_lines, rendered, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +65,7 @@ def parts(
     """`said` says how to derive what is to be derived in turn."""
     number, most = _rounded(precision), None if every else MOST
     yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
-    yield from engine_lines(derivation.engine, 0.0)
+    yield from engine_lines(derivation.engine)
     yield from map(Text, derivation.notes)
     yield Text(_title(derivation), "bold")
     yield from (Text(f"  {what}: {source}", "dim") for what, source in derivation.taken)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rnnspect.tracing.run import Run
     from rnnspect.tracing.trace import Pair, Trace
 
+_POINT = ("ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound")
+
 
 def as_json(document: dict[str, Any] | list[dict[str, Any]]) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
@@ -38,7 +40,7 @@ def shapes_document(shapes: Shapes) -> dict[str, Any]:
                 "name": parameter.name,
                 "shape": list(parameter.shape),
                 "reads": parameter.reads,
-                "gates": [{"name": gate.name, "start": gate.start, "stop": gate.stop} for gate in parameter.gates],
+                "gates": [dict(vars(gate)) for gate in parameter.gates],
                 "count": parameter.count,
                 "bytes": parameter.bytes,
             }
@@ -58,14 +60,12 @@ def run_document(run: Run) -> dict[str, Any]:
     return {
         "format": "rnnspect.run",
         "version": 1,
-        "spec": spec_document(run.spec),
-        "sequence": _sequence(run),
-        "engine": engine_document(run.engine),
+        **_given(run),
         "output": numbers(run.output, run.lengths),
         "h_n": numbers(run.h_n),
-        "c_n": None if run.c_n is None else numbers(run.c_n),
-        "head": None if run.head is None else numbers(run.head),
-        "stack_difference": _number(run.stack_difference),
+        "c_n": numbers(run.c_n),
+        "head": numbers(run.head),
+        "stack_difference": _plain(run.stack_difference),
     }
 
 
@@ -73,16 +73,14 @@ def trace_document(trace: Trace) -> dict[str, Any]:
     return {
         "format": "rnnspect.trace",
         "version": 1,
-        "spec": spec_document(trace.spec),
-        "sequence": _sequence(trace),
-        "engine": engine_document(trace.engine),
+        **_given(trace),
         "layers": [
             {
                 "layer": layer.layer,
                 "direction": layer.direction,
                 "quantities": {name: numbers(values, trace.lengths) for name, values in layer.quantities.items()},
                 "engine": {name: numbers(values, trace.lengths) for name, values in layer.engine.items()},
-                "max_abs_difference": _number(layer.max_abs_difference),
+                "max_abs_difference": _plain(layer.max_abs_difference),
             }
             for layer in trace.layers
         ],
@@ -90,63 +88,72 @@ def trace_document(trace: Trace) -> dict[str, Any]:
         "h_n": _pair(trace.h_n),
         "c_n": _pair(trace.c_n),
         "head": _pair(trace.head),
-        "max_abs_difference": _number(trace.max_abs_difference),
-        "stack_difference": _number(trace.stack_difference),
+        "max_abs_difference": _plain(trace.max_abs_difference),
+        "stack_difference": _plain(trace.stack_difference),
         "notes": list(trace.notes),
     }
 
 
+def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any]:
+    resolution: dict[str, dict[str, Any]] = {}
+    for line in verdict.resolution:
+        resolution.setdefault(f"layer {line.layer} {line.direction}", {})[line.gate] = {
+            "finest": line.finest,
+            "median": line.median,
+            "coarsest": line.coarsest,
+            "coarsest_unit": line.coarsest_unit,
+            "limit": verdict.telling,
+            "coarse_units": line.coarse_units,
+        }
+    document = {
+        "format": "rnnspect.check",
+        "version": 1,
+        "source": source,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "arithmetic": verdict.arithmetic,
+        "worst": _point(verdict.worst),
+        "first": _point(verdict.first),
+        "pattern": verdict.pattern,
+        "causes": [vars(cause) for cause in verdict.causes],
+        "indistinguishable": verdict.indistinguishable,
+        "identities": [vars(identity) for identity in verdict.identities],
+        "resolution": resolution,
+        "observed": verdict.observed,
+        "estimated": verdict.estimated,
+        "checked": {"steps": verdict.steps, "values": verdict.values, "explained": verdict.explained},
+        "notes": verdict.notes,
+        "spec": spec_document(verdict.spec),
+        "engine": engine_document(verdict.engine),
+    }
+    return _plain_dict(document)
+
+
 def derivation_document(derivation: Derivation) -> dict[str, Any]:
     """Every product of every sum; what a quantity names of the same step and unit has an equation of its own."""
-    at = derivation.at
-    return {
+    document = {
         "format": "rnnspect.derivation",
         "version": 1,
         "spec": spec_document(derivation.spec),
         "engine": engine_document(derivation.engine),
         "arithmetic": derivation.arithmetic,
         "point": {
-            "ratio": _number(derivation.ratio),
-            **vars(at),
-            "manual": _number(derivation.value),
-            "engine": _number(derivation.engine_value),
-            "bound": _number(derivation.bound),
+            "ratio": derivation.ratio,
+            **vars(derivation.at),
+            "manual": derivation.value,
+            "engine": derivation.engine_value,
+            "bound": derivation.bound,
         },
-        "difference": _number(derivation.difference),
+        "difference": derivation.difference,
         "taken": dict(derivation.taken),
         "equations": [
             {"address": str(equation.address), "equation": equation.written, **_term(equation.term)}
             for equation in derivation.equations
         ],
         "in_turn": [vars(one) for one in derivation.in_turn],
-        "notes": list(derivation.notes),
+        "notes": derivation.notes,
     }
-
-
-def _term(term: Term) -> dict[str, Any]:
-    """A value, and the operation that made it."""
-    from rnnspect.arithmetic.terms import Applied, Operation, Products  # with torch, which most documents do without
-
-    value: dict[str, Any] = {"value": _number(term.value)}
-    match term.made:
-        case Operation(sign, operands):
-            return value | {"operation": sign, "operands": [_operand(one) for one in operands]}
-        case Applied(function, numbers, operand):
-            return value | {"operation": function, "numbers": list(numbers), "operands": [_operand(operand)]}
-        case Products():
-            products = [
-                {"weight": _operand(one.weight), "operand": _operand(one.operand), "value": _number(one.value)}
-                for one in term.made.largest()
-            ]
-            return value | {"operation": "sum of products", "products": products}
-    return value
-
-
-def _operand(term: Term) -> dict[str, Any]:
-    """What has an address is not taken apart again."""
-    if term.address is None:
-        return _term(term)
-    return {"address": str(term.address), "value": _number(term.value)}
+    return _plain_dict(document)
 
 
 def spec_document(spec: Spec) -> dict[str, Any]:
@@ -154,41 +161,31 @@ def spec_document(spec: Spec) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
-def numbers(values: Tensor, lengths: tuple[int, ...] | None = None) -> list[Any]:
+def engine_document(engine: EngineInfo) -> dict[str, Any]:
+    return dict(vars(engine))
+
+
+def numbers(values: Tensor | None, lengths: tuple[int, ...] | None = None) -> Any:
     """Nested lists; with lengths, the steps of each item beyond its own are null."""
+    if values is None:
+        return None
     lists: list[Any] = values.tolist()
     if lengths is not None:
         steps = values.shape[1]
         lists = [[*item[:length], *[None] * (steps - length)] for item, length in zip(lists, lengths, strict=True)]
-    return lists if bool(values.isfinite().all()) else _spelled(lists)
+    return lists if bool(values.isfinite().all()) else _plain(lists)
 
 
-def _spelled(values: Any) -> Any:
-    return [_spelled(item) for item in values] if isinstance(values, list) else _number(values)
-
-
-def _number(value: float | None) -> float | str | None:
-    if value is None or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _sequence(result: Run | Trace) -> dict[str, Any]:
+def _given(result: Run | Trace) -> dict[str, Any]:
     return {
-        "x": numbers(result.x, result.lengths),
-        "h0": numbers(result.h0),
-        "c0": None if result.c0 is None else numbers(result.c0),
-        "lengths": None if result.lengths is None else list(result.lengths),
-    }
-
-
-def engine_document(engine: EngineInfo) -> dict[str, Any]:
-    return {
-        "name": engine.name,
-        "version": engine.version,
-        "device": engine.device,
-        "dtype": engine.dtype,
-        "precision": engine.precision,
+        "spec": spec_document(result.spec),
+        "sequence": {
+            "x": numbers(result.x, result.lengths),
+            "h0": numbers(result.h0),
+            "c0": numbers(result.c0),
+            "lengths": result.lengths and list(result.lengths),
+        },
+        "engine": engine_document(result.engine),
     }
 
 
@@ -202,69 +199,48 @@ def _axes(axes: Axes | None) -> dict[str, Any] | None:
     return None if axes is None else {"shape": list(axes.shape), "axes": list(axes.names)}
 
 
-def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any]:
-    resolution: dict[str, dict[str, Any]] = {}
-    for line in verdict.resolution:
-        resolution.setdefault(f"layer {line.layer} {line.direction}", {})[line.gate] = {
-            "finest": _number(line.finest),
-            "median": _number(line.median),
-            "coarsest": _number(line.coarsest),
-            "coarsest_unit": line.coarsest_unit,
-            "limit": verdict.telling,
-            "coarse_units": line.coarse_units,
-        }
-    return {
-        "format": "rnnspect.check",
-        "version": 1,
-        "source": source,
-        "verdict": verdict.verdict,
-        "reason": verdict.reason,
-        "arithmetic": verdict.arithmetic,
-        "worst": _point(verdict.worst),
-        "first": _point(verdict.first),
-        "pattern": verdict.pattern,
-        "causes": [
-            {
-                "name": cause.name,
-                "family": cause.family,
-                "parameters": cause.parameters,
-                "explanation": cause.explanation,
-                "fix": cause.fix,
-                "worst_ratio_before": _number(cause.worst_ratio_before),
-                "worst_ratio_after": _number(cause.worst_ratio_after),
-                "scope": list(cause.scope),
-                "left": list(cause.left),
-                "together": list(cause.together),
-            }
-            for cause in verdict.causes
-        ],
-        "indistinguishable": [list(names) for names in verdict.indistinguishable],
-        "identities": [
-            {"name": one.name, "holds": one.holds, "evidence": one.evidence, "usual": one.usual}
-            for one in verdict.identities
-        ],
-        "resolution": resolution,
-        "observed": list(verdict.observed),
-        "estimated": list(verdict.estimated),
-        "checked": {"steps": verdict.steps, "values": verdict.values, "explained": verdict.explained},
-        "notes": list(verdict.notes),
-        "spec": spec_document(verdict.spec),
-        "engine": engine_document(verdict.engine),
-    }
-
-
 def _point(point: Point | None) -> dict[str, Any] | None:
+    """A final state has no step."""
     if point is None:
         return None
-    return {
-        "ratio": _number(point.ratio),
-        "layer": point.layer,
-        "direction": point.direction,
-        "step": None if point.step < 0 else point.step,
-        "batch": point.batch,
-        "unit": point.unit,
-        "quantity": point.quantity,
-        "manual": _number(point.manual),
-        "engine": _number(point.engine),
-        "bound": _number(point.bound),
-    }
+    return {name: getattr(point, name) for name in _POINT} | {"step": None if point.step < 0 else point.step}
+
+
+def _term(term: Term) -> dict[str, Any]:
+    """A value, and the operation that made it."""
+    from rnnspect.arithmetic.terms import Applied, Operation, Products  # with torch, which most documents do without
+
+    value: dict[str, Any] = {"value": term.value}
+    match term.made:
+        case Operation(sign, operands):
+            return value | {"operation": sign, "operands": [_operand(one) for one in operands]}
+        case Applied(function, numbers, operand):
+            return value | {"operation": function, "numbers": numbers, "operands": [_operand(operand)]}
+        case Products():
+            products = [
+                {"weight": _operand(one.weight), "operand": _operand(one.operand), "value": one.value}
+                for one in term.made.largest()
+            ]
+            return value | {"operation": "sum of products", "products": products}
+    return value
+
+
+def _operand(term: Term) -> dict[str, Any]:
+    """What has an address is not taken apart again."""
+    return _term(term) if term.address is None else {"address": str(term.address), "value": term.value}
+
+
+def _plain_dict(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in document.items()}
+
+
+def _plain(value: Any) -> Any:
+    """The same in what JSON has: lists for tuples, and strings for numbers that are not finite."""
+    match value:
+        case dict():
+            return _plain_dict(value)
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -15,37 +15,30 @@ if TYPE_CHECKING:
 
 
 def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
-    """One test case for each source and engine."""
-    answers = [found.verdict if isinstance(found, Verdict) else found for _, found in rows]
-    left_out = sum(isinstance(answer, Skipped) for answer in answers)
-    failed, agreeing = answers.count("differ"), answers.count("agree")
-    counts = {"tests": len(rows), "failures": failed, "errors": len(rows) - failed - agreeing - left_out}
-    counts |= {"skipped": left_out} if left_out else {}
-    suite = ElementTree.Element(
-        "testsuite", {"name": "rnnspect check", **{name: str(count) for name, count in counts.items()}}
-    )
+    """One test case for each source and engine; a text in the place of a verdict says why there is none."""
+    suite = ElementTree.Element("testsuite", name="rnnspect check")
+    kinds = []
     for source, found in rows:
         engine = found.engine.name if isinstance(found, Verdict) else ""
         case = ElementTree.SubElement(suite, "testcase", classname=f"rnnspect.{engine}", name=printable(source))
-        if isinstance(found, str):
-            _add(case, "error", printable(found), "")
-            continue
-        if isinstance(found, Skipped):
-            _add(case, "skipped", printable(found.reason), "")
-            continue
-        report = check.as_table(found, Screen(width=120))
-        if found.agrees:
-            ElementTree.SubElement(case, "system-out").text = _plain(report)
-        else:
-            _add(case, "failure" if found.verdict == "differ" else "error", check.summary(found), report)
+        kind, attributes, text = _outcome(found)
+        ElementTree.SubElement(case, kind, attributes).text = text
+        kinds.append(kind)
+    counts = {"tests": len(rows), "failures": kinds.count("failure"), "errors": kinds.count("error")}
+    counts |= {"skipped": kinds.count("skipped")} if "skipped" in kinds else {}
+    suite.attrib |= {name: str(count) for name, count in counts.items()}
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
 
-def _add(case: ElementTree.Element, kind: str, message: str, report: str) -> None:
-    ElementTree.SubElement(case, kind, message=message).text = _plain(report)
-
-
-def _plain(report: str) -> str:
-    """Without what XML cannot hold."""
-    return "\n".join(printable(line) for line in report.split("\n"))
+def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
+    """The element in a test case, its attributes and its text."""
+    if isinstance(found, str):
+        return "error", {"message": printable(found)}, ""
+    if isinstance(found, Skipped):
+        return "skipped", {"message": printable(found.reason)}, ""
+    report = check.as_table(found, Screen(width=120))
+    if found.agrees:
+        return "system-out", {}, report
+    kind = "failure" if found.verdict == "differ" else "error"
+    return kind, {"message": printable(check.summary(found))}, report

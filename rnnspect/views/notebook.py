@@ -12,8 +12,8 @@ from rnnspect.network.parameters import Shapes
 from rnnspect.reporting.data import Report
 from rnnspect.reporting.derivation import Derivation
 from rnnspect.tracing.trace import Trace
-from rnnspect.views import check, derive, html, shapes, trace
-from rnnspect.views.rendering import Screen, rendered
+from rnnspect.views import check, derive, shapes, trace
+from rnnspect.views.rendering import Screen, as_html, rendered
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection
 
 if TYPE_CHECKING:
@@ -21,24 +21,21 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.shown import Shown
+    from rnnspect.network.shown import Shown
 
-WIDTH = 100
-"""Characters: a notebook's cell is about as wide, and decides how many units are shown."""
+_WIDTH = 100
+"""Characters. A notebook's cell is about as wide; it decides how many units are shown."""
 _DIGITS = 9
 _STEPS = 6
-"""A step is a block of rows for every layer and direction; more of them than this are cut."""
+"""Blocks of rows, one a step, layer and direction, that are shown whole; more are cut."""
 _ENDS = 2
 """Steps that are then shown at each end."""
 
 
-def as_html(result: Shown) -> str:
-    return html.as_html(_parts(result))
-
-
-def as_text(result: Shown) -> str:
-    """The same in lines, without colours: it is what a notebook's file keeps beside the HTML."""
-    return rendered(_parts(result), Screen(width=WIDTH)).rstrip("\n")
+def forms(result: Shown) -> dict[str, str]:
+    """By MIME type: HTML, and the same lines without colours, which a notebook's file keeps beside it."""
+    parts = list(_parts(result))
+    return {"text/plain": rendered(parts, Screen(width=_WIDTH)).rstrip("\n"), "text/html": as_html(parts, _WIDTH)}
 
 
 def _parts(result: Shown) -> Iterable[RenderableType]:
@@ -59,8 +56,7 @@ def _parts(result: Shown) -> Iterable[RenderableType]:
 
 
 def _trace(result: Trace) -> Iterator[RenderableType]:
-    """Whole where that is little; else of the first layer and direction, and of a long run its two ends. The rest is a
-    line of code away."""
+    """Whole where that is little; else the first layer and direction alone, and of a long run its two ends."""
     places, shown = len(result.layers), Selection()
     if few := places * result.steps > _STEPS:
         shown = Selection(
@@ -68,13 +64,13 @@ def _trace(result: Trace) -> Iterator[RenderableType]:
             direction=result.layers[0].direction,
             steps=f":{_ENDS},-{_ENDS}:" if result.steps > _STEPS else None,
         )
-    yield from trace.parts([result], shown, WIDTH, hint="")
+    yield from trace.parts([result], shown, _WIDTH, hint="")
     if few and places > 1:
         yield Text(f"1 of {places} layers and directions is shown; all are in .layers", "dim")
 
 
 def _calls(seen: Seen) -> Iterator[RenderableType]:
-    """A line a call, at each end of them, and the worst whole."""
+    """A line a call, the first and the last of many, and the worst one whole."""
     judged = seen.check()
     left_out = len(judged) - 2 * HEAD_AND_TAIL
     for at, one in enumerate(judged):

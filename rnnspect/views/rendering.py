@@ -1,28 +1,66 @@
-"""From rich's tables to text: as wide as the terminal, in colour only where there is one, or in a picture of one."""
+"""From rich's texts and tables to characters: for a terminal, in plain text, as an SVG, or as HTML."""
 
 from __future__ import annotations
 
+import html
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from rnnspect.views.picture import as_svg
+from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import RenderableType
+
+    from rnnspect.network.recording import EngineInfo
+
+# rich's own template asks a web server for its font.
+_SVG = """\
+<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{
+  font: {char_height}px/{line_height}px Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}}
+.{unique_id}-title {{ font: bold 18px sans-serif; }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal"><rect width="{terminal_width}" height="{terminal_height}"/></clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">{matrix}</g>
+</g>
+</svg>
+"""
+
+HUES = {"red": "#f00", "cyan": "#08f", "green": "#0a0", "yellow": "#b80", "magenta": "#c0c"}
+SHARE = 45
+"""Percent of the page's own text colour in each hue in HTML: dark on a light page and light on a dark one."""
+_CSS = (
+    ".rnnspect{overflow-x:auto}"
+    ".rnnspect pre{margin:0;padding:0;background:none;color:inherit;white-space:pre;line-height:1.3;"
+    'font-family:Menlo,Consolas,"DejaVu Sans Mono",monospace}'
+    ".rnnspect .b{font-weight:bold}.rnnspect .d{opacity:.7}"
+) + "".join(
+    f".rnnspect .{hue[0]}{{color:color-mix(in srgb,currentColor {SHARE}%,{colour})}}" for hue, colour in HUES.items()
+)
 
 
 @dataclass(frozen=True)
 class Screen:
-    """What the text is for: `width` None is rich's own guess (the terminal, COLUMNS, or 80). With a `picture`, its
-    title, the text is an SVG."""
+    """What text is for: colours if it is a `terminal`; a `width` of None is rich's own guess (the terminal, COLUMNS, or
+    80). With a `picture`, which is a title, the text is an SVG."""
 
     terminal: bool = False
     width: int | None = None
@@ -30,6 +68,7 @@ class Screen:
 
 
 def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
+    """Without a terminal, control characters are written out: none is obeyed, and XML can hold the text."""
     console = _console(screen)
     for part in parts:
         unbroken = getattr(part, "no_wrap", False) is True
@@ -37,8 +76,33 @@ def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
             console.width = max(console.width, part.cell_len)
         console.print(part, soft_wrap=unbroken)
     if screen.picture is not None:
-        return as_svg(console, screen.picture)
-    return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+        return console.export_svg(title=printable(screen.picture), code_format=_SVG)
+    lines = (line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    return "".join(f"{line if screen.terminal else printable(line)}\n" for line in lines)
+
+
+def as_html(parts: Iterable[RenderableType], width: int) -> str:
+    """The lines of a terminal that is `width` characters wide, in the page's own colours: static HTML.
+
+    rich's own export has one colour for light and dark pages, and takes twice the bytes.
+    """
+    console = _console(Screen(width=width))
+    segments = (segment for part in parts for segment in console.render(part))
+    lines = ("".join(map(_span, Segment.simplify(line))).rstrip() for line in Segment.split_lines(segments))
+    text = "\n".join(lines).rstrip("\n")
+    return f'<div class="rnnspect"><style>{_CSS}</style><pre>{text}</pre></div>'
+
+
+def _span(segment: Segment) -> str:
+    """Text out of files ends no element, and none of its control characters is obeyed."""
+    text, style = html.escape(printable(segment.text), quote=False), segment.style
+    said = text.strip(" ")
+    if style is None or not said:
+        return text
+    classes = [name for name, chosen in (("b", style.bold), ("d", style.dim)) if chosen]
+    classes += [style.color.name[0]] if style.color and style.color.name in HUES else []
+    before, after = text.split(said, 1)
+    return f'{before}<span class="{" ".join(classes)}">{said}</span>{after}' if classes else text
 
 
 def width_of(screen: Screen) -> int:
@@ -58,6 +122,16 @@ def table(*columns: str, title: str | None = None) -> Table:
     for column in columns:
         made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
     return made
+
+
+def engine_lines(engine: EngineInfo, stack_difference: float = 0.0) -> Iterator[Text]:
+    """Who computed the numbers beside ours."""
+    made = f" {engine.version} on {engine.device}" if engine.version else ""
+    yield Text(f"{engine.name}{made}, {engine.dtype}")
+    if engine.precision:
+        yield Text("in force: " + ", ".join(f"{name} = {value}" for name, value in engine.precision.items()))
+    if stack_difference:
+        yield Text(f"the stack as a whole differs from its layers one by one by up to {stack_difference:.2e}")
 
 
 def _console(screen: Screen) -> Console:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from rnnspect.network.spec import Spec
 
 HEAD_AND_TAIL = 5
@@ -36,6 +38,7 @@ def indices(text: str, count: int, what: str) -> list[int]:
 
 
 def shown_steps(selection: Selection, count: int) -> list[int]:
+    """Those that were asked for, else both ends of a run of `count` steps."""
     if selection.steps is not None:
         return indices(selection.steps, count, "step")
     if count <= 2 * HEAD_AND_TAIL + 2:
@@ -43,7 +46,19 @@ def shown_steps(selection: Selection, count: int) -> list[int]:
     return [*range(HEAD_AND_TAIL), *range(count - HEAD_AND_TAIL, count)]
 
 
+def with_gaps(steps: Iterable[int], length: int) -> Iterator[int | range]:
+    """The steps of an item that has `length` of them, and between them the ranges that are not among `steps`."""
+    following = 0
+    for step in [*(step for step in steps if step < length), length]:
+        if step > following:
+            yield range(following, step)
+        if step < length:
+            yield step
+        following = step + 1
+
+
 def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
+    """In the order in which they are computed. Raises `InputError` for one that the cell does not have."""
     there = spec.quantities
     if selection.quantities is None:
         return list(there)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from rnnspect.network.parameters import Axes, Parameter, Shapes
     from rnnspect.views.rendering import Screen
 
-_GATES = "gate rows"
-_COLUMNS = ("parameter", "shape", "reads", _GATES, ">count", ">bytes")
+_COLUMNS = ("parameter", "shape", "reads", ">count", ">bytes")
 
 
 def as_table(shapes: Shapes, screen: Screen) -> str:
@@ -26,48 +25,45 @@ def as_table(shapes: Shapes, screen: Screen) -> str:
 
 
 def parts(shapes: Shapes) -> list[RenderableType]:
-    parameters = table(*(column for column in _COLUMNS if column != _GATES))
+    parameters, results = table(*_COLUMNS), table("", "shape", "axes")
     for parameter in shapes.parameters:
-        cells = zip(_COLUMNS, _row(parameter), strict=True)
-        parameters.add_row(*(cell for column, cell in cells if column != _GATES))
-    packed = shapes.parameters[0]
-    gates = Text(f"gate rows wherever it reads {packed.reads.split()[0]}: {_gates(packed)}")
-    results = table("", "shape", "axes")
+        parameters.add_row(*_row(parameter))
     for name, axes in _results(shapes):
         results.add_row(name, text.shape(axes.shape), ", ".join(axes.names))
-    total = Text(f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}")
-    return [Text(shapes.module), parameters, gates, total, results]
+    packed = shapes.parameters[0]
+    gates = Text(f"gate rows wherever it reads {packed.reads.split()[0]}: {_gates(packed)}")
+    return [Text(shapes.module), parameters, gates, Text(_total(shapes)), results]
 
 
 def as_markdown(shapes: Shapes) -> str:
-    rows = [list(_COLUMNS), *(_row(parameter) for parameter in shapes.parameters)]
-    results = [["", "shape", "axes"]]
-    results += [[name, f"({_sizes(axes)})", ", ".join(axes.names)] for name, axes in _results(shapes)]
-    total = f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}"
-    return f"```\n{shapes.module}\n```\n\n{_markdown(rows)}\n{total}\n\n{_markdown(results)}"
+    """The same, with the gate rows of each parameter in its line."""
+    heads = [*_COLUMNS[:3], "gate rows", *_COLUMNS[3:]]
+    rows = [[*row[:3], _gates(parameter), *row[3:]] for parameter in shapes.parameters for row in [_row(parameter)]]
+    results = [[name, f"({', '.join(map(str, axes.shape))})", ", ".join(axes.names)] for name, axes in _results(shapes)]
+    parameters, shown = _markdown(heads, rows), _markdown(["", "shape", "axes"], results)
+    return f"```\n{shapes.module}\n```\n\n{parameters}\n{_total(shapes)}\n\n{shown}"
 
 
 def _row(parameter: Parameter) -> list[str]:
     sizes = f"[{', '.join(map(str, parameter.shape))}]"
-    return [parameter.name, sizes, parameter.reads, _gates(parameter), f"{parameter.count:,}", f"{parameter.bytes:,}"]
+    return [parameter.name, sizes, parameter.reads, f"{parameter.count:,}", f"{parameter.bytes:,}"]
 
 
 def _gates(parameter: Parameter) -> str:
     return "  ".join(f"{gate.name} {gate.start}:{gate.stop}" for gate in parameter.gates)
 
 
+def _total(shapes: Shapes) -> str:
+    return f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}"
+
+
 def _results(shapes: Shapes) -> Iterator[tuple[str, Axes]]:
-    named = {"input": shapes.input, "output": shapes.output, "h_n": shapes.h_n, "c_n": shapes.c_n}
-    for name, axes in (named | {"head": shapes.head}).items():
-        if axes:
+    for name in ("input", "output", "h_n", "c_n", "head"):
+        if axes := getattr(shapes, name):
             yield name, axes
 
 
-def _sizes(axes: Axes) -> str:
-    return ", ".join(map(str, axes.shape))
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    head, *body = [[cell.removeprefix(">") for cell in rows[0]], *rows[1:]]
-    rule = ["---:" if cell.startswith(">") else "---" for cell in rows[0]]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *body))
+def _markdown(heads: list[str], rows: list[list[str]]) -> str:
+    rule = ["---:" if head.startswith(">") else "---" for head in heads]
+    lines = [[head.removeprefix(">") for head in heads], rule, *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -21,7 +21,7 @@ def printable(text: str) -> str:
 
 
 def _harmless(char: str) -> bool:
-    """Nor is U+FFFE or U+FFFF: XML cannot hold them."""
+    """U+FFFE and U+FFFF are not: XML cannot hold them."""
     return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in "\ufffe\uffff"
 
 
@@ -42,6 +42,11 @@ def number(value: float, precision: int) -> str:
     return f"{value:.{precision}f}"
 
 
+def difference(value: float) -> str:
+    """Plain zero, or one digit and its power of ten."""
+    return f"{value:.0e}" if value and math.isfinite(value) else number(value, 1)
+
+
 def styled(value: float, precision: int) -> Text:
     """A number whose colour says its sign and whose weight says its size; the digits say both as well."""
     if not math.isfinite(value):
@@ -53,10 +58,7 @@ def styled(value: float, precision: int) -> Text:
 
 
 def styled_difference(value: float) -> Text:
-    """A difference: plain zero, or one digit and its power of ten."""
-    if value == 0:
-        return Text("0", "dim")
-    return Text(f"{value:.0e}" if math.isfinite(value) else number(value, 1), "bold yellow")
+    return Text(difference(value), "dim" if value == 0 else "bold yellow")
 
 
 def sparkline(values: Sequence[float], cells: int) -> str:
@@ -85,8 +87,13 @@ def what_is_left_out(values: Sequence[float], is_difference: bool, precision: in
     low, high = min(numbers), max(numbers)
     if low == high:
         return f"+{len(values)}: all {number(low, min(precision, 2))}"
-    bounds = [f"{v:.0e}" if is_difference and v else number(v, min(precision, 2)) for v in (low, high)]
+    bounds = [difference(v) if is_difference else number(v, min(precision, 2)) for v in (low, high)]
     return f"+{len(values)}: {bounds[0]} to {bounds[1]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 step, 1,000 steps."""
+    return f"{count:,} {noun}" + ("s" if count != 1 else "")
 
 
 def shape(sizes: Sequence[int | str]) -> str:
@@ -96,6 +103,6 @@ def shape(sizes: Sequence[int | str]) -> str:
 
 def size(count: int) -> str:
     """A number of bytes: 1,024 bytes (1.0 KiB)."""
-    from rnnspect.network.memory import in_words
+    from rnnspect.network import memory  # which --help does without
 
-    return f"{count:,} bytes" if count < 1024 else f"{count:,} bytes ({in_words(count)})"
+    return f"{count:,} bytes" if count < 1024 else f"{count:,} bytes ({memory.in_words(count)})"

@@ -1,4 +1,4 @@
-"""Tables whose rows are vectors: as many units as fit, and what is left out said."""
+"""Tables whose rows are vectors: as many units as fit, and of the others between which numbers they lie."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MAGNITUDE = "magnitude"
 _LEFT_OUT = 20
+"""Characters of the column that says what is left out."""
 _PADDING = 2
 
 
@@ -35,81 +36,58 @@ class Block:
     rows: list[Row]
 
 
-@dataclass(frozen=True)
-class Gap:
+def gap(text: str) -> Block:
     """Blocks that are not shown, in words."""
-
-    text: str
+    return Block("…", [Row(text, [])])
 
 
 def vector_tables(
     title: str,
     leads: tuple[str, str],
-    blocks: Sequence[Block | Gap],
+    blocks: Sequence[Block],
     units: list[int] | None,
     precision: int,
     width: int,
 ) -> Iterator[Table]:
     """One table with as many units as fit; where units were asked for, as many tables as show them all.
 
-    `leads` are the names of the label column and of the column that names each row.
+    `leads` are the heads of the column of labels and of the column of names. `precision` is a number of decimals.
     """
-    layout = _Layout(blocks, leads, precision, width)
-    if units is None:
-        everything = list(range(layout.widest))
-        fits = layout.widest <= layout.columns(left_out=False)
-        shown = everything if fits else everything[: layout.columns(left_out=True)]
-        yield _table(title, leads, blocks, shown, precision, says_rest=not fits)
-        return
-    step = layout.columns(left_out=False)
-    for start in range(0, len(units), step):
-        part = units[start : start + step]
-        yield _table(title, leads, blocks, part, precision, says_rest=False)
-        title += ", continued" if start == 0 else ""
-
-
-class _Layout:
-    """How wide the columns of these blocks are."""
-
-    def __init__(self, blocks: Sequence[Block | Gap], leads: tuple[str, str], precision: int, width: int) -> None:
-        rows = [row for block in blocks if isinstance(block, Block) for row in block.rows]
-        gaps = [len(block.text) for block in blocks if isinstance(block, Gap)]
-        self.widest = max((len(row.values) for row in rows), default=0)
-        self._number = max(
-            (len(_cell(row, unit, precision)) for row in rows for unit in range(len(row.values))), default=1
-        )
-        labels = max((len(block.label) for block in blocks if isinstance(block, Block)), default=1)
-        names = max([len(row.name) for row in rows] + gaps, default=1)
-        lead = max(labels, len(leads[0])) + max(names, len(leads[1])) + len(_MAGNITUDE)
-        self._free = width - lead - 3 * _PADDING
-
-    def columns(self, left_out: bool) -> int:
-        """How many columns of numbers fit; at least one."""
-        free = self._free - (_LEFT_OUT + _PADDING if left_out else 0)
-        return max(1, free // (max(self._number, len(f"[{self.widest}]")) + _PADDING))
+    rows = [row for block in blocks for row in block.rows]
+    widest = max((len(row.values) for row in rows), default=0)
+    numbers = [_cell(row, unit, precision) for row in rows for unit in range(len(row.values))]
+    column = max(len(f"[{widest}]"), *map(len, numbers), 1) + _PADDING
+    free = width - len(_MAGNITUDE) - 3 * _PADDING
+    free -= max(len(leads[0]), *(len(block.label) for block in blocks), 1)
+    free -= max(len(leads[1]), *(len(row.name) for row in rows), 1)
+    fitting = max(1, free // column)
+    if units is not None:
+        for start in range(0, len(units), fitting):
+            said = title if start == 0 else f"{title}, continued"
+            yield _table(said, leads, blocks, units[start : start + fitting], precision)
+    elif widest <= fitting:
+        yield _table(title, leads, blocks, range(widest), precision)
+    else:
+        shown = range(max(1, (free - _LEFT_OUT - _PADDING) // column))
+        yield _table(title, leads, blocks, shown, precision, says_rest=True)
 
 
 def _table(
     title: str,
     leads: tuple[str, str],
-    blocks: Sequence[Block | Gap],
-    units: list[int],
+    blocks: Sequence[Block],
+    units: Sequence[int],
     precision: int,
-    says_rest: bool,
+    says_rest: bool = False,
 ) -> Table:
     made = table(f">{leads[0]}", leads[1], *(f">[{unit}]" for unit in units), title=title)
-    if says_rest:
-        made.add_column("left out", no_wrap=True, style="dim")
-    made.add_column(_MAGNITUDE, no_wrap=True, style="dim")
-    shown = set(units)
+    for name in ["left out", _MAGNITUDE] if says_rest else [_MAGNITUDE]:
+        made.add_column(name, no_wrap=True, style="dim")
     for block in blocks:
-        if isinstance(block, Gap):
-            made.add_row("…", block.text, end_section=True)
-            continue
         for at, row in enumerate(block.rows):
             cells = [_cell(row, unit, precision) for unit in units]
             if says_rest:
-                rest = [value for unit, value in enumerate(row.values) if unit not in shown]
+                rest = [value for unit, value in enumerate(row.values) if unit not in units]
                 cells.append(Text(text.what_is_left_out(rest, row.is_difference, precision)))
             cells.append(Text("" if row.is_difference else text.sparkline(row.values, len(_MAGNITUDE))))
             made.add_row(block.label if at == 0 else "", row.name, *cells)

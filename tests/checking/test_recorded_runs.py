@@ -11,7 +11,7 @@ import torch
 import rnnspect
 from rnnspect import SequenceError, Spec
 from rnnspect.tracing.prepare import prepare
-from rnnspect.views.arrays import trace_arrays
+from rnnspect.tracing.trace import trace_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from rnnspect.checking.recording import observations_of
 from rnnspect.judging.recorded_precision import Kept
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
-from rnnspect.views.arrays import trace_arrays
+from rnnspect.tracing.trace import trace_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path

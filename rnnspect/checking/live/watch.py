@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.checking.live.calls import Call, CallVerdict
-from rnnspect.shown import Shown
+from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
