@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.cli import live, onnx_model
 from rnnspect.cli.live import Row
-from rnnspect.cli.output import Output, say
+from rnnspect.cli.output import Output, note_what_is_not_finite, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, RnnspectError
@@ -19,17 +19,16 @@ from rnnspect.judging.verdict import Skipped, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rnnspect.cli.describing import Described
+    from rnnspect.cli.given import Given
     from rnnspect.judging.declared import Declared
     from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of every source."""
+class Job:
+    """What is done with every source."""
 
-    each: functools.partial[Described]
-    """The shared options, to be read for one source after the other."""
+    given: Given
     engines: tuple[str, ...]
     """Those that were chosen; none for what the source itself says."""
     every: bool
@@ -38,49 +37,70 @@ class Asked:
     """Whether there is more than one row: then an error is one."""
     recorded: Path | None
     is_probe: bool
+    """Whether the source is a probe."""
     held_to: Declared | None
     output: Output
 
 
-def rows_of(source: str, asked: Asked) -> Iterator[Row]:
+def rows_of(source: str, job: Job) -> Iterator[Row]:
     """Raises what is wrong with a source where it is the only one."""
     label = source or "the notebook's example"
     try:
-        if asked.is_probe:
-            usual, prepare = "torch", functools.partial(_probed, Path(source))
-        elif names_code(source):
-            _refuse_beside(asked, "a live model runs itself")
-            yield from live.rows(source, asked.each(None), asked.held_to, asked.output)
+        if (rows := _inside(source, job)) is not None:
+            yield from rows
             return
-        elif source.endswith(".py"):
-            raise live.unnamed(source)
-        elif is_onnx(Path(source)):
-            _refuse_beside(asked, "a model of ONNX is run by onnxruntime")
-            yield from onnx_model.rows(source, asked.each.keywords, asked.held_to, asked.output)
-            return
-        else:
-            described = asked.each(Path(source) if source else None)
-            described.note(asked.output)
-            usual, prepare = described.engine, functools.partial(_prepared, described, asked.recorded)
+        usual, prepare = _run_of(source, job)
     except RnnspectError as error:
-        if not asked.several:
+        if not job.several:
             raise
         yield _failed(label, error)
         return
-    for name in asked.engines or [usual]:
+    for name in job.engines or [usual]:
         try:
-            verdict = _checked(prepare, name, asked)
+            verdict = _checked(prepare, name, job)
         except RnnspectError as error:
-            if not asked.several:
+            if not job.several:
                 raise
-            left_out = asked.every and isinstance(error, EngineError)
+            left_out = job.every and isinstance(error, EngineError)
             yield _failed(f"{label} ({name})", error, left_out)
         else:
             yield Row(label, verdict, verdict.exit_status)
 
 
-def _refuse_beside(asked: Asked, found: str) -> None:
-    if beside := "--recorded" if asked.recorded else "--engine" if asked.engines else "":
+def _inside(source: str, job: Job) -> list[Row] | None:
+    """A row for each call inside of a model, which runs itself; None for what is no model."""
+    if job.is_probe:
+        return None
+    if names_code(source):
+        _refuse_beside(job, "a live model runs itself")
+        return live.rows(source, job.given.describe(), job.held_to, job.output)
+    if source.endswith(".py"):
+        raise live.unnamed(source)
+    if is_onnx(Path(source)):
+        _refuse_beside(job, "a model of ONNX is run by onnxruntime")
+        return onnx_model.rows(source, job.given.options, job.held_to, job.output)
+    return None
+
+
+def _run_of(source: str, job: Job) -> tuple[str, Callable[[], Prepared]]:
+    """The engine that runs a probe or a spec unless another is named, and what makes the run."""
+    if job.is_probe:
+        return "torch", functools.partial(_probed, Path(source))
+    described = job.given.describe(Path(source) if source else None)
+    described.note(job.output)
+
+    def prepared() -> Prepared:
+        from rnnspect.network import memory
+        from rnnspect.tracing.prepare import prepare
+
+        needs = memory.check_needs if job.recorded else memory.run_needs
+        return prepare(described.spec, where=described.where, require_memory=needs)
+
+    return described.engine, prepared
+
+
+def _refuse_beside(job: Job, found: str) -> None:
+    if beside := "--recorded" if job.recorded else "--engine" if job.engines else "":
         raise InputError(found, allowed=f"{beside} beside a spec", where=beside)
 
 
@@ -89,36 +109,27 @@ def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
     return Row(source, Skipped(said), 0) if left_out else Row(source, said, error.exit_status)
 
 
-def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verdict:
+def _checked(prepare: Callable[[], Prepared], engine: str, job: Job) -> Verdict:
     from rnnspect import engines
     from rnnspect.checking.check import check_prepared, check_recorded
-    from rnnspect.cli.notes import note_what_is_not_finite
     from rnnspect.cli.recordings import read_recorded
 
     prepared = prepare()
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine, "--engine"))
-    note_what_is_not_finite(prepared.sequence, asked.output)
+    note_what_is_not_finite(prepared.sequence, job.output)
     spec = prepared.spec
     steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
-    with progress_bar("checking every step", steps, asked.output.quiet) as advance:
+    with progress_bar("checking every step", steps, job.output.quiet) as advance:
         so_far = SoFar(advance)
         try:
-            if asked.recorded is None:
-                return check_prepared(prepared, asked.held_to, so_far)
-            given, place = read_recorded(str(asked.recorded))
-            return check_recorded(prepared, given, asked.held_to, so_far, place)
+            if job.recorded is None:
+                return check_prepared(prepared, job.held_to, so_far)
+            given, place = read_recorded(str(job.recorded))
+            return check_recorded(prepared, given, job.held_to, so_far, place)
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise
-
-
-def _prepared(described: Described, recorded: Path | None) -> Prepared:
-    from rnnspect.network import memory
-    from rnnspect.tracing.prepare import prepare
-
-    needs = memory.check_needs if recorded else memory.run_needs
-    return prepare(described.spec, where=described.where, require_memory=needs)
 
 
 def _probed(probe: Path) -> Prepared:

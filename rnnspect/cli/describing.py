@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.loading import loading
+from rnnspect.cli.progress import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 from rnnspect.files.stored import CHECKPOINTS, KERAS, is_checkpoint, is_keras, is_onnx, stored_in

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rnnspect.cli.init import STARTER
+from rnnspect.cli.init import starter
 from rnnspect.network.spec import Spec
 
 
@@ -125,9 +125,9 @@ def test_markdown_of_shapes(rnnspect):
 
 
 def test_starter_file_is_a_spec_and_its_values_are_the_defaults():
-    data = yaml.safe_load(STARTER)
+    data = yaml.safe_load(starter())
     assert Spec.from_data(data) == Spec()
-    assert {line.lstrip("# ").partition(":")[0] for line in STARTER.splitlines()} >= set(Spec.model_fields)
+    assert {line.lstrip("# ").partition(":")[0] for line in starter().splitlines()} >= set(Spec.model_fields)
 
 
 def test_starter_file_follows_the_schema(rnnspect):
@@ -186,7 +186,7 @@ def test_standard_input_is_there_once(rnnspect):
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_the_starter_file_is_a_start_for_every_cell(rnnspect, tmp_path, cell):
-    (tmp_path / "net.yaml").write_text(STARTER.replace("cell: rnn ", f"cell: {cell} "))
+    (tmp_path / "net.yaml").write_text(starter().replace("cell: rnn ", f"cell: {cell} "))
     assert rnnspect("trace", tmp_path / "net.yaml").status == 0
 
 
