@@ -17,6 +17,7 @@ from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
     from rnnspect.cli.live import Row
+    from rnnspect.judging.declared import Declared
     from rnnspect.views.rendering import Screen
 
 WORST_FIRST = (4, 1, 2, 3, 0)
@@ -87,13 +88,15 @@ def check(
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect.causes.search.clock import at_most
+        from rnnspect.judging.declared import named
 
     if asked.recorded and asked.engine:
         raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
     if asked.probe is not None:
         _refuse_beside_probe(sources, given, asked.write_probe)
         sources = [str(asked.probe)]
-    job = _job(given, asked, len(sources or [""]), output)
+    held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
+    job = _job(given, asked, len(sources or [""]), held_to, output)
     if asked.write_probe is not None:
         if job.several:
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
@@ -109,11 +112,9 @@ def check(
     return min((row.status for row in rows), key=WORST_FIRST.index)
 
 
-def _job(given: Given, asked: Asked, sources: int, output: Output) -> Job:
+def _job(given: Given, asked: Asked, sources: int, held_to: Declared | None, output: Output) -> Job:
     from rnnspect import engines
-    from rnnspect.judging.declared import named
 
-    held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
     every = asked.engine == ["all"]
     chosen = engines.names() if every else asked.engine or ([] if asked.recorded is None else ["torch"])
     several = sources * max(1, len(chosen)) > 1

@@ -7,7 +7,6 @@ import typer
 from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
-from rnnspect.views import documents
 
 if TYPE_CHECKING:
     from rnnspect.views.rendering import Screen
@@ -34,6 +33,7 @@ def layouts(
     ] = None,
 ) -> None:
     """How frameworks pack the same parameters: gate order, orientation, biases."""
+    from rnnspect.views import documents
     from rnnspect.views import layouts as view
     from rnnspect.weights import layouts as known
 

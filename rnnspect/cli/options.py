@@ -26,8 +26,6 @@ DIRECTIONS = ("forward", "reverse")
 OUTPUT = "Output"
 """The heading of the options that say what is written, and where."""
 _HEADINGS = {"network": "The network", "variant": "The network", "sequence": "The sequence"}
-
-
 Precision = Annotated[int, typer.Option(min=1, max=17, help="Decimals in a table.", rich_help_panel=OUTPUT)]
 
 
@@ -54,12 +52,8 @@ class Command:
     def build(self) -> Any:
         """The command as typer runs it, with all its options."""
         app = typer.Typer(add_completion=False)
-        app.command(self.name, epilog=self.epilog)(_flat(self.function))
+        app.command(self.name, epilog=f"Example:  {self.example}")(_flat(self.function))
         return typer.main.get_command(app)
-
-    @property
-    def epilog(self) -> str:
-        return f"Example:  {self.example}"
 
 
 def command(example: str) -> Callable[[Callable[..., int | None]], Command]:

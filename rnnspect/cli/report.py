@@ -14,7 +14,6 @@ from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
-from rnnspect.files.saved_run import saved_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,6 +91,8 @@ def _saved(given: Given) -> Described | None:
     if given.path is not None and names_code(str(given.path)):
         allowed = "a spec, a checkpoint or a saved run; in Python rnnspect.report(module, x, path=…)"
         raise InputError("a live model", allowed=allowed, where=str(given.path))
+    from rnnspect.files.saved_run import saved_spec
+
     data = saved_spec(given.path) if given.path else None
     if data is None:
         return None

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from rnnspect.cli.options import command, formats
@@ -10,6 +9,8 @@ from rnnspect.cli.output import Output
 @command("rnnspect schema -o rnnspect.schema.json")
 def schema(output: Annotated[Output, formats("json")]) -> None:
     """The JSON Schema behind a spec file."""
+    import json
+
     from rnnspect.network.spec import json_schema
 
     output.emit({"json": lambda _screen: json.dumps(json_schema(), indent=2) + "\n"})

@@ -3,8 +3,9 @@ starter file and the engines need to know of it. A new key is one more entry of 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,8 +57,12 @@ class Key:
             schema["enum"] = list(self.choices)
 
 
-def _key(kind: Kind, default: Any, description: str, *, help: str = "", **more: Any) -> Any:  # noqa: A002
+def _key(kind: Kind, default: Any, description: str, help: str = "", **more: Any) -> Any:  # noqa: A002
+    """A field with its default, its text in the JSON Schema, and its text in --help where that is another."""
     return Field(default, description=description, json_schema_extra=Key(kind, help or description, **more))
+
+
+_network, _variant, _sequence = (functools.partial(_key, kind) for kind in get_args(Kind))
 
 
 class Head(BaseModel):
@@ -74,200 +79,173 @@ class Keys(BaseModel):
     # Built when the first spec is made: --help makes none.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
 
-    cell: str = _key("network", "rnn", "The recurrent cell.", comment="rnn | lstm | gru", choices=tuple(CELLS))
-    input_size: Size = _key(
-        "network",
-        5,
-        "Features of x at each step. Never guessed from the input.",
-        help="Features of x at each step.",
+    cell: str = _network("rnn", "The recurrent cell.", comment="rnn | lstm | gru", choices=tuple(CELLS))
+    input_size: Size = _network(
+        5, "Features of x at each step. Never guessed from the input.", "Features of x at each step."
     )
-    hidden_size: Size = _key("network", 2, "Units of each layer and direction.")
-    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _key("network", 1, "Stacked layers.")
-    nonlinearity: Literal["tanh", "relu"] | None = _key(
-        "network",
+    hidden_size: Size = _network(2, "Units of each layer and direction.")
+    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Stacked layers.")
+    nonlinearity: Literal["tanh", "relu"] | None = _network(
         None,
         "For cell rnn only: tanh (what is taken when left out) or relu.",
-        help="For cell rnn.",
+        "For cell rnn.",
         example="tanh",
         comment="tanh | relu, for cell rnn only",
     )
-    bias: bool = _key("network", True, "Whether there are b_ih and b_hh.", help="Whether there are biases.")
-    batch_first: bool = _key(
-        "network",
+    bias: bool = _network(True, "Whether there are b_ih and b_hh.", "Whether there are biases.")
+    batch_first: bool = _network(
         True,
         "Whether batched x and output are (B, T, I) or (T, B, I).",
-        help="(B, T, I) or (T, B, I).",
+        "(B, T, I) or (T, B, I).",
         comment="batched x is (B, T, I); false: (T, B, I)",
     )
-    dropout: Annotated[float, Field(ge=0, le=1)] = _key(
-        "network",
+    dropout: Annotated[float, Field(ge=0, le=1)] = _network(
         0.0,
         "Dropout between layers. Everything runs in eval mode, where it does nothing.",
-        help="Between layers; no effect in eval mode.",
+        "Between layers; no effect in eval mode.",
         comment="between layers; everything runs in eval mode, where it does nothing",
     )
-    bidirectional: bool = _key(
-        "network",
-        False,
-        "Whether each layer also runs from the end to the start.",
-        help="Run from the end as well.",
+    bidirectional: bool = _network(
+        False, "Whether each layer also runs from the end to the start.", "Run from the end as well."
     )
-    proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = _key(
-        "network",
+    proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = _network(
         0,
         "For cell lstm only: h is projected to this many units (0: no projection).",
-        help="For cell lstm: units that h is projected to.",
+        "For cell lstm: units that h is projected to.",
         comment="for cell lstm only: h is projected to this many units",
     )
-    reverse: bool = _key(
-        "variant",
+    reverse: bool = _variant(
         False,
         "Whether the only direction runs from the end to the start.",
-        help="Run from the end only.",
+        "Run from the end only.",
         example="true",
         comment="the only direction runs from the end to the start",
         torch="has no reverse direction alone",
     )
-    reset: Literal["after", "before"] = _key(
-        "variant",
+    reset: Literal["after", "before"] = _variant(
         "after",
         "For cell gru: whether r acts after the product with h, as in torch.nn.GRU, or before.",
-        help="For cell gru: r acts after the product with h (torch) or before.",
+        "For cell gru: r acts after the product with h (torch) or before.",
         example="after",
         comment="after | before the product with h, for cell gru only",
         torch="resets after the product",
         cell="gru",
         equations="reset before",
     )
-    input_forget: bool = _key(
-        "variant",
+    input_forget: bool = _variant(
         False,
         "For cell lstm: f = 1 − i, without parameters of f (ONNX).",
-        help="For cell lstm: f = 1 - i (ONNX).",
+        "For cell lstm: f = 1 - i (ONNX).",
         example="true",
         comment="f = 1 − i, for cell lstm only",
         torch="has a forget gate of its own",
         cell="lstm",
         equations="coupled",
     )
-    peepholes: bool = _key(
-        "variant",
+    peepholes: bool = _variant(
         False,
         "For cell lstm: i, f and o see the cell state through weight_ch.",
-        help="For cell lstm: i, f and o see the cell state.",
+        "For cell lstm: i, f and o see the cell state.",
         example="true",
         comment="i, f and o see the cell state, for cell lstm only",
         torch="has no peepholes",
         cell="lstm",
         equations="peepholes",
     )
-    activations: list[str] | None = _key(
-        "variant",
+    activations: list[str] | None = _variant(
         None,
         "The functions, where they are not the usual ones: for rnn [φ], gru [σ, tanh of n], lstm [σ, tanh "
         f"of g, tanh of c]; with two directions the reverse one's may follow. Of {', '.join(KINDS)}; numbers in "
         "parentheses: leaky_relu(0.1).",
-        help="hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
+        "hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
         example="[sigmoid, tanh, tanh]",
         comment="others in their place: hard_sigmoid(0.2, 0.5), softsign …",
         completions=tuple(KINDS),
         torch="has no activations to choose",
     )
-    clip: Annotated[float, Field(gt=0, le=1e38)] | None = _key(
-        "variant",
+    clip: Annotated[float, Field(gt=0, le=1e38)] | None = _variant(
         None,
         "What goes into each function is limited to ± this.",
-        help="Limit what goes into each function to +- this.",
+        "Limit what goes into each function to +- this.",
         example="3.0",
         torch="does not clip",
     )
-    dtype: DType = _key(
-        "network",
+    dtype: DType = _network(
         "float32",
         "The dtype of parameters, states and input.",
-        help="Of parameters, states and input.",
+        "Of parameters, states and input.",
         comment=" | ".join(DTYPES),
     )
-    device: str = _key(
-        "network",
+    device: str = _network(
         "cpu",
         "auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …",
-        help="auto, cpu, cuda, cuda:1, mps, …",
+        "auto, cpu, cuda, cuda:1, mps, …",
         comment="auto, or what torch.device takes",
     )
-    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = _key(
-        "network",
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = _network(
         1,
         "Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order.",
-        help="What random numbers are drawn from.",
+        "What random numbers are drawn from.",
         comment="parameters, then the head, then random x, h0 and c0 are drawn from it",
     )
-    weights: str | dict[str, Any] | None = _key(
-        "network",
+    weights: str | dict[str, Any] | None = _network(
         None,
         "A file (.pt, .npz, .safetensors), or the numbers by parameter name.",
-        help="A .pt, .npz or .safetensors file with the parameters, or file:module.",
+        "A .pt, .npz or .safetensors file with the parameters, or file:module.",
         example="model.pt",
         comment="a file with the parameters, or the numbers by name: {weight_ih_l0: [[…], […]], …}",
         allowed="a file, or a mapping from parameter name to numbers",
     )
-    layout: str | None = _key(
-        "network",
+    layout: str | None = _network(
         None,
         "How the file of weights packs them, by the name in `rnnspect layouts` (left out: PyTorch).",
-        help="How the file packs its parameters: onnx, keras … (rnnspect layouts).",
+        "How the file packs its parameters: onnx, keras … (rnnspect layouts).",
         example="keras",
         comment="how that file packs them, by the name in `rnnspect layouts`; left out: PyTorch",
     )
-    head: Head | None = _key(
-        "network",
+    head: Head | None = _network(
         None,
         "A Linear on the last layer's final hidden state.",
-        help="A Linear on the last state, with this many outputs.",
+        "A Linear on the last state, with this many outputs.",
         example="\n  out_features: 1",
     )
-    input: Source | None = _key(
-        "sequence",
+    input: Source | None = _sequence(
         "ramp:3",
         f"x: {_SOURCE_FORMS}.",
-        help=f"x: {FORMS}.",
+        f"x: {FORMS}.",
         comment=f"{' '.join(f'{name}:N' for name in GENERATORS)}, a file (x.npy, x.npz:name, x.csv …),\n"
         "or the numbers: [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]",
         short=("-i",),
         completions=tuple(f"{name}:" for name in GENERATORS),
         allowed=_SOURCE_FORMS,
     )
-    batch: Size | None = _key(
-        "sequence",
+    batch: Size | None = _sequence(
         None,
         "How many sequences a generator makes (left out: one, unbatched).",
-        help="How many sequences a generator makes.",
+        "How many sequences a generator makes.",
         example="4",
         comment="how many sequences a generator makes",
     )
-    h0: Source | None = _key(
-        "sequence",
+    h0: Source | None = _sequence(
         None,
         f"The initial hidden state: {_SOURCE_FORMS}. Left out: zeros.",
-        help="The initial hidden state, written like --input.",
+        "The initial hidden state, written like --input.",
         example="randn",
         comment="the initial hidden state, written like input",
         allowed=_SOURCE_FORMS,
     )
-    c0: Source | None = _key(
-        "sequence",
+    c0: Source | None = _sequence(
         None,
         "For cell lstm only: the initial cell state, like h0.",
-        help="The initial cell state, written like --input.",
+        "The initial cell state, written like --input.",
         example="zeros",
         comment="the initial cell state, for cell lstm only",
         allowed=_SOURCE_FORMS,
     )
-    lengths: list[Size] | None = _key(
-        "sequence",
+    lengths: list[Size] | None = _sequence(
         None,
         "The length of each sequence of the batch: a packed batch.",
-        help="5,3,2: the lengths in a packed batch.",
+        "5,3,2: the lengths in a packed batch.",
         example="[3, 3, 2, 1]",
         comment="the length of each: a packed batch",
     )

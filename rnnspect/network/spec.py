@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Path = tuple[int | str, ...]
 
+_VARIANT = {name: DEFAULTS[name] for name, key in KEYS.items() if key.kind == "variant"}
+
 
 class Spec(Keys):
     """A recurrent network and the sequence it runs. Names as in `torch.nn`; defaults are those of the notebook
@@ -36,19 +38,20 @@ class Spec(Keys):
         return VARIANTS[self.cell, variant] if variant else CELLS[self.cell]
 
     @property
+    def variant_keys(self) -> dict[str, Any]:
+        """The keys that an engine has to be taught, where they are not as their defaults."""
+        return {name: value for name, default in _VARIANT.items() if (value := getattr(self, name)) != default}
+
+    @property
     def variant(self) -> str:
         """The `variant` of the `Cell`: what tells its equations from those of torch.nn; empty where nothing does."""
-        return ", ".join(key.equations for name, key in KEYS.items() if key.equations and self.differs(name))
+        return ", ".join(KEYS[name].equations for name in self.variant_keys if KEYS[name].equations)
 
     @property
     def beyond_torch(self) -> str | None:
         """Why no module of torch.nn computes this; None where one does."""
-        reasons = (key.torch for name, key in KEYS.items() if key.torch and self.differs(name))
+        reasons = (KEYS[name].torch or f"has no {name}" for name in self.variant_keys)
         return next((f"torch.nn.{self.cell_type.torch_name} {reason}" for reason in reasons), None)
-
-    def differs(self, name: str) -> bool:
-        """Whether a key is not as its default."""
-        return bool(getattr(self, name) != DEFAULTS[name])
 
     def nonlinearity_of(self, direction: str) -> Nonlinearity:
         """tanh or relu where all else is as usual, else every function of that direction."""
