@@ -1,23 +1,28 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - read when the options are made
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnnspect.cli import live, onnx_model
 from rnnspect.cli import probe as probing
-from rnnspect.cli.check_rows import Job, rows_of
 from rnnspect.cli.given import Given, flag
+from rnnspect.cli.live import Row
 from rnnspect.cli.options import ENGINES, command, formats, network
-from rnnspect.cli.output import Output
-from rnnspect.cli.progress import loading
-from rnnspect.errors import InputError, Problem
+from rnnspect.cli.output import Output, note_what_is_not_finite, say
+from rnnspect.cli.progress import SoFar, loading, progress_bar
+from rnnspect.engines.own.loading import names_code
+from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
+from rnnspect.files.stored import is_onnx
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
-    from rnnspect.cli.live import Row
+    from collections.abc import Callable, Iterator
+
     from rnnspect.judging.declared import Declared
+    from rnnspect.tracing.prepare import Prepared
     from rnnspect.views.rendering import Screen
 
 WORST_FIRST = (4, 1, 2, 3, 0)
@@ -70,6 +75,24 @@ class Asked:
     ] = None
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is done with every source."""
+
+    given: Given
+    asked: Asked
+    sources: list[str]
+    engines: list[str]
+    """Those that were chosen; none for what the source itself says."""
+    held_to: Declared | None
+    output: Output
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one row: then an error is one."""
+        return len(self.sources) * max(1, len(self.engines)) > 1
+
+
 @command("rnnspect check configs/lstm.yaml --engine torch-cell")
 def check(
     given: Annotated[Given, network(source=False)],
@@ -87,6 +110,7 @@ def check(
 ) -> int:
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
+        from rnnspect import engines
         from rnnspect.causes.search.clock import at_most
         from rnnspect.judging.declared import named
 
@@ -96,13 +120,15 @@ def check(
         _refuse_beside_probe(sources, given, asked.write_probe)
         sources = [str(asked.probe)]
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
-    job = _job(given, asked, len(sources or [""]), held_to, output)
+    usual = [] if asked.recorded is None else ["torch"]
+    chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
+    job = _Job(given, asked, sources or [""], chosen, held_to, output)
     if asked.write_probe is not None:
         if job.several:
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
         probing.check_place(asked.write_probe)
     with at_most(asked.explain):
-        rows = [row for source in sources or [""] for row in rows_of(source, job)]
+        rows = [row for source in job.sources for row in _rows_of(source, job)]
     _emit(rows, output)
     verdicts = [row.found for row in rows if isinstance(row.found, Verdict)]
     if asked.write_probe is not None:
@@ -110,15 +136,6 @@ def check(
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
         output.note("note: --write-probe probe.npz writes a run whose numbers tell these mistakes apart")
     return min((row.status for row in rows), key=WORST_FIRST.index)
-
-
-def _job(given: Given, asked: Asked, sources: int, held_to: Declared | None, output: Output) -> Job:
-    from rnnspect import engines
-
-    every = asked.engine == ["all"]
-    chosen = engines.names() if every else asked.engine or ([] if asked.recorded is None else ["torch"])
-    several = sources * max(1, len(chosen)) > 1
-    return Job(given, tuple(chosen), every, several, asked.recorded, asked.probe is not None, held_to, output)
 
 
 def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
@@ -140,7 +157,9 @@ def _emit(rows: list[Row], output: Output) -> None:
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
 
     def table(screen: Screen) -> str:
-        return view.as_table(alone, screen, rows[0].source * rows[0].inside) if alone else view.as_lines(found, screen)
+        if alone is None:
+            return view.as_lines(found, screen)
+        return view.as_table(alone, screen, rows[0].source if rows[0].inside else "")
 
     def json(_screen: Screen) -> str:
         made = [_document(source, one) for source, one in found]
@@ -156,3 +175,96 @@ def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
         return documents.check_document(found, source)
     why = {"skipped": found.reason} if isinstance(found, Skipped) else {"error": found}
     return {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why
+
+
+def _rows_of(source: str, job: _Job) -> Iterator[Row]:
+    """Raises what is wrong with a source where it is the only one."""
+    label = source or "the notebook's example"
+    try:
+        if (rows := _inside(source, job)) is not None:
+            yield from rows
+            return
+        usual, prepare = _run_of(source, job)
+    except RnnspectError as error:
+        if not job.several:
+            raise
+        yield _failed(label, error)
+        return
+    for name in job.engines or [usual]:
+        try:
+            verdict = _checked(prepare, name, job)
+        except RnnspectError as error:
+            if not job.several:
+                raise
+            # Of all engines those are left out that cannot run a source.
+            left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
+            yield _failed(f"{label} ({name})", error, left_out)
+        else:
+            yield Row(label, verdict, verdict.exit_status)
+
+
+def _inside(source: str, job: _Job) -> list[Row] | None:
+    """A row for each call inside of a model, which runs itself; None for what is no model."""
+    if job.asked.probe:
+        return None
+    if names_code(source):
+        _refuse_beside(job, "a live model runs itself")
+        return live.rows(source, job.given.describe(), job.held_to, job.output)
+    if source.endswith(".py"):
+        raise live.unnamed(source)
+    if is_onnx(Path(source)):
+        _refuse_beside(job, "a model of ONNX is run by onnxruntime")
+        return onnx_model.rows(source, job.given.options, job.held_to, job.output)
+    return None
+
+
+def _run_of(source: str, job: _Job) -> tuple[str, Callable[[], Prepared]]:
+    """The engine that runs a probe or a spec unless another is named, and what makes the run."""
+    if job.asked.probe:
+        from rnnspect.checking.probe_file import read_probe
+
+        return "torch", lambda: read_probe(Path(source))
+    described = job.given.describe(Path(source) if source else None)
+    described.note(job.output)
+
+    def prepared() -> Prepared:
+        from rnnspect.network import memory
+        from rnnspect.tracing.prepare import prepare
+
+        needs = memory.check_needs if job.asked.recorded else memory.run_needs
+        return prepare(described.spec, where=described.where, require_memory=needs)
+
+    return described.engine, prepared
+
+
+def _refuse_beside(job: _Job, found: str) -> None:
+    if beside := "--recorded" if job.asked.recorded else "--engine" if job.engines else "":
+        raise InputError(found, allowed=f"{beside} beside a spec", where=beside)
+
+
+def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
+    said = "; ".join(map(str, error.problems))
+    return Row(source, Skipped(said), 0) if left_out else Row(source, said, error.exit_status)
+
+
+def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:
+    from rnnspect import engines
+    from rnnspect.checking.check import check_prepared, check_recorded
+    from rnnspect.cli.recordings import read_recorded
+
+    prepared = prepare()
+    if engine != "torch":
+        prepared = replace(prepared, engine=engines.find(engine, "--engine"))
+    note_what_is_not_finite(prepared.sequence, job.output)
+    spec = prepared.spec
+    steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
+    with progress_bar("checking every step", steps, job.output.quiet) as advance:
+        so_far = SoFar(advance)
+        try:
+            if job.asked.recorded is None:
+                return check_prepared(prepared, job.held_to, so_far)
+            given, place = read_recorded(str(job.asked.recorded))
+            return check_recorded(prepared, given, job.held_to, so_far, place)
+        except KeyboardInterrupt:
+            say(f"stopped {so_far}")
+            raise

@@ -33,7 +33,7 @@ Precision = Annotated[int, typer.Option(min=1, max=17, help="Decimals in a table
 class Group:
     """Options that a command takes as one argument."""
 
-    options: Callable[[], Options]
+    options: Options
     read: Callable[..., Any]
     """Makes the argument of what was given for each option, by name."""
 
@@ -85,23 +85,20 @@ def formats(*names: str, arrays: bool = False) -> Group:
         _optional("output", Annotated[Path | None, file]),
         _optional("quiet", Annotated[bool, quiet], False),
     ]
-    return Group(lambda: options, read)
+    return Group(options, read)
 
 
 def network(source: bool = True, leave_out: Collection[str] = ()) -> Group:
     """The options that describe a network and its sequence, as `Given`: a file (unless `source` is False), a module
     in it, and every key of a spec but those in `leave_out`."""
 
-    def options() -> Options:
-        from rnnspect.network.keys import KEYS  # with what validates a spec; --help of all commands needs neither
-
-        found = [_SOURCE, _MODULE] if source else [_MODULE]
-        return found + [_of_key(name) for name in KEYS if name not in leave_out]
+    from rnnspect.network.keys import KEYS  # with what validates a spec; --help of all commands needs neither
 
     def read(spec: Path | None = None, **options: Any) -> Given:
         return Given(spec, options)
 
-    return Group(options, read)
+    keys = [_of_key(name) for name in KEYS if name not in leave_out]
+    return Group([_SOURCE, _MODULE, *keys] if source else [_MODULE, *keys], read)
 
 
 def _of_key(name: str) -> inspect.Parameter:
@@ -111,18 +108,15 @@ def _of_key(name: str) -> inspect.Parameter:
     key, kind = KEYS[name], types_of(Keys.model_fields[name].annotation)[0]
     choices = key.choices or (get_args(kind) if get_origin(kind) is Literal else ())
     taken = kind if kind in (bool, int, float) else int if kind is Head else str
+    words = key.completions or choices
     option = typer.Option(
         *((f"--{name}", *key.short) if key.short else ()),
         help=key.help,
         metavar="|".join(choices) or None,
-        autocompletion=_layouts if name == "layout" else _completion(key.completions or choices),
+        autocompletion=_layouts if name == "layout" else (lambda: list(words)) if words else None,
         rich_help_panel=_HEADINGS[key.kind],
     )
     return _optional(name, Annotated[taken | None, option])
-
-
-def _completion(words: Collection[str]) -> Callable[[], list[str]] | None:
-    return (lambda: list(words)) if words else None
 
 
 def _layouts() -> list[str]:
@@ -146,32 +140,23 @@ _SOURCE = _optional(
         ),
     ],
 )
-_MODULE = _optional(
-    "module",
-    Annotated[
-        str | None,
-        typer.Option(
-            help="Which recurrent module of a checkpoint, or node of a model: encoder.rnn.",
-            rich_help_panel=_HEADINGS["network"],
-        ),
-    ],
-)
+_WHICH = "Which recurrent module of a checkpoint, or node of a model: encoder.rnn."
+_MODULE = _optional("module", Annotated[str | None, typer.Option(help=_WHICH, rich_help_panel=_HEADINGS["network"])])
 
 
 def _flat(function: Callable[..., int | None]) -> Callable[..., int | None]:
     """The same function with a parameter for each option of its groups."""
     groups = {parameter.name: _group_of(parameter) for parameter in _parameters(function)}
-    options = {name: group.options() for name, group in groups.items()}
 
     def run(**given: Any) -> int | None:
         arguments = {
-            name: group.read(**{option.name: given[option.name] for option in options[name]})
+            name: group.read(**{option.name: given[option.name] for option in group.options})
             for name, group in groups.items()
         }
         return function(**arguments)
 
     run.__doc__ = function.__doc__
-    every = [option for name in groups for option in options[name]]
+    every = [option for group in groups.values() for option in group.options]
     run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
     return run
 
@@ -182,8 +167,8 @@ def _group_of(parameter: inspect.Parameter) -> Group:
         if isinstance(said, Group):
             return said
     if is_dataclass(parameter.annotation):
-        return Group(lambda: _parameters(made), made)
-    return Group(lambda: [parameter], lambda **given: given[parameter.name])
+        return Group(_parameters(made), made)
+    return Group([parameter], lambda **given: given[parameter.name])
 
 
 def _parameters(function: Callable[..., Any]) -> Options:
