@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,50 +28,42 @@ if TYPE_CHECKING:
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Of several sources the status that comes first here wins."""
-_CHECK = "The check"
+_checking = functools.partial(typer.Option, rich_help_panel="The check")
 
 
 @dataclass(frozen=True)
 class Asked:
     """The options that say what is checked, and how."""
 
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Whose numbers: {ENGINES}; several, or all that can.", rich_help_panel=_CHECK),
-    ] = None
+    engine: Annotated[list[str] | None, _checking(help=f"Whose numbers: {ENGINES}; several, or all that can.")] = None
     recorded: Annotated[
         Path | None,
-        typer.Option(
+        _checking(
             help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
-            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it.",
-            rich_help_panel=_CHECK,
+            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it."
         ),
     ] = None
     probe: Annotated[
         Path | None,
-        typer.Option(
-            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine.",
-            rich_help_panel=_CHECK,
+        _checking(
+            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine."
         ),
     ] = None
     write_probe: Annotated[
         Path | None,
-        typer.Option(
-            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells.",
-            rich_help_panel=_CHECK,
+        _checking(
+            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells."
         ),
     ] = None
     arithmetic: Annotated[
-        str | None,
-        typer.Option(help="What the run is held to, where it is not what its dtype says.", rich_help_panel=_CHECK),
+        str | None, _checking(help="What the run is held to, where it is not what its dtype says.")
     ] = None
     explain: Annotated[
         float | None,
-        typer.Option(
+        _checking(
             help="Seconds to look for the known mistakes that explain a run that differs: 10 if not said; 0 does not.",
             min=0,
             metavar="SECONDS",
-            rich_help_panel=_CHECK,
         ),
     ] = None
 

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rnnspect.cli.given import Given
-from rnnspect.cli.options import OUTPUT, choice, command, network
+from rnnspect.cli.options import choice, command, in_output, network
 from rnnspect.cli.output import Output
 from rnnspect.cli.progress import loading
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 
-_CONVERSION = "The conversion"
+_conversion = functools.partial(typer.Option, rich_help_panel="The conversion")
 _OF_A_RUN = ("input", "batch", "h0", "c0", "lengths", "head", "device")
 """What a conversion draws itself; a head is no part of it."""
 _FORMATS = ("table", "json")
@@ -29,34 +30,19 @@ def convert(
     given: Annotated[Given, network(leave_out=_OF_A_RUN)],
     to: Annotated[
         str,
-        typer.Option(
-            help="Which framework's: onnx, keras, flax (nnx), flax-linen, pytorch.",
-            autocompletion=_targets,
-            rich_help_panel=_CONVERSION,
-        ),
+        _conversion(help="Which framework's: onnx, keras, flax (nnx), flax-linen, pytorch.", autocompletion=_targets),
     ],
     file: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The file to write: .onnx, .weights.h5, .msgpack or .safetensors.",
-            rich_help_panel=_CONVERSION,
-        ),
+        Path, _conversion("--output", "-o", help="The file to write: .onnx, .weights.h5, .msgpack or .safetensors.")
     ],
-    lossy: Annotated[
-        bool, typer.Option("--lossy", help="Leave out what has no place there.", rich_help_panel=_CONVERSION)
-    ] = False,
+    lossy: Annotated[bool, _conversion("--lossy", help="Leave out what has no place there.")] = False,
     with_lengths: Annotated[
-        bool,
-        typer.Option(
-            "--with-lengths", help="The .onnx also takes the lengths of a batch.", rich_help_panel=_CONVERSION
-        ),
+        bool, _conversion("--with-lengths", help="The .onnx also takes the lengths of a batch.")
     ] = False,
     format: Annotated[  # noqa: A002 - the option's name
-        str | None, choice(_FORMATS, "--format", "-f", help="table or json.", rich_help_panel=OUTPUT)
+        str | None, in_output("--format", "-f", help="table or json.", **choice(_FORMATS))
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes or warnings.", rich_help_panel=OUTPUT)] = False,
+    quiet: Annotated[bool, in_output("--quiet", "-q", help="No notes or warnings.")] = False,
 ) -> int:
     """The parameters as a file that another framework loads, and the framework's run of it checked: a file that differs
     (exit status 1), or of which that cannot be told (3), is not kept."""

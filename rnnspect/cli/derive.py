@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -7,11 +8,11 @@ import typer
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.given import Given, flag, prepared
-from rnnspect.cli.options import DIRECTIONS, OUTPUT, choice, command, formats, network
+from rnnspect.cli.options import DIRECTIONS, choice, command, formats, in_output, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
 
-_WHICH = "Which number"
+_which = functools.partial(typer.Option, rich_help_panel="Which number")
 
 
 def _quantities() -> list[str]:
@@ -22,18 +23,14 @@ def _quantities() -> list[str]:
 class Which:
     """The options that say which number."""
 
-    step: Annotated[int, typer.Option(help="Which step of the input; -1 is the item's last.", rich_help_panel=_WHICH)]
-    unit: Annotated[int, typer.Option(help="Which unit.", rich_help_panel=_WHICH)]
-    quantity: Annotated[
-        str,
-        typer.Option(help="h, or a gate or c of the cell.", autocompletion=_quantities, rich_help_panel=_WHICH),
-    ] = "h"
-    layer: Annotated[int, typer.Option(help="Which layer.", rich_help_panel=_WHICH)] = 0
+    step: Annotated[int, _which(help="Which step of the input; -1 is the item's last.")]
+    unit: Annotated[int, _which(help="Which unit.")]
+    quantity: Annotated[str, _which(help="h, or a gate or c of the cell.", autocompletion=_quantities)] = "h"
+    layer: Annotated[int, _which(help="Which layer.")] = 0
     direction: Annotated[
-        str | None,
-        choice(DIRECTIONS, help="Which direction; the first one if not said.", rich_help_panel=_WHICH),
+        str | None, _which(help="Which direction; the first one if not said.", **choice(DIRECTIONS))
     ] = None
-    batch_index: Annotated[int, typer.Option(help="Which item of the batch.", rich_help_panel=_WHICH)] = 0
+    batch_index: Annotated[int, _which(help="Which item of the batch.")] = 0
 
 
 @command("rnnspect derive --cell lstm --input randn:100 --step 99 --unit 0 --quantity c")
@@ -44,10 +41,8 @@ def derive(
     engine: Annotated[
         str | None, typer.Option(help="Whose h stands beside: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
     ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every product of a sum, not only the largest.", rich_help_panel=OUTPUT)
-    ] = False,
-    precision: Annotated[int, typer.Option(min=1, max=17, help="Digits in the table.", rich_help_panel=OUTPUT)] = 9,
+    every: Annotated[bool, in_output("--all", help="Every product of a sum, not only the largest.")] = False,
+    precision: Annotated[int, in_output(min=1, max=17, help="Digits in the table.")] = 9,
 ) -> None:
     """One number as arithmetic: every sum and product down to the inputs, with the framework's number beside it."""
     described = given.describe()

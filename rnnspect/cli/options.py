@@ -6,6 +6,7 @@ dataclass, or whose annotation holds a `Group`, stands for several options: type
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 ENGINES = "torch, torch-cell, onnxruntime, keras, … or path/to/mine.py:MyLSTM"
 DIRECTIONS = ("forward", "reverse")
-OUTPUT = "Output"
-"""The heading of the options that say what is written, and where."""
 _HEADINGS = {"network": "The network", "variant": "The network", "sequence": "The sequence"}
-Precision = Annotated[int, typer.Option(min=1, max=17, help="Decimals in a table.", rich_help_panel=OUTPUT)]
+in_output = functools.partial(typer.Option, rich_help_panel="Output")
+"""An option that says what is written, and where."""
+Precision = Annotated[int, in_output(min=1, max=17, help="Decimals in a table.")]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def command(example: str) -> Callable[[Callable[..., int | None]], Command]:
     return lambda function: Command(function, example)
 
 
-def choice(names: Collection[str], *declared: str, **more: Any) -> Any:
-    """An option that takes one of a few words."""
-    return typer.Option(*declared, metavar="|".join(names), autocompletion=lambda: list(names), **more)
+def choice(words: Collection[str], others: Collection[str] = ()) -> dict[str, Any]:
+    """What typer is told of an option that takes one of a few words, or is completed by `others`."""
+    offered = list(words or others)
+    return {"metavar": "|".join(words) or None, "autocompletion": (lambda: offered) if offered else None}
 
 
 def formats(*names: str, arrays: bool = False) -> Group:
@@ -76,10 +78,9 @@ def formats(*names: str, arrays: bool = False) -> Group:
         return chosen
 
     kept = " A .npz file keeps every array." if arrays else ""
-    written = choice(names, "--format", "-f", help=f"{' or '.join(names)}.", rich_help_panel=OUTPUT)
-    file = typer.Option("--output", "-o", help=f"A file to write.{kept}", rich_help_panel=OUTPUT)
-    hush = "No notes, warnings or progress; with -o no table."
-    quiet = typer.Option("--quiet", "-q", help=hush, rich_help_panel=OUTPUT)
+    written = in_output("--format", "-f", help=f"{' or '.join(names)}.", **choice(names))
+    file = in_output("--output", "-o", help=f"A file to write.{kept}")
+    quiet = in_output("--quiet", "-q", help="No notes, warnings or progress; with -o no table.")
     options = [
         _optional("format", Annotated[str | None, written]),
         _optional("output", Annotated[Path | None, file]),
@@ -108,14 +109,9 @@ def _of_key(name: str) -> inspect.Parameter:
     key, kind = KEYS[name], types_of(Keys.model_fields[name].annotation)[0]
     choices = key.choices or (get_args(kind) if get_origin(kind) is Literal else ())
     taken = kind if kind in (bool, int, float) else int if kind is Head else str
-    words = key.completions or choices
-    option = typer.Option(
-        *((f"--{name}", *key.short) if key.short else ()),
-        help=key.help,
-        metavar="|".join(choices) or None,
-        autocompletion=_layouts if name == "layout" else (lambda: list(words)) if words else None,
-        rich_help_panel=_HEADINGS[key.kind],
-    )
+    said = choice(choices, key.completions) | ({"autocompletion": _layouts} if name == "layout" else {})
+    declared = (f"--{name}", *key.short) if key.short else ()
+    option = typer.Option(*declared, help=key.help, rich_help_panel=_HEADINGS[key.kind], **said)
     return _optional(name, Annotated[taken | None, option])
 
 

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from rnnspect.cli.given import Given
-from rnnspect.cli.options import OUTPUT, Precision, command, formats, network
+from rnnspect.cli.options import Precision, command, formats, in_output, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading
 from rnnspect.errors import InputError
@@ -17,8 +15,7 @@ def run(
     output: Annotated[Output, formats("table", "json", arrays=True)],
     precision: Precision = 4,
     with_parameters: Annotated[
-        bool,
-        typer.Option("--with-parameters", help="Keep the parameters in the .npz file, too.", rich_help_panel=OUTPUT),
+        bool, in_output("--with-parameters", help="Keep the parameters in the .npz file, too.")
     ] = False,
 ) -> None:
     """What the framework gives for a sequence: output, h_n, c_n and the head."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.views.rendering import Screen
 
-_TABLE = "What the table shows"
+_table = functools.partial(typer.Option, rich_help_panel="What the table shows")
 
 
 def _quantities() -> list[str]:
@@ -29,18 +30,15 @@ def _quantities() -> list[str]:
 class Selected(Selection):
     """The options that say what the table shows."""
 
-    steps: Annotated[str | None, typer.Option(help="Steps to show: 0:10,95: or -1.", rich_help_panel=_TABLE)] = None
-    layers: Annotated[str | None, typer.Option(help="Layers to show: 0,2 or 1:.", rich_help_panel=_TABLE)] = None
-    direction: Annotated[str | None, choice(DIRECTIONS, help="One of the directions.", rich_help_panel=_TABLE)] = None
-    units: Annotated[str | None, typer.Option(help="Units to show: 0:8.", rich_help_panel=_TABLE)] = None
-    batch_index: Annotated[int, typer.Option(help="Which item of the batch to show.", rich_help_panel=_TABLE)] = 0
+    steps: Annotated[str | None, _table(help="Steps to show: 0:10,95: or -1.")] = None
+    layers: Annotated[str | None, _table(help="Layers to show: 0,2 or 1:.")] = None
+    direction: Annotated[str | None, _table(help="One of the directions.", **choice(DIRECTIONS))] = None
+    units: Annotated[str | None, _table(help="Units to show: 0:8.")] = None
+    batch_index: Annotated[int, _table(help="Which item of the batch to show.")] = 0
     quantities: Annotated[
-        str | None,
-        typer.Option(
-            help="Rows to show: i,f,h or x,input_projection.", autocompletion=_quantities, rich_help_panel=_TABLE
-        ),
+        str | None, _table(help="Rows to show: i,f,h or x,input_projection.", autocompletion=_quantities)
     ] = None
-    precision: Annotated[int, typer.Option(min=1, max=17, help="Decimals.", rich_help_panel=_TABLE)] = 4
+    precision: Annotated[int, _table(min=1, max=17, help="Decimals.")] = 4
 
 
 @command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99 --quantities f,c,h")
