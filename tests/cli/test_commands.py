@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
+from rnnspect.cli import COMMANDS
 from rnnspect.cli.init import starter
 from rnnspect.network.spec import Spec
 
 
-@pytest.mark.parametrize("command", ["shapes", "run", "trace", "derive", "report", "init", "schema"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example_that_works(rnnspect, command, tmp_path, monkeypatch):
     result = rnnspect(command, "--help")
     assert result.status == 0
@@ -22,6 +23,17 @@ def test_without_a_command_the_help_is_shown(rnnspect):
     result = rnnspect()
     assert result.status == 0
     assert "trace" in result.out
+
+
+def test_help_lists_the_commands_in_the_order_of_work(rnnspect):
+    words = rnnspect("--help").out.partition(" Commands ")[2].split()
+    assert [words.index(name) for name in COMMANDS] == sorted(words.index(name) for name in COMMANDS)
+    assert list(COMMANDS)[:3] == ["shapes", "run", "trace"]
+
+
+def test_every_key_of_a_spec_has_an_option(rnnspect):
+    shown = rnnspect("shapes", "--help").out
+    assert all(f"--{name.replace('_', '-')}" in shown for name in Spec.model_fields)
 
 
 def test_version(rnnspect):
