@@ -1,16 +1,23 @@
-"""The command line: parse, call, hand to a view. Loads no framework until a command needs one."""
+"""The command line: parse, call, hand to a view. Loads no framework until a command needs one.
+
+A file here that holds a `Command` is a command; nothing else registers it.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
+import pkgutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
-from rnnspect.cli import check, convert, derive, init, layouts, probe, report, run, schema, shapes, trace
+from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, say
 from rnnspect.errors import RnnspectError
 from rnnspect.version import __version__
@@ -21,15 +28,38 @@ if TYPE_CHECKING:
 OK, BAD_INPUT, FAULT, INTERRUPTED, TERMINATED = 0, 2, 4, 130, 143
 REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"
 
+_ORDER = ("shapes", "run", "trace", "derive", "report", "check", "probe", "layouts", "convert", "init", "schema")
+"""How --help lists the commands; those that are not named here follow."""
+
+
+def _found() -> dict[str, Command]:
+    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Command)]
+    names = [*_ORDER, *sorted(command.name for command in found if command.name not in _ORDER)]
+    return {command.name: command for command in sorted(found, key=lambda one: names.index(one.name))}
+
+
+COMMANDS = _found()
+
+
+class _Commands(TyperGroup):
+    """Makes the options of a command when that is called: for the others --help shows a sentence."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, COMMANDS[command.name].build() if command and command.name else None, rest
+
+
 app = typer.Typer(
     name="rnnspect",
+    cls=_Commands,
     help="Open up a recurrent network: its shapes, every gate of every step, and the framework's numbers beside them.",
     epilog="Example:  rnnspect trace --cell lstm --hidden-size 3 --input 'ramp:4'",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (shapes, run, trace, derive, report, check, probe, layouts, convert, init, schema):
-    _command.register(app)
+for _command in COMMANDS.values():
+    app.command(_command.name, help=inspect.getdoc(_command.function))(lambda: None)
 
 
 def _version(wanted: bool) -> None:

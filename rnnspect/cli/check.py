@@ -1,51 +1,96 @@
 from __future__ import annotations
 
 import functools
-import inspect
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnnspect.cli import live, onnx_model
 from rnnspect.cli import probe as probing
-from rnnspect.cli.check_rows import Asked, rows_of
-from rnnspect.cli.describing import Described
-from rnnspect.cli.loading import loading
-from rnnspect.cli.options import ENGINES, described, formats, parameters_of, with_groups
-from rnnspect.cli.output import Output
-from rnnspect.errors import InputError, Problem
+from rnnspect.cli.given import Given, flag
+from rnnspect.cli.live import Row
+from rnnspect.cli.options import ENGINES, command, formats, network
+from rnnspect.cli.output import Output, note_what_is_not_finite, say
+from rnnspect.cli.progress import SoFar, loading, progress_bar
+from rnnspect.engines.own.loading import names_code
+from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
+from rnnspect.files.stored import is_onnx
 from rnnspect.judging.verdict import Skipped, Verdict
-from rnnspect.views import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator
 
+    from rnnspect.judging.declared import Declared
+    from rnnspect.tracing.prepare import Prepared
     from rnnspect.views.rendering import Screen
-
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Of several sources the status that comes first here wins."""
-_CHECK = "The check"
+_checking = functools.partial(typer.Option, rich_help_panel="The check")
 
 
-def register(app: typer.Typer) -> None:
-    app.command("check", epilog="Example:  rnnspect check configs/lstm.yaml --engine torch-cell")(check)
+@dataclass(frozen=True)
+class Asked:
+    """The options that say what is checked, and how."""
+
+    engine: Annotated[list[str] | None, _checking(help=f"Whose numbers: {ENGINES}; several, or all that can.")] = None
+    recorded: Annotated[
+        Path | None,
+        _checking(
+            help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
+            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it."
+        ),
+    ] = None
+    probe: Annotated[
+        Path | None,
+        _checking(
+            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine."
+        ),
+    ] = None
+    write_probe: Annotated[
+        Path | None,
+        _checking(
+            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells."
+        ),
+    ] = None
+    arithmetic: Annotated[
+        str | None, _checking(help="What the run is held to, where it is not what its dtype says.")
+    ] = None
+    explain: Annotated[
+        float | None,
+        _checking(
+            help="Seconds to look for the known mistakes that explain a run that differs: 10 if not said; 0 does not.",
+            min=0,
+            metavar="SECONDS",
+        ),
+    ] = None
 
 
-def _each(**flags: Any) -> functools.partial[Described]:
-    """The shared options, to be read for one source after the other."""
-    return functools.partial(described, **flags)
+@dataclass(frozen=True)
+class _Job:
+    """What is done with every source."""
+
+    given: Given
+    asked: Asked
+    sources: list[str]
+    engines: list[str]
+    """Those that were chosen; none for what the source itself says."""
+    held_to: Declared | None
+    output: Output
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one row: then an error is one."""
+        return len(self.sources) * max(1, len(self.engines)) > 1
 
 
-_options = list(parameters_of(described).values())[1:]
-_each.__signature__ = inspect.Signature(_options)  # type: ignore[attr-defined]
-_each.__annotations__ = {parameter.name: parameter.annotation for parameter in _options}
-
-
-@with_groups(each=_each, output=formats("table", "json", "junit", "svg"))
+@command("rnnspect check configs/lstm.yaml --engine torch-cell")
 def check(
-    each: functools.partial[Described],
-    output: Output,
+    given: Annotated[Given, network(source=False)],
+    output: Annotated[Output, formats("table", "json", "junit", "svg")],
+    asked: Asked,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -55,108 +100,164 @@ def check(
             show_default=False,
         ),
     ] = None,
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Whose numbers: {ENGINES}; several, or all that can.", rich_help_panel=_CHECK),
-    ] = None,
-    recorded: Annotated[
-        Path | None,
-        typer.Option(
-            help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
-            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it.",
-            rich_help_panel=_CHECK,
-        ),
-    ] = None,
-    probe: Annotated[
-        Path | None,
-        typer.Option(
-            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine.",
-            rich_help_panel=_CHECK,
-        ),
-    ] = None,
-    write_probe: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells.",
-            rich_help_panel=_CHECK,
-        ),
-    ] = None,
-    arithmetic: Annotated[
-        str | None,
-        typer.Option(help="What the run is held to, where it is not what its dtype says.", rich_help_panel=_CHECK),
-    ] = None,
-    explain: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds to look for the known mistakes that explain a run that differs: 10 if not said; 0 does not.",
-            min=0,
-            metavar="SECONDS",
-            rich_help_panel=_CHECK,
-        ),
-    ] = None,
 ) -> int:
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect import engines
         from rnnspect.causes.search.clock import at_most
         from rnnspect.judging.declared import named
-        from rnnspect.views import check as view
-        from rnnspect.views.junit import as_junit
 
-    if recorded and engine:
+    if asked.recorded and asked.engine:
         raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
-    if probe is not None:
-        _refuse_beside_probe(sources, each.keywords, write_probe)
-        sources = [str(probe)]
-    held_to = named(arithmetic, "--arithmetic") if arithmetic else None
-    every = engine == ["all"]
-    chosen = engines.names() if every else engine or ([] if recorded is None else ["torch"])
-    several = len(sources or [""]) * max(1, len(chosen)) > 1
-    if write_probe is not None:
-        if several:
+    if asked.probe is not None:
+        _refuse_beside_probe(sources, given, asked.write_probe)
+        sources = [str(asked.probe)]
+    held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
+    usual = [] if asked.recorded is None else ["torch"]
+    chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
+    job = _Job(given, asked, sources or [""], chosen, held_to, output)
+    if asked.write_probe is not None:
+        if job.several:
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
-        probing.check_place(write_probe)
-    asked = Asked(each, tuple(chosen), every, several, recorded, probe is not None, held_to, output)
-    with at_most(explain):
-        rows = [row for source in sources or [""] for row in rows_of(source, asked)]
-    found = [(row.source, row.found) for row in rows]
-    alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
-    inside = rows[0].source if rows[0].inside else ""
-
-    def table(screen: Screen) -> str:
-        return view.as_table(alone, screen, inside) if alone else view.as_lines(found, screen)
-
-    output.emit(
-        {
-            "table": table,
-            "json": lambda _screen: documents.as_json(_documents(found, alone is None)),
-            "junit": lambda _screen: as_junit(found),
-            "svg": table,
-        }
-    )
-    if write_probe is not None:
-        probing.write_where_needed(write_probe, [row.found for row in rows], output)
-    elif probe is None and any(isinstance(row.found, Verdict) and row.found.indistinguishable for row in rows):
+        probing.check_place(asked.write_probe)
+    with at_most(asked.explain):
+        rows = [row for source in job.sources for row in _rows_of(source, job)]
+    _emit(rows, output)
+    verdicts = [row.found for row in rows if isinstance(row.found, Verdict)]
+    if asked.write_probe is not None:
+        probing.write_where_needed(asked.write_probe, verdicts, output)
+    elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
         output.note("note: --write-probe probe.npz writes a run whose numbers tell these mistakes apart")
     return min((row.status for row in rows), key=WORST_FIRST.index)
 
 
-def _refuse_beside_probe(sources: list[str] | None, options: Mapping[str, Any], write_probe: Path | None) -> None:
+def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
     """A probe says all that a spec and its options would."""
-    beside = [*(sources or []), *(f"--{key.replace('_', '-')}" for key, said in options.items() if said is not None)]
-    beside += ["--write-probe"] if write_probe else []
+    beside = [*(sources or []), *map(flag, given.typed), *(["--write-probe"] if write_probe else [])]
     if beside:
         raise InputError(
             Problem("beside a probe", "--probe alone, with its own numbers", where=name) for name in beside
         )
 
 
-def _documents(rows: list[tuple[str, Verdict | Skipped | str]], several: bool) -> dict[str, Any] | list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    for source, found in rows:
-        if isinstance(found, str | Skipped):
-            why = {"skipped": found.reason} if isinstance(found, Skipped) else {"error": found}
-            made.append({"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why)
+def _emit(rows: list[Row], output: Output) -> None:
+    """One run in full, several as a line each."""
+    from rnnspect.views import check as view
+    from rnnspect.views import documents
+    from rnnspect.views.junit import as_junit
+
+    found = [(row.source, row.found) for row in rows]
+    alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
+
+    def table(screen: Screen) -> str:
+        if alone is None:
+            return view.as_lines(found, screen)
+        return view.as_table(alone, screen, rows[0].source if rows[0].inside else "")
+
+    def json(_screen: Screen) -> str:
+        made = [_document(source, one) for source, one in found]
+        return documents.as_json(made[0] if alone else made)
+
+    output.emit({"table": table, "json": json, "junit": lambda _screen: as_junit(found), "svg": table})
+
+
+def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
+    from rnnspect.views import documents
+
+    if isinstance(found, Verdict):
+        return documents.check_document(found, source)
+    why = {"skipped": found.reason} if isinstance(found, Skipped) else {"error": found}
+    return {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why
+
+
+def _rows_of(source: str, job: _Job) -> Iterator[Row]:
+    """Raises what is wrong with a source where it is the only one."""
+    label = source or "the notebook's example"
+    try:
+        if (rows := _inside(source, job)) is not None:
+            yield from rows
+            return
+        usual, prepare = _run_of(source, job)
+    except RnnspectError as error:
+        if not job.several:
+            raise
+        yield _failed(label, error)
+        return
+    for name in job.engines or [usual]:
+        try:
+            verdict = _checked(prepare, name, job)
+        except RnnspectError as error:
+            if not job.several:
+                raise
+            # Of all engines those are left out that cannot run a source.
+            left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
+            yield _failed(f"{label} ({name})", error, left_out)
         else:
-            made.append(documents.check_document(found, source))
-    return made if several else made[0]
+            yield Row(label, verdict, verdict.exit_status)
+
+
+def _inside(source: str, job: _Job) -> list[Row] | None:
+    """A row for each call inside of a model, which runs itself; None for what is no model."""
+    if job.asked.probe:
+        return None
+    if names_code(source):
+        _refuse_beside(job, "a live model runs itself")
+        return live.rows(source, job.given.describe(), job.held_to, job.output)
+    if source.endswith(".py"):
+        raise live.unnamed(source)
+    if is_onnx(Path(source)):
+        _refuse_beside(job, "a model of ONNX is run by onnxruntime")
+        return onnx_model.rows(source, job.given.options, job.held_to, job.output)
+    return None
+
+
+def _run_of(source: str, job: _Job) -> tuple[str, Callable[[], Prepared]]:
+    """The engine that runs a probe or a spec unless another is named, and what makes the run."""
+    if job.asked.probe:
+        from rnnspect.checking.probe_file import read_probe
+
+        return "torch", lambda: read_probe(Path(source))
+    described = job.given.describe(Path(source) if source else None)
+    described.note(job.output)
+
+    def prepared() -> Prepared:
+        from rnnspect.network import memory
+        from rnnspect.tracing.prepare import prepare
+
+        needs = memory.check_needs if job.asked.recorded else memory.run_needs
+        return prepare(described.spec, where=described.where, require_memory=needs)
+
+    return described.engine, prepared
+
+
+def _refuse_beside(job: _Job, found: str) -> None:
+    if beside := "--recorded" if job.asked.recorded else "--engine" if job.engines else "":
+        raise InputError(found, allowed=f"{beside} beside a spec", where=beside)
+
+
+def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
+    said = "; ".join(map(str, error.problems))
+    return Row(source, Skipped(said), 0) if left_out else Row(source, said, error.exit_status)
+
+
+def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:
+    from rnnspect import engines
+    from rnnspect.checking.check import check_prepared, check_recorded
+    from rnnspect.cli.recordings import read_recorded
+
+    prepared = prepare()
+    if engine != "torch":
+        prepared = replace(prepared, engine=engines.find(engine, "--engine"))
+    note_what_is_not_finite(prepared.sequence, job.output)
+    spec = prepared.spec
+    steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
+    with progress_bar("checking every step", steps, job.output.quiet) as advance:
+        so_far = SoFar(advance)
+        try:
+            if job.asked.recorded is None:
+                return check_prepared(prepared, job.held_to, so_far)
+            given, place = read_recorded(str(job.asked.recorded))
+            return check_recorded(prepared, given, job.held_to, so_far, place)
+        except KeyboardInterrupt:
+            say(f"stopped {so_far}")
+            raise

@@ -1,27 +1,22 @@
 from __future__ import annotations
 
-import inspect
+import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rnnspect.cli.describing import Described
-from rnnspect.cli.loading import loading
-from rnnspect.cli.options import described, parameters_of, with_groups
+from rnnspect.cli.given import Given
+from rnnspect.cli.options import choice, command, in_output, network
 from rnnspect.cli.output import Output
+from rnnspect.cli.progress import loading
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
-from rnnspect.views import documents
 
-_CONVERSION = "The conversion"
-_SEQUENCE = ("input", "batch", "h0", "c0", "lengths", "head", "device")
-"""Options of a run, which a conversion draws itself; a head is no part of it."""
-
-
-def register(app: typer.Typer) -> None:
-    epilog = "Example:  rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx"
-    app.command("convert", epilog=epilog)(convert)
+_conversion = functools.partial(typer.Option, rich_help_panel="The conversion")
+_OF_A_RUN = ("input", "batch", "h0", "c0", "lengths", "head", "device")
+"""What a conversion draws itself; a head is no part of it."""
+_FORMATS = ("table", "json")
 
 
 def _targets() -> list[str]:
@@ -30,71 +25,45 @@ def _targets() -> list[str]:
     return writers.names()
 
 
-def _network(**flags: Any) -> Described:
-    source = str(flags["spec"] or "")
-    if names_code(source) or source.endswith(".py"):
-        raise InputError("a live model", allowed="its checkpoint, such as torch.save makes", where=source)
-    return described(**flags)
-
-
-_options = [parameter for name, parameter in parameters_of(described).items() if name not in _SEQUENCE]
-_network.__signature__ = inspect.Signature(_options)  # type: ignore[attr-defined]
-_network.__annotations__ = {parameter.name: parameter.annotation for parameter in _options}
-
-
-@with_groups(network=_network)
+@command("rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx")
 def convert(
-    network: Described,
+    given: Annotated[Given, network(leave_out=_OF_A_RUN)],
     to: Annotated[
         str,
-        typer.Option(
-            help="Which framework's: onnx, keras, flax (nnx), flax-linen, pytorch.",
-            autocompletion=_targets,
-            rich_help_panel=_CONVERSION,
-        ),
+        _conversion(help="Which framework's: onnx, keras, flax (nnx), flax-linen, pytorch.", autocompletion=_targets),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The file to write: .onnx, .weights.h5, .msgpack or .safetensors.",
-            rich_help_panel=_CONVERSION,
-        ),
+    file: Annotated[
+        Path, _conversion("--output", "-o", help="The file to write: .onnx, .weights.h5, .msgpack or .safetensors.")
     ],
-    lossy: Annotated[
-        bool, typer.Option("--lossy", help="Leave out what has no place there.", rich_help_panel=_CONVERSION)
-    ] = False,
+    lossy: Annotated[bool, _conversion("--lossy", help="Leave out what has no place there.")] = False,
     with_lengths: Annotated[
-        bool,
-        typer.Option(
-            "--with-lengths", help="The .onnx also takes the lengths of a batch.", rich_help_panel=_CONVERSION
-        ),
+        bool, _conversion("--with-lengths", help="The .onnx also takes the lengths of a batch.")
     ] = False,
     format: Annotated[  # noqa: A002 - the option's name
-        str | None,
-        typer.Option("--format", "-f", help="table or json.", metavar="table|json", rich_help_panel="Output"),
+        str | None, in_output("--format", "-f", help="table or json.", **choice(_FORMATS))
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No notes or warnings.", rich_help_panel="Output")
-    ] = False,
+    quiet: Annotated[bool, in_output("--quiet", "-q", help="No notes or warnings.")] = False,
 ) -> int:
     """The parameters as a file that another framework loads, and the framework's run of it checked: a file that differs
     (exit status 1), or of which that cannot be told (3), is not kept."""
-    shown = Output(format, None, quiet)
-    shown.check(("table", "json"))
+    source = str(given.path or "")
+    if names_code(source) or source.endswith(".py"):
+        raise InputError("a live model", allowed="its checkpoint, such as torch.save makes", where=source)
+    described, output = given.describe(), Output(format, None, quiet)
+    output.check(_FORMATS)
     with loading():
         from rnnspect.checking import converting
         from rnnspect.views import convert as view
+        from rnnspect.views import documents
 
-    network.note(shown)
-    done = converting.convert(network.spec, to, output, lossy=lossy, lengths=with_lengths, where=network.where)
-    shown.emit(
+    described.note(output)
+    done = converting.convert(described.spec, to, file, lossy=lossy, lengths=with_lengths, where=described.where)
+    output.emit(
         {
             "table": lambda screen: view.as_table(done, screen),
             "json": lambda _screen: documents.as_json(view.document(done)),
         }
     )
     if done.kept:
-        shown.note(f"wrote {done.path}")
+        output.note(f"wrote {done.path}")
     return done.exit_status

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.loading import loading
+from rnnspect.cli.progress import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 from rnnspect.files.stored import CHECKPOINTS, KERAS, is_checkpoint, is_keras, is_onnx, stored_in
@@ -187,6 +187,8 @@ def _flag(key: str) -> str:
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
     """Takes out of the file's data what a flag makes meaningless, and says so: flags win over what goes with what
     they replace, too."""
+    from rnnspect.network.keys import KEYS
+
     meaningless = []
     if "input" in flags:
         meaningless += ["lengths"]
@@ -198,8 +200,8 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
     if cell and flags["cell"] != data.get("cell"):
         meaningless += [] if cell.has_nonlinearity else ["nonlinearity"]
         meaningless += [] if cell.has_projection else ["proj_size"]
-        meaningless += [] if cell.has_cell_state else ["c0", "input_forget", "peepholes"]
-        meaningless += [] if cell.name == "gru" else ["reset"]
+        meaningless += [] if cell.has_cell_state else ["c0"]
+        meaningless += [name for name, key in KEYS.items() if key.cell not in ("", cell.name)]
         meaningless += ["activations"]
     gone = [key for key in meaningless if key not in flags and data.pop(key, None) is not None]
     return (f"note: {listed(gone)} of {name} left out, for what the flags say",) if gone else ()

@@ -1,60 +1,43 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from rnnspect.cli.options import formats, with_groups
+from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output
 
-if TYPE_CHECKING:
-    import typer
-
-
-STARTER = """\
+_INTRODUCTION = """\
 # yaml-language-server: $schema=rnnspect.schema.json
 # (editors complete and check this file once `rnnspect schema -o rnnspect.schema.json` has written that file)
 #
 # What is left out takes the value shown here. Try it:  rnnspect trace THIS_FILE
-
-cell: rnn             # rnn | lstm | gru
-input_size: 5         # features of x at each step; never guessed from the input
-hidden_size: 2        # units of each layer and direction
-num_layers: 1         # stacked layers
-# nonlinearity: tanh  # tanh | relu, for cell rnn only
-bias: true            # whether there are b_ih and b_hh
-batch_first: true     # batched x is (B, T, I); false: (T, B, I)
-dropout: 0.0          # between layers; everything runs in eval mode, where it does nothing
-bidirectional: false  # whether each layer also runs from the end to the start
-proj_size: 0          # for cell lstm only: h is projected to this many units
-# reverse: true       # the only direction runs from the end to the start
-# reset: after        # after | before the product with h, for cell gru only
-# input_forget: true  # f = 1 − i, for cell lstm only
-# peepholes: true     # i, f and o see the cell state, for cell lstm only
-# activations: [sigmoid, tanh, tanh]  # others in their place: hard_sigmoid(0.2, 0.5), softsign …
-# clip: 3.0           # what goes into each function is limited to ± this
-dtype: float32        # float16 | bfloat16 | float32 | float64
-device: cpu           # auto, or what torch.device takes
-seed: 1               # parameters, then the head, then random x, h0 and c0 are drawn from it
-
-input: ramp:3         # ramp:N ones:N zeros:N randn:N impulse:N sine:N, a file (x.npy, x.npz:name, x.csv …),
-                      # or the numbers: [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]
-
-# batch: 4            # how many sequences a generator makes
-# lengths: [3, 3, 2, 1]  # the length of each: a packed batch
-# h0: randn           # the initial hidden state, written like input
-# c0: zeros           # the initial cell state, for cell lstm only
-# weights: model.pt   # a file with the parameters, or the numbers by name: {weight_ih_l0: [[…], […]], …}
-# layout: keras       # how that file packs them, by the name in `rnnspect layouts`; left out: PyTorch
-# head:
-#   out_features: 1   # a Linear on the last layer's final hidden state
 """
+_LAST = ("batch", "lengths", "h0", "c0", "weights", "layout", "head")
+"""The keys that most specs leave out, after the others."""
+_COMMENTS_AT = 22
 
 
-def register(app: typer.Typer) -> None:
-    app.command("init", epilog="Example:  rnnspect init -o net.yaml && rnnspect trace net.yaml")(init)
-
-
-@with_groups(output=formats("yaml"))
-def init(output: Output) -> None:
+@command("rnnspect init -o net.yaml && rnnspect trace net.yaml")
+def init(output: Annotated[Output, formats("yaml")]) -> None:
     """A commented spec file to start from."""
-    shown = {"yaml": lambda _screen: STARTER}
-    output.emit(shown)
+    output.emit({"yaml": lambda _screen: starter()})
+
+
+def starter() -> str:
+    """A spec file with every key: its default, or an example in a comment where that is another network."""
+    from rnnspect.network.keys import KEYS
+
+    first = [name for name in KEYS if name not in ("input", *_LAST)]
+    return "\n".join([_INTRODUCTION, *("".join(map(_line, names)) for names in (first, ["input"], _LAST))])
+
+
+def _line(name: str) -> str:
+    from rnnspect.network.keys import KEYS, Keys
+
+    key, field = KEYS[name], Keys.model_fields[name]
+    hidden = "# " if key.example or field.default is None else ""
+    default = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    value = [f"{hidden}{line.rstrip()}" for line in f"{name}: {key.example or default}".split("\n")]
+    sentences = (field.description or "").rstrip(".").split(". ")
+    comment = key.comment or "; ".join(sentence[:1].lower() + sentence[1:] for sentence in sentences)
+    comment = comment.replace("\n", "\n" + " " * _COMMENTS_AT + "# ")
+    return "\n".join([*value[:-1], f"{value[-1]:<{_COMMENTS_AT - 2}}  # {comment}\n"])

@@ -4,17 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.options import formats, with_groups
+from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
-from rnnspect.views import documents
 
 if TYPE_CHECKING:
     from rnnspect.views.rendering import Screen
-
-
-def register(app: typer.Typer) -> None:
-    app.command("layouts", epilog="Example:  rnnspect layouts onnx keras")(layouts)
 
 
 def names() -> list[str]:
@@ -24,9 +19,9 @@ def names() -> list[str]:
     return known.names()
 
 
-@with_groups(output=formats("table", "json"))
+@command("rnnspect layouts onnx keras")
 def layouts(
-    output: Output,
+    output: Annotated[Output, formats("table", "json")],
     chosen: Annotated[
         list[str] | None,
         typer.Argument(
@@ -38,6 +33,7 @@ def layouts(
     ] = None,
 ) -> None:
     """How frameworks pack the same parameters: gate order, orientation, biases."""
+    from rnnspect.views import documents
     from rnnspect.views import layouts as view
     from rnnspect.weights import layouts as known
 

@@ -17,17 +17,18 @@ from rnnspect.views.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from rnnspect.network.sequence import Sequence
+
 _SUFFIXES = {
-    ".htm": "html",
-    ".html": "html",
-    ".json": "json",
-    ".md": "markdown",
-    ".svg": "svg",
-    ".xml": "junit",
-    ".yaml": "yaml",
-    ".yml": "yaml",
+    "html": (".htm", ".html"),
+    "junit": (".xml",),
+    "markdown": (".md",),
+    "table": (),
+    "yaml": (".yaml", ".yml"),
 }
-"""Which format a file's name asks for, where --format does not."""
+"""How a file's name asks for a format, where that is not a dot and the format's name."""
+_ROWS = 1 << 16
+"""Steps whose numbers are looked at together: a mapped file need not fit into memory."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 """What was typed after rnnspect: the title of a picture."""
 _PLAIN = str.maketrans(
@@ -63,7 +64,7 @@ class Output:
             raise InputError(found, allowed=listed(formats), nearest=near, where="--format")
         if self.path is None:
             return
-        known = [suffix for suffix, name in _SUFFIXES.items() if name in formats] + [".txt"] + [".npz"] * arrays
+        known = sorted(suffix for name in formats for suffix in _suffixes(name)) + [".txt"] + [".npz"] * arrays
         if (self._suffix and self._suffix not in known) or self.path == Path("-"):
             found = f"no result is written as {self._suffix or self.path}"
             raise InputError(found, allowed=listed(known), nearest=nearest(self._suffix, known), where="--output")
@@ -74,12 +75,10 @@ class Output:
         formats: Mapping[str, Callable[[Screen], str]],
         arrays: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
-        """The result in the chosen format, else the first: into the file, or on stdout.
-
-        A .npz file keeps the arrays, beside what is shown.
-        """
+        """Writes the result into the file, or to stdout, in the format that was chosen, else the first. A .npz file
+        keeps the arrays, and the result is shown beside it."""
         default = next(iter(formats))
-        if self.path is not None and self._is_arrays:
+        if self.path is not None and self.is_arrays:
             assert arrays is not None
             writing.write_arrays(self.path, arrays())
             self.note(f"wrote {self.path}")
@@ -87,14 +86,15 @@ class Output:
                 return
             self._show(formats, self.format or default)
         elif self.path is not None:
-            chosen = self.format or _SUFFIXES.get(self._suffix, default)
+            chosen = self.format or next((name for name in formats if self._suffix in _suffixes(name)), default)
             writing.write_text(self.path, formats[chosen](_screen(chosen, terminal=False)))
             self.note(f"wrote {self.path}")
         else:
             self._show(formats, self.format or default)
 
     @property
-    def _is_arrays(self) -> bool:
+    def is_arrays(self) -> bool:
+        """Whether the file keeps arrays."""
         return self._suffix == ".npz"
 
     @property
@@ -104,6 +104,21 @@ class Output:
     def _show(self, formats: Mapping[str, Callable[[Screen], str]], chosen: str) -> None:
         text = formats[chosen](_screen(chosen, sys.stdout.isatty()))
         sys.stdout.write(_speakable(text, sys.stdout.encoding))
+
+
+def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
+    """Counts NaN and infinity in what is run on: they are data, but surprise whoever does not expect them."""
+    for name, values in {"x": sequence.x, "h0": sequence.h0, "c0": sequence.c0}.items():
+        if values is None:
+            continue
+        pieces = values.split(_ROWS)  # type: ignore[no-untyped-call]
+        if count := sum(int((~piece.isfinite()).sum()) for piece in pieces):
+            nan = sum(int(piece.isnan().sum()) for piece in pieces)
+            output.note(f"warning: {name} has {count} of {values.numel()} numbers that are not finite ({nan} NaN)")
+
+
+def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002
+    return _SUFFIXES.get(format, (f".{format}",))
 
 
 def _screen(chosen: str, terminal: bool) -> Screen:

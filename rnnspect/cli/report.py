@@ -1,21 +1,19 @@
 from __future__ import annotations
 
-import functools
 import shlex
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnnspect.cli.describing import Described
-from rnnspect.cli.loading import loading
-from rnnspect.cli.options import described, formats, with_groups
-from rnnspect.cli.output import Output
+from rnnspect.cli.given import Given, flag, prepared
+from rnnspect.cli.options import command, formats, network
+from rnnspect.cli.output import Output, note_what_is_not_finite
+from rnnspect.cli.progress import loading, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
-from rnnspect.files.saved_run import saved_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,47 +24,10 @@ if TYPE_CHECKING:
 _WHAT = "What is shown"
 
 
-def register(app: typer.Typer) -> None:
-    app.command(
-        "report", epilog="Example:  rnnspect report --cell lstm --hidden-size 64 --input randn:50 -o report.html"
-    )(report)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A spec, and the file of the run that was saved with it, if one was."""
-
-    described: Described
-    saved: Path | None
-    typed: str
-    """The arguments that describe the run, for another command."""
-
-
-@functools.wraps(described)
-def source(**given: Any) -> Source:
-    path, module = given["spec"], given["module"]
-    if path is not None and names_code(str(path)):
-        allowed = "a spec, a checkpoint or a saved run; in Python rnnspect.report(module, x, path=…)"
-        raise InputError("a live model", allowed=allowed, where=str(path))
-    data = None if path is None else saved_spec(path)
-    if data is None:
-        found = described(**given)
-        return Source(found, None, _typed(path, module, found))
-    if flags := [name for name, value in given.items() if value is not None and name != "spec"]:
-        beside = "--" + flags[0].replace("_", "-")
-        raise InputError("a run that was saved is as it was", allowed=f"{beside} beside a spec", where=beside)
-    from rnnspect.network.spec import Spec  # with what validates it; --help needs neither
-
-    def where(_keys: tuple[int | str, ...]) -> str:
-        return f"{path}:spec"
-
-    return Source(Described(Spec.from_data(data | {"device": "cpu"}, where), where), path, "")
-
-
-@with_groups(source=source, output=formats("html"))
+@command("rnnspect report --cell lstm --hidden-size 64 --input randn:50 -o report.html")
 def report(
-    source: Source,
-    output: Output,
+    given: Annotated[Given, network()],
+    output: Annotated[Output, formats("html")],
     engine: Annotated[
         str | None, typer.Option(help="Whose numbers: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
     ] = None,
@@ -88,73 +49,89 @@ def report(
     ] = None,
 ) -> None:
     """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
-    if output.path is None and sys.stdout.isatty():
-        raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
-    for flag, said in (("--engine", engine), ("--recorded", recorded)):
-        if said and ((engine and recorded) or (source.saved and flag == "--recorded")):
-            beside = "a run that was saved" if source.saved else "a recorded run"
-            raise InputError(f"{flag} beside {beside}", allowed="one or the other", where=flag)
-    source.described.note(output)
+    saved = _saved(given)
+    described = saved or given.describe()
+    _refuse(output, engine, recorded, saved is not None)
+    described.note(output)
     with loading():
-        from rnnspect.cli.notes import note_what_is_not_finite
-        from rnnspect.cli.progress import SoFar, progress_bar
-        from rnnspect.cli.recordings import read_recorded
+        from rnnspect.cli.progress import SoFar
         from rnnspect.judging.declared import named
-        from rnnspect.reporting.building import Asked, Progress, Recordings, report_prepared
+        from rnnspect.network import memory
+        from rnnspect.reporting.building import Asked, Progress, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
     held_to = named(arithmetic, "--arithmetic") if arithmetic else None
-    if source.saved is None:
-        prepared = _prepared(source.described, engine)
-        given = Recordings(*read_recorded(str(recorded))) if recorded else None
+    if saved is not None:
+        made, recordings = _saved_run(saved, str(given.path), engine)
     else:
-        prepared, given = _saved(source.described, source.saved, engine)
-    sequence, spec = prepared.sequence, prepared.spec
-    asked = Asked(batch_index, _steps(steps, sequence.steps))
-    note_what_is_not_finite(sequence, output)
-    total = sequence.steps * spec.num_layers * spec.num_directions
-    typed = source.typed + (f" --engine {shlex.quote(engine)}" if engine else "")
+        made, recordings = prepared(described, memory.run_needs, engine), _recordings(recorded)
+    asked = Asked(batch_index, _steps(steps, made.sequence.steps))
+    note_what_is_not_finite(made.sequence, output)
+    total = made.sequence.steps * made.spec.num_layers * made.spec.num_directions
+    typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")
     with progress_bar("checking and painting every step", 2 * total, output.quiet) as advance:
         progress = Progress(SoFar(advance), advance)
-        made = report_prepared(prepared, asked, given, held_to, typed, progress, _flag)
-    output.emit({"html": lambda _screen: as_html(made)})
-    output.note(summary(made.verdict))
+        page = report_prepared(made, asked, recordings, held_to, typed, progress, flag)
+    output.emit({"html": lambda _screen: as_html(page)})
+    output.note(summary(page.verdict))
 
 
-def _prepared(described: Described, engine: str | None) -> Prepared:
-    from rnnspect import engines
-    from rnnspect.engines.shared.onnx_model import by_its_own_node
-    from rnnspect.network import memory
-    from rnnspect.tracing.prepare import prepare
-
-    spec = described.spec
-    prepared = prepare(spec, where=described.where, require_memory=memory.run_needs)
-    if spec.beyond_torch and isinstance(spec.weights, str):
-        prepared = by_its_own_node(prepared)
-    if (name := engine or described.engine) != "torch":
-        prepared = replace(prepared, engine=engines.find(name, "--engine"))
-    return prepared
+def _refuse(output: Output, engine: str | None, recorded: Path | None, is_saved: bool) -> None:
+    if output.path is None and sys.stdout.isatty():
+        raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
+    where = "--engine" if engine and recorded else "--recorded" if recorded and is_saved else None
+    if where:
+        beside = "a run that was saved" if is_saved else "a recorded run"
+        raise InputError(f"{where} beside {beside}", allowed="one or the other", where=where)
 
 
-def _saved(described: Described, path: Path, engine: str | None) -> tuple[Prepared, Recordings]:
+def _saved(given: Given) -> Described | None:
+    """The spec of a run that `trace` or `run` saved, if the file is one; nothing of it can be changed by options."""
+    if given.path is not None and names_code(str(given.path)):
+        allowed = "a spec, a checkpoint or a saved run; in Python rnnspect.report(module, x, path=…)"
+        raise InputError("a live model", allowed=allowed, where=str(given.path))
+    from rnnspect.files.saved_run import saved_spec
+
+    data = saved_spec(given.path) if given.path else None
+    if data is None:
+        return None
+    if given.typed:
+        beside = flag(next(iter(given.typed)))
+        raise InputError("a run that was saved is as it was", allowed=f"{beside} beside a spec", where=beside)
+    from rnnspect.network.spec import Spec
+
+    def where(_keys: tuple[int | str, ...]) -> str:
+        return f"{given.path}:spec"
+
+    return Described(Spec.from_data(data | {"device": "cpu"}, where), where)
+
+
+def _recordings(recorded: Path | None) -> Recordings | None:
+    from rnnspect.cli.recordings import read_recorded
+    from rnnspect.reporting.building import Recordings
+
+    return Recordings(*read_recorded(str(recorded))) if recorded else None
+
+
+def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Prepared, Recordings | None]:
     """The run of a file, on the parameters that its spec draws or names."""
     from rnnspect.files.arrays import read_arrays
     from rnnspect.network import memory
     from rnnspect.reporting.building import Recordings
     from rnnspect.tracing.prepare import prepare
 
-    arrays, spec = _of_engine(read_arrays(path), engine, str(path)), described.spec
+    arrays, spec = _of_engine(read_arrays(Path(path)), engine, path), described.spec
     for name in ("x", "h0"):
         if name not in arrays or arrays[name].dim() != 3:
-            raise InputError(f"no {name} [batch][step][unit]", allowed="what rnnspect trace -o keeps", where=str(path))
+            raise InputError(f"no {name} [batch][step][unit]", allowed="what rnnspect trace -o keeps", where=path)
     x, states = arrays["x"], {name: arrays[name] for name in ("h0", "c0") if name in arrays}
     if spec.batch is None and spec.lengths is None and len(x) == 1:  # without a batch axis, as it most likely ran
         x, states = x[0], {name: state[:, 0] for name, state in states.items()}
     elif not spec.batch_first:
         x = x.transpose(0, 1)
     prepared = prepare(spec, x, **states, where=described.where, require_memory=memory.check_needs)
-    return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else str(path))
+    return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else path)
 
 
 def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict[str, Tensor]:
@@ -181,21 +158,3 @@ def _steps(text: str | None, count: int) -> tuple[int, ...] | None:
     if len(chosen) > MOST_KEPT:
         raise InputError(f"{len(chosen)} steps", allowed=f"at most {MOST_KEPT}", where="--steps")
     return tuple(chosen)
-
-
-def _typed(path: Path | None, module: str | None, described: Described) -> str:
-    """The source and the flags as they were given, for a shell."""
-    parts = [str(path)] if path else []
-    parts += ["--module", module] if module else []
-    for key in sorted(described.given):
-        flag, value = _flag(key), getattr(described.spec, key)
-        if isinstance(value, bool):
-            parts.append(flag if value else f"--no-{flag[2:]}")
-        else:
-            said = value.out_features if key == "head" else value
-            parts += [flag, ",".join(map(str, said)) if isinstance(said, list) else str(said)]
-    return shlex.join(parts)
-
-
-def _flag(argument: str) -> str:
-    return "--" + argument.replace("_", "-")

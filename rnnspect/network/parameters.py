@@ -152,16 +152,18 @@ def module_repr(spec: Spec) -> str:
     for name, default in (("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)):
         if getattr(spec, name) != default:
             said.append(f"{name}={getattr(spec, name)}")
-    for key in ("reverse", "input_forget", "peepholes"):
-        said += [f"{key}=True"] if getattr(spec, key) else []
-    said += ["reset=before"] if spec.reset == "before" else []
-    said += [f"activations=[{', '.join(spec.activations)}]"] if spec.activations else []
-    said += [f"clip={spec.clip:g}"] if spec.clip else []
+    said += [f"{name}={_in_words(value)}" for name, value in spec.variant_keys.items()]
     recurrent = f"{spec.cell_type.torch_name}({', '.join(said)})"
     if not spec.head:
         return recurrent
     linear = f"Linear(in_features={head_input_size(spec)}, out_features={spec.head.out_features}, bias=True)"
     return f"Model(\n  (rnn): {recurrent}\n  (head): {linear}\n)"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def head_input_size(spec: Spec) -> int:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
 from rnnspect.errors import SpecError, listed, nearest
-from rnnspect.network.dtypes import DType
+from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
+from rnnspect.network.keys import MAX_LAYERS as MAX_LAYERS
+from rnnspect.network.keys import PLAIN as PLAIN
+from rnnspect.network.keys import Head as Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,80 +22,15 @@ if TYPE_CHECKING:
 
     Path = tuple[int | str, ...]
 
-MAX_SIZE = 2**31 - 1
-MAX_LAYERS = 1000
-
-Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-Source = str | list[Any]
-_SOURCE_FORMS = "a generator such as ramp:3, a file, or the numbers themselves"
+_VARIANT = {name: DEFAULTS[name] for name, key in KEYS.items() if key.kind == "variant"}
 
 
-class Head(BaseModel):
-    """A Linear on the last layer's final hidden state (both directions side by side)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
-    out_features: Size = Field(description="How many numbers the head gives for each sequence.")
-
-
-class Spec(BaseModel):
+class Spec(Keys):
     """A recurrent network and the sequence it runs. Names as in `torch.nn`; defaults are those of the notebook
     that this tool grew from.
 
     Raises `SpecError` naming every key that is wrong.
     """
-
-    # Built when the first spec is made: --help makes none.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
-
-    cell: str = Field("rnn", description="The recurrent cell.", json_schema_extra={"enum": list(CELLS)})
-    input_size: Size = Field(5, description="Features of x at each step. Never guessed from the input.")
-    hidden_size: Size = Field(2, description="Units of each layer and direction.")
-    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = Field(1, description="Stacked layers.")
-    nonlinearity: Literal["tanh", "relu"] | None = Field(
-        None, description="For cell rnn only: tanh (what is taken when left out) or relu."
-    )
-    bias: bool = Field(True, description="Whether there are b_ih and b_hh.")
-    batch_first: bool = Field(True, description="Whether batched x and output are (B, T, I) or (T, B, I).")
-    dropout: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="Dropout between layers. Everything runs in eval mode, where it does nothing."
-    )
-    bidirectional: bool = Field(False, description="Whether each layer also runs from the end to the start.")
-    proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = Field(
-        0, description="For cell lstm only: h is projected to this many units (0: no projection)."
-    )
-    reverse: bool = Field(False, description="Whether the only direction runs from the end to the start.")
-    reset: Literal["after", "before"] = Field(
-        "after", description="For cell gru: whether r acts after the product with h, as in torch.nn.GRU, or before."
-    )
-    input_forget: bool = Field(False, description="For cell lstm: f = 1 − i, without parameters of f (ONNX).")
-    peepholes: bool = Field(False, description="For cell lstm: i, f and o see the cell state through weight_ch.")
-    activations: list[str] | None = Field(
-        None,
-        description="The functions, where they are not the usual ones: for rnn [φ], gru [σ, tanh of n], lstm [σ, tanh "
-        f"of g, tanh of c]; with two directions the reverse one's may follow. Of {', '.join(KINDS)}; numbers in "
-        "parentheses: leaky_relu(0.1).",
-    )
-    clip: Annotated[float, Field(gt=0, le=1e38)] | None = Field(
-        None, description="What goes into each function is limited to ± this."
-    )
-    dtype: DType = Field("float32", description="The dtype of parameters, states and input.")
-    device: str = Field("cpu", description="auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …")
-    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = Field(
-        1, description="Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order."
-    )
-    weights: str | dict[str, Any] | None = Field(
-        None, description="A file (.pt, .npz, .safetensors), or the numbers by parameter name."
-    )
-    layout: str | None = Field(
-        None, description="How the file of weights packs them, by the name in `rnnspect layouts` (left out: PyTorch)."
-    )
-    head: Head | None = Field(None, description="A Linear on the last layer's final hidden state.")
-    input: Source | None = Field("ramp:3", description=f"x: {_SOURCE_FORMS}.")
-    batch: Size | None = Field(None, description="How many sequences a generator makes (left out: one, unbatched).")
-    h0: Source | None = Field(None, description=f"The initial hidden state: {_SOURCE_FORMS}. Left out: zeros.")
-    c0: Source | None = Field(None, description="For cell lstm only: the initial cell state, like h0.")
-    lengths: list[Size] | None = Field(None, description="The length of each sequence of the batch: a packed batch.")
 
     @property
     def cell_type(self) -> Cell:
@@ -109,24 +38,20 @@ class Spec(BaseModel):
         return VARIANTS[self.cell, variant] if variant else CELLS[self.cell]
 
     @property
+    def variant_keys(self) -> dict[str, Any]:
+        """The keys that an engine has to be taught, where they are not as their defaults."""
+        return {name: value for name, default in _VARIANT.items() if (value := getattr(self, name)) != default}
+
+    @property
     def variant(self) -> str:
-        """What tells the cell from torch.nn's of the same name; empty for that."""
-        said = {"reset before": self.reset == "before", "coupled": self.input_forget, "peepholes": self.peepholes}
-        return ", ".join(name for name, chosen in said.items() if chosen)
+        """The `variant` of the `Cell`: what tells its equations from those of torch.nn; empty where nothing does."""
+        return ", ".join(KEYS[name].equations for name in self.variant_keys if KEYS[name].equations)
 
     @property
     def beyond_torch(self) -> str | None:
-        """What this spec asks for that no module of torch.nn does, as a reason; None where there is one."""
-        module = f"torch.nn.{self.cell_type.torch_name}"
-        reasons = {
-            "resets after the product": self.reset == "before",
-            "has a forget gate of its own": self.input_forget,
-            "has no peepholes": self.peepholes,
-            "has no activations to choose": self.activations is not None,
-            "does not clip": self.clip is not None,
-            "has no reverse direction alone": self.reverse,
-        }
-        return next((f"{module} {reason}" for reason, asked in reasons.items() if asked), None)
+        """Why no module of torch.nn computes this; None where one does."""
+        reasons = (KEYS[name].torch or f"has no {name}" for name in self.variant_keys)
+        return next((f"torch.nn.{self.cell_type.torch_name} {reason}" for reason in reasons), None)
 
     def nonlinearity_of(self, direction: str) -> Nonlinearity:
         """tanh or relu where all else is as usual, else every function of that direction."""
@@ -211,16 +136,17 @@ class Spec(BaseModel):
             raise _wrong("reverse beside bidirectional", "one of them")
         return reverse
 
-    @field_validator("reset", "input_forget", "peepholes")
+    @field_validator(*(name for name, key in KEYS.items() if key.cell))
     @classmethod
-    def _variant_of_its_cell(cls, chosen: str | bool, info: ValidationInfo) -> str | bool:
-        cell, key = _cell(info), info.field_name or ""
-        owner = "gru" if key == "reset" else "lstm"
-        if cell is not None and cell.name != owner and chosen not in ("after", False):
-            raise _wrong(f"{key} with cell {cell.name}", f"{key} goes with cell {owner}")
-        if info.data.get("proj_size") and chosen is True:
-            raise _wrong(f"{key} beside proj_size", "one of them")
-        return chosen
+    def _variant_of_its_cell(cls, value: Any, info: ValidationInfo) -> Any:
+        cell, name = _cell(info), info.field_name or ""
+        if value == DEFAULTS[name]:
+            return value
+        if cell is not None and cell.name != KEYS[name].cell:
+            raise _wrong(f"{name} with cell {cell.name}", f"{name} goes with cell {KEYS[name].cell}")
+        if info.data.get("proj_size"):
+            raise _wrong(f"{name} beside proj_size", "one of them")
+        return value
 
     @field_validator("activations")
     @classmethod
@@ -289,34 +215,6 @@ def _up_to(most: int) -> str:
     return f", or 1 to {most}" if most > 1 else ", or 1" if most == 1 else ""
 
 
-PLAIN = frozenset(
-    [
-        "cell",
-        "input_size",
-        "hidden_size",
-        "num_layers",
-        "nonlinearity",
-        "bias",
-        "batch_first",
-        "dropout",
-        "bidirectional",
-        "proj_size",
-        "dtype",
-        "device",
-        "seed",
-        "weights",
-        "layout",
-        "head",
-        "input",
-        "batch",
-        "h0",
-        "c0",
-        "lengths",
-    ]
-)
-"""The keys of a spec that say what every engine knows, or nothing that an engine has to know."""
-
-
 def form_of(spec: Spec) -> str:
     """What `layouts` call the cell: rnn, lstm, gru, or gru-before where it resets before the product."""
-    return "gru-before" if spec.cell == "gru" and getattr(spec, "reset", "after") == "before" else spec.cell
+    return "gru-before" if spec.reset == "before" else spec.cell

@@ -1,6 +1,6 @@
-"""What pydantic found wrong with a spec, in our words: what was found, what is allowed, the nearest choice, where.
+"""What is wrong with a spec, as a message: what was found, what is allowed, the nearest choice, and where.
 
-What is allowed is read off the JSON Schema, so that it is said in one place only: the fields of `Spec`.
+pydantic finds what is wrong; what is allowed is read off the JSON Schema, which says it already.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import Problem, listed, nearest
+from rnnspect.network.keys import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,19 +32,25 @@ _WIDEST = 60
 def problems(
     error: ValidationError, data: Any, where: Callable[[Path], str] | None, model: type[BaseModel]
 ) -> list[Problem]:
-    """One problem a key: a key that allows several types gives one detail a type, and the first says enough."""
+    """One problem for each key of `data` that is wrong; `where` says where a key was given.
+
+    pydantic reports a key of several types once for each type; the first report is enough.
+    """
     schema = model.model_json_schema()
     by_path: dict[Path, Problem] = {}
     for detail in error.errors(include_url=False):
         path = _path_in(data, detail["loc"])
         if path not in by_path:
-            by_path[path] = _explained(detail, schema, (where or _dotted)(path))
+            place = where(path) if where else ".".join(map(str, path))
+            by_path[path] = _explained(detail, schema, place)
     return list(by_path.values())
 
 
 def shown(found: Any) -> str:
-    """A value as it is written in YAML and JSON, and not longer than a line."""
-    text = {True: "true", False: "false", None: "nothing"}.get(found, repr(found)) if _is_plain(found) else repr(found)
+    """A value as YAML and JSON write it, cut to the length of a line."""
+    if found is None or isinstance(found, bool):
+        return "nothing" if found is None else str(found).lower()
+    text = repr(found)
     kind = {"str": "the text ", "list": "the list ", "dict": "the mapping "}.get(type(found).__name__, "")
     return kind + (text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "...")
 
@@ -57,7 +64,9 @@ def _explained(detail: ErrorDetails, schema: dict[str, Any], where: str) -> Prob
             return Problem(context["found"], context["allowed"], context["nearest"], where)
         case "extra_forbidden":
             keys = (schema["$defs"]["Head"] if len(detail["loc"]) > 1 else schema)["properties"]
-            return Problem(f"unknown key {shown(key)[len('the text ') :]}", listed(keys), nearest(key, keys), where)
+            return Problem(
+                f"unknown key {shown(key).removeprefix('the text ')}", listed(keys), nearest(key, keys), where
+            )
         case "missing":
             return Problem(f"{name} has no {key}", f"a mapping such as {{{key}: 1}}", where=where)
         case "literal_error":
@@ -67,21 +76,20 @@ def _explained(detail: ErrorDetails, schema: dict[str, Any], where: str) -> Prob
 
 
 def _allowed(schema: dict[str, Any], name: str, detail: ErrorDetails) -> str:
+    if KEYS[name].allowed:
+        return KEYS[name].allowed
     branches = [_resolved(schema, branch) for branch in _branches(schema["properties"][name])]
-    inner = branches[0].get("properties", {})
-    if name == "head":
-        branches = [inner[str(detail["loc"][-1])]] if detail["loc"][-1] in inner else branches
-    if name in {"input", "h0", "c0"}:
-        return "a generator such as ramp:3, a file, or the numbers themselves"
-    if name == "weights":
-        return "a file, or a mapping from parameter name to numbers"
-    inside = branches[0].get("items") if isinstance(detail["loc"][-1], int) else None
-    said = inside or branches[0]
-    if "minimum" in said and detail["type"] in {"greater_than_equal", "less_than_equal"}:
-        return f"{said['minimum']} to {said['maximum']}"
-    if "exclusiveMinimum" in said and detail["type"] in {"greater_than", "less_than_equal"}:
-        return f"a number above {said['exclusiveMinimum']}, up to {said['maximum']:g}"
-    return " or ".join(dict.fromkeys(_TYPES[branch["type"]] for branch in ([inside] if inside else branches)))
+    last = detail["loc"][-1]
+    if isinstance(last, int):  # an item of a list
+        branches = [branches[0]["items"]]
+    elif last in branches[0].get("properties", {}):  # a key of the head
+        branches = [branches[0]["properties"][last]]
+    limits: dict[str, Any] = branches[0]
+    if "minimum" in limits and detail["type"] in {"greater_than_equal", "less_than_equal"}:
+        return f"{limits['minimum']} to {limits['maximum']}"
+    if "exclusiveMinimum" in limits and detail["type"] in {"greater_than", "less_than_equal"}:
+        return f"a number above {limits['exclusiveMinimum']}, up to {limits['maximum']:g}"
+    return " or ".join(dict.fromkeys(_TYPES[branch["type"]] for branch in branches))
 
 
 def _branches(field: dict[str, Any]) -> list[dict[str, Any]]:
@@ -103,11 +111,3 @@ def _path_in(data: Any, loc: Path) -> Path:
             break
         data, path = data[step], (*path, step)
     return path or loc[:1]
-
-
-def _dotted(path: Path) -> str:
-    return ".".join(map(str, path))
-
-
-def _is_plain(found: Any) -> bool:
-    return found is None or isinstance(found, bool)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
-from rnnspect.cli.init import STARTER
+from rnnspect.cli import COMMANDS
+from rnnspect.cli.init import starter
 from rnnspect.network.spec import Spec
 
 
-@pytest.mark.parametrize("command", ["shapes", "run", "trace", "derive", "report", "init", "schema"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example_that_works(rnnspect, command, tmp_path, monkeypatch):
     result = rnnspect(command, "--help")
     assert result.status == 0
@@ -22,6 +23,17 @@ def test_without_a_command_the_help_is_shown(rnnspect):
     result = rnnspect()
     assert result.status == 0
     assert "trace" in result.out
+
+
+def test_help_lists_the_commands_in_the_order_of_work(rnnspect):
+    words = rnnspect("--help").out.partition(" Commands ")[2].split()
+    assert [words.index(name) for name in COMMANDS] == sorted(words.index(name) for name in COMMANDS)
+    assert list(COMMANDS)[:3] == ["shapes", "run", "trace"]
+
+
+def test_every_key_of_a_spec_has_an_option(rnnspect):
+    shown = rnnspect("shapes", "--help").out
+    assert all(f"--{name.replace('_', '-')}" in shown for name in Spec.model_fields)
 
 
 def test_version(rnnspect):
@@ -125,9 +137,9 @@ def test_markdown_of_shapes(rnnspect):
 
 
 def test_starter_file_is_a_spec_and_its_values_are_the_defaults():
-    data = yaml.safe_load(STARTER)
+    data = yaml.safe_load(starter())
     assert Spec.from_data(data) == Spec()
-    assert {line.lstrip("# ").partition(":")[0] for line in STARTER.splitlines()} >= set(Spec.model_fields)
+    assert {line.lstrip("# ").partition(":")[0] for line in starter().splitlines()} >= set(Spec.model_fields)
 
 
 def test_starter_file_follows_the_schema(rnnspect):
@@ -186,7 +198,7 @@ def test_standard_input_is_there_once(rnnspect):
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_the_starter_file_is_a_start_for_every_cell(rnnspect, tmp_path, cell):
-    (tmp_path / "net.yaml").write_text(STARTER.replace("cell: rnn ", f"cell: {cell} "))
+    (tmp_path / "net.yaml").write_text(starter().replace("cell: rnn ", f"cell: {cell} "))
     assert rnnspect("trace", tmp_path / "net.yaml").status == 0
 
 

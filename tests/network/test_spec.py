@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rnnspect import Spec, SpecError
+from rnnspect.cells import CELLS, VARIANTS
+from rnnspect.network.keys import KEYS, PLAIN, Key
 from rnnspect.network.spec import json_schema
 from tests.comparison import specs
 
@@ -151,6 +153,15 @@ def test_the_schema_knows_every_key_and_no_other():
     assert schema["additionalProperties"] is False
     assert schema["properties"]["cell"]["enum"] == ["rnn", "gru", "lstm"]
     assert all("description" in key for key in schema["properties"].values())
+
+
+def test_every_key_says_what_else_must_be_known_of_it():
+    assert all(isinstance(key, Key) for key in KEYS.values())
+    for name, key in KEYS.items():
+        assert (name in PLAIN) == (key.kind != "variant")
+        assert key.torch if key.kind == "variant" else not (key.torch or key.cell or key.equations)
+        assert key.cell in ("", *CELLS)
+        assert not key.equations or (key.cell, key.equations) in VARIANTS
 
 
 @given(

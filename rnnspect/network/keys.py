@@ -1,0 +1,257 @@
+"""The keys of a spec. Each is declared here once: type, default and description, and what the command line, the
+starter file and the engines need to know of it. A new key is one more entry of `Keys`."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rnnspect.cells import CELLS
+from rnnspect.cells.functions import KINDS
+from rnnspect.files.sources import FORMS, GENERATORS
+from rnnspect.network.dtypes import DTYPES, DType
+
+MAX_SIZE = 2**31 - 1
+MAX_LAYERS = 1000
+
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+Source = str | list[Any]
+Kind = Literal["network", "variant", "sequence"]
+_SOURCE_FORMS = "a generator such as ramp:3, a file, or the numbers themselves"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of a key beside its type, default and description. A key's field has it as `json_schema_extra`."""
+
+    kind: Kind
+    """A `network` key is known to every engine, or nothing to it. A `variant` is refused, where it is not the default,
+    by every engine that does not say that it knows it. A `sequence` key says what the network runs on."""
+    help: str = ""
+    """The text in --help."""
+    comment: str = ""
+    """The text in the starter file. Left out: the description."""
+    example: str = ""
+    """The value in the starter file, in a line that is commented out. Left out: the default, in a line that counts."""
+    short: tuple[str, ...] = ()
+    """Shorter names of the option."""
+    choices: tuple[str, ...] = ()
+    """The only values there are, where the type does not list them."""
+    completions: tuple[str, ...] = ()
+    """What a shell offers for the value."""
+    allowed: str = ""
+    """What may stand there, for an error message, where the type says it badly."""
+    cell: str = ""
+    """The only cell for which the key may differ from its default."""
+    equations: str = ""
+    """The `variant` of the `Cell` that computes what is asked for by a value other than the default."""
+    torch: str = ""
+    """Why no module of torch.nn does what is asked for by a value other than the default."""
+
+    def __call__(self, schema: dict[str, Any]) -> None:
+        """Adds to the JSON Schema of the key what its type does not say."""
+        if self.choices:
+            schema["enum"] = list(self.choices)
+
+
+def _key(kind: Kind, default: Any, description: str, help: str = "", **more: Any) -> Any:  # noqa: A002
+    """A field with its default, its text in the JSON Schema, and its text in --help where that is another."""
+    return Field(default, description=description, json_schema_extra=Key(kind, help or description, **more))
+
+
+_network, _variant, _sequence = (functools.partial(_key, kind) for kind in get_args(Kind))
+
+
+class Head(BaseModel):
+    """A Linear on the last layer's final hidden state (both directions side by side)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
+    out_features: Size = Field(description="How many numbers the head gives for each sequence.")
+
+
+class Keys(BaseModel):
+    """The keys with their types and defaults, in the order of --help. `Spec` adds what must hold between them."""
+
+    # Built when the first spec is made: --help makes none.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
+
+    cell: str = _network("rnn", "The recurrent cell.", comment="rnn | lstm | gru", choices=tuple(CELLS))
+    input_size: Size = _network(
+        5, "Features of x at each step. Never guessed from the input.", "Features of x at each step."
+    )
+    hidden_size: Size = _network(2, "Units of each layer and direction.")
+    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Stacked layers.")
+    nonlinearity: Literal["tanh", "relu"] | None = _network(
+        None,
+        "For cell rnn only: tanh (what is taken when left out) or relu.",
+        "For cell rnn.",
+        example="tanh",
+        comment="tanh | relu, for cell rnn only",
+    )
+    bias: bool = _network(True, "Whether there are b_ih and b_hh.", "Whether there are biases.")
+    batch_first: bool = _network(
+        True,
+        "Whether batched x and output are (B, T, I) or (T, B, I).",
+        "(B, T, I) or (T, B, I).",
+        comment="batched x is (B, T, I); false: (T, B, I)",
+    )
+    dropout: Annotated[float, Field(ge=0, le=1)] = _network(
+        0.0,
+        "Dropout between layers. Everything runs in eval mode, where it does nothing.",
+        "Between layers; no effect in eval mode.",
+        comment="between layers; everything runs in eval mode, where it does nothing",
+    )
+    bidirectional: bool = _network(
+        False, "Whether each layer also runs from the end to the start.", "Run from the end as well."
+    )
+    proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = _network(
+        0,
+        "For cell lstm only: h is projected to this many units (0: no projection).",
+        "For cell lstm: units that h is projected to.",
+        comment="for cell lstm only: h is projected to this many units",
+    )
+    reverse: bool = _variant(
+        False,
+        "Whether the only direction runs from the end to the start.",
+        "Run from the end only.",
+        example="true",
+        comment="the only direction runs from the end to the start",
+        torch="has no reverse direction alone",
+    )
+    reset: Literal["after", "before"] = _variant(
+        "after",
+        "For cell gru: whether r acts after the product with h, as in torch.nn.GRU, or before.",
+        "For cell gru: r acts after the product with h (torch) or before.",
+        example="after",
+        comment="after | before the product with h, for cell gru only",
+        torch="resets after the product",
+        cell="gru",
+        equations="reset before",
+    )
+    input_forget: bool = _variant(
+        False,
+        "For cell lstm: f = 1 − i, without parameters of f (ONNX).",
+        "For cell lstm: f = 1 - i (ONNX).",
+        example="true",
+        comment="f = 1 − i, for cell lstm only",
+        torch="has a forget gate of its own",
+        cell="lstm",
+        equations="coupled",
+    )
+    peepholes: bool = _variant(
+        False,
+        "For cell lstm: i, f and o see the cell state through weight_ch.",
+        "For cell lstm: i, f and o see the cell state.",
+        example="true",
+        comment="i, f and o see the cell state, for cell lstm only",
+        torch="has no peepholes",
+        cell="lstm",
+        equations="peepholes",
+    )
+    activations: list[str] | None = _variant(
+        None,
+        "The functions, where they are not the usual ones: for rnn [φ], gru [σ, tanh of n], lstm [σ, tanh "
+        f"of g, tanh of c]; with two directions the reverse one's may follow. Of {', '.join(KINDS)}; numbers in "
+        "parentheses: leaky_relu(0.1).",
+        "hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
+        example="[sigmoid, tanh, tanh]",
+        comment="others in their place: hard_sigmoid(0.2, 0.5), softsign …",
+        completions=tuple(KINDS),
+        torch="has no activations to choose",
+    )
+    clip: Annotated[float, Field(gt=0, le=1e38)] | None = _variant(
+        None,
+        "What goes into each function is limited to ± this.",
+        "Limit what goes into each function to +- this.",
+        example="3.0",
+        torch="does not clip",
+    )
+    dtype: DType = _network(
+        "float32",
+        "The dtype of parameters, states and input.",
+        "Of parameters, states and input.",
+        comment=" | ".join(DTYPES),
+    )
+    device: str = _network(
+        "cpu",
+        "auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …",
+        "auto, cpu, cuda, cuda:1, mps, …",
+        comment="auto, or what torch.device takes",
+    )
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = _network(
+        1,
+        "Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order.",
+        "What random numbers are drawn from.",
+        comment="parameters, then the head, then random x, h0 and c0 are drawn from it",
+    )
+    weights: str | dict[str, Any] | None = _network(
+        None,
+        "A file (.pt, .npz, .safetensors), or the numbers by parameter name.",
+        "A .pt, .npz or .safetensors file with the parameters, or file:module.",
+        example="model.pt",
+        comment="a file with the parameters, or the numbers by name: {weight_ih_l0: [[…], […]], …}",
+        allowed="a file, or a mapping from parameter name to numbers",
+    )
+    layout: str | None = _network(
+        None,
+        "How the file of weights packs them, by the name in `rnnspect layouts` (left out: PyTorch).",
+        "How the file packs its parameters: onnx, keras … (rnnspect layouts).",
+        example="keras",
+        comment="how that file packs them, by the name in `rnnspect layouts`; left out: PyTorch",
+    )
+    head: Head | None = _network(
+        None,
+        "A Linear on the last layer's final hidden state.",
+        "A Linear on the last state, with this many outputs.",
+        example="\n  out_features: 1",
+    )
+    input: Source | None = _sequence(
+        "ramp:3",
+        f"x: {_SOURCE_FORMS}.",
+        f"x: {FORMS}.",
+        comment=f"{' '.join(f'{name}:N' for name in GENERATORS)}, a file (x.npy, x.npz:name, x.csv …),\n"
+        "or the numbers: [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]",
+        short=("-i",),
+        completions=tuple(f"{name}:" for name in GENERATORS),
+        allowed=_SOURCE_FORMS,
+    )
+    batch: Size | None = _sequence(
+        None,
+        "How many sequences a generator makes (left out: one, unbatched).",
+        "How many sequences a generator makes.",
+        example="4",
+        comment="how many sequences a generator makes",
+    )
+    h0: Source | None = _sequence(
+        None,
+        f"The initial hidden state: {_SOURCE_FORMS}. Left out: zeros.",
+        "The initial hidden state, written like --input.",
+        example="randn",
+        comment="the initial hidden state, written like input",
+        allowed=_SOURCE_FORMS,
+    )
+    c0: Source | None = _sequence(
+        None,
+        "For cell lstm only: the initial cell state, like h0.",
+        "The initial cell state, written like --input.",
+        example="zeros",
+        comment="the initial cell state, for cell lstm only",
+        allowed=_SOURCE_FORMS,
+    )
+    lengths: list[Size] | None = _sequence(
+        None,
+        "The length of each sequence of the batch: a packed batch.",
+        "5,3,2: the lengths in a packed batch.",
+        example="[3, 3, 2, 1]",
+        comment="the length of each: a packed batch",
+    )
+
+
+KEYS: dict[str, Key] = {name: cast("Key", field.json_schema_extra) for name, field in Keys.model_fields.items()}
+DEFAULTS: dict[str, Any] = {name: field.default for name, field in Keys.model_fields.items()}
+PLAIN = frozenset(name for name, key in KEYS.items() if key.kind != "variant")
+"""The keys of a spec that say what every engine knows, or nothing that an engine has to know."""
