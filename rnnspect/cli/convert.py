@@ -14,8 +14,6 @@ from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 
 _conversion = functools.partial(typer.Option, rich_help_panel="The conversion")
-_OF_A_RUN = ("input", "batch", "h0", "c0", "lengths", "head", "device")
-"""What a conversion draws itself; a head is no part of it."""
 _FORMATS = ("table", "json")
 
 
@@ -27,7 +25,7 @@ def _targets() -> list[str]:
 
 @command("rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx")
 def convert(
-    given: Annotated[Given, network(leave_out=_OF_A_RUN)],
+    given: Annotated[Given, network(sequence=False, leave_out=("head", "device"))],
     to: Annotated[
         str,
         _conversion(help="Which framework's: onnx, keras, flax (nnx), flax-linen, pytorch.", autocompletion=_targets),

@@ -89,16 +89,16 @@ def formats(*names: str, arrays: bool = False) -> Group:
     return Group(options, read)
 
 
-def network(source: bool = True, leave_out: Collection[str] = ()) -> Group:
-    """The options that describe a network and its sequence, as `Given`: a file (unless `source` is False), a module
-    in it, and every key of a spec but those in `leave_out`."""
-
+def network(source: bool = True, sequence: bool = True, leave_out: Collection[str] = ()) -> Group:
+    """The options that describe a network and its sequence, as `Given`: a file, a module in it, and every key of a
+    spec. Without `source` there is no file among them, without `sequence` no key that says what the network runs on."""
     from rnnspect.network.keys import KEYS  # with what validates a spec; --help of all commands needs neither
 
     def read(spec: Path | None = None, **options: Any) -> Given:
         return Given(spec, options)
 
-    keys = [_of_key(name) for name in KEYS if name not in leave_out]
+    names = [name for name, key in KEYS.items() if sequence or key.kind != "sequence"]
+    keys = [_of_key(name) for name in names if name not in leave_out]
     return Group([_SOURCE, _MODULE, *keys] if source else [_MODULE, *keys], read)
 
 

@@ -34,6 +34,7 @@ class Spec(Keys):
 
     @property
     def cell_type(self) -> Cell:
+        """The cell with the equations that the keys ask for."""
         variant = self.variant
         return VARIANTS[self.cell, variant] if variant else CELLS[self.cell]
 
