@@ -1,4 +1,4 @@
-"""Equinox's LSTMCell and GRUCell, mapped over the batch and scanned over the steps, as its examples do."""
+"""Equinox's LSTMCell and GRUCell, under jax.vmap over the batch and jax.lax.scan over the steps, as in its examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is asked for; what it gives back is a `rnnspect.network.recording.Recording`."""
+"""What an engine is: it runs a spec and gives a `rnnspect.network.recording.Recording`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Theirs(Engine, Protocol):
-    """Somebody's own code, which may keep or mix what it should not: it is worth running again."""
+    """The user's own code, which may keep a state between calls or mix the items of a batch: a check runs it again."""
 
     def without_state(self) -> Engine | None:
-        """The same code, called without any initial state; None where it has to be given one."""
+        """The same code, called without an initial state; None where it requires one."""
         ...

@@ -133,7 +133,7 @@ def _layer(spec: Spec, backwards: bool) -> Any:
 
 
 def _given(tensor: Tensor) -> Any:
-    """Through float32 for bfloat16, which numpy lacks; exact."""
+    """A tensor as one of Keras. bfloat16, which numpy lacks, goes through float32, which is exact."""
     name = str(tensor.dtype).removeprefix("torch.")
     plain = tensor.float() if name == "bfloat16" else tensor
     return keras.ops.convert_to_tensor(plain.numpy(), dtype=name)

@@ -15,7 +15,7 @@ from rnnspect.network.spec import form_of
 
 _TELEMETRY = "openvino_telemetry"
 
-# When it is imported OpenVINO reports that to its makers, unless the package that does it cannot be had.
+# OpenVINO reports its import to its makers, unless the package that does so cannot be imported.
 if _hidden := _TELEMETRY not in sys.modules:
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
 try:
@@ -50,7 +50,7 @@ class OpenvinoEngine:
 
 
 def _run_one(place: Place, x: Tensor) -> Ran:
-    """It is batch-major, and the directions are an axis, here of one."""
+    """Its arrays are batch-major, with an axis of directions, which has size 1 here."""
     spec = place.spec
     given = [x.transpose(0, 1), *(initial[:, None] for initial in place.state)]
     inputs = [ops.parameter(list(array.shape), np.float32) for array in given]

@@ -95,7 +95,7 @@ def load(path: Path, spec: Spec) -> Engine:
 
 
 class ModuleEngine(TorchEngine):
-    """Runs a live module."""
+    """Runs a live module of torch.nn; with `stateless` it is called without initial states."""
 
     def __init__(self, module: nn.RNNBase, stateless: bool = False) -> None:
         self._module = module
@@ -113,8 +113,10 @@ def run_module(
     lengths: tuple[int, ...] | None,
     call: Callable[..., Any],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Time-major in and out, whatever `batch_first` the module has; its training mode is put back afterwards. Without
-    any state none is given to it."""
+    """The module's output (T, B, D·P) and final states for x (T, B, I), whatever `batch_first` it has, in eval mode.
+
+    Without any `state` the module is called without one. `call` calls the module.
+    """
     was_training = module.training
     module.eval()
     try:
@@ -176,14 +178,14 @@ def _module(
 
 
 def _renamed(name: str, layer: int) -> str:
-    """A single layer calls its parameters …_l0; the stack calls them …_l{layer}."""
+    """What the stack calls a parameter of one of its layers, which as a module of its own calls it …_l0."""
     direction = "reverse" if name.endswith("_reverse") else "forward"
     return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
 
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
-    """PyTorch warns that oneDNN knows no projection and that its own kernel runs instead; both are right."""
+    """Without PyTorch's warning that oneDNN knows no projection and that PyTorch's own kernel runs instead."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
         yield

@@ -1,4 +1,4 @@
-"""A Python loop of torch.nn.RNNCell, LSTMCell or GRUCell, as people write it who need something between steps."""
+"""A Python loop over torch.nn.RNNCell, LSTMCell or GRUCell, as it is written where something happens between steps."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def as_table(done: Conversion, screen: Screen) -> str:
 
 
 def document(done: Conversion) -> dict[str, Any]:
-    """`file` is null where none was kept, `verdict` and `check` where the target could not run it."""
+    """The same as JSON: `file` is null where none was kept, `verdict` and `check` where the file could not be run."""
     verdict = done.verdict
     return {
         "format": "rnnspect.convert",

@@ -1,4 +1,4 @@
-"""What the engines on jax share: arrays there and back, and where they run."""
+"""What the engines on jax share: arrays to jax and back, and the device they run on."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def on_cpu(spec: Spec) -> Iterator[None]:
-    """Without x64 jax makes float32 of float64."""
+    """Runs what is inside on the CPU; with x64 for float64, which jax else turns into float32."""
     wide = jax.enable_x64(True) if spec.dtype == "float64" else contextlib.nullcontext()
     with jax.default_device(jax.devices("cpu")[0]), wide:
         yield
 
 
 def given(tensor: Tensor) -> Any:
-    """Through float32 for bfloat16, which numpy lacks; exact."""
+    """A tensor as a jax array. bfloat16, which numpy lacks, goes through float32, which is exact."""
     name = str(tensor.dtype).removeprefix("torch.")
     plain = tensor.float() if name == "bfloat16" else tensor
     return jnp.array(plain.numpy(), dtype=name)
 
 
 def taken(values: Any, dtype: torch.dtype) -> Tensor:
+    """A jax array as a tensor of that dtype."""
     plain = values.astype(jnp.float32) if dtype == torch.bfloat16 else values
     return torch.from_numpy(np.array(plain)).to(dtype)

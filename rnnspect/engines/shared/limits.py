@@ -1,4 +1,4 @@
-"""What an engine cannot run, refused with the reason."""
+"""Refusals: what an engine cannot run, with the reason."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ _WITHOUT = {
 
 
 def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> EngineError:
+    """The error to raise; `allowed` is what can be run instead, another engine if it is not said."""
     return EngineError(f"{engine} cannot run {what}: {why}", allowed=allowed or "another engine")
 
 
 def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection: str | None = None) -> None:
-    """Raises `EngineError` for a key that the engine does not know and that says anything else than its default.
+    """Raises `EngineError` for a key of the spec that the engine does not know and that is not at its default.
 
-    `knows` are further keys that it runs. `projection` says why there is none; None where there is one.
+    It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection; None
+    where it has one.
     """
     for name, field in type(spec).model_fields.items():
         if name not in PLAIN and name not in knows and getattr(spec, name) != field.default:
@@ -50,6 +52,7 @@ def _said(value: Any) -> str:
 
 
 def check_dtype(engine: str, spec: Spec, dtypes: Collection[str], why: str) -> None:
+    """Raises `EngineError` for a dtype that is not among `dtypes`, with the reason."""
     if spec.dtype not in dtypes:
         raise cannot(engine, spec.dtype, why, f"{listed(dtypes)}, or another engine")
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from rnnspect import Spec
+from rnnspect import Spec, engines
 from rnnspect.files.yaml import read_spec_file
 from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import layouts, writers
@@ -49,6 +49,10 @@ def test_help_has_an_example_that_works(rnnspect, tmp_path):
     assert "Example:  rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx" in out
     assert rnnspect("convert", "configs/lstm.yaml", "--to", "onnx", "-o", tmp_path / "lstm.onnx").status == 0
     assert all(f" {name}" in " ".join(out.split()) for name in TARGETS)
+
+
+def test_every_target_names_the_engine_that_runs_its_file():
+    assert {writers.find(target).engine for target in TARGETS} <= set(engines.names())
 
 
 def left_in(folder: Path) -> list[str]:
