@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
+from rnnspect.files import memory
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.stored import Stored
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

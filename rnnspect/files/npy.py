@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from rnnspect.errors import FileError
+from rnnspect.files import memory
 from rnnspect.files.npy_header import BROKEN, check_packing, check_promise, parse_header
 from rnnspect.files.reading import size_of, why
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError
+from rnnspect.files import memory
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.stored import Stored
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

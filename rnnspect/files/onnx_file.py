@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
+from rnnspect.files import memory
 from rnnspect.files.reading import read_bytes, size_of
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,10 +8,10 @@ import struct
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
+from rnnspect.files import memory
 from rnnspect.files.npy_header import check_promise
 from rnnspect.files.reading import size_of, why
 from rnnspect.files.stored import Stored
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from pathlib import Path

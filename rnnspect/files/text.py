@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import SequenceError
+from rnnspect.files import memory
 from rnnspect.files.reading import decoded, read_bytes, size_of
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import FileError, InputError
+from rnnspect.files import memory
 from rnnspect.files.npy import check_archive
 from rnnspect.files.reading import size_of, why
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.network import memory
+from rnnspect.files import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -96,6 +96,6 @@ def shape(sizes: Sequence[int | str]) -> str:
 
 def size(count: int) -> str:
     """A number of bytes: 1,024 bytes (1.0 KiB)."""
-    from rnnspect.network.memory import in_words
+    from rnnspect.files.memory import in_words
 
     return f"{count:,} bytes" if count < 1024 else f"{count:,} bytes ({in_words(count)})"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, InputError
+from rnnspect.files import memory
 from rnnspect.files.onnx_file import graphs_in, read_model
 from rnnspect.files.sources import parse_file
 from rnnspect.files.stored import is_onnx
-from rnnspect.network import memory
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants

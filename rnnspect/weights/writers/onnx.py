@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.errors import EngineError, InputError
+from rnnspect.files import memory
 from rnnspect.files.onnx_file import MOST, read_model
-from rnnspect.network import memory
 from rnnspect.network.parameters import parameters_of
 from rnnspect.version import __version__
 from rnnspect.weights.readers.onnx import INPUTS, array_of, nodes_in, tensor_of
