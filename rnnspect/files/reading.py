@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError, ResourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of an open file: all of it, or a member of an archive where it lies."""
+
+    file: IO[bytes]
+    start: int
+    size: int
 
 
 def size_of(path: Path) -> int:
@@ -30,6 +42,19 @@ def is_pipe(path: Path) -> bool:
         return path.is_fifo()
     except (OSError, ValueError):
         return False
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Part]:
+    """A file that can be read at any place. Raises `FileError` for a pipe, and for what `size_of` raises it for."""
+    size = size_of(path)
+    if is_pipe(path):
+        raise FileError("a pipe", allowed="a file", where=str(path))
+    try:
+        with path.open("rb") as file:
+            yield Part(file, 0, size)
+    except OSError as error:
+        raise FileError(why(error), where=str(path)) from None
 
 
 def read_bytes(path: Path, at_most: int) -> bytes:
