@@ -15,7 +15,7 @@ from rnnspect.cli.options import described, formats, with_groups
 from rnnspect.cli.output import Output
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
-from rnnspect.files.saved_run import saved_spec
+from rnnspect.files.npy import saved_spec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed, nearest
-from rnnspect.files import npy, npy_header, text, torch_and_safetensors
+from rnnspect.files import npy, safetensors_file, text, torch_file
 from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
 from rnnspect.files.sources import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -63,20 +63,9 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     return reader(path)
 
 
-def read_members(path: Path, names: Collection[str]) -> dict[str, Tensor]:
-    """The named arrays of a checkpoint, and nothing else of it. Names are those of `files.stored.stored_in`."""
-    match path.suffix.lower():
-        case ".npz":
-            return npy.read_npz(path, str(path), names)
-        case ".safetensors":
-            return torch_and_safetensors.read_safetensors(path, names)
-    found = torch_and_safetensors.read_nested(path)
-    return {name: found[name] for name in names}
-
-
 def parse_bytes(data: bytes, where: str) -> Tensor:
     """The only array in what came through a pipe: any of the formats, told from its first bytes."""
-    if data.startswith(npy_header.MAGIC):
+    if data.startswith(npy.MAGIC):
         return npy.parse_npy(io.BytesIO(data), len(data), where)
     if data.startswith(b"PK"):
         is_torch = b"data.pkl" in data[:4096]
@@ -108,12 +97,12 @@ def _only(arrays: dict[str, Tensor], where: str) -> Tensor:
 
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-    ".npy": lambda path: {UNNAMED: npy.map_npy(path) if path.is_file() else npy.read_npy(path)},
+    ".npy": lambda path: {UNNAMED: npy.read_npy(path)},
     ".npz": lambda path: npy.read_npz(path, str(path)),
     ".csv": lambda path: {UNNAMED: text.read_rows(path, ",")},
     ".tsv": lambda path: {UNNAMED: text.read_rows(path, "\t")},
     ".json": lambda path: {UNNAMED: text.read_json(path)},
-    ".pt": torch_and_safetensors.read_torch,
-    ".pth": torch_and_safetensors.read_torch,
-    ".safetensors": torch_and_safetensors.read_safetensors,
+    ".pt": torch_file.read_torch,
+    ".pth": torch_file.read_torch,
+    ".safetensors": safetensors_file.read_safetensors,
 }

@@ -16,6 +16,7 @@ from rnnspect.errors import FileError
 from rnnspect.files import hdf5_structures as h5
 from rnnspect.files import memory
 from rnnspect.files.stored import Stored
+from rnnspect.files.zip_members import MOST_UNPACKED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,8 +40,6 @@ _IEEE = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64,
 _DEFLATE, _SHUFFLE = 1, 2
 _FILTERS = {_DEFLATE: "deflate", _SHUFFLE: "shuffle"}
 """How numbers may be packed; Keras does not pack them."""
-_MOST_PACKED = 1032
-"""How many bytes deflate can make of one: zlib's technical details, "Maximum Compression Factor"."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def _numbers(file: h5.Bounded, header: Header, where: str) -> _Numbers:
     else:
         axes, address = struct.unpack_from("<BQ", layout, 2)
         chunk = struct.unpack_from(f"<{axes}I", layout, 11)[:-1]
-        there = 0 if address == h5.UNDEFINED else file.part.size * (_MOST_PACKED if _DEFLATE in filters else 1)
+        there = 0 if address == h5.UNDEFINED else file.part.size * (MOST_UNPACKED if _DEFLATE in filters else 1)
     shape, datatype = header.shape, h5.messages(header, h5.DATATYPE)[0]
     claimed = 0 if shape is None else math.prod(shape) * h5.size_in(datatype)
     if claimed > there:

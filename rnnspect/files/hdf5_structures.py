@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
+from rnnspect.files.reading import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -41,12 +41,6 @@ TEXT, VARIABLE = 3, 9
 """Classes of types: text of a fixed length, and what has its length beside it."""
 UNDEFINED = 2**64 - 1
 """The address of what is not there."""
-_BROKEN: tuple[type[Exception], ...] = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(TypeError, ValueError, struct.error, zlib.error),
-)
-"""What pyfive raises on damaged bytes. It checks little, so that almost any error of Python can come of them; that
-all are caught hides no mistake in what was read, as nothing is read after one."""
 
 
 class Bounded:
@@ -94,7 +88,7 @@ def opened(part: Part, where: str) -> Iterator[tuple[Bounded, int]]:
         if start._contents["end_of_file_address"] > part.size:
             raise broken("it is cut short", where)
         yield file, start.offset_to_dataobjects
-    except (InvalidHDF5File, *_BROKEN):
+    except (InvalidHDF5File, *DAMAGED):
         raise FileError("not an HDF5 file, or broken", where=where) from None
 
 

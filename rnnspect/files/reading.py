@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError, ResourceError
+from rnnspect.files import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+DAMAGED: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError, struct.error, zlib.error),
+)
+"""What torch, safetensors and pyfive raise on damaged bytes. They check little, so that almost any error of Python can
+come of them. That all are caught hides no mistake in what was read, as nothing is read after one."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,18 @@ def why(error: BaseException) -> str:
         return "no such file"
     text = getattr(error, "strerror", None) or str(error)
     return text[:1].lower() + text[1:]
+
+
+def in_short(error: BaseException) -> str:
+    """The first sentence of `why`: what other packages say goes on for lines."""
+    return why(error).partition("\n")[0].partition(". ")[0]
+
+
+def check_promise(needed: int, there: int, where: str) -> None:
+    """Raises for a header that promises more bytes than there are."""
+    if needed > there:
+        found = f"its header promises {memory.in_words(needed)}, the file holds {memory.in_words(there)}"
+        raise FileError(found, where=where)
 
 
 def decoded(data: bytes, where: str, allowed: str) -> str:

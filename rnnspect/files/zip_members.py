@@ -1,4 +1,4 @@
-"""Members of a zip that are read as text, or opened where they lie."""
+"""Zips: checked before they are unpacked; members read as text, or opened where they lie."""
 
 from __future__ import annotations
 
@@ -24,8 +24,23 @@ BROKEN: tuple[type[Exception], ...] = (
 """What zipfile raises on damaged files."""
 MAX_TEXT = 2**26
 """Bytes of a member that is read as text."""
+MOST_UNPACKED = 1032
+"""Bytes that a byte of deflate can stand for at most: zlib's technical details, "Maximum Compression Factor"."""
 _HEADER = struct.Struct("<26xHH")
 """The end of what stands before a member's bytes: how long its name and its extra field are."""
+
+
+def check_packing(archive: zipfile.ZipFile, where: str) -> None:
+    """Raises for a zip that is packed in a way that no array file is."""
+    for info in archive.infolist():
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FileError(f"{info.filename!r} is packed in an unusual way", allowed="stored or deflated", where=where)
+
+
+def check_archive(archive: zipfile.ZipFile, where: str) -> None:
+    """Raises as `check_packing`, and for a zip that would not fit in memory."""
+    check_packing(archive, where)
+    memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:

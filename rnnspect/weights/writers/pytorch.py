@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.engines.torch import TorchEngine
-from rnnspect.files.torch_and_safetensors import read_safetensors
+from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.weights.writers.interface import Target, only_its_own, packed
 

@@ -1,9 +1,8 @@
-"""Torch and safetensors checkpoints, read as tensors only."""
+"""torch's own format, .pt and .pth, read as tensors only."""
 
 from __future__ import annotations
 
 import pickle
-import struct
 import warnings
 import zipfile
 import zlib
@@ -13,22 +12,16 @@ import torch
 
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import memory
-from rnnspect.files.npy import check_archive
-from rnnspect.files.reading import size_of, why
+from rnnspect.files.reading import DAMAGED, in_short, size_of
+from rnnspect.files.zip_members import check_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from torch import Tensor
 
 MAX_DEPTH = 8
 """Dictionaries inside one another that are looked into."""
-_BROKEN: tuple[type[Exception], ...] = (
-    *(OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError),
-    *(AssertionError, MemoryError, OverflowError, ImportError, struct.error),
-)
-"""What torch and safetensors raise on damaged files."""
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
@@ -106,32 +99,11 @@ def _load(path: Path, mapped: bool = False) -> Any:
         if "weights_only" in str(error).casefold() or "unsupported" in str(error).casefold():
             allowed = "tensors only; save model.state_dict()"
             raise FileError("loading it would run code", allowed=allowed, where=str(path)) from None
-        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
+        raise FileError(f"not a torch file: {in_short(error)}", where=str(path)) from None
     except InputError:
         raise
-    except _BROKEN as error:
-        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
-
-
-def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file by name, or only those that are named."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
-    broken: tuple[type[Exception], ...] = (SafetensorError, *_BROKEN)
-    try:
-        if only is not None:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in only}
-        memory.require(2 * size_of(path), "reading it", str(path))
-        found: dict[str, Tensor] = load_file(path)
-    except InputError:
-        raise
-    except broken as error:
-        raise FileError(f"not a .safetensors file: {_first_line(error)}", where=str(path)) from None
-    if not found:
-        raise FileError("it holds no tensor", where=str(path))
-    return found
+    except DAMAGED as error:
+        raise FileError(f"not a torch file: {in_short(error)}", where=str(path)) from None
 
 
 def _check_if_zip(path: Path) -> None:
@@ -141,7 +113,3 @@ def _check_if_zip(path: Path) -> None:
             check_archive(archive, str(path))
     except (zipfile.BadZipFile, zlib.error):
         return  # the older formats, or a broken file: torch.load says which
-
-
-def _first_line(error: BaseException) -> str:
-    return why(error).partition("\n")[0].partition(". ")[0]
