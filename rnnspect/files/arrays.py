@@ -1,4 +1,4 @@
-"""Arrays from files: .npy, .npz, .csv, .tsv, .json, .pt, .safetensors. Read as data; sizes checked first."""
+"""Arrays from files of any format: .npy, .npz, .csv, .tsv, .json, .pt, .safetensors; or from a pipe."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ def read_array(path: Path, member: str | None = None) -> Tensor:
 
     Raises `FileError` for a file that cannot be read as data, `SequenceError` for rows that are no numbers.
     """
-    if is_pipe(path):
-        return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
-    arrays = read_arrays(path)
-    return _only(arrays, str(path)) if member is None else _member(arrays, member, str(path))
+    found = read_recording(path, member)
+    return _only(found, str(path)) if isinstance(found, dict) else found
 
 
 def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] | Tensor:
@@ -42,16 +40,12 @@ def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] |
     if is_pipe(path):
         return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
     arrays = read_arrays(path)
-    if member is not None:
-        return {member: _member(arrays, member, str(path))}
-    return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
-
-
-def _member(arrays: dict[str, Tensor], name: str, where: str) -> Tensor:
-    if name not in arrays:
-        found = f"no array is called {name!r}"
-        raise FileError(found, allowed=listed(arrays), nearest=nearest(name, arrays), where=where)
-    return arrays[name]
+    if member is None:
+        return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
+    if member not in arrays:
+        found = f"no array is called {member!r}"
+        raise FileError(found, allowed=listed(arrays), nearest=nearest(member, arrays), where=str(path))
+    return {member: arrays[member]}
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -64,7 +58,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
 
 
 def parse_bytes(data: bytes, where: str) -> Tensor:
-    """The only array in what came through a pipe: any of the formats, told from its first bytes."""
+    """The only array in what came through a pipe; the format is recognised by its first bytes."""
     if data.startswith(npy.MAGIC):
         return npy.parse_npy(io.BytesIO(data), len(data), where)
     if data.startswith(b"PK"):
@@ -79,7 +73,7 @@ def parse_bytes(data: bytes, where: str) -> Tensor:
 
 
 def _unpacked(data: bytes, suffix: str, where: str) -> dict[str, Tensor]:
-    """A checkpoint's readers want a file."""
+    """Checkpoints are read from a file, so the bytes become a temporary one."""
     with tempfile.NamedTemporaryFile(suffix=suffix) as file:
         file.write(data)
         file.flush()

@@ -1,6 +1,6 @@
-"""HDF5 files as h5py writes them for Keras, read as data: groups, texts among their attributes, plain numbers.
+"""HDF5 files as h5py writes them for Keras: the tree of groups, attributes that are text, and arrays of plain numbers.
 
-Sizes are checked before memory is taken; links out of a group, and numbers outside the file, are refused.
+Sizes are checked before memory is taken. Soft and external links, and numbers outside the file, are refused.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_tree(part: Part, where: str, attributes: Collection[str], skip: str) ->
     tree, known = Tree(), 0
     seen: set[int] = set()
     with h5.opened(part, where) as (file, root):
-        left = [("", root)]  # no recursion: a header is forgotten before the next one is read
+        left = [("", root)]  # a stack in place of recursion: one header at a time is in memory
         while left:
             path, address = left.pop()
             place = f"{where}:{path}" if path else where
@@ -182,7 +182,7 @@ def _read(file: h5.Bounded, numbers: _Numbers, where: str) -> Array:
 
 
 def _read_chunks(file: h5.Bounded, numbers: _Numbers, shape: tuple[int, ...], dtype: Any, where: str) -> Array:
-    """Numbers in blocks of one shape, of which the last on an axis may reach beyond it."""
+    """Numbers that lie in blocks (chunks) of one shape; the last one along an axis may reach beyond its end."""
     import numpy as np
     from pyfive.btree import BTreeV1RawDataChunks
 

@@ -1,4 +1,4 @@
-"""The first look at any file: is it there, is it one, how large is it."""
+"""What reading any format begins with: whether there is a file, its size, its bytes or text, and errors in words."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def read_bytes(path: Path, at_most: int) -> bytes:
 
 
 def why(error: BaseException) -> str:
-    """What went wrong with a file, in lower case and without Python's own prefix."""
+    """What an exception says, beginning in lower case and without the error number and the path."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     text = getattr(error, "strerror", None) or str(error)
