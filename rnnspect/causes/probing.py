@@ -12,6 +12,7 @@ import torch
 
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
+from rnnspect.files.memory import require
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
 from rnnspect.judging.observation import Observation
@@ -75,7 +76,7 @@ def probe_of(spec: Spec) -> Probe:
     """
     lengths = None if spec.lengths is None else list(LENGTHS)
     spec = spec.with_changes(**dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"})
-    memory.require(memory.trace_needs(spec, STEPS, BATCH), "the probe")
+    require(memory.trace_needs(spec, STEPS, BATCH), "the probe")
     kept: Probe | None = None
     with plain_defaults(), _few_threads(spec):
         generator = generator_of(spec)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cli.progress import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files.checkpoints import stored_in
 from rnnspect.files.sources import Generator, parse, parse_file
-from rnnspect.files.stored import CHECKPOINTS, KERAS, is_checkpoint, is_keras, is_onnx, stored_in
+from rnnspect.files.stored import CHECKPOINTS, KERAS, is_checkpoint, is_keras, is_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -91,7 +91,7 @@ def _saved(given: Given) -> Described | None:
     if given.path is not None and names_code(str(given.path)):
         allowed = "a spec, a checkpoint or a saved run; in Python rnnspect.report(module, x, path=…)"
         raise InputError("a live model", allowed=allowed, where=str(given.path))
-    from rnnspect.files.saved_run import saved_spec
+    from rnnspect.files.npy import saved_spec
 
     data = saved_spec(given.path) if given.path else None
     if data is None:

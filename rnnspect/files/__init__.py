@@ -1,1 +1,13 @@
-"""What a source on disk is. Files are read as data only: nothing in them is ever run or unpickled."""
+"""Bytes of a file as arrays, safely: nothing in a file is run or unpickled, sizes are checked before memory is taken.
+
+What is read by which module:
+
+    .npy .npz          npy                 .csv .tsv .json     text
+    .pt .pth           torch_file          .yaml               yaml, a spec
+    .safetensors       safetensors_file    .keras .h5 .hdf5    hdf5, zip_members
+                                           .onnx               onnx_file
+
+`sources` parses what a user writes for x (a generator, a file, numbers); `arrays` reads it from a file of any format.
+`checkpoints` lists what a checkpoint holds and reads the tensors that are wanted. `reading`, `memory` and `writing` are
+below them all. Nothing here knows what a network is.
+"""

@@ -1,4 +1,4 @@
-"""Arrays from files: .npy, .npz, .csv, .tsv, .json, .pt, .safetensors. Read as data; sizes checked first."""
+"""Arrays from files of any format: .npy, .npz, .csv, .tsv, .json, .pt, .safetensors; or from a pipe."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed, nearest
-from rnnspect.files import npy, npy_header, text, torch_and_safetensors
+from rnnspect.files import npy, safetensors_file, text, torch_file
 from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
 from rnnspect.files.sources import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -28,10 +28,8 @@ def read_array(path: Path, member: str | None = None) -> Tensor:
 
     Raises `FileError` for a file that cannot be read as data, `SequenceError` for rows that are no numbers.
     """
-    if is_pipe(path):
-        return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
-    arrays = read_arrays(path)
-    return _only(arrays, str(path)) if member is None else _member(arrays, member, str(path))
+    found = read_recording(path, member)
+    return _only(found, str(path)) if isinstance(found, dict) else found
 
 
 def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] | Tensor:
@@ -42,16 +40,12 @@ def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] |
     if is_pipe(path):
         return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
     arrays = read_arrays(path)
-    if member is not None:
-        return {member: _member(arrays, member, str(path))}
-    return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
-
-
-def _member(arrays: dict[str, Tensor], name: str, where: str) -> Tensor:
-    if name not in arrays:
-        found = f"no array is called {name!r}"
-        raise FileError(found, allowed=listed(arrays), nearest=nearest(name, arrays), where=where)
-    return arrays[name]
+    if member is None:
+        return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
+    if member not in arrays:
+        found = f"no array is called {member!r}"
+        raise FileError(found, allowed=listed(arrays), nearest=nearest(member, arrays), where=str(path))
+    return {member: arrays[member]}
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -63,20 +57,9 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     return reader(path)
 
 
-def read_members(path: Path, names: Collection[str]) -> dict[str, Tensor]:
-    """The named arrays of a checkpoint, and nothing else of it. Names are those of `files.stored.stored_in`."""
-    match path.suffix.lower():
-        case ".npz":
-            return npy.read_npz(path, str(path), names)
-        case ".safetensors":
-            return torch_and_safetensors.read_safetensors(path, names)
-    found = torch_and_safetensors.read_nested(path)
-    return {name: found[name] for name in names}
-
-
 def parse_bytes(data: bytes, where: str) -> Tensor:
-    """The only array in what came through a pipe: any of the formats, told from its first bytes."""
-    if data.startswith(npy_header.MAGIC):
+    """The only array in what came through a pipe; the format is recognised by its first bytes."""
+    if data.startswith(npy.MAGIC):
         return npy.parse_npy(io.BytesIO(data), len(data), where)
     if data.startswith(b"PK"):
         is_torch = b"data.pkl" in data[:4096]
@@ -90,7 +73,7 @@ def parse_bytes(data: bytes, where: str) -> Tensor:
 
 
 def _unpacked(data: bytes, suffix: str, where: str) -> dict[str, Tensor]:
-    """A checkpoint's readers want a file."""
+    """Checkpoints are read from a file, so the bytes become a temporary one."""
     with tempfile.NamedTemporaryFile(suffix=suffix) as file:
         file.write(data)
         file.flush()
@@ -108,12 +91,12 @@ def _only(arrays: dict[str, Tensor], where: str) -> Tensor:
 
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-    ".npy": lambda path: {UNNAMED: npy.map_npy(path) if path.is_file() else npy.read_npy(path)},
+    ".npy": lambda path: {UNNAMED: npy.read_npy(path)},
     ".npz": lambda path: npy.read_npz(path, str(path)),
     ".csv": lambda path: {UNNAMED: text.read_rows(path, ",")},
     ".tsv": lambda path: {UNNAMED: text.read_rows(path, "\t")},
     ".json": lambda path: {UNNAMED: text.read_json(path)},
-    ".pt": torch_and_safetensors.read_torch,
-    ".pth": torch_and_safetensors.read_torch,
-    ".safetensors": torch_and_safetensors.read_safetensors,
+    ".pt": torch_file.read_torch,
+    ".pth": torch_file.read_torch,
+    ".safetensors": safetensors_file.read_safetensors,
 }

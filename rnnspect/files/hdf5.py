@@ -1,45 +1,45 @@
-"""HDF5 files, read as data: what is in them, without following a link out of the file, and sizes checked first.
+"""HDF5 files as h5py writes them for Keras: the tree of groups, attributes that are text, and arrays of plain numbers.
 
-The format can claim any size, hold a group in itself, and refer to other files. Of all that only what a framework
-writes is read: groups, and numbers that lie in the file. What crashes the library itself is caught in `hdf5_process`.
+Sizes are checked before memory is taken. Soft and external links, and numbers outside the file, are refused.
 """
 
 from __future__ import annotations
 
-import io
 import math
-from contextlib import contextmanager
+import struct
+import zlib
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
-from rnnspect.files.reading import size_of, why
+from rnnspect.files import hdf5_structures as h5
+from rnnspect.files import memory
 from rnnspect.files.stored import Stored
-from rnnspect.network import memory
+from rnnspect.files.zip_members import MOST_UNPACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from pathlib import Path
+    from collections.abc import Collection
 
-    from h5py import Dataset, File, Group
+    from pyfive.dataobjects import DataObjects as Header
+
+    from rnnspect.files.reading import Part
 
     Array = Any
-    Source = Path | io.RawIOBase | io.BytesIO
 
 MAX_DEPTH = 64
 """Groups inside one another that are looked into."""
 MAX_OBJECTS = 100_000
-MAX_TEXT = 2**26
-"""Bytes of an attribute that is read as text."""
-_FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
-"""How numbers may be packed; others need code that comes with no file of a framework."""
-_MOST_PACKED = 1032
-"""How many bytes deflate can make of one: zlib's technical details, "Maximum Compression Factor"."""
-BROKEN: tuple[type[Exception], ...] = (
-    *(OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError),
-    *(OverflowError, MemoryError, EOFError),
-)
-"""What h5py raises on damaged files."""
+MAX_PATH = 2**11
+"""Characters of the names of a dataset and of the groups around it."""
+_CONTIGUOUS, _CHUNKED, _VIRTUAL = 1, 2, 3
+_INTEGER, _FLOAT, _OPAQUE = 0, 1, 5
+_CLASSES = {3: "text", 5: "opaque bytes", 6: "records", 7: "references", 8: "an enumeration", 9: "objects"}
+_IEEE = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
+"""Of a float of so many bytes: where its bits, exponent and mantissa begin, how many they are, the exponent's bias."""
+_DEFLATE, _SHUFFLE = 1, 2
+_FILTERS = {_DEFLATE: "deflate", _SHUFFLE: "shuffle"}
+"""How numbers may be packed; Keras does not pack them."""
 
 
 @dataclass(frozen=True)
@@ -54,148 +54,157 @@ class Tree:
         return next((text for group in groups if (text := self.attributes.get(group, {}).get(name))), None)
 
 
-def read_tree(source: Source, where: str, attributes: Collection[str], skip: str) -> Tree:
+def read_tree(part: Part, where: str, attributes: Collection[str], skip: str) -> Tree:
     """Every dataset of a file with its shape and dtype, none of the numbers; and these attributes where they are text.
 
     Groups at the top whose name begins with `skip` are not looked at.
 
-    Raises `FileError` for a file that is broken, holds a group twice, or refers to anything outside it; `FileError`
-    or `ResourceError` for a dataset that claims more than the file can hold or this machine has.
+    Raises `FileError` for a file that is broken, takes too long, holds a group twice, refers to anything outside it,
+    or has a dataset that claims more than the file can hold.
     """
-    tree = Tree()
-    with _opened(source, where) as (file, size):
-        _walk(file, "", tree, set(), _Rules(where, size, frozenset(attributes), skip))
+    tree, known = Tree(), 0
+    seen: set[int] = set()
+    with h5.opened(part, where) as (file, root):
+        left = [("", root)]  # a stack in place of recursion: one header at a time is in memory
+        while left:
+            path, address = left.pop()
+            place = f"{where}:{path}" if path else where
+            header = h5.header_at(file, address, place)
+            if h5.messages(header, h5.DATASPACE):
+                numbers = _numbers(file, header, place)
+                tree.datasets[path] = Stored(numbers.shape, numbers.dtype)
+                continue
+            if address in seen:
+                found = "a group that is in itself or in two places"
+                raise FileError(found, allowed="each group once", where=place)
+            seen.add(address)
+            if path.count("/") >= MAX_DEPTH:
+                raise FileError("groups nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
+            if texts := dict(h5.texts(file, header, attributes, place)):
+                tree.attributes[path] = texts
+            within = []
+            for name, at in h5.links(file, header, place):
+                known += 1
+                if known > MAX_OBJECTS or len(path) + len(name) > MAX_PATH:
+                    raise FileError(f"more than {MAX_OBJECTS} groups and datasets, or names without end", where=where)
+                if path or not skip or not name.startswith(skip):
+                    within.append((f"{path}/{name}" if path else name, at))
+            left += reversed(within)
     return tree
 
 
-def read_datasets(
-    source: Source, where: str, paths: Collection[str], announce: Callable[[int], None]
-) -> Iterator[Array]:
-    """The numbers of datasets that `read_tree` found, as numpy arrays in this machine's byte order, one at a time.
+def read_datasets(part: Part, where: str, paths: Collection[str]) -> dict[str, Array]:
+    """The numbers of datasets that `read_tree` found, by path, as numpy arrays in this machine's byte order.
 
-    Before each, `announce` hears how many bytes reading it takes. Raises as `read_tree`.
+    Raises as `read_tree`, and `ResourceError` for numbers that this machine has not the memory for.
     """
-    import numpy as np
-
-    with _opened(source, where) as (file, size):
+    found = {}
+    with h5.opened(part, where) as (file, root):
         for path in paths:
-            dataset = file[path]
-            _stored(dataset, path, where, size)
-            if dataset.dtype.hasobject or dataset.shape is None:
-                raise FileError(f"numbers stored as {dataset.dtype}", where=f"{where}:{path}")
-            needed = 2 * dataset.nbytes + _chunk_bytes(dataset)
-            memory.require(needed, "reading it", f"{where}:{path}")
-            announce(needed)
-            values = np.asarray(dataset[()])
-            yield values.astype(values.dtype.newbyteorder("="), copy=False)
+            address = root
+            for name in path.split("/"):
+                address = dict(h5.links(file, h5.header_at(file, address, where), where))[name]
+            place = f"{where}:{path}"
+            found[path] = _read(file, _numbers(file, h5.header_at(file, address, place), place), place)
+    return found
 
 
 @dataclass(frozen=True)
-class _Rules:
-    where: str
-    size: int
-    attributes: frozenset[str]
-    skip: str
+class _Numbers:
+    """A dataset: what it holds, and where in the file that is."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    """As a spec names it; in words where it is none of a spec's."""
+    descr: str | None
+    """As numpy names it; None for what are no plain numbers."""
+    address: int
+    chunk: tuple[int, ...] | None
+    """The shape of the blocks that the numbers lie in; None where they lie in one piece."""
+    filters: list[int]
 
 
-@contextmanager
-def _opened(source: Source, where: str) -> Iterator[tuple[File, int]]:
-    """The file, and how many bytes it has. What h5py says of a broken one becomes ours."""
-    try:
-        import h5py
-    except ImportError:
-        allowed = "after: pip install 'rnnspect[keras-files]'"
-        raise FileError("reading it needs the package h5py", allowed=allowed, where=where) from None
-    if isinstance(source, io.IOBase):
-        size = source.seek(0, 2)
-        source.seek(0)
-    else:
-        size = size_of(source)
-    try:
-        with h5py.File(source, "r") as file:
-            yield file, size
-    except BROKEN as error:
-        raise FileError(f"not an HDF5 file, or broken: {_line(error)}", where=where) from None
-
-
-def _walk(group: Group, path: str, tree: Tree, seen: set[int], rules: _Rules) -> None:
-    import h5py
-
-    place = f"{rules.where}:{path}" if path else rules.where
-    address = int(h5py.h5o.get_info(group.id).addr)
-    if address in seen:
-        raise FileError("a group that is in itself or in two places", allowed="each group once", where=place)
-    seen.add(address)
-    if path.count("/") >= MAX_DEPTH:
-        raise FileError("groups nested without end", allowed=f"{MAX_DEPTH} in one another", where=rules.where)
-    texts = {name: text for name in rules.attributes if (text := _text(group, name, place)) is not None}
-    if texts:
-        tree.attributes[path] = texts
-    for name in group:
-        below = f"{path}/{name}" if path else name
-        if not path and rules.skip and name.startswith(rules.skip):
-            continue
-        if len(tree.datasets) + len(seen) > MAX_OBJECTS:
-            raise FileError(f"more than {MAX_OBJECTS} groups and datasets", where=rules.where)
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            kind = "another file" if isinstance(link, h5py.ExternalLink) else "another place"
-            found = f"a link to {kind}"
-            raise FileError(found, allowed="groups and numbers in the file itself", where=f"{rules.where}:{below}")
-        thing = group[name]
-        if isinstance(thing, h5py.Group):
-            _walk(thing, below, tree, seen, rules)
-        elif isinstance(thing, h5py.Dataset):
-            tree.datasets[below] = _stored(thing, below, rules.where, rules.size)
-
-
-def _stored(dataset: Dataset, path: str, where: str, size: int) -> Stored:
-    """Shape and dtype. Raises for numbers that are not in the file, or that cannot be as many as it claims."""
-    place = f"{where}:{path}"
-    plist = dataset.id.get_create_plist()
-    if dataset.is_virtual or plist.get_external_count():
-        raise FileError("numbers that lie outside the file", allowed="in the file itself", where=place)
-    filters = [plist.get_filter(at)[0] for at in range(plist.get_nfilters())]
+def _numbers(file: h5.Bounded, header: Header, where: str) -> _Numbers:
+    """Raises `FileError` for numbers that are not in the file, or that cannot be as many as it claims."""
+    layout = h5.messages(header, h5.LAYOUT)[0]
+    if h5.messages(header, h5.EXTERNAL) or layout[1] == _VIRTUAL:
+        raise FileError("numbers that lie outside the file", allowed="in the file itself", where=where)
+    if (layout[0], layout[1]) not in ((3, _CONTIGUOUS), (4, _CONTIGUOUS), (3, _CHUNKED)):
+        raise FileError(f"numbers in layout {layout[0]}.{layout[1]}", allowed="as Keras writes them", where=where)
+    filters = [one["filter_id"] for one in header.filter_pipeline or ()]
     if unknown := [number for number in filters if number not in _FILTERS]:
         allowed = ", ".join(_FILTERS.values())
-        raise FileError(f"numbers packed by filter {unknown[0]}", allowed=allowed, where=place)
-    shape = tuple(int(n) for n in dataset.shape or ())
-    claimed = 0 if dataset.shape is None else math.prod(shape) * dataset.dtype.itemsize
-    there = int(dataset.id.get_storage_size())
-    packed = _MOST_PACKED if {1, 32000} & set(filters) else 1
-    if there > size or claimed > there * packed:
+        raise FileError(f"numbers packed by filter {unknown[0]}", allowed=allowed, where=where)
+    if layout[1] == _CONTIGUOUS:
+        chunk = None
+        address, size = struct.unpack_from("<QQ", layout, 2)
+        there = max(0, min(size, file.part.size - address))
+    else:
+        axes, address = struct.unpack_from("<BQ", layout, 2)
+        chunk = struct.unpack_from(f"<{axes}I", layout, 11)[:-1]
+        there = 0 if address == h5.UNDEFINED else file.part.size * (MOST_UNPACKED if _DEFLATE in filters else 1)
+    shape, datatype = header.shape, h5.messages(header, h5.DATATYPE)[0]
+    claimed = 0 if shape is None else math.prod(shape) * h5.size_in(datatype)
+    if claimed > there:
         said = f"it claims {memory.in_words(claimed)} in a shape of {shape}"
-        raise FileError(f"{said}, the file holds {memory.in_words(min(there, size))} of it", where=place)
-    return Stored(shape, _dtype(dataset))
+        raise FileError(f"{said}, the file holds {memory.in_words(min(there, file.part.size))} of it", where=where)
+    return _Numbers(tuple(shape or ()), *_dtype(file, header, datatype, where), address, chunk, filters)
 
 
-def _chunk_bytes(dataset: Dataset) -> int:
-    return math.prod(dataset.chunks) * int(dataset.dtype.itemsize) if dataset.chunks else 0
+def _dtype(file: h5.Bounded, header: Header, datatype: bytes, where: str) -> tuple[str, str | None]:
+    """As a spec names it, and as numpy does. bfloat16, which HDF5 lacks, is two bytes and an attribute
+    (keras saving/saving_lib.py)."""
+    kind, flags, size = datatype[0] & 15, datatype[1], h5.size_in(datatype)
+    order = ">" if flags & 1 else "<"
+    if kind == _INTEGER and struct.unpack_from("<HH", datatype, 8) == (0, 8 * size) and size in (1, 2, 4, 8):
+        return f"{'int' if flags & 8 else 'uint'}{8 * size}", f"{order}{'i' if flags & 8 else 'u'}{size}"
+    if kind == _FLOAT and struct.unpack_from("<HHBBBBI", datatype, 8) == _IEEE.get(size):
+        return f"float{8 * size}", f"{order}f{size}"
+    if kind == _OPAQUE and size == 2 and dict(h5.texts(file, header, ("dtype",), where)) == {"dtype": "bfloat16"}:
+        return "bfloat16", "=u2"
+    return _CLASSES.get(kind, f"numbers of {size} bytes"), None
 
 
-def _dtype(dataset: Dataset) -> str:
-    """As a spec names it. bfloat16, which HDF5 lacks, is two bytes and an attribute (keras saving/saving_lib.py)."""
-    kind = dataset.dtype
-    if kind.kind == "V" and kind.itemsize == 2 and _text(dataset, "dtype", dataset.name) == "bfloat16":
-        return "bfloat16"
-    return kind.newbyteorder("=").name if kind.kind in "fiub" else str(kind)
+def _read(file: h5.Bounded, numbers: _Numbers, where: str) -> Array:
+    import numpy as np
+
+    if numbers.descr is None:
+        raise FileError(f"numbers stored as {numbers.dtype}", where=where)
+    dtype = np.dtype(numbers.descr)
+    size = math.prod(numbers.shape) * dtype.itemsize
+    memory.require(2 * (size + math.prod(numbers.chunk or ()) * dtype.itemsize), "reading it", where)
+    if numbers.chunk:
+        values = _read_chunks(file, numbers, numbers.chunk, dtype, where)
+    else:
+        file.seek(numbers.address)
+        values = np.frombuffer(file.allow(size).read(size), dtype).reshape(numbers.shape)
+    return values.astype(dtype.newbyteorder("="))
 
 
-def _text(thing: Group | Dataset, name: str, where: str) -> str | None:
-    """An attribute that is one text; None where there is none, or it is something else."""
-    if name not in thing.attrs:
-        return None
-    attribute = thing.attrs.get_id(name)
-    if attribute.shape != () or attribute.dtype.kind not in "SO":
-        return None
-    if attribute.get_storage_size() > MAX_TEXT:
-        allowed = f"at most {memory.in_words(MAX_TEXT)}"
-        raise FileError(f"an attribute {name} that is too large", allowed=allowed, where=where)
-    value = thing.attrs[name]
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else None
+def _read_chunks(file: h5.Bounded, numbers: _Numbers, shape: tuple[int, ...], dtype: Any, where: str) -> Array:
+    """Numbers that lie in blocks (chunks) of one shape; the last one along an axis may reach beyond its end."""
+    import numpy as np
+    from pyfive.btree import BTreeV1RawDataChunks
 
-
-def _line(error: BaseException) -> str:
-    return why(error).strip("'\"").partition("\n")[0] or type(error).__name__
+    values, size = np.empty(numbers.shape, dtype), math.prod(shape) * dtype.itemsize
+    chunks = {}
+    for node in BTreeV1RawDataChunks(file.allow(), numbers.address, len(shape) + 1).all_nodes[0]:
+        for key, address in zip(node["keys"], node["addresses"], strict=True):
+            chunks[key["chunk_offset"][:-1]] = address, key["chunk_size"], key["filter_mask"]
+    ranges = [range(0, end, step) for end, step in zip(numbers.shape, shape, strict=True)]
+    if math.prod(map(len, ranges)) > len(chunks):
+        raise h5.broken("it lacks some of its numbers", where)
+    for starts in product(*ranges):
+        address, packed_size, left_out = chunks[starts]
+        file.seek(address)
+        data = file.allow(size + h5.MAX_STRUCTURE).read(packed_size)
+        for at, number in reversed([*enumerate(numbers.filters)]):
+            if left_out >> at & 1:  # where packing would have made it longer
+                continue
+            if number == _DEFLATE:
+                data = zlib.decompressobj().decompress(data, size + 1)
+            else:
+                data = np.frombuffer(data, "u1").reshape(dtype.itemsize, -1).T.tobytes()
+        target = values[tuple(slice(start, start + step) for start, step in zip(starts, shape, strict=True))]
+        target[...] = np.frombuffer(data, dtype).reshape(shape)[tuple(slice(end) for end in target.shape)]
+    return values

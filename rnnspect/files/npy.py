@@ -1,82 +1,110 @@
-"""numpy's .npy and .npz as tensors."""
+"""numpy's .npy and .npz. Their headers, which may be hostile, are read by hand, since `shapes` does without numpy.
+
+Only what reads the numbers loads numpy and torch.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import struct
 import zipfile
-from typing import IO, TYPE_CHECKING
-
-import numpy as np
-import torch
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
-from rnnspect.files.npy_header import BROKEN, check_packing, check_promise, parse_header
-from rnnspect.files.reading import size_of, why
-from rnnspect.network import memory
+from rnnspect.files import memory
+from rnnspect.files.reading import check_promise, size_of, why
+from rnnspect.files.stored import Stored
+from rnnspect.files.zip_members import BROKEN, MOST_UNPACKED, check_archive, check_packing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from torch import Tensor
 
-MAX_TEXT = 64 * 2**20
+MAGIC = b"\x93NUMPY"
+MAX_HEADER = 1 << 16
+MAX_AXES = 8
+MAX_TEXT = 2**26
+_LENGTHS = {1: struct.Struct("<H"), 2: struct.Struct("<I"), 3: struct.Struct("<I")}
+_DTYPE = re.compile(r"""['"]descr['"]\s*:\s*['"]([^'"]*)['"]""")
+_ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)\b""")
+_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,18}L?\s*(?:,|(?=\))))*)\s*\)""")
+_NUMBERS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
 _TEXT = re.compile(r"([<>])U(\d{1,9})")
 """numpy's name of the dtype of a text, such as <U12: its byte order and how many characters it has."""
+_NAMES = {"f2": "float16", "f4": "float32", "f8": "float64"}
 
 
-def read_npy(path: Path) -> Tensor:
-    """The array of a .npy file. Raises `FileError` for anything but real numbers as the header promises them."""
+@dataclass(frozen=True)
+class Header:
+    descr: str | None
+    """numpy's name of the dtype, such as <f4; None for records."""
+    fortran: bool
+    shape: tuple[int, ...]
+
+    @property
+    def kind(self) -> str | None:
+        """The dtype without its byte order, such as f4; None for anything but real numbers of up to 8 bytes."""
+        match = _NUMBERS.fullmatch(self.descr) if self.descr else None
+        return match[1] if match else None
+
+    @property
+    def described(self) -> str:
+        """The dtype in words."""
+        if self.descr is None:
+            return "records"
+        return "objects" if self.descr.endswith("O") else repr(self.descr)
+
+
+def parse_header(file: IO[bytes], where: str) -> Header:
+    """The header at the beginning of a .npy stream; the stream then stands at the first number."""
+    start = file.read(8)
+    if len(start) < 8 or not start.startswith(MAGIC) or start[6] not in _LENGTHS:
+        raise FileError("not a .npy file", where=where)
+    length = _LENGTHS[start[6]]
+    size = file.read(length.size)
+    count = length.unpack(size)[0] if len(size) == length.size else 0
+    if count > MAX_HEADER:
+        raise FileError("not a .npy file: its header is too long", where=where)
+    text = file.read(count).decode("latin-1")
+    order, shape, dtype = _ORDER.search(text), _SHAPE.search(text), _DTYPE.search(text)
+    if not order or not shape:
+        raise FileError("not a .npy file: its header says no shape", where=where)
+    sizes = tuple(int(axis.strip().rstrip("L")) for axis in shape[1].split(",") if axis.strip())
+    if len(sizes) > MAX_AXES:
+        raise FileError(f"an array of {len(sizes)} axes", allowed=f"at most {MAX_AXES}", where=where)
+    return Header(dtype[1] if dtype else None, order[1] == "True", sizes)
+
+
+def read_npz_headers(path: Path) -> dict[str, Stored]:
+    """What a .npz archive holds. Nothing is unpacked but the headers."""
     size = size_of(path)
     try:
-        with path.open("rb") as file:
-            return parse_npy(file, size, str(path))
-    except OSError as error:
-        raise FileError(why(error), where=str(path)) from None
-
-
-def map_npy(path: Path) -> Tensor:
-    """The array of a .npy file, mapped into memory where its layout is this machine's: a run of ten million steps
-    need not fit. Raises as `read_npy`."""
-    size = size_of(path)
-    try:
-        with path.open("rb") as file:
-            header = parse_header(file, str(path))
-            start = file.tell()
-        dtype = np.dtype(header.descr) if header.kind and header.descr else None
-        if dtype is None or not dtype.isnative or header.fortran or not math.prod(header.shape):
-            return read_npy(path)
-        check_promise(math.prod(header.shape) * dtype.itemsize, size - start, str(path))
-        # Copy on write: nothing is ever written into the file, and torch need not warn about that.
-        return torch.from_numpy(np.memmap(path, dtype, "c", start, header.shape))
-    except (OSError, ValueError) as error:
-        raise FileError(why(error), where=str(path)) from None
-
-
-def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None = None) -> dict[str, Tensor]:
-    """Every array of a .npz archive by name, or only those that are named."""
-    arrays = {}
-    try:
-        with zipfile.ZipFile(source) as archive:
-            if only is None:
-                check_archive(archive, where)
-            for info in archive.infolist():
-                name = info.filename.removesuffix(".npy")
-                if (name in only) if only is not None else not _is_text(archive, info, where):
-                    with archive.open(info) as member:
-                        arrays[name] = parse_npy(member, info.file_size, f"{where}:{name}")
+        with zipfile.ZipFile(path) as archive:
+            check_packing(archive, str(path))
+            found = dict(_stored(archive, path, size))
     except BROKEN as error:
-        raise FileError(f"not a .npz file: {why(error)}", where=where) from None
-    if not arrays:
-        raise FileError("the archive is empty", where=where)
-    return arrays
+        raise FileError(f"not a .npz file: {why(error)}", where=str(path)) from None
+    if not found:
+        raise FileError("the archive is empty", where=str(path))
+    return found
 
 
-def _is_text(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bool:
-    """Whether a member is numpy text, such as the spec beside the arrays that `trace -o` keeps."""
-    with archive.open(info) as member:
-        return parse_header(member, where).described.strip("'\"").lstrip("<>=|").startswith("U")
+def _stored(archive: zipfile.ZipFile, path: Path, size: int) -> Iterator[tuple[str, Stored]]:
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        where = f"{path}:{name}"
+        with archive.open(info) as member:
+            header = parse_header(member, where)
+            at = member.tell()
+        most = min(info.compress_size, size) * (1 if info.compress_type == zipfile.ZIP_STORED else MOST_UNPACKED)
+        if header.kind:
+            check_promise(math.prod(header.shape) * int(header.kind[1]), min(info.file_size, most) - at, where)
+        yield name, Stored(header.shape, _NAMES.get(header.kind or "", header.kind or header.described))
 
 
 def read_npz_text(path: Path, name: str) -> str | None:
@@ -108,14 +136,77 @@ def read_npz_text(path: Path, name: str) -> str | None:
         raise FileError("not text", where=where) from None
 
 
-def check_archive(archive: zipfile.ZipFile, where: str) -> None:
-    """Raises before a zip is unpacked that would not fit, or that is packed in a way that no array file is."""
-    check_packing(archive, where)
-    memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
+def saved_spec(path: Path) -> dict[str, Any] | None:
+    """The keys of the spec that `trace -o` and `run -o` keep in a .npz file as JSON; None where none is in it.
+
+    Raises `FileError` for a broken file, and for a text of that name that is no spec.
+    """
+    if path.suffix.lower() != ".npz":
+        return None
+    kept = read_npz_headers(path).get("spec")
+    if kept is None or kept.shape or "U" not in kept.dtype:
+        return None
+    try:
+        found = json.loads(read_npz_text(path, "spec") or "")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        allowed = "what rnnspect trace -o keeps"
+        raise FileError("no spec, though it is called so", allowed=allowed, where=f"{path}:spec")
+    return found
+
+
+def read_npy(path: Path) -> Tensor:
+    """The array of a .npy file, mapped into memory where its layout is this machine's: a run of ten million steps need
+    not fit. Raises `FileError` for anything but real numbers as the header promises them."""
+    import numpy as np
+    import torch
+
+    size, where = size_of(path), str(path)
+    try:
+        with path.open("rb") as file:
+            header = parse_header(file, where)
+            start, count = file.tell(), math.prod(header.shape)
+            dtype = np.dtype(header.descr) if header.kind else None
+            if dtype is None or not dtype.isnative or header.fortran or not count:
+                file.seek(0)
+                return parse_npy(file, size, where)
+        check_promise(count * dtype.itemsize, size - start, where)
+        # Copy on write: nothing is ever written into the file, and torch need not warn about that.
+        return torch.from_numpy(np.memmap(path, dtype, "c", start, header.shape))
+    except (OSError, ValueError) as error:
+        raise FileError(why(error), where=where) from None
+
+
+def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None = None) -> dict[str, Tensor]:
+    """Every array of a .npz archive by name but texts, such as a spec; or only those that are named."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(source) as archive:
+            if only is None:
+                check_archive(archive, where)
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if (name in only) if only is not None else not _is_text(archive, info, where):
+                    with archive.open(info) as member:
+                        arrays[name] = parse_npy(member, info.file_size, f"{where}:{name}")
+    except BROKEN as error:
+        raise FileError(f"not a .npz file: {why(error)}", where=where) from None
+    if not arrays:
+        raise FileError("the archive is empty", where=where)
+    return arrays
+
+
+def _is_text(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bool:
+    with archive.open(info) as member:
+        return parse_header(member, where).described.strip("'\"").lstrip("<>=|").startswith("U")
 
 
 def parse_npy(file: IO[bytes], size: int, where: str) -> Tensor:
     """One .npy stream of `size` bytes; the header may not promise more than there is."""
+    import numpy as np
+    import torch
+
     header = parse_header(file, where)
     if not header.kind or not header.descr:
         found = f"an array of {header.described}"

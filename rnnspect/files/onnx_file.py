@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
+from rnnspect.files import memory
 from rnnspect.files.reading import read_bytes, size_of
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,10 +19,8 @@ MOST = 2**31 - 1
 """What one protobuf message can hold."""
 MOST_NODES = 10**6
 """Of a model with its functions written out: twelve small ones that call each other can stand for 10¹² nodes."""
-_TYPED = {
-    "FLOAT": "float_data", "DOUBLE": "double_data", "INT64": "int64_data", "UINT64": "uint64_data",
-    "UINT32": "uint64_data", "STRING": "string_data",
-}  # fmt: skip
+_NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+"""Types of which a byte holds several: how many bits each takes."""
 
 
 def read_model(path: Path) -> ModelProto:
@@ -55,7 +53,7 @@ def read_model(path: Path) -> ModelProto:
         whole = inliner.inline_local_functions(model) if model.functions else model
     except (ValueError, RuntimeError, OSError, onnx.checker.ValidationError) as error:
         raise FileError(f"not a valid ONNX model: {_line(error)}", where=where) from None
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(graphs_in(whole.graph))):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors([*graphs_in(whole.graph)])):
         raise FileError("external data of a function", allowed="that of the graph", where=where)
     return whole
 
@@ -63,7 +61,11 @@ def read_model(path: Path) -> ModelProto:
 def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
     """The graph, and every graph in the attributes of its nodes."""
     yield graph
-    for node in graph.node:
+    yield from _graphs_of(graph.node)
+
+
+def _graphs_of(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    for node in nodes:
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from graphs_in(inner)
@@ -97,34 +99,29 @@ def _check_functions(model: ModelProto, where: str) -> None:
 
 
 def _check_tensors(model: ModelProto, path: Path) -> None:
-    graphs = [*graphs_in(model.graph)]
+    """Raises `FileError` for a tensor that claims more than is there, `ResourceError` for more than fits in memory."""
     loose = [node for function in model.functions for node in function.node]
-    graphs += [g for node in loose for a in node.attribute if a.HasField("g") for g in graphs_in(a.g)]
-    outside = 0
-    for tensor in _tensors(graphs, loose):
-        outside += _check_tensor(tensor, path)
+    graphs = [*graphs_in(model.graph), *_graphs_of(loose)]
+    outside = sum(_check_tensor(tensor, path) for tensor in _tensors(graphs, loose))
     memory.require(3 * outside, "reading its external data", str(path))
 
 
-def _tensors(graphs: Iterable[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:
+def _tensors(graphs: list[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:
     """Every tensor in these graphs, and in the attributes of nodes that are in none."""
-    attributes = [attribute for node in loose for attribute in node.attribute]
+    sparse = [tensor for graph in graphs for tensor in graph.sparse_initializer]
     for graph in graphs:
         yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        attributes += [attribute for node in graph.node for attribute in node.attribute]
-    for attribute in attributes:
-        yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
-        for sparse in (
-            *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
-            *attribute.sparse_tensors,
-        ):
-            yield from (sparse.values, sparse.indices)
+    for node in (*loose, *(node for graph in graphs for node in graph.node)):
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+            sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            sparse += attribute.sparse_tensors
+    for tensor in sparse:
+        yield from (tensor.values, tensor.indices)
 
 
 def _check_tensor(tensor: TensorProto, path: Path) -> int:
-    """Bytes of it that are in another file."""
+    """Bytes of it that are in another file. Raises `FileError` for one that claims more than is there."""
     from onnx import TensorProto, helper
 
     where = f"{path}:{tensor.name}"
@@ -133,19 +130,19 @@ def _check_tensor(tensor: TensorProto, path: Path) -> int:
     count = math.prod(tensor.dims)
     try:
         kind = TensorProto.DataType.Name(tensor.data_type)
-        bits = 0 if kind == "STRING" else _bits(kind, helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+        bits = _NARROW.get(kind, 8 * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize))
+        values = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
     except (ValueError, KeyError, TypeError):
         raise FileError(f"a tensor of unknown type {tensor.data_type}", where=where) from None
     if tensor.data_location == TensorProto.EXTERNAL:
         return _check_external(tensor, path, where, count * bits // 8)
-    if tensor.HasField("raw_data"):
-        there = len(tensor.raw_data) * 8
-    else:
-        field = _TYPED.get(kind, {"COMPLEX64": "float_data", "COMPLEX128": "double_data"}.get(kind, "int32_data"))
-        values = len(getattr(tensor, field))
-        packed = {"COMPLEX64": 0.5, "COMPLEX128": 0.5}.get(kind, 2 if bits == 4 else 4 if bits == 2 else 1)
-        there, bits = int(values * packed), 1
-    if there < count * bits:
+    if kind == "STRING":
+        there = values
+    elif tensor.HasField("raw_data"):
+        there = len(tensor.raw_data) * 8 // bits
+    else:  # in a list of wider numbers: two make a complex one, and one holds the byte that narrow ones share
+        there = values // 2 if kind.startswith("COMPLEX") else values * (8 // bits if kind in _NARROW else 1)
+    if there < count:
         raise FileError(f"a tensor of shape {tuple(tensor.dims)} with less data than that", where=where)
     return 0
 
@@ -165,10 +162,6 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
     if offset < 0 or length < needed or offset + length > size:
         raise FileError(f"external data beyond the end of {location!r}", where=where)
     return length
-
-
-def _bits(kind: str, itemsize: int) -> int:
-    return {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.get(kind, 8 * itemsize)
 
 
 def _line(error: Any) -> str:

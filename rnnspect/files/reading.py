@@ -1,13 +1,36 @@
-"""The first look at any file: is it there, is it one, how large is it."""
+"""What reading any format begins with: whether there is a file, its size, its bytes or text, and errors in words."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError, ResourceError
+from rnnspect.files import memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+DAMAGED: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError, struct.error, zlib.error),
+)
+"""What torch, safetensors and pyfive raise on damaged bytes. They check little, so that almost any error of Python can
+come of them. That all are caught hides no mistake in what was read, as nothing is read after one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of an open file: all of it, or a member of an archive where it lies."""
+
+    file: IO[bytes]
+    start: int
+    size: int
 
 
 def size_of(path: Path) -> int:
@@ -32,6 +55,19 @@ def is_pipe(path: Path) -> bool:
         return False
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Part]:
+    """A file that can be read at any place. Raises `FileError` for a pipe, and for what `size_of` raises it for."""
+    size = size_of(path)
+    if is_pipe(path):
+        raise FileError("a pipe", allowed="a file", where=str(path))
+    try:
+        with path.open("rb") as file:
+            yield Part(file, 0, size)
+    except OSError as error:
+        raise FileError(why(error), where=str(path)) from None
+
+
 def read_bytes(path: Path, at_most: int) -> bytes:
     """The content of a file of at most `at_most` bytes, pipes included."""
     size_of(path)
@@ -48,11 +84,23 @@ def read_bytes(path: Path, at_most: int) -> bytes:
 
 
 def why(error: BaseException) -> str:
-    """What went wrong with a file, in lower case and without Python's own prefix."""
+    """What an exception says, beginning in lower case and without the error number and the path."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     text = getattr(error, "strerror", None) or str(error)
     return text[:1].lower() + text[1:]
+
+
+def in_short(error: BaseException) -> str:
+    """The first sentence of `why`: what other packages say goes on for lines."""
+    return why(error).partition("\n")[0].partition(". ")[0]
+
+
+def check_promise(needed: int, there: int, where: str) -> None:
+    """Raises for a header that promises more bytes than there are."""
+    if needed > there:
+        found = f"its header promises {memory.in_words(needed)}, the file holds {memory.in_words(there)}"
+        raise FileError(found, where=where)
 
 
 def decoded(data: bytes, where: str, allowed: str) -> str:

@@ -1,11 +1,9 @@
-"""What a checkpoint holds, without the numbers: names, shapes and dtypes. Loads torch for torch's own format only."""
+"""What kind of file a name stands for, and how one tensor of a file is described without its numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from rnnspect.errors import FileError, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,30 +32,3 @@ def is_keras(path: Path) -> bool:
 
 def is_onnx(path: Path) -> bool:
     return path.suffix.lower() == ONNX
-
-
-def stored_in(path: Path) -> dict[str, Stored]:
-    """Every tensor of a checkpoint; in torch's format also those in nested dictionaries, as outer.inner.
-
-    Raises `FileError` for a file that is broken, promises more than it holds, or would need code to load.
-    """
-    match path.suffix.lower():
-        case ".safetensors":
-            from rnnspect.files.safetensors_header import read_safetensors_header
-
-            return read_safetensors_header(path)
-        case ".npz":
-            from rnnspect.files.npy_header import read_npz_headers
-
-            return read_npz_headers(path)
-        case ".pt" | ".pth":
-            from rnnspect.files.torch_and_safetensors import read_nested
-
-            tensors = read_nested(path)
-            return {
-                name: Stored(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-                for name, tensor in tensors.items()
-            }
-    raise FileError(
-        f"files that end in {path.suffix!r} hold no parameters", allowed=listed(CHECKPOINTS), where=str(path)
-    )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import SequenceError
+from rnnspect.files import memory
 from rnnspect.files.reading import decoded, read_bytes, size_of
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,15 +27,17 @@ _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 def read_rows(path: Path, separator: str) -> Tensor:
+    """As `parse_rows`, of a file."""
     return parse_rows(_text(path, memory_per_byte=16), separator, str(path))
 
 
 def read_json(path: Path) -> Tensor:
+    """As `parse_json`, of a file."""
     return parse_json(_text(path, memory_per_byte=32), str(path))
 
 
 def parse_json(text: str, where: str) -> Tensor:
-    """Nested lists of numbers as a float64 tensor."""
+    """Nested lists of numbers in JSON as a float64 tensor. Raises `SequenceError` as `from_lists` and for no JSON."""
     try:
         numbers = json.loads(text, parse_int=_whole)
     except json.JSONDecodeError as error:
@@ -54,7 +56,10 @@ def from_lists(numbers: Any, where: Place) -> Tensor:
 
 
 def parse_rows(text: str, separator: str, where: str) -> Tensor:
-    """Rows of numbers as a float64 tensor (rows, columns); empty lines and those that begin with # are passed over."""
+    """Rows of numbers as a float64 tensor (rows, columns); empty lines and comments, which begin with #, are skipped.
+
+    Raises `SequenceError` for what is not a number, and for rows of several lengths.
+    """
     rows: list[list[float]] = []
     for line_number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -70,7 +75,7 @@ def parse_rows(text: str, separator: str, where: str) -> Tensor:
 
 
 def _whole(digits: str) -> float:
-    """A whole number; Python refuses to read one of thousands of digits, which is infinity to any dtype here."""
+    """An integer. Python's `int` refuses one of thousands of digits, which is infinity in any dtype here."""
     return int(digits) if len(digits) < 400 else float(digits)
 
 

@@ -27,10 +27,10 @@ def check_writable(path: Path) -> None:
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Calls `write` with a file beside `path` that takes its place when it is complete. It has a name, which ends as
-    that of `path` does: there are libraries that go by it.
+    """Calls `write` with a temporary file beside `path`, which replaces `path` once it is complete. Its name ends as
+    that of `path`, since some libraries choose the format by it.
 
-    A pipe or device (/dev/stdout) is written to directly.
+    A pipe or device (/dev/stdout) is written to directly. Raises `FileError` for what cannot be written.
     """
     import tempfile  # loads random and hashlib, which most commands do without
 

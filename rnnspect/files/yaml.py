@@ -23,8 +23,8 @@ _PATHS = ("weights", "input", "h0", "c0")
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML's plain types, with numbers as everybody means them: 1e-3 is one, and 010, 1:30 and 2020-01-01 are text
-    (YAML 1.1 takes them for octal, base 60 and a date)."""
+    """YAML's plain types, except that 1e-3 is a number, and that 010, 1:30 and 2020-01-01 are text: YAML 1.1 takes
+    these for an octal number, one of base 60 and a date."""
 
 
 _NUMBERS = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
@@ -48,11 +48,11 @@ def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
     Raises `FileError` for a file that cannot be read and `SpecError` for one that is not a mapping, has a key
     twice, or uses tags, anchors or aliases.
     """
-    return read_spec(_text(path), path)
+    return read_spec(decoded(read_bytes(path, MAX_BYTES), str(path), "a spec in YAML"), path)
 
 
 def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
-    """The same of a text that stands in `path`, which JSON is as well."""
+    """As `read_spec_file`, of a text in YAML or JSON that came from `path`."""
     try:
         _refuse_code_and_bombs(text, path)
         root = yaml.compose(text, Loader=_Loader)
@@ -86,11 +86,8 @@ def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
     return data, where
 
 
-def _text(path: Path) -> str:
-    return decoded(read_bytes(path, MAX_BYTES), str(path), "a spec in YAML")
-
-
 def _refuse_code_and_bombs(text: str, path: Path) -> None:
+    """Raises for tags, which can name code, for aliases, which can multiply, and for lists nested too deeply."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
         mark = event.start_mark

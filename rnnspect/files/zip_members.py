@@ -1,4 +1,4 @@
-"""Members of a zip that are read as text, or opened where they lie."""
+"""Zips: checked before they are unpacked; members read as text, or opened where they lie."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import struct
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.network import memory
+from rnnspect.files import memory
+from rnnspect.files.reading import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from _typeshed import WriteableBuffer
 
 BROKEN: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
@@ -25,8 +24,23 @@ BROKEN: tuple[type[Exception], ...] = (
 """What zipfile raises on damaged files."""
 MAX_TEXT = 2**26
 """Bytes of a member that is read as text."""
+MOST_UNPACKED = 1032
+"""Bytes that a byte of deflate can stand for at most: zlib's technical details, "Maximum Compression Factor"."""
 _HEADER = struct.Struct("<26xHH")
 """The end of what stands before a member's bytes: how long its name and its extra field are."""
+
+
+def check_packing(archive: zipfile.ZipFile, where: str) -> None:
+    """Raises for a zip that is packed in a way that no array file is."""
+    for info in archive.infolist():
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FileError(f"{info.filename!r} is packed in an unusual way", allowed="stored or deflated", where=where)
+
+
+def check_archive(archive: zipfile.ZipFile, where: str) -> None:
+    """Raises as `check_packing`, and for a zip that would not fit in memory."""
+    check_packing(archive, where)
+    memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
@@ -42,8 +56,8 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
 
 
 @contextmanager
-def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[Part | io.BytesIO]:
-    """A member as a file: where it lies if it is stored as it is, else unpacked in memory.
+def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[Part]:
+    """A member where it lies if it is stored as it is, else unpacked in memory.
 
     Raises `FileError` for one that is packed in an unusual way or lies outside the archive, `ResourceError` for one
     that would not fit in memory.
@@ -53,7 +67,7 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
         raise FileError(f"{name!r} is packed in an unusual way", allowed="stored or deflated", where=str(path))
     if info.compress_type == zipfile.ZIP_DEFLATED:
         memory.require(2 * info.file_size, "unpacking it", str(path))
-        yield io.BytesIO(archive.read(info))
+        yield Part(io.BytesIO(archive.read(info)), 0, info.file_size)
         return
     archive.open(info).close()  # checks that a header is there and speaks of the same member
     with path.open("rb") as file:
@@ -63,35 +77,4 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
         start = info.header_offset + _HEADER.size + sum(after)
         if start + info.file_size > size or info.file_size != info.compress_size:
             raise FileError(f"{name!r} is longer than the file", where=str(path))
-        with Part(file, start, info.file_size) as part:
-            yield part
-
-
-class Part(io.RawIOBase):
-    """A part of a file, as a file that can be read only."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        super().__init__()
-        self.path, self.start, self.size = str(file.name), start, size
-        self._file, self._at = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, offset + (0, self._at, self.size)[whence])
-        return self._at
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
-        self._file.seek(self.start + self._at)
-        data = self._file.read(max(0, min(len(view), self.size - self._at)))
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        yield Part(file, start, info.file_size)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from rnnspect.errors import ResourceError
+from rnnspect.files.memory import in_words
 from rnnspect.judging.recorded_precision import EXACT
-from rnnspect.network.memory import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

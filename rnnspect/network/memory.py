@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import ResourceError
 from rnnspect.network.dtypes import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
 
@@ -13,17 +12,6 @@ if TYPE_CHECKING:
 
 _WRITTEN = 56
 """Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, 24 for its digits."""
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
-
-
-def require(needed: float, what: str, where: str | None = None) -> None:
-    """Raises `ResourceError` if this machine has not `needed` bytes to spare."""
-    import psutil
-
-    available = psutil.virtual_memory().available
-    if needed > available:
-        found = f"{what} would need {in_words(needed)}"
-        raise ResourceError(found, allowed=f"at most the {in_words(available)} that are free", where=where)
 
 
 def parameters_need(spec: Spec) -> int:
@@ -55,13 +43,3 @@ def trace_needs(spec: Spec, steps: int, batch: int) -> int:
     inputs = sum(spec.layer_input_size(layer) for layer in range(spec.num_layers))
     kept = steps * batch * (spec.num_layers * spec.num_directions * units + inputs) * ITEMSIZE[spec.dtype]
     return run_needs(spec, steps, batch) + kept + 3 * 8 * steps * batch * spec.output_size
-
-
-def in_words(size: float) -> str:
-    """A number of bytes as people write it: 3.7 TiB."""
-    size = float(min(size, 10**300))
-    for unit in _UNITS[:-1]:
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_UNITS[-1]}"

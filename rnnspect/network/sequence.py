@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import SequenceError, nearest
-from rnnspect.files import arrays, sources, text
-from rnnspect.network import drawing, memory, tensors
+from rnnspect.files import arrays, memory, sources, text
+from rnnspect.network import drawing, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

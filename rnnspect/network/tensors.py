@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rnnspect.errors import SequenceError
-from rnnspect.network import memory
+from rnnspect.files import memory
 
 
 def real(tensor: torch.Tensor, where: str) -> torch.Tensor:

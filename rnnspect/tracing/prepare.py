@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
+from rnnspect.files.memory import require
 from rnnspect.network import device, memory, torch_modules
 from rnnspect.network.drawing import generator_of
 from rnnspect.network.sequence import Sequence, sequence_of
@@ -45,7 +46,7 @@ def prepare(
     if lengths is not None:
         spec = spec.with_changes(lengths=_whole(lengths))
     place = device.resolve(spec, where and where(("device",)))
-    memory.require(memory.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
+    require(memory.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
     with device.plain_defaults():
         generator = generator_of(spec)
         if isinstance(source, Spec):

@@ -8,8 +8,9 @@ import torch
 
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import arrays, sources, text
+from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.files.onnx_file import read_model
-from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx, stored_in
+from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
 from rnnspect.weights.readers import keras, pytorch, unpacking
@@ -112,7 +113,7 @@ def _read(source: sources.File, expected: Collection[str], spec: Spec) -> tuple[
             modules = pytorch.modules_in(stored)
             if source.member is not None or modules:
                 names = pytorch.choose(modules, source.member, str(path), "after a colon").names
-                members = arrays.read_members(path, names.values())
+                members = read_members(path, names.values())
                 return {known: members[name] for known, name in names.items()}, names, str(path)
     found = arrays.read_arrays(path)
     return found, {name: name for name in found}, str(path)

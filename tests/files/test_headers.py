@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError
-from rnnspect.files.arrays import read_members
-from rnnspect.files.stored import Stored, stored_in
-from rnnspect.files.torch_and_safetensors import read_nested
+from rnnspect.files.checkpoints import read_members, stored_in
+from rnnspect.files.stored import Stored
+from rnnspect.files.torch_file import read_nested
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
-from rnnspect.files import arrays, sources, text
-from rnnspect.network import memory
+from rnnspect.files import arrays, memory, sources, text
 from rnnspect.weights.readers.onnx import array_of
 
 if TYPE_CHECKING:

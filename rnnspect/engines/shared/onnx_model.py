@@ -12,10 +12,10 @@ import torch
 
 from rnnspect.engines.torch import run_head
 from rnnspect.errors import FileError, InputError
+from rnnspect.files import memory
 from rnnspect.files.onnx_file import graphs_in, read_model
 from rnnspect.files.sources import parse_file
 from rnnspect.files.stored import is_onnx
-from rnnspect.network import memory
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants

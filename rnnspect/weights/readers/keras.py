@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
-from rnnspect.files import hdf5, hdf5_process
-from rnnspect.files.reading import size_of, why
+from rnnspect.files import hdf5
+from rnnspect.files.reading import Part, opened, size_of, why
 from rnnspect.files.zip_members import BROKEN, opened_member, read_member
 from rnnspect.network.dtypes import DTYPES
 from rnnspect.network.parameters import module_repr, suffix
@@ -70,7 +70,7 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     """
     where = str(path)
     with _opened(path) as (weights, config, version):
-        tree = hdf5_process.read_tree(weights, where, _ATTRIBUTES, "optimizer")
+        tree = hdf5.read_tree(weights, where, _ATTRIBUTES, "optimizer")
     config = config or tree.text("model_config", "")
     version = version or tree.text("keras_version", "", ROOT)
     read = configured_layers(_json(config, where), _numbers(version, path), where) if config else []
@@ -173,7 +173,7 @@ def stored_parameters(path: Path, layer: KerasLayer, wanted: Spec) -> dict[str, 
     form = "gru-before" if spec.reset == "before" else spec.cell
     with _opened(path) as (weights, _, _):
         every = [place for way in layer.weights for place in way.paths.values()]
-        arrays = hdf5_process.read_datasets(weights, str(path), every)
+        arrays = hdf5.read_datasets(weights, str(path), every)
     found: dict[str, Tensor] = {}
     for way, direction in zip(layer.weights, spec.directions, strict=True):
         tensors = {}
@@ -191,12 +191,13 @@ def stored_parameters(path: Path, layer: KerasLayer, wanted: Spec) -> dict[str, 
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[hdf5_process.Source, str | None, str | None]]:
+def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
     """The HDF5 of weights, the config and Keras' version; of a plain HDF5 file these are inside it."""
-    size_of(path)
     if path.suffix.lower() != ".keras":
-        yield path, None, None
+        with opened(path) as part:
+            yield part, None, None
         return
+    size_of(path)
     where = str(path)
     try:
         with zipfile.ZipFile(path) as archive:

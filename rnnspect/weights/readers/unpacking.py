@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.files import arrays
-from rnnspect.files.stored import stored_in
+from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.network.parameters import suffix
 from rnnspect.weights.layouts.packing import unpack
 from rnnspect.weights.readers import any_layout
@@ -25,7 +24,7 @@ def read_laid_out(path: Path, module: str | None, spec: Spec) -> tuple[dict[str,
     """
     wanted: dict[str, Any] = {"cell": spec.cell, "num_layers": spec.num_layers, "reset": getattr(spec, "reset", None)}
     stack = any_layout.stack_of(stored_in(path), spec.layout, module, str(path), wanted)
-    stored = arrays.read_members(path, stack.names)
+    stored = read_members(path, stack.names)
     found: dict[str, Tensor] = {}
     places: dict[str, str] = {}
     for at, layer in enumerate(stack.layers):

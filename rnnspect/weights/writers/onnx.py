@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import InputError
+from rnnspect.files import memory
 from rnnspect.files.onnx_file import MOST
-from rnnspect.network import memory
 from rnnspect.network.parameters import parameters_of
 from rnnspect.version import __version__
 from rnnspect.weights.writers.interface import Target, needing

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from rnnspect.cli import main
-from rnnspect.files import hdf5, hdf5_process
 from tests.weights.readers import keras_files as made
 from tests.weights.readers.keras_files import Layer
 
@@ -37,17 +36,6 @@ LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"SimpleRNN {name}": ("rnn", {"activation": name}) for name in ("linear", "elu", "softplus", "leaky_relu")},
     "LSTM that goes backwards": ("lstm", {"go_backwards": True}),
 }
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each file takes most of the time; `test_hdf5_process` holds that."""
-
-    def datasets(source: Any, where: str, paths: Any) -> dict[str, Any]:
-        return dict(zip(paths, hdf5.read_datasets(source, where, paths, lambda _more: None), strict=True))
-
-    monkeypatch.setattr(hdf5_process, "read_tree", hdf5.read_tree)
-    monkeypatch.setattr(hdf5_process, "read_datasets", datasets)
 
 
 def check(path: Path, layer: Layer, output: np.ndarray, *argv: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -258,11 +259,10 @@ def test_no_prefix_of_a_file_is_a_crash(tmp_path: Path, form: str):
             keras.layers_in(path)
 
 
-def test_without_h5py(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "h5py.py").write_text("raise ImportError")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_without_pyfive(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyfive.misc_low_level", None)
     path = tmp_path / "m.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
     assert said(path, capsys).endswith(
-        "reading it needs the package h5py; allowed: after: pip install 'rnnspect[keras-files]'\n"
+        "reading it needs the package pyfive; allowed: after: pip install 'rnnspect[keras-files]'\n"
     )

@@ -1,9 +1,8 @@
-"""Torch and safetensors checkpoints, read as tensors only."""
+"""torch's own format, .pt and .pth, read as tensors only."""
 
 from __future__ import annotations
 
 import pickle
-import struct
 import warnings
 import zipfile
 import zlib
@@ -11,34 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect.errors import FileError, InputError
-from rnnspect.files.npy import check_archive
-from rnnspect.files.reading import size_of, why
-from rnnspect.network import memory
+from rnnspect.errors import FileError
+from rnnspect.files import memory
+from rnnspect.files.reading import DAMAGED, in_short, size_of
+from rnnspect.files.zip_members import check_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from torch import Tensor
 
 MAX_DEPTH = 8
 """Dictionaries inside one another that are looked into."""
-_BROKEN: tuple[type[Exception], ...] = (
-    *(OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError),
-    *(AssertionError, MemoryError, OverflowError, ImportError, struct.error),
-)
-"""What torch and safetensors raise on damaged files."""
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pt file by name; a file of one tensor calls it "array". What a torch.nn module returned,
-    (output, h_n) or (output, (h_n, c_n)), has these names.
+    """The tensors of a .pt file by name: "array" if it holds one tensor alone; output, h_n and c_n if it holds what a
+    torch.nn module returned, (output, h_n) or (output, (h_n, c_n)).
 
     Raises `FileError` for a file that would need code to load, and for one that holds no tensors.
     """
-    memory.require(2 * size_of(path), "reading it", str(path))
-    found = _load(path)
+    found = _load(path, mapped=False)
     if isinstance(found, torch.Tensor):
         return {"array": found}
     found = _by_name(found)
@@ -61,22 +53,19 @@ def _by_name(returned: Any) -> Any:
 
 
 def read_nested(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pt file and of the dictionaries in it, as outer.inner; a file of one tensor calls it "array".
+    """The tensors of a .pt file and of the dictionaries in it, as outer.inner; the only tensor of a file as "array".
 
-    Where the format allows it their memory is the file itself, so that only what is used is read.
+    Where the format allows it they are mapped into memory, so that only what is used is read.
 
     Raises `FileError` for a file that would need code to load.
     """
-    mapped = _can_be_mapped(path)
-    if not mapped:
-        memory.require(2 * size_of(path), "reading it", str(path))
     found: dict[str, Tensor] = {}
-    _flatten(_load(path, mapped), (), found, set())
+    _flatten(_load(path, mapped=_can_be_mapped(path)), (), found, set())
     return found
 
 
 def _flatten(value: Any, keys: tuple[str, ...], found: dict[str, Tensor], seen: set[int]) -> None:
-    """Dictionaries that are in several places, or in themselves, are looked at once."""
+    """Puts the tensors in `value` into `found`. A dictionary in several places, or in itself, is looked at once."""
     if isinstance(value, torch.Tensor):
         found.setdefault(".".join(keys) or "array", value)
     elif isinstance(value, dict) and len(keys) < MAX_DEPTH and id(value) not in seen:
@@ -95,7 +84,9 @@ def _can_be_mapped(path: Path) -> bool:
         return False
 
 
-def _load(path: Path, mapped: bool = False) -> Any:
+def _load(path: Path, mapped: bool) -> Any:
+    if not mapped:
+        memory.require(2 * size_of(path), "reading it", str(path))
     try:
         if not mapped:
             _check_if_zip(path)
@@ -106,42 +97,15 @@ def _load(path: Path, mapped: bool = False) -> Any:
         if "weights_only" in str(error).casefold() or "unsupported" in str(error).casefold():
             allowed = "tensors only; save model.state_dict()"
             raise FileError("loading it would run code", allowed=allowed, where=str(path)) from None
-        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
-    except InputError:
-        raise
-    except _BROKEN as error:
-        raise FileError(f"not a torch file: {_first_line(error)}", where=str(path)) from None
-
-
-def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file by name, or only those that are named."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
-    broken: tuple[type[Exception], ...] = (SafetensorError, *_BROKEN)
-    try:
-        if only is not None:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in only}
-        memory.require(2 * size_of(path), "reading it", str(path))
-        found: dict[str, Tensor] = load_file(path)
-    except InputError:
-        raise
-    except broken as error:
-        raise FileError(f"not a .safetensors file: {_first_line(error)}", where=str(path)) from None
-    if not found:
-        raise FileError("it holds no tensor", where=str(path))
-    return found
+        raise FileError(f"not a torch file: {in_short(error)}", where=str(path)) from None
+    except DAMAGED as error:
+        raise FileError(f"not a torch file: {in_short(error)}", where=str(path)) from None
 
 
 def _check_if_zip(path: Path) -> None:
-    """torch's own format is a zip, which could unpack to more than there is."""
+    """torch's format is a zip, which could unpack to more than fits in memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_archive(archive, str(path))
     except (zipfile.BadZipFile, zlib.error):
         return  # the older formats, or a broken file: torch.load says which
-
-
-def _first_line(error: BaseException) -> str:
-    return why(error).partition("\n")[0].partition(". ")[0]

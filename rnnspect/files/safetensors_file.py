@@ -1,4 +1,5 @@
-"""The header of a .safetensors file: eight bytes of length, then JSON. Read by hand, without a framework."""
+"""Checkpoints in .safetensors. The header (eight bytes of length, then JSON) is read by hand: the package loads numpy
+or torch for it, which `shapes` does without."""
 
 from __future__ import annotations
 
@@ -8,13 +9,15 @@ import struct
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
-from rnnspect.files.npy_header import check_promise
-from rnnspect.files.reading import size_of, why
+from rnnspect.files import memory
+from rnnspect.files.reading import DAMAGED, check_promise, in_short, opened, size_of
 from rnnspect.files.stored import Stored
-from rnnspect.network import memory
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
+
+    from torch import Tensor
 
 MAX_HEADER = 100_000_000
 """The format's own limit."""
@@ -27,23 +30,21 @@ _SIZES |= {"I32": 4, "U32": 4, "I64": 8, "U64": 8}
 
 def read_safetensors_header(path: Path) -> dict[str, Stored]:
     """What a .safetensors file holds. Raises `FileError` for a header that does not fit the file."""
-    size, where = size_of(path), str(path)
+    where = str(path)
+    with opened(path) as part:
+        start = part.file.read(_LENGTH.size)
+        length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
+        there = part.size - _LENGTH.size - length
+        if not 2 <= length <= MAX_HEADER or there < 0:
+            raise _broken("its header's length does not fit the file", where)
+        text = part.file.read(length)
     try:
-        with path.open("rb") as file:
-            start = file.read(_LENGTH.size)
-            length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
-            if not 2 <= length <= min(MAX_HEADER, size - _LENGTH.size):
-                raise _broken("its header's length does not fit the file", where)
-            text = file.read(length)
         header = json.loads(text.decode(), object_pairs_hook=_once)
-    except OSError as error:
-        raise FileError(why(error), where=where) from None
     except (ValueError, RecursionError):
         raise _broken("its header is not JSON with each name once", where) from None
     if not isinstance(header, dict):
         raise _broken("its header is not a mapping", where)
     header.pop("__metadata__", None)
-    there = size - _LENGTH.size - length
     found, taken = {}, 0
     for name, entry in header.items():
         found[name], count = _stored(entry, there, f"{where}:{name}")
@@ -66,9 +67,10 @@ def _stored(entry: Any, there: int, where: str) -> tuple[Stored, int]:
         raise _broken("its place is no range", where)
     check_promise(place[1], there, where)
     count = place[1] - place[0]
-    if dtype in _SIZES and math.prod(shape) * _SIZES[dtype] != count:
-        needed = memory.in_words(math.prod(shape) * _SIZES[dtype])
-        raise _broken(f"{dtype} of shape {tuple(shape)} takes {needed}, its place has {count} bytes", where)
+    needed = math.prod(shape) * _SIZES.get(dtype, 0)
+    if dtype in _SIZES and needed != count:
+        said = f"{dtype} of shape {tuple(shape)} takes {memory.in_words(needed)}, its place has {count} bytes"
+        raise _broken(said, where)
     return Stored(tuple(shape), _NAMES.get(dtype, dtype)), count
 
 
@@ -85,3 +87,23 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _broken(said: str, where: str) -> FileError:
     return FileError(f"not a .safetensors file: {said}", where=where)
+
+
+def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file by name, or only those that are named."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    damaged: tuple[type[Exception], ...] = (SafetensorError, *DAMAGED)
+    if only is None:
+        memory.require(2 * size_of(path), "reading it", str(path))
+    try:
+        if only is not None:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in only}
+        found: dict[str, Tensor] = load_file(path)
+    except damaged as error:
+        raise _broken(in_short(error), str(path)) from None
+    if not found:
+        raise FileError("it holds no tensor", where=str(path))
+    return found

@@ -1,0 +1,50 @@
+"""Checkpoints: what is in one, without the numbers, and the tensors that are wanted of it.
+
+Loads torch for torch's own format, and for numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import FileError, listed
+from rnnspect.files import npy, safetensors_file
+from rnnspect.files.stored import CHECKPOINTS, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+def stored_in(path: Path) -> dict[str, Stored]:
+    """Every tensor of a checkpoint; in torch's format also those in nested dictionaries, as outer.inner.
+
+    Raises `FileError` for a file that is broken, promises more than it holds, or would need code to load.
+    """
+    match path.suffix.lower():
+        case ".safetensors":
+            return safetensors_file.read_safetensors_header(path)
+        case ".npz":
+            return npy.read_npz_headers(path)
+        case ".pt" | ".pth":
+            from rnnspect.files.torch_file import read_nested
+
+            found = read_nested(path).items()
+            return {name: Stored(tuple(one.shape), str(one.dtype).removeprefix("torch.")) for name, one in found}
+    found_suffix = f"files that end in {path.suffix!r} hold no parameters"
+    raise FileError(found_suffix, allowed=listed(CHECKPOINTS), where=str(path))
+
+
+def read_members(path: Path, names: Collection[str]) -> dict[str, Tensor]:
+    """The named tensors of a checkpoint, and nothing else of it. Names are those of `stored_in`."""
+    match path.suffix.lower():
+        case ".npz":
+            return npy.read_npz(path, str(path), names)
+        case ".safetensors":
+            return safetensors_file.read_safetensors(path, names)
+    from rnnspect.files.torch_file import read_nested
+
+    found = read_nested(path)
+    return {name: found[name] for name in names}
