@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnspect.cli import live, onnx_model
-from rnnspect.cli.live import Row
+from rnnspect.cli import models
+from rnnspect.cli.models import Row
 from rnnspect.cli.output import Output, say
 from rnnspect.cli.progress import SoFar, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, RnnspectError
-from rnnspect.files.stored import is_onnx
 from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.weights import readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,13 +50,13 @@ def rows_of(source: str, asked: Asked) -> Iterator[Row]:
             usual, prepare = "torch", functools.partial(_probed, Path(source))
         elif names_code(source):
             _refuse_beside(asked, "a live model runs itself")
-            yield from live.rows(source, asked.each(None), asked.held_to, asked.output)
+            yield from models.live_rows(source, asked.each(None), asked.held_to, asked.output)
             return
         elif source.endswith(".py"):
-            raise live.unnamed(source)
-        elif is_onnx(Path(source)):
+            raise models.unnamed(source)
+        elif readers.kind_of(Path(source)) == "onnx":
             _refuse_beside(asked, "a model of ONNX is run by onnxruntime")
-            yield from onnx_model.rows(source, asked.each.keywords, asked.held_to, asked.output)
+            yield from models.onnx_rows(source, asked.each.keywords, asked.held_to, asked.output)
             return
         else:
             described = asked.each(Path(source) if source else None)
@@ -92,8 +92,8 @@ def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
 def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verdict:
     from rnnspect import engines
     from rnnspect.checking.check import check_prepared, check_recorded
+    from rnnspect.cli.describing import read_recorded
     from rnnspect.cli.notes import note_what_is_not_finite
-    from rnnspect.cli.recordings import read_recorded
 
     prepared = prepare()
     if engine != "torch":

@@ -96,9 +96,9 @@ def report(
             raise InputError(f"{flag} beside {beside}", allowed="one or the other", where=flag)
     source.described.note(output)
     with loading():
+        from rnnspect.cli.describing import read_recorded
         from rnnspect.cli.notes import note_what_is_not_finite
         from rnnspect.cli.progress import SoFar, progress_bar
-        from rnnspect.cli.recordings import read_recorded
         from rnnspect.judging.declared import named
         from rnnspect.reporting.building import Asked, Progress, Recordings, report_prepared
         from rnnspect.views.check import summary

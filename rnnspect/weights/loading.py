@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import Problem, WeightsError, listed, nearest
-from rnnspect.files import arrays, sources, text
-from rnnspect.files.onnx_file import read_model
-from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx, stored_in
+from rnnspect.files import text
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
-from rnnspect.weights.readers import keras, pytorch, unpacking
-from rnnspect.weights.readers.onnx import choose, nodes_in, stored_parameters
+from rnnspect.weights import readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -42,10 +39,12 @@ def _given(
 ) -> dict[str, Tensor]:
     expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     if isinstance(weights, str):
-        found, names, path = _read(sources.parse_file(weights), expected, spec)
+        file = readers.file_of(weights)
+        given = readers.find(readers.kind_of(file.path) or "checkpoint").read(file.path, file.member, spec)
+        found = given.parameters
 
         def place(name: str) -> str:
-            return f"{path}:{names[name]}" if name in names else str(weights)
+            return f"{file.path}:{given.names[name]}" if name in given.names else weights
     else:
         plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in weights.items()}
         lists = {name: value if isinstance(value, list) else [value] for name, value in plain.items()}
@@ -90,29 +89,3 @@ def _names(found: Collection[str], expected: Collection[str], place: Callable[[s
         last = problems[-1]
         problems[-1] = Problem(last.found, listed(expected), last.nearest, last.where)
     return problems
-
-
-def _read(source: sources.File, expected: Collection[str], spec: Spec) -> tuple[dict[str, Tensor], dict[str, str], str]:
-    """What is in a file: the tensors by PyTorch's name, what the file calls them, and its path.
-
-    Of a file that has none of the names itself, or with a module said, only one recurrent module is read.
-    """
-    path = source.path
-    if is_onnx(path):
-        node = choose(nodes_in(read_model(path), str(path)), source.member, str(path))
-        return stored_parameters(node), {}, node.where
-    if is_keras(path):
-        layer = keras.choose(keras.layers_in(path), source.member, str(path), "after a colon")
-        return keras.stored_parameters(path, layer, spec), {}, layer.where
-    if spec.layout not in {None, "pytorch"}:
-        return *unpacking.read_laid_out(path, source.member, spec), str(path)
-    if is_checkpoint(path):
-        stored = stored_in(path)
-        if source.member is not None or not any(name in stored for name in expected):
-            modules = pytorch.modules_in(stored)
-            if source.member is not None or modules:
-                names = pytorch.choose(modules, source.member, str(path), "after a colon").names
-                members = arrays.read_members(path, names.values())
-                return {known: members[name] for known, name in names.items()}, names, str(path)
-    found = arrays.read_arrays(path)
-    return found, {name: name for name in found}, str(path)

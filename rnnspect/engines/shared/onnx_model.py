@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.onnx_file import graphs_in, read_model
-from rnnspect.files.sources import parse_file
-from rnnspect.files.stored import is_onnx
 from rnnspect.network import memory
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.weights import readers
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants
 
@@ -187,8 +186,8 @@ class NodeEngine:
 def by_its_own_node(prepared: Prepared) -> Prepared:
     """Where the parameters are those of a node in a file, onnxruntime runs that node in place of the engine."""
     assert isinstance(prepared.spec.weights, str)
-    source = parse_file(prepared.spec.weights)
-    if not is_onnx(source.path):
+    source = readers.file_of(prepared.spec.weights)
+    if readers.kind_of(source.path) != "onnx":
         return prepared
     node = choose(nodes_in(read_model(source.path), str(source.path)), source.member, str(source.path))
     return replace(prepared, engine=NodeEngine(node))
