@@ -18,15 +18,14 @@ from rnnspect.files.onnx_file import read_model
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation, observed_by
 from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import (
     SCALES,
     WEIGHTS,
     OnnxNode,
     choose,
-    described,
     nodes_in,
     parameters_of_node,
+    spec_of,
     tensor_of,
 )
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Verdict
+    from rnnspect.network.spec import Spec
 
     Array = Any
 
@@ -111,7 +111,7 @@ def _specs(nodes: Mapping[str, OnnxNode]) -> tuple[dict[str, Spec], list[NodeVer
             calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
             continue
         try:
-            specs[name] = Spec.from_data({**described(node), "input": None}, lambda _keys, node=node: node.where)  # type: ignore[misc]
+            specs[name] = spec_of(node)
         except RnnspectError as error:
             calls.append(NodeVerdict(name, None, _why(error)))
             unusable.append(error)
@@ -122,7 +122,7 @@ def _specs(nodes: Mapping[str, OnnxNode]) -> tuple[dict[str, Spec], list[NodeVer
 
 def _run(model: ModelProto, feed: Mapping[str, Array], specs: Mapping[str, Spec], file: str) -> tuple[list[Taps], Ran]:
     """What these nodes receive and give in a run of the model."""
-    copy, taps = tapped(model, file, list(specs), {name: spec.dtype for name, spec in specs.items()})
+    copy, taps = tapped(model, file, {name: spec.dtype for name, spec in specs.items()})
     dtype = next((spec.dtype for spec in specs.values()), "float32")
     wanted = [output for tap in taps for output in tap.outputs.values()]
     return taps, run_model(copy, feed, [tap.node for tap in taps], dtype, file, wanted)

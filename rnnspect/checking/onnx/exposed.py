@@ -34,15 +34,15 @@ class Taps:
     """Whether the node had layout=1."""
 
 
-def tapped(model: ModelProto, file: str, names: list[str], dtypes: dict[str, str]) -> tuple[ModelProto, list[Taps]]:
-    """The copy, and the taps of the nodes of these names, whose dtypes are given.
+def tapped(model: ModelProto, file: str, dtypes: dict[str, str]) -> tuple[ModelProto, list[Taps]]:
+    """The copy, and the taps of the nodes whose dtypes are given by their names.
 
     Raises `FileError` for a node in a graph that belongs to no If, Loop or Scan.
     """
     copy = type(model)()
     copy.CopyFrom(model)
     found = nodes_in(copy, file)
-    return copy, [_tap(found[name], at, _DTYPES[dtypes[name]]) for at, name in enumerate(names)]
+    return copy, [_tap(found[name], at, _DTYPES[dtype]) for at, (name, dtype) in enumerate(dtypes.items())]
 
 
 def _tap(node: OnnxNode, at: int, kind: int) -> Taps:

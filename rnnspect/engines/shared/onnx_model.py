@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, InputError
-from rnnspect.files.onnx_file import graphs_in, read_model
+from rnnspect.files.onnx_file import graphs_in
 from rnnspect.network import memory
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.weights import readers
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
+from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, node_in, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
@@ -189,8 +189,7 @@ def by_its_own_node(prepared: Prepared) -> Prepared:
     source = readers.file_of(prepared.spec.weights)
     if readers.kind_of(source.path) != "onnx":
         return prepared
-    node = choose(nodes_in(read_model(source.path), str(source.path)), source.member, str(source.path))
-    return replace(prepared, engine=NodeEngine(node))
+    return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))
 
 
 def _info(name: str, dtype: str) -> EngineInfo:

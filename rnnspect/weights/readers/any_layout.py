@@ -44,7 +44,6 @@ class Layer:
     leading: bool
     """Whether the arrays have the directions as their first axis; then both directions have the same names."""
     sizes: Sizes
-    dtypes: tuple[str, ...]
 
     @property
     def takes(self) -> frozenset[str]:
@@ -81,7 +80,7 @@ def tell(stored: Mapping[str, Stored], path: str, module: str | None, flags: Map
     stack = _stack_of(stored, path, module, flags)
     first, names = stack.layers[0], stack.names
     source = f"{path}:{first.prefix}" if first.prefix else path
-    keys = _keys(stack, flags.get("dtype"), source)
+    keys = _keys(stack) | dtype_of((stored[name].dtype for name in names), flags.get("dtype"), source)
     keys["weights"] = path if len(names) == len(stored) and module is None else f"{path}:{first.prefix}"
     notes = [] if "layout" in flags else [f"note: {source} {_how_read(stack)}"]
     if stack.both_resets and "reset" not in flags:
@@ -107,9 +106,8 @@ def read(path: Path, module: str | None, spec: Spec) -> Given:
     return found
 
 
-def _keys(stack: Stack, dtype: str | None, where: str) -> dict[str, Any]:
-    layer = stack.layers[0]
-    form = layer.packing.form
+def _keys(stack: Stack) -> dict[str, Any]:
+    layer, form = stack.layers[0], stack.layers[0].packing.form
     return {
         "cell": "gru" if form.startswith("gru") else form,
         "input_size": layer.sizes.input_size,
@@ -119,7 +117,6 @@ def _keys(stack: Stack, dtype: str | None, where: str) -> dict[str, Any]:
         "bidirectional": len(layer.directions) == 2,
         "bias": layer.sizes.bias,
         "layout": layer.layout.name,
-        **dtype_of((stored for layer in stack.layers for stored in layer.dtypes), dtype, where),
         **({"reset": "before"} if form == "gru-before" else {}),
     }
 
@@ -166,33 +163,26 @@ def _stack_of(stored: Mapping[str, Stored], path: str, module: str | None, flags
 
 def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[Layer]]:
     """By prefix every layer that names and shapes allow; a second direction is under the prefix of the first."""
-    found: dict[str, list[Layer]] = {}
-    for layout in known:
-        for packing in layout.packings:
-            for prefix, names in _groups(packing, stored).items():
-                if layer := _layer(layout, packing, prefix, names, stored):
-                    found.setdefault(prefix, []).append(layer)
-    found = _most_explained(found)
-    for prefix in list(found):
-        for second, first in _FORWARD:
-            other = prefix.replace(second, first)
-            if other != prefix and other in found:
-                found[other] = [_both(layer, found[prefix]) for layer in found[other]]
-                del found[prefix]
-                break
-    return found
-
-
-def _most_explained(found: Mapping[str, list[Layer]]) -> dict[str, list[Layer]]:
-    """Of layers that take the same arrays those whose own names are the longest: linear/w, not w under linear."""
+    every = [
+        layer
+        for layout in known
+        for packing in layout.packings
+        for prefix, names in _groups(packing, stored).items()
+        if (layer := _layer(layout, packing, prefix, names, stored))
+    ]
     most: dict[frozenset[str], int] = {}
-    for layer in (layer for readings in found.values() for layer in readings):
+    for layer in every:
         most[layer.takes] = max(most.get(layer.takes, 0), layer.explains)
-    kept = {
-        prefix: [layer for layer in readings if layer.explains == most[layer.takes]]
-        for prefix, readings in found.items()
-    }
-    return {prefix: readings for prefix, readings in kept.items() if readings}
+    found: dict[str, list[Layer]] = {}
+    for layer in every:
+        if layer.explains == most[layer.takes]:  # of linear.w and w under linear the longer name
+            found.setdefault(layer.prefix, []).append(layer)
+    for prefix in list(found):
+        others = (prefix.replace(second, first) for second, first in _FORWARD)
+        if first := next((other for other in others if other != prefix and other in found), None):
+            found[first] = [_both(layer, found[prefix]) for layer in found[first]]
+            del found[prefix]
+    return found
 
 
 def _groups(packing: Packing, stored: Mapping[str, Stored]) -> dict[str, dict[str, str]]:
@@ -230,8 +220,7 @@ def _layer(
             sizes = sizes_of(packing, {name: shape[1:] if strip else shape for name, shape in shapes.items()})
         except WeightsError:
             continue
-        dtypes = tuple(dict.fromkeys(stored[there].dtype for there in names.values()))
-        return Layer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes, dtypes)
+        return Layer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes)
     return None
 
 

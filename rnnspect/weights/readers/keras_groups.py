@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")
 ROOT = "model_weights"
+_VARS = "/cell/vars"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _GATES = {1: "rnn", 3: "gru", 4: "lstm"}
 _BY_NAME = re.compile(r"(?P<before>(?:.*/)?)(?P<way>forward|backward)_(?P<after>[^/]*)(?:/[^/]*)?", re.DOTALL)
@@ -45,12 +46,11 @@ def weights_in(tree: Tree) -> dict[str, Weights]:
         group, _, name = path.rpartition("/")
         groups.setdefault(group, {})[name.removesuffix(":0")] = path
     for group, arrays in groups.items():
-        if group.endswith("/cell/vars"):
-            paths = {ARRAYS[int(name)]: path for name, path in arrays.items() if name in ("0", "1", "2")}
-            weights = Weights(group.removesuffix("/cell/vars"), paths, False)
-        else:
-            weights = Weights(group, {name: path for name, path in arrays.items() if name in ARRAYS}, True)
-        if len(weights.paths) >= 2 and {"kernel", "recurrent_kernel"} <= set(weights.paths):
+        by_name = not group.endswith(_VARS)
+        names = dict(zip(ARRAYS if by_name else "012", ARRAYS, strict=True))
+        paths = {names[name]: path for name, path in arrays.items() if name in names}
+        if {"kernel", "recurrent_kernel"} <= set(paths):
+            weights = Weights(group.removesuffix(_VARS), paths, by_name)
             found[weights.group] = weights
     return found
 

@@ -108,13 +108,18 @@ def choose(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> OnnxN
     return interface.choose(nodes, name, where, "node", described)
 
 
+def node_in(path: pathlib.Path, name: str | None) -> OnnxNode:
+    """The node of that name in a file, or the only one. Raises as `read_model` and `choose`."""
+    return choose(nodes_in(read_model(path), str(path)), name, str(path))
+
+
 def described(node: OnnxNode) -> dict[str, Any]:
     """The keys of a spec that a node's attributes and the shapes of its weights say.
 
     Raises `FileError` for values that an attribute cannot have, `WeightsError` for shapes that do not fit.
     """
     cell, said = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
-    shape, kind = _shape(node, "W")
+    shape, kind = _shape(node)
     directions, rows, inputs = shape
     if node.quantized:
         rows, inputs, kind = inputs, rows, "float32"
@@ -138,6 +143,11 @@ def described(node: OnnxNode) -> dict[str, Any]:
     return keys | _activations(node, cell)
 
 
+def spec_of(node: OnnxNode) -> Spec:
+    """The layer that a node is. Raises as `described`, and `SpecError` for what no spec can be."""
+    return Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
+
+
 def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
     """PyTorch's parameters from W (D, G·H, I), R (D, G·H, H) and perhaps B (D, 2·G·H) and P (D, 3·H).
 
@@ -145,7 +155,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     """
     import torch  # shapes reads a node without it
 
-    spec = Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
+    spec = spec_of(node)
     form = "gru-before" if spec.reset == "before" else spec.cell
     there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
     for name, values in there.items():
@@ -183,7 +193,7 @@ def array_of(values: Tensor) -> Array:
 
 def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> Told:
     """A node is one layer; whether its input is (T, B, I) or (B, T, I) is an attribute."""
-    node = choose(nodes_in(read_model(path), str(path)), module, str(path))
+    node = node_in(path, module)
     quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
     notes = (node.warning, quantized if node.quantized else None)
     return Told(described(node) | {"weights": node.where}, node.where, tuple(note for note in notes if note))
@@ -191,12 +201,12 @@ def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> 
 
 def _read(path: pathlib.Path, module: str | None, _spec: Spec) -> Given:
     """Also raises `WeightsError` where the file does not hold the numbers, or as 8-bit integers."""
-    node = choose(nodes_in(read_model(path), str(path)), module, str(path))
-    found, arrays = "weights in 8 bits", {name: node.constant(name) for name in WEIGHTS if node.input(name)}
+    node = node_in(path, module)
+    arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
     missing = [name for name, values in arrays.items() if values is None]
-    if missing and not node.quantized:
-        found = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
     if missing or node.quantized:
+        computed = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
+        found = "weights in 8 bits" if node.quantized else computed
         raise WeightsError(found, allowed="check, which runs the graph", where=node.where)
     return Given(parameters_of_node(node, arrays))
 
@@ -227,27 +237,27 @@ def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
     return functions_of(cell, read)
 
 
-def _shape(node: OnnxNode, name: str) -> tuple[tuple[int, int, int], str]:
-    """The three axes of W or R and the dtype, from its numbers or from what the graph says of the tensor."""
+def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
+    """The three axes of W and its dtype, from its numbers or from what the graph says of the tensor."""
     from onnx import TensorProto, helper
 
-    shape, kind, values = None, 0, node.constant(name)
+    shape, kind, values = None, 0, node.constant("W")
     if values is not None:
         shape, kind = values.shape, int(helper.np_dtype_to_tensor_dtype(values.dtype))
     else:
         for graph, _, _ in reversed(node.path):
             every = (*graph.input, *graph.value_info, *graph.output)
-            info = next((one for one in every if one.name == node.input(name)), None)
+            info = next((one for one in every if one.name == node.input("W")), None)
             if info is not None and info.type.tensor_type.HasField("shape"):
                 shape = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
                 kind = info.type.tensor_type.elem_type
                 break
     if shape is None or len(shape) != 3 or 0 in shape:
-        found = f"{name} of a shape that the file does not say" if not shape else f"{name} of shape {tuple(shape)}"
+        found = f"W of shape {tuple(shape)}" if shape else "W of a shape that the file does not say"
         raise WeightsError(found, allowed="three axes", where=node.where)
     dtype = TensorProto.DataType.Name(kind)
     if dtype not in _DTYPES and not node.quantized:
-        raise WeightsError(f"{name} in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
+        raise WeightsError(f"W in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
     return shape, _DTYPES.get(dtype, dtype)
 
 

@@ -33,15 +33,14 @@ class Constants:
             return None
         for end in range(len(path), 0, -1):
             graph = path[end - 1][0]
-            if (id(graph), name) in self._known:
-                return self._known[id(graph), name]
+            if (key := (id(graph), name)) in self._known:
+                return self._known[key]
             held = next((tensor for tensor in graph.initializer if tensor.name == name), None)
             maker = None if held else next((node for node in graph.node if name in node.output), None)
             if held or maker or any(known.name == name for known in graph.input):
-                self._known[id(graph), name] = None  # so that a circle of operators ends: it has no numbers
-                found = self._found(held, maker, name, path[:end], depth)
-                self._known[id(graph), name] = found
-                return found
+                self._known[key] = None  # so that a circle of operators ends: it has no numbers
+                self._known[key] = self._found(held, maker, name, path[:end], depth)
+                return self._known[key]
         return None
 
     def _found(self, held: Any, maker: NodeProto | None, name: str, path: Path, depth: int) -> Array | None:
