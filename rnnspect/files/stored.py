@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKPOINTS = (".pt", ".pth", ".safetensors", ".npz")
-KERAS = (".keras", ".h5", ".hdf5")
-ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,6 @@ class Stored:
 def is_checkpoint(path: Path) -> bool:
     """Whether a file is named like a checkpoint."""
     return path.suffix.lower() in CHECKPOINTS
-
-
-def is_keras(path: Path) -> bool:
-    return path.suffix.lower() in KERAS
-
-
-def is_onnx(path: Path) -> bool:
-    return path.suffix.lower() == ONNX
 
 
 def stored_in(path: Path) -> dict[str, Stored]:
