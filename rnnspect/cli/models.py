@@ -30,11 +30,11 @@ class Row:
     found: Verdict | Skipped | str
     status: int
     inside: bool = False
-    """Whether the source is a call inside of a model."""
+    """Whether it is one call in a model, not a whole source."""
 
 
 def unnamed(source: str) -> InputError:
-    """What is said of a Python file alone. It is read, never run."""
+    """The error for a Python file without the name of a function or class in it. The file is read, never run."""
     from rnnspect.engines.own.loading import FORM, names_in
 
     path = Path(source)
@@ -46,7 +46,7 @@ def unnamed(source: str) -> InputError:
 
 
 def live_rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
-    """A row for each call of each recurrent module of a model that is run once on the input."""
+    """A row for each call of each recurrent module of a live model."""
     from rnnspect.checking.live.watch import watch_run
     from rnnspect.engines.own.loading import load_model
     from rnnspect.network.device import resolve
@@ -79,7 +79,8 @@ def live_rows(source: str, described: Described, held_to: Declared | None, outpu
 
 
 def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -> list[tuple[Identity, ...]]:
-    """Of each call. Only of a generated input it is known which axis is the batch."""
+    """What has to hold for each call, tried by running the model again. With other items in the batch only where the
+    input was generated, as it is not known of any other which axis is the batch."""
     from rnnspect.checking.live.repeated import beside_another, evaluated_twice, run_again
     from rnnspect.checking.live.watch import watch_run
 
@@ -95,7 +96,7 @@ def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -
 
 
 def onnx_rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output: Output) -> list[Row]:
-    """A row for each call of each recurrent node of a model that is run once on the input."""
+    """A row for each call of each recurrent node of an ONNX model; `flags` are the options of the command."""
     from rnnspect.checking.onnx.check import check_model
 
     beyond = [name for name in flags if flags[name] is not None and name not in ("module", "input", "batch", "seed")]
@@ -119,7 +120,8 @@ def onnx_rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, o
 
 
 def _refuse_what_is_ignored(described: Described) -> None:
-    """A live model has its own network and states; what an input is made from counts only where one is made."""
+    """Raises `SpecError` for options that say nothing of a live model, which has its own network and states; of a
+    generated input its sizes and seed are used."""
     given = described.spec.input
     source = parse(given) if isinstance(given, str) else None
     used = {"input", "device"}

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> dict[str, Tensor]:
     """Every parameter by PyTorch's name, in the spec's dtype, on the CPU.
 
-    They are drawn even where `weights` replaces them, so that x stays the same with and without a file: building
-    a module draws too.
+    They are drawn even where `weights` replaces them, so that a drawn x is the same with and without a file.
 
     Raises `WeightsError` for names or shapes that do not fit the spec, `FileError` for a file that cannot be read.
     """
@@ -62,7 +61,10 @@ def _given(
 def fitting(
     found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], place: Callable[[str], str]
 ) -> dict[str, Tensor]:
-    """The tensors that are expected, each of its shape. Raises `WeightsError` for any other, or one that is missing."""
+    """The expected tensors; `place` says for a message where one is from.
+
+    Raises `WeightsError` for a name too many, a name that is missing, or another shape.
+    """
     problems = _names(found, expected, place)
     problems += [
         Problem(f"{name} of shape {tuple(found[name].shape)}", str(shape), where=place(name))
@@ -75,7 +77,7 @@ def fitting(
 
 
 def _names(found: Collection[str], expected: Collection[str], place: Callable[[str], str]) -> list[Problem]:
-    """What is there and should not be, and what should be and is not; all names are listed once."""
+    """A problem for each name that no parameter has and one for all that are missing; the last one lists every name."""
     unknown = [name for name in found if name not in expected]
     likely = {name: nearest(name, expected) for name in unknown}
     missing = [name for name in expected if name not in found and name not in likely.values()]

@@ -16,7 +16,8 @@ from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.observation import Observation, observed_by
+from rnnspect.judging.observation import Observation
+from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.weights.readers.onnx import (
     SCALES,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onnx import ModelProto
+    from torch import Tensor
 
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Verdict
@@ -165,15 +167,26 @@ class _Network:
     """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is not."""
     held_to: Declared | None
 
-    def judged(self, sequence: Sequence, seen: Observation) -> Verdict:
+    def judged(self, sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
+        """The verdict on a run of the whole batch. Items of length 0, which have no output, are left out.
+
+        Raises `InputError` where there are no others.
+        """
+        some, x = lengths > 0, sequence.x
+        if not some.any():
+            raise InputError("no batch item has any step")
         floats = quantized.dequantized(self.node, self.weights) if self.node.quantized else self.weights
         spec, parameters = self.spec, parameters_of_node(self.node, floats)
         declared = ARITHMETICS["float32" if self.widened else spec.dtype]
-        if self.widened:
-            seen = replace(seen, relative=2.0**-11, absolute=2.0**-25)
         if self.node.quantized:
-            declared = quantized.ARITHMETIC
+            declared, x = quantized.ARITHMETIC, quantized.with_h(x, sequence.h0, given.layers, lengths)
             spec, parameters = quantized.with_h_as_input(spec, parameters)
+        c0, c_n = (None if values is None else values[:, some] for values in (sequence.c0, given.c_n))
+        kept = None if bool((lengths[some] == len(x)).all()) else tuple(lengths[some].tolist())
+        sequence = Sequence(x[:, some], sequence.h0[:, some], c0, kept, batched=True)
+        layers = {place: {"h": values[:, some]} for place, values in given.layers.items()}
+        rounded = (2.0**-11, 2.0**-25) if self.widened else (0.0, 0.0)
+        seen = Observation(given.engine, layers, given.h_n[:, some], c_n, *rounded)
         with at_most(0 if self.node.quantized else None):  # known mistakes in how h is used do not show as an input's
             verdict = check_observation(spec, parameters, sequence, seen, self.held_to or declared)
         return replace(verdict, spec=self.spec)
@@ -184,42 +197,29 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
     weights: dict[str, Array] = {
         name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
     }
+    tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
+    x, y = tensors["X"], tensors["Y"]
+    steps, batch = x.shape[:2]
+    zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
+    c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
+    sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
+    lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
+    layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
+    given = Recording(ran.engine, y, tensors["Y_h"], tensors.get("Y_c"), layers, 0.0)
     network = _Network(node, spec, weights, runtime == "onnxruntime" and spec.dtype == "float16", held_to)
-    sequence, seen, left_out = _observed(node, spec, arrays, ran)
+    verdict = network.judged(sequence, lengths, given)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
-    if left_out:
+    if left_out := int((lengths <= 0).sum()):
         notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
     if runtime != "onnxruntime":
         notes.append("run by onnx.reference: onnxruntime does not run this graph")
     if network.widened:
         notes.append("onnxruntime casts float16 to float32 around the node")
     notes += [quantized.NOTE] if node.quantized else []
-    verdict = _probed(network.judged(sequence, seen), network)
+    verdict = _probed(verdict, network)
     if node.quantized and verdict.verdict == "differ":
         notes += quantized.cut_off(weights)
     return replace(verdict, notes=(*verdict.notes, *notes))
-
-
-def _observed(node: OnnxNode, spec: Spec, arrays: Mapping[str, Array], ran: Ran) -> tuple[Sequence, Observation, int]:
-    """The run of one call without the items of length 0, which have no output, and how many those are."""
-    tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
-    x = tensors["X"]
-    steps, batch = x.shape[:2]
-    zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
-    h0, c0 = tensors.get("initial_h", zeros), tensors.get("initial_c", zeros)
-    lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
-    some = lengths > 0
-    if not some.any():
-        raise InputError("no batch item has any step")
-    h = {direction: tensors["Y"][:, at] for at, direction in enumerate(spec.directions)}
-    if node.quantized:
-        x = quantized.with_h(x, h0, h, lengths)
-    has_c = spec.cell_type.has_cell_state
-    kept = None if bool((lengths[some] == steps).all()) else tuple(lengths[some].tolist())
-    sequence = Sequence(x[:, some], h0[:, some], c0[:, some] if has_c else None, kept, batched=True)
-    layers = {(0, direction): {"h": values[:, some]} for direction, values in h.items()}
-    seen = Observation(ran.engine, layers, tensors["Y_h"][:, some], tensors["Y_c"][:, some] if has_c else None)
-    return sequence, seen, batch - int(some.sum())
 
 
 def _probed(verdict: Verdict, network: _Network) -> Verdict:
@@ -232,7 +232,7 @@ def _probed(verdict: Verdict, network: _Network) -> Verdict:
     generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
     steps, batch = PROBE
 
-    def drawn(*shape: int) -> torch.Tensor:
+    def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).mul_(0.5).to(kind)
 
     states = [drawn(spec.num_directions, batch, spec.hidden_size) for _ in spec.cell_type.states]
@@ -240,13 +240,10 @@ def _probed(verdict: Verdict, network: _Network) -> Verdict:
     sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
     scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
     try:
-        seen = observed_by(NodeEngine(node, {**network.weights, **scales}).run(spec, {}, sequence))
+        given = NodeEngine(node, {**network.weights, **scales}).run(spec, {}, sequence)
     except InputError:
         return verdict
-    if node.quantized:
-        h = {direction: values["h"] for (_, direction), values in seen.layers.items()}
-        sequence = replace(sequence, x=quantized.with_h(x, states[0], h, torch.full((batch,), steps)))
-    again = network.judged(sequence, seen)
+    again = network.judged(sequence, torch.full((batch,), steps), given)
     if again.verdict == "cannot tell":
         return verdict
     note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"

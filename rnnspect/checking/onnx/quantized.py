@@ -87,16 +87,16 @@ def with_h_as_input(spec: Spec, parameters: Mapping[str, Tensor]) -> tuple[Spec,
     return spec.with_changes(input_size=spec.input_size + spec.num_directions * spec.hidden_size), wide
 
 
-def with_h(x: Tensor, h0: Tensor, h: Mapping[str, Tensor], lengths: Tensor) -> Tensor:
+def with_h(x: Tensor, h0: Tensor, h: Mapping[tuple[int, str], Tensor], lengths: Tensor) -> Tensor:
     """[x; h of the step before] as the products received them, (T, B, I + D·H) in float64.
 
-    x (T, B, I), h0 (D, B, H), h (T, B, H) by direction. All items of the batch have to be there, also those of length
-    0: they count for the scales, with zeros for h beyond their length.
+    x (T, B, I), h0 (D, B, H), h (T, B, H) by (0, direction). All items of the batch have to be there, also those of
+    length 0: they count for the scales, with zeros for h beyond their length.
     """
     longest, items = int(lengths.max()), torch.arange(len(lengths))
     taken = [torch.zeros(x.shape, dtype=torch.float64)]
     taken[0][:longest] = torch.from_numpy(quantized(x[:longest].numpy()))
-    for at, (direction, own) in enumerate(h.items()):
+    for at, ((_, direction), own) in enumerate(h.items()):
         received, before = torch.zeros(own.shape, dtype=torch.float64), h0[at]
         for step in range(longest):
             inside = lengths > step
