@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnnspect.cli import live, onnx_model
+from rnnspect.cli import models
 from rnnspect.cli import probe as probing
 from rnnspect.cli.given import Given, flag
-from rnnspect.cli.live import Row
+from rnnspect.cli.models import Row
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite, say
 from rnnspect.cli.progress import SoFar, loading, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
-from rnnspect.files.stored import is_onnx
 from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.weights import readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,12 +202,12 @@ def _inside(source: str, job: _Job) -> list[Row] | None:
         return None
     if names_code(source):
         _refuse_beside(job, "a live model runs itself")
-        return live.rows(source, job.given.describe(), job.held_to, job.output)
+        return models.live_rows(source, job.given.describe(), job.held_to, job.output)
     if source.endswith(".py"):
-        raise live.unnamed(source)
-    if is_onnx(Path(source)):
+        raise models.unnamed(source)
+    if readers.kind_of(Path(source)) == "onnx":
         _refuse_beside(job, "a model of ONNX is run by onnxruntime")
-        return onnx_model.rows(source, job.given.options, job.held_to, job.output)
+        return models.onnx_rows(source, job.given.options, job.held_to, job.output)
     return None
 
 
@@ -243,7 +243,7 @@ def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
 def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:
     from rnnspect import engines
     from rnnspect.checking.check import check_prepared, check_recorded
-    from rnnspect.cli.recordings import read_recorded
+    from rnnspect.cli.describing import read_recorded
 
     prepared = prepare()
     if engine != "torch":

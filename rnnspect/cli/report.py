@@ -108,7 +108,7 @@ def _saved(given: Given) -> Described | None:
 
 
 def _recordings(recorded: Path | None) -> Recordings | None:
-    from rnnspect.cli.recordings import read_recorded
+    from rnnspect.cli.describing import read_recorded
     from rnnspect.reporting.building import Recordings
 
     return Recordings(*read_recorded(str(recorded))) if recorded else None

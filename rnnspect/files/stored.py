@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKPOINTS = (".pt", ".pth", ".safetensors", ".npz")
-KERAS = (".keras", ".h5", ".hdf5")
-ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -24,11 +22,3 @@ class Stored:
 def is_checkpoint(path: Path) -> bool:
     """Whether a file is named like a checkpoint."""
     return path.suffix.lower() in CHECKPOINTS
-
-
-def is_keras(path: Path) -> bool:
-    return path.suffix.lower() in KERAS
-
-
-def is_onnx(path: Path) -> bool:
-    return path.suffix.lower() == ONNX

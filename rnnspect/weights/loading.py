@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import Problem, WeightsError, listed, nearest
-from rnnspect.files import arrays, sources, text
-from rnnspect.files.checkpoints import read_members, stored_in
-from rnnspect.files.onnx_file import read_model
-from rnnspect.files.stored import is_checkpoint, is_keras, is_onnx
+from rnnspect.files import text
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
-from rnnspect.weights.readers import keras, pytorch, unpacking
-from rnnspect.weights.readers.onnx import choose, nodes_in, stored_parameters
+from rnnspect.weights import readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -27,8 +23,7 @@ if TYPE_CHECKING:
 def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> dict[str, Tensor]:
     """Every parameter by PyTorch's name, in the spec's dtype, on the CPU.
 
-    They are drawn even where `weights` replaces them, so that x stays the same with and without a file: building
-    a module draws too.
+    They are drawn even where `weights` replaces them, so that a drawn x is the same with and without a file.
 
     Raises `WeightsError` for names or shapes that do not fit the spec, `FileError` for a file that cannot be read.
     """
@@ -43,10 +38,12 @@ def _given(
 ) -> dict[str, Tensor]:
     expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     if isinstance(weights, str):
-        found, names, path = _read(sources.parse_file(weights), expected, spec)
+        file = readers.file_of(weights)
+        given = readers.find(readers.kind_of(file.path) or "checkpoint").read(file.path, file.member, spec)
+        found = given.parameters
 
         def place(name: str) -> str:
-            return f"{path}:{names[name]}" if name in names else str(weights)
+            return f"{file.path}:{given.names[name]}" if name in given.names else weights
     else:
         plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in weights.items()}
         lists = {name: value if isinstance(value, list) else [value] for name, value in plain.items()}
@@ -64,7 +61,10 @@ def _given(
 def fitting(
     found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], place: Callable[[str], str]
 ) -> dict[str, Tensor]:
-    """The tensors that are expected, each of its shape. Raises `WeightsError` for any other, or one that is missing."""
+    """The expected tensors; `place` says for a message where one is from.
+
+    Raises `WeightsError` for a name too many, a name that is missing, or another shape.
+    """
     problems = _names(found, expected, place)
     problems += [
         Problem(f"{name} of shape {tuple(found[name].shape)}", str(shape), where=place(name))
@@ -77,7 +77,7 @@ def fitting(
 
 
 def _names(found: Collection[str], expected: Collection[str], place: Callable[[str], str]) -> list[Problem]:
-    """What is there and should not be, and what should be and is not; all names are listed once."""
+    """A problem for each name that no parameter has and one for all that are missing; the last one lists every name."""
     unknown = [name for name in found if name not in expected]
     likely = {name: nearest(name, expected) for name in unknown}
     missing = [name for name in expected if name not in found and name not in likely.values()]
@@ -91,29 +91,3 @@ def _names(found: Collection[str], expected: Collection[str], place: Callable[[s
         last = problems[-1]
         problems[-1] = Problem(last.found, listed(expected), last.nearest, last.where)
     return problems
-
-
-def _read(source: sources.File, expected: Collection[str], spec: Spec) -> tuple[dict[str, Tensor], dict[str, str], str]:
-    """What is in a file: the tensors by PyTorch's name, what the file calls them, and its path.
-
-    Of a file that has none of the names itself, or with a module said, only one recurrent module is read.
-    """
-    path = source.path
-    if is_onnx(path):
-        node = choose(nodes_in(read_model(path), str(path)), source.member, str(path))
-        return stored_parameters(node), {}, node.where
-    if is_keras(path):
-        layer = keras.choose(keras.layers_in(path), source.member, str(path), "after a colon")
-        return keras.stored_parameters(path, layer, spec), {}, layer.where
-    if spec.layout not in {None, "pytorch"}:
-        return *unpacking.read_laid_out(path, source.member, spec), str(path)
-    if is_checkpoint(path):
-        stored = stored_in(path)
-        if source.member is not None or not any(name in stored for name in expected):
-            modules = pytorch.modules_in(stored)
-            if source.member is not None or modules:
-                names = pytorch.choose(modules, source.member, str(path), "after a colon").names
-                members = read_members(path, names.values())
-                return {known: members[name] for known, name in names.items()}, names, str(path)
-    found = arrays.read_arrays(path)
-    return found, {name: name for name in found}, str(path)

@@ -1,4 +1,4 @@
-"""A check of an ONNX model: every recurrent node on what it really received when the graph ran."""
+"""A check of an ONNX model: the whole graph runs once, and each recurrent node is judged on what it received then."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rnnspect.causes.search.clock import at_most
 from rnnspect.checking.check import check_observation
 from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.exposed import Taps, tapped
@@ -15,17 +16,17 @@ from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.observation import Observation, observed_by
+from rnnspect.judging.observation import Observation
+from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import (
     SCALES,
     WEIGHTS,
     OnnxNode,
     choose,
-    described,
     nodes_in,
     parameters_of_node,
+    spec_of,
     tensor_of,
 )
 
@@ -34,19 +35,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onnx import ModelProto
+    from torch import Tensor
 
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Verdict
+    from rnnspect.network.spec import Spec
 
     Array = Any
 
 PROBE = (8, 4)
-"""Steps and batch of the sequence of our own on which a node is run that its model's own input does not tell of."""
+"""Steps and batch of the sequence drawn for a node of which the model's own input does not tell enough."""
 
 
 @dataclass(frozen=True)
 class NodeVerdict:
-    """What the check says of one call of one node; a text where there is no verdict."""
+    """The verdict of one call of one node, or why there is none."""
 
     node: str
     index: int | None
@@ -68,7 +71,7 @@ def check_model(
     seed: int = 1,
     held_to: Declared | None = None,
 ) -> ModelVerdict:
-    """Runs the model once on `given`, its inputs by name, one array, or a generator.
+    """Runs the model once on `given`: its inputs by name, one array, or a generator.
 
     Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
     that do not fit it or a graph that no runtime runs.
@@ -76,36 +79,22 @@ def check_model(
     file = str(path)
     model = read_model(path)
     nodes = nodes_in(model, file)
-    chosen = {one.name: one for one in [choose(nodes, module, file)]} if module is not None or not nodes else nodes
-    calls: list[NodeVerdict] = []
-    specs: dict[str, Spec] = {}
-    unusable: list[RnnspectError] = []
-    for name, node in chosen.items():
-        if node.quantized and (why := quantized.untold(node)):
-            calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
-            continue
-        try:
-            specs[name] = Spec.from_data({**described(node), "input": None}, lambda _keys, node=node: node.where)  # type: ignore[misc]
-        except RnnspectError as error:
-            calls.append(NodeVerdict(name, None, _why(error)))
-            unusable.append(error)
-    if unusable and len(unusable) == len(chosen):
-        raise FileError([problem for error in unusable for problem in error.problems])
-    warnings = tuple(warning for node in chosen.values() if (warning := node.warning))
+    if module is not None or not nodes:
+        only = choose(nodes, module, file)
+        nodes = {only.name: only}
+    specs, calls = _specs(nodes)
+    warnings = tuple(warning for node in nodes.values() if (warning := node.warning))
     never: list[str] = []
     if specs:
-        feed = feed_of(model, given, chosen, batch, seed, file)
+        feed = feed_of(model, given, nodes, batch, seed, file)
         try:
             taps, ran = _run(model, feed, specs, file)
         except InputError as error:
-            inside = [
-                name for name in specs if any(owner and owner.op_type != "If" for _, owner, _ in nodes[name].path)
-            ]
+            inside = [name for name in specs if any(own and own.op_type != "If" for _, own, _ in nodes[name].path)]
             if not inside:
                 raise
-            outside = {name: spec for name, spec in specs.items() if name not in inside}
-            taps, ran = _run(model, feed, outside, file)
-            why = f"cannot tell: what it receives in a loop cannot be led out: {replace(error.problems[0], where=None)}"
+            taps, ran = _run(model, feed, {name: spec for name, spec in specs.items() if name not in inside}, file)
+            why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
             calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
             found = list(_checked(tap, specs[tap.node.name], ran, held_to))
@@ -114,17 +103,36 @@ def check_model(
     return ModelVerdict(tuple(calls), tuple(never), warnings)
 
 
+def _specs(nodes: Mapping[str, OnnxNode]) -> tuple[dict[str, Spec], list[NodeVerdict]]:
+    """The spec of each node that has one, and why the others have none. Raises where no node can be read."""
+    specs: dict[str, Spec] = {}
+    calls: list[NodeVerdict] = []
+    unusable: list[RnnspectError] = []
+    for name, node in nodes.items():
+        if node.quantized and (why := quantized.untold(node)):
+            calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
+            continue
+        try:
+            specs[name] = spec_of(node)
+        except RnnspectError as error:
+            calls.append(NodeVerdict(name, None, _why(error)))
+            unusable.append(error)
+    if unusable and len(unusable) == len(nodes):
+        raise FileError([problem for error in unusable for problem in error.problems])
+    return specs, calls
+
+
 def _run(model: ModelProto, feed: Mapping[str, Array], specs: Mapping[str, Spec], file: str) -> tuple[list[Taps], Ran]:
-    """Without any tap the graph runs as it is: then its failure is its own."""
-    copy, taps = tapped(model, file, list(specs), {name: spec.dtype for name, spec in specs.items()})
+    """What these nodes receive and give in a run of the model."""
+    copy, taps = tapped(model, file, {name: spec.dtype for name, spec in specs.items()})
     dtype = next((spec.dtype for spec in specs.values()), "float32")
     wanted = [output for tap in taps for output in tap.outputs.values()]
     return taps, run_model(copy, feed, [tap.node for tap in taps], dtype, file, wanted)
 
 
-def _why(error: RnnspectError) -> str:
+def _why(error: RnnspectError, before: str = "cannot tell: ") -> str:
     """Without the place, which the row names."""
-    return f"cannot tell: {replace(error.problems[0], where=None)}"
+    return f"{before}{replace(error.problems[0], where=None)}"
 
 
 def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None) -> Iterator[NodeVerdict]:
@@ -136,7 +144,7 @@ def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None) -> Itera
 
 
 def _calls(tap: Taps, ran: Ran) -> Iterator[dict[str, Array]]:
-    """What each call received and returned; a branch that was not taken gives nothing."""
+    """By X, W, …, Y the arrays of each call of a node; none of a branch that was not taken."""
     shown = {name: ran.outputs[output] for name, output in tap.outputs.items()}
     if shown["X"].ndim != 3 + tap.loops:
         return
@@ -147,94 +155,95 @@ def _calls(tap: Taps, ran: Ran) -> Iterator[dict[str, Array]]:
             yield arrays
 
 
+@dataclass(frozen=True)
+class _Network:
+    """What a node stands for in one of its calls, and how a run of it is judged."""
+
+    node: OnnxNode
+    spec: Spec
+    weights: Mapping[str, Array]
+    """W, R, B and P, as the node has them."""
+    widened: bool
+    """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is not."""
+    held_to: Declared | None
+
+    def judged(self, sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
+        """The verdict on a run of the whole batch. Items of length 0, which have no output, are left out.
+
+        Raises `InputError` where there are no others.
+        """
+        some, x = lengths > 0, sequence.x
+        if not some.any():
+            raise InputError("no batch item has any step")
+        floats = quantized.dequantized(self.node, self.weights) if self.node.quantized else self.weights
+        spec, parameters = self.spec, parameters_of_node(self.node, floats)
+        declared = ARITHMETICS["float32" if self.widened else spec.dtype]
+        if self.node.quantized:
+            declared, x = quantized.ARITHMETIC, quantized.with_h(x, sequence.h0, given.layers, lengths)
+            spec, parameters = quantized.with_h_as_input(spec, parameters)
+        c0, c_n = (None if values is None else values[:, some] for values in (sequence.c0, given.c_n))
+        kept = None if bool((lengths[some] == len(x)).all()) else tuple(lengths[some].tolist())
+        sequence = Sequence(x[:, some], sequence.h0[:, some], c0, kept, batched=True)
+        layers = {place: {"h": values[:, some]} for place, values in given.layers.items()}
+        rounded = (2.0**-11, 2.0**-25) if self.widened else (0.0, 0.0)
+        seen = Observation(given.engine, layers, given.h_n[:, some], c_n, *rounded)
+        with at_most(0 if self.node.quantized else None):  # known mistakes in how h is used do not show as an input's
+            verdict = check_observation(spec, parameters, sequence, seen, self.held_to or declared)
+        return replace(verdict, spec=self.spec)
+
+
 def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, held_to: Declared | None) -> Verdict:
-    node = tap.node
+    node, runtime = tap.node, ran.engine.name
     weights: dict[str, Array] = {
         name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
     }
-    floats = quantized.dequantized(node, weights) if node.quantized else weights
-    parameters = parameters_of_node(node, floats)
-    sequence, observation, left_out = _observed(node, spec, arrays, ran)
-    widened = ran.engine.name == "onnxruntime" and spec.dtype == "float16"
-    if widened:  # what the node returns is rounded, what it goes on with is not
-        observation = replace(observation, relative=2.0**-11, absolute=2.0**-25)
-    own = quantized.ARITHMETIC if node.quantized else ARITHMETICS["float32" if widened else spec.dtype]
-    declared = held_to or own
-    verdict = check_observation(spec, parameters, sequence, observation, declared)
+    tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
+    x, y = tensors["X"], tensors["Y"]
+    steps, batch = x.shape[:2]
+    zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
+    c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
+    sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
+    lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
+    layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
+    given = Recording(ran.engine, y, tensors["Y_h"], tensors.get("Y_c"), layers, 0.0)
+    network = _Network(node, spec, weights, runtime == "onnxruntime" and spec.dtype == "float16", held_to)
+    verdict = network.judged(sequence, lengths, given)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
-    if left_out:
+    if left_out := int((lengths <= 0).sum()):
         notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
-    if ran.engine.name != "onnxruntime":
+    if runtime != "onnxruntime":
         notes.append("run by onnx.reference: onnxruntime does not run this graph")
-    if widened:
+    if network.widened:
         notes.append("onnxruntime casts float16 to float32 around the node")
     notes += [quantized.NOTE] if node.quantized else []
-    verdict = _probed(verdict, node, spec, parameters, weights, declared, observation)
+    verdict = _probed(verdict, network)
     if node.quantized and verdict.verdict == "differ":
         notes += quantized.cut_off(weights)
     return replace(verdict, notes=(*verdict.notes, *notes))
 
 
-def _observed(node: OnnxNode, spec: Spec, arrays: Mapping[str, Array], ran: Ran) -> tuple[Sequence, Observation, int]:
-    tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
-    x = tensors["X"]
-    steps, batch = x.shape[:2]
-    zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
-    h0 = tensors.get("initial_h", zeros)
-    c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
-    lens = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
-    some = lens > 0
-    left_out = batch - int(some.sum())
-    if left_out == batch:
-        raise InputError("no batch item has any step")
-    h = {direction: tensors["Y"][:, at] for at, direction in enumerate(spec.directions)}
-    taken: dict[tuple[int, str], torch.Tensor] = {}
-    if node.quantized:
-        x, taken = quantized.received(x, h0, h, lens)
-        taken = {place: values[:, some] for place, values in taken.items()}
-    y_h = tensors["Y_h"][:, some]
-    y_c = tensors["Y_c"][:, some] if c0 is not None else None
-    layers = {(0, direction): {"h": values[:, some]} for direction, values in h.items()}
-    lengths = tuple(lens[some].tolist())
-    same = all(length == steps for length in lengths)
-    sequence = Sequence(
-        x[:, some], h0[:, some], None if c0 is None else c0[:, some], None if same else lengths, batched=True
-    )
-    return sequence, Observation(ran.engine, layers, y_h, y_c, received=taken), left_out
-
-
-def _probed(
-    verdict: Verdict,
-    node: OnnxNode,
-    spec: Spec,
-    parameters: dict[str, torch.Tensor],
-    weights: Mapping[str, Array],
-    declared: Declared,
-    observation: Observation,
-) -> Verdict:
+def _probed(verdict: Verdict, network: _Network) -> Verdict:
     """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
-    more, alone, on a sequence that does not."""
+    more, alone, on a drawn sequence that does not."""
     unseen = any(line.coarse_units for line in verdict.resolution)
     if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
         return verdict
+    node, spec = network.node, network.spec
     generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
     steps, batch = PROBE
 
-    def drawn(*shape: int) -> torch.Tensor:
+    def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).mul_(0.5).to(kind)
 
     states = [drawn(spec.num_directions, batch, spec.hidden_size) for _ in spec.cell_type.states]
     x = drawn(steps, batch, spec.input_size)
     sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
+    scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
     try:
-        scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
-        recording = NodeEngine(node, {**weights, **scales}).run(spec, parameters, sequence)
+        given = NodeEngine(node, {**network.weights, **scales}).run(spec, {}, sequence)
     except InputError:
         return verdict
-    seen = replace(observed_by(recording), relative=observation.relative, absolute=observation.absolute)
-    if node.quantized:
-        sequence, seen = quantized.as_received(sequence, seen)
-    again = check_observation(spec, parameters, sequence, seen, declared)
+    again = network.judged(sequence, torch.full((batch,), steps), given)
     if again.verdict == "cannot tell":
         return verdict
     note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"

@@ -1,9 +1,8 @@
-"""What an ONNX model is fed: arrays by the names of its inputs, one array, or numbers from a generator."""
+"""The inputs of an ONNX model: arrays by name from a file, one array, or drawn numbers."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,13 +26,13 @@ _PLACE = "--input"
 def feed_of(
     model: ModelProto, given: Any, nodes: Mapping[str, OnnxNode], batch: int | None, seed: int, file: str
 ) -> dict[str, Array]:
-    """By name the arrays of every input that has no default, in the input's own type.
+    """The arrays by the names of the model's inputs, at least those without a default, each in its input's type.
 
-    Raises `InputError` for names or axes that do not fit.
+    `given` is written as --input; `batch` and `seed` are for a generator. Raises `SequenceError` for names or shapes
+    that do not fit.
     """
-    defaults = {tensor.name for tensor in model.graph.initializer}
     inputs = {known.name: known for known in model.graph.input}
-    needed = [name for name in inputs if name not in defaults]
+    needed = [name for name in inputs if name not in {tensor.name for tensor in model.graph.initializer}]
     if not needed:
         return {}
     if given is None:
@@ -48,8 +47,7 @@ def feed_of(
         for name in found
         if name not in inputs
     ]
-    missing = [name for name in needed if name not in found]
-    if missing and not problems:
+    if not problems and (missing := [name for name in needed if name not in found]):
         problems = [Problem(f"missing: {listed(missing)}", listed(map(_in_words, inputs.values())), None, _PLACE)]
     if problems:
         raise SequenceError(problems)
@@ -62,7 +60,7 @@ def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
             found = arrays.read_arrays(path)
             return {needed[0]: found[arrays.UNNAMED]} if list(found) == [arrays.UNNAMED] and len(needed) == 1 else found
         case sources.File(path=path, member=member):
-            return {needed[0]: arrays.read_array(Path(path), member)}
+            return {needed[0]: arrays.read_array(path, member)}
         case sources.Literal(numbers=str() as written):
             return {needed[0]: text.parse_json(written, _PLACE)}
     raise SequenceError(f"{source} beside a model", allowed="a file, a generator, or the numbers", where=_PLACE)
@@ -74,19 +72,19 @@ def _fitting(values: torch.Tensor, known: ValueInfoProto) -> Array:
     tensor = known.type.tensor_type
     if not known.type.HasField("tensor_type"):
         raise InputError(f"{known.name} is no tensor", allowed="a model whose inputs are tensors", where=_PLACE)
-    shape = _sizes(known)
-    if tensor.HasField("shape"):
-        fits = len(shape) == values.dim() and all(a in (None, b) for a, b in zip(shape, values.shape, strict=True))
-        if not fits:
-            found = f"{known.name} of shape {tuple(values.shape)}"
-            raise SequenceError(found, allowed=_in_words(known), where=_PLACE)
+    sizes = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
+    fits = len(sizes) == values.dim() and all(a in (None, b) for a, b in zip(sizes, values.shape, strict=True))
+    if tensor.HasField("shape") and not fits:
+        found = f"{known.name} of shape {tuple(values.shape)}"
+        raise SequenceError(found, allowed=_in_words(known), where=_PLACE)
     return array_of(values).astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
 def _generated(
     source: sources.Generator, inputs: list[ValueInfoProto], nodes: Mapping[str, OnnxNode], batch: int | None, seed: int
 ) -> dict[str, Array]:
-    """A free axis is the batch where its name or a node says so, else as long as the generator says."""
+    """Drawn numbers, ones or zeros. An axis without a size is the batch where its name or a node says so, else it is as
+    long as the generator says."""
     from onnx import TensorProto, helper
 
     floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -100,41 +98,32 @@ def _generated(
         steps_at, batch_at = _axes(known.name, nodes)
         shape = []
         for at, axis in enumerate(tensor.shape.dim):
-            if axis.dim_value:
-                shape.append(axis.dim_value)
-            elif at == batch_at or (at != steps_at and axis.dim_param.lower() in ("b", "n", "batch", "batch_size")):
-                shape.append(batch or 1)
-            else:
-                shape.append(source.count or 8)
+            named_batch = axis.dim_param.lower() in ("b", "n", "batch", "batch_size")
+            is_batch = at == batch_at or (at != steps_at and named_batch)
+            shape.append(axis.dim_value or ((batch or 1) if is_batch else (source.count or 8)))
         memory.require(8 * math.prod(shape), f"{source.kind} for {known.name}", _PLACE)
-        values = torch.empty(shape, dtype=torch.float64)
+        if source.kind not in ("randn", "ones", "zeros"):
+            raise SequenceError(f"{source.kind} for a model", allowed="randn, ones or zeros", where=_PLACE)
+        values = torch.full(shape, float(source.kind == "ones"), dtype=torch.float64)
         if source.kind == "randn":
             values.normal_(generator=generator)
-        else:
-            values.fill_(source.kind != "zeros")
-            if source.kind not in ("zeros", "ones"):
-                raise SequenceError(f"{source.kind} for a model", allowed="randn, ones or zeros", where=_PLACE)
         feed[known.name] = values.numpy().astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     return feed
 
 
 def _axes(name: str, nodes: Mapping[str, OnnxNode]) -> tuple[int | None, int | None]:
-    """The axes of steps and batch of an input that a node takes as it is."""
+    """Which axis of an input is the steps and which the batch, where a node takes the input as it is."""
     for node in nodes.values():
-        last = bool(node.attributes.get("layout"))
+        batch = 0 if node.attributes.get("layout") else 1
         if node.input("X") == name:
-            return (1, 0) if last else (0, 1)
+            return 1 - batch, batch
         if name in (node.input("initial_h"), node.input("initial_c")):
-            return None, 0 if last else 1
+            return None, batch
     return None, None
 
 
-def _sizes(known: ValueInfoProto) -> list[int | None]:
-    return [axis.dim_value if axis.HasField("dim_value") else None for axis in known.type.tensor_type.shape.dim]
-
-
 def _in_words(known: ValueInfoProto) -> str:
-    """x float [1, T, 3], as the graph says."""
+    """Name, type and axes as the graph says them: x float [1, T, 3]."""
     from onnx import TensorProto
 
     tensor = known.type.tensor_type

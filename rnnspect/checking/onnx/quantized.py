@@ -1,16 +1,18 @@
-"""DynamicQuantizeLSTM of onnxruntime (domain com.microsoft): what its products receive.
+"""DynamicQuantizeLSTM of onnxruntime (domain com.microsoft): an LSTM with 8-bit products, as one that can be judged.
 
-W and R are integers of 8 bits with scales and zero points, a tensor's or a row's. x is quantised once a call, over
-all its steps and items, and h anew at each step, over the batch: to 256 levels between its least and its largest
-number, 0 among them. Integers are multiplied and summed exactly and scaled in float32; all else is float32. So the
-sums are those of the numbers that the integers stand for, which are given here, exactly, in float64.
+W and R are 8-bit integers with a scale and a zero point, for the whole tensor or for each row. At run time x is
+quantised once, over all steps and items, and h anew before each step, over the batch: to 256 levels between its least
+and its largest number and 0. The integer products are summed exactly and scaled in float32; all else is float32. So the
+sums are those of the numbers that the integers stand for, which are exact in float64.
+
+As the products receive a rounded h that no output shows, it is judged as an LSTM that has that h among its inputs:
+[W R] times [x; h] in place of W x + R h.
 
 Source: onnxruntime's dynamic_quantize_lstm.cc, rnn_helpers.cc (ComputeGemm) and qmath.h (GetQuantizationParameter).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.errors import WeightsError
 from rnnspect.judging.declared import Declared
+from rnnspect.network.parameters import suffix
 from rnnspect.weights.readers.onnx import SCALES, OnnxNode
 
 if TYPE_CHECKING:
@@ -26,8 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.observation import Observation
-    from rnnspect.network.sequence import Sequence
+    from rnnspect.network.spec import Spec
 
     Array = np.ndarray[Any, Any]
 
@@ -49,7 +51,7 @@ def untold(node: OnnxNode) -> str | None:
 
 
 def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """An LSTM's W, R, B and P, float64: (directions, 4·hidden, in) of W and R.
+    """The numbers that a node's W, R, B and P stand for, float64 and in the shapes of an LSTM node.
 
     Raises `WeightsError` for scales and zero points that are neither a tensor's nor a row's.
     """
@@ -65,51 +67,44 @@ def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array
     return found
 
 
-def quantized(values: Array, axes: tuple[int, ...]) -> Array:
-    """The numbers, float64, that the integers of float32 values stand for; the values along the axes share a scale."""
-    low = np.minimum(values.min(axes, keepdims=True), np.float32(0))
-    high = np.maximum(values.max(axes, keepdims=True), np.float32(0))
-    scale = np.where(high == low, np.float32(1), (high - low) / _LEVELS)
+def quantized(values: Array) -> Array:
+    """The numbers, float64, that float32 numbers stand for once they are quantised together."""
+    low, high = min(values.min(), np.float32(0)), max(values.max(), np.float32(0))
+    scale = (high - low) / _LEVELS if high > low else np.float32(1)
     zero = np.rint(np.clip(-low / scale, np.float32(0), _LEVELS))
-    steps = np.clip(np.rint(values / scale), -zero, _LEVELS - zero)
-    found: Array = steps.astype(np.float64) * scale.astype(np.float64)
+    found: Array = np.clip(np.rint(values / scale), -zero, _LEVELS - zero).astype(np.float64) * np.float64(scale)
     return found
 
 
-def received(
-    x: Tensor, h0: Tensor, h: Mapping[str, Tensor], lengths: Tensor
-) -> tuple[Tensor, dict[tuple[int, str], Tensor]]:
-    """What the products took as x (T, B, I), and by layer and direction as h of the step before (T, B, H).
+def with_h_as_input(spec: Spec, parameters: Mapping[str, Tensor]) -> tuple[Spec, dict[str, Tensor]]:
+    """The LSTM of D directions whose input is [x; h of each direction], (I + D·H), and whose weight_hh is zero."""
+    wide = dict(parameters)
+    for at, direction in enumerate(spec.directions):
+        of_x, of_h = ("weight_ih" + suffix(0, direction), "weight_hh" + suffix(0, direction))
+        zeros = torch.zeros_like(parameters[of_h])
+        columns = [parameters[of_h] if place == at else zeros for place in range(spec.num_directions)]
+        wide[of_x], wide[of_h] = torch.cat([parameters[of_x], *columns], 1), zeros
+    return spec.with_changes(input_size=spec.input_size + spec.num_directions * spec.hidden_size), wide
 
-    h0 (D, B, H); h (T, B, H) by direction, zero beyond an item's length, as onnxruntime leaves it. All items of the
-    batch are there, also those of length 0: they have a part in the scales.
+
+def with_h(x: Tensor, h0: Tensor, h: Mapping[tuple[int, str], Tensor], lengths: Tensor) -> Tensor:
+    """[x; h of the step before] as the products received them, (T, B, I + D·H) in float64.
+
+    x (T, B, I), h0 (D, B, H), h (T, B, H) by (0, direction). All items of the batch have to be there, also those of
+    length 0: they count for the scales, with zeros for h beyond their length.
     """
-    longest = int(lengths.max())
-    taken = torch.zeros(x.shape, dtype=torch.float64)
-    taken[:longest] = torch.from_numpy(quantized(x[:longest].numpy(), (0, 1, 2)))
-    states = {}
-    for at, (direction, own) in enumerate(h.items()):
-        before = torch.cat([h0[at][None], own[: longest - 1]])
-        steps = torch.arange(longest)[:, None].expand(longest, len(lengths))
-        if direction == "reverse":
-            steps = lengths - 1 - steps  # an item's last step comes first, whatever its length
-            last = steps[:-1].clamp(min=0)[..., None].expand(-1, -1, own.shape[2])
-            before = torch.cat([h0[at][None], torch.where(steps[:-1, :, None] >= 0, own.gather(0, last), 0)])
-        rounded = torch.from_numpy(quantized(before.numpy(), (1, 2)))
-        placed = torch.zeros(own.shape, dtype=torch.float64)
-        inside = (steps >= 0) & (torch.arange(longest)[:, None] < lengths)
-        items = torch.arange(len(lengths)).expand_as(steps)
-        placed[steps[inside], items[inside]] = rounded[inside]
-        states[0, direction] = placed
-    return taken, states
-
-
-def as_received(sequence: Sequence, seen: Observation) -> tuple[Sequence, Observation]:
-    """The same run with what its products received in place of x, and beside h."""
-    lengths = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch)
-    h = {direction: values["h"] for (_, direction), values in seen.layers.items()}
-    x, states = received(sequence.x, sequence.h0, h, lengths)
-    return replace(sequence, x=x), replace(seen, received=states)
+    longest, items = int(lengths.max()), torch.arange(len(lengths))
+    taken = [torch.zeros(x.shape, dtype=torch.float64)]
+    taken[0][:longest] = torch.from_numpy(quantized(x[:longest].numpy()))
+    for at, ((_, direction), own) in enumerate(h.items()):
+        received, before = torch.zeros(own.shape, dtype=torch.float64), h0[at]
+        for step in range(longest):
+            inside = lengths > step
+            places = lengths - 1 - step if direction == "reverse" else torch.full_like(lengths, step)
+            received[places[inside], items[inside]] = torch.from_numpy(quantized(before.numpy()))[inside]
+            before = torch.where(inside[:, None], own[places, items], 0)
+        taken.append(received)
+    return torch.cat(taken, -1)
 
 
 def cut_off(weights: Mapping[str, Array]) -> list[str]:

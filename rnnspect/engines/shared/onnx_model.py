@@ -13,11 +13,10 @@ import torch
 from rnnspect.engines.torch import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import memory
-from rnnspect.files.onnx_file import graphs_in, read_model
-from rnnspect.files.sources import parse_file
-from rnnspect.files.stored import is_onnx
+from rnnspect.files.onnx_file import graphs_in
 from rnnspect.network.recording import EngineInfo, Recording
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, choose, nodes_in, tensor_of
+from rnnspect.weights import readers
+from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, node_in, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants
 from rnnspect.weights.writers.onnx import STATES
 
@@ -220,11 +219,10 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
 def by_its_own_node(prepared: Prepared) -> Prepared:
     """Where the parameters are those of a node in a file, onnxruntime runs that node in place of the engine."""
     assert isinstance(prepared.spec.weights, str)
-    source = parse_file(prepared.spec.weights)
-    if not is_onnx(source.path):
+    source = readers.file_of(prepared.spec.weights)
+    if readers.kind_of(source.path) != "onnx":
         return prepared
-    node = choose(nodes_in(read_model(source.path), str(source.path)), source.member, str(source.path))
-    return replace(prepared, engine=NodeEngine(node))
+    return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))
 
 
 def _info(name: str, dtype: str) -> EngineInfo:

@@ -1,1 +1,42 @@
-"""Files of other people's as parameters in PyTorch's names and shapes: one kind of file a module."""
+"""One kind of file a module: which recurrent modules are in it, and the spec and the parameters of each.
+
+`READERS` is the list of them. Everything that takes a file of weights asks here which reader it is for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnspect.files.sources import File, is_there
+
+if TYPE_CHECKING:
+    from rnnspect.weights.readers.interface import Reader
+
+READERS = {
+    "checkpoint": (".pt", ".pth", ".safetensors", ".npz"),
+    "onnx": (".onnx",),
+    "keras": (".keras", ".h5", ".hdf5"),
+}
+"""By the name of a module here, the ends of the files that its `READER` reads."""
+SUFFIXES = tuple(suffix for suffixes in READERS.values() for suffix in suffixes)
+_WITH_MODULE = re.compile(rf"(.+(?:{'|'.join(map(re.escape, SUFFIXES))})):(.*)", re.DOTALL)
+
+
+def kind_of(path: Path) -> str | None:
+    """The key in `READERS` for a file of that name; None where no reader is for it. The file is not opened."""
+    return next((kind for kind, suffixes in READERS.items() if path.suffix.lower() in suffixes), None)
+
+
+def find(kind: str) -> Reader:
+    """The reader of that key, imported now."""
+    reader: Reader = importlib.import_module(f"{__name__}.{kind}").READER
+    return reader
+
+
+def file_of(weights: str) -> File:
+    """The file that a spec's `weights` names, and the module after a colon: model.onnx:encoder."""
+    match = _WITH_MODULE.fullmatch(weights)
+    return File(Path(match[1]), match[2]) if match and not is_there(Path(weights)) else File(Path(weights))

@@ -1,187 +1,192 @@
-"""Recurrent layers among the tensors of a file that are packed as another framework packs them. Loads no framework.
+"""Recurrent layers in a checkpoint that is packed as another framework packs it: which arrays make a layer, in which
+layout, and their numbers as PyTorch's parameters. To find them no framework is loaded.
 
-The framework's names stand under any prefix, with . or / between their parts. Layers whose prefixes differ in their
-numbers alone (lstm, lstm_1) and that fit on each other are a stack; forward and backward are two directions.
+The framework's names may stand under any prefix, with . or / between their parts. Prefixes that say forward and
+backward are two directions of one layer. Prefixes that differ in their numbers alone (lstm, lstm_1) are layers of one
+stack, where the upper one's input is as wide as the lower one's output.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
-from rnnspect.network.dtypes import DTYPES
+from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
+from rnnspect.weights.readers.interface import Given, Told, dtype_of, named
+from rnnspect.weights.readers.pytorch import UNTOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from rnnspect.files.stored import Stored
+    from rnnspect.network.spec import Spec
     from rnnspect.weights.layouts import Layout, Packing
 
 _FORWARD = (("backward", "forward"), ("bwd", "fwd"), ("bw", "fw"), ("_reverse", ""))
-"""What a prefix of the second direction says, and what the first says in its place."""
+"""What marks the prefix of a second direction, and what the first direction's prefix has in its place."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as a file has it."""
+    """Arrays of a file read as one layer in one layout."""
 
     layout: Layout
     packing: Packing
     prefix: str
     directions: tuple[Mapping[str, str], ...]
-    """For each direction by the framework's name of an array the name in the file."""
+    """For each direction by the framework's name of an array its name in the file."""
     leading: bool
-    """Whether the arrays begin with an axis of directions; both directions then have the same names."""
+    """Whether the arrays have the directions as their first axis; then both directions have the same names."""
     sizes: Sizes
-    dtypes: tuple[str, ...]
 
     @property
     def takes(self) -> frozenset[str]:
-        """The names in the file of one direction's arrays."""
+        """The names in the file of the first direction's arrays."""
         return frozenset(self.directions[0].values())
 
     @property
     def explains(self) -> int:
-        """How many characters of those names are the framework's own."""
+        """How many characters of those names are the framework's, not the prefix's."""
         return sum(map(len, self.directions[0]))
-
-    @property
-    def num_directions(self) -> int:
-        return len(self.directions)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers one above the other, named as the first is."""
+    """Layers one above the other; the first one's prefix is the module's name."""
 
     layers: tuple[Layer, ...]
-
-    @property
-    def first(self) -> Layer:
-        return self.layers[0]
+    both_resets: bool
+    """Whether the arrays fit both forms of the GRU."""
 
     @property
     def names(self) -> list[str]:
-        """Every array of the file that it takes."""
+        """Every array of the file that belongs to it."""
         every = (name for layer in self.layers for names in layer.directions for name in names.values())
         return list(dict.fromkeys(every))
 
-    def described(self, dtype: str | None, where: str) -> dict[str, Any]:
-        """The keys of a spec that shapes and names tell; `dtype` is what somebody asked for.
 
-        Raises `WeightsError` for arrays of a dtype that no spec has, or of several where none is asked for.
-        """
-        layer = self.first
-        form = layer.packing.form
-        dtypes = list(dict.fromkeys(dtype for layer in self.layers for dtype in layer.dtypes))
-        if unknown := [name for name in dtypes if name not in DTYPES]:
-            raise WeightsError(f"parameters stored as {listed(unknown)}", allowed=listed(DTYPES), where=where)
-        if dtype is None and len(dtypes) > 1:
-            raise WeightsError(f"parameters in {' and '.join(dtypes)}", allowed="one dtype, or --dtype", where=where)
-        return {
-            "cell": "gru" if form.startswith("gru") else form,
-            "input_size": layer.sizes.input_size,
-            "hidden_size": layer.sizes.hidden_size,
-            "proj_size": layer.sizes.proj_size,
-            "num_layers": len(self.layers),
-            "bidirectional": layer.num_directions == 2,
-            "bias": layer.sizes.bias,
-            "layout": layer.layout.name,
-            **({} if dtype else {"dtype": dtypes[0]}),
-            **_reset(form),
-        }
+def tell(stored: Mapping[str, Stored], path: str, module: str | None, flags: Mapping[str, Any]) -> Told:
+    """What names and shapes tell of the module, in the layout that `flags` say or the only one that fits.
 
-    def note(self) -> str:
-        """How it was read."""
-        layer = self.first
-        shapes = [f"{name} = {layer.packing.arrays[name]}" for name in layer.directions[0]]
-        several = f", {len(self.layers)} layers from {self.layers[-1].prefix!r}" if len(self.layers) > 1 else ""
-        more = f" and {len(shapes) - 3} more" if len(shapes) > 3 else ""
-        return f"read as {layer.layout.name} ({layer.packing.where}): {', '.join(shapes[:3])}{more}{several}"
-
-
-def stack_of(
-    stored: Mapping[str, Stored], layout: str | None, module: str | None, path: str, flags: Mapping[str, Any]
-) -> Stack:
-    """The recurrent layers in a file, packed as `layout`, or as the only layout that names and shapes allow.
-
-    Raises `FileError` for a file with none, or with several, `InputError` for a layout that there is not or where
-    several fit.
+    Raises `FileError` where there is no such module, or several, `InputError` where several layouts or cells fit, and
+    `WeightsError` for arrays of a dtype that no spec has, or of several dtypes where `flags` say none.
     """
-    known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
-    layers = _layers(stored, known)
-    if not layers:
-        raise _none(stored, known, layout, path)
-    heads = _heads(layers)
-    if module is not None and module not in layers:
-        found = f"no module {module!r} is in it"
-        raise FileError(found, allowed=listed(map(repr, layers)), nearest=nearest(module, layers), where=path)
-    if module is None and len(heads) > 1:
-        found = f"it holds {len(heads)} recurrent modules"
-        raise FileError(found, allowed=f"--module with one of {listed(map(repr, heads))}", where=path)
-    start = module if module is not None else heads[0]
-    fitting = _wanted(_best(layers[start]), flags)
-    if len({_meaning(layer) for layer in fitting}) > 1:
-        names = list(dict.fromkeys(layer.layout.name for layer in fitting))
-        place = f"{path}:{start}" if start else path
-        if len(names) == 1:
-            forms = listed(layer.packing.form for layer in fitting)
-            raise InputError(f"it could be any of {forms}", allowed="--cell with one of them", where=place)
-        raise InputError(f"it could be laid out as {listed(names)}", allowed="--layout with one of them", where=place)
-    chain = [fitting[0]]
-    most = flags.get("num_layers") or len(layers)
-    while len(chain) < most and (above := _above(chain[-1], layers)):
-        chain.append(above)
-    return Stack(tuple(chain))
+    stack = _stack_of(stored, path, module, flags)
+    first, names = stack.layers[0], stack.names
+    source = f"{path}:{first.prefix}" if first.prefix else path
+    keys = _keys(stack) | dtype_of((stored[name].dtype for name in names), flags.get("dtype"), source)
+    keys["weights"] = path if len(names) == len(stored) and module is None else f"{path}:{first.prefix}"
+    notes = [] if "layout" in flags else [f"note: {source} {_how_read(stack)}"]
+    if stack.both_resets and "reset" not in flags:
+        said = "whether the GRU resets after the product or before it; taken: --reset after"
+        notes.append(f"note: {source} does not say {said}")
+    return Told(keys, source, tuple(notes), UNTOLD, len(stored) - len(names))
 
 
-def untold(stack: Stack, stored: Mapping[str, Stored], flags: Mapping[str, Any]) -> str | None:
-    """Where the arrays fit both forms of the GRU, what was taken."""
-    layer = stack.first
-    both = {"gru", "gru-before"} <= {other.packing.form for other in _layers(stored, [layer.layout])[layer.prefix]}
-    if not both or "reset" in flags:
-        return None
-    return "whether the GRU resets after the product or before it; taken: --reset after"
+def read(path: Path, module: str | None, spec: Spec) -> Given:
+    """The parameters of the module in the spec's layout. Raises as `tell`."""
+    from rnnspect.weights.layouts.packing import unpack  # with torch, which shapes does without
 
-
-def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[Layer]]:
-    """By prefix every reading that names and shapes allow, the second direction beside the first."""
-    found: dict[str, list[Layer]] = {}
-    for layout in known:
-        for packing in layout.packings:
-            for prefix, names in _groups(packing, stored).items():
-                if layer := _layer(layout, packing, prefix, names, stored):
-                    found.setdefault(prefix, []).append(layer)
-    found = _most_explained(found)
-    for prefix in list(found):
-        for second, first in _FORWARD:
-            other = prefix.replace(second, first)
-            if other != prefix and other in found:
-                found[other] = [_both(layer, found[prefix]) for layer in found[other]]
-                del found[prefix]
-                break
+    wanted = {key: getattr(spec, key) for key in ("cell", "num_layers", "reset", "layout")}
+    stack = _stack_of(stored_in(path), str(path), module, wanted)
+    stored = read_members(path, stack.names)
+    found = Given({})
+    for at, layer in enumerate(stack.layers):
+        for index, (names, direction) in enumerate(zip(layer.directions, ("forward", "reverse"), strict=False)):
+            given = {name: stored[there][index] if layer.leading else stored[there] for name, there in names.items()}
+            p = named(unpack(layer.layout, layer.packing.form, given), at, direction)
+            found.parameters.update(p)
+            found.names.update(dict.fromkeys(p, names[layer.packing.weights[0]]))
     return found
 
 
-def _most_explained(found: Mapping[str, list[Layer]]) -> dict[str, list[Layer]]:
-    """Where several readings take the same arrays, those whose own names say most of them: linear/w, not w."""
-    most: dict[frozenset[str], int] = {}
-    for layer in (layer for readings in found.values() for layer in readings):
-        most[layer.takes] = max(most.get(layer.takes, 0), layer.explains)
-    kept = {
-        prefix: [layer for layer in readings if layer.explains == most[layer.takes]]
-        for prefix, readings in found.items()
+def _keys(stack: Stack) -> dict[str, Any]:
+    layer, form = stack.layers[0], stack.layers[0].packing.form
+    return {
+        "cell": "gru" if form.startswith("gru") else form,
+        "input_size": layer.sizes.input_size,
+        "hidden_size": layer.sizes.hidden_size,
+        "proj_size": layer.sizes.proj_size,
+        "num_layers": len(stack.layers),
+        "bidirectional": len(layer.directions) == 2,
+        "bias": layer.sizes.bias,
+        "layout": layer.layout.name,
+        **({"reset": "before"} if form == "gru-before" else {}),
     }
-    return {prefix: readings for prefix, readings in kept.items() if readings}
+
+
+def _how_read(stack: Stack) -> str:
+    """For a note: read as keras (keras.layers.LSTM): kernel = W_ii W_if …"""
+    layer, last = stack.layers[0], stack.layers[-1]
+    shapes = [f"{name} = {layer.packing.arrays[name]}" for name in layer.directions[0]]
+    more = f" and {len(shapes) - 3} more" if len(shapes) > 3 else ""
+    several = f", {len(stack.layers)} layers from {last.prefix!r}" if last is not layer else ""
+    return f"read as {layer.layout.name} ({layer.packing.where}): {', '.join(shapes[:3])}{more}{several}"
+
+
+def _stack_of(stored: Mapping[str, Stored], path: str, module: str | None, flags: Mapping[str, Any]) -> Stack:
+    layout = flags.get("layout")
+    known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
+    layers = _layers(stored, known)
+    if not layers:
+        raise _nothing(stored, known, layout, path)
+    if module is None:
+        above = {upper.prefix for readings in layers.values() for one in readings if (upper := _above(one, layers))}
+        heads = [prefix for prefix in layers if prefix not in above]
+        if len(heads) > 1:
+            found = f"it holds {len(heads)} recurrent modules"
+            raise FileError(found, allowed=f"--module with one of {listed(map(repr, heads))}", where=path)
+        module = heads[0]
+    elif module not in layers:
+        found = f"no module {module!r} is in it"
+        raise FileError(found, allowed=listed(map(repr, layers)), nearest=nearest(module, layers), where=path)
+    fitting = _fitting(layers[module], flags)
+    if len({_meaning(layer) for layer in fitting}) > 1:
+        names = list(dict.fromkeys(layer.layout.name for layer in fitting))
+        forms = listed(layer.packing.form for layer in fitting)
+        what, flag = (f"any of {forms}", "--cell") if len(names) == 1 else (f"laid out as {listed(names)}", "--layout")
+        place = f"{path}:{module}" if module else path
+        raise InputError(f"it could be {what}", allowed=f"{flag} with one of them", where=place)
+    chain = [fitting[0]]
+    most = flags.get("num_layers") or len(layers)
+    while len(chain) < most and (upper := _above(chain[-1], layers)):
+        chain.append(upper)
+    forms_there = {other.packing.form for other in layers[module] if other.layout is chain[0].layout}
+    return Stack(tuple(chain), {"gru", "gru-before"} <= forms_there)
+
+
+def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[Layer]]:
+    """By prefix every layer that names and shapes allow; a second direction is under the prefix of the first."""
+    every = [
+        layer
+        for layout in known
+        for packing in layout.packings
+        for prefix, names in _groups(packing, stored).items()
+        if (layer := _layer(layout, packing, prefix, names, stored))
+    ]
+    most: dict[frozenset[str], int] = {}
+    for layer in every:
+        most[layer.takes] = max(most.get(layer.takes, 0), layer.explains)
+    found: dict[str, list[Layer]] = {}
+    for layer in every:
+        if layer.explains == most[layer.takes]:  # of linear.w and w under linear the longer name
+            found.setdefault(layer.prefix, []).append(layer)
+    for prefix in list(found):
+        others = (prefix.replace(second, first) for second, first in _FORWARD)
+        if first := next((other for other in others if other != prefix and other in found), None):
+            found[first] = [_both(layer, found[prefix]) for layer in found[first]]
+            del found[prefix]
+    return found
 
 
 def _groups(packing: Packing, stored: Mapping[str, Stored]) -> dict[str, dict[str, str]]:
-    """By prefix the arrays of a packing by its own names."""
+    """By prefix the names in the file by the framework's names."""
     pattern, by_group = _pattern(packing)
     groups: dict[str, dict[str, str]] = {}
     for name in stored:
@@ -193,7 +198,7 @@ def _groups(packing: Packing, stored: Mapping[str, Stored]) -> dict[str, dict[st
 
 @functools.cache
 def _pattern(packing: Packing) -> tuple[re.Pattern[str], dict[str, str]]:
-    """The longest name comes first: recurrent_kernel is no kernel. What frameworks hang behind a name is let be."""
+    """Longer names come first, as kernel ends recurrent_kernel. TensorFlow ends names with :0, Flax with /value."""
     by_group = {f"n{at}": name for at, name in enumerate(sorted(packing.arrays, key=len, reverse=True))}
     every = "|".join(
         f"(?P<{group}>{re.escape(name).replace('/', '[./]').replace(chr(92) + '.', '[./]')})"
@@ -207,7 +212,7 @@ def _layer(
 ) -> Layer | None:
     shapes = {name: stored[there].shape for name, there in names.items()}
     if packing.bias_always and not any(packing.is_bias(name) for name in names):
-        return None  # what always has biases is something else without
+        return None
     first = next(iter(shapes.values()))
     leading = layout.leading_direction and all(len(shape) > 1 and shape[0] == first[0] for shape in shapes.values())
     for strip in (True, False) if leading and first[0] in {1, 2} else (False,):
@@ -215,97 +220,65 @@ def _layer(
             sizes = sizes_of(packing, {name: shape[1:] if strip else shape for name, shape in shapes.items()})
         except WeightsError:
             continue
-        dtypes = tuple(dict.fromkeys(stored[there].dtype for there in names.values()))
-        return Layer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes, dtypes)
+        return Layer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes)
     return None
 
 
 def _both(first: Layer, others: list[Layer]) -> Layer:
-    second = next((o for o in others if o.packing is first.packing and o.sizes == first.sizes), None)
-    if second is None or first.num_directions == 2:
+    second = next((other for other in others if other.packing is first.packing and other.sizes == first.sizes), None)
+    if second is None or len(first.directions) == 2:
         return first
-    directions = (*first.directions, *second.directions)
-    return Layer(first.layout, first.packing, first.prefix, directions, False, first.sizes, first.dtypes)
+    return replace(first, directions=(*first.directions, *second.directions), leading=False)
 
 
-def _best(layers: list[Layer]) -> list[Layer]:
-    """Those that take most of the arrays under the prefix."""
+def _fitting(layers: list[Layer], flags: Mapping[str, Any]) -> list[Layer]:
+    """Those that take the most arrays and are of the cell that `flags` say; of both forms of a GRU the one that
+    resets after the product, if they say nothing."""
     most = max(len(layer.takes) for layer in layers)
-    return [layer for layer in layers if len(layer.takes) == most]
-
-
-def _wanted(layers: list[Layer], flags: Mapping[str, Any]) -> list[Layer]:
-    """Those of the cell that somebody asked for; of both forms of a GRU the one after the product, if none is."""
-    cell = flags.get("cell")
-    layers = [layer for layer in layers if cell is None or layer.packing.form.startswith(cell)] or layers
-    forms = {layer.packing.form for layer in layers}
-    if {"gru", "gru-before"} <= forms:
+    layers = [layer for layer in layers if len(layer.takes) == most]
+    if cell := flags.get("cell"):
+        layers = [layer for layer in layers if layer.packing.form.startswith(cell)] or layers
+    if {"gru", "gru-before"} <= {layer.packing.form for layer in layers}:
         other = "gru" if flags.get("reset") == "before" else "gru-before"
         layers = [layer for layer in layers if layer.packing.form != other]
     return layers
 
 
 def _meaning(layer: Layer) -> tuple[Any, ...]:
-    """Readings that give the same parameters have the same."""
+    """Equal for layers that give the same parameters."""
     packing, names = layer.packing, layer.directions[0]
     blocks = tuple((there, packing.arrays[name]) for name, there in sorted(names.items(), key=lambda item: item[1]))
     return packing.form, packing.orientation, packing.forget_bias, blocks
 
 
-def _heads(layers: Mapping[str, list[Layer]]) -> list[str]:
-    """The prefixes that are not a layer above another one."""
-    above = {layer.prefix for readings in layers.values() for one in readings for layer in _all_above(one, layers)}
-    return [prefix for prefix in layers if prefix not in above]
-
-
-def _all_above(layer: Layer, layers: Mapping[str, list[Layer]]) -> Iterator[Layer]:
-    if above := _above(layer, layers):
-        yield above
-
-
 def _above(layer: Layer, layers: Mapping[str, list[Layer]]) -> Layer | None:
-    """The layer whose prefix has the next numbers, if it reads what this one gives."""
-    width = (layer.sizes.proj_size or layer.sizes.hidden_size) * layer.num_directions
-    wanted = Sizes(width, layer.sizes.hidden_size, layer.sizes.proj_size, layer.sizes.bias)
-    for prefix in _next_prefixes(layer.prefix, layers):
-        for other in layers[prefix]:
-            if (
-                other.packing is layer.packing
-                and other.sizes == wanted
-                and other.num_directions == layer.num_directions
-            ):
-                return other
-    return None
-
-
-def _next_prefixes(prefix: str, layers: Iterable[str]) -> list[str]:
-    text, numbers = _numbered(prefix)
-    later = [(_numbered(other)[1], other) for other in layers if _numbered(other)[0] == text]
-    return [other for at, other in sorted(later) if at > numbers][:1]
+    """The layer whose prefix has the next higher numbers, if its input is as wide as this one's output."""
+    text, numbers = _numbered(layer.prefix)
+    higher = [(at, other) for other in layers for words, at in [_numbered(other)] if words == text and at > numbers]
+    width = (layer.sizes.proj_size or layer.sizes.hidden_size) * len(layer.directions)
+    wanted = layer.packing, replace(layer.sizes, input_size=width), len(layer.directions)
+    readings = layers[min(higher)[1]] if higher else []
+    return next((other for other in readings if (other.packing, other.sizes, len(other.directions)) == wanted), None)
 
 
 @functools.cache
 def _numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
-    """A prefix without its numbers, and the numbers: of lstm none, of lstm_1 one."""
+    """A prefix without its numbers, and the numbers: none for lstm, 1 for lstm_1."""
     return re.sub(r"_?\d+", "", prefix), tuple(int(number) for number in re.findall(r"\d{1,9}", prefix))
 
 
-def _reset(form: str) -> dict[str, str]:
-    return {"reset": "before"} if form == "gru-before" else {}
-
-
-def _none(stored: Mapping[str, Stored], known: list[Layout], layout: str | None, path: str) -> InputError:
-    """Why nothing was found: with a layout said, what is wrong with the arrays of its names."""
+def _nothing(stored: Mapping[str, Stored], known: list[Layout], layout: str | None, path: str) -> InputError:
+    """Why there is no layer: where a layout was asked for, what is wrong with the arrays that have its names."""
     if layout is None:
         allowed = "names such as weight_ih_l0, kernel and recurrent_kernel, or W and R, under any prefix; --layout"
         return FileError("it holds no recurrent parameters", allowed=allowed, where=path)
-    for packing in known[0].packings:
+    packings = known[0].packings
+    for packing in packings:
         for prefix, names in _groups(packing, stored).items():
-            shapes = {name: stored[there].shape for name, there in names.items()}
-            if set(packing.weights) <= set(shapes):
-                said = listed(f"{names[name]} {shape}" for name, shape in shapes.items())
+            if set(packing.weights) <= set(names):
+                said = listed(f"{there} {stored[there].shape}" for there in names.values())
                 place = f"{path}:{prefix}" if prefix else path
-                cells = listed(packing.form for packing in known[0].packings)
+                cells = listed(packing.form for packing in packings)
                 return WeightsError(f"{said} fit no cell of {layout}", allowed=cells, where=place)
-    every = dict.fromkeys(name for packing in known[0].packings for name in packing.arrays)
+    every = dict.fromkeys(name for packing in packings for name in packing.arrays)
     return FileError(f"it holds no parameters as {layout} names them", allowed=listed(every), where=path)

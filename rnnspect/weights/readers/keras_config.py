@@ -1,4 +1,4 @@
-"""What the config of a Keras model says of its recurrent layers. It is JSON; nothing that it names is imported."""
+"""What the config of a Keras model, which is JSON, says of its recurrent layers. Nothing that it names is imported."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
+from rnnspect.weights.readers.interface import functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEPTH = 64
-"""Models and wrappers inside one another that are looked into."""
+"""How many models and wrappers may lie inside one another."""
 _CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn"}
 _BARE = {name + "Cell": cell for name, cell in _CELLS.items()}
 _REFUSED = {
@@ -21,34 +22,34 @@ _REFUSED = {
     **{f"ConvLSTM{n}D": f"the products of ConvLSTM{n}D are convolutions" for n in (1, 2, 3)},
 }
 _SAME = ("sigmoid", "tanh", "relu", "elu", "softplus", "softsign")
-"""Activations that are called in a spec as in Keras, and have the same numbers."""
-_DIRECTIONLESS = ("units", "use_bias", "reset_after")
-"""What both directions of a spec share."""
+"""Activations that a spec calls as Keras does."""
+_SHARED = ("units", "use_bias", "reset_after")
+"""What a spec says of both directions at once."""
 
 
 @dataclass(frozen=True)
 class ConfiguredLayer:
-    """One recurrent layer, Bidirectional counted as one."""
+    """One recurrent layer; a Bidirectional is one, too."""
 
     names: tuple[str, ...]
-    """Its own name, after those of the models and wrappers that hold it."""
+    """The names of the models and wrappers that hold it, from the outermost, then its own."""
     group: str
     """Where Keras 3 keeps its weights: layers/sequential/layers/lstm_1."""
     bidirectional: bool = False
     keys: dict[str, Any] = field(default_factory=dict)
-    """Of a spec; without "reset" where the config does not say it."""
+    """Keys of a spec; without `reset` where the config does not say it."""
     notes: tuple[str, ...] = ()
-    """What is worth knowing of it, each after the words "note: FILE:NAME "."""
+    """What is worth knowing of it; each goes on after "note: FILE:NAME "."""
     reason: str | None = None
-    """Why a spec cannot say what it computes."""
+    """Why a spec cannot describe it; None where it can."""
 
 
 class _CannotSayError(Exception):
-    """The reason why a spec cannot say what a layer computes."""
+    """Why a spec cannot describe a layer."""
 
 
 def configured_layers(config: Any, version: tuple[int, ...], where: str) -> list[ConfiguredLayer]:
-    """The recurrent layers of a model in its own order, those of nested models and wrappers where these are.
+    """The recurrent layers of a model and of the models and wrappers in it, in the order of the config.
 
     `version` is that of the Keras that wrote the file. Raises `FileError` for a config that describes no model.
     """
@@ -60,7 +61,8 @@ def configured_layers(config: Any, version: tuple[int, ...], where: str) -> list
 def _model(
     config: Any, group: str, names: tuple[str, ...], version: tuple[int, ...], where: str
 ) -> Iterator[ConfiguredLayer]:
-    """Keras calls a layer's group by its class and counts them (saving_lib.py, _save_container_state)."""
+    """The layers of a model. Keras 3 names a layer's group after its class and numbers them from the second one on
+    (saving_lib.py, _save_container_state)."""
     if len(names) > MAX_DEPTH:
         raise FileError("models nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
@@ -98,7 +100,7 @@ def _layer(
 def _read(
     names: tuple[str, ...], group: str, entry: dict[str, Any], around: dict[str, Any] | None, version: tuple[int, ...]
 ) -> ConfiguredLayer:
-    """A layer, and of a Bidirectional what it says `around` its forward layer."""
+    """One layer. Of a Bidirectional `entry` is its forward layer and `around` its own config."""
     both = around is not None
     try:
         cell, config = _cell(entry)
@@ -110,22 +112,25 @@ def _read(
                 raise _CannotSayError("its forward layer goes backwards")
             if isinstance(other := around.get("backward_layer"), dict):
                 second, theirs = _cell(other)
-                for key in _DIRECTIONLESS:
-                    if second != cell or theirs.get(key) != config.get(key):
-                        raise _CannotSayError(f"its two directions differ in {key if second == cell else 'their cell'}")
-                functions += [] if _functions(cell, theirs, version) == functions else _functions(cell, theirs, version)
+                differ = [key for key in _SHARED if theirs.get(key) != config.get(key)]
+                if second != cell or differ:
+                    what = differ[0] if second == cell else "their cell"
+                    raise _CannotSayError(f"its two directions differ in {what}")
+                others = _functions(cell, theirs, version)
+                functions += others if others != functions else []
             if (mode := around.get("merge_mode", "concat")) != "concat":
                 notes += [f"merges its directions by {mode}; here they stand side by side"]
         elif backwards:
             notes += ["goes backwards and gives its last step first; here each stands at its place in the input"]
     except _CannotSayError as reason:
         return ConfiguredLayer(names, group, both, reason=str(reason))
-    keys |= {"bidirectional": both} | ({"reverse": True} if backwards else {}) | _chosen(cell, functions)
+    keys |= {"bidirectional": both} | ({"reverse": True} if backwards else {})
+    keys |= {"nonlinearity": "tanh"} if functions == ["tanh"] else functions_of(cell, functions)
     return ConfiguredLayer(names, group, both, keys, tuple(notes))
 
 
 def _cell(entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Which cell, and the layer's config; of RNN(LSTMCell(…)) the cell's beside the layer's."""
+    """The cell and the layer's config, joined with that of the cell for RNN(LSTMCell(…))."""
     kind, config = str(entry.get("class_name")), entry.get("config")
     if not isinstance(config, dict):
         raise _CannotSayError(f"{kind} without a config")
@@ -143,7 +148,7 @@ def _cell(entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _check_own(entry: dict[str, Any], kind: str) -> None:
-    """Somebody's own class may be called LSTM; Keras 3 says where a class comes from."""
+    """Raises for somebody's own class that is called LSTM; Keras 3 says which module a class comes from."""
     module = entry.get("module")
     if module is not None and not str(module).startswith(("keras", "tf_keras", "tensorflow.")):
         raise _CannotSayError(f"{kind} of {module}, which is not Keras'")
@@ -160,7 +165,7 @@ def _keys(cell: str, config: dict[str, Any], version: tuple[int, ...]) -> dict[s
 
 
 def _functions(cell: str, config: dict[str, Any], version: tuple[int, ...]) -> list[str]:
-    """In the order of a spec: of gates, of the candidate, of the cell state."""
+    """The activations of a layer in the order of a spec."""
     own = _activation(config.get("activation", "tanh"), version)
     usual = "hard_sigmoid" if version < (2, 3) else "sigmoid"
     gates = _activation(config.get("recurrent_activation", usual), version)
@@ -184,13 +189,6 @@ def _activation(said: Any, version: tuple[int, ...]) -> str:
     raise _CannotSayError(f"the activation {name}"[:80])
 
 
-def _chosen(cell: str, functions: list[str]) -> dict[str, Any]:
-    usual = {"rnn": ["tanh"], "gru": ["sigmoid", "tanh"], "lstm": ["sigmoid", "tanh", "tanh"]}[cell]
-    if functions == usual:
-        return {"nonlinearity": "tanh"} if cell == "rnn" else {}
-    return {"nonlinearity": "relu"} if functions == ["relu"] else {"activations": functions}
-
-
 def _notes(config: dict[str, Any], version: tuple[int, ...]) -> list[str]:
     notes = []
     drops = [f"{key} {config[key]}" for key in ("dropout", "recurrent_dropout") if config.get(key)]
@@ -209,7 +207,7 @@ def _notes(config: dict[str, Any], version: tuple[int, ...]) -> list[str]:
 
 
 def _snake(name: str) -> str:
-    """keras utils/naming.py, to_snake_case."""
+    """As to_snake_case in keras/src/utils/naming.py."""
     name = re.sub(r"\W+", "", name)
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

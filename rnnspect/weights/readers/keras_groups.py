@@ -1,7 +1,7 @@
-"""The weights of recurrent layers in a Keras file: which arrays belong together, by their paths and shapes.
+"""Which arrays of a Keras file are the weights of one recurrent layer, by their paths and shapes.
 
-Keras 3 keeps vars/0, 1, 2 of each cell under the path of attributes that leads there; Keras 2 and the .h5 of Keras 3
-keep kernel, recurrent_kernel and bias under the names of layers.
+A .keras or .weights.h5 of Keras 3 has vars/0, vars/1 and vars/2 of each cell, under the attributes that lead to it:
+layers/lstm/cell/vars/0. Keras 2, and Keras 3 in .h5, have kernel, recurrent_kernel and bias under the layers' names.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")
 ROOT = "model_weights"
+_VARS = "/cell/vars"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _GATES = {1: "rnn", 3: "gru", 4: "lstm"}
 _BY_NAME = re.compile(r"(?P<before>(?:.*/)?)(?P<way>forward|backward)_(?P<after>[^/]*)(?:/[^/]*)?", re.DOTALL)
@@ -27,35 +28,35 @@ _CELL = re.compile(r"cell(_\d+)?\Z")
 
 @dataclass(frozen=True)
 class Weights:
-    """The arrays of one direction: by Keras' name of each the path of its dataset."""
+    """The arrays of one direction of a layer."""
 
     group: str
-    """The path of the layer, without that of its cell."""
+    """The path of the layer in the file."""
     paths: Mapping[str, str]
+    """By kernel, recurrent_kernel and bias the path of the dataset."""
     by_name: bool
-    """Whether the file calls them by name, as Keras 2 does."""
+    """Whether the file has them under those names, not as vars/0, vars/1, …"""
 
 
 def weights_in(tree: Tree) -> dict[str, Weights]:
-    """Every set of arrays that can be a cell's, by the path of its layer, in the order of the file."""
+    """Every kernel, recurrent_kernel and perhaps bias side by side, by the path of the layer, in the file's order."""
     found: dict[str, Weights] = {}
     groups: dict[str, dict[str, str]] = {}
     for path in tree.datasets:
         group, _, name = path.rpartition("/")
         groups.setdefault(group, {})[name.removesuffix(":0")] = path
     for group, arrays in groups.items():
-        if group.endswith("/cell/vars"):
-            paths = {ARRAYS[int(name)]: path for name, path in arrays.items() if name in ("0", "1", "2")}
-            weights = Weights(group.removesuffix("/cell/vars"), paths, False)
-        else:
-            weights = Weights(group, {name: path for name, path in arrays.items() if name in ARRAYS}, True)
-        if len(weights.paths) >= 2 and {"kernel", "recurrent_kernel"} <= set(weights.paths):
+        by_name = not group.endswith(_VARS)
+        names = dict(zip(ARRAYS if by_name else "012", ARRAYS, strict=True))
+        paths = {names[name]: path for name, path in arrays.items() if name in names}
+        if {"kernel", "recurrent_kernel"} <= set(paths):
+            weights = Weights(group.removesuffix(_VARS), paths, by_name)
             found[weights.group] = weights
     return found
 
 
 def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weights, ...] | None:
-    """The arrays of each direction of a layer; None where they are not there, or where several could be."""
+    """The arrays of each direction of a layer; None where they are missing, or where several sets could be its own."""
     for group in (layer.group, layer.group.replace(*_CONTAINERS)):
         places = [f"{group}/forward_layer", f"{group}/backward_layer"] if layer.bidirectional else [group]
         if all(place in found and not found[place].by_name for place in places):
@@ -78,7 +79,7 @@ def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weig
 
 
 def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tuple[Weights, ...]]]:
-    """What no config speaks of: a name for it, and its directions; only what shapes show to be recurrent."""
+    """The layers that no config mentions but shapes show to be recurrent: a name and the arrays of each direction."""
     ways: dict[tuple[str, ...], dict[str, Weights]] = {}
     for weights in found.values():
         if gates_of(tree, weights):
@@ -96,7 +97,7 @@ def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tup
 
 
 def gates_of(tree: Tree, weights: Weights) -> str | None:
-    """The cell that the shapes are those of: kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H)."""
+    """The cell with these shapes, or None: kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H)."""
     shapes = {name: tree.datasets[path].shape for name, path in weights.paths.items()}
     kernel, recurrent = shapes["kernel"], shapes["recurrent_kernel"]
     if len(kernel) != 2 or len(recurrent) != 2 or 0 in (*kernel, *recurrent) or kernel[1] != recurrent[1]:
@@ -108,8 +109,8 @@ def gates_of(tree: Tree, weights: Weights) -> str | None:
 
 
 def _name(tree: Tree, group: str, by_name: bool) -> str:
-    """lstm/lstm/lstm_cell is lstm, enc/enc/one/lstm_cell is enc/one. Where Keras 3 has a path of attributes, newer
-    files keep the names that layers were given."""
+    """A layer's name: lstm for lstm/lstm/lstm_cell, enc/one for enc/enc/one/lstm_cell. Under paths of attributes newer
+    files keep the layers' own names as texts beside vars."""
     if by_name:
         parts = group.removeprefix(f"{ROOT}/").split("/")
         parts = parts[1:] if parts[:1] == parts[1:2] else parts

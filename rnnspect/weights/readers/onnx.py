@@ -1,26 +1,29 @@
-"""The recurrent nodes of an ONNX model: where they are, and what spec and parameters each of them has."""
+"""ONNX models: where their RNN, LSTM and GRU nodes are, and the spec and the parameters of each. Nothing is run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
-from rnnspect.errors import FileError, RnnspectError, WeightsError, listed
-from rnnspect.network.parameters import LayerParameters, module_repr, suffix
+from rnnspect.errors import FileError, WeightsError, listed
+from rnnspect.files.onnx_file import read_model
+from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers import choosing
+from rnnspect.weights import layouts
+from rnnspect.weights.readers import interface
+from rnnspect.weights.readers.interface import Given, Reader, Told, functions_of, named
 from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator, Mapping
 
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
-    Array = Any
-    Path = tuple[tuple[GraphProto, NodeProto | None, str], ...]
+    from rnnspect.weights.readers.onnx_constants import Array, Path
 
 INPUTS = {
     "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
@@ -29,7 +32,7 @@ INPUTS = {
 }
 OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
 SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
-"""What onnxruntime's DynamicQuantizeLSTM takes beside an LSTM's inputs; its W and R are (directions, in, 4·hidden)."""
+"""Inputs of onnxruntime's DynamicQuantizeLSTM after those of LSTM; its W and R are (directions, in, 4·hidden)."""
 QUANTIZED = "DynamicQuantizeLSTM"
 INPUTS[QUANTIZED], OUTPUTS[QUANTIZED] = (*INPUTS["LSTM"], *SCALES), OUTPUTS["LSTM"]
 WEIGHTS = ("W", "R", "B", "P")
@@ -39,11 +42,12 @@ _NAMES = {name.replace("_", ""): name for name in KINDS}
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """One node: `path` holds the graphs from the main one to its own, each with the node and attribute that hold it."""
+    """One recurrent node of a model."""
 
     name: str
     node: NodeProto
     path: Path
+    """The graphs from the main one to the node's own, each with the node and the attribute that hold it."""
     model: ModelProto
     file: str
     constants: Constants
@@ -63,41 +67,37 @@ class OnnxNode:
 
     @property
     def warning(self) -> str | None:
-        """A reset form that PyTorch does not have, in a file that it wrote."""
+        """Of a GRU from PyTorch that resets before the product, which PyTorch's GRU does not."""
         before = self.node.op_type == "GRU" and not self.attributes.get("linear_before_reset")
         if not before or self.model.producer_name.lower() != "pytorch":
             return None
         return f"warning: {self.where}: linear_before_reset=0 from PyTorch, whose GRU resets after the product"
 
     def input(self, name: str) -> str:
-        """The tensor that the node takes as W, X, …; empty where it is left out."""
-        at = INPUTS[self.node.op_type].index(name) if name in INPUTS[self.node.op_type] else len(self.node.input)
-        return self.node.input[at] if at < len(self.node.input) else ""
+        """The name in the graph of the tensor that the node takes as W, X, …; empty where it takes none."""
+        given: dict[str, str] = dict(zip(INPUTS[self.node.op_type], self.node.input, strict=False))
+        return given.get(name, "")
 
     def constant(self, name: str) -> Array | None:
-        """The input's numbers where the file holds them; None where it is left out, or computed, or given."""
+        """The numbers of W, R, … where the file holds them; None where they are left out, computed, or an input."""
         return self.constants.value(self.input(name), self.path)
 
     def is_fixed(self, name: str) -> bool:
-        """Whether the file holds the input's numbers and nobody can give others."""
+        """Whether the file holds the numbers of W, R, … and no input of the model can replace them."""
         graph = self.path[0][0]
         return self.constant(name) is not None and all(known.name != self.input(name) for known in graph.input)
 
 
 def nodes_in(model: ModelProto, file: str) -> dict[str, OnnxNode]:
-    """Every RNN, LSTM and GRU by name, nested graphs included, in the order of the file."""
+    """Every RNN, LSTM and GRU node by name, those of nested graphs too, in the order of the file."""
     from onnx import helper
 
     found: dict[str, OnnxNode] = {}
     constants = Constants(model)
     for path, node in _walk(((model.graph, None, ""),)):
-        name = node.name or next((out for out in node.output if out), node.op_type)
-        unique, count = name, 1
-        while unique in found:
-            count += 1
-            unique = f"{name}#{count}"
+        name = interface.unique(node.name or next((out for out in node.output if out), node.op_type), found)
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        found[unique] = OnnxNode(unique, node, path, model, file, constants, attributes)
+        found[name] = OnnxNode(name, node, path, model, file, constants, attributes)
     return found
 
 
@@ -105,17 +105,21 @@ def choose(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> OnnxN
     """The node of that name, or the only one. Raises `FileError` that lists every node."""
     if not nodes:
         raise FileError("it holds no RNN, LSTM or GRU node", where=where)
-    return choosing.choose(nodes, name, where, "node", _in_words)
+    return interface.choose(nodes, name, where, "node", described)
+
+
+def node_in(path: pathlib.Path, name: str | None) -> OnnxNode:
+    """The node of that name in a file, or the only one. Raises as `read_model` and `choose`."""
+    return choose(nodes_in(read_model(path), str(path)), name, str(path))
 
 
 def described(node: OnnxNode) -> dict[str, Any]:
     """The keys of a spec that a node's attributes and the shapes of its weights say.
 
-    Raises `FileError` for attributes that the operator does not have, `WeightsError` for shapes that do not fit.
+    Raises `FileError` for values that an attribute cannot have, `WeightsError` for shapes that do not fit.
     """
-    op = "LSTM" if node.quantized else node.node.op_type
-    cell, said = op.lower(), node.attributes
-    shape, kind = _shape(node, "W")
+    cell, said = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
+    shape, kind = _shape(node)
     directions, rows, inputs = shape
     if node.quantized:
         rows, inputs, kind = inputs, rows, "float32"
@@ -139,17 +143,21 @@ def described(node: OnnxNode) -> dict[str, Any]:
     return keys | _activations(node, cell)
 
 
-def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
-    """PyTorch's parameters from W, R and perhaps B and P, the directions as first axis.
+def spec_of(node: OnnxNode) -> Spec:
+    """The layer that a node is. Raises as `described`, and `SpecError` for what no spec can be."""
+    return Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
 
-    Raises `WeightsError` for shapes that do not fit.
+
+def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """PyTorch's parameters from W (D, G·H, I), R (D, G·H, H) and perhaps B (D, 2·G·H) and P (D, 3·H).
+
+    Raises `WeightsError` for other shapes.
     """
     import torch  # shapes reads a node without it
 
-    from rnnspect.weights import layouts
     from rnnspect.weights.layouts.packing import unpack
 
-    spec = Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
+    spec = spec_of(node)
     form = "gru-before" if spec.reset == "before" else spec.cell
     there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
     for name, values in there.items():
@@ -158,19 +166,15 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
         p = unpack(layouts.find("onnx"), form, {name: v[at] for name, v in there.items() if name != "P"})
-        p = _coupled(p, spec.hidden_size) if spec.input_forget else p
-        end = suffix(0, direction)
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            if (value := getattr(p, name)) is not None:
-                found[name + end] = value
+        found |= named(_without_f(p, spec.hidden_size) if spec.input_forget else p, 0, direction)
         if spec.peepholes:
             by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
-            found["weight_ch" + end] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
+            found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
     return found
 
 
 def tensor_of(values: Array) -> Tensor:
-    """An array as a tensor of its own memory; numpy has bfloat16 from a package that torch does not know."""
+    """A copy as a tensor. numpy has bfloat16 from the package ml_dtypes, which torch does not know."""
     import torch
 
     if values.dtype.name == "bfloat16":
@@ -179,7 +183,7 @@ def tensor_of(values: Array) -> Tensor:
 
 
 def array_of(values: Tensor) -> Array:
-    """The same the other way round."""
+    """A tensor as an array; bfloat16 as that of ml_dtypes."""
     import torch
 
     if values.dtype == torch.bfloat16:
@@ -189,30 +193,36 @@ def array_of(values: Tensor) -> Array:
     return values.contiguous().numpy()
 
 
-def stored_parameters(node: OnnxNode) -> dict[str, Tensor]:
-    """The same, where the file holds all of them. Raises `WeightsError` where one is computed or given as an input."""
-    if node.quantized:
-        raise WeightsError("weights in 8 bits", allowed="check, which runs the graph", where=node.where)
+def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> Told:
+    """A node is one layer; whether its input is (T, B, I) or (B, T, I) is an attribute."""
+    node = node_in(path, module)
+    quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
+    notes = (node.warning, quantized if node.quantized else None)
+    return Told(described(node) | {"weights": node.where}, node.where, tuple(note for note in notes if note))
+
+
+def _read(path: pathlib.Path, module: str | None, _spec: Spec) -> Given:
+    """Also raises `WeightsError` where the file does not hold the numbers, or as 8-bit integers."""
+    node = node_in(path, module)
     arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
     missing = [name for name, values in arrays.items() if values is None]
-    if missing:
-        found = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
+    if missing or node.quantized:
+        computed = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
+        found = "weights in 8 bits" if node.quantized else computed
         raise WeightsError(found, allowed="check, which runs the graph", where=node.where)
-    return parameters_of_node(node, arrays)
+    return Given(parameters_of_node(node, arrays))
 
 
-def _coupled(p: LayerParameters, hidden: int) -> LayerParameters:
-    def without_f(values: Tensor) -> Tensor:
-        import torch
+def _without_f(p: LayerParameters, hidden: int) -> LayerParameters:
+    """The parameters of an LSTM without the rows of f, the second of four gates."""
+    import torch
 
-        return torch.cat([values[:hidden], values[2 * hidden :]])
-
-    b_ih, b_hh = (None if b is None else without_f(b) for b in (p.bias_ih, p.bias_hh))
-    return LayerParameters(without_f(p.weight_ih), without_f(p.weight_hh), b_ih, b_hh, None)
+    kept = {name: torch.cat([one[:hidden], one[2 * hidden :]]) for name, one in vars(p).items() if one is not None}
+    return replace(p, **kept)
 
 
 def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
-    """Names are taken in any case; a function takes the next α and β of the lists if it has one, as in onnxruntime."""
+    """As onnxruntime reads them: names in upper or lower case, and a function that has an α or β takes the next one."""
     said = node.attributes
     alphas, betas = (list(said.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
     read = []
@@ -226,36 +236,30 @@ def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
             if number in numbers and values:
                 numbers[number] = values.pop(0)
         read.append(str(Activation(name, **numbers)))
-    usual = {"rnn": ["tanh"], "gru": ["sigmoid", "tanh"], "lstm": ["sigmoid", "tanh", "tanh"]}[cell]
-    if not read or read in (usual, 2 * usual):
-        return {}
-    if cell == "rnn" and set(read) == {"relu"}:
-        return {"nonlinearity": "relu"}
-    return {"activations": read}
+    return functions_of(cell, read)
 
 
-def _shape(node: OnnxNode, name: str) -> tuple[tuple[int, int, int], str]:
-    """The three axes of a weight and its dtype, from its numbers or from what the file says of a tensor."""
+def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
+    """The three axes of W and its dtype, from its numbers or from what the graph says of the tensor."""
     from onnx import TensorProto, helper
 
-    tensor = node.input(name)
-    shape, kind = None, 0
-    values = node.constant(name)
+    shape, kind, values = None, 0, node.constant("W")
     if values is not None:
         shape, kind = values.shape, int(helper.np_dtype_to_tensor_dtype(values.dtype))
     else:
         for graph, _, _ in reversed(node.path):
-            info = next((i for i in (*graph.input, *graph.value_info, *graph.output) if i.name == tensor), None)
+            every = (*graph.input, *graph.value_info, *graph.output)
+            info = next((one for one in every if one.name == node.input("W")), None)
             if info is not None and info.type.tensor_type.HasField("shape"):
                 shape = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
                 kind = info.type.tensor_type.elem_type
                 break
     if shape is None or len(shape) != 3 or 0 in shape:
-        found = f"{name} of a shape that the file does not say" if not shape else f"{name} of shape {tuple(shape)}"
+        found = f"W of shape {tuple(shape)}" if shape else "W of a shape that the file does not say"
         raise WeightsError(found, allowed="three axes", where=node.where)
     dtype = TensorProto.DataType.Name(kind)
     if dtype not in _DTYPES and not node.quantized:
-        raise WeightsError(f"{name} in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
+        raise WeightsError(f"W in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
     return shape, _DTYPES.get(dtype, dtype)
 
 
@@ -268,8 +272,4 @@ def _walk(path: Path) -> Iterator[tuple[Path, NodeProto]]:
                 yield from _walk((*path, (attribute.g, node, attribute.name)))
 
 
-def _in_words(node: OnnxNode) -> str:
-    try:
-        return f"({module_repr(Spec(**{**described(node), 'input': None}))})"
-    except RnnspectError as error:
-        return f"(unusable: {error.problems[0].found})"
+READER = Reader(_tell, _read)

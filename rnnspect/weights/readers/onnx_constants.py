@@ -1,4 +1,4 @@
-"""Tensors of an ONNX graph whose numbers the file holds: initialisers, Constants, and what only moves them about."""
+"""The tensors of an ONNX graph whose numbers the file holds: initializers, Constants, and what is only rearranged."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ if TYPE_CHECKING:
     Path = tuple[tuple[GraphProto, NodeProto | None, str], ...]
 
 MOVING = ("Identity", "Unsqueeze", "Squeeze", "Slice", "Concat", "Transpose", "Reshape", "Cast", "Split", "Flatten")
-"""Operators that give no more numbers than they take. Exporters pack W, R and B with them."""
+"""Operators that give no more numbers than they take; exporters make W, R and B with them."""
 MOST_BYTES = 2**31
 DEPTH = 100
-"""Operators in a row that are followed; a file may hold a circle of them."""
+"""How many operators in a row are followed."""
 
 
 class Constants:
-    """Looks names up from a node outwards, and each tensor once."""
+    """Looks tensors up by name, from a node's own graph outwards, and computes each once."""
 
     def __init__(self, model: ModelProto) -> None:
         self._model = model
         self._known: dict[tuple[int, str], Array | None] = {}
 
     def value(self, name: str, path: Path, depth: int = 0) -> Array | None:
-        """The numbers of the tensor that a node in the last graph of the path calls by that name; those of a graph's
-        input are its default. None where they are left out, computed, or given."""
+        """The numbers of a tensor as a node in the last graph of the path sees it; of a graph's input its default.
+
+        None for an empty name, and where the numbers are computed or given when the model runs.
+        """
         if not name or depth > DEPTH:
             return None
         for end in range(len(path), 0, -1):
             graph = path[end - 1][0]
-            if (id(graph), name) in self._known:
-                return self._known[id(graph), name]
+            if (key := (id(graph), name)) in self._known:
+                return self._known[key]
             held = next((tensor for tensor in graph.initializer if tensor.name == name), None)
             maker = None if held else next((node for node in graph.node if name in node.output), None)
             if held or maker or any(known.name == name for known in graph.input):
-                self._known[id(graph), name] = None  # until it is known: a circle has no numbers
-                found = self._found(held, maker, name, path[:end], depth)
-                self._known[id(graph), name] = found
-                return found
+                self._known[key] = None  # so that a circle of operators ends: it has no numbers
+                self._known[key] = self._found(held, maker, name, path[:end], depth)
+                return self._known[key]
         return None
 
     def _found(self, held: Any, maker: NodeProto | None, name: str, path: Path, depth: int) -> Array | None:

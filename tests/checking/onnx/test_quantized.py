@@ -115,10 +115,10 @@ def test_what_integers_stand_for_is_never_further_than_half_a_step():
     for values in (rng.normal(0, 1, (5, 7)), rng.uniform(1, 2, (3, 4)), -rng.uniform(1, 2, (3, 4)), np.zeros((2, 2))):
         v = values.astype(np.float32)
         step = (max(v.max(), 0) - min(v.min(), 0)) / 255
-        found = quantized.quantized(v, (0, 1))
+        found = quantized.quantized(v)
         assert np.abs(found - v).max() <= 1.01 * step  # half for the value, half for the zero point
         assert len(np.unique(found)) <= 256
-        assert quantized.quantized(np.zeros_like(v), (0, 1)).any() == np.False_
+        assert quantized.quantized(np.zeros_like(v)).any() == np.False_
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -160,9 +160,9 @@ def test_the_node_is_not_the_one_in_float(tmp_path, capsys, monkeypatch):
     path = quantised(tmp_path, "bidirectional")
     given(tmp_path, [30, 30, 11])
     right = quantized.quantized
-    as_it_is = lambda values, axes: values.astype(np.float64)  # noqa: E731
-    a_step = lambda values, axes: right(values, (1, 2))  # noqa: E731
-    an_item = lambda values, axes: right(values, (2,))  # noqa: E731
+    as_it_is = lambda values: values.astype(np.float64)  # noqa: E731
+    a_step = lambda values: np.stack([right(one) for one in values]) if values.ndim == 3 else right(values)  # noqa: E731
+    an_item = lambda values: np.apply_along_axis(right, -1, values)  # noqa: E731
     for wrong in (as_it_is, a_step, an_item):
         monkeypatch.setattr(quantized, "quantized", wrong)
         assert checked(path, capsys)[1]["verdict"] == "differ"

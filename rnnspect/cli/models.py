@@ -1,16 +1,18 @@
-"""A live model as a source of a check: path/to/model.py:build."""
+"""Models as sources of a check, each run once on the input: a live one, path/to/model.py:build, and one in .onnx."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse
 from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
     from rnnspect.checking.live.watch import Seen
@@ -28,11 +30,11 @@ class Row:
     found: Verdict | Skipped | str
     status: int
     inside: bool = False
-    """Whether the source is a call inside of a model."""
+    """Whether it is one call in a model, not a whole source."""
 
 
 def unnamed(source: str) -> InputError:
-    """What is said of a Python file alone. It is read, never run."""
+    """The error for a Python file without the name of a function or class in it. The file is read, never run."""
     from rnnspect.engines.own.loading import FORM, names_in
 
     path = Path(source)
@@ -43,8 +45,8 @@ def unnamed(source: str) -> InputError:
     return InputError("a Python file, without the name of what gives the model", allowed=choices, where=source)
 
 
-def rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
-    """A row for each call of each recurrent module of a model that is run once on the input."""
+def live_rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
+    """A row for each call of each recurrent module of a live model."""
     from rnnspect.checking.live.watch import watch_run
     from rnnspect.engines.own.loading import load_model
     from rnnspect.network.device import resolve
@@ -77,7 +79,8 @@ def rows(source: str, described: Described, held_to: Declared | None, output: Ou
 
 
 def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -> list[tuple[Identity, ...]]:
-    """Of each call. Only of a generated input it is known which axis is the batch."""
+    """What has to hold for each call, tried by running the model again. With other items in the batch only where the
+    input was generated, as it is not known of any other which axis is the batch."""
     from rnnspect.checking.live.repeated import beside_another, evaluated_twice, run_again
     from rnnspect.checking.live.watch import watch_run
 
@@ -92,8 +95,33 @@ def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -
     ]
 
 
+def onnx_rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output: Output) -> list[Row]:
+    """A row for each call of each recurrent node of an ONNX model; `flags` are the options of the command."""
+    from rnnspect.checking.onnx.check import check_model
+
+    beyond = [name for name in flags if flags[name] is not None and name not in ("module", "input", "batch", "seed")]
+    if beyond:
+        where = "--" + beyond[0].replace("_", "-")
+        raise InputError("a model says itself what it is", allowed="--module, --input, --batch, --seed", where=where)
+    seed = 1 if flags["seed"] is None else flags["seed"]
+    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to)
+    for warning in found.warnings:
+        output.note(warning)
+    for name in found.never_ran:
+        output.note(f"note: {source} {name} never ran")
+    if not found.calls:
+        raise InputError("no recurrent node ran on this input", where=source)
+    rows = []
+    for one in found.calls:
+        label = f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}")
+        status = EXIT_STATUS["cannot tell"] if isinstance(one.found, str) else one.found.exit_status
+        rows.append(Row(label, one.found, status, True))
+    return rows
+
+
 def _refuse_what_is_ignored(described: Described) -> None:
-    """A live model has its own network and states; what an input is made from counts only where one is made."""
+    """Raises `SpecError` for options that say nothing of a live model, which has its own network and states; of a
+    generated input its sizes and seed are used."""
     given = described.spec.input
     source = parse(given) if isinstance(given, str) else None
     used = {"input", "device"}
