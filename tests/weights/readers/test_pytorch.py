@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError, Spec, WeightsError
 from rnnspect.cells import CELLS
-from rnnspect.cli.options import describe
+from rnnspect.cli.describing import describe
 from rnnspect.files.checkpoints import stored_in
 from rnnspect.files.stored import Stored
 from rnnspect.network.drawing import draw_parameters, generator_of
