@@ -62,15 +62,15 @@ def derive(
         from rnnspect.cli.progress import progress_bar
         from rnnspect.engines.shared.onnx_model import by_its_own_node
         from rnnspect.network import memory
+        from rnnspect.reporting.derivation import At
         from rnnspect.reporting.deriving import derive_prepared, locate
         from rnnspect.tracing.prepare import prepare
         from rnnspect.views import derive as view
 
     spec = described.spec
     prepared = prepare(spec, where=described.where, require_memory=memory.run_needs)
-    at = locate(
-        prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity, where=_flag
-    )
+    asked = At(layer=layer, direction=direction or "", step=step, batch=batch_index, unit=unit, quantity=quantity)
+    at = locate(prepared, asked, _flag)
     if spec.beyond_torch and isinstance(spec.weights, str):
         prepared = by_its_own_node(prepared)
     if (name := engine or described.engine) != "torch":

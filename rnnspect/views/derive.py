@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.text import Text
 
-from rnnspect.arithmetic.terms import Products, total
+from rnnspect.arithmetic.expression import largest_first, total
 from rnnspect.network.parameters import module_repr
-from rnnspect.views import terms, text
+from rnnspect.views import text
 from rnnspect.views.engine import engine_lines
+from rnnspect.views.expression import filled, letter, levels
 from rnnspect.views.rendering import rendered, table
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.arithmetic.terms import Term
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.reporting.derivation import Derivation, InTurn
     from rnnspect.views.rendering import Screen
 
@@ -73,9 +74,9 @@ def parts(
     for equation in derivation.equations:
         yield Text(f"\n{equation.address}", "bold")
         yield from (Text(f"  {line}", "dim") for line in [equation.written] if line)
-        for line in terms.lines(equation.term, number):
+        for line in lines(derivation, equation.expression, number):
             yield Padding(Text(f"= {line}"), (0, 0, 0, 2))
-        for part in _listed(equation.term, number, most):
+        for part in _listed(derivation, equation.expression, number, most):
             if not part.rows:
                 yield Text(f"  {part.what}")
                 continue
@@ -103,9 +104,9 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
         yield f"\n## {equation.address}\n"
         yield "```text"
         yield from (line for line in (equation.written, str(equation.address)) if line)
-        yield from (f"  = {line}" for line in terms.lines(equation.term, _every_digit))
+        yield from (f"  = {line}" for line in lines(derivation, equation.expression, _every_digit))
         yield "```"
-        for part in _listed(equation.term, _every_digit, most):
+        for part in _listed(derivation, equation.expression, _every_digit, most):
             yield f"\n`{part.what}`"
             if part.rows:
                 yield f"\n| k | w | {part.vector} | product |\n| ---: | ---: | ---: | ---: |"
@@ -123,25 +124,46 @@ def _title(derivation: Derivation) -> str:
     return f"{at.quantity} of layer {at.layer}, {at.direction}, at step {at.step}, unit {at.unit}{item}"
 
 
-def _listed(term: Term, number: Callable[[float], str], most: int | None) -> Iterator[_Part]:
-    for part in terms.parts(term):
-        if not isinstance(part.made, Products):
-            yield _Part(f"{part.address} = {number(part.value)}")
+def lines(derivation: Derivation, expression: Expression, number: Callable[[float], str]) -> list[str]:
+    """How a quantity comes about: in words, in numbers, and step by step to its value."""
+    written = levels(expression)
+    numbers = [filled(level, lambda one: number(derivation.number(one))) for level in written]
+    return [filled(written[0], lambda one: _said(derivation, one)), *numbers]
+
+
+def _said(derivation: Derivation, one: Expression) -> str:
+    """A leaf in words."""
+    if one.kind == "sum":
+        vector = filled(levels(one.of[0])[0], derivation.names.vector)
+        return f"Σ w·({vector})" if " " in vector else f"Σ w·{vector}"
+    if one.kind == "number":
+        return f"{one.numbers[0]:g}"
+    return letter(one) if one.kind == "parameter" else derivation.names.address(one, derivation.at.unit)
+
+
+def _listed(
+    derivation: Derivation, expression: Expression, number: Callable[[float], str], most: int | None
+) -> Iterator[_Part]:
+    """The sums of products and the parameters that it is written with."""
+    unit, names = derivation.at.unit, derivation.names
+    for one in expression.leaves():
+        if one.kind == "parameter":
+            yield _Part(f"{names.address(one, unit)} = {number(derivation.number(one))}")
+        if one.kind != "sum":
             continue
-        products = part.made
-        count = len(products.weights)
+        weights, vector, products = derivation.evaluation.factors(one, unit)
+        count, order = len(products), largest_first(products)
         # One that is left out would take the line that says so.
         shown = count if most is None or count <= most + 1 else most
-        chosen = list(products.largest(shown))
-        rows = [(str(one.k), *map(number, (one.weight.value, one.operand.value, one.value))) for one in chosen]
+        rows = [(str(k), *(number(float(values[k])) for values in (weights, vector, products))) for k in order[:shown]]
         if shown < count:
-            kept = {one.k for one in chosen}
-            rest = total(value for k, value in enumerate(products.values.tolist()) if k not in kept)
+            rest = total(float(products[k]) for k in sorted(order[shown:]))
             rows.append(("…", f"{count - shown} more", "together", number(rest)))
-        unit = terms.of_each_unit(products, "k")
-        unit = f"({unit})" if " + " in unit or " − " in unit else unit
-        what = f"Σ {products.weight}[{products.row}, k] · {unit} = {number(part.value)}"
-        yield _Part(what, terms.column(products), tuple(rows))
+        written = levels(one.of[0])[0]
+        each = filled(written, lambda inner: names.address(inner, "k"))
+        each = f"({each})" if " + " in each or " − " in each else each
+        what = f"Σ {one.name}[{one.row + unit}, k] · {each} = {number(derivation.number(one))}"
+        yield _Part(what, filled(written, names.vector), tuple(rows))
 
 
 def _beside(derivation: Derivation, number: Callable[[float], str], rough: Callable[[float], str]) -> Iterator[str]:

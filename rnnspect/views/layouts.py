@@ -70,7 +70,7 @@ def as_two(one: Layout, other: Layout, screen: Screen) -> str:
 def document(layouts: Sequence[Layout], between: bool = False) -> dict[str, Any]:
     """All that is known of some layouts; with `between` also the way from the first to the second."""
     made: dict[str, Any] = {
-        "format": "rnnspect.weights.layouts",
+        "format": "rnnspect.layouts",
         "version": 1,
         "layouts": [
             {

@@ -135,7 +135,7 @@ def test_the_markdown_adds_up(rnnspect, argv):
 @pytest.mark.parametrize("argv", RUNS.values(), ids=RUNS.keys())
 def test_all_three_say_the_same(rnnspect, argv):
     document = json.loads(rnnspect("derive", *argv, "-f", "json").out)
-    assert (document["format"], document["version"]) == ("rnnspect.reporting.derivation", 1)
+    assert (document["format"], document["version"]) == ("rnnspect.derivation", 1)
     value, engine = document["point"]["manual"], document["point"]["engine"]
     markdown = rnnspect("derive", *argv, "-f", "markdown").out
     assert f"- the equations: {value!r}\n" in markdown

@@ -34,7 +34,7 @@ def test_all_of_them(rnnspect):
     assert " onnx              i o f g  fused           out×in     two, joined\n" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
     document = json.loads(rnnspect("layouts", "--format", "json").out)
-    assert (document["format"], document["version"]) == ("rnnspect.weights.layouts", 1)
+    assert (document["format"], document["version"]) == ("rnnspect.layouts", 1)
     assert [layout["name"] for layout in document["layouts"]] == layouts.names()
 
 

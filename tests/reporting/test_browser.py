@@ -13,9 +13,9 @@ import rnnspect
 from rnnspect.cli import main
 from rnnspect.reporting.building import Asked, Recordings, report_prepared
 from rnnspect.tracing.prepare import prepare
-from rnnspect.views import terms
+from rnnspect.views import derive
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.reading import cells_of, map_of
+from tests.reporting.reading import Exported, cells_of, map_of
 from tests.reporting.runs import EVIL, prepared_of
 
 STEPS = 7
@@ -42,7 +42,7 @@ def test_the_slider_moves_everything(opened, report):
     assert {float(left.rstrip("%")) for left in moved} == {round(100 * 3 / STEPS, 4)}
     assert page.text(".equations caption") == "at step 3, unit 0"
     shown = float(page.text(".equations tr:first-child b"))
-    assert shown == pytest.approx(report.layers[0].derivable.values["i"][3, 0, 0], rel=1e-5)
+    assert shown == pytest.approx(Exported(json.loads(as_data(report)), 0, 3).quantity("i", 0), rel=1e-5)
 
 
 def test_hovering_gives_the_value_and_its_address(opened, report):
@@ -71,15 +71,16 @@ def test_a_click_opens_the_derivation_that_the_command_gives(opened, name):
     canvas.click(position=page.at(canvas, 4, 1, length, prepared.spec.output_size))
     derivation = rnnspect.derive(prepared.spec, step=4, unit=1, layer=top)
     heads = page.page.locator("#derivation h3").all_inner_texts()
-    assert heads[: len(derivation.equations)] == [str(one.address) for one in derivation.equations]
+    assert heads[: len(derivation.equations)] == [one.address for one in derivation.equations]
     blocks = page.page.locator("#derivation .lines").all_inner_texts()
     for block, equation in zip(blocks, derivation.equations, strict=True):
         lines = [line.removeprefix("= ") for line in block.splitlines() if line.strip()]
-        assert_same_lines(lines, terms.lines(equation.term, lambda value: f"{value:.9g}"))
+        assert_same_lines(lines, derive.lines(derivation, equation.expression, lambda value: f"{value:.9g}"))
     sums = page.page.locator("#derivation .sum").all_inner_texts()
-    expected = [part for equation in derivation.equations for part in terms.parts(equation.term)]
+    leaves = [leaf for equation in derivation.equations for leaf in equation.expression.leaves()]
+    expected = [derivation.number(leaf) for leaf in leaves if leaf.kind in ("sum", "parameter")]
     values = sorted(float(line.rpartition(" = ")[2]) for line in sums)
-    np.testing.assert_allclose(values, sorted(part.value for part in expected), rtol=1e-8)
+    np.testing.assert_allclose(values, sorted(expected), rtol=1e-8)
     beside = page.text("#derivation .beside").splitlines()
     shown = [float(re.findall(NUMBER, line)[0]) for line in beside]
     expected = [derivation.value, derivation.engine_value, derivation.difference, derivation.bound]
@@ -186,13 +187,13 @@ def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
     assert f"step {3 * steps}–{4 * steps - 1}" in address
     low, high = (float(part) for part in value.split(" to "))
     of_cell = rnnspect.trace(prepared.spec).layers[0].quantities["c"][0, 3 * steps : 4 * steps, units : 2 * units]
-    kept = next(step for step in report.layers[0].derivable.steps if step > 300)
+    kept = next(step for step in report.layers[0].derivable.given if step > 300)
     page.page.locator("#exactly").fill(str(kept))
     page.press("Enter")
     assert page.text(".equations caption") == f"at step {kept}, unit 0"
-    place = report.layers[0].derivable.steps.index(kept)
+    place = list(report.layers[0].derivable.given).index(kept)
     numbers = page.text(".equations tr:last-child .now").split()
-    assert float(numbers[0]) == pytest.approx(report.layers[0].derivable.values["h"][place, 0, 0], rel=1e-5)
+    assert float(numbers[0]) == pytest.approx(Exported(data, 0, kept).quantity("h", 0), rel=1e-5)
     assert float(numbers[2]) == pytest.approx(report.layers[0].beside.engine[place, 0], rel=1e-5)
     page.page.locator("#exactly").fill(str(kept + 1))
     page.press("Enter")

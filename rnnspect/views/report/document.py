@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnspect.arithmetic.expression import Evaluation
 from rnnspect.reporting.deriving import written
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
+from rnnspect.views.expression import levels
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.verdict import Verdict
     from rnnspect.reporting.data import LayerReport, Report
-    from rnnspect.reporting.derivation_data import Derivable
+    from rnnspect.reporting.derivation import Derivable
     from rnnspect.reporting.downsampling import Picture
+    from rnnspect.views.expression import Piece
 
     Numbers = npt.NDArray[Any]
 
@@ -71,17 +74,49 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
         ],
         "curves": [{"name": one.name, "picture": picture_document(one.picture)} for one in layer.curves],
         "saturated": layer.saturated,
-        "derivable": _derivable(layer.derivable),
+        "derivable": _derivable(layer.derivable, report),
         "beside": layer.beside and {name: _array(values, "<f8") for name, values in vars(layer.beside).items()},
     }
 
 
-def _derivable(derivable: Derivable) -> dict[str, Any]:
+def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
+    """The equations as one list of expressions, each after those that it is made of and named by its place; what they
+    are given at the kept steps, (steps, units); and how each quantity is written. A sum whose weight is not whole in
+    the file has its `values` (steps, units), a parameter its (units)."""
+    places: dict[Expression, int] = {}
+
+    def place(one: Expression) -> int:
+        for part in one.of:
+            place(part)
+        return places.setdefault(one, len(places))
+
+    def written_by_place(pieces: list[Piece]) -> list[Any]:
+        return [
+            written_by_place(piece) if isinstance(piece, list) else piece if isinstance(piece, str) else places[piece]
+            for piece in pieces
+        ]
+
+    equations = {
+        name: {"at": place(one), "levels": list(map(written_by_place, levels(one)))}
+        for name, one in derivable.equations.items()
+    }
+    steps = [Evaluation(derivable.equations, derivable.parameters, given) for given in derivable.given.values()]
+    expressions: list[dict[str, Any]] = []
+    for one in places:
+        document = vars(one) | {"of": [places[part] for part in one.of]}
+        if one.kind == "sum":
+            document["vector"] = written_by_place(levels(one.of[0])[0])
+        if one.kind in ("sum", "parameter") and not report.weights[one.name].exact:
+            units = range(min(report.spec.hidden_size, report.weights[one.name].steps - one.row))
+            values = np.array([[step.value(one, unit) for unit in units] for step in steps])
+            document["values"] = _array(values if one.kind == "sum" else values[0], "<f8")
+        expressions.append(document)
+    given = {name: [given[name] for given in derivable.given.values()] for name in next(iter(derivable.given.values()))}
     return {
-        "steps": list(derivable.steps),
-        "nodes": {name: asdict(node) for name, node in derivable.nodes.items()},
-        "values": {name: _array(values, "<f8") for name, values in derivable.values.items()},
-        "vectors": {name: _array(values, "<f8") for name, values in derivable.vectors.items()},
+        "steps": list(derivable.given),
+        "given": {name: _array(np.stack(values), "<f8") for name, values in given.items()},
+        "expressions": expressions,
+        "equations": equations,
     }
 
 
