@@ -17,7 +17,7 @@ from rnnspect.cells.functions import KINDS, Activation, functions_of
 from rnnspect.network.parameters import LayerParameters, suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
     from torch import Tensor
@@ -84,6 +84,7 @@ class Recorder:
         self._p, self._gates, self._end = p, gates, end
         self._units = p.weight_hh.shape[0] // gates
         self._functions = functions_of(nonlinearity)
+        self.sigmoid, self.tanh, self.squash, self.phi = map(self._function, ("sigmoid", "tanh", "squash", "phi"))
 
     def input(self, x: Expression) -> Expression:
         """W_ih x + b_ih, packed."""
@@ -97,18 +98,6 @@ class Recorder:
 
     def gates(self, u: Expression, h: Expression) -> tuple[Expression, ...]:
         return self.split(u + self.hidden(h))
-
-    def sigmoid(self, v: Expression) -> Expression:
-        return self._applied("sigmoid", v)
-
-    def tanh(self, v: Expression) -> Expression:
-        return self._applied("tanh", v)
-
-    def squash(self, c: Expression) -> Expression:
-        return self._applied("squash", c)
-
-    def phi(self, v: Expression) -> Expression:
-        return self._applied("phi", v)
 
     def rest(self, v: Expression) -> Expression:
         return Expression("number", numbers=(1.0,)) - v
@@ -131,11 +120,15 @@ class Recorder:
     def _blocks(self, packed: Expression, count: int) -> tuple[Expression, ...]:
         return tuple(packed.shifted(block * self._units) for block in range(count))
 
-    def _applied(self, name: str, v: Expression) -> Expression:
-        f: Activation = getattr(self._functions, name)
-        clip = self._functions.clip_of(name)
-        v = v if clip is None else Expression("limit", (v,), numbers=(clip,))
-        return Expression(f.name, (v,), numbers=tuple(getattr(f, number) for number in KINDS[f.name].numbers))
+    def _function(self, name: str) -> Callable[[Expression], Expression]:
+        f, clip = getattr(self._functions, name), self._functions.clip_of(name)
+        numbers = tuple(getattr(f, number) for number in KINDS[f.name].numbers)
+
+        def applied(v: Expression) -> Expression:
+            limited = v if clip is None else Expression("limit", (v,), numbers=(clip,))
+            return Expression(f.name, (limited,), numbers=numbers)
+
+        return applied
 
 
 def equations_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""
-_HEAD = (">k", ">w")
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A parameter, or a sum of products: what it is, and what was multiplied with what."""
-
-    what: str
-    vector: str = ""
-    rows: tuple[tuple[str, ...], ...] = ()
-    """k, w, the vector's unit, the product; a last row says what was left out."""
 
 
 def as_text(derivation: Derivation, precision: int, every: bool, screen: Screen) -> str:
@@ -76,15 +64,13 @@ def parts(
         yield from (Text(f"  {line}", "dim") for line in [equation.written] if line)
         for line in lines(derivation, equation.expression, number):
             yield Padding(Text(f"= {line}"), (0, 0, 0, 2))
-        for part in _listed(derivation, equation.expression, number, most):
-            if not part.rows:
-                yield Text(f"  {part.what}")
-                continue
-            yield Text(f"\n  {part.what}")
-            made = table(*_HEAD, f">{part.vector}", ">product")
-            for row in part.rows:
-                made.add_row(*row)
-            yield Padding(made, (0, 0, 0, 2))
+        for what, vector, rows in _listed(derivation, equation.expression, number, most):
+            yield Text(f"\n  {what}" if rows else f"  {what}")
+            if rows:
+                made = table(">k", ">w", f">{vector}", ">product")
+                for row in rows:
+                    made.add_row(*row)
+                yield Padding(made, (0, 0, 0, 2))
     yield Text("\n" + "\n".join(_beside(derivation, number, _rounded(3))), "bold")
     if derivation.in_turn:
         yield Text("\nto be derived in turn:")
@@ -106,11 +92,11 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
         yield from (line for line in (equation.written, str(equation.address)) if line)
         yield from (f"  = {line}" for line in lines(derivation, equation.expression, _every_digit))
         yield "```"
-        for part in _listed(derivation, equation.expression, _every_digit, most):
-            yield f"\n`{part.what}`"
-            if part.rows:
-                yield f"\n| k | w | {part.vector} | product |\n| ---: | ---: | ---: | ---: |"
-                yield from (f"| {' | '.join(row)} |" for row in part.rows)
+        for what, vector, rows in _listed(derivation, equation.expression, _every_digit, most):
+            yield f"\n`{what}`"
+            if rows:
+                yield f"\n| k | w | {vector} | product |\n| ---: | ---: | ---: | ---: |"
+                yield from (f"| {' | '.join(row)} |" for row in rows)
     yield "\n## Beside the engine\n"
     yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
     if derivation.in_turn:
@@ -143,27 +129,28 @@ def _said(derivation: Derivation, one: Expression) -> str:
 
 def _listed(
     derivation: Derivation, expression: Expression, number: Callable[[float], str], most: int | None
-) -> Iterator[_Part]:
-    """The sums of products and the parameters that it is written with."""
+) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
+    """The parameters and the sums of products that it is written with: what it is; of a sum also what its weights are
+    multiplied with, and rows of k, w, that vector's unit, and the product, the last of which may say what is left out.
+    """
     unit, names = derivation.at.unit, derivation.names
     for one in expression.leaves():
         if one.kind == "parameter":
-            yield _Part(f"{names.address(one, unit)} = {number(derivation.number(one))}")
-        if one.kind != "sum":
-            continue
-        weights, vector, products = derivation.evaluation.factors(one, unit)
-        count, order = len(products), largest_first(products)
-        # One that is left out would take the line that says so.
-        shown = count if most is None or count <= most + 1 else most
-        rows = [(str(k), *(number(float(values[k])) for values in (weights, vector, products))) for k in order[:shown]]
-        if shown < count:
-            rest = total(float(products[k]) for k in sorted(order[shown:]))
-            rows.append(("…", f"{count - shown} more", "together", number(rest)))
-        written = levels(one.of[0])[0]
-        each = filled(written, lambda inner: names.address(inner, "k"))
-        each = f"({each})" if " + " in each or " − " in each else each
-        what = f"Σ {one.name}[{one.row + unit}, k] · {each} = {number(derivation.number(one))}"
-        yield _Part(what, filled(written, names.vector), tuple(rows))
+            yield f"{names.address(one, unit)} = {number(derivation.number(one))}", "", []
+        elif one.kind == "sum":
+            weights, vector, products = derivation.evaluation.factors(one, unit)
+            count, order = len(products), largest_first(products)
+            # One that is left out would take the line that says so.
+            shown = count if most is None or count <= most + 1 else most
+            rows = [(str(k), *(number(float(of[k])) for of in (weights, vector, products))) for k in order[:shown]]
+            if shown < count:
+                rest = total(float(products[k]) for k in sorted(order[shown:]))
+                rows.append(("…", f"{count - shown} more", "together", number(rest)))
+            written = levels(one.of[0])[0]
+            each = filled(written, lambda inner: names.address(inner, "k"))
+            each = f"({each})" if " + " in each or " − " in each else each
+            what = f"Σ {one.name}[{one.row + unit}, k] · {each} = {number(derivation.number(one))}"
+            yield what, filled(written, names.vector), rows
 
 
 def _beside(derivation: Derivation, number: Callable[[float], str], rough: Callable[[float], str]) -> Iterator[str]:
