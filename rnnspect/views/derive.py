@@ -12,7 +12,7 @@ from rnnspect.arithmetic.expression import largest_first, total
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
 from rnnspect.views.engine import engine_lines
-from rnnspect.views.expression import filled, letter, levels
+from rnnspect.views.expression import filled, levels, multiplied, words
 from rnnspect.views.rendering import rendered, table
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def as_flags(arguments: Mapping[str, object]) -> str:
 
 def as_keywords(arguments: Mapping[str, object]) -> str:
     """As they are said in Python."""
-    words = ("direction", "quantity")
-    return ", ".join(f"{name}={value!r}" if name in words else f"{name}={value}" for name, value in arguments.items())
+    texts = ("direction", "quantity")
+    return ", ".join(f"{name}={value!r}" if name in texts else f"{name}={value}" for name, value in arguments.items())
 
 
 def parts(
@@ -112,19 +112,9 @@ def _title(derivation: Derivation) -> str:
 
 def lines(derivation: Derivation, expression: Expression, number: Callable[[float], str]) -> list[str]:
     """How a quantity comes about: in words, in numbers, and step by step to its value."""
-    written = levels(expression)
-    numbers = [filled(level, lambda one: number(derivation.number(one))) for level in written]
-    return [filled(written[0], lambda one: _said(derivation, one)), *numbers]
-
-
-def _said(derivation: Derivation, one: Expression) -> str:
-    """A leaf in words."""
-    if one.kind == "sum":
-        vector = filled(levels(one.of[0])[0], derivation.names.vector)
-        return f"Σ w·({vector})" if " " in vector else f"Σ w·{vector}"
-    if one.kind == "number":
-        return f"{one.numbers[0]:g}"
-    return letter(one) if one.kind == "parameter" else derivation.names.address(one, derivation.at.unit)
+    names, unit = derivation.names, derivation.at.unit
+    numbers = [filled(level, lambda one: number(derivation.number(one))) for level in levels(expression)]
+    return [filled(words(expression, names.vector), lambda one: names.address(one, unit)), *numbers]
 
 
 def _listed(
@@ -146,11 +136,11 @@ def _listed(
             if shown < count:
                 rest = total(float(products[k]) for k in sorted(order[shown:]))
                 rows.append(("…", f"{count - shown} more", "together", number(rest)))
-            written = levels(one.of[0])[0]
-            each = filled(written, lambda inner: names.address(inner, "k"))
+            vector_of = multiplied(one)
+            each = filled(vector_of, lambda inner: names.address(inner, "k"))
             each = f"({each})" if " + " in each or " − " in each else each
             what = f"Σ {one.name}[{one.row + unit}, k] · {each} = {number(derivation.number(one))}"
-            yield what, filled(written, names.vector), rows
+            yield what, filled(vector_of, names.vector), rows
 
 
 def _beside(derivation: Derivation, number: Callable[[float], str], rough: Callable[[float], str]) -> Iterator[str]:

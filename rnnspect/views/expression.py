@@ -34,9 +34,28 @@ def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
     return "".join(texts)
 
 
-def letter(parameter: Expression) -> str:
-    """b of a bias and p of a peephole: the parameters of a sum are listed beside it."""
-    return "b" if parameter.name.startswith("bias") else "p"
+def words(expression: Expression, vector: Callable[[Expression], str]) -> list[Piece]:
+    """An expression written with its leaves: b for a bias, p for a peephole, Σ w·h for a sum of products, which are
+    listed beside it. What it takes of x, of a state or of another quantity is left to be named; `vector` names it as a
+    whole."""
+
+    def said(piece: Piece) -> Piece:
+        if isinstance(piece, list):
+            return list(map(said, piece))
+        if isinstance(piece, str) or piece.kind in ("given", "quantity"):
+            return piece
+        if piece.kind == "sum":
+            text = filled(multiplied(piece), vector)
+            return f"Σ w·({text})" if " " in text else f"Σ w·{text}"
+        letter = "b" if piece.name.startswith("bias") else "p"
+        return letter if piece.kind == "parameter" else f"{piece.numbers[0]:g}"
+
+    return list(map(said, levels(expression)[0]))
+
+
+def multiplied(products: Expression) -> list[Piece]:
+    """What the weights of a sum of products are multiplied with: h, or r · h."""
+    return levels(products.of[0])[0]
 
 
 def _height(expression: Expression) -> int:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import rnnspect
+from rnnspect import engines
+from rnnspect.cells.functions import KINDS
 from rnnspect.cli import main
 from rnnspect.reporting.building import Asked, Recordings, report_prepared
+from rnnspect.reporting.derivation import At
+from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import derive
 from rnnspect.views.report import as_data, as_html
@@ -72,10 +77,7 @@ def test_a_click_opens_the_derivation_that_the_command_gives(opened, name):
     derivation = rnnspect.derive(prepared.spec, step=4, unit=1, layer=top)
     heads = page.page.locator("#derivation h3").all_inner_texts()
     assert heads[: len(derivation.equations)] == [one.address for one in derivation.equations]
-    blocks = page.page.locator("#derivation .lines").all_inner_texts()
-    for block, equation in zip(blocks, derivation.equations, strict=True):
-        lines = [line.removeprefix("= ") for line in block.splitlines() if line.strip()]
-        assert_same_lines(lines, derive.lines(derivation, equation.expression, lambda value: f"{value:.9g}"))
+    assert_shown(page, derivation)
     sums = page.page.locator("#derivation .sum").all_inner_texts()
     leaves = [leaf for equation in derivation.equations for leaf in equation.expression.leaves()]
     expected = [derivation.number(leaf) for leaf in leaves if leaf.kind in ("sum", "parameter")]
@@ -86,6 +88,32 @@ def test_a_click_opens_the_derivation_that_the_command_gives(opened, name):
     expected = [derivation.value, derivation.engine_value, derivation.difference, derivation.bound]
     np.testing.assert_allclose(shown[:2], expected[:2], rtol=1e-8)
     np.testing.assert_allclose(shown[2:], expected[2:], rtol=5e-3)  # three digits
+
+
+def three_at_once(names):
+    return [names[at : at + 3] for at in range(0, len(names), 3)]
+
+
+@pytest.mark.parametrize("chosen", three_at_once([*KINDS, "tanh"]), ids=" ".join)
+@pytest.mark.parametrize("clip", [None, 0.3])
+def test_the_page_knows_every_function(opened, chosen, clip):
+    """σ and both tanh of an LSTM that onnxruntime runs."""
+    keys = {"activations": chosen, "clip": clip, "peepholes": True, "input": "randn:3", "h0": "randn"}
+    prepared = prepare(rnnspect.Spec(cell="lstm", input_size=3, hidden_size=4, **keys))
+    pytest.importorskip("onnxruntime")
+    prepared = replace(prepared, engine=engines.find("onnxruntime"))
+    page = opened(as_html(report_prepared(prepared)))
+    canvas = page.map("h", "equations")
+    canvas.click(position=page.at(canvas, 1, 1, 3, 4))
+    derivation = derive_prepared(prepared, locate(prepared, At(step=1, unit=1)))
+    assert_shown(page, derivation)
+
+
+def assert_shown(page, derivation):
+    blocks = page.page.locator("#derivation .lines").all_inner_texts()
+    for block, equation in zip(blocks, derivation.equations, strict=True):
+        lines = [line.removeprefix("= ") for line in block.splitlines() if line.strip()]
+        assert_same_lines(lines, derive.lines(derivation, equation.expression, lambda value: f"{value:.9g}"))
 
 
 def assert_same_lines(found, expected):

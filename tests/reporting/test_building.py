@@ -11,6 +11,7 @@ import torch
 
 import rnnspect
 from rnnspect.cells import VARIANTS
+from rnnspect.cells.functions import KINDS
 from rnnspect.reporting.building import Asked, Recordings, kept_steps, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
@@ -186,6 +187,11 @@ def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own():
     assert not re.findall(
         r"\b(eval|innerHTML|outerHTML|insertAdjacentHTML|document\.write|fetch|XMLHttpRequest)\b", page
     )
+
+
+def test_the_page_has_every_function_that_a_spec_can_choose():
+    page = as_html(report_of("rnn"))
+    assert [name for name in KINDS if not re.search(rf"^  {name}: ", page, re.MULTILINE)] == []
 
 
 def test_names_out_of_files_are_data():

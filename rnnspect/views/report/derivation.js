@@ -2,32 +2,19 @@
 
 const MOST = 8;
 
-// What the weights of a sum are multiplied with: h, or r · h.
-function vectorOf(expressions, sum) {
-  return filled(sum.vector, (at) => expressions[at].name);
-}
-
 // A quantity in words, in numbers, and step by step to its value.
 function linesOf({ expressions, equations }, numbers, quantity, unit) {
-  const named = (at) => {
-    const one = expressions[at];
-    const vector = one.kind === 'sum' ? vectorOf(expressions, one) : '';
-    if (vector) return vector.includes(' ') ? `Σ w·(${vector})` : `Σ w·${vector}`;
-    if (one.kind === 'number') return String(one.numbers[0]);
-    if (one.kind === 'parameter') return one.name.startsWith('bias') ? 'b' : 'p';
-    return numbers.address(one, unit);
-  };
-  const { levels } = equations[quantity];
-  return [filled(levels[0], named), ...levels.map((level) => filled(level, (at) => written(numbers.value(at, unit), 9)))];
+  const { words, levels } = equations[quantity];
+  const numbered = levels.map((level) => filled(level, (at) => written(numbers.value(at, unit), 9)));
+  return [filled(words, (at) => numbers.address(expressions[at], unit)), ...numbered];
 }
 
 // The largest products of a sum, and what the others come to; the sum alone where the weights are not in the file.
 function productsOf({ expressions }, numbers, at, unit) {
   const sum = expressions[at];
-  const vector = vectorOf(expressions, sum);
-  const each = filled(sum.vector, (inner) => numbers.address(expressions[inner], 'k'));
+  const each = filled(sum.each, (inner) => numbers.address(expressions[inner], 'k'));
   const title = make('p', { class: 'sum' }, `Σ ${sum.name}[${sum.row + unit}, k] · ${
-    vector.includes(' ') ? `(${each})` : each} = ${written(numbers.value(at, unit), 9)}`);
+    sum.vector.includes(' ') ? `(${each})` : each} = ${written(numbers.value(at, unit), 9)}`);
   if (sum.values) return [title, make('p', { class: 'quiet' }, 'Its products are not in this file: see below.')];
   const size = (one) => (Number.isNaN(one.product) ? Infinity : Math.abs(one.product));
   const all = numbers.products(sum, unit).sort((one, other) => size(other) - size(one) || one.k - other.k);
@@ -37,7 +24,7 @@ function productsOf({ expressions }, numbers, at, unit) {
     const rest = total(all.slice(shown).map((one) => one.product));
     rows.push(['…', `${all.length - shown} more`, 'together', written(rest, 9)]);
   }
-  return [title, table(['k', 'w', vector, 'product'], rows, { box: 'sideways', class: 'products' })];
+  return [title, table(['k', 'w', sum.vector, 'product'], rows, { box: 'sideways', class: 'products' })];
 }
 
 function commandFor(layer, quantity, step, unit) {

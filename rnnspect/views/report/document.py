@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from rnnspect.arithmetic.expression import Evaluation
 from rnnspect.reporting.deriving import written
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
-from rnnspect.views.expression import levels
+from rnnspect.views.expression import filled, levels, multiplied, words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[Any]
 
+_NAME = attrgetter("name")
 _LEVELS = 2**16 - 1
 EMPTY = 8
 """Flag of a cell that has no finite number."""
@@ -80,9 +82,11 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
 
 
 def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
-    """The equations as one list of expressions, each after those that it is made of and named by its place; what they
+    """The equations as one list of expressions, each after those that it is made of and called by its place; what they
     are given at the kept steps, (steps, units); and how each quantity is written. A sum whose weight is not whole in
     the file has its `values` (steps, units), a parameter its (units)."""
+    given = list(derivable.given.values())
+    steps = [Evaluation(derivable.equations, derivable.parameters, one) for one in given]
     places: dict[Expression, int] = {}
 
     def place(one: Expression) -> int:
@@ -90,32 +94,29 @@ def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
             place(part)
         return places.setdefault(one, len(places))
 
-    def written_by_place(pieces: list[Piece]) -> list[Any]:
-        return [
-            written_by_place(piece) if isinstance(piece, list) else piece if isinstance(piece, str) else places[piece]
-            for piece in pieces
-        ]
+    def placed(piece: Piece) -> Any:
+        if isinstance(piece, list):
+            return list(map(placed, piece))
+        return piece if isinstance(piece, str) else places[piece]
 
-    equations = {
-        name: {"at": place(one), "levels": list(map(written_by_place, levels(one)))}
-        for name, one in derivable.equations.items()
-    }
-    steps = [Evaluation(derivable.equations, derivable.parameters, given) for given in derivable.given.values()]
-    expressions: list[dict[str, Any]] = []
-    for one in places:
+    def exported(one: Expression) -> dict[str, Any]:
         document = vars(one) | {"of": [places[part] for part in one.of]}
         if one.kind == "sum":
-            document["vector"] = written_by_place(levels(one.of[0])[0])
+            document |= {"vector": filled(multiplied(one), _NAME), "each": placed(multiplied(one))}
         if one.kind in ("sum", "parameter") and not report.weights[one.name].exact:
             units = range(min(report.spec.hidden_size, report.weights[one.name].steps - one.row))
             values = np.array([[step.value(one, unit) for unit in units] for step in steps])
             document["values"] = _array(values if one.kind == "sum" else values[0], "<f8")
-        expressions.append(document)
-    given = {name: [given[name] for given in derivable.given.values()] for name in next(iter(derivable.given.values()))}
+        return document
+
+    equations = {
+        name: {"at": place(one), "words": placed(words(one, _NAME)), "levels": placed(list(levels(one)))}
+        for name, one in derivable.equations.items()
+    }
     return {
         "steps": list(derivable.given),
-        "given": {name: _array(np.stack(values), "<f8") for name, values in given.items()},
-        "expressions": expressions,
+        "given": {name: _array(np.stack([one[name] for one in given]), "<f8") for name in given[0]},
+        "expressions": list(map(exported, places)),
         "equations": equations,
     }
 
