@@ -181,12 +181,19 @@ class Evaluation:
 
     def factors(self, one: Expression, unit: int) -> tuple[Array, Array, Array]:
         """Of a sum of products: the row of the weight, the vector that it is multiplied with, and the products."""
-        weights, vector = self._row(one.name, one.row + unit), one.of[0]
-        if vector not in self._vectors:
-            self._vectors[vector] = np.array([self.value(vector, k) for k in range(len(weights))])
-        values = self._vectors[vector]
+        weights = self._row(one.name, one.row + unit)
+        vector = self._vector(one.of[0], len(weights))
         with np.errstate(all="ignore"):
-            return weights, values, weights * values
+            return weights, vector, weights * vector
+
+    def sums(self, one: Expression, units: int) -> Array:
+        """A sum of products for the first units, by one matrix product: much faster, and each right to the roundings
+        of adding up."""
+        weights = _array(self._parameters[one.name][one.row : one.row + units])
+        with np.errstate(all="ignore"):
+            sums: Array = weights @ self._vector(one.of[0], weights.shape[1])
+        self._values |= {(one, unit): value for unit, value in enumerate(sums.tolist())}
+        return sums
 
     def _evaluated(self, one: Expression, unit: int) -> float:
         match one.kind:
@@ -212,6 +219,11 @@ class Evaluation:
         if one.kind == "limit":
             return float(s.clamp(-one.numbers[0], one.numbers[0]))
         return float(plain(Activation(one.kind, *one.numbers), None)(s))
+
+    def _vector(self, one: Expression, units: int) -> Array:
+        if one not in self._vectors:
+            self._vectors[one] = np.array([self.value(one, unit) for unit in range(units)])
+        return self._vectors[one]
 
     def _row(self, name: str, row: int) -> Array:
         if (name, row) not in self._rows:

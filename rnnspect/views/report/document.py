@@ -85,7 +85,7 @@ def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
     """The equations as one list of expressions, each after those that it is made of and called by its place; what they
     are given at the kept steps, (steps, units); and how each quantity is written. A sum whose weight is not whole in
     the file has its `values` (steps, units), a parameter its (units)."""
-    given = list(derivable.given.values())
+    given, hidden = list(derivable.given.values()), report.spec.hidden_size
     steps = [Evaluation(derivable.equations, derivable.parameters, one) for one in given]
     places: dict[Expression, int] = {}
 
@@ -103,10 +103,10 @@ def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
         document = vars(one) | {"of": [places[part] for part in one.of]}
         if one.kind == "sum":
             document |= {"vector": filled(multiplied(one), _NAME), "each": placed(multiplied(one))}
-        if one.kind in ("sum", "parameter") and not report.weights[one.name].exact:
-            units = range(min(report.spec.hidden_size, report.weights[one.name].steps - one.row))
-            values = np.array([[step.value(one, unit) for unit in units] for step in steps])
-            document["values"] = _array(values if one.kind == "sum" else values[0], "<f8")
+        if one.kind == "sum" and not report.weights[one.name].exact:
+            document["values"] = _array(np.array([step.sums(one, hidden) for step in steps]), "<f8")
+        if one.kind == "parameter" and not report.weights[one.name].exact:
+            document["values"] = _array(np.array([steps[0].value(one, unit) for unit in range(hidden)]), "<f8")
         return document
 
     equations = {
