@@ -1,4 +1,4 @@
-"""How many units of a gate are saturated: so far out that what goes in hardly moves what comes out."""
+"""The share of a gate's units that are saturated: where the function that makes them is nearly flat."""
 
 from __future__ import annotations
 

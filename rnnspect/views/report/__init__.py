@@ -1,4 +1,4 @@
-"""A report as one page of HTML that holds all that it shows and asks for nothing else."""
+"""A report as one HTML page with its data, style and script inside, which loads nothing from anywhere."""
 
 from __future__ import annotations
 

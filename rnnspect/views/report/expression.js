@@ -36,7 +36,8 @@ const operations = {
 function numbersAt(layer, step) {
   const { steps, given, expressions, equations } = layer.derivable;
   const kept = steps.indexOf(step);
-  if (kept < 0 || layer.numbers?.step === step) return kept < 0 ? null : layer.numbers;
+  if (kept < 0) return null;
+  if (layer.numbers?.step === step) return layer.numbers;
   const known = expressions.map(() => []);
   const entry = (array, unit) => unpacked(array)[array.shape.length > 1 ? kept * array.shape[1] + unit : unit];
   // Each weight of a sum, the number that it is multiplied with, and the product.
