@@ -54,26 +54,39 @@ def vector_tables(
 
     `leads` are the names of the label column and of the column that names each row.
     """
-    rows = [row for block in blocks if isinstance(block, Block) for row in block.rows]
-    widest = max((len(row.values) for row in rows), default=0)
-    number = max((len(_cell(row, unit, precision)) for row in rows for unit in range(len(row.values))), default=1)
-    labels = [leads[0], *(block.label for block in blocks if isinstance(block, Block))]
-    names = [leads[1], *(row.name for row in rows), *(block.text for block in blocks if isinstance(block, Gap))]
-    taken = max(map(len, labels)) + max(map(len, names)) + len(_MAGNITUDE) + 3 * _PADDING
-
-    def columns(free: int) -> int:
-        """How many columns of numbers fit; at least one."""
-        return max(1, free // (max(number, len(f"[{widest}]")) + _PADDING))
-
-    most = columns(width - taken)
+    layout = _Layout(blocks, leads, precision, width)
     if units is None:
-        fits = widest <= most
-        shown = range(widest if fits else min(widest, columns(width - taken - _LEFT_OUT - _PADDING)))
-        yield _table(title, leads, blocks, list(shown), precision, says_rest=not fits)
+        everything = list(range(layout.widest))
+        fits = layout.widest <= layout.columns(left_out=False)
+        shown = everything if fits else everything[: layout.columns(left_out=True)]
+        yield _table(title, leads, blocks, shown, precision, says_rest=not fits)
         return
-    for start in range(0, len(units), most):
-        part = units[start : start + most]
-        yield _table(title + (", continued" if start else ""), leads, blocks, part, precision, says_rest=False)
+    step = layout.columns(left_out=False)
+    for start in range(0, len(units), step):
+        part = units[start : start + step]
+        yield _table(title, leads, blocks, part, precision, says_rest=False)
+        title += ", continued" if start == 0 else ""
+
+
+class _Layout:
+    """How wide the columns of these blocks are."""
+
+    def __init__(self, blocks: Sequence[Block | Gap], leads: tuple[str, str], precision: int, width: int) -> None:
+        rows = [row for block in blocks if isinstance(block, Block) for row in block.rows]
+        gaps = [len(block.text) for block in blocks if isinstance(block, Gap)]
+        self.widest = max((len(row.values) for row in rows), default=0)
+        self._number = max(
+            (len(_cell(row, unit, precision)) for row in rows for unit in range(len(row.values))), default=1
+        )
+        labels = max((len(block.label) for block in blocks if isinstance(block, Block)), default=1)
+        names = max([len(row.name) for row in rows] + gaps, default=1)
+        lead = max(labels, len(leads[0])) + max(names, len(leads[1])) + len(_MAGNITUDE)
+        self._free = width - lead - 3 * _PADDING
+
+    def columns(self, left_out: bool) -> int:
+        """How many columns of numbers fit; at least one."""
+        free = self._free - (_LEFT_OUT + _PADDING if left_out else 0)
+        return max(1, free // (max(self._number, len(f"[{self.widest}]")) + _PADDING))
 
 
 def _table(
