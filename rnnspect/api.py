@@ -163,11 +163,12 @@ def derive(
 
     Raises what `trace` raises, and `InputError` for an address that is not there.
     """
+    from rnnspect.reporting.derivation import At
     from rnnspect.reporting.deriving import derive_prepared, locate
 
     prepared = _prepared(engine, source, x, h0, c0, lengths)
-    at = locate(prepared, step, unit, layer=layer, direction=direction, batch_index=batch_index, quantity=quantity)
-    return derive_prepared(prepared, at)
+    at = At(layer=layer, direction=direction or "", step=step, batch=batch_index, unit=unit, quantity=quantity)
+    return derive_prepared(prepared, locate(prepared, at))
 
 
 def report(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -49,12 +49,21 @@ def derive(
     described.note(output)
     with loading():
         from rnnspect.network import memory
+        from rnnspect.reporting.derivation import At
         from rnnspect.reporting.deriving import derive_prepared, locate
         from rnnspect.views import derive as view
         from rnnspect.views import documents
 
     made = prepared(described, memory.run_needs, engine)
-    at = locate(made, **asdict(which), where=flag)
+    place = At(
+        layer=which.layer,
+        direction=which.direction or "",
+        step=which.step,
+        batch=which.batch_index,
+        unit=which.unit,
+        quantity=which.quantity,
+    )
+    at = locate(made, place, flag)
     note_what_is_not_finite(made.sequence, output)
     with progress_bar("stepping through the cell states", made.sequence.steps, output.quiet) as progress:
         found = derive_prepared(made, at, progress)

@@ -18,7 +18,7 @@ from rnnspect.judging.observation import observed_by
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
 from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation_data import numbers_a_step
+from rnnspect.reporting.derivation import numbers_a_step
 from rnnspect.reporting.downsampling import picture_of
 from rnnspect.reporting.heat_maps import Frame, painted
 

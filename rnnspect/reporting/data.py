@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
     from rnnspect.network.spec import Spec
-    from rnnspect.reporting.derivation_data import Derivable
+    from rnnspect.reporting.derivation import Derivable
     from rnnspect.reporting.downsampling import Picture
 
     Array = npt.NDArray[np.float64]

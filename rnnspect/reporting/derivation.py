@@ -1,4 +1,4 @@
-"""One number of a run as arithmetic that can be read and added up again: frozen data, nothing else."""
+"""One number of a run as arithmetic that can be read and added up again, and what a page derives many from."""
 
 from __future__ import annotations
 
@@ -9,31 +9,68 @@ from typing import TYPE_CHECKING
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    from rnnspect.arithmetic.terms import Address, Term
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from rnnspect.arithmetic.expression import Array, Evaluation, Expression
+    from rnnspect.cells.interface import Cell
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class At:
-    """The address of a number; `step` is the index in the input."""
+    """The address of a number. Where one is asked for, a negative layer, step or unit counts from the end, and the
+    empty direction is the first one."""
 
-    layer: int
-    direction: str
+    layer: int = 0
+    direction: str = ""
     step: int
-    batch: int
+    """The index in the input."""
+    batch: int = 0
     unit: int
-    quantity: str
+    quantity: str = "h"
+
+
+@dataclass(frozen=True)
+class Names:
+    """How the numbers that an equation is written with are called at one step."""
+
+    step: int
+    before: int | None
+    """The step before, by its index in the input; None at the start, whose states are h0 and c0."""
+    place: tuple[int, ...]
+    """The place of the layer and direction in h0 and c0, and that of the item in a batch."""
+
+    def vector(self, one: Expression) -> str:
+        """What it is a unit of: x, h, h0."""
+        return one.name + "0" if self.step_of(one) is None else one.name
+
+    def address(self, one: Expression, unit: int | str) -> str:
+        """Of a unit or a parameter: h[step 3, 1], bias_ih_l0[5]; `unit` may be a letter that stands for each."""
+        if isinstance(unit, int) and one.kind == "parameter":
+            return f"{one.name}[{one.row + unit}]"
+        step = self.step_of(one)
+        if step is not None:
+            return f"{one.name}[step {step}, {unit}]"
+        place = self.place if isinstance(unit, int) else ()
+        return f"{one.name}0[{', '.join(map(str, (*place, unit)))}]"
+
+    def step_of(self, one: Expression) -> int | None:
+        """None for the initial state."""
+        return self.before if one.kind == "given" and one.name != "x" else self.step
 
 
 @dataclass(frozen=True)
 class Equation:
     """A quantity of the step and unit, taken apart as far as named quantities and parameters."""
 
-    address: Address
+    name: str
+    address: str
     written: str | None
     """The line of mathematics in the cell's file."""
-    term: Term
+    expression: Expression
 
 
 @dataclass(frozen=True)
@@ -61,7 +98,10 @@ class Derivation(Shown):
     at: At
     items: int
     """How many sequences the batch has."""
+    names: Names
     equations: tuple[Equation, ...]
+    evaluation: Evaluation
+    """The numbers in the equations."""
     taken: tuple[tuple[str, str], ...]
     in_turn: tuple[InTurn, ...]
     engine_value: float | None
@@ -71,9 +111,13 @@ class Derivation(Shown):
     arithmetic: str
     notes: tuple[str, ...] = ()
 
+    def number(self, expression: Expression) -> float:
+        """What it comes to for the unit of the derivation."""
+        return self.evaluation.value(expression, self.at.unit)
+
     @property
     def value(self) -> float:
-        return self.equations[0].term.value
+        return self.number(self.equations[0].expression)
 
     @property
     def difference(self) -> float | None:
@@ -90,3 +134,20 @@ class Derivation(Shown):
             return None
         ratio = abs(self.difference) / self.bound if self.difference else 0.0
         return math.inf if math.isnan(ratio) else ratio
+
+
+@dataclass(frozen=True, eq=False)
+class Derivable:
+    """What a page derives the quantities of one layer and direction from, at the kept steps."""
+
+    equations: dict[str, Expression]
+    parameters: Mapping[str, Tensor]
+    """Of all layers."""
+    given: dict[int, dict[str, Array]]
+    """By step of the input, in order: what `given_of` gives."""
+
+
+def numbers_a_step(cell: Cell, inputs: int, hidden: int) -> int:
+    """At most how many numbers a page needs of a step: x, the states, and both sums of products of each gate, where
+    the file has no room for the weights."""
+    return (2 * len(cell.gates) + len(cell.states)) * hidden + inputs

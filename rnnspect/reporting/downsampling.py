@@ -1,4 +1,4 @@
-"""A picture of many numbers in few cells: each cell keeps the smallest and the largest of the numbers in it."""
+"""A heat map of any size in a bounded number of cells, each with the smallest and the largest number in it."""
 
 from __future__ import annotations
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 
+from rnnspect.arithmetic.expression import equations_of, given_of
 from rnnspect.judging.judge import Judge
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.reporting.data import Beside, Curve, LayerReport, Map
-from rnnspect.reporting.derivation_data import Deriver
+from rnnspect.reporting.derivation import Derivable
 from rnnspect.reporting.downsampling import Painter
 from rnnspect.reporting.saturation import saturations
 
@@ -61,9 +62,11 @@ def painted(
     u = replace(u, relative=kept.relative, absolute=kept.absolute)
     judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
     wide = judge.layer.wide.parameters
-    canvas, deriver = _Canvas(frame), Deriver(spec, p, layer, direction)
+    equations = equations_of(spec.cell_type, parameters, layer, direction, spec.nonlinearity_of(direction))
+    canvas = _Canvas(frame)
+    given: dict[int, dict[str, Array]] = {}
     beside: dict[int, tuple[Array, Array]] = {}
-    saturated, shown = saturations(spec, p, direction), seen.layers.get(place, {})
+    saturated, shown = saturations(spec.cell_type.gates, equations), seen.layers.get(place, {})
     for look in judge.looks(run, frame.item):
         part = _Part(look, run.reverse, frame)
         if not part.count:
@@ -85,7 +88,7 @@ def painted(
             canvas.curve(f"saturated {gate}", part.start, one.share(part.of(look.q[gate].v)))
         for step in set(frame.kept).intersection(range(*part.steps.indices(frame.length))):
             n = part.order(step)
-            deriver.take(step, look.chunk.x[n, 0], look.chunk.before[n, 0], _cell_state(look, n))
+            given[step] = given_of(look.chunk.x[n, 0], look.chunk.before[n, 0], _cell_state(look, n))
             beside[step] = look.after[n, 0].double().numpy(), look.bound[n, 0].double().numpy(force=True).copy()
         progress(part.count)
     stacked = [np.stack([beside[step][at] for step in sorted(beside)]) for at in (0, 1)]
@@ -95,7 +98,7 @@ def painted(
         maps=canvas.maps(),
         curves=canvas.curves(),
         saturated={gate: one.words for gate, one in saturated.items()},
-        derivable=deriver.derivable(),
+        derivable=Derivable(equations, parameters, dict(sorted(given.items()))),
         beside=Beside(*stacked) if run.doubt is None else None,
     )
 

@@ -1,4 +1,4 @@
-"""How many units of a gate are saturated: so far out that what goes in hardly moves what comes out."""
+"""The share of a gate's units that are saturated: where the function that makes them is nearly flat."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from rnnspect.arithmetic.terms import Address, Applied, Known, Terms, step_of
+from rnnspect.cells.functions import KINDS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rnnspect.network.parameters import LayerParameters
-    from rnnspect.network.spec import Spec
+    from rnnspect.arithmetic.expression import Expression
 
     Array = npt.NDArray[np.float64]
 
@@ -43,16 +41,8 @@ _SHUT = Saturation("0 or less", 0.0, np.inf)
 _KINDS = {"sigmoid": _GATE, "hard_sigmoid": _GATE, "tanh": _SIGNED, "softsign": _SIGNED}
 
 
-def saturations(spec: Spec, p: LayerParameters, direction: str) -> dict[str, Saturation]:
+def saturations(gates: tuple[str, ...], equations: dict[str, Expression]) -> dict[str, Saturation]:
     """When a unit of each gate is saturated, by the function that makes it; a relu and its like where it is shut."""
-
-    def zeros(name: str, units: int) -> Known:
-        return Known(torch.zeros(units), lambda unit: Address(name, (unit,), 0))
-
-    cell, hidden = spec.cell_type, p.weight_hh.shape[1]
-    states = [zeros("h", hidden)] + [zeros("c", spec.hidden_size)] * (len(cell.states) - 1)
-    a = Terms(p, len(cell.gates), spec.nonlinearity_of(direction), "")
-    found = step_of(cell, a, zeros("x", p.weight_ih.shape[1]), tuple(states), 0)
-    made = {gate: found[gate].at(0).made for gate in cell.gates}
+    made = {gate: equations[gate].kind for gate in gates}
     # What is made of another gate, f = 1 − i, is a gate as that is.
-    return {gate: _KINDS.get(one.function, _SHUT) if isinstance(one, Applied) else _GATE for gate, one in made.items()}
+    return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS else _GATE for gate, kind in made.items()}

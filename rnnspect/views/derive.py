@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.text import Text
 
-from rnnspect.arithmetic.terms import Products, total
+from rnnspect.arithmetic.expression import largest_first, total
 from rnnspect.network.parameters import module_repr
-from rnnspect.views import terms, text
+from rnnspect.views import text
+from rnnspect.views.expression import filled, levels, multiplied, words
 from rnnspect.views.rendering import engine_lines, rendered, table
 
 if TYPE_CHECKING:
@@ -19,23 +19,12 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rnnspect.arithmetic.terms import Term
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.reporting.derivation import Derivation, InTurn
     from rnnspect.views.rendering import Screen
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""
-_HEAD = (">k", ">w")
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A parameter, or a sum of products: what it is, and what was multiplied with what."""
-
-    what: str
-    vector: str = ""
-    rows: tuple[tuple[str, ...], ...] = ()
-    """k, w, the vector's unit, the product; a last row says what was left out."""
 
 
 def as_text(derivation: Derivation, precision: int, every: bool, screen: Screen) -> str:
@@ -55,8 +44,8 @@ def as_flags(arguments: Mapping[str, object]) -> str:
 
 def as_keywords(arguments: Mapping[str, object]) -> str:
     """As they are said in Python."""
-    words = ("direction", "quantity")
-    return ", ".join(f"{name}={value!r}" if name in words else f"{name}={value}" for name, value in arguments.items())
+    texts = ("direction", "quantity")
+    return ", ".join(f"{name}={value!r}" if name in texts else f"{name}={value}" for name, value in arguments.items())
 
 
 def parts(
@@ -72,17 +61,15 @@ def parts(
     for equation in derivation.equations:
         yield Text(f"\n{equation.address}", "bold")
         yield from (Text(f"  {line}", "dim") for line in [equation.written] if line)
-        for line in terms.lines(equation.term, number):
+        for line in lines(derivation, equation.expression, number):
             yield Padding(Text(f"= {line}"), (0, 0, 0, 2))
-        for part in _listed(equation.term, number, most):
-            if not part.rows:
-                yield Text(f"  {part.what}")
-                continue
-            yield Text(f"\n  {part.what}")
-            made = table(*_HEAD, f">{part.vector}", ">product")
-            for row in part.rows:
-                made.add_row(*row)
-            yield Padding(made, (0, 0, 0, 2))
+        for what, vector, rows in _listed(derivation, equation.expression, number, most):
+            yield Text(f"\n  {what}" if rows else f"  {what}")
+            if rows:
+                made = table(">k", ">w", f">{vector}", ">product")
+                for row in rows:
+                    made.add_row(*row)
+                yield Padding(made, (0, 0, 0, 2))
     yield Text("\n" + "\n".join(_beside(derivation, number, _rounded(3))), "bold")
     if derivation.in_turn:
         yield Text("\nto be derived in turn:")
@@ -102,13 +89,13 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
         yield f"\n## {equation.address}\n"
         yield "```text"
         yield from (line for line in (equation.written, str(equation.address)) if line)
-        yield from (f"  = {line}" for line in terms.lines(equation.term, _every_digit))
+        yield from (f"  = {line}" for line in lines(derivation, equation.expression, _every_digit))
         yield "```"
-        for part in _listed(equation.term, _every_digit, most):
-            yield f"\n`{part.what}`"
-            if part.rows:
-                yield f"\n| k | w | {part.vector} | product |\n| ---: | ---: | ---: | ---: |"
-                yield from (f"| {' | '.join(row)} |" for row in part.rows)
+        for what, vector, rows in _listed(derivation, equation.expression, _every_digit, most):
+            yield f"\n`{what}`"
+            if rows:
+                yield f"\n| k | w | {vector} | product |\n| ---: | ---: | ---: | ---: |"
+                yield from (f"| {' | '.join(row)} |" for row in rows)
     yield "\n## Beside the engine\n"
     yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
     if derivation.in_turn:
@@ -122,25 +109,37 @@ def _title(derivation: Derivation) -> str:
     return f"{at.quantity} of layer {at.layer}, {at.direction}, at step {at.step}, unit {at.unit}{item}"
 
 
-def _listed(term: Term, number: Callable[[float], str], most: int | None) -> Iterator[_Part]:
-    for part in terms.parts(term):
-        if not isinstance(part.made, Products):
-            yield _Part(f"{part.address} = {number(part.value)}")
-            continue
-        products = part.made
-        count = len(products.weights)
-        # One that is left out would take the line that says so.
-        shown = count if most is None or count <= most + 1 else most
-        chosen = list(products.largest(shown))
-        rows = [(str(one.k), *map(number, (one.weight.value, one.operand.value, one.value))) for one in chosen]
-        if shown < count:
-            kept = {one.k for one in chosen}
-            rest = total(value for k, value in enumerate(products.values.tolist()) if k not in kept)
-            rows.append(("…", f"{count - shown} more", "together", number(rest)))
-        unit = terms.of_each_unit(products, "k")
-        unit = f"({unit})" if " + " in unit or " − " in unit else unit
-        what = f"Σ {products.weight}[{products.row}, k] · {unit} = {number(part.value)}"
-        yield _Part(what, terms.column(products), tuple(rows))
+def lines(derivation: Derivation, expression: Expression, number: Callable[[float], str]) -> list[str]:
+    """How a quantity comes about: in words, in numbers, and step by step to its value."""
+    names, unit = derivation.names, derivation.at.unit
+    numbers = [filled(level, lambda one: number(derivation.number(one))) for level in levels(expression)]
+    return [filled(words(expression, names.vector), lambda one: names.address(one, unit)), *numbers]
+
+
+def _listed(
+    derivation: Derivation, expression: Expression, number: Callable[[float], str], most: int | None
+) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
+    """The parameters and the sums of products that it is written with: what it is; of a sum also what its weights are
+    multiplied with, and rows of k, w, that vector's unit, and the product, the last of which may say what is left out.
+    """
+    unit, names = derivation.at.unit, derivation.names
+    for one in expression.leaves():
+        if one.kind == "parameter":
+            yield f"{names.address(one, unit)} = {number(derivation.number(one))}", "", []
+        elif one.kind == "sum":
+            weights, vector, products = derivation.evaluation.factors(one, unit)
+            count, order = len(products), largest_first(products)
+            # One that is left out would take the line that says so.
+            shown = count if most is None or count <= most + 1 else most
+            rows = [(str(k), *(number(float(of[k])) for of in (weights, vector, products))) for k in order[:shown]]
+            if shown < count:
+                rest = total(float(products[k]) for k in sorted(order[shown:]))
+                rows.append(("…", f"{count - shown} more", "together", number(rest)))
+            vector_of = multiplied(one)
+            each = filled(vector_of, lambda inner: names.address(inner, "k"))
+            each = f"({each})" if " + " in each or " − " in each else each
+            what = f"Σ {one.name}[{one.row + unit}, k] · {each} = {number(derivation.number(one))}"
+            yield what, filled(vector_of, names.vector), rows
 
 
 def _beside(derivation: Derivation, number: Callable[[float], str], rough: Callable[[float], str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.arithmetic.terms import Term
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.parameters import Axes, Shapes
     from rnnspect.network.recording import EngineInfo
@@ -147,13 +147,44 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
         "difference": derivation.difference,
         "taken": dict(derivation.taken),
         "equations": [
-            {"address": str(equation.address), "equation": equation.written, **_term(equation.term)}
-            for equation in derivation.equations
+            {"address": one.address, "equation": one.written, **_made(derivation, one.expression, derivation.at.unit)}
+            for one in derivation.equations
         ],
         "in_turn": [vars(one) for one in derivation.in_turn],
         "notes": derivation.notes,
     }
     return _plain_dict(document)
+
+
+def _made(derivation: Derivation, one: Expression, unit: int) -> dict[str, Any]:
+    """A value, and the operation that made it."""
+    from rnnspect.arithmetic.expression import largest_first  # with torch, which most documents do without
+
+    value: dict[str, Any] = {"value": derivation.evaluation.value(one, unit)}
+    if one.kind == "sum":
+        weights, _, products = derivation.evaluation.factors(one, unit)
+        listed = [
+            {
+                "weight": {"address": f"{one.name}[{one.row + unit}, {k}]", "value": float(weights[k])},
+                "operand": _operand(derivation, one.of[0], k),
+                "value": float(products[k]),
+            }
+            for k in largest_first(products)
+        ]
+        return value | {"operation": "sum of products", "products": listed}
+    if not one.of:
+        return value
+    numbers = {} if one.kind in ("+", "−", "·") else {"numbers": list(one.numbers)}
+    operands = [_operand(derivation, operand, unit) for operand in one.of]
+    return value | {"operation": one.kind} | numbers | {"operands": operands}
+
+
+def _operand(derivation: Derivation, one: Expression, unit: int) -> dict[str, Any]:
+    """What has an address is not taken apart again."""
+    if one.kind in ("given", "quantity", "parameter"):
+        value = derivation.evaluation.value(one, unit)
+        return {"address": derivation.names.address(one, unit), "value": value}
+    return _made(derivation, one, unit)
 
 
 def spec_document(spec: Spec) -> dict[str, Any]:
@@ -204,30 +235,6 @@ def _point(point: Point | None) -> dict[str, Any] | None:
     if point is None:
         return None
     return {name: getattr(point, name) for name in _POINT} | {"step": None if point.step < 0 else point.step}
-
-
-def _term(term: Term) -> dict[str, Any]:
-    """A value, and the operation that made it."""
-    from rnnspect.arithmetic.terms import Applied, Operation, Products  # with torch, which most documents do without
-
-    value: dict[str, Any] = {"value": term.value}
-    match term.made:
-        case Operation(sign, operands):
-            return value | {"operation": sign, "operands": [_operand(one) for one in operands]}
-        case Applied(function, numbers, operand):
-            return value | {"operation": function, "numbers": numbers, "operands": [_operand(operand)]}
-        case Products():
-            products = [
-                {"weight": _operand(one.weight), "operand": _operand(one.operand), "value": one.value}
-                for one in term.made.largest()
-            ]
-            return value | {"operation": "sum of products", "products": products}
-    return value
-
-
-def _operand(term: Term) -> dict[str, Any]:
-    """What has an address is not taken apart again."""
-    return _term(term) if term.address is None else {"address": str(term.address), "value": term.value}
 
 
 def _plain_dict(document: dict[str, Any]) -> dict[str, Any]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import rnnspect
+from rnnspect import engines
+from rnnspect.cells.functions import KINDS
 from rnnspect.cli import main
 from rnnspect.reporting.building import Asked, Recordings, report_prepared
+from rnnspect.reporting.derivation import At
+from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import prepare
-from rnnspect.views import terms
+from rnnspect.views import derive
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.reading import cells_of, map_of
+from tests.reporting.reading import Exported, cells_of, map_of
 from tests.reporting.runs import EVIL, prepared_of
 
 STEPS = 7
@@ -42,7 +47,7 @@ def test_the_slider_moves_everything(opened, report):
     assert {float(left.rstrip("%")) for left in moved} == {round(100 * 3 / STEPS, 4)}
     assert page.text(".equations caption") == "at step 3, unit 0"
     shown = float(page.text(".equations tr:first-child b"))
-    assert shown == pytest.approx(report.layers[0].derivable.values["i"][3, 0, 0], rel=1e-5)
+    assert shown == pytest.approx(Exported(json.loads(as_data(report)), 0, 3).quantity("i", 0), rel=1e-5)
 
 
 def test_hovering_gives_the_value_and_its_address(opened, report):
@@ -71,20 +76,44 @@ def test_a_click_opens_the_derivation_that_the_command_gives(opened, name):
     canvas.click(position=page.at(canvas, 4, 1, length, prepared.spec.output_size))
     derivation = rnnspect.derive(prepared.spec, step=4, unit=1, layer=top)
     heads = page.page.locator("#derivation h3").all_inner_texts()
-    assert heads[: len(derivation.equations)] == [str(one.address) for one in derivation.equations]
-    blocks = page.page.locator("#derivation .lines").all_inner_texts()
-    for block, equation in zip(blocks, derivation.equations, strict=True):
-        lines = [line.removeprefix("= ") for line in block.splitlines() if line.strip()]
-        assert_same_lines(lines, terms.lines(equation.term, lambda value: f"{value:.9g}"))
+    assert heads[: len(derivation.equations)] == [one.address for one in derivation.equations]
+    assert_shown(page, derivation)
     sums = page.page.locator("#derivation .sum").all_inner_texts()
-    expected = [part for equation in derivation.equations for part in terms.parts(equation.term)]
+    leaves = [leaf for equation in derivation.equations for leaf in equation.expression.leaves()]
+    expected = [derivation.number(leaf) for leaf in leaves if leaf.kind in ("sum", "parameter")]
     values = sorted(float(line.rpartition(" = ")[2]) for line in sums)
-    np.testing.assert_allclose(values, sorted(part.value for part in expected), rtol=1e-8)
+    np.testing.assert_allclose(values, sorted(expected), rtol=1e-8)
     beside = page.text("#derivation .beside").splitlines()
     shown = [float(re.findall(NUMBER, line)[0]) for line in beside]
     expected = [derivation.value, derivation.engine_value, derivation.difference, derivation.bound]
     np.testing.assert_allclose(shown[:2], expected[:2], rtol=1e-8)
     np.testing.assert_allclose(shown[2:], expected[2:], rtol=5e-3)  # three digits
+
+
+def three_at_once(names):
+    return [names[at : at + 3] for at in range(0, len(names), 3)]
+
+
+@pytest.mark.parametrize("chosen", three_at_once([*KINDS, "tanh"]), ids=" ".join)
+@pytest.mark.parametrize("clip", [None, 0.3])
+def test_the_page_knows_every_function(opened, chosen, clip):
+    """σ and both tanh of an LSTM that onnxruntime runs."""
+    keys = {"activations": chosen, "clip": clip, "peepholes": True, "input": "randn:3", "h0": "randn"}
+    prepared = prepare(rnnspect.Spec(cell="lstm", input_size=3, hidden_size=4, **keys))
+    pytest.importorskip("onnxruntime")
+    prepared = replace(prepared, engine=engines.find("onnxruntime"))
+    page = opened(as_html(report_prepared(prepared)))
+    canvas = page.map("h", "equations")
+    canvas.click(position=page.at(canvas, 1, 1, 3, 4))
+    derivation = derive_prepared(prepared, locate(prepared, At(step=1, unit=1)))
+    assert_shown(page, derivation)
+
+
+def assert_shown(page, derivation):
+    blocks = page.page.locator("#derivation .lines").all_inner_texts()
+    for block, equation in zip(blocks, derivation.equations, strict=True):
+        lines = [line.removeprefix("= ") for line in block.splitlines() if line.strip()]
+        assert_same_lines(lines, derive.lines(derivation, equation.expression, lambda value: f"{value:.9g}"))
 
 
 def assert_same_lines(found, expected):
@@ -186,13 +215,13 @@ def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
     assert f"step {3 * steps}–{4 * steps - 1}" in address
     low, high = (float(part) for part in value.split(" to "))
     of_cell = rnnspect.trace(prepared.spec).layers[0].quantities["c"][0, 3 * steps : 4 * steps, units : 2 * units]
-    kept = next(step for step in report.layers[0].derivable.steps if step > 300)
+    kept = next(step for step in report.layers[0].derivable.given if step > 300)
     page.page.locator("#exactly").fill(str(kept))
     page.press("Enter")
     assert page.text(".equations caption") == f"at step {kept}, unit 0"
-    place = report.layers[0].derivable.steps.index(kept)
+    place = list(report.layers[0].derivable.given).index(kept)
     numbers = page.text(".equations tr:last-child .now").split()
-    assert float(numbers[0]) == pytest.approx(report.layers[0].derivable.values["h"][place, 0, 0], rel=1e-5)
+    assert float(numbers[0]) == pytest.approx(Exported(data, 0, kept).quantity("h", 0), rel=1e-5)
     assert float(numbers[2]) == pytest.approx(report.layers[0].beside.engine[place, 0], rel=1e-5)
     page.page.locator("#exactly").fill(str(kept + 1))
     page.press("Enter")

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import rnnspect
-from rnnspect.arithmetic.terms import Applied, Operation, Products
 from rnnspect.cells import VARIANTS
+from rnnspect.cells.functions import KINDS
 from rnnspect.reporting.building import Asked, Recordings, kept_steps, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.reading import Elements, array_of, cells_of, data_of, map_of
+from tests.reporting.reading import Elements, Exported, cells_of, data_of, map_of
 from tests.reporting.runs import EVIL, SPECS, prepared_of
 
 KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peepholes": {"peepholes": True}}
@@ -47,15 +47,16 @@ def test_maps_are_what_a_trace_shows(name):
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("item", [0, -1])
 def test_numbers_are_those_of_derive(name, item):
-    """To the last bit: they are the same lines, computed in the same order. The norms in a bound are summed in other
-    orders and in float32, which tells it to 1e-6."""
+    """The same lines on the same numbers; σ and tanh are those of another library, each right to a few roundings. The
+    norms in a bound are summed in other orders and in float32, which tells it to 1e-6."""
     prepared = prepared_of(name)
     item %= prepared.sequence.batch
     report = report_prepared(prepared, Asked(item=item))
     data = json.loads(as_data(report))
     for at, layer in enumerate(report.layers):
-        for quantity, node in layer.derivable.nodes.items():
-            unit, step = 1, report.length - 1
+        unit, step = 1, report.length - 1
+        exported = Exported(data, at, step)
+        for quantity in prepared.spec.cell_type.quantities:
             derivation = rnnspect.derive(
                 prepared.spec,
                 step=step,
@@ -65,9 +66,8 @@ def test_numbers_are_those_of_derive(name, item):
                 batch_index=item,
                 quantity=quantity,
             )
-            values = layer.derivable.values[quantity][layer.derivable.steps.index(step), unit]
-            term = derivation.equations[0].term
-            assert_same(node, term, values, layer.derivable.vectors, quantity)
+            assert exported.quantity(quantity, unit) == pytest.approx(derivation.value, rel=1e-14, abs=1e-15)
+            assert data["written"][quantity] == derivation.equations[0].written
             if quantity == "h":
                 shown, _ = cells_of(map_of(data, at, "h", "ratio"))
                 assert shown[step, unit] == pytest.approx(derivation.ratio, rel=1e-5, abs=1e-12)
@@ -75,32 +75,23 @@ def test_numbers_are_those_of_derive(name, item):
                 assert layer.beside.engine[-1, unit] == derivation.engine_value
 
 
-def assert_same(node, term, values, vectors, quantity):
-    """Every place of a node has the value that the term has there."""
-    assert values[node.at] == term.value
-    match term.made:
-        case Operation(sign, operands):
-            assert node.kind == sign
-        case Applied(function, numbers, operand):
-            assert (node.kind, node.numbers) == (function, numbers)
-            operands = (operand,)
-        case Products():
-            assert (node.kind, node.name) == ("sum", term.made.weight)
-            assert node.row == term.made.row - 1
-            name = node.of[0].name if node.of[0].kind == "unit" else f"{quantity} {node.at}"
-            kept = vectors.get(name)
-            if kept is not None:
-                np.testing.assert_array_equal(kept[-1], term.made.vector.values)
-            return
-        case _:
-            assert node.kind == "number"
-            return
-    for below, operand in zip(node.of, operands, strict=True):
-        if operand.address is None:
-            assert_same(below, operand, values, vectors, quantity)
-        else:
-            is_parameter = operand.address.name.startswith(("bias", "weight"))
-            assert below.kind == ("parameter" if is_parameter else "unit")
+@pytest.mark.parametrize(
+    "keys", [{"cell": "gru"}, {"cell": "lstm", "proj_size": 5}, {"cell": "gru", "reset": "before"}]
+)
+def test_weights_that_do_not_fit_are_not_needed(monkeypatch, keys):
+    """Neither those of a product nor biases, which are then of more than the 256 rows that are always there."""
+    spec = rnnspect.Spec(input_size=3, hidden_size=90, input="randn:4", **keys)
+    prepared = _by_onnx(prepare(spec)) if "reset" in keys else prepare(spec)
+    whole = json.loads(as_data(report_prepared(prepared, Asked(steps=(1, 3)))))
+    monkeypatch.setattr("rnnspect.reporting.building._WEIGHTS", 0)
+    few = json.loads(as_data(report_prepared(prepared, Asked(steps=(1, 3)))))
+    for name in ("weight_hh_l0", "bias_hh_l0"):
+        assert "values" in whole["weights"][name]
+        assert "values" not in few["weights"][name]
+    for step, unit in ((1, 0), (3, 4)):
+        for quantity in spec.cell_type.quantities:
+            there, here = (Exported(data, 0, step).quantity(quantity, unit) for data in (whole, few))
+            assert here == pytest.approx(there, rel=1e-14, abs=1e-15)
 
 
 def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
@@ -198,6 +189,11 @@ def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own():
     )
 
 
+def test_the_page_has_every_function_that_a_spec_can_choose():
+    page = as_html(report_of("rnn"))
+    assert [name for name in KINDS if not re.search(rf"^  {name}: ", page, re.MULTILINE)] == []
+
+
 def test_names_out_of_files_are_data():
     report = report_of("lstm")
     page = as_html(report)
@@ -221,11 +217,10 @@ def test_variants_are_all_there():
         assert spec.cell_type is found
         pytest.importorskip("onnxruntime")
         data = json.loads(as_data(report_prepared(_by_onnx(prepare(spec)))))
-        nodes = data["layers"][0]["derivable"]["nodes"]
-        assert list(nodes) == list(found.quantities)
-        for name, values in data["layers"][0]["derivable"]["values"].items():
-            exact = array_of(values)[:, :, 0]
+        assert list(data["layers"][0]["derivable"]["equations"]) == list(found.quantities)
+        for name in found.quantities:
             shown, _ = cells_of(map_of(data, 0, name))
+            exact = [[Exported(data, 0, step).quantity(name, unit) for unit in range(4)] for step in range(4)]
             # Shown as float32.
             np.testing.assert_allclose(exact, shown, rtol=2.0**-23, atol=2.0**-149)
 

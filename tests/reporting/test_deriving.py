@@ -27,6 +27,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.checking.check import check_prepared
 from rnnspect.errors import InputError, SequenceError
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.reporting.derivation import At
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests import operator_loops
@@ -76,7 +77,7 @@ def somewhere(data: Any, prepared: Prepared) -> dict[str, Any]:
     return {
         "layer": data.draw(st.integers(0, spec.num_layers - 1), "layer"),
         "direction": data.draw(st.sampled_from(spec.directions), "direction"),
-        "batch_index": item,
+        "batch": item,
         "step": data.draw(st.integers(0, (sequence.lengths or [sequence.steps] * (item + 1))[item] - 1), "step"),
         "unit": data.draw(st.integers(0, (spec.output_size if quantity == "h" else spec.hidden_size) - 1), "unit"),
         "quantity": quantity,
@@ -84,7 +85,7 @@ def somewhere(data: Any, prepared: Prepared) -> dict[str, Any]:
 
 
 def derived(prepared: Prepared, **place: Any) -> Derivation:
-    return derive_prepared(prepared, locate(prepared, **place))
+    return derive_prepared(prepared, locate(prepared, At(**place)))
 
 
 def of_variant(spec: Spec) -> Prepared:
@@ -125,9 +126,9 @@ def test_the_number_is_that_of_an_independent_implementation(spec: Spec, data: A
     found = derived(prepared, **somewhere(data, prepared))
     at = found.at
     for equation in found.equations:
-        there = right.layers[at.layer, at.direction][equation.address.name][at.batch, at.step, at.unit]
+        there = right.layers[at.layer, at.direction][equation.name][at.batch, at.step, at.unit]
         # relu is not bounded: what it gives grows over steps and layers
-        assert equation.term.value == pytest.approx(there, rel=1e-11, abs=1e-12)
+        assert found.number(equation.expression) == pytest.approx(there, rel=1e-11, abs=1e-12)
 
 
 @settings(max_examples=60)
@@ -139,8 +140,8 @@ def test_the_number_of_a_variant_is_that_of_a_numpy_loop(spec: Spec, data: Any):
     found = derived(prepared, **somewhere(data, prepared))
     at = found.at
     for equation in found.equations:
-        there = right[at.direction][equation.address.name][at.step, at.batch, at.unit]
-        assert equation.term.value == pytest.approx(there, rel=1e-9, abs=1e-11)
+        there = right[at.direction][equation.name][at.step, at.batch, at.unit]
+        assert found.number(equation.expression) == pytest.approx(there, rel=1e-9, abs=1e-11)
 
 
 @settings(max_examples=60)
@@ -171,7 +172,7 @@ def at_point(prepared: Prepared, point: Any) -> Derivation:
         direction=point.direction,
         step=point.step,
         unit=point.unit,
-        batch_index=point.batch,
+        batch=point.batch,
         quantity=point.quantity,
     )
 
@@ -192,7 +193,7 @@ def test_the_bound_of_c_n_is_that_of_a_check(spec: Spec):
     prepared = prepare(spec)
     worst = check_prepared(prepared).worst
     if worst is not None and worst.quantity == "c_n":
-        found = derived(prepared, step=-1, unit=worst.unit, batch_index=worst.batch, quantity="c")
+        found = derived(prepared, step=-1, unit=worst.unit, batch=worst.batch, quantity="c")
         assert found.engine_value == worst.engine
         assert found.bound == pytest.approx(worst.bound, rel=1e-6)
 
@@ -386,7 +387,7 @@ def test_a_cell_that_it_was_not_taught(monkeypatch):
     monkeypatch.setitem(CELLS, "mgu", cell)
     prepared = replace(prepare(Spec(cell="mgu", hidden_size=4, dtype="float64", input="randn:5")), engine=Equations())
     found = derived(prepared, step=3, unit=2)
-    assert [str(one.address) for one in found.equations] == ["h[step 3, 2]", "f[step 3, 2]", "n[step 3, 2]"]
+    assert [one.address for one in found.equations] == ["h[step 3, 2]", "f[step 3, 2]", "n[step 3, 2]"]
     assert found.equations[0].written == "h' = (1 − f) ⊙ h + f ⊙ n"
     readd(document_of(found), prepared.parameters)
     # float64 by matrix products and by exact sums: some dozen roundings of numbers below 1

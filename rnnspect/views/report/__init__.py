@@ -1,4 +1,4 @@
-"""A report as one page of HTML that holds all that it shows and asks for nothing else."""
+"""A report as one HTML page with its data, style and script inside, which loads nothing from anywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rnnspect.views.report.document import report_document
 if TYPE_CHECKING:
     from rnnspect.reporting.data import Report
 
-_SCRIPTS = ("base.js", "colours.js", "state.js", "heatmap.js", "curves.js", "network.js", "derivation.js", "page.js")
+_SCRIPTS = ("base", "colours", "state", "heatmap", "curves", "network", "expression", "derivation", "page")
 """In the order in which they use each other."""
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 """What could end or change a script element, or a line of it, as JSON writes it too."""
@@ -25,7 +25,7 @@ _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 def as_html(report: Report) -> str:
     """Names out of files reach the page as JSON alone, which the page's script shows as text. A policy lets the
     page's own script and style run, and nothing else."""
-    script = "(() => {\n'use strict';\n" + "".join(map(_part, _SCRIPTS)) + "})();\n"
+    script = "(() => {\n'use strict';\n" + "".join(_part(f"{name}.js") for name in _SCRIPTS) + "})();\n"
     style = _part("page.css")
     return Template(_part("page.html")).substitute(
         policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "

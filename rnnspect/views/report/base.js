@@ -12,6 +12,13 @@ function make(tag, settings, ...children) {
   return element;
 }
 
+function table(names, rows, settings = {}) {
+  return make('div', { class: settings.box || 'scroll' }, make('table', { class: settings.class || '' },
+    make('thead', {}, make('tr', {}, ...names.map((name) => make('th', { scope: 'col' }, name)))),
+    make('tbody', {}, ...rows.map((row) => make('tr', {}, ...row.map((cell, at) => (
+      make('td', { 'data-name': names[at] }, cell))))))));
+}
+
 function drawn(tag, settings, ...children) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(settings || {})) element.setAttribute(name, value);

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnspect.arithmetic.expression import Evaluation
 from rnnspect.reporting.deriving import written
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
+from rnnspect.views.expression import filled, levels, multiplied, words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.verdict import Verdict
     from rnnspect.reporting.data import LayerReport, Report
-    from rnnspect.reporting.derivation_data import Derivable
+    from rnnspect.reporting.derivation import Derivable
     from rnnspect.reporting.downsampling import Picture
+    from rnnspect.views.expression import Piece
 
     Numbers = npt.NDArray[Any]
 
+_NAME = attrgetter("name")
 _LEVELS = 2**16 - 1
 EMPTY = 8
 """Flag of a cell that has no finite number."""
@@ -71,17 +76,48 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
         ],
         "curves": [{"name": one.name, "picture": picture_document(one.picture)} for one in layer.curves],
         "saturated": layer.saturated,
-        "derivable": _derivable(layer.derivable),
+        "derivable": _derivable(layer.derivable, report),
         "beside": layer.beside and {name: _array(values, "<f8") for name, values in vars(layer.beside).items()},
     }
 
 
-def _derivable(derivable: Derivable) -> dict[str, Any]:
+def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
+    """The equations as one list of expressions, each after those that it is made of and called by its place; what they
+    are given at the kept steps, (steps, units); and how each quantity is written. A sum whose weight is not whole in
+    the file has its `values` (steps, units), a parameter its (units)."""
+    given, hidden = list(derivable.given.values()), report.spec.hidden_size
+    steps = [Evaluation(derivable.equations, derivable.parameters, one) for one in given]
+    places: dict[Expression, int] = {}
+
+    def place(one: Expression) -> int:
+        for part in one.of:
+            place(part)
+        return places.setdefault(one, len(places))
+
+    def placed(piece: Piece) -> Any:
+        if isinstance(piece, list):
+            return list(map(placed, piece))
+        return piece if isinstance(piece, str) else places[piece]
+
+    def exported(one: Expression) -> dict[str, Any]:
+        document = vars(one) | {"of": [places[part] for part in one.of]}
+        if one.kind == "sum":
+            document |= {"vector": filled(multiplied(one), _NAME), "each": placed(multiplied(one))}
+        if one.kind == "sum" and not report.weights[one.name].exact:
+            document["values"] = _array(np.array([step.sums(one, hidden) for step in steps]), "<f8")
+        if one.kind == "parameter" and not report.weights[one.name].exact:
+            document["values"] = _array(np.array([steps[0].value(one, unit) for unit in range(hidden)]), "<f8")
+        return document
+
+    equations = {
+        name: {"at": place(one), "words": placed(words(one, _NAME)), "levels": placed(list(levels(one)))}
+        for name, one in derivable.equations.items()
+    }
     return {
-        "steps": list(derivable.steps),
-        "nodes": {name: asdict(node) for name, node in derivable.nodes.items()},
-        "values": {name: _array(values, "<f8") for name, values in derivable.values.items()},
-        "vectors": {name: _array(values, "<f8") for name, values in derivable.vectors.items()},
+        "steps": list(derivable.given),
+        "given": {name: _array(np.stack([one[name] for one in given]), "<f8") for name in given[0]},
+        "expressions": list(map(exported, places)),
+        "equations": equations,
     }
 
 

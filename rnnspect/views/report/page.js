@@ -82,13 +82,6 @@ function resolution() {
     table(['layer', 'gate', 'finest unit', 'median', 'coarsest'], rows));
 }
 
-function table(names, rows) {
-  return make('div', { class: 'scroll' }, make('table', {},
-    make('thead', {}, make('tr', {}, ...names.map((name) => make('th', { scope: 'col' }, name)))),
-    make('tbody', {}, ...rows.map((row) => make('tr', {}, ...row.map((cell, at) => (
-      make('td', { 'data-name': names[at] }, cell))))))));
-}
-
 // The lines of the cell, and what they are at the step and unit that everything shows.
 function equations(layer) {
   const rows = data.equations.map((line) => {
@@ -98,15 +91,15 @@ function equations(layer) {
   }).filter((one) => mapOf(layer, one.name, 'equations'));
   const caption = make('caption', {});
   watch(() => {
-    const exact = layer.derivable.steps.includes(now.step) || mapOf(layer, 'h', 'equations').picture.values;
+    const numbers = numbersAt(layer, now.step);
+    const exact = numbers || mapOf(layer, 'h', 'equations').picture.values;
     caption.textContent = `${exact ? 'at' : 'in the cell that holds'} step ${now.step}, unit ${now.unit}`;
     rows.forEach((one) => {
       const { picture } = mapOf(layer, one.name, 'equations');
       const unit = Math.min(now.unit, picture.units - 1);
-      const address = addressed(layer, one.name, now.step, unit);
-      const manual = address ? written(address.value(one.name, 0)) : cellWritten(cellAt(picture, now.step, unit));
+      const manual = numbers ? written(numbers.quantity(one.name, unit)) : cellWritten(cellAt(picture, now.step, unit));
       const engine = mapOf(layer, one.name, 'engine');
-      const given = engine && (address && one.name === 'h' ? written(address.of(layer.beside.engine, address.kept, unit))
+      const given = engine && (numbers && one.name === 'h' ? written(numbers.entry(layer.beside.engine, unit))
         : cellWritten(cellAt(engine.picture, now.step, unit)));
       one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${engineName} ${given}`) : '');
     });
