@@ -125,7 +125,8 @@ class _Numbers:
 
 
 def _numbers(file: h5.Bounded, header: Header, where: str) -> _Numbers:
-    """Raises `FileError` for numbers that are not in the file, or that cannot be as many as it claims."""
+    """What the header of a dataset says. Raises `FileError` for numbers that lie outside the file, and for a shape that
+    takes more bytes than the file can hold."""
     layout = h5.messages(header, h5.LAYOUT)[0]
     if h5.messages(header, h5.EXTERNAL) or layout[1] == _VIRTUAL:
         raise FileError("numbers that lie outside the file", allowed="in the file itself", where=where)
@@ -166,6 +167,7 @@ def _dtype(file: h5.Bounded, header: Header, datatype: bytes, where: str) -> tup
 
 
 def _read(file: h5.Bounded, numbers: _Numbers, where: str) -> Array:
+    """The numbers, in this machine's byte order. Raises `FileError` for what are none, `ResourceError` for too many."""
     import numpy as np
 
     if numbers.descr is None:
@@ -173,7 +175,7 @@ def _read(file: h5.Bounded, numbers: _Numbers, where: str) -> Array:
     dtype = np.dtype(numbers.descr)
     size = math.prod(numbers.shape) * dtype.itemsize
     memory.require(2 * (size + math.prod(numbers.chunk or ()) * dtype.itemsize), "reading it", where)
-    if numbers.chunk:
+    if numbers.chunk is not None:
         values = _read_chunks(file, numbers, numbers.chunk, dtype, where)
     else:
         file.seek(numbers.address)

@@ -85,6 +85,14 @@ def test_numbers_in_chunks(chunks: tuple[int, int], options: Any):
     assert np.array_equal(found, values)
 
 
+def test_chunks_that_are_not_there():
+    def half(file: h5py.File) -> None:
+        file.create_dataset("a", (8,), "f4", chunks=(4,))[:4] = 1
+
+    with pytest.raises(FileError, match="it lacks some of its numbers"):
+        read(written(half))
+
+
 def test_more_groups_than_one_node_holds():
     found = read(written(lambda file: [file.create_dataset(f"layers/{n}/vars/0", data=[n]) for n in range(300)]))
     assert {path: values.tolist() for path, values in found.items()} == {f"layers/{n}/vars/0": [n] for n in range(300)}
