@@ -61,7 +61,7 @@ def unroll(
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
             u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
-            order = _processing_order(sequence, direction == "reverse")
+            order = sequence.reversed_order() if direction == "reverse" else None
             with one_thread():
                 kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
             quantities = {"x": _masked(x, valid), "input_projection": _masked(u, valid)}
@@ -84,18 +84,6 @@ def head_of(parameters: Mapping[str, Tensor], h_n: Tensor, directions: int) -> T
     """The head on the last layer's final hidden state, both directions side by side: (B, out_features)."""
     last = torch.cat(list(h_n[-directions:]), -1)
     return torch.nn.functional.linear(last, parameters["head.weight"], parameters["head.bias"])
-
-
-def _processing_order(sequence: Sequence, reverse: bool) -> Tensor | None:
-    """(T, B): the step of the input that is processed k-th, for each item; None for the order of the input.
-
-    The reverse direction of a padded item starts at its own last step; its padding comes after.
-    """
-    if not reverse:
-        return None
-    steps = torch.arange(sequence.steps, device=sequence.x.device)[:, None]
-    lengths = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch, device=sequence.x.device)
-    return torch.where(steps < lengths, lengths - 1 - steps, steps)
 
 
 def _reordered(values: Tensor, order: Tensor | None) -> Tensor:

@@ -116,16 +116,11 @@ def where(spec: Spec, layer: int, direction: str) -> str:
 
 
 def without_last(run: Run) -> Run | None:
-    """The run one step shorter; None where an item has only one."""
-    steps, batch = run.x.shape[:2]
-    lengths = (torch.full((batch,), steps) if run.lengths is None else run.lengths) - 1
+    """The run without the step of each item that is processed last; None where an item has only one."""
+    lengths = run.ends - 1
     if int(lengths.min()) < 1:
         return None
-    if not run.reverse:
-        return replace(run, lengths=lengths)
-    error = None if run.error is None else run.error[1:]
-    received = None if run.received is None else run.received[1:]
-    return replace(run, x=run.x[1:], h=run.h[1:], lengths=lengths, error=error, received=received)
+    return replace(run.take(slice(1, None)) if run.reverse else run, lengths=lengths)
 
 
 def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:

@@ -58,7 +58,7 @@ class Judge:
         parts = []
         for start in range(0, batch, _WIDE):
             told = progress if start + _WIDE >= batch else lambda _found, _steps: None
-            parts.append(self._together(run.items(slice(start, start + _WIDE)), rows, told))
+            parts.append(self._together(run.take(items=slice(start, start + _WIDE)), rows, told))
         counts = (min(_WIDE, batch - start) for start in range(0, batch, _WIDE))
         found = side_by_side([(count, one) for count, (one, _) in zip(counts, parts, strict=True)])
         return found, State.side_by_side([c for _, c in parts if c is not None])

@@ -9,7 +9,7 @@ import torch
 from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import Rows
-from rnnspect.judging.chunks import chunks
+from rnnspect.judging.chunks import before_each, chunks
 from rnnspect.judging.comparison import Compared
 from rnnspect.judging.finding import Finding, Over, combine
 from rnnspect.judging.layer import State
@@ -43,7 +43,7 @@ def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: 
     found: dict[str, Finding] = {}
     c = layer.begin(run.c0)
     for chunk in chunks(run, 1 if layer.stepwise and "c" not in recorded else ROWS):
-        part = _Part(layer, run, chunk, c, recorded, kept)
+        part = _Part(layer, chunk, c, recorded, kept)
         for name in recorded:
             seen = part.finding(name)
             found[name] = combine(found[name], seen) if name in found else seen
@@ -57,7 +57,6 @@ class _Part:
     def __init__(
         self,
         layer: Layer,
-        run: Run,
         chunk: Chunk,
         c: State | None,
         recorded: dict[str, Tensor],
@@ -68,7 +67,7 @@ class _Part:
         self._c = None if c is None else c.number(torch.float64)
         if self._forced:
             assert self._c is not None
-            self._c = _before(recorded["c"], run, chunk, self._c, kept["c"])
+            self._c = _before(recorded["c"], chunk, self._c, kept["c"])
         p = layer.wide.parameters
         a = Forced(p, layer.gates, layer.u, layer.nonlinearity) if self._forced else layer.wide
         self._q = self._quantities(a, slice(None), None)
@@ -91,7 +90,7 @@ class _Part:
 
     def finding(self, name: str) -> Finding:
         layer, chunk, u = self._layer, self._chunk, self._layer.u
-        engine, q = _of_chunk(self._recorded[name], chunk), self._q[name]
+        engine, q = self._recorded[name][chunk.at].double(), self._q[name]
         rounded = self._kept[name]
         kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
         bound = (q.e + kept).mul_(layer.own)
@@ -117,27 +116,12 @@ class _Part:
         return State(self._q["c"].v[-1], self._q["c"].e[-1], self._layer.u)
 
 
-def _before(recorded: Tensor, run: Run, chunk: Chunk, c: Number, kept: Kept) -> Number:
-    """The recorded cell state of the step before each step; at the first step, the one that it began with."""
-    now = _of_chunk(recorded, chunk)
-    begins = not chunk.start
-    v = torch.cat([c.v[None] if begins else _of_step(recorded, run, chunk.start - 1).double()[None], now[:-1]])
+def _before(recorded: Tensor, chunk: Chunk, c: Number, kept: Kept) -> Number:
+    """The recorded cell state of the step before each step of a chunk; before the first step of all, the state c that
+    the run began with."""
+    stop = chunk.start + len(chunk.x)
+    v = before_each(recorded, c.v, chunk.start, stop, chunk.steps).double()
     e = v.abs().mul_(c.u.stored + kept.relative).add_(kept.absolute)
-    if begins:
+    if not chunk.start:
         e[0] = c.e
     return Number(v, e, c.u)
-
-
-def _of_step(values: Tensor, run: Run, order: int) -> Tensor:
-    total, batch = values.shape[:2]
-    if not run.reverse:
-        return values[order]
-    ends = torch.full((batch,), total) if run.lengths is None else run.lengths
-    return values[(ends - 1 - order).clamp(min=0), torch.arange(batch)]
-
-
-def _of_chunk(values: Tensor, chunk: Chunk) -> Tensor:
-    """(steps, batch, units) in processing order, float64."""
-    if chunk.steps is None:
-        return values[chunk.start : chunk.start + len(chunk.x)].double()
-    return values[chunk.steps, torch.arange(values.shape[1])].double()

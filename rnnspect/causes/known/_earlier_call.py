@@ -46,9 +46,7 @@ def _seen(reading: Reading) -> Final:
     if run.c0 is not None:
         layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
         if run.lengths is None:
-            tail = slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None)
-            error = None if run.error is None else run.error[tail]
-            run = replace(run, x=run.x[tail], h=run.h[tail], error=error)
+            run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
         state = layer.begin(run.c0)
         for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
             state = layer.after(layer.look(chunk, state, layer.plain))

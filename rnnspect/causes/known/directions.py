@@ -10,6 +10,7 @@ import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.order import without_lengths
+from rnnspect.network.sequence import processing_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,5 +97,5 @@ def turned(values: Tensor, lengths: Tensor | None) -> Tensor:
     """(T, B, ·) from the last step on, each item within its own length. Its own inverse."""
     if lengths is None:
         return values.flip(0)
-    steps = torch.arange(len(values)).unsqueeze(1)
-    return values[torch.where(steps < lengths, lengths - 1 - steps, steps), torch.arange(len(lengths))]
+    order = processing_order(torch.arange(len(values)).unsqueeze(1), lengths, reverse=True)
+    return values[order, torch.arange(len(lengths))]

@@ -29,14 +29,17 @@ from rnnspect.causes.known._dropout_masks import (
     said_by,
     telling,
 )
-from rnnspect.judging.chunks import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
+    from rnnspect.judging.chunks import Run
     from rnnspect.judging.interpretation import Reading
+
+    Found = tuple[float, Run, float]
+    """p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
 
 STEPS, ITEMS = 16, 4
 """Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""
@@ -65,19 +68,15 @@ class _Beginning:
         total, batch, inputs = run.x.shape
         looks = max(1, _WORK // inputs**3)
         items = min(batch, ITEMS, looks)
-        each, order = torch.arange(items), torch.arange(min(total, STEPS, max(1, looks // items))).unsqueeze(1)
-        ends = torch.full((batch,), total) if run.lengths is None else run.lengths
-        ends, c0 = ends[each], None if run.c0 is None else run.c0[each]
-        at = ((ends - 1 - order) if run.reverse else order.expand(-1, len(each))).clamp(min=0)
-        error = None if run.error is None else run.error[at, each]
-        x = run.x[at, each]
-        first = Run(x, run.h[at, each], run.h0[each], c0, ends.clamp(max=len(order)), False, error)
-        return cls(reading, first, x.double(), at, order < ends)
+        steps = min(total, STEPS, max(1, looks // items))
+        ends, at = run.ends[:items], run.order(0, steps)[:, :items]
+        first = replace(run.take(at, slice(items)), lengths=ends.clamp(max=steps), reverse=False)
+        return cls(reading, first, first.x[:].double(), at, torch.arange(steps).unsqueeze(1) < ends)
 
     @property
     def state(self) -> tuple[Tensor, ...]:
         """Before the first step, in float64."""
-        return tuple(s.double() for s in (self.run.h0, self.run.c0) if s is not None)
+        return tuple(state.double() for state in self.run.state)
 
     @functools.cached_property
     def equations(self) -> Equations:
@@ -130,10 +129,6 @@ def _changed(reading: Reading, run: Run, relative: float) -> Reading:
     return replace(reading, run=run, u=replace(reading.u, relative=reading.u.relative + relative))
 
 
-Found = tuple[float, Run, float]
-"""p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
-
-
 def _of_input(beginning: _Beginning) -> Found | None:
     """Steps count that cannot be fitted by chance; in as many as p lets expect, or half as many, something is zeroed:
     else the input is multiplied and no more."""
@@ -169,9 +164,7 @@ def _of_input(beginning: _Beginning) -> Found | None:
     error = 2 * beginning.reading.u.stored * dropped.abs()  # of the product with 1/(1 − p)
     if first.error is not None:
         error += first.error[:] / (1 - p)
-    c0 = None if first.c0 is None else first.c0[items]
-    run = Run(dropped[:, items], first.h[:, items], first.h0[items], c0, ends[items], False, error[:, items])
-    return p, run, 0.0
+    return p, replace(replace(first, x=dropped, error=error).take(items=items), lengths=ends[items]), 0.0
 
 
 def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Step]:
@@ -183,8 +176,7 @@ def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Ste
     if inputs <= max(FEW, first.h.shape[2]) or len(state) > 1 or other not in stack.h:
         return [own]
     h, h0, each = stack.h[other], stack.states[other][0], torch.arange(first.x.shape[1])
-    lengths = reading.run.lengths
-    ends = torch.full((len(each),), h.shape[0]) if lengths is None else lengths[each]
+    ends = reading.run.ends[each]
     before = beginning.at[n] + (1 if other[1] == "reverse" else -1)
     begins = ((before < 0) | (before >= ends)).unsqueeze(1)
     state = (torch.where(begins, h0[each], h[before.clamp(0, h.shape[0] - 1), each]).double(),)

@@ -141,12 +141,10 @@ def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
     steps, batch = run.x.shape[:2]
     states = {name: state for name in ("h0", "c0") if (state := getattr(run, name)) is not None}
     repeated = {name: (_zero(state) if from_zero else state).repeat(steps, 1) for name, state in states.items()}
-    x, h = (values[:].reshape(1, steps * batch, -1) for values in (run.x, run.h))
-    error = None if run.error is None else run.error[:].reshape(1, steps * batch, -1)
-    lengths = run.lengths
+    run, lengths = run.mapped(lambda values: values[:].reshape(1, steps * batch, -1)), run.lengths
     if lengths is not None:  # one step where the item has it, none in the padding
         lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
-    made = reading.with_run(x=x, h=h, error=error, lengths=lengths, reverse=False, **repeated)
+    made = replace(reading, run=replace(run, lengths=lengths, reverse=False, **repeated))
     if steps * batch > _ALONE:
         return made
     return replace(made, back=lambda values: values.reshape(steps, batch, -1))

@@ -38,14 +38,12 @@ class Case:
         """Its first steps, without final states. Where some layer runs from the end, the whole."""
         if steps >= self.sequence.steps or self.spec.directions != ("forward",):
             return self
-        lengths = self.sequence.lengths
-        cut = None if lengths is None else tuple(min(length, steps) for length in lengths)
         layers = {
             at: {name: values[:steps] for name, values in seen.items()} for at, seen in self.observation.layers.items()
         }
         received = {at: values[:steps] for at, values in self.observation.received.items()}
         return replace(
             self,
-            sequence=replace(self.sequence, x=self.sequence.x[:steps], lengths=cut),
+            sequence=self.sequence.first(steps),
             observation=replace(self.observation, layers=layers, received=received, h_n=None, c_n=None),
         )

@@ -172,14 +172,7 @@ def _short(sequence: Sequence) -> Sequence:
     steps = min(STEPS, max(lengths or (sequence.steps,)))
     if (steps, min(ITEMS, sequence.batch)) == (sequence.steps, sequence.batch):
         return sequence
-    items = slice(ITEMS)
-    return replace(
-        sequence,
-        x=sequence.x[:steps, items].contiguous(),
-        h0=sequence.h0[:, items].contiguous(),
-        c0=None if sequence.c0 is None else sequence.c0[:, items].contiguous(),
-        lengths=lengths and tuple(min(length, steps) for length in lengths),
-    )
+    return sequence.first(steps, ITEMS)
 
 
 def _scope(short: Sequence) -> str:
