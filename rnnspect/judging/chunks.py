@@ -51,8 +51,11 @@ class Run:
 
     def order(self, start: int, stop: int) -> Tensor:
         """(stop − start, B): the step of the input that each item is at, from place `start` to `stop` of the order in
-        which its steps are processed."""
-        return processing_order(torch.arange(start, stop).unsqueeze(1), self.ends, self.reverse)
+        which its steps are processed. In reverse it is 0 beyond an item's end, so that nothing is read of its padding.
+        """
+        places, ends = torch.arange(start, stop).unsqueeze(1), self.ends
+        order = processing_order(places, ends, self.reverse)
+        return order.masked_fill(places >= ends, 0) if self.reverse and self.lengths is not None else order
 
     def mapped(self, change: Callable[[Any], Tensor], names: Sequence[str] = INPUT + OUTPUT) -> Run:
         """With what it has at each step changed: all of it, or the fields of these names."""
