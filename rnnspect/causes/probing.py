@@ -12,6 +12,7 @@ import torch
 
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
 from rnnspect.judging.observation import Observation
@@ -135,7 +136,7 @@ def _alike(
     runs = unroll(spec, parameters, sequence)
     layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
-    judged = judge_stack(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype], lambda _found, _steps: None)
+    judged = judge_stack(Case(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype]))
     right = {at: estimate(reading) for at, reading in judged.readings.items()}
     valid = sequence.valid()
     alike: dict[tuple[str, str], None] = {}

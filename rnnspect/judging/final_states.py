@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.judging.case import Case
     from rnnspect.judging.chunks import Run
-    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 Key = tuple[str, int, str]
@@ -57,17 +57,16 @@ def is_coarse(expected: Expected) -> Tensor:
 
 
 def meaning(
-    spec: Spec,
+    case: Case,
     key: Key,
     engine: Tensor,
     expected: Mapping[Key, Expected],
     histories: Mapping[tuple[int, str], Tensor],
-    sequence: Sequence,
 ) -> Meaning | None:
     """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
     own = expected[key]
-    narrow = (torch.finfo(getattr(torch, spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
-    for kind, said, at, value in _others(spec, key, expected, histories, sequence):
+    narrow = (torch.finfo(getattr(torch, case.spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
+    for kind, said, at, value in _others(case, key, expected, histories):
         if value.shape != engine.shape:
             continue
         value, bound = value.double(), own.bound if own.bound.isfinite().all() else torch.tensor(narrow[1])
@@ -79,12 +78,10 @@ def meaning(
 
 
 def _others(
-    spec: Spec,
-    key: Key,
-    expected: Mapping[Key, Expected],
-    histories: Mapping[tuple[int, str], Tensor],
-    sequence: Sequence,
+    case: Case, key: Key, expected: Mapping[Key, Expected], histories: Mapping[tuple[int, str], Tensor]
 ) -> Iterator[tuple[str, str, tuple[int, str], Tensor]]:
+    """Every other state of the run, as `Meaning` has it: kind, words, place, and its value (B, ·)."""
+    spec, sequence = case.spec, case.sequence
     name, layer, direction = key
     letter, own = name[0], (layer, direction)
     for (other, at_layer, way), value in expected.items():

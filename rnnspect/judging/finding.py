@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from torch import Tensor
 
     from rnnspect.judging.chunks import Chunk
 
+    Progress = Callable[["Finding | None", int], None]
+    """Told what was found so far, None in a layer that nobody observed, and how many steps more are done."""
+
 COARSE = 0.01
+"""A shift of a gate's pre-activation that a check should be able to see."""
 PAST_USE = 0.1
 """A bound above so much of 1 and of the value says nothing of it."""
 
@@ -135,6 +139,10 @@ def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
         joined = functools.reduce(Over.joined, (replace(one, items=over[0].items) for one in over))
         whole = replace(joined, steps=max(one.steps for one in over), items=torch.cat(items))
     return replace(functools.reduce(combine, moved), steps=moved[0].steps, first=first, over=whole)
+
+
+def silent(_found: Finding | None, _steps: int) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from rnnspect.arithmetic.bounded import STEEP, Bounded
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine, side_by_side
+from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine, side_by_side, silent
 from rnnspect.judging.layer import Layer, Look, State
 from rnnspect.judging.resolution import resolution
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Chunk, Run
+    from rnnspect.judging.finding import Progress
     from rnnspect.network.parameters import LayerParameters
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
@@ -44,9 +45,7 @@ class Judge:
         self.layer = Layer(cell, p, u, nonlinearity)
         self._screens = self._passed = 0
 
-    def __call__(
-        self, run: Run, rows: int | None = None, progress: Callable[[Finding, int], None] = lambda _found, _steps: None
-    ) -> tuple[Finding, State | None]:
+    def __call__(self, run: Run, rows: int | None = None, progress: Progress = silent) -> tuple[Finding, State | None]:
         """What the run shows, and the cell state after its last step.
 
         `rows` of a chunk should stay in cache, and be worth the calls. `progress` is told what was found so far and
@@ -57,15 +56,13 @@ class Judge:
             return self._together(run, rows, progress)
         parts = []
         for start in range(0, batch, _WIDE):
-            told = progress if start + _WIDE >= batch else lambda _found, _steps: None
+            told = progress if start + _WIDE >= batch else silent
             parts.append(self._together(run.take(items=slice(start, start + _WIDE)), rows, told))
         counts = (min(_WIDE, batch - start) for start in range(0, batch, _WIDE))
         found = side_by_side([(count, one) for count, (one, _) in zip(counts, parts, strict=True)])
         return found, State.side_by_side([c for _, c in parts if c is not None])
 
-    def _together(
-        self, run: Run, rows: int | None, progress: Callable[[Finding, int], None]
-    ) -> tuple[Finding, State | None]:
+    def _together(self, run: Run, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
         layer = self.layer
         self._screens = self._passed = 0
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0)

@@ -95,14 +95,15 @@ def _derived(
     at: At,
     progress: Callable[[int], None],
 ) -> Derivation:
+    from rnnspect.judging.case import Case
     from rnnspect.judging.declared import declared_by
     from rnnspect.judging.judge import Judge
-    from rnnspect.judging.layer_runs import runs_of
+    from rnnspect.judging.stack import runs_of
     from rnnspect.reporting.address import address
 
     p = LayerParameters.of(parameters, at.layer, at.direction)
     declared = declared_by(seen.engine)
-    run = runs_of(spec, parameters, sequence, seen, declared)(at.layer, at.direction)
+    run = runs_of(Case(spec, parameters, sequence, seen, declared))(at.layer, at.direction)
     order = _order(sequence, at)
 
     def judge(held_to: Declared) -> Judge:

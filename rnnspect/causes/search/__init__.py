@@ -11,7 +11,7 @@ from rnnspect.causes.search.hypotheses import Search
 from rnnspect.judging.verdict import Explained
 
 if TYPE_CHECKING:
-    from rnnspect.causes.search.case import Case
+    from rnnspect.judging.case import Case
     from rnnspect.judging.stack import Judged
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,14 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rnnspect.causes.known import catalogue
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.final_states import explain_finals, means
+from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.verdict import Explained, Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rnnspect.causes.interface import Cause
-    from rnnspect.causes.search.case import Case
     from rnnspect.causes.search.clock import Clock
+    from rnnspect.judging.case import Case
     from rnnspect.judging.interpretation import At, Reading
     from rnnspect.judging.stack import Judged
 
@@ -150,7 +150,7 @@ class Search:
     def _after(self, hypothesis: Hypothesis, scope: Sequence[At]) -> _After | None:
         """The whole run under the hypothesis; None where it is refuted."""
         change = functools.partial(self._made_in, hypothesis, scope)
-        judged = self._case.judged(change)
+        judged = judge_stack(self._case, change, meanings=False)
         if judged.unread or any(
             place.finding.unjudged for place in judged.places if (place.layer, place.direction) in scope
         ):
@@ -164,7 +164,7 @@ class Search:
         if any(at not in self._wrong for at in wrong) or (reaches and any(at in steps for at in scope)):
             return None
         if ends:
-            names, judged = {known.cause.name for known in hypothesis}, self._case.judged(change, meanings=True)
+            names, judged = {known.cause.name for known in hypothesis}, judge_stack(self._case, change)
             ends = [at for at in ends if not means(judged, at) <= names]
         explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
         ratios = [
@@ -210,22 +210,9 @@ class Search:
         if not above:
             return True
         begun = min(above, key=self._order)
-        made: list[bool] = []
-
-        def change(reading: Reading) -> Reading:
-            changed = self._made_in(hypothesis, scope, reading)
-            if reading.at == begun:
-                made.append(begins_well(changed, 0))
-                raise _Enough
-            return changed
-
-        with contextlib.suppress(_Enough):
-            self._case.begun(STEPS).judged(change)
-        return made == [True]
-
-
-class _Enough(Exception):  # noqa: N818 - nothing went wrong
-    """What was to be seen was seen: the layers above need not be judged."""
+        change = functools.partial(self._made_in, hypothesis, scope)
+        made = judge_stack(self._case.begun(STEPS), change, meanings=False, until=begun).readings.get(begun)
+        return made is not None and begins_well(made, 0)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
-from rnnspect.causes.search.case import Case
 from rnnspect.errors import InputError
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules

@@ -14,7 +14,7 @@ from rnnspect.checking.live.capture import Kept, Unreadable, read
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rnnspect.causes.search.case import Case
+    from rnnspect.judging.case import Case
     from rnnspect.judging.verdict import Verdict
 
 
@@ -25,10 +25,7 @@ def judged(call: Call) -> CallVerdict:
         case = read(call.kept)
     except Unreadable as error:
         return CallVerdict(call, None, str(error))
-    if call.kept.noisy:
-        verdict = _judged_below_dropout(case)
-    else:
-        verdict = check_observation(case.spec, case.parameters, case.sequence, case.observation, case.declared)
+    verdict = _judged_below_dropout(case) if call.kept.noisy else check_observation(case)
     return CallVerdict(call, verdict, verdict.reason)
 
 
@@ -45,7 +42,7 @@ def _judged_below_dropout(case: Case) -> Verdict:
     c0 = None if sequence.c0 is None else sequence.c0[first]
     begun = replace(sequence, h0=sequence.h0[first], c0=c0)
     alone = spec.with_changes(num_layers=1, dropout=0.0)
-    verdict = check_observation(alone, case.parameters, begun, lowest, case.declared)
+    verdict = check_observation(replace(case, spec=alone, sequence=begun, observation=lowest))
     if verdict.verdict == "differ":
         return replace(verdict, spec=spec)
     reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"
@@ -114,7 +111,7 @@ def _joint(group: list[CallVerdict]) -> Verdict:
         h_n=_side_by_side([case.observation.h_n for case in cases]),
         c_n=_side_by_side([case.observation.c_n for case in cases]),
     )
-    return check_observation(first.spec, first.parameters, sequence, observation, first.declared)
+    return check_observation(replace(first, sequence=sequence, observation=observation))
 
 
 def _side_by_side(states: list[torch.Tensor | None]) -> torch.Tensor | None:

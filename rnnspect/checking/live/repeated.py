@@ -15,6 +15,7 @@ from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Identity
 from rnnspect.network.differences import largest, max_abs_difference
+from rnnspect.tracing.prepare import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,7 +118,8 @@ def _of_module(module: nn.Module, call: Call) -> tuple[Identity, ...]:
         return ()
     place = torch.device(case.spec.device)
     parameters = {name: values.to(place) for name, values in case.parameters.items()}
-    asked = identities_of(ModuleEngine(module), case.spec, parameters, case.sequence.to(place), case.declared)
+    prepared = Prepared(case.spec, parameters, case.sequence.to(place), ModuleEngine(module))
+    asked = identities_of(prepared, case.declared)
     return tuple(one for one in asked if one.name != TWICE or not one.holds)
 
 

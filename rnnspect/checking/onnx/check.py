@@ -14,6 +14,7 @@ from rnnspect.checking.onnx.inputs import feed_of
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation, observed_by
 from rnnspect.network.sequence import Sequence
@@ -160,7 +161,8 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
         observation = replace(observation, relative=2.0**-11, absolute=2.0**-25)
     own = quantized.ARITHMETIC if node.quantized else ARITHMETICS["float32" if widened else spec.dtype]
     declared = held_to or own
-    verdict = check_observation(spec, parameters, sequence, observation, declared)
+    case = Case(spec, parameters, sequence, observation, declared)
+    verdict = check_observation(case)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
     if left_out:
         notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
@@ -169,7 +171,7 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
     if widened:
         notes.append("onnxruntime casts float16 to float32 around the node")
     notes += [quantized.NOTE] if node.quantized else []
-    verdict = _probed(verdict, node, spec, parameters, weights, declared, observation)
+    verdict = _probed(verdict, node, weights, case)
     if node.quantized and verdict.verdict == "differ":
         notes += quantized.cut_off(weights)
     return replace(verdict, notes=(*verdict.notes, *notes))
@@ -203,20 +205,13 @@ def _observed(node: OnnxNode, spec: Spec, arrays: Mapping[str, Array], ran: Ran)
     return sequence, Observation(ran.engine, layers, y_h, y_c, received=taken), left_out
 
 
-def _probed(
-    verdict: Verdict,
-    node: OnnxNode,
-    spec: Spec,
-    parameters: dict[str, torch.Tensor],
-    weights: Mapping[str, Array],
-    declared: Declared,
-    observation: Observation,
-) -> Verdict:
+def _probed(verdict: Verdict, node: OnnxNode, weights: Mapping[str, Array], case: Case) -> Verdict:
     """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
     more, alone, on a sequence that does not."""
     unseen = any(line.coarse_units for line in verdict.resolution)
     if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
         return verdict
+    spec, observation = case.spec, case.observation
     generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
     steps, batch = PROBE
 
@@ -228,13 +223,13 @@ def _probed(
     sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
     try:
         scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
-        recording = NodeEngine(node, {**weights, **scales}).run(spec, parameters, sequence)
+        recording = NodeEngine(node, {**weights, **scales}).run(spec, case.parameters, sequence)
     except InputError:
         return verdict
     seen = replace(observed_by(recording), relative=observation.relative, absolute=observation.absolute)
     if node.quantized:
         sequence, seen = quantized.as_received(sequence, seen)
-    again = check_observation(spec, parameters, sequence, seen, declared)
+    again = check_observation(replace(case, sequence=sequence, observation=seen))
     if again.verdict == "cannot tell":
         return verdict
     note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"
