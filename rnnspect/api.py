@@ -84,18 +84,16 @@ def check(
     from dataclasses import replace
 
     from rnnspect.arguments import Arguments, digest_of
-    from rnnspect.causes.search.clock import at_most
     from rnnspect.checking.check import check_prepared, check_recorded
     from rnnspect.judging.declared import named
 
     run = {"x": x, "h0": h0, "c0": c0, "lengths": lengths}
     prepared = prepared_of(source, "torch" if recorded is not None else engine, **run)
     held_to = named(arithmetic, "arithmetic") if arithmetic else None
-    with at_most(explain):
-        if recorded is not None:
-            verdict = check_recorded(prepared, recorded, held_to)
-        else:
-            verdict = check_prepared(prepared, held_to)
+    if recorded is not None:
+        verdict = check_recorded(prepared, recorded, held_to, explain=explain)
+    else:
+        verdict = check_prepared(prepared, held_to, explain=explain)
     judged = {"recorded": recorded, "engine": engine, "arithmetic": arithmetic}
     return replace(verdict, arguments=Arguments(source, run, digest_of(prepared, recorded), judged))
 

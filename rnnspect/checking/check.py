@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
-from rnnspect.causes.search import explain
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.recording import observations_of
@@ -29,14 +29,24 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 
-def check_prepared(prepared: Prepared, declared: Declared | None = None, progress: Progress = silent) -> Verdict:
-    """Runs the engine and judges everything that it shows, under the arithmetic that it declares."""
+def check_prepared(
+    prepared: Prepared,
+    declared: Declared | None = None,
+    progress: Progress = silent,
+    explain: float | None = None,
+) -> Verdict:
+    """Runs the engine and judges everything that it shows, under the arithmetic that it declares. `explain` is as
+    `check_observation` has it."""
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    return check_recording(prepared, recording, declared, progress)
+    return check_recording(prepared, recording, declared, progress, explain)
 
 
 def check_recording(
-    prepared: Prepared, recording: Recording, declared: Declared | None = None, progress: Progress = silent
+    prepared: Prepared,
+    recording: Recording,
+    declared: Declared | None = None,
+    progress: Progress = silent,
+    explain: float | None = None,
 ) -> Verdict:
     """Judges what the prepared engine gave.
 
@@ -46,7 +56,7 @@ def check_recording(
     held_to = declared or declared_by(recording.engine)
 
     def judged(observation: Observation) -> Verdict:
-        found = check_observation(_case(prepared, observation, held_to), progress)
+        found = check_observation(_case(prepared, observation, held_to), progress, explain)
         return replace(found, notes=(*recording.notes, *found.notes))
 
     by_layer = judged(observed_by(recording))
@@ -69,6 +79,7 @@ def check_recorded(
     declared: Declared | None = None,
     progress: Progress = silent,
     where: Callable[[str | None], str] = lambda _name: "recorded",
+    explain: float | None = None,
 ) -> Verdict:
     """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
     tells where an array of the recording is, by its name. Of a recording that shows its output in two ways, the worse
@@ -77,20 +88,21 @@ def check_recorded(
     found = observations_of(spec, recorded, sequence, prepared.parameters, where)
     verdicts = []
     for one in found.observations:
-        verdict = check_observation(_case(prepared, one, declared or ARITHMETICS[spec.dtype]), progress)
+        verdict = check_observation(_case(prepared, one, declared or ARITHMETICS[spec.dtype]), progress, explain)
         identities = (*verdict.identities, *zero_beyond_the_end(sequence, one))
         verdicts.append(replace(verdict, identities=identities))
     worst = min(verdicts, key=lambda verdict: ("differ", "cannot tell", "agree").index(verdict.verdict))
     return replace(worst, notes=(*worst.notes, *found.notes))
 
 
-def check_observation(case: Case, progress: Progress = silent) -> Verdict:
+def check_observation(case: Case, progress: Progress = silent, explain: float | None = None) -> Verdict:
     """Judges every layer that was observed on what it really received; a layer below that nobody observed is
     estimated. What an observation shows is time-major and on the CPU; parameters and sequence may be elsewhere.
 
     A run that differs is held to the coarser arithmetic that its engine may also use, if there is one. If it differs
-    from that too, known mistakes are looked for. Reduced products that would explain a run in float32 are given as the
-    reason, and the answer stays `differ`: nobody said that they were meant.
+    from that too, known mistakes are looked for, `explain` seconds long, or 10 if nothing is said. Reduced products
+    that would explain a run in float32 are given as the reason, and the answer stays `differ`: nobody said that they
+    were meant.
     """
     case = case.on_cpu()
     judged, verdict = _judged(case, progress)
@@ -101,7 +113,7 @@ def check_observation(case: Case, progress: Progress = silent) -> Verdict:
         if permitted.verdict != "differ":
             return permitted
     with plain_defaults():
-        why = explain(case, judged)
+        why = search.explain(case, judged, explain)
     notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
     reason = next((_if_meant(PRODUCTS[one.name]) for one in why.causes if one.name in PRODUCTS and not one.left), None)
     return replace(verdict, reason=reason, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)

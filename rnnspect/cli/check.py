@@ -98,7 +98,6 @@ def check(
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect import engines
-        from rnnspect.causes.search.clock import at_most
         from rnnspect.judging.declared import named
         from rnnspect.views import check as view
         from rnnspect.views.junit import as_junit
@@ -116,9 +115,8 @@ def check(
         if several:
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
         probing.check_place(write_probe)
-    asked = Asked(each, tuple(chosen), every, several, recorded, probe is not None, held_to, output)
-    with at_most(explain):
-        rows = [row for source in sources or [""] for row in rows_of(source, asked)]
+    asked = Asked(each, tuple(chosen), every, several, recorded, probe is not None, held_to, explain, output)
+    rows = [row for source in sources or [""] for row in rows_of(source, asked)]
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
     inside = rows[0].source if rows[0].inside else ""

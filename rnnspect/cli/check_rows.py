@@ -39,6 +39,8 @@ class Asked:
     recorded: Path | None
     is_probe: bool
     held_to: Declared | None
+    explain: float | None
+    """Seconds to look for known mistakes in each run that differs; None for the usual ones."""
     output: Output
 
 
@@ -50,13 +52,13 @@ def rows_of(source: str, asked: Asked) -> Iterator[Row]:
             usual, prepare = "torch", functools.partial(_probed, Path(source))
         elif names_code(source):
             _refuse_beside(asked, "a live model runs itself")
-            yield from live.rows(source, asked.each(None), asked.held_to, asked.output)
+            yield from live.rows(source, asked.each(None), asked.held_to, asked.explain, asked.output)
             return
         elif source.endswith(".py"):
             raise live.unnamed(source)
         elif is_onnx(Path(source)):
             _refuse_beside(asked, "a model of ONNX is run by onnxruntime")
-            yield from onnx_model.rows(source, asked.each.keywords, asked.held_to, asked.output)
+            yield from onnx_model.rows(source, asked.each.keywords, asked.held_to, asked.explain, asked.output)
             return
         else:
             described = asked.each(Path(source) if source else None)
@@ -105,9 +107,9 @@ def _checked(prepare: Callable[[], Prepared], engine: str, asked: Asked) -> Verd
         so_far = SoFar(advance)
         try:
             if asked.recorded is None:
-                return check_prepared(prepared, asked.held_to, so_far)
+                return check_prepared(prepared, asked.held_to, so_far, asked.explain)
             given, place = read_recorded(str(asked.recorded))
-            return check_recorded(prepared, given, asked.held_to, so_far, place)
+            return check_recorded(prepared, given, asked.held_to, so_far, place, asked.explain)
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise

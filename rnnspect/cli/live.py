@@ -43,7 +43,9 @@ def unnamed(source: str) -> InputError:
     return InputError("a Python file, without the name of what gives the model", allowed=choices, where=source)
 
 
-def rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
+def rows(
+    source: str, described: Described, held_to: Declared | None, explain: float | None, output: Output
+) -> list[Row]:
     """A row for each call of each recurrent module of a model that is run once on the input."""
     from rnnspect.checking.live.watch import watch_run
     from rnnspect.engines.own.loading import load_model
@@ -65,7 +67,7 @@ def rows(source: str, described: Described, held_to: Declared | None, output: Ou
     if not seen.calls:
         raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
     found = []
-    for one, identities in zip(seen.check(), _identities(model, x, seen, described), strict=True):
+    for one, identities in zip(seen.check(explain), _identities(model, x, seen, described), strict=True):
         label = f"{source} {one.name or 'itself'}, call {one.index}"
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:

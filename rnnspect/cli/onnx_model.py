@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from rnnspect.judging.declared import Declared
 
 
-def rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output: Output) -> list[Row]:
+def rows(
+    source: str, flags: Mapping[str, Any], held_to: Declared | None, explain: float | None, output: Output
+) -> list[Row]:
     """A row for each call of each recurrent node of a model that is run once on the input."""
     from rnnspect.checking.onnx.check import check_model
 
@@ -25,7 +27,7 @@ def rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output
         where = "--" + beyond[0].replace("_", "-")
         raise InputError("a model says itself what it is", allowed="--module, --input, --batch, --seed", where=where)
     seed = 1 if flags["seed"] is None else flags["seed"]
-    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to)
+    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to, explain)
     for warning in found.warnings:
         output.note(warning)
     for name in found.never_ran:

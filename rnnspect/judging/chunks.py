@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect.network.sequence import processing_order
+from rnnspect.arithmetic.unroll import processing_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -55,11 +55,6 @@ class Sequence:
             return None
         return torch.arange(self.steps)[:, None] < torch.tensor(self.lengths)
 
-    def reversed_order(self) -> Tensor:
-        """(T, B): the step of the input that the reverse direction processes k-th, for each item."""
-        ends = torch.tensor(self.lengths or [self.steps] * self.batch, device=self.x.device)
-        return processing_order(torch.arange(self.steps, device=self.x.device)[:, None], ends, reverse=True)
-
     def first(self, steps: int, items: int | None = None) -> Self:
         """Its first steps, of all items of the batch or of the first ones."""
         c0 = None if self.c0 is None else self.c0[:, :items].contiguous()
@@ -70,17 +65,6 @@ class Sequence:
     def to(self, device: torch.device) -> Self:
         c0 = None if self.c0 is None else self.c0.to(device)
         return type(self)(self.x.to(device), self.h0.to(device), c0, self.lengths, self.batched)
-
-
-def processing_order(places: Tensor, ends: Tensor, reverse: bool) -> Tensor:
-    """(n, B): the step of the input that each item is at, at these places (n, 1) of the order in which its steps are
-    processed. `ends` (B,) is how many steps each item has.
-
-    In reverse an item begins at its own last step; its padding comes after, in the order of the input.
-    """
-    if not reverse:
-        return places.expand(-1, len(ends))
-    return torch.where(places < ends, ends - 1 - places, places)
 
 
 def sequence_of(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.order import without_lengths
-from rnnspect.network.sequence import processing_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

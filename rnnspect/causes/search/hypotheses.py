@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,13 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rnnspect.causes.interface import Cause
-    from rnnspect.causes.search.clock import Clock
     from rnnspect.judging.case import Case
     from rnnspect.judging.interpretation import At, Reading
     from rnnspect.judging.stack import Judged
 
 PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families of which two mistakes at once are tried."""
+
+
+class Clock:
+    """The time that a search may take, from now on."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until, self.is_over = time.monotonic() + seconds, False
+
+    def has_time(self) -> bool:
+        self.is_over = self.is_over or time.monotonic() >= self._until
+        return not self.is_over
 
 
 @dataclass(frozen=True)
@@ -167,10 +178,8 @@ class Search:
             names, judged = {known.cause.name for known in hypothesis}, judge_stack(self._case, change)
             ends = [at for at in ends if not means(judged, at) <= names]
         explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
-        ratios = [
-            found.worst.ratio for place in judged.places
-            if (found := place.finding).worst and (place.layer, place.direction) in scope and not found.first
-        ]  # fmt: skip
+        here = [place.finding for place in judged.places if (place.layer, place.direction) in scope]
+        ratios = [found.worst.ratio for found in here if found.worst and not found.first]
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:

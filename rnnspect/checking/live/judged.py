@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from rnnspect.judging.verdict import Verdict
 
 
-def judged(call: Call) -> CallVerdict:
+def judged(call: Call, explain: float | None = None) -> CallVerdict:
+    """The verdict on one call, or why there is none. `explain` is as `check_observation` has it."""
     if isinstance(call.kept, str):
         return CallVerdict(call, None, call.kept)
     try:
         case = read(call.kept)
     except Unreadable as error:
         return CallVerdict(call, None, str(error))
-    verdict = _judged_below_dropout(case) if call.kept.noisy else check_observation(case)
+    verdict = _judged_below_dropout(case, explain) if call.kept.noisy else check_observation(case, explain=explain)
     return CallVerdict(call, verdict, verdict.reason)
 
 
-def _judged_below_dropout(case: Case) -> Verdict:
+def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
     """Nobody saw what dropout left of the layers below the top: only the first one's final state can be wrong."""
     spec, seen, sequence = case.spec, case.observation, case.sequence
     first = slice(spec.num_directions)
@@ -42,7 +43,7 @@ def _judged_below_dropout(case: Case) -> Verdict:
     c0 = None if sequence.c0 is None else sequence.c0[first]
     begun = replace(sequence, h0=sequence.h0[first], c0=c0)
     alone = spec.with_changes(num_layers=1, dropout=0.0)
-    verdict = check_observation(replace(case, spec=alone, sequence=begun, observation=lowest))
+    verdict = check_observation(replace(case, spec=alone, sequence=begun, observation=lowest), explain=explain)
     if verdict.verdict == "differ":
         return replace(verdict, spec=spec)
     reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"

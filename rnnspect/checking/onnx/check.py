@@ -68,8 +68,10 @@ def check_model(
     batch: int | None = None,
     seed: int = 1,
     held_to: Declared | None = None,
+    explain: float | None = None,
 ) -> ModelVerdict:
-    """Runs the model once on `given`, its inputs by name, one array, or a generator.
+    """Runs the model once on `given`, its inputs by name, one array, or a generator. `explain` is as
+    `check_observation` has it.
 
     Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
     that do not fit it or a graph that no runtime runs.
@@ -109,7 +111,7 @@ def check_model(
             why = f"cannot tell: what it receives in a loop cannot be led out: {replace(error.problems[0], where=None)}"
             calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
-            found = list(_checked(tap, specs[tap.node.name], ran, held_to))
+            found = list(_checked(tap, specs[tap.node.name], ran, held_to, explain))
             calls += found
             never += [] if found else [tap.node.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
@@ -128,10 +130,10 @@ def _why(error: RnnspectError) -> str:
     return f"cannot tell: {replace(error.problems[0], where=None)}"
 
 
-def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None) -> Iterator[NodeVerdict]:
+def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None, explain: float | None) -> Iterator[NodeVerdict]:
     for index, arrays in enumerate(_calls(tap, ran)):
         try:
-            yield NodeVerdict(tap.node.name, index, _check_call(tap, spec, arrays, ran, held_to))
+            yield NodeVerdict(tap.node.name, index, _check_call(tap, spec, arrays, ran, held_to, explain))
         except RnnspectError as error:
             yield NodeVerdict(tap.node.name, index, _why(error))
 
@@ -148,7 +150,14 @@ def _calls(tap: Taps, ran: Ran) -> Iterator[dict[str, Array]]:
             yield arrays
 
 
-def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, held_to: Declared | None) -> Verdict:
+def _check_call(
+    tap: Taps,
+    spec: Spec,
+    arrays: Mapping[str, Array],
+    ran: Ran,
+    held_to: Declared | None,
+    explain: float | None,
+) -> Verdict:
     node = tap.node
     weights: dict[str, Array] = {
         name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
@@ -162,7 +171,7 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
     own = quantized.ARITHMETIC if node.quantized else ARITHMETICS["float32" if widened else spec.dtype]
     declared = held_to or own
     case = Case(spec, parameters, sequence, observation, declared)
-    verdict = check_observation(case)
+    verdict = check_observation(case, explain=explain)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
     if left_out:
         notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
@@ -171,7 +180,7 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
     if widened:
         notes.append("onnxruntime casts float16 to float32 around the node")
     notes += [quantized.NOTE] if node.quantized else []
-    verdict = _probed(verdict, node, weights, case)
+    verdict = _probed(verdict, node, weights, case, explain)
     if node.quantized and verdict.verdict == "differ":
         notes += quantized.cut_off(weights)
     return replace(verdict, notes=(*verdict.notes, *notes))
@@ -205,7 +214,9 @@ def _observed(node: OnnxNode, spec: Spec, arrays: Mapping[str, Array], ran: Ran)
     return sequence, Observation(ran.engine, layers, y_h, y_c, received=taken), left_out
 
 
-def _probed(verdict: Verdict, node: OnnxNode, weights: Mapping[str, Array], case: Case) -> Verdict:
+def _probed(
+    verdict: Verdict, node: OnnxNode, weights: Mapping[str, Array], case: Case, explain: float | None
+) -> Verdict:
     """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
     more, alone, on a sequence that does not."""
     unseen = any(line.coarse_units for line in verdict.resolution)
@@ -229,7 +240,7 @@ def _probed(verdict: Verdict, node: OnnxNode, weights: Mapping[str, Array], case
     seen = replace(observed_by(recording), relative=observation.relative, absolute=observation.absolute)
     if node.quantized:
         sequence, seen = quantized.as_received(sequence, seen)
-    again = check_observation(replace(case, sequence=sequence, observation=seen))
+    again = check_observation(replace(case, sequence=sequence, observation=seen), explain=explain)
     if again.verdict == "cannot tell":
         return verdict
     note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"
