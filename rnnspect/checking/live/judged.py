@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.checking.check import check_observation
-from rnnspect.checking.live.calls import Call, CallVerdict
-from rnnspect.checking.live.capture import Kept, Unreadable, read
+from rnnspect.checking.live.calls import Call, CallVerdict, Kept
+from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rnnspect.judging.case import Case
     from rnnspect.judging.verdict import Verdict
@@ -72,12 +72,8 @@ def _key(one: CallVerdict) -> object:
     kept, verdict = one.call.kept, one.verdict
     if verdict is None or not isinstance(kept, Kept) or kept.noisy or verdict.verdict == "differ":
         return None
-    dtypes = tuple(tensor.dtype for tensor in (kept.given["input"], *_flat(kept.returned)) if hasattr(tensor, "dtype"))
+    dtypes = tuple(tensor.dtype for tensor in tensors_in((kept.given["input"], kept.returned)))
     return one.name, id(kept.parameters), verdict.spec, verdict.arithmetic, verdict.steps, dtypes
-
-
-def _flat(value: object) -> Iterable[object]:
-    return (inner for item in value for inner in _flat(item)) if isinstance(value, tuple) else (value,)
 
 
 def _told(one: CallVerdict, joint: Verdict | None) -> CallVerdict:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from rnnspect.checking.live.capture import Kept, Listener
+    from rnnspect.checking.live.calls import Kept
+    from rnnspect.checking.live.capture import Listener
     from rnnspect.judging.verdict import Answer
 
 DEFAULT_MEMORY = 2**30
