@@ -36,28 +36,12 @@ def _cut(v: Tensor, half: int) -> Tensor:
     return torch.where(v.isfinite(), bits.to(v.dtype), v)
 
 
-def _nearest(v: Tensor) -> Tensor:
-    return _cut(v, 0x1000)
-
-
-def _truncated(v: Tensor) -> Tensor:
-    return _cut(v, 0)
-
-
-def _to_bfloat16(v: Tensor) -> Tensor:
-    return v.float().bfloat16().to(v.dtype)
-
-
-def _to_float16(v: Tensor) -> Tensor:
-    return v.float().half().to(v.dtype)
-
-
 COARSER: dict[str, tuple[Rounding, ...]] = {
-    "tf32": (_nearest, _truncated),
-    "bfloat16-products": (_to_bfloat16,),
-    "float16-products": (_to_float16,),
+    "tf32": (lambda v: _cut(v, 0x1000), lambda v: _cut(v, 0)),
+    "bfloat16-products": (lambda v: v.float().bfloat16().to(v.dtype),),
+    "float16-products": (lambda v: v.float().half().to(v.dtype),),
 }
-"""How an arithmetic's operands may be rounded, by the arithmetic's name. Hardware cuts, libraries round."""
+"""How an arithmetic's operands may be rounded, by the arithmetic's name. Hardware cuts bits off, libraries round."""
 
 
 @torch.inference_mode()

@@ -9,14 +9,31 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._earlier_call import ended
+from rnnspect.judging.chunks import chunks
+from rnnspect.judging.estimate import estimate
+from rnnspect.judging.final_states import last
+from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.layer import Layer
+from rnnspect.judging.layer_inputs import handed_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from rnnspect.judging.interpretation import At, Reading
+    from rnnspect.judging.interpretation import At
+    from rnnspect.judging.layer_inputs import Steps
+
+    Final = tuple[tuple[Tensor, Tensor], ...]
+    """Each state (B, ·), and how far a correct engine's may be from it."""
+
+FORGOTTEN = 64
+"""After so many steps a run has forgotten what it began with, and ends as the call before it did. One that has not is
+not explained by a state that was left over."""
+_ROWS = 256
+_ALONE = 2**14
+"""Items of a batch that a layer nobody observed can be estimated with."""
+_OTHER = {"forward": "reverse", "reverse": "forward"}
 
 
 def causes(reading: Reading) -> Iterator[Cause]:
@@ -58,13 +75,6 @@ def causes(reading: Reading) -> Iterator[Cause]:
             )
 
 
-_OTHER = {"forward": "reverse", "reverse": "forward"}
-
-
-_ALONE = 2**14
-"""Items of a batch that a layer nobody observed can be estimated with."""
-
-
 def _from_zero(reading: Reading, names: list[str]) -> Reading:
     return reading.with_run(**{name: _zero(getattr(reading.run, name)) for name in names})
 
@@ -74,7 +84,54 @@ def _zero(state: Tensor) -> Tensor:
 
 
 def _begun_with_the_last(reading: Reading) -> Reading:
-    return reading.begun_with(ended(reading))
+    return reading.begun_with(_ended(reading))
+
+
+def _ended(reading: Reading) -> Final:
+    """The states that an earlier call on the same sequence would have left.
+
+    Of a short run they come from the equations alone, all layers from their own initial states; of a long one that was
+    observed they are the states that it ended with itself.
+    """
+    if reading.seen and reading.run.x.shape[0] > FORGOTTEN:
+        return _end_of_the_run(reading)
+    if not reading.stack.ended:
+        reading.stack.ended.update(_from_the_equations(reading))
+    return reading.stack.ended[reading.at]
+
+
+def _end_of_the_run(reading: Reading) -> Final:
+    run = reading.run
+    h = last(run.h, run.lengths, run.reverse).double()
+    found = [(h, torch.zeros_like(h))]
+    if run.c0 is not None:
+        layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
+        if run.lengths is None:
+            run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
+        state = layer.begin(run.c0)
+        for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
+            state = layer.after(layer.look(chunk, state, layer.plain))
+        assert state is not None
+        c = state.number(torch.float64)
+        found.append((c.v, c.e))
+    return tuple(found)
+
+
+def _from_the_equations(reading: Reading) -> dict[At, Final]:
+    stack, u = reading.stack, replace(reading.u, relative=0.0, absolute=0.0)
+    lengths, x = stack.lengths, stack.x
+    valid = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
+    given: tuple[Steps, Steps | None] = x, None
+    found: dict[At, Final] = {}
+    for layer in range(stack.spec.num_layers):
+        outputs = []
+        for direction in stack.spec.directions:
+            at = layer, direction
+            one = estimate(Reading.of(stack, at, *given, u))
+            found[at] = one.final
+            outputs.append((one.h, one.error))
+        given = handed_on(outputs, valid)
+    return found
 
 
 def _of_others(reading: Reading) -> Iterator[Cause]:
