@@ -110,6 +110,16 @@ class Chunk:
         stop = self.start + len(self.x)
         return slice(self.start, stop) if self.steps is None else (self.steps, torch.arange(self.steps.shape[1]))
 
+    @property
+    def inside(self) -> Tensor:
+        """(steps, batch): whether the item has that step."""
+        return torch.ones(self.x.shape[:2], dtype=torch.bool) if self.valid is None else self.valid
+
+    @property
+    def count(self) -> int:
+        """How many steps the items have in it, together."""
+        return len(self.x) * self.x.shape[1] if self.valid is None else int(self.valid.sum())
+
     def cut(self, start: int, stop: int, batch: slice = ALL) -> Chunk:
         """Some of its steps and items."""
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))

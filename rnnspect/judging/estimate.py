@@ -47,7 +47,8 @@ class Estimate:
 
 
 class Perturbed(Numbers):
-    """Numbers of which every batch row but the first B is disturbed by the roundings that an engine may make."""
+    """Plain numbers for (1 + REPLICAS) · B rows: the first B are exact, the others are disturbed at random by as much
+    as an engine's roundings may be."""
 
     def __init__(
         self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, u: Roundoff, batch: int, generator: Generator
@@ -120,8 +121,8 @@ class Perturbed(Numbers):
 
 @torch.inference_mode()
 def estimate(reading: Reading, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
-    """What a layer and direction as it is read gives of x (T, B, I), which may have an error, and its states (B, ·).
-    The h of the run is not looked at."""
+    """h and final states that the equations give for what a layer and direction received, and how far those of a
+    correct engine may be. The h of the run is not looked at."""
     cell, u, run = reading.cell, reading.u, reading.run
     steps, batch = run.x.shape[:2]
     p, generator = cast(reading.p, torch.float64), torch.Generator().manual_seed(0)

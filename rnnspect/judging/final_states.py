@@ -1,4 +1,4 @@
-"""Final states: whether they could be judged, and what a wrong one is instead."""
+"""Final states h_n and c_n: whether they can be judged, and what a wrong one is instead."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Expected:
 
 
 def past_use(expected: Expected) -> str | None:
-    """Why it tells nothing of a final state: most of its bounds are above 0.01 of 1 and of the value."""
+    """Why a final state cannot be judged: most of its bounds are coarse. None where it can."""
     known = ~expected.value.isnan()
     coarse = is_coarse(expected) & known
     if 2 * int(coarse.sum()) <= int(known.sum()):
@@ -52,7 +52,7 @@ def past_use(expected: Expected) -> str | None:
 
 
 def is_coarse(expected: Expected) -> Tensor:
-    """(B, ·): where the bound is above 0.01 of 1 and of the value, or there is none."""
+    """(B, ·): where the bound is above 0.01 of 1 and of the value, or is not finite."""
     return ~expected.bound.isfinite() | (expected.bound > COARSE * expected.value.abs().clamp(min=1))
 
 
@@ -109,6 +109,7 @@ def _others(
 
 
 def where(spec: Spec, layer: int, direction: str) -> str:
+    """layer 1, or layer 1 reverse in a network of both directions."""
     return f"layer {layer} {direction}" if spec.bidirectional else f"layer {layer}"
 
 
@@ -128,7 +129,7 @@ def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
 
 
 def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:
-    """(B, P): h one step before the one that is processed last."""
+    """(B, P): h after the step of each item that is processed last but one; None where an item has only one step."""
     steps, batch = h.shape[:2]
     ends = torch.full((batch,), steps) if lengths is None else lengths
     if int(ends.min()) < 2:

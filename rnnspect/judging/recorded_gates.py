@@ -10,8 +10,7 @@ from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import before_each, chunks
-from rnnspect.judging.comparison import Compared
-from rnnspect.judging.finding import Finding, Over, combine
+from rnnspect.judging.finding import Compared, Finding, Over, combine
 from rnnspect.judging.layer import State
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class ForcedOrdered(Forced, Ordered):
 
 
 def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: dict[str, Kept]) -> dict[str, Finding]:
-    """What each recorded quantity but h, (T, B, H), shows; `kept` is how exactly. An h with `doubt` is an estimate."""
+    """What is found of each recorded quantity but h, (T, B, H) by name; `kept` says how exactly each was recorded."""
     recorded = {name: values for name, values in recorded.items() if name != "h"}
     if not recorded:
         return {}
@@ -52,7 +51,7 @@ def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: 
 
 
 class _Part:
-    """One chunk, with all that was recorded of it."""
+    """One chunk of a run that begins with the cell state c, and what was recorded of it."""
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class _Part:
         self._q = self._quantities(a, slice(None), None)
 
     def _quantities(self, a: Bounded, batch: slice, unit: int | None) -> dict[str, Number]:
-        """Of one hidden unit, if one is given. `Rows` see the whole h, whichever unit is asked for."""
+        """Every quantity of some items of the batch in the arithmetic a: of one hidden unit alone, if it is given."""
         before = self._chunk.before[:, batch].double()
         alone = unit if self._layer.p.weight_hr is None else None
         h, doubt = a.observed(before, alone), self._chunk.doubt
@@ -89,6 +88,7 @@ class _Part:
         return q
 
     def finding(self, name: str) -> Finding:
+        """What is found of one recorded quantity in this chunk."""
         layer, chunk, u = self._layer, self._chunk, self._layer.u
         engine, q = self._recorded[name][chunk.at].double(), self._q[name]
         rounded = self._kept[name]
@@ -106,11 +106,13 @@ class _Part:
 
         over, explained, at = compared.accused(again)
         first, worst = at and compared.seen(at), compared.seen(compared.peak)
-        values = engine.numel() if chunk.valid is None else int(chunk.valid.sum()) * engine.shape[2]
         nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
-        return Finding(len(engine), values, worst, first, Over.of(chunk, over), explained, beyond, nothing)
+        return Finding(
+            len(engine), chunk.count * engine.shape[2], worst, first, Over.of(chunk, over), explained, beyond, nothing
+        )
 
     def after(self) -> State | None:
+        """The cell state that the chunk ends with."""
         if self._c is None:
             return None
         return State(self._q["c"].v[-1], self._q["c"].e[-1], self._layer.u)

@@ -24,7 +24,6 @@ from rnnspect.judging.final_states import (
 from rnnspect.judging.finding import Place, silent
 from rnnspect.judging.interpretation import Reading, Stack
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import Layer
 from rnnspect.judging.layer_inputs import Errors, handed_on
 from rnnspect.judging.recorded_gates import judge_quantities
 from rnnspect.judging.verdict import Point
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.chunks import Run
     from rnnspect.judging.finding import Finding, Progress
     from rnnspect.judging.interpretation import At
-    from rnnspect.judging.layer import State
+    from rnnspect.judging.layer import Layer, State
     from rnnspect.judging.layer_inputs import Steps
     from rnnspect.judging.recorded_precision import Kept
 
@@ -200,8 +199,7 @@ def _estimated(reading: Reading, believed: Reading, progress: Progress) -> _Outc
     else:  # of another batch than the engine's: only h tells how its items ended
         ending, spread = (last(values, believed.run.lengths, believed.run.reverse) for values in (h, error))
         finals = [_Final(ending, spread * (FINAL_SPREADS / SPREADS))]
-    layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
-    return _Outcome(h, error, layer, run, finals)
+    return _Outcome(h, error, reading.equations, run, finals)
 
 
 def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:

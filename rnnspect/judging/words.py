@@ -47,8 +47,8 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
 
 
 def _first(spec: Spec, judged: Judged) -> Point | None:
-    """Lowest layer, then processing order, then direction, batch, unit, and what is computed first; a final state
-    comes after all steps."""
+    """The first address above its bound: in the lowest layer, then in processing order, then by direction, batch item,
+    unit, and by what is computed first. A final state comes after all steps."""
     names = [*spec.cell_type.quantities, "h_n", "c_n"]
     wrong = [(seen.order, _point(place, seen)) for place in judged.places if (seen := place.finding.first)]
     last = max((place.finding.steps for place in judged.places), default=0)
@@ -112,7 +112,7 @@ def _resolution(spec: Spec, place: Place, telling: float) -> list[GateResolution
 
 
 def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
-    """Where the differences are, in words: of the layer that the first is in, what is wrong elsewhere named after."""
+    """Where the differences are, in words: first in the layer and direction of the first one, then elsewhere."""
     wrong = [place for place in judged.places if place.finding.over]
     counted = f"{sum(p.finding.over.count for p in wrong if p.finding.over)} of {_values(judged)} values"
     if first.step < 0:
@@ -147,7 +147,7 @@ def _values(judged: Judged) -> int:
 
 
 def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
-    """What each wrong final state is; of those that are nothing else of the run, which there are beside the first."""
+    """What each wrong final state is instead; then the names of those that are nothing else of the run."""
     said, plain = [], []
     for point in judged.finals:
         if point.ratio <= 1:
@@ -161,6 +161,7 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
 
 
 def _where(over: Over, place: Place, steps: int) -> list[str]:
+    """Which steps, units and batch items are above the bound, where these are not all of them."""
     said = []
     reverse = place.direction == "reverse"
     dense = 2 * over.steps > over.last_step - over.first_step + 1

@@ -171,8 +171,7 @@ def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Ste
     """The step that is the nth to be processed, in the other direction as well where one does not tell enough."""
     first, reading = beginning.run, beginning.reading
     own, inputs = Step(beginning.equations, state, first.h[n].double()), first.x.shape[2]
-    other = reading.layer, "forward" if reading.direction == "reverse" else "reverse"
-    stack = reading.stack
+    other, stack = reading.other, reading.stack
     if inputs <= max(FEW, first.h.shape[2]) or len(state) > 1 or other not in stack.h:
         return [own]
     h, h0, each = stack.h[other], stack.states[other][0], torch.arange(first.x.shape[1])

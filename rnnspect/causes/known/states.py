@@ -13,7 +13,6 @@ from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
 from rnnspect.judging.interpretation import Reading
-from rnnspect.judging.layer import Layer
 from rnnspect.judging.layer_inputs import handed_on
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ not explained by a state that was left over."""
 _ROWS = 256
 _ALONE = 2**14
 """Items of a batch that a layer nobody observed can be estimated with."""
-_OTHER = {"forward": "reverse", "reverse": "forward"}
 
 
 def causes(reading: Reading) -> Iterator[Cause]:
@@ -105,7 +103,7 @@ def _end_of_the_run(reading: Reading) -> Final:
     h = last(run.h, run.lengths, run.reverse).double()
     found = [(h, torch.zeros_like(h))]
     if run.c0 is not None:
-        layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
+        layer = reading.equations
         if run.lengths is None:
             run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
         state = layer.begin(run.c0)
@@ -143,7 +141,7 @@ def _of_others(reading: Reading) -> Iterator[Cause]:
     orders = {
         "direction by direction": [every[(n % directions) * layers + n // directions] for n in range(len(every))],
         "the last layer first": [(layers - 1 - layer, direction) for layer, direction in every],
-        "reverse first": [(layer, _OTHER[direction]) for layer, direction in every] if directions > 1 else every,
+        "reverse first": [every[n ^ 1] for n in range(len(every))] if directions > 1 else every,
     }
     for order, places in orders.items():
         if places != every:

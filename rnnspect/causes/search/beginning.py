@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rnnspect.arithmetic.small_numbers import one_thread
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import Layer
 
 if TYPE_CHECKING:
     from rnnspect.judging.chunks import Run
@@ -38,7 +37,7 @@ def begins_well(reading: Reading, order: int) -> bool:
 
 def is_hopeless(reading: Reading) -> bool:
     """Whether a glance at the first steps of a few items already refutes a reading."""
-    layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
+    layer = reading.equations
     run = reading.run.first(_GLANCE).take(items=slice(_GLANCE))
     if not len(run.h):
         return True
