@@ -53,7 +53,7 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) 
     arithmetic = ARITHMETICS[spec.dtype]
     judged = judge_stack(Case(spec, made.parameters, made.sequence, seen, arithmetic))
     for reading in judged.readings.values():
-        yield from (cause.name for _, cause in catalogue(reading))
+        yield from (cause.name for cause in catalogue(reading))
 
 
 def every_id() -> set[str]:

@@ -84,14 +84,14 @@ class _Beginning:
 
     @functools.cached_property
     def room(self) -> float:
-        """How far h of one step may be off in a correct engine, roughly."""
+        """About how far h of one step may be off in a correct engine."""
         u, inputs, terms = self.reading.u, self.run.x.shape[2], self.run.x.shape[2] + self.run.h.shape[2] + 2
         own = 4 * math.sqrt(terms) * max(u.sums, u.products, u.narrow) + 8 * max(u.stored, u.relative) + u.absolute
         return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
 
     @property
     def bits(self) -> float:
-        """What one value of h tells."""
+        """How many bits of information one value of h holds."""
         return -math.log2(min(1.0, 2 * self.room))
 
 
@@ -130,8 +130,11 @@ def _changed(reading: Reading, run: Run, relative: float) -> Reading:
 
 
 def _of_input(beginning: _Beginning) -> Found | None:
-    """Steps count that cannot be fitted by chance; in as many as p lets expect, or half as many, something is zeroed:
-    else the input is multiplied and no more."""
+    """Dropout of what the layer received: masks are found step by step, each from the h of the step.
+
+    They count only where they explain more bits of h than a mask could be fitted to by chance, and where at least half
+    as many steps as p lets expect have something zeroed: else the input is multiplied and no more.
+    """
     steps, x = _steps(beginning, 0, beginning.state), beginning.x
     if not is_readable(steps, x.shape[2]):
         return None
@@ -168,7 +171,8 @@ def _of_input(beginning: _Beginning) -> Found | None:
 
 
 def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Step]:
-    """The step that is the nth to be processed, in the other direction as well where one does not tell enough."""
+    """The n-th step in processing order; with it the same step of the other direction, where one alone has fewer values
+    of h than the input has elements."""
     first, reading = beginning.run, beginning.reading
     own, inputs = Step(beginning.equations, state, first.h[n].double()), first.x.shape[2]
     other, stack = reading.other, reading.stack
@@ -184,6 +188,7 @@ def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Ste
 
 
 def _of_output(beginning: _Beginning) -> Found | None:
+    """Dropout of what the layer returned: its zeros are the mask, and the others tell p."""
     first, equations = beginning.run, beginning.equations
     inside = beginning.inside.unsqueeze(-1)
     if not bool(((first.h == 0) & inside).any()):

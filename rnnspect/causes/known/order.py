@@ -76,7 +76,8 @@ _SHIFTED = {
 
 
 def _shifted(reading: Reading, when: str) -> Reading:
-    """h is held to the step before the one that it stands at in processing order, or to the one after."""
+    """Each step's h is compared with what the equations give at another step: one earlier or one later in processing
+    order, or from the second step on."""
     if when == "early":
         reading = _after_one_step(reading)
     run = reading.run

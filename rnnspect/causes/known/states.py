@@ -191,7 +191,7 @@ def _from(reading: Reading, states: list[Tensor]) -> Reading:
 
 
 def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
-    """Each step as a batch item of one step."""
+    """Each step is run as a batch item of one step, from zero or from the initial state."""
     run = reading.run
     steps, batch = run.x.shape[:2]
     states = {name: state for name in ("h0", "c0") if (state := getattr(run, name)) is not None}

@@ -1,4 +1,4 @@
-"""Whether a run agrees with a reading: its beginning first, so that most readings are refuted in a few steps."""
+"""Whether a run agrees with a reading; its beginning first, so that most readings are refuted in a few steps."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rnnspect.judging.interpretation import Reading
 
 STEPS = 8
-"""Steps, and steps after the first difference, that a reading is refuted on."""
+"""Steps from the first one on, and steps after the first difference, on which a reading is tried."""
 _ITEMS = 64
 _FEW = 64
-"""Steps that several threads would only hinder."""
+"""So few steps are faster in one thread."""
 _GLANCE, _HOPELESS = 2, 100.0
-"""Steps and items that are looked at once before anything else, and the ratio that no second look brings down."""
+"""Steps and items that are compared before anything else, and a ratio that no other order of summation brings to 1."""
 
 
 def begins_well(reading: Reading, order: int) -> bool:
@@ -36,7 +36,7 @@ def begins_well(reading: Reading, order: int) -> bool:
 
 
 def is_hopeless(reading: Reading) -> bool:
-    """Whether a glance at the first steps of a few items already refutes a reading."""
+    """Whether the first steps of a few items alone refute a reading."""
     layer = reading.equations
     run = reading.run.first(_GLANCE).take(items=slice(_GLANCE))
     if not len(run.h):
