@@ -11,6 +11,7 @@ from torch import nn
 from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.bounded import Product
 from rnnspect.checking.check import check_observation
+from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.judge import Judge
@@ -57,7 +58,7 @@ def _case(kind: str, sizes: tuple[int, int, int, int], limit: float) -> Iterator
     seen = Observation(EngineInfo("torch", torch.__version__, "cpu", "float32"), {(0, "forward"): {"h": y}}, h_n, c_n)
 
     def check() -> Verdict:
-        return check_observation(spec, p, sequence, seen, ARITHMETICS["float32"])
+        return check_observation(Case(spec, p, sequence, seen, ARITHMETICS["float32"]))
 
     assert check().agrees
     layer = Judge(spec.cell_type, LayerParameters.of(p, 0, "forward")).layer

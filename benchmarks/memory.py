@@ -15,6 +15,7 @@ from torch import nn
 
 from benchmarks.measure import Row
 from rnnspect.checking.check import check_observation
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.recording import EngineInfo
@@ -81,7 +82,7 @@ def _check(folder: Path, kind: str) -> float:
         nonlocal most
         most = max(most, _anonymous())
 
-    verdict = check_observation(spec, p, sequence, seen, ARITHMETICS["float32"], look)
+    verdict = check_observation(Case(spec, p, sequence, seen, ARITHMETICS["float32"]), look)
     assert verdict.agrees
     return most - before
 

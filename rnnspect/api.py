@@ -129,15 +129,13 @@ def check(
 
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
-    from rnnspect.causes.search.clock import at_most
     from rnnspect.checking.check import check_prepared, check_recorded
 
     prepared = _prepared("torch" if recorded is not None else engine, source, x, h0, c0, lengths)
     held_to = _arithmetic(arithmetic)
-    with at_most(explain):
-        if recorded is not None:
-            return check_recorded(prepared, recorded, held_to)
-        return check_prepared(prepared, held_to)
+    if recorded is not None:
+        return check_recorded(prepared, recorded, held_to, explain=explain)
+    return check_prepared(prepared, held_to, explain=explain)
 
 
 def derive(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
 
-from rnnspect.causes.search.clock import at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from rnnspect.causes import search
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -23,10 +19,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture
-def no_causes() -> Iterator[None]:
+def no_causes(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of whether and where a run differs: nobody looks for why, which may take seconds for each."""
-    with at_most(0):
-        yield
+    monkeypatch.setattr(search, "SECONDS", 0.0)
 
 
 @pytest.fixture(params=["cpu", "accelerator"], scope="session")

@@ -61,7 +61,7 @@ def unroll(
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
             u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
-            order = _processing_order(sequence, direction == "reverse")
+            order = _reversed_order(sequence) if direction == "reverse" else None
             with one_thread():
                 kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
             quantities = {"x": _masked(x, valid), "input_projection": _masked(u, valid)}
@@ -86,16 +86,22 @@ def head_of(parameters: Mapping[str, Tensor], h_n: Tensor, directions: int) -> T
     return torch.nn.functional.linear(last, parameters["head.weight"], parameters["head.bias"])
 
 
-def _processing_order(sequence: Sequence, reverse: bool) -> Tensor | None:
-    """(T, B): the step of the input that is processed k-th, for each item; None for the order of the input.
+def _reversed_order(sequence: Sequence) -> Tensor:
+    """(T, B): the step of the input that the reverse direction processes k-th, for each item."""
+    device = sequence.x.device
+    ends = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch, device=device)
+    return processing_order(torch.arange(sequence.steps, device=device)[:, None], ends, reverse=True)
 
-    The reverse direction of a padded item starts at its own last step; its padding comes after.
+
+def processing_order(places: Tensor, ends: Tensor, reverse: bool) -> Tensor:
+    """(n, B): the step of the input that each item is at, at these places (n, 1) of the order in which its steps are
+    processed. `ends` (B,) is how many steps each item has.
+
+    In reverse an item begins at its own last step; its padding comes after, in the order of the input.
     """
     if not reverse:
-        return None
-    steps = torch.arange(sequence.steps, device=sequence.x.device)[:, None]
-    lengths = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch, device=sequence.x.device)
-    return torch.where(steps < lengths, lengths - 1 - steps, steps)
+        return places.expand(-1, len(ends))
+    return torch.where(places < ends, ends - 1 - places, places)
 
 
 def _reordered(values: Tensor, order: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cause:
-    """A known mistake: if the engine made it, it computes what `change` makes of our reading."""
+    """A known mistake. An engine that made it computes what `change` makes of a reading, instead of the reading."""
 
     name: str
     """A fixed id, such as gate-order."""
@@ -25,11 +25,13 @@ class Cause:
     """What tells causes of one name apart."""
     reach: Literal["place", "layer", "stack"] = "place"
     """Where the mistake is made if it is made at all: in this direction, in each direction of the layer, or everywhere.
-    There the run has to agree with the changed reading, whether it differed from ours or not."""
+    There the run has to agree with the changed reading, also where it agreed without the mistake."""
     ends: bool = False
-    """Whether it may show in how items end alone, every step being right."""
+    """Whether it may show in the final states alone, while every step is right."""
     shown: Callable[[Reading], bool] | None = None
-    """For a change that only allows more: whether the numbers themselves show the mistake."""
+    """For a change that only widens bounds: whether the numbers of the run show the mistake."""
+    family: str = ""
+    """The file of `causes.known` that it is in."""
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:

@@ -13,6 +13,7 @@ import torch
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
 from rnnspect.files.memory import require
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
 from rnnspect.judging.observation import Observation
@@ -145,7 +146,7 @@ def _alike(
     runs = unroll(spec, parameters, sequence)
     layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
-    judged = judge_stack(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype], lambda _found, _steps: None)
+    judged = judge_stack(Case(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype]))
     right = {at: estimate(reading) for at, reading in judged.readings.items()}
     valid = sequence.valid()
     alike: dict[tuple[str, str], None] = {}
@@ -158,12 +159,12 @@ def _alike(
 
 
 def _mistakes(readings: dict[At, Reading], among: Collection[str] | None) -> list[_Made]:
-    """Those of which what an engine gives is a run under the changed reading: they change neither what its numbers are
-    taken for nor how exact they have to be."""
+    """The mistakes that another reading of the equations makes, with the runs of an engine that made each. Left out are
+    those that reorder what the engine returned, or that only widen bounds."""
     made: dict[Any, _Made] = {}
     others = set()
     for at, reading in readings.items():
-        for _, cause in catalogue(reading):
+        for cause in catalogue(reading):
             said = ", ".join(map(str, cause.parameters.values()))
             name = f"{cause.name} ({said})" if said else cause.name
             if among is not None and name not in among:
@@ -177,7 +178,7 @@ def _mistakes(readings: dict[At, Reading], among: Collection[str] | None) -> lis
 
 
 def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
-    """The places of each run that either may have spoilt, where both can."""
+    """The layers and directions in which both mistakes are made together: by the wider reach of the two."""
     reach = {one.reach, other.reach}
     groups = [every] if "stack" in reach else [[at] for at in every]
     if "layer" in reach and "stack" not in reach:

@@ -104,7 +104,6 @@ def check(
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect import engines
-        from rnnspect.causes.search.clock import at_most
         from rnnspect.judging.declared import named
 
     if asked.recorded and asked.engine:
@@ -120,8 +119,7 @@ def check(
         if job.several:
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
         probing.check_place(asked.write_probe)
-    with at_most(asked.explain):
-        rows = [row for source in job.sources for row in _rows_of(source, job)]
+    rows = [row for source in job.sources for row in _rows_of(source, job)]
     _emit(rows, output)
     verdicts = [row.found for row in rows if isinstance(row.found, Verdict)]
     if asked.write_probe is not None:
@@ -202,12 +200,12 @@ def _inside(source: str, job: _Job) -> list[Row] | None:
         return None
     if names_code(source):
         _refuse_beside(job, "a live model runs itself")
-        return models.live_rows(source, job.given.describe(), job.held_to, job.output)
+        return models.live_rows(source, job.given.describe(), job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise models.unnamed(source)
     if readers.kind_of(Path(source)) == "onnx":
         _refuse_beside(job, "a model of ONNX is run by onnxruntime")
-        return models.onnx_rows(source, job.given.options, job.held_to, job.output)
+        return models.onnx_rows(source, job.given.options, job.held_to, job.asked.explain, job.output)
     return None
 
 
@@ -255,9 +253,9 @@ def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict
         so_far = SoFar(advance)
         try:
             if job.asked.recorded is None:
-                return check_prepared(prepared, job.held_to, so_far)
+                return check_prepared(prepared, job.held_to, so_far, job.asked.explain)
             given, place = read_recorded(str(job.asked.recorded))
-            return check_recorded(prepared, given, job.held_to, so_far, place)
+            return check_recorded(prepared, given, job.held_to, so_far, place, job.asked.explain)
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise

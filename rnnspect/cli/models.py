@@ -45,7 +45,9 @@ def unnamed(source: str) -> InputError:
     return InputError("a Python file, without the name of what gives the model", allowed=choices, where=source)
 
 
-def live_rows(source: str, described: Described, held_to: Declared | None, output: Output) -> list[Row]:
+def live_rows(
+    source: str, described: Described, held_to: Declared | None, explain: float | None, output: Output
+) -> list[Row]:
     """A row for each call of each recurrent module of a live model."""
     from rnnspect.checking.live.watch import watch_run
     from rnnspect.engines.own.loading import load_model
@@ -67,7 +69,7 @@ def live_rows(source: str, described: Described, held_to: Declared | None, outpu
     if not seen.calls:
         raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
     found = []
-    for one, identities in zip(seen.check(), _identities(model, x, seen, described), strict=True):
+    for one, identities in zip(seen.check(explain), _identities(model, x, seen, described), strict=True):
         label = f"{source} {one.name or 'itself'}, call {one.index}"
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:
@@ -95,7 +97,9 @@ def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -
     ]
 
 
-def onnx_rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, output: Output) -> list[Row]:
+def onnx_rows(
+    source: str, flags: Mapping[str, Any], held_to: Declared | None, explain: float | None, output: Output
+) -> list[Row]:
     """A row for each call of each recurrent node of an ONNX model; `flags` are the options of the command."""
     from rnnspect.checking.onnx.check import check_model
 
@@ -104,7 +108,7 @@ def onnx_rows(source: str, flags: Mapping[str, Any], held_to: Declared | None, o
         where = "--" + beyond[0].replace("_", "-")
         raise InputError("a model says itself what it is", allowed="--module, --input, --batch, --seed", where=where)
     seed = 1 if flags["seed"] is None else flags["seed"]
-    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to)
+    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to, explain)
     for warning in found.warnings:
         output.note(warning)
     for name in found.never_ran:

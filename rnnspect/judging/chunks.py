@@ -1,18 +1,24 @@
-"""A run in chunks of steps, in processing order."""
+"""What one layer and direction received and returned, and the same in chunks of steps, in processing order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rnnspect.arithmetic.unroll import processing_order
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from rnnspect.judging.layer_inputs import Steps
+
+ALL = slice(None)
+INPUT, OUTPUT = ("x", "error"), ("h", "doubt", "received")
+"""The fields of a `Run` that have a value at each step."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,9 @@ class Run:
     lengths: Tensor | None = None
     reverse: bool = False
     error: Steps | None = None
-    """How far x may be from what the engine had: where the layer below was estimated."""
+    """How far x may be from what the engine had, where the layer below was estimated or its h was recorded rounded."""
     doubt: Tensor | None = None
-    """The same of h, where this layer was."""
+    """How far h may be from the engine's, where this layer was estimated."""
     received: Tensor | None = None
     """By step of the input what the products took as h of the step before, where that is not h: it was quantised."""
 
@@ -37,13 +43,48 @@ class Run:
         """(h0,) or (h0, c0)."""
         return (self.h0,) if self.c0 is None else (self.h0, self.c0)
 
-    def items(self, some: slice) -> Run:
-        """The run of some items of the batch."""
-        c0, lengths = (None if of is None else of[some] for of in (self.c0, self.lengths))
-        h, doubt, received = (None if of is None else of[:, some] for of in (self.h, self.doubt, self.received))
-        assert h is not None
-        error = None if self.error is None else self.error[:, some]
-        return Run(self.x[:, some], h, self.h0[some], c0, lengths, self.reverse, error, doubt, received)
+    @property
+    def ends(self) -> Tensor:
+        """(B,): how many steps each item has."""
+        steps, batch = self.x.shape[:2]
+        return torch.full((batch,), steps) if self.lengths is None else self.lengths
+
+    def order(self, start: int, stop: int) -> Tensor:
+        """(stop − start, B): the step of the input that each item is at, from place `start` to `stop` of the order in
+        which its steps are processed. In reverse it is 0 beyond an item's end, so that nothing is read of its padding.
+        """
+        places, ends = torch.arange(start, stop).unsqueeze(1), self.ends
+        order = processing_order(places, ends, self.reverse)
+        return order.masked_fill(places >= ends, 0) if self.reverse and self.lengths is not None else order
+
+    def mapped(self, change: Callable[[Any], Tensor], names: Sequence[str] = INPUT + OUTPUT) -> Run:
+        """With what it has at each step changed: all of it, or the fields of these names."""
+        changed: dict[str, Any] = {
+            name: change(values) for name in names if (values := getattr(self, name)) is not None
+        }
+        return replace(self, **changed)
+
+    def take(self, steps: slice | Tensor = ALL, items: slice | Tensor = ALL) -> Run:
+        """The run of some steps and some items of the batch. Its lengths are those that the items had.
+
+        `steps` is a slice of the input, or an index (n, B) of the input for each of the items, as `order` gives.
+        """
+        if not isinstance(steps, slice) and isinstance(items, slice):
+            items = torch.arange(self.x.shape[1])[items]
+        c0, lengths = (None if of is None else of[items] for of in (self.c0, self.lengths))
+        cut = self.mapped(lambda values: values[steps, items])
+        return replace(cut, h0=self.h0[items], c0=c0, lengths=lengths)
+
+    def first(self, steps: int) -> Run:
+        """Its first steps in processing order. Items of different lengths that are read in reverse are turned round:
+        the run that is given reads them forwards."""
+        total = self.x.shape[0]
+        if steps >= total:
+            return self
+        lengths = None if self.lengths is None else self.lengths.clamp(max=steps)
+        if self.reverse and self.lengths is not None:
+            return replace(self.take(self.order(0, steps)), lengths=lengths, reverse=False)
+        return replace(self.take(slice(total - steps, None) if self.reverse else slice(steps)), lengths=lengths)
 
 
 @dataclass(frozen=True)
@@ -57,11 +98,30 @@ class Chunk:
     steps: Tensor | None = None
     """(steps, batch): their index in the input, where that is not the place in processing order."""
     valid: Tensor | None = None
+    """(steps, batch): whether the item has that step; None where each has."""
     error: Tensor | None = None
+    """How far x may be from the engine's."""
     doubt: Tensor | None = None
     """How far h before may be from the engine's."""
 
-    def cut(self, start: int, stop: int, batch: slice = slice(None)) -> Chunk:
+    @property
+    def at(self) -> Any:
+        """The index of its steps in what has a value (T, B, ·) at each step of the input."""
+        stop = self.start + len(self.x)
+        return slice(self.start, stop) if self.steps is None else (self.steps, torch.arange(self.steps.shape[1]))
+
+    @property
+    def inside(self) -> Tensor:
+        """(steps, batch): whether the item has that step."""
+        return torch.ones(self.x.shape[:2], dtype=torch.bool) if self.valid is None else self.valid
+
+    @property
+    def count(self) -> int:
+        """How many steps the items have in it, together."""
+        return len(self.x) * self.x.shape[1] if self.valid is None else int(self.valid.sum())
+
+    def cut(self, start: int, stop: int, batch: slice = ALL) -> Chunk:
+        """Some of its steps and items."""
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))
         others = (self.steps, self.valid, self.error, self.doubt)
         steps, valid, error, doubt = (None if a is None else a[start:stop, batch] for a in others)
@@ -69,32 +129,31 @@ class Chunk:
 
 
 def chunks(run: Run, rows: int) -> Iterator[Chunk]:
+    """The run in chunks of at most so many rows (steps × items), of one step at least."""
     total, batch = run.x.shape[:2]
-    n = max(1, rows // batch)
+    n, each = max(1, rows // batch), torch.arange(batch)
     for start in range(0, total, n):
         stop = min(total, start + n)
-        place = torch.arange(start, stop).unsqueeze(1)
-        valid = None if run.lengths is None else place < run.lengths
-        if run.reverse:
-            ends = torch.full((batch,), total) if run.lengths is None else run.lengths
-            steps, each = (ends - 1 - place).clamp_(min=0), torch.arange(batch)
-            at = (steps + 1).clamp_(max=total - 1), each
-            before, doubt = run.h[at], None if run.doubt is None else run.doubt[at]
-            if run.received is not None:
-                before = run.received[steps, each]
-            elif not start:
-                before[0] = run.h0
-            if doubt is not None and not start:
-                doubt[0] = 0
-            error = None if run.error is None else run.error[steps, each]
-            yield Chunk(start, run.x[steps, each], before, run.h[steps, each], steps, valid, error, doubt)
-        else:
-            before = _shifted(run.h, run.h0, start, stop) if run.received is None else run.received[start:stop]
-            doubt = None if run.doubt is None else _shifted(run.doubt, torch.zeros_like(run.doubt[0]), start, stop)
-            error = None if run.error is None else run.error[start:stop]
-            yield Chunk(start, run.x[start:stop], before, run.h[start:stop], None, valid, error, doubt)
+        valid = None if run.lengths is None else torch.arange(start, stop).unsqueeze(1) < run.lengths
+        steps = run.order(start, stop) if run.reverse else None
+        at: Any = slice(start, stop) if steps is None else (steps, each)
+        before = before_each(run.h, run.h0, start, stop, steps) if run.received is None else run.received[at]
+        error = None if run.error is None else run.error[at]
+        doubt = run.doubt
+        if doubt is not None:
+            doubt = before_each(doubt, torch.zeros_like(doubt[0]), start, stop, steps)
+        yield Chunk(start, run.x[at], before, run.h[at], steps, valid, error, doubt)
 
 
-def _shifted(values: Tensor, first: Tensor, start: int, stop: int) -> Tensor:
-    """The step before each."""
-    return values[start - 1 : stop - 1] if start else torch.cat([first[None], values[: stop - 1]])
+def before_each(values: Tensor, first: Tensor, start: int, stop: int, steps: Tensor | None) -> Tensor:
+    """(stop − start, B, ·): of values (T, B, ·) by step of the input, those of the step that was processed before each
+    from `start` to `stop`; `first` (B, ·) before the very first.
+
+    `steps` is their index in the input, for a run in reverse.
+    """
+    if steps is None:
+        earlier = values[max(start - 1, 0) : stop - 1]
+    else:
+        later = steps if start else steps[1:]
+        earlier = values[(later + 1).clamp(max=len(values) - 1), torch.arange(values.shape[1])]
+    return earlier if start else torch.cat([first[None], earlier])

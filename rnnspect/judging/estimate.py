@@ -47,7 +47,8 @@ class Estimate:
 
 
 class Perturbed(Numbers):
-    """Numbers of which every batch row but the first B is disturbed by the roundings that an engine may make."""
+    """Plain numbers for (1 + REPLICAS) · B rows: the first B are exact, the others are disturbed at random by as much
+    as an engine's roundings may be."""
 
     def __init__(
         self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, u: Roundoff, batch: int, generator: Generator
@@ -120,22 +121,21 @@ class Perturbed(Numbers):
 
 @torch.inference_mode()
 def estimate(reading: Reading, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
-    """What a layer and direction as it is read gives of x (T, B, I), which may have an error, and its states (B, ·).
-    The h of the run is not looked at."""
+    """h and final states that the equations give for what a layer and direction received, and how far those of a
+    correct engine may be. The h of the run is not looked at."""
     cell, u, run = reading.cell, reading.u, reading.run
-    x, error, lengths = run.x, run.error, run.lengths
-    steps, batch = x.shape[:2]
+    steps, batch = run.x.shape[:2]
     p, generator = cast(reading.p, torch.float64), torch.Generator().manual_seed(0)
     a = Perturbed(p, len(cell.gates), reading.nonlinearity, u, batch, generator)
     now = tuple(initial.double().repeat(1 + REPLICAS, 1) for initial in run.state)
-    ends, each = torch.full((batch,), steps) if lengths is None else lengths, torch.arange(batch)
+    each = torch.arange(batch)
     h, errors = (zeros(steps, batch, p.weight_hh.shape[1]) for _ in range(2))
     for start in range(0, steps, BLOCK):
-        order = torch.arange(start, min(steps, start + BLOCK)).unsqueeze(1)
-        at, inside = (ends - 1 - order if run.reverse else order.expand(-1, batch)), order < ends
-        at = at.clamp(min=0)
+        stop = min(steps, start + BLOCK)
+        at, inside = run.order(start, stop), torch.arange(start, stop).unsqueeze(1) < run.ends
         ragged = not bool(inside.all())
-        packed = a.input(x[at, each].double(), None if error is None else error[at, each].double())
+        error = None if run.error is None else run.error[at, each].double()
+        packed = a.input(run.x[at, each].double(), error)
         for n, row in enumerate(packed):
             found = cell.step(a, row, *now)
             new = tuple(a.kept(found[name]) for name in cell.states)
@@ -147,7 +147,7 @@ def estimate(reading: Reading, progress: Callable[[int], None] = lambda _steps: 
             places = at[n][mine], each[mine]
             exact, spread = _spread(found["h"], batch, u)
             h[places], errors[places] = exact[mine], spread[mine]
-        progress(len(order))
+        progress(stop - start)
     return Estimate(h, errors, tuple(_spread(final, batch, u, FINAL_SPREADS) for final in now))
 
 

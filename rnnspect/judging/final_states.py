@@ -1,4 +1,4 @@
-"""Final states: whether they could be judged, and what a wrong one is instead."""
+"""Final states h_n and c_n: whether they can be judged, and what a wrong one is instead."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.judging.case import Case
     from rnnspect.judging.chunks import Run
-    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 Key = tuple[str, int, str]
@@ -42,7 +42,7 @@ class Expected:
 
 
 def past_use(expected: Expected) -> str | None:
-    """Why it tells nothing of a final state: most of its bounds are above 0.01 of 1 and of the value."""
+    """Why a final state cannot be judged: most of its bounds are coarse. None where it can."""
     known = ~expected.value.isnan()
     coarse = is_coarse(expected) & known
     if 2 * int(coarse.sum()) <= int(known.sum()):
@@ -52,22 +52,21 @@ def past_use(expected: Expected) -> str | None:
 
 
 def is_coarse(expected: Expected) -> Tensor:
-    """(B, ·): where the bound is above 0.01 of 1 and of the value, or there is none."""
+    """(B, ·): where the bound is above 0.01 of 1 and of the value, or is not finite."""
     return ~expected.bound.isfinite() | (expected.bound > COARSE * expected.value.abs().clamp(min=1))
 
 
 def meaning(
-    spec: Spec,
+    case: Case,
     key: Key,
     engine: Tensor,
     expected: Mapping[Key, Expected],
     histories: Mapping[tuple[int, str], Tensor],
-    sequence: Sequence,
 ) -> Meaning | None:
     """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
     own = expected[key]
-    narrow = (torch.finfo(getattr(torch, spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
-    for kind, said, at, value in _others(spec, key, expected, histories, sequence):
+    narrow = (torch.finfo(getattr(torch, case.spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
+    for kind, said, at, value in _others(case, key, expected, histories):
         if value.shape != engine.shape:
             continue
         value, bound = value.double(), own.bound if own.bound.isfinite().all() else torch.tensor(narrow[1])
@@ -79,12 +78,10 @@ def meaning(
 
 
 def _others(
-    spec: Spec,
-    key: Key,
-    expected: Mapping[Key, Expected],
-    histories: Mapping[tuple[int, str], Tensor],
-    sequence: Sequence,
+    case: Case, key: Key, expected: Mapping[Key, Expected], histories: Mapping[tuple[int, str], Tensor]
 ) -> Iterator[tuple[str, str, tuple[int, str], Tensor]]:
+    """Every other state of the run, as `Meaning` has it: kind, words, place, and its value (B, ·)."""
+    spec, sequence = case.spec, case.sequence
     name, layer, direction = key
     letter, own = name[0], (layer, direction)
     for (other, at_layer, way), value in expected.items():
@@ -112,20 +109,16 @@ def _others(
 
 
 def where(spec: Spec, layer: int, direction: str) -> str:
+    """layer 1, or layer 1 reverse in a network of both directions."""
     return f"layer {layer} {direction}" if spec.bidirectional else f"layer {layer}"
 
 
 def without_last(run: Run) -> Run | None:
-    """The run one step shorter; None where an item has only one."""
-    steps, batch = run.x.shape[:2]
-    lengths = (torch.full((batch,), steps) if run.lengths is None else run.lengths) - 1
+    """The run without the step of each item that is processed last; None where an item has only one."""
+    lengths = run.ends - 1
     if int(lengths.min()) < 1:
         return None
-    if not run.reverse:
-        return replace(run, lengths=lengths)
-    error = None if run.error is None else run.error[1:]
-    received = None if run.received is None else run.received[1:]
-    return replace(run, x=run.x[1:], h=run.h[1:], lengths=lengths, error=error, received=received)
+    return replace(run.take(slice(1, None)) if run.reverse else run, lengths=lengths)
 
 
 def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
@@ -136,7 +129,7 @@ def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
 
 
 def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:
-    """(B, P): h one step before the one that is processed last."""
+    """(B, P): h after the step of each item that is processed last but one; None where an item has only one step."""
     steps, batch = h.shape[:2]
     ends = torch.full((batch,), steps) if lengths is None else lengths
     if int(ends.min()) < 2:

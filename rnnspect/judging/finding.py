@@ -1,4 +1,4 @@
-"""What a judged part of a run has shown."""
+"""What was found in some steps of one layer and direction: values compared, which are wrong, and findings joined."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from torch import Tensor
 
     from rnnspect.judging.chunks import Chunk
 
+    Address = tuple[int, int, int]
+    """Step, batch item and unit in a chunk."""
+    Again = Callable[[int, int, int], tuple[tuple[slice, slice, slice], Tensor]]
+    Progress = Callable[["Finding | None", int], None]
+    """Told what was found so far, None in a layer that nobody observed, and how many steps more are done."""
+
 COARSE = 0.01
+"""A shift of a gate's pre-activation that a check should be able to see."""
 PAST_USE = 0.1
 """A bound above so much of 1 and of the value says nothing of it."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One address. `order` is its place in processing order, `step` its index in the input."""
+    """One address with both values. `order` is its place in processing order, `step` its index in the input."""
 
     order: int
     step: int
@@ -33,6 +40,67 @@ class Seen:
     engine: float
     bound: float
     ratio: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Values of the equations and of the engine, and |difference| / bound: each (steps, batch, units).
+
+    `bound` and `ratio` are overwritten.
+    """
+
+    chunk: Chunk
+    v: Tensor
+    engine: Tensor
+    bound: Tensor
+    ratio: Tensor
+
+    def repair(self, limit: float) -> int:
+        """Sets the ratio to 0 where both values are the same infinity, beyond an item's end, and where the equations'
+        value is beyond `limit`, the largest number of the engine's dtype; to infinity where it is NaN otherwise. Gives
+        how many are beyond the limit: they cannot be judged."""
+        v, engine, ratio = self.v, self.engine, self.ratio
+        valid = torch.ones(()).bool() if self.chunk.valid is None else self.chunk.valid.unsqueeze(-1)
+        beyond = ~(v.abs() + self.bound <= limit) & ~(ratio <= 1) & (v != engine) & valid
+        ratio[(v == engine) | beyond | ~valid.expand_as(ratio)] = 0
+        ratio[ratio.isnan()] = torch.inf
+        return int(beyond.sum())
+
+    def accused(self, again: Again) -> tuple[Tensor, int, Address | None]:
+        """Computes the bound again, more exactly, at each value above it, in processing order, until one stays above.
+
+        `again` takes an address and gives that bound, there and perhaps around it, and where it holds. Returned are the
+        values above their bound (steps, batch, units), how many the new bounds have cleared, and the first address that
+        is certainly wrong; None where all were cleared.
+        """
+        over, explained = self.ratio > 1, 0
+        while bool(over.any()):
+            at: Address = tuple(over.nonzero()[0].tolist())
+            here, bound = again(*at)
+            before = int(over[here].sum())
+            self.bound[here] = wider = torch.maximum(bound, self.bound[here])
+            ratio = (self.v[here] - self.engine[here]).abs() / wider
+            ratio[ratio.isnan()] = torch.inf  # no sum explains what is not a number
+            self.ratio[here] = torch.where(over[here], ratio, self.ratio[here])  # padding stays out
+            over[here] = self.ratio[here] > 1
+            explained += before - int(over[here].sum())
+            if over[at]:
+                return over, explained, at
+        return over, explained, None
+
+    def seen(self, at: Address) -> Seen:
+        """One address with both values, by its place in the chunk."""
+        n, b, j = at
+        order = self.chunk.start + n
+        step = order if self.chunk.steps is None else int(self.chunk.steps[n, b])
+        return Seen(order, step, b, j, *(float(a[at]) for a in (self.v, self.engine, self.bound, self.ratio)))
+
+    @property
+    def peak(self) -> Address:
+        """Where the ratio is highest. argmax alone runs in one thread, and without vector instructions."""
+        rows = self.ratio.amax(2)
+        n, b = divmod(int(rows.argmax()), rows.shape[1])
+        return n, b, int(self.ratio[n, b].argmax())
 
 
 @dataclass(frozen=True)
@@ -75,13 +143,13 @@ class Finding:
     steps: int
     values: int
     worst: Seen | None
-    """Where the first pass came closest to the bound, computed again in float64."""
+    """The address nearest to its bound, computed again in float64."""
     first: Seen | None
     over: Over | None
-    """Addresses above the bound, those that the second look explained left out."""
+    """Values above their bound, without those that another order of summation explains."""
     explained: int
     unjudged: int
-    """Addresses where the equations leave the engine's range."""
+    """Values that are beyond the range of the engine's dtype: they cannot be judged."""
     resolution: Tensor
     """(gates, units): the smallest shift of a pre-activation, the same at every step, that would have been seen: the
     least over the steps that were sampled.
@@ -93,19 +161,19 @@ class Finding:
     by itself and tells nothing of the others.
     """
     past_use: int = 0
-    """Addresses of which the bound tells nothing, where what the layer received was estimated."""
+    """Values with a bound above `PAST_USE`, where what the layer received was estimated."""
 
     @property
     def units(self) -> int:
         return self.resolution.shape[1]
 
     def coarse(self, shift: float = COARSE) -> int:
-        """Units of which some gate could be off by that much unseen."""
+        """How many units have a gate that could be off by that much without being seen."""
         return int((self.resolution > shift).any(0).sum())
 
 
 def combine(a: Finding, b: Finding) -> Finding:
-    """Associative; a's steps come before b's in processing order."""
+    """Two findings of the same layer and direction as one, a's steps before b's in processing order. Associative."""
     return Finding(
         a.steps + b.steps,
         a.values + b.values,
@@ -120,8 +188,8 @@ def combine(a: Finding, b: Finding) -> Finding:
 
 
 def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
-    """Of the same steps of other items of the batch, so many items each. On how many steps the whole is over its bound
-    is then not known: the most of one part is said."""
+    """Findings of the same steps and of different items of the batch as one; each with how many items it is of. On how
+    many steps together they are above the bound is not known: the largest number of one part stands for it."""
     moved, items, start = [], [], 0
     for count, found in parts:
         first, worst = (seen and replace(seen, batch=seen.batch + start) for seen in (found.first, found.worst))
@@ -135,6 +203,10 @@ def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
         joined = functools.reduce(Over.joined, (replace(one, items=over[0].items) for one in over))
         whole = replace(joined, steps=max(one.steps for one in over), items=torch.cat(items))
     return replace(functools.reduce(combine, moved), steps=moved[0].steps, first=first, over=whole)
+
+
+def silent(_found: Finding | None, _steps: int) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)

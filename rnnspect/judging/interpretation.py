@@ -1,4 +1,7 @@
-"""What is believed of an engine's stack, layer by layer: its equations, its parameters, what it received and gave."""
+"""What an engine is taken to have computed in each layer: the equations, the parameters, what it received and gave.
+
+A known mistake is a change of that: other parameters, another order of steps, another function.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.judging.chunks import Run
+from rnnspect.judging.layer import Layer
 from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ At = tuple[int, str]
 
 @dataclass(frozen=True)
 class Stack:
-    """What one layer and direction has beside it: the others, and what the whole received."""
+    """The whole network around one layer and direction: parameters and states of all, and what each gave so far."""
 
     spec: Spec
     x: Tensor
@@ -42,7 +46,7 @@ class Stack:
     h: dict[At, Tensor] = field(default_factory=dict)
     """(T, B, P) of the layers below: as observed, or else as estimated."""
     ended: dict[At, tuple[tuple[Tensor, Tensor], ...]] = field(default_factory=dict)
-    """What an earlier call would have ended with (`judging.ended`), once somebody asked."""
+    """The states that an earlier call on the same sequence would have ended with, and their errors, once computed."""
 
     @classmethod
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
@@ -53,7 +57,7 @@ class Stack:
         return cls(spec, sequence.x, own, states, lengths)
 
     def roundoff(self, at: At, declared: Declared, kept: Kept | None = None) -> Roundoff:
-        """What a layer and direction is held to, whose h was kept so exactly."""
+        """What a layer and direction may err by in the declared arithmetic. `kept`: how exactly its h was recorded."""
         p = self.parameters[at]
         u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
         return u if kept is None else replace(u, relative=kept.relative, absolute=kept.absolute)
@@ -61,7 +65,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Reading:
-    """One layer and direction."""
+    """What one layer and direction is taken to have computed."""
 
     layer: int
     direction: str
@@ -72,16 +76,16 @@ class Reading:
     u: Roundoff
     stack: Stack
     seen: bool = True
-    """Whether h was observed; else the run holds zeros in its place."""
+    """Whether h was observed. If not, the run has zeros for it."""
     back: Callable[[Tensor], Tensor] | None = None
-    """From h as `run` has it to h as the engine returned it, where the one is the other in another order."""
+    """For a mistake that reorders h: from h as `run` has it to h as the engine returned it, both (T, B, P)."""
 
     ends: bool = True
     """Whether its final states are those that the engine returned for this place."""
 
     @classmethod
     def of(cls, stack: Stack, at: At, x: Steps, error: Steps | None, u: Roundoff, h: Tensor | None = None) -> Reading:
-        """As the spec says, on what it received; h (T, B, P) if it was observed."""
+        """As the spec says, for x with its error, what it received. h (T, B, P) if it was observed."""
         spec, state = stack.spec, stack.states[at]
         given = torch.zeros(1).expand(*x.shape[:2], spec.output_size) if h is None else h
         run = Run(x, given, state[0], state[1] if len(state) > 1 else None, stack.lengths, at[1] == "reverse", error)
@@ -91,6 +95,16 @@ class Reading:
     @property
     def at(self) -> At:
         return self.layer, self.direction
+
+    @property
+    def other(self) -> At:
+        """The layer in the other direction."""
+        return self.layer, "forward" if self.direction == "reverse" else "reverse"
+
+    @property
+    def equations(self) -> Layer:
+        """Its equations, to be computed."""
+        return Layer(self.cell, self.p, self.u, self.nonlinearity)
 
     @property
     def units(self) -> int:
@@ -111,20 +125,20 @@ class Reading:
         return replace(self, run=replace(self.run, **changed))
 
     def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Reading:
-        """With estimated initial states, each with the error that it may have: h is allowed as much."""
-        doubt = max(float(error.max()) for _, error in states)
+        """With other initial states (B, ·), each with the error that it may have, which h is then allowed too."""
+        most = max(float(error.max()) for _, error in states)
         values = (value.to(self.run.h0.dtype) for value, _ in states)
-        u = replace(self.u, absolute=self.u.absolute + doubt)
+        u = replace(self.u, absolute=self.u.absolute + most)
         return replace(self.with_run(**dict(zip(("h0", "c0"), values, strict=False))), u=u)
 
     def blocks(self, packed: Tensor) -> dict[str, Tensor]:
-        """A packed parameter by gate."""
+        """The block of rows of each gate in a packed parameter (G·H, ·)."""
         return dict(zip(self.cell.gates, packed.chunk(len(self.cell.gates)), strict=True))
 
     def packed(self, blocks: dict[str, Tensor]) -> Tensor:
         return torch.cat([blocks[gate] for gate in self.cell.gates])
 
     def biases(self) -> tuple[Tensor, Tensor]:
-        """Both, zero where there is none."""
+        """bias_ih and bias_hh, (G·H,) each; zeros where there is none."""
         none = torch.zeros(len(self.p.weight_hh), dtype=self.p.weight_hh.dtype)
         return tuple(none if b is None else b for b in (self.p.bias_ih, self.p.bias_hh))  # type: ignore[return-value]

@@ -11,7 +11,7 @@ import torch
 from rnnspect.arithmetic.bounded import STEEP, Bounded
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine, side_by_side
+from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine, side_by_side, silent
 from rnnspect.judging.layer import Layer, Look, State
 from rnnspect.judging.resolution import resolution
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.cells.interface import Cell
     from rnnspect.judging.chunks import Chunk, Run
+    from rnnspect.judging.finding import Progress
     from rnnspect.network.parameters import LayerParameters
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
@@ -36,7 +37,11 @@ _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it wa
 
 
 class Judge:
-    """Screens what is worth it, looks with the full bound at the rest, and again before blaming it."""
+    """Compares a run of one layer and direction with its equations.
+
+    A chunk is screened with a quick bound where that may clear it, else compared with the full one; a value above its
+    bound is computed once more, with every usual order of summation, before it is called wrong.
+    """
 
     def __init__(
         self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: Nonlinearity = "tanh"
@@ -44,28 +49,25 @@ class Judge:
         self.layer = Layer(cell, p, u, nonlinearity)
         self._screens = self._passed = 0
 
-    def __call__(
-        self, run: Run, rows: int | None = None, progress: Callable[[Finding, int], None] = lambda _found, _steps: None
-    ) -> tuple[Finding, State | None]:
+    def __call__(self, run: Run, rows: int | None = None, progress: Progress = silent) -> tuple[Finding, State | None]:
         """What the run shows, and the cell state after its last step.
 
-        `rows` of a chunk should stay in cache, and be worth the calls. `progress` is told what was found so far and
-        how many steps are done.
+        `rows` is how many rows (steps × items) are computed together: so few that they stay in the processor's cache,
+        and enough to outweigh what each call costs. `progress` is told what was found so far and how many steps more
+        are done.
         """
         batch = run.x.shape[1]
         if batch <= _WIDE:
             return self._together(run, rows, progress)
         parts = []
         for start in range(0, batch, _WIDE):
-            told = progress if start + _WIDE >= batch else lambda _found, _steps: None
-            parts.append(self._together(run.items(slice(start, start + _WIDE)), rows, told))
+            told = progress if start + _WIDE >= batch else silent
+            parts.append(self._together(run.take(items=slice(start, start + _WIDE)), rows, told))
         counts = (min(_WIDE, batch - start) for start in range(0, batch, _WIDE))
         found = side_by_side([(count, one) for count, (one, _) in zip(counts, parts, strict=True)])
         return found, State.side_by_side([c for _, c in parts if c is not None])
 
-    def _together(
-        self, run: Run, rows: int | None, progress: Callable[[Finding, int], None]
-    ) -> tuple[Finding, State | None]:
+    def _together(self, run: Run, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
         layer = self.layer
         self._screens = self._passed = 0
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
@@ -85,8 +87,8 @@ class Judge:
     def until(
         self, run: Run, order: int, progress: Callable[[int], None] = lambda _steps: None
     ) -> tuple[Chunk, State | None]:
-        """The chunk of a step, given by its place in processing order, and the cell state that the chunk begins with:
-        those that the step is judged with."""
+        """The chunk that holds a step, given by its place in processing order, and the cell state that the chunk begins
+        with, both as the judgement has them. `progress` is told how many steps before it are done."""
         self._screens = self._passed = 0
         c = self.layer.begin(run.c0)
         for chunk in self._chunks(run):
@@ -99,7 +101,7 @@ class Judge:
 
     def looks(self, run: Run, item: int) -> Iterator[Look]:
         """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
-        the cell state that a check begins it with. A look is gone when the next one is asked for."""
+        the cell state that the judgement begins it with. The next one reuses the memory of the one before."""
         self._screens = self._passed = 0
         c, one = self.layer.begin(run.c0), slice(item, item + 1)
         for chunk in self._chunks(run):
@@ -117,7 +119,8 @@ class Judge:
         return chunks(run, 1 if self.layer.stepwise else rows or fitting)
 
     def _resolution(self, look: Look, found: Finding) -> Tensor:
-        """A few rows tell it where gates are open; where they are not, more rows may."""
+        """The smallest shift that would have been seen, (gates, units), at a few rows of the chunk; at more of them
+        where these leave a gate above `COARSE`."""
         layer = self.layer
         seen = resolution(layer, look if look.most is None else layer.window(look, _SAMPLES), _SAMPLES)
         if not bool((torch.minimum(seen, found.resolution) > COARSE).any()):
@@ -126,13 +129,15 @@ class Judge:
         return torch.minimum(seen, resolution(layer, full, 8 * _SAMPLES))
 
     def _clear(self, chunk: Chunk | None) -> Finding:
+        """The finding of a chunk in which nothing is above its bound; of nothing yet with None."""
         values = 0
         if chunk is not None:
-            values = chunk.after.numel() if chunk.valid is None else int(chunk.valid.sum()) * chunk.after.shape[2]
+            values = chunk.count * chunk.after.shape[2]
         unseen = torch.full((self.layer.gates, self.layer.units), torch.inf, dtype=self.layer.dtype)
         return Finding(0 if chunk is None else len(chunk.x), values, None, None, None, 0, 0, unseen)
 
     def _judged(self, chunk: Chunk, c: State | None) -> tuple[Look, Finding]:
+        """A chunk that begins with the cell state c, compared in the cheapest way that decides it."""
         layer, part = self.layer, self._clear(chunk)
         if (
             layer.screen is not None and chunk.error is None and 2 * self._passed >= self._screens
@@ -154,10 +159,10 @@ class Judge:
     @staticmethod
     def _past_use(look: Look) -> int:
         vague = ~(look.bound <= PAST_USE * look.after.abs().clamp(min=1))
-        return int((vague if look.chunk.valid is None else vague & look.chunk.valid.unsqueeze(-1)).sum())
+        return int((vague & look.chunk.inside.unsqueeze(-1)).sum())
 
     def _cleared(self, look: Look) -> bool:
-        """Whether nothing is left above the floor, once the few units that were have been looked at alone."""
+        """Whether a screened chunk is right, once the few units above the limit were computed alone in float64."""
         limit = 1 / self.layer.own  # D ≤ e and an own error of at most e: within what is allowed twice
         for _ in range(_FEW):
             if look.top <= limit:
@@ -177,7 +182,7 @@ class Judge:
         kind: type[Bounded] = Bounded,
         steps: slice = slice(None),
     ) -> Look:
-        """One sequence in float64, and one hidden unit of it unless a projection mixes them."""
+        """One item of the batch in float64, and one hidden unit of it unless units depend on each other."""
         mixed = self.layer.mixes
         units, seq, unit = (slice(None), slice(b, b + 1), None) if mixed else (slice(j, j + 1), slice(b, b + 1), j)
         state = None if c is None else c.of(seq, units)
@@ -185,7 +190,7 @@ class Judge:
         return self.layer.look(part, state, self.layer.one(unit, kind), unit)
 
     def _accused(self, look: Look, part: Finding) -> Finding:
-        """In processing order, until one address stays wrong at the second look."""
+        """Adds to a finding which values are above their bound and which is the first, once each was computed again."""
         mixed = self.layer.mixes
 
         def again(n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
@@ -200,7 +205,7 @@ class Judge:
         return replace(part, over=Over.of(look.chunk, over), explained=explained, first=first, worst=worst)
 
     def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Seen:
-        """The address that is printed, in float64."""
+        """One address, computed in float64, for what is printed of it."""
         n, b, j = at
         again = self._alone(chunk, c, b, j, Bounded, slice(n if c is None else 0, n + 1))
         self.layer.repair(again)

@@ -1,4 +1,8 @@
-"""One chunk of one layer and direction in one arithmetic, and the cell state that it leaves."""
+"""The equations of one layer and direction over a chunk of steps, with a bound for each value, beside the engine's h.
+
+Every step starts from the h that the engine gave for the step before. An LSTM's cell state was not observed: it is
+carried from chunk to chunk, with the error that it may have by then.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screen
 from rnnspect.cells.functions import TANH, functions_of
-from rnnspect.judging.comparison import Compared
+from rnnspect.judging.finding import Compared
 from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -27,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """An LSTM's cell state at the edge of a chunk, and the output that also tells it: h = o tanh(c)."""
+    """The cell state (B, H) between two chunks: v, how far it may be off, and what it was computed with."""
 
     v: Tensor
     e: Tensor
     u: Roundoff
     edge: tuple[Tensor, Tensor, Tensor] | None = None
-    """o, its bound, the engine's h; none with a projection."""
+    """o, how far o may be off, and the engine's h of the same step, where c can be computed back from h = o tanh(c)."""
 
     def number(self, dtype: torch.dtype) -> Number:
         v, e = self._anchored
@@ -42,7 +46,7 @@ class State:
 
     @cached_property
     def _anchored(self) -> tuple[Tensor, Tensor]:
-        """The cell state from the output, where that tells it better than the scan did."""
+        """The cell state and its error: computed back from h = o tanh(c) where that is more exact, else as carried."""
         if self.edge is None:
             return self.v, self.e
         (o, oe, h), u = self.edge, self.u
@@ -57,7 +61,7 @@ class State:
 
     @classmethod
     def side_by_side(cls, parts: Sequence[State]) -> State | None:
-        """Of other items of the batch; None of none."""
+        """The states of several parts of the batch, joined. None where there are none: the cell has no cell state."""
         if not parts:
             return None
         edges = [part.edge for part in parts if part.edge is not None]
@@ -66,22 +70,27 @@ class State:
         return cls(v, e, parts[0].u, edge)  # type: ignore[arg-type]
 
     def of(self, batch: slice, units: slice) -> State:
+        """The state of some items of the batch and some units."""
         edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
         return State(self.v[batch, units], self.e[batch, units], self.u, edge)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Look:
-    """|manual − engine| / bound of a chunk, and the state that the chunk began with."""
+    """A chunk compared: the equations' values, the engine's, the bound and |difference| / bound, all of h
+    (steps, batch, units)."""
 
     chunk: Chunk
     c: State | None
+    """The cell state that the chunk began with."""
     q: dict[str, Number]
+    """Every quantity of the cell by name, with the bound of each value."""
     after: Tensor
+    """The engine's h."""
     bound: Tensor
     ratio: Tensor
     most: Tensor | None = None
-    """Of a screening look: the largest allowance of a pre-activation, (steps, batch)."""
+    """After the quick screening alone: the largest bound of a pre-activation, (steps, batch)."""
 
     @property
     def compared(self) -> Compared:
@@ -93,7 +102,10 @@ class Look:
 
 
 class Layer:
-    """The equations of one layer and direction, in every width that a look may ask for."""
+    """The equations of one layer and direction, in float32 and in float64.
+
+    Without a roundoff u it is that of the parameters' dtype.
+    """
 
     def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: Nonlinearity) -> None:
         self.cell, self.p, self.nonlinearity = cell, p, nonlinearity
@@ -119,11 +131,13 @@ class Layer:
         return Bounded(cast(self.p, torch.float64), self.gates, self.u, self.nonlinearity)
 
     def one(self, unit: int | None, kind: type[Bounded] = Bounded) -> Bounded:
-        """Float64 for one hidden unit; for all where a projection mixes them."""
+        """The arithmetic in float64, of one hidden unit alone; of all with None."""
         rows = None if unit is None else torch.arange(self.gates) * self.units + unit
         return kind(cast(self.p, torch.float64, rows), self.gates, self.u, self.nonlinearity)
 
     def look(self, chunk: Chunk, c: State | None, a: Bounded, unit: int | None = None) -> Look:
+        """Computes a chunk that begins with the cell state c in the arithmetic a, and compares h. `unit` is the hidden
+        unit that a computes alone, if it does."""
         after = chunk.after.to(a.dtype)
         h = a.observed(chunk.before.to(a.dtype), unit)
         if unit is not None:
@@ -184,7 +198,7 @@ class Layer:
         return e + grown.add_(len(look.most) * (2 * KERNEL + 1 + (KERNEL + 2) * size) * self.u.sums).unsqueeze(1)
 
     def window(self, look: Look, rows: int) -> Look:
-        """The full bound in the last few steps of a chunk that was only screened."""
+        """The last few steps of a chunk that was only screened, with the exact bound."""
         if look.chunk.valid is not None:  # the last steps may be nobody's
             return self.look(look.chunk, look.c, self.plain)
         steps, batch = look.chunk.x.shape[:2]
@@ -195,7 +209,8 @@ class Layer:
         return self.look(look.chunk.cut(n, steps, few), few_of, self.plain)
 
     def repair(self, look: Look) -> int:
-        """Infinities and NaN: equal ones agree; beyond the engine's range there is nothing to judge."""
+        """Sets the ratios where a value is infinite, NaN or beyond the range of the engine's dtype; gives how many
+        cannot be judged. See `Compared.repair`."""
         return look.compared.repair(self.limit)
 
 

@@ -1,4 +1,4 @@
-"""What a layer received from the one below, read chunk by chunk: a whole run need not be in memory."""
+"""What a layer received from the one below: made for the steps that are read, so that a long run need not be copied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGE = 2**26
 
 
 class Steps(Protocol):
-    """Values (steps, batch, units), read by steps as a tensor is."""
+    """Values (steps, batch, units) of which steps are read as from a tensor."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -38,7 +38,7 @@ class Steps(Protocol):
 
 
 class Errors:
-    """How far recorded values may be off."""
+    """How far each of some recorded values may be off, as steps."""
 
     dtype = torch.float64
 
@@ -52,7 +52,7 @@ class Errors:
 
 
 class Beside:
-    """Both directions side by side, zero where an item is over."""
+    """The values of both directions side by side, as steps; zero beyond an item's end, if `valid` (T, B) tells it."""
 
     def __init__(self, parts: Sequence[Steps], valid: Tensor | None = None) -> None:
         self._parts, self._valid = parts, valid
@@ -65,7 +65,8 @@ class Beside:
 
 
 def handed_on(outputs: Sequence[tuple[Tensor, Steps | None]], valid: Tensor | None) -> tuple[Steps, Steps | None]:
-    """What the layer above has of the h of each direction, with its error where there is one; and the error of that."""
+    """x of the layer above and how far it may be off, from h of each direction and how far that may be; None where
+    it is exact."""
     x = beside([h for h, _ in outputs], valid)
     if all(error is None for _, error in outputs):
         return x, None
@@ -73,11 +74,12 @@ def handed_on(outputs: Sequence[tuple[Tensor, Steps | None]], valid: Tensor | No
 
 
 def beside(parts: Sequence[Steps], valid: Tensor | None = None) -> Steps:
+    """The parts (T, B, ·) side by side, zero beyond an item's end; one part alone is itself."""
     return parts[0] if len(parts) == 1 and valid is None else Beside(parts, valid)
 
 
 def zeros(*shape: int) -> Tensor:
-    """In float64; in a file that is gone when it is no longer used, if they are many.
+    """Zeros in float64. Many lie in a temporary file, which is gone when the tensor is.
 
     Raises `ResourceError` if there is no room for it.
     """

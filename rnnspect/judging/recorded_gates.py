@@ -9,9 +9,8 @@ import torch
 from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import Rows
-from rnnspect.judging.chunks import chunks
-from rnnspect.judging.comparison import Compared
-from rnnspect.judging.finding import Finding, Over, combine
+from rnnspect.judging.chunks import before_each, chunks
+from rnnspect.judging.finding import Compared, Finding, Over, combine
 from rnnspect.judging.layer import State
 
 if TYPE_CHECKING:
@@ -36,14 +35,14 @@ class ForcedOrdered(Forced, Ordered):
 
 
 def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: dict[str, Kept]) -> dict[str, Finding]:
-    """What each recorded quantity but h, (T, B, H), shows; `kept` is how exactly. An h with `doubt` is an estimate."""
+    """What is found of each recorded quantity but h, (T, B, H) by name; `kept` says how exactly each was recorded."""
     recorded = {name: values for name, values in recorded.items() if name != "h"}
     if not recorded:
         return {}
     found: dict[str, Finding] = {}
     c = layer.begin(run.c0)
     for chunk in chunks(run, 1 if layer.stepwise and "c" not in recorded else ROWS):
-        part = _Part(layer, run, chunk, c, recorded, kept)
+        part = _Part(layer, chunk, c, recorded, kept)
         for name in recorded:
             seen = part.finding(name)
             found[name] = combine(found[name], seen) if name in found else seen
@@ -52,12 +51,11 @@ def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: 
 
 
 class _Part:
-    """One chunk, with all that was recorded of it."""
+    """One chunk of a run that begins with the cell state c, and what was recorded of it."""
 
     def __init__(
         self,
         layer: Layer,
-        run: Run,
         chunk: Chunk,
         c: State | None,
         recorded: dict[str, Tensor],
@@ -68,13 +66,13 @@ class _Part:
         self._c = None if c is None else c.number(torch.float64)
         if self._forced:
             assert self._c is not None
-            self._c = _before(recorded["c"], run, chunk, self._c, kept["c"])
+            self._c = _before(recorded["c"], chunk, self._c, kept["c"])
         p = layer.wide.parameters
         a = Forced(p, layer.gates, layer.u, layer.nonlinearity) if self._forced else layer.wide
         self._q = self._quantities(a, slice(None), None)
 
     def _quantities(self, a: Bounded, batch: slice, unit: int | None) -> dict[str, Number]:
-        """Of one hidden unit, if one is given. `Rows` see the whole h, whichever unit is asked for."""
+        """Every quantity of some items of the batch in the arithmetic a: of one hidden unit alone, if it is given."""
         before = self._chunk.before[:, batch].double()
         alone = unit if self._layer.p.weight_hr is None else None
         h, doubt = a.observed(before, alone), self._chunk.doubt
@@ -90,8 +88,9 @@ class _Part:
         return q
 
     def finding(self, name: str) -> Finding:
+        """What is found of one recorded quantity in this chunk."""
         layer, chunk, u = self._layer, self._chunk, self._layer.u
-        engine, q = _of_chunk(self._recorded[name], chunk), self._q[name]
+        engine, q = self._recorded[name][chunk.at].double(), self._q[name]
         rounded = self._kept[name]
         kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
         bound = (q.e + kept).mul_(layer.own)
@@ -107,37 +106,24 @@ class _Part:
 
         over, explained, at = compared.accused(again)
         first, worst = at and compared.seen(at), compared.seen(compared.peak)
-        values = engine.numel() if chunk.valid is None else int(chunk.valid.sum()) * engine.shape[2]
         nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
-        return Finding(len(engine), values, worst, first, Over.of(chunk, over), explained, beyond, nothing)
+        return Finding(
+            len(engine), chunk.count * engine.shape[2], worst, first, Over.of(chunk, over), explained, beyond, nothing
+        )
 
     def after(self) -> State | None:
+        """The cell state that the chunk ends with."""
         if self._c is None:
             return None
         return State(self._q["c"].v[-1], self._q["c"].e[-1], self._layer.u)
 
 
-def _before(recorded: Tensor, run: Run, chunk: Chunk, c: Number, kept: Kept) -> Number:
-    """The recorded cell state of the step before each step; at the first step, the one that it began with."""
-    now = _of_chunk(recorded, chunk)
-    begins = not chunk.start
-    v = torch.cat([c.v[None] if begins else _of_step(recorded, run, chunk.start - 1).double()[None], now[:-1]])
+def _before(recorded: Tensor, chunk: Chunk, c: Number, kept: Kept) -> Number:
+    """The recorded cell state of the step before each step of a chunk; before the first step of all, the state c that
+    the run began with."""
+    stop = chunk.start + len(chunk.x)
+    v = before_each(recorded, c.v, chunk.start, stop, chunk.steps).double()
     e = v.abs().mul_(c.u.stored + kept.relative).add_(kept.absolute)
-    if begins:
+    if not chunk.start:
         e[0] = c.e
     return Number(v, e, c.u)
-
-
-def _of_step(values: Tensor, run: Run, order: int) -> Tensor:
-    total, batch = values.shape[:2]
-    if not run.reverse:
-        return values[order]
-    ends = torch.full((batch,), total) if run.lengths is None else run.lengths
-    return values[(ends - 1 - order).clamp(min=0), torch.arange(batch)]
-
-
-def _of_chunk(values: Tensor, chunk: Chunk) -> Tensor:
-    """(steps, batch, units) in processing order, float64."""
-    if chunk.steps is None:
-        return values[chunk.start : chunk.start + len(chunk.x)].double()
-    return values[chunk.steps, torch.arange(values.shape[1])].double()

@@ -1,4 +1,4 @@
-"""How exactly recorded numbers tell those of a run: what their dtype, decimals or digits have rounded off.
+"""How exactly a recording holds the numbers of a run: what its dtype, decimals or digits have rounded off.
 
 Nobody says how a recording was rounded, but the numbers do. Numbers that all lie on the grid of a few decimals, of a
 few significant digits or of a narrower dtype were rounded to it, unless they are there by chance. How likely that is
@@ -51,10 +51,10 @@ EXACT = Kept()
 
 
 def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Kept]:
-    """How exactly each array of one recording tells the numbers of a run in `dtype`.
+    """How exactly each array of one recording holds the numbers of a run in `dtype`, by name.
 
-    One with too few numbers to tell is read as the others are, as coarsely as its numbers allow. Nothing but zeros is
-    what any small numbers are rounded to: alone it is read as of two decimals.
+    An array of too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit. An
+    array of zeros alone is taken to be rounded to two decimals: any small numbers may have been there.
     """
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
     readings = {name: _reading(sample) for name, sample in samples.items()}
@@ -71,8 +71,8 @@ def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, 
 
 @dataclass(frozen=True)
 class _Reading:
-    """How an array was rounded: to a dtype, and to decimals or significant digits, if to any; where it may be either,
-    both are there."""
+    """How an array was rounded: to a dtype, and to so many decimals or significant digits; 0 for neither. Both where
+    it cannot be told which."""
 
     dtype: torch.dtype
     decimals: int = 0
@@ -82,7 +82,7 @@ class _Reading:
 
     @property
     def error(self) -> float:
-        """About, for a number near 1."""
+        """About how far a number near 1 may be off."""
         decimals = 10.0**-self.decimals if self.decimals else 0.0
         return decimals + (10.0 ** (1 - self.digits) if self.digits else 0.0) + torch.finfo(self.dtype).eps
 
@@ -115,7 +115,8 @@ class _Sample:
 
     @cached_property
     def telling(self) -> Tensor:
-        """Integers tell nothing, ±1 is where gates saturate; nor do small multiples of 1/16, short in every base."""
+        """Which values say something of the rounding. Integers do not, as gates saturate at ±1; nor do small multiples
+        of 1/16, which have few digits in every base."""
         unit = torch.where(self.values < 4, 16.0, 1.0)
         return self.values * unit != (self.values * unit).round()
 
@@ -145,7 +146,7 @@ class _Sample:
 
 
 def _reading(sample: _Sample) -> _Reading:
-    """The one that chance explains worst; only the dtype of the array where it may explain every other."""
+    """How a sample was rounded: in the way that is least likely by chance; not at all where chance may explain each."""
     plain = _Reading(sample.dtype)
     count = int(sample.telling.sum())
     for dtype in _NARROWEST_FIRST:
@@ -173,7 +174,7 @@ def _reading(sample: _Sample) -> _Reading:
 
 
 def _kept(reading: _Reading, dtype: torch.dtype) -> Kept:
-    """What a reading lost of numbers in `dtype`."""
+    """How exactly numbers in `dtype` are held by an array that was rounded so."""
     have, had = torch.finfo(reading.dtype), torch.finfo(dtype)
     relative = have.eps / 2 if have.eps > had.eps else 0.0
     absolute = have.tiny * have.eps if have.tiny * have.eps > had.tiny * had.eps else 0.0
@@ -189,5 +190,5 @@ def _kept(reading: _Reading, dtype: torch.dtype) -> Kept:
 
 
 def _bits(dtype: torch.dtype) -> int:
-    """Of the fraction."""
+    """How many bits the fraction of a number has."""
     return round(-math.log2(torch.finfo(dtype).eps))

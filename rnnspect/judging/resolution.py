@@ -1,4 +1,4 @@
-"""The smallest shift of a gate's pre-activation that a look would have seen: bound / |∂h/∂s|."""
+"""The smallest shift of a gate's pre-activation s that a comparison would have seen: bound / |∂h/∂s|."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEAR, FAR = 2.0**-7, 2.0**-3
 
 
 class _Known:
-    """Plain numbers whose recurrent product is known, and which stop at the hidden units."""
+    """Plain numbers for rows of which W_hh h is computed once for all shifts, and which leave h unprojected."""
 
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
@@ -60,11 +60,10 @@ def _fast(s: Tensor) -> Tensor:
 
 
 def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
-    """(gates, units), the best of some rows, in each of which one gate after the other is shifted; infinite where
-    even a shift of `FAR` would not have been seen."""
+    """(gates, units): the least over so many rows (a step of an item) of the chunk, in each of which one gate after the
+    other is shifted. Infinite where even a shift of `FAR` would not have been seen."""
     chunk, p = look.chunk, layer.weights
-    valid = torch.ones(chunk.x.shape[:2], dtype=torch.bool) if chunk.valid is None else chunk.valid
-    places = valid.nonzero()
+    places = chunk.inside.nonzero()
     if not len(places):
         return torch.full((layer.gates, layer.units), torch.inf)
     n, b = places[torch.linspace(0, len(places) - 1, min(rows, len(places))).long()].unbind(1)

@@ -21,30 +21,26 @@ from rnnspect.judging.final_states import (
     where,
     without_last,
 )
-from rnnspect.judging.finding import Place
+from rnnspect.judging.finding import Place, silent
 from rnnspect.judging.interpretation import Reading, Stack
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import Layer
 from rnnspect.judging.layer_inputs import Errors, handed_on
-from rnnspect.judging.not_finite import not_finite
 from rnnspect.judging.recorded_gates import judge_quantities
 from rnnspect.judging.verdict import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from torch import Tensor
 
+    from rnnspect.arithmetic.roundoff import Roundoff
+    from rnnspect.judging.case import Case
     from rnnspect.judging.chunks import Run
-    from rnnspect.judging.declared import Declared
-    from rnnspect.judging.finding import Finding
+    from rnnspect.judging.finding import Finding, Progress
     from rnnspect.judging.interpretation import At
-    from rnnspect.judging.layer import State
+    from rnnspect.judging.layer import Layer, State
     from rnnspect.judging.layer_inputs import Steps
-    from rnnspect.judging.observation import Observation
     from rnnspect.judging.recorded_precision import Kept
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
 
 _COME_AND_GONE = 31 * 2**20
 """Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get
@@ -53,12 +49,14 @@ them again costs several times what is computed in them (mallopt(3), M_MMAP_THRE
 
 @dataclass
 class Judged:
-    """What was found in each place, which final states are off, and which layers were only estimated."""
+    """What was found in each layer and direction of a run."""
 
     places: list[Place] = field(default_factory=list)
+    """Of each that was observed, of h and of every other quantity that was recorded."""
     finals: list[Point] = field(default_factory=list)
-    """The final state nearest to its bound in each layer and direction."""
+    """Of each final state, the value nearest to its bound."""
     estimated: list[At] = field(default_factory=list)
+    """Layers and directions whose h nobody observed."""
     readings: dict[At, Reading] = field(default_factory=dict)
     """What each layer and direction was held to."""
     unread: bool = False
@@ -66,28 +64,32 @@ class Judged:
     meanings: dict[Key, Meaning] = field(default_factory=dict)
     """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
     past_use: list[str] = field(default_factory=list)
-    """Final states that nothing can be said of, and why."""
-    not_finite: str | None = None
-    """Where what the run was given is no number, if that kept something from being judged."""
+    """Final states that could not be judged, and why."""
+
+
+def unchanged(reading: Reading) -> Reading:
+    """The reading as it is."""
+    return reading
 
 
 @torch.inference_mode()
 def judge_stack(
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    sequence: Sequence,
-    observation: Observation,
-    declared: Declared,
-    progress: Callable[[Finding | None, int], None],
-    change: Callable[[Reading], Reading] = lambda reading: reading,
+    case: Case,
+    change: Callable[[Reading], Reading] = unchanged,
+    *,
     meanings: bool = True,
+    until: At | None = None,
+    progress: Progress = silent,
 ) -> Judged:
-    """Every layer and direction against the equations, or against what `change` makes of our reading of it. `meanings`
-    asks for what wrong final states are instead, which takes as long as to judge them."""
+    """Holds every layer and direction to the equations, or to what `change` makes of them.
+
+    `meanings` asks what a wrong final state is instead, which takes as long as to judge it. With `until` nothing is
+    judged from that layer and direction on: of it only the reading is made.
+    """
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
-    judged, stack = Judged(), Stack.of(spec, parameters, sequence)
-    x: Steps = sequence.x
-    error: Steps | None = None
+    spec, observation, declared = case.spec, case.observation, case.declared
+    judged, stack = Judged(), Stack.of(spec, case.parameters, case.sequence)
+    given: tuple[Steps, Steps | None] = case.sequence.x, None
     expected: dict[Key, Expected] = {}
     for layer in range(spec.num_layers):
         outcomes: list[_Outcome] = []
@@ -96,9 +98,11 @@ def judge_stack(
             seen = observation.layers.get(at, {})
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
             u = stack.roundoff(at, declared, kept.get("h"))
-            believed = Reading.of(stack, at, x, error, u, seen.get("h"))
+            believed = Reading.of(stack, at, *given, u, seen.get("h"))
             believed = believed.with_run(received=observation.received.get(at))
             judged.readings[at] = reading = change(believed)
+            if at == until:
+                return judged
             if not reading.seen and reading.run.h is not believed.run.h and reading.back is None:
                 judged.unread = True
                 return judged
@@ -113,14 +117,41 @@ def judge_stack(
                     judged.places.append(Place(layer, direction, name, finding))
             stack.h[at] = outcome.h
             for name, final in zip(("h_n", "c_n"), outcome.finals, strict=False):
-                expected[name, *at] = _expected(final, declared, observation.kept_of(name))
+                expected[name, *at] = _expected(final, declared.roundoff, observation.kept_of(name))
             outcomes.append(outcome)
         if layer + 1 < spec.num_layers:
-            x, error = handed_on([(one.h, one.error) for one in outcomes], sequence.valid())
-    _judge_finals(spec, judged, expected, stack.h if meanings else None, sequence, observation)
-    if any(place.finding.unjudged for place in judged.places):
-        judged.not_finite = not_finite(parameters, sequence)
+            given = handed_on([(one.h, one.error) for one in outcomes], case.sequence.valid())
+    _judge_finals(case, judged, expected, stack.h if meanings else None)
     return judged
+
+
+def runs_of(case: Case) -> Callable[[int, str], Run]:
+    """What a layer and direction received and returned, by layer and direction: made when it is asked for.
+
+    Where its h was not observed, `doubt` says how far it may be off. `error` says how far x may be off, where the layer
+    below was not observed or was recorded rounded.
+    """
+    stack, observation = Stack.of(case.spec, case.parameters, case.sequence), case.observation
+
+    def output(at: At) -> tuple[Tensor, Steps | None]:
+        run, kept = of(*at), observation.kept_of((*at, "h"))
+        return run.h, Errors(run.h, kept) if run.doubt is None and kept.rounded else run.doubt
+
+    @functools.cache
+    def of(layer: int, way: str) -> Run:
+        at = layer, way
+        given: tuple[Steps, Steps | None] = case.sequence.x, None
+        if layer:
+            below = [output((layer - 1, direction)) for direction in case.spec.directions]
+            given = handed_on(below, case.sequence.valid())
+        h = observation.layers.get(at, {}).get("h")
+        reading = Reading.of(stack, at, *given, stack.roundoff(at, case.declared), h)
+        if h is not None:
+            return reading.run
+        found = estimate(reading)
+        return replace(reading.run, h=found.h, doubt=found.error)
+
+    return of
 
 
 class _Final(NamedTuple):
@@ -142,9 +173,7 @@ class _Outcome(NamedTuple):
     """None where they are not those of this reading."""
 
 
-def _observed(
-    reading: Reading, believed: Reading, kept: Kept, progress: Callable[[Finding | None, int], None]
-) -> tuple[Finding, _Outcome]:
+def _observed(reading: Reading, believed: Reading, kept: Kept, progress: Progress) -> tuple[Finding, _Outcome]:
     run, h = reading.run, believed.run.h
     judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
     found, c = judge(run, progress=progress)
@@ -159,7 +188,7 @@ def _observed(
     return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
 
 
-def _estimated(reading: Reading, believed: Reading, progress: Callable[[Finding | None, int], None]) -> _Outcome:
+def _estimated(reading: Reading, believed: Reading, progress: Progress) -> _Outcome:
     run, found = reading.run, estimate(reading, lambda steps: progress(None, steps))
     h, error = (values if reading.back is None else reading.back(values) for values in (found.h, found.error))
     run, batch = replace(run, h=found.h, doubt=found.error), believed.run.x.shape[1]
@@ -170,8 +199,7 @@ def _estimated(reading: Reading, believed: Reading, progress: Callable[[Finding 
     else:  # of another batch than the engine's: only h tells how its items ended
         ending, spread = (last(values, believed.run.lengths, believed.run.reverse) for values in (h, error))
         finals = [_Final(ending, spread * (FINAL_SPREADS / SPREADS))]
-    layer = Layer(reading.cell, reading.p, reading.u, reading.nonlinearity)
-    return _Outcome(h, error, layer, run, finals)
+    return _Outcome(h, error, reading.equations, run, finals)
 
 
 def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:
@@ -188,20 +216,17 @@ def _earlier_c(judge: Judge, run: Run) -> Tensor | None:
     return None if c is None else c.number(torch.float64).v
 
 
-def _expected(final: _Final, declared: Declared, kept: Kept) -> Expected:
-    u, value = declared.roundoff, final.value.double()
+def _expected(final: _Final, u: Roundoff, kept: Kept) -> Expected:
+    value = final.value.double()
     bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
     return Expected(value, bound if final.error is None else bound + final.error, final.earlier)
 
 
 def _judge_finals(
-    spec: Spec,
-    judged: Judged,
-    expected: dict[Key, Expected],
-    histories: dict[At, Tensor] | None,
-    sequence: Sequence,
-    observation: Observation,
+    case: Case, judged: Judged, expected: dict[Key, Expected], histories: dict[At, Tensor] | None
 ) -> None:
+    """`histories` is h (T, B, P) of each layer and direction, where it is to be said what a wrong final state is."""
+    spec, observation = case.spec, case.observation
     for key, own in expected.items():
         name, layer, direction = key
         given = observation.h_n if name == "h_n" else observation.c_n
@@ -224,5 +249,5 @@ def _judge_finals(
         b, j = divmod(int(torch.where(known, ratio, -1).argmax()), ratio.shape[1])
         values = (float(v[b, j]) for v in (own.value, engine, own.bound, ratio))
         judged.finals.append(Point(name, layer, direction, -1, b, j, *values))
-        if differs and histories is not None and (said := meaning(spec, key, engine, expected, histories, sequence)):
+        if differs and histories is not None and (said := meaning(case, key, engine, expected, histories)):
             judged.meanings[key] = said

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
@@ -11,17 +13,17 @@ from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.case import Case
     from rnnspect.judging.finding import Over, Place, Seen
-    from rnnspect.judging.observation import Observation
     from rnnspect.judging.stack import Judged
     from rnnspect.network.spec import Spec
 
 
-def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: int, judged: Judged) -> Verdict:
+def verdict_of(case: Case, judged: Judged) -> Verdict:
     """`differ` if any address is above its bound, else `cannot tell` if too much could hide, else `agree`."""
+    spec, declared, steps = case.spec, case.declared, case.sequence.steps
     first = _first(spec, judged)
-    unsure = _unsure(spec, judged, declared.telling)
+    unsure = _unsure(case, judged)
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
     points = [_point(place, place.finding.worst) for place in judged.places if place.finding.worst] + judged.finals
     hidden = [place for place in judged.places if place.quantity == "h"]
@@ -39,14 +41,14 @@ def verdict_of(spec: Spec, observation: Observation, declared: Declared, steps: 
         values=sum(place.finding.values for place in judged.places),
         explained=sum(place.finding.explained for place in judged.places),
         spec=spec,
-        engine=observation.engine,
+        engine=case.observation.engine,
         telling=declared.telling,
     )
 
 
 def _first(spec: Spec, judged: Judged) -> Point | None:
-    """Lowest layer, then processing order, then direction, batch, unit, and what is computed first; a final state
-    comes after all steps."""
+    """The first address above its bound: in the lowest layer, then in processing order, then by direction, batch item,
+    unit, and by what is computed first. A final state comes after all steps."""
     names = [*spec.cell_type.quantities, "h_n", "c_n"]
     wrong = [(seen.order, _point(place, seen)) for place in judged.places if (seen := place.finding.first)]
     last = max((place.finding.steps for place in judged.places), default=0)
@@ -60,13 +62,14 @@ def _first(spec: Spec, judged: Judged) -> Point | None:
     return min(ordered, key=key)[1] if ordered else None
 
 
-def _unsure(spec: Spec, judged: Judged, telling: float) -> str | None:
+def _unsure(case: Case, judged: Judged) -> str | None:
+    """Why it cannot be told whether a run of which nothing is above its bound agrees; None where it can."""
+    spec, telling = case.spec, case.declared.telling
     for place in judged.places:
         finding, where = place.finding, f"layer {place.layer} {place.direction}"
-        if finding.unjudged and judged.not_finite:
-            return judged.not_finite
         if finding.unjudged:
-            return f"{where}: {finding.unjudged} of {finding.values} values leave the range of {spec.dtype}"
+            beyond = f"{where}: {finding.unjudged} of {finding.values} values leave the range of {spec.dtype}"
+            return _not_finite(case) or beyond
         if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
             units = f"{coarse} of {finding.units} units"
             return f"{where}: in {units} a gate could be off by {telling} and nobody would see it"
@@ -109,7 +112,7 @@ def _resolution(spec: Spec, place: Place, telling: float) -> list[GateResolution
 
 
 def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
-    """Where the differences are, in words: of the layer that the first is in, what is wrong elsewhere named after."""
+    """Where the differences are, in words: first in the layer and direction of the first one, then elsewhere."""
     wrong = [place for place in judged.places if place.finding.over]
     counted = f"{sum(p.finding.over.count for p in wrong if p.finding.over)} of {_values(judged)} values"
     if first.step < 0:
@@ -144,7 +147,7 @@ def _values(judged: Judged) -> int:
 
 
 def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
-    """What each wrong final state is; of those that are nothing else of the run, which there are beside the first."""
+    """What each wrong final state is instead; then the names of those that are nothing else of the run."""
     said, plain = [], []
     for point in judged.finals:
         if point.ratio <= 1:
@@ -158,6 +161,7 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
 
 
 def _where(over: Over, place: Place, steps: int) -> list[str]:
+    """Which steps, units and batch items are above the bound, where these are not all of them."""
     said = []
     reverse = place.direction == "reverse"
     dense = 2 * over.steps > over.last_step - over.first_step + 1
@@ -189,3 +193,29 @@ def _listed(noun: str, chosen: Tensor) -> str:
     if len(places) <= 8:
         return f"{noun}s {', '.join(map(str, places))}"
     return f"{len(places)} of {len(chosen)} {noun}s"
+
+
+def _not_finite(case: Case) -> str | None:
+    """Where the first NaN or infinity of what the run was given is, in words; None where there is none."""
+    sequence = case.sequence
+    for name, tensor in case.parameters.items():
+        if not name.startswith("head.") and (kind := _kind(tensor)):
+            return f"{name} holds {kind}: nothing can be judged"
+    for name, state in (("h0", sequence.h0), ("c0", sequence.c0)):
+        if state is not None and (kind := _kind(state)):
+            item = int((~state.isfinite()).any(2).any(0).nonzero()[0])
+            return f"{name} holds {kind} for item {item}, of which nothing can be judged"
+    valid = sequence.valid()
+    bad = ~sequence.x.isfinite().all(-1)
+    bad = bad if valid is None else bad & valid
+    if not bool(bad.any()):
+        return None
+    step, item = (int(at) for at in bad.nonzero()[0])
+    kind = _kind(sequence.x[step, item])
+    return f"x holds {kind} at step {step}, item {item}; from there on nothing can be judged"
+
+
+def _kind(values: Tensor) -> str | None:
+    if bool(torch.isfinite(values).all()):
+        return None
+    return "NaN" if bool(values.isnan().any()) else "infinity"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,6 +54,13 @@ class Sequence:
         if self.lengths is None or min(self.lengths) == self.steps:
             return None
         return torch.arange(self.steps)[:, None] < torch.tensor(self.lengths)
+
+    def first(self, steps: int, items: int | None = None) -> Self:
+        """Its first steps, of all items of the batch or of the first ones."""
+        c0 = None if self.c0 is None else self.c0[:, :items].contiguous()
+        lengths = self.lengths and tuple(min(length, steps) for length in self.lengths[:items])
+        x, h0 = self.x[:steps, :items].contiguous(), self.h0[:, :items].contiguous()
+        return replace(self, x=x, h0=h0, c0=c0, lengths=lengths)
 
     def to(self, device: torch.device) -> Self:
         c0 = None if self.c0 is None else self.c0.to(device)

@@ -12,9 +12,10 @@ import torch
 from rnnspect.checking.check import check_recorded, check_recording
 from rnnspect.checking.recording import observations_of
 from rnnspect.errors import InputError
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
-from rnnspect.judging.layer_runs import runs_of
 from rnnspect.judging.observation import observed_by
+from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
 from rnnspect.reporting.data import Report
@@ -109,9 +110,10 @@ def report_prepared(
         raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
     frame = Frame(item, length, kept, _cells(spec))
     with plain_defaults(), torch.inference_mode():
-        runs = runs_of(spec, parameters, sequence, seen, held_to)
+        case = Case(spec, parameters, sequence, seen, held_to)
+        runs = runs_of(case)
         layers = tuple(
-            painted(spec, parameters, seen, held_to, runs(*place), place, frame, progress.painted)
+            painted(case, runs(*place), place, frame, progress.painted)
             for place in itertools.product(range(spec.num_layers), spec.directions)
         )
     return Report(

@@ -87,14 +87,15 @@ def _derived(
     progress: Callable[[int], None],
 ) -> Derivation:
     from rnnspect.arithmetic.expression import Evaluation, equations_of, given_of
+    from rnnspect.judging.case import Case
     from rnnspect.judging.declared import declared_by
     from rnnspect.judging.judge import Judge
-    from rnnspect.judging.layer_runs import runs_of
+    from rnnspect.judging.stack import runs_of
     from rnnspect.reporting.address import address
 
     p, nonlinearity = LayerParameters.of(parameters, at.layer, at.direction), spec.nonlinearity_of(at.direction)
     declared = declared_by(seen.engine)
-    run = runs_of(spec, parameters, sequence, seen, declared)(at.layer, at.direction)
+    run = runs_of(Case(spec, parameters, sequence, seen, declared))(at.layer, at.direction)
     last = _length(sequence, at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step
 

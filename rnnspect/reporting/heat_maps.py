@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from rnnspect.judging.case import Case
     from rnnspect.judging.chunks import Run
-    from rnnspect.judging.declared import Declared
     from rnnspect.judging.layer import Look
-    from rnnspect.judging.observation import Observation
-    from rnnspect.network.spec import Spec
 
     Array = npt.NDArray[np.float64]
 
@@ -43,26 +41,17 @@ class Frame:
     cells: int
 
 
-def painted(
-    spec: Spec,
-    parameters: dict[str, Tensor],
-    seen: Observation,
-    declared: Declared,
-    run: Run,
-    place: tuple[int, str],
-    frame: Frame,
-    progress: Callable[[int], None],
-) -> LayerReport:
+def painted(case: Case, run: Run, place: tuple[int, str], frame: Frame, progress: Callable[[int], None]) -> LayerReport:
     """The quantities as a check has them, each step from what the engine gave at the step before, and beside them
     what the engine showed."""
-    layer, direction = place
-    p = LayerParameters.of(parameters, layer, direction)
+    (layer, direction), spec, seen = place, case.spec, case.observation
+    p = LayerParameters.of(case.parameters, layer, direction)
     kept = seen.kept_of((layer, direction, "h"))
-    u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+    u = case.declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
     u = replace(u, relative=kept.relative, absolute=kept.absolute)
     judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
     wide = judge.layer.wide.parameters
-    equations = equations_of(spec.cell_type, parameters, layer, direction, spec.nonlinearity_of(direction))
+    equations = equations_of(spec.cell_type, case.parameters, layer, direction, spec.nonlinearity_of(direction))
     canvas = _Canvas(frame)
     given: dict[int, dict[str, Array]] = {}
     beside: dict[int, tuple[Array, Array]] = {}
@@ -98,7 +87,7 @@ def painted(
         maps=canvas.maps(),
         curves=canvas.curves(),
         saturated={gate: one.words for gate, one in saturated.items()},
-        derivable=Derivable(equations, parameters, dict(sorted(given.items()))),
+        derivable=Derivable(equations, case.parameters, dict(sorted(given.items()))),
         beside=Beside(*stacked) if run.doubt is None else None,
     )
 

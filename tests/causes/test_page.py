@@ -13,6 +13,7 @@ from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
 from rnnspect.causes.search import final_states
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.final_states import Meaning
 from rnnspect.judging.observation import Observation
@@ -50,9 +51,9 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) 
         layers[run.layer, run.direction] = {"h": dropped}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     arithmetic = ARITHMETICS[spec.dtype]
-    judged = judge_stack(spec, made.parameters, made.sequence, seen, arithmetic, lambda _found, _steps: None)
+    judged = judge_stack(Case(spec, made.parameters, made.sequence, seen, arithmetic))
     for reading in judged.readings.values():
-        yield from (cause.name for _, cause in catalogue(reading))
+        yield from (cause.name for cause in catalogue(reading))
 
 
 def every_id() -> set[str]:

@@ -15,6 +15,7 @@ from rnnspect.arithmetic import unroll
 from rnnspect.cells.functions import KINDS
 from rnnspect.checking.check import check_observation
 from rnnspect.errors import RnnspectError
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.drawing import draw_parameters, generator_of
@@ -103,7 +104,7 @@ CASES: dict[str, dict[str, Any]] = {
 def judged(spec: Spec, p: dict[str, torch.Tensor], s: Sequence, found: dict[str, dict[str, np.ndarray]]):
     layers = {(0, direction): {"h": torch.from_numpy(q["h"].copy())} for direction, q in found.items()}
     observation = Observation(EngineInfo("loop", "", "cpu", spec.dtype), layers)
-    return check_observation(spec, p, s, observation, ARITHMETICS[spec.dtype])
+    return check_observation(Case(spec, p, s, observation, ARITHMETICS[spec.dtype]))
 
 
 @pytest.mark.parametrize("keys", CASES.values(), ids=CASES.keys())

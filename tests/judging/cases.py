@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.cells import CELLS
 from rnnspect.judging.chunks import Run
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
+from tests import reference
 from tests.judging import loops, onnx_loops
 
 if TYPE_CHECKING:
@@ -240,16 +239,20 @@ def found(case: Case) -> Finding:
 
 
 def expected(case: Case, p: LayerParameters, run: Run) -> Tensor:
-    """The equations in float64, step by step: h starts each time from the engine's, c runs on. Without lengths;
-    (steps, batch, units) in processing order."""
-    cell, wide = CELLS[case.cell], cast(p, torch.float64)
-    a = Numbers(wide, len(cell.gates), case.nonlinearity)
+    """The equations as `tests.reference` has them, step by step: h starts each time from the engine's, c runs on.
+    Without lengths; (steps, batch, units) in processing order. NaN where the engine's are not all numbers."""
+    if not bool(run.h.isfinite().all()):
+        return torch.full(run.h.shape, torch.nan, dtype=torch.float64)
+    named = {f"{name}_l0": w.double().numpy() for name, w in vars(p).items() if w is not None}
+    weights, step = reference.Weights(named, 0, "forward"), reference.STEPS["rnn" if case.kind == "tanh" else case.kind]
     x, y = (v.flip(0) if run.reverse else v for v in (run.x.double(), run.h.double()))
     assert run.c0 is not None
-    h, c, out = run.h0.double(), run.c0.double(), []
-    for row, engine in zip(x, y, strict=True):
-        u = torch.nn.functional.linear(row, wide.weight_ih, wide.bias_ih)
-        q = cell.step(a, u, h, *((c,) if cell.has_cell_state else ()))
-        h, c = engine, q.get("c", c)
-        out.append(q["h"])
-    return torch.stack(out)
+    items = []
+    for b in range(x.shape[1]):
+        h, c, out = run.h0[b].double().tolist(), run.c0[b].double().tolist(), []
+        for row, engine in zip(x[:, b].tolist(), y[:, b].tolist(), strict=True):
+            found = step(weights, row, h, c)
+            h, c = engine, found.get("c", c)
+            out.append(found["h"])
+        items.append(out)
+    return torch.tensor(items, dtype=torch.float64).transpose(0, 1)

@@ -15,6 +15,7 @@ import torch
 from rnnspect.checking.check import check_observation
 from rnnspect.errors import ResourceError
 from rnnspect.judging import layer_inputs
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.layer_inputs import Beside, Errors, beside, zeros
 from rnnspect.judging.observation import observed_by
@@ -83,7 +84,7 @@ def test_a_layer_in_a_file_is_judged_as_one_in_memory(
     top = replace(seen, layers={at: h for at, h in seen.layers.items() if at[0] == 1}, h_n=None)
 
     def check() -> Any:
-        return check_observation(made.spec, made.parameters, made.sequence, top, ARITHMETICS["float32"])
+        return check_observation(Case(made.spec, made.parameters, made.sequence, top, ARITHMETICS["float32"]))
 
     in_memory = check()
     monkeypatch.setattr(layer_inputs, "_LARGE", 0)

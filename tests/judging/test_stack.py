@@ -11,6 +11,7 @@ import torch
 import rnnspect
 from rnnspect import Spec
 from rnnspect.checking.check import check_observation
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import suffix
@@ -52,7 +53,7 @@ def observed(made: Prepared, without: str = "", **change: Any) -> Observation:
 
 def check(made: Prepared, seen: Observation, arithmetic: str = "") -> Verdict:
     declared = ARITHMETICS[arithmetic or made.spec.dtype]
-    return check_observation(made.spec, made.parameters, made.sequence, seen, declared)
+    return check_observation(Case(made.spec, made.parameters, made.sequence, seen, declared))
 
 
 def every_layer(made: Prepared, without: str = "") -> dict[tuple[int, str], dict[str, torch.Tensor]]:

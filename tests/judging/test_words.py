@@ -5,19 +5,24 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from rnnspect import Spec
+from rnnspect.judging import case as judging
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.finding import Finding, Over, Place, Seen, combine
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.recording import EngineInfo
+from rnnspect.network.sequence import Sequence
 from tests.judging.cases import Case, judge, of_case, prepared
+
+if TYPE_CHECKING:
+    from rnnspect.judging.verdict import Verdict
 
 STEPS = 20
 
@@ -37,10 +42,15 @@ def finding(where: Over | None, reverse: bool = False, gates: int = 4) -> Findin
     return Finding(STEPS, STEPS * 16, first, first, where, 0, 0, torch.full((gates, 8), 1e-6))
 
 
-def pattern(*places: Place, **spec: Any) -> str | None:
+def verdict(*places: Place, **spec: Any) -> Verdict:
     made = Spec(**({"cell": "lstm", "hidden_size": 8} | spec))
-    info = EngineInfo("", "", "", "float32")
-    return verdict_of(made, Observation(info), ARITHMETICS["float32"], STEPS, Judged(list(places))).pattern
+    sequence = Sequence(torch.zeros(STEPS, 2, 1), torch.zeros(0), None, None, True)
+    seen = Observation(EngineInfo("", "", "", "float32"))
+    return verdict_of(judging.Case(made, {}, sequence, seen, ARITHMETICS["float32"]), Judged(list(places)))
+
+
+def pattern(*places: Place, **spec: Any) -> str | None:
+    return verdict(*places, **spec).pattern
 
 
 def h(where: Over | None, layer: int = 0, direction: str = "forward") -> Place:
@@ -97,11 +107,8 @@ def test_gates_and_c() -> None:
 
 
 def test_the_quantity_that_is_computed_first_is_named_first() -> None:
-    made = Spec(cell="lstm", hidden_size=8)
     wrong = over([3], [2], [0])
-    places = [Place(0, "forward", name, finding(wrong)) for name in ("h", "c", "f")]
-    info = EngineInfo("", "", "", "float32")
-    first = verdict_of(made, Observation(info), ARITHMETICS["float32"], STEPS, Judged(places)).first
+    first = verdict(*(Place(0, "forward", name, finding(wrong)) for name in ("h", "c", "f"))).first
     assert first is not None
     assert first.quantity == "f"
 

@@ -1,13 +1,15 @@
 """Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
 Files that begin with _ are shared.
 
-Each cause maps what we believe of an engine to what it would have computed had it made that mistake.
+Each cause turns what an engine is taken to have computed (a `Reading`) into what it would have computed with the
+mistake.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ def families() -> list[str]:
     return sorted(found, key=lambda family: _MET.index(family) if family in _MET else len(_MET))
 
 
-def catalogue(reading: Reading) -> Iterator[tuple[str, Cause]]:
-    """Every cause that there can be for a reading, with its family."""
+def catalogue(reading: Reading) -> Iterator[Cause]:
+    """Every mistake that an engine may have made in a layer and direction, with its family."""
     for family in families():
         for cause in importlib.import_module(f"{__name__}.{family}").causes(reading):
-            yield family, cause
+            yield replace(cause, family=family)

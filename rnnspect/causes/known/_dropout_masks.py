@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from rnnspect.network.parameters import LayerParameters
 
 FEW = 10
-"""Of an input of so many elements every mask is tried."""
+"""An input of at most so many elements has every possible mask tried on it."""
 USUAL = tuple(n / 20 for n in range(1, 20))
-"""The p that are tried there, if no other is given."""
+"""The p that are tried then, where no other is given."""
 MANY = 512
 """A larger input is not solved for: each step would take seconds."""
 _STARTS, _ITERATIONS = 8, 24
 _HOPELESS_AFTER, _HOPELESS = 4, 0.1
 """Iterations after which so much of the difference is left only where there is another reason, or a bad start."""
 _LOOKS = 2
-"""Items that are asked for p: in a run that differs for another reason each costs time."""
+"""Batch items in which p is looked for: in a run that differs for another reason each costs time."""
 _SOLVED, _STILL = 1e-9, 1e-6
-"""h that is no further off is met; factors that move no further have been found."""
+"""Where h is no further off, or the factors move no further, the iteration ends."""
 _MEASURED = 1e-5
 """How exactly 1/(1 − p) is found at best."""
 _KNOWN = 0.05
-"""How near to 0 or 1/(1 − p) an element's factor is found, and the part of all that may be further off: those that
-count for little."""
+"""How near to 0 or 1/(1 − p) an element's factor is found, relatively, and which part of the factors may be further
+off: those of elements that hardly change h."""
 
 
 class Equations:
@@ -47,19 +47,20 @@ class Equations:
         self._a = Numbers(replace(self.p, weight_hr=None), len(cell.gates), nonlinearity)
 
     def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What is carried on from W_ih x + b_ih (rows, G·H) and the state before (rows, ·): h before a projection."""
+        """The next state, its h not projected, from u = W_ih x + b_ih (rows, G·H) and the state before (rows, ·)."""
         found = self.cell.step(self._a, u, *state)
         return tuple(found[name] for name in self.cell.states)
 
     def input(self, x: Tensor) -> Tensor:
+        """W_ih x + b_ih."""
         return linear(x, self.p.weight_ih, self.p.bias_ih)
 
     def projected(self, h: Tensor) -> Tensor:
         return h if self.p.weight_hr is None else linear(h, self.p.weight_hr)
 
     def slopes(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """h of each row (R, P), and ∂h/∂x (R, P, I). Every unit's h depends on its own u alone, so the u of all units
-        of a gate are moved at once."""
+        """h of each row (R, P), and ∂h/∂x (R, P, I) by finite differences. A unit's h depends on its own u alone: the u
+        of all units of a gate are shifted at once."""
         gates, by, rows = len(self.cell.gates), 1e-6, len(u)
         moved = u.repeat(1 + gates, 1, 1).view(1 + gates, rows, gates, -1)
         for gate in range(gates):
@@ -84,19 +85,19 @@ class Step:
 
 
 def telling(steps: list[Step]) -> Tensor:
-    """Of each row, how many numbers tell what came in: those that relu left, and that tanh did not take to its end."""
+    """How many values of each row's h depend on what came in: none at 0, as relu gives, or at ±1, where tanh ends."""
     after = torch.cat([step.after for step in steps], 1)
     return ((after != 0) & ((after.abs() - 1).abs() > 2.0**-8)).sum(1)
 
 
 def is_readable(steps: list[Step], inputs: int) -> bool:
-    """Whether a mask can be told: few elements, or no more than there are numbers that depend on them, and not many."""
+    """Whether a mask can be found: of few elements, or of no more than there are values of h, and of at most `MANY`."""
     told = sum(step.after.shape[1] for step in steps)
     return inputs <= FEW or (inputs <= min(told, MANY) and not any(step.of.cell.mixes for step in steps))
 
 
 def probability(steps: list[Step], x: Tensor, usual: tuple[float, ...], room: float) -> float | None:
-    """The p with which dropout acted on x (B, I), found from the first item that tells it; None if it did not.
+    """The p with which dropout acted on x (B, I), from the first item in which it can be found; None if in none.
 
     `room` is how far a correct engine's h may be off.
     """
@@ -122,14 +123,14 @@ def probability(steps: list[Step], x: Tensor, usual: tuple[float, ...], room: fl
 
 
 def said_by(scale: float, room: float) -> float:
-    """The p that a person wrote, of a measured 1/(1 − p): the simplest number near it."""
+    """The simplest p near a measured 1/(1 − p), as a person would have written it."""
     p, room = 1 - 1 / scale, max(room, _MEASURED)
     near = (n / parts for parts in (*range(2, 21), 100) if abs((n := round(p * parts)) / parts - p) <= room)
     return next(near, round(p, 3))
 
 
 def masks(steps: list[Step], x: Tensor, p: float, room: float) -> tuple[Tensor, Tensor]:
-    """(B, I) which elements of x were kept, and (B,) for which items that can be told."""
+    """Which elements of x were kept (B, I), and for which items that was found (B,)."""
     scale = 1 / (1 - p)
     if x.shape[1] <= FEW:
         mask, off = _tried(steps, x, scale)

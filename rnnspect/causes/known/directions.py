@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.order import without_lengths
 
@@ -72,18 +73,14 @@ def _between(reading: Reading) -> Iterator[Cause]:
     )
 
 
-def _other(reading: Reading) -> tuple[int, str]:
-    return reading.layer, "forward" if reading.direction == "reverse" else "reverse"
-
-
 def _with_the_others_parameters(reading: Reading) -> Reading:
-    return replace(reading, p=reading.stack.parameters[_other(reading)])
+    return replace(reading, p=reading.stack.parameters[reading.other])
 
 
 def _as_the_other(reading: Reading) -> Reading:
-    h0, *rest = reading.stack.states[_other(reading)]
+    h0, *rest = reading.stack.states[reading.other]
     run = replace(reading.run, reverse=not reading.run.reverse, h0=h0, c0=rest[0] if rest else None)
-    functions = reading.stack.spec.nonlinearity_of(_other(reading)[1])
+    functions = reading.stack.spec.nonlinearity_of(reading.other[1])
     return replace(_with_the_others_parameters(reading), run=run, nonlinearity=functions, ends=False)
 
 
@@ -96,5 +93,5 @@ def turned(values: Tensor, lengths: Tensor | None) -> Tensor:
     """(T, B, ·) from the last step on, each item within its own length. Its own inverse."""
     if lengths is None:
         return values.flip(0)
-    steps = torch.arange(len(values)).unsqueeze(1)
-    return values[torch.where(steps < lengths, lengths - 1 - steps, steps), torch.arange(len(lengths))]
+    order = processing_order(torch.arange(len(values)).unsqueeze(1), lengths, reverse=True)
+    return values[order, torch.arange(len(lengths))]

@@ -29,14 +29,17 @@ from rnnspect.causes.known._dropout_masks import (
     said_by,
     telling,
 )
-from rnnspect.judging.chunks import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
+    from rnnspect.judging.chunks import Run
     from rnnspect.judging.interpretation import Reading
+
+    Found = tuple[float, Run, float]
+    """p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
 
 STEPS, ITEMS = 16, 4
 """Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""
@@ -65,19 +68,15 @@ class _Beginning:
         total, batch, inputs = run.x.shape
         looks = max(1, _WORK // inputs**3)
         items = min(batch, ITEMS, looks)
-        each, order = torch.arange(items), torch.arange(min(total, STEPS, max(1, looks // items))).unsqueeze(1)
-        ends = torch.full((batch,), total) if run.lengths is None else run.lengths
-        ends, c0 = ends[each], None if run.c0 is None else run.c0[each]
-        at = ((ends - 1 - order) if run.reverse else order.expand(-1, len(each))).clamp(min=0)
-        error = None if run.error is None else run.error[at, each]
-        x = run.x[at, each]
-        first = Run(x, run.h[at, each], run.h0[each], c0, ends.clamp(max=len(order)), False, error)
-        return cls(reading, first, x.double(), at, order < ends)
+        steps = min(total, STEPS, max(1, looks // items))
+        ends, at = run.ends[:items], run.order(0, steps)[:, :items]
+        first = replace(run.take(at, slice(items)), lengths=ends.clamp(max=steps), reverse=False)
+        return cls(reading, first, first.x[:].double(), at, torch.arange(steps).unsqueeze(1) < ends)
 
     @property
     def state(self) -> tuple[Tensor, ...]:
         """Before the first step, in float64."""
-        return tuple(s.double() for s in (self.run.h0, self.run.c0) if s is not None)
+        return tuple(state.double() for state in self.run.state)
 
     @functools.cached_property
     def equations(self) -> Equations:
@@ -85,14 +84,14 @@ class _Beginning:
 
     @functools.cached_property
     def room(self) -> float:
-        """How far h of one step may be off in a correct engine, roughly."""
+        """About how far h of one step may be off in a correct engine."""
         u, inputs, terms = self.reading.u, self.run.x.shape[2], self.run.x.shape[2] + self.run.h.shape[2] + 2
         own = 4 * math.sqrt(terms) * max(u.sums, u.products, u.narrow) + 8 * max(u.stored, u.relative) + u.absolute
         return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
 
     @property
     def bits(self) -> float:
-        """What one value of h tells."""
+        """How many bits of information one value of h holds."""
         return -math.log2(min(1.0, 2 * self.room))
 
 
@@ -130,13 +129,12 @@ def _changed(reading: Reading, run: Run, relative: float) -> Reading:
     return replace(reading, run=run, u=replace(reading.u, relative=reading.u.relative + relative))
 
 
-Found = tuple[float, Run, float]
-"""p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
-
-
 def _of_input(beginning: _Beginning) -> Found | None:
-    """Steps count that cannot be fitted by chance; in as many as p lets expect, or half as many, something is zeroed:
-    else the input is multiplied and no more."""
+    """Dropout of what the layer received: masks are found step by step, each from the h of the step.
+
+    They count only where they explain more bits of h than a mask could be fitted to by chance, and where at least half
+    as many steps as p lets expect have something zeroed: else the input is multiplied and no more.
+    """
     steps, x = _steps(beginning, 0, beginning.state), beginning.x
     if not is_readable(steps, x.shape[2]):
         return None
@@ -169,22 +167,19 @@ def _of_input(beginning: _Beginning) -> Found | None:
     error = 2 * beginning.reading.u.stored * dropped.abs()  # of the product with 1/(1 − p)
     if first.error is not None:
         error += first.error[:] / (1 - p)
-    c0 = None if first.c0 is None else first.c0[items]
-    run = Run(dropped[:, items], first.h[:, items], first.h0[items], c0, ends[items], False, error[:, items])
-    return p, run, 0.0
+    return p, replace(replace(first, x=dropped, error=error).take(items=items), lengths=ends[items]), 0.0
 
 
 def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Step]:
-    """The step that is the nth to be processed, in the other direction as well where one does not tell enough."""
+    """The n-th step in processing order; with it the same step of the other direction, where one alone has fewer values
+    of h than the input has elements."""
     first, reading = beginning.run, beginning.reading
     own, inputs = Step(beginning.equations, state, first.h[n].double()), first.x.shape[2]
-    other = reading.layer, "forward" if reading.direction == "reverse" else "reverse"
-    stack = reading.stack
+    other, stack = reading.other, reading.stack
     if inputs <= max(FEW, first.h.shape[2]) or len(state) > 1 or other not in stack.h:
         return [own]
     h, h0, each = stack.h[other], stack.states[other][0], torch.arange(first.x.shape[1])
-    lengths = reading.run.lengths
-    ends = torch.full((len(each),), h.shape[0]) if lengths is None else lengths[each]
+    ends = reading.run.ends[each]
     before = beginning.at[n] + (1 if other[1] == "reverse" else -1)
     begins = ((before < 0) | (before >= ends)).unsqueeze(1)
     state = (torch.where(begins, h0[each], h[before.clamp(0, h.shape[0] - 1), each]).double(),)
@@ -193,6 +188,7 @@ def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Ste
 
 
 def _of_output(beginning: _Beginning) -> Found | None:
+    """Dropout of what the layer returned: its zeros are the mask, and the others tell p."""
     first, equations = beginning.run, beginning.equations
     inside = beginning.inside.unsqueeze(-1)
     if not bool(((first.h == 0) & inside).any()):

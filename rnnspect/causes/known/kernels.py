@@ -24,7 +24,7 @@ _RESHAPED = {
 
 
 def causes(reading: Reading) -> Iterator[Cause]:
-    reshaped: list[tuple[str, ...]] = []
+    alone: list[tuple[str, ...]] = []
     for which, name in _NAMES.items():
         rows, columns = getattr(reading.p, which).shape
         if rows == columns * len(reading.cell.gates):
@@ -35,15 +35,15 @@ def causes(reading: Reading) -> Iterator[Cause]:
                 functools.partial(_transposed, which=which),
             )
         if rows != columns:  # a square one that is reshaped is one that is transposed
-            reshaped.append((which,))
-    for names in (*reshaped, tuple(_NAMES)):
+            alone.append((which,))
+    for names in (*alone, tuple(_NAMES)):
         for how, explanation in _RESHAPED.items():
             which = " and ".join(names)
             yield Cause(
                 "kernel-reshaped",
                 f"the numbers of {which} are {explanation}",
                 "Transpose (.T); reshape and view keep the order of the numbers.",
-                functools.partial(_reshaped, names=names, how=how),
+                functools.partial(reshaped, names=names, how=how),
                 {"which": which, "how": how},
             )
 
@@ -53,7 +53,9 @@ def _transposed(reading: Reading, which: str) -> Reading:
     return reading.with_parameters(**{which: torch.cat([block.T for block in blocks])})
 
 
-def _reshaped(reading: Reading, names: tuple[str, ...], how: str) -> Reading:
+def reshaped(reading: Reading, names: tuple[str, ...], how: str) -> Reading:
+    """The reading in which these parameters have the same numbers in another order: "as in × out", where what is
+    out × in was read as in × out, or "from in × out", where it was kept so and given its shape by a reshape."""
     return reading.with_parameters(**{name: _again(getattr(reading.p, name), how) for name in names})
 
 

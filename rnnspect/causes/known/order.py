@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rnnspect.causes.interface import Cause
+from rnnspect.judging.chunks import INPUT, OUTPUT
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.layer_inputs import beside
 
@@ -75,43 +76,34 @@ _SHIFTED = {
 
 
 def _shifted(reading: Reading, when: str) -> Reading:
-    """h is held to the step before the one that it stands at in processing order, or to the one after."""
-    run = reading.run
+    """Each step's h is compared with what the equations give at another step: one earlier or one later in processing
+    order, or from the second step on."""
     if when == "early":
         reading = _after_one_step(reading)
+    run = reading.run
     late = (when == "late") is not run.reverse
-    cut, other = (slice(None, -1), slice(1, None)) if late else (slice(1, None), slice(None, -1))
-    error = None if run.error is None else run.error[cut]
+    received, given = (slice(None, -1), slice(1, None)) if late else (slice(1, None), slice(None, -1))
     lengths = None if run.lengths is None else run.lengths - 1
-    return reading.with_run(x=run.x[cut], h=run.h[other], error=error, lengths=lengths)
+    return replace(reading, run=replace(run.take(received), h=run.h[given], lengths=lengths))
 
 
 def _after_one_step(reading: Reading) -> Reading:
     """With the state after the first step in the place of the initial one."""
-    run = reading.run
-    if run.lengths is None:
-        x, error = (None if of is None else of[-1:] if run.reverse else of[:1] for of in (run.x, run.error))
-    else:
-        first = run.lengths - 1 if run.reverse else torch.zeros_like(run.lengths)
-        at = first.unsqueeze(0), torch.arange(len(first))
-        x, error = run.x[at], None if run.error is None else run.error[at]
-    assert x is not None
-    u = replace(reading.u, relative=0.0, absolute=0.0)
-    one = replace(reading.with_run(x=x, error=error, lengths=None, reverse=False), u=u)
-    return reading.begun_with(estimate(one).final)
+    run, u = reading.run, replace(reading.u, relative=0.0, absolute=0.0)
+    first = replace(run.take(run.order(0, 1)), lengths=None, reverse=False)
+    return reading.begun_with(estimate(replace(reading, run=first, u=u)).final)
 
 
 def _transposed(reading: Reading) -> Reading:
     run = reading.run
     steps = run.x.shape[0]
-    states = {
+    states: dict[str, Any] = {
         name: state if len(state) == steps else torch.zeros(steps, state.shape[1], dtype=state.dtype)
         for name in ("h0", "c0")
         if (state := getattr(run, name)) is not None
     }
-    error = None if run.error is None else run.error[:].transpose(0, 1)
-    made = reading.with_run(x=run.x[:].transpose(0, 1), h=run.h.transpose(0, 1), error=error, **states)
-    return replace(made, back=lambda values: values.transpose(0, 1))
+    turned = replace(run.mapped(lambda values: values[:].transpose(0, 1)), **states)
+    return replace(reading, run=turned, back=lambda values: values.transpose(0, 1))
 
 
 def _views(reading: Reading) -> Iterator[Cause]:
@@ -136,8 +128,7 @@ def _views(reading: Reading) -> Iterator[Cause]:
 
 
 def _viewed(reading: Reading, x: bool, h: bool, from_batch: bool) -> Reading:
-    run = reading.run
-    steps, batch = run.x.shape[:2]
+    steps, batch = reading.run.x.shape[:2]
 
     def to_view(values: Tensor) -> Tensor:
         """(T, B, ·) as it is when its memory in the other order is taken for its own."""
@@ -151,9 +142,8 @@ def _viewed(reading: Reading, x: bool, h: bool, from_batch: bool) -> Reading:
         return values.transpose(0, 1).reshape(steps, batch, -1)
 
     if x:
-        error = None if run.error is None else to_view(run.error[:])
-        reading = reading.with_run(x=to_view(run.x[:]), error=error)
+        reading = replace(reading, run=reading.run.mapped(lambda values: to_view(values[:]), INPUT))
     if h:
         # The output's view goes the other way round: from the engine's axes to those of the one who asked.
-        reading = replace(reading.with_run(h=to_view(run.h)), back=back)
+        reading = replace(reading, run=reading.run.mapped(to_view, OUTPUT), back=back)
     return reading

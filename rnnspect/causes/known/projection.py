@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.kernels import reshaped
 from rnnspect.cells import CELLS
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
             "kernel-reshaped",
             f"weight_hr: {explanation}",
             "Transpose (.T); reshape and view keep the order of the numbers.",
-            functools.partial(_reshaped, how=how),
+            functools.partial(reshaped, names=("weight_hr",), how=how),
             {"which": "weight_hr", "how": how},
         )
 
@@ -66,11 +67,3 @@ def _squashed_again(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
 def _squashed_after(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
     q = CELLS["lstm"].step(a, u, h, c)
     return q | {"h": a.tanh(a.project(q["o"] * q["c"]))}
-
-
-def _reshaped(reading: Reading, how: str) -> Reading:
-    w = reading.p.weight_hr
-    assert w is not None
-    units, width = w.shape
-    other = w.reshape(width, units).T.contiguous() if how == "as in × out" else w.T.reshape(units, width)
-    return reading.with_parameters(weight_hr=other)

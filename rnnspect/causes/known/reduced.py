@@ -12,8 +12,7 @@ import torch
 from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._half_sums import UNIT, sums_show
-from rnnspect.causes.known._rounded_products import COARSER, come_closer
+from rnnspect.causes.known._rounded_products import COARSER, UNIT, come_closer, sums_show
 from rnnspect.judging.declared import ARITHMETICS
 
 if TYPE_CHECKING:

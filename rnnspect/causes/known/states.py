@@ -9,14 +9,29 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._earlier_call import ended
+from rnnspect.judging.chunks import chunks
+from rnnspect.judging.estimate import estimate
+from rnnspect.judging.final_states import last
+from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.layer_inputs import handed_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from rnnspect.judging.interpretation import At, Reading
+    from rnnspect.judging.interpretation import At
+    from rnnspect.judging.layer_inputs import Steps
+
+    Final = tuple[tuple[Tensor, Tensor], ...]
+    """Each state (B, ·), and how far a correct engine's may be from it."""
+
+FORGOTTEN = 64
+"""After so many steps a run has forgotten what it began with, and ends as the call before it did. One that has not is
+not explained by a state that was left over."""
+_ROWS = 256
+_ALONE = 2**14
+"""Items of a batch that a layer nobody observed can be estimated with."""
 
 
 def causes(reading: Reading) -> Iterator[Cause]:
@@ -58,13 +73,6 @@ def causes(reading: Reading) -> Iterator[Cause]:
             )
 
 
-_OTHER = {"forward": "reverse", "reverse": "forward"}
-
-
-_ALONE = 2**14
-"""Items of a batch that a layer nobody observed can be estimated with."""
-
-
 def _from_zero(reading: Reading, names: list[str]) -> Reading:
     return reading.with_run(**{name: _zero(getattr(reading.run, name)) for name in names})
 
@@ -74,7 +82,54 @@ def _zero(state: Tensor) -> Tensor:
 
 
 def _begun_with_the_last(reading: Reading) -> Reading:
-    return reading.begun_with(ended(reading))
+    return reading.begun_with(_ended(reading))
+
+
+def _ended(reading: Reading) -> Final:
+    """The states that an earlier call on the same sequence would have left.
+
+    Of a short run they come from the equations alone, all layers from their own initial states; of a long one that was
+    observed they are the states that it ended with itself.
+    """
+    if reading.seen and reading.run.x.shape[0] > FORGOTTEN:
+        return _end_of_the_run(reading)
+    if not reading.stack.ended:
+        reading.stack.ended.update(_from_the_equations(reading))
+    return reading.stack.ended[reading.at]
+
+
+def _end_of_the_run(reading: Reading) -> Final:
+    run = reading.run
+    h = last(run.h, run.lengths, run.reverse).double()
+    found = [(h, torch.zeros_like(h))]
+    if run.c0 is not None:
+        layer = reading.equations
+        if run.lengths is None:
+            run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
+        state = layer.begin(run.c0)
+        for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
+            state = layer.after(layer.look(chunk, state, layer.plain))
+        assert state is not None
+        c = state.number(torch.float64)
+        found.append((c.v, c.e))
+    return tuple(found)
+
+
+def _from_the_equations(reading: Reading) -> dict[At, Final]:
+    stack, u = reading.stack, replace(reading.u, relative=0.0, absolute=0.0)
+    lengths, x = stack.lengths, stack.x
+    valid = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
+    given: tuple[Steps, Steps | None] = x, None
+    found: dict[At, Final] = {}
+    for layer in range(stack.spec.num_layers):
+        outputs = []
+        for direction in stack.spec.directions:
+            at = layer, direction
+            one = estimate(Reading.of(stack, at, *given, u))
+            found[at] = one.final
+            outputs.append((one.h, one.error))
+        given = handed_on(outputs, valid)
+    return found
 
 
 def _of_others(reading: Reading) -> Iterator[Cause]:
@@ -86,7 +141,7 @@ def _of_others(reading: Reading) -> Iterator[Cause]:
     orders = {
         "direction by direction": [every[(n % directions) * layers + n // directions] for n in range(len(every))],
         "the last layer first": [(layers - 1 - layer, direction) for layer, direction in every],
-        "reverse first": [(layer, _OTHER[direction]) for layer, direction in every] if directions > 1 else every,
+        "reverse first": [every[n ^ 1] for n in range(len(every))] if directions > 1 else every,
     }
     for order, places in orders.items():
         if places != every:
@@ -136,17 +191,15 @@ def _from(reading: Reading, states: list[Tensor]) -> Reading:
 
 
 def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
-    """Each step as a batch item of one step."""
+    """Each step is run as a batch item of one step, from zero or from the initial state."""
     run = reading.run
     steps, batch = run.x.shape[:2]
     states = {name: state for name in ("h0", "c0") if (state := getattr(run, name)) is not None}
     repeated = {name: (_zero(state) if from_zero else state).repeat(steps, 1) for name, state in states.items()}
-    x, h = (values[:].reshape(1, steps * batch, -1) for values in (run.x, run.h))
-    error = None if run.error is None else run.error[:].reshape(1, steps * batch, -1)
-    lengths = run.lengths
+    run, lengths = run.mapped(lambda values: values[:].reshape(1, steps * batch, -1)), run.lengths
     if lengths is not None:  # one step where the item has it, none in the padding
         lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
-    made = reading.with_run(x=x, h=h, error=error, lengths=lengths, reverse=False, **repeated)
+    made = replace(reading, run=replace(run, lengths=lengths, reverse=False, **repeated))
     if steps * batch > _ALONE:
         return made
     return replace(made, back=lambda values: values.reshape(steps, batch, -1))

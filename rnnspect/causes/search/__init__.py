@@ -6,27 +6,31 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.causes.search.clock import Clock
-from rnnspect.causes.search.hypotheses import Search
+from rnnspect.causes.search.hypotheses import Clock, Search
 from rnnspect.judging.verdict import Explained
 
 if TYPE_CHECKING:
-    from rnnspect.causes.search.case import Case
+    from rnnspect.judging.case import Case
     from rnnspect.judging.stack import Judged
+
+SECONDS = 10.0
+"""How long each run that differs is looked into, where nobody says."""
 
 
 @torch.inference_mode()
-def explain(case: Case, judged: Judged) -> Explained:
+def explain(case: Case, judged: Judged, seconds: float | None = None) -> Explained:
     """Every known mistake, or pair of them, that explains the first layer and direction that differs, the likeliest
     first; then the same for the first that these leave over, and so on.
 
-    A layer above runs on what the one below really gave, so each shows its own mistakes only.
+    A layer above runs on what the one below really gave, so each shows its own mistakes only. After so many seconds,
+    `SECONDS` if nothing is said, no other mistake is tried; with 0 none is.
     """
-    clock = Clock()
-    if not clock.seconds:
+    seconds = SECONDS if seconds is None else seconds
+    if not seconds:
         return Explained()
+    clock = Clock(seconds)
     found = Search(case, judged, clock).explained()
     if clock.is_over and not found.causes:
-        note = f"looked for a known cause for {clock.seconds:g} s, which was not enough to try every pair of them"
+        note = f"looked for a known cause for {seconds:g} s, which was not enough to try every pair of them"
         return Explained(found.causes, found.indistinguishable, note)
     return found

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.final_states import explain_finals, means
+from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.verdict import Explained, Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rnnspect.causes.interface import Cause
-    from rnnspect.causes.search.case import Case
-    from rnnspect.causes.search.clock import Clock
+    from rnnspect.judging.case import Case
     from rnnspect.judging.interpretation import At, Reading
     from rnnspect.judging.stack import Judged
 
@@ -25,27 +25,32 @@ PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families of which two mistakes at once are tried."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """A cause with the family that it is in."""
+class Clock:
+    """The time that a search may take, from now on."""
 
-    family: str
-    cause: Cause
+    def __init__(self, seconds: float) -> None:
+        self._until, self.is_over = time.monotonic() + seconds, False
+
+    def has_time(self) -> bool:
+        self.is_over = self.is_over or time.monotonic() >= self._until
+        return not self.is_over
 
 
-Hypothesis = tuple[Known, ...]
+Hypothesis = tuple[Cause, ...]
 """One mistake, or two that were made at once."""
 
 
 class Search:
-    """Looks for what explains one judged run."""
+    """Looks for the mistakes that explain one judged run."""
 
     def __init__(self, case: Case, judged: Judged, clock: Clock) -> None:
         self._case, self._judged, self._clock = case, judged, clock
         self._wrong = wrong_in(judged)
-        self._known: dict[At, dict[Any, Known]] = {}
+        self._known: dict[At, dict[Any, Cause]] = {}
 
     def explained(self) -> Explained:
+        """Takes the places that differ from the lowest layer up, and leaves out those that a cause found before
+        explains."""
         if self._case.sequence.lengths is None and not any(place.finding.first for place in self._judged.places):
             said = explain_finals(self._judged)
             if said.causes and not any(cause.left for cause in said.causes):
@@ -65,7 +70,7 @@ class Search:
             for hypothesis, one in best:
                 causes += _explanations(hypothesis, one)
             if len(best) > 1:
-                groups.append(tuple(" + ".join(known.cause.name for known in hypothesis) for hypothesis, _ in best))
+                groups.append(tuple(" + ".join(cause.name for cause in hypothesis) for hypothesis, _ in best))
             after = best[0][1]
             left = [other for other in left if other in (*after.steps, *after.ends)]
         ends = [at for at, wrong in self._wrong.items() if wrong.ends]
@@ -77,16 +82,15 @@ class Search:
         layer, direction = at
         return layer, self._wrong[at].order, self._case.spec.directions.index(direction)
 
-    def _catalogue(self, at: At) -> dict[Any, Known]:
+    def _catalogue(self, at: At) -> dict[Any, Cause]:
         if at not in self._known:
-            every = catalogue(self._judged.readings[at])
-            self._known[at] = {cause.key: Known(family, cause) for family, cause in every}
+            self._known[at] = {cause.key: cause for cause in catalogue(self._judged.readings[at])}
         return self._known[at]
 
     def _same_at(self, at: At, hypothesis: Hypothesis) -> Hypothesis | None:
-        """The same mistakes in another place, where they can be made there."""
+        """The same mistakes in another place; None where one cannot be made there."""
         there = self._catalogue(at)
-        same = tuple(there[known.cause.key] for known in hypothesis if known.cause.key in there)
+        same = tuple(there[cause.key] for cause in hypothesis if cause.key in there)
         return same if len(same) == len(hypothesis) else None
 
     def _survivors(self, at: At) -> list[tuple[Hypothesis, _After]]:
@@ -96,7 +100,7 @@ class Search:
         found: list[tuple[Hypothesis, _After]] = []
         seen = at not in self._judged.estimated
         if self._wrong[at].ends:  # each step is right: only what may show in the end alone
-            return list(self._tried(at, ((one,) for one in known if one.cause.ends))) if seen else []
+            return list(self._tried(at, ((one,) for one in known if one.ends))) if seen else []
         if seen:
             found = list(self._tried(at, ((one,) for one in known)))
         unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
@@ -111,7 +115,7 @@ class Search:
         for hypothesis in hypotheses:
             if not self._clock.has_time():
                 return
-            same = frozenset(known.cause.key for known in hypothesis)
+            same = frozenset(cause.key for cause in hypothesis)
             if same in told or not self._may_be(hypothesis, at):  # told: in the other order
                 continue
             scope = self._scope(hypothesis, at)
@@ -120,16 +124,17 @@ class Search:
                 yield hypothesis, after
 
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
+        """Whether the beginning of the run in a place does not refute it, and its numbers show what has to show."""
         reading = self._judged.readings[at]
-        if self._wrong[at].ends and not all(known.cause.ends for known in hypothesis):
+        if self._wrong[at].ends and not all(cause.ends for cause in hypothesis):
             return False
         if not begins_well(_changed(reading, hypothesis), self._wrong[at].order):
             return False
-        return all(known.cause.shown is None or known.cause.shown(reading) for known in hypothesis)
+        return all(cause.shown is None or cause.shown(reading) for cause in hypothesis)
 
     def _scope(self, hypothesis: Hypothesis, at: At) -> list[At]:
         """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
-        reach = {known.cause.reach for known in hypothesis}
+        reach = {cause.reach for cause in hypothesis}
         scope = [at]
         for other, reading in self._judged.readings.items():
             if other == at:
@@ -150,7 +155,7 @@ class Search:
     def _after(self, hypothesis: Hypothesis, scope: Sequence[At]) -> _After | None:
         """The whole run under the hypothesis; None where it is refuted."""
         change = functools.partial(self._made_in, hypothesis, scope)
-        judged = self._case.judged(change)
+        judged = judge_stack(self._case, change, meanings=False)
         if judged.unread or any(
             place.finding.unjudged for place in judged.places if (place.layer, place.direction) in scope
         ):
@@ -160,21 +165,19 @@ class Search:
         wrong = wrong_in(judged)
         steps = [at for at, one in wrong.items() if not one.ends]
         ends = [at for at, one in wrong.items() if one.ends]
-        reaches = any(known.cause.reach != "place" for known in hypothesis)
+        reaches = any(cause.reach != "place" for cause in hypothesis)
         if any(at not in self._wrong for at in wrong) or (reaches and any(at in steps for at in scope)):
             return None
         if ends:
-            names, judged = {known.cause.name for known in hypothesis}, self._case.judged(change, meanings=True)
+            names, judged = {cause.name for cause in hypothesis}, judge_stack(self._case, change)
             ends = [at for at in ends if not means(judged, at) <= names]
         explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
-        ratios = [
-            found.worst.ratio for place in judged.places
-            if (found := place.finding).worst and (place.layer, place.direction) in scope and not found.first
-        ]  # fmt: skip
+        here = [place.finding for place in judged.places if (place.layer, place.direction) in scope]
+        ratios = [found.worst.ratio for found in here if found.worst and not found.first]
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
-        """Whether a place that was wrong by how it ended was now not judged by that."""
+        """Whether a place whose final state was wrong has none that could be judged any more."""
         ends = {(point.layer, point.direction) for point in judged.finals}
         return any(at in self._wrong and at in self._judged.estimated and at not in ends for at in scope)
 
@@ -182,10 +185,10 @@ class Search:
         here = [self._wrong[at].ratio for at in scope if at in self._wrong]
         return max(here or [wrong.ratio for wrong in self._wrong.values()])
 
-    def _tried_below(self, at: At, unseen: list[At], known: list[Known]) -> Iterator[tuple[Hypothesis, _After]]:
-        """In every layer that nobody observed, with this one or without; then in one of them alone. What mends nothing
-        that was observed is not looked into."""
-        known = [one for one in known if one.cause.shown is None]  # of what nobody observed no number shows anything
+    def _tried_below(self, at: At, unseen: list[At], known: list[Cause]) -> Iterator[tuple[Hypothesis, _After]]:
+        """One mistake in every layer that nobody observed, with this place or without it; if none explains all, in one
+        of these layers alone. One after which the first layer observed above begins wrongly is not looked into."""
+        known = [one for one in known if one.shown is None]  # of what nobody observed no number shows anything
         layers = list(dict.fromkeys(layer for layer, _ in unseen))
         here = [other for other in self._wrong if other[0] >= at[0]]
         scopes = [[*unseen, *(other for other in here if other not in unseen)], unseen]
@@ -210,42 +213,29 @@ class Search:
         if not above:
             return True
         begun = min(above, key=self._order)
-        made: list[bool] = []
-
-        def change(reading: Reading) -> Reading:
-            changed = self._made_in(hypothesis, scope, reading)
-            if reading.at == begun:
-                made.append(begins_well(changed, 0))
-                raise _Enough
-            return changed
-
-        with contextlib.suppress(_Enough):
-            self._case.begun(STEPS).judged(change)
-        return made == [True]
-
-
-class _Enough(Exception):  # noqa: N818 - nothing went wrong
-    """What was to be seen was seen: the layers above need not be judged."""
+        change = functools.partial(self._made_in, hypothesis, scope)
+        made = judge_stack(self._case.begun(STEPS), change, meanings=False, until=begun).readings.get(begun)
+        return made is not None and begins_well(made, 0)
 
 
 @dataclass(frozen=True)
 class _After:
-    """A run under a hypothesis."""
+    """A run judged again as if the mistakes had been made."""
 
     before: float
     after: float
     explained: list[At]
     steps: list[At]
-    """Where steps differ all the same."""
+    """Where steps still differ."""
     ends: list[At]
-    """Where only a final state does."""
+    """Where only a final state still differs."""
 
     @property
     def remains(self) -> int:
         return len(self.steps) + len(self.ends)
 
     def refutes(self, at: At, wrong: Wrong) -> bool:
-        """Whether what was wrong in a place is so all the same."""
+        """Whether a place is still wrong."""
         return at in self.steps or (wrong.ends and at in self.ends)
 
 
@@ -273,18 +263,18 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
     return wrong
 
 
-def _pairs(known: list[Known]) -> Iterator[Hypothesis]:
+def _pairs(known: list[Cause]) -> Iterator[Hypothesis]:
     """Two at once, the likely before the unlikely; in both orders, since the second acts on what the first made."""
-    paired = [one for one in known if one.family in PAIRED and one.cause.shown is None]
+    paired = [one for one in known if one.family in PAIRED and one.shown is None]
     for total in range(1, 2 * len(paired) - 2):
         for i in range(max(0, total - len(paired) + 1), min(total, len(paired) - 1) + 1):
             a, b = paired[i], paired[total - i]
-            if a is not b and not a.cause.name == b.cause.name == "gate-order":
+            if a is not b and not a.name == b.name == "gate-order":
                 yield a, b
 
 
 def _changed(reading: Reading, hypothesis: Hypothesis) -> Reading:
-    return functools.reduce(lambda made, known: known.cause.change(made), hypothesis, reading)
+    return functools.reduce(lambda made, cause: cause.change(made), hypothesis, reading)
 
 
 def _named(places: Iterable[At]) -> tuple[str, ...]:
@@ -292,11 +282,10 @@ def _named(places: Iterable[At]) -> tuple[str, ...]:
 
 
 def _explanations(hypothesis: Hypothesis, after: _After) -> Iterator[Explanation]:
-    names = tuple(known.cause.name for known in hypothesis)
-    for known in hypothesis:
-        cause = known.cause
+    names = tuple(cause.name for cause in hypothesis)
+    for cause in hypothesis:
         yield Explanation(
-            cause.name, known.family, cause.parameters, cause.explanation, cause.fix, after.before, after.after,
+            cause.name, cause.family, cause.parameters, cause.explanation, cause.fix, after.before, after.after,
             _named(after.explained),
             (*_named(after.steps), *(f"the final state of {place}" for place in _named(after.ends))),
             names if len(names) > 1 else (),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.case import Case
     from rnnspect.judging.observation import Observation
     from rnnspect.judging.stack import Judged
     from rnnspect.network.sequence import Sequence
@@ -31,11 +31,10 @@ _UNPACKED = (
 )
 
 
-def ends_in_h_n(
-    spec: Spec, judged: Judged, sequence: Sequence, observation: Observation, declared: Declared
-) -> tuple[Identity, ...]:
-    """Whether h_n is, where h was seen, h at each item's last step and of the reverse direction at step 0; if not,
-    what of the recording it is instead. None without both."""
+def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
+    """Whether h_n is, where h was observed, h at each item's last step and of the reverse direction at step 0; if not,
+    what of the recording it is instead. Nothing without both."""
+    spec, sequence = case.spec, case.sequence
     points = [point for point in judged.finals if point.quantity == "h_n"]
     points = [point for point in points if (point.layer, point.direction) not in judged.estimated]
     if not points:
@@ -45,10 +44,8 @@ def ends_in_h_n(
         at = "each item's last step" if sequence.valid() is not None else f"step {sequence.steps - 1}"
         both = ", of the reverse direction output at step 0" if spec.bidirectional else ""
         return (Identity(ENDS, True, f"h_n is output at {at}{both}"),)
-    for other in _misreadings(spec, sequence, observation):
-        if other.ends and all(
-            _near(observation, declared, other.h_n[_index(spec, at)], h) for at, h in other.ends.items()
-        ):
+    for other in _misreadings(case):
+        if other.ends and all(_near(case, other.h_n[_index(spec, at)], h) for at, h in other.ends.items()):
             return (Identity(ENDS, False, other.said, other.usual),)
     said = []
     for point in wrong:
@@ -62,7 +59,7 @@ def ends_in_h_n(
 
 
 def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[Identity, ...]:
-    """Whether h is zero, or no number, at the steps beyond an item's length. None without padding, or without h."""
+    """Whether h is zero, or NaN, at the steps beyond an item's length. Nothing without padding, or without h."""
     seen = [(at, of["h"]) for at, of in observation.layers.items() if "h" in of]
     if sequence.valid() is None or sequence.lengths is None or not seen:
         return ()
@@ -86,8 +83,9 @@ class _Misreading(NamedTuple):
     """What h_n, (L·D, B, P) as it would be read, is then equal to."""
 
 
-def _misreadings(spec: Spec, sequence: Sequence, observation: Observation) -> Iterator[_Misreading]:
-    """What a wrong h_n, or a wrong output beside it, is often. The first that fits is said."""
+def _misreadings(case: Case) -> Iterator[_Misreading]:
+    """What a wrong h_n, or a wrong output beside it, often is. The first that fits is said."""
+    spec, sequence, observation = case.spec, case.sequence, case.observation
     h_n = observation.h_n
     assert h_n is not None
     seen = {at: of["h"] for at, of in observation.layers.items() if "h" in of}
@@ -152,9 +150,10 @@ def _usual(judged: Judged) -> str:
     )
 
 
-def _near(observation: Observation, declared: Declared, h_n: Tensor, h: Tensor) -> bool:
+def _near(case: Case, h_n: Tensor, h: Tensor) -> bool:
     """Whether they are equal but for what the recording rounded off, and one rounding where a state is stored."""
-    u, own = declared.roundoff, observation.kept_of("h_n")
+    observation, u = case.observation, case.declared.roundoff
+    own = observation.kept_of("h_n")
     others = [observation.kept_of((*at, "h")) for at in observation.layers]
     relative = u.stored + own.relative + max(one.relative for one in others)
     absolute = u.tiny + own.absolute + max(one.absolute for one in others)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rnnspect.engines.interface import Theirs
 from rnnspect.engines.own.loading import their_errors
 from rnnspect.errors import RnnspectError
+from rnnspect.judging.case import Case
 from rnnspect.judging.observation import observed_by, observed_whole
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.verdict import Identity
@@ -19,15 +21,15 @@ from rnnspect.network.device import plain_defaults
 from rnnspect.network.differences import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from torch import Tensor
 
-    from rnnspect.engines.interface import Engine, Theirs
+    from rnnspect.engines.interface import Engine
     from rnnspect.judging.declared import Declared
     from rnnspect.network.recording import Recording
     from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+    from rnnspect.tracing.prepare import Prepared
 
     Numbers = dict[str, Tensor]
     """output (T, B, D·P), h_n (L·D, B, P) and c_n (L·D, B, H) by name."""
@@ -45,23 +47,16 @@ USUAL = {
 }
 
 
-def identities_of(
-    engine: Theirs,
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    sequence: Sequence,
-    declared: Declared,
-    ran: Recording | None = None,
-) -> tuple[Identity, ...]:
-    """Those that can be asked of this run, looked at on its first steps and items. `ran` is what the engine has given
-    for the whole sequence before.
+def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None = None) -> tuple[Identity, ...]:
+    """The identities that can be asked of the prepared engine, looked at on the first steps and items of its sequence.
+    `ran` is what it has given for the whole sequence before.
 
     Where two evaluations are not equal the others would say nothing and are not asked; neither are chunks of a run
     that reads backwards, or neighbours of a batch of one. Whatever the code raises is a reason why one fails.
     """
-    short = _short(sequence)
-    asked = _Asked(engine, spec, parameters, declared)
-    first = ran if ran is not None and short is sequence else asked.run(short)
+    short = _short(prepared.sequence)
+    asked = _Asked(prepared, declared)
+    first = ran if ran is not None and short is prepared.sequence else asked.run(short)
     if isinstance(first, str):
         return (Identity(TWICE, False, f"called once more, on {_scope(short)}, {first}", USUAL[TWICE]),)
     twice = asked.twice(short, first)
@@ -79,9 +74,10 @@ def with_another_item(x: Tensor, axis: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Asked:
-    engine: Theirs
-    spec: Spec
-    parameters: Mapping[str, Tensor]
+    """An engine that is run again. Each identity is asked of `short`, for which it gave `first`; None where it cannot
+    be asked."""
+
+    prepared: Prepared
     declared: Declared
 
     def twice(self, short: Sequence, first: Recording) -> Identity:
@@ -105,7 +101,7 @@ class _Asked:
 
     def chunks(self, short: Sequence, first: Recording) -> Identity | None:
         steps = min(short.lengths or (short.steps,))
-        if "reverse" in self.spec.directions or steps == 1:
+        if "reverse" in self.prepared.spec.directions or steps == 1:
             return None
         whole = short if steps == short.steps else replace(short, x=short.x[:steps], lengths=None)
         ran = first if whole is short else self.run(whole)
@@ -128,7 +124,8 @@ class _Asked:
         return self._judged(CHUNKS, apart, [(head, begun), (tail, ended)], scope)
 
     def no_state(self, short: Sequence, first: Recording) -> Identity | None:
-        stateless = self.engine.without_state()
+        assert isinstance(self.prepared.engine, Theirs)
+        stateless = self.prepared.engine.without_state()
         if stateless is None or any(bool(state.any()) for state in short.state):
             return None
         second = self.run(short, stateless)
@@ -143,7 +140,8 @@ class _Asked:
         try:
             with their_errors("it"):
                 try:
-                    return (engine or self.engine).run(self.spec, self.parameters, sequence)
+                    chosen = engine or self.prepared.engine
+                    return chosen.run(self.prepared.spec, self.prepared.parameters, sequence)
                 except RnnspectError as error:
                     return _said(error)
         except RnnspectError as error:
@@ -158,12 +156,11 @@ class _Asked:
 
     def _agrees(self, sequence: Sequence, ran: Recording) -> bool:
         """Whether nothing speaks against a run, held to the coarsest arithmetic that the engine may use."""
-        cpu, declared = torch.device("cpu"), self.declared.permitted or self.declared
-        here, moved = {name: tensor.detach().to(cpu) for name, tensor in self.parameters.items()}, sequence.to(cpu)
-        seen = observed_by(ran) if ran.stack_difference == 0 else observed_whole(ran, self.spec)
+        spec, declared = self.prepared.spec, self.declared.permitted or self.declared
+        seen = observed_by(ran) if ran.stack_difference == 0 else observed_whole(ran, spec)
+        case = Case(spec, self.prepared.parameters, sequence, seen, declared).on_cpu()
         with plain_defaults():
-            found = judge_stack(self.spec, here, moved, seen, declared, lambda _found, _steps: None)
-        return verdict_of(self.spec, seen, declared, moved.steps, found).verdict != "differ"
+            return verdict_of(case, judge_stack(case)).verdict != "differ"
 
 
 def _short(sequence: Sequence) -> Sequence:
@@ -172,14 +169,7 @@ def _short(sequence: Sequence) -> Sequence:
     steps = min(STEPS, max(lengths or (sequence.steps,)))
     if (steps, min(ITEMS, sequence.batch)) == (sequence.steps, sequence.batch):
         return sequence
-    items = slice(ITEMS)
-    return replace(
-        sequence,
-        x=sequence.x[:steps, items].contiguous(),
-        h0=sequence.h0[:, items].contiguous(),
-        c0=None if sequence.c0 is None else sequence.c0[:, items].contiguous(),
-        lengths=lengths and tuple(min(length, steps) for length in lengths),
-    )
+    return sequence.first(steps, ITEMS)
 
 
 def _scope(short: Sequence) -> str:

@@ -6,8 +6,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rnnspect.checking.live.capture import Kept
+    from collections.abc import Mapping
+    from typing import Any
+
+    from torch import Tensor
+
     from rnnspect.judging.verdict import Answer, Verdict
+    from rnnspect.network.recording import EngineInfo
+    from rnnspect.network.spec import Spec
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Copies on the CPU of all that a call had: arguments, what was returned, the parameters that it ran with.
+
+    `spec` is in the dtype of the arithmetic: under autocast that is the dtype autocast casts to.
+    """
+
+    spec: Spec
+    engine: EngineInfo
+    is_cell: bool
+    autocast: bool
+    noisy: bool
+    """Whether dropout was active between the layers."""
+    parameters: Mapping[str, Tensor]
+    given: dict[str, Any]
+    returned: Any
 
 
 @dataclass(frozen=True)

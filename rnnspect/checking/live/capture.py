@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
-from rnnspect.causes.search.case import Case
+from rnnspect.checking.live.calls import Kept
 from rnnspect.errors import InputError
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
@@ -21,7 +22,7 @@ from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
@@ -33,24 +34,6 @@ HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a verdict)
     """Why a call cannot be judged."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Copies on the CPU of all that a call had: arguments, what was returned, the parameters that it ran with.
-
-    `spec` is in the dtype of the arithmetic: under autocast that is the dtype autocast casts to.
-    """
-
-    spec: Spec
-    engine: EngineInfo
-    is_cell: bool
-    autocast: bool
-    noisy: bool
-    """Whether dropout was active between the layers."""
-    parameters: Mapping[str, Tensor]
-    given: dict[str, Any]
-    returned: Any
 
 
 class Listener:
@@ -176,15 +159,16 @@ def _copied(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(value))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(value))
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in a value of tuples, lists and dicts; a PackedSequence is a tuple."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def _shape(x: Any) -> tuple[tuple[int, ...], bool]:
@@ -216,32 +200,29 @@ def read(kept: Kept) -> Case:
     for final, size in zip(finals, units, strict=False):
         if tuple(final.shape) != (places, batch, size):
             raise Unreadable(f"a final state has the shape {tuple(final.shape)} instead of {(places, batch, size)}")
-    observation = _observation(kept, output, finals)
-    if not kept.autocast:
-        return Case(
-            spec, kept.parameters, Sequence(x, *initial, lengths, batched), observation, declared_by(kept.engine)
-        )
-    return _autocast_case(kept, Sequence(x, *initial, lengths, batched), observation)
+    sequence, observation = Sequence(x, *initial, lengths, batched), _observation(kept, output, finals)
+    case = Case(spec, kept.parameters, sequence, observation, declared_by(kept.engine))
+    return _under_autocast(case) if kept.autocast else case
 
 
-def _autocast_case(kept: Kept, sequence: Sequence, observation: Observation) -> Case:
+def _under_autocast(case: Case) -> Case:
     """Autocast casts parameters and x, whatever their dtype.
 
     Kernels that return the half type (oneDNN, cuDNN, fused cells) cast the states as well. In the others, made of
     many operations, products and gates are half and the states stay float32: h is rounded only on its way into a
     product, which is what a recording as coarse as that would allow.
     """
-    half = HALF[kept.spec.dtype]
+    half, observation = HALF[case.spec.dtype], case.observation
     u = ROUNDOFF[half]
     h = next(iter(observation.layers.values()))["h"]
-    h0, c0 = sequence.h0, sequence.c0
+    h0, c0 = case.sequence.h0, case.sequence.c0
     if h.dtype == half:
         h0, c0 = h0.to(half), None if c0 is None else c0.to(half)
     else:
         observation = replace(observation, relative=u.stored, absolute=torch.finfo(half).smallest_normal * u.stored)
-    parameters = {name: tensor.to(half) for name, tensor in kept.parameters.items()}
-    sequence = replace(sequence, x=sequence.x.to(half), h0=h0, c0=c0)
-    return Case(kept.spec, parameters, sequence, observation, _by_autocast(declared_by(kept.engine)))
+    parameters = {name: tensor.to(half) for name, tensor in case.parameters.items()}
+    sequence = replace(case.sequence, x=case.sequence.x.to(half), h0=h0, c0=c0)
+    return Case(case.spec, parameters, sequence, observation, _by_autocast(case.declared))
 
 
 def _by_autocast(declared: Declared) -> Declared:

@@ -8,31 +8,29 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnnspect.checking.check import check_observation
-from rnnspect.checking.live.calls import Call, CallVerdict
-from rnnspect.checking.live.capture import Kept, Unreadable, read
+from rnnspect.checking.live.calls import Call, CallVerdict, Kept
+from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from rnnspect.causes.search.case import Case
+    from rnnspect.judging.case import Case
     from rnnspect.judging.verdict import Verdict
 
 
-def judged(call: Call) -> CallVerdict:
+def judged(call: Call, explain: float | None = None) -> CallVerdict:
+    """The verdict on one call, or why there is none. `explain` is as `check_observation` has it."""
     if isinstance(call.kept, str):
         return CallVerdict(call, None, call.kept)
     try:
         case = read(call.kept)
     except Unreadable as error:
         return CallVerdict(call, None, str(error))
-    if call.kept.noisy:
-        verdict = _judged_below_dropout(case)
-    else:
-        verdict = check_observation(case.spec, case.parameters, case.sequence, case.observation, case.declared)
+    verdict = _judged_below_dropout(case, explain) if call.kept.noisy else check_observation(case, explain=explain)
     return CallVerdict(call, verdict, verdict.reason)
 
 
-def _judged_below_dropout(case: Case) -> Verdict:
+def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
     """Nobody saw what dropout left of the layers below the top: only the first one's final state can be wrong."""
     spec, seen, sequence = case.spec, case.observation, case.sequence
     first = slice(spec.num_directions)
@@ -45,7 +43,7 @@ def _judged_below_dropout(case: Case) -> Verdict:
     c0 = None if sequence.c0 is None else sequence.c0[first]
     begun = replace(sequence, h0=sequence.h0[first], c0=c0)
     alone = spec.with_changes(num_layers=1, dropout=0.0)
-    verdict = check_observation(alone, case.parameters, begun, lowest, case.declared)
+    verdict = check_observation(replace(case, spec=alone, sequence=begun, observation=lowest), explain=explain)
     if verdict.verdict == "differ":
         return replace(verdict, spec=spec)
     reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"
@@ -74,12 +72,8 @@ def _key(one: CallVerdict) -> object:
     kept, verdict = one.call.kept, one.verdict
     if verdict is None or not isinstance(kept, Kept) or kept.noisy or verdict.verdict == "differ":
         return None
-    dtypes = tuple(tensor.dtype for tensor in (kept.given["input"], *_flat(kept.returned)) if hasattr(tensor, "dtype"))
+    dtypes = tuple(tensor.dtype for tensor in tensors_in((kept.given["input"], kept.returned)))
     return one.name, id(kept.parameters), verdict.spec, verdict.arithmetic, verdict.steps, dtypes
-
-
-def _flat(value: object) -> Iterable[object]:
-    return (inner for item in value for inner in _flat(item)) if isinstance(value, tuple) else (value,)
 
 
 def _told(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
@@ -114,7 +108,7 @@ def _joint(group: list[CallVerdict]) -> Verdict:
         h_n=_side_by_side([case.observation.h_n for case in cases]),
         c_n=_side_by_side([case.observation.c_n for case in cases]),
     )
-    return check_observation(first.spec, first.parameters, sequence, observation, first.declared)
+    return check_observation(replace(first, sequence=sequence, observation=observation))
 
 
 def _side_by_side(states: list[torch.Tensor | None]) -> torch.Tensor | None:

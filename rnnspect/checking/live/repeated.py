@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
-from rnnspect.checking.live.capture import Kept, Unreadable, read
+from rnnspect.checking.live.calls import Kept
+from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Identity
 from rnnspect.network.differences import largest, max_abs_difference
+from rnnspect.tracing.prepare import Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from rnnspect.checking.live.calls import Call
 
@@ -117,22 +119,15 @@ def _of_module(module: nn.Module, call: Call) -> tuple[Identity, ...]:
         return ()
     place = torch.device(case.spec.device)
     parameters = {name: values.to(place) for name, values in case.parameters.items()}
-    asked = identities_of(ModuleEngine(module), case.spec, parameters, case.sequence.to(place), case.declared)
+    prepared = Prepared(case.spec, parameters, case.sequence.to(place), ModuleEngine(module))
+    asked = identities_of(prepared, case.declared)
     return tuple(one for one in asked if one.name != TWICE or not one.holds)
 
 
 def _apart(first: Any, second: Any) -> str | None:
     """How far all tensors in two values are apart; None where they are the same."""
-    a, b = list(_tensors(first)), list(_tensors(second))
+    a, b = list(tensors_in(first)), list(tensors_in(second))
     if [tensor.shape for tensor in a] != [tensor.shape for tensor in b]:
         return "of another shape"
     most = largest([max_abs_difference(*pair) for pair in zip(a, b, strict=True)])
     return f"up to {most:.2g} apart" if most else None
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):  # a PackedSequence is one
-        for item in value:
-            yield from _tensors(item)

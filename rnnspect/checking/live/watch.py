@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from rnnspect.checking.live.capture import Kept, Listener
+    from rnnspect.checking.live.calls import Kept
+    from rnnspect.checking.live.capture import Listener
     from rnnspect.judging.verdict import Answer
 
 DEFAULT_MEMORY = 2**30
@@ -39,8 +40,9 @@ class Seen(Shown):
         called = {call.module for call in self._calls}
         return tuple(name for name in self.modules if name not in called)
 
-    def check(self) -> tuple[CallVerdict, ...]:
-        """Judges every call on its own, in their order; what was judged before is not judged again.
+    def check(self, explain: float | None = None) -> tuple[CallVerdict, ...]:
+        """Judges every call on its own, in their order; what was judged before is not judged again. Known mistakes are
+        looked for in each that differs, `explain` seconds long, or 10 if nothing is said.
 
         Of a stack only the top layer is seen at each step; the layers below are estimated. One step alone can leave a
         gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of
@@ -49,7 +51,7 @@ class Seen(Shown):
         from rnnspect.checking.live.judged import judged, told_together
 
         for call in self._calls[len(self._judged) :]:
-            self._judged.append(judged(call))
+            self._judged.append(judged(call, explain))
         return told_together(self._judged)
 
     @property

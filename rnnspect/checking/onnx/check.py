@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspect.causes.search.clock import at_most
 from rnnspect.checking.check import check_observation
 from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.exposed import Taps, tapped
@@ -15,6 +14,7 @@ from rnnspect.checking.onnx.inputs import feed_of
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.recording import Recording
@@ -70,8 +70,10 @@ def check_model(
     batch: int | None = None,
     seed: int = 1,
     held_to: Declared | None = None,
+    explain: float | None = None,
 ) -> ModelVerdict:
-    """Runs the model once on `given`: its inputs by name, one array, or a generator.
+    """Runs the model once on `given`: its inputs by name, one array, or a generator. `explain` is as
+    `check_observation` has it.
 
     Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
     that do not fit it or a graph that no runtime runs.
@@ -97,7 +99,7 @@ def check_model(
             why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
             calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
-            found = list(_checked(tap, specs[tap.node.name], ran, held_to))
+            found = list(_checked(tap, specs[tap.node.name], ran, held_to, explain))
             calls += found
             never += [] if found else [tap.node.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
@@ -135,10 +137,10 @@ def _why(error: RnnspectError, before: str = "cannot tell: ") -> str:
     return f"{before}{replace(error.problems[0], where=None)}"
 
 
-def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None) -> Iterator[NodeVerdict]:
+def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None, explain: float | None) -> Iterator[NodeVerdict]:
     for index, arrays in enumerate(_calls(tap, ran)):
         try:
-            yield NodeVerdict(tap.node.name, index, _check_call(tap, spec, arrays, ran, held_to))
+            yield NodeVerdict(tap.node.name, index, _check_call(tap, spec, arrays, ran, held_to, explain))
         except RnnspectError as error:
             yield NodeVerdict(tap.node.name, index, _why(error))
 
@@ -166,6 +168,7 @@ class _Network:
     widened: bool
     """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is not."""
     held_to: Declared | None
+    explain: float | None
 
     def judged(self, sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
         """The verdict on a run of the whole batch. Items of length 0, which have no output, are left out.
@@ -187,12 +190,20 @@ class _Network:
         layers = {place: {"h": values[:, some]} for place, values in given.layers.items()}
         rounded = (2.0**-11, 2.0**-25) if self.widened else (0.0, 0.0)
         seen = Observation(given.engine, layers, given.h_n[:, some], c_n, *rounded)
-        with at_most(0 if self.node.quantized else None):  # known mistakes in how h is used do not show as an input's
-            verdict = check_observation(spec, parameters, sequence, seen, self.held_to or declared)
+        case = Case(spec, parameters, sequence, seen, self.held_to or declared)
+        # Known mistakes in how h is used do not show where h is an input.
+        verdict = check_observation(case, explain=0 if self.node.quantized else self.explain)
         return replace(verdict, spec=self.spec)
 
 
-def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, held_to: Declared | None) -> Verdict:
+def _check_call(
+    tap: Taps,
+    spec: Spec,
+    arrays: Mapping[str, Array],
+    ran: Ran,
+    held_to: Declared | None,
+    explain: float | None,
+) -> Verdict:
     node, runtime = tap.node, ran.engine.name
     weights: dict[str, Array] = {
         name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
@@ -206,7 +217,7 @@ def _check_call(tap: Taps, spec: Spec, arrays: Mapping[str, Array], ran: Ran, he
     lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
     layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
     given = Recording(ran.engine, y, tensors["Y_h"], tensors.get("Y_c"), layers, 0.0)
-    network = _Network(node, spec, weights, runtime == "onnxruntime" and spec.dtype == "float16", held_to)
+    network = _Network(node, spec, weights, runtime == "onnxruntime" and spec.dtype == "float16", held_to, explain)
     verdict = network.judged(sequence, lengths, given)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
     if left_out := int((lengths <= 0).sum()):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rnnspect.checking.check import check_observation
+from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.recording import EngineInfo
@@ -98,7 +99,7 @@ def test_where_it_may_use_them_it_is_held_to_them() -> None:
 
     def held(operand: Any, parameters: Any = made.parameters) -> Any:
         seen = run(replace(made, parameters=parameters), "rnn", operand)
-        return check_observation(made.spec, made.parameters, made.sequence, seen, declared)
+        return check_observation(Case(made.spec, made.parameters, made.sequence, seen, declared))
 
     found = held(loops.to_ten_bits)
     assert (found.verdict, found.arithmetic) == ("agree", "float32, TF32 products")
@@ -133,6 +134,6 @@ def test_sums_in_a_half_type_are_allowed_where_they_are_permitted(dtype: str, si
     plain = ARITHMETICS[dtype]
     assert check(made, seen).verdict == "differ"
     permitted = replace(plain, permitted=ARITHMETICS[f"{dtype}-sums"])
-    found = check_observation(made.spec, made.parameters, made.sequence, seen, permitted)
+    found = check_observation(Case(made.spec, made.parameters, made.sequence, seen, permitted))
     assert found.verdict == "cannot tell"
     assert found.arithmetic == f"{dtype}, {dtype} sums"

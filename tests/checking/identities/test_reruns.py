@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -194,7 +195,7 @@ def test_every_engine_of_ours_holds_them_all(name: str, cell: str, options: dict
         ran = engine.run(spec, prepared.parameters, prepared.sequence)
     except EngineError as error:
         pytest.skip(f"skipped: {error}")
-    found = identities_of(Again(engine), spec, prepared.parameters, prepared.sequence, declared_by(ran.engine), ran)
+    found = identities_of(replace(prepared, engine=Again(engine)), declared_by(ran.engine), ran)
     assert [one.name for one in found if one.holds] == asked
     assert all(one.holds for one in found), found
 

@@ -623,7 +623,7 @@ def test_a_run_that_fails_says_where():
         def forward(self, x: Tensor) -> Tensor:
             raise KeyError("lost")
 
-    with pytest.raises(rnnspect.InputError, match=r"test_watching\.py:\d+: running the model failed with KeyError"):
+    with pytest.raises(rnnspect.InputError, match=r"test_watch\.py:\d+: running the model failed with KeyError"):
         watch_run(Broken(), torch.zeros(1))
 
 

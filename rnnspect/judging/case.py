@@ -1,51 +1,47 @@
-"""All that a check takes, to be made again under another reading of the engine."""
+"""A run that is to be judged, with all that is known of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rnnspect.judging.stack import judge_stack
+import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
     from rnnspect.judging.declared import Declared
-    from rnnspect.judging.interpretation import Reading
     from rnnspect.judging.observation import Observation
-    from rnnspect.judging.stack import Judged
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)
 class Case:
+    """A network with its parameters, the sequence that it received, what was observed of its run, and the arithmetic
+    that it is held to."""
+
     spec: Spec
     parameters: Mapping[str, Tensor]
     sequence: Sequence
     observation: Observation
     declared: Declared
 
-    def judged(self, change: Callable[[Reading], Reading], meanings: bool = False) -> Judged:
-        return judge_stack(
-            self.spec, self.parameters, self.sequence, self.observation, self.declared,
-            lambda _found, _steps: None, change, meanings,
-        )  # fmt: skip
+    def on_cpu(self) -> Case:
+        """With parameters and sequence on the CPU, where the observation is, and without autograd."""
+        cpu = torch.device("cpu")
+        parameters = {name: tensor.detach().to(cpu) for name, tensor in self.parameters.items()}
+        return replace(self, parameters=parameters, sequence=self.sequence.to(cpu))
 
     def begun(self, steps: int) -> Case:
         """Its first steps, without final states. Where some layer runs from the end, the whole."""
         if steps >= self.sequence.steps or self.spec.directions != ("forward",):
             return self
-        lengths = self.sequence.lengths
-        cut = None if lengths is None else tuple(min(length, steps) for length in lengths)
         layers = {
             at: {name: values[:steps] for name, values in seen.items()} for at, seen in self.observation.layers.items()
         }
         received = {at: values[:steps] for at, values in self.observation.received.items()}
-        return replace(
-            self,
-            sequence=replace(self.sequence, x=self.sequence.x[:steps], lengths=cut),
-            observation=replace(self.observation, layers=layers, received=received, h_n=None, c_n=None),
-        )
+        observation = replace(self.observation, layers=layers, received=received, h_n=None, c_n=None)
+        return replace(self, sequence=self.sequence.first(steps), observation=observation)
