@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.causes import search
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 
+@dataclass(frozen=True)
+class Checked:
+    """An answer, and the run that it is of, held to the arithmetic that was answered for."""
+
+    verdict: Verdict
+    case: Case
+
+
 def check_prepared(
     prepared: Prepared,
     declared: Declared | None = None,
@@ -38,39 +46,7 @@ def check_prepared(
     """Runs the engine and judges everything that it shows, under the arithmetic that it declares. `explain` is as
     `check_observation` has it."""
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    return check_recording(prepared, recording, declared, progress, explain)
-
-
-def check_recording(
-    prepared: Prepared,
-    recording: Recording,
-    declared: Declared | None = None,
-    progress: Progress = silent,
-    explain: float | None = None,
-) -> Verdict:
-    """Judges what the prepared engine gave.
-
-    Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the one that does
-    not agree is answered.
-    """
-    held_to = declared or declared_by(recording.engine)
-
-    def judged(observation: Observation) -> Verdict:
-        found = check_observation(_case(prepared, observation, held_to), progress, explain)
-        return replace(found, notes=(*recording.notes, *found.notes))
-
-    by_layer = judged(observed_by(recording))
-    if isinstance(prepared.engine, Theirs):
-        again = identities_of(prepared, held_to, recording)
-        by_layer = replace(by_layer, identities=(*by_layer.identities, *again))
-    if recording.stack_difference == 0 or by_layer.verdict == "differ":
-        return by_layer
-    whole = judged(observed_whole(recording, prepared.spec))
-    note = (
-        f"as a whole the stack is up to {recording.stack_difference:.2e} from its layers one by one; both were judged"
-    )
-    identities = (*whole.identities, *by_layer.identities)
-    return replace(by_layer if whole.agrees else whole, notes=(*by_layer.notes, note), identities=identities)
+    return judge_recording(prepared, recording, declared, progress, explain).verdict
 
 
 def check_recorded(
@@ -82,17 +58,8 @@ def check_recorded(
     explain: float | None = None,
 ) -> Verdict:
     """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
-    tells where an array of the recording is, by its name. Of a recording that shows its output in two ways, the worse
-    answer is given."""
-    spec, sequence = prepared.spec, prepared.sequence
-    found = observations_of(spec, recorded, sequence, prepared.parameters, where)
-    verdicts = []
-    for one in found.observations:
-        verdict = check_observation(_case(prepared, one, declared or ARITHMETICS[spec.dtype]), progress, explain)
-        identities = (*verdict.identities, *zero_beyond_the_end(sequence, one))
-        verdicts.append(replace(verdict, identities=identities))
-    worst = min(verdicts, key=lambda verdict: ("differ", "cannot tell", "agree").index(verdict.verdict))
-    return replace(worst, notes=(*worst.notes, *found.notes))
+    tells where an array of the recording is, by its name."""
+    return judge_recorded(prepared, recorded, declared, progress, where, explain).verdict
 
 
 def check_observation(case: Case, progress: Progress = silent, explain: float | None = None) -> Verdict:
@@ -104,19 +71,81 @@ def check_observation(case: Case, progress: Progress = silent, explain: float | 
     that would explain a run in float32 are given as the reason, and the answer stays `differ`: nobody said that they
     were meant.
     """
+    return _checked(case, progress, explain).verdict
+
+
+def judge_recording(
+    prepared: Prepared,
+    recording: Recording,
+    declared: Declared | None = None,
+    progress: Progress = silent,
+    explain: float | None = None,
+) -> Checked:
+    """Judges what the prepared engine gave.
+
+    Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the one that does
+    not agree is answered.
+    """
+    held_to = declared or declared_by(recording.engine)
+
+    def judged(observation: Observation) -> Checked:
+        found = _checked(_case(prepared, observation, held_to), progress, explain)
+        return _with(found, notes=(*recording.notes, *found.verdict.notes))
+
+    by_layer = judged(observed_by(recording))
+    if isinstance(prepared.engine, Theirs):
+        again = identities_of(prepared, held_to, recording)
+        by_layer = _with(by_layer, identities=(*by_layer.verdict.identities, *again))
+    if recording.stack_difference == 0 or by_layer.verdict.verdict == "differ":
+        return by_layer
+    whole = judged(observed_whole(recording, prepared.spec))
+    note = (
+        f"as a whole the stack is up to {recording.stack_difference:.2e} from its layers one by one; both were judged"
+    )
+    identities = (*whole.verdict.identities, *by_layer.verdict.identities)
+    answered = by_layer if whole.verdict.agrees else whole
+    return _with(answered, notes=(*by_layer.verdict.notes, note), identities=identities)
+
+
+def judge_recorded(
+    prepared: Prepared,
+    recorded: Any,
+    declared: Declared | None = None,
+    progress: Progress = silent,
+    where: Callable[[str | None], str] = lambda _name: "recorded",
+    explain: float | None = None,
+) -> Checked:
+    """As `check_recorded`. Of a recording that shows its output in two ways, the worse answer is given."""
+    spec, sequence = prepared.spec, prepared.sequence
+    found = observations_of(spec, recorded, sequence, prepared.parameters, where)
+    answers = []
+    for one in found.observations:
+        answer = _checked(_case(prepared, one, declared or ARITHMETICS[spec.dtype]), progress, explain)
+        answers.append(_with(answer, identities=(*answer.verdict.identities, *zero_beyond_the_end(sequence, one))))
+    worst = min(answers, key=lambda answer: ("differ", "cannot tell", "agree").index(answer.verdict.verdict))
+    return _with(worst, notes=(*worst.verdict.notes, *found.notes))
+
+
+def _checked(case: Case, progress: Progress, explain: float | None) -> Checked:
     case = case.on_cpu()
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
-        return verdict
+        return Checked(verdict, case)
     if case.declared.permitted is not None:
-        permitted = _judged(replace(case, declared=case.declared.permitted), progress)[1]
-        if permitted.verdict != "differ":
-            return permitted
+        permitted = replace(case, declared=case.declared.permitted)
+        allowed = _judged(permitted, progress)[1]
+        if allowed.verdict != "differ":
+            return Checked(allowed, permitted)
     with plain_defaults():
         why = search.explain(case, judged, explain)
     notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
     reason = next((_if_meant(PRODUCTS[one.name]) for one in why.causes if one.name in PRODUCTS and not one.left), None)
-    return replace(verdict, reason=reason, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+    found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
+    return Checked(replace(found, reason=reason, notes=notes), case)
+
+
+def _with(checked: Checked, **changes: Any) -> Checked:
+    return replace(checked, verdict=replace(checked.verdict, **changes))
 
 
 def _case(prepared: Prepared, observation: Observation, declared: Declared) -> Case:

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rnnspect.checking.check import check_recorded, check_recording
-from rnnspect.checking.recording import observations_of
+from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.errors import InputError
-from rnnspect.judging.case import Case
-from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
-from rnnspect.judging.observation import observed_by
 from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
@@ -24,11 +20,13 @@ from rnnspect.reporting.downsampling import picture_of
 from rnnspect.reporting.heat_maps import Frame, painted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
+    from rnnspect.judging.declared import Declared
     from rnnspect.judging.finding import Finding
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.downsampling import Picture
     from rnnspect.tracing.prepare import Prepared
@@ -85,32 +83,16 @@ def report_prepared(
     `where` says how an argument is called in messages. Raises `InputError` for an item or a step that is not there.
     """
     asked, progress = asked or Asked(), progress or Progress()
-    cpu = torch.device("cpu")
-    spec, sequence = prepared.spec, prepared.sequence.to(cpu)
-    parameters = {name: tensor.detach().to(cpu) for name, tensor in prepared.parameters.items()}
+    spec, sequence = prepared.spec, prepared.sequence
     _check_item(asked.item, sequence.batch, where)
     if recorded is None:
-        recording = prepared.engine.run(spec, prepared.parameters, prepared.sequence)
-        verdict = check_recording(prepared, recording, declared, progress.judged)
-        seen, held_to = observed_by(recording), declared or declared_by(recording.engine)
+        recording = prepared.engine.run(spec, prepared.parameters, sequence)
+        checked = judge_recording(prepared, recording, declared, progress.judged)
     else:
-        verdict = check_recorded(prepared, recorded.given, declared, progress.judged, recorded.where)
-        held_to = declared or ARITHMETICS[spec.dtype]
-        seen = observations_of(spec, recorded.given, sequence, parameters, recorded.where).observations[-1]
-    if held_to.permitted is not None and verdict.arithmetic == held_to.permitted.name:
-        held_to = held_to.permitted
-    first = verdict.first or verdict.worst
-    item = asked.item if asked.item is not None else verdict.first.batch if verdict.first else 0
-    length = sequence.lengths[item] if sequence.lengths else sequence.steps
-    interesting = first.step if first and first.batch == item else -1
-    kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps
-    if not kept:
-        raise InputError("no step at all", allowed=f"some of 0 to {length - 1}", where=where("steps"))
-    if beyond := [step for step in kept if not 0 <= step < length]:
-        raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
-    frame = Frame(item, length, kept, _cells(spec))
+        checked = judge_recorded(prepared, recorded.given, declared, progress.judged, recorded.where)
+    case, verdict = checked.case, checked.verdict
+    frame = _frame(prepared, verdict, asked, where)
     with plain_defaults(), torch.inference_mode():
-        case = Case(spec, parameters, sequence, seen, held_to)
         runs = runs_of(case)
         layers = tuple(
             painted(case, runs(*place), place, frame, progress.painted)
@@ -122,14 +104,30 @@ def report_prepared(
         verdict=verdict,
         steps=sequence.steps,
         items=sequence.batch,
-        item=item,
-        length=length,
+        item=frame.item,
+        length=frame.length,
         batched=sequence.batched,
         layers=layers,
-        weights=_weights(parameters),
+        weights=_weights(case.parameters),
         command=command,
         recorded=recorded is not None,
     )
+
+
+def _frame(prepared: Prepared, verdict: Verdict, asked: Asked, where: Callable[[str], str]) -> Frame:
+    """The item and the steps that were asked for; left out, those about the first difference, or about the number that
+    came nearest to its bound."""
+    spec, sequence = prepared.spec, prepared.sequence
+    item = asked.item if asked.item is not None else verdict.first.batch if verdict.first else 0
+    length = sequence.lengths[item] if sequence.lengths else sequence.steps
+    point = verdict.first or verdict.worst
+    interesting = point.step if point and point.batch == item else -1
+    kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps
+    if not kept:
+        raise InputError("no step at all", allowed=f"some of 0 to {length - 1}", where=where("steps"))
+    if beyond := [step for step in kept if not 0 <= step < length]:
+        raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
+    return Frame(item, length, kept, _cells(spec))
 
 
 def kept_steps(length: int, most: int, interesting: int = -1) -> tuple[int, ...]:
@@ -168,7 +166,7 @@ def _cells(spec: Spec) -> int:
     return _PICTURES // (_CELL * (len(spec.quantities) + 3) * spec.num_layers * spec.num_directions)
 
 
-def _weights(parameters: dict[str, Tensor]) -> dict[str, Picture]:
+def _weights(parameters: Mapping[str, Tensor]) -> dict[str, Picture]:
     """Every one whole where all fit; else smaller pictures of the larger ones."""
     numbers = {name: values.reshape(len(values), -1).double().numpy() for name, values in parameters.items()}
     whole = sum(values.size for values in numbers.values()) * _CELL <= _WEIGHTS
