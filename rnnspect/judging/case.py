@@ -42,6 +42,5 @@ class Case:
         layers = {
             at: {name: values[:steps] for name, values in seen.items()} for at, seen in self.observation.layers.items()
         }
-        received = {at: values[:steps] for at, values in self.observation.received.items()}
-        observation = replace(self.observation, layers=layers, received=received, h_n=None, c_n=None)
+        observation = replace(self.observation, layers=layers, h_n=None, c_n=None)
         return replace(self, sequence=self.sequence.first(steps), observation=observation)

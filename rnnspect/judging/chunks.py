@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rnnspect.judging.layer_inputs import Steps
 
 ALL = slice(None)
-INPUT, OUTPUT = ("x", "error"), ("h", "doubt", "received")
+INPUT, OUTPUT = ("x", "error"), ("h", "doubt")
 """The fields of a `Run` that have a value at each step."""
 
 
@@ -35,8 +35,6 @@ class Run:
     """How far x may be from what the engine had, where the layer below was estimated or its h was recorded rounded."""
     doubt: Tensor | None = None
     """How far h may be from the engine's, where this layer was estimated."""
-    received: Tensor | None = None
-    """By step of the input what the products took as h of the step before, where that is not h: it was quantised."""
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -137,7 +135,7 @@ def chunks(run: Run, rows: int) -> Iterator[Chunk]:
         valid = None if run.lengths is None else torch.arange(start, stop).unsqueeze(1) < run.lengths
         steps = run.order(start, stop) if run.reverse else None
         at: Any = slice(start, stop) if steps is None else (steps, each)
-        before = before_each(run.h, run.h0, start, stop, steps) if run.received is None else run.received[at]
+        before = before_each(run.h, run.h0, start, stop, steps)
         error = None if run.error is None else run.error[at]
         doubt = run.doubt
         if doubt is not None:

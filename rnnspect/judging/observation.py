@@ -32,9 +32,6 @@ class Observation:
     relative: float = 0.0
     absolute: float = 0.0
     kept: Mapping[tuple[int, str, str] | str, Kept] = field(default_factory=dict)
-    received: Mapping[tuple[int, str], Tensor] = field(default_factory=dict)
-    """By (layer, direction) and step of the input (T, B, P) what the products took as h of the step before, where the
-    engine rounds h for them alone."""
 
     def kept_of(self, name: tuple[int, str, str] | str) -> Kept:
         """How exactly one quantity, or a final state, was kept."""

@@ -99,7 +99,6 @@ def judge_stack(
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
             u = stack.roundoff(at, declared, kept.get("h"))
             believed = Reading.of(stack, at, *given, u, seen.get("h"))
-            believed = believed.with_run(received=observation.received.get(at))
             judged.readings[at] = reading = change(believed)
             if at == until:
                 return judged

@@ -97,7 +97,7 @@ class _Beginning:
 
 def causes(reading: Reading) -> Iterator[Cause]:
     run = reading.run
-    if run.received is not None or not len(run.x[:1]):
+    if not len(run.x[:1]):
         return
     beginning = _Beginning.of(reading)
     first = beginning.run

@@ -37,8 +37,6 @@ _WHICH = {
 
 
 def causes(reading: Reading) -> Iterator[Cause]:
-    if reading.run.received is not None:
-        return  # its products are of integers
     yield from _halved(reading)
     yield from _of_integers()
     if replace(reading.u, relative=0.0, absolute=0.0) == SINGLE:

@@ -60,8 +60,6 @@ class Search:
         left = sorted(self._wrong, key=self._order)
         while left and self._clock.has_time():
             at, *left = left
-            if self._judged.readings[at].run.received is not None:
-                continue  # h as its products received it is no state that a mistake can change
             found = self._survivors(at)
             if not found:
                 continue
