@@ -170,8 +170,8 @@ class Terms:
     def split(self, packed: Vector) -> tuple[Vector, ...]:
         return tuple(self._block(packed, start) for start in range(0, packed.units, self._units))
 
-    def gates(self, u: Vector, h: Vector) -> tuple[Vector, ...]:
-        return self.split(u + self.hidden(h))
+    def gates(self, wx: Vector, h: Vector) -> tuple[Vector, ...]:
+        return self.split(wx + self.hidden(h))
 
     def sigmoid(self, v: Vector) -> Vector:
         return self._applied("sigmoid", v)
@@ -191,6 +191,9 @@ class Terms:
     def peepholes(self) -> tuple[Vector, ...]:
         assert self._p.weight_ch is not None
         return self.split(Known(self._p.weight_ch, lambda at: Address("weight_ch" + self._end, (at,))))
+
+    def lerp(self, n: Vector, h: Vector, z: Vector) -> Vector:
+        return n + z * (h - n)
 
     def carry(self, f: Vector, c: Vector, v: Vector) -> Vector:
         return f * c + v

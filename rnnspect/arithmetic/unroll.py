@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.small_numbers import SmallNumbers, one_thread, serves
+from rnnspect.arithmetic.numbers import Numbers, SmallNumbers, one_thread, serves
 from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -60,11 +59,11 @@ def unroll(
             own = LayerParameters.of(parameters, layer, direction)
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
-            u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
+            wx = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _processing_order(sequence, direction == "reverse")
             with one_thread():
-                kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
-            quantities = {"x": _masked(x, valid), "input_projection": _masked(u, valid)}
+                kept, final = _run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
+            quantities = {"x": _masked(x, valid), "input_projection": _masked(wx, valid)}
             quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
             yield LayerRun(layer, direction, quantities, final)
             outputs.append(quantities["h"])
@@ -109,7 +108,7 @@ def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
 def _run_layer(
     cell: Cell,
     arithmetic: Numbers | SmallNumbers,
-    u: Tensor,
+    wx: Tensor,
     state: tuple[Tensor, ...],
     valid: Tensor | None,
     progress: Callable[[int], None],
@@ -118,11 +117,11 @@ def _run_layer(
     a: Any = arithmetic
     now = tuple(a.taken(initial) for initial in state)
     kept: dict[str, Tensor] = {}
-    for start in range(0, len(u), CHUNK):
+    for start in range(0, len(wx), CHUNK):
         rows: list[dict[str, Any]] = []
         inside = None if valid is None else a.taken(valid[start : start + CHUNK, :, None])
-        for at, u_t in enumerate(a.taken(u[start : start + CHUNK])):
-            row = cell.step(a, u_t, *now)
+        for at, wx_t in enumerate(a.taken(wx[start : start + CHUNK])):
+            row = cell.step(a, wx_t, *now)
             new = tuple([row[name] for name in cell.states])
             # Beyond its length an item keeps its last state, so that the final state is that of its last step.
             now = new if inside is None else tuple(map(a.where, [inside[at]] * len(new), new, now))
@@ -130,7 +129,7 @@ def _run_layer(
         for name in cell.quantities:
             if name not in kept:
                 with torch.inference_mode(False):
-                    kept[name] = torch.empty((len(u), *rows[0][name].shape), dtype=u.dtype, device=u.device)
+                    kept[name] = torch.empty((len(wx), *rows[0][name].shape), dtype=wx.dtype, device=wx.device)
             a.keep([row[name] for row in rows], kept[name][start : start + len(rows)])
         progress(len(rows))
     with torch.inference_mode(False):

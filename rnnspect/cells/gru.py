@@ -5,7 +5,7 @@
     n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))
     h' = (1 − z) ⊙ n + z ⊙ h
 
-The last line is written n + z ⊙ (h − n): the same number, with one product less.
+The last line is computed as n + z ⊙ (h − n): the same number, with one product less.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def gru(a: Arithmetic[V], u: V, h: V) -> dict[str, V]:
-    u_r, u_z, u_n = a.split(u)
-    v_r, v_z, v_n = a.split(a.hidden(h))
-    r = a.sigmoid(u_r + v_r)
-    z = a.sigmoid(u_z + v_z)
-    n = a.tanh(u_n + r * v_n)
-    return {"r": r, "z": z, "n": n, "h": n + z * (h - n)}
+def gru(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    wx_r, wx_z, wx_n = a.split(wx)
+    wh_r, wh_z, wh_n = a.split(a.hidden(h))
+    r = a.sigmoid(wx_r + wh_r)
+    z = a.sigmoid(wx_z + wh_z)
+    n = a.tanh(wx_n + r * wh_n)
+    return {"r": r, "z": z, "n": n, "h": a.lerp(n, h, z)}
 
 
 CELL = Cell(

@@ -14,8 +14,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def lstm_coupled(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    s_i, s_g, s_o = a.gates(u, h)
+def lstm_coupled(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_g, s_o = a.gates(wx, h)
     i = a.sigmoid(s_i)
     f = a.rest(i)
     g = a.tanh(s_g)

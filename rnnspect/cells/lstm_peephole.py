@@ -14,8 +14,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def lstm_peephole(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    s_i, s_f, s_g, s_o = a.gates(u, h)
+def lstm_peephole(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_f, s_g, s_o = a.gates(wx, h)
     p_i, p_f, p_o = a.peepholes()
     i = a.sigmoid(s_i + p_i * c)
     f = a.sigmoid(s_f + p_f * c)

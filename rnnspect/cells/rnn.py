@@ -8,8 +8,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def rnn(a: Arithmetic[V], u: V, h: V) -> dict[str, V]:
-    (s,) = a.gates(u, h)
+def rnn(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    (s,) = a.gates(wx, h)
     return {"h": a.phi(s)}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.arithmetic.small_numbers import one_thread
+from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.judging.chunks import Run, chunks
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import Layer
