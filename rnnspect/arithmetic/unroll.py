@@ -1,4 +1,4 @@
-"""Layers × directions × time over one cell, one step at a time: the free-running manual path."""
+"""The equations from x, h0 and c0 onwards: the loop over layers, directions and time, one step at a time."""
 
 from __future__ import annotations
 
