@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspect.engines.shared.limits import cannot
-from rnnspect.network.differences import max_abs_difference
 from rnnspect.network.parameters import suffix
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.tensors import max_abs_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Which parameters a spec has: names, shapes, and the gate rows inside them. Arithmetic only; loads no framework."""
+"""Which parameters a spec has: names, shapes, and the rows of each gate in them. It loads neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -110,6 +110,11 @@ class LayerParameters:
         )
 
 
+_USUAL: dict[str, object] = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
+_USUAL |= {"bidirectional": False, "reverse": False, "input_forget": False, "peepholes": False, "reset": "after"}
+"""What a module's description leaves out."""
+
+
 def suffix(layer: int, direction: str) -> str:
     """How PyTorch ends the names of a layer's parameters: _l0, _l0_reverse, …"""
     return f"_l{layer}_reverse" if direction == "reverse" else f"_l{layer}"
@@ -121,6 +126,7 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
 
 
 def shapes_of(spec: Spec) -> Shapes:
+    """The parameters, and the shapes of what goes in and comes out."""
     batch_first, hidden = spec.batch_first, spec.output_size
     batch_time = ("B", "T") if batch_first else ("T", "B")
     axes = ("batch", "step", "unit") if batch_first else ("step", "batch", "unit")
@@ -141,16 +147,7 @@ def shapes_of(spec: Spec) -> Shapes:
 def module_repr(spec: Spec) -> str:
     """The module as PyTorch prints it (torch.nn.modules.rnn.RNNBase.extra_repr)."""
     said = [str(spec.input_size), str(spec.hidden_size)]
-    if spec.proj_size:
-        said.append(f"proj_size={spec.proj_size}")
-    if spec.num_layers != 1:
-        said.append(f"num_layers={spec.num_layers}")
-    for name, default in (("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)):
-        if getattr(spec, name) != default:
-            said.append(f"{name}={getattr(spec, name)}")
-    for key in ("reverse", "input_forget", "peepholes"):
-        said += [f"{key}=True"] if getattr(spec, key) else []
-    said += ["reset=before"] if spec.reset == "before" else []
+    said += [f"{key}={value}" for key, usual in _USUAL.items() if (value := getattr(spec, key)) != usual]
     said += [f"activations=[{', '.join(spec.activations)}]"] if spec.activations else []
     said += [f"clip={spec.clip:g}"] if spec.clip else []
     recurrent = f"{spec.cell_type.torch_name}({', '.join(said)})"

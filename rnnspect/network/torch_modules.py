@@ -57,10 +57,10 @@ def kind_of(module: object) -> str:
 
 
 def parameters_of_module(module: nn.RNNBase, spec: Spec | None = None) -> dict[str, Tensor]:
-    """Every parameter by PyTorch's name, sharing the module's memory; `spec` is the module's, where it is known.
+    """Every parameter by PyTorch's name, in the module's own memory; `spec` is the module's, where it is known.
 
-    They are read as attributes: where one is computed (weight_norm, a parametrization) the parameters of the module
-    have other names, and a subclass may have more of them.
+    They are read as attributes, because weight_norm and parametrizations give the module's parameters other names, and
+    a subclass may have more of them.
     """
     names = [parameter.name for parameter in parameters_of(spec or spec_of(module))]
     return {name: getattr(module, name).detach() for name in names}
@@ -75,9 +75,8 @@ def parameters_of_cell(module: nn.RNNCellBase, spec: Spec | None = None) -> dict
 def _cell_of(module: object, ending: str = "") -> Cell | None:
     import torch
 
-    return next(
-        (cell for cell in CELLS.values() if isinstance(module, getattr(torch.nn, cell.torch_name + ending))), None
-    )
+    kinds = ((cell, getattr(torch.nn, cell.torch_name + ending)) for cell in CELLS.values())
+    return next((cell for cell, kind in kinds if isinstance(module, kind)), None)
 
 
 def _described(cell: Cell, module: Any) -> dict[str, Any]:

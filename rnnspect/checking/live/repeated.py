@@ -14,7 +14,7 @@ from rnnspect.checking.live.capture import Kept, Unreadable, read
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Identity
-from rnnspect.network.differences import largest, max_abs_difference
+from rnnspect.network.tensors import largest, max_abs_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

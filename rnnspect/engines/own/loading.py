@@ -1,4 +1,5 @@
-"""A model out of somebody's Python file. Only an argument that the user typed may name one: loading it runs it."""
+"""What a name such as path/to/model.py:build names in a Python file. Loading it runs the file, so only an argument that
+the user typed may name one."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FORM = "path/to/model.py:build"
 _PRIVATE = "_rnnspect_model"
+_OURS = Path(__file__).parents[2]
 
 
 def names_code(text: str) -> bool:
@@ -56,18 +58,16 @@ def load_named(source: str) -> tuple[Any, Path, str]:
             module = _loaded(path)
         if not hasattr(module, name):
             choices = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
-            allowed = listed(choices) or "a function that gives a torch.nn.Module"
-            raise InputError(
-                f"nothing is called {name!r}", allowed=allowed, nearest=nearest(name, choices), where=written
-            )
+            found, allowed = f"nothing is called {name!r}", listed(choices) or "a function that gives a torch.nn.Module"
+            raise InputError(found, allowed=allowed, nearest=nearest(name, choices), where=written)
         return getattr(module, name), path, name
 
 
 def names_in(path: Path) -> list[str]:
-    """The functions and classes that a Python file defines for others, by reading it; none where it is no Python.
+    """The functions and classes of a Python file that may give a model, by reading it; nothing is run. None of a file
+    that is no Python.
 
-    What needs an argument gives no model when it is called without, and is left out; so is a class that is derived
-    from nothing.
+    Left out are functions that need an argument, classes without a base, and names that begin with _.
     """
     try:
         tree = ast.parse(path.read_bytes())
@@ -146,8 +146,7 @@ def _place(error: BaseException, path: Path | None) -> str | None:
 def _is_theirs(filename: str, path: Path | None) -> bool:
     if path is not None:
         return Path(filename).resolve() == path.resolve()
-    parts = Path(filename).parts
-    return Path(__file__).parent != Path(filename).parent and "site-packages" not in parts
+    return _OURS not in Path(filename).parents and "site-packages" not in Path(filename).parts
 
 
 @contextlib.contextmanager
