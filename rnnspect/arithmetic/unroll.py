@@ -43,10 +43,8 @@ def unroll(
     sequence: Sequence,
     progress: Callable[[int], None] = lambda _steps: None,
 ) -> Iterator[LayerRun]:
-    """Runs the equations from x, h0 and c0, each layer on the h of the one below, in the parameters' dtype.
-
-    `progress` is told the number of steps done, in all layers and directions together.
-    """
+    """Runs the equations in the parameters' dtype, each layer on the h of the one below: one `LayerRun` a layer and
+    direction. `progress` is told the number of steps done since it was told last."""
     cell = spec.cell_type
     x = sequence.x
     valid = sequence.valid()
@@ -63,8 +61,10 @@ def unroll(
             order = _processing_order(sequence, direction == "reverse")
             with one_thread():
                 kept, final = _run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
-            quantities = {"x": _masked(x, valid), "input_projection": _masked(wx, valid)}
-            quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
+            quantities = {"x": x, "input_projection": wx}
+            quantities |= {name: _in_input_order(values, order) for name, values in kept.items()}
+            if valid is not None:
+                quantities = {name: torch.where(valid[..., None], v, torch.nan) for name, v in quantities.items()}
             yield LayerRun(layer, direction, quantities, final)
             outputs.append(quantities["h"])
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
@@ -98,9 +98,12 @@ def _processing_order(sequence: Sequence, reverse: bool) -> Tensor | None:
 
 
 def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
-    if order is None:
-        return values
-    return values.gather(0, order[..., None].expand_as(values))
+    return values if order is None else values.gather(0, order[..., None].expand_as(values))
+
+
+def _in_input_order(values: Tensor, order: Tensor | None) -> Tensor:
+    """The order is its own inverse: reversing each item's steps twice gives them back."""
+    return _reordered(values, order)
 
 
 @torch.inference_mode()
@@ -134,12 +137,3 @@ def _run_layer(
         progress(len(rows))
     with torch.inference_mode(False):
         return kept, tuple(a.given(final) for final in now)
-
-
-def _in_input_order(values: Tensor, order: Tensor | None, valid: Tensor | None) -> Tensor:
-    """The order is its own inverse: reversing each item's steps twice gives them back."""
-    return _masked(_reordered(values, order), valid)
-
-
-def _masked(values: Tensor, valid: Tensor | None) -> Tensor:
-    return values if valid is None else torch.where(valid[..., None], values, torch.nan)

@@ -1,4 +1,8 @@
-"""The gated recurrent unit (Cho et al. 2014) in the form that torch.nn.GRU states: r acts after the product.
+"""The gated recurrent unit (Cho et al. 2014) as torch.nn.GRU states it: r acts after the product with h.
+
+This is the GRU of PyTorch, cuDNN and Keras' default (`reset_after=True`), ONNX's with `linear_before_reset`, and that
+of version 1 of the paper (arXiv 1406.1078). Version 3 has r before the product: that is `gru_before.py`. Chung et al.
+2014 exchange z and 1 − z.
 
     r  = σ(W_ir x + b_ir + W_hr h + b_hr)
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)

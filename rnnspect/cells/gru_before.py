@@ -1,5 +1,8 @@
-"""The gated recurrent unit as it was published (Cho et al. 2014, version 1 of the paper): r acts before the product.
-ONNX's GRU unless `linear_before_reset` is set, Keras's with `reset_after=False`.
+"""The gated recurrent unit as it was published (Cho et al. 2014; version 3 of arXiv 1406.1078): r acts before the
+product with h.
+
+This is ONNX's GRU unless `linear_before_reset` is set, and Keras' with `reset_after=False`. It is not torch.nn.GRU,
+which is `gru.py`; no weights make one the other.
 
     r  = σ(W_ir x + b_ir + W_hr h + b_hr)
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)

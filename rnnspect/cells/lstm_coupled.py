@@ -1,5 +1,6 @@
-"""Long short-term memory with one gate for what is forgotten and what is taken in (Greff et al. 2017, "CIFG"), as
-ONNX's LSTM with `input_forget`. There are no parameters of f.
+"""Long short-term memory with coupled input and forget gates, "CIFG" (Greff et al. 2017): f has no parameters.
+
+This is ONNX's LSTM with `input_forget`; torch.nn has none.
 
     i  = σ(W_ii x + b_ii + W_hi h + b_hi)
     f  = 1 − i
