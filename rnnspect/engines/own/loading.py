@@ -39,9 +39,20 @@ def load_model(source: str) -> nn.Module:
     Raises `InputError` for no such file or name, for what is or gives no nn.Module, and for anything that the code
     raises, with the line of it.
     """
+    from torch import nn
+
     found, path, name = load_named(source)
-    with contextlib.redirect_stdout(sys.stderr), importing_from(path):
-        return _model(found, name, path)
+    place = f"{path}:{name}"
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        allowed = "a torch.nn.Module, or a function that gives one"
+        raise InputError(f"a {type(found).__name__}", allowed=allowed, where=place)
+    with contextlib.redirect_stdout(sys.stderr), importing_from(path), their_errors(f"{name}()", path):
+        given = found()
+    if not isinstance(given, nn.Module):
+        raise InputError(f"{name}() gives a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
+    return given
 
 
 def load_named(source: str) -> tuple[Any, Path, str]:
@@ -84,22 +95,6 @@ def _may_give(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef) and bool(node.bases) and not node.name.startswith("_")
 
 
-def _model(found: Any, name: str, path: Path) -> nn.Module:
-    from torch import nn
-
-    if isinstance(found, nn.Module):
-        return found
-    place = f"{path}:{name}"
-    if not callable(found):
-        allowed = "a torch.nn.Module, or a function that gives one"
-        raise InputError(f"a {type(found).__name__}", allowed=allowed, where=place)
-    with their_errors(f"{name}()", path):
-        given = found()
-    if not isinstance(given, nn.Module):
-        raise InputError(f"{name}() gives a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
-    return given
-
-
 def _loaded(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(_PRIVATE, path)
     assert spec is not None
@@ -136,17 +131,12 @@ def _place(error: BaseException, path: Path | None) -> str | None:
     """file:line. Without a file of theirs, the last line that is neither ours nor torch's."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if _is_theirs(frame.filename, path)]
-    if theirs:
-        return f"{theirs[-1].filename}:{theirs[-1].lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        ours = file.resolve() != path.resolve() if path else _OURS in file.parents or "site-packages" in file.parts
+        if not ours:
+            return f"{frame.filename}:{frame.lineno}"
     return None if path is None else str(path)
-
-
-def _is_theirs(filename: str, path: Path | None) -> bool:
-    if path is not None:
-        return Path(filename).resolve() == path.resolve()
-    return _OURS not in Path(filename).parents and "site-packages" not in Path(filename).parts
 
 
 @contextlib.contextmanager
