@@ -91,11 +91,13 @@ class Product:
 
     @cached_property
     def allowance(self) -> Tensor:
-        """How far the sum may be off where its operands are exact and it is not stored, (steps, batch, units)."""
+        """How far the sum may be off, (steps, batch, units), but for what `number` adds: coarse storage, and operands
+        that are all cut off in one direction."""
         return self._a.allowance(self.terms).view(*self.terms[0][0].shape, -1)
 
     @cached_property
     def number(self) -> Number:
+        """The sum with its whole bound."""
         u = self._a.u
         if not u.coarse:
             v, e = self.sum(), self.allowance
@@ -221,10 +223,8 @@ class Bounded:
         return self._activated("squash", c) if self._chosen else self.tanh(c)
 
     def phi(self, s: Value) -> Number:
-        if self._chosen:
-            return self._activated("phi", s)
-        if not self._relu:
-            return self.tanh(s)
+        if self._chosen or not self._relu:
+            return self._activated("phi", s) if self._chosen else self.tanh(s)
         v = s.v.relu()
         e = s.e * (s.v > -s.e)  # next to the kink a correct engine may be on its other side
         return Number(v, e.add_(v, alpha=self.u.stored).add_(self.u.tiny), self.u)
