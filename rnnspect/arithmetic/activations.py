@@ -1,7 +1,12 @@
 """The functions that may stand where equations have σ and tanh: their values, and what is allowed around them.
 
-A bound is the steepest slope within s ± e, times e, and what a kernel may err by. Next to a kink the steeper side
-counts; at the jump of a thresholded relu a correct engine may be on either side.
+They are those of `cells/functions.py`: ONNX's, and what is shipped in place of σ and tanh: hard tanh; x / (1 + |x|);
+the quotient of polynomials x (27 + x²) / (27 + 9 x²), cut to ± 1; PLAN (Amin, Curtis, Hayes-Gill, Piecewise linear
+approximation applied to nonlinear function of a neural network, 1997); tables of n entries from −8 to 8, of which the
+nearest is taken, or two are interpolated.
+
+A bound is absolute: the steepest slope within s ± e, times e, and what a kernel may err by. Next to a kink the steeper
+side counts; at the jump of a thresholded relu a correct engine may be on either side.
 """
 
 from __future__ import annotations
@@ -11,7 +16,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from rnnspect.arithmetic import approximations
 from rnnspect.cells.functions import APPROXIMATIONS
 
 if TYPE_CHECKING:
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
 
 ROUNDINGS = 4.0
 """What a function made of a few products and sums may err by, in roundings of its largest term."""
+REACH = 8.0
+"""Tables go from −8 to 8."""
+_DIP, _LOW = 2.375, 2.0**-8
+"""Where PLAN steps down, and by how much."""
 
 
 def plain(f: Activation, clip: float | None) -> Callable[[Tensor], Tensor]:
@@ -40,11 +48,12 @@ def allowed(f: Activation, clip: float | None, s: Tensor, e: Tensor, kernel: flo
         e = torch.minimum(e, s.abs() + clip).masked_fill(beyond, 0)
     v = _value(f, s)
     if f.name in APPROXIMATIONS:
-        return v, approximations.spread(f, s, e, u).add_(kernel)
+        return v, _spread_between_ends(f, s, e, u).add_(kernel)
     return v, _spread(f, s, e).add_(_rounding(f, s, v, kernel, u))
 
 
 def _value(f: Activation, s: Tensor) -> Tensor:
+    """The function itself. An approximation of σ is ½ + ½ of that of tanh at x / 2, unless it says otherwise."""
     a, b = f.alpha, f.beta
     match f.name:
         case "sigmoid":
@@ -69,7 +78,48 @@ def _value(f: Activation, s: Tensor) -> Tensor:
             return functional.softsign(s)
         case "softplus":
             return torch.logaddexp(s, torch.zeros_like(s))
-    return approximations.value(f, s)
+        case "hard_tanh":
+            return s.clamp(-1, 1)
+        case "softsign_sigmoid":
+            return (functional.softsign(a * s) + 1) / 2
+        case "rational_tanh":
+            return _rational(s)
+        case "rational_sigmoid":
+            return (_rational(s / 2) + 1) / 2
+        case "plan_sigmoid":
+            return _plan(s)
+        case "plan_tanh":
+            return 2 * _plan(2 * s) - 1
+    return _of_table(f, s)
+
+
+def _rational(s: Tensor) -> Tensor:
+    s = s.clamp(-3, 3)  # where it reaches ± 1
+    square = s * s
+    return s * (27 + square) / (27 + 9 * square)
+
+
+def _plan(s: Tensor) -> Tensor:
+    a = s.abs()
+    y = torch.where(a < 1, 0.25 * a + 0.5, torch.where(a < _DIP, 0.125 * a + 0.625, 0.03125 * a + 0.84375))
+    y = y.clamp(max=1)
+    return torch.where(s < 0, 1 - y, y)
+
+
+def _of_table(f: Activation, s: Tensor) -> Tensor:
+    """nearest_ or interpolated_, tanh or sigmoid, from a table of α entries."""
+    step = 2 * REACH / (f.alpha - 1)
+    place = (s.clamp(-REACH, REACH) + REACH) / step
+
+    def entry(at: Tensor) -> Tensor:
+        x = at * step - REACH
+        return x.tanh() if f.name.endswith("tanh") else x.sigmoid()
+
+    if f.name.startswith("nearest"):
+        return entry((place + 0.5).floor())
+    before = place.floor()
+    low, high = entry(before), entry(before + 1)
+    return low + (place - before) * (high - low)
 
 
 def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:
@@ -107,6 +157,7 @@ def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:
 
 
 def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> Tensor | float:
+    """What a kernel may err by, absolute."""
     match f.name:
         case "sigmoid" | "tanh" | "softsign":
             return kernel
@@ -120,3 +171,17 @@ def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> T
             # The product may be a subnormal less than the range holds; a whole roundoff of β covers that too.
             return (abs(f.alpha) * s.abs() + abs(f.beta)) * (ROUNDINGS * u)
     return v.abs() * (ROUNDINGS * u)
+
+
+def _spread_between_ends(f: Activation, s: Tensor, e: Tensor, u: float) -> Tensor:
+    """`_spread` of an approximation, with what its argument may err by. All of them rise, but for PLAN's small step
+    down, so the ends of s ± e say how far a value may be."""
+    reach = REACH if f.name.startswith(("nearest", "interpolated")) else 0.0  # the place in a table is of x + 8
+    e = e + (s.abs() + reach) * (ROUNDINGS * u)
+    v = _value(f, s)
+    most = torch.maximum(_value(f, s + e) - v, v - _value(f, s - e)).clamp_(min=0)
+    if f.name.startswith("plan"):
+        scale = 2.0 if f.name == "plan_tanh" else 1.0
+        near = (s.abs() - _DIP / scale).abs() <= e
+        most += near * (scale * _LOW)
+    return most.nan_to_num_(2)

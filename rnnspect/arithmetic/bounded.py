@@ -1,12 +1,16 @@
 """Numbers with their bound: how far a correct engine may be from the equations, in any order of evaluation.
 
-Values are (steps, batch, units). Products and differences stay deferred until they are used: a gate's two
-products then land in one buffer and share one bound, and n + z ⊙ (h − n) is not charged for n's error twice.
+Values and bounds are (steps, batch, units), bounds absolute. The model is fl(x ∘ y) = (x ∘ y)(1 + δ) with |δ| at most
+the unit roundoff u, and one number for underflow (Higham, Accuracy and Stability of Numerical Algorithms, 2002,
+§2.2 and ch. 3); a sum of k products errs by λ√k·u (Higham & Mary 2019, `products.LAMBDA`).
+
+No tensor is written to once a value holds it. Whatever is computed in place here is memory of its own operation.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -34,117 +38,50 @@ STEEP = 0.1
 _MANY = 512
 
 
+@dataclass(frozen=True, eq=False)
 class Number:
-    """A value and how far a correct engine's may be from it."""
+    """A value v and its bound e: a correct engine's value is in v ± e."""
 
-    positive = False
-    """Whether every value is in [0, 1], as a gate's is."""
-    leads = False
-    """Whether it knows best what a sum with another number is."""
+    v: Tensor
+    e: Tensor
+    u: Roundoff
+    rows: Rows | None = None
+    """The whole vector, where v is one unit of it."""
+    is_gate: bool = False
+    """Whether every value is in [0, 1]."""
 
-    def __init__(self, v: Tensor, e: Tensor, u: Roundoff, rows: Rows | None = None) -> None:
-        self.v, self.e, self.u = v, e, u
-        self.rows = rows  # the whole vector, where v is one unit of it
+    def __add__(self, other: Value) -> Number:
+        return _stored(self.v + other.v, self.e + other.e, self.u)
 
-    def settle(self) -> Number:
-        return self
+    def added_to(self, product: Product) -> Number:
+        return product.number + self
 
-    def rounded(self, v: Tensor, e: Tensor) -> Number:
-        return Number(v, self.u.store(v, e), self.u)
-
-    def __add__(self, other: Number) -> Number:
-        if isinstance(other, Scaled) and other.of.q is self:
-            return other.onto()
-        if other.leads:
-            return other + self
-        p, q = self.settle(), other.settle()
-        return p.rounded(p.v + q.v, p.e + q.e)
-
-    def __sub__(self, other: Number) -> Number:
-        return Difference(self.settle(), other.settle())
-
-    def __mul__(self, other: Number) -> Number:
-        if isinstance(other, Difference):
-            return Scaled(self.settle(), other)
-        p, q = self.settle(), other.settle()
-        v, size = p.v * q.v, p.v if p.positive else p.v.abs()
+    def __mul__(self, other: Value) -> Number:
+        v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
         if self.u.coarse:
-            return p.rounded(v, q.v.abs().add_(q.e).mul_(p.e).addcmul_(size, q.e))
-        e = q.v.abs().mul_(torch.add(p.e, size, alpha=self.u.stored))  # p's error, and the product's rounding
-        return Number(v, e.addcmul_(size, q.e).addcmul_(p.e, q.e), self.u)
+            return _stored(v, other.v.abs().add_(other.e).mul_(self.e).addcmul_(size, other.e), self.u)
+        e = other.v.abs().mul_(torch.add(self.e, size, alpha=self.u.stored))  # own error, and the product's rounding
+        return Number(v, e.addcmul_(size, other.e).addcmul_(self.e, other.e), self.u)
+
+    def squashed(self, function: str) -> tuple[Tensor, Tensor]:
+        """σ or tanh of v, and the bound of v itself."""
+        return squashed(self.v, function), self.e
 
 
-class _Deferred(Number):
-    """A number that is computed when it is first asked for."""
+class Product:
+    """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
+    of a gate land in one buffer, with the function that follows, and share one bound."""
 
-    def __init__(self, u: Roundoff) -> None:
-        self.u, self.rows = u, None
+    def __init__(self, a: Bounded, *terms: tuple[Rows, Block]) -> None:
+        self._a, self.terms = a, terms
 
-    @cached_property
-    def _number(self) -> Number:
-        raise NotImplementedError
-
-    def settle(self) -> Number:
-        return self._number
-
-    @property
-    def v(self) -> Tensor:  # type: ignore[override]
-        return self._number.v
-
-    @property
-    def e(self) -> Tensor:  # type: ignore[override]
-        return self._number.e
-
-
-class Difference(_Deferred):
-    def __init__(self, p: Number, q: Number) -> None:
-        super().__init__(p.u)
-        self.p, self.q = p, q
-
-    @cached_property
-    def _number(self) -> Number:
-        return self.rounded(self.p.v - self.q.v, self.p.e + self.q.e)
-
-
-class Scaled(_Deferred):
-    def __init__(self, z: Number, of: Difference) -> None:
-        super().__init__(z.u)
-        self.z, self.of = z, of
-
-    @cached_property
-    def _number(self) -> Number:
-        return self.z * self.of.settle()
-
-    def onto(self) -> Number:
-        """q + z (p − q), computed so or as (1 − z) q + z p: whichever rounds worse is charged."""
-        z, p, q = self.z, self.of.p, self.of.q
-        d, rest = p.v - q.v, 1 - z.v
-        v = torch.addcmul(q.v, z.v, d)
-        if not z.positive:
-            rest, z = rest.abs(), Number(z.v.abs(), z.e, z.u)
-        kept = (rest * q.v).abs_().addcmul_(z.v, p.v.abs())
-        e = d.abs().mul_(z.v)
-        e = torch.maximum(e, kept, out=kept).mul_(2).add_(v.abs()).mul_(self.u.stored).add_(3 * self.u.tiny)
-        e.addcmul_(rest, q.e).addcmul_(z.v, p.e)
-        return Number(v, e.addcmul_(d.abs_().add_(q.e).add_(p.e), z.e), self.u)
-
-
-class Product(_Deferred):
-    """W x + b + W' x' + b', not computed yet."""
-
-    def __init__(self, a: Bounded, terms: tuple[tuple[Rows, Block], ...]) -> None:
-        super().__init__(a.u)
-        self.a, self.terms = a, terms
-
-    def __add__(self, other: Number) -> Number:
-        if isinstance(other, Product):
-            return Product(self.a, self.terms + other.terms)
-        return super().__add__(other)
+    def __add__(self, other: Value) -> Value:
+        return Product(self._a, *self.terms, *other.terms) if isinstance(other, Product) else other.added_to(self)
 
     def sum(self, then: str = "none") -> Tensor:
-        """f of the sum, (steps, batch, units); f is one that `products.squashed` knows."""
+        """f of the sum, (steps, batch, units), in new memory; f is one that `products.squashed` knows."""
         (rows, block), *others = self.terms
-        if len(others) == 1 and (joined := self.a.joined(rows, block, others[0][1])):
+        if len(others) == 1 and (joined := self._a.joined(rows, block, others[0][1])):
             v = affine(rows.beside(others[0][0]), *joined, then=then)
         else:
             v = affine(rows.v, block.w, block.b, then="none" if others else then)
@@ -153,33 +90,51 @@ class Product(_Deferred):
         return v.view(*rows.shape, -1)
 
     @cached_property
-    def room(self) -> Tensor:
-        """How far the sum may be off, (steps, batch, units)."""
-        return self.a.allowance(self.terms).view(*self.terms[0][0].shape, -1)
+    def allowance(self) -> Tensor:
+        """How far the sum may be off, (steps, batch, units), but for what `number` adds: coarse storage, and operands
+        that are all cut off in one direction."""
+        return self._a.allowance(self.terms).view(*self.terms[0][0].shape, -1)
 
     @cached_property
-    def _number(self) -> Number:
-        rows, e = self.terms[0][0], self.room
-        if not self.a.u.coarse:
-            v = self.sum()
-            return Number(v, e.add_(v.abs(), alpha=2 * self.u.products) if self.u.products else e, self.u)
-        v = torch.zeros(())
-        for r, block in self.terms:  # each product is stored, with its bias, and their sum
-            part = affine(r.v, block.w, None).view(*rows.shape, -1)
-            self.u.store(part, e)
+    def number(self) -> Number:
+        """The sum with its whole bound."""
+        u = self._a.u
+        if not u.coarse:
+            v, e = self.sum(), self.allowance
+            return Number(v, torch.add(e, v.abs(), alpha=2 * u.products) if u.products else e, u)
+        v, e = torch.zeros(()), self.allowance.clone()
+        for rows, block in self.terms:  # each product is stored, with its bias, and their sum
+            part = affine(rows.v, block.w, None).view(*rows.shape, -1)
+            u.store(part, e)
             if block.b is not None:
-                self.u.store(part.add_(block.b), e)
+                u.store(part.add_(block.b), e)
             v = v + part
-            self.u.store(v, e)
-        return Number(v, e, self.u)
+            u.store(v, e)
+        return Number(v, e, u)
+
+    @property
+    def v(self) -> Tensor:
+        return self.number.v
+
+    @property
+    def e(self) -> Tensor:
+        return self.number.e
+
+    def squashed(self, function: str) -> tuple[Tensor, Tensor]:
+        """σ or tanh of the sum, in the same pass where that may be, and the bound of the sum itself."""
+        if self._a.u.coarse or self._a.u.products:
+            return self.number.squashed(function)
+        return self.sum(function), self.allowance
 
 
-class Packed(_Deferred):
-    """One product a gate."""
+Value = Number | Product
+Packed = tuple[Product, ...]
+"""One product a gate."""
 
-    def __init__(self, blocks: list[Product]) -> None:
-        super().__init__(blocks[0].u)
-        self.blocks = blocks
+
+def _stored(v: Tensor, e: Tensor, u: Roundoff) -> Number:
+    """v as an engine stores it. e is given away: it grows in place."""
+    return Number(v, u.store(v, e), u)
 
 
 class Bounded:
@@ -203,16 +158,20 @@ class Bounded:
         self._offsets: dict[tuple[Block, ...], Tensor] = {}
         self._joined: dict[tuple[Block, Block], tuple[Tensor, Tensor | None] | None] = {}
 
-    def observed(self, h: Tensor, unit: int | None = None) -> Number:
-        """The engine's h of the step before; of one hidden unit, which the whole vector acts on."""
-        rows, v = Rows(h), h if unit is None else h[..., unit, None]
-        e = torch.zeros((), dtype=v.dtype)
-        if self.u.relative or self.u.absolute:
+    def observed(self, h: Tensor, unit: int | None = None, error: Tensor | None = None) -> Number:
+        """The engine's h of the step before, (steps, batch, P), known to ± error; without one, as exactly as it was
+        recorded. With `unit`, of that hidden unit, while products still act on all of h."""
+        v = h if unit is None else h[..., unit, None]
+        if error is not None:
+            e = error if unit is None else error[..., unit, None]
+        elif self.u.relative or self.u.absolute:
             e = v.abs().mul_(self.u.relative).add_(self.u.absolute)
-        return Number(v, e, self.u, rows)
+        else:
+            e = torch.zeros((), dtype=v.dtype)
+        return Number(v, e, self.u, Rows(h, error))
 
     def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
-        """λ√k·u_a (‖w‖‖x‖ + |b|), summed over the products that land in one number."""
+        """λ√k·u (‖w‖‖x‖ + |b|), summed over the products that land in one number: (steps · batch, units)."""
         blocks = tuple(block for _, block in terms)
         if blocks not in self._offsets:
             self._offsets[blocks] = torch.stack([block.offset for block in blocks]).sum(0)
@@ -228,10 +187,8 @@ class Bounded:
         return e
 
     def joined(self, rows: Rows, one: Block, other: Block) -> tuple[Tensor, Tensor | None] | None:
-        """[W W'] and b + b', with which two products are one: their sum is charged for it already.
-
-        None the first time, and where few units share the copy of the rows: they do not pay for it.
-        """
+        """[W W'] and b + b', with which two products are one: their sum is charged for it already. None the first
+        time, and where few units share the copy of the rows: they do not pay for it."""
         if len(self._hh) * len(one.w) < _MANY or not fuses(rows.v, one.w):
             return None
         if (one, other) not in self._joined:
@@ -241,85 +198,81 @@ class Bounded:
             self._joined[one, other] = torch.cat([one.w, other.w], 1), b
         return self._joined[one, other]
 
-    def input(self, x: Tensor, error: Tensor | None = None) -> Number:
-        """W_ih x + b_ih; `error` says how far the x that the engine had may be from this one."""
+    def input(self, x: Tensor, error: Tensor | None = None) -> Packed:
+        """W_ih x + b_ih of x (steps, batch, I); `error` says how far the x that the engine had may be from this one."""
         rows = Rows(x, error)
-        return Packed([Product(self, ((rows, block),)) for block in self._ih])
+        return tuple(Product(self, (rows, block)) for block in self._ih)
 
-    def hidden(self, h: Number) -> Number:
+    def hidden(self, h: Number) -> Packed:
         rows = h.rows or Rows(h.v, h.e)  # r ⊙ h is computed, and has an error of its own
-        return Packed([Product(self, ((rows, block),)) for block in self._hh])
+        return tuple(Product(self, (rows, block)) for block in self._hh)
 
-    def split(self, packed: Number) -> tuple[Number, ...]:
-        assert isinstance(packed, Packed)
-        return tuple(packed.blocks)
+    def split(self, packed: Packed) -> Packed:
+        return packed
 
-    def gates(self, u: Number, h: Number) -> tuple[Number, ...]:
-        return tuple(p + q for p, q in zip(self.split(u), self.split(self.hidden(h)), strict=True))
+    def gates(self, wx: Packed, h: Number) -> Packed:
+        return tuple(Product(self, *p.terms, *q.terms) for p, q in zip(wx, self.hidden(h), strict=True))
 
-    def sigmoid(self, s: Number) -> Number:
-        if self._chosen:
-            return self._activated("sigmoid", s)
-        gate = self._smooth(s, "sigmoid", sigmoid_slope, 1.0)
-        gate.positive = True
-        return gate
+    def sigmoid(self, s: Value) -> Number:
+        return self._activated("sigmoid", s) if self._chosen else self._smooth(s, "sigmoid", sigmoid_slope, 1.0)
 
-    def tanh(self, s: Number) -> Number:
-        if self._chosen:
-            return self._activated("tanh", s)
-        return self._smooth(s, "tanh", tanh_slope, 2.0)
+    def tanh(self, s: Value) -> Number:
+        return self._activated("tanh", s) if self._chosen else self._smooth(s, "tanh", tanh_slope, 2.0)
 
-    def _smooth(self, s: Number, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
-        if isinstance(s, Product) and not self.u.coarse and not self.u.products:
-            v, room = s.sum(name), s.room
-        else:
-            v, room = squashed(s.v, name), s.e
-        peak = float(room.max())
-        if peak < STEEP:  # both slopes grow by at most exp(2e) within ± e
-            e = slope(v).mul_(room).mul_(math.exp(2 * peak)).add_(KERNEL * self.u.sums)
-        else:
-            steepest = slope(squashed((s.v.abs() - room).clamp_(min=0), name))
-            e = (steepest * room).clamp_(max=span).nan_to_num_(span).add_(KERNEL * self.u.sums)
-        if self.u.coarse:
-            e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny)
-        return Number(v, e, self.u)
-
-    def squash(self, c: Number) -> Number:
+    def squash(self, c: Value) -> Number:
         return self._activated("squash", c) if self._chosen else self.tanh(c)
 
-    def _activated(self, name: str, s: Number) -> Number:
-        s = s.settle()
+    def phi(self, s: Value) -> Number:
+        if self._chosen or not self._relu:
+            return self._activated("phi", s) if self._chosen else self.tanh(s)
+        v = s.v.relu()
+        e = s.e * (s.v > -s.e)  # next to the kink a correct engine may be on its other side
+        return Number(v, e.add_(v, alpha=self.u.stored).add_(self.u.tiny), self.u)
+
+    def _smooth(self, s: Value, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
+        """σ or tanh, by its slope as a function of its value; no two of its values are further apart than `span`."""
+        v, before = s.squashed(name)
+        peak = float(before.max())
+        if peak < STEEP:  # both slopes grow by at most exp(2e) within ± e
+            e = slope(v).mul_(before).mul_(math.exp(2 * peak))
+        else:
+            near = squashed((s.v.abs() - before).clamp_(min=0), name)
+            e = slope(near).mul_(before).clamp_(max=span).nan_to_num_(span)
+        e.add_(KERNEL * self.u.sums)
+        if self.u.coarse:
+            e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny)
+        return Number(v, e, self.u, is_gate=name == "sigmoid")
+
+    def _activated(self, name: str, s: Value) -> Number:
         assert self._chosen
         f: Activation = getattr(self._chosen, name)
         v, e = allowed(f, self._chosen.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums)
-        found = Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u)
-        found.positive = f.is_gate
-        return found
+        return Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u, is_gate=f.is_gate)
 
     def rest(self, v: Number) -> Number:
-        v = v.settle()
-        rest = v.rounded(1 - v.v, v.e.clone())
-        rest.positive = v.positive
-        return rest
+        rest = 1 - v.v
+        return Number(rest, self.u.store(rest, v.e.clone()), self.u, is_gate=v.is_gate)
 
     def peepholes(self) -> tuple[Number, ...]:
         assert self.parameters.weight_ch is not None
         each = self.parameters.weight_ch.reshape(-1, self._units)
         return tuple(Number(p, torch.zeros_like(p), self.u) for p in each)
 
-    def phi(self, s: Number) -> Number:
-        if self._chosen:
-            return self._activated("phi", s)
-        if not self._relu:
-            return self.tanh(s)
-        s = s.settle()
-        v = s.v.relu()
-        e = s.e * (s.v > -s.e)  # next to the kink a correct engine may be on its other side
-        return Number(v, e.add_(v, alpha=self.u.stored).add_(self.u.tiny), self.u)
+    def lerp(self, n: Number, h: Number, z: Number) -> Number:
+        """n + z ⊙ (h − n) or (1 − z) ⊙ n + z ⊙ h: whichever rounds worse is charged."""
+        d, rest, weight = h.v - n.v, 1 - z.v, z.v
+        v = torch.addcmul(n.v, weight, d)
+        if not z.is_gate:
+            rest, weight = rest.abs(), weight.abs()
+        kept = (rest * n.v).abs_().addcmul_(weight, h.v.abs())
+        e = d.abs().mul_(weight)
+        e = torch.maximum(e, kept, out=kept).mul_(2).add_(v.abs()).mul_(self.u.stored).add_(3 * self.u.tiny)
+        e.addcmul_(rest, n.e).addcmul_(weight, h.e)
+        return Number(v, e.addcmul_(d.abs_().add_(n.e).add_(h.e), z.e), self.u)
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
-        """c.v and c.e are of the step before the chunk."""
-        if not f.positive or self.parameters.weight_ch is not None:  # then a chunk is one step
+        """All steps of a chunk; c (batch, units) is of the step before the chunk."""
+        if not f.is_gate or self.parameters.weight_ch is not None:  # then a chunk is one step
             return f * Number(c.v.unsqueeze(0), c.e.unsqueeze(0), c.u) + v
         after = torch.cat([c.v.unsqueeze(0), v.v])
         scan = Scan(f.v)
@@ -331,12 +284,12 @@ class Bounded:
             e.add_(2 * self.u.tiny)
         return Number(after[1:], scan(c.e, e), self.u)
 
-    def blank(self, v: Tensor) -> Tensor:
-        """Memory for what a look makes of its values."""
-        return torch.empty_like(v)
+    def project(self, m: Number) -> Value:
+        return m if self._hr is None else Product(self, (Rows(m.v, m.e), self._hr))
 
-    def project(self, m: Number) -> Number:
-        return m if self._hr is None else Product(self, ((Rows(m.v, m.e), self._hr),))
+    def blank(self, v: Tensor) -> Tensor:
+        """Memory like v's for what is made of this arithmetic's values."""
+        return torch.empty_like(v)
 
 
 def sigmoid_slope(v: Tensor) -> Tensor:

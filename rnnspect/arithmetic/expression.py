@@ -96,8 +96,8 @@ class Recorder:
     def split(self, packed: Expression) -> tuple[Expression, ...]:
         return self._blocks(packed, self._gates)
 
-    def gates(self, u: Expression, h: Expression) -> tuple[Expression, ...]:
-        return self.split(u + self.hidden(h))
+    def gates(self, wx: Expression, h: Expression) -> tuple[Expression, ...]:
+        return self.split(wx + self.hidden(h))
 
     def rest(self, v: Expression) -> Expression:
         return Expression("number", numbers=(1.0,)) - v
@@ -106,6 +106,9 @@ class Recorder:
         assert self._p.weight_ch is not None
         packed = Expression("parameter", name="weight_ch" + self._end)
         return self._blocks(packed, len(self._p.weight_ch) // self._units)
+
+    def lerp(self, n: Expression, h: Expression, z: Expression) -> Expression:
+        return n + z * (h - n)
 
     def carry(self, f: Expression, c: Expression, v: Expression) -> Expression:
         return f * c + v

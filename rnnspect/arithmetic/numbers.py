@@ -1,10 +1,19 @@
-"""Numbers, one step: tensors (B, units) in the parameters' own dtype, on any device."""
+"""Numbers, one step: (B, units) in the parameters' own dtype, every operation rounded in it.
+
+`Numbers` computes with torch, on any device; `SmallNumbers` with numpy, where a step is so small that calling torch
+costs more than computing.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
@@ -12,17 +21,44 @@ from rnnspect.cells.functions import functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from torch import Tensor
+    from contextlib import AbstractContextManager
 
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.network.parameters import LayerParameters
 
-_NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+Array = npt.NDArray[Any]
+V = TypeVar("V", Tensor, Array)
+
+MOST_PRODUCTS = 2**18
+"""Multiplications in W_hh h above which torch's product is worth its call."""
 
 
-class Numbers:
-    """The plain meaning: W v is a matrix product, every operation rounds in the tensors' dtype."""
+class Plain(Generic[V]):
+    """What the operations mean over plain tensors and arrays alike."""
+
+    def hidden(self, h: V) -> V:
+        raise NotImplementedError
+
+    def split(self, packed: V) -> tuple[V, ...]:
+        raise NotImplementedError
+
+    def gates(self, wx: V, h: V) -> tuple[V, ...]:
+        return self.split(wx + self.hidden(h))
+
+    def rest(self, v: V) -> V:
+        rest: V = 1 - v
+        return rest
+
+    def lerp(self, n: V, h: V, z: V) -> V:
+        mixed: V = n + z * (h - n)
+        return mixed
+
+    def carry(self, f: V, c: V, v: V) -> V:
+        return f * c + v
+
+
+class Numbers(Plain[Tensor]):
+    """Over tensors; parameters and values are on one device."""
 
     sigmoid = staticmethod(torch.sigmoid)
     tanh = staticmethod(torch.tanh)
@@ -34,7 +70,7 @@ class Numbers:
         self._gates = gates
         functions = functions_of(nonlinearity)
         if functions.are_usual:
-            self.phi = _NONLINEARITIES[functions.phi.name]
+            self.phi = _USUAL[functions.phi.name][0]
         else:
             for name in ("sigmoid", "tanh", "squash", "phi"):
                 setattr(self, name, plain(getattr(functions, name), functions.clip_of(name)))
@@ -47,15 +83,6 @@ class Numbers:
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
         return packed.chunk(self._gates, -1)
-
-    def gates(self, u: Tensor, h: Tensor) -> tuple[Tensor, ...]:
-        return self.split(u + self.hidden(h))
-
-    def carry(self, f: Tensor, c: Tensor, v: Tensor) -> Tensor:
-        return f * c + v
-
-    def rest(self, v: Tensor) -> Tensor:
-        return 1 - v
 
     def peepholes(self) -> tuple[Tensor, ...]:
         assert self._p.weight_ch is not None
@@ -75,3 +102,93 @@ class Numbers:
     def given(self, value: Tensor) -> Tensor:
         """A value as a tensor."""
         return value.clone()
+
+
+class SmallNumbers(Plain[Array]):
+    """The same over arrays in main memory, float32 or float64."""
+
+    tanh = staticmethod(np.tanh)
+    squash = staticmethod(np.tanh)
+    where = staticmethod(np.where)
+
+    def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
+        self._weight_hh = _array(parameters.weight_hh.t().contiguous())
+        self._bias_hh = None if parameters.bias_hh is None else _array(parameters.bias_hh)
+        self._weight_hr = None if parameters.weight_hr is None else _array(parameters.weight_hr.t())
+        self._weight_ch = None if parameters.weight_ch is None else _array(parameters.weight_ch)
+        self._units = parameters.weight_hh.shape[0] // gates
+        self._blocks = [slice(at * self._units, (at + 1) * self._units) for at in range(gates)]
+        functions = functions_of(nonlinearity)
+        if functions.are_usual:
+            self.phi = _USUAL[functions.phi.name][1]
+        else:
+            for name in ("sigmoid", "tanh", "squash", "phi"):
+                setattr(self, name, _by_torch(plain(getattr(functions, name), functions.clip_of(name))))
+
+    @staticmethod
+    def sigmoid(v: Array) -> Array:
+        opened: Array = np.negative(v)
+        np.exp(opened, out=opened)
+        opened += 1
+        return np.reciprocal(opened, out=opened)
+
+    def hidden(self, h: Array) -> Array:
+        product: Array = h.dot(self._weight_hh)
+        if self._bias_hh is not None:
+            product += self._bias_hh
+        return product
+
+    def split(self, packed: Array) -> tuple[Array, ...]:
+        return tuple([packed[:, block] for block in self._blocks])
+
+    def peepholes(self) -> tuple[Array, ...]:
+        assert self._weight_ch is not None
+        return tuple(self._weight_ch.reshape(-1, self._units))
+
+    def project(self, m: Array) -> Array:
+        return m if self._weight_hr is None else m @ self._weight_hr
+
+    def taken(self, values: Tensor) -> Array:
+        return _array(values)
+
+    def keep(self, steps: Sequence[Array], place: Tensor) -> None:
+        np.concatenate(steps, out=_array(place).reshape(-1, place.shape[-1]))
+
+    def given(self, value: Array) -> Tensor:
+        return torch.from_numpy(value.copy())
+
+
+_USUAL: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Array], Array]]] = {
+    "tanh": (torch.tanh, np.tanh),
+    "relu": (torch.relu, lambda v: np.maximum(v, 0)),
+}
+"""What φ usually is, in torch and in numpy."""
+
+
+def serves(parameters: LayerParameters, batch: int) -> bool:
+    """Whether `SmallNumbers` has these numbers, and a step of them is small."""
+    weight = parameters.weight_hh
+    in_reach = weight.device == torch.device("cpu") and weight.dtype in (torch.float32, torch.float64)
+    return in_reach and weight.numel() * batch <= MOST_PRODUCTS
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """numpy's BLAS on one thread: for steps as small as these, threads that wait for each other cost more than they
+    compute, and where the machine has other work a hundred times more."""
+    limited: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limited
+
+
+def _by_torch(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
+    """The rarer functions are written down once, in torch."""
+    return lambda v: _array(function(torch.from_numpy(v)))
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().numpy()
+    return array

@@ -1,4 +1,8 @@
-"""The second look: sums evaluated as engines evaluate them, before an address may be called wrong."""
+"""The second look: sums evaluated in the orders that engines use, before an address may be called wrong.
+
+Orders and their bounds are those of Higham, Accuracy and Stability of Numerical Algorithms, 2002, ch. 4: pairwise,
+sequential, in lanes; with fused multiply-add and without.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from numpy.typing import NDArray
 from rnnspect.arithmetic.bounded import Bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -29,7 +33,8 @@ Array = NDArray[np.floating[Any]]
 
 
 class Ordered(Bounded):
-    """Allows a sum what some usual order of evaluation does err by, and never more than any order can.
+    """Allows a sum of k products twice what the worst of these orders does err by, but no more than k·u Σ |w x|, which
+    no order exceeds; and never less than `Bounded` does.
 
     λ√k takes roundings as independent. On constant input the same one repeats, and plain loops exceed it.
     """
@@ -77,30 +82,25 @@ class Ordered(Bounded):
         """The worst that rounding a product's operands does to the sum, to nearest or towards zero."""
         bits = round(-math.log2(self.u.products))
         worst = np.zeros(exact.shape)
-        for of_x, of_w in itertools.product((_nearest, _towards_zero), repeat=2):
+        for of_x, of_w in itertools.product((np.rint, np.trunc), repeat=2):
             # the last column is the bias, which is no operand of the product
             total = sum(
-                (of_x(x[..., :-1], bits) * of_w(w[..., :-1], bits)).sum(-1) + w[..., -1] * x[..., -1]
+                (_cut(x[..., :-1], bits, of_x) * _cut(w[..., :-1], bits, of_w)).sum(-1) + w[..., -1] * x[..., -1]
                 for x, w in factors
             )
             worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
         return worst
 
 
-def _nearest(v: Array, bits: int) -> Array:
+def _cut(v: Array, bits: int, to_whole: Callable[[Array], Array]) -> Array:
+    """v with so many bits of fraction; `to_whole` rounds what is left of them."""
     fraction, power = np.frexp(v)
-    rounded: Array = np.ldexp(np.rint(np.ldexp(fraction, bits + 1)), power - bits - 1)
-    return rounded
-
-
-def _towards_zero(v: Array, bits: int) -> Array:
-    fraction, power = np.frexp(v)
-    cut: Array = np.ldexp(np.trunc(np.ldexp(fraction, bits + 1)), power - bits - 1)
+    cut: Array = np.ldexp(to_whole(np.ldexp(fraction, bits + 1)), power - bits - 1)
     return cut
 
 
 def _sums(x: Array, w: Array) -> Iterator[Array]:
-    """Σ w x in the usual orders: pairwise; sequential and in lanes, with fused multiply-add and without."""
+    """Σ w x over the last axis in the usual orders; with fused multiply-add only in float32."""
     products = x * w
     yield products.sum(-1)
     k = products.shape[-1]
@@ -113,8 +113,6 @@ def _sums(x: Array, w: Array) -> Iterator[Array]:
         if x.dtype == np.float32:
             a, b = np.pad(x, pad).astype(np.float64), np.pad(w, pad).astype(np.float64)
             yield _fold(_fused(a.reshape(*a.shape[:2], *split), b.reshape(*b.shape[:2], *split)))
-        else:
-            yield products.sum(-1)
 
 
 def _fused(x: Array, w: Array) -> Array:
@@ -126,6 +124,7 @@ def _fused(x: Array, w: Array) -> Array:
 
 
 def _fold(lanes: Array) -> Array:
+    """The lanes' sums, added up in pairs."""
     while lanes.shape[-1] > 1:
         half = lanes.shape[-1] // 2
         lanes = lanes[..., :half] + lanes[..., half:]

@@ -1,4 +1,9 @@
-"""Products W x + b of many rows at once, and what they may err by."""
+"""Products W x + b of many rows at once, and what they may err by.
+
+Computed in any order, Σ w x errs by at most γ_k Σ |w x| with γ_k = k u / (1 − k u) (Higham, Accuracy and Stability of
+Numerical Algorithms, 2002, §3.1), and Σ |w x| ≤ ‖w‖‖x‖. Roundings cancel: with high probability √k stands where k does
+(Higham & Mary, A new approach to probabilistic rounding error analysis, 2019).
+"""
 
 from __future__ import annotations
 
@@ -13,11 +18,14 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.roundoff import Roundoff
 
 LAMBDA = 4.0
-"""A sum of k products errs by λ√k·u (Higham & Mary 2019). That is a probability, hence the second look."""
+"""λ: a sum of k products errs by λ√k·u ‖w‖‖x‖. That is a probability, hence the second look (`ordered.py`)."""
 
 
 class Rows:
-    """Vectors (steps, batch, k) that enter products, and their lengths."""
+    """Vectors v (steps, batch, k) that enter products, flattened to (steps · batch, k), and the length of each.
+
+    `error`, (steps · batch) or None, is the length of e, which says how far v may be off.
+    """
 
     def __init__(self, v: Tensor, e: Tensor | None = None) -> None:
         self.shape, self.v = v.shape[:2], v.flatten(0, 1)
@@ -33,7 +41,7 @@ class Rows:
 
 
 def length(v: Tensor) -> Tensor:
-    """‖v‖ of each row, also where squares would leave the range."""
+    """‖v‖₂ of each row of (rows, k), also where squares would leave the range: (rows)."""
     norm: Tensor = torch.linalg.vector_norm(v, dim=1)
     low, high = norm.aminmax()
     reach = torch.finfo(v.dtype).tiny ** 0.4
@@ -45,7 +53,7 @@ def length(v: Tensor) -> Tensor:
 
 
 def length4(v: Tensor) -> Tensor:
-    """‖v‖₄ of each row: √Σ(w x)² ≤ ‖w‖₄ ‖x‖₄."""
+    """‖v‖₄ of each row: (rows). √Σ(w x)² ≤ ‖w‖₄ ‖x‖₄."""
     most = v.abs().amax(1).clamp_(min=torch.finfo(v.dtype).tiny)
     scaled: Tensor = (v / most.unsqueeze(1)).square_()
     norm: Tensor = torch.linalg.vector_norm(scaled, dim=1)
@@ -53,10 +61,12 @@ def length4(v: Tensor) -> Tensor:
 
 
 class Block:
-    """The rows W, b of one gate, with what a product with them may err by, per unit of ‖x‖ and beside it.
+    """The rows W (units, k) and b (units) of one gate. W x + b may err by `slope` ‖x‖ + `offset`, each (units).
 
-    Where operands are rounded for a product each rounding is one of its own, so that together they grow with √Σ(w x)²;
-    if all are cut off in the same direction, with the sum itself. Both are probabilities, hence the second look.
+    `terms` is how many numbers are added up in all, and `known` how exactly x is, relative and absolute. `rounded` is
+    None, or what rounding the operands adds per ‖x‖₄: each of these roundings is one of its own, so that together they
+    grow with √Σ(w x)²; if all are cut off in the same direction, with the sum itself. Both are probabilities, hence the
+    second look.
     """
 
     def __init__(self, w: Tensor, b: Tensor | None, terms: int, u: Roundoff, known: tuple[float, float]) -> None:
@@ -84,7 +94,7 @@ def fuses(x: Tensor, w: Tensor) -> bool:
 
 
 def affine(x: Tensor, w: Tensor, b: Tensor | None, onto: Tensor | None = None, then: str = "none") -> Tensor:
-    """f(x Wᵀ + b + onto) with f one that `squashed` knows. Without f, `onto` may be overwritten."""
+    """f(x Wᵀ + b + onto), (rows, units), with f one that `squashed` knows. `onto` may be overwritten."""
     if fuses(x, w):
         if onto is None:
             product: Tensor = _onednn(x, w, b, then, [], "")
@@ -95,8 +105,8 @@ def affine(x: Tensor, w: Tensor, b: Tensor | None, onto: Tensor | None = None, t
 
 
 def squashed(s: Tensor, then: str, out: Tensor | None = None) -> Tensor:
-    """σ or tanh of s, or s where `then` is none. In float32 tanh is 2σ(2s) − 1: eight times as fast as torch.tanh, and
-    it errs by 3 u, absolute."""
+    """σ or tanh of s, or s itself where `then` is none. In float32 tanh is 2σ(2s) − 1: eight times as fast as
+    torch.tanh, and it errs by 3 u, absolute."""
     if then == "none":
         return s
     if then == "sigmoid":

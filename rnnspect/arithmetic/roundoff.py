@@ -1,4 +1,9 @@
-"""How an engine rounds: unit roundoffs of what it sums, multiplies and stores."""
+"""How an engine rounds: unit roundoffs of what it sums, multiplies and stores.
+
+The unit roundoff u of a format with p bits of precision is 2^−p: fl(x ∘ y) = (x ∘ y)(1 + δ), |δ| ≤ u, where nothing
+over- or underflows (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §2.2). In this package u is that, or
+the `Roundoff` that has one for each kind of operation.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Roundoff:
-    """The arithmetic that an engine declares."""
+    """The arithmetic that an engine declares. Unit roundoffs are relative; `tiny`, `flushed` and `absolute` are not."""
 
     sums: float
-    """Unit roundoff of accumulation, u_a."""
+    """Unit roundoff of accumulation."""
     stored: float
-    """Unit roundoff of what is stored between operations, u_s."""
+    """Unit roundoff of what is stored between operations."""
     tiny: float
     """What one stored number can lose by underflow."""
     largest: float = math.inf
@@ -35,7 +40,7 @@ class Roundoff:
     absolute: float = 0.0
 
     def store(self, v: Tensor, e: Tensor) -> Tensor:
-        """e grows in place by the rounding of v."""
+        """Adds the rounding of v to its bound e, in place; infinite where storage overflows. Returns e."""
         e.add_(v.abs(), alpha=self.stored)
         if self.coarse:
             e.add_(self.tiny)

@@ -1,4 +1,4 @@
-"""c_t = f_t ⊙ c_{t−1} + v_t for all steps of a chunk, in place and without a division."""
+"""c_t = f_t ⊙ c_{t−1} + v_t for all steps of a chunk at once, without a division."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SIZE = 8
 
 
 class Scan:
-    """The recurrence for one f (steps, …), to be run over several v.
+    """The recurrence for one f (steps, …), 0 ≤ f ≤ 1, to be run over several v.
 
-    Short rows are scanned in blocks that advance together, then the ends of the blocks in the same way, then
-    each start is carried through its block. Products of f only ever shrink (0 ≤ f ≤ 1), so an underflow there
-    loses nothing; dividing cumulative products, the usual shortcut, would lose everything.
+    A prefix scan in blocks (Blelloch, Prefix sums and their applications, 1990): blocks of short rows advance together,
+    then their ends in the same way, then each start is carried through its block. Products of f only ever shrink, so an
+    underflow there loses nothing; dividing cumulative products, the usual shortcut, would lose everything.
     """
 
     def __init__(self, f: Tensor) -> None:
@@ -34,7 +34,7 @@ class Scan:
             self._ends = Scan(rows[-1])
 
     def __call__(self, start: Tensor, v: Tensor) -> Tensor:
-        """Overwrites v with c."""
+        """c (steps, …) from c before the first step (…) and v (steps, …). It takes v's memory: v is overwritten."""
         if self._whole:
             c = _blocks(v[: self._whole])
             rows, factors = c.unbind(1), _blocks(self._f[: self._whole]).unbind(1)

@@ -1,31 +1,32 @@
 """A floor under the bound, cheap enough to clear a whole chunk: what lies within it needs no closer look.
 
 Worth it where a cell has gates, and its bound costs more than its values. Every number here carries no more than
-the `Bounded` one would: what costs passes over memory is left out, what nobody asks for is not computed.
+the `Bounded` one would: what costs passes over memory is left out.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspect.arithmetic.bounded import Bounded, Difference, Number, Product, Scaled, tanh_slope
+from rnnspect.arithmetic.bounded import Bounded, Number, Product, tanh_slope
 from rnnspect.arithmetic.products import squashed
 from rnnspect.arithmetic.scan import Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
+    from rnnspect.arithmetic.bounded import Packed, Value
     from rnnspect.arithmetic.products import Block, Rows
     from rnnspect.arithmetic.roundoff import Roundoff
     from rnnspect.network.parameters import LayerParameters
 
 
-class Room:
-    """The buffers of one look, taken in the same order by the next: new memory costs more than the numbers in it."""
+class Buffers:
+    """The memory of one look, which the next look takes in the same order: new memory costs more than the numbers
+    in it. Within a look no buffer is given out twice."""
 
     def __init__(self) -> None:
         self._buffers: list[Tensor] = []
@@ -46,39 +47,26 @@ class Room:
         return self.of(v.shape, v.dtype)
 
 
+@dataclass(frozen=True, eq=False)
 class Floor(Number):
-    """A value, and part of its bound when asked."""
+    """A value and part of its bound, in its screen's buffers: both last until the screen's next look."""
 
-    leads = True
+    buffers: Buffers = field(kw_only=True)
 
-    def __init__(self, v: Tensor, a: Screen, least: Callable[[], Tensor]) -> None:
-        self.v, self.u, self.rows, self._a, self._least = v, a.u, None, a, least
-
-    @property
-    def e(self) -> Tensor:  # type: ignore[override]
-        return self._least()
-
-    def __mul__(self, other: Number) -> Number:
-        """The first factor is a gate, 0 ≤ p, and its own error is left out."""
-        if isinstance(other, Difference):
-            return Scaled(self, other)
-        q = other.sum() if isinstance(other, Product) else other.v
-        v = torch.mul(self.v, q, out=self._a.blank(q))
-        return Floor(v, self._a, lambda: other.e.mul_(self.v))
-
-    def __add__(self, other: Number) -> Number:
-        """Of p + q, and of q + z ⊙ (p − q), the error of what is not a gate's."""
+    def __mul__(self, other: Value) -> Floor:
+        """This is a gate, 0 ≤ v ≤ 1. Its own error is left out, and that of a product."""
         if isinstance(other, Product):
-            return Floor(other.sum().add_(self.v), self._a, lambda: other.room)
-        assert isinstance(other, Scaled)
-        z, p = other.z.v, other.of.p.v
-        v = torch.addcmul(self.v, z, torch.sub(p, self.v, out=self._a.blank(p)), out=self._a.blank(p))
+            q, e = other.sum(), self.e
+        else:
+            q, e = other.v, torch.mul(other.e, self.v, out=self.buffers.like(other.v))
+        return Floor(torch.mul(self.v, q, out=self.buffers.like(q)), e, self.u, buffers=self.buffers)
 
-        def least() -> Tensor:
-            e = self.e
-            return e.addcmul_(e, z, value=-1)
+    def added_to(self, product: Product) -> Floor:
+        """Its own error is left out."""
+        return Floor(product.sum().add_(self.v), product.allowance, self.u, buffers=self.buffers)
 
-        return Floor(v, self._a, least)
+    def squashed(self, function: str) -> tuple[Tensor, Tensor]:
+        return squashed(self.v, function, self.buffers.like(self.v)), self.e
 
 
 class Screen(Bounded):
@@ -91,8 +79,9 @@ class Screen(Bounded):
         inputs, hidden = ([torch.stack([b.slope, b.offset]) for b in blocks] for blocks in (self._ih, self._hh))
         (self._x, x0), (self._h, h0) = (torch.stack(b).amax((0, 2)).tolist() for b in (inputs, hidden))
         self._offset = x0 + h0
-        self._room = Room()
+        self._buffers = Buffers()
         self._shares: dict[tuple[Block, ...], Tensor] = {}
+        self._none = torch.zeros((), dtype=self.dtype)
 
     def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
         """What the longest rows would be allowed without their biases, and of that each unit's share: one pass."""
@@ -104,38 +93,37 @@ class Screen(Bounded):
         for rows, block in terms:
             least.addcmul_(rows.norm, block.slope.amax())
         share = self._shares[blocks]
-        return torch.mul(least.unsqueeze(1), share, out=self._room.of((len(least), len(share)), self.dtype))
+        return torch.mul(least.unsqueeze(1), share, out=self._buffers.of((len(least), len(share)), self.dtype))
 
-    def input(self, x: Tensor, error: Tensor | None = None) -> Number:
-        self._room.restart()
+    def input(self, x: Tensor, error: Tensor | None = None) -> Packed:
+        self._buffers.restart()
         packed = super().input(x, error)
-        self._rows = self.split(packed)[0].terms[0][0]  # type: ignore[attr-defined]
+        self._rows, _ = packed[0].terms[0]
         return packed
 
-    def hidden(self, h: Number) -> Number:
-        packed = super().hidden(h)
+    def hidden(self, h: Number) -> Packed:
         assert h.rows is not None
         x = self._rows
         self.most = (x.norm * self._x).add_(h.rows.norm, alpha=self._h).add_(self._offset).view(x.shape)
-        return packed
+        return super().hidden(h)
 
-    def sigmoid(self, s: Number) -> Number:
-        """A gate's own error is never asked for."""
-        assert isinstance(s, Product)
-        return Floor(s.sum("sigmoid"), self, lambda: s.room)
+    def sigmoid(self, s: Value) -> Floor:
+        """A gate's own error is left out."""
+        v, _ = s.squashed("sigmoid")
+        return Floor(v, self._none, self.u, buffers=self._buffers)
 
-    def tanh(self, s: Number) -> Number:
-        if isinstance(s, Product):
-            v = s.sum("tanh")
-            return Floor(v, self, lambda: self._slope(v).mul_(s.room))
-        w = squashed(s.v, "tanh", self.blank(s.v))
-        return Floor(w, self, lambda: self._slope(w).mul_(s.e))
+    def tanh(self, s: Value) -> Floor:
+        v, before = s.squashed("tanh")
+        return Floor(v, tanh_slope(v, self.blank(v)).mul_(before), self.u, buffers=self._buffers)
+
+    def lerp(self, n: Number, h: Number, z: Number) -> Floor:
+        """With the error of n alone."""
+        v = torch.addcmul(n.v, z.v, torch.sub(h.v, n.v, out=self.blank(n.v)), out=self.blank(n.v))
+        return Floor(v, torch.addcmul(n.e, n.e, z.v, value=-1, out=self.blank(v)), self.u, buffers=self._buffers)
+
+    def carry(self, f: Number, c: Number, v: Number) -> Floor:
+        """With the error of v alone."""
+        return Floor(Scan(f.v)(c.v, self.blank(v.v).copy_(v.v)), v.e, self.u, buffers=self._buffers)
 
     def blank(self, v: Tensor) -> Tensor:
-        return self._room.like(v)
-
-    def _slope(self, v: Tensor) -> Tensor:
-        return tanh_slope(v, self.blank(v))
-
-    def carry(self, f: Number, c: Number, v: Number) -> Number:
-        return Floor(Scan(f.v)(c.v, v.v), self, lambda: v.e)
+        return self._buffers.like(v)

@@ -1,4 +1,4 @@
-"""Layers × directions × time over one cell, one step at a time: the free-running manual path."""
+"""The equations from x, h0 and c0 onwards: the loop over layers, directions and time, one step at a time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.small_numbers import SmallNumbers, one_thread, serves
+from rnnspect.arithmetic.numbers import Numbers, SmallNumbers, one_thread, serves
 from rnnspect.network.parameters import LayerParameters
 
 if TYPE_CHECKING:
@@ -44,10 +43,8 @@ def unroll(
     sequence: Sequence,
     progress: Callable[[int], None] = lambda _steps: None,
 ) -> Iterator[LayerRun]:
-    """Runs the equations from x, h0 and c0, each layer on the h of the one below, in the parameters' dtype.
-
-    `progress` is told the number of steps done, in all layers and directions together.
-    """
+    """Runs the equations in the parameters' dtype, each layer on the h of the one below: one `LayerRun` a layer and
+    direction. `progress` is told the number of steps done since it was told last."""
     cell = spec.cell_type
     x = sequence.x
     valid = sequence.valid()
@@ -60,12 +57,14 @@ def unroll(
             own = LayerParameters.of(parameters, layer, direction)
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
-            u = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
+            wx = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _reversed_order(sequence) if direction == "reverse" else None
             with one_thread():
-                kept, final = _run_layer(cell, arithmetic, _reordered(u, order), state, valid, progress)
-            quantities = {"x": _masked(x, valid), "input_projection": _masked(u, valid)}
-            quantities |= {name: _in_input_order(values, order, valid) for name, values in kept.items()}
+                kept, final = _run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
+            quantities = {"x": x, "input_projection": wx}
+            quantities |= {name: _reordered(values, order) for name, values in kept.items()}
+            if valid is not None:
+                quantities = {name: torch.where(valid[..., None], v, torch.nan) for name, v in quantities.items()}
             yield LayerRun(layer, direction, quantities, final)
             outputs.append(quantities["h"])
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
@@ -105,9 +104,8 @@ def processing_order(places: Tensor, ends: Tensor, reverse: bool) -> Tensor:
 
 
 def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
-    if order is None:
-        return values
-    return values.gather(0, order[..., None].expand_as(values))
+    """From the order of the input to that of processing, and back: reversing each item's steps twice changes nothing."""
+    return values if order is None else values.gather(0, order[..., None].expand_as(values))
 
 
 @torch.inference_mode()
@@ -115,7 +113,7 @@ def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
 def _run_layer(
     cell: Cell,
     arithmetic: Numbers | SmallNumbers,
-    u: Tensor,
+    wx: Tensor,
     state: tuple[Tensor, ...],
     valid: Tensor | None,
     progress: Callable[[int], None],
@@ -124,11 +122,11 @@ def _run_layer(
     a: Any = arithmetic
     now = tuple(a.taken(initial) for initial in state)
     kept: dict[str, Tensor] = {}
-    for start in range(0, len(u), CHUNK):
+    for start in range(0, len(wx), CHUNK):
         rows: list[dict[str, Any]] = []
         inside = None if valid is None else a.taken(valid[start : start + CHUNK, :, None])
-        for at, u_t in enumerate(a.taken(u[start : start + CHUNK])):
-            row = cell.step(a, u_t, *now)
+        for at, wx_t in enumerate(a.taken(wx[start : start + CHUNK])):
+            row = cell.step(a, wx_t, *now)
             new = tuple([row[name] for name in cell.states])
             # Beyond its length an item keeps its last state, so that the final state is that of its last step.
             now = new if inside is None else tuple(map(a.where, [inside[at]] * len(new), new, now))
@@ -136,17 +134,8 @@ def _run_layer(
         for name in cell.quantities:
             if name not in kept:
                 with torch.inference_mode(False):
-                    kept[name] = torch.empty((len(u), *rows[0][name].shape), dtype=u.dtype, device=u.device)
+                    kept[name] = torch.empty((len(wx), *rows[0][name].shape), dtype=wx.dtype, device=wx.device)
             a.keep([row[name] for row in rows], kept[name][start : start + len(rows)])
         progress(len(rows))
     with torch.inference_mode(False):
         return kept, tuple(a.given(final) for final in now)
-
-
-def _in_input_order(values: Tensor, order: Tensor | None, valid: Tensor | None) -> Tensor:
-    """The order is its own inverse: reversing each item's steps twice gives them back."""
-    return _masked(_reordered(values, order), valid)
-
-
-def _masked(values: Tensor, valid: Tensor | None) -> Tensor:
-    return values if valid is None else torch.where(valid[..., None], values, torch.nan)

@@ -1,5 +1,4 @@
-"""The equations, one cell a file. A file here that defines `CELL` is a cell, or a variant of one; nothing else
-registers it."""
+"""The equations, one cell or variant of a cell a file. A file here that defines `CELL` is found by that alone."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ APPROXIMATIONS: dict[str, Kind] = {
     "interpolated_tanh": Kind("a line between the nearest two of α values from −8 to 8", {"alpha": 256.0}),
     "interpolated_sigmoid": Kind("a line between the nearest two of α values from −8 to 8", {"alpha": 256.0}),
 }
-"""What is shipped in place of tanh and σ; no spec can choose it (`arithmetic/approximations.py`)."""
+"""What is shipped in place of tanh and σ; no spec can choose it (`arithmetic/activations.py`)."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
-"""The gated recurrent unit (Cho et al. 2014) in the form that torch.nn.GRU states: r acts after the product.
+"""The gated recurrent unit (Cho et al. 2014) as torch.nn.GRU states it: r acts after the product with h.
+
+This is the GRU of PyTorch, cuDNN and Keras' default (`reset_after=True`), ONNX's with `linear_before_reset`, and that
+of version 1 of the paper (arXiv 1406.1078). Version 3 has r before the product: that is `gru_before.py`. Chung et al.
+2014 exchange z and 1 − z.
 
     r  = σ(W_ir x + b_ir + W_hr h + b_hr)
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)
     n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))
     h' = (1 − z) ⊙ n + z ⊙ h
 
-The last line is written n + z ⊙ (h − n): the same number, with one product less.
+The last line is computed as n + z ⊙ (h − n): the same number, with one product less.
 """
 
 from __future__ import annotations
@@ -13,13 +17,13 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def gru(a: Arithmetic[V], u: V, h: V) -> dict[str, V]:
-    u_r, u_z, u_n = a.split(u)
-    v_r, v_z, v_n = a.split(a.hidden(h))
-    r = a.sigmoid(u_r + v_r)
-    z = a.sigmoid(u_z + v_z)
-    n = a.tanh(u_n + r * v_n)
-    return {"r": r, "z": z, "n": n, "h": n + z * (h - n)}
+def gru(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    wx_r, wx_z, wx_n = a.split(wx)
+    wh_r, wh_z, wh_n = a.split(a.hidden(h))
+    r = a.sigmoid(wx_r + wh_r)
+    z = a.sigmoid(wx_z + wh_z)
+    n = a.tanh(wx_n + r * wh_n)
+    return {"r": r, "z": z, "n": n, "h": a.lerp(n, h, z)}
 
 
 CELL = Cell(

@@ -1,8 +1,9 @@
 """What a cell is, and the arithmetic that its equations are written over.
 
-The equations are plain functions `step(a, u, h)` or `step(a, u, h, c)`. They hold no loop, no table and no
-tolerance: the arithmetic `a` says what W v, +, ⊙, σ, tanh and "carry" mean. Over numbers they give the next state
-and every gate; the same lines can give all steps at once, a bound, or the terms of one unit's sum.
+The equations are plain functions `step(a, wx, h)` or `step(a, wx, h, c)`, where wx is W_ih x + b_ih. They hold no loop,
+no table and no tolerance: the arithmetic `a` says what W v, +, ⊙, σ, tanh and the other operations mean. Over numbers
+they give the next state and every gate; the same lines can give all steps at once, a bound, or the terms of one unit's
+sum.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ class Value(Protocol):
     """A vector (…, units) of whatever the arithmetic computes with."""
 
     def __add__(self, other: Self, /) -> Self: ...
-    def __sub__(self, other: Self, /) -> Self: ...
     def __mul__(self, other: Self, /) -> Self: ...
 
 
@@ -40,8 +40,8 @@ class Arithmetic(Protocol[V]):
         """One block a gate."""
         ...
 
-    def gates(self, u: V, h: V) -> tuple[V, ...]:
-        """The pre-activations u + W_hh h + b_hh, one block a gate."""
+    def gates(self, wx: V, h: V) -> tuple[V, ...]:
+        """The pre-activations wx + W_hh h + b_hh, one block a gate."""
         ...
 
     def sigmoid(self, v: V) -> V: ...
@@ -64,6 +64,10 @@ class Arithmetic(Protocol[V]):
         """p, one vector for each gate that sees the cell state."""
         ...
 
+    def lerp(self, n: V, h: V, z: V) -> V:
+        """(1 − z) ⊙ n + z ⊙ h, as n + z ⊙ (h − n): one operation, so that a bound charges the error of n once."""
+        ...
+
     def carry(self, f: V, c: V, v: V) -> V:
         """f ⊙ c + v, where c is the cell state of the step before."""
         ...
@@ -77,7 +81,7 @@ class Arithmetic(Protocol[V]):
 class Cell:
     """One recurrent cell.
 
-    `step(a, u, *state)` takes u = W_ih x + b_ih (packed) and the state of the step before, and returns every
+    `step(a, wx, *state)` takes wx = W_ih x + b_ih (packed) and the state of the step before, and returns every
     quantity by name, the new state among them.
     """
 

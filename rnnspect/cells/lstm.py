@@ -1,5 +1,8 @@
-"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000;
-projection: Sak, Senior & Beaufays 2014), as torch.nn.LSTM states it.
+"""Long short-term memory as torch.nn.LSTM states it (Hochreiter & Schmidhuber 1997; with the forget gate of Gers,
+Schmidhuber & Cummins 2000; with the projection of Sak, Senior & Beaufays 2014).
+
+This is the LSTM of PyTorch, cuDNN and Keras, and ONNX's without P and `input_forget`. Frameworks order the gates
+differently (here i f g o), and TensorFlow 1 adds 1 to the input of f. No gate sees c: that is `lstm_peephole.py`.
 
     i  = σ(W_ii x + b_ii + W_hi h + b_hi)
     f  = σ(W_if x + b_if + W_hf h + b_hf)
@@ -14,8 +17,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def lstm(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    s_i, s_f, s_g, s_o = a.gates(u, h)
+def lstm(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_f, s_g, s_o = a.gates(wx, h)
     i = a.sigmoid(s_i)
     f = a.sigmoid(s_f)
     g = a.tanh(s_g)

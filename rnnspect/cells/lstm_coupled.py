@@ -1,5 +1,6 @@
-"""Long short-term memory with one gate for what is forgotten and what is taken in (Greff et al. 2017, "CIFG"), as
-ONNX's LSTM with `input_forget`. There are no parameters of f.
+"""Long short-term memory with coupled input and forget gates, "CIFG" (Greff et al. 2017): f has no parameters.
+
+This is ONNX's LSTM with `input_forget`; torch.nn has none.
 
     i  = σ(W_ii x + b_ii + W_hi h + b_hi)
     f  = 1 − i
@@ -14,8 +15,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def lstm_coupled(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    s_i, s_g, s_o = a.gates(u, h)
+def lstm_coupled(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_g, s_o = a.gates(wx, h)
     i = a.sigmoid(s_i)
     f = a.rest(i)
     g = a.tanh(s_g)

@@ -1,5 +1,6 @@
-"""Long short-term memory with peepholes, and one gate for what is forgotten and what is taken in: ONNX's LSTM with
-both P and `input_forget`. There are no parameters of f.
+"""Long short-term memory with peepholes and with coupled input and forget gates: f has no parameters.
+
+This is ONNX's LSTM with both P and `input_forget`; torch.nn has none. p is a vector for each gate.
 
     i  = σ(W_ii x + b_ii + W_hi h + b_hi + p_i ⊙ c)
     f  = 1 − i
@@ -14,8 +15,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def lstm_coupled_peephole(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    s_i, s_g, s_o = a.gates(u, h)
+def lstm_coupled_peephole(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_g, s_o = a.gates(wx, h)
     p_i, p_o = a.peepholes()
     i = a.sigmoid(s_i + p_i * c)
     f = a.rest(i)

@@ -1,5 +1,7 @@
-"""Long short-term memory whose gates see the cell state (Gers & Schmidhuber 2000), as ONNX's LSTM with P. The output
-gate sees the new one. p is a vector a gate.
+"""Long short-term memory with peepholes: gates see the cell state (Gers & Schmidhuber 2000), the output gate the new
+one.
+
+This is ONNX's LSTM with P, and TensorFlow 1's with `use_peepholes`; torch.nn has none. p is a vector for each gate.
 
     i  = σ(W_ii x + b_ii + W_hi h + b_hi + p_i ⊙ c)
     f  = σ(W_if x + b_if + W_hf h + b_hf + p_f ⊙ c)
@@ -14,8 +16,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def lstm_peephole(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    s_i, s_f, s_g, s_o = a.gates(u, h)
+def lstm_peephole(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    s_i, s_f, s_g, s_o = a.gates(wx, h)
     p_i, p_f, p_o = a.peepholes()
     i = a.sigmoid(s_i + p_i * c)
     f = a.sigmoid(s_f + p_f * c)

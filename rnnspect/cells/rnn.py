@@ -1,4 +1,5 @@
-"""Elman's recurrent network (Elman, Finding Structure in Time, 1990), as torch.nn.RNN states it.
+"""Elman's recurrent network (Elman, Finding Structure in Time, 1990), as torch.nn.RNN states it: Keras' SimpleRNN, and
+ONNX's RNN. In Jordan's network, with which it is confused, the output is fed back and not h.
 
 h' = φ(W_ih x + b_ih + W_hh h + b_hh)            φ is tanh or relu
 """
@@ -8,8 +9,8 @@ from __future__ import annotations
 from rnnspect.cells.interface import Arithmetic, Cell, V
 
 
-def rnn(a: Arithmetic[V], u: V, h: V) -> dict[str, V]:
-    (s,) = a.gates(u, h)
+def rnn(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    (s,) = a.gates(wx, h)
     return {"h": a.phi(s)}
 
 

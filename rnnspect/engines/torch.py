@@ -13,10 +13,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
-from rnnspect.network.differences import max_abs_difference
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.tensors import max_abs_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -149,7 +149,7 @@ class Layer:
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
             bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
-        if self.own != 1:
+        if self.own != 1 or a.dtype == torch.float64:  # a second look widens it in place
             bound = bound * self.own
         ratio = torch.sub(q["h"].v, after, out=a.blank(after)).abs_().div_(bound)
         if chunk.valid is not None:

@@ -8,7 +8,6 @@ import torch
 
 from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
-from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import before_each, chunks
 from rnnspect.judging.finding import Compared, Finding, Over, combine
 from rnnspect.judging.layer import State
@@ -73,16 +72,12 @@ class _Part:
 
     def _quantities(self, a: Bounded, batch: slice, unit: int | None) -> dict[str, Number]:
         """Every quantity of some items of the batch in the arithmetic a: of one hidden unit alone, if it is given."""
-        before = self._chunk.before[:, batch].double()
         alone = unit if self._layer.p.weight_hr is None else None
-        h, doubt = a.observed(before, alone), self._chunk.doubt
-        if doubt is not None:
-            doubt = doubt[:, batch]
-            h.e = doubt if alone is None else doubt[..., alone, None]
-        state: tuple[Number, ...] = (Number(h.v, h.e, h.u, Rows(before, doubt)),)
+        doubt = None if self._chunk.doubt is None else self._chunk.doubt[:, batch]
+        state: tuple[Number, ...] = (a.observed(self._chunk.before[:, batch].double(), alone, doubt),)
         if self._c is not None:
             units = slice(None) if unit is None else slice(unit, unit + 1)
-            state = (*state, Number(self._c.v[..., batch, units], self._c.e[..., batch, units], a.u))
+            state += (Number(self._c.v[..., batch, units], self._c.e[..., batch, units], a.u),)
         error = None if self._chunk.error is None else self._chunk.error[:, batch].double()
         q: dict[str, Number] = self._layer.cell.step(a, a.input(self._chunk.x[:, batch].double(), error), *state)
         return q

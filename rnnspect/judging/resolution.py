@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.numbers import Plain
 from rnnspect.arithmetic.products import squashed
 from rnnspect.cells.functions import TANH, functions_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rnnspect.cells.functions import Nonlinearity
     from rnnspect.judging.layer import Layer, Look
     from rnnspect.network.parameters import LayerParameters
@@ -22,8 +22,8 @@ NEAR, FAR = 2.0**-7, 2.0**-3
 """The shifts that are tried. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
 
 
-class _Known:
-    """Plain numbers for rows of which W_hh h is computed once for all shifts, and which leave h unprojected."""
+class _Known(Plain[Tensor]):
+    """Plain numbers whose recurrent product is known, and which stop at the hidden units."""
 
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
@@ -37,15 +37,6 @@ class _Known:
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
         return packed.chunk(self._gates, -1)
-
-    def gates(self, u: Tensor, _h: Tensor) -> tuple[Tensor, ...]:
-        return self.split(u + self._product)
-
-    def carry(self, f: Tensor, c: Tensor, v: Tensor) -> Tensor:
-        return f * c + v
-
-    def rest(self, v: Tensor) -> Tensor:
-        return 1 - v
 
     def peepholes(self) -> tuple[Tensor, ...]:
         assert self._p.weight_ch is not None
@@ -69,7 +60,7 @@ def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
     n, b = places[torch.linspace(0, len(places) - 1, min(rows, len(places))).long()].unbind(1)
     h = chunk.before[n, b].to(layer.dtype)
     a = _Known(h, p, layer.gates, layer.nonlinearity)
-    u = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
+    wx = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
     state: tuple[Any, ...] = (h,)
     if look.c is not None:
         c = look.q["c"].v
@@ -80,10 +71,10 @@ def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
         """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""
         shifts = torch.zeros(layer.gates + 1, 1, layer.gates, layer.units, dtype=layer.dtype)
         shifts[:-1, 0].diagonal().fill_(-shift)
-        q = layer.cell.step(a, u + shifts.flatten(2), *state)
+        q = layer.cell.step(a, wx + shifts.flatten(2), *state)
         moved = (q["h"][:-1] - q["h"][-1]).abs_()
         if not functions_of(layer.nonlinearity).are_usual:  # what is flat on one side of here may hide a shift to it
-            m = layer.cell.step(a, u - shifts.flatten(2), *state)["h"]
+            m = layer.cell.step(a, wx - shifts.flatten(2), *state)["h"]
             moved = torch.minimum(moved, (m[:-1] - m[-1]).abs_())
         parts = moved / bound if p.weight_hr is None else moved * (p.weight_hr.abs() / bound.unsqueeze(-1)).amax(1)
         if layer.cell.mixes:  # a unit's r reaches every unit's n

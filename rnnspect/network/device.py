@@ -1,4 +1,4 @@
-"""From the name of a device to one that is there and can run the dtype."""
+"""The device that a spec names, if this machine has it and it can run the spec's dtype."""
 
 from __future__ import annotations
 

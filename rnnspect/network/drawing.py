@@ -1,4 +1,7 @@
-"""Random numbers as a notebook gets them: one CPU generator, float32, in the order in which modules are built."""
+"""Random parameters and inputs: the numbers that torch.manual_seed and building the same modules would give.
+
+One CPU generator, float32, in the order in which modules are built.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ _CPU = torch.device("cpu")
 
 
 def generator_of(spec: Spec) -> Generator:
+    """On the CPU, seeded as the spec says."""
     return torch.Generator(_CPU).manual_seed(spec.seed)
 
 
@@ -43,4 +47,5 @@ def draw_parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
 
 
 def draw_normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) in float32."""
     return torch.randn(shape, generator=generator, dtype=torch.float32, device=_CPU)

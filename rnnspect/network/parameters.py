@@ -1,4 +1,4 @@
-"""Which parameters a spec has: names, shapes, and the gate rows inside them. Arithmetic only; loads no framework."""
+"""Which parameters a spec has: names, shapes, and the rows of each gate in them. It loads neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -125,6 +125,7 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
 
 
 def shapes_of(spec: Spec) -> Shapes:
+    """The parameters, and the shapes of what goes in and comes out."""
     batch_first, hidden = spec.batch_first, spec.output_size
     batch_time = ("B", "T") if batch_first else ("T", "B")
     axes = ("batch", "step", "unit") if batch_first else ("step", "batch", "unit")

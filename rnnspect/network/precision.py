@@ -5,7 +5,7 @@ One kernel never obeys another's switch: nn.RNN, nn.LSTM and nn.GRU run in cuDNN
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -25,7 +25,8 @@ _CUDNN_WITH_BFLOAT16 = 91300
 def precision_switches(
     device: torch.device, dtype: torch.dtype, runs: Runs = "stack", onednn_lstm: bool = False
 ) -> dict[str, str]:
-    """The switches that can change what runs there, by name, with their values; of float64 there are none.
+    """The switches that can change what runs there, by name, with their values, such as
+    {"cudnn.rnn.fp32_precision": "tf32"}. None can change float64.
 
     On a GPU all that reach the kernel; on the CPU, where the default is exact, those that allow less. `onednn_lstm`
     says that it is an LSTM without a projection, the one stack that oneDNN has a kernel for.
@@ -37,7 +38,7 @@ def precision_switches(
 
 
 def libraries(device: torch.device, dtype: torch.dtype, runs: Runs, onednn_lstm: bool) -> tuple[Library, ...]:
-    """Which of them multiplies; both where nobody can tell from outside."""
+    """Which library multiplies there; both where nobody can tell from outside."""
     if device.type == "cuda":
         if runs == "compiled":
             return "cudnn.rnn", "cuda.matmul"
@@ -93,30 +94,18 @@ def exact_products() -> Iterator[None]:
     """float32 products on the CPU as exact as float32 is, whatever the switches allow, and no autocast: what an
     engine is held to must not be rounded as the engine may be."""
     matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast("cpu", enabled=False), ExitStack() as undo:
         if hasattr(matmul, "fp32_precision"):
-            with _set(matmul):
-                yield
+            if matmul.fp32_precision in REDUCED:
+                undo.callback(_set_back, matmul, matmul.fp32_precision)
+                matmul.fp32_precision = "ieee"
         elif torch.get_float32_matmul_precision() == "medium":
+            undo.callback(torch.set_float32_matmul_precision, "medium")
             torch.set_float32_matmul_precision("highest")
-            try:
-                yield
-            finally:
-                torch.set_float32_matmul_precision("medium")
-        else:
-            yield
+        yield
 
 
-@contextmanager
-def _set(switch: Any) -> Iterator[None]:
-    before = switch.fp32_precision
-    if before not in REDUCED:
-        yield
-        return
-    switch.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        switch.fp32_precision = "none"  # as it was, if it had its value from the switch of all backends
-        if switch.fp32_precision != before:
-            switch.fp32_precision = before
+def _set_back(switch: Any, before: str) -> None:
+    switch.fp32_precision = "none"  # as it was, if it had its value from the switch of all backends
+    if switch.fp32_precision != before:
+        switch.fp32_precision = before

@@ -1,4 +1,4 @@
-"""The sequence that a network runs: x with h0, c0 and lengths, from wherever they are written."""
+"""The sequence that a network runs: x with h0, c0 and lengths, out of a spec, files, or arrays of the caller."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
     from rnnspect.network.spec import Spec
 
+    Where = Callable[[tuple[int | str, ...]], str]
+    """From the keys of a value to what an error message calls its place, such as "net.yaml:7"."""
+
 
 @dataclass(frozen=True)
 class Sequence:
-    """Time-major: x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) or None; a length for each item of the batch or None.
+    """Time-major: x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) or None where the cell has no cell state; how many steps
+    each item of the batch has, or None where all have T.
 
     `batched` says whether the user's x had a batch axis; without one B is 1.
     """
@@ -70,7 +74,7 @@ class Sequence:
 def sequence_of(
     spec: Spec,
     generator: Generator,
-    where: Callable[[tuple[int | str, ...]], str],
+    where: Where,
     require_memory: Callable[[Spec, int, int], int],
     x: Any = None,
     h0: Any = None,
@@ -78,29 +82,30 @@ def sequence_of(
 ) -> Sequence:
     """x, h0, c0 and lengths as the spec writes them, or as given: tensors, arrays, nested lists, source strings.
 
-    Random ones are drawn from `generator` in that order. `require_memory` estimates what the work needs.
+    Random ones are drawn from `generator` in that order. `require_memory` estimates the bytes that the work needs from
+    the spec, T and B.
 
     Raises `SequenceError` for numbers that do not fit the spec, `ResourceError` before memory is taken.
     """
     dtype = getattr(torch, spec.dtype)
-    given_x = spec.input if x is None else x
-    given_h0 = spec.h0 if h0 is None else h0
-    given_c0 = spec.c0 if c0 is None else c0
-    if x is not None and not _is_generator(x):
+    if x is not None and _generator_in(x) is None:
         spec = spec.with_changes(batch=None)  # it was meant for the generator that x replaces
-    if given_x is None:
+    x, h0, c0 = spec.input if x is None else x, spec.h0 if h0 is None else h0, spec.c0 if c0 is None else c0
+    if x is None:
         raise SequenceError("no input", allowed=sources.FORMS, where=where(("input",)))
-    if sum(isinstance(given, str) and given.strip() == "-" for given in (given_x, given_h0, given_c0)) > 1:
+    if sum(isinstance(given, str) and given.strip() == "-" for given in (x, h0, c0)) > 1:
         raise SequenceError("standard input twice", allowed="- once", where=where(("h0",)))
-    _check_memory(spec, given_x, where, require_memory)
-    found = _input(spec, given_x, generator, where).to(dtype)
+    if (made := _generator_in(x)) and made.count:  # a file's reader looks at the file's own size
+        needed = require_memory(spec, made.count, spec.batch or 1)
+        memory.require(needed, f"running {x} through this network", where(("input",)))
+    found = _input(spec, x, generator, where).to(dtype)
     batched = found.dim() == 3
     found = (found.transpose(0, 1) if spec.batch_first else found) if batched else found[:, None]
     steps, batch = found.shape[:2]
     memory.require(require_memory(spec, steps, batch), "this run")
     stacked = spec.num_layers * spec.num_directions
     states: list[Tensor | None] = []
-    for name, given, units in (("h0", given_h0, spec.output_size), ("c0", given_c0, spec.hidden_size)):
+    for name, given, units in (("h0", h0, spec.output_size), ("c0", c0, spec.hidden_size)):
         if name == "c0" and not spec.cell_type.has_cell_state:
             if given is not None:
                 raise SequenceError(f"cell {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
@@ -114,69 +119,59 @@ def sequence_of(
     return Sequence(found, states[0].contiguous(), states[1], lengths, batched)
 
 
-def input_of(spec: Spec, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
-    """The spec's input alone, as it is written, for a model that takes it whatever its shape; a generator makes it in
-    the spec's sizes."""
-    if _is_generator(spec.input):
+def input_of(spec: Spec, where: Where) -> Tensor:
+    """The spec's input alone, in the shape in which it is written; a generator makes it in the spec's sizes."""
+    if _generator_in(spec.input):
         return _input(spec, spec.input, drawing.generator_of(spec), where)
     return _numbers(spec.input, "input", where)
 
 
-def _is_generator(given: Any) -> bool:
-    return isinstance(given, str) and isinstance(sources.parse(given), sources.Generator)
-
-
-def _check_memory(
-    spec: Spec,
-    given: Any,
-    where: Callable[[tuple[int | str, ...]], str],
-    require_memory: Callable[[Spec, int, int], int],
-) -> None:
-    """A generator says how much it will make; a file's reader looks at the file's own size."""
-    if isinstance(given, str) and isinstance(source := sources.parse(given), sources.Generator) and source.count:
-        needed = require_memory(spec, source.count, spec.batch or 1)
-        memory.require(needed, f"running {given} through this network", where(("input",)))
-
-
-def _input(spec: Spec, given: Any, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
-    place = where(("input",))
+def _generator_in(given: Any) -> sources.Generator | None:
+    """What "randn:100" says; None for anything that is no generator."""
     source = sources.parse(given) if isinstance(given, str) else None
-    if isinstance(source, sources.Generator):
+    return source if isinstance(source, sources.Generator) else None
+
+
+def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor:
+    """x with one column for each feature: (T, I), or with a batch axis as `batch_first` says."""
+    place = where(("input",))
+    if source := _generator_in(given):
         if not source.count:
             raise SequenceError(f"{given} makes no steps", allowed=f"{source.kind}:3 for 3 steps", where=place)
         x = _generated(spec, source.kind, source.count, generator)
     else:
         if spec.batch is not None:
-            allowed = "batch goes with a generator such as randn:100"
-            raise SequenceError(
-                "a batch size beside an input that has its own", allowed=allowed, where=where(("batch",))
+            said, allowed = (
+                "a batch size beside an input that has its own",
+                "batch goes with a generator such as randn:100",
             )
+            raise SequenceError(said, allowed=allowed, where=where(("batch",)))
         x = _numbers(given, "input", where)
     if x.dim() == 1:
         x = x[:, None]
     axes = "(B, T, {0})" if spec.batch_first else "(T, B, {0})"
     allowed = f"(T, {{0}}) or {axes}".format(spec.input_size)
     if x.dim() not in (2, 3):
-        raise SequenceError(f"x of shape {_shape(x)}", allowed=allowed, where=place)
+        raise SequenceError(f"x of shape {tuple(x.shape)}", allowed=allowed, where=place)
     if 0 in x.shape:
-        raise SequenceError(f"x of shape {_shape(x)} has no steps", allowed=allowed, where=place)
+        raise SequenceError(f"x of shape {tuple(x.shape)} has no steps", allowed=allowed, where=place)
     if x.shape[-1] != spec.input_size:
-        found = f"x has {_features(x.shape[-1])} at each step, input_size is {spec.input_size}"
+        features = "1 feature" if x.shape[-1] == 1 else f"{x.shape[-1]} features"
+        found = f"x has {features} at each step, input_size is {spec.input_size}"
         raise SequenceError(found, allowed=f"x of shape {allowed}", where=place)
     return x
 
 
 def _generated(spec: Spec, kind: str, steps: int, generator: Generator) -> Tensor:
     """(T, I), or with a batch size the batch in the layout that the spec asks for."""
-    if kind == "randn":
-        if spec.batch is None:
-            return drawing.draw_normal((steps, spec.input_size), generator)
-        first = (spec.batch, steps) if spec.batch_first else (steps, spec.batch)
-        return drawing.draw_normal((*first, spec.input_size), generator)
-    one = _pattern(kind, steps, spec.input_size)
-    if spec.batch is None:
-        return one
-    return torch.stack([one] * spec.batch, dim=0 if spec.batch_first else 1)
+    batch_axis = 0 if spec.batch_first else 1
+    if kind != "randn":
+        one = _pattern(kind, steps, spec.input_size)
+        return one if spec.batch is None else torch.stack([one] * spec.batch, dim=batch_axis)
+    shape = [steps, spec.input_size]
+    if spec.batch is not None:
+        shape.insert(batch_axis, spec.batch)
+    return drawing.draw_normal(tuple(shape), generator)
 
 
 def _pattern(kind: str, count: int, width: int) -> Tensor:
@@ -200,16 +195,12 @@ def _state(
     shape: tuple[int, ...],
     bidirectional: bool,
     generator: Generator,
-    where: Callable[[tuple[int | str, ...]], str],
+    where: Where,
 ) -> Tensor:
+    """h0 or c0, (L·D, B, units), or (L·D, units) beside an x without a batch axis; zeros where none is given."""
     if given is None:
         return torch.zeros(shape)
-    axes = ["layers × directions" if bidirectional else "layers", "batch", "units"]
-    if len(shape) == 2:
-        del axes[1]
-    allowed = f"({', '.join(axes)}) = {shape}"
-    source = sources.parse(given) if isinstance(given, str) else None
-    if isinstance(source, sources.Generator):
+    if source := _generator_in(given):
         if source.count not in (None, shape[0]):
             found = f"{given} makes {source.count} states"
             raise SequenceError(found, allowed=f"{source.kind} or {source.kind}:{shape[0]}", where=where((name,)))
@@ -219,11 +210,13 @@ def _state(
         return pattern if len(shape) == 2 else pattern[:, None].repeat(1, shape[1], 1)
     state = _numbers(given, name, where)
     if tuple(state.shape) != shape:
-        raise SequenceError(f"{name} of shape {_shape(state)}", allowed=allowed, where=where((name,)))
+        axes = ["layers × directions" if bidirectional else "layers", *["batch"] * (len(shape) == 3), "units"]
+        allowed = f"({', '.join(axes)}) = {shape}"
+        raise SequenceError(f"{name} of shape {tuple(state.shape)}", allowed=allowed, where=where((name,)))
     return state
 
 
-def _numbers(given: Any, name: str, where: Callable[[tuple[int | str, ...]], str]) -> Tensor:
+def _numbers(given: Any, name: str, where: Where) -> Tensor:
     """The numbers of anything but a generator, on the CPU."""
     if isinstance(given, tuple):
         given = list(given)
@@ -264,13 +257,7 @@ def _standard_input() -> bytes:
     return data
 
 
-def _lengths(
-    spec: Spec,
-    steps: int,
-    batch: int,
-    batched: bool,
-    where: Callable[[tuple[int | str, ...]], str],
-) -> tuple[int, ...] | None:
+def _lengths(spec: Spec, steps: int, batch: int, batched: bool, where: Where) -> tuple[int, ...] | None:
     if spec.lengths is None:
         return None
     place = where(("lengths",))
@@ -284,11 +271,3 @@ def _lengths(
             found = f"length {length} in a batch of {steps} steps"
             raise SequenceError(found, allowed=f"1 to {steps}", where=where(("lengths", index)))
     return tuple(spec.lengths)
-
-
-def _shape(tensor: Tensor) -> str:
-    return "(" + ", ".join(map(str, tensor.shape)) + ("," if tensor.dim() == 1 else "") + ")"
-
-
-def _features(count: int) -> str:
-    return "1 feature" if count == 1 else f"{count} features"

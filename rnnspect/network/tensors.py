@@ -1,4 +1,4 @@
-"""Whatever somebody calls an array, as a tensor of real numbers with memory of its own."""
+"""Whatever somebody calls an array, as a tensor of real numbers with memory of its own; and how far two are apart."""
 
 from __future__ import annotations
 
@@ -51,3 +51,24 @@ def _kind(tensor: torch.Tensor) -> str:
     if tensor.is_meta:
         return "the meta device, which has no numbers"
     return str(tensor.dtype).removeprefix("torch.") + ("" if tensor.layout == torch.strided else f" ({tensor.layout})")
+
+
+def differences(manual: torch.Tensor, engine: torch.Tensor) -> torch.Tensor:
+    """engine − manual in float64; zero where both are the same infinity or both NaN."""
+    apart = engine.double() - manual.double()
+    if apart.isfinite().all():
+        return apart
+    same = (manual == engine) | (manual.isnan() & engine.isnan())
+    return torch.where(same, 0, apart)
+
+
+def max_abs_difference(manual: torch.Tensor, engine: torch.Tensor, rows: int = 1 << 12) -> float:
+    """The largest |engine − manual|, taken `rows` at a time; NaN if a number stands beside a NaN."""
+    starts = range(0, len(manual), rows)
+    pieces = ((manual[at : at + rows], engine[at : at + rows]) for at in starts)
+    return largest([differences(*piece).abs().max().item() for piece in pieces])
+
+
+def largest(values: list[float]) -> float:
+    """The largest, or NaN if one of them is."""
+    return next((value for value in values if value != value), max(values, default=0.0))

@@ -22,9 +22,9 @@ def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
     if cell is None:
         allowed = f"a Spec, or a {listed(f'torch.nn.{cell.torch_name}' for cell in CELLS.values())}"
         raise SpecError(f"a {type(module).__name__}", allowed=allowed)
-    same = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size")
-    described = _described(cell, module) | {name: getattr(module, name) for name in same}
-    return Spec(**described | {"dropout": float(module.dropout)} | changes)
+    same = ("num_layers", "batch_first", "bidirectional", "proj_size")
+    own = {name: getattr(module, name) for name in same} | {"dropout": float(module.dropout)}
+    return Spec(**_described(cell, module) | own | changes)
 
 
 def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
@@ -36,8 +36,7 @@ def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
     if cell is None:
         allowed = listed(f"torch.nn.{cell.torch_name}Cell" for cell in CELLS.values())
         raise SpecError(f"a {type(module).__name__}", allowed=allowed)
-    same = ("input_size", "hidden_size", "bias")
-    return Spec(**_described(cell, module) | {name: getattr(module, name) for name in same} | changes)
+    return Spec(**_described(cell, module) | changes)
 
 
 def is_stack(module: object) -> bool:
@@ -57,10 +56,10 @@ def kind_of(module: object) -> str:
 
 
 def parameters_of_module(module: nn.RNNBase, spec: Spec | None = None) -> dict[str, Tensor]:
-    """Every parameter by PyTorch's name, sharing the module's memory; `spec` is the module's, where it is known.
+    """Every parameter by PyTorch's name, in the module's own memory; `spec` is the module's, where it is known.
 
-    They are read as attributes: where one is computed (weight_norm, a parametrization) the parameters of the module
-    have other names, and a subclass may have more of them.
+    They are read as attributes, because weight_norm and parametrizations give the module's parameters other names, and
+    a subclass may have more of them.
     """
     names = [parameter.name for parameter in parameters_of(spec or spec_of(module))]
     return {name: getattr(module, name).detach() for name in names}
@@ -75,17 +74,17 @@ def parameters_of_cell(module: nn.RNNCellBase, spec: Spec | None = None) -> dict
 def _cell_of(module: object, ending: str = "") -> Cell | None:
     import torch
 
-    return next(
-        (cell for cell in CELLS.values() if isinstance(module, getattr(torch.nn, cell.torch_name + ending))), None
-    )
+    kinds = ((cell, getattr(torch.nn, cell.torch_name + ending)) for cell in CELLS.values())
+    return next((cell for cell, kind in kinds if isinstance(module, kind)), None)
 
 
 def _described(cell: Cell, module: Any) -> dict[str, Any]:
+    """The keys that a stack and a cell have in common."""
     parameter = next(module.parameters())
     dtype = str(parameter.dtype).removeprefix("torch.")
     if dtype not in DTYPES:
         raise SpecError(f"a module in {dtype}", allowed=listed(DTYPES))
-    return {
+    return {name: getattr(module, name) for name in ("input_size", "hidden_size", "bias")} | {
         "cell": cell.name,
         "nonlinearity": module.nonlinearity if cell.has_nonlinearity else None,
         "dtype": dtype,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
+    """A network with its parameters by PyTorch's names and its sequence, both on one device, and who runs it."""
+
     spec: Spec
     parameters: dict[str, Tensor]
     sequence: Sequence
@@ -40,7 +42,13 @@ def prepare(
     where: Callable[[tuple[int | str, ...]], str] | None = None,
     require_memory: Callable[[Spec, int, int], int] = memory.trace_needs,
 ) -> Prepared:
-    """Everything that a run needs, checked: sizes before memory is taken, shapes before anything runs."""
+    """Everything that a run needs, checked: sizes before memory is taken, shapes before anything runs.
+
+    x, h0, c0 and lengths, where given, stand in place of the spec's. `where` says what an error message calls the place
+    of a key; `require_memory` estimates the bytes that the work needs from the spec, T and B.
+
+    Raises `SpecError`, `DeviceError`, `WeightsError`, `SequenceError`, `FileError` or `ResourceError`.
+    """
     locate = where or (lambda keys: str(keys[0]))
     spec = source if isinstance(source, Spec) else torch_modules.spec_of(source)
     if lengths is not None:
@@ -61,7 +69,8 @@ def prepare(
 
 
 def _whole(lengths: Any) -> Any:
-    """A tensor, an array, or any sequence of whole numbers as a list of Python's; the spec judges what is neither."""
+    """A tensor, an array, or any sequence of whole numbers as a list of Python's. Anything else comes back as it
+    is, for the spec to refuse."""
     if hasattr(lengths, "tolist"):
         return lengths.tolist()
     try:

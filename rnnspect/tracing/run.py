@@ -1,4 +1,4 @@
-"""A run: what the framework gives for a sequence."""
+"""What an engine gives for a sequence, without the equations beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """x and output are [batch][step][unit], states [layer·direction][batch][unit], head [batch][unit]; on the CPU."""
+    """x and output are [batch][step][unit], states [layer·direction][batch][unit], head [batch][unit]; on the CPU.
+
+    `stack_difference` is how far the engine's whole stack is from its layers one by one, absolute.
+    """
 
     spec: Spec
     engine: EngineInfo
@@ -46,6 +49,7 @@ class Run:
 
 
 def run_prepared(prepared: Prepared) -> Run:
+    """Runs the engine. Raises `EngineError` for what it cannot run."""
     spec, sequence = prepared.spec, prepared.sequence
     recording = prepared.engine.run(spec, prepared.parameters, sequence)
     return Run(

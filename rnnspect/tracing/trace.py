@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.network.differences import largest, max_abs_difference
 from rnnspect.network.shown import Shown
+from rnnspect.network.tensors import largest, max_abs_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pair:
-    """The same value from the equations and from the engine."""
+    """The same value from the equations (manual) and from the engine, in one shape."""
 
     manual: Tensor
     engine: Tensor
@@ -35,7 +35,7 @@ class LayerTrace:
     quantities: dict[str, Tensor]
     """x, input_projection (W_ih x + b_ih), then every gate and state of the cell, in the order of computation."""
     engine: dict[str, Tensor]
-    """What the engine showed of the same step: h, or nothing."""
+    """h as the engine gave it, under "h"; empty where the engine does not show this layer."""
     max_abs_difference: float
 
 
@@ -44,7 +44,8 @@ class Trace(Shown):
     """What the equations give and what the engine gave.
 
     Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit], on the CPU
-    in the spec's dtype. `stack_difference` is how far the engine's whole stack is from its layers one by one.
+    in the spec's dtype. `max_abs_difference` is the largest |manual − engine| of all that both gave, and
+    `stack_difference` how far the engine's whole stack is from its layers one by one, absolute.
     """
 
     spec: Spec

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from rnnspect.network.differences import differences
 from rnnspect.network.parameters import module_repr
+from rnnspect.network.tensors import differences
 from rnnspect.views import text
 from rnnspect.views.rendering import engine_lines, rendered, width_of
 from rnnspect.views.selection import indices, shown_quantities, shown_steps, with_gaps

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
-from rnnspect.arithmetic.bounded import Bounded, Number
+from rnnspect.arithmetic.bounded import Bounded, Number, Product
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import affine, length
-from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
+from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.screen import Screen
 from rnnspect.cells import CELLS
+from rnnspect.cells.functions import SIGMOID, Activation, Functions, Nonlinearity
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 from tests.judging.cases import Case, build, parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @pytest.mark.parametrize("steps", [1, 2, 15, 16, 17, 63, 64, 129, 1000])
@@ -144,3 +150,79 @@ def test_a_screen_gives_the_same_values_and_no_wider_a_bound(name: str, scale: f
         full, floor = found
         torch.testing.assert_close(floor.v, full.v, rtol=0, atol=float(full.e.max()))
         assert bool((floor.e <= full.e * (1 + 1e-5)).all())
+
+
+CLIPPED = Functions(SIGMOID, Activation("softsign"), clip=2.0)
+HALF, TF32 = ROUNDOFF[torch.float16], Roundoff(2.0**-24, 2.0**-24, 2.0**-126, products=2.0**-10)
+
+
+def _gated(a: Bounded, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> Iterator[tuple[str, Number | Product]]:
+    """Every operation that a cell with gates uses, each value in more than one place, with the operation's name."""
+    before, state = a.observed(h), Number(c, torch.full_like(c, 1e-3), a.u)
+    wx = a.input(x)
+    wh = a.hidden(before)
+    yield from [("observed", before), ("state", state), *(("product", one) for one in (*wx, *wh))]
+    s = [*a.gates(wx, before), *(p + q for p, q in zip(wx, wh, strict=True))]
+    yield from (("sum of products", one) for one in s)
+    i, f, n, o = a.sigmoid(s[0]), a.sigmoid(s[1]), a.tanh(s[2]), a.sigmoid(s[3])
+    yield from [("sigmoid", i), ("sigmoid", f), ("tanh", n), ("sigmoid", o)]
+    yield "gate times product", (reset := i * wh[2])
+    yield "product plus number", (sum_ := wx[2] + reset)
+    yield "tanh of a number", a.tanh(sum_)
+    yield "gate times number", (added := i * n)
+    after = a.carry(f, state, added)
+    yield from [("carry", after), ("carry", a.carry(o, state, added)), ("carry", a.carry(f, state, n))]
+    yield from [("squash", a.squash(after)), ("output", o * a.squash(after)), ("output", o * after)]
+    yield from [("lerp", a.lerp(n, before, o)), ("lerp", a.lerp(n, before, i))]
+
+
+def _others(a: Bounded, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> Iterator[tuple[str, Number | Product]]:
+    """What only some cells use."""
+    values: dict[str, Number | Product] = {}
+    for name, value in _gated(a, x, h, c):
+        values[name] = value
+        yield name, value
+    s, n, o = values["sum of products"], values["tanh"], values["sigmoid"]
+    yield from [("phi", a.phi(s)), ("phi of a number", a.phi(n)), ("rest", a.rest(n)), ("rest", a.rest(o))]
+    yield from [("sum", n + o), ("number plus product", n + s), ("times", n * o), ("lerp", a.lerp(o, n, n))]
+    if a.parameters.weight_ch is not None:
+        yield from (("peephole", p * o + s) for p in a.peepholes())
+    yield from [("hidden of a number", product) for product in a.hidden(a.rest(a.tanh(s)))]
+    yield "projection", (m := a.project(o))
+    yield "squash of a projection", a.squash(m)
+
+
+def _read(value: Number | Product) -> Iterator[torch.Tensor]:
+    if isinstance(value, Product):
+        yield value.allowance
+    yield from (value.v, value.e)
+
+
+def _assert_reads_the_same(values: Callable[[], Iterator[tuple[str, Number | Product]]]) -> None:
+    """At once, again after every later operation, and where nothing is read before all of them are done."""
+    at_once = [(name, value, [one.clone() for one in _read(value)]) for name, value in values()]
+    late = list(values())
+    for (name, value, first), (_, unread) in zip(at_once, late, strict=True):
+        for one in (value, value, unread, unread):
+            assert all(map(torch.equal, _read(one), first)), name
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+@pytest.mark.parametrize("u", [SINGLE, HALF, TF32], ids=["float32", "float16", "tf32"])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", CLIPPED], ids=["tanh", "relu", "clipped"])
+@pytest.mark.parametrize("kind", [Bounded, Ordered])
+def test_a_value_reads_the_same_for_ever(kind: type[Bounded], nonlinearity: Nonlinearity, u: Roundoff, scale: float):
+    torch.manual_seed(0)
+    w = [scale * torch.randn(*shape) for shape in ((20, 3), (20, 5), (20,), (20,))]
+    peepholes = w[2][:15] if nonlinearity == "relu" else None
+    p, steps = LayerParameters(*w, torch.randn(5, 5), peepholes), 16 if peepholes is None else 1
+    x, h, c = torch.randn(steps, 2, 3), torch.rand(steps, 2, 5) - 0.5, torch.randn(2, 5)
+    _assert_reads_the_same(lambda: _others(kind(p, 4, u, nonlinearity), x, h, c))
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_a_value_of_a_screen_reads_the_same_until_its_next_look(scale: float):
+    torch.manual_seed(0)
+    w = [scale * torch.randn(*shape) for shape in ((20, 3), (20, 5), (20,), (20,))]
+    x, h, c = torch.randn(16, 2, 3), torch.rand(16, 2, 5) - 0.5, torch.randn(2, 5)
+    _assert_reads_the_same(lambda: _gated(Screen(LayerParameters(*w, None), 4, SINGLE), x, h, c))

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from rnnspect import Spec, trace
-from rnnspect.arithmetic import numbers, small_numbers, unroll
-from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.small_numbers import SmallNumbers
+from rnnspect.arithmetic import numbers, unroll
+from rnnspect.arithmetic.numbers import Numbers, SmallNumbers
 from rnnspect.cells import CELLS
 from rnnspect.network.parameters import LayerParameters
 from tests.comparison import ARITHMETICS, assert_engine_agrees, computing_with
@@ -75,10 +74,10 @@ def _layer_run(change: Callable[..., dict[str, Any]]) -> Mutation:
     """Exchanges some of what a layer's run is given: state, valid."""
     right = unroll._run_layer
 
-    def run(cell: Any, arithmetic: Any, u: Any, state: Any, valid: Any, progress: Any) -> Any:
+    def run(cell: Any, arithmetic: Any, wx: Any, state: Any, valid: Any, progress: Any) -> Any:
         given = {"state": state, "valid": valid}
         given |= change(**given)
-        return right(cell, arithmetic, u, given["state"], given["valid"], progress)
+        return right(cell, arithmetic, wx, given["state"], given["valid"], progress)
 
     return lambda patch: patch.setattr(unroll, "_run_layer", run)
 
@@ -114,30 +113,29 @@ def _method(name: str, change: Callable[..., Any]) -> Mutation:
 
 
 def _tanh_for_relu(patch: pytest.MonkeyPatch) -> None:
-    for module in (numbers, small_numbers):
-        patch.setitem(module._NONLINEARITIES, "relu", module._NONLINEARITIES["tanh"])
+    patch.setitem(numbers._USUAL, "relu", numbers._USUAL["tanh"])
 
 
-def _gru_reset_before(a: Any, u: Any, h: Any) -> dict[str, Any]:
-    u_r, u_z, u_n = a.split(u)
-    v_r, v_z, _ = a.split(a.hidden(h))
-    r, z = a.sigmoid(u_r + v_r), a.sigmoid(u_z + v_z)
-    n = a.tanh(u_n + a.split(a.hidden(r * h))[2])
+def _gru_reset_before(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+    wx_r, wx_z, wx_n = a.split(wx)
+    wh_r, wh_z, _ = a.split(a.hidden(h))
+    r, z = a.sigmoid(wx_r + wh_r), a.sigmoid(wx_z + wh_z)
+    n = a.tanh(wx_n + a.split(a.hidden(r * h))[2])
     return {"r": r, "z": z, "n": n, "h": n + z * (h - n)}
 
 
-def _gru_mix_flipped(a: Any, u: Any, h: Any) -> dict[str, Any]:
-    q = _gru(a, u, h)
+def _gru_mix_flipped(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+    q = _gru(a, wx, h)
     return q | {"h": (1 - q["z"]) * h + q["z"] * q["n"]}
 
 
-def _lstm_candidate_not_squashed(a: Any, u: Any, h: Any, c: Any) -> dict[str, Any]:
-    q = _lstm(a, u, h, c)
+def _lstm_candidate_not_squashed(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
+    q = _lstm(a, wx, h, c)
     return q | {"h": a.project(q["o"] * q["c"])}
 
 
 def _without_state(step: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    return lambda a, u, *state: step(a, u, *(0 * before for before in state))
+    return lambda a, wx, *state: step(a, wx, *(0 * before for before in state))
 
 
 _lstm, _gru, _rnn = (CELLS[name].step for name in ("lstm", "gru", "rnn"))
@@ -153,7 +151,7 @@ MUTATIONS: dict[str, tuple[dict[str, Any], Mutation]] = {
     "gru: r and n exchanged": (GRU, _exchanged(0, 2)),
     "gru: z and n exchanged": (GRU, _exchanged(1, 2)),
     "rnn: tanh for relu": (RELU, _tanh_for_relu),
-    "rnn: no nonlinearity": (RNN, _step("rnn", lambda a, u, h: {"h": u + a.hidden(h)})),
+    "rnn: no nonlinearity": (RNN, _step("rnn", lambda a, wx, h: {"h": wx + a.hidden(h)})),
     "gru: reset before the product": (GRU, _step("gru", _gru_reset_before)),
     "gru: mix flipped": (GRU, _step("gru", _gru_mix_flipped)),
     "lstm: c' not squashed": (LSTM, _step("lstm", _lstm_candidate_not_squashed)),
@@ -178,7 +176,7 @@ MUTATIONS: dict[str, tuple[dict[str, Any], Mutation]] = {
     },
     "direction not reversed": (GRU, _order(lambda sequence, reverse: None)),
     "reverse not realigned with lengths": (GRU, _order(_flipped_with_its_padding)),
-    "reverse not put back": (GRU, lambda patch: patch.setattr(unroll, "_in_input_order", _not_put_back)),
+    "reverse not put back": (GRU, lambda patch: patch.setattr(unroll, "_in_input_order", lambda values, _: values)),
     "reverse with the forward weights": (GRU, _taken_from(lambda at: at, lambda to: "forward")),
     "every layer with the first one's input": (GRU, _always_the_first_x),
     "every layer with the last one's weights": (GRU, _taken_from(lambda at: 2, lambda to: to)),
@@ -191,10 +189,6 @@ MUTATIONS: dict[str, tuple[dict[str, Any], Mutation]] = {
 
 def _transposed_blocks(weight: torch.Tensor) -> torch.Tensor:
     return torch.cat([block.T for block in weight.split(weight.shape[1])])
-
-
-def _not_put_back(values: torch.Tensor, order: Any, valid: torch.Tensor | None) -> torch.Tensor:
-    return values if valid is None else torch.where(valid[..., None], values, torch.nan)
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from torch import nn
 
-from rnnspect import InputError
-from rnnspect.engines.own.loading import evaluating, load_model
+from rnnspect import InputError, Spec
+from rnnspect.engines.own.loading import evaluating, load_model, their_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,3 +114,11 @@ def test_eval_mode_is_put_back():
     with pytest.raises(ZeroDivisionError), evaluating(model):
         raise ZeroDivisionError
     assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_an_error_inside_rnnspect_is_said_with_the_line_that_led_there():
+    """Not with a line of rnnspect itself, in whatever folder of it that is."""
+    with pytest.raises(InputError) as caught, their_errors("it"):
+        Spec(cell="rnn", hidden_size=-1)
+    assert f"{__file__}:" in str(caught.value)
+    assert "network" not in str(caught.value)

@@ -25,6 +25,7 @@ from rnnspect.judging.chunks import chunks
 from rnnspect.judging.layer import cast
 
 if TYPE_CHECKING:
+    from rnnspect.arithmetic.bounded import Packed, Value
     from rnnspect.judging.chunks import Chunk, Run
     from rnnspect.judging.interpretation import Reading
     from rnnspect.judging.layer import Layer, Look
@@ -116,13 +117,13 @@ class Rounded(Bounded):
         super().__init__(_rounded(p, of_x, of_h), len(reading.cell.gates), reading.u, reading.nonlinearity)
         self._of_x, self._of_h = of_x, of_h
 
-    def input(self, x: Tensor, error: Tensor | None = None) -> Number:
+    def input(self, x: Tensor, error: Tensor | None = None) -> Packed:
         return super().input(x if self._of_x is None else self._of_x(x), error)
 
-    def hidden(self, h: Number) -> Number:
+    def hidden(self, h: Number) -> Packed:
         return super().hidden(h if self._of_h is None else Number(h.v, h.e, h.u, Rows(self._of_h(h.v))))
 
-    def project(self, m: Number) -> Number:
+    def project(self, m: Number) -> Value:
         return super().project(m if self._of_h is None or self._hr is None else Number(self._of_h(m.v), m.e, m.u))
 
 

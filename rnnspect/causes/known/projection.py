@@ -59,11 +59,11 @@ def causes(reading: Reading) -> Iterator[Cause]:
         )
 
 
-def _squashed_again(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    q = CELLS["lstm"].step(a, u, h, c)
+def _squashed_again(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    q = CELLS["lstm"].step(a, wx, h, c)
     return q | {"h": a.tanh(q["h"])}
 
 
-def _squashed_after(a: Arithmetic[V], u: V, h: V, c: V) -> dict[str, V]:
-    q = CELLS["lstm"].step(a, u, h, c)
+def _squashed_after(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    q = CELLS["lstm"].step(a, wx, h, c)
     return q | {"h": a.tanh(a.project(q["o"] * q["c"]))}

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rnnspect.arithmetic.small_numbers import one_thread
+from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.judge import Judge
 

@@ -18,7 +18,7 @@ from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.verdict import Identity
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
-from rnnspect.network.differences import differences
+from rnnspect.network.tensors import differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Identity
-from rnnspect.network.differences import largest, max_abs_difference
+from rnnspect.network.tensors import largest, max_abs_difference
 from rnnspect.tracing.prepare import Prepared
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Somebody's function or class: what it asks for by name, and how it is called. `engine.py` has the rules."""
+"""The user's function or class: what it asks for by name, and how it is called. `engine.py` states the rules."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 from rnnspect.engines.own.loading import load_named, their_errors
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,27 +21,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.network.spec import Spec
-
+    Made = Callable[..., Any]
+    """What is run: a step or a sequence."""
     Offer = dict[str, Any]
+    """What it may ask for, by name."""
 
-_KEYS = [
-    "input_size",
-    "hidden_size",
-    "num_layers",
-    "nonlinearity",
-    "bias",
-    "batch_first",
-    "bidirectional",
-    "proj_size",
-    "reverse",
-    "reset",
-    "input_forget",
-    "peepholes",
-    "activations",
-    "clip",
-    "dtype",
-]
+_OTHERS = {"cell", "dropout", "device", "seed", "weights", "layout", "head"} | {"input", "batch", "h0", "c0", "lengths"}
+_KEYS = [key for key in Spec.model_fields if key not in _OTHERS]
 _OF_A_PLACE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
 ON_OFFER = f"spec, parameters, {listed(_KEYS)}, parameters by PyTorch's name"
 _IMPORTS_TORCH = re.compile(r"^\s*(import|from)\s+torch\b", re.MULTILINE)
@@ -57,7 +44,7 @@ class Code:
 
     @classmethod
     def of(cls, source: str) -> Code:
-        """Runs the file. Raises `InputError` as `models.load_named` does, and for what cannot be called."""
+        """Runs the file. Raises `InputError` as `load_named` does, and for what cannot be called."""
         found, path, attribute = load_named(source)
         if not callable(found):
             raise InputError(f"a {type(found).__name__}", allowed="a function or a class", where=source)
@@ -71,7 +58,7 @@ class Code:
         keys = {name: getattr(spec, name) for name in _KEYS} | {"input_size": spec.layer_input_size(layer)}
         return {**keys, **own, **here, "spec": spec, "parameters": own, "layer": layer, "direction": direction}
 
-    def make(self, offer: Offer) -> Callable[..., Any]:
+    def make(self, offer: Offer) -> Made:
         """What is run: what was found, or what that gives when it is called."""
         made = self.found
         if inspect.isclass(made) or (not isinstance(made, nn.Module) and set(_names(made)) <= offer.keys()):
@@ -86,13 +73,13 @@ class Code:
         self._check_on_offer(_parameters(made)[2:], offer)
         return made  # type: ignore[no-any-return]
 
-    def asked(self, made: Callable[..., Any]) -> set[str]:
+    def asked(self, made: Made) -> set[str]:
         """The names that it asks for, to be made and to be called."""
         before = set() if made is self.found else set(_names(self.found))
         own = {name for name, _ in made.named_parameters()} if isinstance(made, nn.Module) else set()
         return before | set(_names(made)[2:]) | {name.rpartition(".")[2] for name in own}
 
-    def call(self, made: Callable[..., Any], offer: Offer, x: Tensor, state: tuple[Tensor, ...]) -> Any:
+    def call(self, made: Made, offer: Offer, x: Tensor, state: tuple[Tensor, ...]) -> Any:
         """Without any state none is given to it."""
         states = tuple(map(self.theirs, state))
         options = {name: offer[name] for name in _names(made)[2:] if name in offer}
@@ -121,16 +108,16 @@ class Code:
         module.eval()
 
 
-def is_step(made: Callable[..., Any]) -> bool:
+def is_step(made: Made) -> bool:
     return _names(made)[:1] == ["x_t"]
 
 
-def takes_no_state(made: Callable[..., Any]) -> bool:
+def takes_no_state(made: Made) -> bool:
     """Whether it may be called with x alone."""
     return all(one.default is not one.empty for one in _parameters(made)[1:2])
 
 
-def takes(made: Callable[..., Any], name: str) -> bool:
+def takes(made: Made, name: str) -> bool:
     return name in _names(made)[2:]
 
 

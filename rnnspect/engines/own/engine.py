@@ -1,7 +1,7 @@
-"""Your own implementation: `path/to/mine.py:MyLSTM`.
+"""The user's own implementation: `path/to/mine.py:MyLSTM`.
 
-What the name says is a function or a class. A class, and a function that asks for nothing but what is on offer, is
-called first and gives what is run. On offer, as arguments by name: `spec`; its keys `input_size`, `hidden_size`,
+The name is that of a function or a class. A class, and a function whose arguments are all on offer, is called first and
+gives what is run. On offer, as arguments by name: `spec`; its keys `input_size`, `hidden_size`,
 `num_layers`, `bias` …; `parameters`, all of them by PyTorch's name; and each by its name, `weight_ih_l0` …. The
 parameters of an nn.Module that are called as PyTorch calls them, whatever stands before it, are set.
 
@@ -39,24 +39,25 @@ from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
     from rnnspect.engines.interface import Engine
+    from rnnspect.engines.own.calling import Made, Offer
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 
 class OwnEngine:
-    """Raises `InputError` for what cannot be called so, for what it raises, with the line, and for wrong shapes."""
+    """Raises `InputError` for what cannot be called so, for whatever it raises, with the line, and for wrong shapes."""
 
     def __init__(self, source: str) -> None:
         self._code = Code.of(source)
         self.name = f"{self._code.path.name}:{self._code.attribute}"
         self._stateless = False
         self._made_for: tuple[Spec, Mapping[str, Tensor]] | None = None
-        self._made: dict[tuple[int, str], Callable[..., Any]] = {}
+        self._made: dict[tuple[int, str], Made] = {}
 
     def without_state(self) -> Engine | None:
         made = self._made.get((0, "forward"))
@@ -86,14 +87,15 @@ class OwnEngine:
 
             return run_layers(spec, parameters, sequence, info, run_one)
 
-    def _make(self, offer: dict[str, Any]) -> Callable[..., Any]:
+    def _make(self, offer: Offer) -> Made:
         place = offer["layer"], offer["direction"]
         if place not in self._made:
             self._made[place] = self._code.make(offer)
         return self._made[place]
 
-    def _check_asks(self, made: Callable[..., Any], spec: Spec, parameters: Mapping[str, Tensor]) -> None:
-        """Of several layers a step cannot use the parameters of the first, nor a sequence those of one."""
+    def _check_asks(self, made: Made, spec: Spec, parameters: Mapping[str, Tensor]) -> None:
+        """Where there are several layers or directions, a step may not ask for a parameter of one of them by its full
+        name, nor a sequence for one without its layer. Raises `EngineError`."""
         ends = ("_l0", "_l0_reverse")
         one = {name.removesuffix(end) for name in parameters for end in ends if name.endswith(end)}
         wrong = (set(parameters) if is_step(made) else one | {"layer", "direction"}) & self._code.asked(made)
@@ -102,33 +104,24 @@ class OwnEngine:
             found = f"{self.name} is a {kind} and asks for {listed(sorted(wrong))}"
             raise EngineError(found, allowed=f"{instead}, or a network of one layer and direction")
 
-    def _run_steps(self, step: Callable[..., Any], offer: dict[str, Any], place: Place, x: Tensor) -> Ran:
+    def _run_steps(self, step: Made, offer: Offer, place: Place, x: Tensor) -> Ran:
         steps, batch = x.shape[:2]
         counts = torch.tensor(place.lengths or [steps] * batch, device=x.device)[:, None]
-        names = ("h", "c")[: len(place.state)]
-        state = place.state
+        state, names = place.state, ("h", "c")[: len(place.state)]
         kept: list[Tensor] = [x.new_empty(0)] * steps
         for t in reversed(range(steps)) if place.reverse else range(steps):
             given = self._code.call(step, offer, x[t], state)
             new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
             if len(new) != len(names):
                 raise self._wrong(f"{len(new)} values after a step", f"state = ({listed(names)})")
-            checked = tuple(
-                self._checked(name, one, tuple(before.shape), x)
-                for name, one, before in zip(names, new, place.state, strict=True)
-            )
+            shapes = [tuple(before.shape) for before in state]
+            checked = [self._checked(*one, x) for one in zip(names, new, shapes, strict=True)]
             state = tuple(torch.where(t < counts, one, other) for one, other in zip(checked, state, strict=True))
             kept[t] = checked[0]
         return torch.stack(kept), state
 
     def _run_whole(
-        self,
-        made: Callable[..., Any],
-        offer: dict[str, Any],
-        spec: Spec,
-        parameters: Mapping[str, Tensor],
-        sequence: Sequence,
-        info: EngineInfo,
+        self, made: Made, offer: Offer, spec: Spec, p: Mapping[str, Tensor], sequence: Sequence, info: EngineInfo
     ) -> Recording:
         """The items together, or one by one where they are padded and it takes no lengths."""
         parts = [(slice(None), sequence.steps)]
@@ -148,16 +141,11 @@ class OwnEngine:
         h_n, *c_n = (torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
         halves = zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True)
         layers = {(spec.num_layers - 1, direction): h for direction, h in halves}
-        head = run_head(spec, parameters, h_n)
+        head = run_head(spec, p, h_n)
         return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head)
 
     def _given(
-        self,
-        made: Callable[..., Any],
-        offer: dict[str, Any],
-        spec: Spec,
-        x: Tensor,
-        state: tuple[Tensor, ...],
+        self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The output, time-major, and the final states."""
         begun = () if self._stateless else state

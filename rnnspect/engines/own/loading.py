@@ -1,4 +1,5 @@
-"""A model out of somebody's Python file. Only an argument that the user typed may name one: loading it runs it."""
+"""What a name such as path/to/model.py:build names in a Python file. Loading it runs the file, so only an argument that
+the user typed may name one."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FORM = "path/to/model.py:build"
 _PRIVATE = "_rnnspect_model"
+_OURS = Path(__file__).parents[2]
 
 
 def names_code(text: str) -> bool:
@@ -37,9 +39,20 @@ def load_model(source: str) -> nn.Module:
     Raises `InputError` for no such file or name, for what is or gives no nn.Module, and for anything that the code
     raises, with the line of it.
     """
+    from torch import nn
+
     found, path, name = load_named(source)
-    with contextlib.redirect_stdout(sys.stderr), importing_from(path):
-        return _model(found, name, path)
+    place = f"{path}:{name}"
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        allowed = "a torch.nn.Module, or a function that gives one"
+        raise InputError(f"a {type(found).__name__}", allowed=allowed, where=place)
+    with contextlib.redirect_stdout(sys.stderr), importing_from(path), their_errors(f"{name}()", path):
+        given = found()
+    if not isinstance(given, nn.Module):
+        raise InputError(f"{name}() gives a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
+    return given
 
 
 def load_named(source: str) -> tuple[Any, Path, str]:
@@ -56,18 +69,16 @@ def load_named(source: str) -> tuple[Any, Path, str]:
             module = _loaded(path)
         if not hasattr(module, name):
             choices = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
-            allowed = listed(choices) or "a function that gives a torch.nn.Module"
-            raise InputError(
-                f"nothing is called {name!r}", allowed=allowed, nearest=nearest(name, choices), where=written
-            )
+            found, allowed = f"nothing is called {name!r}", listed(choices) or "a function that gives a torch.nn.Module"
+            raise InputError(found, allowed=allowed, nearest=nearest(name, choices), where=written)
         return getattr(module, name), path, name
 
 
 def names_in(path: Path) -> list[str]:
-    """The functions and classes that a Python file defines for others, by reading it; none where it is no Python.
+    """The functions and classes of a Python file that may give a model, by reading it; nothing is run. None of a file
+    that is no Python.
 
-    What needs an argument gives no model when it is called without, and is left out; so is a class that is derived
-    from nothing.
+    Left out are functions that need an argument, classes without a base, and names that begin with _.
     """
     try:
         tree = ast.parse(path.read_bytes())
@@ -82,22 +93,6 @@ def _may_give(node: ast.stmt) -> bool:
         needed += sum(default is None for default in node.args.kw_defaults)
         return not needed and not node.name.startswith("_")
     return isinstance(node, ast.ClassDef) and bool(node.bases) and not node.name.startswith("_")
-
-
-def _model(found: Any, name: str, path: Path) -> nn.Module:
-    from torch import nn
-
-    if isinstance(found, nn.Module):
-        return found
-    place = f"{path}:{name}"
-    if not callable(found):
-        allowed = "a torch.nn.Module, or a function that gives one"
-        raise InputError(f"a {type(found).__name__}", allowed=allowed, where=place)
-    with their_errors(f"{name}()", path):
-        given = found()
-    if not isinstance(given, nn.Module):
-        raise InputError(f"{name}() gives a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
-    return given
 
 
 def _loaded(path: Path) -> ModuleType:
@@ -136,18 +131,12 @@ def _place(error: BaseException, path: Path | None) -> str | None:
     """file:line. Without a file of theirs, the last line that is neither ours nor torch's."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if _is_theirs(frame.filename, path)]
-    if theirs:
-        return f"{theirs[-1].filename}:{theirs[-1].lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        ours = file.resolve() != path.resolve() if path else _OURS in file.parents or "site-packages" in file.parts
+        if not ours:
+            return f"{frame.filename}:{frame.lineno}"
     return None if path is None else str(path)
-
-
-def _is_theirs(filename: str, path: Path | None) -> bool:
-    if path is not None:
-        return Path(filename).resolve() == path.resolve()
-    parts = Path(filename).parts
-    return Path(__file__).parent != Path(filename).parent and "site-packages" not in parts
 
 
 @contextlib.contextmanager
