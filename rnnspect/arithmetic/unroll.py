@@ -104,7 +104,7 @@ def processing_order(places: Tensor, ends: Tensor, reverse: bool) -> Tensor:
 
 
 def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
-    """From the order of the input to that of processing, and back: reversing each item's steps twice changes nothing."""
+    """From the order of the input to that of processing, and back: the order is its own inverse."""
     return values if order is None else values.gather(0, order[..., None].expand_as(values))
 
 
