@@ -1,8 +1,8 @@
 """The structures of an HDF5 file (headers, links between groups, attributes), parsed by pyfive within bounds.
 
-pyfive believes what a file claims: of 184 bytes it makes 7 GiB. So only its parsers of single structures are used, with
-a bound on the bytes that each may read, and names and attributes, which can claim more than that, are read here.
-Nothing outside the file is opened.
+pyfive believes what a file claims: for one of 184 bytes it asks for 7 GiB. So only its parsers of single
+structures are used, with a bound on the bytes that each may read. Names and attributes, which can claim more than
+that, are read here. Nothing outside the file is opened.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 def test_a_small_file_cannot_take_all_memory_or_time(data: bytes):
-    """pyfive alone takes up to 20 GiB for these files, of 200 bytes to four megabytes, or does not end."""
+    """Files of 200 bytes to four megabytes; for some pyfive alone asks for more than 4 GiB, or runs over 30 s."""
     tracemalloc.start()
     start = time.thread_time()
     message = refusal(data) or ""
