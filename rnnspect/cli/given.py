@@ -62,8 +62,7 @@ def flag(name: str) -> str:
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
     """What runs, and the engine that was named, or the usual one; `needs` counts the bytes that the run takes."""
     from rnnspect import engines
-    from rnnspect.engines.shared.onnx_model import by_its_own_node
-    from rnnspect.tracing.prepare import prepare
+    from rnnspect.tracing.prepare import by_its_own_node, prepare
 
     spec = described.spec
     made = prepare(spec, where=described.where, require_memory=needs)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnspect.engines.shared.layers import run_head
 from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
@@ -131,19 +132,6 @@ def run_module(
         output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
     output = output.transpose(0, 1) if module.batch_first else output
     return output, final if isinstance(final, tuple) else (final,)
-
-
-def run_head(spec: Spec, parameters: Mapping[str, Tensor], h_n: Tensor) -> Tensor | None:
-    """torch.nn.Linear on the last layer's final hidden state, both directions side by side."""
-    if spec.head is None:
-        return None
-    last = torch.cat([*h_n[-spec.num_directions :]], -1)
-    head = nn.Linear(last.shape[1], spec.head.out_features, device="meta")
-    own = {name: parameters[f"head.{name}"] for name in ("weight", "bias")}
-    head.load_state_dict(own, assign=True)
-    with torch.no_grad():
-        given: Tensor = head(last)
-    return given
 
 
 def _module(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
@@ -77,3 +77,16 @@ def _whole(lengths: Any) -> Any:
         return [operator.index(length) for length in lengths]
     except TypeError:
         return lengths
+
+
+def by_its_own_node(prepared: Prepared) -> Prepared:
+    """Where the parameters are those of a node in a file, onnxruntime runs that node in place of the engine."""
+    from rnnspect.engines.shared.onnx_model import NodeEngine
+    from rnnspect.weights import readers
+    from rnnspect.weights.readers.onnx import node_in
+
+    assert isinstance(prepared.spec.weights, str)
+    source = readers.file_of(prepared.spec.weights)
+    if readers.kind_of(source.path) != "onnx":
+        return prepared
+    return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))

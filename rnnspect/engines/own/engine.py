@@ -31,9 +31,8 @@ import torch
 
 from rnnspect.engines.own.calling import Code, is_step, takes, takes_no_state
 from rnnspect.engines.own.loading import importing_from
-from rnnspect.engines.shared.layers import Place, Ran, run_layers
+from rnnspect.engines.shared.layers import Place, Ran, run_head, run_layers
 from rnnspect.engines.shared.limits import cannot
-from rnnspect.engines.torch import run_head
 from rnnspect.errors import EngineError, InputError, listed
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording

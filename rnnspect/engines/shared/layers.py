@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
-from rnnspect.engines.torch import run_head
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import Recording
 from rnnspect.network.spec import form_of
@@ -111,3 +111,16 @@ def _stacked(finals: list[State]) -> tuple[Tensor, Tensor | None]:
     """h_n and c_n of the whole network, (L·D, B, …)."""
     h_n, *c_n = (torch.stack(state) for state in zip(*finals, strict=True))
     return h_n, c_n[0] if c_n else None
+
+
+def run_head(spec: Spec, parameters: Mapping[str, Tensor], h_n: Tensor) -> Tensor | None:
+    """torch.nn.Linear on the last layer's final hidden state, both directions side by side."""
+    if spec.head is None:
+        return None
+    last = torch.cat([*h_n[-spec.num_directions :]], -1)
+    head = nn.Linear(last.shape[1], spec.head.out_features, device="meta")
+    own = {name: parameters[f"head.{name}"] for name in ("weight", "bias")}
+    head.load_state_dict(own, assign=True)
+    with torch.no_grad():
+        given: Tensor = head(last)
+    return given

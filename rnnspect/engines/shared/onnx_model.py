@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rnnspect.engines.torch import run_head
+from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import memory
 from rnnspect.files.onnx_file import graphs_in
-from rnnspect.network.recording import EngineInfo, Recording
-from rnnspect.weights import readers
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, node_in, tensor_of
+from rnnspect.network.recording import STATES, EngineInfo, Recording
+from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants
-from rnnspect.weights.writers.onnx import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
 
     Array = Any
 
@@ -214,15 +211,6 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     said = {name: value for name, value in node.attributes.items() if name != "layout"}
     path: Any = ((model.graph, None, ""),)
     return replace(node, node=own, path=path, model=model, constants=Constants(model), attributes=said), feed
-
-
-def by_its_own_node(prepared: Prepared) -> Prepared:
-    """Where the parameters are those of a node in a file, onnxruntime runs that node in place of the engine."""
-    assert isinstance(prepared.spec.weights, str)
-    source = readers.file_of(prepared.spec.weights)
-    if readers.kind_of(source.path) != "onnx":
-        return prepared
-    return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))
 
 
 def _info(name: str, dtype: str) -> EngineInfo:

@@ -8,6 +8,7 @@ from rnnspect.errors import InputError
 from rnnspect.files import memory
 from rnnspect.files.onnx_file import MOST
 from rnnspect.network.parameters import parameters_of
+from rnnspect.network.recording import STATES
 from rnnspect.version import __version__
 from rnnspect.weights.writers.interface import Target, needing
 
@@ -24,8 +25,6 @@ _FRAME = 1 << 20
 """Bytes of a model beside its parameters, and more."""
 VARIANTS = ("reset", "reverse", "input_forget", "peepholes", "activations", "clip")
 """The keys of a spec that ONNX's operators have beyond those that every framework has."""
-STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
-"""What each state is called as an input and as an output."""
 
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:

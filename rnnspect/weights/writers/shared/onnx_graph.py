@@ -10,10 +10,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from rnnspect.cells.functions import KINDS, functions_of
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.recording import STATES
 from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import pack
-from rnnspect.weights.writers.onnx import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
