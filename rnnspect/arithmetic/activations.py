@@ -11,19 +11,13 @@ side counts; at the jump of a thresholded relu a correct engine may be on either
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from rnnspect.cells.functions import APPROXIMATIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from rnnspect.cells.functions import Activation
+from rnnspect.cells.functions import APPROXIMATIONS, Activation
 
 ROUNDINGS = 4.0
 """What a function made of a few products and sums may err by, in roundings of its largest term."""

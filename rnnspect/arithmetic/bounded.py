@@ -10,25 +10,19 @@ No tensor is written to once a value holds it. Whatever is computed in place her
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.activations import allowed
 from rnnspect.arithmetic.products import Block, Rows, affine, fuses, length4, squashed
+from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
-from rnnspect.cells.functions import RELU, functions_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.cells.functions import Activation, Nonlinearity
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.cells.functions import RELU, Activation, Nonlinearity, functions_of
+from rnnspect.network.parameters import LayerParameters
 
 KERNEL = 12.0
 """σ and tanh err by so many u, absolute: a relative allowance fails correct kernels in closed gates. torch's and

@@ -6,26 +6,20 @@ The page of a report evaluates the same expressions: `views/report/derivation.js
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.cells.functions import KINDS, Activation, functions_of
+from rnnspect.cells.functions import KINDS, Activation, Nonlinearity, functions_of
+from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    import numpy.typing as npt
-    from torch import Tensor
-
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.cells.interface import Cell
-
-    Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

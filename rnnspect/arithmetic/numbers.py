@@ -7,7 +7,9 @@ costs more than computing.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +19,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.cells.functions import functions_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.cells.functions import Nonlinearity, functions_of
+from rnnspect.network.parameters import LayerParameters
 
 Array = npt.NDArray[Any]
 V = TypeVar("V", Tensor, Array)

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.products import Block, Rows
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.arithmetic.products import Block, Rows
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.cells.functions import Nonlinearity
+from rnnspect.network.parameters import LayerParameters
 
 _SLAB = 1 << 21  # products held at once
 _MARGIN = 2.0  # an engine's order is like one of ours, not the same

@@ -8,14 +8,12 @@ Numerical Algorithms, 2002, §3.1), and Σ |w x| ≤ ‖w‖‖x‖. Roundings c
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.roundoff import Roundoff
 
 LAMBDA = 4.0
 """λ: a sum of k products errs by λ√k·u ‖w‖‖x‖. That is a probability, hence the second look (`ordered.py`)."""

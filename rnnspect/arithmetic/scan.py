@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 _WIDE = 4096  # from so many values in a step on, the arithmetic costs more than the calls do
 _SIZE = 8

@@ -7,21 +7,15 @@ the `Bounded` one would: what costs passes over memory is left out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Bounded, Number, Product, tanh_slope
-from rnnspect.arithmetic.products import squashed
+from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Product, Value, tanh_slope
+from rnnspect.arithmetic.products import Block, Rows, squashed
+from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.arithmetic.bounded import Packed, Value
-    from rnnspect.arithmetic.products import Block, Rows
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 
 class Buffers:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.numbers import Numbers, SmallNumbers, one_thread, serves
+from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.cells.interface import Cell
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 CHUNK = 256
 """Steps whose quantities are kept as small tensors before they are packed into one."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Generator, Tensor
 
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
@@ -16,6 +18,7 @@ from rnnspect.files.memory import require
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
+from rnnspect.judging.interpretation import At, Reading
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network import memory
@@ -24,14 +27,7 @@ from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from torch import Generator, Tensor
-
-    from rnnspect.judging.interpretation import At, Reading
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 STEPS, BATCH = 7, 4
 LENGTHS = (7, 6, 4, 3)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
@@ -13,20 +14,14 @@ from rnnspect.checking.recording import observations_of
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
-from rnnspect.judging.finding import silent
+from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
-from rnnspect.judging.stack import judge_stack
+from rnnspect.judging.stack import Judged, judge_stack
+from rnnspect.judging.verdict import Verdict
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rnnspect.judging.finding import Progress
-    from rnnspect.judging.stack import Judged
-    from rnnspect.judging.verdict import Verdict
-    from rnnspect.network.recording import Recording
-    from rnnspect.tracing.prepare import Prepared
+from rnnspect.network.recording import Recording
+from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)

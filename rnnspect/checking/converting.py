@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+from torch import Tensor
 
 from rnnspect import engines
 from rnnspect.checking.check import check_prepared
 from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
 from rnnspect.files import writing
+from rnnspect.judging.verdict import Verdict
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
-from rnnspect.network.spec import form_of
-from rnnspect.tracing.prepare import prepare
+from rnnspect.network.spec import Spec, form_of
+from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.weights import writers
 from rnnspect.weights.layouts import FORMS
+from rnnspect.weights.writers.interface import LostAt, Target
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.judging.verdict import Verdict
-    from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
-    from rnnspect.weights.writers.interface import LostAt, Target
-
-    Where = Callable[[tuple[int | str, ...]], str]
+Where = Callable[[tuple[int | str, ...]], str]
 
 DRAWN: dict[str, Any] = {"input": "randn:8", "batch": 4, "h0": "randn"}
 """The sequence on which a file is run: random, so that every gate counts, from states that are not zero."""

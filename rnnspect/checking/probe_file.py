@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -21,9 +22,6 @@ from rnnspect.network.sequence import sequence_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared
 from rnnspect.weights.loading import fitting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def read_probe(path: Path, require_memory: Callable[[Spec, int, int], int] = memory.run_needs) -> Prepared:

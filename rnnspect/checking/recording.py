@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +19,13 @@ from rnnspect.judging.recorded_precision import Kept, kept_exactly
 from rnnspect.network import tensors
 from rnnspect.network.array_name import ArrayName
 from rnnspect.network.recording import EngineInfo
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
-
-    Where = Callable[[str | None], str]
-    """Where an array of this name is; without a name, the recording as a whole."""
-    Place = tuple[int, str]
-    """Layer and direction."""
+Where = Callable[[str | None], str]
+"""Where an array of this name is; without a name, the recording as a whole."""
+Place = tuple[int, str]
+"""Layer and direction."""
 
 _UNJUDGED = {"spec", "head", "engine.head"}
 """What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""

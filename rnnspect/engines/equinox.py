@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import equinox
 import jax
 import jax.numpy as jnp
+from torch import Tensor
 
 from rnnspect.engines.shared.jax import given, on_cpu, taken
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
 from rnnspect.engines.shared.limits import cannot, check_device, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 
 class EquinoxEngine:

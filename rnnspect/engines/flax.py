@@ -5,28 +5,24 @@ nnx.GRUCell has no b_hn; where it is not zero, the run differs, and the notes sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 from flax import nnx, serialization
+from torch import Tensor
 
+from rnnspect.engines.interface import Engine
 from rnnspect.engines.shared.jax import given, on_cpu, taken
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
 from rnnspect.engines.shared.limits import check_device, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from rnnspect.engines.interface import Engine
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 _CELLS = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
 

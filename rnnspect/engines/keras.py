@@ -7,29 +7,25 @@ or GRU without lengths to torch's kernel; the others, and those with lengths, ar
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # it is read when keras is imported, and never again
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
 import torch
+from torch import Tensor
 
+from rnnspect.engines.interface import Engine
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.errors import EngineError
 from rnnspect.network.recording import EngineInfo, Recording
-from rnnspect.network.spec import form_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from rnnspect.engines.interface import Engine
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec, form_of
 
 _DTYPES = ("float32", "float16", "bfloat16")
 

@@ -6,27 +6,22 @@ not compute what it was asked for is for a check to find.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
+from torch import Tensor
 
 from rnnspect.cells.functions import functions_of
 from rnnspect.engines.shared.limits import cannot, check_device, check_dtype, check_spec
 from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.onnx import VARIANTS
 from rnnspect.weights.writers.shared.onnx_graph import model_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
 
 _DTYPES = ("float16", "float32", "float64")
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import onnxruntime
+from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
+from torch import Tensor
 
+from rnnspect.engines.interface import Engine
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
 from rnnspect.errors import EngineError, InputError
 from rnnspect.files.onnx_file import read_model
-from rnnspect.network.recording import EngineInfo
+from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.onnx import VARIANTS
 from rnnspect.weights.writers.shared.onnx_graph import model_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from onnx import ModelProto
-    from torch import Tensor
-
-    from rnnspect.engines.interface import Engine
-    from rnnspect.network.recording import Recording
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
 
 _FAILURES = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.NotImplemented, errors.RuntimeException)
 _ONLY_ERRORS = 3

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnspect.engines.interface import Engine
 from rnnspect.engines.shared.layers import run_head
 from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.parameters import parameters_of, suffix
-from rnnspect.network.precision import precision_switches
+from rnnspect.network.precision import Runs, precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from rnnspect.engines.interface import Engine
-    from rnnspect.network.precision import Runs
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
 
 
 class TorchEngine:

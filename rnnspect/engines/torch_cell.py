@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
 from rnnspect.engines.shared.limits import check_spec
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 
 class TorchCellEngine:

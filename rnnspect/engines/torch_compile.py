@@ -6,23 +6,18 @@ The compiler unrolls the steps: compiling takes a while, more for a longer seque
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch._dynamo
-from torch import nn
+from torch import Tensor, nn
 
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import EngineError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.recording import Recording
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.recording import Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 
 class TorchCompileEngine(TorchEngine):

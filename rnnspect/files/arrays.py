@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from rnnspect.errors import FileError, listed, nearest
 from rnnspect.files import npy, safetensors_file, text, torch_file
 from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
 from rnnspect.files.sources import SUFFIXES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
 
 MAX_PIPE = 2**31
 UNNAMED = "array"

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.errors import SequenceError
 from rnnspect.files import memory
 from rnnspect.files.reading import decoded, read_bytes, size_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor
-
-    Place = Callable[[tuple[int, ...]], str]
+Place = Callable[[tuple[int, ...]], str]
 
 MAX_BYTES = 2**31
 NUMBERS = "text with numbers"

@@ -6,19 +6,16 @@ import pickle
 import warnings
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
 from rnnspect.files.reading import DAMAGED, in_short, size_of
 from rnnspect.files.zip_members import check_archive
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor
 
 MAX_DEPTH = 8
 """Dictionaries inside one another that are looked into."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.judging.declared import Declared
-    from rnnspect.judging.observation import Observation
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.judging.declared import Declared
+from rnnspect.judging.observation import Observation
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.unroll import processing_order
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch import Tensor
-
-    from rnnspect.judging.layer_inputs import Steps
+from rnnspect.judging.layer_inputs import Steps
 
 ALL = slice(None)
 INPUT, OUTPUT = ("x", "error"), ("h", "doubt")

@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import BFLOAT16, FLOAT16, ROUNDOFF, SINGLE, SMALLEST, TF32, Roundoff
 from rnnspect.errors import InputError, listed, nearest
-
-if TYPE_CHECKING:
-    from rnnspect.network.recording import EngineInfo
+from rnnspect.network.recording import EngineInfo
 
 
 @dataclass(frozen=True)

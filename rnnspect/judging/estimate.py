@@ -6,25 +6,20 @@ within twenty steps; the replicas' spread says how far roundings really carry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Generator, Tensor
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.products import length, length4
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.cells.functions import Nonlinearity
+from rnnspect.judging.interpretation import Reading
 from rnnspect.judging.layer import cast
 from rnnspect.judging.layer_inputs import zeros
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Generator, Tensor
-
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.judging.interpretation import Reading
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 REPLICAS = 4
 BLOCK = 64

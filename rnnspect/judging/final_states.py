@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from rnnspect.judging.case import Case
+from rnnspect.judging.chunks import Run
 from rnnspect.judging.finding import COARSE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.chunks import Run
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 Key = tuple[str, int, str]
 """h_n or c_n, layer, direction."""

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Self
+from rnnspect.judging.chunks import Chunk
 
-    from torch import Tensor
-
-    from rnnspect.judging.chunks import Chunk
-
-    Address = tuple[int, int, int]
-    """Step, batch item and unit in a chunk."""
-    Again = Callable[[int, int, int], tuple[tuple[slice, slice, slice], Tensor]]
-    Progress = Callable[["Finding | None", int], None]
-    """Told what was found so far, None in a layer that nobody observed, and how many steps more are done."""
+Address = tuple[int, int, int]
+"""Step, batch item and unit in a chunk."""
+Again = Callable[[int, int, int], tuple[tuple[slice, slice, slice], Tensor]]
+Progress = Callable[["Finding | None", int], None]
+"""Told what was found so far, None in a layer that nobody observed, and how many steps more are done."""
 
 COARSE = 0.01
 """A shift of a gate's pre-activation that a check should be able to see."""

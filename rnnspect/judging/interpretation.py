@@ -5,28 +5,24 @@ A known mistake is a change of that: other parameters, another order of steps, a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import Run
+from rnnspect.judging.declared import Declared
 from rnnspect.judging.layer import Layer
+from rnnspect.judging.layer_inputs import Steps
+from rnnspect.judging.recorded_precision import Kept
+from rnnspect.network import sequence
 from rnnspect.network.parameters import LayerParameters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.cells.interface import Cell
-    from rnnspect.judging.declared import Declared
-    from rnnspect.judging.layer_inputs import Steps
-    from rnnspect.judging.recorded_precision import Kept
-    from rnnspect.network import sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 At = tuple[int, str]
 """Layer and direction."""

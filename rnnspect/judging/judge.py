@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.bounded import STEEP, Bounded
 from rnnspect.arithmetic.ordered import Ordered
-from rnnspect.judging.chunks import chunks
-from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Seen, combine, side_by_side, silent
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.chunks import Chunk, Run, chunks
+from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Progress, Seen, combine, side_by_side, silent
 from rnnspect.judging.layer import Layer, Look, State
 from rnnspect.judging.resolution import resolution
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.cells.interface import Cell
-    from rnnspect.judging.chunks import Chunk, Run
-    from rnnspect.judging.finding import Progress
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
 

@@ -6,27 +6,22 @@ carried from chunk to chunk, with the error that it may have by then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screen
-from rnnspect.cells.functions import TANH, functions_of
+from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import Compared
 from rnnspect.network.parameters import LayerParameters
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.cells.interface import Cell
-    from rnnspect.judging.chunks import Chunk
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnspect.errors import ResourceError
 from rnnspect.files.memory import in_words
-from rnnspect.judging.recorded_precision import EXACT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from rnnspect.judging.recorded_precision import Kept
+from rnnspect.judging.recorded_precision import EXACT, Kept
 
 _LARGE = 2**26
 """Bytes from which on what is made of every step goes to a file."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from rnnspect.judging.recorded_precision import Kept
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.recording import EngineInfo, Recording
-    from rnnspect.network.spec import Spec
+from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
-from rnnspect.judging.chunks import before_each, chunks
+from rnnspect.judging.chunks import Chunk, Run, before_each, chunks
 from rnnspect.judging.finding import Compared, Finding, Over, combine
-from rnnspect.judging.layer import State
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.judging.chunks import Chunk, Run
-    from rnnspect.judging.layer import Layer
-    from rnnspect.judging.recorded_precision import Kept
+from rnnspect.judging.layer import Layer, State
+from rnnspect.judging.recorded_precision import Kept
 
 ROWS = 512
 

@@ -8,16 +8,12 @@ follows from how much closer together the numbers of their dtype lie; a reading 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
+from torch import Tensor
 
 CHANCE = -3.0
 """log10 of how likely random numbers may at most be to look so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +11,9 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.numbers import Plain
 from rnnspect.arithmetic.products import squashed
-from rnnspect.cells.functions import TANH, functions_of
-
-if TYPE_CHECKING:
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.judging.layer import Layer, Look
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
+from rnnspect.judging.layer import Layer, Look
+from rnnspect.network.parameters import LayerParameters
 
 NEAR, FAR = 2.0**-7, 2.0**-3
 """The shifts that are tried. Downwards: a relu that is shut would open, but its bound is that of a shut one."""

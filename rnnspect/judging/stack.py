@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.judging.case import Case
+from rnnspect.judging.chunks import Run
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
 from rnnspect.judging.final_states import (
     Expected,
@@ -21,26 +26,14 @@ from rnnspect.judging.final_states import (
     where,
     without_last,
 )
-from rnnspect.judging.finding import Place, silent
-from rnnspect.judging.interpretation import Reading, Stack
+from rnnspect.judging.finding import Finding, Place, Progress, silent
+from rnnspect.judging.interpretation import At, Reading, Stack
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer_inputs import Errors, handed_on
+from rnnspect.judging.layer import Layer, State
+from rnnspect.judging.layer_inputs import Errors, Steps, handed_on
 from rnnspect.judging.recorded_gates import judge_quantities
+from rnnspect.judging.recorded_precision import Kept
 from rnnspect.judging.verdict import Point
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.roundoff import Roundoff
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.chunks import Run
-    from rnnspect.judging.finding import Finding, Progress
-    from rnnspect.judging.interpretation import At
-    from rnnspect.judging.layer import Layer, State
-    from rnnspect.judging.layer_inputs import Steps
-    from rnnspect.judging.recorded_precision import Kept
 
 _COME_AND_GONE = 31 * 2**20
 """Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get

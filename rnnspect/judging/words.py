@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
+from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import where
-from rnnspect.judging.finding import PAST_USE
+from rnnspect.judging.finding import PAST_USE, Over, Place, Seen
+from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.finding import Over, Place, Seen
-    from rnnspect.judging.stack import Judged
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 
 def verdict_of(case: Case, judged: Judged) -> Verdict:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.errors import DeviceError, listed, nearest
 from rnnspect.network.precision import exact_products
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 _REFUSALS = (RuntimeError, TypeError, AssertionError, NotImplementedError, ImportError, ValueError)
 

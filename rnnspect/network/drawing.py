@@ -6,17 +6,12 @@ One CPU generator, float32, in the order in which modules are built.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Generator, Tensor
 
 from rnnspect.network.parameters import parameters_of
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from rnnspect.network.spec import Spec
-
+from rnnspect.network.spec import Spec
 
 _CPU = torch.device("cpu")
 """Said everywhere: torch.set_default_device and set_default_dtype would change the numbers."""

@@ -5,13 +5,11 @@ One kernel never obeys another's switch: nn.RNN, nn.LSTM and nn.GRU run in cuDNN
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Runs = Literal["stack", "cells", "compiled"]
 """nn.RNN, nn.LSTM or nn.GRU as a whole; step by step in cells; what the compiler makes of a stack."""

@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import torch
+from torch import Generator, Tensor
 
 from rnnspect.errors import SequenceError, nearest
 from rnnspect.files import arrays, memory, sources, text
 from rnnspect.network import drawing, tensors
+from rnnspect.network.spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Self
-
-    from torch import Generator, Tensor
-
-    from rnnspect.network.spec import Spec
-
-    Where = Callable[[tuple[int | str, ...]], str]
-    """From the keys of a value to what an error message calls its place, such as "net.yaml:7"."""
+Where = Callable[[tuple[int | str, ...]], str]
+"""From the keys of a value to what an error message calls its place, such as "net.yaml:7"."""
 
 
 @dataclass(frozen=True)

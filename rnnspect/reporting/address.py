@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.ordered import Ordered
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from rnnspect.judging.chunks import Run
-    from rnnspect.judging.judge import Judge
-    from rnnspect.judging.layer import Look
+from rnnspect.judging.chunks import Run
+from rnnspect.judging.judge import Judge
+from rnnspect.judging.layer import Look
 
 
 @dataclass(frozen=True)

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.errors import InputError
+from rnnspect.judging.declared import Declared
+from rnnspect.judging.finding import Finding
 from rnnspect.judging.stack import runs_of
+from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
+from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Report
 from rnnspect.reporting.derivation import numbers_a_step
-from rnnspect.reporting.downsampling import picture_of
+from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.heat_maps import Frame, painted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.judging.declared import Declared
-    from rnnspect.judging.finding import Finding
-    from rnnspect.judging.verdict import Verdict
-    from rnnspect.network.spec import Spec
-    from rnnspect.reporting.downsampling import Picture
-    from rnnspect.tracing.prepare import Prepared
+from rnnspect.tracing.prepare import Prepared
 
 MOST_KEPT = 64
 """Steps whose derivations a report keeps, where nobody asks for other ones."""

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.expression import equations_of, given_of
+from rnnspect.judging.case import Case
+from rnnspect.judging.chunks import Run
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.layer import Look
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.reporting.data import Beside, Curve, LayerReport, Map
 from rnnspect.reporting.derivation import Derivable
 from rnnspect.reporting.downsampling import Painter
 from rnnspect.reporting.saturation import saturations
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy.typing as npt
-    from torch import Tensor
-
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.chunks import Run
-    from rnnspect.judging.layer import Look
-
-    Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

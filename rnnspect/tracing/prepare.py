@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor, nn
+
+from rnnspect.engines.interface import Engine
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
 from rnnspect.files.memory import require
 from rnnspect.network import device, memory, torch_modules
@@ -13,13 +17,6 @@ from rnnspect.network.drawing import generator_of
 from rnnspect.network.sequence import Sequence, sequence_of
 from rnnspect.network.spec import Spec
 from rnnspect.weights.loading import weights_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor, nn
-
-    from rnnspect.engines.interface import Engine
 
 
 @dataclass(frozen=True)

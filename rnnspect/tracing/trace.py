@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.shown import Shown
+from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import largest, max_abs_difference
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
-
-    from rnnspect.network.recording import EngineInfo, Recording
-    from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
+from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.text import Text
 
-from rnnspect.arithmetic.expression import largest_first, total
+from rnnspect.arithmetic.expression import Expression, largest_first, total
 from rnnspect.network.parameters import module_repr
+from rnnspect.reporting.derivation import Derivation, InTurn
 from rnnspect.views import text
 from rnnspect.views.expression import filled, levels, multiplied, words
-from rnnspect.views.rendering import engine_lines, rendered, table
+from rnnspect.views.rendering import Screen, engine_lines, rendered, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from rich.console import RenderableType
-
-    from rnnspect.arithmetic.expression import Expression
-    from rnnspect.reporting.derivation import Derivation, InTurn
-    from rnnspect.views.rendering import Screen
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -9,6 +10,7 @@ from rich.text import Text
 from rnnspect.checking.live.watch import Seen
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.parameters import Shapes
+from rnnspect.network.shown import Shown
 from rnnspect.reporting.data import Report
 from rnnspect.reporting.derivation import Derivation
 from rnnspect.tracing.trace import Trace
@@ -17,11 +19,7 @@ from rnnspect.views.rendering import Screen, as_html, rendered
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from rich.console import RenderableType
-
-    from rnnspect.network.shown import Shown
 
 _WIDTH = 100
 """Characters. A notebook's cell is about as wide; it decides how many units are shown."""

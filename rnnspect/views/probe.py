@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from rnnspect.causes.probing import RIGHT
+from rnnspect.causes.probing import RIGHT, Probe
 from rnnspect.errors import listed
 from rnnspect.network.parameters import module_repr, parameters_of, shapes_of
 from rnnspect.views import text
-from rnnspect.views.rendering import rendered, table
+from rnnspect.views.rendering import Screen, rendered, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from rich.console import RenderableType
-
-    from rnnspect.causes.probing import Probe
-    from rnnspect.views.rendering import Screen
 
 
 def as_table(probe: Probe, path: Path, screen: Screen) -> str:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+from torch import Tensor
 
 from rnnspect.network.parameters import module_repr
 from rnnspect.network.tensors import differences
+from rnnspect.tracing.trace import LayerTrace, Trace
 from rnnspect.views import text
-from rnnspect.views.rendering import engine_lines, rendered, width_of
-from rnnspect.views.selection import indices, shown_quantities, shown_steps, with_gaps
+from rnnspect.views.rendering import Screen, engine_lines, rendered, width_of
+from rnnspect.views.selection import Selection, indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.vectors import Block, Row, gap, vector_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from rich.console import RenderableType
-    from torch import Tensor
-
-    from rnnspect.tracing.trace import LayerTrace, Trace
-    from rnnspect.views.rendering import Screen
-    from rnnspect.views.selection import Selection
 
 
 def as_table(traces: Sequence[Trace], selection: Selection, screen: Screen) -> str:

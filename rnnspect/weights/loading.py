@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
+from torch import Generator, Tensor
 
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import text
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
+from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from torch import Generator, Tensor
-
-    from rnnspect.network.spec import Spec
 
 
 def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> dict[str, Tensor]:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.interface import Cell
 from rnnspect.judging.layer import cast
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.cells.functions import Nonlinearity
-    from rnnspect.cells.interface import Cell
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters
 
 FEW = 10
 """An input of at most so many elements has every possible mask tried on it."""

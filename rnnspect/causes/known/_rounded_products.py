@@ -12,24 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnnspect.arithmetic.bounded import Bounded, Number
+from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Value
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.products import Rows
-from rnnspect.judging.chunks import chunks
-from rnnspect.judging.layer import cast
-
-if TYPE_CHECKING:
-    from rnnspect.arithmetic.bounded import Packed, Value
-    from rnnspect.judging.chunks import Chunk, Run
-    from rnnspect.judging.interpretation import Reading
-    from rnnspect.judging.layer import Layer, Look
-    from rnnspect.network.parameters import LayerParameters
+from rnnspect.judging.chunks import Chunk, Run, chunks
+from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.layer import Layer, Look, cast
+from rnnspect.network.parameters import LayerParameters
 
 Rounding = Callable[[Tensor], Tensor]
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import torch
 
 from rnnspect.causes.interface import Cause
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

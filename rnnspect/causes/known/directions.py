@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.order import without_lengths
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._dropout_masks import (
@@ -29,17 +30,11 @@ from rnnspect.causes.known._dropout_masks import (
     said_by,
     telling,
 )
+from rnnspect.judging.chunks import Run
+from rnnspect.judging.interpretation import Reading
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from rnnspect.judging.chunks import Run
-    from rnnspect.judging.interpretation import Reading
-
-    Found = tuple[float, Run, float]
-    """p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
+Found = tuple[float, Run, float]
+"""p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
 
 STEPS, ITEMS = 16, 4
 """Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, functions_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import Tensor
-
-    from rnnspect.cells.interface import Cell
-    from rnnspect.judging.interpretation import Reading
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.interpretation import Reading
 
 _FUNCTIONS = ("sigmoid", "tanh", "squash", "phi")
 _ELSE = "Take an engine that knows {}, or build what it says into the model."

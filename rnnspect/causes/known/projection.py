@@ -7,20 +7,16 @@ before the output gate, finds shapes that do not fit. What is here runs all the 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.kernels import reshaped
 from rnnspect.cells import CELLS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rnnspect.cells.interface import Arithmetic, V
-    from rnnspect.judging.interpretation import Reading
+from rnnspect.cells.interface import Arithmetic, V
+from rnnspect.judging.interpretation import Reading
 
 
 def causes(reading: Reading) -> Iterator[Cause]:

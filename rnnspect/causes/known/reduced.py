@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_products import COARSER, UNIT, come_closer, sums_show
 from rnnspect.judging.declared import ARITHMETICS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import Tensor
-
-    from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Reading
 
 PRODUCTS = {
     "tf32-products": "tf32",

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.directions import turned
-from rnnspect.judging.layer_inputs import beside
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import Tensor
-
-    from rnnspect.judging.interpretation import Reading
-    from rnnspect.judging.layer_inputs import Steps
+from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.layer_inputs import Steps, beside
 
 _NAME = "layer-input-wrong"
 _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
-from rnnspect.judging.interpretation import Reading
-from rnnspect.judging.layer_inputs import handed_on
+from rnnspect.judging.interpretation import At, Reading
+from rnnspect.judging.layer_inputs import Steps, handed_on
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from rnnspect.judging.interpretation import At
-    from rnnspect.judging.layer_inputs import Steps
-
-    Final = tuple[tuple[Tensor, Tensor], ...]
-    """Each state (B, ·), and how far a correct engine's may be from it."""
+Final = tuple[tuple[Tensor, Tensor], ...]
+"""Each state (B, ·), and how far a correct engine's may be from it."""
 
 FORGOTTEN = 64
 """After so many steps a run has forgotten what it began with, and ends as the call before it did. One that has not is

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from rnnspect.causes.search.hypotheses import Clock, Search
+from rnnspect.judging.case import Case
+from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained
-
-if TYPE_CHECKING:
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.stack import Judged
 
 SECONDS = 10.0
 """How long each run that differs is looked into, where nobody says."""

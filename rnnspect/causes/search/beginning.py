@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from rnnspect.arithmetic.numbers import one_thread
-from rnnspect.judging.chunks import chunks
+from rnnspect.judging.chunks import Run, chunks
+from rnnspect.judging.interpretation import Reading
 from rnnspect.judging.judge import Judge
-
-if TYPE_CHECKING:
-    from rnnspect.judging.chunks import Run
-    from rnnspect.judging.interpretation import Reading
 
 STEPS = 8
 """Steps from the first one on, and steps after the first difference, on which a reading is tried."""

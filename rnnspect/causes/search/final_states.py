@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from rnnspect.judging.verdict import Explained, Explanation
-
-if TYPE_CHECKING:
-    from rnnspect.judging.final_states import Meaning
-    from rnnspect.judging.interpretation import At
-    from rnnspect.judging.stack import Judged
-    from rnnspect.judging.verdict import Point
+from rnnspect.judging.final_states import Meaning
+from rnnspect.judging.interpretation import At
+from rnnspect.judging.stack import Judged
+from rnnspect.judging.verdict import Explained, Explanation, Point
 
 _GIVE = "Give what the cell returned after the last step that it processed."
 _LOST = "state-not-carried", "states", "the final state is {}: what the cell returned was not handed on", _GIVE

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.final_states import explain_finals, means
-from rnnspect.judging.stack import judge_stack
+from rnnspect.judging.case import Case
+from rnnspect.judging.interpretation import At, Reading
+from rnnspect.judging.stack import Judged, judge_stack
 from rnnspect.judging.verdict import Explained, Explanation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.interpretation import At, Reading
-    from rnnspect.judging.stack import Judged
 
 PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families of which two mistakes at once are tried."""

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import last, where
+from rnnspect.judging.observation import Observation
+from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Identity
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.observation import Observation
-    from rnnspect.judging.stack import Judged
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
-
-    Places = Mapping[tuple[int, str], Tensor]
-    """By (layer, direction)."""
+Places = Mapping[tuple[int, str], Tensor]
+"""By (layer, direction)."""
 
 ENDS = "output and h_n"
 PADDING = "output beyond the end"

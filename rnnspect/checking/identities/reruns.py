@@ -4,35 +4,29 @@ equations by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from rnnspect.engines.interface import Theirs
+from rnnspect.engines.interface import Engine, Theirs
 from rnnspect.engines.own.loading import their_errors
 from rnnspect.errors import RnnspectError
 from rnnspect.judging.case import Case
+from rnnspect.judging.declared import Declared
 from rnnspect.judging.observation import observed_by, observed_whole
 from rnnspect.judging.stack import judge_stack
 from rnnspect.judging.verdict import Identity
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
+from rnnspect.network.recording import Recording
+from rnnspect.network.sequence import Sequence
 from rnnspect.network.tensors import differences
+from rnnspect.tracing.prepare import Prepared
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from rnnspect.engines.interface import Engine
-    from rnnspect.judging.declared import Declared
-    from rnnspect.network.recording import Recording
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.tracing.prepare import Prepared
-
-    Numbers = dict[str, Tensor]
-    """output (T, B, D·P), h_n (L·D, B, P) and c_n (L·D, B, H) by name."""
+Numbers = dict[str, Tensor]
+"""output (T, B, D·P), h_n (L·D, B, P) and c_n (L·D, B, H) by name."""
 
 STEPS, ITEMS = 64, 2
 """How much of a run is run again at most."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
@@ -17,17 +18,10 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
-from rnnspect.network.precision import precision_switches
+from rnnspect.network.precision import Runs, precision_switches
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import nn
-
-    from rnnspect.network.precision import Runs
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspect.checking.live.watch import watch_run
+from rnnspect.checking.live.calls import CallVerdict
+from rnnspect.checking.live.watch import Seen, watch_run
 from rnnspect.errors import InputError
 from rnnspect.network.tensors import from_anything
 from rnnspect.network.torch_modules import is_cell
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from rnnspect.checking.live.calls import CallVerdict
-    from rnnspect.checking.live.watch import Seen
 
 
 def watch_given(model: nn.Module, x: Any, given: dict[str, Any]) -> tuple[Seen, CallVerdict]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
 from rnnspect.checking.check import check_observation
 from rnnspect.checking.live.calls import Call, CallVerdict, Kept
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.verdict import Verdict
+from rnnspect.judging.case import Case
+from rnnspect.judging.verdict import Verdict
 
 
 def judged(call: Call, explain: float | None = None) -> CallVerdict:

@@ -3,25 +3,21 @@ are run again by themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
-from rnnspect.checking.live.calls import Kept
+from rnnspect.checking.live.calls import Call, Kept
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Identity
 from rnnspect.network.tensors import largest, max_abs_difference
 from rnnspect.tracing.prepare import Prepared
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from rnnspect.checking.live.calls import Call
 
 _STATE = "a state kept between calls: begin each from None, or from zeros"
 _EXCHANGED = "batch_first left out: torch.nn takes (step, batch, unit) unless it is said"

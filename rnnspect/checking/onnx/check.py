@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.checking.check import check_observation
 from rnnspect.checking.onnx import quantized
@@ -15,10 +18,12 @@ from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.judging.case import Case
-from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.declared import ARITHMETICS, Declared
 from rnnspect.judging.observation import Observation
+from rnnspect.judging.verdict import Verdict
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import (
     SCALES,
     WEIGHTS,
@@ -31,15 +36,7 @@ from rnnspect.weights.readers.onnx import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
     from onnx import ModelProto
-    from torch import Tensor
-
-    from rnnspect.judging.declared import Declared
-    from rnnspect.judging.verdict import Verdict
-    from rnnspect.network.spec import Spec
 
     Array = Any
 

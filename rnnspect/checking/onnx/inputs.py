@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
 from rnnspect.files import arrays, memory, sources, text
-from rnnspect.weights.readers.onnx import array_of
+from rnnspect.weights.readers.onnx import OnnxNode, array_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from onnx import ModelProto, ValueInfoProto
-
-    from rnnspect.weights.readers.onnx import OnnxNode
 
     Array = Any
 

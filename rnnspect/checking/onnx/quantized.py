@@ -13,25 +13,21 @@ Source: onnxruntime's dynamic_quantize_lstm.cc, rnn_helpers.cc (ComputeGemm) and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.errors import WeightsError
 from rnnspect.judging.declared import Declared
 from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import SCALES, OnnxNode
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 ARITHMETIC = Declared("float32, 8-bit products", SINGLE)
 NOTE = (

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnspect.engines.own.loading import load_named, their_errors
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from torch import Tensor
-
-    Made = Callable[..., Any]
-    """What is run: a step or a sequence."""
-    Offer = dict[str, Any]
-    """What it may ask for, by name."""
+Made = Callable[..., Any]
+"""What is run: a step or a sequence."""
+Offer = dict[str, Any]
+"""What it may ask for, by name."""
 
 _OTHERS = {"cell", "dropout", "device", "seed", "weights", "layout", "head"} | {"input", "batch", "h0", "c0", "lengths"}
 _KEYS = [key for key in Spec.model_fields if key not in _OTHERS]

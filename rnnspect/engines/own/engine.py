@@ -25,27 +25,22 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from rnnspect.engines.own.calling import Code, is_step, takes, takes_no_state
+from rnnspect.engines.interface import Engine
+from rnnspect.engines.own.calling import Code, Made, Offer, is_step, takes, takes_no_state
 from rnnspect.engines.own.loading import importing_from
 from rnnspect.engines.shared.layers import Place, Ran, run_head, run_layers
 from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import EngineError, InputError, listed
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.engines.interface import Engine
-    from rnnspect.engines.own.calling import Made, Offer
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 
 class OwnEngine:

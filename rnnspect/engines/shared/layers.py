@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.recording import Recording
-from rnnspect.network.spec import form_of
+from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import pack
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.recording import EngineInfo
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
-
-    RunLayer = Callable[[int, Tensor, list["State"]], tuple[Tensor, list["State"]]]
-    """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
-    states that the directions end with."""
+RunLayer = Callable[[int, Tensor, list["State"]], tuple[Tensor, list["State"]]]
+"""From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
+states that the directions end with."""
 
 State = tuple["Tensor", ...]
 """h (B, P), and c (B, H) of an LSTM."""

@@ -4,28 +4,26 @@ ignores nothing of it."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import memory
 from rnnspect.files.onnx_file import graphs_in
 from rnnspect.network.recording import STATES, EngineInfo, Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
 from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from onnx import ModelProto
-    from torch import Tensor
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
 
     Array = Any
 

@@ -9,12 +9,9 @@ import html
 import json
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING
 
+from rnnspect.reporting.data import Report
 from rnnspect.views.report.document import report_document
-
-if TYPE_CHECKING:
-    from rnnspect.reporting.data import Report
 
 _SCRIPTS = ("base", "colours", "state", "heatmap", "curves", "network", "expression", "derivation", "page")
 """In the order in which they use each other."""

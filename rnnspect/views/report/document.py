@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import base64
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rnnspect.arithmetic.expression import Evaluation
+from rnnspect.arithmetic.expression import Evaluation, Expression
+from rnnspect.judging.verdict import Verdict
+from rnnspect.reporting.data import LayerReport, Report
+from rnnspect.reporting.derivation import Derivable
 from rnnspect.reporting.deriving import written
+from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
-from rnnspect.views.expression import filled, levels, multiplied, words
+from rnnspect.views.expression import Piece, filled, levels, multiplied, words
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from rnnspect.arithmetic.expression import Expression
-    from rnnspect.judging.verdict import Verdict
-    from rnnspect.reporting.data import LayerReport, Report
-    from rnnspect.reporting.derivation import Derivable
-    from rnnspect.reporting.downsampling import Picture
-    from rnnspect.views.expression import Piece
-
-    Numbers = npt.NDArray[Any]
+Numbers = npt.NDArray[Any]
 
 _NAME = attrgetter("name")
 _LEVELS = 2**16 - 1

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from torch import Tensor
 
 from rnnspect.cells.functions import KINDS, functions_of
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import STATES
-from rnnspect.network.spec import form_of
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import pack
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from onnx import ModelProto, ValueInfoProto
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 OPSET, IR = 14, 8
 """Old enough for every onnxruntime that is allowed; helper would write the newest that onnx knows."""
