@@ -1,0 +1,77 @@
+"""The plan of the package holds: its rooms, how long a file and a function may be, and the picture in CONTRIBUTING.md.
+
+Who may import whom is import-linter's (`make check`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rnnspect"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS = 300, 60, 7
+ASKED_BY_NAME = {
+    "rnnspect/api.py": {"check", "derive", "report", "assert_agrees"},
+}
+"""What people call with the arguments of a run by name: each of them is one thing that they may want to say."""
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield path.relative_to(ROOT).as_posix(), node
+
+
+def layers() -> list[set[str]]:
+    """The rooms from top to bottom, as the import contract has them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    drawn = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    return [set(re.findall(r"\w+", layer)) for layer in drawn]
+
+
+def test_the_package_shows_its_rooms_and_five_modules() -> None:
+    shown = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    loose = {path.stem for path in PACKAGE.glob("*.py")}
+    assert loose == {"__init__", "__main__", "api", "errors", "version"}
+    assert shown | loose - {"__init__", "__main__"} == set().union(*layers())
+
+
+def test_the_picture_is_the_contract() -> None:
+    picture = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert picture is not None
+    lines = [re.findall(r"(\w+)(?:/ |\.py)", line) for line in picture[1].splitlines()]
+    assert [set(names) for names in lines if names] == layers()
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    """A command's file says it in the docstring of the command, which is its help."""
+    unsaid = [path for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert [path for path in unsaid if "@command(" not in path.read_text()] == []
+
+
+def test_no_file_is_long() -> None:
+    assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > MOST_LINES} == {}
+
+
+def test_no_function_is_long() -> None:
+    lines = {f"{path}:{one.name}": (one.end_lineno or 0) - one.lineno + 1 for path, one in functions()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def test_no_function_takes_many_parameters() -> None:
+    found = {}
+    for path, one in functions():
+        names = [a.arg for a in (*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs)]
+        count = len(names) - (names[:1] in (["self"], ["cls"]))
+        if count > MOST_PARAMETERS and one.name not in ASKED_BY_NAME.get(path, ()):
+            found[f"{path}:{one.name}"] = count
+    assert found == {}
