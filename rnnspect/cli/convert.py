@@ -12,15 +12,10 @@ from rnnspect.cli.output import Output
 from rnnspect.cli.progress import loading
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
+from rnnspect.weights import writers
 
 _conversion = functools.partial(typer.Option, rich_help_panel="The conversion")
 _FORMATS = ("table", "json")
-
-
-def _targets() -> list[str]:
-    from rnnspect.weights import writers
-
-    return writers.names()
 
 
 @command("rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx")
@@ -28,10 +23,10 @@ def convert(
     given: Annotated[Given, network(sequence=False, leave_out=("head", "device"))],
     to: Annotated[
         str,
-        _conversion(help="Which framework's: onnx, keras, flax (nnx), flax-linen, pytorch.", autocompletion=_targets),
+        _conversion(help=f"Which framework's: {', '.join(writers.names())}.", autocompletion=writers.names),
     ],
     file: Annotated[
-        Path, _conversion("--output", "-o", help="The file to write: .onnx, .weights.h5, .msgpack or .safetensors.")
+        Path, _conversion("--output", "-o", help="The file to write, such as model.onnx or model.weights.h5.")
     ],
     lossy: Annotated[bool, _conversion("--lossy", help="Leave out what has no place there.")] = False,
     with_lengths: Annotated[
