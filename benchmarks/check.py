@@ -12,7 +12,7 @@ from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.bounded import Product
 from rnnspect.checking.check import check_observation
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import Run, chunks
+from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.observation import Observation
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.layer import Layer
+    from rnnspect.judging.layer import LayerEquations
     from rnnspect.judging.verdict import Verdict
 
 ROUNDS = 9
@@ -62,7 +62,7 @@ def _case(kind: str, sizes: tuple[int, int, int, int], limit: float) -> Iterator
 
     assert check().agrees
     layer = Judge(spec.cell_type, LayerParameters.of(p, 0, "forward")).layer
-    run = Run(x, y, h0[0])
+    run = LayerRun(x, y, h0[0])
     ours, products, forward = alternated(ROUNDS, check, partial(two_products, layer, run), partial(_forward, module, x))
     what = f"check of {kind}, T = {steps}, B = {batch}, {inputs} → {hidden}"
     yield Row(what, "the module's forward", limit, ours / forward)
@@ -74,7 +74,7 @@ def _forward(module: nn.RNNBase, x: Tensor) -> None:
     module(x)
 
 
-def two_products(layer: Layer, run: Run) -> None:
+def two_products(layer: LayerEquations, run: LayerRun) -> None:
     """W_ih x + b_ih + W_hh h + b_hh of every gate and step, and nothing else."""
     a = layer.plain
     for chunk in chunks(run, 512):

@@ -190,13 +190,13 @@ def report(
     that is not there.
     """
     from rnnspect.files import writing
-    from rnnspect.reporting.building import Asked, Recordings, report_prepared
+    from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
     from rnnspect.views.report import as_html
 
     writing.check_writable(Path(path))
     made = report_prepared(
         _prepared(engine, source, x, h0, c0, lengths),
-        Asked(batch_index, None if steps is None else tuple(sorted(set(steps)))),
+        ReportOptions(batch_index, None if steps is None else tuple(sorted(set(steps)))),
         None if recorded is None else Recordings(recorded),
         _arithmetic(arithmetic),
     )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import allowed
-from rnnspect.arithmetic.products import Block, Rows, affine, fuses, length4, squashed
+from rnnspect.arithmetic.products import RowBlock, Rows, affine, fuses, length4, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.cells.functions import RELU, Activation, Nonlinearity, functions_of
@@ -66,7 +66,7 @@ class Product:
     """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
     of a gate land in one buffer, with the function that follows, and share one bound."""
 
-    def __init__(self, a: Bounded, *terms: tuple[Rows, Block]) -> None:
+    def __init__(self, a: Bounded, *terms: tuple[Rows, RowBlock]) -> None:
         self._a, self.terms = a, terms
 
     def __add__(self, other: Value) -> Value:
@@ -141,16 +141,16 @@ class Bounded:
         self._units = p.weight_hh.shape[0] // gates
         terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
 
-        def blocks(w: Tensor, b: Tensor | None, known: tuple[float, float]) -> list[Block]:
+        def blocks(w: Tensor, b: Tensor | None, known: tuple[float, float]) -> list[RowBlock]:
             biases = [None] * gates if b is None else b.chunk(gates)
-            return [Block(rows, bias, terms, u, known) for rows, bias in zip(w.chunk(gates), biases, strict=True)]
+            return [RowBlock(rows, bias, terms, u, known) for rows, bias in zip(w.chunk(gates), biases, strict=True)]
 
         self._ih = blocks(p.weight_ih, p.bias_ih, (0.0, 0.0))
         self._hh = blocks(p.weight_hh, p.bias_hh, (u.relative, u.absolute))
-        self._hr = None if p.weight_hr is None else Block(p.weight_hr, None, p.weight_hr.shape[1], u, (0.0, 0.0))
+        self._hr = None if p.weight_hr is None else RowBlock(p.weight_hr, None, p.weight_hr.shape[1], u, (0.0, 0.0))
         self.dtype = p.weight_ih.dtype
-        self._offsets: dict[tuple[Block, ...], Tensor] = {}
-        self._joined: dict[tuple[Block, Block], tuple[Tensor, Tensor | None] | None] = {}
+        self._offsets: dict[tuple[RowBlock, ...], Tensor] = {}
+        self._joined: dict[tuple[RowBlock, RowBlock], tuple[Tensor, Tensor | None] | None] = {}
 
     def observed(self, h: Tensor, unit: int | None = None, error: Tensor | None = None) -> Number:
         """The engine's h of the step before, (steps, batch, P), known to ± error; without one, as exactly as it was
@@ -164,7 +164,7 @@ class Bounded:
             e = torch.zeros((), dtype=v.dtype)
         return Number(v, e, self.u, Rows(h, error))
 
-    def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
+    def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor:
         """λ√k·u (‖w‖‖x‖ + |b|), summed over the products that land in one number: (steps · batch, units)."""
         blocks = tuple(block for _, block in terms)
         if blocks not in self._offsets:
@@ -180,7 +180,7 @@ class Bounded:
                 e.addr_(length4(rows.v), block.rounded)
         return e
 
-    def joined(self, rows: Rows, one: Block, other: Block) -> tuple[Tensor, Tensor | None] | None:
+    def joined(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None:
         """[W W'] and b + b', with which two products are one: their sum is charged for it already. None the first
         time, and where few units share the copy of the rows: they do not pay for it."""
         if len(self._hh) * len(one.w) < _MANY or not fuses(rows.v, one.w):

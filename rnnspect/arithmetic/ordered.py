@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
-from rnnspect.arithmetic.products import Block, Rows
+from rnnspect.arithmetic.products import RowBlock, Rows
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.network.parameters import LayerParameters
@@ -40,7 +40,7 @@ class Ordered(Bounded):
         self._unit = u.sums
         self._float = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)
 
-    def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
+    def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor:
         expected = super().allowance(terms)
         count, units = expected.shape
         k = sum(block.w.shape[1] + 1 for _, block in terms)
@@ -49,7 +49,7 @@ class Ordered(Bounded):
             worst = np.concatenate([self._errors(terms, at, at + step, k) for at in range(0, count, step)])
         return torch.maximum(expected, torch.from_numpy(worst).to(expected.dtype))
 
-    def _errors(self, terms: tuple[tuple[Rows, Block], ...], start: int, stop: int, k: int) -> Array:
+    def _errors(self, terms: tuple[tuple[Rows, RowBlock], ...], start: int, stop: int, k: int) -> Array:
         factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         for rows, block in terms:
             x, w = rows.v[start:stop].double().numpy(), block.w.double().numpy()

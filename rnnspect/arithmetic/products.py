@@ -58,7 +58,7 @@ def length4(v: Tensor) -> Tensor:
     return norm.sqrt_().mul_(most)
 
 
-class Block:
+class RowBlock:
     """The rows W (units, k) and b (units) of one gate. W x + b may err by `slope` ‖x‖ + `offset`, each (units).
 
     `terms` is how many numbers are added up in all, and `known` how exactly x is, relative and absolute. `rounded` is

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Product, Value, tanh_slope
-from rnnspect.arithmetic.products import Block, Rows, squashed
+from rnnspect.arithmetic.products import RowBlock, Rows, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.network.parameters import LayerParameters
@@ -63,7 +63,7 @@ class Floor(Number):
         return squashed(self.v, function, self.buffers.like(self.v)), self.e
 
 
-class Screen(Bounded):
+class Screening(Bounded):
     """`most` is, after a look, the largest allowance of a pre-activation in each row. A look lasts until the next."""
 
     most: Tensor
@@ -74,10 +74,10 @@ class Screen(Bounded):
         (self._x, x0), (self._h, h0) = (torch.stack(b).amax((0, 2)).tolist() for b in (inputs, hidden))
         self._offset = x0 + h0
         self._buffers = Buffers()
-        self._shares: dict[tuple[Block, ...], Tensor] = {}
+        self._shares: dict[tuple[RowBlock, ...], Tensor] = {}
         self._none = torch.zeros((), dtype=self.dtype)
 
-    def allowance(self, terms: tuple[tuple[Rows, Block], ...]) -> Tensor:
+    def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor:
         """What the longest rows would be allowed without their biases, and of that each unit's share: one pass."""
         blocks = tuple(block for _, block in terms)
         if blocks not in self._shares:

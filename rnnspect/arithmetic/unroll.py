@@ -21,7 +21,7 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
-class LayerRun:
+class LayerQuantities:
     """Every quantity of one layer and direction, (T, B, ·) by step of the input; NaN beyond an item's length.
 
     `final` is the state after the last step: (B, P) and, for a cell that has it, (B, H).
@@ -38,9 +38,9 @@ def unroll(
     parameters: Mapping[str, Tensor],
     sequence: Sequence,
     progress: Callable[[int], None] = lambda _steps: None,
-) -> Iterator[LayerRun]:
-    """Runs the equations in the parameters' dtype, each layer on the h of the one below: one `LayerRun` a layer and
-    direction. `progress` is told the number of steps done since it was told last."""
+) -> Iterator[LayerQuantities]:
+    """Runs the equations in the parameters' dtype, each layer on the h of the one below: one `LayerQuantities` for each
+    layer and direction. `progress` is told the number of steps done since it was told last."""
     cell = spec.cell_type
     x = sequence.x
     valid = sequence.valid()
@@ -61,7 +61,7 @@ def unroll(
             quantities |= {name: _reordered(values, order) for name, values in kept.items()}
             if valid is not None:
                 quantities = {name: torch.where(valid[..., None], v, torch.nan) for name, v in quantities.items()}
-            yield LayerRun(layer, direction, quantities, final)
+            yield LayerQuantities(layer, direction, quantities, final)
             outputs.append(quantities["h"])
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         if valid is not None:

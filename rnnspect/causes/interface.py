@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.interpretation import Interpretation
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Cause:
     explanation: str
     """After "if": what the engine did and how that comes about."""
     fix: str
-    change: Callable[[Reading], Reading]
+    change: Callable[[Interpretation], Interpretation]
     parameters: dict[str, Any] = field(default_factory=dict)
     """What tells causes of one name apart."""
     reach: Literal["place", "layer", "stack"] = "place"
@@ -28,7 +28,7 @@ class Cause:
     There the run has to agree with the changed reading, also where it agreed without the mistake."""
     ends: bool = False
     """Whether it may show in the final states alone, while every step is right."""
-    shown: Callable[[Reading], bool] | None = None
+    shown: Callable[[Interpretation], bool] | None = None
     """For a change that only widens bounds: whether the numbers of the run show the mistake."""
     family: str = ""
     """The file of `causes.known` that it is in."""

@@ -18,7 +18,7 @@ from rnnspect.files.memory import require
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
-from rnnspect.judging.interpretation import At, Reading
+from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network import memory
@@ -154,7 +154,7 @@ def _alike(
     return tuple(alike)
 
 
-def _mistakes(readings: dict[At, Reading], among: Collection[str] | None) -> list[_Made]:
+def _mistakes(readings: dict[At, Interpretation], among: Collection[str] | None) -> list[_Made]:
     """The mistakes that another reading of the equations makes, with the runs of an engine that made each. Left out are
     those that reorder what the engine returned, or that only widen bounds."""
     made: dict[Any, _Made] = {}

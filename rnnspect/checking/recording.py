@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording_inputs import INPUTS, Shapes, check_inputs
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.observation import Observation
-from rnnspect.judging.recorded_precision import Kept, kept_exactly
+from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 from rnnspect.network import tensors
 from rnnspect.network.array_name import ArrayName
 from rnnspect.network.recording import EngineInfo
@@ -69,7 +69,7 @@ def observations_of(
     Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, and
     inputs or parameters of another run.
     """
-    shapes = Shapes(spec, sequence.steps, sequence.batch, sequence.batched)
+    shapes = RecordedShapes(spec, sequence.steps, sequence.batch, sequence.batched)
     parameters = parameters or {}
     named = _named(_as_mapping(recorded), shapes, parameters, where)
     inputs = {name: named.tensor(name, where) for name in named.arrays if str(name) in {*INPUTS, *parameters}}
@@ -116,7 +116,9 @@ def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
     return recorded if isinstance(recorded, Mapping) else {"output": recorded}
 
 
-def _named(recorded: Mapping[Any, Any], shapes: Shapes, parameters: Mapping[str, Tensor], where: Where) -> _Named:
+def _named(
+    recorded: Mapping[Any, Any], shapes: RecordedShapes, parameters: Mapping[str, Tensor], where: Where
+) -> _Named:
     """Every array under a name that this run has. Where one array has another name and there is no output, it is the
     output. Raises `SequenceError` for any other unknown name."""
     spec = shapes.spec
@@ -169,15 +171,19 @@ def _of_equations(name: ArrayName, named: Collection[ArrayName]) -> bool:
 
 
 def _observed(
-    seen: Mapping[ArrayName, Tensor], exactly: Mapping[str, Kept], shapes: Shapes, named: _Named, where: Where
-) -> tuple[Observation, dict[Place, tuple[Tensor, Kept]]]:
+    seen: Mapping[ArrayName, Tensor],
+    exactly: Mapping[str, RecordedPrecision],
+    shapes: RecordedShapes,
+    named: _Named,
+    where: Where,
+) -> tuple[Observation, dict[Place, tuple[Tensor, RecordedPrecision]]]:
     """Quantities by layer and direction, and final states; and apart from them, since it may say something else, the
     output as the h of the top layer's directions."""
     spec = shapes.spec
     layers: dict[Place, dict[str, Tensor]] = {}
     finals: dict[str, Tensor] = {}
-    kept: dict[tuple[int, str, str] | str, Kept] = {}
-    output: dict[Place, tuple[Tensor, Kept]] = {}
+    kept: dict[tuple[int, str, str] | str, RecordedPrecision] = {}
+    output: dict[Place, tuple[Tensor, RecordedPrecision]] = {}
     for name, values in seen.items():
         at, how = where(named.called(name)), exactly[str(name)]
         if name.place is not None:
@@ -199,7 +205,10 @@ def _observed(
 
 
 def _with_output(
-    seen: Observation, output: Mapping[Place, tuple[Tensor, Kept]], valid: Tensor | None, notes: tuple[str, ...]
+    seen: Observation,
+    output: Mapping[Place, tuple[Tensor, RecordedPrecision]],
+    valid: Tensor | None,
+    notes: tuple[str, ...],
 ) -> Recorded:
     """The output is h of the top layer; where the recording has another h of it, both are observations."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import SequenceError
-from rnnspect.judging.recorded_precision import Kept, kept_exactly
+from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -20,7 +20,7 @@ _STEP, _STATE, _ROW = ("step", "batch", "unit"), ("place", "batch", "unit"), ("r
 
 
 @dataclass(frozen=True)
-class Shapes:
+class RecordedShapes:
     """`batched` says whether the run's x has a batch axis; a batch of one may be recorded without."""
 
     spec: Spec
@@ -73,7 +73,7 @@ def check_inputs(
     inputs: Mapping[str, Tensor],
     sequence: Sequence,
     parameters: Mapping[str, Tensor],
-    shapes: Shapes,
+    shapes: RecordedShapes,
     where: Callable[[str | None], str],
 ) -> None:
     """Raises `SequenceError` where a recording holds an x, h0, c0, lengths or parameters that are not this run's.
@@ -110,7 +110,7 @@ def check_inputs(
 
 
 def _apart(
-    theirs: Tensor, ours: Tensor, kept: Kept, axes: tuple[str, ...], valid: Tensor | None = None
+    theirs: Tensor, ours: Tensor, kept: RecordedPrecision, axes: tuple[str, ...], valid: Tensor | None = None
 ) -> tuple[str, str] | None:
     """The first number that is another, with its place, and ours; None where all are equal."""
     eps = torch.finfo(ours.dtype).eps

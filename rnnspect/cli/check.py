@@ -10,7 +10,7 @@ import typer
 from rnnspect.cli import models
 from rnnspect.cli import probe as probing
 from rnnspect.cli.given import Given, flag
-from rnnspect.cli.models import Row
+from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite, say
 from rnnspect.cli.progress import SoFar, loading, progress_bar
@@ -32,7 +32,7 @@ _checking = functools.partial(typer.Option, rich_help_panel="The check")
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckOptions:
     """The options that say what is checked, and how."""
 
     engine: Annotated[list[str] | None, _checking(help=f"Whose numbers: {ENGINES}; several, or all that can.")] = None
@@ -73,7 +73,7 @@ class _Job:
     """What is done with every source."""
 
     given: Given
-    asked: Asked
+    asked: CheckOptions
     sources: list[str]
     engines: list[str]
     """Those that were chosen; none for what the source itself says."""
@@ -90,7 +90,7 @@ class _Job:
 def check(
     given: Annotated[Given, network(source=False)],
     output: Annotated[Output, formats("table", "json", "junit", "svg")],
-    asked: Asked,
+    asked: CheckOptions,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -138,7 +138,7 @@ def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: P
         )
 
 
-def _emit(rows: list[Row], output: Output) -> None:
+def _emit(rows: list[CheckRow], output: Output) -> None:
     """One run in full, several as a line each."""
     from rnnspect.views import check as view
     from rnnspect.views import documents
@@ -168,7 +168,7 @@ def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
     return {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why
 
 
-def _rows_of(source: str, job: _Job) -> Iterator[Row]:
+def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
     """Raises what is wrong with a source where it is the only one."""
     label = source or "the notebook's example"
     try:
@@ -191,10 +191,10 @@ def _rows_of(source: str, job: _Job) -> Iterator[Row]:
             left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
             yield _failed(f"{label} ({name})", error, left_out)
         else:
-            yield Row(label, verdict, verdict.exit_status)
+            yield CheckRow(label, verdict, verdict.exit_status)
 
 
-def _inside(source: str, job: _Job) -> list[Row] | None:
+def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     """A row for each call inside of a model, which runs itself; None for what is no model."""
     if job.asked.probe:
         return None
@@ -233,9 +233,9 @@ def _refuse_beside(job: _Job, found: str) -> None:
         raise InputError(found, allowed=f"{beside} beside a spec", where=beside)
 
 
-def _failed(source: str, error: RnnspectError, left_out: bool = False) -> Row:
+def _failed(source: str, error: RnnspectError, left_out: bool = False) -> CheckRow:
     said = "; ".join(map(str, error.problems))
-    return Row(source, Skipped(said), 0) if left_out else Row(source, said, error.exit_status)
+    return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
 def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:

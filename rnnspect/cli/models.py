@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from rnnspect.checking.live.watch import Seen
+    from rnnspect.checking.live.watch import WatchedCalls
     from rnnspect.cli.describing import Described
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckRow:
     """One source, or one call of a live model's module: its verdict, or why there is none."""
 
     source: str
@@ -47,7 +47,7 @@ def unnamed(source: str) -> InputError:
 
 def live_rows(
     source: str, described: Described, held_to: Declared | None, explain: float | None, output: Output
-) -> list[Row]:
+) -> list[CheckRow]:
     """A row for each call of each recurrent module of a live model."""
     from rnnspect.checking.live.watch import watch_run
     from rnnspect.engines.own.loading import load_model
@@ -74,13 +74,15 @@ def live_rows(
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
-        found.append(Row(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"], True))
+        found.append(
+            CheckRow(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"], True)
+        )
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found
 
 
-def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -> list[tuple[Identity, ...]]:
+def _identities(model: nn.Module, x: Tensor, seen: WatchedCalls, described: Described) -> list[tuple[Identity, ...]]:
     """What has to hold for each call, tried by running the model again. With other items in the batch only where the
     input was generated, as it is not known of any other which axis is the batch."""
     from rnnspect.checking.live.repeated import beside_another, evaluated_twice, run_again
@@ -99,7 +101,7 @@ def _identities(model: nn.Module, x: Tensor, seen: Seen, described: Described) -
 
 def onnx_rows(
     source: str, flags: Mapping[str, Any], held_to: Declared | None, explain: float | None, output: Output
-) -> list[Row]:
+) -> list[CheckRow]:
     """A row for each call of each recurrent node of an ONNX model; `flags` are the options of the command."""
     from rnnspect.checking.onnx.check import check_model
 
@@ -119,7 +121,7 @@ def onnx_rows(
     for one in found.calls:
         label = f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}")
         status = EXIT_STATUS["cannot tell"] if isinstance(one.found, str) else one.found.exit_status
-        rows.append(Row(label, one.found, status, True))
+        rows.append(CheckRow(label, one.found, status, True))
     return rows
 
 

@@ -57,7 +57,7 @@ def report(
         from rnnspect.cli.progress import SoFar
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
-        from rnnspect.reporting.building import Asked, Progress, report_prepared
+        from rnnspect.reporting.building import Progress, ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
@@ -66,7 +66,7 @@ def report(
         made, recordings = _saved_run(saved, str(given.path), engine)
     else:
         made, recordings = prepared(described, memory.run_needs, engine), _recordings(recorded)
-    asked = Asked(batch_index, _steps(steps, made.sequence.steps))
+    asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
     total = made.sequence.steps * made.spec.num_layers * made.spec.num_directions
     typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")

@@ -124,7 +124,7 @@ class _Numbers:
     filters: list[int]
 
 
-def _numbers(file: h5.Bounded, header: Header, where: str) -> _Numbers:
+def _numbers(file: h5.BoundedReads, header: Header, where: str) -> _Numbers:
     """What the header of a dataset says. Raises `FileError` for numbers that lie outside the file, and for a shape that
     takes more bytes than the file can hold."""
     layout = h5.messages(header, h5.LAYOUT)[0]
@@ -152,7 +152,7 @@ def _numbers(file: h5.Bounded, header: Header, where: str) -> _Numbers:
     return _Numbers(tuple(shape or ()), *_dtype(file, header, datatype, where), address, chunk, filters)
 
 
-def _dtype(file: h5.Bounded, header: Header, datatype: bytes, where: str) -> tuple[str, str | None]:
+def _dtype(file: h5.BoundedReads, header: Header, datatype: bytes, where: str) -> tuple[str, str | None]:
     """As a spec names it, and as numpy does. bfloat16, which HDF5 lacks, is two bytes and an attribute
     (keras saving/saving_lib.py)."""
     kind, flags, size = datatype[0] & 15, datatype[1], h5.size_in(datatype)
@@ -166,7 +166,7 @@ def _dtype(file: h5.Bounded, header: Header, datatype: bytes, where: str) -> tup
     return _CLASSES.get(kind, f"numbers of {size} bytes"), None
 
 
-def _read(file: h5.Bounded, numbers: _Numbers, where: str) -> Array:
+def _read(file: h5.BoundedReads, numbers: _Numbers, where: str) -> Array:
     """The numbers, in this machine's byte order. Raises `FileError` for what are none, `ResourceError` for too many."""
     import numpy as np
 
@@ -183,7 +183,7 @@ def _read(file: h5.Bounded, numbers: _Numbers, where: str) -> Array:
     return values.astype(dtype.newbyteorder("="))
 
 
-def _read_chunks(file: h5.Bounded, numbers: _Numbers, shape: tuple[int, ...], dtype: Any, where: str) -> Array:
+def _read_chunks(file: h5.BoundedReads, numbers: _Numbers, shape: tuple[int, ...], dtype: Any, where: str) -> Array:
     """Numbers that lie in blocks (chunks) of one shape; the last one along an axis may reach beyond its end."""
     import numpy as np
     from pyfive.btree import BTreeV1RawDataChunks

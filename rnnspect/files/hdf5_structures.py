@@ -44,7 +44,7 @@ UNDEFINED = 2**64 - 1
 """The address of what is not there."""
 
 
-class Bounded:
+class BoundedReads:
     """A part of a file, as pyfive wants one. Reading more than `allow` said last, or for too long, is a `FileError`."""
 
     def __init__(self, part: Part, where: str) -> None:
@@ -52,7 +52,7 @@ class Bounded:
         self._at = self._left = 0
         self._end = thread_time() + SECONDS
 
-    def allow(self, count: int = MAX_STRUCTURE) -> Bounded:
+    def allow(self, count: int = MAX_STRUCTURE) -> BoundedReads:
         self._left = count
         return self
 
@@ -74,7 +74,7 @@ class Bounded:
 
 
 @contextmanager
-def opened(part: Part, where: str) -> Iterator[tuple[Bounded, int]]:
+def opened(part: Part, where: str) -> Iterator[tuple[BoundedReads, int]]:
     """The file, and the address of its outermost group. What pyfive raises on a broken file becomes a `FileError`."""
     try:
         from pyfive.core import InvalidHDF5File
@@ -82,7 +82,7 @@ def opened(part: Part, where: str) -> Iterator[tuple[Bounded, int]]:
     except ImportError:
         allowed = "after: pip install 'rnnspect[keras-files]'"
         raise FileError("reading it needs the package pyfive", allowed=allowed, where=where) from None
-    file = Bounded(part, where)
+    file = BoundedReads(part, where)
     try:
         start = SuperBlock(file.allow(), 0)
         if start._contents["end_of_file_address"] > part.size:
@@ -96,7 +96,7 @@ def broken(said: str, where: str) -> FileError:
     return FileError(f"not an HDF5 file, or broken: {said}", where=where)
 
 
-def header_at(file: Bounded, address: int, where: str) -> Header:
+def header_at(file: BoundedReads, address: int, where: str) -> Header:
     """The header of a group or dataset, which is a list of messages."""
     from pyfive.dataobjects import DataObjects
 
@@ -115,7 +115,7 @@ def messages(header: Header, kind: int) -> list[bytes]:
     return [header.msg_data[start : start + size] for start, size in starts]
 
 
-def links(file: Bounded, header: Header, where: str) -> Iterator[tuple[str, int]]:
+def links(file: BoundedReads, header: Header, where: str) -> Iterator[tuple[str, int]]:
     """Names in a group, and the addresses of their headers. Raises `FileError` for soft and external links."""
     from pyfive.btree import BTreeV1Groups
     from pyfive.misc_low_level import Heap, SymbolTable
@@ -140,7 +140,7 @@ def _elsewhere(place: str, where: str) -> FileError:
     return FileError(f"a link to {place}", allowed="groups and numbers in the file itself", where=where)
 
 
-def texts(file: Bounded, header: Header, names: Collection[str], where: str) -> Iterator[tuple[str, str]]:
+def texts(file: BoundedReads, header: Header, names: Collection[str], where: str) -> Iterator[tuple[str, str]]:
     """Those of the named attributes that are a single text, with the text."""
     from pyfive.dataobjects import determine_data_shape
     from pyfive.misc_low_level import GlobalHeap

@@ -13,12 +13,12 @@ from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.judging.layer_inputs import Steps
 
 ALL = slice(None)
-INPUT, OUTPUT = ("x", "error"), ("h", "doubt")
-"""The fields of a `Run` that have a value at each step."""
+INPUT, OUTPUT = ("x", "error"), ("h", "h_error")
+"""The fields of a `LayerRun` that have a value at each step."""
 
 
 @dataclass(frozen=True)
-class Run:
+class LayerRun:
     """What one layer and direction received and returned: (steps, batch, units), states (batch, units)."""
 
     x: Steps
@@ -29,7 +29,7 @@ class Run:
     reverse: bool = False
     error: Steps | None = None
     """How far x may be from what the engine had, where the layer below was estimated or its h was recorded rounded."""
-    doubt: Tensor | None = None
+    h_error: Tensor | None = None
     """How far h may be from the engine's, where this layer was estimated."""
 
     @property
@@ -51,14 +51,14 @@ class Run:
         order = processing_order(places, ends, self.reverse)
         return order.masked_fill(places >= ends, 0) if self.reverse and self.lengths is not None else order
 
-    def mapped(self, change: Callable[[Any], Tensor], names: Sequence[str] = INPUT + OUTPUT) -> Run:
+    def mapped(self, change: Callable[[Any], Tensor], names: Sequence[str] = INPUT + OUTPUT) -> LayerRun:
         """With what it has at each step changed: all of it, or the fields of these names."""
         changed: dict[str, Any] = {
             name: change(values) for name in names if (values := getattr(self, name)) is not None
         }
         return replace(self, **changed)
 
-    def take(self, steps: slice | Tensor = ALL, items: slice | Tensor = ALL) -> Run:
+    def take(self, steps: slice | Tensor = ALL, items: slice | Tensor = ALL) -> LayerRun:
         """The run of some steps and some items of the batch. Its lengths are those that the items had.
 
         `steps` is a slice of the input, or an index (n, B) of the input for each of the items, as `order` gives.
@@ -69,7 +69,7 @@ class Run:
         cut = self.mapped(lambda values: values[steps, items])
         return replace(cut, h0=self.h0[items], c0=c0, lengths=lengths)
 
-    def first(self, steps: int) -> Run:
+    def first(self, steps: int) -> LayerRun:
         """Its first steps in processing order. Items of different lengths that are read in reverse are turned round:
         the run that is given reads them forwards."""
         total = self.x.shape[0]
@@ -95,7 +95,7 @@ class Chunk:
     """(steps, batch): whether the item has that step; None where each has."""
     error: Tensor | None = None
     """How far x may be from the engine's."""
-    doubt: Tensor | None = None
+    h_error: Tensor | None = None
     """How far h before may be from the engine's."""
 
     @property
@@ -117,12 +117,12 @@ class Chunk:
     def cut(self, start: int, stop: int, batch: slice = ALL) -> Chunk:
         """Some of its steps and items."""
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))
-        others = (self.steps, self.valid, self.error, self.doubt)
-        steps, valid, error, doubt = (None if a is None else a[start:stop, batch] for a in others)
-        return Chunk(self.start + start, x, before, after, steps, valid, error, doubt)
+        others = (self.steps, self.valid, self.error, self.h_error)
+        steps, valid, error, h_error = (None if a is None else a[start:stop, batch] for a in others)
+        return Chunk(self.start + start, x, before, after, steps, valid, error, h_error)
 
 
-def chunks(run: Run, rows: int) -> Iterator[Chunk]:
+def chunks(run: LayerRun, rows: int) -> Iterator[Chunk]:
     """The run in chunks of at most so many rows (steps × items), of one step at least."""
     total, batch = run.x.shape[:2]
     n, each = max(1, rows // batch), torch.arange(batch)
@@ -133,10 +133,10 @@ def chunks(run: Run, rows: int) -> Iterator[Chunk]:
         at: Any = slice(start, stop) if steps is None else (steps, each)
         before = before_each(run.h, run.h0, start, stop, steps)
         error = None if run.error is None else run.error[at]
-        doubt = run.doubt
-        if doubt is not None:
-            doubt = before_each(doubt, torch.zeros_like(doubt[0]), start, stop, steps)
-        yield Chunk(start, run.x[at], before, run.h[at], steps, valid, error, doubt)
+        h_error = run.h_error
+        if h_error is not None:
+            h_error = before_each(h_error, torch.zeros_like(h_error[0]), start, stop, steps)
+        yield Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error)
 
 
 def before_each(values: Tensor, first: Tensor, start: int, stop: int, steps: Tensor | None) -> Tensor:

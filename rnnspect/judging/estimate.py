@@ -16,7 +16,7 @@ from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.products import length, length4
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Nonlinearity
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.judging.layer_inputs import zeros
 from rnnspect.network.parameters import LayerParameters
@@ -115,7 +115,7 @@ class Perturbed(Numbers):
 
 
 @torch.inference_mode()
-def estimate(reading: Reading, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
+def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
     """h and final states that the equations give for what a layer and direction received, and how far those of a
     correct engine may be. The h of the run is not looked at."""
     cell, u, run = reading.cell, reading.u, reading.run

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import Run
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.finding import COARSE
 from rnnspect.network.spec import Spec
 
@@ -18,7 +18,7 @@ Key = tuple[str, int, str]
 """h_n or c_n, layer, direction."""
 
 
-class Meaning(NamedTuple):
+class Lookalike(NamedTuple):
     """What a wrong final state is instead: "that of layer 1", by its kind; and the worst ratio to its own bound."""
 
     kind: str
@@ -58,7 +58,7 @@ def meaning(
     engine: Tensor,
     expected: Mapping[Key, Expected],
     histories: Mapping[tuple[int, str], Tensor],
-) -> Meaning | None:
+) -> Lookalike | None:
     """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
     own = expected[key]
     narrow = (torch.finfo(getattr(torch, case.spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
@@ -69,14 +69,14 @@ def meaning(
         allowed = bound + value.abs() * narrow[0]
         ratio = torch.where(engine == value, 0, (engine - value).abs() / allowed)
         if bool((ratio <= 1).all()):
-            return Meaning(kind, said, at, float(ratio.max()))
+            return Lookalike(kind, said, at, float(ratio.max()))
     return None
 
 
 def _others(
     case: Case, key: Key, expected: Mapping[Key, Expected], histories: Mapping[tuple[int, str], Tensor]
 ) -> Iterator[tuple[str, str, tuple[int, str], Tensor]]:
-    """Every other state of the run, as `Meaning` has it: kind, words, place, and its value (B, ·)."""
+    """Every other state of the run, as `Lookalike` has it: kind, words, place, and its value (B, ·)."""
     spec, sequence = case.spec, case.sequence
     name, layer, direction = key
     letter, own = name[0], (layer, direction)
@@ -109,7 +109,7 @@ def where(spec: Spec, layer: int, direction: str) -> str:
     return f"layer {layer} {direction}" if spec.bidirectional else f"layer {layer}"
 
 
-def without_last(run: Run) -> Run | None:
+def without_last(run: LayerRun) -> LayerRun | None:
     """The run without the step of each item that is processed last; None where an item has only one."""
     lengths = run.ends - 1
     if int(lengths.min()) < 1:

@@ -25,7 +25,7 @@ PAST_USE = 0.1
 
 
 @dataclass(frozen=True)
-class Seen:
+class Deviation:
     """One address with both values. `order` is its place in processing order, `step` its index in the input."""
 
     order: int
@@ -39,7 +39,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedValues:
     """Values of the equations and of the engine, and |difference| / bound: each (steps, batch, units).
 
     `bound` and `ratio` are overwritten.
@@ -69,7 +69,7 @@ class Compared:
         values above their bound (steps, batch, units), how many the new bounds have cleared, and the first address that
         is certainly wrong; None where all were cleared.
         """
-        over, explained = self.ratio > 1, 0
+        over, cleared = self.ratio > 1, 0
         while bool(over.any()):
             at: Address = tuple(over.nonzero()[0].tolist())
             here, bound = again(*at)
@@ -79,17 +79,17 @@ class Compared:
             ratio[ratio.isnan()] = torch.inf  # no sum explains what is not a number
             self.ratio[here] = torch.where(over[here], ratio, self.ratio[here])  # padding stays out
             over[here] = self.ratio[here] > 1
-            explained += before - int(over[here].sum())
+            cleared += before - int(over[here].sum())
             if over[at]:
-                return over, explained, at
-        return over, explained, None
+                return over, cleared, at
+        return over, cleared, None
 
-    def seen(self, at: Address) -> Seen:
+    def seen(self, at: Address) -> Deviation:
         """One address with both values, by its place in the chunk."""
         n, b, j = at
         order = self.chunk.start + n
         step = order if self.chunk.steps is None else int(self.chunk.steps[n, b])
-        return Seen(order, step, b, j, *(float(a[at]) for a in (self.v, self.engine, self.bound, self.ratio)))
+        return Deviation(order, step, b, j, *(float(a[at]) for a in (self.v, self.engine, self.bound, self.ratio)))
 
     @property
     def peak(self) -> Address:
@@ -100,7 +100,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Over:
+class WrongValues:
     """Where the addresses above the bound are: which units and batch items, from which step to which, and on how
     many steps. Steps are indices in the input."""
 
@@ -121,8 +121,8 @@ class Over:
         units, batch = over.any(0).any(0), over.any(0).any(1)
         return cls(len(order), len(set(order.tolist())), int(steps.min()), int(steps.max()), units, batch)
 
-    def joined(self, later: Over) -> Over:
-        return Over(
+    def joined(self, later: WrongValues) -> WrongValues:
+        return WrongValues(
             self.count + later.count,
             self.steps + later.steps,
             min(self.first_step, later.first_step),
@@ -138,12 +138,12 @@ class Finding:
 
     steps: int
     values: int
-    worst: Seen | None
+    worst: Deviation | None
     """The address nearest to its bound, computed again in float64."""
-    first: Seen | None
-    over: Over | None
+    first: Deviation | None
+    over: WrongValues | None
     """Values above their bound, without those that another order of summation explains."""
-    explained: int
+    cleared: int
     unjudged: int
     """Values that are beyond the range of the engine's dtype: they cannot be judged."""
     resolution: Tensor
@@ -176,7 +176,7 @@ def combine(a: Finding, b: Finding) -> Finding:
         max((seen for seen in (a.worst, b.worst) if seen), key=lambda seen: seen.ratio, default=None),
         a.first or b.first,
         a.over.joined(b.over) if a.over and b.over else a.over or b.over,
-        a.explained + b.explained,
+        a.cleared + b.cleared,
         a.unjudged + b.unjudged,
         torch.minimum(a.resolution, b.resolution),
         a.past_use + b.past_use,
@@ -196,7 +196,7 @@ def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
     over = [found.over for _, found in parts if found.over]
     whole = None
     if over:
-        joined = functools.reduce(Over.joined, (replace(one, items=over[0].items) for one in over))
+        joined = functools.reduce(WrongValues.joined, (replace(one, items=over[0].items) for one in over))
         whole = replace(joined, steps=max(one.steps for one in over), items=torch.cat(items))
     return replace(functools.reduce(combine, moved), steps=moved[0].steps, first=first, over=whole)
 
@@ -206,7 +206,7 @@ def silent(_found: Finding | None, _steps: int) -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class PlaceFinding:
     """What was found in one layer and direction, of one quantity."""
 
     layer: int

@@ -15,11 +15,11 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.chunks import Run
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
-from rnnspect.judging.layer import Layer
+from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Steps
-from rnnspect.judging.recorded_precision import Kept
+from rnnspect.judging.recorded_precision import RecordedPrecision
 from rnnspect.network import sequence
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
@@ -52,7 +52,7 @@ class Stack:
         own = {at: LayerParameters.of(parameters, *at) for at in every}
         return cls(spec, sequence.x, own, states, lengths)
 
-    def roundoff(self, at: At, declared: Declared, kept: Kept | None = None) -> Roundoff:
+    def roundoff(self, at: At, declared: Declared, kept: RecordedPrecision | None = None) -> Roundoff:
         """What a layer and direction may err by in the declared arithmetic. `kept`: how exactly its h was recorded."""
         p = self.parameters[at]
         u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
@@ -60,7 +60,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Interpretation:
     """What one layer and direction is taken to have computed."""
 
     layer: int
@@ -68,7 +68,7 @@ class Reading:
     cell: Cell
     nonlinearity: Nonlinearity
     p: LayerParameters
-    run: Run
+    run: LayerRun
     u: Roundoff
     stack: Stack
     seen: bool = True
@@ -80,11 +80,15 @@ class Reading:
     """Whether its final states are those that the engine returned for this place."""
 
     @classmethod
-    def of(cls, stack: Stack, at: At, x: Steps, error: Steps | None, u: Roundoff, h: Tensor | None = None) -> Reading:
+    def of(
+        cls, stack: Stack, at: At, x: Steps, error: Steps | None, u: Roundoff, h: Tensor | None = None
+    ) -> Interpretation:
         """As the spec says, for x with its error, what it received. h (T, B, P) if it was observed."""
         spec, state = stack.spec, stack.states[at]
         given = torch.zeros(1).expand(*x.shape[:2], spec.output_size) if h is None else h
-        run = Run(x, given, state[0], state[1] if len(state) > 1 else None, stack.lengths, at[1] == "reverse", error)
+        run = LayerRun(
+            x, given, state[0], state[1] if len(state) > 1 else None, stack.lengths, at[1] == "reverse", error
+        )
         p, functions = stack.parameters[at], spec.nonlinearity_of(at[1])
         return cls(*at, spec.cell_type, functions, p, run, u, stack, h is not None)
 
@@ -98,15 +102,15 @@ class Reading:
         return self.layer, "forward" if self.direction == "reverse" else "reverse"
 
     @property
-    def equations(self) -> Layer:
+    def equations(self) -> LayerEquations:
         """Its equations, to be computed."""
-        return Layer(self.cell, self.p, self.u, self.nonlinearity)
+        return LayerEquations(self.cell, self.p, self.u, self.nonlinearity)
 
     @property
     def units(self) -> int:
         return self.p.weight_hh.shape[0] // len(self.cell.gates)
 
-    def with_rows(self, change: Callable[[Tensor], Tensor]) -> Reading:
+    def with_rows(self, change: Callable[[Tensor], Tensor]) -> Interpretation:
         """With every packed parameter changed: weight_ih, weight_hh and the biases, (G·H, ·)."""
         p = self.p
         b_ih, b_hh = (None if b is None else change(b) for b in (p.bias_ih, p.bias_hh))
@@ -114,13 +118,13 @@ class Reading:
             weight_ih=change(p.weight_ih), weight_hh=change(p.weight_hh), bias_ih=b_ih, bias_hh=b_hh
         )
 
-    def with_parameters(self, **changed: Any) -> Reading:
+    def with_parameters(self, **changed: Any) -> Interpretation:
         return replace(self, p=replace(self.p, **changed))
 
-    def with_run(self, **changed: Any) -> Reading:
+    def with_run(self, **changed: Any) -> Interpretation:
         return replace(self, run=replace(self.run, **changed))
 
-    def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Reading:
+    def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Interpretation:
         """With other initial states (B, ·), each with the error that it may have, which h is then allowed too."""
         most = max(float(error.max()) for _, error in states)
         values = (value.to(self.run.h0.dtype) for value, _ in states)

@@ -14,9 +14,19 @@ from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.chunks import Chunk, Run, chunks
-from rnnspect.judging.finding import COARSE, PAST_USE, Finding, Over, Progress, Seen, combine, side_by_side, silent
-from rnnspect.judging.layer import Layer, Look, State
+from rnnspect.judging.chunks import Chunk, LayerRun, chunks
+from rnnspect.judging.finding import (
+    COARSE,
+    PAST_USE,
+    Deviation,
+    Finding,
+    Progress,
+    WrongValues,
+    combine,
+    side_by_side,
+    silent,
+)
+from rnnspect.judging.layer import ComparedChunk, LayerEquations, State
 from rnnspect.judging.resolution import resolution
 from rnnspect.network.parameters import LayerParameters
 
@@ -39,10 +49,12 @@ class Judge:
     def __init__(
         self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: Nonlinearity = "tanh"
     ) -> None:
-        self.layer = Layer(cell, p, u, nonlinearity)
+        self.layer = LayerEquations(cell, p, u, nonlinearity)
         self._screens = self._passed = 0
 
-    def __call__(self, run: Run, rows: int | None = None, progress: Progress = silent) -> tuple[Finding, State | None]:
+    def __call__(
+        self, run: LayerRun, rows: int | None = None, progress: Progress = silent
+    ) -> tuple[Finding, State | None]:
         """What the run shows, and the cell state after its last step.
 
         `rows` is how many rows (steps × items) are computed together: so few that they stay in the processor's cache,
@@ -60,25 +72,25 @@ class Judge:
         found = side_by_side([(count, one) for count, (one, _) in zip(counts, parts, strict=True)])
         return found, State.side_by_side([c for _, c in parts if c is not None])
 
-    def _together(self, run: Run, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
+    def _together(self, run: LayerRun, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
         layer = self.layer
         self._screens = self._passed = 0
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         for index, chunk in enumerate(self._chunks(run, rows)):
-            look, part = self._judged(chunk, c)
+            compared, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
-                part = replace(part, resolution=self._resolution(look, found))
-            if part.first is None and (highest := look.top) > top:
-                top, closest = highest, (chunk, c, look.compared.peak)
-            c, found = layer.after(look), combine(found, part)
+                part = replace(part, resolution=self._resolution(compared, found))
+            if part.first is None and (highest := compared.top) > top:
+                top, closest = highest, (chunk, c, compared.values.peak)
+            c, found = layer.after(compared), combine(found, part)
             progress(found, len(chunk.x))
         if closest is not None and (found.worst is None or found.worst.ratio < top):
             found = replace(found, worst=self._exactly(*closest))
         return found, c
 
     def until(
-        self, run: Run, order: int, progress: Callable[[int], None] = lambda _steps: None
+        self, run: LayerRun, order: int, progress: Callable[[int], None] = lambda _steps: None
     ) -> tuple[Chunk, State | None]:
         """The chunk that holds a step, given by its place in processing order, and the cell state that the chunk begins
         with, both as the judgement has them. `progress` is told how many steps before it are done."""
@@ -92,33 +104,33 @@ class Judge:
             progress(len(chunk.x))
         raise AssertionError(order)
 
-    def looks(self, run: Run, item: int) -> Iterator[Look]:
+    def compared_chunks(self, run: LayerRun, item: int) -> Iterator[ComparedChunk]:
         """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
         the cell state that the judgement begins it with. The next one reuses the memory of the one before."""
         self._screens = self._passed = 0
         c, one = self.layer.begin(run.c0), slice(item, item + 1)
         for chunk in self._chunks(run):
             state = None if c is None else c.of(one, slice(None))
-            look = self.layer.look(chunk.cut(0, len(chunk.x), one), state, self.layer.wide)
-            self.layer.repair(look)
-            if look.top > 1:
-                self._accused(look, self._clear(look.chunk))
-            yield look
+            compared = self.layer.compare(chunk.cut(0, len(chunk.x), one), state, self.layer.wide)
+            self.layer.repair(compared)
+            if compared.top > 1:
+                self._accused(compared, self._clear(compared.chunk))
+            yield compared
             if c is not None:
                 c = self.layer.after(self._judged(chunk, c)[0])
 
-    def _chunks(self, run: Run, rows: int | None = None) -> Iterator[Chunk]:
+    def _chunks(self, run: LayerRun, rows: int | None = None) -> Iterator[Chunk]:
         fitting = min(2048, max(256, _CHUNK // self.layer.units))
         return chunks(run, 1 if self.layer.stepwise else rows or fitting)
 
-    def _resolution(self, look: Look, found: Finding) -> Tensor:
+    def _resolution(self, compared: ComparedChunk, found: Finding) -> Tensor:
         """The smallest shift that would have been seen, (gates, units), at a few rows of the chunk; at more of them
         where these leave a gate above `COARSE`."""
         layer = self.layer
-        seen = resolution(layer, look if look.most is None else layer.window(look, _SAMPLES), _SAMPLES)
+        seen = resolution(layer, compared if compared.most is None else layer.window(compared, _SAMPLES), _SAMPLES)
         if not bool((torch.minimum(seen, found.resolution) > COARSE).any()):
             return seen
-        full = look if look.most is None else layer.look(look.chunk, look.c, layer.plain)
+        full = compared if compared.most is None else layer.compare(compared.chunk, compared.c, layer.plain)
         return torch.minimum(seen, resolution(layer, full, 8 * _SAMPLES))
 
     def _clear(self, chunk: Chunk | None) -> Finding:
@@ -129,42 +141,42 @@ class Judge:
         unseen = torch.full((self.layer.gates, self.layer.units), torch.inf, dtype=self.layer.dtype)
         return Finding(0 if chunk is None else len(chunk.x), values, None, None, None, 0, 0, unseen)
 
-    def _judged(self, chunk: Chunk, c: State | None) -> tuple[Look, Finding]:
+    def _judged(self, chunk: Chunk, c: State | None) -> tuple[ComparedChunk, Finding]:
         """A chunk that begins with the cell state c, compared in the cheapest way that decides it."""
         layer, part = self.layer, self._clear(chunk)
         if (
             layer.screen is not None and chunk.error is None and 2 * self._passed >= self._screens
         ):  # saturated gates do not pass
-            look, self._screens = layer.look(chunk, c, layer.screen), self._screens + 1
-            if look.most is not None and float(look.most.max()) < STEEP and self._cleared(look):
+            compared, self._screens = layer.compare(chunk, c, layer.screen), self._screens + 1
+            if compared.most is not None and float(compared.most.max()) < STEEP and self._cleared(compared):
                 self._passed += 1
-                return look, part
-        look = layer.look(chunk, c, layer.plain)
+                return compared, part
+        compared = layer.compare(chunk, c, layer.plain)
         if chunk.error is not None:  # an estimate may lose a run: its bound grows from step to step
-            part = replace(part, past_use=self._past_use(look))
-        if look.top <= CLOSE:
-            return look, part
-        if layer.own == 1:
-            look = layer.look(chunk, c, layer.wide)
-        part = replace(part, unjudged=layer.repair(look))
-        return look, self._accused(look, part) if look.top > 1 else part
+            part = replace(part, past_use=self._past_use(compared))
+        if compared.top <= CLOSE:
+            return compared, part
+        if layer.bound_factor == 1:
+            compared = layer.compare(chunk, c, layer.wide)
+        part = replace(part, unjudged=layer.repair(compared))
+        return compared, self._accused(compared, part) if compared.top > 1 else part
 
     @staticmethod
-    def _past_use(look: Look) -> int:
-        vague = ~(look.bound <= PAST_USE * look.after.abs().clamp(min=1))
-        return int((vague & look.chunk.inside.unsqueeze(-1)).sum())
+    def _past_use(compared: ComparedChunk) -> int:
+        vague = ~(compared.bound <= PAST_USE * compared.after.abs().clamp(min=1))
+        return int((vague & compared.chunk.inside.unsqueeze(-1)).sum())
 
-    def _cleared(self, look: Look) -> bool:
+    def _cleared(self, compared: ComparedChunk) -> bool:
         """Whether a screened chunk is right, once the few units above the limit were computed alone in float64."""
-        limit = 1 / self.layer.own  # D ≤ e and an own error of at most e: within what is allowed twice
+        limit = 1 / self.layer.bound_factor  # D ≤ e and an own error of at most e: within what is allowed twice
         for _ in range(_FEW):
-            if look.top <= limit:
+            if compared.top <= limit:
                 return True
-            if math.isnan(look.top):
+            if math.isnan(compared.top):
                 return False
-            _, b, j = look.compared.peak
-            look.ratio[:, b, j] = self._alone(look.chunk, look.c, b, j).ratio[:, 0, 0]
-        return look.top <= limit
+            _, b, j = compared.values.peak
+            compared.ratio[:, b, j] = self._alone(compared.chunk, compared.c, b, j).ratio[:, 0, 0]
+        return compared.top <= limit
 
     def _alone(
         self,
@@ -174,33 +186,33 @@ class Judge:
         j: int,
         kind: type[Bounded] = Bounded,
         steps: slice = slice(None),
-    ) -> Look:
+    ) -> ComparedChunk:
         """One item of the batch in float64, and one hidden unit of it unless units depend on each other."""
         mixed = self.layer.mixes
         units, seq, unit = (slice(None), slice(b, b + 1), None) if mixed else (slice(j, j + 1), slice(b, b + 1), j)
         state = None if c is None else c.of(seq, units)
         part = chunk.cut(steps.start or 0, len(chunk.x) if steps.stop is None else steps.stop, seq)
-        return self.layer.look(part, state, self.layer.one(unit, kind), unit)
+        return self.layer.compare(part, state, self.layer.one(unit, kind), unit)
 
-    def _accused(self, look: Look, part: Finding) -> Finding:
+    def _accused(self, compared: ComparedChunk, part: Finding) -> Finding:
         """Adds to a finding which values are above their bound and which is the first, once each was computed again."""
         mixed = self.layer.mixes
 
         def again(n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
-            start = n if look.c is None else 0
-            steps = slice(start, n + 1 if mixed or look.c is None else len(look.ratio))
-            seen = self._alone(look.chunk, look.c, b, j, Ordered, steps)
+            start = n if compared.c is None else 0
+            steps = slice(start, n + 1 if mixed or compared.c is None else len(compared.ratio))
+            seen = self._alone(compared.chunk, compared.c, b, j, Ordered, steps)
             return (steps, slice(b, b + 1), slice(None) if mixed else slice(j, j + 1)), seen.bound
 
-        compared = look.compared
-        over, explained, at = compared.accused(again)
-        first, worst = at and compared.seen(at), compared.seen(compared.peak)
-        return replace(part, over=Over.of(look.chunk, over), explained=explained, first=first, worst=worst)
+        values = compared.values
+        over, cleared, at = values.accused(again)
+        first, worst = at and values.seen(at), values.seen(values.peak)
+        return replace(part, over=WrongValues.of(compared.chunk, over), cleared=cleared, first=first, worst=worst)
 
-    def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Seen:
+    def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
         """One address, computed in float64, for what is printed of it."""
         n, b, j = at
         again = self._alone(chunk, c, b, j, Bounded, slice(n if c is None else 0, n + 1))
         self.layer.repair(again)
-        seen = again.compared.seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
+        seen = again.values.seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
         return replace(seen, batch=b, unit=j)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
-from rnnspect.arithmetic.screen import Screen
+from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import Chunk
-from rnnspect.judging.finding import Compared
+from rnnspect.judging.finding import ComparedValues
 from rnnspect.network.parameters import LayerParameters
 
 
@@ -71,7 +71,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Look:
+class ComparedChunk:
     """A chunk compared: the equations' values, the engine's, the bound and |difference| / bound, all of h
     (steps, batch, units)."""
 
@@ -88,15 +88,15 @@ class Look:
     """After the quick screening alone: the largest bound of a pre-activation, (steps, batch)."""
 
     @property
-    def compared(self) -> Compared:
-        return Compared(self.chunk, self.q["h"].v, self.after, self.bound, self.ratio)
+    def values(self) -> ComparedValues:
+        return ComparedValues(self.chunk, self.q["h"].v, self.after, self.bound, self.ratio)
 
     @property
     def top(self) -> float:
         return float(self.ratio.amax())
 
 
-class Layer:
+class LayerEquations:
     """The equations of one layer and direction, in float32 and in float64.
 
     Without a roundoff u it is that of the parameters' dtype.
@@ -105,7 +105,7 @@ class Layer:
     def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: Nonlinearity) -> None:
         self.cell, self.p, self.nonlinearity = cell, p, nonlinearity
         functions = functions_of(nonlinearity)
-        self.told_by_h = p.weight_hr is None and functions.squash == TANH and functions.clip_of("squash") is None
+        self.c_from_h = p.weight_hr is None and functions.squash == TANH and functions.clip_of("squash") is None
         self.stepwise = cell.has_cell_state and (bool(cell.peepholes) or not functions.sigmoid.is_gate)
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
@@ -114,12 +114,12 @@ class Layer:
         self.limit = torch.finfo(p.weight_ih.dtype).max
         narrow = self.u.sums > 2.0**-25
         self.dtype = torch.float32 if narrow else torch.float64
-        self.own = 1 if narrow else 2  # nothing is wider than float64: the reference's own error is added
+        self.bound_factor = 1 if narrow else 2  # nothing is wider than float64: the reference's own error is added
         self.weights = cast(p, self.dtype)
         self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
         screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse and not self.u.products
         screened = screened and functions.are_usual and not cell.variant
-        self.screen = Screen(self.weights, self.gates, self.u) if screened else None
+        self.screen = Screening(self.weights, self.gates, self.u) if screened else None
 
     @cached_property
     def wide(self) -> Bounded:
@@ -130,7 +130,7 @@ class Layer:
         rows = None if unit is None else torch.arange(self.gates) * self.units + unit
         return kind(cast(self.p, torch.float64, rows), self.gates, self.u, self.nonlinearity)
 
-    def look(self, chunk: Chunk, c: State | None, a: Bounded, unit: int | None = None) -> Look:
+    def compare(self, chunk: Chunk, c: State | None, a: Bounded, unit: int | None = None) -> ComparedChunk:
         """Computes a chunk that begins with the cell state c in the arithmetic a, and compares h. `unit` is the hidden
         unit that a computes alone, if it does."""
         after = chunk.after.to(a.dtype)
@@ -144,12 +144,12 @@ class Layer:
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
             bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
-        if self.own != 1 or a.dtype == torch.float64:  # a second look widens it in place
-            bound = bound * self.own
+        if self.bound_factor != 1 or a.dtype == torch.float64:  # a second look widens it in place
+            bound = bound * self.bound_factor
         ratio = torch.sub(q["h"].v, after, out=a.blank(after)).abs_().div_(bound)
         if chunk.valid is not None:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
-        return Look(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screen) else None)
+        return ComparedChunk(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screening) else None)
 
     def begin(self, c0: Tensor | None) -> State | None:
         """The first cell state; None for a cell that has none."""
@@ -159,54 +159,54 @@ class Layer:
         c0 = c0.to(self.dtype)
         return State(c0, torch.zeros_like(c0), self.u)
 
-    def after(self, look: Look, n: int | None = None) -> State | None:
+    def after(self, compared: ComparedChunk, n: int | None = None) -> State | None:
         """The cell state after step n of a chunk; without n, after each item's last step in it."""
         if not self.cell.has_cell_state:
             return None
-        valid = look.chunk.valid if n is None else None
+        valid = compared.chunk.valid if n is None else None
         at: Any = -1 if n is None else n
         if valid is not None:
             at = (valid.sum(0) - 1).clamp_(min=0), torch.arange(valid.shape[1])
-        c, o, h = look.q["c"].v[at], look.q["o"].v[at], look.after[at]
-        if look.most is not None:
-            assert look.c is not None
-            e = self._grown(look, look.c.e)
-            o_error = (0.35 * look.most[at] + (KERNEL + 1) * self.u.sums).unsqueeze(1)  # σ' ≤ ¼ and its growth
+        c, o, h = compared.q["c"].v[at], compared.q["o"].v[at], compared.after[at]
+        if compared.most is not None:
+            assert compared.c is not None
+            e = self._grown(compared, compared.c.e)
+            o_error = (0.35 * compared.most[at] + (KERNEL + 1) * self.u.sums).unsqueeze(1)  # σ' ≤ ¼ and its growth
             c, edge = c.clone(), (o.clone(), o_error.expand_as(o), h)  # their memory is the next look's
         else:
             own = 2 if c.dtype == torch.float32 else 1
-            e, edge = look.q["c"].e[at], (o, look.q["o"].e[at] * own, h)
-        if valid is not None and look.c is not None:  # who ended before this chunk keeps the state that it had
-            over, kept = ~valid.any(0).unsqueeze(1), look.c.number(c.dtype)
+            e, edge = compared.q["c"].e[at], (o, compared.q["o"].e[at] * own, h)
+        if valid is not None and compared.c is not None:  # who ended before this chunk keeps the state that it had
+            over, kept = ~valid.any(0).unsqueeze(1), compared.c.number(c.dtype)
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
             edge = (edge[0], edge[1].masked_fill(over, torch.inf), edge[2])
-        return State(c, e, self.u, edge if self.told_by_h else None)
+        return State(c, e, self.u, edge if self.c_from_h else None)
 
-    def _grown(self, look: Look, e: Tensor) -> Tensor:
+    def _grown(self, compared: ComparedChunk, e: Tensor) -> Tensor:
         """A cell state's bound after a chunk that was only screened: all that its steps may have added."""
-        assert look.most is not None
-        assert look.c is not None
-        low, high = look.q["c"].v.aminmax()
-        size = max(-float(low), float(high), float(look.c.v.abs().max()))
+        assert compared.most is not None
+        assert compared.c is not None
+        low, high = compared.q["c"].v.aminmax()
+        size = max(-float(low), float(high), float(compared.c.v.abs().max()))
         # |∂c'/∂s| ≤ 5/4 + |c|/4 over all gates, and its growth; f ≤ 1 carries it on
-        grown = look.most.sum(0).mul_(1.25 * (1.25 + size / 4))
-        return e + grown.add_(len(look.most) * (2 * KERNEL + 1 + (KERNEL + 2) * size) * self.u.sums).unsqueeze(1)
+        grown = compared.most.sum(0).mul_(1.25 * (1.25 + size / 4))
+        return e + grown.add_(len(compared.most) * (2 * KERNEL + 1 + (KERNEL + 2) * size) * self.u.sums).unsqueeze(1)
 
-    def window(self, look: Look, rows: int) -> Look:
+    def window(self, compared: ComparedChunk, rows: int) -> ComparedChunk:
         """The last few steps of a chunk that was only screened, with the exact bound."""
-        if look.chunk.valid is not None:  # the last steps may be nobody's
-            return self.look(look.chunk, look.c, self.plain)
-        steps, batch = look.chunk.x.shape[:2]
+        if compared.chunk.valid is not None:  # the last steps may be nobody's
+            return self.compare(compared.chunk, compared.c, self.plain)
+        steps, batch = compared.chunk.x.shape[:2]
         few = slice(None, None, max(1, batch // 4))
         n = max(0, steps - max(1, rows // min(batch, 4)))
-        state = self.after(look, n - 1) if n else look.c
+        state = self.after(compared, n - 1) if n else compared.c
         few_of = None if state is None else state.of(few, slice(None))
-        return self.look(look.chunk.cut(n, steps, few), few_of, self.plain)
+        return self.compare(compared.chunk.cut(n, steps, few), few_of, self.plain)
 
-    def repair(self, look: Look) -> int:
+    def repair(self, compared: ComparedChunk) -> int:
         """Sets the ratios where a value is infinite, NaN or beyond the range of the engine's dtype; gives how many
-        cannot be judged. See `Compared.repair`."""
-        return look.compared.repair(self.limit)
+        cannot be judged. See `ComparedValues.repair`."""
+        return compared.values.repair(self.limit)
 
 
 def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:

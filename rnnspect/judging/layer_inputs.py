@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.errors import ResourceError
 from rnnspect.files.memory import in_words
-from rnnspect.judging.recorded_precision import EXACT, Kept
+from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
 
 _LARGE = 2**26
 """Bytes from which on what is made of every step goes to a file."""
@@ -37,7 +37,7 @@ class Errors:
 
     dtype = torch.float64
 
-    def __init__(self, values: Tensor, kept: Kept) -> None:
+    def __init__(self, values: Tensor, kept: RecordedPrecision) -> None:
         self._values, self._kept, self.shape = values, kept, values.shape
 
     def __getitem__(self, at: Any) -> Tensor:
@@ -46,7 +46,7 @@ class Errors:
         return torch.zeros_like(values, dtype=torch.float64) if error is None else error
 
 
-class Beside:
+class SideBySide:
     """The values of both directions side by side, as steps; zero beyond an item's end, if `valid` (T, B) tells it."""
 
     def __init__(self, parts: Sequence[Steps], valid: Tensor | None = None) -> None:
@@ -70,7 +70,7 @@ def handed_on(outputs: Sequence[tuple[Tensor, Steps | None]], valid: Tensor | No
 
 def beside(parts: Sequence[Steps], valid: Tensor | None = None) -> Steps:
     """The parts (T, B, ·) side by side, zero beyond an item's end; one part alone is itself."""
-    return parts[0] if len(parts) == 1 and valid is None else Beside(parts, valid)
+    return parts[0] if len(parts) == 1 and valid is None else SideBySide(parts, valid)
 
 
 def zeros(*shape: int) -> Tensor:

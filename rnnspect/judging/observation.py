@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from rnnspect.judging.recorded_precision import Kept
+from rnnspect.judging.recorded_precision import RecordedPrecision
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.spec import Spec
 
@@ -27,11 +27,11 @@ class Observation:
     c_n: Tensor | None = None
     relative: float = 0.0
     absolute: float = 0.0
-    kept: Mapping[tuple[int, str, str] | str, Kept] = field(default_factory=dict)
+    kept: Mapping[tuple[int, str, str] | str, RecordedPrecision] = field(default_factory=dict)
 
-    def kept_of(self, name: tuple[int, str, str] | str) -> Kept:
+    def kept_of(self, name: tuple[int, str, str] | str) -> RecordedPrecision:
         """How exactly one quantity, or a final state, was kept."""
-        return self.kept.get(name) or Kept(self.relative, self.absolute)
+        return self.kept.get(name) or RecordedPrecision(self.relative, self.absolute)
 
 
 def observed_by(recording: Recording) -> Observation:

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
-from rnnspect.judging.chunks import Chunk, Run, before_each, chunks
-from rnnspect.judging.finding import Compared, Finding, Over, combine
-from rnnspect.judging.layer import Layer, State
-from rnnspect.judging.recorded_precision import Kept
+from rnnspect.judging.chunks import Chunk, LayerRun, before_each, chunks
+from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
+from rnnspect.judging.layer import LayerEquations, State
+from rnnspect.judging.recorded_precision import RecordedPrecision
 
 ROWS = 512
 
@@ -26,7 +26,9 @@ class ForcedOrdered(Forced, Ordered):
     """The same, with the sums of the second look."""
 
 
-def judge_quantities(layer: Layer, run: Run, recorded: dict[str, Tensor], kept: dict[str, Kept]) -> dict[str, Finding]:
+def judge_quantities(
+    layer: LayerEquations, run: LayerRun, recorded: dict[str, Tensor], kept: dict[str, RecordedPrecision]
+) -> dict[str, Finding]:
     """What is found of each recorded quantity but h, (T, B, H) by name; `kept` says how exactly each was recorded."""
     recorded = {name: values for name, values in recorded.items() if name != "h"}
     if not recorded:
@@ -47,11 +49,11 @@ class _Part:
 
     def __init__(
         self,
-        layer: Layer,
+        layer: LayerEquations,
         chunk: Chunk,
         c: State | None,
         recorded: dict[str, Tensor],
-        kept: dict[str, Kept],
+        kept: dict[str, RecordedPrecision],
     ) -> None:
         self._layer, self._chunk, self._recorded, self._kept = layer, chunk, recorded, kept
         self._forced = c is not None and "c" in recorded
@@ -66,8 +68,8 @@ class _Part:
     def _quantities(self, a: Bounded, batch: slice, unit: int | None) -> dict[str, Number]:
         """Every quantity of some items of the batch in the arithmetic a: of one hidden unit alone, if it is given."""
         alone = unit if self._layer.p.weight_hr is None else None
-        doubt = None if self._chunk.doubt is None else self._chunk.doubt[:, batch]
-        state: tuple[Number, ...] = (a.observed(self._chunk.before[:, batch].double(), alone, doubt),)
+        h_error = None if self._chunk.h_error is None else self._chunk.h_error[:, batch]
+        state: tuple[Number, ...] = (a.observed(self._chunk.before[:, batch].double(), alone, h_error),)
         if self._c is not None:
             units = slice(None) if unit is None else slice(unit, unit + 1)
             state += (Number(self._c.v[..., batch, units], self._c.e[..., batch, units], a.u),)
@@ -81,8 +83,8 @@ class _Part:
         engine, q = self._recorded[name][chunk.at].double(), self._q[name]
         rounded = self._kept[name]
         kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
-        bound = (q.e + kept).mul_(layer.own)
-        compared = Compared(chunk, q.v, engine, bound, (q.v - engine).abs_().div_(bound))
+        bound = (q.e + kept).mul_(layer.bound_factor)
+        compared = ComparedValues(chunk, q.v, engine, bound, (q.v - engine).abs_().div_(bound))
         beyond = compared.repair(layer.limit)
 
         def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
@@ -90,13 +92,20 @@ class _Part:
             alone = None if layer.cell.mixes else j
             e = self._quantities(layer.one(alone, kind), slice(b, b + 1), alone)[name].e
             here = (slice(None), slice(b, b + 1), slice(j, j + 1))
-            return here, ((e if alone is not None else e[..., j, None]) + kept[here]).mul_(layer.own)
+            return here, ((e if alone is not None else e[..., j, None]) + kept[here]).mul_(layer.bound_factor)
 
-        over, explained, at = compared.accused(again)
+        over, cleared, at = compared.accused(again)
         first, worst = at and compared.seen(at), compared.seen(compared.peak)
         nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
         return Finding(
-            len(engine), chunk.count * engine.shape[2], worst, first, Over.of(chunk, over), explained, beyond, nothing
+            len(engine),
+            chunk.count * engine.shape[2],
+            worst,
+            first,
+            WrongValues.of(chunk, over),
+            cleared,
+            beyond,
+            nothing,
         )
 
     def after(self) -> State | None:
@@ -106,7 +115,7 @@ class _Part:
         return State(self._q["c"].v[-1], self._q["c"].e[-1], self._layer.u)
 
 
-def _before(recorded: Tensor, chunk: Chunk, c: Number, kept: Kept) -> Number:
+def _before(recorded: Tensor, chunk: Chunk, c: Number, kept: RecordedPrecision) -> Number:
     """The recorded cell state of the step before each step of a chunk; before the first step of all, the state c that
     the run began with."""
     stop = chunk.start + len(chunk.x)

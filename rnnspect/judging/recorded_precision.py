@@ -25,7 +25,7 @@ _FEW = 64  # of which one or two may look like decimals and like digits
 
 
 @dataclass(frozen=True)
-class Kept:
+class RecordedPrecision:
     """A recorded number v may be off by relative · |v| + absolute. `how` says it in words; empty where it is exact."""
 
     relative: float = 0.0
@@ -43,10 +43,10 @@ class Kept:
         return values.double().abs().mul_(self.relative).add_(self.absolute)
 
 
-EXACT = Kept()
+EXACT = RecordedPrecision()
 
 
-def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Kept]:
+def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, RecordedPrecision]:
     """How exactly each array of one recording holds the numbers of a run in `dtype`, by name.
 
     An array of too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit. An
@@ -169,7 +169,7 @@ def _reading(sample: _Sample) -> _Reading:
     return by_digits if better else by_decimals
 
 
-def _kept(reading: _Reading, dtype: torch.dtype) -> Kept:
+def _kept(reading: _Reading, dtype: torch.dtype) -> RecordedPrecision:
     """How exactly numbers in `dtype` are held by an array that was rounded so."""
     have, had = torch.finfo(reading.dtype), torch.finfo(dtype)
     relative = have.eps / 2 if have.eps > had.eps else 0.0
@@ -182,7 +182,7 @@ def _kept(reading: _Reading, dtype: torch.dtype) -> Kept:
         relative += lost
         grids.append(f"{reading.digits} significant digit{'s' if reading.digits > 1 else ''}")
     narrow = str(reading.dtype).removeprefix("torch.") if have.eps > had.eps else ""
-    return Kept(relative, absolute, ", ".join(filter(None, (narrow, " or ".join(grids)))))
+    return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, " or ".join(grids)))))
 
 
 def _bits(dtype: torch.dtype) -> int:

@@ -12,7 +12,7 @@ from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.numbers import Plain
 from rnnspect.arithmetic.products import squashed
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
-from rnnspect.judging.layer import Layer, Look
+from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 NEAR, FAR = 2.0**-7, 2.0**-3
@@ -47,10 +47,10 @@ def _fast(s: Tensor) -> Tensor:
     return squashed(s, "tanh")
 
 
-def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
+def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Tensor:
     """(gates, units): the least over so many rows (a step of an item) of the chunk, in each of which one gate after the
     other is shifted. Infinite where even a shift of `FAR` would not have been seen."""
-    chunk, p = look.chunk, layer.weights
+    chunk, p = compared.chunk, layer.weights
     places = chunk.inside.nonzero()
     if not len(places):
         return torch.full((layer.gates, layer.units), torch.inf)
@@ -59,10 +59,10 @@ def resolution(layer: Layer, look: Look, rows: int) -> Tensor:
     a = _Known(h, p, layer.gates, layer.nonlinearity)
     wx = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
     state: tuple[Any, ...] = (h,)
-    if look.c is not None:
-        c = look.q["c"].v
-        state = (*state, torch.cat([look.c.v[None].to(c.dtype), c[:-1]])[n, b].to(layer.dtype))
-    bound = look.bound[n, b].to(layer.dtype)
+    if compared.c is not None:
+        c = compared.q["c"].v
+        state = (*state, torch.cat([compared.c.v[None].to(c.dtype), c[:-1]])[n, b].to(layer.dtype))
+    bound = compared.bound[n, b].to(layer.dtype)
 
     def seen(shift: float) -> Tensor:
         """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import Run
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
 from rnnspect.judging.final_states import (
     Expected,
     Key,
-    Meaning,
+    Lookalike,
     before_last,
     is_coarse,
     last,
@@ -26,13 +26,13 @@ from rnnspect.judging.final_states import (
     where,
     without_last,
 )
-from rnnspect.judging.finding import Finding, Place, Progress, silent
-from rnnspect.judging.interpretation import At, Reading, Stack
+from rnnspect.judging.finding import Finding, PlaceFinding, Progress, silent
+from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import Layer, State
+from rnnspect.judging.layer import LayerEquations, State
 from rnnspect.judging.layer_inputs import Errors, Steps, handed_on
 from rnnspect.judging.recorded_gates import judge_quantities
-from rnnspect.judging.recorded_precision import Kept
+from rnnspect.judging.recorded_precision import RecordedPrecision
 from rnnspect.judging.verdict import Point
 
 _COME_AND_GONE = 31 * 2**20
@@ -44,23 +44,23 @@ them again costs several times what is computed in them (mallopt(3), M_MMAP_THRE
 class Judged:
     """What was found in each layer and direction of a run."""
 
-    places: list[Place] = field(default_factory=list)
+    places: list[PlaceFinding] = field(default_factory=list)
     """Of each that was observed, of h and of every other quantity that was recorded."""
     finals: list[Point] = field(default_factory=list)
     """Of each final state, the value nearest to its bound."""
     estimated: list[At] = field(default_factory=list)
     """Layers and directions whose h nobody observed."""
-    readings: dict[At, Reading] = field(default_factory=dict)
+    readings: dict[At, Interpretation] = field(default_factory=dict)
     """What each layer and direction was held to."""
     unread: bool = False
     """Whether a changed reading needs an h that nobody observed: then nothing was judged."""
-    meanings: dict[Key, Meaning] = field(default_factory=dict)
+    meanings: dict[Key, Lookalike] = field(default_factory=dict)
     """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
     past_use: list[str] = field(default_factory=list)
     """Final states that could not be judged, and why."""
 
 
-def unchanged(reading: Reading) -> Reading:
+def unchanged(reading: Interpretation) -> Interpretation:
     """The reading as it is."""
     return reading
 
@@ -68,7 +68,7 @@ def unchanged(reading: Reading) -> Reading:
 @torch.inference_mode()
 def judge_stack(
     case: Case,
-    change: Callable[[Reading], Reading] = unchanged,
+    change: Callable[[Interpretation], Interpretation] = unchanged,
     *,
     meanings: bool = True,
     until: At | None = None,
@@ -91,7 +91,7 @@ def judge_stack(
             seen = observation.layers.get(at, {})
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
             u = stack.roundoff(at, declared, kept.get("h"))
-            believed = Reading.of(stack, at, *given, u, seen.get("h"))
+            believed = Interpretation.of(stack, at, *given, u, seen.get("h"))
             judged.readings[at] = reading = change(believed)
             if at == until:
                 return judged
@@ -100,13 +100,13 @@ def judge_stack(
                 return judged
             if reading.seen:
                 found, outcome = _observed(reading, believed, kept["h"], progress)
-                judged.places.append(Place(layer, direction, "h", found))
+                judged.places.append(PlaceFinding(layer, direction, "h", found))
             else:
                 outcome = _estimated(reading, believed, progress)
                 judged.estimated.append(at)
             if not reading.seen or reading.run.h is believed.run.h:
                 for name, finding in judge_quantities(outcome.layer, outcome.run, seen, kept).items():
-                    judged.places.append(Place(layer, direction, name, finding))
+                    judged.places.append(PlaceFinding(layer, direction, name, finding))
             stack.h[at] = outcome.h
             for name, final in zip(("h_n", "c_n"), outcome.finals, strict=False):
                 expected[name, *at] = _expected(final, declared.roundoff, observation.kept_of(name))
@@ -117,31 +117,31 @@ def judge_stack(
     return judged
 
 
-def runs_of(case: Case) -> Callable[[int, str], Run]:
+def runs_of(case: Case) -> Callable[[int, str], LayerRun]:
     """What a layer and direction received and returned, by layer and direction: made when it is asked for.
 
-    Where its h was not observed, `doubt` says how far it may be off. `error` says how far x may be off, where the layer
+    Where its h was not observed, `h_error` says how far it may be off. `error` says it of x, where the layer
     below was not observed or was recorded rounded.
     """
     stack, observation = Stack.of(case.spec, case.parameters, case.sequence), case.observation
 
     def output(at: At) -> tuple[Tensor, Steps | None]:
         run, kept = of(*at), observation.kept_of((*at, "h"))
-        return run.h, Errors(run.h, kept) if run.doubt is None and kept.rounded else run.doubt
+        return run.h, Errors(run.h, kept) if run.h_error is None and kept.rounded else run.h_error
 
     @functools.cache
-    def of(layer: int, way: str) -> Run:
+    def of(layer: int, way: str) -> LayerRun:
         at = layer, way
         given: tuple[Steps, Steps | None] = case.sequence.x, None
         if layer:
             below = [output((layer - 1, direction)) for direction in case.spec.directions]
             given = handed_on(below, case.sequence.valid())
         h = observation.layers.get(at, {}).get("h")
-        reading = Reading.of(stack, at, *given, stack.roundoff(at, case.declared), h)
+        reading = Interpretation.of(stack, at, *given, stack.roundoff(at, case.declared), h)
         if h is not None:
             return reading.run
         found = estimate(reading)
-        return replace(reading.run, h=found.h, doubt=found.error)
+        return replace(reading.run, h=found.h, h_error=found.error)
 
     return of
 
@@ -159,13 +159,15 @@ class _Outcome(NamedTuple):
 
     h: Tensor
     error: Steps | None
-    layer: Layer
-    run: Run
+    layer: LayerEquations
+    run: LayerRun
     finals: list[_Final]
     """None where they are not those of this reading."""
 
 
-def _observed(reading: Reading, believed: Reading, kept: Kept, progress: Progress) -> tuple[Finding, _Outcome]:
+def _observed(
+    reading: Interpretation, believed: Interpretation, kept: RecordedPrecision, progress: Progress
+) -> tuple[Finding, _Outcome]:
     run, h = reading.run, believed.run.h
     judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
     found, c = judge(run, progress=progress)
@@ -175,15 +177,16 @@ def _observed(reading: Reading, believed: Reading, kept: Kept, progress: Progres
         before = functools.partial(before_last, h, run.lengths, run.reverse)
         finals = [_Final(ending, kept.error(ending), before)]
         finals += [
-            _Final(*state, functools.partial(_earlier_c, judge, run)) for state in _cell_state(c, judge.layer.own)
+            _Final(*state, functools.partial(_earlier_c, judge, run))
+            for state in _cell_state(c, judge.layer.bound_factor)
         ]
     return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
 
 
-def _estimated(reading: Reading, believed: Reading, progress: Progress) -> _Outcome:
+def _estimated(reading: Interpretation, believed: Interpretation, progress: Progress) -> _Outcome:
     run, found = reading.run, estimate(reading, lambda steps: progress(None, steps))
     h, error = (values if reading.back is None else reading.back(values) for values in (found.h, found.error))
-    run, batch = replace(run, h=found.h, doubt=found.error), believed.run.x.shape[1]
+    run, batch = replace(run, h=found.h, h_error=found.error), believed.run.x.shape[1]
     if len(found.final[0][0]) == batch:
         finals = [_Final(*state) for state in found.final]
         if reading.back is None:
@@ -202,13 +205,13 @@ def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]
     return [(number.v, number.e * own)]
 
 
-def _earlier_c(judge: Judge, run: Run) -> Tensor | None:
+def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
     shorter = without_last(run)
     c = None if shorter is None else judge(shorter)[1]
     return None if c is None else c.number(torch.float64).v
 
 
-def _expected(final: _Final, u: Roundoff, kept: Kept) -> Expected:
+def _expected(final: _Final, u: Roundoff, kept: RecordedPrecision) -> Expected:
     value = final.value.double()
     bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
     return Expected(value, bound if final.error is None else bound + final.error, final.earlier)

@@ -105,7 +105,7 @@ class Verdict(Shown):
     """Layers that nobody observed and that were stepped to reach the one above."""
     steps: int
     values: int
-    explained: int
+    cleared: int
     """Addresses above the bound that some usual order of summation explains."""
     spec: Spec
     engine: EngineInfo

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import where
-from rnnspect.judging.finding import PAST_USE, Over, Place, Seen
+from rnnspect.judging.finding import PAST_USE, Deviation, PlaceFinding, WrongValues
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.network.spec import Spec
@@ -33,7 +33,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         estimated=tuple(f"layer {layer} {direction}" for layer, direction in judged.estimated),
         steps=steps,
         values=sum(place.finding.values for place in judged.places),
-        explained=sum(place.finding.explained for place in judged.places),
+        cleared=sum(place.finding.cleared for place in judged.places),
         spec=spec,
         engine=case.observation.engine,
         telling=declared.telling,
@@ -88,14 +88,14 @@ def _observed(judged: Judged) -> tuple[str, ...]:
     return (*seen, *(f"layer {point.layer} {point.direction} {point.quantity}" for point in judged.finals))
 
 
-def _point(place: Place, seen: Seen) -> Point:
+def _point(place: PlaceFinding, seen: Deviation) -> Point:
     return Point(
         place.quantity, place.layer, place.direction, seen.step, seen.batch, seen.unit,
         seen.manual, seen.engine, seen.bound, seen.ratio,
     )  # fmt: skip
 
 
-def _resolution(spec: Spec, place: Place, telling: float) -> list[GateResolution]:
+def _resolution(spec: Spec, place: PlaceFinding, telling: float) -> list[GateResolution]:
     lines = []
     for gate, units in zip(spec.cell_type.gates, place.finding.resolution, strict=True):
         at = int(units.argmax())
@@ -154,7 +154,7 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
     return said + ([f"also {', '.join(plain)}"] if plain else [])
 
 
-def _where(over: Over, place: Place, steps: int) -> list[str]:
+def _where(over: WrongValues, place: PlaceFinding, steps: int) -> list[str]:
     """Which steps, units and batch items are above the bound, where these are not all of them."""
     said = []
     reverse = place.direction == "reverse"

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.ordered import Ordered
-from rnnspect.judging.chunks import Run
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import Look
+from rnnspect.judging.layer import ComparedChunk
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Here:
 
 @torch.inference_mode()
 def address(
-    judge: Judge, run: Run, order: int, item: int, unit: int, progress: Callable[[int], None] = lambda _steps: None
+    judge: Judge, run: LayerRun, order: int, item: int, unit: int, progress: Callable[[int], None] = lambda _steps: None
 ) -> Here:
     """`order` is the step's place in processing order. Runs what the step rests on and nothing after it: of an LSTM
     the chain of cell states before, of any other cell only the step itself."""
@@ -45,11 +45,11 @@ def address(
     mine = slice(None) if alone is None else slice(unit, unit + 1)
     part = chunk.cut(n if state is None else 0, n + 1, one)
 
-    def look(kind: type[Bounded]) -> Look:
+    def compare(kind: type[Bounded]) -> ComparedChunk:
         begun = None if state is None else state.of(one, mine)
-        return layer.look(part, begun, layer.one(alone, kind), alone)
+        return layer.compare(part, begun, layer.one(alone, kind), alone)
 
-    first = look(Bounded)
+    first = compare(Bounded)
     layer.repair(first)
     c = None
     if first.c is not None:
@@ -63,7 +63,7 @@ def address(
         float(values[-1, 0, at]) for values in (first.q["h"].v, first.after, first.bound, first.ratio)
     )
     if ratio > 1:  # the bound of the first look at all units, and the second look, before anything is called wrong
-        whole = layer.look(chunk, state, layer.wide).bound[n, item, unit]
-        bound = max(float(whole), float(look(Ordered).bound[-1, 0, at]))
+        whole = layer.compare(chunk, state, layer.wide).bound[n, item, unit]
+        bound = max(float(whole), float(compare(Ordered).bound[-1, 0, at]))
         ratio = abs(manual - engine) / bound
     return Here(chunk.x[n, item], chunk.before[n, item], c, engine, bound, math.inf if math.isnan(ratio) else ratio)

@@ -39,7 +39,7 @@ def _silent(*_: object) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportOptions:
     """What of a run is to be shown; None is what a report thinks best."""
 
     item: int | None = None
@@ -66,7 +66,7 @@ class Progress:
 
 def report_prepared(
     prepared: Prepared,
-    asked: Asked | None = None,
+    asked: ReportOptions | None = None,
     recorded: Recordings | None = None,
     declared: Declared | None = None,
     command: str | None = None,
@@ -77,7 +77,7 @@ def report_prepared(
 
     `where` says how an argument is called in messages. Raises `InputError` for an item or a step that is not there.
     """
-    asked, progress = asked or Asked(), progress or Progress()
+    asked, progress = asked or ReportOptions(), progress or Progress()
     spec, sequence = prepared.spec, prepared.sequence
     _check_item(asked.item, sequence.batch, where)
     if recorded is None:
@@ -109,7 +109,7 @@ def report_prepared(
     )
 
 
-def _frame(prepared: Prepared, verdict: Verdict, asked: Asked, where: Callable[[str], str]) -> Frame:
+def _frame(prepared: Prepared, verdict: Verdict, asked: ReportOptions, where: Callable[[str], str]) -> Frame:
     """The item and the steps that were asked for; left out, those about the first difference, or about the number that
     came nearest to its bound."""
     spec, sequence = prepared.spec, prepared.sequence

@@ -39,7 +39,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Beside:
+class EngineBeside:
     """The engine's h at the kept steps (kept, P), and how far a check lets it be from the equations'."""
 
     engine: Array
@@ -57,7 +57,7 @@ class LayerReport:
     saturated: dict[str, str]
     """When a unit of a gate counts as saturated: "below 0.05 or above 0.95"."""
     derivable: Derivable
-    beside: Beside | None
+    beside: EngineBeside | None
     """None where the engine did not show this layer."""
 
 

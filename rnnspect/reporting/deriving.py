@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.expression import Expression
-    from rnnspect.judging.chunks import Run
+    from rnnspect.judging.chunks import LayerRun
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.judge import Judge
     from rnnspect.judging.observation import Observation
@@ -108,9 +108,9 @@ def _derived(
         other = address(judge(declared.permitted), run, order, at.batch, at.unit)
         here, declared = (other, declared.permitted) if other.ratio <= 1 else (here, declared)
     shown: tuple[float | None, float | None] = (None, None)
-    if run.doubt is None and at.quantity == "h":
+    if run.h_error is None and at.quantity == "h":
         shown = here.engine, here.bound
-    elif run.doubt is None and at.quantity == "c" and order == last:
+    elif run.h_error is None and at.quantity == "c" and order == last:
         shown = _final(spec, judge(declared), run, seen, declared, at)
     names = _names(spec, sequence, at, order)
     expressions = equations_of(spec.cell_type, parameters, at.layer, at.direction, nonlinearity)
@@ -135,7 +135,7 @@ def _derived(
 
 
 def _final(
-    spec: Spec, judge: Judge, run: Run, seen: Observation, declared: Declared, at: At
+    spec: Spec, judge: Judge, run: LayerRun, seen: Observation, declared: Declared, at: At
 ) -> tuple[float | None, float | None]:
     """c_n, and how far a check lets it be from the equations."""
     import torch
@@ -147,7 +147,7 @@ def _final(
     number, u = state.number(torch.float64), declared.roundoff
     v, e = (float(values[at.batch, at.unit]) for values in (number.v, number.e))
     engine = float(seen.c_n[_row(spec, at), at.batch, at.unit])
-    return engine, e * judge.layer.own + abs(v) * u.stored + u.tiny
+    return engine, e * judge.layer.bound_factor + abs(v) * u.stored + u.tiny
 
 
 def _names(spec: Spec, sequence: Sequence, at: At, order: int) -> Names:

@@ -13,11 +13,11 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.expression import equations_of, given_of
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import Run
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import Look
+from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.reporting.data import Beside, Curve, LayerReport, Map
+from rnnspect.reporting.data import Curve, EngineBeside, LayerReport, Map
 from rnnspect.reporting.derivation import Derivable
 from rnnspect.reporting.downsampling import Painter
 from rnnspect.reporting.saturation import saturations
@@ -36,7 +36,9 @@ class Frame:
     cells: int
 
 
-def painted(case: Case, run: Run, place: tuple[int, str], frame: Frame, progress: Callable[[int], None]) -> LayerReport:
+def painted(
+    case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Callable[[int], None]
+) -> LayerReport:
     """The quantities as a check has them, each step from what the engine gave at the step before, and beside them
     what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
@@ -51,29 +53,29 @@ def painted(case: Case, run: Run, place: tuple[int, str], frame: Frame, progress
     given: dict[int, dict[str, Array]] = {}
     beside: dict[int, tuple[Array, Array]] = {}
     saturated, shown = saturations(spec.cell_type.gates, equations), seen.layers.get(place, {})
-    for look in judge.looks(run, frame.item):
-        part = _Part(look, run.reverse, frame)
+    for compared in judge.compared_chunks(run, frame.item):
+        part = _Part(compared, run.reverse, frame)
         if not part.count:
             break
-        x, engine = part.of(look.chunk.x), part.of(look.after)
+        x, engine = part.of(compared.chunk.x), part.of(compared.after)
         canvas.map("x", "equations", part.start, x)
         projected = linear(torch.from_numpy(x), wide.weight_ih, wide.bias_ih).numpy()
         canvas.map("input_projection", "equations", part.start, projected)
-        canvas.curve("norm of h", part.start, _norm(part.of(look.q["h"].v)))
-        for name, values in look.q.items():
+        canvas.curve("norm of h", part.start, _norm(part.of(compared.q["h"].v)))
+        for name, values in compared.q.items():
             canvas.map(name, "equations", part.start, manual := part.of(values.v))
-            if name == "h" and run.doubt is None:
+            if name == "h" and run.h_error is None:
                 canvas.beside(name, part.start, manual, engine)
-                canvas.map(name, "ratio", part.start, part.of(look.ratio))
+                canvas.map(name, "ratio", part.start, part.of(compared.ratio))
                 canvas.curve("norm of h, engine", part.start, _norm(engine))
             elif name in shown:
                 canvas.beside(name, part.start, manual, shown[name][part.steps, frame.item].double().numpy())
         for gate, one in saturated.items():
-            canvas.curve(f"saturated {gate}", part.start, one.share(part.of(look.q[gate].v)))
+            canvas.curve(f"saturated {gate}", part.start, one.share(part.of(compared.q[gate].v)))
         for step in set(frame.kept).intersection(range(*part.steps.indices(frame.length))):
             n = part.order(step)
-            given[step] = given_of(look.chunk.x[n, 0], look.chunk.before[n, 0], _cell_state(look, n))
-            beside[step] = look.after[n, 0].double().numpy(), look.bound[n, 0].double().numpy(force=True).copy()
+            given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], _cell_state(compared, n))
+            beside[step] = compared.after[n, 0].double().numpy(), compared.bound[n, 0].double().numpy(force=True).copy()
         progress(part.count)
     stacked = [np.stack([beside[step][at] for step in sorted(beside)]) for at in (0, 1)]
     return LayerReport(
@@ -83,15 +85,15 @@ def painted(case: Case, run: Run, place: tuple[int, str], frame: Frame, progress
         curves=canvas.curves(),
         saturated={gate: one.words for gate, one in saturated.items()},
         derivable=Derivable(equations, case.parameters, dict(sorted(given.items()))),
-        beside=Beside(*stacked) if run.doubt is None else None,
+        beside=EngineBeside(*stacked) if run.h_error is None else None,
     )
 
 
 class _Part:
     """A chunk's steps by their index in the input, without those beyond the item's length."""
 
-    def __init__(self, look: Look, reverse: bool, frame: Frame) -> None:
-        chunk, self._reverse = look.chunk, reverse
+    def __init__(self, compared: ComparedChunk, reverse: bool, frame: Frame) -> None:
+        chunk, self._reverse = compared.chunk, reverse
         self.count = max(min(len(chunk.x), frame.length - chunk.start), 0)
         self.start = frame.length - chunk.start - self.count if reverse else chunk.start
         self.steps = slice(self.start, self.start + self.count)
@@ -144,8 +146,8 @@ def _norm(values: Array) -> Array:
     return norms
 
 
-def _cell_state(look: Look, n: int) -> Tensor | None:
+def _cell_state(compared: ComparedChunk, n: int) -> Tensor | None:
     """c of the step before, as the look had it."""
-    if look.c is None:
+    if compared.c is None:
         return None
-    return look.q["c"].v[n - 1, 0] if n else look.c.number(torch.float64).v[0]
+    return compared.q["c"].v[n - 1, 0] if n else compared.c.number(torch.float64).v[0]

@@ -109,8 +109,8 @@ def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
         line.highlight_regex(r"^  fix:", "bold green")
         yield line
     yield from _identities(verdict)
-    if verdict.explained:
-        yield Text(f"{verdict.explained} values above the bound are explained by some order of summation")
+    if verdict.cleared:
+        yield Text(f"{verdict.cleared} values above the bound are explained by some order of summation")
     steps = text.counted(verdict.steps, "step")
     yield Text(f"looked at {verdict.values:,} values in {steps}: {_observed(verdict)}")
     if verdict.estimated:

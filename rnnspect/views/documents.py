@@ -121,7 +121,7 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
         "resolution": resolution,
         "observed": verdict.observed,
         "estimated": verdict.estimated,
-        "checked": {"steps": verdict.steps, "values": verdict.values, "explained": verdict.explained},
+        "checked": {"steps": verdict.steps, "values": verdict.values, "explained": verdict.cleared},
         "notes": verdict.notes,
         "spec": spec_document(verdict.spec),
         "engine": engine_document(verdict.engine),

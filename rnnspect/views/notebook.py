@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from rnnspect.checking.live.watch import Seen
+from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.shown import Shown
@@ -48,7 +48,7 @@ def _parts(result: Shown) -> Iterable[RenderableType]:
             return check.parts(result.verdict)  # the page itself is the file
         case Derivation():
             return derive.parts(result, _DIGITS, said=derive.as_keywords)
-        case Seen():
+        case WatchedCalls():
             return _calls(result)
     raise TypeError(type(result))
 
@@ -67,7 +67,7 @@ def _trace(result: Trace) -> Iterator[RenderableType]:
         yield Text(f"1 of {places} layers and directions is shown; all are in .layers", "dim")
 
 
-def _calls(seen: Seen) -> Iterator[RenderableType]:
+def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
     """A line a call, the first and the last of many, and the worst one whole."""
     judged = seen.check()
     left_out = len(judged) - 2 * HEAD_AND_TAIL

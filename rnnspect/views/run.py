@@ -10,7 +10,7 @@ from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
 from rnnspect.views.rendering import engine_lines, rendered, width_of
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection, shown_steps, with_gaps
-from rnnspect.views.vectors import Block, Row, gap, vector_tables
+from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,34 +36,36 @@ def _parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
     more = [gap(f"{left_out} more not shown")] if left_out else []
 
     title = f"\noutput: {text.shape(_as_the_module_takes(run, run.output))}"
-    blocks = [Block(str(item), list(_steps(run, item))) for item in items]
+    blocks = [VectorBlock(str(item), list(_steps(run, item))) for item in items]
     yield from vector_tables(title, ("batch", "step"), blocks + more, None, precision, width)
     for name, state in (("h_n", run.h_n), ("c_n", run.c_n)):
         if state is not None:
             title = f"\n{name}: {text.shape(state.shape if run.batched else (state.shape[0], state.shape[2]))}"
-            rest = [Row(f"… {left_out} not shown", [])] if left_out else []
+            rest = [VectorRow(f"… {left_out} not shown", [])] if left_out else []
             blocks = [
-                Block(_place(run, place), [*(Row(str(item), of_batch[item].tolist()) for item in items), *rest])
+                VectorBlock(
+                    _place(run, place), [*(VectorRow(str(item), of_batch[item].tolist()) for item in items), *rest]
+                )
                 for place, of_batch in enumerate(state)
             ]
             yield from vector_tables(title, ("", "batch"), blocks, None, precision, width)
     if run.head is not None:
         title = f"\nhead: {text.shape(run.head.shape if run.batched else run.head.shape[1:])}"
-        blocks = [Block(str(item), [Row("head", run.head[item].tolist())]) for item in items]
+        blocks = [VectorBlock(str(item), [VectorRow("head", run.head[item].tolist())]) for item in items]
         yield from vector_tables(title, ("batch", ""), blocks + more, None, precision, width)
 
 
-def _steps(run: Run, item: int) -> Iterator[Row]:
+def _steps(run: Run, item: int) -> Iterator[VectorRow]:
     """The output of one item of the batch."""
     steps = run.output.shape[1]
     length = run.lengths[item] if run.lengths else steps
     for step in with_gaps(shown_steps(Selection(), steps), length):
         if isinstance(step, range):
-            yield Row(f"… {len(step)} not shown", [])
+            yield VectorRow(f"… {len(step)} not shown", [])
         else:
-            yield Row(str(step), run.output[item, step].tolist())
+            yield VectorRow(str(step), run.output[item, step].tolist())
     if length < steps:
-        yield Row(f"{steps - length} of padding", [])
+        yield VectorRow(f"{steps - length} of padding", [])
 
 
 def _place(run: Run, place: int) -> str:

@@ -14,7 +14,7 @@ from rnnspect.tracing.trace import LayerTrace, Trace
 from rnnspect.views import text
 from rnnspect.views.rendering import Screen, engine_lines, rendered, width_of
 from rnnspect.views.selection import Selection, indices, shown_quantities, shown_steps, with_gaps
-from rnnspect.views.vectors import Block, Row, gap, vector_tables
+from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,7 +48,7 @@ def parts(
     if trace.head:
         heads = {one.engine.name: one.head.engine[item] for one in traces if one.head}
         rows = list(_compared("head", trace.head.manual[item], heads))
-        yield from vector_tables("\nhead", ("", ""), [Block("", rows)], None, precision, width)
+        yield from vector_tables("\nhead", ("", ""), [VectorBlock("", rows)], None, precision, width)
     for at, one in enumerate(traces):
         yield Text(("" if at else "\n") + _summary(one), "bold")
 
@@ -86,7 +86,7 @@ def _blocks(
     quantities: dict[str, Tensor],
     engines: dict[str, dict[str, Tensor]],
     selection: Selection,
-) -> Iterator[Block]:
+) -> Iterator[VectorBlock]:
     """The chosen steps, the state that the first of them starts from, and what is left out.
 
     `engines` holds what each engine showed of this layer and direction.
@@ -94,38 +94,38 @@ def _blocks(
     item = selection.batch_index
     length = trace.length(item)
     initial = list(_initial(trace, layer, selection))
-    start = [Block("start", initial)] if initial else []
+    start = [VectorBlock("start", initial)] if initial else []
     if layer.direction == "forward":
         yield from start
     for step in with_gaps(shown_steps(selection, trace.steps), length):
         if isinstance(step, range):
             yield gap(f"{step[0]} left out" if len(step) == 1 else f"{step[0]} to {step[-1]} left out")
             continue
-        rows: list[Row] = []
+        rows: list[VectorRow] = []
         for name, values in quantities.items():
             shown = {who: given[name][item, step] for who, given in engines.items() if name in given}
             rows += _compared(name, values[step], shown)
-        yield Block(str(step), rows)
+        yield VectorBlock(str(step), rows)
     if layer.direction == "reverse":
         yield from start
     if length < trace.steps:
         yield gap(f"{length} on: padding")
 
 
-def _initial(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[Row]:
+def _initial(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[VectorRow]:
     """h0 and c0 of this layer and direction, where they are anything but zeros."""
     at = layer.layer * trace.spec.num_directions + trace.spec.directions.index(layer.direction)
     chosen = shown_quantities(selection, trace.spec)
     for name, state in (("c", trace.c0), ("h", trace.h0)):
         if state is not None and name in chosen and bool(state.any()):
-            yield Row(f"{name}0", state[at, selection.batch_index].tolist())
+            yield VectorRow(f"{name}0", state[at, selection.batch_index].tolist())
 
 
-def _compared(name: str, manual: Tensor, engines: dict[str, Tensor]) -> Iterator[Row]:
-    yield Row(name, manual.tolist())
+def _compared(name: str, manual: Tensor, engines: dict[str, Tensor]) -> Iterator[VectorRow]:
+    yield VectorRow(name, manual.tolist())
     for who, engine in engines.items():
-        yield Row(f"{name} ({who})", engine.tolist())
-        yield Row("difference", differences(manual, engine).tolist(), is_difference=True)
+        yield VectorRow(f"{name} ({who})", engine.tolist())
+        yield VectorRow("difference", differences(manual, engine).tolist(), is_difference=True)
 
 
 def _summary(trace: Trace) -> str:

@@ -22,29 +22,29 @@ _PADDING = 2
 
 
 @dataclass(frozen=True)
-class Row:
+class VectorRow:
     name: str
     values: list[float]
     is_difference: bool = False
 
 
 @dataclass(frozen=True)
-class Block:
+class VectorBlock:
     """Rows that belong together under one label, such as a step."""
 
     label: str
-    rows: list[Row]
+    rows: list[VectorRow]
 
 
-def gap(text: str) -> Block:
+def gap(text: str) -> VectorBlock:
     """Blocks that are not shown, in words."""
-    return Block("…", [Row(text, [])])
+    return VectorBlock("…", [VectorRow(text, [])])
 
 
 def vector_tables(
     title: str,
     leads: tuple[str, str],
-    blocks: Sequence[Block],
+    blocks: Sequence[VectorBlock],
     units: list[int] | None,
     precision: int,
     width: int,
@@ -75,7 +75,7 @@ def vector_tables(
 def _table(
     title: str,
     leads: tuple[str, str],
-    blocks: Sequence[Block],
+    blocks: Sequence[VectorBlock],
     units: Sequence[int],
     precision: int,
     says_rest: bool = False,
@@ -95,7 +95,7 @@ def _table(
     return made
 
 
-def _cell(row: Row, unit: int, precision: int) -> Text:
+def _cell(row: VectorRow, unit: int, precision: int) -> Text:
     if unit >= len(row.values):
         return Text("")
     value = row.values[unit]

@@ -15,7 +15,7 @@ from rnnspect.causes.known import catalogue
 from rnnspect.causes.search import final_states
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.final_states import Meaning
+from rnnspect.judging.final_states import Lookalike
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
@@ -59,7 +59,7 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) 
 def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
     found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
-    ends = (Meaning(kind, "", (0, way), 0.0) for kind in KINDS for way in ("forward", "reverse"))
+    ends = (Lookalike(kind, "", (0, way), 0.0) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, meaning.at[1])[0] for meaning in ends}
 
 

@@ -10,7 +10,7 @@ import torch
 
 from rnnspect import SequenceError, Spec, trace
 from rnnspect.checking.recording import observations_of
-from rnnspect.judging.recorded_precision import Kept
+from rnnspect.judging.recorded_precision import RecordedPrecision
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
 from rnnspect.tracing.trace import trace_arrays
@@ -50,7 +50,7 @@ def test_the_output_is_in_the_layout_of_the_module(batch_first: bool):
     assert torch.equal(seen.layers[1, "forward"]["h"], output[..., :5])
     assert torch.equal(seen.layers[1, "reverse"]["h"], output[..., 5:])
     assert seen.h_n is seen.c_n is None
-    assert seen.kept_of((1, "forward", "h")) == Kept()
+    assert seen.kept_of((1, "forward", "h")) == RecordedPrecision()
 
 
 def test_square_outputs_are_in_the_layout_of_the_module():
@@ -128,9 +128,9 @@ def test_each_array_is_as_exact_as_it_was_kept():
     rounded = np.round(_random(B, T, 10).double().numpy(), 3)
     recorded = {"output": rounded, "l0.forward.h": _random(B, T, 5).half(), "h_n": _random(4, B, 5)}
     seen = observation_of(SPEC, recorded, T, B, True)
-    assert seen.kept_of((1, "reverse", "h")) == Kept(0, 0.0005, "3 decimals")
+    assert seen.kept_of((1, "reverse", "h")) == RecordedPrecision(0, 0.0005, "3 decimals")
     assert seen.kept_of((0, "forward", "h")).relative == 2.0**-11
-    assert seen.kept_of("h_n") == Kept()
+    assert seen.kept_of("h_n") == RecordedPrecision()
 
 
 WRONG = {

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.cells import CELLS
-from rnnspect.judging.chunks import Run
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.judge import Judge
 from rnnspect.network.parameters import LayerParameters
 from tests import reference
@@ -168,7 +168,7 @@ def states(case: Case) -> tuple[Tensor, Tensor]:
     return h0, torch.randn(case.batch, case.hidden).to(case.dtype)
 
 
-def outputs(case: Case, module: nn.RNNBase, run: Run) -> Tensor:
+def outputs(case: Case, module: nn.RNNBase, run: LayerRun) -> Tensor:
     """What the case's engine returns for the run's input."""
     x, h0, c0 = run.x, run.h0, run.c0
     assert c0 is not None
@@ -184,7 +184,7 @@ def outputs(case: Case, module: nn.RNNBase, run: Run) -> Tensor:
     return loops.in_c(case.engine, case.kind, p, x, h0, c0)
 
 
-def _of_module(case: Case, module: nn.RNNBase, run: Run) -> Tensor:
+def _of_module(case: Case, module: nn.RNNBase, run: LayerRun) -> Tensor:
     assert run.c0 is not None
     each = 2 if case.reverse else 1
     state = tuple(s.expand(each, *s.shape).contiguous() for s in (run.h0, run.c0)[: len(CELLS[case.cell].states)])
@@ -214,11 +214,11 @@ def _of_cell(case: Case, p: LayerParameters, x: Tensor, h: Tensor, c: Tensor) ->
 
 
 @torch.inference_mode()
-def prepared(case: Case) -> tuple[nn.RNNBase, Run, Roundoff]:
+def prepared(case: Case) -> tuple[nn.RNNBase, LayerRun, Roundoff]:
     """The module, what the engine made of it, and how exactly that was kept."""
     module, x, (h0, c0), u = build(case), signal(case), states(case), ROUNDOFF[case.dtype]
     lengths = torch.randint(1, case.steps + 1, (case.batch,)) if case.ragged else None
-    run = Run(x, x, h0, c0, lengths, case.reverse)
+    run = LayerRun(x, x, h0, c0, lengths, case.reverse)
     y = outputs(case, module, run)
     if case.recorded == "decimals":
         y, u = y.mul(1e4).round().div(1e4), replace(u, absolute=0.5e-4)
@@ -228,7 +228,7 @@ def prepared(case: Case) -> tuple[nn.RNNBase, Run, Roundoff]:
 
 
 @torch.inference_mode()
-def judge(case: Case, p: LayerParameters, run: Run, u: Roundoff | None = None, rows: int | None = None) -> Finding:
+def judge(case: Case, p: LayerParameters, run: LayerRun, u: Roundoff | None = None, rows: int | None = None) -> Finding:
     return Judge(CELLS[case.cell], p, u, case.nonlinearity)(run, rows)[0]
 
 
@@ -238,7 +238,7 @@ def found(case: Case) -> Finding:
     return judge(case, of_case(case, module), run, u)
 
 
-def expected(case: Case, p: LayerParameters, run: Run) -> Tensor:
+def expected(case: Case, p: LayerParameters, run: LayerRun) -> Tensor:
     """The equations as `tests.reference` has them, step by step: h starts each time from the engine's, c runs on.
     Without lengths; (steps, batch, units) in processing order. NaN where the engine's are not all numbers."""
     if not bool(run.h.isfinite().all()):

@@ -54,5 +54,5 @@ def _block(seed: int) -> list[Line]:
         hidden = finding.coarse() * 2 > case.hidden
         ratio = finding.worst.ratio if finding.worst else 0.0
         wrong = repr((case, finding.first)) if finding.first or finding.over else ""
-        lines.append((case.name + kept, ratio, finding.explained, finding.unjudged, hidden, wrong))
+        lines.append((case.name + kept, ratio, finding.cleared, finding.unjudged, hidden, wrong))
     return lines

@@ -13,7 +13,7 @@ import torch
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.cells import CELLS
-from rnnspect.judging.chunks import Run, chunks
+from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.resolution import FAR
 from tests.judging.cases import (
@@ -40,28 +40,28 @@ LEAST = 3
 """So many of them must have been large enough to demand that they be found."""
 
 
-def _entry(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _entry(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     """One entry of a weight changed."""
     w = rng.choice([of_case(case, module).weight_ih, of_case(case, module).weight_hh])
     w[rng.randrange(w.shape[0]), rng.randrange(w.shape[1])] += rng.choice([0.1, 1]) * case.scale
     return outputs(case, module, run)
 
 
-def _bias(name: str, case: Case, module: nn.RNNBase, run: Run) -> Tensor:
+def _bias(name: str, case: Case, module: nn.RNNBase, run: LayerRun) -> Tensor:
     bias = getattr(of_case(case, module), name)
     bias.zero_()
     return outputs(case, module, run)
 
 
-def _bias_ih(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _bias_ih(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     return _bias("bias_ih", case, module, run)
 
 
-def _bias_hh(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _bias_hh(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     return _bias("bias_hh", case, module, run)
 
 
-def _gates(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _gates(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     """Two blocks of rows exchanged in every parameter."""
     p, size, gates = of_case(case, module), case.hidden, len(CELLS[case.cell].gates)
     a, b = rng.sample(range(gates), 2) if gates > 1 else (0, 0)
@@ -72,7 +72,7 @@ def _gates(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tens
     return outputs(case, module, run)
 
 
-def _step(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _step(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     """A step that was not taken: its output is that of the step before."""
     t = rng.randrange(1, case.steps)
     order = case.steps - 1 - t if case.reverse else t
@@ -82,7 +82,7 @@ def _step(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tenso
     return torch.cat([y[:order], again, y[order:]])
 
 
-def _state(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _state(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     """A state that was forgotten on the way: the rest starts from zeros. At the first step, h0 and c0 are."""
     t = rng.randrange(case.steps)
     fresh = replace(run, h0=torch.zeros_like(run.h0), c0=torch.zeros_like(run.c0))  # type: ignore[arg-type]
@@ -94,11 +94,11 @@ def _state(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tens
     return torch.cat(parts[::-1] if case.reverse else parts)
 
 
-def _direction(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _direction(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     return outputs(case, module, replace(run, x=run.x.flip(0))).flip(0)
 
 
-def _unit(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tensor:
+def _unit(case: Case, module: nn.RNNBase, run: LayerRun, rng: random.Random) -> Tensor:
     """One number off by three bounds."""
     y = outputs(case, module, run).clone()
     bound = _bounds(case, of_case(case, module), replace(run, h=y))
@@ -111,17 +111,17 @@ def _unit(case: Case, module: nn.RNNBase, run: Run, rng: random.Random) -> Tenso
 FAULTS = (_entry, _bias_ih, _bias_hh, _gates, _step, _state, _direction, _unit)
 
 
-def _bounds(case: Case, p: LayerParameters, run: Run) -> Tensor:
+def _bounds(case: Case, p: LayerParameters, run: LayerRun) -> Tensor:
     layer = Judge(CELLS[case.cell], p, None, case.nonlinearity).layer
     (chunk,) = chunks(run, 10**9)
-    return layer.look(chunk, layer.begin(run.c0), layer.wide).bound
+    return layer.compare(chunk, layer.begin(run.c0), layer.wide).bound
 
 
 @torch.inference_mode()
 def _planted(fault, case: Case, rng: random.Random) -> str:
     module, x, (h0, c0) = build(case), signal(case), states(case)
     true = of_case(case, deepcopy(module))
-    run = Run(x, x, h0, c0, None, case.reverse)
+    run = LayerRun(x, x, h0, c0, None, case.reverse)
     run = replace(run, h=fault(case, module, run, rng))
     finding = judge(case, true, run)
     bound = _bounds(case, true, run)

@@ -17,9 +17,9 @@ from rnnspect.errors import ResourceError
 from rnnspect.judging import layer_inputs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.layer_inputs import Beside, Errors, beside, zeros
+from rnnspect.judging.layer_inputs import Errors, SideBySide, beside, zeros
 from rnnspect.judging.observation import observed_by
-from rnnspect.judging.recorded_precision import EXACT, Kept
+from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import prepare
 
@@ -29,7 +29,7 @@ def test_side_by_side_is_the_whole(at: Any) -> None:
     forward, reverse = torch.randn(6, 2, 3), torch.randn(6, 2, 4).double()
     valid = torch.arange(6).unsqueeze(1) < torch.tensor([6, 3])
     whole = torch.where(valid.unsqueeze(-1), torch.cat([forward.double(), reverse], -1), 0)
-    made = Beside([forward, reverse], valid)
+    made = SideBySide([forward, reverse], valid)
     assert made.shape == whole.shape
     assert made.dtype == torch.float64
     assert torch.equal(made[at], whole[at])
@@ -38,7 +38,7 @@ def test_side_by_side_is_the_whole(at: Any) -> None:
 
 def test_errors_of_what_was_recorded() -> None:
     values = torch.tensor([[[-2.0, 0.5]]])
-    assert torch.equal(Errors(values, Kept(0.25, 1.0))[0], torch.tensor([[1.5, 1.125]]).double())
+    assert torch.equal(Errors(values, RecordedPrecision(0.25, 1.0))[0], torch.tensor([[1.5, 1.125]]).double())
     assert torch.equal(Errors(values, EXACT)[0], torch.zeros(1, 2).double())
 
 

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnspect.judging.recorded_precision import Kept, kept_exactly
+from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
-EXACT = Kept()
+EXACT = RecordedPrecision()
 FORMATS = {"%.2f": 2, "%.3f": 3, "%.4f": 4, "%.6f": 6, "%.1f": 1}
 DIGITS = {"%.2g": 2, "%.3g": 3, "%.4g": 4, "%.3e": 4, "%.5g": 5}
 
@@ -28,7 +28,7 @@ def written(form: str, values: Any) -> Any:
     return np.array([float(form % v) for v in values.flat]).reshape(values.shape)
 
 
-def kept(values: Any, dtype: torch.dtype = torch.float32) -> Kept:
+def kept(values: Any, dtype: torch.dtype = torch.float32) -> RecordedPrecision:
     array = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.asarray(values))
     return kept_exactly({"output": array}, dtype)["output"]
 
@@ -80,7 +80,7 @@ def test_half_numbers_in_a_wider_dtype(half: torch.dtype, relative: float, store
 def test_a_float64_run() -> None:
     values = numbers(0, 50, 4)
     assert kept(values, torch.float64) == EXACT
-    assert kept(np.round(values, 8), torch.float64) == Kept(0.0, 0.5e-8, "8 decimals")
+    assert kept(np.round(values, 8), torch.float64) == RecordedPrecision(0.0, 0.5e-8, "8 decimals")
     for stored in (np.float32, np.float64):
         assert kept(values.astype(np.float32).astype(stored), torch.float64).relative == 2.0**-24
 
@@ -107,13 +107,15 @@ def test_decimals_and_digits_are_told_apart() -> None:
 def test_a_few_numbers_with_two_decimals(count: int) -> None:
     for stored in (np.float32, np.float64):
         values = np.array([0.37, -0.42, 0.11, 0.93, -0.67] * 3)[:count].astype(stored)
-        assert kept(values) == Kept(0.0, 0.005, "2 decimals")
+        assert kept(values) == RecordedPrecision(0.0, 0.005, "2 decimals")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 0.5, 3.0])
 def test_round_numbers_tell_nothing(value: float) -> None:
     """Where gates saturate and relus are shut."""
-    alone = Kept(0.0, 0.005, "2 decimals") if value == 0 else EXACT  # zeros are what small numbers are rounded to
+    alone = (
+        RecordedPrecision(0.0, 0.005, "2 decimals") if value == 0 else EXACT
+    )  # zeros are what small numbers are rounded to
     assert kept(np.full((500, 3, 2), value, np.float32)) == alone
     values = np.full((500, 16), value, np.float32)
     values[400:, :3] = numbers(1, 100, 3)
@@ -175,10 +177,12 @@ def test_what_is_no_number_and_padding_are_passed_over() -> None:
 def test_few_numbers_that_may_be_decimals_or_digits_are_allowed_both() -> None:
     """1.46 and 0.012 may be of three decimals or of three digits, in which 1.46 is ten times as coarse."""
     found = kept(np.array([1.46, 0.012]))
-    assert found == Kept(0.005, 0.0005, "3 decimals or 3 significant digits")
+    assert found == RecordedPrecision(0.005, 0.0005, "3 decimals or 3 significant digits")
     zeros = np.zeros((200, 3))
     zeros[:, 0], zeros[:, 1] = 0.01, 0.2
-    assert kept(zeros) == Kept(0.5, 0.005, "2 decimals or 1 significant digit"), "no 0 is rounded by digits"
+    assert kept(zeros) == RecordedPrecision(0.5, 0.005, "2 decimals or 1 significant digit"), (
+        "no 0 is rounded by digits"
+    )
     many = np.round(numbers(0, 400), 2)
     assert kept(many).how == "2 decimals"
 

@@ -190,7 +190,7 @@ def test_recorded_gates_of_plain_loops_need_the_second_look(cell: str, batch: in
     h = loops.in_numpy(kind, p, made.sequence.x[:, :1], zero, zero).repeat(1, batch, 1)
     verdict = check(made, observed(made, layers={(0, "forward"): {"h": h}}, h_n=None, c_n=None))
     assert verdict.first is None
-    assert verdict.explained > 0
+    assert verdict.cleared > 0
 
 
 class _Holder:
@@ -220,7 +220,7 @@ def test_tf32_products(cell: str, operand: Any) -> None:
     held_to = check(made, seen, "tf32")
     assert held_to.agrees, held_to
     assert held_to.arithmetic == "float32, TF32 products"
-    assert held_to.explained == 0  # the bound itself covers usual operands: the resolution is that of no second look
+    assert held_to.cleared == 0  # the bound itself covers usual operands: the resolution is that of no second look
 
 
 @pytest.mark.parametrize("kind", ["tanh", "relu", "gru", "lstm"])

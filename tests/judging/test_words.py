@@ -13,7 +13,7 @@ import torch
 from rnnspect import Spec
 from rnnspect.judging import case as judging
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.finding import Finding, Over, Place, Seen, combine
+from rnnspect.judging.finding import Deviation, Finding, PlaceFinding, WrongValues, combine
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import verdict_of
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
 STEPS = 20
 
 
-def over(steps: Any, units: Any = range(8), items: Any = range(2)) -> Over:
+def over(steps: Any, units: Any = range(8), items: Any = range(2)) -> WrongValues:
     u, b = torch.zeros(8, dtype=torch.bool), torch.zeros(2, dtype=torch.bool)
     u[list(units)], b[list(items)] = True, True
-    return Over(len(steps) * int(u.sum()) * int(b.sum()), len(steps), min(steps), max(steps), u, b)
+    return WrongValues(len(steps) * int(u.sum()) * int(b.sum()), len(steps), min(steps), max(steps), u, b)
 
 
-def finding(where: Over | None, reverse: bool = False, gates: int = 4) -> Finding:
+def finding(where: WrongValues | None, reverse: bool = False, gates: int = 4) -> Finding:
     first = None
     if where is not None:
         step = where.last_step if reverse else where.first_step
         order = STEPS - 1 - step if reverse else step
-        first = Seen(order, step, int(where.items.nonzero()[0]), int(where.units.nonzero()[0]), 0, 1, 0.1, 10)
+        first = Deviation(order, step, int(where.items.nonzero()[0]), int(where.units.nonzero()[0]), 0, 1, 0.1, 10)
     return Finding(STEPS, STEPS * 16, first, first, where, 0, 0, torch.full((gates, 8), 1e-6))
 
 
-def verdict(*places: Place, **spec: Any) -> Verdict:
+def verdict(*places: PlaceFinding, **spec: Any) -> Verdict:
     made = Spec(**({"cell": "lstm", "hidden_size": 8} | spec))
     sequence = Sequence(torch.zeros(STEPS, 2, 1), torch.zeros(0), None, None, True)
     seen = Observation(EngineInfo("", "", "", "float32"))
     return verdict_of(judging.Case(made, {}, sequence, seen, ARITHMETICS["float32"]), Judged(list(places)))
 
 
-def pattern(*places: Place, **spec: Any) -> str | None:
+def pattern(*places: PlaceFinding, **spec: Any) -> str | None:
     return verdict(*places, **spec).pattern
 
 
-def h(where: Over | None, layer: int = 0, direction: str = "forward") -> Place:
-    return Place(layer, direction, "h", finding(where, direction == "reverse"))
+def h(where: WrongValues | None, layer: int = 0, direction: str = "forward") -> PlaceFinding:
+    return PlaceFinding(layer, direction, "h", finding(where, direction == "reverse"))
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def h(where: Over | None, layer: int = 0, direction: str = "forward") -> Place:
         (over(range(STEPS), [1, 4, 6]), "units 1, 4, 6; 120 of 320 values"),
     ],
 )
-def test_steps_units_items(where: Over, said: str) -> None:
+def test_steps_units_items(where: WrongValues, said: str) -> None:
     assert pattern(h(where)) == said
 
 
 def test_many_scattered_units() -> None:
     chosen = torch.zeros(40, dtype=torch.bool)
     chosen[::3] = True
-    where = Over(14, STEPS, 0, STEPS - 1, chosen, torch.ones(1, dtype=torch.bool))
+    where = WrongValues(14, STEPS, 0, STEPS - 1, chosen, torch.ones(1, dtype=torch.bool))
     assert pattern(h(where)) == "14 of 40 units; 14 of 320 values"
 
 
@@ -98,24 +98,28 @@ def test_layers() -> None:
 
 
 def test_gates_and_c() -> None:
-    places = [h(None), Place(0, "forward", "f", finding(over([3], [2], [0]))), Place(0, "forward", "i", finding(None))]
+    places = [
+        h(None),
+        PlaceFinding(0, "forward", "f", finding(over([3], [2], [0]))),
+        PlaceFinding(0, "forward", "i", finding(None)),
+    ]
     assert pattern(*places) == "gate f; step 3 alone; unit 2; batch item 0; 1 of 960 values"
-    c = Place(0, "forward", "c", finding(over(range(3, 9), [2])))
+    c = PlaceFinding(0, "forward", "c", finding(over(range(3, 9), [2])))
     assert pattern(h(None), c) == "c from step 3 on; unit 2; 12 of 640 values"
-    c = Place(0, "reverse", "c", finding(over(range(3, 9), [2]), reverse=True))
+    c = PlaceFinding(0, "reverse", "c", finding(over(range(3, 9), [2]), reverse=True))
     assert pattern(h(None, 0, "reverse"), c, bidirectional=True) == "c from step 8 down; unit 2; 12 of 640 values"
 
 
 def test_the_quantity_that_is_computed_first_is_named_first() -> None:
     wrong = over([3], [2], [0])
-    first = verdict(*(Place(0, "forward", name, finding(wrong)) for name in ("h", "c", "f"))).first
+    first = verdict(*(PlaceFinding(0, "forward", name, finding(wrong)) for name in ("h", "c", "f"))).first
     assert first is not None
     assert first.quantity == "f"
 
 
 def drawn(rng: random.Random) -> Finding:
     where = None if rng.random() < 0.4 else over(sorted(rng.sample(range(STEPS), 3)), [rng.randrange(8)])
-    seen = [Seen(*(rng.randrange(5) for _ in range(4)), *(rng.random() for _ in range(4))) for _ in range(2)]
+    seen = [Deviation(*(rng.randrange(5) for _ in range(4)), *(rng.random() for _ in range(4))) for _ in range(2)]
     resolution = torch.tensor([[rng.random() for _ in range(8)] for _ in range(4)])
     worst, first = rng.choice([None, seen[0]]), rng.choice([None, seen[1]])
     return Finding(

@@ -14,7 +14,7 @@ import rnnspect
 from rnnspect import engines
 from rnnspect.cells.functions import KINDS
 from rnnspect.cli import main
-from rnnspect.reporting.building import Asked, Recordings, report_prepared
+from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.reporting.derivation import At
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import prepare
@@ -28,7 +28,7 @@ NUMBER = re.compile(r"(?<![\w\]])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def page_of(name, **asked):
-    return as_html(report_prepared(prepared_of(name), Asked(**asked), command="--cell lstm"))
+    return as_html(report_prepared(prepared_of(name), ReportOptions(**asked), command="--cell lstm"))
 
 
 @pytest.fixture(scope="module")

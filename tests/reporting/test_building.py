@@ -12,7 +12,7 @@ import torch
 import rnnspect
 from rnnspect.cells import VARIANTS
 from rnnspect.cells.functions import KINDS
-from rnnspect.reporting.building import Asked, Recordings, kept_steps, report_prepared
+from rnnspect.reporting.building import Recordings, ReportOptions, kept_steps, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
 from tests.reporting.reading import Elements, Exported, cells_of, data_of, map_of
@@ -22,7 +22,7 @@ KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peeph
 
 
 def report_of(name, steps=7, **asked):
-    return report_prepared(prepared_of(name, steps), Asked(**asked))
+    return report_prepared(prepared_of(name, steps), ReportOptions(**asked))
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -30,7 +30,7 @@ def test_maps_are_what_a_trace_shows(name):
     """Of a right run the free-running equations are near: each differs from the engine by roundings alone, which at
     a few steps of numbers near 1 are below 1e-5."""
     prepared = prepared_of(name)
-    data = json.loads(as_data(report_prepared(prepared, Asked(item=0))))
+    data = json.loads(as_data(report_prepared(prepared, ReportOptions(item=0))))
     trace = rnnspect.trace(prepared.spec)
     length = trace.length(0)
     assert [(one["layer"], one["direction"]) for one in data["layers"]] == [
@@ -51,7 +51,7 @@ def test_numbers_are_those_of_derive(name, item):
     norms in a bound are summed in other orders and in float32, which tells it to 1e-6."""
     prepared = prepared_of(name)
     item %= prepared.sequence.batch
-    report = report_prepared(prepared, Asked(item=item))
+    report = report_prepared(prepared, ReportOptions(item=item))
     data = json.loads(as_data(report))
     for at, layer in enumerate(report.layers):
         unit, step = 1, report.length - 1
@@ -82,9 +82,9 @@ def test_weights_that_do_not_fit_are_not_needed(monkeypatch, keys):
     """Neither those of a product nor biases, which are then of more than the 256 rows that are always there."""
     spec = rnnspect.Spec(input_size=3, hidden_size=90, input="randn:4", **keys)
     prepared = _by_onnx(prepare(spec)) if "reset" in keys else prepare(spec)
-    whole = json.loads(as_data(report_prepared(prepared, Asked(steps=(1, 3)))))
+    whole = json.loads(as_data(report_prepared(prepared, ReportOptions(steps=(1, 3)))))
     monkeypatch.setattr("rnnspect.reporting.building._WEIGHTS", 0)
-    few = json.loads(as_data(report_prepared(prepared, Asked(steps=(1, 3)))))
+    few = json.loads(as_data(report_prepared(prepared, ReportOptions(steps=(1, 3)))))
     for name in ("weight_hh_l0", "bias_hh_l0"):
         assert "values" in whole["weights"][name]
         assert "values" not in few["weights"][name]

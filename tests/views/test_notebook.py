@@ -15,7 +15,7 @@ from torch import nn
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.checking.live.watch import Seen
+from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.reporting.building import report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.tracing.trace import trace_prepared
@@ -85,7 +85,7 @@ RESULTS = {
     "derivation": lambda: rnnspect.derive(Spec(cell="gru", hidden_size=32), "randn:20", step=3, unit=1),
     "report": lambda: report_prepared(prepare(Spec(cell="gru", input="randn:20"))),
     "watched": lambda: watched(calls=200),
-    "nothing watched": lambda: Seen(()),
+    "nothing watched": lambda: WatchedCalls(()),
 }
 
 

@@ -1,7 +1,7 @@
 """Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
 Files that begin with _ are shared.
 
-Each cause turns what an engine is taken to have computed (a `Reading`) into what it would have computed with the
+Each cause turns what an engine is taken to have computed (a `Interpretation`) into what it would have computed with the
 mistake.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rnnspect.causes.interface import Cause
-    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.interpretation import Interpretation
 
 
 _MET = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
@@ -29,7 +29,7 @@ def families() -> list[str]:
     return sorted(found, key=lambda family: _MET.index(family) if family in _MET else len(_MET))
 
 
-def catalogue(reading: Reading) -> Iterator[Cause]:
+def catalogue(reading: Interpretation) -> Iterator[Cause]:
     """Every mistake that an engine may have made in a layer and direction, with its family."""
     for family in families():
         for cause in importlib.import_module(f"{__name__}.{family}").causes(reading):

@@ -20,9 +20,9 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Value
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.products import Rows
-from rnnspect.judging.chunks import Chunk, Run, chunks
-from rnnspect.judging.interpretation import Reading
-from rnnspect.judging.layer import Layer, Look, cast
+from rnnspect.judging.chunks import Chunk, LayerRun, chunks
+from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
 from rnnspect.network.parameters import LayerParameters
 
 Rounding = Callable[[Tensor], Tensor]
@@ -58,7 +58,7 @@ COARSER: dict[str, tuple[Rounding, ...]] = {
 
 
 @torch.inference_mode()
-def come_closer(reading: Reading, roundings: tuple[Rounding, ...]) -> bool:
+def come_closer(reading: Interpretation, roundings: tuple[Rounding, ...]) -> bool:
     """Whether most of the values that differ, where the first do, come at least four times closer to the equations
     when operands are rounded: in both products, in that with x, or in that with h.
 
@@ -66,11 +66,11 @@ def come_closer(reading: Reading, roundings: tuple[Rounding, ...]) -> bool:
     apart.
     """
     layer = reading.equations
-    seen, look = _first_differing(layer, reading.run)
-    if look is None:
+    seen, compared = _first_differing(layer, reading.run)
+    if compared is None:
         return False
-    off = (look.ratio > 1) & look.ratio.isfinite()
-    exact = (look.q["h"].v - look.after).abs()[off]
+    off = (compared.ratio > 1) & compared.ratio.isfinite()
+    exact = (compared.q["h"].v - compared.after).abs()[off]
     for rounding in roundings:
         for of_x, of_h in ((rounding, rounding), (rounding, None), (None, rounding)):
             again = _last_of(layer, seen, reading.run.c0, Rounded(reading, of_x, of_h))
@@ -80,7 +80,7 @@ def come_closer(reading: Reading, roundings: tuple[Rounding, ...]) -> bool:
     return False
 
 
-def _first_differing(layer: Layer, run: Run) -> tuple[list[Chunk], Look | None]:
+def _first_differing(layer: LayerEquations, run: LayerRun) -> tuple[list[Chunk], ComparedChunk | None]:
     """The chunks up to the first in which enough values are above the bound, and that one in float64."""
     fitting = max(8, min(_ROWS, _WORK // layer.p.weight_hh.numel()))
     seen, c, exactly = [], layer.begin(run.c0), layer.one(None)
@@ -88,25 +88,25 @@ def _first_differing(layer: Layer, run: Run) -> tuple[list[Chunk], Look | None]:
         if chunk.start > LATEST:
             break
         seen.append(chunk)
-        look = layer.look(chunk, c, exactly)
-        if int(((look.ratio > 1) & look.ratio.isfinite()).sum()) >= LEAST:
-            return seen, look
-        c = layer.after(look)
+        compared = layer.compare(chunk, c, exactly)
+        if int(((compared.ratio > 1) & compared.ratio.isfinite()).sum()) >= LEAST:
+            return seen, compared
+        c = layer.after(compared)
     return seen, None
 
 
-def _last_of(layer: Layer, seen: list[Chunk], c0: Tensor | None, a: Bounded) -> Look:
+def _last_of(layer: LayerEquations, seen: list[Chunk], c0: Tensor | None, a: Bounded) -> ComparedChunk:
     """The last chunk in that arithmetic; a cell state comes there from the start."""
     c = layer.begin(c0)
     for chunk in seen[:-1] if c is not None else ():
-        c = layer.after(layer.look(chunk, c, a))
-    return layer.look(seen[-1], c, a)
+        c = layer.after(layer.compare(chunk, c, a))
+    return layer.compare(seen[-1], c, a)
 
 
 class Rounded(Bounded):
     """Products whose operands are rounded first: those with x, those with h, or both."""
 
-    def __init__(self, reading: Reading, of_x: Rounding | None, of_h: Rounding | None) -> None:
+    def __init__(self, reading: Interpretation, of_x: Rounding | None, of_h: Rounding | None) -> None:
         p = cast(reading.p, torch.float64)
         super().__init__(_rounded(p, of_x, of_h), len(reading.cell.gates), reading.u, reading.nonlinearity)
         self._of_x, self._of_h = of_x, of_h
@@ -131,7 +131,7 @@ def _rounded(p: LayerParameters, of_x: Rounding | None, of_h: Rounding | None) -
 
 
 @torch.inference_mode()
-def sums_show(reading: Reading) -> bool:
+def sums_show(reading: Interpretation) -> bool:
     layer, p, run = reading.equations, reading.p, reading.run
     weights = layer.gates * (p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
     if layer.mixes or p.weight_ch is not None or weights > _WEIGHTS:
@@ -143,11 +143,11 @@ def sums_show(reading: Reading) -> bool:
     if chunk.count < 2 * weights:
         return False
     c = layer.begin(c0)
-    exact = layer.look(chunk, c, layer.one(None))
+    exact = layer.compare(chunk, c, layer.one(None))
     if 2 * int((exact.ratio[valid] > 1).sum()) < chunk.count * layer.units:
         return False
     (rounding,) = COARSER["float16-products"]
-    rounded = layer.look(chunk, c, Rounded(replace(reading, u=replace(reading.u, narrow=UNIT)), rounding, rounding))
+    rounded = layer.compare(chunk, c, Rounded(replace(reading, u=replace(reading.u, narrow=UNIT)), rounding, rounding))
     size = (_off(rounded, valid) / rounded.bound[valid]).square().mean(0).sqrt()
     if 4 * int(((size > SMALLEST) & (size < LARGEST)).sum()) < 3 * layer.units:
         return False
@@ -156,12 +156,13 @@ def sums_show(reading: Reading) -> bool:
     units = torch.arange(0, layer.units, max(1, layer.units // _UNITS))
     slopes = _slopes(reading, chunk, c0, units)[:, valid]
     return all(
-        _is_irregular(_off(look, valid)[:, units], slopes, share) for look, share in ((exact, 0.1), (rounded, 0.25))
+        _is_irregular(_off(compared, valid)[:, units], slopes, share)
+        for compared, share in ((exact, 0.1), (rounded, 0.25))
     )
 
 
-def _off(look: Look, valid: Tensor) -> Tensor:
-    return (look.after - look.q["h"].v)[valid]
+def _off(compared: ComparedChunk, valid: Tensor) -> Tensor:
+    return (compared.after - compared.q["h"].v)[valid]
 
 
 def _is_irregular(off: Tensor, slopes: Tensor, share: float) -> bool:
@@ -181,7 +182,7 @@ def _is_irregular(off: Tensor, slopes: Tensor, share: float) -> bool:
     return 4 * int((left > chance * share).sum()) > 3 * units
 
 
-def _slopes(reading: Reading, chunk: Chunk, c0: Tensor | None, units: Tensor) -> Tensor:
+def _slopes(reading: Interpretation, chunk: Chunk, c0: Tensor | None, units: Tensor) -> Tensor:
     """(weights, steps, batch, units): by how much h moves with each weight and bias of its unit."""
     shift, gates = 1e-6, len(reading.cell.gates)  # of float64: what it leaves out is as small as what it loses
     p = cast(reading.p, torch.float64)

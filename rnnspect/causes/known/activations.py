@@ -12,7 +12,7 @@ from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation, functions_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.interpretation import Interpretation
 
 _HARD = {
     "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3, and ONNX"),
@@ -38,12 +38,12 @@ _APPROXIMATED = {
 """How tanh is approximated, with its function and that of σ: ½ + ½ tanh(x / 2) unless it has one of its own."""
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     yield from _others(reading)
     yield from _approximated(reading)
 
 
-def _others(reading: Reading) -> Iterator[Cause]:
+def _others(reading: Interpretation) -> Iterator[Cause]:
     usual = functions_of(reading.nonlinearity)
     if reading.cell.name == "rnn":
         other = TANH if usual.phi == RELU else RELU
@@ -73,7 +73,7 @@ def _others(reading: Reading) -> Iterator[Cause]:
         )
 
 
-def _approximated(reading: Reading) -> Iterator[Cause]:
+def _approximated(reading: Interpretation) -> Iterator[Cause]:
     usual, alone = functions_of(reading.nonlinearity), reading.cell.name == "rnn"
     of_tanh = [name for name in (("phi",) if alone else ("tanh", "squash")) if getattr(usual, name) == TANH]
     of_sigmoid = [] if alone or usual.sigmoid != SIGMOID else ["sigmoid"]
@@ -93,5 +93,5 @@ def _approximated(reading: Reading) -> Iterator[Cause]:
                 )
 
 
-def _with(reading: Reading, **functions: Any) -> Reading:
+def _with(reading: Interpretation, **functions: Any) -> Interpretation:
     return replace(reading, nonlinearity=replace(functions_of(reading.nonlinearity), **functions))

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     if reading.p.bias_ih is not None:
         yield from _lost_or_doubled()
         if reading.cell.name == "gru" and not reading.cell.variant:  # elsewhere the two are only ever added
@@ -69,20 +69,20 @@ def _lost_or_doubled() -> Iterator[Cause]:
     )
 
 
-def _dropped(reading: Reading, names: tuple[str, ...]) -> Reading:
+def _dropped(reading: Interpretation, names: tuple[str, ...]) -> Interpretation:
     return reading.with_parameters(**{name: torch.zeros_like(reading.biases()[0]) for name in names})
 
 
-def _counted_twice(reading: Reading, which: str, other: str) -> Reading:
+def _counted_twice(reading: Interpretation, which: str, other: str) -> Interpretation:
     return reading.with_parameters(**{other: getattr(reading.p, which)})
 
 
-def _sum_twice(reading: Reading) -> Reading:
+def _sum_twice(reading: Interpretation) -> Interpretation:
     b_ih, b_hh = reading.biases()
     return reading.with_parameters(bias_ih=b_ih + b_hh, bias_hh=b_ih + b_hh)
 
 
-def _forget(reading: Reading, by: float) -> Reading:
+def _forget(reading: Interpretation, by: float) -> Interpretation:
     b_ih, b_hh = reading.biases()
     blocks = reading.blocks(b_ih)
     return reading.with_parameters(bias_ih=reading.packed(blocks | {"f": blocks["f"] + by}), bias_hh=b_hh)

@@ -12,10 +12,10 @@ from torch import Tensor
 from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.order import without_lengths
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     run = reading.run
     yield Cause(
         "directions-exchanged",
@@ -42,7 +42,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
         yield from _between(reading)
 
 
-def _between(reading: Reading) -> Iterator[Cause]:
+def _between(reading: Interpretation) -> Iterator[Cause]:
     yield Cause(
         "directions-exchanged",
         "the two halves of the output stand in each other's place",
@@ -68,18 +68,18 @@ def _between(reading: Reading) -> Iterator[Cause]:
     )
 
 
-def _with_the_others_parameters(reading: Reading) -> Reading:
+def _with_the_others_parameters(reading: Interpretation) -> Interpretation:
     return replace(reading, p=reading.stack.parameters[reading.other])
 
 
-def _as_the_other(reading: Reading) -> Reading:
+def _as_the_other(reading: Interpretation) -> Interpretation:
     h0, *rest = reading.stack.states[reading.other]
     run = replace(reading.run, reverse=not reading.run.reverse, h0=h0, c0=rest[0] if rest else None)
     functions = reading.stack.spec.nonlinearity_of(reading.other[1])
     return replace(_with_the_others_parameters(reading), run=run, nonlinearity=functions, ends=False)
 
 
-def _realigned(reading: Reading) -> Reading:
+def _realigned(reading: Interpretation) -> Interpretation:
     turn = functools.partial(turned, lengths=reading.run.lengths)
     return replace(reading.with_run(h=turn(reading.run.h)), back=turn)
 

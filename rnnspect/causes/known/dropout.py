@@ -30,10 +30,10 @@ from rnnspect.causes.known._dropout_masks import (
     said_by,
     telling,
 )
-from rnnspect.judging.chunks import Run
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.interpretation import Interpretation
 
-Found = tuple[float, Run, float]
+Found = tuple[float, LayerRun, float]
 """p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
 
 STEPS, ITEMS = 16, 4
@@ -48,8 +48,8 @@ _ENOUGH = 32
 class _Beginning:
     """The first steps of the first items, in processing order."""
 
-    reading: Reading
-    run: Run
+    reading: Interpretation
+    run: LayerRun
     x: Tensor
     """What `run` received, in float64."""
     at: Tensor
@@ -58,7 +58,7 @@ class _Beginning:
     """(steps, B): whether the item has that step."""
 
     @classmethod
-    def of(cls, reading: Reading) -> _Beginning:
+    def of(cls, reading: Interpretation) -> _Beginning:
         run = reading.run
         total, batch, inputs = run.x.shape
         looks = max(1, _WORK // inputs**3)
@@ -90,7 +90,7 @@ class _Beginning:
         return -math.log2(min(1.0, 2 * self.room))
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     run = reading.run
     if not len(run.x[:1]):
         return
@@ -120,7 +120,7 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _changed(reading: Reading, run: Run, relative: float) -> Reading:
+def _changed(reading: Interpretation, run: LayerRun, relative: float) -> Interpretation:
     return replace(reading, run=run, u=replace(reading.u, relative=reading.u.relative + relative))
 
 

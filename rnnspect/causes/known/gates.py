@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rnnspect.judging.interpretation import Reading
+    from rnnspect.judging.interpretation import Interpretation
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     gates = reading.cell.gates
     for order in itertools.permutations(gates):
         if order == gates:
@@ -34,7 +34,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
         )
 
 
-def packed_so(reading: Reading, order: tuple[str, ...]) -> list[str]:
+def packed_so(reading: Interpretation, order: tuple[str, ...]) -> list[str]:
     """The frameworks that pack a layer of this cell in that order."""
     form = "gru-before" if "before" in reading.cell.variant else reading.cell.name
     return [
@@ -44,7 +44,7 @@ def packed_so(reading: Reading, order: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _read_as(reading: Reading, gates: tuple[str, ...]) -> Reading:
+def _read_as(reading: Interpretation, gates: tuple[str, ...]) -> Interpretation:
     """The blocks of every packed parameter taken for these gates, in this order."""
 
     def change(packed: Tensor) -> Tensor:

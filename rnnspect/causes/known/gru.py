@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.cells import CELLS, VARIANTS
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     if reading.cell.name != "gru":
         return
     if reading.cell.variant:
@@ -52,16 +52,16 @@ def causes(reading: Reading) -> Iterator[Cause]:
     )
 
 
-def _with_block(reading: Reading, packed: Tensor, gate: str, block: Tensor) -> Tensor:
+def _with_block(reading: Interpretation, packed: Tensor, gate: str, block: Tensor) -> Tensor:
     return reading.packed(reading.blocks(packed) | {gate: block})
 
 
-def _without_n(reading: Reading) -> Tensor:
+def _without_n(reading: Interpretation) -> Tensor:
     _, b_hh = reading.biases()
     return _with_block(reading, b_hh, "n", torch.zeros_like(reading.blocks(b_hh)["n"]))
 
 
-def _folded(reading: Reading) -> Reading:
+def _folded(reading: Interpretation) -> Interpretation:
     b_ih, b_hh = reading.biases()
     summed = reading.blocks(b_ih)["n"] + reading.blocks(b_hh)["n"]
     return reading.with_parameters(bias_ih=_with_block(reading, b_ih, "n", summed), bias_hh=_without_n(reading))

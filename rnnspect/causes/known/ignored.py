@@ -18,15 +18,15 @@ from rnnspect.causes.interface import Cause
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, functions_of
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 
 _FUNCTIONS = ("sigmoid", "tanh", "squash", "phi")
 _ELSE = "Take an engine that knows {}, or build what it says into the model."
-_Ignored = tuple[str, str, "Callable[[Reading], Reading]"]
+_Ignored = tuple[str, str, "Callable[[Interpretation], Interpretation]"]
 """The key of a spec, what is so without it, and the reading without it."""
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     ignored = list(_asked(reading))
     for key, otherwise, change in ignored:
         yield Cause(_name(key), f"{key} is ignored: {otherwise}", _ELSE.format(key), change, {"which": "all"})
@@ -48,7 +48,7 @@ def _name(key: str) -> str:
     return f"{key.replace('_', '-')}-ignored"
 
 
-def _asked(reading: Reading) -> Iterator[_Ignored]:
+def _asked(reading: Interpretation) -> Iterator[_Ignored]:
     asked, cell = functions_of(reading.nonlinearity), reading.cell
     if not replace(asked, clip=None).are_usual:  # a relu that is another φ is known without this
         yield "activations", "σ and tanh stand wherever another function was asked for", _usual
@@ -60,7 +60,7 @@ def _asked(reading: Reading) -> Iterator[_Ignored]:
         yield "peepholes", "no gate sees the cell state", _blind
 
 
-def _in_part(reading: Reading) -> Iterator[Cause]:
+def _in_part(reading: Interpretation) -> Iterator[Cause]:
     """What is known and taken otherwise than it was meant, or never asked for."""
     asked, cell = functions_of(reading.nonlinearity), reading.cell
     if asked.clip is not None and cell.has_cell_state:
@@ -103,19 +103,21 @@ def _in_part(reading: Reading) -> Iterator[Cause]:
         )
 
 
-def _one_after_the_other(reading: Reading, changes: list[Callable[[Reading], Reading]]) -> Reading:
+def _one_after_the_other(
+    reading: Interpretation, changes: list[Callable[[Interpretation], Interpretation]]
+) -> Interpretation:
     return functools.reduce(lambda made, change: change(made), changes, reading)
 
 
-def _usual(reading: Reading) -> Reading:
+def _usual(reading: Interpretation) -> Interpretation:
     return _with(reading, Functions(clip=functions_of(reading.nonlinearity).clip))
 
 
-def _unlimited(reading: Reading) -> Reading:
+def _unlimited(reading: Interpretation) -> Interpretation:
     return _with(reading, replace(functions_of(reading.nonlinearity), clip=None))
 
 
-def _with(reading: Reading, functions: Functions) -> Reading:
+def _with(reading: Interpretation, functions: Functions) -> Interpretation:
     return replace(reading, nonlinearity=functions)
 
 
@@ -123,12 +125,12 @@ def _without_numbers(f: Activation) -> Activation:
     return Activation(f.name, **KINDS[f.name].numbers)
 
 
-def _blind(reading: Reading) -> Reading:
+def _blind(reading: Interpretation) -> Interpretation:
     coupled = "coupled" in reading.cell.variant
     return replace(reading.with_parameters(weight_ch=None), cell=_lstm(coupled, looking=False))
 
 
-def _uncoupled(reading: Reading) -> Reading:
+def _uncoupled(reading: Interpretation) -> Interpretation:
     def with_f(packed: Tensor) -> Tensor:
         i, *others = reading.blocks(packed).values()
         return torch.cat([i, torch.zeros_like(i), *others])
@@ -136,14 +138,14 @@ def _uncoupled(reading: Reading) -> Reading:
     return _with_gates(reading, with_f, coupled=False)
 
 
-def _coupled(reading: Reading) -> Reading:
+def _coupled(reading: Interpretation) -> Interpretation:
     def without_f(packed: Tensor) -> Tensor:
         return torch.cat([block for gate, block in reading.blocks(packed).items() if gate != "f"])
 
     return _with_gates(reading, without_f, coupled=True)
 
 
-def _with_gates(reading: Reading, change: Callable[[Tensor], Tensor], coupled: bool) -> Reading:
+def _with_gates(reading: Interpretation, change: Callable[[Tensor], Tensor], coupled: bool) -> Interpretation:
     """With the rows of those gates, and their peepholes: zero where there were none."""
     looks, weight_ch = reading.cell.peepholes, reading.p.weight_ch
     cell = _lstm(coupled, bool(looks))

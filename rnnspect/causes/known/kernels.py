@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
 _RESHAPED = {
@@ -18,7 +18,7 @@ _RESHAPED = {
 }
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     alone: list[tuple[str, ...]] = []
     for which, name in _NAMES.items():
         rows, columns = getattr(reading.p, which).shape
@@ -43,12 +43,12 @@ def causes(reading: Reading) -> Iterator[Cause]:
             )
 
 
-def _transposed(reading: Reading, which: str) -> Reading:
+def _transposed(reading: Interpretation, which: str) -> Interpretation:
     blocks = getattr(reading.p, which).chunk(len(reading.cell.gates))
     return reading.with_parameters(**{which: torch.cat([block.T for block in blocks])})
 
 
-def reshaped(reading: Reading, names: tuple[str, ...], how: str) -> Reading:
+def reshaped(reading: Interpretation, names: tuple[str, ...], how: str) -> Interpretation:
     """The reading in which these parameters have the same numbers in another order: "as in × out", where what is
     out × in was read as in × out, or "from in × out", where it was kept so and given its shape by a reshape."""
     return reading.with_parameters(**{name: _again(getattr(reading.p, name), how) for name in names})

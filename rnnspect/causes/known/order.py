@@ -13,11 +13,11 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause
 from rnnspect.judging.chunks import INPUT, OUTPUT
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer_inputs import beside
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     run = reading.run
     steps, batch = run.x.shape[:2]
     if steps > 2:
@@ -46,7 +46,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
         yield from _views(reading)
 
 
-def without_lengths(reading: Reading) -> Reading:
+def without_lengths(reading: Interpretation) -> Interpretation:
     """As if every item had every step; the layer above then receives what the one below gave in the padding."""
     stack, below = reading.stack, reading.layer - 1
     x = reading.run.x
@@ -71,7 +71,7 @@ _SHIFTED = {
 }
 
 
-def _shifted(reading: Reading, when: str) -> Reading:
+def _shifted(reading: Interpretation, when: str) -> Interpretation:
     """Each step's h is compared with what the equations give at another step: one earlier or one later in processing
     order, or from the second step on."""
     if when == "early":
@@ -83,14 +83,14 @@ def _shifted(reading: Reading, when: str) -> Reading:
     return replace(reading, run=replace(run.take(received), h=run.h[given], lengths=lengths))
 
 
-def _after_one_step(reading: Reading) -> Reading:
+def _after_one_step(reading: Interpretation) -> Interpretation:
     """With the state after the first step in the place of the initial one."""
     run, u = reading.run, replace(reading.u, relative=0.0, absolute=0.0)
     first = replace(run.take(run.order(0, 1)), lengths=None, reverse=False)
     return reading.begun_with(estimate(replace(reading, run=first, u=u)).final)
 
 
-def _transposed(reading: Reading) -> Reading:
+def _transposed(reading: Interpretation) -> Interpretation:
     run = reading.run
     steps = run.x.shape[0]
     states: dict[str, Any] = {
@@ -102,7 +102,7 @@ def _transposed(reading: Reading) -> Reading:
     return replace(reading, run=turned, back=lambda values: values.transpose(0, 1))
 
 
-def _views(reading: Reading) -> Iterator[Cause]:
+def _views(reading: Interpretation) -> Iterator[Cause]:
     """Both axes in another shape over the same memory, at either end of the stack."""
     bottom, top = reading.layer == 0, reading.layer == reading.stack.spec.num_layers - 1
     for first, other, from_batch in (("batch", "time", True), ("time", "batch", False)):
@@ -123,7 +123,7 @@ def _views(reading: Reading) -> Iterator[Cause]:
             )
 
 
-def _viewed(reading: Reading, x: bool, h: bool, from_batch: bool) -> Reading:
+def _viewed(reading: Interpretation, x: bool, h: bool, from_batch: bool) -> Interpretation:
     steps, batch = reading.run.x.shape[:2]
 
     def to_view(values: Tensor) -> Tensor:

@@ -16,10 +16,10 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.kernels import reshaped
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Arithmetic, V
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     w_hr = reading.p.weight_hr
     if w_hr is None:
         return

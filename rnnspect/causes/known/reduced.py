@@ -15,7 +15,7 @@ from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_products import COARSER, UNIT, come_closer, sums_show
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 
 PRODUCTS = {
     "tf32-products": "tf32",
@@ -31,7 +31,7 @@ _WHICH = {
 }
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     yield from _halved(reading)
     yield from _of_integers()
     if replace(reading.u, relative=0.0, absolute=0.0) == SINGLE:
@@ -58,19 +58,19 @@ def _products() -> Iterator[Cause]:
         )
 
 
-def _with_products(reading: Reading, arithmetic: str) -> Reading:
+def _with_products(reading: Interpretation, arithmetic: str) -> Interpretation:
     declared = ARITHMETICS[arithmetic].roundoff
     return replace(reading, u=replace(reading.u, products=declared.products, flushed=declared.flushed))
 
 
-def _with_half_sums(reading: Reading) -> Reading:
+def _with_half_sums(reading: Interpretation) -> Interpretation:
     """float16 operands too."""
     made, p = _with_products(reading, "float16-products"), reading.p
     terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
     return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(terms) * UNIT))
 
 
-def _halved(reading: Reading) -> Iterator[Cause]:
+def _halved(reading: Interpretation) -> Iterator[Cause]:
     every = tuple(field.name for field in fields(reading.p) if getattr(reading.p, field.name) is not None)
     for half in ("float16", "bfloat16"):
         dtype = getattr(torch, half)
@@ -106,7 +106,7 @@ def _is(which: str) -> str:
     return "are" if which == "both kernels" else "is"
 
 
-def _each(reading: Reading, names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Reading:
+def _each(reading: Interpretation, names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Interpretation:
     return reading.with_parameters(**{name: change(getattr(reading.p, name)) for name in names})
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.directions import turned
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer_inputs import Steps, beside
 
 _NAME = "layer-input-wrong"
@@ -40,7 +40,7 @@ _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]
 }
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     if reading.layer:
         yield from _inputs(reading)
     stack = reading.stack
@@ -57,7 +57,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
             )
 
 
-def _inputs(reading: Reading) -> Iterator[Cause]:
+def _inputs(reading: Interpretation) -> Iterator[Cause]:
     stack, features = reading.stack, reading.p.weight_ih.shape[1]
     layer, below = reading.layer, reading.layer - 1
     if stack.x.shape[2] == features:
@@ -83,30 +83,30 @@ def _inputs(reading: Reading) -> Iterator[Cause]:
     )
 
 
-def _wrong(explanation: str, layer: int, what: str, change: Callable[[Reading], Reading]) -> Cause:
+def _wrong(explanation: str, layer: int, what: str, change: Callable[[Interpretation], Interpretation]) -> Cause:
     fix = f"Hand layer {layer} the whole output of layer {layer - 1}, forward half first, step by step."
     return Cause(_NAME, explanation, fix, change, {"input": what})
 
 
-def _receiving(reading: Reading, x: Steps) -> Reading:
+def _receiving(reading: Interpretation, x: Steps) -> Interpretation:
     return reading.with_run(x=x, error=None)
 
 
-def _from_layer(reading: Reading, layer: int) -> Reading:
+def _from_layer(reading: Interpretation, layer: int) -> Interpretation:
     stack = reading.stack
     return _receiving(reading, beside([stack.h[layer, direction] for direction in stack.spec.directions]))
 
 
-def _with_halves(reading: Reading, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Reading:
+def _with_halves(reading: Interpretation, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Interpretation:
     return reading.with_run(x=_Halves(reading.run.x, halves))
 
 
-def _turned(reading: Reading) -> Reading:
+def _turned(reading: Interpretation) -> Interpretation:
     forward, reverse = reading.run.x[:].chunk(2, -1)
     return reading.with_run(x=torch.cat([forward, turned(reverse, reading.run.lengths)], -1))
 
 
-def _with_parameters_of(reading: Reading, layer: int) -> Reading:
+def _with_parameters_of(reading: Interpretation, layer: int) -> Interpretation:
     return replace(reading, p=reading.stack.parameters[layer, reading.direction])
 
 

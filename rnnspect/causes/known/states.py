@@ -13,7 +13,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
-from rnnspect.judging.interpretation import At, Reading
+from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.layer_inputs import Steps, handed_on
 
 Final = tuple[tuple[Tensor, Tensor], ...]
@@ -27,7 +27,7 @@ _ALONE = 2**14
 """Items of a batch that a layer nobody observed can be estimated with."""
 
 
-def causes(reading: Reading) -> Iterator[Cause]:
+def causes(reading: Interpretation) -> Iterator[Cause]:
     run = reading.run
     states = ["h0"] if run.c0 is None else ["h0", "c0"]
     for ignored in [states, *([[name] for name in states] if len(states) > 1 else [])]:
@@ -66,7 +66,7 @@ def causes(reading: Reading) -> Iterator[Cause]:
             )
 
 
-def _from_zero(reading: Reading, names: list[str]) -> Reading:
+def _from_zero(reading: Interpretation, names: list[str]) -> Interpretation:
     return reading.with_run(**{name: _zero(getattr(reading.run, name)) for name in names})
 
 
@@ -74,11 +74,11 @@ def _zero(state: Tensor) -> Tensor:
     return torch.zeros_like(state)
 
 
-def _begun_with_the_last(reading: Reading) -> Reading:
+def _begun_with_the_last(reading: Interpretation) -> Interpretation:
     return reading.begun_with(_ended(reading))
 
 
-def _ended(reading: Reading) -> Final:
+def _ended(reading: Interpretation) -> Final:
     """The states that an earlier call on the same sequence would have left.
 
     Of a short run they come from the equations alone, all layers from their own initial states; of a long one that was
@@ -91,7 +91,7 @@ def _ended(reading: Reading) -> Final:
     return reading.stack.ended[reading.at]
 
 
-def _end_of_the_run(reading: Reading) -> Final:
+def _end_of_the_run(reading: Interpretation) -> Final:
     run = reading.run
     h = last(run.h, run.lengths, run.reverse).double()
     found = [(h, torch.zeros_like(h))]
@@ -101,14 +101,14 @@ def _end_of_the_run(reading: Reading) -> Final:
             run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
         state = layer.begin(run.c0)
         for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
-            state = layer.after(layer.look(chunk, state, layer.plain))
+            state = layer.after(layer.compare(chunk, state, layer.plain))
         assert state is not None
         c = state.number(torch.float64)
         found.append((c.v, c.e))
     return tuple(found)
 
 
-def _from_the_equations(reading: Reading) -> dict[At, Final]:
+def _from_the_equations(reading: Interpretation) -> dict[At, Final]:
     stack, u = reading.stack, replace(reading.u, relative=0.0, absolute=0.0)
     lengths, x = stack.lengths, stack.x
     valid = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
@@ -118,14 +118,14 @@ def _from_the_equations(reading: Reading) -> dict[At, Final]:
         outputs = []
         for direction in stack.spec.directions:
             at = layer, direction
-            one = estimate(Reading.of(stack, at, *given, u))
+            one = estimate(Interpretation.of(stack, at, *given, u))
             found[at] = one.final
             outputs.append((one.h, one.error))
         given = handed_on(outputs, valid)
     return found
 
 
-def _of_others(reading: Reading) -> Iterator[Cause]:
+def _of_others(reading: Interpretation) -> Iterator[Cause]:
     """The states of all layers and directions, (L·D, B, ·), in another order or shape."""
     stack, every = reading.stack, list(reading.stack.states)
     layers, directions = stack.spec.num_layers, stack.spec.num_directions
@@ -167,11 +167,11 @@ def _of_others(reading: Reading) -> Iterator[Cause]:
         )
 
 
-def _with_states_of(reading: Reading, at: At) -> Reading:
+def _with_states_of(reading: Interpretation, at: At) -> Interpretation:
     return _from(reading, list(reading.stack.states[at]))
 
 
-def _viewed(reading: Reading) -> Reading:
+def _viewed(reading: Interpretation) -> Interpretation:
     stack = reading.stack
     index = list(stack.states).index(reading.at)
     whole = [torch.stack(states, 1).flatten(0, 1) for states in zip(*stack.states.values(), strict=True)]
@@ -179,11 +179,11 @@ def _viewed(reading: Reading) -> Reading:
     return _from(reading, [state[index * batch : (index + 1) * batch] for state in whole])
 
 
-def _from(reading: Reading, states: list[Tensor]) -> Reading:
+def _from(reading: Interpretation, states: list[Tensor]) -> Interpretation:
     return reading.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
 
 
-def _every_step_alone(reading: Reading, from_zero: bool) -> Reading:
+def _every_step_alone(reading: Interpretation, from_zero: bool) -> Interpretation:
     """Each step is run as a batch item of one step, from zero or from the initial state."""
     run = reading.run
     steps, batch = run.x.shape[:2]

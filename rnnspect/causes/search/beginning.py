@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from rnnspect.arithmetic.numbers import one_thread
-from rnnspect.judging.chunks import Run, chunks
-from rnnspect.judging.interpretation import Reading
+from rnnspect.judging.chunks import LayerRun, chunks
+from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.judge import Judge
 
 STEPS = 8
@@ -19,7 +19,7 @@ _GLANCE, _HOPELESS = 2, 100.0
 """Steps and items that are compared before anything else, and a ratio that no other order of summation brings to 1."""
 
 
-def begins_well(reading: Reading, order: int) -> bool:
+def begins_well(reading: Interpretation, order: int) -> bool:
     """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
     for steps in (STEPS, order + STEPS):
         begun = replace(reading, run=_beginning(reading.run, steps))
@@ -31,23 +31,23 @@ def begins_well(reading: Reading, order: int) -> bool:
     return True
 
 
-def is_hopeless(reading: Reading) -> bool:
+def is_hopeless(reading: Interpretation) -> bool:
     """Whether the first steps of a few items alone refute a reading."""
     layer = reading.equations
     run = reading.run.first(_GLANCE).take(items=slice(_GLANCE))
     if not len(run.h):
         return True
     head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
-    return not layer.look(head, layer.begin(run.c0), layer.plain).top < _HOPELESS
+    return not layer.compare(head, layer.begin(run.c0), layer.plain).top < _HOPELESS
 
 
-def agrees(reading: Reading) -> bool:
+def agrees(reading: Interpretation) -> bool:
     """Whether every value of a run is inside its bound; not where there is none, or none that can be judged."""
     found, _ = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)(reading.run)
     return found.first is None and not found.unjudged and found.values > 0
 
 
-def _beginning(run: Run, steps: int) -> Run:
+def _beginning(run: LayerRun, steps: int) -> LayerRun:
     """The first steps in processing order, of the first items."""
     run = run.first(steps)
     return run if run.x.shape[1] <= _ITEMS else run.take(items=slice(_ITEMS))

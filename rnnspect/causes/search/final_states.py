@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspect.judging.final_states import Meaning
+from rnnspect.judging.final_states import Lookalike
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation, Point
@@ -39,7 +39,7 @@ _CAUSES = {
     "zeros": _LOST,
     "initial": _LOST,
 }
-"""By the kind of a `Meaning`: the mistake's name and family, its explanation and its fix."""
+"""By the kind of a `Lookalike`: the mistake's name and family, its explanation and its fix."""
 
 
 def means(judged: Judged, at: At) -> set[str]:
@@ -55,7 +55,7 @@ def means(judged: Judged, at: At) -> set[str]:
 def explain_finals(judged: Judged) -> Explained:
     """Why final states are wrong in a run whose every step is right. A final state that is nothing else of the run has
     no cause."""
-    by_name: dict[str, list[tuple[Point, Meaning]]] = {}
+    by_name: dict[str, list[tuple[Point, Lookalike]]] = {}
     left: list[str] = []
     for point in judged.finals:
         if point.ratio > 1 and (meaning := judged.meanings.get((point.quantity, point.layer, point.direction))):
@@ -81,7 +81,7 @@ def _place(point: Point) -> str:
     return f"{point.quantity} of layer {point.layer} {point.direction}"
 
 
-def _cause(meaning: Meaning, direction: str) -> tuple[str, str, str, str]:
+def _cause(meaning: Lookalike, direction: str) -> tuple[str, str, str, str]:
     """Name, family, explanation and fix."""
     kind = "reverse begun" if (meaning.kind, direction) == ("begun", "reverse") else meaning.kind
     name, family, explanation, fix = _CAUSES.get(kind, _EXCHANGED)

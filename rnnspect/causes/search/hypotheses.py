@@ -13,7 +13,7 @@ from rnnspect.causes.known import catalogue
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.judging.case import Case
-from rnnspect.judging.interpretation import At, Reading
+from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.stack import Judged, judge_stack
 from rnnspect.judging.verdict import Explained, Explanation
 
@@ -141,7 +141,7 @@ class Search:
                     scope.append(other)
         return scope
 
-    def _made_in(self, hypothesis: Hypothesis, scope: Sequence[At], reading: Reading) -> Reading:
+    def _made_in(self, hypothesis: Hypothesis, scope: Sequence[At], reading: Interpretation) -> Interpretation:
         """The reading with the mistakes in it, if it is in the scope and they can be made there."""
         same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
         return reading if same is None else _changed(reading, same)
@@ -267,7 +267,7 @@ def _pairs(known: list[Cause]) -> Iterator[Hypothesis]:
                 yield a, b
 
 
-def _changed(reading: Reading, hypothesis: Hypothesis) -> Reading:
+def _changed(reading: Interpretation, hypothesis: Hypothesis) -> Interpretation:
     return functools.reduce(lambda made, cause: cause.change(made), hypothesis, reading)
 
 

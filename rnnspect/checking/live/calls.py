@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CapturedCall:
     """Copies on the CPU of all that a call had: arguments, what was returned, the parameters that it ran with.
 
     `spec` is in the dtype of the arithmetic: under autocast that is the dtype autocast casts to.
@@ -44,7 +44,7 @@ class Call:
     index: int
     shape: tuple[int, ...]
     packed: bool
-    kept: Kept | str = field(repr=False)
+    kept: CapturedCall | str = field(repr=False)
     """Copies of all that the call had, or why there are none."""
 
 

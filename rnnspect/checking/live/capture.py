@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
-from rnnspect.checking.live.calls import Kept
+from rnnspect.checking.live.calls import CapturedCall
 from rnnspect.errors import InputError
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import Declared, declared_by
@@ -37,11 +37,11 @@ class Listener:
         self,
         module: nn.Module,
         room: Callable[[int], bool],
-        heard: Callable[[tuple[int, ...], bool, Kept | str], None],
+        heard: Callable[[tuple[int, ...], bool, CapturedCall | str], None],
     ) -> None:
         self._module, self._room, self._heard = module, room, heard
         self._is_cell = torch_modules.is_cell(module)
-        self._before: Callable[[Any], Kept | str] | None = None
+        self._before: Callable[[Any], CapturedCall | str] | None = None
         self._shape: tuple[tuple[int, ...], bool] = ((), False)
         self._specs: dict[tuple[torch.dtype, torch.device, str | None], Spec] = {}
         self._latest: dict[str, Tensor] = {}
@@ -74,7 +74,7 @@ class Listener:
             return
         self._heard(*self._shape, before(output))
 
-    def _received(self, given: dict[str, Any]) -> Callable[[Any], Kept | str]:
+    def _received(self, given: dict[str, Any]) -> Callable[[Any], CapturedCall | str]:
         """Keeps what came in; what comes back makes the call whole."""
         parameter = next(self._module.parameters())
         if parameter.is_meta:
@@ -94,7 +94,7 @@ class Listener:
         runs: Runs = "cells" if self._is_cell else "stack"
         switches = precision_switches(parameter.device, getattr(torch, spec.dtype), runs, onednn_lstm)
         engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
-        kept = Kept(spec, engine, self._is_cell, half is not None, noisy, snapshot, _copied(given), None)
+        kept = CapturedCall(spec, engine, self._is_cell, half is not None, noisy, snapshot, _copied(given), None)
         return lambda output: replace(kept, returned=_copied(output)) if self._room(_bytes(output)) else FULL
 
     @torch.no_grad()
@@ -171,7 +171,7 @@ def _shape(x: Any) -> tuple[tuple[int, ...], bool]:
     return (tuple(x.shape) if isinstance(x, Tensor) else ()), False
 
 
-def read(kept: Kept) -> Case:
+def read(kept: CapturedCall) -> Case:
     """The call as a run: time-major, with the arithmetic that it declared.
 
     Raises `Unreadable` for a call that is none of a torch.nn module of its kind: a subclass may take and give
@@ -224,7 +224,7 @@ def _by_autocast(declared: Declared) -> Declared:
     return replace(declared, name=name, permitted=declared.permitted and _by_autocast(declared.permitted))
 
 
-def _input(kept: Kept) -> tuple[Tensor, tuple[int, ...] | None, bool]:
+def _input(kept: CapturedCall) -> tuple[Tensor, tuple[int, ...] | None, bool]:
     """x, (T, B, I) if it is batched, lengths of a packed one that is padded, and whether it is batched."""
     x = kept.given.get("input")
     axes = 1 if kept.is_cell else 2
@@ -238,7 +238,9 @@ def _input(kept: Kept) -> tuple[Tensor, tuple[int, ...] | None, bool]:
     return x.transpose(0, 1) if batched and kept.spec.batch_first and not kept.is_cell else x, None, batched
 
 
-def _initial(kept: Kept, x: Tensor, batched: bool, shapes: list[tuple[int, ...]]) -> tuple[Tensor, Tensor | None]:
+def _initial(
+    kept: CapturedCall, x: Tensor, batched: bool, shapes: list[tuple[int, ...]]
+) -> tuple[Tensor, Tensor | None]:
     hx, has_c = kept.given.get("hx"), kept.spec.cell_type.has_cell_state
     count = 2 if has_c else 1
     given = [x.new_zeros(shape) for shape in shapes[:count]] if hx is None else _states(kept, hx, count, batched)
@@ -248,7 +250,7 @@ def _initial(kept: Kept, x: Tensor, batched: bool, shapes: list[tuple[int, ...]]
     return given[0], given[1] if has_c else None
 
 
-def _states(kept: Kept, given: Any, count: int, batched: bool) -> list[Tensor]:
+def _states(kept: CapturedCall, given: Any, count: int, batched: bool) -> list[Tensor]:
     """h, or h and c: (L·D, B, ·)."""
     states = list(given) if isinstance(given, tuple) else [given]
     if len(states) != count or not all(isinstance(state, Tensor) for state in states):
@@ -258,7 +260,7 @@ def _states(kept: Kept, given: Any, count: int, batched: bool) -> list[Tensor]:
     return [state.unsqueeze(0) for state in states] if kept.is_cell else states
 
 
-def _output(kept: Kept, batched: bool, lengths: tuple[int, ...] | None) -> tuple[Tensor, list[Tensor]]:
+def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) -> tuple[Tensor, list[Tensor]]:
     """output (T, B, D·P), and the final states; a cell's only state is its output."""
     count = 2 if kept.spec.cell_type.has_cell_state else 1
     if kept.is_cell:
@@ -279,7 +281,7 @@ def _output(kept: Kept, batched: bool, lengths: tuple[int, ...] | None) -> tuple
     return output, _states(kept, final, count, batched)
 
 
-def _observation(kept: Kept, output: Tensor, finals: list[Tensor]) -> Observation:
+def _observation(kept: CapturedCall, output: Tensor, finals: list[Tensor]) -> Observation:
     """Of a stack the top layer at each step and every final state; of a cell its step."""
     top = kept.spec.num_layers - 1
     parts = output.chunk(kept.spec.num_directions, -1)

@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspect.checking.live.calls import CallVerdict
-from rnnspect.checking.live.watch import Seen, watch_run
+from rnnspect.checking.live.watch import WatchedCalls, watch_run
 from rnnspect.errors import InputError
 from rnnspect.network.tensors import from_anything
 from rnnspect.network.torch_modules import is_cell
 
 
-def watch_given(model: nn.Module, x: Any, given: dict[str, Any]) -> tuple[Seen, CallVerdict]:
+def watch_given(model: nn.Module, x: Any, given: dict[str, Any]) -> tuple[WatchedCalls, CallVerdict]:
     """Every call of a recurrent module while `model` runs on x, and the worst of them.
 
     x is a tensor or an array, or a tuple of what the model takes. `given` holds what else a test said, by its name: a

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from rnnspect.checking.check import check_observation
-from rnnspect.checking.live.calls import Call, CallVerdict, Kept
+from rnnspect.checking.live.calls import Call, CallVerdict, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.judging.case import Case
 from rnnspect.judging.verdict import Verdict
@@ -66,7 +66,7 @@ def _unsure(one: CallVerdict) -> bool:
 def _key(one: CallVerdict) -> object:
     """None for a call that tells nothing of others: one that differs, or that was not judged to its end."""
     kept, verdict = one.call.kept, one.verdict
-    if verdict is None or not isinstance(kept, Kept) or kept.noisy or verdict.verdict == "differ":
+    if verdict is None or not isinstance(kept, CapturedCall) or kept.noisy or verdict.verdict == "differ":
         return None
     dtypes = tuple(tensor.dtype for tensor in tensors_in((kept.given["input"], kept.returned)))
     return one.name, id(kept.parameters), verdict.spec, verdict.arithmetic, verdict.steps, dtypes
@@ -83,7 +83,7 @@ def _told(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
 
 
 def _joint(group: list[CallVerdict]) -> Verdict:
-    cases = [read(one.call.kept) for one in group if isinstance(one.call.kept, Kept)]
+    cases = [read(one.call.kept) for one in group if isinstance(one.call.kept, CapturedCall)]
     first = cases[0]
     steps = first.sequence.steps
     lengths = [length for case in cases for length in case.sequence.lengths or case.sequence.batch * [steps]]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
-from rnnspect.checking.live.calls import Call, Kept
+from rnnspect.checking.live.calls import Call, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
@@ -63,7 +63,7 @@ def run_again(model: nn.Module, calls: Sequence[Call]) -> list[tuple[Identity, .
 def _same(first: Call, second: Call | None) -> tuple[Identity, ...]:
     if isinstance(first.kept, str) or (second is not None and isinstance(second.kept, str)):
         return ()
-    if second is None or not isinstance(second.kept, Kept) or second.module != first.module:
+    if second is None or not isinstance(second.kept, CapturedCall) or second.module != first.module:
         return (Identity(TWICE, False, "the second one does not make this call", USUAL[TWICE]),)
     one, two = first.kept, second.kept
     for name, usual in (("input", _BEFORE), ("hx", _STATE)):
@@ -75,7 +75,7 @@ def _same(first: Call, second: Call | None) -> tuple[Identity, ...]:
 
 
 def _mixed(first: Call, second: Call | None) -> tuple[Identity, ...]:
-    if second is None or not isinstance(first.kept, Kept) or not isinstance(second.kept, Kept):
+    if second is None or not isinstance(first.kept, CapturedCall) or not isinstance(second.kept, CapturedCall):
         return ()
     one, two = ((kept.given.get("input"), kept.returned) for kept in (first.kept, second.kept))
     pairs = [(one[0], two[0]), (_output(one[1]), _output(two[1]))]
@@ -107,7 +107,7 @@ def _others_are_equal(a: Tensor, b: Tensor, axis: int) -> bool:
 
 
 def _of_module(module: nn.Module, call: Call) -> tuple[Identity, ...]:
-    if not isinstance(module, nn.RNNBase) or not isinstance(call.kept, Kept) or call.kept.autocast:
+    if not isinstance(module, nn.RNNBase) or not isinstance(call.kept, CapturedCall) or call.kept.autocast:
         return ()
     try:
         case = read(call.kept)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from rnnspect.checking.live.calls import Kept
+    from rnnspect.checking.live.calls import CapturedCall
     from rnnspect.checking.live.capture import Listener
     from rnnspect.judging.verdict import Answer
 
@@ -21,7 +21,7 @@ DEFAULT_MEMORY = 2**30
 _BADNESS: tuple[Answer, ...] = ("agree", "cannot tell", "differ")
 
 
-class Seen(Shown):
+class WatchedCalls(Shown):
     """What `watch` has seen. It grows while the model is watched."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -76,7 +76,7 @@ class Seen(Shown):
 
 
 @contextmanager
-def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[Seen]:
+def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[WatchedCalls]:
     """Watches every nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell and nn.GRUCell of a model, itself included.
 
         with rnnspect.watch(model) as seen:
@@ -92,7 +92,7 @@ def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[Seen]:
     from rnnspect.network.torch_modules import is_cell, is_stack
 
     chosen = [(name, module) for name, module in model.named_modules() if is_stack(module) or is_cell(module)]
-    seen = Seen(tuple(name for name, _ in chosen))
+    seen = WatchedCalls(tuple(name for name, _ in chosen))
     budget = _Budget(memory)
     listeners: list[Listener] = []
     try:
@@ -103,7 +103,7 @@ def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[Seen]:
             listener.remove()
 
 
-def watch_run(model: nn.Module, *inputs: Any) -> Seen:
+def watch_run(model: nn.Module, *inputs: Any) -> WatchedCalls:
     """Runs the model once on the inputs, watched, in eval mode and without autograd; training modes are put back.
 
     Raises `InputError` with the line of the model's own code where that raises.
@@ -133,12 +133,12 @@ class _Budget:
 class _Writer:
     """Writes the calls of one module down."""
 
-    def __init__(self, seen: Seen, name: str, module: nn.Module) -> None:
+    def __init__(self, seen: WatchedCalls, name: str, module: nn.Module) -> None:
         from rnnspect.network.torch_modules import kind_of
 
         self._seen, self._name, self._kind, self._count = seen, name, kind_of(module), 0
 
-    def __call__(self, shape: tuple[int, ...], packed: bool, kept: Kept | str) -> None:
+    def __call__(self, shape: tuple[int, ...], packed: bool, kept: CapturedCall | str) -> None:
         self._seen._calls.append(Call(self._name, self._kind, self._count, shape, packed, kept))
         self._count += 1
 

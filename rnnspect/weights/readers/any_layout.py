@@ -17,7 +17,7 @@ from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
 from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
-from rnnspect.weights.readers.interface import Given, Told, dtype_of, named
+from rnnspect.weights.readers.interface import StoredParameters, Told, dtype_of, named
 from rnnspect.weights.readers.pytorch import UNTOLD
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _FORWARD = (("backward", "forward"), ("bwd", "fwd"), ("bw", "fw"), ("_reverse", 
 
 
 @dataclass(frozen=True)
-class Layer:
+class FoundLayer:
     """Arrays of a file read as one layer in one layout."""
 
     layout: Layout
@@ -57,10 +57,10 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Stack:
+class FoundStack:
     """Layers one above the other; the first one's prefix is the module's name."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[FoundLayer, ...]
     both_resets: bool
     """Whether the arrays fit both forms of the GRU."""
 
@@ -89,14 +89,14 @@ def tell(stored: Mapping[str, Stored], path: str, module: str | None, flags: Map
     return Told(keys, source, tuple(notes), UNTOLD, len(stored) - len(names))
 
 
-def read(path: Path, module: str | None, spec: Spec) -> Given:
+def read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     """The parameters of the module in the spec's layout. Raises as `tell`."""
     from rnnspect.weights.layouts.packing import unpack  # with torch, which shapes does without
 
     wanted = {key: getattr(spec, key) for key in ("cell", "num_layers", "reset", "layout")}
     stack = _stack_of(stored_in(path), str(path), module, wanted)
     stored = read_members(path, stack.names)
-    found = Given({})
+    found = StoredParameters({})
     for at, layer in enumerate(stack.layers):
         for index, (names, direction) in enumerate(zip(layer.directions, ("forward", "reverse"), strict=False)):
             given = {name: stored[there][index] if layer.leading else stored[there] for name, there in names.items()}
@@ -106,7 +106,7 @@ def read(path: Path, module: str | None, spec: Spec) -> Given:
     return found
 
 
-def _keys(stack: Stack) -> dict[str, Any]:
+def _keys(stack: FoundStack) -> dict[str, Any]:
     layer, form = stack.layers[0], stack.layers[0].packing.form
     return {
         "cell": "gru" if form.startswith("gru") else form,
@@ -121,7 +121,7 @@ def _keys(stack: Stack) -> dict[str, Any]:
     }
 
 
-def _how_read(stack: Stack) -> str:
+def _how_read(stack: FoundStack) -> str:
     """For a note: read as keras (keras.layers.LSTM): kernel = W_ii W_if …"""
     layer, last = stack.layers[0], stack.layers[-1]
     shapes = [f"{name} = {layer.packing.arrays[name]}" for name in layer.directions[0]]
@@ -130,7 +130,7 @@ def _how_read(stack: Stack) -> str:
     return f"read as {layer.layout.name} ({layer.packing.where}): {', '.join(shapes[:3])}{more}{several}"
 
 
-def _stack_of(stored: Mapping[str, Stored], path: str, module: str | None, flags: Mapping[str, Any]) -> Stack:
+def _stack_of(stored: Mapping[str, Stored], path: str, module: str | None, flags: Mapping[str, Any]) -> FoundStack:
     layout = flags.get("layout")
     known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
     layers = _layers(stored, known)
@@ -158,10 +158,10 @@ def _stack_of(stored: Mapping[str, Stored], path: str, module: str | None, flags
     while len(chain) < most and (upper := _above(chain[-1], layers)):
         chain.append(upper)
     forms_there = {other.packing.form for other in layers[module] if other.layout is chain[0].layout}
-    return Stack(tuple(chain), {"gru", "gru-before"} <= forms_there)
+    return FoundStack(tuple(chain), {"gru", "gru-before"} <= forms_there)
 
 
-def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[Layer]]:
+def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[FoundLayer]]:
     """By prefix every layer that names and shapes allow; a second direction is under the prefix of the first."""
     every = [
         layer
@@ -173,7 +173,7 @@ def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, 
     most: dict[frozenset[str], int] = {}
     for layer in every:
         most[layer.takes] = max(most.get(layer.takes, 0), layer.explains)
-    found: dict[str, list[Layer]] = {}
+    found: dict[str, list[FoundLayer]] = {}
     for layer in every:
         if layer.explains == most[layer.takes]:  # of linear.w and w under linear the longer name
             found.setdefault(layer.prefix, []).append(layer)
@@ -209,7 +209,7 @@ def _pattern(packing: Packing) -> tuple[re.Pattern[str], dict[str, str]]:
 
 def _layer(
     layout: Layout, packing: Packing, prefix: str, names: dict[str, str], stored: Mapping[str, Stored]
-) -> Layer | None:
+) -> FoundLayer | None:
     shapes = {name: stored[there].shape for name, there in names.items()}
     if packing.bias_always and not any(packing.is_bias(name) for name in names):
         return None
@@ -220,18 +220,18 @@ def _layer(
             sizes = sizes_of(packing, {name: shape[1:] if strip else shape for name, shape in shapes.items()})
         except WeightsError:
             continue
-        return Layer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes)
+        return FoundLayer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes)
     return None
 
 
-def _both(first: Layer, others: list[Layer]) -> Layer:
+def _both(first: FoundLayer, others: list[FoundLayer]) -> FoundLayer:
     second = next((other for other in others if other.packing is first.packing and other.sizes == first.sizes), None)
     if second is None or len(first.directions) == 2:
         return first
     return replace(first, directions=(*first.directions, *second.directions), leading=False)
 
 
-def _fitting(layers: list[Layer], flags: Mapping[str, Any]) -> list[Layer]:
+def _fitting(layers: list[FoundLayer], flags: Mapping[str, Any]) -> list[FoundLayer]:
     """Those that take the most arrays and are of the cell that `flags` say; of both forms of a GRU the one that
     resets after the product, if they say nothing."""
     most = max(len(layer.takes) for layer in layers)
@@ -244,14 +244,14 @@ def _fitting(layers: list[Layer], flags: Mapping[str, Any]) -> list[Layer]:
     return layers
 
 
-def _meaning(layer: Layer) -> tuple[Any, ...]:
+def _meaning(layer: FoundLayer) -> tuple[Any, ...]:
     """Equal for layers that give the same parameters."""
     packing, names = layer.packing, layer.directions[0]
     blocks = tuple((there, packing.arrays[name]) for name, there in sorted(names.items(), key=lambda item: item[1]))
     return packing.form, packing.orientation, packing.forget_bias, blocks
 
 
-def _above(layer: Layer, layers: Mapping[str, list[Layer]]) -> Layer | None:
+def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLayer | None:
     """The layer whose prefix has the next higher numbers, if its input is as wide as this one's output."""
     text, numbers = _numbered(layer.prefix)
     higher = [(at, other) for other in layers for words, at in [_numbered(other)] if words == text and at > numbers]

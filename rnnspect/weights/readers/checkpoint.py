@@ -8,7 +8,7 @@ from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.files.stored import is_checkpoint
 from rnnspect.network.parameters import parameters_of
 from rnnspect.weights.readers import any_layout, pytorch
-from rnnspect.weights.readers.interface import Given, Reader, Told
+from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
     return Told(keys | {"weights": source}, source.removesuffix(":"), untold=pytorch.UNTOLD, others=others)
 
 
-def _read(path: Path, module: str | None, spec: Spec) -> Given:
+def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     """Where no module is named and the file has a parameter of the spec under its own name, such as head.weight, every
     tensor is taken. So is it of files that are no checkpoint but hold arrays."""
     from rnnspect.files import arrays  # with numpy, which shapes does without
@@ -45,9 +45,9 @@ def _read(path: Path, module: str | None, spec: Spec) -> Given:
             if module is not None or modules:
                 names = pytorch.choose(modules, module, str(path), "after a colon").names
                 members = read_members(path, names.values())
-                return Given({known: members[name] for known, name in names.items()}, names)
+                return StoredParameters({known: members[name] for known, name in names.items()}, names)
     found = arrays.read_arrays(path)
-    return Given(found, {name: name for name in found})
+    return StoredParameters(found, {name: name for name in found})
 
 
 READER = Reader(_tell, _read)

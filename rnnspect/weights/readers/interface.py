@@ -42,7 +42,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Given:
+class StoredParameters:
     """The parameters of one module."""
 
     parameters: dict[str, Tensor]
@@ -61,7 +61,7 @@ class Reader:
 
     tell: Callable[[Path, str | None, Mapping[str, Any]], Told]
     """The third argument holds the keys of a spec that flags say, which may decide between several readings."""
-    read: Callable[[Path, str | None, Spec], Given]
+    read: Callable[[Path, str | None, Spec], StoredParameters]
     """The parameters of the module that the spec describes."""
     engine: str = "torch"
     """The engine that runs what PyTorch's modules have no form of, where no other is asked for."""

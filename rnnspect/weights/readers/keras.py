@@ -20,7 +20,7 @@ from rnnspect.files.zip_members import BROKEN, opened_member, read_member
 from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Given, Reader, Told
+from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
 from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
 from rnnspect.weights.readers.keras_groups import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
 
@@ -98,7 +98,7 @@ def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
     return Told(keys | {"weights": layer.where, "layout": "keras"}, layer.where, _notes(layer, keys))
 
 
-def _read(path: Path, module: str | None, spec: Spec) -> Given:
+def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
     import torch  # shapes reads a layer without it
 
@@ -114,7 +114,7 @@ def _read(path: Path, module: str | None, spec: Spec) -> Given:
     with _opened(path) as (weights, _, _):
         every = [place for way in layer.weights for place in way.paths.values()]
         arrays = hdf5.read_datasets(weights, str(path), every)
-    found = Given({})
+    found = StoredParameters({})
     for way, direction in zip(layer.weights, own.directions, strict=True):
         tensors = {}
         for name, place in way.paths.items():

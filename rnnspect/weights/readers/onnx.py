@@ -13,7 +13,7 @@ from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Given, Reader, Told, functions_of, named
+from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of, named
 from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> 
     return Told(described(node) | {"weights": node.where}, node.where, tuple(note for note in notes if note))
 
 
-def _read(path: pathlib.Path, module: str | None, _spec: Spec) -> Given:
+def _read(path: pathlib.Path, module: str | None, _spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` where the file does not hold the numbers, or as 8-bit integers."""
     node = node_in(path, module)
     arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
@@ -210,7 +210,7 @@ def _read(path: pathlib.Path, module: str | None, _spec: Spec) -> Given:
         computed = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
         found = "weights in 8 bits" if node.quantized else computed
         raise WeightsError(found, allowed="check, which runs the graph", where=node.where)
-    return Given(parameters_of_node(node, arrays))
+    return StoredParameters(parameters_of_node(node, arrays))
 
 
 def _without_f(p: LayerParameters, hidden: int) -> LayerParameters:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import rnnspect
 from rnnspect import watch
-from rnnspect.checking.live.watch import Seen, watch_run
+from rnnspect.checking.live.watch import WatchedCalls, watch_run
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
@@ -24,17 +24,17 @@ def _seed():
         yield
 
 
-def _answers(seen: Seen) -> list[tuple[str, int, str]]:
+def _answers(seen: WatchedCalls) -> list[tuple[str, int, str]]:
     return [(one.name, one.index, one.answer) for one in seen.check()]
 
 
-def _assert_agrees(seen: Seen, *calls: tuple[str, int]) -> None:
+def _assert_agrees(seen: WatchedCalls, *calls: tuple[str, int]) -> None:
     assert _answers(seen) == [(*call, "agree") for call in calls], str(seen)
     assert seen.verdict == "agree"
     assert not seen.never_called
 
 
-def _assert_no_fault(seen: Seen) -> None:
+def _assert_no_fault(seen: WatchedCalls) -> None:
     """In half types a gate's shift of 0.01 may be too small to be seen; that is all that may be said against it."""
     for one in seen.check():
         assert one.verdict is not None, str(one)
