@@ -6,6 +6,7 @@ the `Bounded` one would: what costs passes over memory is left out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -30,12 +31,13 @@ class Buffers:
         self._taken = 0
 
     def of(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        if self._taken == len(self._buffers):
-            self._buffers.append(torch.empty(shape, dtype=dtype))
-        elif self._buffers[self._taken].shape != shape:
-            self._buffers[self._taken] = torch.empty(shape, dtype=dtype)
+        at, size = self._taken, math.prod(shape)
         self._taken += 1
-        return self._buffers[self._taken - 1]
+        if at == len(self._buffers):
+            self._buffers.append(torch.empty(size, dtype=dtype))
+        elif len(self._buffers[at]) < size:
+            self._buffers[at] = torch.empty(size, dtype=dtype)
+        return self._buffers[at][:size].view(shape)
 
     def like(self, v: Tensor) -> Tensor:
         return self.of(v.shape, v.dtype)
