@@ -13,7 +13,7 @@ from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.products import affine, length
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.arithmetic.scan import Scan
-from rnnspect.arithmetic.screen import Floor
+from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import SIGMOID, Activation, Functions, Nonlinearity
 from rnnspect.judging.layer import cast
@@ -140,7 +140,7 @@ def test_a_screen_gives_the_same_values_and_no_wider_a_bound(name: str, scale: f
     p = LayerParameters(w_ih, w_hh, torch.randn(len(w_ih)), torch.randn(len(w_ih)), None)
     x, h = 0.1 * torch.randn(steps, batch, inputs), torch.rand(steps, batch, hidden) - 0.5
     u = ROUNDOFF[torch.float32]
-    plain, screen = Bounded(p, gates, u), Floor(p, gates, u)
+    plain, screen = Bounded(p, gates, u), Screening(p, gates, u)
     for _ in range(again):
         found = []
         for a in (plain, screen):
@@ -225,4 +225,4 @@ def test_a_value_of_a_screen_reads_the_same_until_its_next_look(scale: float):
     torch.manual_seed(0)
     w = [scale * torch.randn(*shape) for shape in ((20, 3), (20, 5), (20,), (20,))]
     x, h, c = torch.randn(16, 2, 3), torch.rand(16, 2, 5) - 0.5, torch.randn(2, 5)
-    _assert_reads_the_same(lambda: _gated(Floor(LayerParameters(*w, None), 4, SINGLE), x, h, c))
+    _assert_reads_the_same(lambda: _gated(Screening(LayerParameters(*w, None), 4, SINGLE), x, h, c))
