@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
+from rnnspect.network.array_name import ArrayName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,11 +138,11 @@ def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Pre
 
 def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict[str, Tensor]:
     """Of a trace of several engines what one of them gave, under the names of a trace of that one alone."""
-    several = [name.removesuffix(".output").removeprefix("engine.") for name in arrays if name.endswith(".output")]
-    several = [name for name in several if f"engine.{name}.output" in arrays]
+    named = {ArrayName.parse(name): values for name, values in arrays.items()}
+    several = [name.engine for name in named if name.engine and name.quantity == "output"]
     if engine in several:
-        own = {name.replace(f"engine.{engine}.", "engine."): values for name, values in arrays.items()}
-        return {name: values for name, values in own.items() if not any(f"engine.{one}." in name for one in several)}
+        own = {replace(name, engine=None) if name.engine == engine else name: v for name, v in named.items()}
+        return {str(name): values for name, values in own.items() if name.engine is None}
     if engine or several:
         found = "a run of several engines" if several else f"{engine!r} beside a run that was saved"
         allowed = f"--engine {' or '.join(several)}" if several else "its own engine"

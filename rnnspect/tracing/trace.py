@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,18 +180,20 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
 
     Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
     """
+    from rnnspect.network.array_name import ArrayName
     from rnnspect.network.arrays import as_numpy, input_arrays
 
     first = traces[0]
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[ArrayName, Tensor] = {}
     for trace in traces:
-        engine = "engine" if len(traces) == 1 else f"engine.{trace.engine.name}"
+        theirs = functools.partial(ArrayName, whose="engine", engine=trace.engine.name if len(traces) > 1 else None)
         for layer in trace.layers:
-            place = f"l{layer.layer}.{layer.direction}"
+            place = (layer.layer, layer.direction)
             if trace is first:
-                tensors |= {f"{place}.{name}": values for name, values in layer.quantities.items()}
-            tensors |= {f"{place}.{engine}.{name}": values for name, values in layer.engine.items()}
+                tensors |= {ArrayName(name, place): values for name, values in layer.quantities.items()}
+            tensors |= {theirs(name, place): values for name, values in layer.engine.items()}
         for name in ("output", "h_n", "c_n", "head"):
             if pair := getattr(trace, name):
-                tensors |= {f"manual.{name}": pair.manual, f"{engine}.{name}": pair.engine}
-    return input_arrays(first.spec, first.x, first.h0, first.c0, first.lengths) | as_numpy(tensors)
+                tensors |= {ArrayName(name, whose="manual"): pair.manual, theirs(name): pair.engine}
+    named = {str(name): values for name, values in tensors.items()}
+    return input_arrays(first.spec, first.x, first.h0, first.c0, first.lengths) | as_numpy(named)
