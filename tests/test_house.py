@@ -6,10 +6,13 @@ Who may import whom is import-linter's (`make check`).
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +59,20 @@ def test_every_module_says_what_it_is_for() -> None:
     """A command's file says it in the docstring of the command, which is its help."""
     unsaid = [path for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
     assert [path for path in unsaid if "@command(" not in path.read_text()] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_every_module_can_be_imported_by_itself(path: Path) -> None:
+    """What it imports is there when it runs, and not only for the type checker."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    if name == "rnnspect.__main__":
+        return
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("rnnspect"):
+            raise
+        pytest.skip(f"skipped: {error.name} is not installed")
 
 
 def test_no_file_is_long() -> None:

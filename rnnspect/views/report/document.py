@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
-from rnnspect.views.expression import Piece, filled, levels, multiplied, words
+from rnnspect.views.expression import filled, levels, multiplied, words
+
+if TYPE_CHECKING:
+    from rnnspect.views.expression import Piece
 
 Numbers = npt.NDArray[Any]
 
