@@ -51,6 +51,7 @@ class Number:
         return product.number + self
 
     def __mul__(self, other: Value) -> Number:
+        """Of a number and a vector the number is on the left."""
         v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
         if self.u.coarse:
             return _stored(v, other.v.abs().add_(other.e).mul_(self.e).addcmul_(size, other.e), self.u)
@@ -135,9 +136,9 @@ class Bounded:
     """The arithmetic of one layer and direction over numbers with their bound."""
 
     def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
-        self.parameters, functions = p, functions_of(nonlinearity)
-        self.u, self._relu = u, functions.phi == RELU
-        self._chosen = None if functions.are_usual else functions
+        self.parameters, self.functions = p, functions_of(nonlinearity)
+        self.u, self._relu = u, self.functions.phi == RELU
+        self._chosen = None if self.functions.are_usual else self.functions
         self._units = p.weight_hh.shape[0] // gates
         terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
 
@@ -242,6 +243,10 @@ class Bounded:
         f: Activation = getattr(self._chosen, name)
         v, e = allowed(f, self._chosen.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums)
         return Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u, is_gate=f.is_gate)
+
+    def constant(self, name: str) -> Number:
+        value = torch.tensor(self.functions.constant(name), dtype=self.dtype)
+        return Number(value, torch.zeros_like(value), self.u)
 
     def rest(self, v: Number) -> Number:
         rest = 1 - v.v

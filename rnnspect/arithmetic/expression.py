@@ -96,6 +96,9 @@ class Recorder:
     def rest(self, v: Expression) -> Expression:
         return Expression("number", numbers=(1.0,)) - v
 
+    def constant(self, name: str) -> Expression:
+        return Expression("number", numbers=(self._functions.constant(name),))
+
     def peepholes(self) -> tuple[Expression, ...]:
         assert self._p.weight_ch is not None
         packed = Expression("parameter", name="weight_ch" + self._end)

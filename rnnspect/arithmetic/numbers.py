@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.cells.functions import Nonlinearity, functions_of
+from rnnspect.cells.functions import Functions, Nonlinearity, functions_of
 from rnnspect.network.parameters import LayerParameters
 
 Array = npt.NDArray[Any]
@@ -31,6 +31,8 @@ MOST_PRODUCTS = 2**18
 
 class Plain(Generic[V]):
     """What the operations mean over plain tensors and arrays alike."""
+
+    functions: Functions
 
     def hidden(self, h: V) -> V:
         raise NotImplementedError
@@ -52,6 +54,10 @@ class Plain(Generic[V]):
     def carry(self, f: V, c: V, v: V) -> V:
         return f * c + v
 
+    def constant(self, name: str) -> Any:
+        """A plain number, which goes with tensors and arrays."""
+        return self.functions.constant(name)
+
 
 class Numbers(Plain[Tensor]):
     """Over tensors; parameters and values are on one device."""
@@ -64,7 +70,7 @@ class Numbers(Plain[Tensor]):
     def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._p = parameters
         self._gates = gates
-        functions = functions_of(nonlinearity)
+        self.functions = functions = functions_of(nonlinearity)
         if functions.are_usual:
             self.phi = _USUAL[functions.phi.name][0]
         else:
@@ -114,7 +120,7 @@ class SmallNumbers(Plain[Array]):
         self._weight_ch = None if parameters.weight_ch is None else _array(parameters.weight_ch)
         self._units = parameters.weight_hh.shape[0] // gates
         self._blocks = [slice(at * self._units, (at + 1) * self._units) for at in range(gates)]
-        functions = functions_of(nonlinearity)
+        self.functions = functions = functions_of(nonlinearity)
         if functions.are_usual:
             self.phi = _USUAL[functions.phi.name][1]
         else:

@@ -84,10 +84,16 @@ class Functions:
     """The input of each of them is limited to ± this."""
     clips_squash: bool = True
     """Whether that of a cell state's function is too, as ONNX's text says."""
+    constants: tuple[tuple[str, float], ...] = ()
+    """The numbers of the spec that the cell's equations name, by their keys."""
 
     def clip_of(self, name: str) -> float | None:
         """What limits the input of the function called so: sigmoid, tanh, squash or phi."""
         return self.clip if self.clips_squash or name != "squash" else None
+
+    def constant(self, name: str) -> float:
+        """The number of that name in the equations."""
+        return dict(self.constants)[name]
 
     @property
     def are_usual(self) -> bool:

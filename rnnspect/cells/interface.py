@@ -72,6 +72,10 @@ class Arithmetic(Protocol[V]):
         """f ⊙ c + v, where c is the cell state of the step before."""
         ...
 
+    def constant(self, name: str) -> V:
+        """The number that the spec gives for that key (`Key.is_constant`): of a product it is the left factor."""
+        ...
+
     def project(self, m: V) -> V:
         """W_hr m where the layer has a projection, else m."""
         ...
@@ -87,7 +91,7 @@ class Cell:
 
     name: str
     torch_name: str
-    """The module in torch.nn whose equations these are."""
+    """The module in torch.nn whose equations these are, or have another form of; empty where it has none."""
     gates: tuple[str, ...]
     """The blocks of rows in weight_ih, weight_hh, bias_ih and bias_hh, in PyTorch's order."""
     states: tuple[str, ...]
@@ -113,6 +117,11 @@ class Cell:
         """The lines of mathematics in the docstring of the cell's file: what a person is shown is what was written."""
         written = sys.modules[self.step.__module__].__doc__ or ""
         return tuple(line.strip() for line in written.splitlines() if " = " in line)
+
+    @property
+    def title(self) -> str:
+        """The name as people write it: LSTM."""
+        return self.torch_name or self.name.upper()
 
     @property
     def has_cell_state(self) -> bool:

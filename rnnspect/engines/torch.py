@@ -23,6 +23,7 @@ from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
+from rnnspect.weights.writers.onnx import VARIANTS
 
 
 class TorchEngine:
@@ -36,7 +37,8 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         if spec.beyond_torch:
-            runs = spec.dtype == "float32" and not spec.proj_size
+            runs = spec.dtype == "float32" and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
+            runs = runs and bool(spec.cell_type.torch_name)
             raise cannot(
                 self.name, "this spec", spec.beyond_torch, "--engine onnxruntime, in trace and check" if runs else None
             )

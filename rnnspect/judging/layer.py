@@ -118,7 +118,7 @@ class LayerEquations:
         self.weights = cast(p, self.dtype)
         self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
         screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse and not self.u.products
-        screened = screened and functions.are_usual and not cell.variant
+        screened = screened and functions.are_usual and not cell.variant and not cell.mixes
         self.screen = Screening(self.weights, self.gates, self.u) if screened else None
 
     @cached_property

@@ -24,7 +24,7 @@ class _Known(Plain[Tensor]):
 
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
-        functions = functions_of(nonlinearity)
+        self.functions = functions = functions_of(nonlinearity)
         for name in ("sigmoid", "tanh", "squash", "phi"):
             f, clip = getattr(functions, name), functions.clip_of(name)
             setattr(self, name, _fast if f == TANH and clip is None else plain(f, clip))
@@ -74,7 +74,7 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
             m = layer.cell.step(a, wx - shifts.flatten(2), *state)["h"]
             moved = torch.minimum(moved, (m[:-1] - m[-1]).abs_())
         parts = moved / bound if p.weight_hr is None else moved * (p.weight_hr.abs() / bound.unsqueeze(-1)).amax(1)
-        if layer.cell.mixes:  # a unit's r reaches every unit's n
+        if layer.cell.mixes and "r" in layer.cell.gates:  # a unit's r reaches every unit's n
             to_n = ((q["r"][0] - q["r"][-1]) / shift * h).abs().unsqueeze(1) * p.weight_hh[-layer.units :].abs()
             parts[0] = (to_n * parts[2].unsqueeze(-1)).amax(1)
         best: Tensor = parts.amax(1).reciprocal_().mul_(shift)

@@ -46,6 +46,8 @@ class Key:
     """What may stand there, for an error message, where the type says it badly."""
     cell: str = ""
     """The only cell for which the key may differ from its default."""
+    is_constant: bool = False
+    """Whether it is a number in the equations of that cell, which they ask for as `a.constant(name)`."""
     equations: str = ""
     """The `variant` of the `Cell` that computes what is asked for by a value other than the default."""
     torch: str = ""

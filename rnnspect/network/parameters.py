@@ -154,7 +154,7 @@ def module_repr(spec: Spec) -> str:
         if getattr(spec, name) != default:
             said.append(f"{name}={getattr(spec, name)}")
     said += [f"{name}={_in_words(value)}" for name, value in spec.variant_keys.items()]
-    recurrent = f"{spec.cell_type.torch_name}({', '.join(said)})"
+    recurrent = f"{spec.cell_type.title}({', '.join(said)})"
     if not spec.head:
         return recurrent
     linear = f"Linear(in_features={head_input_size(spec)}, out_features={spec.head.out_features}, bias=True)"

@@ -51,12 +51,17 @@ class Spec(Keys):
     @property
     def beyond_torch(self) -> str | None:
         """Why no module of torch.nn computes this; None where one does."""
+        if not self.cell_type.torch_name:
+            return f"torch.nn has no {self.cell_type.title}"
         reasons = (KEYS[name].torch or f"has no {name}" for name in self.variant_keys)
         return next((f"torch.nn.{self.cell_type.torch_name} {reason}" for reason in reasons), None)
 
     def nonlinearity_of(self, direction: str) -> Nonlinearity:
         """tanh or relu where all else is as usual, else every function of that direction."""
-        if self.activations is None and self.clip is None:
+        constants = {
+            name: getattr(self, name) for name, key in KEYS.items() if key.is_constant and key.cell == self.cell
+        }
+        if self.activations is None and self.clip is None and not constants:
             return self.nonlinearity or "tanh"
         names = self.cell_type.functions
         chosen: dict[str, Any]
@@ -66,7 +71,7 @@ class Spec(Keys):
             read = [known for written in self.activations if (known := parse(written))]
             start = len(names) if direction == "reverse" and len(read) > len(names) else 0
             chosen = dict(zip(names, read[start:], strict=False))
-        return Functions(**chosen, clip=self.clip)
+        return Functions(**chosen, clip=self.clip, constants=tuple(constants.items()))
 
     @property
     def num_directions(self) -> int:

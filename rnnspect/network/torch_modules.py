@@ -20,7 +20,7 @@ def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
     """The spec of a live module; x is not part of it. Raises `SpecError` for any other object."""
     cell = _cell_of(module)
     if cell is None:
-        allowed = f"a Spec, or a {listed(f'torch.nn.{cell.torch_name}' for cell in CELLS.values())}"
+        allowed = f"a Spec, or a {listed(f'torch.nn.{cell.torch_name}' for cell in CELLS.values() if cell.torch_name)}"
         raise SpecError(f"a {type(module).__name__}", allowed=allowed)
     same = ("num_layers", "batch_first", "bidirectional", "proj_size")
     own = {name: getattr(module, name) for name in same} | {"dropout": float(module.dropout)}
@@ -34,7 +34,7 @@ def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
     """
     cell = _cell_of(module, "Cell")
     if cell is None:
-        allowed = listed(f"torch.nn.{cell.torch_name}Cell" for cell in CELLS.values())
+        allowed = listed(f"torch.nn.{cell.torch_name}Cell" for cell in CELLS.values() if cell.torch_name)
         raise SpecError(f"a {type(module).__name__}", allowed=allowed)
     return Spec(**_described(cell, module) | changes)
 
@@ -74,7 +74,7 @@ def parameters_of_cell(module: nn.RNNCellBase, spec: Spec | None = None) -> dict
 def _cell_of(module: object, ending: str = "") -> Cell | None:
     import torch
 
-    kinds = ((cell, getattr(torch.nn, cell.torch_name + ending)) for cell in CELLS.values())
+    kinds = ((cell, getattr(torch.nn, cell.torch_name + ending)) for cell in CELLS.values() if cell.torch_name)
     return next((cell for cell, kind in kinds if isinstance(module, kind)), None)
 
 

@@ -94,7 +94,7 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
             functools.partial(_with, functions=forward),
             {"which": "the reverse direction's"},
         )
-    if "f" in cell.gates and reading.p.weight_hr is None:
+    if cell.name == "lstm" and reading.p.weight_hr is None:
         yield Cause(
             "input-forget-added",
             "the forget gate is 1 − i: its own parameters are not used, as where input_forget = 1 was set",
@@ -110,7 +110,8 @@ def _one_after_the_other(
 
 
 def _usual(reading: Interpretation) -> Interpretation:
-    return _with(reading, Functions(clip=functions_of(reading.nonlinearity).clip))
+    asked = functions_of(reading.nonlinearity)
+    return _with(reading, Functions(clip=asked.clip, constants=asked.constants))
 
 
 def _unlimited(reading: Interpretation) -> Interpretation:

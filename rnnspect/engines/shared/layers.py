@@ -13,7 +13,7 @@ from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import pack
+from rnnspect.weights.layouts.packing import Packed, pack
 
 RunLayer = Callable[[int, Tensor, list["State"]], tuple[Tensor, list["State"]]]
 """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
@@ -51,12 +51,13 @@ def run_layers(
     sequence: Sequence,
     info: EngineInfo,
     run_one: Callable[[Place, Tensor], Ran],
-    layout: str = "pytorch",
+    layout: str | None = None,
 ) -> Recording:
     """A stack of which `run_one` runs one layer and direction on x (T, B, I).
 
     Each layer runs on the h of the layer below, which is zero beyond an item's length whatever the engine gives there.
-    `layout` says how the engine's arrays are packed; the notes say what has no place in them.
+    `layout` says how the engine's arrays are packed, None that they are PyTorch's of one layer, weight_ih …; the notes
+    say what has no place in them.
     """
     valid = sequence.valid()
     inside = None if valid is None else valid.to(sequence.x.device)[..., None]
@@ -68,7 +69,7 @@ def run_layers(
         for layer in range(spec.num_layers):
             for state, direction in zip(_begun(spec, sequence, layer), spec.directions, strict=True):
                 p = LayerParameters.of(parameters, layer, direction)
-                packed = pack(layouts.find(layout), form_of(spec), p)
+                packed = pack(layouts.find(layout), form_of(spec), p) if layout else Packed(_copied(p), ())
                 place = Place(spec, layer, direction, packed.arrays, state, sequence.lengths)
                 h, final = run_one(place, x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
@@ -91,6 +92,11 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
         layers |= {(layer, direction): h for direction, h in zip(spec.directions, halves, strict=True)}
         finals += ended
     return Recording(info, x.transpose(0, 1), *_stacked(finals), layers, 0.0)
+
+
+def _copied(p: LayerParameters) -> dict[str, Tensor]:
+    """In new memory: an engine may change what it is given."""
+    return {name: values.clone() for name, values in vars(p).items() if values is not None}
 
 
 def _begun(spec: Spec, sequence: Sequence, layer: int) -> list[State]:

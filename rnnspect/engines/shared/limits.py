@@ -35,6 +35,8 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection:
     It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection; None
     where it has one.
     """
+    if not spec.cell_type.torch_name:
+        raise cannot(engine, f"cell {spec.cell}", "it has no such cell", "your own code, path/to/mine.py:step")
     for name, field in type(spec).model_fields.items():
         if name not in PLAIN and name not in knows and getattr(spec, name) != field.default:
             usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"

@@ -1,0 +1,102 @@
+"""A cell that torch.nn has not: its equations are all that it takes, with a number of its own from the spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rnnspect
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.expression import equations_of
+from rnnspect.arithmetic.numbers import Numbers, SmallNumbers
+from rnnspect.arithmetic.roundoff import SINGLE
+from rnnspect.cells import CELLS
+from rnnspect.cells.functions import Functions
+from rnnspect.cells.interface import Cell
+from rnnspect.cli import main
+from rnnspect.network.parameters import LayerParameters
+
+STEP = """
+import numpy as np
+
+def step(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))
+    wx_f, wx_n = np.split(x_t @ weight_ih.T + bias_ih, 2, -1)
+    w_f, w_n = np.split(weight_hh, 2)
+    b_f, b_n = np.split(bias_hh, 2)
+    f = sigmoid(wx_f + h @ w_f.T + b_f)
+    n = np.tanh(wx_n + WRONG * (f * h) @ w_n.T + b_n)
+    return (1 - f) * h + f * n
+"""
+
+
+def minimal(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+    """The minimal gated unit (Zhou et al. 2016, arXiv 1603.09420), with f before the product."""
+    wx_f, wx_n = a.split(wx)
+    wh_f, _ = a.split(a.hidden(h))
+    f = a.sigmoid(wx_f + wh_f)
+    _, wh_n = a.split(a.hidden(f * h))
+    n = a.tanh(wx_n + wh_n)
+    return {"f": f, "n": n, "h": a.lerp(h, n, f)}
+
+
+@pytest.fixture
+def _mgu(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("mgu", "", ("f", "n"), ("h",), ("f", "n", "h"), ("sigmoid", "tanh"), minimal, mixes=True)
+    monkeypatch.setitem(CELLS, "mgu", cell)
+
+
+@pytest.mark.usefixtures("_mgu")
+def test_every_command_has_it(tmp_path: Any, capsys: Any) -> None:
+    spec = ["--cell", "mgu", "--hidden-size", "3", "--input", "randn:6"]
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(STEP.replace("WRONG", "1"))
+    wrong.write_text(STEP.replace("WRONG", "1.5"))
+    assert main(["shapes", *spec]) == 0
+    assert "MGU(5, 3" in capsys.readouterr().out
+    assert main(["trace", *spec, "--engine", f"{right}:step"]) == 0
+    assert main(["derive", *spec, "--engine", f"{right}:step", "--step", "2", "--unit", "1"]) == 0
+    assert main(["check", *spec, "--engine", f"{right}:step"]) in (0, 3)
+    assert main(["check", *spec, "--engine", f"{wrong}:step"]) == 1
+    capsys.readouterr()
+    assert main(["run", *spec]) == 2
+    assert "torch.nn has no MGU" in capsys.readouterr().err
+    assert main(["check", *spec, "--engine", "all"]) == 0  # none of them has it: each is left out with the reason
+    assert "no such cell" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_mgu")
+def test_live_modules_are_what_they_were() -> None:
+    assert rnnspect.shapes(torch.nn.LSTM(3, 4)).spec.cell == "lstm"
+    assert rnnspect.check(torch.nn.GRU(3, 4), torch.randn(5, 3)).verdict == "agree"
+
+
+def scaled(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+    (s,) = a.gates(wx, h)
+    return {"h": a.constant("scale") * a.phi(s)}
+
+
+def test_a_number_of_the_spec_is_in_its_equations_in_every_arithmetic() -> None:
+    """Held to numpy in float64; in float32 a product, a sum, tanh and the scale round within 8 units of 2⁻²⁴ here."""
+    drawn = np.random.default_rng(0)
+    w_ih, w_hh, b, x, h = (drawn.normal(size=size) for size in ((3, 2), (3, 3), 3, (4, 1, 2), (4, 1, 3)))
+    wanted = 0.25 * np.tanh(x @ w_ih.T + h @ w_hh.T + b)
+    functions = Functions(constants=(("scale", 0.25),))
+    p = LayerParameters(*(torch.from_numpy(a).float() for a in (w_ih, w_hh)), torch.from_numpy(b).float(), None, None)
+    x32, h32 = (torch.from_numpy(a).float() for a in (x, h))
+    wx = torch.nn.functional.linear(x32, p.weight_ih, p.bias_ih)
+    for arithmetic in (Numbers(p, 1, functions), SmallNumbers(p, 1, functions)):
+        got = [
+            arithmetic.given(scaled(arithmetic, u, v)["h"])
+            for u, v in zip(*map(arithmetic.taken, (wx, h32)), strict=True)
+        ]
+        np.testing.assert_allclose(torch.stack(got).numpy(), wanted, atol=8 * 2.0**-24)
+    bounded = Bounded(p, 1, SINGLE, functions)
+    found = scaled(bounded, bounded.input(x32), bounded.observed(h32))["h"]
+    assert bool(((found.v.double() - torch.from_numpy(wanted)).abs() <= found.e).all())
+    cell = Cell("scaled", "", ("h",), ("h",), ("h",), ("phi",), scaled)
+    parameters = {"weight_ih_l0": p.weight_ih, "weight_hh_l0": p.weight_hh, "bias_ih_l0": p.bias_ih}
+    assert "0.25" in str(equations_of(cell, parameters, 0, "forward", functions)["h"])
