@@ -36,7 +36,7 @@ def device(request: pytest.FixtureRequest) -> str:
     return found.type
 
 
-LONG = 10.0
+LONG = 20.0
 """Seconds that a test of the README's suite may take; what takes longer is marked `slow`."""
 _seconds: dict[str, float] = {}
 
