@@ -5,12 +5,9 @@ A function has as many parameters as its command has options that a run in Pytho
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeGuard
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.checking.live.watch import watch
 from rnnspect.errors import (
@@ -23,15 +20,21 @@ from rnnspect.errors import (
     SpecError,
     WeightsError,
 )
-from rnnspect.judging.declared import Declared
 from rnnspect.judging.verdict import GateResolution, Point, Verdict
 from rnnspect.network import shown
 from rnnspect.network.parameters import Shapes, shapes_of
 from rnnspect.network.spec import Head, Spec
 from rnnspect.reporting.data import Report
 from rnnspect.reporting.derivation import Derivation
-from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.trace import LayerTrace, Pair, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+    from rnnspect.judging.declared import Declared
+    from rnnspect.tracing.prepare import Prepared
 
 __all__ = [
     "Derivation",

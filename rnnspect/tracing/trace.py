@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.shown import Shown
-from rnnspect.network.spec import Spec
-from rnnspect.network.tensors import largest, max_abs_difference
-from rnnspect.tracing.prepare import Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from rnnspect.network.recording import EngineInfo, Recording
+    from rnnspect.network.spec import Spec
+    from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def trace_recordings(
 
     from rnnspect.arithmetic.unroll import head_of, output_of, unroll
     from rnnspect.network.device import plain_defaults
+    from rnnspect.network.tensors import max_abs_difference
 
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
     with plain_defaults():
@@ -136,6 +139,8 @@ def _beside(
     prepared: Prepared, manual: dict[str, Tensor | None], recording: Recording, layers: tuple[LayerTrace, ...]
 ) -> Trace:
     """The trace of one engine: what the equations gave, and beside it what that engine gave."""
+    from rnnspect.network.tensors import largest, max_abs_difference
+
     spec, sequence = prepared.spec, prepared.sequence
 
     def pair(name: str, given: Tensor | None) -> Pair | None:
