@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from rnnspect.arithmetic.expression import Expression
 
-    from rnnspect.arithmetic.expression import Expression
-
-    Piece = str | Expression | list["Piece"]
-    """Text; an expression in whose place its name or number stands; or pieces that are put in parentheses where they
-    begin with a minus."""
+Piece = str | Expression | list["Piece"]
+"""Text; an expression in whose place its name or number stands; or pieces that are put in parentheses where they
+begin with a minus."""
 
 _FUNCTIONS = {"sigmoid": "σ"}
 _SUM, _PRODUCT, _ALONE = 1, 2, 3
