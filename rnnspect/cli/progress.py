@@ -32,7 +32,7 @@ def loading() -> Iterator[None]:
 class SoFar:
     """How far a long check has come, for the bar and for whoever interrupts it."""
 
-    advance: Callable[[int], None] = lambda _done: None
+    advance: Callable[[int], None]
     steps: int = 0
     differs: bool = False
 

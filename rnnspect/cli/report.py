@@ -54,10 +54,9 @@ def report(
     _refuse(output, engine, recorded, saved is not None)
     described.note(output)
     with loading():
-        from rnnspect.cli.progress import SoFar
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
-        from rnnspect.reporting.building import Progress, ReportOptions, report_prepared
+        from rnnspect.reporting.building import ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
@@ -71,8 +70,7 @@ def report(
     total = made.sequence.steps * made.spec.num_layers * made.spec.num_directions
     typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")
     with progress_bar("checking and painting every step", 2 * total, output.quiet) as advance:
-        progress = Progress(SoFar(advance), advance)
-        page = report_prepared(made, asked, recordings, held_to, typed, progress, flag)
+        page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
     output.emit({"html": lambda _screen: as_html(page)})
     output.note(summary(page.verdict))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import Declared
-from rnnspect.judging.finding import Finding
+from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.stack import runs_of
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
@@ -22,6 +22,7 @@ from rnnspect.network.parameters import shapes_of
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Report
 from rnnspect.reporting.derivation import numbers_a_step
+from rnnspect.reporting.deriving import check_item, length_of
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.heat_maps import Frame, painted
 from rnnspect.tracing.prepare import Prepared
@@ -32,10 +33,6 @@ _CELL = 4
 """Bytes of a cell in the file: a float32, or a smallest and a largest number of two bytes each."""
 _PICTURES, _DERIVATIONS, _WEIGHTS = 3_500_000, 1_300_000, 500_000
 """Bytes of the file that all pictures, all kept steps and all weights may take, a third less than they are as text."""
-
-
-def _silent(*_: object) -> None:
-    return
 
 
 @dataclass(frozen=True)
@@ -56,41 +53,34 @@ class Recordings:
     where: Callable[[str | None], str] = lambda _name: "recorded"
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Told how many more steps are judged, and then how many are painted."""
-
-    judged: Callable[[Finding | None, int], None] = _silent
-    painted: Callable[[int], None] = _silent
-
-
 def report_prepared(
     prepared: Prepared,
-    asked: ReportOptions | None = None,
+    asked: ReportOptions = ReportOptions(),
     recorded: Recordings | None = None,
     declared: Declared | None = None,
     command: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     where: Callable[[str], str] = lambda name: name,
 ) -> Report:
     """Runs the engine, or takes what was recorded of another one, and judges and paints what it gave.
 
-    `where` says how an argument is called in messages. Raises `InputError` for an item or a step that is not there.
+    `progress` is told of every step when it is judged, and once more, with None, when it is painted. `where` says how
+    an argument is called in messages. Raises `InputError` for an item or a step that is not there.
     """
-    asked, progress = asked or ReportOptions(), progress or Progress()
     spec, sequence = prepared.spec, prepared.sequence
-    _check_item(asked.item, sequence.batch, where)
+    if asked.item is not None:
+        check_item(asked.item, sequence.batch, where("batch_index"))
     if recorded is None:
         recording = prepared.engine.run(spec, prepared.parameters, sequence)
-        checked = judge_recording(prepared, recording, declared, progress.judged)
+        checked = judge_recording(prepared, recording, declared, progress)
     else:
-        checked = judge_recorded(prepared, recorded.given, declared, progress.judged, recorded.where)
+        checked = judge_recorded(prepared, recorded.given, declared, progress, recorded.where)
     case, verdict = checked.case, checked.verdict
     frame = _frame(prepared, verdict, asked, where)
     with plain_defaults(), torch.inference_mode():
         runs = runs_of(case)
         layers = tuple(
-            painted(case, runs(*place), place, frame, progress.painted)
+            painted(case, runs(*place), place, frame, progress)
             for place in itertools.product(range(spec.num_layers), spec.directions)
         )
     return Report(
@@ -114,7 +104,7 @@ def _frame(prepared: Prepared, verdict: Verdict, asked: ReportOptions, where: Ca
     came nearest to its bound."""
     spec, sequence = prepared.spec, prepared.sequence
     item = asked.item if asked.item is not None else verdict.first.batch if verdict.first else 0
-    length = sequence.lengths[item] if sequence.lengths else sequence.steps
+    length = length_of(sequence, item)
     point = verdict.first or verdict.worst
     interesting = point.step if point and point.batch == item else -1
     kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps
@@ -139,13 +129,6 @@ def kept_steps(length: int, most: int, interesting: int = -1) -> tuple[int, ...]
     free = most - len(kept)
     kept += [others[at * len(others) // free] for at in range(min(free, len(others)))] if free else []
     return tuple(sorted(kept))
-
-
-def _check_item(item: int | None, batch: int, where: Callable[[str], str]) -> None:
-    if item is not None and not 0 <= item < batch:
-        raise InputError(
-            f"no batch item {item}", allowed="0" if batch == 1 else f"0 to {batch - 1}", where=where("batch_index")
-        )
 
 
 def _kept_at_most(spec: Spec) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +13,15 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.expression import equations_of, given_of
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.finding import Progress
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.tensors import differences
+from rnnspect.reporting.address import cell_state_before
 from rnnspect.reporting.data import Curve, EngineBeside, LayerReport, Map
 from rnnspect.reporting.derivation import Derivable
-from rnnspect.reporting.downsampling import Painter
+from rnnspect.reporting.downsampling import Picture, blank
 from rnnspect.reporting.saturation import saturations
 
 Array = npt.NDArray[np.float64]
@@ -36,9 +38,7 @@ class Frame:
     cells: int
 
 
-def painted(
-    case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Callable[[int], None]
-) -> LayerReport:
+def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Progress) -> LayerReport:
     """The quantities as a check has them, each step from what the engine gave at the step before, and beside them
     what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
@@ -74,9 +74,9 @@ def painted(
             canvas.curve(f"saturated {gate}", part.start, one.share(part.of(compared.q[gate].v)))
         for step in set(frame.kept).intersection(range(*part.steps.indices(frame.length))):
             n = part.order(step)
-            given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], _cell_state(compared, n))
+            given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], cell_state_before(compared, n))
             beside[step] = compared.after[n, 0].double().numpy(), compared.bound[n, 0].double().numpy(force=True).copy()
-        progress(part.count)
+        progress(None, part.count)
     stacked = [np.stack([beside[step][at] for step in sorted(beside)]) for at in (0, 1)]
     return LayerReport(
         layer=layer,
@@ -113,41 +113,31 @@ class _Canvas:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._maps: dict[tuple[str, str], Painter] = {}
-        self._curves: dict[str, Painter] = {}
+        self._maps: dict[tuple[str, str], Picture] = {}
+        self._curves: dict[str, Picture] = {}
 
     def map(self, quantity: str, shown: str, start: int, values: Array) -> None:
-        painter = self._maps.setdefault((quantity, shown), self._painter(values))
-        painter.paint(start, values)
+        self._maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
 
     def curve(self, name: str, start: int, values: Array) -> None:
-        self._curves.setdefault(name, self._painter(values)).paint(start, values)
+        self._curves.setdefault(name, self._blank(values)).paint(start, values)
 
     def beside(self, name: str, start: int, manual: Array, engine: Array) -> None:
-        """The engine's numbers, and how far they are from the equations'; 0 where both are the same infinity or NaN."""
-        same = (engine == manual) | (np.isnan(engine) & np.isnan(manual))
-        with np.errstate(invalid="ignore"):
-            apart = np.where(same, 0.0, engine - manual)
+        """The engine's numbers, and how far they are from the equations'."""
         self.map(name, "engine", start, engine)
-        self.map(name, "difference", start, apart)
+        apart = differences(torch.from_numpy(manual), torch.from_numpy(engine))
+        self.map(name, "difference", start, apart.numpy())
 
     def maps(self) -> tuple[Map, ...]:
-        return tuple(Map(*name, painter.picture()) for name, painter in self._maps.items())
+        return tuple(Map(*name, picture) for name, picture in self._maps.items())
 
     def curves(self) -> tuple[Curve, ...]:
-        return tuple(Curve(name, painter.picture()) for name, painter in self._curves.items())
+        return tuple(Curve(name, picture) for name, picture in self._curves.items())
 
-    def _painter(self, values: Array) -> Painter:
-        return Painter(self._frame.length, values.shape[1], self._frame.cells)
+    def _blank(self, values: Array) -> Picture:
+        return blank(self._frame.length, values.shape[1], self._frame.cells)
 
 
 def _norm(values: Array) -> Array:
     norms: Array = np.linalg.norm(values, axis=1, keepdims=True)
     return norms
-
-
-def _cell_state(compared: ComparedChunk, n: int) -> Tensor | None:
-    """c of the step before, as the look had it."""
-    if compared.c is None:
-        return None
-    return compared.q["c"].v[n - 1, 0] if n else compared.c.number(torch.float64).v[0]
