@@ -9,7 +9,8 @@ import typer
 
 from rnnspect.cli import models
 from rnnspect.cli import probe as probing
-from rnnspect.cli.given import Given, flag
+from rnnspect.cli.describing import flag
+from rnnspect.cli.given import Given
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite, say

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.given import Given, flag, prepared
+from rnnspect.cli.describing import flag
+from rnnspect.cli.given import Given, prepared
 from rnnspect.cli.options import DIRECTIONS, choice, command, formats, in_output, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar

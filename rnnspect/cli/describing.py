@@ -55,6 +55,7 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
 
     Raises `SpecError` with every key that is wrong, or that a flag says otherwise than the file's own parameters.
     """
+    from rnnspect.network.spec import Spec
     from rnnspect.weights import readers
 
     given = frozenset(flags)
@@ -65,26 +66,33 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     if module is not None:
         allowed = f"beside a file in {listed(readers.SUFFIXES)}"
         raise InputError("a module of no checkpoint", allowed=allowed, where="--module")
-    data, in_file = _read(path) if path else ({}, None)
+    data: dict[str, Any] = {}
+    in_file: Where | None = None
+    if path is not None:
+        from rnnspect.files.yaml import read_spec_file  # loads yaml, which most commands do without
+
+        data, in_file = read_spec_file(path)
     notes = _left_out(data, flags, str(path))
 
     def where(keys: tuple[int | str, ...]) -> str:
-        return _flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
+        return flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
-    return Described(_spec(data | flags, where), where, notes, given)
+    return Described(Spec.from_data(data | flags, where), where, notes, given)
 
 
 def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
     """The spec of what a file tells and of flags, which may add to it but not contradict it."""
+    from rnnspect.network.spec import Spec
+
     if flags.get("layout") == "pytorch" and "layout" not in told.keys:
         flags = {key: value for key, value in flags.items() if key != "layout"}  # a spec's own layout, left unsaid
     against = [
-        Problem(f"{key} {_said(flags[key])}, which {told.source} contradicts", _said(value), where=_flag(key))
+        Problem(f"{key} {_said(flags[key])}, which {told.source} contradicts", _said(value), where=flag(key))
         for key, value in told.keys.items()
         if key in flags and key != "weights" and flags[key] != value
     ]
     against += [
-        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=_flag(key))
+        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=flag(key))
         for key in ("weights", "head")
         if key in flags
     ]
@@ -92,16 +100,10 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
         raise SpecError(against)
 
     def where(keys: tuple[int | str, ...]) -> str:
-        return told.source if keys[0] in told.keys and keys[0] not in flags else _flag(str(keys[0]))
+        return told.source if keys[0] in told.keys and keys[0] not in flags else flag(str(keys[0]))
 
-    spec = _spec(told.keys | flags, where)
+    spec = Spec.from_data(told.keys | flags, where)
     return Described(spec, where, (*told.notes, *_notes(told, spec, flags)))
-
-
-def _spec(data: dict[str, Any], where: Where) -> Spec:
-    from rnnspect.network.spec import Spec  # with what validates it; --help needs neither
-
-    return Spec.from_data(data, where)
 
 
 def _notes(told: Told, spec: Spec, flags: dict[str, Any]) -> list[str]:
@@ -124,8 +126,9 @@ def _said(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
+def flag(name: str) -> str:
+    """The option of that name: --hidden-size."""
+    return "--" + name.replace("_", "-")
 
 
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -148,12 +151,6 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
         meaningless += ["activations"]
     gone = [key for key in meaningless if key not in flags and data.pop(key, None) is not None]
     return (f"note: {listed(gone)} of {name} left out, for what the flags say",) if gone else ()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], Where]:
-    from rnnspect.files.yaml import read_spec_file  # loads yaml, which most commands do without
-
-    return read_spec_file(path)
 
 
 def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:

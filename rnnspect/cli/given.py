@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from rnnspect.cli.describing import describe
+from rnnspect.cli.describing import describe, flag
 from rnnspect.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,11 +52,6 @@ class Given:
                 said = value.out_features if name == "head" else value
                 parts += [flag(name), ",".join(map(str, said)) if isinstance(said, list) else str(said)]
         return shlex.join(parts)
-
-
-def flag(name: str) -> str:
-    """The option of that name: --hidden-size."""
-    return "--" + name.replace("_", "-")
 
 
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:

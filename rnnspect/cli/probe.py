@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from rnnspect.cli.given import Given, flag
+from rnnspect.cli.describing import flag
+from rnnspect.cli.given import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
 from rnnspect.cli.progress import loading

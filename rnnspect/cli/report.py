@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.describing import Described
-from rnnspect.cli.given import Given, flag, prepared
+from rnnspect.cli.describing import Described, flag, read_recorded
+from rnnspect.cli.given import Given, prepared
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
@@ -56,7 +56,7 @@ def report(
     with loading():
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
-        from rnnspect.reporting.building import ReportOptions, report_prepared
+        from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
@@ -64,7 +64,8 @@ def report(
     if saved is not None:
         made, recordings = _saved_run(saved, str(given.path), engine)
     else:
-        made, recordings = prepared(described, memory.run_needs, engine), _recordings(recorded)
+        made = prepared(described, memory.run_needs, engine)
+        recordings = Recordings(*read_recorded(str(recorded))) if recorded else None
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
     total = made.sequence.steps * made.spec.num_layers * made.spec.num_directions
@@ -103,13 +104,6 @@ def _saved(given: Given) -> Described | None:
         return f"{given.path}:spec"
 
     return Described(Spec.from_data(data | {"device": "cpu"}, where), where)
-
-
-def _recordings(recorded: Path | None) -> Recordings | None:
-    from rnnspect.cli.describing import read_recorded
-    from rnnspect.reporting.building import Recordings
-
-    return Recordings(*read_recorded(str(recorded))) if recorded else None
 
 
 def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Prepared, Recordings | None]:
