@@ -143,7 +143,6 @@ def _emit(rows: list[CheckRow], output: Output) -> None:
     """One run in full, several as a line each."""
     from rnnspect.views import check as view
     from rnnspect.views import documents
-    from rnnspect.views.junit import as_junit
 
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
@@ -157,7 +156,7 @@ def _emit(rows: list[CheckRow], output: Output) -> None:
         made = [_document(source, one) for source, one in found]
         return documents.as_json(made[0] if alone else made)
 
-    output.emit({"table": table, "json": json, "junit": lambda _screen: as_junit(found), "svg": table})
+    output.emit({"table": table, "json": json, "junit": lambda _screen: view.as_junit(found), "svg": table})
 
 
 def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
