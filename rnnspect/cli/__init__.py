@@ -11,8 +11,9 @@ import os
 import pkgutil
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -21,9 +22,6 @@ from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, say
 from rnnspect.errors import RnnspectError
 from rnnspect.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 OK, BAD_INPUT, FAULT, INTERRUPTED, TERMINATED = 0, 2, 4, 130, 143
 REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"

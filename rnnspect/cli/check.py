@@ -200,7 +200,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         return None
     if names_code(source):
         _refuse_beside(job, "a live model runs itself")
-        return models.live_rows(source, job.given.describe(), job.held_to, job.asked.explain, job.output)
+        return models.live_rows(source, job.given.describe(job.output), job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise models.unnamed(source)
     if readers.kind_of(Path(source)) == "onnx":
@@ -215,8 +215,7 @@ def _run_of(source: str, job: _Job) -> tuple[str, Callable[[], Prepared]]:
         from rnnspect.checking.probe_file import read_probe
 
         return "torch", lambda: read_probe(Path(source))
-    described = job.given.describe(Path(source) if source else None)
-    described.note(job.output)
+    described = job.given.describe(job.output, Path(source) if source else None)
 
     def prepared() -> Prepared:
         from rnnspect.network import memory

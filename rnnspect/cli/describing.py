@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rnnspect.cli.output import Output
     from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.interface import Told
 
@@ -35,8 +34,8 @@ class Described:
 
     @property
     def engine(self) -> str:
-        """The engine that runs it where no other is asked for: torch, but for what torch has no form of that of the
-        file's own framework."""
+        """The engine that runs it where none is named: torch, or that of the file's own framework where no module of
+        torch.nn computes the same."""
         from rnnspect.weights import readers
 
         weights = self.spec.weights
@@ -45,15 +44,11 @@ class Described:
         kind = readers.kind_of(readers.file_of(weights).path)
         return readers.find(kind).engine if kind else "torch"
 
-    def note(self, output: Output) -> None:
-        for note in self.notes:
-            output.note(note)
-
 
 def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> Described:
     """The spec that a file and flags describe together; `flags` are keys of a spec.
 
-    Raises `SpecError` with every key that is wrong, or that a flag says otherwise than the file's own parameters.
+    Raises `SpecError` with every key that is wrong, or whose flag contradicts the file's parameters.
     """
     from rnnspect.network.spec import Spec
     from rnnspect.weights import readers

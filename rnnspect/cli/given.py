@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rnnspect.cli.describing import Described
+    from rnnspect.cli.output import Output
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 
@@ -32,14 +33,17 @@ class Given:
     def typed(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if value is not None}
 
-    def describe(self, path: Path | None = None) -> Described:
-        """The spec that the file, or that at `path`, and the options describe together. Options win over the file,
-        but not over what a checkpoint's shapes say.
+    def describe(self, output: Output, path: Path | None = None) -> Described:
+        """The spec that the file, or that at `path`, and the options describe together, with its notes on `output`.
+        Options win over the file, but not over what a checkpoint's shapes say.
 
         Raises `SpecError` naming every key that is wrong, and `InputError` for an option that cannot be read.
         """
         keys = {name: _parsed(name, value) for name, value in self.typed.items() if name != "module"}
-        return describe(path or self.path, self.options["module"], keys)
+        described = describe(path or self.path, self.options["module"], keys)
+        for note in described.notes:
+            output.note(note)
+        return described
 
     def as_typed(self, spec: Spec) -> str:
         """The same file and options for a shell."""
@@ -55,7 +59,7 @@ class Given:
 
 
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
-    """What runs, and the engine that was named, or the usual one; `needs` counts the bytes that the run takes."""
+    """What runs, with the engine that was named, or the usual one. `needs` gives the bytes that the run takes."""
     from rnnspect import engines
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 

@@ -50,9 +50,8 @@ def report(
 ) -> None:
     """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
     saved = _saved(given)
-    described = saved or given.describe()
     _refuse(output, engine, recorded, saved is not None)
-    described.note(output)
+    described = saved or given.describe(output)
     with loading():
         from rnnspect.judging.declared import named
         from rnnspect.network import memory

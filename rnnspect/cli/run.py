@@ -19,10 +19,9 @@ def run(
     ] = False,
 ) -> None:
     """What the framework gives for a sequence: output, h_n, c_n and the head."""
-    described = given.describe()
     if with_parameters and not output.is_arrays:
         raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
-    described.note(output)
+    described = given.describe(output)
     with loading():
         from rnnspect.network import memory
         from rnnspect.tracing.prepare import prepare

@@ -14,9 +14,7 @@ def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats
     from rnnspect.views import documents
     from rnnspect.views import shapes as view
 
-    described = given.describe()
-    found = shapes_of(described.spec)
-    described.note(output)
+    found = shapes_of(given.describe(output).spec)
     output.emit(
         {
             "table": lambda screen: view.as_table(found, screen),

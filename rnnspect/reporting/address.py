@@ -36,8 +36,8 @@ class Here:
 def address(
     judge: Judge, run: LayerRun, order: int, item: int, unit: int, progress: Callable[[int], None] = lambda _steps: None
 ) -> Here:
-    """`order` is the step's place in processing order. Runs what the step rests on and nothing after it: of an LSTM
-    the chain of cell states before, of any other cell only the step itself."""
+    """One step, `order` in processing order, of one item and unit. Runs only what the step rests on: of an LSTM the
+    chain of cell states before, of any other cell the step itself."""
     layer = judge.layer
     chunk, state = judge.until(run, order, progress)
     n, one = order - chunk.start, slice(item, item + 1)

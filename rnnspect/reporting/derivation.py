@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.expression import Array, Evaluation, Expression
-    from rnnspect.cells.interface import Cell
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
@@ -145,9 +144,3 @@ class Derivable:
     """Of all layers."""
     given: dict[int, dict[str, Array]]
     """By step of the input, in order: what `given_of` gives."""
-
-
-def numbers_a_step(cell: Cell, inputs: int, hidden: int) -> int:
-    """At most how many numbers a page needs of a step: x, the states, and both sums of products of each gate, where
-    the file has no room for the weights."""
-    return (2 * len(cell.gates) + len(cell.states)) * hidden + inputs

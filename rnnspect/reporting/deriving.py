@@ -1,4 +1,4 @@
-"""How a derivation comes about: the engine once, then one step of the equations on what it showed."""
+"""How a derivation is made: the engine runs once, then one step of the equations on what it showed."""
 
 from __future__ import annotations
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.float64]
-    Flags = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.uint8]
 
 MOST_STEPS = 1024
 """Cells along the steps, which is about as many as a screen shows, where not every number is kept."""
@@ -22,7 +19,7 @@ _ENOUGH_UNITS = 64
 NAN, PLUS, MINUS = 1, 2, 4
 """What else is in a cell: NaN, an infinity."""
 HUGE = 2.0**1000
-"""From here on a number counts as infinite where several share a cell: the span of all could not be said."""
+"""From here on a number counts as infinite where several share a cell: the span of all would overflow."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnnspect.arithmetic.expression import equations_of, given_of
+from rnnspect.arithmetic.expression import Expression, equations_of, given_of
+from rnnspect.cells.functions import KINDS
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.finding import Progress
@@ -22,9 +23,32 @@ from rnnspect.reporting.address import cell_state_before
 from rnnspect.reporting.data import Curve, EngineBeside, LayerReport, Map
 from rnnspect.reporting.derivation import Derivable
 from rnnspect.reporting.downsampling import Picture, blank
-from rnnspect.reporting.saturation import saturations
 
 Array = npt.NDArray[np.float64]
+
+NEAR = 0.05
+"""How near to its limit a gate's unit is that counts as saturated."""
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """When a unit counts as saturated: at most `low` or at least `high`, which `words` say."""
+
+    words: str
+    low: float
+    high: float
+
+    def share(self, values: Array) -> Array:
+        """Of (steps, units) the share of units at each step: (steps, 1)."""
+        with np.errstate(invalid="ignore"):
+            share: Array = ((values <= self.low) | (values >= self.high)).mean(1, keepdims=True)
+        return share
+
+
+_GATE = Saturation(f"at most {NEAR} or at least {1 - NEAR}", NEAR, 1 - NEAR)
+_SIGNED = Saturation(f"at least {1 - NEAR} in size", NEAR - 1, 1 - NEAR)
+_SHUT = Saturation("0 or less", 0.0, np.inf)
+_KINDS = {"sigmoid": _GATE, "hard_sigmoid": _GATE, "tanh": _SIGNED, "softsign": _SIGNED}
 
 
 @dataclass(frozen=True)
@@ -39,8 +63,8 @@ class Frame:
 
 
 def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Progress) -> LayerReport:
-    """The quantities as a check has them, each step from what the engine gave at the step before, and beside them
-    what the engine showed."""
+    """One layer and direction: the quantities as a check computes them, each step from what the engine gave at the
+    step before, and beside them what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
     p = LayerParameters.of(case.parameters, layer, direction)
     kept = seen.kept_of((layer, direction, "h"))
@@ -141,3 +165,10 @@ class _Canvas:
 def _norm(values: Array) -> Array:
     norms: Array = np.linalg.norm(values, axis=1, keepdims=True)
     return norms
+
+
+def saturations(gates: tuple[str, ...], equations: dict[str, Expression]) -> dict[str, Saturation]:
+    """When a unit of each gate is saturated, by the function that makes it; a relu and its like where it is shut."""
+    made = {gate: equations[gate].kind for gate in gates}
+    # What is made of another gate, f = 1 − i, is a gate as that is.
+    return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS else _GATE for gate, kind in made.items()}

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from rnnspect.errors import listed
-from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.judging.verdict import Explanation, Point, Skipped, Verdict
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
 from rnnspect.views.rendering import Screen, engine_lines, rendered, table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.console import RenderableType
-    from rich.table import Table
-
-    from rnnspect.judging.verdict import Explanation, Point
 
 STYLE = {
     "agree": "bold green",

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
-from rnnspect.views.rendering import rendered, table
-from rnnspect.weights.layouts.interface import FORMS, IN_WORDS
+from rnnspect.views.rendering import Screen, rendered, table
+from rnnspect.weights.layouts.interface import FORMS, IN_WORDS, Layout, Packing
 from rnnspect.weights.layouts.table import biases, gate_order, kernel, notes, steps_between
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.table import Table
-
-    from rnnspect.views.rendering import Screen
-    from rnnspect.weights.layouts.interface import Layout, Packing
 
 
 def as_table(layouts: Sequence[Layout], screen: Screen) -> str:
