@@ -25,7 +25,7 @@ from rnnspect.network import shown
 from rnnspect.network.parameters import Shapes, shapes_of
 from rnnspect.network.spec import Head, Spec
 from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation import Derivation
+from rnnspect.reporting.derivation import At, Derivation
 from rnnspect.tracing.trace import LayerTrace, Pair, Trace
 
 if TYPE_CHECKING:
@@ -161,7 +161,6 @@ def derive(
 
     Raises what `trace` raises, and `InputError` for an address that is not there.
     """
-    from rnnspect.reporting.derivation import At
     from rnnspect.reporting.deriving import derive_prepared, locate
 
     prepared = _prepared(engine, source, x, h0, c0, lengths)

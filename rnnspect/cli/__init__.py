@@ -32,9 +32,8 @@ _ORDER = ("shapes", "run", "trace", "derive", "report", "check", "probe", "layou
 
 def _found() -> dict[str, Command]:
     modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Command)]
-    names = [*_ORDER, *sorted(command.name for command in found if command.name not in _ORDER)]
-    return {command.name: command for command in sorted(found, key=lambda one: names.index(one.name))}
+    found = {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Command)}
+    return {name: found[name] for name in dict.fromkeys((*_ORDER, *sorted(found)))}
 
 
 COMMANDS = _found()

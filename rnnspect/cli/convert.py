@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnnspect.cli.given import Given
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import choice, command, in_output, network
 from rnnspect.cli.output import Output
 from rnnspect.cli.progress import loading

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnnspect.cli.describing import flag
-from rnnspect.cli.given import Given, prepared
+from rnnspect.cli.describing import Given, flag, prepared
 from rnnspect.cli.options import DIRECTIONS, QUANTITIES, choice, command, formats, in_output, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
@@ -50,7 +49,7 @@ def derive(
         from rnnspect.views import documents
 
     made = prepared(described, memory.run_needs, engine)
-    place = At(
+    asked = At(
         layer=which.layer,
         direction=which.direction or "",
         step=which.step,
@@ -58,7 +57,7 @@ def derive(
         unit=which.unit,
         quantity=which.quantity,
     )
-    at = locate(made, place, flag)
+    at = locate(made, asked, flag)
     note_what_is_not_finite(made.sequence, output)
     with progress_bar("stepping through the cell states", made.sequence.steps, output.quiet) as progress:
         found = derive_prepared(made, at, progress)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.cli.describing import flag
+from rnnspect.cli.describing import Described, flag
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse
 from rnnspect.judging.verdict import EXIT_STATUS
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnnspect.checking.live.watch import WatchedCalls
-    from rnnspect.cli.describing import Described
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Identity, Skipped, Verdict

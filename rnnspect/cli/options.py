@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.given import Given, types_of
+from rnnspect.cli.describing import Given, types_of
 from rnnspect.cli.output import Output
 
 Options = list[inspect.Parameter]

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from rnnspect.cli.describing import flag
-from rnnspect.cli.given import Given
+from rnnspect.cli.describing import Given, flag
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
 from rnnspect.cli.progress import loading

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.describing import Described, flag, read_recorded
-from rnnspect.cli.given import Given, prepared
+from rnnspect.cli.describing import Described, Given, flag, prepared, read_recorded
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from rnnspect.cli.given import Given
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import Precision, command, formats, in_output, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading

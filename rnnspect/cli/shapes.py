@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from rnnspect.cli.given import Given
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
 

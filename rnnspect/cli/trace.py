@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.given import Given, prepared
+from rnnspect.cli.describing import Given, prepared
 from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar

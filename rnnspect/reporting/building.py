@@ -116,7 +116,7 @@ def _frame(prepared: Prepared, verdict: Verdict, asked: ReportOptions, where: Ca
     return Frame(item, length, kept, cells)
 
 
-def kept_steps(length: int, most: int, interesting: int = -1) -> tuple[int, ...]:
+def kept_steps(length: int, most: int, interesting: int) -> tuple[int, ...]:
     """All `length` steps, or `most` of them: the first two, the last, an interesting one (-1: none) with the step on
     each side of it, and others evenly between."""
     if length <= most:

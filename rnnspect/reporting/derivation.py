@@ -1,4 +1,4 @@
-"""One number of a run as arithmetic that can be read and added up again, and what a page derives many from."""
+"""One number of a run as arithmetic that can be read and added up again: frozen data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.expression import Array, Evaluation, Expression
+    from rnnspect.arithmetic.expression import Evaluation, Expression
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
@@ -133,14 +129,3 @@ class Derivation(Shown):
             return None
         ratio = abs(self.difference) / self.bound if self.difference else 0.0
         return math.inf if math.isnan(ratio) else ratio
-
-
-@dataclass(frozen=True, eq=False)
-class Derivable:
-    """What a page derives the quantities of one layer and direction from, at the kept steps."""
-
-    equations: dict[str, Expression]
-    parameters: Mapping[str, Tensor]
-    """Of all layers."""
-    given: dict[int, dict[str, Array]]
-    """By step of the input, in order: what `given_of` gives."""

@@ -20,8 +20,7 @@ from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
 from rnnspect.reporting.address import cell_state_before
-from rnnspect.reporting.data import Curve, EngineBeside, LayerReport, Map
-from rnnspect.reporting.derivation import Derivable
+from rnnspect.reporting.data import Curve, Derivable, EngineBeside, LayerReport, Map
 from rnnspect.reporting.downsampling import Picture, blank
 
 Array = npt.NDArray[np.float64]

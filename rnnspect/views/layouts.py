@@ -61,7 +61,7 @@ def as_two(one: Layout, other: Layout, screen: Screen) -> str:
     return rendered([*parts, *_missing(one), *_missing(other)], screen)
 
 
-def document(layouts: Sequence[Layout], between: bool = False) -> dict[str, Any]:
+def document(layouts: Sequence[Layout], between: bool) -> dict[str, Any]:
     """All that is known of some layouts; with `between` also the steps from the first to the second."""
     made: dict[str, Any] = {
         "format": "rnnspect.layouts",

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from rnnspect.arithmetic.expression import Evaluation, Expression
 from rnnspect.judging.verdict import Verdict
-from rnnspect.reporting.data import LayerReport, Report
-from rnnspect.reporting.derivation import Derivable
+from rnnspect.reporting.data import Derivable, LayerReport, Report
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
