@@ -5,7 +5,6 @@ A function has as many parameters as its command has options that a run in Pytho
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -26,10 +25,12 @@ from rnnspect.network import shown
 from rnnspect.network.parameters import Shapes, shapes_of
 from rnnspect.network.spec import Head, Spec
 from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation import Derivation
+from rnnspect.reporting.derivation import At, Derivation
 from rnnspect.tracing.trace import LayerTrace, Pair, Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
 
     from rnnspect.judging.declared import Declared
@@ -160,7 +161,6 @@ def derive(
 
     Raises what `trace` raises, and `InputError` for an address that is not there.
     """
-    from rnnspect.reporting.derivation import At
     from rnnspect.reporting.deriving import derive_prepared, locate
 
     prepared = _prepared(engine, source, x, h0, c0, lengths)
@@ -231,28 +231,21 @@ def assert_agrees(
     """
     __tracebackhide__ = True  # pytest shows the line of the test
     if _is_model(source):
+        from rnnspect.checking.live.inputs import watch_given
+
         given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
-        failure = _failure_inside(source, x, {name: value for name, value in given.items() if value is not None})
-    else:
-        itself: Any = source
-        verdict = check(itself, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
-        failure = None if verdict.agrees else _as_text(verdict)
-    if failure is not None:
-        raise AssertionError(failure)
-
-
-def _failure_inside(model: nn.Module, x: Any, given: dict[str, Any]) -> str | None:
-    """What is wrong with the calls in a model that ran on x; None where all agree."""
-    from rnnspect.checking.live.inputs import watch_given
-
-    seen, worst = watch_given(model, x, given)
-    if seen.verdict == "agree":
-        return None
-    return f"{seen}\n{_as_text(worst.verdict)}" if worst.verdict else str(seen)
+        seen, worst = watch_given(source, x, {name: value for name, value in given.items() if value is not None})
+        if seen.verdict != "agree":
+            raise AssertionError(f"{seen}\n{_as_text(worst.verdict)}" if worst.verdict else str(seen))
+        return
+    itself: Any = source
+    verdict = check(itself, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
+    if not verdict.agrees:
+        raise AssertionError(_as_text(verdict))
 
 
 def _is_model(source: object) -> TypeGuard[nn.Module]:
-    """A single cell, or a module with recurrent modules in it. A Spec is told without torch."""
+    """Whether it is a single cell, or a module with recurrent modules in it. Of a Spec that is said without torch."""
     if isinstance(source, Spec):
         return False
     from torch import nn

@@ -1,24 +1,10 @@
-"""What can go wrong. Every error knows its exit status; nothing here prints.
-
-RnnspectError
-└── InputError          exit status 2: what the user typed or the file they gave
-    ├── SpecError           a spec that describes no network
-    ├── WeightsError        parameters that do not fit the spec
-    ├── SequenceError       x, h0, c0 or lengths that do not fit the spec
-    ├── FileError           a file that is missing, broken, unsafe or cannot be written
-    ├── DeviceError         a device or dtype that this machine cannot run
-    ├── EngineError         an engine that cannot run this, or is not installed
-    └── ResourceError       more memory than there is
-"""
+"""What can go wrong. Every error knows its exit status; nothing here prints."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -40,10 +26,7 @@ class Problem:
 
 
 class RnnspectError(Exception):
-    """Anything rnnspect raises on purpose.
-
-    Built from one problem, or from several that were found at once.
-    """
+    """Anything rnnspect raises on purpose: one problem, or several that were found at once."""
 
     exit_status = 2
 
@@ -87,7 +70,7 @@ class DeviceError(InputError):
 
 
 class EngineError(InputError):
-    """An engine that cannot run such a network, or is not installed: of all engines it is the one left out."""
+    """An engine that cannot run such a network, or is not installed. Where all engines are asked for it is left out."""
 
 
 class ResourceError(InputError):

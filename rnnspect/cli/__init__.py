@@ -11,8 +11,9 @@ import os
 import pkgutil
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -21,9 +22,6 @@ from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, say
 from rnnspect.errors import RnnspectError
 from rnnspect.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 OK, BAD_INPUT, FAULT, INTERRUPTED, TERMINATED = 0, 2, 4, 130, 143
 REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"
@@ -34,9 +32,8 @@ _ORDER = ("shapes", "run", "trace", "derive", "report", "check", "probe", "layou
 
 def _found() -> dict[str, Command]:
     modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Command)]
-    names = [*_ORDER, *sorted(command.name for command in found if command.name not in _ORDER)]
-    return {command.name: command for command in sorted(found, key=lambda one: names.index(one.name))}
+    found = {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Command)}
+    return {name: found[name] for name in dict.fromkeys((*_ORDER, *sorted(found)))}
 
 
 COMMANDS = _found()

@@ -9,7 +9,7 @@ import typer
 
 from rnnspect.cli import models
 from rnnspect.cli import probe as probing
-from rnnspect.cli.given import Given, flag
+from rnnspect.cli.describing import Given, flag
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite, say
@@ -142,7 +142,6 @@ def _emit(rows: list[CheckRow], output: Output) -> None:
     """One run in full, several as a line each."""
     from rnnspect.views import check as view
     from rnnspect.views import documents
-    from rnnspect.views.junit import as_junit
 
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
@@ -156,7 +155,7 @@ def _emit(rows: list[CheckRow], output: Output) -> None:
         made = [_document(source, one) for source, one in found]
         return documents.as_json(made[0] if alone else made)
 
-    output.emit({"table": table, "json": json, "junit": lambda _screen: as_junit(found), "svg": table})
+    output.emit({"table": table, "json": json, "junit": lambda _screen: view.as_junit(found), "svg": table})
 
 
 def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
@@ -169,7 +168,7 @@ def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
 
 
 def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
-    """Raises what is wrong with a source where it is the only one."""
+    """A row for each engine, or for each call inside of a model. Raises what is wrong where one row was asked for."""
     label = source or "the notebook's example"
     try:
         if (rows := _inside(source, job)) is not None:
@@ -177,19 +176,15 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
             return
         usual, prepare = _run_of(source, job)
     except RnnspectError as error:
-        if not job.several:
-            raise
-        yield _failed(label, error)
+        yield _failed(label, error, job)
         return
     for name in job.engines or [usual]:
         try:
             verdict = _checked(prepare, name, job)
         except RnnspectError as error:
-            if not job.several:
-                raise
             # Of all engines those are left out that cannot run a source.
             left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
-            yield _failed(f"{label} ({name})", error, left_out)
+            yield _failed(f"{label} ({name})", error, job, left_out)
         else:
             yield CheckRow(label, verdict, verdict.exit_status)
 
@@ -200,7 +195,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         return None
     if names_code(source):
         _refuse_beside(job, "a live model runs itself")
-        return models.live_rows(source, job.given.describe(), job.held_to, job.asked.explain, job.output)
+        return models.live_rows(source, job.given.describe(job.output), job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise models.unnamed(source)
     if readers.kind_of(Path(source)) == "onnx":
@@ -215,8 +210,7 @@ def _run_of(source: str, job: _Job) -> tuple[str, Callable[[], Prepared]]:
         from rnnspect.checking.probe_file import read_probe
 
         return "torch", lambda: read_probe(Path(source))
-    described = job.given.describe(Path(source) if source else None)
-    described.note(job.output)
+    described = job.given.describe(job.output, Path(source) if source else None)
 
     def prepared() -> Prepared:
         from rnnspect.network import memory
@@ -233,7 +227,9 @@ def _refuse_beside(job: _Job, found: str) -> None:
         raise InputError(found, allowed=f"{beside} beside a spec", where=beside)
 
 
-def _failed(source: str, error: RnnspectError, left_out: bool = False) -> CheckRow:
+def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False) -> CheckRow:
+    if not job.several:
+        raise error
     said = "; ".join(map(str, error.problems))
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnnspect.cli.given import Given
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import choice, command, in_output, network
 from rnnspect.cli.output import Output
 from rnnspect.cli.progress import loading
@@ -42,14 +42,14 @@ def convert(
     source = str(given.path or "")
     if names_code(source) or source.endswith(".py"):
         raise InputError("a live model", allowed="its checkpoint, such as torch.save makes", where=source)
-    described, output = given.describe(), Output(format, None, quiet)
+    output = Output(format, None, quiet)
     output.check(_FORMATS)
+    described = given.describe(output)
     with loading():
         from rnnspect.checking import converting
         from rnnspect.views import convert as view
         from rnnspect.views import documents
 
-    described.note(output)
     done = converting.convert(described.spec, to, file, lossy=lossy, lengths=with_lengths, where=described.where)
     output.emit(
         {

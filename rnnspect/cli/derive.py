@@ -6,17 +6,12 @@ from typing import Annotated
 
 import typer
 
-from rnnspect.cells import CELLS
-from rnnspect.cli.given import Given, flag, prepared
-from rnnspect.cli.options import DIRECTIONS, choice, command, formats, in_output, network
+from rnnspect.cli.describing import Given, flag, prepared
+from rnnspect.cli.options import DIRECTIONS, QUANTITIES, choice, command, formats, in_output, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
 
 _which = functools.partial(typer.Option, rich_help_panel="Which number")
-
-
-def _quantities() -> list[str]:
-    return sorted({name for cell in CELLS.values() for name in cell.quantities})
 
 
 @dataclass(frozen=True)
@@ -25,7 +20,7 @@ class Which:
 
     step: Annotated[int, _which(help="Which step of the input; -1 is the item's last.")]
     unit: Annotated[int, _which(help="Which unit.")]
-    quantity: Annotated[str, _which(help="h, or a gate or c of the cell.", autocompletion=_quantities)] = "h"
+    quantity: Annotated[str, _which(help="h, or a gate or c of the cell.", **choice((), QUANTITIES))] = "h"
     layer: Annotated[int, _which(help="Which layer.")] = 0
     direction: Annotated[
         str | None, _which(help="Which direction; the first one if not said.", **choice(DIRECTIONS))
@@ -45,8 +40,7 @@ def derive(
     precision: Annotated[int, in_output(min=1, max=17, help="Digits in the table.")] = 9,
 ) -> None:
     """One number as arithmetic: every sum and product down to the inputs, with the framework's number beside it."""
-    described = given.describe()
-    described.note(output)
+    described = given.describe(output)
     with loading():
         from rnnspect.network import memory
         from rnnspect.reporting.derivation import At
@@ -55,7 +49,7 @@ def derive(
         from rnnspect.views import documents
 
     made = prepared(described, memory.run_needs, engine)
-    place = At(
+    asked = At(
         layer=which.layer,
         direction=which.direction or "",
         step=which.step,
@@ -63,7 +57,7 @@ def derive(
         unit=which.unit,
         quantity=which.quantity,
     )
-    at = locate(made, place, flag)
+    at = locate(made, asked, flag)
     note_what_is_not_finite(made.sequence, output)
     with progress_bar("stepping through the cell states", made.sequence.steps, output.quiet) as progress:
         found = derive_prepared(made, at, progress)

@@ -1,9 +1,12 @@
-"""What a command is asked about: a spec, from a file and flags, and what somebody's implementation gave for it."""
+"""What a command is asked about: a spec, from a file and options; what runs of it; and what was recorded elsewhere."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.progress import loading
@@ -11,11 +14,12 @@ from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from rnnspect.cli.output import Output
     from rnnspect.network.spec import Spec
+    from rnnspect.tracing.prepare import Prepared
     from rnnspect.weights.readers.interface import Told
 
     Where = Callable[[tuple[int | str, ...]], str]
@@ -35,8 +39,8 @@ class Described:
 
     @property
     def engine(self) -> str:
-        """The engine that runs it where no other is asked for: torch, but for what torch has no form of that of the
-        file's own framework."""
+        """The engine that runs it where none is named: torch, or that of the file's own framework where no module of
+        torch.nn computes the same."""
         from rnnspect.weights import readers
 
         weights = self.spec.weights
@@ -45,16 +49,50 @@ class Described:
         kind = readers.kind_of(readers.file_of(weights).path)
         return readers.find(kind).engine if kind else "torch"
 
-    def note(self, output: Output) -> None:
-        for note in self.notes:
+
+@dataclass(frozen=True)
+class Given:
+    """A file, and the options that describe a network and its sequence, as they were typed."""
+
+    path: Path | None
+    options: Mapping[str, Any]
+    """`module` and the keys of a spec by name; None for what was not typed."""
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if value is not None}
+
+    def describe(self, output: Output, path: Path | None = None) -> Described:
+        """The spec that the file, or that at `path`, and the options describe together, with its notes on `output`.
+        Options win over the file, but not over what a checkpoint's shapes say.
+
+        Raises `SpecError` naming every key that is wrong, and `InputError` for an option that cannot be read.
+        """
+        keys = {name: _parsed(name, value) for name, value in self.typed.items() if name != "module"}
+        described = describe(path or self.path, self.options["module"], keys)
+        for note in described.notes:
             output.note(note)
+        return described
+
+    def as_typed(self, spec: Spec) -> str:
+        """The same file and options for a shell."""
+        parts = [str(self.path)] if self.path else []
+        for name in sorted(self.typed, key=lambda name: (name != "module", name)):
+            value = self.options[name] if name == "module" else getattr(spec, name)
+            if isinstance(value, bool):
+                parts.append(flag(name) if value else flag(f"no_{name}"))
+            else:
+                said = value.out_features if name == "head" else value
+                parts += [flag(name), ",".join(map(str, said)) if isinstance(said, list) else str(said)]
+        return shlex.join(parts)
 
 
 def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> Described:
     """The spec that a file and flags describe together; `flags` are keys of a spec.
 
-    Raises `SpecError` with every key that is wrong, or that a flag says otherwise than the file's own parameters.
+    Raises `SpecError` with every key that is wrong, or whose flag contradicts the file's parameters.
     """
+    from rnnspect.network.spec import Spec
     from rnnspect.weights import readers
 
     given = frozenset(flags)
@@ -65,26 +103,33 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     if module is not None:
         allowed = f"beside a file in {listed(readers.SUFFIXES)}"
         raise InputError("a module of no checkpoint", allowed=allowed, where="--module")
-    data, in_file = _read(path) if path else ({}, None)
+    data: dict[str, Any] = {}
+    in_file: Where | None = None
+    if path is not None:
+        from rnnspect.files.yaml import read_spec_file  # loads yaml, which most commands do without
+
+        data, in_file = read_spec_file(path)
     notes = _left_out(data, flags, str(path))
 
     def where(keys: tuple[int | str, ...]) -> str:
-        return _flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
+        return flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
-    return Described(_spec(data | flags, where), where, notes, given)
+    return Described(Spec.from_data(data | flags, where), where, notes, given)
 
 
 def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
     """The spec of what a file tells and of flags, which may add to it but not contradict it."""
+    from rnnspect.network.spec import Spec
+
     if flags.get("layout") == "pytorch" and "layout" not in told.keys:
         flags = {key: value for key, value in flags.items() if key != "layout"}  # a spec's own layout, left unsaid
     against = [
-        Problem(f"{key} {_said(flags[key])}, which {told.source} contradicts", _said(value), where=_flag(key))
+        Problem(f"{key} {_said(flags[key])}, which {told.source} contradicts", _said(value), where=flag(key))
         for key, value in told.keys.items()
         if key in flags and key != "weights" and flags[key] != value
     ]
     against += [
-        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=_flag(key))
+        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=flag(key))
         for key in ("weights", "head")
         if key in flags
     ]
@@ -92,16 +137,10 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
         raise SpecError(against)
 
     def where(keys: tuple[int | str, ...]) -> str:
-        return told.source if keys[0] in told.keys and keys[0] not in flags else _flag(str(keys[0]))
+        return told.source if keys[0] in told.keys and keys[0] not in flags else flag(str(keys[0]))
 
-    spec = _spec(told.keys | flags, where)
+    spec = Spec.from_data(told.keys | flags, where)
     return Described(spec, where, (*told.notes, *_notes(told, spec, flags)))
-
-
-def _spec(data: dict[str, Any], where: Where) -> Spec:
-    from rnnspect.network.spec import Spec  # with what validates it; --help needs neither
-
-    return Spec.from_data(data, where)
 
 
 def _notes(told: Told, spec: Spec, flags: dict[str, Any]) -> list[str]:
@@ -124,8 +163,9 @@ def _said(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
+def flag(name: str) -> str:
+    """The option of that name: --hidden-size."""
+    return "--" + name.replace("_", "-")
 
 
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -150,12 +190,6 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
     return (f"note: {listed(gone)} of {name} left out, for what the flags say",) if gone else ()
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Where]:
-    from rnnspect.files.yaml import read_spec_file  # loads yaml, which most commands do without
-
-    return read_spec_file(path)
-
-
 def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
     """What the file of --recorded holds of a run, and what a message calls an array of it."""
     from rnnspect.files.arrays import read_recording
@@ -168,3 +202,44 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
         raise type(error)(places) from None
     named = isinstance(given, dict)
     return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
+
+
+def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
+    """What runs, with the engine that was named, or the usual one. `needs` gives the bytes that the run takes."""
+    from rnnspect import engines
+    from rnnspect.tracing.prepare import by_its_own_node, prepare
+
+    spec = described.spec
+    made = prepare(spec, where=described.where, require_memory=needs)
+    if spec.beyond_torch and isinstance(spec.weights, str):
+        made = by_its_own_node(made)
+    name = engine or described.engine
+    return made if name == "torch" else replace(made, engine=engines.find(name, "--engine"))
+
+
+def types_of(annotation: Any) -> list[Any]:
+    """The types that a key may have, but for None: [int] of Annotated[int, …] | None."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return types_of(inner[0])
+    if origin in (Union, UnionType):
+        return [one for part in inner for one in types_of(part)]
+    return [] if annotation is NoneType else [annotation]
+
+
+def _parsed(name: str, value: Any) -> Any:
+    """The value of a key as a spec has it, from what its option took."""
+    from rnnspect.network.keys import Head, Keys
+
+    kind = types_of(Keys.model_fields[name].annotation)[0]
+    if kind is Head:
+        return {"out_features": value}
+    if get_origin(kind) is not list:
+        return value
+    text = value.strip("[] ")
+    if types_of(get_args(kind)[0]) == [str]:
+        return [part.strip() for part in re.split(r",(?![^()]*\))", text)]  # not at commas in parentheses
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{value!r} is no list of {name}", allowed="5,3,2", where=flag(name)) from None

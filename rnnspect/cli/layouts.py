@@ -1,22 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rnnspect.cli.options import command, formats
+from rnnspect.cli.options import command, formats, layout_names
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
-
-if TYPE_CHECKING:
-    from rnnspect.views.rendering import Screen
-
-
-def names() -> list[str]:
-    """For completion."""
-    from rnnspect.weights import layouts as known
-
-    return known.names()
+from rnnspect.views.rendering import Screen
 
 
 @command("rnnspect layouts onnx keras")
@@ -27,7 +18,7 @@ def layouts(
         typer.Argument(
             metavar="[NAME [OTHER]]",
             help="One framework; or two, and how to get from the first to the second.",
-            autocompletion=names,
+            autocompletion=layout_names,
             show_default=False,
         ),
     ] = None,

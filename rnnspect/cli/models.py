@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.cli.describing import Described, flag
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse
 from rnnspect.judging.verdict import EXIT_STATUS
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnnspect.checking.live.watch import WatchedCalls
-    from rnnspect.cli.describing import Described
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Identity, Skipped, Verdict
@@ -107,8 +107,8 @@ def onnx_rows(
 
     beyond = [name for name in flags if flags[name] is not None and name not in ("module", "input", "batch", "seed")]
     if beyond:
-        where = "--" + beyond[0].replace("_", "-")
-        raise InputError("a model says itself what it is", allowed="--module, --input, --batch, --seed", where=where)
+        allowed = "--module, --input, --batch, --seed"
+        raise InputError("a model says itself what it is", allowed=allowed, where=flag(beyond[0]))
     seed = 1 if flags["seed"] is None else flags["seed"]
     found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to, explain)
     for warning in found.warnings:
@@ -135,11 +135,11 @@ def _refuse_what_is_ignored(described: Described) -> None:
         used |= {"batch", "input_size"} | ({"seed"} if source.kind == "randn" else set())
     problems = []
     for key in sorted(described.given - used):
-        flag = f"--{key.replace('_', '-')}"
+        option = flag(key)
         if key in ("batch", "input_size", "seed"):
             allowed = "with an input that is drawn, such as --input randn:100" if key == "seed" else "with a generator"
-            problems.append(Problem(f"{flag} beside an input that it does not make", allowed, where=flag))
+            problems.append(Problem(f"{option} beside an input that it does not make", allowed, where=option))
         else:
-            problems.append(Problem(f"{flag} beside a live model", "what a live model has of its own", where=flag))
+            problems.append(Problem(f"{option} beside a live model", "what a live model has of its own", where=option))
     if problems:
         raise SpecError(problems)

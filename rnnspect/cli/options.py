@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from rnnspect.cli.given import Given, types_of
+from rnnspect.cells import CELLS
+from rnnspect.cli.describing import Given, types_of
 from rnnspect.cli.output import Output
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    Options = list[inspect.Parameter]
+Options = list[inspect.Parameter]
 
 ENGINES = "torch, torch-cell, onnxruntime, keras, … or path/to/mine.py:MyLSTM"
 DIRECTIONS = ("forward", "reverse")
+QUANTITIES = sorted({name for cell in CELLS.values() for name in cell.quantities})
 _HEADINGS = {"network": "The network", "variant": "The network", "sequence": "The sequence"}
 in_output = functools.partial(typer.Option, rich_help_panel="Output")
 """An option that says what is written, and where."""
@@ -109,13 +109,14 @@ def _of_key(name: str) -> inspect.Parameter:
     key, kind = KEYS[name], types_of(Keys.model_fields[name].annotation)[0]
     choices = key.choices or (get_args(kind) if get_origin(kind) is Literal else ())
     taken = kind if kind in (bool, int, float) else int if kind is Head else str
-    said = choice(choices, key.completions) | ({"autocompletion": _layouts} if name == "layout" else {})
+    said = choice(choices, key.completions) | ({"autocompletion": layout_names} if name == "layout" else {})
     declared = (f"--{name}", *key.short) if key.short else ()
     option = typer.Option(*declared, help=key.help, rich_help_panel=_HEADINGS[key.kind], **said)
     return _optional(name, Annotated[taken | None, option])
 
 
-def _layouts() -> list[str]:
+def layout_names() -> list[str]:
+    """For completion, which alone loads them."""
     from rnnspect.weights import layouts
 
     return layouts.names()

@@ -78,19 +78,20 @@ class Output:
         """Writes the result into the file, or to stdout, in the format that was chosen, else the first. A .npz file
         keeps the arrays, and the result is shown beside it."""
         default = next(iter(formats))
-        if self.path is not None and self.is_arrays:
+        if self.path is not None and not self.is_arrays:
+            chosen = self.format or next((name for name in formats if self._suffix in _suffixes(name)), default)
+            writing.write_text(self.path, formats[chosen](_screen(chosen, terminal=False)))
+            self.note(f"wrote {self.path}")
+            return
+        if self.path is not None:
             assert arrays is not None
             writing.write_arrays(self.path, arrays())
             self.note(f"wrote {self.path}")
             if self.quiet and self.format is None:
                 return
-            self._show(formats, self.format or default)
-        elif self.path is not None:
-            chosen = self.format or next((name for name in formats if self._suffix in _suffixes(name)), default)
-            writing.write_text(self.path, formats[chosen](_screen(chosen, terminal=False)))
-            self.note(f"wrote {self.path}")
-        else:
-            self._show(formats, self.format or default)
+        chosen = self.format or default
+        text = formats[chosen](_screen(chosen, sys.stdout.isatty()))
+        sys.stdout.write(_speakable(text, sys.stdout.encoding))
 
     @property
     def is_arrays(self) -> bool:
@@ -100,10 +101,6 @@ class Output:
     @property
     def _suffix(self) -> str:
         return "" if self.path is None else self.path.suffix.lower()
-
-    def _show(self, formats: Mapping[str, Callable[[Screen], str]], chosen: str) -> None:
-        text = formats[chosen](_screen(chosen, sys.stdout.isatty()))
-        sys.stdout.write(_speakable(text, sys.stdout.encoding))
 
 
 def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
-from rnnspect.cli.given import Given, flag
+from rnnspect.cli.describing import Given, flag
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
 from rnnspect.cli.progress import loading
 from rnnspect.errors import InputError, Problem
 from rnnspect.files import writing
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from rnnspect.judging.verdict import Verdict
+from rnnspect.judging.verdict import Verdict
 
 _ITS_OWN = ("weights", "head", "input", "batch", "h0", "c0")
 
@@ -23,13 +20,13 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
     """Parameters, x and states with which every known mistake gives other numbers: run yours on them, and check that.
 
     What the spec says of parameters and input is left aside. With lengths, the probe has lengths, its own."""
-    described, path = given.describe(), output.path
+    path = output.path
     if path is None or not output.is_arrays:
         found = "no file for the arrays" if path is None else f"a probe in {path}"
         raise InputError(found, allowed="-o probe.npz", where="--output")
     if own := [key for key in _ITS_OWN if key in given.typed]:
         raise InputError(Problem(f"{key} of a probe, which has its own", where=flag(key)) for key in own)
-    described.note(output)
+    described = given.describe(output)
     with loading():
         from rnnspect.causes.probing import probe_of
         from rnnspect.views import probe as view

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.describing import Described
-from rnnspect.cli.given import Given, flag, prepared
+from rnnspect.cli.describing import Described, Given, flag, prepared, read_recorded
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
@@ -52,14 +51,12 @@ def report(
 ) -> None:
     """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
     saved = _saved(given)
-    described = saved or given.describe()
     _refuse(output, engine, recorded, saved is not None)
-    described.note(output)
+    described = saved or given.describe(output)
     with loading():
-        from rnnspect.cli.progress import SoFar
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
-        from rnnspect.reporting.building import Progress, ReportOptions, report_prepared
+        from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
@@ -67,14 +64,14 @@ def report(
     if saved is not None:
         made, recordings = _saved_run(saved, str(given.path), engine)
     else:
-        made, recordings = prepared(described, memory.run_needs, engine), _recordings(recorded)
+        made = prepared(described, memory.run_needs, engine)
+        recordings = Recordings(*read_recorded(str(recorded))) if recorded else None
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
     total = made.sequence.steps * made.spec.num_layers * made.spec.num_directions
     typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")
     with progress_bar("checking and painting every step", 2 * total, output.quiet) as advance:
-        progress = Progress(SoFar(advance), advance)
-        page = report_prepared(made, asked, recordings, held_to, typed, progress, flag)
+        page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
     output.emit({"html": lambda _screen: as_html(page)})
     output.note(summary(page.verdict))
 
@@ -107,13 +104,6 @@ def _saved(given: Given) -> Described | None:
         return f"{given.path}:spec"
 
     return Described(Spec.from_data(data | {"device": "cpu"}, where), where)
-
-
-def _recordings(recorded: Path | None) -> Recordings | None:
-    from rnnspect.cli.describing import read_recorded
-    from rnnspect.reporting.building import Recordings
-
-    return Recordings(*read_recorded(str(recorded))) if recorded else None
 
 
 def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Prepared, Recordings | None]:

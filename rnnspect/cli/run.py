@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from rnnspect.cli.given import Given
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import Precision, command, formats, in_output, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading
@@ -19,10 +19,9 @@ def run(
     ] = False,
 ) -> None:
     """What the framework gives for a sequence: output, h_n, c_n and the head."""
-    described = given.describe()
     if with_parameters and not output.is_arrays:
         raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
-    described.note(output)
+    described = given.describe(output)
     with loading():
         from rnnspect.network import memory
         from rnnspect.tracing.prepare import prepare

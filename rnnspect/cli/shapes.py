@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from rnnspect.cli.given import Given
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
 
@@ -14,9 +14,7 @@ def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats
     from rnnspect.views import documents
     from rnnspect.views import shapes as view
 
-    described = given.describe()
-    found = shapes_of(described.spec)
-    described.note(output)
+    found = shapes_of(given.describe(output).spec)
     output.emit(
         {
             "table": lambda screen: view.as_table(found, screen),

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cells import CELLS
-from rnnspect.cli.given import Given, prepared
-from rnnspect.cli.options import DIRECTIONS, ENGINES, choice, command, formats, network
+from rnnspect.cli.describing import Given, prepared
+from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
 from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
 from rnnspect.errors import EngineError
@@ -19,11 +18,8 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.views.rendering import Screen
 
+_ROWS = sorted(["x", "input_projection", *QUANTITIES])
 _table = functools.partial(typer.Option, rich_help_panel="What the table shows")
-
-
-def _quantities() -> list[str]:
-    return sorted({"x", "input_projection", *(name for cell in CELLS.values() for name in cell.quantities)})
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,11 @@ class Selected(Selection):
     units: Annotated[str | None, _table(help="Units to show: 0:8.")] = None
     batch_index: Annotated[int, _table(help="Which item of the batch to show.")] = 0
     quantities: Annotated[
-        str | None, _table(help="Rows to show: i,f,h or x,input_projection.", autocompletion=_quantities)
+        str | None,
+        _table(
+            help="Rows to show: i,f,h or x,input_projection.",
+            **choice((), _ROWS),
+        ),
     ] = None
     precision: Annotated[int, _table(min=1, max=17, help="Decimals.")] = 4
 
@@ -51,8 +51,7 @@ def trace(
     ] = None,
 ) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
-    described = given.describe()
-    described.note(output)
+    described = given.describe(output)
     with loading():
         from rnnspect.network import memory
         from rnnspect.tracing.trace import trace_arrays, trace_recordings

@@ -36,8 +36,8 @@ class Here:
 def address(
     judge: Judge, run: LayerRun, order: int, item: int, unit: int, progress: Callable[[int], None] = lambda _steps: None
 ) -> Here:
-    """`order` is the step's place in processing order. Runs what the step rests on and nothing after it: of an LSTM
-    the chain of cell states before, of any other cell only the step itself."""
+    """One step, `order` in processing order, of one item and unit. Runs only what the step rests on: of an LSTM the
+    chain of cell states before, of any other cell the step itself."""
     layer = judge.layer
     chunk, state = judge.until(run, order, progress)
     n, one = order - chunk.start, slice(item, item + 1)
@@ -51,9 +51,8 @@ def address(
 
     first = compare(Bounded)
     layer.repair(first)
-    c = None
-    if first.c is not None:
-        before = first.q["c"].v[-2, 0] if n else first.c.number(torch.float64).v[0]
+    c, before = None, cell_state_before(first, len(first.after) - 1)
+    if before is not None:
         c = torch.full((layer.units,), torch.nan, dtype=torch.float64)
         c[mine] = before
     at = 0 if alone is not None else unit
@@ -67,3 +66,10 @@ def address(
         bound = max(float(whole), float(compare(Ordered).bound[-1, 0, at]))
         ratio = abs(manual - engine) / bound
     return Here(chunk.x[n, item], chunk.before[n, item], c, engine, bound, math.inf if math.isnan(ratio) else ratio)
+
+
+def cell_state_before(compared: ComparedChunk, n: int) -> Tensor | None:
+    """c (H) of the only item of a compared chunk before its step n, in float64; None for a cell without c."""
+    if compared.c is None:
+        return None
+    return compared.q["c"].v[n - 1, 0] if n else compared.c.number(torch.float64).v[0]

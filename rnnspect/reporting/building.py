@@ -1,4 +1,4 @@
-"""How a report comes about: the engine once, a check of it, then the same looks again, painted as they come."""
+"""How a report is made: the engine runs once, its run is checked, then computed once more and painted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import Declared
-from rnnspect.judging.finding import Finding
+from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.stack import runs_of
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation import numbers_a_step
+from rnnspect.reporting.deriving import check_item, length_of
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.heat_maps import Frame, painted
 from rnnspect.tracing.prepare import Prepared
@@ -31,11 +31,7 @@ MOST_KEPT = 64
 _CELL = 4
 """Bytes of a cell in the file: a float32, or a smallest and a largest number of two bytes each."""
 _PICTURES, _DERIVATIONS, _WEIGHTS = 3_500_000, 1_300_000, 500_000
-"""Bytes of the file that all pictures, all kept steps and all weights may take, a third less than they are as text."""
-
-
-def _silent(*_: object) -> None:
-    return
+"""Bytes that all pictures, all kept steps and all weights may take, before base64 makes a third more of them."""
 
 
 @dataclass(frozen=True)
@@ -56,41 +52,34 @@ class Recordings:
     where: Callable[[str | None], str] = lambda _name: "recorded"
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Told how many more steps are judged, and then how many are painted."""
-
-    judged: Callable[[Finding | None, int], None] = _silent
-    painted: Callable[[int], None] = _silent
-
-
 def report_prepared(
     prepared: Prepared,
-    asked: ReportOptions | None = None,
+    asked: ReportOptions = ReportOptions(),
     recorded: Recordings | None = None,
     declared: Declared | None = None,
     command: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     where: Callable[[str], str] = lambda name: name,
 ) -> Report:
     """Runs the engine, or takes what was recorded of another one, and judges and paints what it gave.
 
-    `where` says how an argument is called in messages. Raises `InputError` for an item or a step that is not there.
+    `progress` is told of every step when it is judged, and once more, with None, when it is painted. `where` says how
+    an argument is called in messages. Raises `InputError` for an item or a step that is not there.
     """
-    asked, progress = asked or ReportOptions(), progress or Progress()
     spec, sequence = prepared.spec, prepared.sequence
-    _check_item(asked.item, sequence.batch, where)
+    if asked.item is not None:
+        check_item(asked.item, sequence.batch, where("batch_index"))
     if recorded is None:
         recording = prepared.engine.run(spec, prepared.parameters, sequence)
-        checked = judge_recording(prepared, recording, declared, progress.judged)
+        checked = judge_recording(prepared, recording, declared, progress)
     else:
-        checked = judge_recorded(prepared, recorded.given, declared, progress.judged, recorded.where)
+        checked = judge_recorded(prepared, recorded.given, declared, progress, recorded.where)
     case, verdict = checked.case, checked.verdict
     frame = _frame(prepared, verdict, asked, where)
     with plain_defaults(), torch.inference_mode():
         runs = runs_of(case)
         layers = tuple(
-            painted(case, runs(*place), place, frame, progress.painted)
+            painted(case, runs(*place), place, frame, progress)
             for place in itertools.product(range(spec.num_layers), spec.directions)
         )
     return Report(
@@ -110,11 +99,11 @@ def report_prepared(
 
 
 def _frame(prepared: Prepared, verdict: Verdict, asked: ReportOptions, where: Callable[[str], str]) -> Frame:
-    """The item and the steps that were asked for; left out, those about the first difference, or about the number that
+    """The item and the steps that were asked for; else those about the first difference, or about the number that
     came nearest to its bound."""
     spec, sequence = prepared.spec, prepared.sequence
     item = asked.item if asked.item is not None else verdict.first.batch if verdict.first else 0
-    length = sequence.lengths[item] if sequence.lengths else sequence.steps
+    length = length_of(sequence, item)
     point = verdict.first or verdict.worst
     interesting = point.step if point and point.batch == item else -1
     kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps
@@ -122,12 +111,14 @@ def _frame(prepared: Prepared, verdict: Verdict, asked: ReportOptions, where: Ca
         raise InputError("no step at all", allowed=f"some of 0 to {length - 1}", where=where("steps"))
     if beyond := [step for step in kept if not 0 <= step < length]:
         raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
-    return Frame(item, length, kept, _cells(spec))
+    # So that all pictures fit: x, its projection, each quantity, and of h the engine's, the difference and the ratio.
+    cells = _PICTURES // (_CELL * (len(spec.quantities) + 3) * spec.num_layers * spec.num_directions)
+    return Frame(item, length, kept, cells)
 
 
-def kept_steps(length: int, most: int, interesting: int = -1) -> tuple[int, ...]:
-    """All, or at most so many: the first two, the last, an interesting one with the step on each side of it, and
-    others evenly between."""
+def kept_steps(length: int, most: int, interesting: int) -> tuple[int, ...]:
+    """All `length` steps, or `most` of them: the first two, the last, an interesting one (-1: none) with the step on
+    each side of it, and others evenly between."""
     if length <= most:
         return tuple(range(length))
     about = range(interesting - 1, interesting + 2) if interesting >= 0 else ()
@@ -141,28 +132,17 @@ def kept_steps(length: int, most: int, interesting: int = -1) -> tuple[int, ...]
     return tuple(sorted(kept))
 
 
-def _check_item(item: int | None, batch: int, where: Callable[[str], str]) -> None:
-    if item is not None and not 0 <= item < batch:
-        raise InputError(
-            f"no batch item {item}", allowed="0" if batch == 1 else f"0 to {batch - 1}", where=where("batch_index")
-        )
-
-
 def _kept_at_most(spec: Spec) -> int:
-    """How many steps fit into a file of the usual size."""
-    cell, layers = spec.cell_type, range(spec.num_layers)
-    numbers = sum(numbers_a_step(cell, spec.layer_input_size(layer), spec.hidden_size) for layer in layers)
+    """How many steps fit into a file of the usual size. Of each it has x, the states and, where there is no room for
+    the weights, both sums of products of each gate."""
+    cell = spec.cell_type
+    units = (2 * len(cell.gates) + len(cell.states)) * spec.hidden_size
+    numbers = sum(units + spec.layer_input_size(layer) for layer in range(spec.num_layers))
     return max(min(MOST_KEPT, _DERIVATIONS // (8 * numbers * spec.num_directions)), 1)
 
 
-def _cells(spec: Spec) -> int:
-    """How many cells a picture may have, so that all of them fit: x, its projection, each quantity, and of h the
-    engine's, the difference and the ratio."""
-    return _PICTURES // (_CELL * (len(spec.quantities) + 3) * spec.num_layers * spec.num_directions)
-
-
 def _weights(parameters: Mapping[str, Tensor]) -> dict[str, Picture]:
-    """Every one whole where all fit; else smaller pictures of the larger ones."""
+    """Every parameter whole where all fit; else smaller pictures of the larger ones."""
     numbers = {name: values.reshape(len(values), -1).double().numpy() for name, values in parameters.items()}
     whole = sum(values.size for values in numbers.values()) * _CELL <= _WEIGHTS
     most = _WEIGHTS // (_CELL * len(numbers))

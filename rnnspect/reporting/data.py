@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from collections.abc import Mapping
 
+    from torch import Tensor
+
+    from rnnspect.arithmetic.expression import Array, Expression
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
     from rnnspect.network.spec import Spec
-    from rnnspect.reporting.derivation import Derivable
     from rnnspect.reporting.downsampling import Picture
-
-    Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,17 @@ class EngineBeside:
 
     engine: Array
     bound: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Derivable:
+    """What a page derives the quantities of one layer and direction from, at the kept steps."""
+
+    equations: dict[str, Expression]
+    parameters: Mapping[str, Tensor]
+    """Of all layers."""
+    given: dict[int, dict[str, Array]]
+    """By step of the input, in order: what `given_of` gives."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One number of a run as arithmetic that can be read and added up again, and what a page derives many from."""
+"""One number of a run as arithmetic that can be read and added up again: frozen data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.expression import Array, Evaluation, Expression
-    from rnnspect.cells.interface import Cell
+    from rnnspect.arithmetic.expression import Evaluation, Expression
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
@@ -134,20 +129,3 @@ class Derivation(Shown):
             return None
         ratio = abs(self.difference) / self.bound if self.difference else 0.0
         return math.inf if math.isnan(ratio) else ratio
-
-
-@dataclass(frozen=True, eq=False)
-class Derivable:
-    """What a page derives the quantities of one layer and direction from, at the kept steps."""
-
-    equations: dict[str, Expression]
-    parameters: Mapping[str, Tensor]
-    """Of all layers."""
-    given: dict[int, dict[str, Array]]
-    """By step of the input, in order: what `given_of` gives."""
-
-
-def numbers_a_step(cell: Cell, inputs: int, hidden: int) -> int:
-    """At most how many numbers a page needs of a step: x, the states, and both sums of products of each gate, where
-    the file has no room for the weights."""
-    return (2 * len(cell.gates) + len(cell.states)) * hidden + inputs

@@ -1,27 +1,28 @@
-"""How a derivation comes about: the engine once, then one step of the equations on what it showed."""
+"""How a derivation is made: the engine runs once, then one step of the equations on what it showed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.expression import Evaluation, Expression, equations_of, given_of
 from rnnspect.errors import InputError, SequenceError, listed, nearest
+from rnnspect.judging.case import Case
+from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.declared import Declared, declared_by
+from rnnspect.judging.judge import Judge
+from rnnspect.judging.observation import Observation, observed_by
+from rnnspect.judging.stack import runs_of
+from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+from rnnspect.reporting.address import address
 from rnnspect.reporting.derivation import At, Derivation, Equation, InTurn, Names
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.arithmetic.expression import Expression
-    from rnnspect.judging.chunks import LayerRun
-    from rnnspect.judging.declared import Declared
-    from rnnspect.judging.judge import Judge
-    from rnnspect.judging.observation import Observation
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
+from rnnspect.tracing.prepare import Prepared
 
 
 def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name: name) -> At:
@@ -31,17 +32,14 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     argument is called in messages.
     """
     spec, sequence = prepared.spec, prepared.sequence
-    if at.direction and at.direction not in spec.directions:
-        found, near = f"this network has no direction {at.direction!r}", nearest(at.direction, spec.directions)
-        raise InputError(found, allowed=listed(spec.directions), nearest=near, where=where("direction"))
+    if at.direction:
+        check_direction(at.direction, spec, where("direction"))
     there = spec.cell_type.quantities
     if at.quantity not in there:
         found, near = f"cell {spec.cell} has no quantity {at.quantity!r} to derive", nearest(at.quantity, there)
         raise InputError(found, allowed=listed(there), nearest=near, where=where("quantity"))
-    if not 0 <= at.batch < sequence.batch:
-        allowed = "0" if sequence.batch == 1 else f"0 to {sequence.batch - 1}"
-        raise InputError(f"no batch item {at.batch}", allowed=allowed, where=where("batch_index"))
-    length = _length(sequence, at.batch)
+    check_item(at.batch, sequence.batch, where("batch_index"))
+    length = length_of(sequence, at.batch)
     if length <= at.step < sequence.steps:
         found = f"step {at.step} is beyond item {at.batch}'s length {length}"
         raise SequenceError(found, allowed=_range(length), where=where("step"))
@@ -58,17 +56,25 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     return replace(at, direction=at.direction or spec.directions[0], **places)
 
 
+def check_direction(direction: str, spec: Spec, where: str) -> None:
+    """Raises `InputError` for a direction that the network does not have."""
+    if direction not in spec.directions:
+        found, near = f"this network has no direction {direction!r}", nearest(direction, spec.directions)
+        raise InputError(found, allowed=listed(spec.directions), nearest=near, where=where)
+
+
+def check_item(item: int, batch: int, where: str) -> None:
+    """Raises `InputError` for an item that a batch of this size does not have."""
+    if not 0 <= item < batch:
+        raise InputError(f"no batch item {item}", allowed="0" if batch == 1 else f"0 to {batch - 1}", where=where)
+
+
 def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] = lambda _steps: None) -> Derivation:
     """Runs the engine, and the equations at one address on what it showed.
 
     An engine that does not show a layer leaves it to the equations. `progress` is told how many steps of the chain of
     cell states before the address are done.
     """
-    import torch
-
-    from rnnspect.judging.observation import observed_by
-    from rnnspect.network.device import plain_defaults
-
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
     cpu = torch.device("cpu")
     parameters = {name: tensor.detach().to(cpu) for name, tensor in prepared.parameters.items()}
@@ -86,17 +92,10 @@ def _derived(
     at: At,
     progress: Callable[[int], None],
 ) -> Derivation:
-    from rnnspect.arithmetic.expression import Evaluation, equations_of, given_of
-    from rnnspect.judging.case import Case
-    from rnnspect.judging.declared import declared_by
-    from rnnspect.judging.judge import Judge
-    from rnnspect.judging.stack import runs_of
-    from rnnspect.reporting.address import address
-
     p, nonlinearity = LayerParameters.of(parameters, at.layer, at.direction), spec.nonlinearity_of(at.direction)
     declared = declared_by(seen.engine)
     run = runs_of(Case(spec, parameters, sequence, seen, declared))(at.layer, at.direction)
-    last = _length(sequence, at.batch) - 1
+    last = length_of(sequence, at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step
 
     def judge(held_to: Declared) -> Judge:
@@ -112,7 +111,9 @@ def _derived(
         shown = here.engine, here.bound
     elif run.h_error is None and at.quantity == "c" and order == last:
         shown = _final(spec, judge(declared), run, seen, declared, at)
-    names = _names(spec, sequence, at, order)
+    before = at.step + 1 if at.direction == "reverse" else at.step - 1
+    place = (_row(spec, at), at.batch) if sequence.batched else (_row(spec, at),)
+    names = Names(at.step, before if order else None, place)
     expressions = equations_of(spec.cell_type, parameters, at.layer, at.direction, nonlinearity)
     evaluation = Evaluation(expressions, parameters, given_of(here.x, here.h, here.c))
     equations = tuple(_equations(spec, expressions, at))
@@ -138,8 +139,6 @@ def _final(
     spec: Spec, judge: Judge, run: LayerRun, seen: Observation, declared: Declared, at: At
 ) -> tuple[float | None, float | None]:
     """c_n, and how far a check lets it be from the equations."""
-    import torch
-
     if seen.c_n is None:
         return None, None
     state = judge(run)[1]
@@ -148,13 +147,6 @@ def _final(
     v, e = (float(values[at.batch, at.unit]) for values in (number.v, number.e))
     engine = float(seen.c_n[_row(spec, at), at.batch, at.unit])
     return engine, e * judge.layer.bound_factor + abs(v) * u.stored + u.tiny
-
-
-def _names(spec: Spec, sequence: Sequence, at: At, order: int) -> Names:
-    """`order` is the place of the step in processing order."""
-    before = at.step + 1 if at.direction == "reverse" else at.step - 1
-    place = (_row(spec, at), at.batch) if sequence.batched else (_row(spec, at),)
-    return Names(at.step, before if order else None, place)
 
 
 def _equations(spec: Spec, expressions: Mapping[str, Expression], at: At) -> Iterator[Equation]:
@@ -229,7 +221,8 @@ def _row(spec: Spec, at: At) -> int:
     return at.layer * spec.num_directions + spec.directions.index(at.direction)
 
 
-def _length(sequence: Sequence, item: int) -> int:
+def length_of(sequence: Sequence, item: int) -> int:
+    """How many steps an item of the batch has."""
     return sequence.lengths[item] if sequence.lengths else sequence.steps
 
 

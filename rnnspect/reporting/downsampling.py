@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.float64]
-    Flags = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.uint8]
 
 MOST_STEPS = 1024
 """Cells along the steps, which is about as many as a screen shows, where not every number is kept."""
@@ -22,7 +19,7 @@ _ENOUGH_UNITS = 64
 NAN, PLUS, MINUS = 1, 2, 4
 """What else is in a cell: NaN, an infinity."""
 HUGE = 2.0**1000
-"""From here on a number counts as infinite where several share a cell: the span of all could not be said."""
+"""From here on a number counts as infinite where several share a cell: the span of all would overflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +27,8 @@ class Picture:
     """(steps, units) numbers in cells of `per_step` steps and `per_unit` units; the last ones may hold fewer.
 
     `low` and `high` are the smallest and the largest finite number of each cell; inf and -inf where it has none.
-    `flags` say what else is in it. Where each cell is one number, `low` is `high` and has it, finite or not.
+    `flags` say what else is in it. Where each cell is one number, `low` and `high` are one array of these numbers,
+    finite or not.
     """
 
     steps: int
@@ -46,51 +44,41 @@ class Picture:
         """Whether every number is kept."""
         return self.per_step == self.per_unit == 1
 
-
-class Painter:
-    """Takes the numbers of a picture some steps at a time, in any order."""
-
-    def __init__(self, steps: int, units: int, cells: int) -> None:
-        """At most `cells` cells, but never less than a few."""
-        self._steps, self._units = steps, units
-        self._per_step, self._per_unit = _sizes(steps, units, max(cells, LEAST))
-        shape = math.ceil(steps / self._per_step), math.ceil(units / self._per_unit)
-        exact = self._per_step == self._per_unit == 1
-        self._low = np.full(shape, np.nan if exact else np.inf)
-        self._high = self._low if exact else np.full(shape, -np.inf)
-        self._flags = np.zeros(shape, np.uint8)
-
     def paint(self, start: int, values: Array) -> None:
-        """The numbers (n, units) of the steps from `start` on."""
-        if self._low is self._high:
-            self._low[start : start + len(values)] = values
+        """Adds the numbers (n, units) of the steps from `start` on; parts of a picture may come in any order."""
+        if self.exact:
+            self.low[start : start + len(values)] = values
             return
         finite = np.abs(values) < HUGE
-        low, high = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
-        rows, first = _starts(start, len(values), self._per_step)
-        columns, _ = _starts(0, self._units, self._per_unit)
+        rows, first = _starts(start, len(values), self.per_step)
+        columns, _ = _starts(0, self.units, self.per_unit)
         here = slice(first, first + len(rows))
 
         def reduced(ufunc: np.ufunc, cells: npt.NDArray[np.generic], of: npt.NDArray[np.generic]) -> None:
             ufunc(cells[here], ufunc.reduceat(ufunc.reduceat(of, columns, 1), rows, 0), out=cells[here])
 
-        reduced(np.minimum, self._low, low)
-        reduced(np.maximum, self._high, high)
+        reduced(np.minimum, self.low, np.where(finite, values, np.inf))
+        reduced(np.maximum, self.high, np.where(finite, values, -np.inf))
         if not finite.all():
             odd = np.isnan(values) * NAN + (values >= HUGE) * PLUS + (values <= -HUGE) * MINUS
-            reduced(np.bitwise_or, self._flags, odd.astype(np.uint8))
+            reduced(np.bitwise_or, self.flags, odd.astype(np.uint8))
 
-    def picture(self) -> Picture:
-        return Picture(
-            self._steps, self._units, self._per_step, self._per_unit, self._low, self._high, self._flags
-        )  # fmt: skip
+
+def blank(steps: int, units: int, cells: int) -> Picture:
+    """A picture to be painted, of at most `cells` cells, or of `LEAST` where that is more."""
+    per_step, per_unit = _sizes(steps, units, max(cells, LEAST))
+    shape = math.ceil(steps / per_step), math.ceil(units / per_unit)
+    exact = per_step == per_unit == 1
+    low = np.full(shape, np.nan if exact else np.inf)
+    high = low if exact else np.full(shape, -np.inf)
+    return Picture(steps, units, per_step, per_unit, low, high, np.zeros(shape, np.uint8))
 
 
 def picture_of(values: Array, cells: int) -> Picture:
     """Of numbers (steps, units) that are all at hand."""
-    painter = Painter(len(values), values.shape[1], cells)
-    painter.paint(0, values)
-    return painter.picture()
+    picture = blank(len(values), values.shape[1], cells)
+    picture.paint(0, values)
+    return picture
 
 
 def _sizes(steps: int, units: int, cells: int) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,18 +10,44 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnnspect.arithmetic.expression import equations_of, given_of
+from rnnspect.arithmetic.expression import Expression, equations_of, given_of
+from rnnspect.cells.functions import KINDS
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.finding import Progress
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.reporting.data import Curve, EngineBeside, LayerReport, Map
-from rnnspect.reporting.derivation import Derivable
-from rnnspect.reporting.downsampling import Painter
-from rnnspect.reporting.saturation import saturations
+from rnnspect.network.tensors import differences
+from rnnspect.reporting.address import cell_state_before
+from rnnspect.reporting.data import Curve, Derivable, EngineBeside, LayerReport, Map
+from rnnspect.reporting.downsampling import Picture, blank
 
 Array = npt.NDArray[np.float64]
+
+NEAR = 0.05
+"""How near to its limit a gate's unit is that counts as saturated."""
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """When a unit counts as saturated: at most `low` or at least `high`, which `words` say."""
+
+    words: str
+    low: float
+    high: float
+
+    def share(self, values: Array) -> Array:
+        """Of (steps, units) the share of units at each step: (steps, 1)."""
+        with np.errstate(invalid="ignore"):
+            share: Array = ((values <= self.low) | (values >= self.high)).mean(1, keepdims=True)
+        return share
+
+
+_GATE = Saturation(f"at most {NEAR} or at least {1 - NEAR}", NEAR, 1 - NEAR)
+_SIGNED = Saturation(f"at least {1 - NEAR} in size", NEAR - 1, 1 - NEAR)
+_SHUT = Saturation("0 or less", 0.0, np.inf)
+_KINDS = {"sigmoid": _GATE, "hard_sigmoid": _GATE, "tanh": _SIGNED, "softsign": _SIGNED}
 
 
 @dataclass(frozen=True)
@@ -36,11 +61,9 @@ class Frame:
     cells: int
 
 
-def painted(
-    case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Callable[[int], None]
-) -> LayerReport:
-    """The quantities as a check has them, each step from what the engine gave at the step before, and beside them
-    what the engine showed."""
+def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Progress) -> LayerReport:
+    """One layer and direction: the quantities as a check computes them, each step from what the engine gave at the
+    step before, and beside them what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
     p = LayerParameters.of(case.parameters, layer, direction)
     kept = seen.kept_of((layer, direction, "h"))
@@ -74,9 +97,9 @@ def painted(
             canvas.curve(f"saturated {gate}", part.start, one.share(part.of(compared.q[gate].v)))
         for step in set(frame.kept).intersection(range(*part.steps.indices(frame.length))):
             n = part.order(step)
-            given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], _cell_state(compared, n))
+            given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], cell_state_before(compared, n))
             beside[step] = compared.after[n, 0].double().numpy(), compared.bound[n, 0].double().numpy(force=True).copy()
-        progress(part.count)
+        progress(None, part.count)
     stacked = [np.stack([beside[step][at] for step in sorted(beside)]) for at in (0, 1)]
     return LayerReport(
         layer=layer,
@@ -113,32 +136,29 @@ class _Canvas:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._maps: dict[tuple[str, str], Painter] = {}
-        self._curves: dict[str, Painter] = {}
+        self._maps: dict[tuple[str, str], Picture] = {}
+        self._curves: dict[str, Picture] = {}
 
     def map(self, quantity: str, shown: str, start: int, values: Array) -> None:
-        painter = self._maps.setdefault((quantity, shown), self._painter(values))
-        painter.paint(start, values)
+        self._maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
 
     def curve(self, name: str, start: int, values: Array) -> None:
-        self._curves.setdefault(name, self._painter(values)).paint(start, values)
+        self._curves.setdefault(name, self._blank(values)).paint(start, values)
 
     def beside(self, name: str, start: int, manual: Array, engine: Array) -> None:
-        """The engine's numbers, and how far they are from the equations'; 0 where both are the same infinity or NaN."""
-        same = (engine == manual) | (np.isnan(engine) & np.isnan(manual))
-        with np.errstate(invalid="ignore"):
-            apart = np.where(same, 0.0, engine - manual)
+        """The engine's numbers, and how far they are from the equations'."""
         self.map(name, "engine", start, engine)
-        self.map(name, "difference", start, apart)
+        apart = differences(torch.from_numpy(manual), torch.from_numpy(engine))
+        self.map(name, "difference", start, apart.numpy())
 
     def maps(self) -> tuple[Map, ...]:
-        return tuple(Map(*name, painter.picture()) for name, painter in self._maps.items())
+        return tuple(Map(*name, picture) for name, picture in self._maps.items())
 
     def curves(self) -> tuple[Curve, ...]:
-        return tuple(Curve(name, painter.picture()) for name, painter in self._curves.items())
+        return tuple(Curve(name, picture) for name, picture in self._curves.items())
 
-    def _painter(self, values: Array) -> Painter:
-        return Painter(self._frame.length, values.shape[1], self._frame.cells)
+    def _blank(self, values: Array) -> Picture:
+        return blank(self._frame.length, values.shape[1], self._frame.cells)
 
 
 def _norm(values: Array) -> Array:
@@ -146,8 +166,8 @@ def _norm(values: Array) -> Array:
     return norms
 
 
-def _cell_state(compared: ComparedChunk, n: int) -> Tensor | None:
-    """c of the step before, as the look had it."""
-    if compared.c is None:
-        return None
-    return compared.q["c"].v[n - 1, 0] if n else compared.c.number(torch.float64).v[0]
+def saturations(gates: tuple[str, ...], equations: dict[str, Expression]) -> dict[str, Saturation]:
+    """When a unit of each gate is saturated, by the function that makes it; a relu and its like where it is shut."""
+    made = {gate: equations[gate].kind for gate in gates}
+    # What is made of another gate, f = 1 − i, is a gate as that is.
+    return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS else _GATE for gate, kind in made.items()}

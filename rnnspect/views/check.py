@@ -1,26 +1,20 @@
-"""A verdict as text: whole for one, a line each for several."""
+"""Verdicts as text: one in full, several as a line each; and as JUnit XML."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from xml.etree import ElementTree
 
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from rnnspect.errors import listed
-from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.judging.verdict import Explanation, Point, Skipped, Verdict
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
-from rnnspect.views.rendering import engine_lines, rendered, table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.console import RenderableType
-    from rich.table import Table
-
-    from rnnspect.judging.verdict import Explanation, Point
-    from rnnspect.views.rendering import Screen
+from rnnspect.views.rendering import Screen, engine_lines, rendered, table
 
 STYLE = {
     "agree": "bold green",
@@ -42,6 +36,36 @@ def as_lines(rows: Sequence[tuple[str, Verdict | Skipped | str]], screen: Screen
     """One line a source; a text in the place of a verdict says why there is none."""
     widest = max(len(text.printable(source)) for source, _ in rows)
     return rendered((_line(source, widest, found) for source, found in rows), screen)
+
+
+def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
+    """One test case for each source and engine; a text in the place of a verdict says why there is none."""
+    suite = ElementTree.Element("testsuite", name="rnnspect check")
+    kinds = []
+    for source, found in rows:
+        engine = found.engine.name if isinstance(found, Verdict) else ""
+        case = ElementTree.SubElement(suite, "testcase", classname=f"rnnspect.{engine}", name=text.printable(source))
+        kind, attributes, said = _outcome(found)
+        ElementTree.SubElement(case, kind, attributes).text = said
+        kinds.append(kind)
+    counts = {"tests": len(rows), "failures": kinds.count("failure"), "errors": kinds.count("error")}
+    counts |= {"skipped": kinds.count("skipped")} if "skipped" in kinds else {}
+    suite.attrib |= {name: str(count) for name, count in counts.items()}
+    ElementTree.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+
+
+def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
+    """The element in a test case, its attributes and its text."""
+    if isinstance(found, str):
+        return "error", {"message": text.printable(found)}, ""
+    if isinstance(found, Skipped):
+        return "skipped", {"message": text.printable(found.reason)}, ""
+    report = as_table(found, Screen(width=120))
+    if found.agrees:
+        return "system-out", {}, report
+    kind = "failure" if found.verdict == "differ" else "error"
+    return kind, {"message": text.printable(summary(found))}, report
 
 
 def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
+from rich.console import RenderableType
 from rich.text import Text
 
+from rnnspect.checking.converting import Conversion
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import check, documents
-from rnnspect.views.rendering import rendered
+from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.text import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import RenderableType
-
-    from rnnspect.checking.converting import Conversion
-    from rnnspect.views.rendering import Screen
 
 
 def as_table(done: Conversion, screen: Screen) -> str:

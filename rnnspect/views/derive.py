@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
@@ -14,10 +14,7 @@ from rnnspect.network.parameters import module_repr
 from rnnspect.reporting.derivation import Derivation, InTurn
 from rnnspect.views import text
 from rnnspect.views.expression import filled, levels, multiplied, words
-from rnnspect.views.rendering import Screen, engine_lines, rendered, table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from rnnspect.views.rendering import Screen, engine_line, engine_lines, rendered, table
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""
@@ -75,9 +72,7 @@ def parts(
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
     yield f"# {_title(derivation)}"
     yield ""
-    engine = derivation.engine
-    made = f" {engine.version} on {engine.device}" if engine.version else ""
-    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine.name}{made}, {engine.dtype}"
+    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}"
     yield ""
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {what}: {source}" for what, source in derivation.taken)

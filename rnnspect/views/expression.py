@@ -1,17 +1,14 @@
-"""Expressions as lines of arithmetic: by what they rest on, then in numbers, each line one operation further."""
+"""Expressions as lines of arithmetic: first their leaves by name, then numbers, each line one operation further."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from rnnspect.arithmetic.expression import Expression
 
-    from rnnspect.arithmetic.expression import Expression
-
-    Piece = str | Expression | list["Piece"]
-    """Text; an expression in whose place its name or number stands; or pieces that are put in parentheses where they
-    begin with a minus."""
+Piece = str | Expression | list["Piece"]
+"""Text; an expression in whose place its name or number stands; or pieces that are put in parentheses where they
+begin with a minus."""
 
 _FUNCTIONS = {"sigmoid": "σ"}
 _SUM, _PRODUCT, _ALONE = 1, 2, 3
@@ -19,11 +16,13 @@ _SUM, _PRODUCT, _ALONE = 1, 2, 3
 
 
 def levels(expression: Expression) -> list[list[Piece]]:
-    """An expression written with its leaves, then with each operation carried out that can be, down to itself."""
+    """The lines of a calculation: the first is written with the leaves of the expression, in each following one the
+    operations whose operands are known have become their values, and the last is the value alone."""
     return [_written(expression, level)[0] for level in range(_height(expression) + 1)]
 
 
 def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
+    """The text in which `said` gives what stands in the place of each expression."""
     texts = []
     for piece in pieces:
         if isinstance(piece, list):
@@ -35,9 +34,9 @@ def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
 
 
 def words(expression: Expression, vector: Callable[[Expression], str]) -> list[Piece]:
-    """An expression written with its leaves: b for a bias, p for a peephole, Σ w·h for a sum of products, which are
-    listed beside it. What it takes of x, of a state or of another quantity is left to be named; `vector` names it as a
-    whole."""
+    """An expression written with its leaves: b for a bias, p for a peephole, Σ w·h for a sum of products. Units of x,
+    of a state or of another quantity stay expressions, for `filled` to name. `vector` gives the name of the whole
+    vector that such a unit is of, as in Σ w·h."""
 
     def said(piece: Piece) -> Piece:
         if isinstance(piece, list):
@@ -64,7 +63,8 @@ def _height(expression: Expression) -> int:
 
 
 def _written(expression: Expression, level: int) -> tuple[list[Piece], int]:
-    """With the expressions of at most this height in place."""
+    """An expression in which those of at most this height stand for themselves, and how strongly the text holds
+    together, which decides where parentheses are needed."""
     if _height(expression) <= level:
         return [expression], _ALONE
     inside = [_written(operand, level) for operand in expression.operands]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
-from rnnspect.views.rendering import rendered, table
-from rnnspect.weights.layouts.interface import FORMS, IN_WORDS
+from rnnspect.views.rendering import Screen, rendered, table
+from rnnspect.weights.layouts.interface import FORMS, IN_WORDS, Layout, Packing
 from rnnspect.weights.layouts.table import biases, gate_order, kernel, notes, steps_between
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.table import Table
-
-    from rnnspect.views.rendering import Screen
-    from rnnspect.weights.layouts.interface import Layout, Packing
 
 
 def as_table(layouts: Sequence[Layout], screen: Screen) -> str:
@@ -67,7 +61,7 @@ def as_two(one: Layout, other: Layout, screen: Screen) -> str:
     return rendered([*parts, *_missing(one), *_missing(other)], screen)
 
 
-def document(layouts: Sequence[Layout], between: bool = False) -> dict[str, Any]:
+def document(layouts: Sequence[Layout], between: bool) -> dict[str, Any]:
     """All that is known of some layouts; with `between` also the steps from the first to the second."""
     made: dict[str, Any] = {
         "format": "rnnspect.layouts",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from rnnspect.checking.live.watch import WatchedCalls
@@ -17,9 +17,6 @@ from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, shapes, trace
 from rnnspect.views.rendering import Screen, as_html, rendered
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 _WIDTH = 100
 """Characters. A notebook's cell is about as wide; it decides how many units are shown."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from rnnspect.causes.probing import RIGHT, Probe
@@ -13,9 +13,6 @@ from rnnspect.errors import listed
 from rnnspect.network.parameters import module_repr, parameters_of, shapes_of
 from rnnspect.views import text
 from rnnspect.views.rendering import Screen, rendered, table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def as_table(probe: Probe, path: Path, screen: Screen) -> str:

@@ -124,10 +124,15 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
-def engine_lines(engine: EngineInfo, stack_difference: float = 0.0) -> Iterator[Text]:
-    """Who computed the numbers beside ours."""
+def engine_line(engine: EngineInfo) -> str:
+    """torch.nn 2.9.0 on cpu, float32."""
     made = f" {engine.version} on {engine.device}" if engine.version else ""
-    yield Text(f"{engine.name}{made}, {engine.dtype}")
+    return f"{engine.name}{made}, {engine.dtype}"
+
+
+def engine_lines(engine: EngineInfo, stack_difference: float = 0.0) -> Iterator[Text]:
+    """Who computed the numbers beside ours, under which settings of precision."""
+    yield Text(engine_line(engine))
     if engine.precision:
         yield Text("in force: " + ", ".join(f"{name} = {value}" for name, value in engine.precision.items()))
     if stack_difference:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from rich.console import RenderableType
 from rich.text import Text
+from torch import Tensor
 
 from rnnspect.network.parameters import module_repr
+from rnnspect.tracing.run import Run
 from rnnspect.views import text
-from rnnspect.views.rendering import engine_lines, rendered, width_of
+from rnnspect.views.rendering import Screen, engine_lines, rendered, width_of
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection, shown_steps, with_gaps
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import RenderableType
-    from torch import Tensor
-
-    from rnnspect.tracing.run import Run
-    from rnnspect.views.rendering import Screen
 
 
 def as_table(run: Run, precision: int, screen: Screen) -> str:

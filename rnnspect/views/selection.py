@@ -72,17 +72,16 @@ def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
 
 def check(selection: Selection, spec: Spec, steps: int, batch: int) -> None:
     """Raises `InputError` for anything asked for that is not there, before any work is done."""
+    from rnnspect.reporting.deriving import check_direction, check_item  # with torch, which --help does without
+
     shown_quantities(selection, spec)
     shown_steps(selection, steps)
     indices(selection.layers or ":", spec.num_layers, "layer")
     widest = max(spec.hidden_size, *map(spec.layer_input_size, range(spec.num_layers)))
     indices(selection.units or ":", widest, "unit")
-    if selection.direction is not None and selection.direction not in spec.directions:
-        near = nearest(selection.direction, spec.directions)
-        found = f"this network has no direction {selection.direction!r}"
-        raise InputError(found, allowed=listed(spec.directions), nearest=near, where="--direction")
-    if not 0 <= selection.batch_index < batch:
-        raise InputError(f"no batch item {selection.batch_index}", allowed=_range(batch), where="--batch-index")
+    if selection.direction is not None:
+        check_direction(selection.direction, spec, "--direction")
+    check_item(selection.batch_index, batch, "--batch-index")
 
 
 def _part(part: str, count: int, what: str) -> list[int]:
@@ -101,9 +100,5 @@ def _part(part: str, count: int, what: str) -> list[int]:
         place = bounds[0] or 0
         chosen = [place % count] if -count <= place < count else []
     if not chosen:
-        raise InputError(f"no {what} at {part}", allowed=_range(count), where=option)
+        raise InputError(f"no {what} at {part}", allowed="0" if count == 1 else f"0 to {count - 1}", where=option)
     return chosen
-
-
-def _range(count: int) -> str:
-    return "0" if count == 1 else f"0 to {count - 1}"

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from rich.console import RenderableType
 from rich.text import Text
 
+from rnnspect.network.parameters import Axes, Parameter, Shapes
 from rnnspect.views import text
-from rnnspect.views.rendering import rendered, table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import RenderableType
-
-    from rnnspect.network.parameters import Axes, Parameter, Shapes
-    from rnnspect.views.rendering import Screen
+from rnnspect.views.rendering import Screen, rendered, table
 
 _COLUMNS = ("parameter", "shape", "reads", ">count", ">bytes")
 

@@ -5,27 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def printable(text: str) -> str:
     """The same text with control and invisible formatting characters written out, so that none is obeyed."""
-    return "".join(char if _harmless(char) else _escaped(char) for char in text)
+    return "".join(map(_written_out, text))
 
 
-def _harmless(char: str) -> bool:
-    """U+FFFE and U+FFFF are not: XML cannot hold them."""
-    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in "\ufffe\uffff"
-
-
-def _escaped(char: str) -> str:
+def _written_out(char: str) -> str:
+    """U+FFFE and U+FFFF too: XML cannot hold them."""
+    if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in "\ufffe\uffff":
+        return char
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.text import Text
 from torch import Tensor
 
@@ -15,9 +15,6 @@ from rnnspect.views import text
 from rnnspect.views.rendering import Screen, engine_lines, rendered, width_of
 from rnnspect.views.selection import Selection, indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def as_table(traces: Sequence[Trace], selection: Selection, screen: Screen) -> str:

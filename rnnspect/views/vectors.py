@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from rich.table import Table
 from rich.text import Text
 
 from rnnspect.views import text
 from rnnspect.views.rendering import table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.table import Table
 
 _MAGNITUDE = "magnitude"
 _LEFT_OUT = 20

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, Painter, picture_of
+from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, blank, picture_of
 from rnnspect.views.report.document import EMPTY, picture_document
 from tests.reporting.reading import array_of, cells_of
 
@@ -68,9 +68,8 @@ def test_the_order_in_which_it_is_painted_does_not_matter(values, cells, random)
     edges = sorted({0, len(values), *(random.randrange(len(values)) for _ in range(4))})
     pieces = list(itertools.pairwise(edges))
     random.shuffle(pieces)
-    painter = Painter(*values.shape, cells)
+    painted = blank(*values.shape, cells)
     for start, stop in pieces:
-        painter.paint(start, values[start:stop])
-    painted = painter.picture()
+        painted.paint(start, values[start:stop])
     for name in ("low", "high", "flags"):
         np.testing.assert_array_equal(getattr(painted, name), getattr(whole, name))

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from rnnspect.arithmetic.expression import Evaluation, Expression
 from rnnspect.judging.verdict import Verdict
-from rnnspect.reporting.data import LayerReport, Report
-from rnnspect.reporting.derivation import Derivable
+from rnnspect.reporting.data import Derivable, LayerReport, Report
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
@@ -122,12 +121,7 @@ def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
 def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
     """Every number in so many bytes; or of each cell a low and a high of two bytes each, of which the numbers are
     `origin` + n · `step`, rounded outwards, so that what is in the cell is never outside of them."""
-    sizes = {
-        "steps": picture.steps,
-        "units": picture.units,
-        "per_step": picture.per_step,
-        "per_unit": picture.per_unit,
-    }
+    sizes: dict[str, Any] = {name: getattr(picture, name) for name in ("steps", "units", "per_step", "per_unit")}
     if picture.exact:
         return sizes | {"values": _array(picture.low, width)}
     there = picture.low <= picture.high

@@ -25,16 +25,15 @@ function network() {
     text(x + wide / 2, y + 19, said, { class: 'name' });
     text(x + wide / 2, y + 35, below, { class: 'small' });
   };
-  const size = (axes) => `(${axes.shape.map((one) => (
-    one === 'T' ? data.steps : one === 'B' ? data.items : one)).join(', ')})`;
+  const sizeOf = (letter) => (letter === 'T' ? data.steps : letter === 'B' ? data.items : letter);
+  const size = (axes) => `(${axes.shape.map(sizeOf).join(', ')})`;
   const centre = width / 2;
   const directions = two ? ['forward', 'reverse'] : [spec.reverse ? 'reverse' : 'forward'];
   const places = two ? [centre - 115, centre + 115] : [centre];
   const units = spec.proj_size || spec.hidden_size;
   const states = shapes.c_n ? 'h0, c0' : 'h0';
   const finals = shapes.c_n ? 'h_n, c_n' : 'h_n';
-  const below = (letter) => (letter === 'T' ? data.steps : letter === 'B' ? data.items : letter);
-  const between = [...shapes.output.shape.slice(0, 2).map(below), units * directions.length].join(', ');
+  const between = [...shapes.output.shape.slice(0, 2).map(sizeOf), units * directions.length].join(', ');
   let y = height - 26;
   text(centre, y + 18, `x ${size(shapes.input)}`, { class: 'name' });
   for (const layer of shown) {

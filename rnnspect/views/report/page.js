@@ -6,9 +6,7 @@ const whoGave = data.recorded ? 'the recording' : engineName;
 const whoShows = data.recorded ? 'The recording' : engineName;
 
 function section(title, ...children) {
-  const found = make('section', {}, make('h2', {}, title), ...children);
-  main.append(found);
-  return found;
+  main.append(make('section', {}, make('h2', {}, title), ...children));
 }
 
 function header() {
