@@ -18,7 +18,7 @@ from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 from rnnspect.network import tensors
 from rnnspect.network.array_name import ArrayName
-from rnnspect.network.recording import EngineInfo
+from rnnspect.network.recording import EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -193,9 +193,7 @@ def _observed(
         elif name.quantity == "output":
             units = spec.output_size * spec.num_directions
             both = shapes.sequence(named.called(name), values, units, name.whose is not None, at)
-            top = spec.num_layers - 1
-            halves = zip(spec.directions, both.chunk(spec.num_directions, -1), strict=True)
-            output = {(top, direction): (h, how) for direction, h in halves}
+            output = {place: (h, how) for place, h in by_direction(spec, spec.num_layers - 1, both).items()}
         else:
             units = spec.output_size if name.quantity == "h_n" else spec.hidden_size
             finals[name.quantity] = shapes.state(str(name), values, units, at)

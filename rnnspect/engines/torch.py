@@ -19,7 +19,7 @@ from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.precision import Runs, precision_switches
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
@@ -51,8 +51,7 @@ class TorchEngine:
             x = sequence.x
             for layer in range(spec.num_layers):
                 x = output if spec.num_layers == 1 else self._run_one(spec, layer, x, parameters, sequence)
-                units = x.chunk(spec.num_directions, -1)
-                layers |= {(layer, direction): h for direction, h in zip(spec.directions, units, strict=True)}
+                layers |= by_direction(spec, layer, x)
             apart = 0.0 if x is output else max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
         return Recording(info, output, state[0], c_n, layers, apart, run_head(spec, parameters, state[0]))
@@ -69,7 +68,7 @@ class TorchEngine:
         return run_module(module, x, state, sequence.lengths, self._call)[0]
 
 
-class _Converted(TorchEngine):
+class ConvertedTorch(TorchEngine):
     """torch.nn's module with the parameters of a converted .safetensors file."""
 
     def __init__(self, path: Path, spec: Spec) -> None:
@@ -82,11 +81,6 @@ class _Converted(TorchEngine):
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         del parameters
         return super().run(spec, self._held, sequence)
-
-
-def load(path: Path, spec: Spec) -> Engine:
-    """A converted .safetensors file."""
-    return _Converted(path, spec)
 
 
 class ModuleEngine(TorchEngine):
@@ -173,4 +167,4 @@ def _without_noise() -> Iterator[None]:
         yield
 
 
-ENGINE = TorchEngine
+ENGINE, CONVERTED = TorchEngine, ConvertedTorch

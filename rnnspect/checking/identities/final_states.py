@@ -13,6 +13,7 @@ from rnnspect.judging.final_states import last, where
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Identity
+from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -125,12 +126,14 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
             ("(step, batch, unit)", output.transpose(0, 1).reshape(steps, batch, -1)),
             ("(batch, step, unit)", output.reshape(batch, steps, -1).transpose(0, 1)),
         ):
-            halves = zip(spec.directions, view.chunk(spec.num_directions, -1), strict=True)
             yield _Misreading(
                 f"output is a view of {found}: seen as that, it ends with h_n",
                 "view or reshape where a transpose is meant: output.transpose(0, 1)",
                 h_n,
-                {(spec.num_layers - 1, way): last(h, lengths, way == "reverse") for way, h in halves},
+                {
+                    at: last(h, lengths, at[1] == "reverse")
+                    for at, h in by_direction(spec, spec.num_layers - 1, view).items()
+                },
             )
 
 

@@ -19,7 +19,7 @@ from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
 from rnnspect.network.precision import Runs, precision_switches
-from rnnspect.network.recording import EngineInfo
+from rnnspect.network.recording import EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -283,9 +283,8 @@ def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) 
 
 def _observation(kept: CapturedCall, output: Tensor, finals: list[Tensor]) -> Observation:
     """Of a stack the top layer at each step and every final state; of a cell its step."""
-    top = kept.spec.num_layers - 1
-    parts = output.chunk(kept.spec.num_directions, -1)
-    layers = {(top, direction): {"h": h} for direction, h in zip(kept.spec.directions, parts, strict=True)}
+    parts = by_direction(kept.spec, kept.spec.num_layers - 1, output)
+    layers = {place: {"h": h} for place, h in parts.items()}
     if kept.is_cell:
         if len(finals) > 1:
             layers[0, "forward"]["c"] = finals[1]

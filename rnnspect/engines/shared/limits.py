@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 from rnnspect.errors import EngineError, listed
-from rnnspect.network.spec import PLAIN
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import PLAIN, Spec
 
 _WITHOUT = {
     "reset": "here it resets after the product",

@@ -16,7 +16,7 @@ from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import memory
 from rnnspect.files.onnx_file import graphs_in
-from rnnspect.network.recording import STATES, EngineInfo, Recording
+from rnnspect.network.recording import STATES, EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
@@ -59,12 +59,12 @@ def recording_of(
     runtime that ignores lengths is found out."""
     given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in outputs.items()}
     output = given["output"].transpose(0, 1) if batch_first else given["output"]
-    lower = [list(given[f"Y_{layer}"].unbind(1)) for layer in range(spec.num_layers - 1)]
     layers = {
-        (layer, direction): h
-        for layer, halves in enumerate([*lower, output.chunk(spec.num_directions, -1)])
-        for direction, h in zip(spec.directions, halves, strict=True)
+        (layer, direction): given[f"Y_{layer}"][:, at]
+        for layer in range(spec.num_layers - 1)
+        for at, direction in enumerate(spec.directions)
     }
+    layers |= by_direction(spec, spec.num_layers - 1, output)
     head = run_head(spec, parameters, given["h_n"])
     return Recording(info, output, given["h_n"], given.get("c_n"), layers, 0.0, head)
 
