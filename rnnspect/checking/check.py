@@ -38,23 +38,10 @@ def check_prepared(
     progress: Progress = silent,
     explain: float | None = None,
 ) -> Verdict:
-    """Runs the engine and judges everything that it shows, under the arithmetic that it declares. `explain` is as
-    `check_observation` has it."""
+    """The verdict on a run of the prepared engine, as `judge_recording` gives it; `explain` is that of
+    `check_observation`."""
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
     return judge_recording(prepared, recording, declared, progress, explain).verdict
-
-
-def check_recorded(
-    prepared: Prepared,
-    recorded: Any,
-    declared: Declared | None = None,
-    progress: Progress = silent,
-    where: Callable[[str | None], str] = lambda _name: "recorded",
-    explain: float | None = None,
-) -> Verdict:
-    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
-    tells where an array of the recording is, by its name."""
-    return judge_recorded(prepared, recorded, declared, progress, where, explain).verdict
 
 
 def check_observation(case: Case, progress: Progress = silent, explain: float | None = None) -> Verdict:
@@ -110,7 +97,11 @@ def judge_recorded(
     where: Callable[[str | None], str] = lambda _name: "recorded",
     explain: float | None = None,
 ) -> Checked:
-    """As `check_recorded`. Of a recording that shows its output in two ways, the worse answer is given."""
+    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
+    tells where an array of the recording is, by its name.
+
+    Of a recording that shows its output in two ways, the worse answer is given.
+    """
     spec, sequence = prepared.spec, prepared.sequence
     found = observations_of(spec, recorded, sequence, prepared.parameters, where)
     answers = []
@@ -134,7 +125,9 @@ def _checked(case: Case, progress: Progress, explain: float | None) -> Checked:
     with plain_defaults():
         why = search.explain(case, judged, explain)
     notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
-    reason = next((_if_meant(PRODUCTS[one.name]) for one in why.causes if one.name in PRODUCTS and not one.left), None)
+    reason = None
+    if rounded := next((PRODUCTS[one.name] for one in why.causes if one.name in PRODUCTS and not one.left), None):
+        reason = f"{ARITHMETICS[rounded].name} explain it; if they are meant, say --arithmetic {rounded}"
     found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
     return Checked(replace(found, reason=reason, notes=notes), case)
 
@@ -151,7 +144,3 @@ def _judged(case: Case, progress: Progress) -> tuple[Judged, Verdict]:
     with plain_defaults():
         found = judge_stack(case, progress=progress)
     return found, replace(verdict_of(case, found), identities=ends_in_h_n(case, found))
-
-
-def _if_meant(arithmetic: str) -> str:
-    return f"{ARITHMETICS[arithmetic].name} explain it; if they are meant, say --arithmetic {arithmetic}"

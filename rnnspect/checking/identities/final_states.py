@@ -17,9 +17,6 @@ from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
-Places = Mapping[tuple[int, str], Tensor]
-"""By (layer, direction)."""
-
 ENDS = "output and h_n"
 PADDING = "output beyond the end"
 _UNPACKED = (
@@ -76,8 +73,8 @@ class _Misreading(NamedTuple):
     said: str
     usual: str
     h_n: Tensor
-    ends: Places
-    """What h_n, (L·D, B, P) as it would be read, is then equal to."""
+    ends: Mapping[tuple[int, str], Tensor]
+    """What h_n, (L·D, B, P) as it would be read, is then equal to, by (layer, direction)."""
 
 
 def _misreadings(case: Case) -> Iterator[_Misreading]:

@@ -4,7 +4,6 @@ equations by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -177,17 +176,14 @@ def _numbers(ran: Recording) -> Numbers:
 
 def _apart(first: Numbers, second: Numbers, items_before: int = 0) -> str | None:
     """Where the first bits differ, and by how much at most; None where none do. NaN is itself."""
-    return next(_differences(first, second, items_before), None)
-
-
-def _differences(first: Numbers, second: Numbers, items_before: int) -> Iterator[str]:
     for name, a in first.items():
         apart = differences(a, second[name])
         if bool(apart.any()):
             most = float(apart.abs().max())
             row, item, _ = apart.nonzero()[0].tolist()
             step = f"step {row}, " if name == "output" else ""
-            yield f"{name} differs by up to {most:.2g}, first at {step}batch {item + items_before}"
+            return f"{name} differs by up to {most:.2g}, first at {step}batch {item + items_before}"
+    return None
 
 
 def _said(error: RnnspectError) -> str:
