@@ -6,8 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.unroll import head_of, output_of, unroll
+from rnnspect.network.arrays import as_numpy, input_arrays
+from rnnspect.network.device import plain_defaults
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.shown import Shown
 from rnnspect.network.spec import Spec
@@ -97,18 +101,12 @@ def trace_recordings(
     prepared: Prepared, recordings: Sequence[Recording], progress: Callable[[int], None] = lambda _steps: None
 ) -> tuple[Trace, ...]:
     """A trace for each engine that ran; the equations run once, and all traces share their numbers."""
-    import torch
-
-    from rnnspect.arithmetic.unroll import head_of, output_of, unroll
-    from rnnspect.network.device import plain_defaults
-
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
-    with plain_defaults():
-        valid = sequence.valid()
     layers: list[list[LayerTrace]] = [[] for _ in recordings]
     tops: list[Tensor] = []
     finals: list[tuple[Tensor, ...]] = []
     with torch.no_grad(), plain_defaults():
+        valid = sequence.valid()
         for run in unroll(spec, parameters, sequence, progress):
             quantities = {name: _batch_major(values) for name, values in run.quantities.items()}
             for recording, seen in zip(recordings, layers, strict=True):
@@ -121,7 +119,7 @@ def trace_recordings(
             finals.append(run.final)
             if run.layer == spec.num_layers - 1:
                 tops.append(run.quantities["h"])
-        output = _batch_major(output_of(spec, tops, sequence))
+        output = _batch_major(output_of(tops, sequence))
         states = tuple(torch.stack(state) for state in zip(*finals, strict=True))
         head = head_of(parameters, states[0], spec.num_directions).cpu() if spec.head else None
     manual = {"output": output, "head": head} | {
@@ -179,8 +177,6 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
 
     Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
     """
-    from rnnspect.network.arrays import as_numpy, input_arrays
-
     first = traces[0]
     tensors: dict[str, Tensor] = {}
     for trace in traces:
