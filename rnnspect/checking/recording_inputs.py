@@ -15,7 +15,7 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 INPUTS = ("x", "h0", "c0", "lengths")
-_ROWS = 1 << 16  # compared together
+ROWS = 1 << 16  # compared together
 _STEP, _STATE, _ROW = ("step", "batch", "unit"), ("place", "batch", "unit"), ("row", "column")
 
 
@@ -114,12 +114,12 @@ def _apart(
 ) -> tuple[str, str] | None:
     """The first number that is another, with its place, and ours; None where all are equal."""
     eps = torch.finfo(ours.dtype).eps
-    for start in range(0, len(ours), _ROWS):
-        a, b = theirs[start : start + _ROWS].double(), ours[start : start + _ROWS].detach().cpu().double()
+    for start in range(0, len(ours), ROWS):
+        a, b = theirs[start : start + ROWS].double(), ours[start : start + ROWS].detach().cpu().double()
         near = (a - b).abs() <= b.abs() * (kept.relative + eps) + kept.absolute
         near |= (a == b) | (a.isnan() & b.isnan())
         if valid is not None:
-            near |= ~valid[start : start + _ROWS].cpu().unsqueeze(-1)
+            near |= ~valid[start : start + ROWS].cpu().unsqueeze(-1)
         if not bool(near.all()):
             first, *rest = at = tuple((~near).nonzero()[0].tolist())
             place = ", ".join(f"{axis} {i}" for axis, i in zip(axes, (first + start, *rest), strict=False))

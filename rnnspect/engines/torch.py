@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,9 @@ class TorchEngine:
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        with torch.no_grad(), _without_noise():
+        with torch.no_grad(), warnings.catch_warnings():
+            # oneDNN knows no projection; PyTorch's own kernel runs instead, which is no news here.
+            warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
             output, state = run_module(whole, sequence.x, begun, sequence.lengths, self._call)
@@ -157,14 +158,6 @@ def _renamed(name: str, layer: int) -> str:
     """What the stack calls a parameter of one of its layers, which as a module of its own calls it …_l0."""
     direction = "reverse" if name.endswith("_reverse") else "forward"
     return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
-
-
-@contextmanager
-def _without_noise() -> Iterator[None]:
-    """Without PyTorch's warning that oneDNN knows no projection and that PyTorch's own kernel runs instead."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
-        yield
 
 
 ENGINE, CONVERTED = TorchEngine, ConvertedTorch

@@ -15,14 +15,14 @@ from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import pack
 
-RunLayer = Callable[[int, Tensor, list["State"]], tuple[Tensor, list["State"]]]
+State = tuple[Tensor, ...]
+"""h (B, P), and c (B, H) of an LSTM."""
+Ran = tuple[Tensor, State]
+"""h (T, B, P) by the step of the input, and the state that each item ended with."""
+
+RunLayer = Callable[[int, Tensor, list[State]], tuple[Tensor, list[State]]]
 """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
 states that the directions end with."""
-
-State = tuple["Tensor", ...]
-"""h (B, P), and c (B, H) of an LSTM."""
-Ran = tuple["Tensor", State]
-"""h (T, B, P) by the step of the input, and the state that each item ended with."""
 
 
 @dataclass(frozen=True)

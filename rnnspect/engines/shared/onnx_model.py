@@ -81,9 +81,11 @@ def run_model(
     nodes: list[OnnxNode],
     dtype: str,
     where: str,
-    names: list[str] | None = None,
+    wanted: list[str],
 ) -> Ran:
-    """The outputs of a model by name. Raises `InputError` where no runtime runs it, with what each says."""
+    """The wanted outputs of a model by name. Raises `InputError` where no runtime runs it, with what each says."""
+    import onnx
+
     try:
         import onnxruntime
     except ImportError:
@@ -98,7 +100,6 @@ def run_model(
     except ValueError:
         raise FileError("more than 2 GiB with its external data", where=where) from None
     _require_memory(model, where)
-    wanted = names or [output.name for output in model.graph.output]
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no class but this one
@@ -107,12 +108,13 @@ def run_model(
             raise InputError(
                 f"onnxruntime: {why}; onnx.reference ignores {unsound}", allowed="what one of them runs", where=where
             ) from None
-        return Ran(_by_reference(model, feed, wanted, where, why), _info("onnx.reference", dtype))
+        engine = EngineInfo("onnx.reference", onnx.__version__, "cpu", dtype)
+        return Ran(_by_reference(model, feed, wanted, where, why), engine)
     try:
         given = session.run(wanted, dict(feed))
     except Exception as error:  # noqa: BLE001
         raise InputError(f"onnxruntime: {_line(error)}", where=where) from None
-    return Ran(dict(zip(wanted, given, strict=True)), _info("onnxruntime", dtype))
+    return Ran(dict(zip(wanted, given, strict=True)), EngineInfo("onnxruntime", onnxruntime.__version__, "cpu", dtype))
 
 
 def _require_memory(model: ModelProto, where: str) -> None:
@@ -166,7 +168,8 @@ class NodeEngine:
         """Raises `InputError` where onnxruntime and onnx.reference cannot run the node."""
         del parameters  # the file's own are run, as they are packed there
         alone, feed = _alone(self._node, self._weights, sequence)
-        ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where)
+        outputs = list(OUTPUTS[alone.node.op_type])
+        ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where, outputs)
         y = tensor_of(ran.outputs["Y"])
         if (valid := sequence.valid()) is not None:
             y = torch.where(valid[:, None, :, None], y, 0)
@@ -209,14 +212,6 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     said = {name: value for name, value in node.attributes.items() if name != "layout"}
     path: Any = ((model.graph, None, ""),)
     return replace(node, node=own, path=path, model=model, constants=Constants(model), attributes=said), feed
-
-
-def _info(name: str, dtype: str) -> EngineInfo:
-    import onnx
-    import onnxruntime
-
-    version = onnxruntime.__version__ if name == "onnxruntime" else onnx.__version__
-    return EngineInfo(name, version, "cpu", dtype)
 
 
 def _line(error: Exception) -> str:
