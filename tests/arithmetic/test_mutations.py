@@ -96,13 +96,25 @@ def _always_the_first_x(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch.nn.functional, "linear", linear)
 
 
-def _order(change: Callable[[Any, bool], torch.Tensor | None]) -> Mutation:
-    return lambda patch: patch.setattr(unroll, "_processing_order", change)
+def _order(change: Callable[[Any], torch.Tensor | None]) -> Mutation:
+    return lambda patch: patch.setattr(unroll, "_reversed_order", change)
 
 
-def _flipped_with_its_padding(sequence: Any, reverse: bool) -> torch.Tensor | None:
-    steps = torch.arange(sequence.steps)[:, None].expand(-1, sequence.batch)
-    return steps.flip(0) if reverse else None
+def _flipped_with_its_padding(sequence: Any) -> torch.Tensor | None:
+    return torch.arange(sequence.steps)[:, None].expand(-1, sequence.batch).flip(0)
+
+
+def _not_put_back(patch: pytest.MonkeyPatch) -> None:
+    """Each order is used first on the way in, and then on the way back."""
+    right, seen = unroll._reordered, []
+
+    def reordered(values: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
+        if any(order is one for one in seen):
+            return values
+        seen.append(order)
+        return right(values, order)
+
+    patch.setattr(unroll, "_reordered", reordered)
 
 
 def _method(name: str, change: Callable[..., Any]) -> Mutation:
@@ -175,9 +187,9 @@ MUTATIONS: dict[str, tuple[dict[str, Any], Mutation]] = {
         f"{cell['cell']}: state not carried": (cell, _step(cell["cell"], _without_state(step)))
         for cell, step in ((RNN, _rnn), (LSTM, _lstm), (GRU, _gru))
     },
-    "direction not reversed": (GRU, _order(lambda sequence, reverse: None)),
+    "direction not reversed": (GRU, _order(lambda sequence: None)),
     "reverse not realigned with lengths": (GRU, _order(_flipped_with_its_padding)),
-    "reverse not put back": (GRU, lambda patch: patch.setattr(unroll, "_in_input_order", lambda values, _: values)),
+    "reverse not put back": (GRU, _not_put_back),
     "reverse with the forward weights": (GRU, _taken_from(lambda at: at, lambda to: "forward")),
     "every layer with the first one's input": (GRU, _always_the_first_x),
     "every layer with the last one's weights": (GRU, _taken_from(lambda at: 2, lambda to: to)),
