@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording_inputs import INPUTS, ROWS, RecordedShapes, check_inputs
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
@@ -207,7 +207,8 @@ def _with_output(
         return replace(seen, layers=seen.layers | layers, kept=kept)
 
     missing = [place for place in output if "h" not in seen.layers.get(place, {})]
-    other = [at for at, (h, _) in output.items() if at not in missing and not _same(seen.layers[at]["h"], h, valid)]
+    both = [(place, seen.layers[place]["h"], h) for place, (h, _) in output.items() if place not in missing]
+    other = [place for place, one, h in both if tensors.first_apart(one, h, 0, 0, valid) is not None]
     if not other:
         return Recorded((taken(missing),), notes)
     names = listed(str(ArrayName("h", place)) for place in other)
@@ -221,16 +222,6 @@ def _rounded(how: Mapping[str, str]) -> list[str]:
     for name, said in how.items():
         by_how.setdefault(said, []).append(name)
     return [f"read as rounded to {said}: {listed(names)}" for said, names in by_how.items() if said]
-
-
-def _same(a: Tensor, b: Tensor, valid: Tensor | None) -> bool:
-    """Whether two h (T, B, P) are equal where an item has a step; NaN is itself."""
-    for start in range(0, len(a), ROWS):
-        at = slice(start, start + ROWS)
-        same = (a[at] == b[at]) | (a[at].isnan() & b[at].isnan())
-        if not bool((same if valid is None else same | ~valid[at].cpu().unsqueeze(-1)).all()):
-            return False
-    return True
 
 
 def _tensor(given: Any, where: str) -> Tensor:

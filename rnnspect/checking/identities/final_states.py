@@ -16,6 +16,7 @@ from rnnspect.judging.verdict import Identity
 from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+from rnnspect.network.tensors import first_apart
 
 ENDS = "output and h_n"
 PADDING = "output beyond the end"
@@ -153,9 +154,7 @@ def _near(case: Case, h_n: Tensor, h: Tensor) -> bool:
     others = [observation.kept_of((*at, "h")) for at in observation.layers]
     relative = u.stored + own.relative + max(one.relative for one in others)
     absolute = u.tiny + own.absolute + max(one.absolute for one in others)
-    a, b = h_n.double(), h.double()
-    near = (a - b).abs() <= b.abs() * relative + absolute
-    return bool((near | (a == b) | (a.isnan() & b.isnan())).all())
+    return first_apart(h_n, h, relative, absolute) is None
 
 
 def _index(spec: Spec, at: tuple[int, str]) -> int:
