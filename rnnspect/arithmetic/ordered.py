@@ -26,8 +26,8 @@ Array = NDArray[np.floating[Any]]
 
 
 class Ordered(Bounded):
-    """Allows a sum of k products twice what the worst of these orders does err by, but no more than k·u Σ |w x|, which
-    no order exceeds; and never less than `Bounded` does.
+    """Allows a sum of k products twice the error of the worst of these orders, but at most k·u Σ |w x|, which no order
+    exceeds, and at least what `Bounded` allows.
 
     λ√k takes roundings as independent. On constant input the same one repeats, and plain loops exceed it.
     """

@@ -26,7 +26,7 @@ from rnnspect.tracing.prepare import Prepared
 
 @dataclass(frozen=True)
 class Checked:
-    """An answer, and the run that it is of, held to the arithmetic that was answered for."""
+    """A verdict, and the case that it is about: its arithmetic is the one that the verdict holds for."""
 
     verdict: Verdict
     case: Case
@@ -45,13 +45,12 @@ def check_prepared(
 
 
 def check_observation(case: Case, progress: Progress = silent, explain: float | None = None) -> Verdict:
-    """Judges every layer that was observed on what it really received; a layer below that nobody observed is
-    estimated. What an observation shows is time-major and on the CPU; parameters and sequence may be elsewhere.
+    """The verdict on what was observed of a run. Every observed layer is judged on the input that it really received;
+    an input that was not observed is estimated. Parameters and sequence may be on any device.
 
     A run that differs is held to the coarser arithmetic that its engine may also use, if there is one. If it differs
-    from that too, known mistakes are looked for, `explain` seconds long, or 10 if nothing is said. Reduced products
-    that would explain a run in float32 are given as the reason, and the answer stays `differ`: nobody said that they
-    were meant.
+    from that too, known mistakes are looked for, for `explain` seconds (10 if None). Where reduced products would
+    explain a run in float32, the reason says so, and the verdict stays `differ`: nobody said that they were meant.
     """
     return _checked(case, progress, explain).verdict
 
@@ -65,8 +64,8 @@ def judge_recording(
 ) -> Checked:
     """Judges what the prepared engine gave.
 
-    Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the one that does
-    not agree is answered.
+    Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the result is that
+    of the one that does not agree.
     """
     held_to = declared or declared_by(recording.engine)
 

@@ -36,8 +36,8 @@ _LIKE_OURS = re.compile(r"l\d+\.|engine\.|manual\.")
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a recording shows: once, and once more where its output is not its top layer's own h; and what is worth
-    saying of how it was read."""
+    """A recording as observations: two where its output is not the h that it holds of the top layer, else one. `notes`
+    say how it was read."""
 
     observations: tuple[Observation, ...]
     notes: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ def observations_of(
     parameters: Mapping[str, Tensor] | None = None,
     where: Where = lambda _name: "recorded",
 ) -> Recorded:
-    """What a recording shows of a run of the sequence.
+    """What somebody recorded of a run of the sequence.
 
     `recorded` is the output, or what a torch.nn module returns, (output, h_n) or (output, (h_n, c_n)), or a mapping
     with these names, each a tensor or an array:

@@ -22,7 +22,7 @@ class TorchCellEngine:
     name = "torch-cell"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, projection="torch.nn.LSTMCell has none")
+        check_spec(self.name, spec, (), projection="torch.nn.LSTMCell has none")
         device = sequence.x.device
         switches = precision_switches(device, sequence.x.dtype, "cells")
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)

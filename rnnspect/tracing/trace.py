@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from rnnspect.arithmetic.unroll import head_of, output_of, unroll
-from rnnspect.network.arrays import as_numpy, input_arrays
-from rnnspect.network.device import plain_defaults
-from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.shown import Shown
-from rnnspect.network.spec import Spec
-from rnnspect.network.tensors import largest, max_abs_difference
-from rnnspect.tracing.prepare import Prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rnnspect.network.recording import EngineInfo, Recording
+    from rnnspect.network.spec import Spec
+    from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -88,19 +86,23 @@ class Trace(Shown):
         return self.lengths[item] if self.lengths else self.steps
 
 
-def trace_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _steps: None) -> Trace:
-    """Runs the equations and the engine on the same parameters and sequence.
-
-    Both run on the sequence's device; what is kept is moved to the CPU layer by layer.
-    """
+def trace_prepared(prepared: Prepared) -> Trace:
+    """Runs the equations and the engine on the same parameters and sequence, both on the sequence's device."""
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    return trace_recordings(prepared, (recording,), progress)[0]
+    return trace_recordings(prepared, (recording,))[0]
 
 
 def trace_recordings(
     prepared: Prepared, recordings: Sequence[Recording], progress: Callable[[int], None] = lambda _steps: None
 ) -> tuple[Trace, ...]:
-    """A trace for each engine that ran; the equations run once, and all traces share their numbers."""
+    """A trace for each engine that ran. The equations run once, and all traces share their numbers, which are moved to
+    the CPU layer by layer."""
+    import torch
+
+    from rnnspect.arithmetic.unroll import head_of, output_of, unroll
+    from rnnspect.network.device import plain_defaults
+    from rnnspect.network.tensors import max_abs_difference
+
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
     layers: list[list[LayerTrace]] = [[] for _ in recordings]
     tops: list[Tensor] = []
@@ -134,6 +136,8 @@ def _beside(
     prepared: Prepared, manual: dict[str, Tensor | None], recording: Recording, layers: tuple[LayerTrace, ...]
 ) -> Trace:
     """The trace of one engine: what the equations gave, and beside it what that engine gave."""
+    from rnnspect.network.tensors import largest, max_abs_difference
+
     spec, sequence = prepared.spec, prepared.sequence
 
     def pair(name: str, given: Tensor | None) -> Pair | None:
@@ -177,16 +181,20 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
 
     Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
     """
+    from rnnspect.network.array_name import ArrayName
+    from rnnspect.network.arrays import as_numpy, input_arrays
+
     first = traces[0]
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[ArrayName, Tensor] = {}
     for trace in traces:
-        engine = "engine" if len(traces) == 1 else f"engine.{trace.engine.name}"
+        theirs = functools.partial(ArrayName, whose="engine", engine=trace.engine.name if len(traces) > 1 else None)
         for layer in trace.layers:
-            place = f"l{layer.layer}.{layer.direction}"
+            place = (layer.layer, layer.direction)
             if trace is first:
-                tensors |= {f"{place}.{name}": values for name, values in layer.quantities.items()}
-            tensors |= {f"{place}.{engine}.{name}": values for name, values in layer.engine.items()}
+                tensors |= {ArrayName(name, place): values for name, values in layer.quantities.items()}
+            tensors |= {theirs(name, place): values for name, values in layer.engine.items()}
         for name in ("output", "h_n", "c_n", "head"):
             if pair := getattr(trace, name):
-                tensors |= {f"manual.{name}": pair.manual, f"{engine}.{name}": pair.engine}
-    return input_arrays(first.spec, first.x, first.h0, first.c0, first.lengths) | as_numpy(tensors)
+                tensors |= {ArrayName(name, whose="manual"): pair.manual, theirs(name): pair.engine}
+    named = {str(name): values for name, values in tensors.items()}
+    return input_arrays(first.spec, first.x, first.h0, first.c0, first.lengths) | as_numpy(named)

@@ -27,8 +27,8 @@ _UNPACKED = (
 
 
 def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
-    """Whether h_n is, where h was observed, h at each item's last step and of the reverse direction at step 0; if not,
-    what of the recording it is instead. Nothing without both."""
+    """Whether h_n is h at each item's last step, of the reverse direction h at step 0. If not, the identity says
+    what else of the recording it is. None is asked where h or h_n was not observed."""
     spec, sequence = case.spec, case.sequence
     points = [point for point in judged.finals if point.quantity == "h_n"]
     points = [point for point in points if (point.layer, point.direction) not in judged.estimated]
@@ -54,7 +54,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
 
 
 def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[Identity, ...]:
-    """Whether h is zero, or NaN, at the steps beyond an item's length. Nothing without padding, or without h."""
+    """Whether h is zero, or NaN, at the steps beyond an item's length. None is asked without padding, or without h."""
     seen = [(at, of["h"]) for at, of in observation.layers.items() if "h" in of]
     if sequence.valid() is None or sequence.lengths is None or not seen:
         return ()
@@ -79,7 +79,7 @@ class _Misreading(NamedTuple):
 
 
 def _misreadings(case: Case) -> Iterator[_Misreading]:
-    """What a wrong h_n, or a wrong output beside it, often is. The first that fits is said."""
+    """The usual misreadings of h_n, or of the output beside it; the first that fits the numbers is reported."""
     spec, sequence, observation = case.spec, case.sequence, case.observation
     h_n = observation.h_n
     assert h_n is not None
@@ -136,7 +136,7 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
 
 
 def _usual(judged: Judged) -> str:
-    """Of an h_n that is no misreading of the whole."""
+    """The usual mistake behind an h_n that is no misreading of all layers and directions together."""
     kinds = {meaning.kind for (name, _, _), meaning in judged.meanings.items() if name == "h_n"}
     if "c_n" in kinds:
         return "the states taken as (c, h), or c returned for h; torch.nn gives (h_n, c_n)"

@@ -41,11 +41,11 @@ USUAL = {
 
 
 def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None = None) -> tuple[Identity, ...]:
-    """The identities that can be asked of the prepared engine, looked at on the first steps and items of its sequence.
-    `ran` is what it has given for the whole sequence before.
+    """The identities that can be asked of the prepared engine, on the first steps and items of its sequence. `ran` is
+    what it gave for the whole sequence, if that is known.
 
-    Where two evaluations are not equal the others would say nothing and are not asked; neither are chunks of a run
-    that reads backwards, or neighbours of a batch of one. Whatever the code raises is a reason why one fails.
+    Where two evaluations differ the others would say nothing and are not asked. Chunks are not asked of a run that
+    reads backwards, nor neighbours of a batch of one. Where the code raises, the identity fails with what it raised.
     """
     short = _short(prepared.sequence)
     asked = _Asked(prepared, declared)

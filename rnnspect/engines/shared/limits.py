@@ -25,18 +25,17 @@ def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> Engi
     return EngineError(f"{engine} cannot run {what}: {why}", allowed=allowed or "another engine")
 
 
-def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection: str | None = None) -> None:
+def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str) -> None:
     """Raises `EngineError` for a key of the spec that the engine does not know and that is not at its default.
 
-    It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection; None
-    where it has one.
+    It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection.
     """
     for name, field in type(spec).model_fields.items():
         if name not in PLAIN and name not in knows and getattr(spec, name) != field.default:
             usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"
             why = _WITHOUT.get(name, f"it has no {name}")
             raise cannot(engine, f"{name}: {_said(getattr(spec, name))}", why, f"{usual}, or another engine")
-    if spec.proj_size and projection:
+    if spec.proj_size:
         raise cannot(engine, "a projection", projection, "proj_size: 0, or another engine")
 
 
