@@ -99,8 +99,9 @@ class Listener:
         module: Any = self._module
         key = (parameter.dtype, parameter.device, half)
         if key not in self._specs:
-            read_spec = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
-            self._specs[key] = read_spec(module, **({"dtype": half} if half else {}))
+            changes = {"dtype": half} if half else {}
+            spec_of = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
+            self._specs[key] = spec_of(module, **changes)
         spec = self._specs[key]
         read = torch_modules.parameters_of_cell if self._is_cell else torch_modules.parameters_of_module
         return spec, read(module, spec)

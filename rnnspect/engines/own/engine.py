@@ -44,7 +44,8 @@ from rnnspect.network.spec import Spec
 
 
 class OwnEngine:
-    """Raises `InputError` for what cannot be called so, for whatever it raises, with the line, and for wrong shapes."""
+    """Runs the code that `source` names. Raises `InputError` for what cannot be called as above, for wrong shapes, and
+    for whatever the code raises, with the line."""
 
     def __init__(self, source: str) -> None:
         self._code = Code.of(source)
