@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -229,12 +230,9 @@ def _tensor(given: Any, where: str) -> Tensor:
     if isinstance(given, Tensor) and given.layout == torch.strided and given.dtype.is_floating_point:
         if not given.is_meta:
             return given.detach().cpu()
-    elif isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.itemsize <= 8 and _shareable(given):
-        with warnings.catch_warnings():  # nothing is ever written into a recording
+    elif isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.itemsize <= 8:
+        # torch has no negative strides and no foreign byte order. Nothing is ever written into a recording.
+        with suppress(ValueError), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(given)
     return tensors.from_anything(given, where)
-
-
-def _shareable(array: np.ndarray[Any, Any]) -> bool:
-    return array.dtype.isnative and all(stride >= 0 for stride in array.strides)

@@ -41,9 +41,6 @@ class Place:
     def reverse(self) -> bool:
         return self.direction == "reverse"
 
-    def __str__(self) -> str:
-        return f"layer {self.layer} {self.direction}"
-
 
 def run_layers(
     spec: Spec,
@@ -73,7 +70,7 @@ def run_layers(
                 h, final = run_one(place, x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
-                notes += [f"{place}: {one}" for one in packed.lost]
+                notes += [f"layer {layer} {direction}: {one}" for one in packed.lost]
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     h_n, c_n = _stacked(finals)
     return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))
