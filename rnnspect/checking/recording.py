@@ -75,7 +75,7 @@ def observations_of(
 
     def called(name: object) -> str:
         """The name of an array as the recording has it."""
-        return renamed or "output" if str(name) == "output" else str(name)
+        return renamed if renamed is not None and str(name) == "output" else str(name)
 
     def tensor(name: ArrayName) -> Tensor:
         return _tensor(arrays[name], where(called(name)))
