@@ -129,12 +129,12 @@ def check(
 
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
-    from rnnspect.checking.check import check_prepared, check_recorded
+    from rnnspect.checking.check import check_prepared, judge_recorded
 
     prepared = _prepared("torch" if recorded is not None else engine, source, x, h0, c0, lengths)
     held_to = _arithmetic(arithmetic)
     if recorded is not None:
-        return check_recorded(prepared, recorded, held_to, explain=explain)
+        return judge_recorded(prepared, recorded, held_to, explain=explain).verdict
     return check_prepared(prepared, held_to, explain=explain)
 
 

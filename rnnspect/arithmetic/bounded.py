@@ -182,8 +182,8 @@ class Bounded:
         return e
 
     def joined(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None:
-        """[W W'] and b + b', with which two products are one: their sum is charged for it already. None the first
-        time, and where few units share the copy of the rows: they do not pay for it."""
+        """[W W'] and b + b', which make one product of two; their sum has the same bound. None the first time, and for
+        few units, where copying the rows side by side would cost more than it saves."""
         if len(self._hh) * len(one.w) < _MANY or not fuses(rows.v, one.w):
             return None
         if (one, other) not in self._joined:

@@ -7,7 +7,7 @@ costs more than computing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +33,16 @@ class Plain(Generic[V]):
     """What the operations mean over plain tensors and arrays alike."""
 
     functions: Functions
+
+    def _choose(self, nonlinearity: Nonlinearity, usual: Mapping[str, Any], of_torch: Callable[..., Any]) -> None:
+        """Sets the functions of a layer: φ from the `usual` ones or, where others are chosen, all four through
+        `of_torch`, which makes a function of V out of one of tensors."""
+        self.functions = functions = functions_of(nonlinearity)
+        if functions.are_usual:
+            self.phi: Callable[[V], V] = usual[functions.phi.name]
+            return
+        for name in ("sigmoid", "tanh", "squash", "phi"):
+            setattr(self, name, of_torch(plain(getattr(functions, name), functions.clip_of(name))))
 
     def hidden(self, h: V) -> V:
         raise NotImplementedError
@@ -70,12 +80,7 @@ class Numbers(Plain[Tensor]):
     def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._p = parameters
         self._gates = gates
-        self.functions = functions = functions_of(nonlinearity)
-        if functions.are_usual:
-            self.phi = _USUAL[functions.phi.name][0]
-        else:
-            for name in ("sigmoid", "tanh", "squash", "phi"):
-                setattr(self, name, plain(getattr(functions, name), functions.clip_of(name)))
+        self._choose(nonlinearity, {"tanh": torch.tanh, "relu": torch.relu}, lambda function: function)
         # A copy that lies as the product reads it: a third faster at each of many small steps.
         self._weight_hh = parameters.weight_hh.t().contiguous()
 
@@ -120,12 +125,7 @@ class SmallNumbers(Plain[Array]):
         self._weight_ch = None if parameters.weight_ch is None else _array(parameters.weight_ch)
         self._units = parameters.weight_hh.shape[0] // gates
         self._blocks = [slice(at * self._units, (at + 1) * self._units) for at in range(gates)]
-        self.functions = functions = functions_of(nonlinearity)
-        if functions.are_usual:
-            self.phi = _USUAL[functions.phi.name][1]
-        else:
-            for name in ("sigmoid", "tanh", "squash", "phi"):
-                setattr(self, name, _by_torch(plain(getattr(functions, name), functions.clip_of(name))))
+        self._choose(nonlinearity, {"tanh": np.tanh, "relu": lambda v: np.maximum(v, 0)}, _by_torch)
 
     @staticmethod
     def sigmoid(v: Array) -> Array:
@@ -160,13 +160,6 @@ class SmallNumbers(Plain[Array]):
         return torch.from_numpy(value.copy())
 
 
-_USUAL: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Array], Array]]] = {
-    "tanh": (torch.tanh, np.tanh),
-    "relu": (torch.relu, lambda v: np.maximum(v, 0)),
-}
-"""What φ usually is, in torch and in numpy."""
-
-
 def serves(parameters: LayerParameters, batch: int) -> bool:
     """Whether `SmallNumbers` has these numbers, and a step of them is small."""
     weight = parameters.weight_hh
@@ -192,5 +185,4 @@ def _by_torch(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
 
 
 def _array(tensor: Tensor) -> Array:
-    array: Array = tensor.detach().numpy()
-    return array
+    return tensor.detach().numpy()

@@ -18,9 +18,6 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.products import RowBlock, Rows
-from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.cells.functions import Nonlinearity
-from rnnspect.network.parameters import LayerParameters
 
 _SLAB = 1 << 21  # products held at once
 _MARGIN = 2.0  # an engine's order is like one of ours, not the same
@@ -29,16 +26,11 @@ Array = NDArray[np.floating[Any]]
 
 
 class Ordered(Bounded):
-    """Allows a sum of k products twice what the worst of these orders does err by, but no more than k·u Σ |w x|, which
-    no order exceeds; and never less than `Bounded` does.
+    """Allows a sum of k products twice the error of the worst of these orders, but at most k·u Σ |w x|, which no order
+    exceeds, and at least what `Bounded` allows.
 
     λ√k takes roundings as independent. On constant input the same one repeats, and plain loops exceed it.
     """
-
-    def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
-        super().__init__(p, gates, u, nonlinearity)
-        self._unit = u.sums
-        self._float = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)
 
     def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor:
         expected = super().allowance(terms)
@@ -56,18 +48,15 @@ class Ordered(Bounded):
             b = np.zeros(len(w)) if block.b is None else block.b.double().numpy()
             ones = np.ones((len(x), 1))
             factors.append((np.hstack([x, ones])[:, None, :], np.hstack([w, b[:, None]])[None]))
-        wide = np.longdouble if self._float == np.float64 else np.float64
+        kind = np.dtype(np.float64 if self.u.sums < 2.0**-25 else np.float32)
+        wide = np.longdouble if kind == np.float64 else np.float64
         exact = np.sum([(x.astype(wide) * w.astype(wide)).sum(-1) for x, w in factors], axis=0)
-        most = np.sum([(np.abs(x) * np.abs(w)).sum(-1) for x, w in factors], axis=0) * (k * self._unit)
-        narrow = [(x.astype(self._float), w.astype(self._float)) for x, w in factors]
+        most = np.sum([(np.abs(x) * np.abs(w)).sum(-1) for x, w in factors], axis=0) * (k * self.u.sums)
+        narrow = [(x.astype(kind), w.astype(kind)) for x, w in factors]
         joint = np.concatenate([x for x, _ in narrow], -1), np.concatenate([w for _, w in narrow], -1)
+        apart = (sum(parts[1:], parts[0]) for parts in zip(*(_sums(x, w) for x, w in narrow), strict=True))
         worst = np.zeros(exact.shape)
-        for together in zip(*(_sums(x, w) for x, w in narrow), strict=True):
-            total = together[0]
-            for part in together[1:]:
-                total = total + part
-            worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
-        for total in _sums(*joint):
+        for total in itertools.chain(apart, _sums(*joint)):
             worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
         allowed: Array = np.minimum(_MARGIN * worst, most)
         if self.u.products:

@@ -1,7 +1,8 @@
-"""A floor under the bound, cheap enough to clear a whole chunk: what lies within it needs no closer look.
+"""A lower limit of the bound that is cheap to compute: what lies within it lies within the bound, and needs no closer
+look.
 
-Worth it where a cell has gates, and its bound costs more than its values. Every number here carries no more than
-the `Bounded` one would: what costs passes over memory is left out.
+It pays where a cell has gates, and its bound costs more than its values. Every bound here is at most that of `Bounded`:
+terms that would take another pass over memory are left out.
 """
 
 from __future__ import annotations

@@ -63,14 +63,12 @@ def unroll(
                 quantities = {name: torch.where(valid[..., None], v, torch.nan) for name, v in quantities.items()}
             yield LayerQuantities(layer, direction, quantities, final)
             outputs.append(quantities["h"])
-        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
-        if valid is not None:
-            x = torch.where(valid[..., None], x, 0)
+        x = output_of(outputs, sequence)
 
 
-def output_of(spec: Spec, tops: list[Tensor], sequence: Sequence) -> Tensor:
-    """The output (T, B, D·P) from the top layer's h in each direction; zero beyond an item's length."""
-    output = torch.cat(tops, -1) if spec.bidirectional else tops[0]
+def output_of(directions: list[Tensor], sequence: Sequence) -> Tensor:
+    """The output (T, B, D·P) of a layer from its h in each direction; zero beyond an item's length."""
+    output = directions[0] if len(directions) == 1 else torch.cat(directions, -1)
     valid = sequence.valid()
     return output if valid is None else torch.where(valid.to(output.device)[..., None], output, 0)
 

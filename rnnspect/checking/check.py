@@ -26,7 +26,7 @@ from rnnspect.tracing.prepare import Prepared
 
 @dataclass(frozen=True)
 class Checked:
-    """An answer, and the run that it is of, held to the arithmetic that was answered for."""
+    """A verdict, and the case that it is about: its arithmetic is the one that the verdict holds for."""
 
     verdict: Verdict
     case: Case
@@ -38,33 +38,19 @@ def check_prepared(
     progress: Progress = silent,
     explain: float | None = None,
 ) -> Verdict:
-    """Runs the engine and judges everything that it shows, under the arithmetic that it declares. `explain` is as
-    `check_observation` has it."""
+    """The verdict on a run of the prepared engine, as `judge_recording` gives it; `explain` is that of
+    `check_observation`."""
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
     return judge_recording(prepared, recording, declared, progress, explain).verdict
 
 
-def check_recorded(
-    prepared: Prepared,
-    recorded: Any,
-    declared: Declared | None = None,
-    progress: Progress = silent,
-    where: Callable[[str | None], str] = lambda _name: "recorded",
-    explain: float | None = None,
-) -> Verdict:
-    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
-    tells where an array of the recording is, by its name."""
-    return judge_recorded(prepared, recorded, declared, progress, where, explain).verdict
-
-
 def check_observation(case: Case, progress: Progress = silent, explain: float | None = None) -> Verdict:
-    """Judges every layer that was observed on what it really received; a layer below that nobody observed is
-    estimated. What an observation shows is time-major and on the CPU; parameters and sequence may be elsewhere.
+    """The verdict on what was observed of a run. Every observed layer is judged on the input that it really received;
+    an input that was not observed is estimated. Parameters and sequence may be on any device.
 
     A run that differs is held to the coarser arithmetic that its engine may also use, if there is one. If it differs
-    from that too, known mistakes are looked for, `explain` seconds long, or 10 if nothing is said. Reduced products
-    that would explain a run in float32 are given as the reason, and the answer stays `differ`: nobody said that they
-    were meant.
+    from that too, known mistakes are looked for, for `explain` seconds (10 if None). Where reduced products would
+    explain a run in float32, the reason says so, and the verdict stays `differ`: nobody said that they were meant.
     """
     return _checked(case, progress, explain).verdict
 
@@ -78,8 +64,8 @@ def judge_recording(
 ) -> Checked:
     """Judges what the prepared engine gave.
 
-    Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the one that does
-    not agree is answered.
+    Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the result is that
+    of the one that does not agree.
     """
     held_to = declared or declared_by(recording.engine)
 
@@ -110,7 +96,11 @@ def judge_recorded(
     where: Callable[[str | None], str] = lambda _name: "recorded",
     explain: float | None = None,
 ) -> Checked:
-    """As `check_recorded`. Of a recording that shows its output in two ways, the worse answer is given."""
+    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
+    tells where an array of the recording is, by its name.
+
+    Of a recording that shows its output in two ways, the worse answer is given.
+    """
     spec, sequence = prepared.spec, prepared.sequence
     found = observations_of(spec, recorded, sequence, prepared.parameters, where)
     answers = []
@@ -134,7 +124,9 @@ def _checked(case: Case, progress: Progress, explain: float | None) -> Checked:
     with plain_defaults():
         why = search.explain(case, judged, explain)
     notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
-    reason = next((_if_meant(PRODUCTS[one.name]) for one in why.causes if one.name in PRODUCTS and not one.left), None)
+    reason = None
+    if rounded := next((PRODUCTS[one.name] for one in why.causes if one.name in PRODUCTS and not one.left), None):
+        reason = f"{ARITHMETICS[rounded].name} explain it; if they are meant, say --arithmetic {rounded}"
     found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
     return Checked(replace(found, reason=reason, notes=notes), case)
 
@@ -151,7 +143,3 @@ def _judged(case: Case, progress: Progress) -> tuple[Judged, Verdict]:
     with plain_defaults():
         found = judge_stack(case, progress=progress)
     return found, replace(verdict_of(case, found), identities=ends_in_h_n(case, found))
-
-
-def _if_meant(arithmetic: str) -> str:
-    return f"{ARITHMETICS[arithmetic].name} explain it; if they are meant, say --arithmetic {arithmetic}"

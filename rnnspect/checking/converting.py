@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +17,12 @@ from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
+from rnnspect.network.sequence import Where
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.weights import writers
 from rnnspect.weights.layouts import FORMS
 from rnnspect.weights.writers.interface import LostAt, Target
-
-Where = Callable[[tuple[int | str, ...]], str]
 
 DRAWN: dict[str, Any] = {"input": "randn:8", "batch": 4, "h0": "randn"}
 """The sequence on which a file is run: random, so that every gate counts, from states that are not zero."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from rnnspect.tracing.prepare import Prepared
 from rnnspect.weights.loading import fitting
 
 
-def read_probe(path: Path, require_memory: Callable[[Spec, int, int], int] = memory.run_needs) -> Prepared:
+def read_probe(path: Path) -> Prepared:
     """The spec, parameters, x, states and lengths of a probe, ready to run or to hold a recording to.
 
     Raises `FileError` for what is no probe, `SpecError` for a spec in it that is wrong or names a file, `WeightsError`
@@ -54,6 +53,6 @@ def read_probe(path: Path, require_memory: Callable[[Spec, int, int], int] = mem
     spec = Spec.from_data(data | dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"}, place)
     expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     parameters = fitting(arrays, expected, lambda name: f"{path}:{name}")
-    sequence = sequence_of(spec, generator_of(spec), place, require_memory, given["x"], given["h0"], given.get("c0"))
+    sequence = sequence_of(spec, generator_of(spec), place, memory.run_needs, given["x"], given["h0"], given.get("c0"))
     dtype = getattr(torch, spec.dtype)
     return Prepared(spec, {name: values.to(dtype) for name, values in parameters.items()}, sequence, TorchEngine())

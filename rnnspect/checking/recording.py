@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 from rnnspect.network import tensors
 from rnnspect.network.array_name import ArrayName
-from rnnspect.network.recording import EngineInfo
+from rnnspect.network.recording import EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -32,13 +33,12 @@ _UNJUDGED = {"spec", "head", "engine.head"}
 _EQUATIONS_ONLY = ("x", "input_projection")
 """Quantities of a layer that `trace -o` keeps and no engine shows."""
 _LIKE_OURS = re.compile(r"l\d+\.|engine\.|manual\.")
-_ROWS = 1 << 16  # compared together
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a recording shows: once, and once more where its output is not its top layer's own h; and what is worth
-    saying of how it was read."""
+    """A recording as observations: two where its output is not the h that it holds of the top layer, else one. `notes`
+    say how it was read."""
 
     observations: tuple[Observation, ...]
     notes: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ def observations_of(
     parameters: Mapping[str, Tensor] | None = None,
     where: Where = lambda _name: "recorded",
 ) -> Recorded:
-    """What a recording shows of a run of the sequence.
+    """What somebody recorded of a run of the sequence.
 
     `recorded` is the output, or what a torch.nn module returns, (output, h_n) or (output, (h_n, c_n)), or a mapping
     with these names, each a tensor or an array:
@@ -71,40 +71,29 @@ def observations_of(
     """
     shapes = RecordedShapes(spec, sequence.steps, sequence.batch, sequence.batched)
     parameters = parameters or {}
-    named = _named(_as_mapping(recorded), shapes, parameters, where)
-    inputs = {name: named.tensor(name, where) for name in named.arrays if str(name) in {*INPUTS, *parameters}}
+    arrays, renamed = _named(_as_mapping(recorded), shapes, parameters, where)
+
+    def called(name: object) -> str:
+        """The name of an array as the recording has it."""
+        return renamed if renamed is not None and str(name) == "output" else str(name)
+
+    def tensor(name: ArrayName) -> Tensor:
+        return _tensor(arrays[name], where(called(name)))
+
+    inputs = {name: tensor(name) for name in arrays if str(name) in {*INPUTS, *parameters}}
     check_inputs({str(name): values for name, values in inputs.items()}, sequence, parameters, shapes, where)
     seen = {
-        name: named.tensor(name, where)
-        for name in named.arrays
-        if name not in inputs and str(name) not in _UNJUDGED and not _of_equations(name, named.arrays)
+        name: tensor(name)
+        for name in arrays
+        if name not in inputs and str(name) not in _UNJUDGED and not _of_equations(name, arrays)
     }
     if not seen:
         raise SequenceError("a recording that holds nothing of the run", allowed=_in_words(spec), where=where(None))
     exactly = kept_exactly({str(name): values for name, values in seen.items()}, getattr(torch, spec.dtype))
-    observation, output = _observed(seen, exactly, shapes, named, where)
-    notes = (*named.notes, *_rounded({named.called(ArrayName.parse(name)): kept.how for name, kept in exactly.items()}))
-    return _with_output(observation, output, sequence.valid(), notes)
-
-
-@dataclass(frozen=True)
-class _Named:
-    """The arrays of a recording by name."""
-
-    arrays: dict[ArrayName, Any]
-    output: str | None = None
-    """What the output is called in the recording, if not so."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return () if self.output is None else (f"{self.output} was taken as the output",)
-
-    def called(self, name: ArrayName) -> str:
-        """The name of an array as the recording has it."""
-        return self.output if self.output is not None and str(name) == "output" else str(name)
-
-    def tensor(self, name: ArrayName, where: Where) -> Tensor:
-        return _tensor(self.arrays[name], where(self.called(name)))
+    observation, output = _observed(seen, exactly, shapes, called, where)
+    notes = [] if renamed is None else [f"{renamed} was taken as the output"]
+    notes += _rounded({called(name): kept.how for name, kept in exactly.items()})
+    return _with_output(observation, output, sequence.valid(), tuple(notes))
 
 
 def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
@@ -118,9 +107,12 @@ def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
 
 def _named(
     recorded: Mapping[Any, Any], shapes: RecordedShapes, parameters: Mapping[str, Tensor], where: Where
-) -> _Named:
-    """Every array under a name that this run has. Where one array has another name and there is no output, it is the
-    output. Raises `SequenceError` for any other unknown name."""
+) -> tuple[dict[ArrayName, Any], str | None]:
+    """Every array under a name that this run has; and the name in the recording of the one that was taken as the
+    output, which is a single array of another name where there is no output.
+
+    Raises `SequenceError` for any other unknown name.
+    """
     spec = shapes.spec
     known = [*_known(spec), *parameters]
     arrays = {str(name): given for name, given in recorded.items()}
@@ -135,8 +127,7 @@ def _named(
         if name == "c_n":
             found += f", which a {spec.cell} has not: output, (h, c) = {spec.cell}(x) takes the layers of h_n apart"
         raise SequenceError(found, allowed=_in_words(spec), nearest=nearest(name, known), where=where(name))
-    parsed = {ArrayName.parse("output" if name == renamed else name): given for name, given in arrays.items()}
-    return _Named(parsed, renamed)
+    return {ArrayName.parse("output" if name == renamed else name): given for name, given in arrays.items()}, renamed
 
 
 def _known(spec: Spec) -> list[str]:
@@ -174,7 +165,7 @@ def _observed(
     seen: Mapping[ArrayName, Tensor],
     exactly: Mapping[str, RecordedPrecision],
     shapes: RecordedShapes,
-    named: _Named,
+    called: Callable[[ArrayName], str],
     where: Where,
 ) -> tuple[Observation, dict[Place, tuple[Tensor, RecordedPrecision]]]:
     """Quantities by layer and direction, and final states; and apart from them, since it may say something else, the
@@ -185,17 +176,15 @@ def _observed(
     kept: dict[tuple[int, str, str] | str, RecordedPrecision] = {}
     output: dict[Place, tuple[Tensor, RecordedPrecision]] = {}
     for name, values in seen.items():
-        at, how = where(named.called(name)), exactly[str(name)]
+        at, how = where(called(name)), exactly[str(name)]
         if name.place is not None:
             units = spec.output_size if name.quantity == "h" else spec.hidden_size
             layers.setdefault(name.place, {})[name.quantity] = shapes.sequence(str(name), values, units, True, at)
             kept[*name.place, name.quantity] = how
         elif name.quantity == "output":
             units = spec.output_size * spec.num_directions
-            both = shapes.sequence(named.called(name), values, units, name.whose is not None, at)
-            top = spec.num_layers - 1
-            halves = zip(spec.directions, both.chunk(spec.num_directions, -1), strict=True)
-            output = {(top, direction): (h, how) for direction, h in halves}
+            both = shapes.sequence(called(name), values, units, name.whose is not None, at)
+            output = {place: (h, how) for place, h in by_direction(spec, spec.num_layers - 1, both).items()}
         else:
             units = spec.output_size if name.quantity == "h_n" else spec.hidden_size
             finals[name.quantity] = shapes.state(str(name), values, units, at)
@@ -219,7 +208,8 @@ def _with_output(
         return replace(seen, layers=seen.layers | layers, kept=kept)
 
     missing = [place for place in output if "h" not in seen.layers.get(place, {})]
-    other = [at for at, (h, _) in output.items() if at not in missing and not _same(seen.layers[at]["h"], h, valid)]
+    both = [(place, seen.layers[place]["h"], h) for place, (h, _) in output.items() if place not in missing]
+    other = [place for place, one, h in both if tensors.first_apart(one, h, 0, 0, valid) is not None]
     if not other:
         return Recorded((taken(missing),), notes)
     names = listed(str(ArrayName("h", place)) for place in other)
@@ -227,22 +217,12 @@ def _with_output(
     return Recorded((taken(missing), taken(output)), (*notes, note))
 
 
-def _rounded(how: Mapping[str, str]) -> tuple[str, ...]:
+def _rounded(how: Mapping[str, str]) -> list[str]:
     """A note for each way of rounding that was found: "read as rounded to 2 decimals: output, h_n"."""
     by_how: dict[str, list[str]] = {}
     for name, said in how.items():
         by_how.setdefault(said, []).append(name)
-    return tuple(f"read as rounded to {said}: {listed(names)}" for said, names in by_how.items() if said)
-
-
-def _same(a: Tensor, b: Tensor, valid: Tensor | None) -> bool:
-    """Whether two h (T, B, P) are equal where an item has a step; NaN is itself."""
-    for start in range(0, len(a), _ROWS):
-        at = slice(start, start + _ROWS)
-        same = (a[at] == b[at]) | (a[at].isnan() & b[at].isnan())
-        if not bool((same if valid is None else same | ~valid[at].cpu().unsqueeze(-1)).all()):
-            return False
-    return True
+    return [f"read as rounded to {said}: {listed(names)}" for said, names in by_how.items() if said]
 
 
 def _tensor(given: Any, where: str) -> Tensor:
@@ -250,12 +230,9 @@ def _tensor(given: Any, where: str) -> Tensor:
     if isinstance(given, Tensor) and given.layout == torch.strided and given.dtype.is_floating_point:
         if not given.is_meta:
             return given.detach().cpu()
-    elif isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.itemsize <= 8 and _shareable(given):
-        with warnings.catch_warnings():  # nothing is ever written into a recording
+    elif isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.itemsize <= 8:
+        # torch has no negative strides and no foreign byte order. Nothing is ever written into a recording.
+        with suppress(ValueError), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(given)
     return tensors.from_anything(given, where)
-
-
-def _shareable(array: np.ndarray[Any, Any]) -> bool:
-    return array.dtype.isnative and all(stride >= 0 for stride in array.strides)

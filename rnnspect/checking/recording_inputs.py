@@ -13,9 +13,9 @@ from rnnspect.errors import SequenceError
 from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+from rnnspect.network.tensors import first_apart
 
 INPUTS = ("x", "h0", "c0", "lengths")
-_ROWS = 1 << 16  # compared together
 _STEP, _STATE, _ROW = ("step", "batch", "unit"), ("place", "batch", "unit"), ("row", "column")
 
 
@@ -113,18 +113,11 @@ def _apart(
     theirs: Tensor, ours: Tensor, kept: RecordedPrecision, axes: tuple[str, ...], valid: Tensor | None = None
 ) -> tuple[str, str] | None:
     """The first number that is another, with its place, and ours; None where all are equal."""
-    eps = torch.finfo(ours.dtype).eps
-    for start in range(0, len(ours), _ROWS):
-        a, b = theirs[start : start + _ROWS].double(), ours[start : start + _ROWS].detach().cpu().double()
-        near = (a - b).abs() <= b.abs() * (kept.relative + eps) + kept.absolute
-        near |= (a == b) | (a.isnan() & b.isnan())
-        if valid is not None:
-            near |= ~valid[start : start + _ROWS].cpu().unsqueeze(-1)
-        if not bool(near.all()):
-            first, *rest = at = tuple((~near).nonzero()[0].tolist())
-            place = ", ".join(f"{axis} {i}" for axis, i in zip(axes, (first + start, *rest), strict=False))
-            return f"{float(a[at]):.6g} at {place}", f"{float(b[at]):.6g}"
-    return None
+    at = first_apart(theirs, ours, kept.relative + torch.finfo(ours.dtype).eps, kept.absolute, valid)
+    if at is None:
+        return None
+    place = ", ".join(f"{axis} {i}" for axis, i in zip(axes, at, strict=False))
+    return f"{theirs[at].item():.6g} at {place}", f"{ours[at].item():.6g}"
 
 
 def _another(name: str, theirs: str, ours: str, where: Callable[[str | None], str]) -> SequenceError:

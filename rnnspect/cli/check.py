@@ -236,7 +236,7 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
 
 def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:
     from rnnspect import engines
-    from rnnspect.checking.check import check_prepared, check_recorded
+    from rnnspect.checking.check import check_prepared, judge_recorded
     from rnnspect.cli.describing import read_recorded
 
     prepared = prepare()
@@ -251,7 +251,7 @@ def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict
             if job.asked.recorded is None:
                 return check_prepared(prepared, job.held_to, so_far, job.asked.explain)
             given, place = read_recorded(str(job.asked.recorded))
-            return check_recorded(prepared, given, job.held_to, so_far, place, job.asked.explain)
+            return judge_recorded(prepared, given, job.held_to, so_far, place, job.asked.explain).verdict
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise

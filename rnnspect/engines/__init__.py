@@ -1,5 +1,5 @@
 """Somebody else's implementations, one a file: a file here that defines `ENGINE` is an engine, named as the file is.
-One that also defines `load` runs a file that `rnnspect.weights.writers` wrote for its framework.
+Where it also defines `CONVERTED`, that runs a file that `rnnspect.weights.writers` wrote for its framework.
 
 `shared/` holds what several of them need, `own/` runs the user's own code. An engine takes its framework from the
 extra of its own name: pip install 'rnnspect[keras]'.
@@ -59,7 +59,7 @@ def load(name: str, path: Path, spec: Spec) -> Engine:
         module = _module(name)
     except ImportError as error:
         raise EngineError(f"{unavailable(error)} (pip install 'rnnspect[{name}]')") from error
-    engine: Engine = module.load(path, spec)
+    engine: Engine = module.CONVERTED(path, spec)
     return engine
 
 

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from flax import nnx, serialization
 from torch import Tensor
 
-from rnnspect.engines.interface import Engine
 from rnnspect.engines.shared.jax import given, on_cpu, taken
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
 from rnnspect.engines.shared.limits import check_device, check_spec
@@ -37,7 +36,7 @@ class FlaxEngine:
             return run_layers(spec, parameters, sequence, _info(spec), _run_one, "flax-nnx")
 
 
-class _Converted:
+class ConvertedFlax:
     """A converted .msgpack file, in which a dictionary "params" means linen's modules, and none those of nnx."""
 
     name = "flax"
@@ -60,11 +59,6 @@ class _Converted:
 
         with on_cpu(spec):
             return run_loaded(spec, sequence, _info(spec), run_layer)
-
-
-def load(path: Path, spec: Spec) -> Engine:
-    """A converted .msgpack file, of nnx' or of linen's modules."""
-    return _Converted(path, spec)
 
 
 def _info(spec: Spec) -> EngineInfo:
@@ -131,4 +125,4 @@ def _linen_layers(spec: Spec, held: Any) -> Any:
     return model.bind(held).layers
 
 
-ENGINE = FlaxEngine
+ENGINE, CONVERTED = FlaxEngine, ConvertedFlax

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from torch import Tensor
 
-    from torch import Tensor
-
-    from rnnspect.network.recording import Recording
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.recording import Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
 
 
 class Engine(Protocol):

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.engines.interface import Engine
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.errors import EngineError
@@ -43,7 +42,7 @@ class KerasEngine:
             return run_layers(spec, parameters, sequence, _info(spec), _run_one, "keras")
 
 
-class _Converted:
+class ConvertedKeras:
     """A converted .weights.h5 file, in the model that it was written for."""
 
     name = "keras"
@@ -71,11 +70,6 @@ class _Converted:
 
         with keras.device("cpu"):
             return run_loaded(spec, sequence, _info(spec), run_layer)
-
-
-def load(path: Path, spec: Spec) -> Engine:
-    """A converted .weights.h5 file."""
-    return _Converted(path, spec)
 
 
 def _info(spec: Spec) -> EngineInfo:
@@ -140,4 +134,4 @@ def _taken(values: Any, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.array(keras.ops.convert_to_numpy(plain))).to(dtype)
 
 
-ENGINE = KerasEngine
+ENGINE, CONVERTED = KerasEngine, ConvertedKeras

@@ -11,7 +11,6 @@ from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 from torch import Tensor
 
-from rnnspect.engines.interface import Engine
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
 from rnnspect.errors import EngineError, InputError
@@ -38,8 +37,8 @@ class OnnxruntimeEngine:
         return replace(_ran(model, spec, parameters, sequence, batch_first=False), notes=notes)
 
 
-class _Converted:
-    """A converted model, run as it is in the file."""
+class ConvertedOnnx:
+    """A converted .onnx file, run as it is there."""
 
     name = "onnxruntime"
 
@@ -50,11 +49,6 @@ class _Converted:
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         return _ran(self._model, spec, parameters, sequence, spec.batch_first)
-
-
-def load(path: Path, spec: Spec) -> Engine:
-    """A converted .onnx file."""
-    return _Converted(path, spec)
 
 
 def _ran(
@@ -73,4 +67,4 @@ def _ran(
     return recording_of(spec, parameters, info, given, batch_first)
 
 
-ENGINE = OnnxruntimeEngine
+ENGINE, CONVERTED = OnnxruntimeEngine, ConvertedOnnx

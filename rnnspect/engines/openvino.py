@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
 from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
-from rnnspect.network.spec import form_of
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec, form_of
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -24,14 +27,6 @@ try:
 finally:
     if _hidden:
         del sys.modules[_TELEMETRY]
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
 
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 """Left to itself it computes in bfloat16 where the processor can."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.precision import Runs, precision_switches
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
@@ -45,7 +44,9 @@ class TorchEngine:
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        with torch.no_grad(), _without_noise():
+        with torch.no_grad(), warnings.catch_warnings():
+            # oneDNN knows no projection; PyTorch's own kernel runs instead, which is no news here.
+            warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
             output, state = run_module(whole, sequence.x, begun, sequence.lengths, self._call)
@@ -53,8 +54,7 @@ class TorchEngine:
             x = sequence.x
             for layer in range(spec.num_layers):
                 x = output if spec.num_layers == 1 else self._run_one(spec, layer, x, parameters, sequence)
-                units = x.chunk(spec.num_directions, -1)
-                layers |= {(layer, direction): h for direction, h in zip(spec.directions, units, strict=True)}
+                layers |= by_direction(spec, layer, x)
             apart = 0.0 if x is output else max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
         return Recording(info, output, state[0], c_n, layers, apart, run_head(spec, parameters, state[0]))
@@ -71,7 +71,7 @@ class TorchEngine:
         return run_module(module, x, state, sequence.lengths, self._call)[0]
 
 
-class _Converted(TorchEngine):
+class ConvertedTorch(TorchEngine):
     """torch.nn's module with the parameters of a converted .safetensors file."""
 
     def __init__(self, path: Path, spec: Spec) -> None:
@@ -84,11 +84,6 @@ class _Converted(TorchEngine):
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         del parameters
         return super().run(spec, self._held, sequence)
-
-
-def load(path: Path, spec: Spec) -> Engine:
-    """A converted .safetensors file."""
-    return _Converted(path, spec)
 
 
 class ModuleEngine(TorchEngine):
@@ -167,12 +162,4 @@ def _renamed(name: str, layer: int) -> str:
     return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
 
 
-@contextmanager
-def _without_noise() -> Iterator[None]:
-    """Without PyTorch's warning that oneDNN knows no projection and that PyTorch's own kernel runs instead."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
-        yield
-
-
-ENGINE = TorchEngine
+ENGINE, CONVERTED = TorchEngine, ConvertedTorch

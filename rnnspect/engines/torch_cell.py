@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspect.engines.shared.layers import Place, Ran, run_layers
+from rnnspect.engines.shared.layers import Place, Ran, State, run_layers, run_steps
 from rnnspect.engines.shared.limits import check_spec
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
@@ -22,36 +22,26 @@ class TorchCellEngine:
     name = "torch-cell"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, projection="torch.nn.LSTMCell has none")
+        check_spec(self.name, spec, (), projection="torch.nn.LSTMCell has none")
         device = sequence.x.device
         switches = precision_switches(device, sequence.x.dtype, "cells")
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        return run_layers(spec, parameters, sequence, info, _loop)
+        return run_layers(spec, parameters, sequence, info, _run_one)
 
 
-def _loop(place: Place, x: Tensor) -> Ran:
-    cell = _cell(place)
-    steps, batch = x.shape[:2]
-    counts = torch.tensor(place.lengths or [steps] * batch, device=x.device)
-    h = x.new_zeros(steps, batch, cell.hidden_size)
-    state = place.state
-    for t in reversed(range(steps)) if place.reverse else range(steps):
-        given = cell(x[t], state if len(state) > 1 else state[0])
-        new = given if isinstance(given, tuple) else (given,)
-        inside = (t < counts).unsqueeze(1)
-        state = tuple(torch.where(inside, one, other) for one, other in zip(new, state, strict=True))
-        h[t] = new[0]
-    return h, state
-
-
-def _cell(place: Place) -> nn.RNNCellBase:
+def _run_one(place: Place, x: Tensor) -> Ran:
     spec = place.spec
     options: dict[str, Any] = {"nonlinearity": spec.nonlinearity} if spec.nonlinearity else {}
     kind = getattr(nn, spec.cell_type.torch_name + "Cell")
     width = spec.layer_input_size(place.layer)
     cell: nn.RNNCellBase = kind(width, spec.hidden_size, spec.bias, device="meta", **options)
     cell.load_state_dict(dict(place.arrays), assign=True)
-    return cell.eval()
+
+    def step(x_t: Tensor, state: State) -> State:
+        given = cell(x_t, state if len(state) > 1 else state[0])
+        return given if isinstance(given, tuple) else (given,)
+
+    return run_steps(place, x, step)
 
 
 ENGINE = TorchCellEngine

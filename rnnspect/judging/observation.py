@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from rnnspect.judging.recorded_precision import RecordedPrecision
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.spec import Spec
 
 
@@ -50,10 +50,8 @@ def observed_by(recording: Recording) -> Observation:
 
 def observed_whole(recording: Recording, spec: Spec) -> Observation:
     """What the stack shows when it runs as a whole: the top layer's h, and the final states."""
-    halves = recording.output.cpu().chunk(spec.num_directions, -1)
-    top = spec.num_layers - 1
-    layers = {(top, direction): {"h": h} for direction, h in zip(spec.directions, halves, strict=True)}
-    return replace(_finals(recording), layers=layers)
+    parts = by_direction(spec, spec.num_layers - 1, recording.output.cpu())
+    return replace(_finals(recording), layers={place: {"h": h} for place, h in parts.items()})
 
 
 def _finals(recording: Recording) -> Observation:

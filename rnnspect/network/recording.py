@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rnnspect.network.spec import Spec
+
 STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 """By a state of a cell what a run calls its value before the first and after the last step."""
 
@@ -41,3 +43,9 @@ class Recording:
     stack_difference: float
     head: Tensor | None = None
     notes: tuple[str, ...] = ()
+
+
+def by_direction(spec: Spec, layer: int, output: Tensor) -> dict[tuple[int, str], Tensor]:
+    """What each direction has of the output (T, B, D·P) of a layer, by (layer, direction)."""
+    parts = output.chunk(spec.num_directions, -1)
+    return {(layer, direction): h for direction, h in zip(spec.directions, parts, strict=True)}

@@ -11,6 +11,8 @@ import torch
 from rnnspect.errors import SequenceError
 from rnnspect.files import memory
 
+_VALUES = 1 << 22  # compared together
+
 
 def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
     """The same numbers, dense, on the CPU, apart from the caller's memory and from autograd.
@@ -60,6 +62,27 @@ def differences(manual: torch.Tensor, engine: torch.Tensor) -> torch.Tensor:
         return apart
     same = (manual == engine) | (manual.isnan() & engine.isnan())
     return torch.where(same, 0, apart)
+
+
+def first_apart(
+    a: torch.Tensor, b: torch.Tensor, relative: float, absolute: float, valid: torch.Tensor | None = None
+) -> tuple[int, ...] | None:
+    """The place of the first number of a that is further than relative·|b| + absolute from that of b, or None.
+
+    The same infinity, and NaN beside NaN, are not apart. Where `valid`, over the first two axes, is false nothing is.
+    """
+    count = max(1, _VALUES * len(a) // max(1, a.numel()))
+    for start in range(0, len(a), count):
+        rows = slice(start, start + count)
+        one, other = (values[rows].detach().cpu().double() for values in (a, b))
+        near = (one - other).abs() <= other.abs() * relative + absolute
+        near |= (one == other) | (one.isnan() & other.isnan())
+        if valid is not None:
+            near |= ~valid[rows].cpu().unsqueeze(-1)
+        if not bool(near.all()):
+            first, *rest = (~near).nonzero()[0].tolist()
+            return start + first, *rest
+    return None
 
 
 def max_abs_difference(manual: torch.Tensor, engine: torch.Tensor, rows: int = 1 << 12) -> float:

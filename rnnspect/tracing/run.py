@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from torch import Tensor
 
-    from torch import Tensor
-
-    from rnnspect.network.recording import EngineInfo
-    from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
+from rnnspect.network.arrays import as_numpy, input_arrays
+from rnnspect.network.recording import EngineInfo
+from rnnspect.network.spec import Spec
+from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,6 @@ class Run:
 
         With the parameters by PyTorch's names it is all that an implementation in another language needs.
         """
-        from rnnspect.network.arrays import as_numpy, input_arrays
-
         given = {"output": self.output, "h_n": self.h_n, "c_n": self.c_n, "head": self.head}
         tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
         tensors |= {name: tensor.cpu() for name, tensor in (parameters or {}).items()}

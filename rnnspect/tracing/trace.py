@@ -86,19 +86,17 @@ class Trace(Shown):
         return self.lengths[item] if self.lengths else self.steps
 
 
-def trace_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _steps: None) -> Trace:
-    """Runs the equations and the engine on the same parameters and sequence.
-
-    Both run on the sequence's device; what is kept is moved to the CPU layer by layer.
-    """
+def trace_prepared(prepared: Prepared) -> Trace:
+    """Runs the equations and the engine on the same parameters and sequence, both on the sequence's device."""
     recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    return trace_recordings(prepared, (recording,), progress)[0]
+    return trace_recordings(prepared, (recording,))[0]
 
 
 def trace_recordings(
     prepared: Prepared, recordings: Sequence[Recording], progress: Callable[[int], None] = lambda _steps: None
 ) -> tuple[Trace, ...]:
-    """A trace for each engine that ran; the equations run once, and all traces share their numbers."""
+    """A trace for each engine that ran. The equations run once, and all traces share their numbers, which are moved to
+    the CPU layer by layer."""
     import torch
 
     from rnnspect.arithmetic.unroll import head_of, output_of, unroll
@@ -106,12 +104,11 @@ def trace_recordings(
     from rnnspect.network.tensors import max_abs_difference
 
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
-    with plain_defaults():
-        valid = sequence.valid()
     layers: list[list[LayerTrace]] = [[] for _ in recordings]
     tops: list[Tensor] = []
     finals: list[tuple[Tensor, ...]] = []
     with torch.no_grad(), plain_defaults():
+        valid = sequence.valid()
         for run in unroll(spec, parameters, sequence, progress):
             quantities = {name: _batch_major(values) for name, values in run.quantities.items()}
             for recording, seen in zip(recordings, layers, strict=True):
@@ -124,7 +121,7 @@ def trace_recordings(
             finals.append(run.final)
             if run.layer == spec.num_layers - 1:
                 tops.append(run.quantities["h"])
-        output = _batch_major(output_of(spec, tops, sequence))
+        output = _batch_major(output_of(tops, sequence))
         states = tuple(torch.stack(state) for state in zip(*finals, strict=True))
         head = head_of(parameters, states[0], spec.num_directions).cpu() if spec.head else None
     manual = {"output": output, "head": head} | {

@@ -12,6 +12,7 @@ from rnnspect import Spec, trace
 from rnnspect.arithmetic import numbers, unroll
 from rnnspect.arithmetic.numbers import Numbers, SmallNumbers
 from rnnspect.cells import CELLS
+from rnnspect.cells.functions import functions_of
 from rnnspect.network.parameters import LayerParameters
 from tests.comparison import ARITHMETICS, assert_engine_agrees, computing_with
 
@@ -123,7 +124,7 @@ def _method(name: str, change: Callable[..., Any]) -> Mutation:
 
 
 def _tanh_for_relu(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(numbers._USUAL, "relu", numbers._USUAL["tanh"])
+    patch.setattr(numbers, "functions_of", lambda _nonlinearity: functions_of("tanh"))
 
 
 def _gru_reset_before(a: Any, wx: Any, h: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes import probing
 from rnnspect.causes.probing import RIGHT, Probe, probe_of
-from rnnspect.checking.check import check_recorded
+from rnnspect.checking.check import judge_recorded
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.tracing.prepare import Prepared
 from tests.causes.loops import Array, Given, Net, run
@@ -116,7 +116,7 @@ def named() -> Iterator[ParameterSet]:
 def test_a_check_of_it_names_that_mistake_and_no_other(setting, mistake):
     probe, net, given = probed(setting)
     prepared = Prepared(probe.spec.with_changes(batch_first=False), probe.parameters, probe.sequence, TorchEngine())
-    verdict = check_recorded(prepared, run(net, given, mistake.flags))
+    verdict = judge_recorded(prepared, run(net, given, mistake.flags)).verdict
     assert verdict.verdict == "differ"
     names = {cause.name for cause in verdict.causes}
     assert names == {mistake.id} or (mistake.id in names and the_same(setting, *names))
@@ -126,7 +126,7 @@ def test_a_check_of_it_names_that_mistake_and_no_other(setting, mistake):
 def test_a_right_run_of_it_agrees(setting):
     probe, net, given = probed(setting)
     prepared = Prepared(probe.spec.with_changes(batch_first=False), probe.parameters, probe.sequence, TorchEngine())
-    assert check_recorded(prepared, run(net, given, {})).agrees
+    assert judge_recorded(prepared, run(net, given, {})).verdict.agrees
 
 
 def with_rows(name: str, change: Callable[[list[Tensor]], list[Tensor]]) -> Made:

@@ -85,7 +85,7 @@ RESULTS = {
     "derivation": lambda: rnnspect.derive(Spec(cell="gru", hidden_size=32), "randn:20", step=3, unit=1),
     "report": lambda: report_prepared(prepare(Spec(cell="gru", input="randn:20"))),
     "watched": lambda: watched(calls=200),
-    "nothing watched": lambda: WatchedCalls(()),
+    "nothing watched": lambda: WatchedCalls((), 0),
 }
 
 

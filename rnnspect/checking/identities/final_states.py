@@ -13,11 +13,10 @@ from rnnspect.judging.final_states import last, where
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Identity
+from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-
-Places = Mapping[tuple[int, str], Tensor]
-"""By (layer, direction)."""
+from rnnspect.network.tensors import first_apart
 
 ENDS = "output and h_n"
 PADDING = "output beyond the end"
@@ -28,8 +27,8 @@ _UNPACKED = (
 
 
 def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
-    """Whether h_n is, where h was observed, h at each item's last step and of the reverse direction at step 0; if not,
-    what of the recording it is instead. Nothing without both."""
+    """Whether h_n is h at each item's last step, of the reverse direction h at step 0. If not, the identity says
+    what else of the recording it is. None is asked where h or h_n was not observed."""
     spec, sequence = case.spec, case.sequence
     points = [point for point in judged.finals if point.quantity == "h_n"]
     points = [point for point in points if (point.layer, point.direction) not in judged.estimated]
@@ -55,7 +54,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
 
 
 def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[Identity, ...]:
-    """Whether h is zero, or NaN, at the steps beyond an item's length. Nothing without padding, or without h."""
+    """Whether h is zero, or NaN, at the steps beyond an item's length. None is asked without padding, or without h."""
     seen = [(at, of["h"]) for at, of in observation.layers.items() if "h" in of]
     if sequence.valid() is None or sequence.lengths is None or not seen:
         return ()
@@ -75,12 +74,12 @@ class _Misreading(NamedTuple):
     said: str
     usual: str
     h_n: Tensor
-    ends: Places
-    """What h_n, (L·D, B, P) as it would be read, is then equal to."""
+    ends: Mapping[tuple[int, str], Tensor]
+    """What h_n, (L·D, B, P) as it would be read, is then equal to, by (layer, direction)."""
 
 
 def _misreadings(case: Case) -> Iterator[_Misreading]:
-    """What a wrong h_n, or a wrong output beside it, often is. The first that fits is said."""
+    """The usual misreadings of h_n, or of the output beside it; the first that fits the numbers is reported."""
     spec, sequence, observation = case.spec, case.sequence, case.observation
     h_n = observation.h_n
     assert h_n is not None
@@ -125,17 +124,19 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
             ("(step, batch, unit)", output.transpose(0, 1).reshape(steps, batch, -1)),
             ("(batch, step, unit)", output.reshape(batch, steps, -1).transpose(0, 1)),
         ):
-            halves = zip(spec.directions, view.chunk(spec.num_directions, -1), strict=True)
             yield _Misreading(
                 f"output is a view of {found}: seen as that, it ends with h_n",
                 "view or reshape where a transpose is meant: output.transpose(0, 1)",
                 h_n,
-                {(spec.num_layers - 1, way): last(h, lengths, way == "reverse") for way, h in halves},
+                {
+                    at: last(h, lengths, at[1] == "reverse")
+                    for at, h in by_direction(spec, spec.num_layers - 1, view).items()
+                },
             )
 
 
 def _usual(judged: Judged) -> str:
-    """Of an h_n that is no misreading of the whole."""
+    """The usual mistake behind an h_n that is no misreading of all layers and directions together."""
     kinds = {meaning.kind for (name, _, _), meaning in judged.meanings.items() if name == "h_n"}
     if "c_n" in kinds:
         return "the states taken as (c, h), or c returned for h; torch.nn gives (h_n, c_n)"
@@ -153,9 +154,7 @@ def _near(case: Case, h_n: Tensor, h: Tensor) -> bool:
     others = [observation.kept_of((*at, "h")) for at in observation.layers]
     relative = u.stored + own.relative + max(one.relative for one in others)
     absolute = u.tiny + own.absolute + max(one.absolute for one in others)
-    a, b = h_n.double(), h.double()
-    near = (a - b).abs() <= b.abs() * relative + absolute
-    return bool((near | (a == b) | (a.isnan() & b.isnan())).all())
+    return first_apart(h_n, h, relative, absolute) is None
 
 
 def _index(spec: Spec, at: tuple[int, str]) -> int:

@@ -4,7 +4,6 @@ equations by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,11 +41,11 @@ USUAL = {
 
 
 def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None = None) -> tuple[Identity, ...]:
-    """The identities that can be asked of the prepared engine, looked at on the first steps and items of its sequence.
-    `ran` is what it has given for the whole sequence before.
+    """The identities that can be asked of the prepared engine, on the first steps and items of its sequence. `ran` is
+    what it gave for the whole sequence, if that is known.
 
-    Where two evaluations are not equal the others would say nothing and are not asked; neither are chunks of a run
-    that reads backwards, or neighbours of a batch of one. Whatever the code raises is a reason why one fails.
+    Where two evaluations differ the others would say nothing and are not asked. Chunks are not asked of a run that
+    reads backwards, nor neighbours of a batch of one. Where the code raises, the identity fails with what it raised.
     """
     short = _short(prepared.sequence)
     asked = _Asked(prepared, declared)
@@ -177,17 +176,14 @@ def _numbers(ran: Recording) -> Numbers:
 
 def _apart(first: Numbers, second: Numbers, items_before: int = 0) -> str | None:
     """Where the first bits differ, and by how much at most; None where none do. NaN is itself."""
-    return next(_differences(first, second, items_before), None)
-
-
-def _differences(first: Numbers, second: Numbers, items_before: int) -> Iterator[str]:
     for name, a in first.items():
         apart = differences(a, second[name])
         if bool(apart.any()):
             most = float(apart.abs().max())
             row, item, _ = apart.nonzero()[0].tolist()
             step = f"step {row}, " if name == "output" else ""
-            yield f"{name} differs by up to {most:.2g}, first at {step}batch {item + items_before}"
+            return f"{name} differs by up to {most:.2g}, first at {step}batch {item + items_before}"
+    return None
 
 
 def _said(error: RnnspectError) -> str:

@@ -73,16 +73,12 @@ class CallVerdict:
         start = f"{self.name or 'the model'} ({self.call.kind}), call {self.index}: {self.answer}"
         if self.verdict is None:
             return f"{start}: {self.reason}"
-        point = self.verdict.first or self.verdict.worst
         said = [f"{start}, {self.verdict.arithmetic}"]
-        if self.verdict.first:
-            at = f"layer {point.layer} {point.direction}" if point else ""
-            assert point is not None
-            step = "" if point.step < 0 else f", step {point.step}"
-            said.append(f"first {point.quantity} of {at}{step}, batch item {point.batch}, unit {point.unit}")
-            said.append(
-                f"{point.engine:.6g} where the equations give {point.manual:.6g}, {point.ratio:.3g} × the bound"
-            )
-        elif point:
-            said.append(f"at most {point.ratio:.2g} of the bound")
+        if one := self.verdict.first:
+            step = "" if one.step < 0 else f", step {one.step}"
+            at = f"layer {one.layer} {one.direction}{step}, batch item {one.batch}, unit {one.unit}"
+            said.append(f"first {one.quantity} of {at}")
+            said.append(f"{one.engine:.6g} where the equations give {one.manual:.6g}, {one.ratio:.3g} × the bound")
+        elif self.verdict.worst:
+            said.append(f"at most {self.verdict.worst.ratio:.2g} of the bound")
         return ", ".join(said) + (f": {self.verdict.reason}" if self.verdict.reason else "")

@@ -19,11 +19,11 @@ from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
 from rnnspect.network.precision import Runs, precision_switches
-from rnnspect.network.recording import EngineInfo
+from rnnspect.network.recording import EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
-HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+_FULL = "it was not kept: the calls before it had filled the memory that watch may use"
 
 
 class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a verdict)
@@ -31,7 +31,8 @@ class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a ver
 
 
 class Listener:
-    """The hooks on one module. `heard` is given each call's shapes, and what was kept of it or why nothing was."""
+    """The hooks on one module. `room` takes so many bytes and says whether they may be kept; `heard` is given the shape
+    of each call's x, whether it was packed, and what was kept of the call or why nothing was."""
 
     def __init__(
         self,
@@ -41,8 +42,6 @@ class Listener:
     ) -> None:
         self._module, self._room, self._heard = module, room, heard
         self._is_cell = torch_modules.is_cell(module)
-        self._before: Callable[[Any], CapturedCall | str] | None = None
-        self._shape: tuple[tuple[int, ...], bool] = ((), False)
         self._specs: dict[tuple[torch.dtype, torch.device, str | None], Spec] = {}
         self._latest: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
@@ -57,45 +56,42 @@ class Listener:
         """A call that raised never came to its end."""
         if self._last is not None:
             self._last.remove()
-        self._last = self._before = None
 
     def _called(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The last hook is hung up anew for each call: behind all others, so that what they change is seen."""
         self._forget()
         given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
-        self._shape = _shape(given.get("input"))
-        self._before = self._received(given)
-        self._last = self._module.register_forward_hook(self._returned)
+        shape, received = _shape(given.get("input")), self._received(given)
 
-    def _returned(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        before = self._before
-        self._forget()
-        if before is None:
-            return
-        self._heard(*self._shape, before(output))
+        def returned(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+            self._forget()
+            kept = received
+            if isinstance(received, CapturedCall):
+                kept = replace(received, returned=_copied(output)) if self._room(_bytes(output)) else _FULL
+            self._heard(*shape, kept)
 
-    def _received(self, given: dict[str, Any]) -> Callable[[Any], CapturedCall | str]:
-        """Keeps what came in; what comes back makes the call whole."""
+        self._last = self._module.register_forward_hook(returned)
+
+    def _received(self, given: dict[str, Any]) -> CapturedCall | str:
+        """The call without what it will return, or why it is not kept."""
         parameter = next(self._module.parameters())
         if parameter.is_meta:
-            return lambda _output: "it is on the meta device, which has no numbers"
+            return "it is on the meta device, which has no numbers"
         half = _autocast(parameter)
         try:
             spec, parameters = self._described(parameter, half)
         except (InputError, AttributeError) as error:
-            reason = f"its parameters cannot be read: {error}"
-            return lambda _output: reason
+            return f"its parameters cannot be read: {error}"
         snapshot = self._snapshot(parameters) if self._room(_bytes(given)) else None
         if snapshot is None:
-            return lambda _output: FULL
+            return _FULL
         module: Any = self._module
         noisy = not self._is_cell and spec.num_layers > 1 and spec.dropout > 0 and module.training
         onednn_lstm = spec.cell == "lstm" and not spec.proj_size
         runs: Runs = "cells" if self._is_cell else "stack"
         switches = precision_switches(parameter.device, getattr(torch, spec.dtype), runs, onednn_lstm)
         engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
-        kept = CapturedCall(spec, engine, self._is_cell, half is not None, noisy, snapshot, _copied(given), None)
-        return lambda output: replace(kept, returned=_copied(output)) if self._room(_bytes(output)) else FULL
+        return CapturedCall(spec, engine, self._is_cell, half is not None, noisy, snapshot, _copied(given), None)
 
     @torch.no_grad()
     def _described(self, parameter: Tensor, half: str | None) -> tuple[Spec, dict[str, Tensor]]:
@@ -104,9 +100,8 @@ class Listener:
         key = (parameter.dtype, parameter.device, half)
         if key not in self._specs:
             changes = {"dtype": half} if half else {}
-            self._specs[key] = (torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of)(
-                module, **changes
-            )
+            spec_of = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
+            self._specs[key] = spec_of(module, **changes)
         spec = self._specs[key]
         read = torch_modules.parameters_of_cell if self._is_cell else torch_modules.parameters_of_module
         return spec, read(module, spec)
@@ -122,9 +117,6 @@ class Listener:
         return self._kept
 
 
-FULL = "it was not kept: the calls before it had filled the memory that watch may use"
-
-
 def _same(now: Tensor, then: Tensor | None) -> bool:
     return then is not None and now.dtype == then.dtype and now.device == then.device and torch.equal(now, then)
 
@@ -135,7 +127,7 @@ def _autocast(parameter: Tensor) -> str | None:
     with suppress(RuntimeError):  # devices that know no autocast
         if parameter.dtype != torch.float64 and torch.is_autocast_enabled(device):
             dtype = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
-            return dtype if dtype in HALF else None
+            return dtype if dtype in ("float16", "bfloat16") else None
     return None
 
 
@@ -206,7 +198,7 @@ def _under_autocast(case: Case) -> Case:
     many operations, products and gates are half and the states stay float32: h is rounded only on its way into a
     product, which is what a recording as coarse as that would allow.
     """
-    half, observation = HALF[case.spec.dtype], case.observation
+    half, observation = getattr(torch, case.spec.dtype), case.observation
     u = ROUNDOFF[half]
     h = next(iter(observation.layers.values()))["h"]
     h0, c0 = case.sequence.h0, case.sequence.c0
@@ -283,9 +275,8 @@ def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) 
 
 def _observation(kept: CapturedCall, output: Tensor, finals: list[Tensor]) -> Observation:
     """Of a stack the top layer at each step and every final state; of a cell its step."""
-    top = kept.spec.num_layers - 1
-    parts = output.chunk(kept.spec.num_directions, -1)
-    layers = {(top, direction): {"h": h} for direction, h in zip(kept.spec.directions, parts, strict=True)}
+    parts = by_direction(kept.spec, kept.spec.num_layers - 1, output)
+    layers = {place: {"h": h} for place, h in parts.items()}
     if kept.is_cell:
         if len(finals) > 1:
             layers[0, "forward"]["c"] = finals[1]

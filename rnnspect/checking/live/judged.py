@@ -27,7 +27,8 @@ def judged(call: Call, explain: float | None = None) -> CallVerdict:
 
 
 def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
-    """Nobody saw what dropout left of the layers below the top: only the first one's final state can be wrong."""
+    """What dropout left of the layers below the top is not known, so only the final state of the first layer can be
+    judged."""
     spec, seen, sequence = case.spec, case.observation, case.sequence
     first = slice(spec.num_directions)
     lowest = replace(
@@ -47,10 +48,8 @@ def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
 
 
 def told_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
-    """What one call alone does not tell, all calls like it may: they are judged once more as one batch.
-
-    Calls are alike that ran with the same parameters, in the same arithmetic, for as many steps.
-    """
+    """The verdicts, where `cannot tell` may have become `agree`: calls that ran with the same parameters, in the same
+    arithmetic, for as many steps are judged once more as one batch, which may show what one call alone does not."""
     groups: dict[object, list[CallVerdict]] = {}
     for one in judged:
         if (key := _key(one)) is not None:

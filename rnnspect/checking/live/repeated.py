@@ -41,11 +41,11 @@ def evaluated_twice(first: Sequence[Call], again: Callable[[], Sequence[Call]]) 
 def beside_another(
     first: Sequence[Call], x: Tensor, again: Callable[[Tensor], Sequence[Call]]
 ) -> list[tuple[Identity, ...]]:
-    """For each call of a model that mixes the items of the batch, that it does. `again` evaluates the model on
-    x (B, T, I), of which item 0 alone is another.
+    """For each call of the model, a failed identity where it mixes the items of the batch. `again` evaluates the model
+    on x (B, T, I) with another item 0.
 
-    Of a call that receives the others as they were, along an axis of x, the others of that axis must be returned as
-    they were. That is seen without knowing which axis the model or the module takes for the batch.
+    A call that received the other items unchanged, along some axis of its x, must return them unchanged along that
+    axis. This needs no knowledge of which axis the model or the module takes for the batch.
     """
     try:
         second = again(with_another_item(x, 0))
@@ -55,8 +55,8 @@ def beside_another(
 
 
 def run_again(model: nn.Module, calls: Sequence[Call]) -> list[tuple[Identity, ...]]:
-    """For each call the other identities of its nn.RNN, nn.LSTM or nn.GRU, by running that alone on a part of what it
-    received; none but for the first call of a module, and none under autocast, or where nothing could be read."""
+    """For each call the other identities of its nn.RNN, nn.LSTM or nn.GRU, which runs alone on a part of what it
+    received. Only the first call of a module has any, and none under autocast or where the call cannot be read."""
     return [_of_module(model.get_submodule(call.module), call) if call.index == 0 else () for call in calls]
 
 

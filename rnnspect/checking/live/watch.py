@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.checking.live.calls import Call, CallVerdict
@@ -17,16 +19,15 @@ if TYPE_CHECKING:
     from rnnspect.checking.live.capture import Listener
     from rnnspect.judging.verdict import Answer
 
-DEFAULT_MEMORY = 2**30
-_BADNESS: tuple[Answer, ...] = ("agree", "cannot tell", "differ")
-
 
 class WatchedCalls(Shown):
     """What `watch` has seen. It grows while the model is watched."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], memory: int) -> None:
         self.modules = names
         """Every recurrent module by its name in the model, in the model's order."""
+        self._left = memory
+        self._counts: Counter[str] = Counter()
         self._calls: list[Call] = []
         self._judged: list[CallVerdict] = []
 
@@ -66,7 +67,8 @@ class WatchedCalls(Shown):
     @property
     def verdict(self) -> Answer:
         """The worst of all calls; `cannot tell` where there were none."""
-        return max((one.answer for one in self.check()), key=_BADNESS.index, default="cannot tell")
+        worst = self.worst
+        return worst.answer if worst else "cannot tell"
 
     def __str__(self) -> str:
         """One line a call, then the modules that were never called."""
@@ -74,9 +76,20 @@ class WatchedCalls(Shown):
         lines += [f"{name or 'the model'}: never called" for name in self.never_called]
         return "\n".join(lines) or "no RNN, LSTM, GRU or cell is in this model"
 
+    def _take(self, size: int) -> bool:
+        """Whether so many bytes may still be kept; they then are."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def _heard(self, name: str, kind: str, shape: tuple[int, ...], packed: bool, kept: CapturedCall | str) -> None:
+        self._calls.append(Call(name, kind, self._counts[name], shape, packed, kept))
+        self._counts[name] += 1
+
 
 @contextmanager
-def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[WatchedCalls]:
+def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
     """Watches every nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell and nn.GRUCell of a model, itself included.
 
         with rnnspect.watch(model) as seen:
@@ -89,14 +102,14 @@ def watch(model: nn.Module, memory: int = DEFAULT_MEMORY) -> Iterator[WatchedCal
     called by hand, or that was scripted, is not seen. The hooks go when the block is left, however it is left.
     """
     from rnnspect.checking.live.capture import Listener
-    from rnnspect.network.torch_modules import is_cell, is_stack
+    from rnnspect.network.torch_modules import is_cell, is_stack, kind_of
 
     chosen = [(name, module) for name, module in model.named_modules() if is_stack(module) or is_cell(module)]
-    seen = WatchedCalls(tuple(name for name, _ in chosen))
-    budget = _Budget(memory)
+    seen = WatchedCalls(tuple(name for name, _ in chosen), memory)
     listeners: list[Listener] = []
     try:
-        listeners += (Listener(module, budget, _Writer(seen, name, module)) for name, module in chosen)
+        for name, module in chosen:
+            listeners.append(Listener(module, seen._take, partial(seen._heard, name, kind_of(module))))
         yield seen
     finally:
         for listener in listeners:
@@ -115,32 +128,6 @@ def watch_run(model: nn.Module, *inputs: Any) -> WatchedCalls:
     with evaluating(model), torch.no_grad(), watch(model) as seen, their_errors("running the model"):
         model(*inputs)
     return seen
-
-
-class _Budget:
-    """How much may still be kept."""
-
-    def __init__(self, memory: int) -> None:
-        self._left = memory
-
-    def __call__(self, size: int) -> bool:
-        if size > self._left:
-            return False
-        self._left -= size
-        return True
-
-
-class _Writer:
-    """Writes the calls of one module down."""
-
-    def __init__(self, seen: WatchedCalls, name: str, module: nn.Module) -> None:
-        from rnnspect.network.torch_modules import kind_of
-
-        self._seen, self._name, self._kind, self._count = seen, name, kind_of(module), 0
-
-    def __call__(self, shape: tuple[int, ...], packed: bool, kept: CapturedCall | str) -> None:
-        self._seen._calls.append(Call(self._name, self._kind, self._count, shape, packed, kept))
-        self._count += 1
 
 
 def _ratio(one: CallVerdict) -> float:

@@ -125,7 +125,8 @@ def _run(model: ModelProto, feed: Mapping[str, Array], specs: Mapping[str, Spec]
     """What these nodes receive and give in a run of the model."""
     copy, taps = tapped(model, file, {name: spec.dtype for name, spec in specs.items()})
     dtype = next((spec.dtype for spec in specs.values()), "float32")
-    wanted = [output for tap in taps for output in tap.outputs.values()]
+    shown = [output for tap in taps for output in tap.outputs.values()]
+    wanted = shown or [output.name for output in model.graph.output]  # without a node, whether the rest runs
     return taps, run_model(copy, feed, [tap.node for tap in taps], dtype, file, wanted)
 
 

@@ -23,7 +23,7 @@ _INT32 = 6
 
 @dataclass(frozen=True)
 class Taps:
-    """What shows one node in the copy."""
+    """The outputs of the copy that show what one node receives and returns."""
 
     node: OnnxNode
     outputs: dict[str, str]

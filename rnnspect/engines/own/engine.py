@@ -34,17 +34,18 @@ from torch import Tensor
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.own.calling import Code, Made, Offer, is_step, takes, takes_no_state
 from rnnspect.engines.own.loading import importing_from
-from rnnspect.engines.shared.layers import Place, Ran, run_head, run_layers
+from rnnspect.engines.shared.layers import Place, Ran, State, run_head, run_layers, run_steps
 from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import EngineError, InputError, listed
 from rnnspect.network.precision import precision_switches
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 
 class OwnEngine:
-    """Raises `InputError` for what cannot be called so, for whatever it raises, with the line, and for wrong shapes."""
+    """Runs the code that `source` names. Raises `InputError` for what cannot be called as above, for wrong shapes, and
+    for whatever the code raises, with the line."""
 
     def __init__(self, source: str) -> None:
         self._code = Code.of(source)
@@ -77,7 +78,8 @@ class OwnEngine:
 
             def run_one(place: Place, x: Tensor) -> Ran:
                 offer = self._code.offer(spec, parameters, place.layer, place.direction)
-                return self._run_steps(self._make(offer), offer, place, x)
+                own = self._make(offer)
+                return run_steps(place, x, lambda x_t, state: self._step(own, offer, x_t, state))
 
             return run_layers(spec, parameters, sequence, info, run_one)
 
@@ -98,21 +100,14 @@ class OwnEngine:
             found = f"{self.name} is a {kind} and asks for {listed(sorted(wrong))}"
             raise EngineError(found, allowed=f"{instead}, or a network of one layer and direction")
 
-    def _run_steps(self, step: Made, offer: Offer, place: Place, x: Tensor) -> Ran:
-        steps, batch = x.shape[:2]
-        counts = torch.tensor(place.lengths or [steps] * batch, device=x.device)[:, None]
-        state, names = place.state, ("h", "c")[: len(place.state)]
-        kept: list[Tensor] = [x.new_empty(0)] * steps
-        for t in reversed(range(steps)) if place.reverse else range(steps):
-            given = self._code.call(step, offer, x[t], state)
-            new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
-            if len(new) != len(names):
-                raise self._wrong(f"{len(new)} values after a step", f"state = ({listed(names)})")
-            shapes = [tuple(before.shape) for before in state]
-            checked = [self._checked(*one, x) for one in zip(names, new, shapes, strict=True)]
-            state = tuple(torch.where(t < counts, one, other) for one, other in zip(checked, state, strict=True))
-            kept[t] = checked[0]
-        return torch.stack(kept), state
+    def _step(self, step: Made, offer: Offer, x_t: Tensor, state: State) -> State:
+        names = ("h", "c")[: len(state)]
+        given = self._code.call(step, offer, x_t, state)
+        new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
+        if len(new) != len(names):
+            raise self._wrong(f"{len(new)} values after a step", f"state = ({listed(names)})")
+        named = zip(names, new, state, strict=True)
+        return tuple(self._checked(name, one, tuple(before.shape), x_t) for name, one, before in named)
 
     def _run_whole(
         self, made: Made, offer: Offer, spec: Spec, p: Mapping[str, Tensor], sequence: Sequence, info: EngineInfo
@@ -133,14 +128,10 @@ class OwnEngine:
         if valid is not None:
             output = torch.where(valid.to(output.device)[..., None], output, 0)
         h_n, *c_n = (torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
-        halves = zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True)
-        layers = {(spec.num_layers - 1, direction): h for direction, h in halves}
-        head = run_head(spec, p, h_n)
-        return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head)
+        layers = by_direction(spec, spec.num_layers - 1, output)
+        return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, run_head(spec, p, h_n))
 
-    def _given(
-        self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _given(self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: State) -> Ran:
         """The output, time-major, and the final states."""
         begun = () if self._stateless else state
         given = self._code.call(made, offer, x.transpose(0, 1) if spec.batch_first else x, begun)

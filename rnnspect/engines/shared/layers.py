@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import Packed, pack
 
-RunLayer = Callable[[int, Tensor, list["State"]], tuple[Tensor, list["State"]]]
+State = tuple[Tensor, ...]
+"""h (B, P), and c (B, H) of an LSTM."""
+Ran = tuple[Tensor, State]
+"""h (T, B, P) by the step of the input, and the state that each item ended with."""
+
+RunLayer = Callable[[int, Tensor, list[State]], tuple[Tensor, list[State]]]
 """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
 states that the directions end with."""
-
-State = tuple["Tensor", ...]
-"""h (B, P), and c (B, H) of an LSTM."""
-Ran = tuple["Tensor", State]
-"""h (T, B, P) by the step of the input, and the state that each item ended with."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,6 @@ class Place:
     @property
     def reverse(self) -> bool:
         return self.direction == "reverse"
-
-    def __str__(self) -> str:
-        return f"layer {self.layer} {self.direction}"
 
 
 def run_layers(
@@ -74,10 +71,25 @@ def run_layers(
                 h, final = run_one(place, x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
-                notes += [f"{place}: {one}" for one in packed.lost]
+                notes += [f"layer {layer} {direction}: {one}" for one in packed.lost]
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     h_n, c_n = _stacked(finals)
     return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))
+
+
+def run_steps(place: Place, x: Tensor, step: Callable[[Tensor, State], State]) -> Ran:
+    """A loop over the steps of one layer and direction: `step` gives the state after x (B, I) and the state before.
+
+    Beyond its length an item keeps its last state.
+    """
+    steps, batch = x.shape[:2]
+    counts = torch.tensor(place.lengths or [steps] * batch, device=x.device)[:, None]
+    state, kept = place.state, [x.new_empty(0)] * steps
+    for t in reversed(range(steps)) if place.reverse else range(steps):
+        new = step(x[t], state)
+        state = tuple(torch.where(t < counts, one, other) for one, other in zip(new, state, strict=True))
+        kept[t] = new[0]
+    return torch.stack(kept), state
 
 
 def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunLayer) -> Recording:
@@ -88,8 +100,7 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
     x = sequence.x.transpose(0, 1).contiguous()
     for layer in range(spec.num_layers):
         x, ended = run_layer(layer, x, _begun(spec, sequence, layer))
-        halves = x.transpose(0, 1).chunk(spec.num_directions, -1)
-        layers |= {(layer, direction): h for direction, h in zip(spec.directions, halves, strict=True)}
+        layers |= by_direction(spec, layer, x.transpose(0, 1))
         finals += ended
     return Recording(info, x.transpose(0, 1), *_stacked(finals), layers, 0.0)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 from rnnspect.errors import EngineError, listed
-from rnnspect.network.spec import PLAIN
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from rnnspect.network.sequence import Sequence
-    from rnnspect.network.spec import Spec
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import PLAIN, Spec
 
 _WITHOUT = {
     "reset": "here it resets after the product",
@@ -29,11 +25,10 @@ def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> Engi
     return EngineError(f"{engine} cannot run {what}: {why}", allowed=allowed or "another engine")
 
 
-def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection: str | None = None) -> None:
+def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str) -> None:
     """Raises `EngineError` for a key of the spec that the engine does not know and that is not at its default.
 
-    It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection; None
-    where it has one.
+    It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection.
     """
     if not spec.cell_type.torch_name:
         raise cannot(engine, f"cell {spec.cell}", "it has no such cell", "your own code, path/to/mine.py:step")
@@ -42,7 +37,7 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str] = (), projection:
             usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"
             why = _WITHOUT.get(name, f"it has no {name}")
             raise cannot(engine, f"{name}: {_said(getattr(spec, name))}", why, f"{usual}, or another engine")
-    if spec.proj_size and projection:
+    if spec.proj_size:
         raise cannot(engine, "a projection", projection, "proj_size: 0, or another engine")
 
 

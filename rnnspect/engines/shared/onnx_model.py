@@ -16,7 +16,7 @@ from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import memory
 from rnnspect.files.onnx_file import graphs_in
-from rnnspect.network.recording import STATES, EngineInfo, Recording
+from rnnspect.network.recording import STATES, EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
@@ -59,12 +59,12 @@ def recording_of(
     runtime that ignores lengths is found out."""
     given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in outputs.items()}
     output = given["output"].transpose(0, 1) if batch_first else given["output"]
-    lower = [list(given[f"Y_{layer}"].unbind(1)) for layer in range(spec.num_layers - 1)]
     layers = {
-        (layer, direction): h
-        for layer, halves in enumerate([*lower, output.chunk(spec.num_directions, -1)])
-        for direction, h in zip(spec.directions, halves, strict=True)
+        (layer, direction): given[f"Y_{layer}"][:, at]
+        for layer in range(spec.num_layers - 1)
+        for at, direction in enumerate(spec.directions)
     }
+    layers |= by_direction(spec, spec.num_layers - 1, output)
     head = run_head(spec, parameters, given["h_n"])
     return Recording(info, output, given["h_n"], given.get("c_n"), layers, 0.0, head)
 
@@ -81,9 +81,11 @@ def run_model(
     nodes: list[OnnxNode],
     dtype: str,
     where: str,
-    names: list[str] | None = None,
+    wanted: list[str],
 ) -> Ran:
-    """The outputs of a model by name. Raises `InputError` where no runtime runs it, with what each says."""
+    """The wanted outputs of a model by name. Raises `InputError` where no runtime runs it, with what each says."""
+    import onnx
+
     try:
         import onnxruntime
     except ImportError:
@@ -98,7 +100,6 @@ def run_model(
     except ValueError:
         raise FileError("more than 2 GiB with its external data", where=where) from None
     _require_memory(model, where)
-    wanted = names or [output.name for output in model.graph.output]
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no class but this one
@@ -107,12 +108,13 @@ def run_model(
             raise InputError(
                 f"onnxruntime: {why}; onnx.reference ignores {unsound}", allowed="what one of them runs", where=where
             ) from None
-        return Ran(_by_reference(model, feed, wanted, where, why), _info("onnx.reference", dtype))
+        engine = EngineInfo("onnx.reference", onnx.__version__, "cpu", dtype)
+        return Ran(_by_reference(model, feed, wanted, where, why), engine)
     try:
         given = session.run(wanted, dict(feed))
     except Exception as error:  # noqa: BLE001
         raise InputError(f"onnxruntime: {_line(error)}", where=where) from None
-    return Ran(dict(zip(wanted, given, strict=True)), _info("onnxruntime", dtype))
+    return Ran(dict(zip(wanted, given, strict=True)), EngineInfo("onnxruntime", onnxruntime.__version__, "cpu", dtype))
 
 
 def _require_memory(model: ModelProto, where: str) -> None:
@@ -166,7 +168,8 @@ class NodeEngine:
         """Raises `InputError` where onnxruntime and onnx.reference cannot run the node."""
         del parameters  # the file's own are run, as they are packed there
         alone, feed = _alone(self._node, self._weights, sequence)
-        ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where)
+        outputs = list(OUTPUTS[alone.node.op_type])
+        ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where, outputs)
         y = tensor_of(ran.outputs["Y"])
         if (valid := sequence.valid()) is not None:
             y = torch.where(valid[:, None, :, None], y, 0)
@@ -209,14 +212,6 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     said = {name: value for name, value in node.attributes.items() if name != "layout"}
     path: Any = ((model.graph, None, ""),)
     return replace(node, node=own, path=path, model=model, constants=Constants(model), attributes=said), feed
-
-
-def _info(name: str, dtype: str) -> EngineInfo:
-    import onnx
-    import onnxruntime
-
-    version = onnxruntime.__version__ if name == "onnxruntime" else onnx.__version__
-    return EngineInfo(name, version, "cpu", dtype)
 
 
 def _line(error: Exception) -> str:
