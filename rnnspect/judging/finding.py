@@ -213,3 +213,7 @@ class PlaceFinding:
     direction: str
     quantity: str
     finding: Finding
+
+    @property
+    def at(self) -> tuple[int, str]:
+        return self.layer, self.direction
