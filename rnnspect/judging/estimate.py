@@ -50,8 +50,7 @@ class Perturbed(Numbers):
     ) -> None:
         super().__init__(p, gates, nonlinearity)
         self._u, self._batch, self._generator = u, batch, generator
-        k = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
-        self._sum = k**0.5 * u.sums + u.stored + u.narrow
+        self._sum = p.terms**0.5 * u.sums + u.stored + u.narrow
         self._w_ih, self._w_hh, self._bias_ih = p.weight_ih, p.weight_hh, p.bias_ih
         self._norms_ih, self._norms_hh = length(p.weight_ih), length(p.weight_hh)
         for name in ("sigmoid", "tanh", "squash", "phi"):

@@ -124,10 +124,9 @@ def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
     return h[lengths - 1, torch.arange(h.shape[1])]
 
 
-def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:
+def before_last(run: LayerRun) -> Tensor | None:
     """(B, P): h after the step of each item that is processed last but one; None where an item has only one step."""
-    steps, batch = h.shape[:2]
-    ends = torch.full((batch,), steps) if lengths is None else lengths
+    ends = run.ends
     if int(ends.min()) < 2:
         return None
-    return h[1] if reverse else h[ends - 2, torch.arange(batch)]
+    return run.h[1] if run.reverse else run.h[ends - 2, torch.arange(len(ends))]

@@ -16,10 +16,8 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Functions, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import LayerRun
-from rnnspect.judging.declared import Declared
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Steps
-from rnnspect.judging.recorded_precision import RecordedPrecision
 from rnnspect.network import sequence
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
@@ -51,12 +49,6 @@ class Stack:
         lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
         own = {at: LayerParameters.of(parameters, *at) for at in every}
         return cls(spec, sequence.x, own, states, lengths)
-
-    def roundoff(self, at: At, declared: Declared, kept: RecordedPrecision | None = None) -> Roundoff:
-        """What a layer and direction may err by in the declared arithmetic. `kept`: how exactly its h was recorded."""
-        p = self.parameters[at]
-        u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-        return u if kept is None else replace(u, relative=kept.relative, absolute=kept.absolute)
 
 
 @dataclass(frozen=True)

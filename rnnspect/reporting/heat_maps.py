@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,7 @@ def painted(
     what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
     p = LayerParameters.of(case.parameters, layer, direction)
-    kept = seen.kept_of((layer, direction, "h"))
-    u = case.declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-    u = replace(u, relative=kept.relative, absolute=kept.absolute)
+    u = case.declared.over(p.terms, seen.kept_of((layer, direction, "h")))
     judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
     wide = judge.layer.wide.parameters
     equations = equations_of(spec.cell_type, case.parameters, layer, direction, spec.nonlinearity_of(direction))

@@ -133,7 +133,7 @@ def _rounded(p: LayerParameters, of_x: Rounding | None, of_h: Rounding | None) -
 @torch.inference_mode()
 def sums_show(reading: Interpretation) -> bool:
     layer, p, run = reading.equations, reading.p, reading.run
-    weights = layer.gates * (p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+    weights = layer.gates * p.terms
     if layer.mixes or p.weight_ch is not None or weights > _WEIGHTS:
         return False
     few = slice(4 * weights)

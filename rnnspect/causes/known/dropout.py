@@ -80,8 +80,9 @@ class _Beginning:
     @functools.cached_property
     def room(self) -> float:
         """About how far h of one step may be off in a correct engine."""
-        u, inputs, terms = self.reading.u, self.run.x.shape[2], self.run.x.shape[2] + self.run.h.shape[2] + 2
-        own = 4 * math.sqrt(terms) * max(u.sums, u.products, u.narrow) + 8 * max(u.stored, u.relative) + u.absolute
+        u, inputs = self.reading.u, self.run.x.shape[2]
+        sums = 4 * math.sqrt(self.reading.p.terms) * max(u.sums, u.products, u.narrow)
+        own = sums + 8 * max(u.stored, u.relative) + u.absolute
         return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
 
     @property
