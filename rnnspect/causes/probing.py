@@ -176,9 +176,12 @@ def _mistakes(readings: dict[At, Interpretation], among: Collection[str] | None)
 def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
     """The layers and directions in which both mistakes are made together: by the wider reach of the two."""
     reach = {one.reach, other.reach}
-    groups = [every] if "stack" in reach else [[at] for at in every]
-    if "layer" in reach and "stack" not in reach:
-        groups = [[at for at in every if at[0] == layer] for layer in dict.fromkeys(layer for layer, _ in every)]
+    if "stack" in reach:
+        groups = [every]
+    elif "layer" in reach:
+        groups = [list(layer) for _, layer in itertools.groupby(every, lambda at: at[0])]
+    else:
+        groups = [[at] for at in every]
     yield from (places for places in groups if all(set(made.runs) & set(places) for made in (one, other)))
 
 
