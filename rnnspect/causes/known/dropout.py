@@ -34,7 +34,8 @@ from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.interpretation import Interpretation
 
 Found = tuple[float, LayerRun, float]
-"""p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
+"""p; the first steps with the dropout made in their input, or taken back from their h; and by how much more h may be
+off, relatively."""
 
 STEPS, ITEMS = 16, 4
 """Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""

@@ -112,7 +112,7 @@ class Search:
                 yield hypothesis, after
 
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
-        """Whether the beginning of the run in a place does not refute it, and its numbers show what has to show."""
+        """False where the beginning of the run in a place refutes it, or the numbers do not show what they must."""
         reading = self._judged.readings[at]
         if self._wrong[at].ends and not all(cause.ends for cause in hypothesis):
             return False
@@ -161,7 +161,7 @@ class Search:
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
-        """Whether a place whose final state was wrong has none that could be judged any more."""
+        """Whether the final state of a place that nobody observed was wrong, and can now not be judged."""
         ends = {point.at for point in judged.finals}
         return any(at in self._wrong and at in self._judged.estimated and at not in ends for at in scope)
 
