@@ -106,8 +106,7 @@ class Search:
             same = frozenset(cause.key for cause in hypothesis)
             if same in told or not self._may_be(hypothesis, at):  # told: in the other order
                 continue
-            scope = self._scope(hypothesis, at)
-            if (after := self._after(hypothesis, scope)) and not after.refutes(at, self._wrong[at]):
+            if after := self._after(hypothesis, self._scope(hypothesis, at), at):
                 told.add(same)
                 yield hypothesis, after
 
@@ -140,23 +139,27 @@ class Search:
         same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
         return reading if same is None else _changed(reading, same)
 
-    def _after(self, hypothesis: Hypothesis, scope: Sequence[At]) -> _After | None:
-        """The whole run under the hypothesis; None where it is refuted."""
+    def _after(self, hypothesis: Hypothesis, scope: Sequence[At], at: At) -> _After | None:
+        """The whole run with the mistakes made in the scope; None where that is refuted, or the place `at` is still
+        wrong."""
         change = functools.partial(self._made_in, hypothesis, scope)
         judged = judge_stack(self._case, change, meanings=False)
         here = [place.finding for place in judged.places if place.at in scope]
         if judged.unread or any(found.unjudged for found in here) or self._forgets(judged, scope):
             return None
         wrong = wrong_in(judged)
-        steps = [at for at, one in wrong.items() if not one.ends]
-        ends = [at for at, one in wrong.items() if one.ends]
+        steps = [other for other, one in wrong.items() if not one.ends]
+        ends = [other for other, one in wrong.items() if one.ends]
         reaches = any(cause.reach != "place" for cause in hypothesis)
-        if any(at not in self._wrong for at in wrong) or (reaches and any(at in steps for at in scope)):
+        if not wrong.keys() <= self._wrong.keys() or (reaches and any(other in steps for other in scope)):
             return None
         if ends:
             names, judged = {cause.name for cause in hypothesis}, judge_stack(self._case, change)
-            ends = [at for at in ends if not means(judged, at) <= names]
-        explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
+            ends = [other for other in ends if not means(judged, other) <= names]
+        if at in steps or (self._wrong[at].ends and at in ends):
+            return None
+        known = (*self._wrong, *self._judged.estimated)
+        explained = [other for other in scope if other not in steps and other in known]
         ratios = [found.worst.ratio for found in here if found.worst and not found.first]
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
@@ -185,7 +188,7 @@ class Search:
                     return
                 if not self._may_be_below((one,), scope, unseen):
                     continue
-                if (after := self._after((one,), scope)) and not after.refutes(at, self._wrong[at]):
+                if after := self._after((one,), scope, at):
                     whole = whole or not after.remains
                     yield (one,), after
             if whole:
@@ -217,10 +220,6 @@ class _After:
     @property
     def remains(self) -> int:
         return len(self.steps) + len(self.ends)
-
-    def refutes(self, at: At, wrong: Wrong) -> bool:
-        """Whether a place is still wrong."""
-        return at in self.steps or (wrong.ends and at in self.ends)
 
 
 class Wrong(NamedTuple):
