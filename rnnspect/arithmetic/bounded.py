@@ -140,11 +140,10 @@ class Bounded:
         self.u, self._relu = u, self.functions.phi == RELU
         self._chosen = None if self.functions.are_usual else self.functions
         self._units = p.weight_hh.shape[0] // gates
-        terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
 
         def blocks(w: Tensor, b: Tensor | None, known: tuple[float, float]) -> list[RowBlock]:
             biases = [None] * gates if b is None else b.chunk(gates)
-            return [RowBlock(rows, bias, terms, u, known) for rows, bias in zip(w.chunk(gates), biases, strict=True)]
+            return [RowBlock(rows, bias, p.terms, u, known) for rows, bias in zip(w.chunk(gates), biases, strict=True)]
 
         self._ih = blocks(p.weight_ih, p.bias_ih, (0.0, 0.0))
         self._hh = blocks(p.weight_hh, p.bias_hh, (u.relative, u.absolute))

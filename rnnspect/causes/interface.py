@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.interpretation import Interpretation
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A known mistake. An engine that made it computes what `change` makes of a reading, instead of the reading."""
+    """A known mistake. An engine that made it has computed `change(reading)` where `reading` was meant."""
 
     name: str
     """A fixed id, such as gate-order."""

@@ -44,8 +44,8 @@ _ROUNDINGS = 4.0
 
 @dataclass(frozen=True)
 class Probe:
-    """`spec` describes the network alone. `alike` are mistakes that its numbers do not tell from one another, by
-    their names and parameters, nor had other numbers that were drawn."""
+    """`spec` describes the network alone. `alike` are pairs of mistakes, by name and parameters, that give the same
+    numbers on it, and gave the same on other numbers that were drawn."""
 
     spec: Spec
     parameters: dict[str, Tensor]
@@ -137,8 +137,8 @@ class _Made:
 def _alike(
     spec: Spec, parameters: dict[str, Tensor], sequence: Sequence, among: Collection[str] | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """The names of mistakes that give the same numbers wherever they are made together; of one that shows nowhere,
-    with that of a right run. With `among`, of mistakes of these names only."""
+    """Pairs of mistakes, by name, that give the same numbers wherever both are made; one that changes no number is
+    paired with `RIGHT`. With `among`, only mistakes of these names are tried."""
     runs = unroll(spec, parameters, sequence)
     layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
@@ -155,8 +155,8 @@ def _alike(
 
 
 def _mistakes(readings: dict[At, Interpretation], among: Collection[str] | None) -> list[_Made]:
-    """The mistakes that another reading of the equations makes, with the runs of an engine that made each. Left out are
-    those that reorder what the engine returned, or that only widen bounds."""
+    """Every mistake that changes what is computed, with the runs of an engine that made it. Left out are those that
+    reorder what the engine returned, or that only widen bounds."""
     made: dict[Any, _Made] = {}
     others = set()
     for at, reading in readings.items():
@@ -176,9 +176,12 @@ def _mistakes(readings: dict[At, Interpretation], among: Collection[str] | None)
 def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
     """The layers and directions in which both mistakes are made together: by the wider reach of the two."""
     reach = {one.reach, other.reach}
-    groups = [every] if "stack" in reach else [[at] for at in every]
-    if "layer" in reach and "stack" not in reach:
-        groups = [[at for at in every if at[0] == layer] for layer in dict.fromkeys(layer for layer, _ in every)]
+    if "stack" in reach:
+        groups = [every]
+    elif "layer" in reach:
+        groups = [list(layer) for _, layer in itertools.groupby(every, lambda at: at[0])]
+    else:
+        groups = [[at] for at in every]
     yield from (places for places in groups if all(set(made.runs) & set(places) for made in (one, other)))
 
 

@@ -17,6 +17,7 @@ import torch
 from rnnspect.arithmetic.products import LAMBDA
 from rnnspect.arithmetic.roundoff import BFLOAT16, FLOAT16, ROUNDOFF, SINGLE, SMALLEST, TF32, Roundoff
 from rnnspect.errors import InputError, listed, nearest
+from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
 from rnnspect.network.recording import EngineInfo
 
 
@@ -33,9 +34,11 @@ class Declared:
     permitted: Declared | None = None
     """What the engine may also use, if its processor can: it is held to that only where it is not right without."""
 
-    def over(self, terms: int) -> Roundoff:
-        """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u."""
-        return replace(self.roundoff, narrow=LAMBDA * math.sqrt(terms) * self.half_sums)
+    def over(self, terms: int, kept: RecordedPrecision = EXACT) -> Roundoff:
+        """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u.
+        `kept` is how exactly its h was recorded."""
+        narrow = LAMBDA * math.sqrt(terms) * self.half_sums
+        return replace(self.roundoff, narrow=narrow, relative=kept.relative, absolute=kept.absolute)
 
 
 _REDUCED = 0.1

@@ -50,8 +50,7 @@ class Perturbed(Numbers):
     ) -> None:
         super().__init__(p, gates, nonlinearity)
         self._u, self._batch, self._generator = u, batch, generator
-        k = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
-        self._sum = k**0.5 * u.sums + u.stored + u.narrow
+        self._sum = p.terms**0.5 * u.sums + u.stored + u.narrow
         self._w_ih, self._w_hh, self._bias_ih = p.weight_ih, p.weight_hh, p.bias_ih
         self._norms_ih, self._norms_hh = length(p.weight_ih), length(p.weight_hh)
         for name in ("sigmoid", "tanh", "squash", "phi"):
@@ -64,27 +63,23 @@ class Perturbed(Numbers):
             by = error.repeat(1, REPLICAS, 1)
             rows[:, self._batch :].addcmul_(self._noise(by), by)
         s = torch.nn.functional.linear(rows, self._w_ih, self._bias_ih)
-        norms = length(rows.flatten(0, 1)).view(*rows.shape[:2], 1)
-        replicas = s[:, self._batch :]
-        by = replicas.abs().addcmul_(norms[:, self._batch :], self._norms_ih).mul_(self._sum)
-        if self._u.products:
-            by += self._rounded(rows[:, self._batch :].flatten(0, 1), self._w_ih, replicas)
-        replicas.addcmul_(self._noise(by), by)
+        self._disturb(s[:, self._batch :], rows[:, self._batch :], self._w_ih, self._norms_ih)
         return s
 
     def hidden(self, h: Tensor) -> Tensor:
         s = super().hidden(h)
-        replicas = s[self._batch :]
-        by = replicas.abs().addcmul_(length(h[self._batch :]).unsqueeze(1), self._norms_hh).mul_(self._sum)
-        if self._u.products:
-            by += self._rounded(h[self._batch :], self._w_hh, replicas)
-        replicas.addcmul_(self._noise(by), by)
+        self._disturb(s[self._batch :], h[self._batch :], self._w_hh, self._norms_hh)
         return s
 
-    def _rounded(self, rows: Tensor, w: Tensor, s: Tensor) -> Tensor:
-        """What the rounding of a product's operands may do to the sums s, by its usual size or all of it one way."""
-        usual = torch.outer(length4(rows), length4(w)).view(s.shape)
-        return usual.add_(s.abs()).mul_(2 * self._u.products)
+    def _disturb(self, s: Tensor, rows: Tensor, w: Tensor, norms: Tensor) -> None:
+        """Changes the sums s (…, G·H), products of the rows (…, k) with w, by as much as they may be off; `norms` is
+        ‖w‖. The rounding of operands counts by its usual size, or all of it one way."""
+        rows = rows.flatten(0, -2)
+        by = s.abs().addcmul_(length(rows).view(*s.shape[:-1], 1), norms).mul_(self._sum)
+        if self._u.products:
+            usual = torch.outer(length4(rows), length4(w)).view(s.shape)
+            by += usual.add_(s.abs()).mul_(2 * self._u.products)
+        s.addcmul_(self._noise(by), by)
 
     def _disturbed(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda v: self._stored(function(v))

@@ -23,8 +23,6 @@ class Lookalike(NamedTuple):
 
     kind: str
     said: str
-    at: tuple[int, str]
-    """The layer and direction that it is the state of."""
     ratio: float
 
 
@@ -61,47 +59,48 @@ def meaning(
 ) -> Lookalike | None:
     """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
     own = expected[key]
-    narrow = (torch.finfo(getattr(torch, case.spec.dtype)).eps * 4, float(own.bound.nan_to_num(0).median()))
-    for kind, said, at, value in _others(case, key, expected, histories):
+    bound = own.bound if own.bound.isfinite().all() else own.bound.nan_to_num(0).median()
+    storage = torch.finfo(getattr(torch, case.spec.dtype)).eps * 4
+    for kind, said, value in _others(case, key, expected, histories):
         if value.shape != engine.shape:
             continue
-        value, bound = value.double(), own.bound if own.bound.isfinite().all() else torch.tensor(narrow[1])
-        allowed = bound + value.abs() * narrow[0]
+        value = value.double()
+        allowed = bound + value.abs() * storage
         ratio = torch.where(engine == value, 0, (engine - value).abs() / allowed)
         if bool((ratio <= 1).all()):
-            return Lookalike(kind, said, at, float(ratio.max()))
+            return Lookalike(kind, said, float(ratio.max()))
     return None
 
 
 def _others(
     case: Case, key: Key, expected: Mapping[Key, Expected], histories: Mapping[tuple[int, str], Tensor]
-) -> Iterator[tuple[str, str, tuple[int, str], Tensor]]:
-    """Every other state of the run, as `Lookalike` has it: kind, words, place, and its value (B, ·)."""
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Every other state of the run, as `Lookalike` has it: kind, words, and its value (B, ·)."""
     spec, sequence = case.spec, case.sequence
     name, layer, direction = key
     letter, own = name[0], (layer, direction)
-    for (other, at_layer, way), value in expected.items():
+    for (other, at_layer, way), one in expected.items():
         if other == name and (at_layer, way) != own:
-            yield "elsewhere", f"that of {where(spec, at_layer, way)}", (at_layer, way), value.value
+            yield "elsewhere", f"that of {where(spec, at_layer, way)}", one.value
     if name == "h_n" and own in histories:
         h, each = histories[own], torch.arange(sequence.batch)
         ends = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch)
         if direction == "forward":
-            yield "begun", "h at step 0", own, h[0]
+            yield "begun", "h at step 0", h[0]
         else:
-            yield "begun", "h at the last step of each item", own, h[ends - 1, each]
+            yield "begun", "h at the last step of each item", h[ends - 1, each]
         if int(ends.min()) < sequence.steps:
-            yield "padding", f"h at step {sequence.steps - 1}, beyond the end of shorter items", own, h[-1]
+            yield "padding", f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1]
     if (earlier := expected[key].earlier()) is not None:
-        yield "earlier", f"{letter} before the last step", own, earlier
-    yield "zeros", "zeros", own, torch.zeros_like(expected[key].value)
+        yield "earlier", f"{letter} before the last step", earlier
+    yield "zeros", "zeros", torch.zeros_like(expected[key].value)
     state = sequence.h0 if letter == "h" else sequence.c0
     if state is not None:
-        at_state = state[layer * spec.num_directions + spec.directions.index(direction)]
-        yield "initial", f"the initial state {letter}0", own, at_state
-    for (other, at_layer, way), value in expected.items():
+        place = layer * spec.num_directions + spec.directions.index(direction)
+        yield "initial", f"the initial state {letter}0", state[place]
+    for (other, at_layer, way), one in expected.items():
         if other != name:
-            yield other, f"{other} of {where(spec, at_layer, way)}", (at_layer, way), value.value
+            yield other, f"{other} of {where(spec, at_layer, way)}", one.value
 
 
 def where(spec: Spec, layer: int, direction: str) -> str:
@@ -124,10 +123,9 @@ def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
     return h[lengths - 1, torch.arange(h.shape[1])]
 
 
-def before_last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor | None:
+def before_last(run: LayerRun) -> Tensor | None:
     """(B, P): h after the step of each item that is processed last but one; None where an item has only one step."""
-    steps, batch = h.shape[:2]
-    ends = torch.full((batch,), steps) if lengths is None else lengths
+    ends = run.ends
     if int(ends.min()) < 2:
         return None
-    return h[1] if reverse else h[ends - 2, torch.arange(batch)]
+    return run.h[1] if run.reverse else run.h[ends - 2, torch.arange(len(ends))]

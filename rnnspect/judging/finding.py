@@ -186,19 +186,20 @@ def combine(a: Finding, b: Finding) -> Finding:
 def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
     """Findings of the same steps and of different items of the batch as one; each with how many items it is of. On how
     many steps together they are above the bound is not known: the largest number of one part stands for it."""
-    moved, items, start = [], [], 0
+    moved, start, batch = [], 0, sum(count for count, _ in parts)
     for count, found in parts:
         first, worst = (seen and replace(seen, batch=seen.batch + start) for seen in (found.first, found.worst))
-        moved.append(replace(found, first=first, worst=worst, over=None))
-        items.append(torch.zeros(count, dtype=torch.bool) if found.over is None else found.over.items)
+        over = found.over
+        if over is not None:
+            items = torch.zeros(batch, dtype=torch.bool)
+            items[start : start + count] = over.items
+            over = replace(over, items=items)
+        moved.append(replace(found, first=first, worst=worst, over=over))
         start += count
+    whole = functools.reduce(combine, moved)
     first = min((one.first for one in moved if one.first), key=lambda seen: seen.order, default=None)
-    over = [found.over for _, found in parts if found.over]
-    whole = None
-    if over:
-        joined = functools.reduce(WrongValues.joined, (replace(one, items=over[0].items) for one in over))
-        whole = replace(joined, steps=max(one.steps for one in over), items=torch.cat(items))
-    return replace(functools.reduce(combine, moved), steps=moved[0].steps, first=first, over=whole)
+    over = whole.over and replace(whole.over, steps=max(one.over.steps for one in moved if one.over))
+    return replace(whole, steps=moved[0].steps, first=first, over=over)
 
 
 def silent(_found: Finding | None, _steps: int) -> None:
@@ -213,3 +214,7 @@ class PlaceFinding:
     direction: str
     quantity: str
     finding: Finding
+
+    @property
+    def at(self) -> tuple[int, str]:
+        return self.layer, self.direction

@@ -5,7 +5,7 @@ A known mistake is a change of that: other parameters, another order of steps, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.functions import Functions, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import LayerRun
-from rnnspect.judging.declared import Declared
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Steps
-from rnnspect.judging.recorded_precision import RecordedPrecision
 from rnnspect.network import sequence
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
@@ -51,12 +49,6 @@ class Stack:
         lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
         own = {at: LayerParameters.of(parameters, *at) for at in every}
         return cls(spec, sequence.x, own, states, lengths)
-
-    def roundoff(self, at: At, declared: Declared, kept: RecordedPrecision | None = None) -> Roundoff:
-        """What a layer and direction may err by in the declared arithmetic. `kept`: how exactly its h was recorded."""
-        p = self.parameters[at]
-        u = declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-        return u if kept is None else replace(u, relative=kept.relative, absolute=kept.absolute)
 
 
 @dataclass(frozen=True)
@@ -110,6 +102,13 @@ class Interpretation:
     def units(self) -> int:
         return self.p.weight_hh.shape[0] // len(self.cell.gates)
 
+    @property
+    def functions(self) -> Functions:
+        return functions_of(self.nonlinearity)
+
+    def with_functions(self, **changed: Any) -> Interpretation:
+        return replace(self, nonlinearity=replace(self.functions, **changed))
+
     def with_rows(self, change: Callable[[Tensor], Tensor]) -> Interpretation:
         """With every packed parameter changed: weight_ih, weight_hh and the biases, (G·H, ·)."""
         p = self.p
@@ -124,12 +123,16 @@ class Interpretation:
     def with_run(self, **changed: Any) -> Interpretation:
         return replace(self, run=replace(self.run, **changed))
 
+    def with_states(self, states: Iterable[Tensor]) -> Interpretation:
+        """With other initial states: h0, and c0 where the cell has one, (B, ·) each."""
+        return self.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
+
     def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Interpretation:
         """With other initial states (B, ·), each with the error that it may have, which h is then allowed too."""
         most = max(float(error.max()) for _, error in states)
         values = (value.to(self.run.h0.dtype) for value, _ in states)
         u = replace(self.u, absolute=self.u.absolute + most)
-        return replace(self.with_run(**dict(zip(("h0", "c0"), values, strict=False))), u=u)
+        return replace(self.with_states(values), u=u)
 
     def blocks(self, packed: Tensor) -> dict[str, Tensor]:
         """The block of rows of each gate in a packed parameter (G·H, ·)."""

@@ -50,7 +50,6 @@ class Judge:
         self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: Nonlinearity = "tanh"
     ) -> None:
         self.layer = LayerEquations(cell, p, u, nonlinearity)
-        self._screens = self._passed = 0
 
     def __call__(
         self, run: LayerRun, rows: int | None = None, progress: Progress = silent
@@ -64,17 +63,17 @@ class Judge:
         batch = run.x.shape[1]
         if batch <= _WIDE:
             return self._together(run, rows, progress)
-        parts = []
+        parts, states = [], []
         for start in range(0, batch, _WIDE):
             told = progress if start + _WIDE >= batch else silent
-            parts.append(self._together(run.take(items=slice(start, start + _WIDE)), rows, told))
-        counts = (min(_WIDE, batch - start) for start in range(0, batch, _WIDE))
-        found = side_by_side([(count, one) for count, (one, _) in zip(counts, parts, strict=True)])
-        return found, State.side_by_side([c for _, c in parts if c is not None])
+            some = run.take(items=slice(start, start + _WIDE))
+            found, c = self._together(some, rows, told)
+            parts.append((some.x.shape[1], found))
+            states += [] if c is None else [c]
+        return side_by_side(parts), State.side_by_side(states)
 
     def _together(self, run: LayerRun, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
         layer = self.layer
-        self._screens = self._passed = 0
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         for index, chunk in enumerate(self._chunks(run, rows)):
@@ -94,7 +93,6 @@ class Judge:
     ) -> tuple[Chunk, State | None]:
         """The chunk that holds a step, given by its place in processing order, and the cell state that the chunk begins
         with, both as the judgement has them. `progress` is told how many steps before it are done."""
-        self._screens = self._passed = 0
         c = self.layer.begin(run.c0)
         for chunk in self._chunks(run):
             if order < chunk.start + len(chunk.x):
@@ -107,7 +105,6 @@ class Judge:
     def compared_chunks(self, run: LayerRun, item: int) -> Iterator[ComparedChunk]:
         """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
         the cell state that the judgement begins it with. The next one reuses the memory of the one before."""
-        self._screens = self._passed = 0
         c, one = self.layer.begin(run.c0), slice(item, item + 1)
         for chunk in self._chunks(run):
             state = None if c is None else c.of(one, slice(None))
@@ -120,6 +117,7 @@ class Judge:
                 c = self.layer.after(self._judged(chunk, c)[0])
 
     def _chunks(self, run: LayerRun, rows: int | None = None) -> Iterator[Chunk]:
+        self._screens = self._passed = 0
         fitting = min(2048, max(256, _CHUNK // self.layer.units))
         return chunks(run, 1 if self.layer.stepwise else rows or fitting)
 
@@ -135,18 +133,15 @@ class Judge:
 
     def _clear(self, chunk: Chunk | None) -> Finding:
         """The finding of a chunk in which nothing is above its bound; of nothing yet with None."""
-        values = 0
-        if chunk is not None:
-            values = chunk.count * chunk.after.shape[2]
+        steps, values = (0, 0) if chunk is None else (len(chunk.x), chunk.count * chunk.after.shape[2])
         unseen = torch.full((self.layer.gates, self.layer.units), torch.inf, dtype=self.layer.dtype)
-        return Finding(0 if chunk is None else len(chunk.x), values, None, None, None, 0, 0, unseen)
+        return Finding(steps, values, None, None, None, 0, 0, unseen)
 
     def _judged(self, chunk: Chunk, c: State | None) -> tuple[ComparedChunk, Finding]:
         """A chunk that begins with the cell state c, compared in the cheapest way that decides it."""
         layer, part = self.layer, self._clear(chunk)
-        if (
-            layer.screen is not None and chunk.error is None and 2 * self._passed >= self._screens
-        ):  # saturated gates do not pass
+        passes = 2 * self._passed >= self._screens  # saturated gates do not
+        if layer.screen is not None and chunk.error is None and passes:
             compared, self._screens = layer.compare(chunk, c, layer.screen), self._screens + 1
             if compared.most is not None and float(compared.most.max()) < STEEP and self._cleared(compared):
                 self._passed += 1
@@ -175,23 +170,18 @@ class Judge:
             if math.isnan(compared.top):
                 return False
             _, b, j = compared.values.peak
-            compared.ratio[:, b, j] = self._alone(compared.chunk, compared.c, b, j).ratio[:, 0, 0]
+            every = slice(0, len(compared.ratio))
+            compared.ratio[:, b, j] = self._alone(compared.chunk, compared.c, b, j, every).ratio[:, 0, 0]
         return compared.top <= limit
 
     def _alone(
-        self,
-        chunk: Chunk,
-        c: State | None,
-        b: int,
-        j: int,
-        kind: type[Bounded] = Bounded,
-        steps: slice = slice(None),
+        self, chunk: Chunk, c: State | None, b: int, j: int, steps: slice, kind: type[Bounded] = Bounded
     ) -> ComparedChunk:
-        """One item of the batch in float64, and one hidden unit of it unless units depend on each other."""
-        mixed = self.layer.mixes
-        units, seq, unit = (slice(None), slice(b, b + 1), None) if mixed else (slice(j, j + 1), slice(b, b + 1), j)
-        state = None if c is None else c.of(seq, units)
-        part = chunk.cut(steps.start or 0, len(chunk.x) if steps.stop is None else steps.stop, seq)
+        """Some steps of one item of the batch in float64; of one hidden unit, unless units depend on each other."""
+        item = slice(b, b + 1)
+        units, unit = (slice(None), None) if self.layer.mixes else (slice(j, j + 1), j)
+        state = None if c is None else c.of(item, units)
+        part = chunk.cut(steps.start, steps.stop, item)
         return self.layer.compare(part, state, self.layer.one(unit, kind), unit)
 
     def _accused(self, compared: ComparedChunk, part: Finding) -> Finding:
@@ -201,7 +191,7 @@ class Judge:
         def again(n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             start = n if compared.c is None else 0
             steps = slice(start, n + 1 if mixed or compared.c is None else len(compared.ratio))
-            seen = self._alone(compared.chunk, compared.c, b, j, Ordered, steps)
+            seen = self._alone(compared.chunk, compared.c, b, j, steps, Ordered)
             return (steps, slice(b, b + 1), slice(None) if mixed else slice(j, j + 1)), seen.bound
 
         values = compared.values
@@ -212,7 +202,7 @@ class Judge:
     def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
         """One address, computed in float64, for what is printed of it."""
         n, b, j = at
-        again = self._alone(chunk, c, b, j, Bounded, slice(n if c is None else 0, n + 1))
+        again = self._alone(chunk, c, b, j, slice(n if c is None else 0, n + 1))
         self.layer.repair(again)
         seen = again.values.seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
         return replace(seen, batch=b, unit=j)

@@ -41,9 +41,7 @@ class Errors:
         self._values, self._kept, self.shape = values, kept, values.shape
 
     def __getitem__(self, at: Any) -> Tensor:
-        values = self._values[at]
-        error = self._kept.error(values)
-        return torch.zeros_like(values, dtype=torch.float64) if error is None else error
+        return self._kept.error(self._values[at])
 
 
 class SideBySide:

@@ -41,11 +41,9 @@ def observed_by(recording: Recording) -> Observation:
     they are left to `observed_whole`.
     """
     layers = {place: {"h": h.cpu()} for place, h in recording.layers.items()}
-    return (
-        replace(_finals(recording), layers=layers)
-        if recording.stack_difference == 0
-        else Observation(recording.engine, layers)
-    )
+    if recording.stack_difference == 0:
+        return replace(_finals(recording), layers=layers)
+    return Observation(recording.engine, layers)
 
 
 def observed_whole(recording: Recording, spec: Spec) -> Observation:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded, Number
 from rnnspect.arithmetic.ordered import Ordered
-from rnnspect.judging.chunks import Chunk, LayerRun, before_each, chunks
+from rnnspect.judging.chunks import ALL, Chunk, LayerRun, before_each, chunks
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.layer import LayerEquations, State
 from rnnspect.judging.recorded_precision import RecordedPrecision
@@ -56,25 +56,23 @@ class _Part:
         kept: dict[str, RecordedPrecision],
     ) -> None:
         self._layer, self._chunk, self._recorded, self._kept = layer, chunk, recorded, kept
-        self._forced = c is not None and "c" in recorded
-        self._c = None if c is None else c.number(torch.float64)
-        if self._forced:
-            assert self._c is not None
+        self._c, a = None if c is None else c.number(torch.float64), layer.wide
+        self._forced = self._c is not None and "c" in recorded
+        if self._c is not None and self._forced:
             self._c = _before(recorded["c"], chunk, self._c, kept["c"])
-        p = layer.wide.parameters
-        a = Forced(p, layer.gates, layer.u, layer.nonlinearity) if self._forced else layer.wide
-        self._q = self._quantities(a, slice(None), None)
+            a = Forced(a.parameters, layer.gates, layer.u, layer.nonlinearity)
+        self._q = self._quantities(a, chunk, ALL)
 
-    def _quantities(self, a: Bounded, batch: slice, unit: int | None) -> dict[str, Number]:
-        """Every quantity of some items of the batch in the arithmetic a: of one hidden unit alone, if it is given."""
+    def _quantities(self, a: Bounded, chunk: Chunk, items: slice, unit: int | None = None) -> dict[str, Number]:
+        """Every quantity of a chunk of some items of the batch in the arithmetic a: of one hidden unit alone, if it is
+        given."""
         alone = unit if self._layer.p.weight_hr is None else None
-        h_error = None if self._chunk.h_error is None else self._chunk.h_error[:, batch]
-        state: tuple[Number, ...] = (a.observed(self._chunk.before[:, batch].double(), alone, h_error),)
+        state: tuple[Number, ...] = (a.observed(chunk.before.double(), alone, chunk.h_error),)
         if self._c is not None:
-            units = slice(None) if unit is None else slice(unit, unit + 1)
-            state += (Number(self._c.v[..., batch, units], self._c.e[..., batch, units], a.u),)
-        error = None if self._chunk.error is None else self._chunk.error[:, batch].double()
-        q: dict[str, Number] = self._layer.cell.step(a, a.input(self._chunk.x[:, batch].double(), error), *state)
+            units = ALL if unit is None else slice(unit, unit + 1)
+            state += (Number(self._c.v[..., items, units], self._c.e[..., items, units], a.u),)
+        error = None if chunk.error is None else chunk.error.double()
+        q: dict[str, Number] = self._layer.cell.step(a, a.input(chunk.x.double(), error), *state)
         return q
 
     def finding(self, name: str) -> Finding:
@@ -90,23 +88,15 @@ class _Part:
         def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             kind = ForcedOrdered if self._forced else Ordered
             alone = None if layer.cell.mixes else j
-            e = self._quantities(layer.one(alone, kind), slice(b, b + 1), alone)[name].e
-            here = (slice(None), slice(b, b + 1), slice(j, j + 1))
+            here = (ALL, slice(b, b + 1), slice(j, j + 1))
+            e = self._quantities(layer.one(alone, kind), chunk.cut(0, len(chunk.x), here[1]), here[1], alone)[name].e
             return here, ((e if alone is not None else e[..., j, None]) + kept[here]).mul_(layer.bound_factor)
 
         over, cleared, at = compared.accused(again)
         first, worst = at and compared.seen(at), compared.seen(compared.peak)
-        nothing = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
-        return Finding(
-            len(engine),
-            chunk.count * engine.shape[2],
-            worst,
-            first,
-            WrongValues.of(chunk, over),
-            cleared,
-            beyond,
-            nothing,
-        )
+        unseen = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
+        values, wrong = chunk.count * engine.shape[2], WrongValues.of(chunk, over)
+        return Finding(len(engine), values, worst, first, wrong, cleared, beyond, unseen)
 
     def after(self) -> State | None:
         """The cell state that the chunk ends with."""

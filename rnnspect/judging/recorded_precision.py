@@ -36,10 +36,10 @@ class RecordedPrecision:
     def rounded(self) -> bool:
         return bool(self.relative or self.absolute)
 
-    def error(self, values: Tensor) -> Tensor | None:
-        """How far each of these may be off, in float64; None if they are exact."""
+    def error(self, values: Tensor) -> Tensor:
+        """How far each of these may be off, in float64."""
         if not self.rounded:
-            return None
+            return torch.zeros_like(values, dtype=torch.float64)
         return values.double().abs().mul_(self.relative).add_(self.absolute)
 
 

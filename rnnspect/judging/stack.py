@@ -29,10 +29,10 @@ from rnnspect.judging.final_states import (
 from rnnspect.judging.finding import Finding, PlaceFinding, Progress, silent
 from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import LayerEquations, State
+from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, Steps, handed_on
 from rnnspect.judging.recorded_gates import judge_quantities
-from rnnspect.judging.recorded_precision import RecordedPrecision
+from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
 
 _COME_AND_GONE = 31 * 2**20
@@ -90,7 +90,7 @@ def judge_stack(
             at = layer, direction
             seen = observation.layers.get(at, {})
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
-            u = stack.roundoff(at, declared, kept.get("h"))
+            u = declared.over(stack.parameters[at].terms, kept.get("h", EXACT))
             believed = Interpretation.of(stack, at, *given, u, seen.get("h"))
             judged.readings[at] = reading = change(believed)
             if at == until:
@@ -109,7 +109,7 @@ def judge_stack(
                     judged.places.append(PlaceFinding(layer, direction, name, finding))
             stack.h[at] = outcome.h
             for name, final in zip(("h_n", "c_n"), outcome.finals, strict=False):
-                expected[name, *at] = _expected(final, declared.roundoff, observation.kept_of(name))
+                expected[name, *at] = _as_recorded(final, declared.roundoff, observation.kept_of(name))
             outcomes.append(outcome)
         if layer + 1 < spec.num_layers:
             given = handed_on([(one.h, one.error) for one in outcomes], case.sequence.valid())
@@ -137,21 +137,14 @@ def runs_of(case: Case) -> Callable[[int, str], LayerRun]:
             below = [output((layer - 1, direction)) for direction in case.spec.directions]
             given = handed_on(below, case.sequence.valid())
         h = observation.layers.get(at, {}).get("h")
-        reading = Interpretation.of(stack, at, *given, stack.roundoff(at, case.declared), h)
+        u = case.declared.over(stack.parameters[at].terms)
+        reading = Interpretation.of(stack, at, *given, u, h)
         if h is not None:
             return reading.run
         found = estimate(reading)
         return replace(reading.run, h=found.h, h_error=found.error)
 
     return of
-
-
-class _Final(NamedTuple):
-    """A state (B, ·) that a layer ended with, how far it may be off, and the same one step earlier."""
-
-    value: Tensor
-    error: Tensor | None
-    earlier: Callable[[], Tensor | None] = lambda: None
 
 
 class _Outcome(NamedTuple):
@@ -161,8 +154,8 @@ class _Outcome(NamedTuple):
     error: Steps | None
     layer: LayerEquations
     run: LayerRun
-    finals: list[_Final]
-    """None where they are not those of this reading."""
+    finals: list[Expected]
+    """h, and c where the cell has one, after the last step; empty where this reading does not tell them."""
 
 
 def _observed(
@@ -174,12 +167,10 @@ def _observed(
     finals = []
     if run.h is h and reading.ends:
         ending = last(h, run.lengths, run.reverse)
-        before = functools.partial(before_last, h, run.lengths, run.reverse)
-        finals = [_Final(ending, kept.error(ending), before)]
-        finals += [
-            _Final(*state, functools.partial(_earlier_c, judge, run))
-            for state in _cell_state(c, judge.layer.bound_factor)
-        ]
+        finals.append(Expected(ending, kept.error(ending), functools.partial(before_last, run)))
+        if c is not None:
+            number, factor = c.number(torch.float64), judge.layer.bound_factor
+            finals.append(Expected(number.v, number.e * factor, functools.partial(_earlier_c, judge, run)))
     return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
 
 
@@ -188,21 +179,13 @@ def _estimated(reading: Interpretation, believed: Interpretation, progress: Prog
     h, error = (values if reading.back is None else reading.back(values) for values in (found.h, found.error))
     run, batch = replace(run, h=found.h, h_error=found.error), believed.run.x.shape[1]
     if len(found.final[0][0]) == batch:
-        finals = [_Final(*state) for state in found.final]
+        finals = [Expected(*state) for state in found.final]
         if reading.back is None:
-            finals[0] = _Final(*found.final[0], functools.partial(before_last, h, run.lengths, run.reverse))
+            finals[0] = replace(finals[0], earlier=functools.partial(before_last, run))
     else:  # of another batch than the engine's: only h tells how its items ended
         ending, spread = (last(values, believed.run.lengths, believed.run.reverse) for values in (h, error))
-        finals = [_Final(ending, spread * (FINAL_SPREADS / SPREADS))]
+        finals = [Expected(ending, spread * (FINAL_SPREADS / SPREADS))]
     return _Outcome(h, error, reading.equations, run, finals)
-
-
-def _cell_state(c: State | None, own: int) -> list[tuple[Tensor, Tensor | None]]:
-    """The cell state that each item ended with."""
-    if c is None:
-        return []
-    number = c.number(torch.float64)
-    return [(number.v, number.e * own)]
 
 
 def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
@@ -211,10 +194,11 @@ def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
     return None if c is None else c.number(torch.float64).v
 
 
-def _expected(final: _Final, u: Roundoff, kept: RecordedPrecision) -> Expected:
+def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expected:
+    """The bound widened by how exactly a final state is stored and was recorded."""
     value = final.value.double()
-    bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
-    return Expected(value, bound if final.error is None else bound + final.error, final.earlier)
+    stored = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
+    return replace(final, value=value, bound=stored + final.bound)
 
 
 def _judge_finals(

@@ -30,6 +30,10 @@ class Point:
     bound: float
     ratio: float
 
+    @property
+    def at(self) -> tuple[int, str]:
+        return self.layer, self.direction
+
 
 @dataclass(frozen=True)
 class GateResolution:

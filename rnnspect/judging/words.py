@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
     unsure = _unsure(case, judged)
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
     points = [_point(place, place.finding.worst) for place in judged.places if place.finding.worst] + judged.finals
-    hidden = [place for place in judged.places if place.quantity == "h"]
+    seen: list[PlaceFinding | Point] = [*judged.places, *judged.finals]
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
@@ -28,11 +30,11 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         worst=max(points, key=lambda point: point.ratio, default=None),
         first=first,
         pattern=_pattern(spec, judged, first, steps) if first else None,
-        resolution=tuple(line for place in hidden for line in _resolution(spec, place, declared.telling)),
-        observed=_observed(judged),
+        resolution=tuple(_resolution(spec, judged, declared.telling)),
+        observed=tuple(f"layer {one.layer} {one.direction} {one.quantity}" for one in seen),
         estimated=tuple(f"layer {layer} {direction}" for layer, direction in judged.estimated),
         steps=steps,
-        values=sum(place.finding.values for place in judged.places),
+        values=_values(judged),
         cleared=sum(place.finding.cleared for place in judged.places),
         spec=spec,
         engine=case.observation.engine,
@@ -83,26 +85,18 @@ def _unsure(case: Case, judged: Judged) -> str | None:
     return None
 
 
-def _observed(judged: Judged) -> tuple[str, ...]:
-    seen = [f"layer {place.layer} {place.direction} {place.quantity}" for place in judged.places]
-    return (*seen, *(f"layer {point.layer} {point.direction} {point.quantity}" for point in judged.finals))
-
-
 def _point(place: PlaceFinding, seen: Deviation) -> Point:
-    return Point(
-        place.quantity, place.layer, place.direction, seen.step, seen.batch, seen.unit,
-        seen.manual, seen.engine, seen.bound, seen.ratio,
-    )  # fmt: skip
+    address = place.quantity, *place.at, seen.step, seen.batch, seen.unit
+    return Point(*address, seen.manual, seen.engine, seen.bound, seen.ratio)
 
 
-def _resolution(spec: Spec, place: PlaceFinding, telling: float) -> list[GateResolution]:
-    lines = []
-    for gate, units in zip(spec.cell_type.gates, place.finding.resolution, strict=True):
-        at = int(units.argmax())
-        coarse = int((units > telling).sum())
-        numbers = (float(units.min()), float(units.median()), float(units[at]))
-        lines.append(GateResolution(place.layer, place.direction, gate, *numbers, at, coarse))
-    return lines
+def _resolution(spec: Spec, judged: Judged, telling: float) -> Iterator[GateResolution]:
+    for place in judged.places:
+        if place.quantity == "h":
+            for gate, units in zip(spec.cell_type.gates, place.finding.resolution, strict=True):
+                worst = int(units.argmax())
+                numbers = (float(units.min()), float(units.median()), float(units[worst]))
+                yield GateResolution(*place.at, gate, *numbers, worst, int((units > telling).sum()))
 
 
 def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
@@ -112,7 +106,7 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
     if first.step < 0:
         others = dict.fromkeys(f"layer {place.layer}" for place in wrong)
         alone = not wrong and all(point.ratio <= 1 for point in judged.finals if point.quantity != first.quantity)
-        at = where(spec, first.layer, first.direction)
+        at = where(spec, *first.at)
         begun = f"only the final state {first.quantity}" if alone else f"the final state {first.quantity} of {at}"
         rest = [f"then {', '.join(others)}: {counted}"] if wrong else []
         return "; ".join([begun, *_final_states(spec, judged, first), *rest])
@@ -124,15 +118,15 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
     if len(directions) < len({place.direction for place in judged.places if place.layer == first.layer}):
         in_layer = f" of layer {first.layer}" if len(layers) > 1 else ""
         said.append(f"only the {directions.pop()} direction{in_layer}")
-    here = [place for place in wrong if (place.layer, place.direction) == (first.layer, first.direction)]
+    here = [place for place in wrong if place.at == first.at]
     gates = [place.quantity for place in here if place.quantity in spec.cell_type.gates]
     if gates and spec.cell_type.gates != ("h",):
         said.append("gate " + ", ".join(dict.fromkeys(gates)))
     place = next(place for place in here if place.quantity == first.quantity)
     assert place.finding.over is not None
     details = _where(place.finding.over, place, steps)
-    if details and len({(one.layer, one.direction) for one in wrong}) > 1:
-        details[0] = f"in {where(spec, first.layer, first.direction)} {details[0]}"
+    if details and len({one.at for one in wrong}) > 1:
+        details[0] = f"in {where(spec, *first.at)} {details[0]}"
     return "; ".join([*said, *details, *_final_states(spec, judged, first), counted])
 
 
@@ -146,8 +140,8 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
     for point in judged.finals:
         if point.ratio <= 1:
             continue
-        place = where(spec, point.layer, point.direction)
-        if found := judged.meanings.get((point.quantity, point.layer, point.direction)):
+        place = where(spec, *point.at)
+        if found := judged.meanings.get((point.quantity, *point.at)):
             said.append(f"{point.quantity} of {place} is {found.said}")
         elif point is not first and (point.quantity != first.quantity or first.step >= 0):
             plain.append(f"{point.quantity} of {place}")

@@ -113,6 +113,11 @@ class LayerParameters:
             parameters.get("weight_ch" + end),
         )
 
+    @property
+    def terms(self) -> int:
+        """How many numbers a pre-activation is the sum of, peepholes not counted."""
+        return self.weight_ih.shape[1] + self.weight_hh.shape[1] + 2
+
 
 def suffix(layer: int, direction: str) -> str:
     """How PyTorch ends the names of a layer's parameters: _l0, _l0_reverse, …"""

@@ -99,8 +99,7 @@ def _derived(
     order = last - at.step if at.direction == "reverse" else at.step
 
     def judge(held_to: Declared) -> Judge:
-        u = held_to.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-        return Judge(spec.cell_type, p, u, nonlinearity)
+        return Judge(spec.cell_type, p, held_to.over(p.terms), nonlinearity)
 
     here = address(judge(declared), run, order, at.batch, at.unit, progress)
     if here.ratio > 1 and declared.permitted is not None:  # what it may also use, where it is not right without

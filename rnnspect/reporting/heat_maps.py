@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -66,9 +66,7 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
     step before, and beside them what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
     p = LayerParameters.of(case.parameters, layer, direction)
-    kept = seen.kept_of((layer, direction, "h"))
-    u = case.declared.over(p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
-    u = replace(u, relative=kept.relative, absolute=kept.absolute)
+    u = case.declared.over(p.terms, seen.kept_of((layer, direction, "h")))
     judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
     wide = judge.layer.wide.parameters
     equations = equations_of(spec.cell_type, case.parameters, layer, direction, spec.nonlinearity_of(direction))

@@ -59,8 +59,8 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) 
 def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
     found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
-    ends = (Lookalike(kind, "", (0, way), 0.0) for kind in KINDS for way in ("forward", "reverse"))
-    return found | {final_states._cause(meaning, meaning.at[1])[0] for meaning in ends}
+    ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
+    return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 
 
 def test_every_id_is_explained_once_and_no_other_is():

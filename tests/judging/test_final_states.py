@@ -160,14 +160,15 @@ def test_a_float32_final_state_that_nothing_pins_down_is_the_reason(cell: str) -
     made = network(cell)
     if made.sequence.c0 is None:
         pytest.skip("skipped: it has no cell state")
-    right = stack._cell_state
+    right = stack._as_recorded
 
-    def wide(c: Any, own: int) -> Any:
-        return [(value, error + 1) for value, error in right(c, own)]
+    def wide(final: Expected, *how: Any) -> Expected:
+        made = right(final, *how)
+        return replace(made, bound=made.bound + 1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "_cell_state", wide)
-        verdict = check(made, observed(made))
+        patch.setattr(stack, "_as_recorded", wide)
+        verdict = check(made, replace(observed(made), h_n=None))
     assert verdict.verdict == "cannot tell"
     assert str(verdict.reason).startswith("c_n of layer 0 could not be judged: a correct one may be off by 1")
 

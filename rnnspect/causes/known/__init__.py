@@ -1,23 +1,19 @@
 """Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
 Files that begin with _ are shared.
 
-Each cause turns what an engine is taken to have computed (a `Interpretation`) into what it would have computed with the
-mistake.
+Each cause turns what an engine is taken to have computed (an `Interpretation`) into what it would have computed with
+the mistake.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rnnspect.causes.interface import Cause
-    from rnnspect.judging.interpretation import Interpretation
-
+from rnnspect.causes.interface import Cause
+from rnnspect.judging.interpretation import Interpretation
 
 _MET = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
 """Families by how often people meet their mistakes; what explains a run equally well is told in this order."""

@@ -23,7 +23,6 @@ from rnnspect.arithmetic.products import Rows
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
-from rnnspect.network.parameters import LayerParameters
 
 Rounding = Callable[[Tensor], Tensor]
 
@@ -72,7 +71,7 @@ def come_closer(reading: Interpretation, roundings: tuple[Rounding, ...]) -> boo
     off = (compared.ratio > 1) & compared.ratio.isfinite()
     exact = (compared.q["h"].v - compared.after).abs()[off]
     for rounding in roundings:
-        for of_x, of_h in ((rounding, rounding), (rounding, None), (None, rounding)):
+        for of_x, of_h in ((rounding, rounding), (rounding, _unrounded), (_unrounded, rounding)):
             again = _last_of(layer, seen, reading.run.c0, Rounded(reading, of_x, of_h))
             left = (again.q["h"].v - again.after).abs()[off]
             if 4 * int((left < exact / 4).sum()) > 3 * len(exact):
@@ -104,36 +103,33 @@ def _last_of(layer: LayerEquations, seen: list[Chunk], c0: Tensor | None, a: Bou
 
 
 class Rounded(Bounded):
-    """Products whose operands are rounded first: those with x, those with h, or both."""
+    """Products whose operands are rounded first: those with x in one way, those with h in another."""
 
-    def __init__(self, reading: Interpretation, of_x: Rounding | None, of_h: Rounding | None) -> None:
+    def __init__(self, reading: Interpretation, of_x: Rounding, of_h: Rounding) -> None:
         p = cast(reading.p, torch.float64)
-        super().__init__(_rounded(p, of_x, of_h), len(reading.cell.gates), reading.u, reading.nonlinearity)
+        w_hr = None if p.weight_hr is None else of_h(p.weight_hr)
+        p = replace(p, weight_ih=of_x(p.weight_ih), weight_hh=of_h(p.weight_hh), weight_hr=w_hr)
+        super().__init__(p, len(reading.cell.gates), reading.u, reading.nonlinearity)
         self._of_x, self._of_h = of_x, of_h
 
     def input(self, x: Tensor, error: Tensor | None = None) -> Packed:
-        return super().input(x if self._of_x is None else self._of_x(x), error)
+        return super().input(self._of_x(x), error)
 
     def hidden(self, h: Number) -> Packed:
-        return super().hidden(h if self._of_h is None else Number(h.v, h.e, h.u, Rows(self._of_h(h.v))))
+        return super().hidden(Number(h.v, h.e, h.u, Rows(self._of_h(h.v))))
 
     def project(self, m: Number) -> Value:
-        return super().project(m if self._of_h is None or self._hr is None else Number(self._of_h(m.v), m.e, m.u))
+        return super().project(m if self._hr is None else Number(self._of_h(m.v), m.e, m.u))
 
 
-def _rounded(p: LayerParameters, of_x: Rounding | None, of_h: Rounding | None) -> LayerParameters:
-    if of_x is not None:
-        p = replace(p, weight_ih=of_x(p.weight_ih))
-    if of_h is not None:
-        w_hr = None if p.weight_hr is None else of_h(p.weight_hr)
-        p = replace(p, weight_hh=of_h(p.weight_hh), weight_hr=w_hr)
-    return p
+def _unrounded(v: Tensor) -> Tensor:
+    return v
 
 
 @torch.inference_mode()
 def sums_show(reading: Interpretation) -> bool:
     layer, p, run = reading.equations, reading.p, reading.run
-    weights = layer.gates * (p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2)
+    weights = layer.gates * p.terms
     if layer.mixes or p.weight_ch is not None or weights > _WEIGHTS:
         return False
     few = slice(4 * weights)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation, functions_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rnnspect.judging.interpretation import Interpretation
+from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation
+from rnnspect.judging.interpretation import Interpretation
 
 _HARD = {
     "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3, and ONNX"),
     "x / 6 + 0.5": (Activation("hard_sigmoid", 1 / 6, 0.5), "PyTorch and Keras 3"),
 }
-
-
 _SOFTSIGN = Activation("softsign")
 _APPROXIMATED = {
     "clip(x, −1, 1)": (Activation("hard_tanh"), Activation("hard_sigmoid", 0.25, 0.5)),
@@ -44,7 +39,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
 
 
 def _others(reading: Interpretation) -> Iterator[Cause]:
-    usual = functions_of(reading.nonlinearity)
+    usual = reading.functions
     if reading.cell.name == "rnn":
         other = TANH if usual.phi == RELU else RELU
         yield Cause(
@@ -60,7 +55,7 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
                 "hard-sigmoid",
                 f"the gates are hard sigmoids, {formula} cut to 0 … 1, as {who} define it",
                 "Set recurrent_activation='sigmoid', or state the activations in the spec.",
-                functools.partial(_with, sigmoid=hard),
+                functools.partial(Interpretation.with_functions, sigmoid=hard),
                 {"formula": formula},
             )
     if usual.tanh == TANH:
@@ -69,12 +64,12 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
             "activation-relu",
             "relu stands where the equations have tanh",
             "Set activation='tanh', or state the activations in the spec.",
-            functools.partial(_with, **of),
+            functools.partial(Interpretation.with_functions, **of),
         )
 
 
 def _approximated(reading: Interpretation) -> Iterator[Cause]:
-    usual, alone = functions_of(reading.nonlinearity), reading.cell.name == "rnn"
+    usual, alone = reading.functions, reading.cell.name == "rnn"
     of_tanh = [name for name in (("phi",) if alone else ("tanh", "squash")) if getattr(usual, name) == TANH]
     of_sigmoid = [] if alone or usual.sigmoid != SIGMOID else ["sigmoid"]
     choices = {"tanh": (of_tanh, "tanh is"), "sigmoid": (of_sigmoid, "σ is")}
@@ -88,10 +83,6 @@ def _approximated(reading: Interpretation) -> Iterator[Cause]:
                     "activation-approximated",
                     f"{said} approximated: {how}",
                     "Take the exact functions, or give this check a model that has the approximated ones.",
-                    functools.partial(_with, **made),
+                    functools.partial(Interpretation.with_functions, **made),
                     {"function": function, "how": how},
                 )
-
-
-def _with(reading: Interpretation, **functions: Any) -> Interpretation:
-    return replace(reading, nonlinearity=replace(functions_of(reading.nonlinearity), **functions))

@@ -73,10 +73,10 @@ def _with_the_others_parameters(reading: Interpretation) -> Interpretation:
 
 
 def _as_the_other(reading: Interpretation) -> Interpretation:
-    h0, *rest = reading.stack.states[reading.other]
-    run = replace(reading.run, reverse=not reading.run.reverse, h0=h0, c0=rest[0] if rest else None)
-    functions = reading.stack.spec.nonlinearity_of(reading.other[1])
-    return replace(_with_the_others_parameters(reading), run=run, nonlinearity=functions, ends=False)
+    stack, other = reading.stack, reading.other
+    functions = stack.spec.nonlinearity_of(other[1])
+    made = replace(reading, p=stack.parameters[other], nonlinearity=functions, ends=False)
+    return made.with_run(reverse=not reading.run.reverse).with_states(stack.states[other])
 
 
 def _realigned(reading: Interpretation) -> Interpretation:

@@ -34,7 +34,8 @@ from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.interpretation import Interpretation
 
 Found = tuple[float, LayerRun, float]
-"""p, the steps with what dropout did to them undone or done, and by how much more h may be off, relatively."""
+"""p; the first steps with the dropout made in their input, or taken back from their h; and by how much more h may be
+off, relatively."""
 
 STEPS, ITEMS = 16, 4
 """Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""
@@ -80,8 +81,9 @@ class _Beginning:
     @functools.cached_property
     def room(self) -> float:
         """About how far h of one step may be off in a correct engine."""
-        u, inputs, terms = self.reading.u, self.run.x.shape[2], self.run.x.shape[2] + self.run.h.shape[2] + 2
-        own = 4 * math.sqrt(terms) * max(u.sums, u.products, u.narrow) + 8 * max(u.stored, u.relative) + u.absolute
+        u, inputs = self.reading.u, self.run.x.shape[2]
+        sums = 4 * math.sqrt(self.reading.p.terms) * max(u.sums, u.products, u.narrow)
+        own = sums + 8 * max(u.stored, u.relative) + u.absolute
         return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
 
     @property

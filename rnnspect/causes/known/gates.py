@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from rnnspect.causes.interface import Cause
 from rnnspect.errors import listed
+from rnnspect.judging.interpretation import Interpretation
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.table import gate_order
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from rnnspect.judging.interpretation import Interpretation
 
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
@@ -46,8 +40,4 @@ def packed_so(reading: Interpretation, order: tuple[str, ...]) -> list[str]:
 
 def _read_as(reading: Interpretation, gates: tuple[str, ...]) -> Interpretation:
     """The blocks of every packed parameter taken for these gates, in this order."""
-
-    def change(packed: Tensor) -> Tensor:
-        return reading.packed(dict(zip(gates, packed.chunk(len(gates)), strict=True)))
-
-    return reading.with_rows(change)
+    return reading.with_rows(lambda packed: reading.packed(dict(zip(gates, packed.chunk(len(gates)), strict=True))))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
@@ -93,13 +91,9 @@ def _after_one_step(reading: Interpretation) -> Interpretation:
 def _transposed(reading: Interpretation) -> Interpretation:
     run = reading.run
     steps = run.x.shape[0]
-    states: dict[str, Any] = {
-        name: state if len(state) == steps else torch.zeros(steps, state.shape[1], dtype=state.dtype)
-        for name in ("h0", "c0")
-        if (state := getattr(run, name)) is not None
-    }
-    turned = replace(run.mapped(lambda values: values[:].transpose(0, 1)), **states)
-    return replace(reading, run=turned, back=lambda values: values.transpose(0, 1))
+    states = [state if len(state) == steps else state.new_zeros(steps, state.shape[1]) for state in run.state]
+    turned = run.mapped(lambda values: values[:].transpose(0, 1))
+    return replace(reading, run=turned, back=lambda values: values.transpose(0, 1)).with_states(states)
 
 
 def _views(reading: Interpretation) -> Iterator[Cause]:

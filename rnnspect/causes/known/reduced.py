@@ -65,9 +65,8 @@ def _with_products(reading: Interpretation, arithmetic: str) -> Interpretation:
 
 def _with_half_sums(reading: Interpretation) -> Interpretation:
     """float16 operands too."""
-    made, p = _with_products(reading, "float16-products"), reading.p
-    terms = p.weight_ih.shape[1] + p.weight_hh.shape[1] + 2
-    return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(terms) * UNIT))
+    made = _with_products(reading, "float16-products")
+    return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(reading.p.terms) * UNIT))
 
 
 def _halved(reading: Interpretation) -> Iterator[Cause]:

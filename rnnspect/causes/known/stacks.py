@@ -16,6 +16,7 @@ from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer_inputs import Steps, beside
 
 _NAME = "layer-input-wrong"
+_Change = Callable[[Interpretation], Interpretation]
 _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {
     "halves exchanged": (
         "the two directions of the layer below stand in each other's place",
@@ -42,7 +43,10 @@ _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
     if reading.layer:
-        yield from _inputs(reading)
+        whole = f"the whole output of layer {reading.layer - 1}, forward half first, step by step"
+        fix = f"Hand layer {reading.layer} {whole}."
+        for received, explanation, change in _inputs(reading):
+            yield Cause(_NAME, explanation, fix, change, {"input": received})
     stack = reading.stack
     for layer in range(stack.spec.num_layers):
         other = stack.parameters[layer, reading.direction]
@@ -57,44 +61,29 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             )
 
 
-def _inputs(reading: Interpretation) -> Iterator[Cause]:
-    stack, features = reading.stack, reading.p.weight_ih.shape[1]
-    layer, below = reading.layer, reading.layer - 1
-    if stack.x.shape[2] == features:
-        yield _wrong(
-            f"layer {layer} receives x, as if it were the lowest", layer, "x", lambda r: _receiving(r, r.stack.x)
-        )
-    for other in range(below):
-        yield _wrong(
-            f"layer {layer} receives the output of layer {other}: what is between is skipped",
-            layer,
-            f"layer {other}",
-            functools.partial(_from_layer, layer=other),
-        )
+def _inputs(reading: Interpretation) -> Iterator[tuple[str, str, _Change]]:
+    """What a layer may receive instead of the output of the one below, an explanation, and the change."""
+    layer, stack = reading.layer, reading.stack
+    if stack.x.shape[2] == reading.p.weight_ih.shape[1]:
+        explanation = f"layer {layer} receives x, as if it were the lowest"
+        yield "x", explanation, lambda r: r.with_run(x=r.stack.x, error=None)
+    for other in range(layer - 1):
+        explanation = f"layer {layer} receives the output of layer {other}: what is between is skipped"
+        yield f"layer {other}", explanation, functools.partial(_from_layer, layer=other)
     if not stack.spec.bidirectional:
         return
     for what, (explanation, halves) in _HALVES.items():
-        yield _wrong(explanation, layer, what, functools.partial(_with_halves, halves=halves))
-    yield _wrong(
-        "the reverse direction of the layer below comes in the order in which it was computed, from the last step on",
-        layer,
-        "reverse not realigned",
-        _turned,
+        yield what, explanation, functools.partial(_with_halves, halves=halves)
+    explanation = (
+        "the reverse direction of the layer below comes in the order in which it was computed, from the last step on"
     )
-
-
-def _wrong(explanation: str, layer: int, what: str, change: Callable[[Interpretation], Interpretation]) -> Cause:
-    fix = f"Hand layer {layer} the whole output of layer {layer - 1}, forward half first, step by step."
-    return Cause(_NAME, explanation, fix, change, {"input": what})
-
-
-def _receiving(reading: Interpretation, x: Steps) -> Interpretation:
-    return reading.with_run(x=x, error=None)
+    yield "reverse not realigned", explanation, _turned
 
 
 def _from_layer(reading: Interpretation, layer: int) -> Interpretation:
     stack = reading.stack
-    return _receiving(reading, beside([stack.h[layer, direction] for direction in stack.spec.directions]))
+    below = beside([stack.h[layer, direction] for direction in stack.spec.directions])
+    return reading.with_run(x=below, error=None)
 
 
 def _with_halves(reading: Interpretation, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Interpretation:

@@ -29,8 +29,7 @@ _ALONE = 2**14
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
     run = reading.run
-    states = ["h0"] if run.c0 is None else ["h0", "c0"]
-    for ignored in [states, *([[name] for name in states] if len(states) > 1 else [])]:
+    for ignored in [["h0"]] if run.c0 is None else [["h0", "c0"], ["h0"], ["c0"]]:
         if any(bool(getattr(run, name).any()) for name in ignored):
             words = " and ".join(ignored)
             yield Cause(
@@ -51,7 +50,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         "state-left-over",
         "the run begins with the state that an earlier call on the same input ended with, not with its own",
         "Reset the state between calls (reset_states, stateful=False, a fresh h0).",
-        _begun_with_the_last,
+        lambda r: r.begun_with(_ended(r)),
         reach="stack",
     )
     yield from _of_others(reading)
@@ -67,15 +66,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
 
 
 def _from_zero(reading: Interpretation, names: list[str]) -> Interpretation:
-    return reading.with_run(**{name: _zero(getattr(reading.run, name)) for name in names})
-
-
-def _zero(state: Tensor) -> Tensor:
-    return torch.zeros_like(state)
-
-
-def _begun_with_the_last(reading: Interpretation) -> Interpretation:
-    return reading.begun_with(_ended(reading))
+    return reading.with_run(**{name: torch.zeros_like(getattr(reading.run, name)) for name in names})
 
 
 def _ended(reading: Interpretation) -> Final:
@@ -161,14 +152,14 @@ def _of_others(reading: Interpretation) -> Iterator[Cause]:
             "batch-mixed",
             "every item of the batch begins with the state of the first",
             "Hand over a state for each item; expand one only where all are meant to be equal.",
-            lambda r: _from(r, [state[:1].expand_as(state) for state in r.run.state]),
+            lambda r: r.with_states(state[:1].expand_as(state) for state in r.run.state),
             {"what": "the state of item 0"},
             reach="stack",
         )
 
 
 def _with_states_of(reading: Interpretation, at: At) -> Interpretation:
-    return _from(reading, list(reading.stack.states[at]))
+    return reading.with_states(reading.stack.states[at])
 
 
 def _viewed(reading: Interpretation) -> Interpretation:
@@ -176,23 +167,18 @@ def _viewed(reading: Interpretation) -> Interpretation:
     index = list(stack.states).index(reading.at)
     whole = [torch.stack(states, 1).flatten(0, 1) for states in zip(*stack.states.values(), strict=True)]
     batch = len(reading.run.h0)
-    return _from(reading, [state[index * batch : (index + 1) * batch] for state in whole])
-
-
-def _from(reading: Interpretation, states: list[Tensor]) -> Interpretation:
-    return reading.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
+    return reading.with_states(state[index * batch : (index + 1) * batch] for state in whole)
 
 
 def _every_step_alone(reading: Interpretation, from_zero: bool) -> Interpretation:
     """Each step is run as a batch item of one step, from zero or from the initial state."""
     run = reading.run
     steps, batch = run.x.shape[:2]
-    states = {name: state for name in ("h0", "c0") if (state := getattr(run, name)) is not None}
-    repeated = {name: (_zero(state) if from_zero else state).repeat(steps, 1) for name, state in states.items()}
+    states = [(torch.zeros_like(state) if from_zero else state).repeat(steps, 1) for state in run.state]
     run, lengths = run.mapped(lambda values: values[:].reshape(1, steps * batch, -1)), run.lengths
     if lengths is not None:  # one step where the item has it, none in the padding
         lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
-    made = replace(reading, run=replace(run, lengths=lengths, reverse=False, **repeated))
+    made = replace(reading, run=replace(run, lengths=lengths, reverse=False)).with_states(states)
     if steps * batch > _ALONE:
         return made
     return replace(made, back=lambda values: values.reshape(steps, batch, -1))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from rnnspect.causes.search.hypotheses import Clock, Search
+from rnnspect.causes.search.hypotheses import Search
 from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained
@@ -24,9 +26,9 @@ def explain(case: Case, judged: Judged, seconds: float | None = None) -> Explain
     seconds = SECONDS if seconds is None else seconds
     if not seconds:
         return Explained()
-    clock = Clock(seconds)
-    found = Search(case, judged, clock).explained()
-    if clock.is_over and not found.causes:
+    search = Search(case, judged, seconds)
+    found = search.explained()
+    if search.is_over and not found.causes:
         note = f"looked for a known cause for {seconds:g} s, which was not enough to try every pair of them"
-        return Explained(found.causes, found.indistinguishable, note)
+        return replace(found, note=note)
     return found

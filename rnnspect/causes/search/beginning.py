@@ -42,7 +42,7 @@ def is_hopeless(reading: Interpretation) -> bool:
 
 
 def agrees(reading: Interpretation) -> bool:
-    """Whether every value of a run is inside its bound; not where there is none, or none that can be judged."""
+    """Whether every value of a run is inside its bound. False where there is no value, or one cannot be judged."""
     found, _ = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)(reading.run)
     return found.first is None and not found.unjudged and found.values > 0
 

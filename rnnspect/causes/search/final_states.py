@@ -48,7 +48,7 @@ def means(judged: Judged, at: At) -> set[str]:
     return {
         _cause(meaning, at[1])[0] if (meaning := judged.meanings.get((point.quantity, *at))) else ""
         for point in judged.finals
-        if point.ratio > 1 and (point.layer, point.direction) == at
+        if point.ratio > 1 and point.at == at
     }
 
 
@@ -58,9 +58,11 @@ def explain_finals(judged: Judged) -> Explained:
     by_name: dict[str, list[tuple[Point, Lookalike]]] = {}
     left: list[str] = []
     for point in judged.finals:
-        if point.ratio > 1 and (meaning := judged.meanings.get((point.quantity, point.layer, point.direction))):
+        if point.ratio <= 1:
+            continue
+        if meaning := judged.meanings.get((point.quantity, *point.at)):
             by_name.setdefault(_cause(meaning, point.direction)[0], []).append((point, meaning))
-        elif point.ratio > 1:
+        else:
             left.append(_place(point))
     causes = []
     for name, found in by_name.items():

@@ -21,26 +21,16 @@ PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families of which two mistakes at once are tried."""
 
 
-class Clock:
-    """The time that a search may take, from now on."""
-
-    def __init__(self, seconds: float) -> None:
-        self._until, self.is_over = time.monotonic() + seconds, False
-
-    def has_time(self) -> bool:
-        self.is_over = self.is_over or time.monotonic() >= self._until
-        return not self.is_over
-
-
 Hypothesis = tuple[Cause, ...]
 """One mistake, or two that were made at once."""
 
 
 class Search:
-    """Looks for the mistakes that explain one judged run."""
+    """Looks for the mistakes that explain one judged run, for so many seconds from now on."""
 
-    def __init__(self, case: Case, judged: Judged, clock: Clock) -> None:
-        self._case, self._judged, self._clock = case, judged, clock
+    def __init__(self, case: Case, judged: Judged, seconds: float) -> None:
+        self._case, self._judged = case, judged
+        self._until, self.is_over = time.monotonic() + seconds, False
         self._wrong = wrong_in(judged)
         self._known: dict[At, dict[Any, Cause]] = {}
 
@@ -54,7 +44,7 @@ class Search:
         causes: list[Explanation] = []
         groups: list[tuple[str, ...]] = []
         left = sorted(self._wrong, key=self._order)
-        while left and self._clock.has_time():
+        while left and self._has_time():
             at, *left = left
             found = self._survivors(at)
             if not found:
@@ -71,6 +61,10 @@ class Search:
         if not causes and len(ends) == len(self._wrong):
             return explain_finals(self._judged)
         return Explained(tuple(causes), tuple(groups))
+
+    def _has_time(self) -> bool:
+        self.is_over = self.is_over or time.monotonic() >= self._until
+        return not self.is_over
 
     def _order(self, at: At) -> tuple[int, int, int]:
         layer, direction = at
@@ -107,18 +101,17 @@ class Search:
     def _tried(self, at: At, hypotheses: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, _After]]:
         told = set()
         for hypothesis in hypotheses:
-            if not self._clock.has_time():
+            if not self._has_time():
                 return
             same = frozenset(cause.key for cause in hypothesis)
             if same in told or not self._may_be(hypothesis, at):  # told: in the other order
                 continue
-            scope = self._scope(hypothesis, at)
-            if (after := self._after(hypothesis, scope)) and not after.refutes(at, self._wrong[at]):
+            if after := self._after(hypothesis, self._scope(hypothesis, at), at):
                 told.add(same)
                 yield hypothesis, after
 
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
-        """Whether the beginning of the run in a place does not refute it, and its numbers show what has to show."""
+        """False where the beginning of the run in a place refutes it, or the numbers do not show what they must."""
         reading = self._judged.readings[at]
         if self._wrong[at].ends and not all(cause.ends for cause in hypothesis):
             return False
@@ -146,33 +139,33 @@ class Search:
         same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
         return reading if same is None else _changed(reading, same)
 
-    def _after(self, hypothesis: Hypothesis, scope: Sequence[At]) -> _After | None:
-        """The whole run under the hypothesis; None where it is refuted."""
+    def _after(self, hypothesis: Hypothesis, scope: Sequence[At], at: At) -> _After | None:
+        """The whole run with the mistakes made in the scope; None where that is refuted, or the place `at` is still
+        wrong."""
         change = functools.partial(self._made_in, hypothesis, scope)
         judged = judge_stack(self._case, change, meanings=False)
-        if judged.unread or any(
-            place.finding.unjudged for place in judged.places if (place.layer, place.direction) in scope
-        ):
-            return None
-        if self._forgets(judged, scope):
+        here = [place.finding for place in judged.places if place.at in scope]
+        if judged.unread or any(found.unjudged for found in here) or self._forgets(judged, scope):
             return None
         wrong = wrong_in(judged)
-        steps = [at for at, one in wrong.items() if not one.ends]
-        ends = [at for at, one in wrong.items() if one.ends]
+        steps = [other for other, one in wrong.items() if not one.ends]
+        ends = [other for other, one in wrong.items() if one.ends]
         reaches = any(cause.reach != "place" for cause in hypothesis)
-        if any(at not in self._wrong for at in wrong) or (reaches and any(at in steps for at in scope)):
+        if not wrong.keys() <= self._wrong.keys() or (reaches and any(other in steps for other in scope)):
             return None
         if ends:
             names, judged = {cause.name for cause in hypothesis}, judge_stack(self._case, change)
-            ends = [at for at in ends if not means(judged, at) <= names]
-        explained = [at for at in scope if at not in steps and (at in self._wrong or at in self._judged.estimated)]
-        here = [place.finding for place in judged.places if (place.layer, place.direction) in scope]
+            ends = [other for other in ends if not means(judged, other) <= names]
+        if at in steps or (self._wrong[at].ends and at in ends):
+            return None
+        known = (*self._wrong, *self._judged.estimated)
+        explained = [other for other in scope if other not in steps and other in known]
         ratios = [found.worst.ratio for found in here if found.worst and not found.first]
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
-        """Whether a place whose final state was wrong has none that could be judged any more."""
-        ends = {(point.layer, point.direction) for point in judged.finals}
+        """Whether the final state of a place that nobody observed was wrong, and can now not be judged."""
+        ends = {point.at for point in judged.finals}
         return any(at in self._wrong and at in self._judged.estimated and at not in ends for at in scope)
 
     def _before(self, scope: Sequence[At]) -> float:
@@ -191,11 +184,11 @@ class Search:
         for scope in {tuple(scope): scope for scope in scopes}.values():
             whole = False
             for one in known:
-                if not self._clock.has_time():
+                if not self._has_time():
                     return
                 if not self._may_be_below((one,), scope, unseen):
                     continue
-                if (after := self._after((one,), scope)) and not after.refutes(at, self._wrong[at]):
+                if after := self._after((one,), scope, at):
                     whole = whole or not after.remains
                     yield (one,), after
             if whole:
@@ -228,10 +221,6 @@ class _After:
     def remains(self) -> int:
         return len(self.steps) + len(self.ends)
 
-    def refutes(self, at: At, wrong: Wrong) -> bool:
-        """Whether a place is still wrong."""
-        return at in self.steps or (wrong.ends and at in self.ends)
-
 
 class Wrong(NamedTuple):
     """Where a layer and direction differs first, in processing order, and by how many times the bound at worst."""
@@ -245,12 +234,12 @@ class Wrong(NamedTuple):
 def wrong_in(judged: Judged) -> dict[At, Wrong]:
     """Each layer and direction whose h differs, or how it ended."""
     wrong = {
-        (place.layer, place.direction): Wrong(found.first.order, found.worst.ratio if found.worst else 0.0)
+        place.at: Wrong(found.first.order, found.worst.ratio if found.worst else 0.0)
         for place in judged.places
         if place.quantity == "h" and (found := place.finding).first
     }
     for point in judged.finals:
-        at = point.layer, point.direction
+        at = point.at
         if point.ratio > 1 and (at not in wrong or wrong[at].ends):
             ratio = max(point.ratio, wrong[at].ratio if at in wrong else 0.0)
             wrong[at] = Wrong(0, ratio, ends=at not in judged.estimated)

@@ -31,7 +31,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
     what else of the recording it is. None is asked where h or h_n was not observed."""
     spec, sequence = case.spec, case.sequence
     points = [point for point in judged.finals if point.quantity == "h_n"]
-    points = [point for point in points if (point.layer, point.direction) not in judged.estimated]
+    points = [point for point in points if point.at not in judged.estimated]
     if not points:
         return ()
     wrong = [point for point in points if point.ratio > 1]
@@ -44,8 +44,8 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
             return (Identity(ENDS, False, other.said, other.usual),)
     said = []
     for point in wrong:
-        place = where(spec, point.layer, point.direction)
-        if found := judged.meanings.get(("h_n", point.layer, point.direction)):
+        place = where(spec, *point.at)
+        if found := judged.meanings.get(("h_n", *point.at)):
             said.append(f"h_n of {place} is {found.said}")
         else:
             address = f"batch {point.batch}, unit {point.unit}"
