@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError
 from rnnspect.files import hdf5_structures as h5
 from rnnspect.files import memory
-from rnnspect.files.stored import Stored
+from rnnspect.files.reading import Stored
 from rnnspect.files.zip_members import MOST_UNPACKED
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What reading any format begins with: whether there is a file, its size, its bytes or text, and errors in words."""
+"""What the readers of all formats share: a file's size, bytes and text, one tensor in words, and errors in words."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ DAMAGED: tuple[type[Exception], ...] = (
 )
 """What torch, safetensors and pyfive raise on damaged bytes. They check little, so that almost any error of Python can
 come of them. That all are caught hides no mistake in what was read, as nothing is read after one."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file. The dtype is named as in a spec where it is one of a spec's, else as the file names it."""
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ import struct
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
-from rnnspect.files.reading import Part
+from rnnspect.files.reading import Part, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BROKEN: tuple[type[Exception], ...] = (
+_BROKEN: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
     struct.error,
 )
@@ -28,6 +28,16 @@ MOST_UNPACKED = 1032
 """Bytes that a byte of deflate can stand for at most: zlib's technical details, "Maximum Compression Factor"."""
 _HEADER = struct.Struct("<26xHH")
 """The end of what stands before a member's bytes: how long its name and its extra field are."""
+
+
+@contextmanager
+def opened_zip(source: Path | IO[bytes], suffix: str, where: str) -> Iterator[zipfile.ZipFile]:
+    """A zip to read from. Raises `FileError` for a damaged one, in whatever place the damage is found."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            yield archive
+    except _BROKEN as error:
+        raise FileError(f"not a {suffix} file: {why(error)}", where=where) from None
 
 
 def check_packing(archive: zipfile.ZipFile, where: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from rnnspect.files.stored import Stored
+    from rnnspect.files.reading import Stored
     from rnnspect.network.spec import Spec
     from rnnspect.weights.layouts import Layout, Packing
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.files.checkpoints import read_members, stored_in
-from rnnspect.files.stored import is_checkpoint
+from rnnspect.files.checkpoints import CHECKPOINTS, read_members, stored_in
 from rnnspect.network.parameters import parameters_of
 from rnnspect.weights.readers import any_layout, pytorch
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
@@ -38,7 +37,7 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
 
     if spec.layout not in {None, "pytorch"}:
         return any_layout.read(path, module, spec)
-    if is_checkpoint(path):
+    if path.suffix.lower() in CHECKPOINTS:
         stored = stored_in(path)
         if module is not None or not any(parameter.name in stored for parameter in parameters_of(spec)):
             modules = pytorch.modules_in(stored)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
-from rnnspect.files.reading import Part, opened, size_of, why
-from rnnspect.files.zip_members import BROKEN, opened_member, read_member
+from rnnspect.files.reading import Part, opened, size_of
+from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
@@ -179,18 +178,15 @@ def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
         return
     size_of(path)
     where = str(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if missing := {"config.json", "model.weights.h5"} - set(archive.namelist()):
-                raise FileError(f"no {sorted(missing)[0]} is in it", allowed="a .keras file of Keras 3", where=where)
-            config = read_member(archive, "config.json", where)
-            about = read_member(archive, "metadata.json", where) if "metadata.json" in archive.namelist() else "{}"
-            said = _json(about, where)
-            version = said.get("keras_version") if isinstance(said, dict) else None
-            with opened_member(archive, "model.weights.h5", path) as weights:
-                yield weights, config, str(version) if version else None
-    except BROKEN as error:
-        raise FileError(f"not a .keras file: {why(error)}", where=where) from None
+    with opened_zip(path, ".keras", where) as archive:
+        if missing := {"config.json", "model.weights.h5"} - set(archive.namelist()):
+            raise FileError(f"no {sorted(missing)[0]} is in it", allowed="a .keras file of Keras 3", where=where)
+        config = read_member(archive, "config.json", where)
+        about = read_member(archive, "metadata.json", where) if "metadata.json" in archive.namelist() else "{}"
+        said = _json(about, where)
+        version = said.get("keras_version") if isinstance(said, dict) else None
+        with opened_member(archive, "model.weights.h5", path) as weights:
+            yield weights, config, str(version) if version else None
 
 
 def _json(text: str, where: str) -> Any:

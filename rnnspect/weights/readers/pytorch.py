@@ -19,7 +19,7 @@ from rnnspect.weights.readers import interface
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rnnspect.files.stored import Stored
+    from rnnspect.files.reading import Stored
 
 UNTOLD = ("nonlinearity", "batch_first", "dropout")
 """The keys of a spec that shapes cannot tell."""
