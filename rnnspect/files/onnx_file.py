@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
-from rnnspect.files.reading import read_bytes, size_of
+from rnnspect.files.reading import in_short, read_bytes, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,7 +52,7 @@ def read_model(path: Path) -> ModelProto:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
         whole = inliner.inline_local_functions(model) if model.functions else model
     except (ValueError, RuntimeError, OSError, onnx.checker.ValidationError) as error:
-        raise FileError(f"not a valid ONNX model: {_line(error)}", where=where) from None
+        raise FileError(f"not a valid ONNX model: {in_short(error)}", where=where) from None
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors([*graphs_in(whole.graph)])):
         raise FileError("external data of a function", allowed="that of the graph", where=where)
     return whole
@@ -162,7 +162,3 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
     if offset < 0 or length < needed or offset + length > size:
         raise FileError(f"external data beyond the end of {location!r}", where=where)
     return length
-
-
-def _line(error: Any) -> str:
-    return str(error).strip().partition("\n")[0]

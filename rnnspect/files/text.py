@@ -23,14 +23,10 @@ MAX_AXES = 8
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
-def read_rows(path: Path, separator: str) -> Tensor:
-    """As `parse_rows`, of a file."""
-    return parse_rows(_text(path, memory_per_byte=16), separator, str(path))
-
-
-def read_json(path: Path) -> Tensor:
-    """As `parse_json`, of a file."""
-    return parse_json(_text(path, memory_per_byte=32), str(path))
+def read_text(path: Path, memory_per_byte: int) -> str:
+    """The text of a file, if the numbers that it becomes fit in memory."""
+    memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
+    return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
 
 
 def parse_json(text: str, where: str) -> Tensor:
@@ -125,11 +121,6 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
     if isinstance(item, str) and _NOT_FINITE.fullmatch(item.strip()):
         return float(item)
     raise SequenceError(f"{_short(item)} is not a number", allowed="numbers, NaN, Infinity", where=where(at))
-
-
-def _text(path: Path, memory_per_byte: int) -> str:
-    memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
-    return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
 
 
 def _short(item: Any) -> str:

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_BROKEN: tuple[type[Exception], ...] = (
-    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
-    struct.error,
-)
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 """What zipfile raises on damaged files."""
 MAX_TEXT = 2**26
 """Bytes of a member that is read as text."""

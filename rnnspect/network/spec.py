@@ -82,6 +82,7 @@ class Spec(Keys):
         return self.proj_size or self.hidden_size
 
     def layer_input_size(self, layer: int) -> int:
+        """Features that a layer reads: those of x, or h of the layer below, both directions side by side."""
         return self.input_size if layer == 0 else self.output_size * self.num_directions
 
     @property

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import text
+from rnnspect.files.sources import parse_file
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
@@ -34,7 +35,7 @@ def _given(
 ) -> dict[str, Tensor]:
     expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     if isinstance(weights, str):
-        file = readers.file_of(weights)
+        file = parse_file(weights)
         given = readers.find(readers.kind_of(file.path) or "checkpoint").read(file.path, file.member, spec)
         found = given.parameters
 

@@ -13,7 +13,7 @@ from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import pack
+from rnnspect.weights.layouts.packing import lost, pack
 
 RunLayer = Callable[[int, Tensor, list["State"]], tuple[Tensor, list["State"]]]
 """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
@@ -63,17 +63,17 @@ def run_layers(
     layers: dict[tuple[int, str], Tensor] = {}
     finals: list[State] = []
     notes: list[str] = []
-    x = sequence.x
+    x, known, form = sequence.x, layouts.find(layout), form_of(spec)
     with torch.no_grad():
         for layer in range(spec.num_layers):
             for state, direction in zip(_begun(spec, sequence, layer), spec.directions, strict=True):
                 p = LayerParameters.of(parameters, layer, direction)
-                packed = pack(layouts.find(layout), form_of(spec), p)
-                place = Place(spec, layer, direction, packed.arrays, state, sequence.lengths)
+                arrays = pack(known, form, p)
+                place = Place(spec, layer, direction, arrays, state, sequence.lengths)
                 h, final = run_one(place, x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
-                notes += [f"{place}: {one}" for one in packed.lost]
+                notes += [f"{place}: {one}" for one in lost(known, form, p)]
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     h_n, c_n = _stacked(finals)
     return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))

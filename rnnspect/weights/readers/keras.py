@@ -16,7 +16,7 @@ from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
 from rnnspect.files.reading import Part, opened, size_of
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
-from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
@@ -109,7 +109,6 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
         other = f"a GRU that resets {keys['reset']} the product"
         raise WeightsError(other, allowed=f"reset: {keys['reset']}", where=layer.where)
     own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
-    form = "gru-before" if own.reset == "before" else own.cell
     with _opened(path) as (weights, _, _):
         every = [place for way in layer.weights for place in way.paths.values()]
         arrays = hdf5.read_datasets(weights, str(path), every)
@@ -120,7 +119,7 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
             halves = layer.tree.datasets[place].dtype == "bfloat16"  # which numpy has no type for
             values = torch.from_numpy(arrays[place].view("int16") if halves else arrays[place])
             tensors[name] = values.view(torch.bfloat16) if halves else values
-        found.parameters.update(interface.named(unpack(layouts.find("keras"), form, tensors), 0, direction))
+        found.parameters.update(interface.named(unpack(layouts.find("keras"), form_of(own), tensors), 0, direction))
     return found
 
 

@@ -10,7 +10,7 @@ from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files.onnx_file import read_model
 from rnnspect.network.parameters import LayerParameters, suffix
-from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of, named
@@ -158,14 +158,13 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     from rnnspect.weights.layouts.packing import unpack
 
     spec = spec_of(node)
-    form = "gru-before" if spec.reset == "before" else spec.cell
     there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
     for name, values in there.items():
         if values.shape[0] != spec.num_directions:
             raise WeightsError(f"{name} of shape {tuple(values.shape)}", where=node.where)
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
-        p = unpack(layouts.find("onnx"), form, {name: v[at] for name, v in there.items() if name != "P"})
+        p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
         found |= named(_without_f(p, spec.hidden_size) if spec.input_forget else p, 0, direction)
         if spec.peepholes:
             by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))

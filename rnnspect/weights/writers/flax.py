@@ -56,11 +56,5 @@ TARGET = Target(
     write=_write,
     code=_code,
     holds=("reverse",),
-    without={
-        "proj_size": "nnx.OptimizedLSTMCell has no projection",
-        "reset": "nnx.GRUCell resets after the product",
-        "input_forget": "nnx.OptimizedLSTMCell has a forget gate of its own",
-        "activations": "a file of parameters does not say them",
-        "clip": "Flax's cells do not clip",
-    },
+    without={"activations": "a file of parameters does not say them"},
 )

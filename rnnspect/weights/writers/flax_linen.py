@@ -53,11 +53,5 @@ TARGET = Target(
     write=_write,
     code=_code,
     holds=("reverse",),
-    without={
-        "proj_size": "linen.LSTMCell has no projection",
-        "reset": "linen.GRUCell resets after the product",
-        "input_forget": "linen.LSTMCell has a forget gate of its own",
-        "activations": "a file of parameters does not say them",
-        "clip": "Flax's cells do not clip",
-    },
+    without={"activations": "a file of parameters does not say them"},
 )

@@ -63,10 +63,5 @@ TARGET = Target(
     code=_code,
     dtypes=("float16", "float32", "float64"),
     holds=("reset", "reverse"),
-    without={
-        "proj_size": "keras.layers.LSTM has no projection",
-        "input_forget": "keras.layers.LSTM has a forget gate of its own",
-        "activations": "a file of weights does not say them",
-        "clip": "Keras' layers do not clip",
-    },
+    without={"activations": "a file of weights does not say them"},
 )

@@ -53,11 +53,4 @@ TARGET = Target(
     write=_write,
     code=_code,
     holds=("proj_size",),
-    without={
-        "reset": "torch.nn.GRU resets after the product",
-        "reverse": "torch.nn's modules have no reverse direction alone",
-        "input_forget": "torch.nn.LSTM has a forget gate of its own",
-        "activations": "torch.nn's modules have no functions to choose",
-        "clip": "torch.nn's modules do not clip",
-    },
 )
