@@ -19,7 +19,7 @@ from rnnspect.files.reading import Stored, check_promise, size_of, why
 from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, check_packing, opened_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from pathlib import Path
 
     from torch import Tensor
@@ -81,26 +81,23 @@ def parse_header(file: IO[bytes], where: str) -> Header:
 
 def read_npz_headers(path: Path) -> dict[str, Stored]:
     """What a .npz archive holds. Nothing is unpacked but the headers."""
-    size = size_of(path)
+    size, found = size_of(path), dict[str, Stored]()
     with opened_zip(path, ".npz", str(path)) as archive:
         check_packing(archive, str(path))
-        found = dict(_stored(archive, path, size))
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            where = f"{path}:{name}"
+            with archive.open(info) as member:
+                header = parse_header(member, where)
+                at = member.tell()
+            if header.kind:
+                packed = info.compress_type != zipfile.ZIP_STORED
+                most = min(info.compress_size, size) * (MOST_UNPACKED if packed else 1)
+                check_promise(math.prod(header.shape) * int(header.kind[1]), min(info.file_size, most) - at, where)
+            found[name] = Stored(header.shape, _NAMES.get(header.kind or "", header.kind or header.described))
     if not found:
         raise FileError("the archive is empty", where=str(path))
     return found
-
-
-def _stored(archive: zipfile.ZipFile, path: Path, size: int) -> Iterator[tuple[str, Stored]]:
-    for info in archive.infolist():
-        name = info.filename.removesuffix(".npy")
-        where = f"{path}:{name}"
-        with archive.open(info) as member:
-            header = parse_header(member, where)
-            at = member.tell()
-        most = min(info.compress_size, size) * (1 if info.compress_type == zipfile.ZIP_STORED else MOST_UNPACKED)
-        if header.kind:
-            check_promise(math.prod(header.shape) * int(header.kind[1]), min(info.file_size, most) - at, where)
-        yield name, Stored(header.shape, _NAMES.get(header.kind or "", header.kind or header.described))
 
 
 def read_npz_text(path: Path, name: str) -> str | None:

@@ -46,7 +46,9 @@ def read_model(path: Path) -> ModelProto:
         raise FileError("not an ONNX model, or cut short, or graphs in graphs beyond all use", where=where) from None
     if not model.graph.node or not model.opset_import:
         raise FileError("not an ONNX model: it has no nodes", where=where)
-    _check_tensors(model, path)
+    loose = [node for function in model.functions for node in function.node]
+    outside = sum(_check_tensor(one, path) for one in _tensors([*graphs_in(model.graph), *_graphs_of(loose)], loose))
+    memory.require(3 * outside, "reading its external data", where)
     _check_functions(model, where)
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
@@ -96,14 +98,6 @@ def _check_functions(model: ModelProto, where: str) -> None:
     if total > MOST_NODES:
         found = f"its functions make {total:.3g} nodes of it" if functions else f"{total:.3g} nodes"
         raise FileError(found, allowed=f"at most {MOST_NODES:,}", where=where)
-
-
-def _check_tensors(model: ModelProto, path: Path) -> None:
-    """Raises `FileError` for a tensor that claims more than is there, `ResourceError` for more than fits in memory."""
-    loose = [node for function in model.functions for node in function.node]
-    graphs = [*graphs_in(model.graph), *_graphs_of(loose)]
-    outside = sum(_check_tensor(tensor, path) for tensor in _tensors(graphs, loose))
-    memory.require(3 * outside, "reading its external data", str(path))
 
 
 def _tensors(graphs: list[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:

@@ -11,9 +11,6 @@ from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
 from rnnspect.errors import SpecError, listed, nearest
 from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
-from rnnspect.network.keys import MAX_LAYERS as MAX_LAYERS
-from rnnspect.network.keys import PLAIN as PLAIN
-from rnnspect.network.keys import Head as Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable

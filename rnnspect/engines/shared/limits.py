@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import EngineError, listed
-from rnnspect.network.spec import PLAIN
+from rnnspect.network.keys import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -99,8 +99,6 @@ def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
 
 def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
-    import torch  # shapes reads a layer without it
-
     from rnnspect.weights.layouts.packing import unpack
 
     layer = _choose(path, module, "after a colon")
@@ -111,14 +109,10 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
     with _opened(path) as (weights, _, _):
         every = [place for way in layer.weights for place in way.paths.values()]
-        arrays = hdf5.read_datasets(weights, str(path), every)
+        stored = hdf5.read_datasets(weights, str(path), every)
     found = StoredParameters({})
     for way, direction in zip(layer.weights, own.directions, strict=True):
-        tensors = {}
-        for name, place in way.paths.items():
-            halves = layer.tree.datasets[place].dtype == "bfloat16"  # which numpy has no type for
-            values = torch.from_numpy(arrays[place].view("int16") if halves else arrays[place])
-            tensors[name] = values.view(torch.bfloat16) if halves else values
+        tensors = {name: stored[place] for name, place in way.paths.items()}
         found.parameters.update(interface.named(unpack(layouts.find("keras"), form_of(own), tensors), 0, direction))
     return found
 

@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 
     from rnnspect.weights.readers.onnx_constants import Array, Path
 
-INPUTS = {
-    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-}
+_COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
+INPUTS = {"RNN": _COMMON, "GRU": _COMMON, "LSTM": (*_COMMON, "initial_c", "P")}
 OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
 SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
 """Inputs of onnxruntime's DynamicQuantizeLSTM after those of LSTM; its W and R are (directions, in, 4·hidden)."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import EngineError, Problem, listed, unavailable
-from rnnspect.network.keys import KEYS
+from rnnspect.network.keys import KEYS, PLAIN
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.spec import PLAIN, form_of
+from rnnspect.network.spec import form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import packing
 

@@ -33,6 +33,8 @@ def layer_tree(layout: str, spec: Spec, parameters: Mapping[str, Tensor], layer:
 def write_tree(tree: Mapping[str, Any], file: IO[bytes]) -> None:
     """Writes nested dictionaries of tensors, and of functions that give such, as flax.serialization.msgpack_serialize
     does, but with the bytes of one array at a time in memory."""
+    import torch
+
     with needing("flax-files"):
         import msgpack
     packer = msgpack.Packer()
@@ -51,7 +53,8 @@ def write_tree(tree: Mapping[str, Any], file: IO[bytes]) -> None:
             write(_cut(value))
         else:
             name = str(value.dtype).removeprefix("torch.")
-            whole = (tuple(value.shape), name, _bytes(value))
+            content = value.contiguous().view(torch.uint8).numpy().data
+            whole = (tuple(value.shape), name, content)
             file.write(packer.pack(msgpack.ExtType(ARRAY, msgpack.packb(whole))))
 
     write(tree)
@@ -63,13 +66,6 @@ def _cut(array: Tensor) -> dict[str, Any]:
     shape = {str(axis): size for axis, size in enumerate(array.shape)}
     chunks = {str(at): piece for at, piece in enumerate(pieces)}
     return {"__msgpack_chunked_array__": True, "shape": shape, "chunks": chunks}
-
-
-def _bytes(array: Tensor) -> memoryview:
-    import torch
-
-    view: memoryview = array.contiguous().view(torch.uint8).numpy().data
-    return view
 
 
 def _nested(arrays: Mapping[str, Tensor]) -> dict[str, Any]:
