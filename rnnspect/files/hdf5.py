@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError
 from rnnspect.files import hdf5_structures as h5
 from rnnspect.files import memory
-from rnnspect.files.reading import Stored
+from rnnspect.files.reading import Part, Stored
 from rnnspect.files.zip_members import MOST_UNPACKED
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from pyfive.dataobjects import DataObjects as Header
     from torch import Tensor
-
-    from rnnspect.files.reading import Part
 
 MAX_DEPTH = 64
 """Groups inside one another that are looked into."""

@@ -83,7 +83,7 @@ def read_npz_headers(path: Path) -> dict[str, Stored]:
     """What a .npz archive holds. Nothing is unpacked but the headers."""
     size, found = size_of(path), dict[str, Stored]()
     with opened_zip(path, ".npz", str(path)) as archive:
-        check_packing(archive, str(path))
+        check_packing(archive.infolist(), str(path))
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             where = f"{path}:{name}"
@@ -109,7 +109,7 @@ def read_npz_text(path: Path, name: str) -> str | None:
     with opened_zip(path, ".npz", str(path)) as archive:
         if f"{name}.npy" not in archive.namelist():
             return None
-        check_packing(archive, str(path))
+        check_packing(archive.infolist(), str(path))
         with archive.open(f"{name}.npy") as member:
             header = parse_header(member, where)
             match = _TEXT.fullmatch(header.descr or "")

@@ -20,8 +20,8 @@ DAMAGED: tuple[type[Exception], ...] = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, struct.error, zlib.error),
 )
-"""What torch, safetensors and pyfive raise on damaged bytes. They check little, so that almost any error of Python can
-come of them. That all are caught hides no mistake in what was read, as nothing is read after one."""
+"""What torch, safetensors and pyfive raise on damaged bytes. They check little, so it can be almost any of Python's
+errors. To catch them all hides no mistake in what was read: reading ends at the first."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _load(path: Path, mapped: bool) -> Any:
         memory.require(2 * size_of(path), "reading it", str(path))
     try:
         if not mapped:
-            # A zip could unpack to more than fits in memory. Older formats are none, and torch.load says what is broken.
+            # A zip could unpack to more than fits in memory. Older formats are none; torch.load says what is broken.
             with suppress(zipfile.BadZipFile, zlib.error), zipfile.ZipFile(path) as archive:
                 check_archive(archive, str(path))
         with warnings.catch_warnings():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 """By a state of a cell what a run calls its value before the first and after the last step."""

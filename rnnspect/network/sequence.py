@@ -99,19 +99,17 @@ def sequence_of(
     steps, batch = found.shape[:2]
     memory.require(require_memory(spec, steps, batch), "this run")
     stacked = spec.num_layers * spec.num_directions
-    states: list[Tensor | None] = []
-    for name, given, units in (("h0", h0, spec.output_size), ("c0", c0, spec.hidden_size)):
-        if name == "c0" and not spec.cell_type.has_cell_state:
-            if given is not None:
-                raise SequenceError(f"cell {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
-            states.append(None)
-        else:
-            shape = (stacked, batch, units) if batched else (stacked, units)
-            state = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
-            states.append(state if batched else state[:, None])
-    assert states[0] is not None
-    lengths = _lengths(spec, steps, batch, batched, where)
-    return Sequence(found, states[0].contiguous(), states[1], lengths, batched)
+
+    def state(name: str, given: Any, units: int) -> Tensor:
+        shape = (stacked, batch, units) if batched else (stacked, units)
+        begun = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
+        return (begun if batched else begun[:, None]).contiguous()
+
+    h = state("h0", h0, spec.output_size)
+    if c0 is not None and not spec.cell_type.has_cell_state:
+        raise SequenceError(f"cell {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
+    c = state("c0", c0, spec.hidden_size) if spec.cell_type.has_cell_state else None
+    return Sequence(found, h, c, _lengths(spec, steps, batch, batched, where), batched)
 
 
 def input_of(spec: Spec, where: Where) -> Tensor:

@@ -6,18 +6,14 @@ cache, since torch transposes fast only what is contiguous.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.weights.layouts.interface import FORMS, sizes_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.weights.layouts.interface import Block, Layout, Packing, Sizes
+from rnnspect.weights.layouts.interface import FORMS, Block, Layout, Packing, Sizes, sizes_of
 
 Key = tuple[str, str, str]
 """Kind, side and gate of a block."""
@@ -62,8 +58,6 @@ def pack(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
 
     Raises `InputError` for a form that the framework does not have.
     """
-    import torch
-
     packing = layout.packing(form)
     there = _of_torch(form, p)
     vectors = packing.bias_always or bool(packing.forget_bias) or p.bias_ih is not None
@@ -99,8 +93,6 @@ def unpack(layout: Layout, form: str, arrays: Mapping[str, Tensor]) -> LayerPara
     Raises `InputError` for a form that the framework does not have, `WeightsError` for arrays that are missing,
     unknown, or do not fit together.
     """
-    import torch
-
     packing = layout.packing(form)
     sizes = sizes_of(packing, {name: tuple(array.shape) for name, array in arrays.items()})
     there = _of_framework(packing, arrays, sizes)
@@ -157,8 +149,6 @@ def _of_torch(form: str, p: LayerParameters) -> dict[Key, _Rows]:
 
 def _bias(packing: Packing, block: Block, there: Mapping[Key, _Rows]) -> Tensor:
     """One block of a bias, without what the framework adds to it at run time."""
-    import torch
-
     weight = there["W", "h", block.gate]
     zeros = weight.whole.new_zeros(weight.stop - weight.start)
     first, second = (rows.values if (rows := there.get(("b", side, block.gate))) else zeros for side in "ih")
@@ -186,8 +176,6 @@ def _runs(pieces: list[_Rows]) -> list[Tensor]:
 
 def _joined(parts: list[list[Tensor]], orientation: str) -> Tensor:
     """Matrices (out, in_k), each in runs of rows, beside each other as one (out, in) or (in, out), in new memory."""
-    import torch
-
     if orientation == "out×in":
         stacked = [_stacked(part) for part in parts]
         return stacked[0] if len(stacked) == 1 else torch.cat(stacked, 1)

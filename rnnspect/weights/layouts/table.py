@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
 
-from rnnspect.weights.layouts.interface import FORMS
-
-if TYPE_CHECKING:
-    from rnnspect.weights.layouts.interface import Packing
+from rnnspect.weights.layouts.interface import FORMS, Packing
 
 
 def notes(packing: Packing) -> tuple[str, ...]:

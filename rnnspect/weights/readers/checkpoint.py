@@ -31,8 +31,8 @@ def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
 
 
 def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
-    """Every tensor, where no module is named and the file has a parameter of the spec under its own name, such as
-    head.weight."""
+    """The module's parameters; or every tensor of the file, where no module is named and the file has a parameter of
+    the spec under its own name, such as head.weight."""
     from rnnspect.files import arrays  # with numpy, which shapes does without
 
     if spec.layout not in {None, "pytorch"}:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _ATTRIBUTES = ("model_config", "keras_version", "name")
 _TAKEN = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": "false", "reset_after": "true"}
-"""What is taken for what shapes cannot tell."""
+"""The values that are assumed for what shapes cannot tell."""
 
 
 @dataclass(frozen=True)

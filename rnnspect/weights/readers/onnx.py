@@ -64,7 +64,7 @@ class OnnxNode:
 
     @property
     def warning(self) -> str | None:
-        """Of a GRU from PyTorch that resets before the product, which PyTorch's GRU does not."""
+        """A warning where a GRU that PyTorch exported resets before the product, which PyTorch's own never does."""
         before = self.node.op_type == "GRU" and not self.attributes.get("linear_before_reset")
         if not before or self.model.producer_name.lower() != "pytorch":
             return None

@@ -3,17 +3,14 @@ where there are two directions. nnx.GRUCell has no b_hn; flax-linen does."""
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
 
+from torch import Tensor
+
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target
 from rnnspect.weights.writers.shared.flax_file import layer_tree, write_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru": "GRUCell"}
 

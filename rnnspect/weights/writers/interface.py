@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO
+
+from torch import Tensor
 
 from rnnspect.errors import EngineError, Problem, listed, unavailable
+from rnnspect.network.dtypes import DTYPES
 from rnnspect.network.keys import KEYS, PLAIN
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.spec import form_of
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import packing
+from rnnspect.weights.layouts.packing import Lost
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
-    from rnnspect.weights.layouts.packing import Lost
-
-    Parameters = Mapping[str, Tensor]
+Parameters = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Target:
     is missing."""
     code: Callable[[Spec, str], str]
     """The Python lines with which a person loads the file of that name in the framework."""
-    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    dtypes: tuple[str, ...] = DTYPES
     holds: tuple[str, ...] = ()
     """The keys of a spec that it has a place for, beyond those that all targets have."""
     without: Mapping[str, str] = field(default_factory=dict)

@@ -3,16 +3,13 @@ return sequences, in Bidirectional where there are two directions."""
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
 
+from torch import Tensor
+
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target, needing, packed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 _LAYERS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 _FOLDERS = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}

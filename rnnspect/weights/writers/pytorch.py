@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
+
+from torch import Tensor
 
 from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target, packed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+import torch
+from torch import Tensor
+
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import needing, packed
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 ARRAY = 1
 """flax.serialization's number for an array among msgpack's extensions."""
@@ -33,8 +32,6 @@ def layer_tree(layout: str, spec: Spec, parameters: Mapping[str, Tensor], layer:
 def write_tree(tree: Mapping[str, Any], file: IO[bytes]) -> None:
     """Writes nested dictionaries of tensors, and of functions that give such, as flax.serialization.msgpack_serialize
     does, but with the bytes of one array at a time in memory."""
-    import torch
-
     with needing("flax-files"):
         import msgpack
     packer = msgpack.Packer()
