@@ -59,7 +59,8 @@ def parse_rows(text: str, separator: str, where: str) -> Tensor:
             continue
         row = _row(line, separator, f"{where}:{line_number}", first=not rows)
         if rows and len(row) != len(rows[0]):
-            found = f"{_counted(len(row))} where the first row has {len(rows[0])}"
+            count = "1 number" if len(row) == 1 else f"{len(row)} numbers"
+            found = f"{count} where the first row has {len(rows[0])}"
             raise SequenceError(found, allowed="rows of one length", where=f"{where}:{line_number}")
         rows.append(row)
     if not rows:
@@ -126,7 +127,3 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
 def _short(item: Any) -> str:
     text = "null" if item is None else repr(item)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _counted(numbers: int) -> str:
-    return "1 number" if numbers == 1 else f"{numbers} numbers"

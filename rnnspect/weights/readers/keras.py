@@ -36,17 +36,13 @@ _TAKEN = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards
 class KerasLayer:
     """One recurrent layer; a Bidirectional is one, too."""
 
-    name: str
-    file: str
+    where: str
+    """FILE:LAYER."""
     configured: ConfiguredLayer | None
     """None where the file has no config, or one that does not mention the layer."""
     weights: tuple[Weights, ...]
     """Of each direction; empty where they were not found."""
     tree: hdf5.Tree
-
-    @property
-    def where(self) -> str:
-        return f"{self.file}:{self.name}"
 
     @property
     def reason(self) -> str | None:
@@ -72,7 +68,7 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
 
     def add(name: str, configured: ConfiguredLayer | None, own: tuple[Weights, ...]) -> None:
         name = interface.unique(name, layers)
-        layers[name] = KerasLayer(name, where, configured, own, tree)
+        layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree)
 
     spoken: set[str] = set()
     refused: list[str] = []
