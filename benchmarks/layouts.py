@@ -28,7 +28,7 @@ def rows() -> Iterator[Row]:
     stack = [_layer() for _ in range(LAYERS)]
     for name in NAMES:
         layout = layouts.find(name)
-        packed = [pack(layout, "lstm", p).arrays for p in stack]
+        packed = [pack(layout, "lstm", p) for p in stack]
         copy, there, back = alternated(
             ROUNDS, partial(_copy, stack), partial(_pack, layout, stack), partial(_unpack, layout, packed)
         )

@@ -22,8 +22,9 @@ from rnnspect.errors import (
 )
 from rnnspect.judging.verdict import GateResolution, Point, Verdict
 from rnnspect.network import shown
+from rnnspect.network.keys import Head
 from rnnspect.network.parameters import Shapes, shapes_of
-from rnnspect.network.spec import Head, Spec
+from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Report
 from rnnspect.reporting.derivation import At, Derivation
 from rnnspect.tracing.trace import LayerTrace, Pair, Trace

@@ -16,7 +16,6 @@ from rnnspect.files.reading import size_of
 from rnnspect.files.yaml import read_spec
 from rnnspect.network import memory
 from rnnspect.network.drawing import generator_of
-from rnnspect.network.parameters import parameters_of
 from rnnspect.network.sequence import sequence_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared
@@ -51,8 +50,7 @@ def read_probe(path: Path) -> Prepared:
         return where(keys)
 
     spec = Spec.from_data(data | dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"}, place)
-    expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
-    parameters = fitting(arrays, expected, lambda name: f"{path}:{name}")
+    parameters = fitting(spec, arrays, lambda name: f"{path}:{name}")
     sequence = sequence_of(spec, generator_of(spec), place, memory.run_needs, given["x"], given["h0"], given.get("c0"))
     dtype = getattr(torch, spec.dtype)
     return Prepared(spec, {name: values.to(dtype) for name, values in parameters.items()}, sequence, TorchEngine())

@@ -46,7 +46,7 @@ class Described:
         weights = self.spec.weights
         if not self.spec.beyond_torch or not isinstance(weights, str):
             return "torch"
-        kind = readers.kind_of(readers.file_of(weights).path)
+        kind = readers.kind_of(parse_file(weights).path)
         return readers.find(kind).engine if kind else "torch"
 
 

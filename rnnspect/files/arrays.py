@@ -90,9 +90,9 @@ def _only(arrays: dict[str, Tensor], where: str) -> Tensor:
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     ".npy": lambda path: {UNNAMED: npy.read_npy(path)},
     ".npz": lambda path: npy.read_npz(path, str(path)),
-    ".csv": lambda path: {UNNAMED: text.read_rows(path, ",")},
-    ".tsv": lambda path: {UNNAMED: text.read_rows(path, "\t")},
-    ".json": lambda path: {UNNAMED: text.read_json(path)},
+    ".csv": lambda path: {UNNAMED: text.parse_rows(text.read_text(path, 16), ",", str(path))},
+    ".tsv": lambda path: {UNNAMED: text.parse_rows(text.read_text(path, 16), "\t", str(path))},
+    ".json": lambda path: {UNNAMED: text.parse_json(text.read_text(path, 32), str(path))},
     ".pt": torch_file.read_torch,
     ".pth": torch_file.read_torch,
     ".safetensors": safetensors_file.read_safetensors,

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import npy, safetensors_file
-from rnnspect.files.stored import CHECKPOINTS, Stored
+from rnnspect.files.reading import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from torch import Tensor
+
+CHECKPOINTS = (".pt", ".pth", ".safetensors", ".npz")
 
 
 def stored_in(path: Path) -> dict[str, Stored]:

@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError
 from rnnspect.files import hdf5_structures as h5
 from rnnspect.files import memory
-from rnnspect.files.stored import Stored
+from rnnspect.files.reading import Part, Stored
 from rnnspect.files.zip_members import MOST_UNPACKED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pyfive.dataobjects import DataObjects as Header
-
-    from rnnspect.files.reading import Part
-
-    Array = Any
+    from torch import Tensor
 
 MAX_DEPTH = 64
 """Groups inside one another that are looked into."""
@@ -93,8 +90,8 @@ def read_tree(part: Part, where: str, attributes: Collection[str], skip: str) ->
     return tree
 
 
-def read_datasets(part: Part, where: str, paths: Collection[str]) -> dict[str, Array]:
-    """The numbers of datasets that `read_tree` found, by path, as numpy arrays in this machine's byte order.
+def read_datasets(part: Part, where: str, paths: Collection[str]) -> dict[str, Tensor]:
+    """The numbers of datasets that `read_tree` found, by path.
 
     Raises as `read_tree`, and `ResourceError` for numbers that this machine has not the memory for.
     """
@@ -162,13 +159,14 @@ def _dtype(file: h5.BoundedReads, header: Header, datatype: bytes, where: str) -
     if kind == _FLOAT and struct.unpack_from("<HHBBBBI", datatype, 8) == _IEEE.get(size):
         return f"float{8 * size}", f"{order}f{size}"
     if kind == _OPAQUE and size == 2 and dict(h5.texts(file, header, ("dtype",), where)) == {"dtype": "bfloat16"}:
-        return "bfloat16", "=u2"
+        return "bfloat16", "=i2"
     return _CLASSES.get(kind, f"numbers of {size} bytes"), None
 
 
-def _read(file: h5.BoundedReads, numbers: _Numbers, where: str) -> Array:
-    """The numbers, in this machine's byte order. Raises `FileError` for what are none, `ResourceError` for too many."""
+def _read(file: h5.BoundedReads, numbers: _Numbers, where: str) -> Tensor:
+    """The numbers. Raises `FileError` for what are none, `ResourceError` for too many."""
     import numpy as np
+    import torch
 
     if numbers.descr is None:
         raise FileError(f"numbers stored as {numbers.dtype}", where=where)
@@ -180,10 +178,11 @@ def _read(file: h5.BoundedReads, numbers: _Numbers, where: str) -> Array:
     else:
         file.seek(numbers.address)
         values = np.frombuffer(file.allow(size).read(size), dtype).reshape(numbers.shape)
-    return values.astype(dtype.newbyteorder("="))
+    found = torch.from_numpy(values.astype(dtype.newbyteorder("=")))
+    return found.view(torch.bfloat16) if numbers.dtype == "bfloat16" else found
 
 
-def _read_chunks(file: h5.BoundedReads, numbers: _Numbers, shape: tuple[int, ...], dtype: Any, where: str) -> Array:
+def _read_chunks(file: h5.BoundedReads, numbers: _Numbers, shape: tuple[int, ...], dtype: Any, where: str) -> Any:
     """Numbers that lie in blocks (chunks) of one shape; the last one along an axis may reach beyond its end."""
     import numpy as np
     from pyfive.btree import BTreeV1RawDataChunks

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
-from rnnspect.files.reading import DAMAGED
+from rnnspect.files.reading import DAMAGED, Part
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from pyfive.dataobjects import DataObjects as Header
-
-    from rnnspect.files.reading import Part
 
 SECONDS = 20.0
 """Computing time that reading may take; 10,000 groups and datasets take one or two."""
@@ -31,7 +29,7 @@ MAX_STRUCTURE = 2**20
 MAX_TEXT = 2**26
 """Bytes of all attributes that are read as text."""
 MAX_HEAP = 2**17
-"""Bytes of other texts in the heap of one that is read; the HDF5 library puts at most half as many in it."""
+"""Bytes of other texts that may lie in the heap of one that is read; the HDF5 library writes at most half as many."""
 MAX_NAME = 2**11
 """Bytes of the name of one group or dataset."""
 DATASPACE, _LINK_INFO, DATATYPE, _LINK, EXTERNAL, LAYOUT, _ATTRIBUTE, _SYMBOLS, _ATTRIBUTE_INFO = (

@@ -15,12 +15,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
-from rnnspect.files.reading import check_promise, size_of, why
-from rnnspect.files.stored import Stored
-from rnnspect.files.zip_members import BROKEN, MOST_UNPACKED, check_archive, check_packing
+from rnnspect.files.reading import Stored, check_promise, size_of, why
+from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, check_packing, opened_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from pathlib import Path
 
     from torch import Tensor
@@ -82,29 +81,23 @@ def parse_header(file: IO[bytes], where: str) -> Header:
 
 def read_npz_headers(path: Path) -> dict[str, Stored]:
     """What a .npz archive holds. Nothing is unpacked but the headers."""
-    size = size_of(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_packing(archive, str(path))
-            found = dict(_stored(archive, path, size))
-    except BROKEN as error:
-        raise FileError(f"not a .npz file: {why(error)}", where=str(path)) from None
+    size, found = size_of(path), dict[str, Stored]()
+    with opened_zip(path, ".npz", str(path)) as archive:
+        check_packing(archive.infolist(), str(path))
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            where = f"{path}:{name}"
+            with archive.open(info) as member:
+                header = parse_header(member, where)
+                at = member.tell()
+            if header.kind:
+                packed = info.compress_type != zipfile.ZIP_STORED
+                most = min(info.compress_size, size) * (MOST_UNPACKED if packed else 1)
+                check_promise(math.prod(header.shape) * int(header.kind[1]), min(info.file_size, most) - at, where)
+            found[name] = Stored(header.shape, _NAMES.get(header.kind or "", header.kind or header.described))
     if not found:
         raise FileError("the archive is empty", where=str(path))
     return found
-
-
-def _stored(archive: zipfile.ZipFile, path: Path, size: int) -> Iterator[tuple[str, Stored]]:
-    for info in archive.infolist():
-        name = info.filename.removesuffix(".npy")
-        where = f"{path}:{name}"
-        with archive.open(info) as member:
-            header = parse_header(member, where)
-            at = member.tell()
-        most = min(info.compress_size, size) * (1 if info.compress_type == zipfile.ZIP_STORED else MOST_UNPACKED)
-        if header.kind:
-            check_promise(math.prod(header.shape) * int(header.kind[1]), min(info.file_size, most) - at, where)
-        yield name, Stored(header.shape, _NAMES.get(header.kind or "", header.kind or header.described))
 
 
 def read_npz_text(path: Path, name: str) -> str | None:
@@ -113,21 +106,19 @@ def read_npz_text(path: Path, name: str) -> str | None:
     Raises `FileError` for anything else of that name, and for text of more than 64 MiB.
     """
     where = f"{path}:{name}"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if f"{name}.npy" not in archive.namelist():
-                return None
-            check_packing(archive, str(path))
-            with archive.open(f"{name}.npy") as member:
-                header = parse_header(member, where)
-                match = _TEXT.fullmatch(header.descr or "")
-                if match is None or header.shape:
-                    raise FileError(f"an array of {header.described}", allowed="one text", where=where)
-                if (needed := 4 * int(match[2])) > MAX_TEXT:
-                    raise FileError(f"text of {memory.in_words(needed)}", allowed="at most 64 MiB", where=where)
-                content = member.read(needed)
-    except BROKEN as error:
-        raise FileError(f"not a .npz file: {why(error)}", where=str(path)) from None
+    with opened_zip(path, ".npz", str(path)) as archive:
+        if f"{name}.npy" not in archive.namelist():
+            return None
+        check_packing(archive.infolist(), str(path))
+        with archive.open(f"{name}.npy") as member:
+            header = parse_header(member, where)
+            match = _TEXT.fullmatch(header.descr or "")
+            if match is None or header.shape:
+                raise FileError(f"an array of {header.described}", allowed="one text", where=where)
+            needed = 4 * int(match[2])
+            if needed > MAX_TEXT:
+                raise FileError(f"text of {memory.in_words(needed)}", allowed="at most 64 MiB", where=where)
+            content = member.read(needed)
     if len(content) < needed:
         raise FileError("the file ends too early", where=where)
     try:
@@ -181,17 +172,14 @@ def read_npy(path: Path) -> Tensor:
 def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """Every array of a .npz archive by name but texts, such as a spec; or only those that are named."""
     arrays = {}
-    try:
-        with zipfile.ZipFile(source) as archive:
-            if only is None:
-                check_archive(archive, where)
-            for info in archive.infolist():
-                name = info.filename.removesuffix(".npy")
-                if (name in only) if only is not None else not _is_text(archive, info, where):
-                    with archive.open(info) as member:
-                        arrays[name] = parse_npy(member, info.file_size, f"{where}:{name}")
-    except BROKEN as error:
-        raise FileError(f"not a .npz file: {why(error)}", where=where) from None
+    with opened_zip(source, ".npz", where) as archive:
+        if only is None:
+            check_archive(archive, where)
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if (name in only) if only is not None else not _is_text(archive, info, where):
+                with archive.open(info) as member:
+                    arrays[name] = parse_npy(member, info.file_size, f"{where}:{name}")
     if not arrays:
         raise FileError("the archive is empty", where=where)
     return arrays
@@ -199,7 +187,7 @@ def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None 
 
 def _is_text(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bool:
     with archive.open(info) as member:
-        return parse_header(member, where).described.strip("'\"").lstrip("<>=|").startswith("U")
+        return (parse_header(member, where).descr or "").lstrip("<>=|").startswith("U")
 
 
 def parse_npy(file: IO[bytes], size: int, where: str) -> Tensor:

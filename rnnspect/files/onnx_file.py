@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
-from rnnspect.files.reading import read_bytes, size_of
+from rnnspect.files.reading import in_short, read_bytes, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,13 +46,15 @@ def read_model(path: Path) -> ModelProto:
         raise FileError("not an ONNX model, or cut short, or graphs in graphs beyond all use", where=where) from None
     if not model.graph.node or not model.opset_import:
         raise FileError("not an ONNX model: it has no nodes", where=where)
-    _check_tensors(model, path)
+    loose = [node for function in model.functions for node in function.node]
+    outside = sum(_check_tensor(one, path) for one in _tensors([*graphs_in(model.graph), *_graphs_of(loose)], loose))
+    memory.require(3 * outside, "reading its external data", where)
     _check_functions(model, where)
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
         whole = inliner.inline_local_functions(model) if model.functions else model
     except (ValueError, RuntimeError, OSError, onnx.checker.ValidationError) as error:
-        raise FileError(f"not a valid ONNX model: {_line(error)}", where=where) from None
+        raise FileError(f"not a valid ONNX model: {in_short(error)}", where=where) from None
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors([*graphs_in(whole.graph)])):
         raise FileError("external data of a function", allowed="that of the graph", where=where)
     return whole
@@ -96,14 +98,6 @@ def _check_functions(model: ModelProto, where: str) -> None:
     if total > MOST_NODES:
         found = f"its functions make {total:.3g} nodes of it" if functions else f"{total:.3g} nodes"
         raise FileError(found, allowed=f"at most {MOST_NODES:,}", where=where)
-
-
-def _check_tensors(model: ModelProto, path: Path) -> None:
-    """Raises `FileError` for a tensor that claims more than is there, `ResourceError` for more than fits in memory."""
-    loose = [node for function in model.functions for node in function.node]
-    graphs = [*graphs_in(model.graph), *_graphs_of(loose)]
-    outside = sum(_check_tensor(tensor, path) for tensor in _tensors(graphs, loose))
-    memory.require(3 * outside, "reading its external data", str(path))
 
 
 def _tensors(graphs: list[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:
@@ -162,7 +156,3 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
     if offset < 0 or length < needed or offset + length > size:
         raise FileError(f"external data beyond the end of {location!r}", where=where)
     return length
-
-
-def _line(error: Any) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""What reading any format begins with: whether there is a file, its size, its bytes or text, and errors in words."""
+"""What the readers of all formats share: a file's size, bytes and text, one tensor in words, and errors in words."""
 
 from __future__ import annotations
 
@@ -20,8 +20,16 @@ DAMAGED: tuple[type[Exception], ...] = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, struct.error, zlib.error),
 )
-"""What torch, safetensors and pyfive raise on damaged bytes. They check little, so that almost any error of Python can
-come of them. That all are caught hides no mistake in what was read, as nothing is read after one."""
+"""What torch, safetensors and pyfive raise on damaged bytes. They check little, so it can be almost any of Python's
+errors. To catch them all hides no mistake in what was read: reading ends at the first."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file. The dtype is named as in a spec where it is one of a spec's, else as the file names it."""
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
-from rnnspect.files.reading import DAMAGED, check_promise, in_short, opened, size_of
-from rnnspect.files.stored import Stored
+from rnnspect.files.reading import DAMAGED, Stored, check_promise, in_short, opened, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection

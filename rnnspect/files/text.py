@@ -23,14 +23,10 @@ MAX_AXES = 8
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
-def read_rows(path: Path, separator: str) -> Tensor:
-    """As `parse_rows`, of a file."""
-    return parse_rows(_text(path, memory_per_byte=16), separator, str(path))
-
-
-def read_json(path: Path) -> Tensor:
-    """As `parse_json`, of a file."""
-    return parse_json(_text(path, memory_per_byte=32), str(path))
+def read_text(path: Path, memory_per_byte: int) -> str:
+    """The text of a file, if the numbers that it becomes fit in memory."""
+    memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
+    return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
 
 
 def parse_json(text: str, where: str) -> Tensor:
@@ -63,7 +59,8 @@ def parse_rows(text: str, separator: str, where: str) -> Tensor:
             continue
         row = _row(line, separator, f"{where}:{line_number}", first=not rows)
         if rows and len(row) != len(rows[0]):
-            found = f"{_counted(len(row))} where the first row has {len(rows[0])}"
+            count = "1 number" if len(row) == 1 else f"{len(row)} numbers"
+            found = f"{count} where the first row has {len(rows[0])}"
             raise SequenceError(found, allowed="rows of one length", where=f"{where}:{line_number}")
         rows.append(row)
     if not rows:
@@ -127,15 +124,6 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
     raise SequenceError(f"{_short(item)} is not a number", allowed="numbers, NaN, Infinity", where=where(at))
 
 
-def _text(path: Path, memory_per_byte: int) -> str:
-    memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
-    return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
-
-
 def _short(item: Any) -> str:
     text = "null" if item is None else repr(item)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _counted(numbers: int) -> str:
-    return "1 number" if numbers == 1 else f"{numbers} numbers"

@@ -6,6 +6,7 @@ import pickle
 import warnings
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def _load(path: Path, mapped: bool) -> Any:
         memory.require(2 * size_of(path), "reading it", str(path))
     try:
         if not mapped:
-            _check_if_zip(path)
+            # A zip could unpack to more than fits in memory. Older formats are none; torch.load says what is broken.
+            with suppress(zipfile.BadZipFile, zlib.error), zipfile.ZipFile(path) as archive:
+                check_archive(archive, str(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the file's age or pickle protocol; what it holds is checked here
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -97,12 +100,3 @@ def _load(path: Path, mapped: bool) -> Any:
         raise FileError(f"not a torch file: {in_short(error)}", where=str(path)) from None
     except DAMAGED as error:
         raise FileError(f"not a torch file: {in_short(error)}", where=str(path)) from None
-
-
-def _check_if_zip(path: Path) -> None:
-    """torch's format is a zip, which could unpack to more than fits in memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_archive(archive, str(path))
-    except (zipfile.BadZipFile, zlib.error):
-        return  # the older formats, or a broken file: torch.load says which

@@ -7,20 +7,17 @@ import struct
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import memory
-from rnnspect.files.reading import Part
+from rnnspect.files.reading import Part, why
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-BROKEN: tuple[type[Exception], ...] = (
-    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
-    struct.error,
-)
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 """What zipfile raises on damaged files."""
 MAX_TEXT = 2**26
 """Bytes of a member that is read as text."""
@@ -30,16 +27,26 @@ _HEADER = struct.Struct("<26xHH")
 """The end of what stands before a member's bytes: how long its name and its extra field are."""
 
 
-def check_packing(archive: zipfile.ZipFile, where: str) -> None:
-    """Raises for a zip that is packed in a way that no array file is."""
-    for info in archive.infolist():
+@contextmanager
+def opened_zip(source: Path | IO[bytes], suffix: str, where: str) -> Iterator[zipfile.ZipFile]:
+    """A zip to read from. Raises `FileError` for a damaged one, in whatever place the damage is found."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            yield archive
+    except _BROKEN as error:
+        raise FileError(f"not a {suffix} file: {why(error)}", where=where) from None
+
+
+def check_packing(members: Iterable[zipfile.ZipInfo], where: str) -> None:
+    """Raises for members that are packed in a way that no array file is."""
+    for info in members:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise FileError(f"{info.filename!r} is packed in an unusual way", allowed="stored or deflated", where=where)
 
 
 def check_archive(archive: zipfile.ZipFile, where: str) -> None:
     """Raises as `check_packing`, and for a zip that would not fit in memory."""
-    check_packing(archive, where)
+    check_packing(archive.infolist(), where)
     memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
 
 
@@ -63,8 +70,7 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
     that would not fit in memory.
     """
     info = archive.getinfo(name)
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FileError(f"{name!r} is packed in an unusual way", allowed="stored or deflated", where=str(path))
+    check_packing([info], str(path))
     if info.compress_type == zipfile.ZIP_DEFLATED:
         memory.require(2 * info.file_size, "unpacking it", str(path))
         yield Part(io.BytesIO(archive.read(info)), 0, info.file_size)

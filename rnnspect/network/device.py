@@ -37,8 +37,8 @@ def resolve(spec: Spec, where: str | None = None) -> torch.device:
 
 @contextmanager
 def plain_defaults() -> Iterator[None]:
-    """What is made without a device is made in main memory, whatever torch.set_default_device says, and multiplied
-    there as exactly as its dtype is, whatever the precision switches and autocast say."""
+    """Inside, new tensors lie in main memory and products there have the full precision of their dtype, whatever
+    torch.set_default_device, the precision switches and autocast say."""
     cpu = torch.device("cpu")
     with nullcontext() if torch.get_default_device() == cpu else cpu, exact_products():
         yield

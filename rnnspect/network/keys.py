@@ -28,8 +28,8 @@ class Key:
     """What is known of a key beside its type, default and description. A key's field has it as `json_schema_extra`."""
 
     kind: Kind
-    """A `network` key is known to every engine, or nothing to it. A `variant` is refused, where it is not the default,
-    by every engine that does not say that it knows it. A `sequence` key says what the network runs on."""
+    """`network`: every engine knows the key, or need not. `variant`: an engine that does not say that it knows the key
+    refuses all values but the default. `sequence`: the key says what the network runs on."""
     help: str = ""
     """The text in --help."""
     comment: str = ""
@@ -256,4 +256,4 @@ class Keys(BaseModel):
 KEYS: dict[str, Key] = {name: cast("Key", field.json_schema_extra) for name, field in Keys.model_fields.items()}
 DEFAULTS: dict[str, Any] = {name: field.default for name, field in Keys.model_fields.items()}
 PLAIN = frozenset(name for name, key in KEYS.items() if key.kind != "variant")
-"""The keys of a spec that say what every engine knows, or nothing that an engine has to know."""
+"""The keys that no engine has to be taught: all but the variants."""

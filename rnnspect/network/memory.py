@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rnnspect.network.dtypes import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
-
-if TYPE_CHECKING:
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 _WRITTEN = 56
 """Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, 24 for its digits."""

@@ -126,7 +126,7 @@ def suffix(layer: int, direction: str) -> str:
 
 def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
     """Every parameter in PyTorch's order, then the head's."""
-    return (*_recurrent(spec), *_head(spec))
+    return tuple(_parameters(spec))
 
 
 def shapes_of(spec: Spec) -> Shapes:
@@ -162,7 +162,8 @@ def module_repr(spec: Spec) -> str:
     recurrent = f"{spec.cell_type.title}({', '.join(said)})"
     if not spec.head:
         return recurrent
-    linear = f"Linear(in_features={head_input_size(spec)}, out_features={spec.head.out_features}, bias=True)"
+    features = spec.layer_input_size(spec.num_layers)
+    linear = f"Linear(in_features={features}, out_features={spec.head.out_features}, bias=True)"
     return f"Model(\n  (rnn): {recurrent}\n  (head): {linear}\n)"
 
 
@@ -172,19 +173,15 @@ def _in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def head_input_size(spec: Spec) -> int:
-    """The head reads the last layer's final hidden state, both directions side by side."""
-    return spec.output_size * spec.num_directions
-
-
-def _recurrent(spec: Spec) -> Iterator[Parameter]:
-    rows = len(spec.cell_type.gates) * spec.hidden_size
-    gates = _gates(spec)
-    packed = f"{len(spec.cell_type.gates)}·hidden" if len(spec.cell_type.gates) > 1 else "hidden"
+def _parameters(spec: Spec) -> Iterator[Parameter]:
+    gates = _gates(spec, spec.cell_type.gates)
+    rows = len(gates) * spec.hidden_size
+    packed = f"{len(gates)}·hidden" if len(gates) > 1 else "hidden"
     state = "proj" if spec.proj_size else "hidden"
+    states = f"2·{state}" if spec.bidirectional else state
     for layer in range(spec.num_layers):
         width = spec.layer_input_size(layer)
-        below = "input" if layer == 0 else f"2·{state}" if spec.bidirectional else state
+        below = states if layer else "input"
         for direction in spec.directions:
             end = suffix(layer, direction)
             yield _parameter(spec, "weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
@@ -197,20 +194,15 @@ def _recurrent(spec: Spec) -> Iterator[Parameter]:
             if looking := spec.cell_type.peepholes:
                 reads, seeing = f"{len(looking)}·hidden", _gates(spec, looking)
                 yield _parameter(spec, "weight_ch" + end, (len(looking) * spec.hidden_size,), reads, seeing)
-
-
-def _head(spec: Spec) -> Iterator[Parameter]:
     if spec.head:
-        state = "proj" if spec.proj_size else "hidden"
-        width = f"2·{state}" if spec.bidirectional else state
-        shape = (spec.head.out_features, head_input_size(spec))
-        yield _parameter(spec, "head.weight", shape, f"out × {width}")
+        shape = (spec.head.out_features, spec.layer_input_size(spec.num_layers))  # as a layer above would read
+        yield _parameter(spec, "head.weight", shape, f"out × {states}")
         yield _parameter(spec, "head.bias", shape[:1], "out")
 
 
-def _gates(spec: Spec, names: tuple[str, ...] | None = None) -> tuple[Gate, ...]:
+def _gates(spec: Spec, names: tuple[str, ...]) -> tuple[Gate, ...]:
     size = spec.hidden_size
-    return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(names or spec.cell_type.gates))
+    return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(names))
 
 
 def _parameter(spec: Spec, name: str, shape: tuple[int, ...], reads: str, gates: tuple[Gate, ...] = ()) -> Parameter:

@@ -26,8 +26,8 @@ def precision_switches(
     """The switches that can change what runs there, by name, with their values, such as
     {"cudnn.rnn.fp32_precision": "tf32"}. None can change float64.
 
-    On a GPU all that reach the kernel; on the CPU, where the default is exact, those that allow less. `onednn_lstm`
-    says that it is an LSTM without a projection, the one stack that oneDNN has a kernel for.
+    On a GPU: every switch that reaches the kernel. On the CPU, where the default is exact: those set to less.
+    `onednn_lstm` says that it is an LSTM without a projection, the one stack that oneDNN has a kernel for.
     """
     found: dict[str, str] = {}
     for library in libraries(device, dtype, runs, onednn_lstm):
@@ -36,7 +36,7 @@ def precision_switches(
 
 
 def libraries(device: torch.device, dtype: torch.dtype, runs: Runs, onednn_lstm: bool) -> tuple[Library, ...]:
-    """Which library multiplies there; both where nobody can tell from outside."""
+    """The libraries that may multiply there: two where nobody can tell from outside which one does."""
     if device.type == "cuda":
         if runs == "compiled":
             return "cudnn.rnn", "cuda.matmul"
@@ -89,8 +89,8 @@ def _of_half(library: Library, dtype: torch.dtype) -> dict[str, str]:
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """float32 products on the CPU as exact as float32 is, whatever the switches allow, and no autocast: what an
-    engine is held to must not be rounded as the engine may be."""
+    """Inside, products on the CPU have the full precision of float32, whatever the switches allow, and autocast is off:
+    the equations that an engine is compared with must not be rounded as the engine may be."""
     matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
     with torch.autocast("cpu", enabled=False), ExitStack() as undo:
         if hasattr(matmul, "fp32_precision"):

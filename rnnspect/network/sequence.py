@@ -99,19 +99,17 @@ def sequence_of(
     steps, batch = found.shape[:2]
     memory.require(require_memory(spec, steps, batch), "this run")
     stacked = spec.num_layers * spec.num_directions
-    states: list[Tensor | None] = []
-    for name, given, units in (("h0", h0, spec.output_size), ("c0", c0, spec.hidden_size)):
-        if name == "c0" and not spec.cell_type.has_cell_state:
-            if given is not None:
-                raise SequenceError(f"cell {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
-            states.append(None)
-        else:
-            shape = (stacked, batch, units) if batched else (stacked, units)
-            state = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
-            states.append(state if batched else state[:, None])
-    assert states[0] is not None
-    lengths = _lengths(spec, steps, batch, batched, where)
-    return Sequence(found, states[0].contiguous(), states[1], lengths, batched)
+
+    def state(name: str, given: Any, units: int) -> Tensor:
+        shape = (stacked, batch, units) if batched else (stacked, units)
+        begun = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
+        return (begun if batched else begun[:, None]).contiguous()
+
+    h = state("h0", h0, spec.output_size)
+    if c0 is not None and not spec.cell_type.has_cell_state:
+        raise SequenceError(f"cell {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
+    c = state("c0", c0, spec.hidden_size) if spec.cell_type.has_cell_state else None
+    return Sequence(found, h, c, _lengths(spec, steps, batch, batched, where), batched)
 
 
 def input_of(spec: Spec, where: Where) -> Tensor:
@@ -133,14 +131,15 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
     if source := _generator_in(given):
         if not source.count:
             raise SequenceError(f"{given} makes no steps", allowed=f"{source.kind}:3 for 3 steps", where=place)
-        x = _generated(spec, source.kind, source.count, generator)
-    else:
+        shape = [source.count, spec.input_size]
+        batch_axis = 0 if spec.batch_first else 1
         if spec.batch is not None:
-            said, allowed = (
-                "a batch size beside an input that has its own",
-                "batch goes with a generator such as randn:100",
-            )
-            raise SequenceError(said, allowed=allowed, where=where(("batch",)))
+            shape.insert(batch_axis, spec.batch)
+        x = _generated(source.kind, tuple(shape), batch_axis, generator)
+    elif spec.batch is not None:
+        allowed = "batch goes with a generator such as randn:100"
+        raise SequenceError("a batch size beside an input that has its own", allowed=allowed, where=where(("batch",)))
+    else:
         x = _numbers(given, "input", where)
     if x.dim() == 1:
         x = x[:, None]
@@ -157,40 +156,29 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
     return x
 
 
-def _generated(spec: Spec, kind: str, steps: int, generator: Generator) -> Tensor:
-    """(T, I), or with a batch size the batch in the layout that the spec asks for."""
-    batch_axis = 0 if spec.batch_first else 1
-    if kind != "randn":
-        one = _pattern(kind, steps, spec.input_size)
-        return one if spec.batch is None else torch.stack([one] * spec.batch, dim=batch_axis)
-    shape = [steps, spec.input_size]
-    if spec.batch is not None:
-        shape.insert(batch_axis, spec.batch)
-    return drawing.draw_normal(tuple(shape), generator)
+def _generated(kind: str, shape: tuple[int, ...], batch_axis: int, generator: Generator) -> Tensor:
+    """Numbers of that shape: (rows, columns), or with a batch axis the same for each of its items, unless random.
 
-
-def _pattern(kind: str, count: int, width: int) -> Tensor:
-    """(count, width): ramp counts 1, 2, 3, …; impulse is 1 in the first row; sine gives column i i + 1 periods."""
-    at = torch.arange(count, dtype=torch.float64)[:, None]
+    ramp counts the rows 1, 2, 3, …; impulse is 1 in the first row; sine has i + 1 periods in column i.
+    """
+    if kind == "randn":
+        return drawing.draw_normal(shape, generator)
+    rows = shape[0] if len(shape) == 2 else shape[1 - batch_axis]
+    at = torch.arange(rows, dtype=torch.float64)[:, None]
     match kind:
         case "ramp":
-            column = at + 1
+            values = at + 1
         case "impulse":
-            column = (at == 0).double()
+            values = (at == 0).double()
         case "sine":
-            return torch.sin(2 * math.pi * at * torch.arange(1, width + 1) / count)
+            values = torch.sin(2 * math.pi * at * torch.arange(1, shape[-1] + 1) / rows)
         case _:
-            column = torch.full_like(at, kind == "ones")
-    return column.repeat(1, width)
+            values = torch.full_like(at, kind == "ones")
+    return (values if len(shape) == 2 else values.unsqueeze(batch_axis)).expand(shape).contiguous()
 
 
 def _state(
-    name: str,
-    given: Any,
-    shape: tuple[int, ...],
-    bidirectional: bool,
-    generator: Generator,
-    where: Where,
+    name: str, given: Any, shape: tuple[int, ...], bidirectional: bool, generator: Generator, where: Where
 ) -> Tensor:
     """h0 or c0, (L·D, B, units), or (L·D, units) beside an x without a batch axis; zeros where none is given."""
     if given is None:
@@ -199,10 +187,7 @@ def _state(
         if source.count not in (None, shape[0]):
             found = f"{given} makes {source.count} states"
             raise SequenceError(found, allowed=f"{source.kind} or {source.kind}:{shape[0]}", where=where((name,)))
-        if source.kind == "randn":
-            return drawing.draw_normal(shape, generator)
-        pattern = _pattern(source.kind, shape[0], shape[-1])
-        return pattern if len(shape) == 2 else pattern[:, None].repeat(1, shape[1], 1)
+        return _generated(source.kind, shape, 1, generator)
     state = _numbers(given, name, where)
     if tuple(state.shape) != shape:
         axes = ["layers × directions" if bidirectional else "layers", *["batch"] * (len(shape) == 3), "units"]

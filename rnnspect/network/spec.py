@@ -11,9 +11,6 @@ from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
 from rnnspect.errors import SpecError, listed, nearest
 from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
-from rnnspect.network.keys import MAX_LAYERS as MAX_LAYERS
-from rnnspect.network.keys import PLAIN as PLAIN
-from rnnspect.network.keys import Head as Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +84,7 @@ class Spec(Keys):
         return self.proj_size or self.hidden_size
 
     def layer_input_size(self, layer: int) -> int:
+        """Features that a layer reads: those of x, or h of the layer below, both directions side by side."""
         return self.input_size if layer == 0 else self.output_size * self.num_directions
 
     @property

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from rnnspect.cells import CELLS
+from rnnspect.cells.interface import Cell
 from rnnspect.errors import SpecError, listed
 from rnnspect.network.dtypes import DTYPES
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from rnnspect.cells.interface import Cell
 
 
 def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
@@ -28,14 +27,9 @@ def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
 
 
 def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
-    """The spec of one layer whose steps a live nn.RNNCell, nn.LSTMCell or nn.GRUCell makes.
-
-    Raises `SpecError` for any other object.
-    """
+    """The spec of one layer whose steps a live nn.RNNCell, nn.LSTMCell or nn.GRUCell makes."""
     cell = _cell_of(module, "Cell")
-    if cell is None:
-        allowed = listed(f"torch.nn.{cell.torch_name}Cell" for cell in CELLS.values() if cell.torch_name)
-        raise SpecError(f"a {type(module).__name__}", allowed=allowed)
+    assert cell is not None
     return Spec(**_described(cell, module) | changes)
 
 
@@ -55,25 +49,18 @@ def kind_of(module: object) -> str:
     return found or type(module).__name__
 
 
-def parameters_of_module(module: nn.RNNBase, spec: Spec | None = None) -> dict[str, Tensor]:
-    """Every parameter by PyTorch's name, in the module's own memory; `spec` is the module's, where it is known.
+def parameters_of_module(module: nn.Module, spec: Spec) -> dict[str, Tensor]:
+    """Every parameter of a stack or a cell of that spec by PyTorch's name, in the module's own memory.
 
-    They are read as attributes, because weight_norm and parametrizations give the module's parameters other names, and
-    a subclass may have more of them.
+    Those of a cell have the names that they have in a layer: weight_ih is weight_ih_l0. They are read as attributes,
+    because weight_norm and parametrizations give the module's parameters other names, and a subclass may have more.
     """
-    names = [parameter.name for parameter in parameters_of(spec or spec_of(module))]
-    return {name: getattr(module, name).detach() for name in names}
-
-
-def parameters_of_cell(module: nn.RNNCellBase, spec: Spec | None = None) -> dict[str, Tensor]:
-    """The same of a cell, under the names that they have in a layer: weight_ih is weight_ih_l0."""
-    names = [parameter.name for parameter in parameters_of(spec or spec_of_cell(module))]
-    return {name: getattr(module, name.removesuffix("_l0")).detach() for name in names}
+    ending = "_l0" if is_cell(module) else ""
+    names = [parameter.name for parameter in parameters_of(spec)]
+    return {name: getattr(module, name.removesuffix(ending)).detach() for name in names}
 
 
 def _cell_of(module: object, ending: str = "") -> Cell | None:
-    import torch
-
     kinds = ((cell, getattr(torch.nn, cell.torch_name + ending)) for cell in CELLS.values() if cell.torch_name)
     return next((cell for cell, kind in kinds if isinstance(module, kind)), None)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
 from rnnspect.files.memory import require
+from rnnspect.files.sources import parse_file
 from rnnspect.network import device, memory, torch_modules
 from rnnspect.network.drawing import generator_of
 from rnnspect.network.sequence import Sequence, sequence_of
@@ -58,7 +59,7 @@ def prepare(
             parameters = weights_of(spec, generator, locate)
             engine: Engine = TorchEngine()
         else:
-            parameters = torch_modules.parameters_of_module(source)
+            parameters = torch_modules.parameters_of_module(source, spec)
             engine = ModuleEngine(source)
         sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
     parameters = {name: tensor.to(place) for name, tensor in parameters.items()}
@@ -83,7 +84,7 @@ def by_its_own_node(prepared: Prepared) -> Prepared:
     from rnnspect.weights.readers.onnx import node_in
 
     assert isinstance(prepared.spec.weights, str)
-    source = readers.file_of(prepared.spec.weights)
+    source = parse_file(prepared.spec.weights)
     if readers.kind_of(source.path) != "onnx":
         return prepared
     return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))

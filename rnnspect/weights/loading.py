@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from rnnspect.errors import Problem, WeightsError, listed, nearest
 from rnnspect.files import text
+from rnnspect.files.sources import parse_file
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
@@ -32,9 +33,8 @@ def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | st
 def _given(
     spec: Spec, weights: str | dict[str, Any], where: Callable[[tuple[int | str, ...]], str]
 ) -> dict[str, Tensor]:
-    expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     if isinstance(weights, str):
-        file = readers.file_of(weights)
+        file = parse_file(weights)
         given = readers.find(readers.kind_of(file.path) or "checkpoint").read(file.path, file.member, spec)
         found = given.parameters
 
@@ -51,16 +51,15 @@ def _given(
         def place(name: str) -> str:
             return where(("weights", name))
 
-    return fitting(found, expected, place)
+    return fitting(spec, found, place)
 
 
-def fitting(
-    found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], place: Callable[[str], str]
-) -> dict[str, Tensor]:
-    """The expected tensors; `place` says for a message where one is from.
+def fitting(spec: Spec, found: Mapping[str, Tensor], place: Callable[[str], str]) -> dict[str, Tensor]:
+    """The parameters of the spec, if these are they; `place` says for a message where one is from.
 
     Raises `WeightsError` for a name too many, a name that is missing, or another shape.
     """
+    expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     problems = _names(found, expected, place)
     problems += [
         Problem(f"{name} of shape {tuple(found[name].shape)}", str(shape), where=place(name))

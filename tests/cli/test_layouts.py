@@ -75,7 +75,7 @@ def drawn(gates: int, width: int, *, hidden: int = 5, seed: int = 0) -> LayerPar
 
 
 def packed(name: str, form: str, p: LayerParameters, prefix: str = "") -> dict[str, torch.Tensor]:
-    return {prefix + key: value for key, value in pack(layouts.find(name), form, p).arrays.items()}
+    return {prefix + key: value for key, value in pack(layouts.find(name), form, p).items()}
 
 
 def save(path: Path, arrays: Mapping[str, torch.Tensor]) -> Path:

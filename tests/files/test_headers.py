@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError
 from rnnspect.files.checkpoints import read_members, stored_in
-from rnnspect.files.stored import Stored
+from rnnspect.files.reading import Stored
 from rnnspect.files.torch_file import read_nested
 
 if TYPE_CHECKING:

@@ -103,8 +103,7 @@ class Listener:
             spec_of = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
             self._specs[key] = spec_of(module, **changes)
         spec = self._specs[key]
-        read = torch_modules.parameters_of_cell if self._is_cell else torch_modules.parameters_of_module
-        return spec, read(module, spec)
+        return spec, torch_modules.parameters_of_module(module, spec)
 
     def _snapshot(self, parameters: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """Copied only when a number has changed, and there is room; else None. Version counters would not see a write

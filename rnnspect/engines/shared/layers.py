@@ -13,7 +13,7 @@ from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import Packed, pack
+from rnnspect.weights.layouts.packing import lost, pack
 
 State = tuple[Tensor, ...]
 """h (B, P), and c (B, H) of an LSTM."""
@@ -61,17 +61,19 @@ def run_layers(
     layers: dict[tuple[int, str], Tensor] = {}
     finals: list[State] = []
     notes: list[str] = []
-    x = sequence.x
+    x, form = sequence.x, form_of(spec)
+    known = layouts.find(layout) if layout else None
     with torch.no_grad():
         for layer in range(spec.num_layers):
             for state, direction in zip(_begun(spec, sequence, layer), spec.directions, strict=True):
                 p = LayerParameters.of(parameters, layer, direction)
-                packed = pack(layouts.find(layout), form_of(spec), p) if layout else Packed(_copied(p), ())
-                place = Place(spec, layer, direction, packed.arrays, state, sequence.lengths)
+                arrays = pack(known, form, p) if known else _copied(p)
+                place = Place(spec, layer, direction, arrays, state, sequence.lengths)
                 h, final = run_one(place, x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
-                notes += [f"layer {layer} {direction}: {one}" for one in packed.lost]
+                if known:
+                    notes += [f"layer {layer} {direction}: {one}" for one in lost(known, form, p)]
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     h_n, c_n = _stacked(finals)
     return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))

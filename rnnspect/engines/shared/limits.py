@@ -6,8 +6,9 @@ from collections.abc import Collection
 from typing import Any
 
 from rnnspect.errors import EngineError, listed
+from rnnspect.network.keys import PLAIN
 from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import PLAIN, Spec
+from rnnspect.network.spec import Spec
 
 _WITHOUT = {
     "reset": "here it resets after the product",

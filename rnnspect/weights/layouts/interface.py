@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from rnnspect.errors import InputError, Problem, WeightsError, listed, nearest
@@ -129,7 +128,7 @@ class Layout:
     @functools.cached_property
     def cells(self) -> Mapping[str, Packing]:
         """The packings by form."""
-        return MappingProxyType({packing.form: packing for packing in self.packings})
+        return {packing.form: packing for packing in self.packings}
 
     def packing(self, form: str) -> Packing:
         """Raises `InputError` for a form that the framework does not have."""

@@ -6,18 +6,14 @@ cache, since torch transposes fast only what is contiguous.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.weights.layouts.interface import FORMS, sizes_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.weights.layouts.interface import Block, Layout, Packing, Sizes
+from rnnspect.weights.layouts.interface import FORMS, Block, Layout, Packing, Sizes, sizes_of
 
 Key = tuple[str, str, str]
 """Kind, side and gate of a block."""
@@ -39,19 +35,6 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """The arrays of one layer and direction by the framework's names, in new memory, and what they do not hold.
-
-    Where a layout has one bias for b_ih and b_hh, their sum is rounded to their dtype, which is not called lost: it
-    is exact where one of the two is zero, and else off by at most half a unit in the last place. What a framework adds
-    to f at run time is subtracted from b_f, which rounds as well.
-    """
-
-    arrays: dict[str, Tensor]
-    lost: tuple[Lost, ...]
-
-
-@dataclass(frozen=True)
 class _Rows:
     """Rows [start, stop) of a matrix (out, in), which may be a transposed view, or of a vector."""
 
@@ -66,17 +49,19 @@ class _Rows:
         return -rows if self.sign < 0 else rows
 
 
-def pack(layout: Layout, form: str, p: LayerParameters) -> Packed:
-    """The parameters of one layer and direction as the framework has them.
+def pack(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
+    """The arrays of one layer and direction by the framework's names, in new memory; `lost` says what they do not hold.
+
+    Where a layout has one bias for b_ih and b_hh, their sum is rounded to their dtype, which is not called lost: it
+    is exact where one of the two is zero, and else off by at most half a unit in the last place. What a framework adds
+    to f at run time is subtracted from b_f, which rounds as well.
 
     Raises `InputError` for a form that the framework does not have.
     """
-    import torch
-
     packing = layout.packing(form)
     there = _of_torch(form, p)
     vectors = packing.bias_always or bool(packing.forget_bias) or p.bias_ih is not None
-    arrays = {}
+    arrays: dict[str, Tensor] = {}
     for name, rows in packing.blocks.items():
         if packing.is_bias(name):
             if vectors:
@@ -85,12 +70,18 @@ def pack(layout: Layout, form: str, p: LayerParameters) -> Packed:
         elif all(_key(block) in there for row in rows for block in row):
             parts = [_runs([replace(there[_key(block)], sign=block.sign) for block in row]) for row in rows]
             arrays[name] = _joined(parts, packing.orientation)
-    return Packed(arrays, _lost(packing, there))
+    return arrays
 
 
 def lost(layout: Layout, form: str, p: LayerParameters) -> tuple[Lost, ...]:
-    """What `pack` would not hold of them; nothing is packed. Raises as `pack`."""
-    return _lost(layout.packing(form), _of_torch(form, p))
+    """The parameters that the framework has no place for. Raises as `pack`."""
+    packing = layout.packing(form)
+    return tuple(
+        Lost(f"{kind}_{side}{gate}", largest, packing.where)
+        for (kind, side, gate), rows in _of_torch(form, p).items()
+        if (kind, side, gate) not in packing.held
+        if (largest := float(rows.values.abs().max())) != 0
+    )
 
 
 def unpack(layout: Layout, form: str, arrays: Mapping[str, Tensor]) -> LayerParameters:
@@ -102,8 +93,6 @@ def unpack(layout: Layout, form: str, arrays: Mapping[str, Tensor]) -> LayerPara
     Raises `InputError` for a form that the framework does not have, `WeightsError` for arrays that are missing,
     unknown, or do not fit together.
     """
-    import torch
-
     packing = layout.packing(form)
     sizes = sizes_of(packing, {name: tuple(array.shape) for name, array in arrays.items()})
     there = _of_framework(packing, arrays, sizes)
@@ -160,8 +149,6 @@ def _of_torch(form: str, p: LayerParameters) -> dict[Key, _Rows]:
 
 def _bias(packing: Packing, block: Block, there: Mapping[Key, _Rows]) -> Tensor:
     """One block of a bias, without what the framework adds to it at run time."""
-    import torch
-
     weight = there["W", "h", block.gate]
     zeros = weight.whole.new_zeros(weight.stop - weight.start)
     first, second = (rows.values if (rows := there.get(("b", side, block.gate))) else zeros for side in "ih")
@@ -189,8 +176,6 @@ def _runs(pieces: list[_Rows]) -> list[Tensor]:
 
 def _joined(parts: list[list[Tensor]], orientation: str) -> Tensor:
     """Matrices (out, in_k), each in runs of rows, beside each other as one (out, in) or (in, out), in new memory."""
-    import torch
-
     if orientation == "out×in":
         stacked = [_stacked(part) for part in parts]
         return stacked[0] if len(stacked) == 1 else torch.cat(stacked, 1)
@@ -222,15 +207,6 @@ def _strips(matrix: Tensor) -> Iterator[slice]:
     rows, width = matrix.shape
     step = max(1, _STRIP // width)
     return (slice(start, start + step) for start in range(0, rows, step))
-
-
-def _lost(packing: Packing, there: Mapping[Key, _Rows]) -> tuple[Lost, ...]:
-    return tuple(
-        Lost(f"{kind}_{side}{gate}", largest, packing.where)
-        for (kind, side, gate), rows in there.items()
-        if (kind, side, gate) not in packing.held
-        if (largest := float(rows.values.abs().max())) != 0
-    )
 
 
 def _key(block: Block) -> Key:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import product
 
-from rnnspect.weights.layouts.interface import FORMS
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from rnnspect.weights.layouts.interface import Packing
+from rnnspect.weights.layouts.interface import FORMS, Packing
 
 
 def notes(packing: Packing) -> tuple[str, ...]:
@@ -47,13 +42,9 @@ def biases(packing: Packing) -> str:
         return "two" if len(arrays) > 1 else "two rows" if len(packing.blocks[arrays[0]]) > 1 else "two, joined"
     if packing.form == "gru":
         return "one, b_hn apart" if gates.count("n") == 2 else "one, without b_hn"
-    return "one (sum)" + _side_of(arrays)
-
-
-def _side_of(names: Collection[str]) -> str:
-    """Whether the framework keeps its one bias with the input's or the state's kernel, which makes no difference."""
-    heads = {name.rpartition(".")[0].removeprefix("dense_")[:1] for name in names}
-    return {"i": ", input side", "h": ", hidden side"}.get("".join(heads), "")
+    # Some frameworks keep their one bias with the input's or the state's kernel, which makes no difference.
+    sides = {name.rpartition(".")[0].removeprefix("dense_")[:1] for name in arrays}
+    return "one (sum)" + {"i": ", input side", "h": ", hidden side"}.get("".join(sides), "")
 
 
 def steps_between(one: Packing, other: Packing) -> list[str]:
@@ -78,8 +69,12 @@ def steps_between(one: Packing, other: Packing) -> list[str]:
         steps.append(f"f: {how} its bias")
     if one.states != other.states:
         steps.append(f"states: {one.states} → {other.states}")
-    lost = [f"{kind}_{side}{gate}" for kind, side, gate in _in_order(one) if (kind, side, gate) not in other.held]
-    steps += [f"{name} has no place in {other.where}: lost, unless it is zero" for name in lost]
+    gates = [*FORMS[one.form], *("r" if one.form == "lstm" else "")]
+    steps += [
+        f"{kind}_{side}{gate} has no place in {other.where}: lost, unless it is zero"
+        for kind, side, gate in product("Wb", "ih", gates)
+        if (kind, side, gate) in one.held - other.held
+    ]
     return steps or ["nothing to do: the arrays are the same, under other names"]
 
 
@@ -103,9 +98,3 @@ def _as_arrays(packing: Packing) -> str:
     names = packing.weights
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return f"{shown} ({kernel(packing)})"
-
-
-def _in_order(packing: Packing) -> list[tuple[str, str, str]]:
-    gates = [*FORMS[packing.form], *("r" if packing.form == "lstm" else "")]
-    every = [(kind, side, gate) for kind in "Wb" for side in "ih" for gate in gates]
-    return [key for key in every if key in packing.held]

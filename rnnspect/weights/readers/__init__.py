@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import importlib
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnspect.files.sources import File, is_there
-
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rnnspect.weights.readers.interface import Reader
 
 READERS = {
@@ -22,7 +20,6 @@ READERS = {
 }
 """By the name of a module here, the ends of the files that its `READER` reads."""
 SUFFIXES = tuple(suffix for suffixes in READERS.values() for suffix in suffixes)
-_WITH_MODULE = re.compile(rf"(.+(?:{'|'.join(map(re.escape, SUFFIXES))})):(.*)", re.DOTALL)
 
 
 def kind_of(path: Path) -> str | None:
@@ -34,9 +31,3 @@ def find(kind: str) -> Reader:
     """The reader of that key, imported now."""
     reader: Reader = importlib.import_module(f"{__name__}.{kind}").READER
     return reader
-
-
-def file_of(weights: str) -> File:
-    """The file that a spec's `weights` names, and the module after a colon: model.onnx:encoder."""
-    match = _WITH_MODULE.fullmatch(weights)
-    return File(Path(match[1]), match[2]) if match and not is_there(Path(weights)) else File(Path(weights))

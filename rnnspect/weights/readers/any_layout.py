@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from rnnspect.files.stored import Stored
+    from rnnspect.files.reading import Stored
     from rnnspect.network.spec import Spec
     from rnnspect.weights.layouts import Layout, Packing
 
@@ -187,24 +187,21 @@ def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, 
 
 def _groups(packing: Packing, stored: Mapping[str, Stored]) -> dict[str, dict[str, str]]:
     """By prefix the names in the file by the framework's names."""
-    pattern, by_group = _pattern(packing)
+    pattern, by_dots = _pattern(packing), {name.replace("/", "."): name for name in packing.arrays}
     groups: dict[str, dict[str, str]] = {}
-    for name in stored:
-        if match := pattern.fullmatch(name):
-            assert match.lastgroup is not None
-            groups.setdefault(match["prefix"].rstrip("./"), {}).setdefault(by_group[match.lastgroup], name)
+    for there in stored:
+        if match := pattern.fullmatch(there):
+            name = by_dots[match["name"].replace("/", ".")]
+            groups.setdefault(match["prefix"].rstrip("./"), {}).setdefault(name, there)
     return groups
 
 
 @functools.cache
-def _pattern(packing: Packing) -> tuple[re.Pattern[str], dict[str, str]]:
+def _pattern(packing: Packing) -> re.Pattern[str]:
     """Longer names come first, as kernel ends recurrent_kernel. TensorFlow ends names with :0, Flax with /value."""
-    by_group = {f"n{at}": name for at, name in enumerate(sorted(packing.arrays, key=len, reverse=True))}
-    every = "|".join(
-        f"(?P<{group}>{re.escape(name).replace('/', '[./]').replace(chr(92) + '.', '[./]')})"
-        for group, name in by_group.items()
-    )
-    return re.compile(rf"(?P<prefix>(?:.*?[^0-9A-Za-z])??)(?:{every})(?::0|[./](?:raw_)?value)?", re.DOTALL), by_group
+    names = sorted(packing.arrays, key=len, reverse=True)
+    every = "|".join("[./]".join(map(re.escape, re.split("[./]", name))) for name in names)
+    return re.compile(rf"(?P<prefix>(?:.*?[^0-9A-Za-z])??)(?P<name>{every})(?::0|[./](?:raw_)?value)?", re.DOTALL)
 
 
 def _layer(

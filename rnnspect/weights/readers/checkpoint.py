@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.files.checkpoints import read_members, stored_in
-from rnnspect.files.stored import is_checkpoint
 from rnnspect.network.parameters import parameters_of
 from rnnspect.weights.readers import any_layout, pytorch
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
@@ -32,20 +31,19 @@ def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
 
 
 def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
-    """Where no module is named and the file has a parameter of the spec under its own name, such as head.weight, every
-    tensor is taken. So is it of files that are no checkpoint but hold arrays."""
+    """The module's parameters; or every tensor of the file, where no module is named and the file has a parameter of
+    the spec under its own name, such as head.weight."""
     from rnnspect.files import arrays  # with numpy, which shapes does without
 
     if spec.layout not in {None, "pytorch"}:
         return any_layout.read(path, module, spec)
-    if is_checkpoint(path):
-        stored = stored_in(path)
-        if module is not None or not any(parameter.name in stored for parameter in parameters_of(spec)):
-            modules = pytorch.modules_in(stored)
-            if module is not None or modules:
-                names = pytorch.choose(modules, module, str(path), "after a colon").names
-                members = read_members(path, names.values())
-                return StoredParameters({known: members[name] for known, name in names.items()}, names)
+    stored = stored_in(path)
+    if module is not None or not any(parameter.name in stored for parameter in parameters_of(spec)):
+        modules = pytorch.modules_in(stored)
+        if module is not None or modules:
+            names = pytorch.choose(modules, module, str(path), "after a colon").names
+            members = read_members(path, names.values())
+            return StoredParameters({known: members[name] for known, name in names.items()}, names)
     found = arrays.read_arrays(path)
     return StoredParameters(found, {name: name for name in found})
 

@@ -64,7 +64,7 @@ class Reader:
     read: Callable[[Path, str | None, Spec], StoredParameters]
     """The parameters of the module that the spec describes."""
     engine: str = "torch"
-    """The engine that runs what PyTorch's modules have no form of, where no other is asked for."""
+    """The engine for a network that no module of torch.nn computes, where the user names none."""
 
 
 def choose(

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
-from rnnspect.files.reading import Part, opened, size_of, why
-from rnnspect.files.zip_members import BROKEN, opened_member, read_member
-from rnnspect.network.spec import Spec
+from rnnspect.files.reading import Part, opened, size_of
+from rnnspect.files.zip_members import opened_member, opened_zip, read_member
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
@@ -30,24 +29,20 @@ if TYPE_CHECKING:
 
 _ATTRIBUTES = ("model_config", "keras_version", "name")
 _TAKEN = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": "false", "reset_after": "true"}
-"""What is taken for what shapes cannot tell."""
+"""The values that are assumed for what shapes cannot tell."""
 
 
 @dataclass(frozen=True)
 class KerasLayer:
     """One recurrent layer; a Bidirectional is one, too."""
 
-    name: str
-    file: str
+    where: str
+    """FILE:LAYER."""
     configured: ConfiguredLayer | None
     """None where the file has no config, or one that does not mention the layer."""
     weights: tuple[Weights, ...]
     """Of each direction; empty where they were not found."""
     tree: hdf5.Tree
-
-    @property
-    def where(self) -> str:
-        return f"{self.file}:{self.name}"
 
     @property
     def reason(self) -> str | None:
@@ -73,7 +68,7 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
 
     def add(name: str, configured: ConfiguredLayer | None, own: tuple[Weights, ...]) -> None:
         name = interface.unique(name, layers)
-        layers[name] = KerasLayer(name, where, configured, own, tree)
+        layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree)
 
     spoken: set[str] = set()
     refused: list[str] = []
@@ -100,8 +95,6 @@ def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
 
 def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
-    import torch  # shapes reads a layer without it
-
     from rnnspect.weights.layouts.packing import unpack
 
     layer = _choose(path, module, "after a colon")
@@ -110,18 +103,13 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
         other = f"a GRU that resets {keys['reset']} the product"
         raise WeightsError(other, allowed=f"reset: {keys['reset']}", where=layer.where)
     own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
-    form = "gru-before" if own.reset == "before" else own.cell
     with _opened(path) as (weights, _, _):
         every = [place for way in layer.weights for place in way.paths.values()]
-        arrays = hdf5.read_datasets(weights, str(path), every)
+        stored = hdf5.read_datasets(weights, str(path), every)
     found = StoredParameters({})
     for way, direction in zip(layer.weights, own.directions, strict=True):
-        tensors = {}
-        for name, place in way.paths.items():
-            halves = layer.tree.datasets[place].dtype == "bfloat16"  # which numpy has no type for
-            values = torch.from_numpy(arrays[place].view("int16") if halves else arrays[place])
-            tensors[name] = values.view(torch.bfloat16) if halves else values
-        found.parameters.update(interface.named(unpack(layouts.find("keras"), form, tensors), 0, direction))
+        tensors = {name: stored[place] for name, place in way.paths.items()}
+        found.parameters.update(interface.named(unpack(layouts.find("keras"), form_of(own), tensors), 0, direction))
     return found
 
 
@@ -179,18 +167,15 @@ def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
         return
     size_of(path)
     where = str(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if missing := {"config.json", "model.weights.h5"} - set(archive.namelist()):
-                raise FileError(f"no {sorted(missing)[0]} is in it", allowed="a .keras file of Keras 3", where=where)
-            config = read_member(archive, "config.json", where)
-            about = read_member(archive, "metadata.json", where) if "metadata.json" in archive.namelist() else "{}"
-            said = _json(about, where)
-            version = said.get("keras_version") if isinstance(said, dict) else None
-            with opened_member(archive, "model.weights.h5", path) as weights:
-                yield weights, config, str(version) if version else None
-    except BROKEN as error:
-        raise FileError(f"not a .keras file: {why(error)}", where=where) from None
+    with opened_zip(path, ".keras", where) as archive:
+        if missing := {"config.json", "model.weights.h5"} - set(archive.namelist()):
+            raise FileError(f"no {sorted(missing)[0]} is in it", allowed="a .keras file of Keras 3", where=where)
+        config = read_member(archive, "config.json", where)
+        about = read_member(archive, "metadata.json", where) if "metadata.json" in archive.namelist() else "{}"
+        said = _json(about, where)
+        version = said.get("keras_version") if isinstance(said, dict) else None
+        with opened_member(archive, "model.weights.h5", path) as weights:
+            yield weights, config, str(version) if version else None
 
 
 def _json(text: str, where: str) -> Any:

@@ -10,7 +10,7 @@ from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files.onnx_file import read_model
 from rnnspect.network.parameters import LayerParameters, suffix
-from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of, named
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 
     from rnnspect.weights.readers.onnx_constants import Array, Path
 
-INPUTS = {
-    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-}
+_COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
+INPUTS = {"RNN": _COMMON, "GRU": _COMMON, "LSTM": (*_COMMON, "initial_c", "P")}
 OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
 SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
 """Inputs of onnxruntime's DynamicQuantizeLSTM after those of LSTM; its W and R are (directions, in, 4·hidden)."""
@@ -67,7 +64,7 @@ class OnnxNode:
 
     @property
     def warning(self) -> str | None:
-        """Of a GRU from PyTorch that resets before the product, which PyTorch's GRU does not."""
+        """A warning where a GRU that PyTorch exported resets before the product, which PyTorch's own never does."""
         before = self.node.op_type == "GRU" and not self.attributes.get("linear_before_reset")
         if not before or self.model.producer_name.lower() != "pytorch":
             return None
@@ -158,14 +155,13 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     from rnnspect.weights.layouts.packing import unpack
 
     spec = spec_of(node)
-    form = "gru-before" if spec.reset == "before" else spec.cell
     there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
     for name, values in there.items():
         if values.shape[0] != spec.num_directions:
             raise WeightsError(f"{name} of shape {tuple(values.shape)}", where=node.where)
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
-        p = unpack(layouts.find("onnx"), form, {name: v[at] for name, v in there.items() if name != "P"})
+        p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
         found |= named(_without_f(p, spec.hidden_size) if spec.input_forget else p, 0, direction)
         if spec.peepholes:
             by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))

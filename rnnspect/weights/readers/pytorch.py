@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.errors import FileError, Problem, WeightsError, listed
 from rnnspect.network.dtypes import DTYPES
+from rnnspect.network.keys import MAX_LAYERS
 from rnnspect.network.parameters import parameters_of, suffix
-from rnnspect.network.spec import MAX_LAYERS, Spec
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rnnspect.files.stored import Stored
+    from rnnspect.files.reading import Stored
 
 UNTOLD = ("nonlinearity", "batch_first", "dropout")
 """The keys of a spec that shapes cannot tell."""

@@ -3,17 +3,14 @@ where there are two directions. nnx.GRUCell has no b_hn; flax-linen does."""
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
 
+from torch import Tensor
+
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target
 from rnnspect.weights.writers.shared.flax_file import layer_tree, write_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru": "GRUCell"}
 
@@ -56,11 +53,5 @@ TARGET = Target(
     write=_write,
     code=_code,
     holds=("reverse",),
-    without={
-        "proj_size": "nnx.OptimizedLSTMCell has no projection",
-        "reset": "nnx.GRUCell resets after the product",
-        "input_forget": "nnx.OptimizedLSTMCell has a forget gate of its own",
-        "activations": "a file of parameters does not say them",
-        "clip": "Flax's cells do not clip",
-    },
+    without={"activations": "a file of parameters does not say them"},
 )

@@ -3,17 +3,14 @@ linen.Bidirectional where there are two directions. Its GRUCell has b_hn, which 
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
 
+from torch import Tensor
+
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target
 from rnnspect.weights.writers.shared.flax_file import layer_tree, write_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "LSTMCell", "gru": "GRUCell"}
 
@@ -53,11 +50,5 @@ TARGET = Target(
     write=_write,
     code=_code,
     holds=("reverse",),
-    without={
-        "proj_size": "linen.LSTMCell has no projection",
-        "reset": "linen.GRUCell resets after the product",
-        "input_forget": "linen.LSTMCell has a forget gate of its own",
-        "activations": "a file of parameters does not say them",
-        "clip": "Flax's cells do not clip",
-    },
+    without={"activations": "a file of parameters does not say them"},
 )

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO
+
+from torch import Tensor
 
 from rnnspect.errors import EngineError, Problem, listed, unavailable
+from rnnspect.network.dtypes import DTYPES
+from rnnspect.network.keys import KEYS, PLAIN
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.spec import PLAIN, form_of
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import packing
+from rnnspect.weights.layouts.packing import Lost
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
-    from rnnspect.weights.layouts.packing import Lost
-
-    Parameters = Mapping[str, Tensor]
+Parameters = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,25 +51,28 @@ class Target:
     is missing."""
     code: Callable[[Spec, str], str]
     """The Python lines with which a person loads the file of that name in the framework."""
-    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    dtypes: tuple[str, ...] = DTYPES
     holds: tuple[str, ...] = ()
     """The keys of a spec that it has a place for, beyond those that all targets have."""
     without: Mapping[str, str] = field(default_factory=dict)
-    """Why it has no place for others, by key."""
+    """Why it has no place for others, by key, where the cell itself is not the reason."""
     takes_lengths: bool = False
     """Whether the file says what is computed, and can take the lengths of a batch."""
 
     def refusals(self, spec: Spec) -> list[Problem]:
         """What of the spec the target has no place for, with the reason."""
         problems = []
+        cells = layouts.find(self.layout).cells
+        cell = cells[spec.cell].where.partition(",")[0]
+        lacks = {name: f"{cell} {key.torch}" for name, key in KEYS.items() if key.torch}
+        reasons = {"proj_size": f"{cell} has no projection", **lacks, **self.without}
         for name, known in type(spec).model_fields.items():
             value = getattr(spec, name)
             if name in (*PLAIN - {"proj_size"}, *self.holds) or value == known.default:
                 continue
-            why = self.without.get(name, f"{self.title} have no {name}")
+            why = reasons.get(name, f"{self.title} have no {name}")
             said = str(value).lower() if isinstance(value, bool) else value
             problems.append(Problem(f"{self.name} cannot hold {name}: {said}, {why}", "another target"))
-        cells = layouts.find(self.layout).cells
         if not problems and form_of(spec) not in cells:
             problems.append(Problem(f"{self.name} has no {form_of(spec)}", listed(cells)))
         if spec.dtype not in self.dtypes:
@@ -92,7 +93,7 @@ class Target:
 def packed(layout: str, spec: Spec, parameters: Parameters, layer: int, direction: str) -> dict[str, Tensor]:
     """The arrays of one layer and direction by the framework's names, in its order, in new memory."""
     p = LayerParameters.of(parameters, layer, direction)
-    return packing.pack(layouts.find(layout), form_of(spec), p).arrays
+    return packing.pack(layouts.find(layout), form_of(spec), p)
 
 
 @contextlib.contextmanager

@@ -3,16 +3,13 @@ return sequences, in Bidirectional where there are two directions."""
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
 
+from torch import Tensor
+
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target, needing, packed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 _LAYERS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 _FOLDERS = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}
@@ -63,10 +60,5 @@ TARGET = Target(
     code=_code,
     dtypes=("float16", "float32", "float64"),
     holds=("reset", "reverse"),
-    without={
-        "proj_size": "keras.layers.LSTM has no projection",
-        "input_forget": "keras.layers.LSTM has a forget gate of its own",
-        "activations": "a file of weights does not say them",
-        "clip": "Keras' layers do not clip",
-    },
+    without={"activations": "a file of weights does not say them"},
 )

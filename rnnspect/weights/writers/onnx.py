@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
+
+from torch import Tensor
 
 from rnnspect.errors import InputError
 from rnnspect.files import memory
 from rnnspect.files.onnx_file import MOST
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.recording import STATES
+from rnnspect.network.spec import Spec
 from rnnspect.version import __version__
 from rnnspect.weights.writers.interface import Target, needing
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 _COPIES = 4
 """Of all parameters in memory at once: packed, with the directions side by side, in the model, and as its bytes."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import IO
+
+from torch import Tensor
 
 from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target, packed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
@@ -53,11 +50,4 @@ TARGET = Target(
     write=_write,
     code=_code,
     holds=("proj_size",),
-    without={
-        "reset": "torch.nn.GRU resets after the product",
-        "reverse": "torch.nn's modules have no reverse direction alone",
-        "input_forget": "torch.nn.LSTM has a forget gate of its own",
-        "activations": "torch.nn's modules have no functions to choose",
-        "clip": "torch.nn's modules do not clip",
-    },
 )

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import pack
+from rnnspect.weights.layouts.packing import lost, pack
 from tests.weights.layouts import equations
 from tests.weights.layouts.runners import RUNNERS
 
@@ -31,7 +31,7 @@ EQUAL = 5
 
 
 def framework(name: str, form: str, layout: Layout, p: LayerParameters, width: int) -> np.ndarray:
-    arrays = {key: value.numpy() for key, value in pack(layout, form, p).arrays.items()}
+    arrays = {key: value.numpy() for key, value in pack(layout, form, p).items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the framework, about itself
@@ -42,8 +42,8 @@ def framework(name: str, form: str, layout: Layout, p: LayerParameters, width: i
 
 def holdable(layout: Layout, form: str, p: LayerParameters) -> LayerParameters:
     """The same parameters without what the layout has no place for: zeros there."""
-    for lost in pack(layout, form, p).lost:
-        assert lost.name == "b_hn"
+    for one in lost(layout, form, p):
+        assert one.name == "b_hn"
         p.bias_hh[-equations.H :] = 0  # type: ignore[index]
     return p
 
@@ -100,7 +100,7 @@ def test_every_mistake_in_a_row_is_noticed(name: str, form: str):
     expected = equations.run(form, p, *equations.sequence(width=EQUAL), relu=name in RELU)
     survivors, tried = [], 0
     for mistake, mutant in mutants(packing):
-        arrays, as_it_is = (pack(replace(layout, packings=(one,)), form, p).arrays for one in (mutant, packing))
+        arrays, as_it_is = (pack(replace(layout, packings=(one,)), form, p) for one in (mutant, packing))
         same_shapes = all(arrays[key].shape == as_it_is[key].shape for key in as_it_is)
         if not same_shapes or all(torch.equal(arrays[key], as_it_is[key]) for key in as_it_is):
             continue  # another shape is refused by the framework; one-gate cells have nothing to exchange

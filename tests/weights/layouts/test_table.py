@@ -80,7 +80,7 @@ def test_each_block_is_where_the_gate_order_says(name: str, form: str):
     numbers = {gate: 1.0 + at for at, gate in enumerate(gates)}
     rows = torch.tensor([numbers[gate] for gate in gates for _ in range(hidden)])
     p = LayerParameters(rows[:, None].repeat(1, width), 10 * rows[:, None].repeat(1, hidden), None, None, None)
-    arrays = pack(layouts.find(name), form, p).arrays
+    arrays = pack(layouts.find(name), form, p)
     of_x: list[float] = []
     of_h: list[float] = []
     for array in arrays.values():
@@ -129,7 +129,7 @@ def test_the_order_of_blocks_in_words_is_that_of_the_arrays(form: str):
             order = [int(at) for at in said[0].rpartition("order ")[2].split(",")] if said else range(rows // 2)
             axis = 0 if first.orientation == "out×in" else 1
             for name, wanted in zip(first.weights, second.weights, strict=True):
-                blocks = pack(one, form, p).arrays[name].split(2, axis)
+                blocks = pack(one, form, p)[name].split(2, axis)
                 made = torch.cat([blocks[at] for at in order], axis)
                 made = made if first.orientation == second.orientation else made.t()
-                assert torch.equal(made.abs(), pack(other, form, p).arrays[wanted].abs()), (one.name, other.name)
+                assert torch.equal(made.abs(), pack(other, form, p)[wanted].abs()), (one.name, other.name)

@@ -19,7 +19,7 @@ from rnnspect import FileError, RnnspectError, Spec, WeightsError
 from rnnspect.cells import CELLS
 from rnnspect.cli.describing import describe
 from rnnspect.files.checkpoints import stored_in
-from rnnspect.files.stored import Stored
+from rnnspect.files.reading import Stored
 from rnnspect.network.drawing import draw_parameters, generator_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.weights.loading import weights_of

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnspect.files.sources import File, parse_file
 from rnnspect.weights import readers
 from rnnspect.weights.readers.interface import Reader
 
@@ -21,14 +22,14 @@ def test_each_reader_is_there_and_no_two_read_the_same_files(kind: str):
 @pytest.mark.parametrize("suffix", readers.SUFFIXES)
 def test_a_module_stands_after_a_colon(tmp_path: Path, suffix: str):
     path = tmp_path / f"a:b{suffix}"
-    assert readers.file_of(str(path)) == readers.File(path)
-    assert readers.file_of(f"{path}:c/d:0") == readers.File(path, "c/d:0")
-    assert readers.file_of(f"{path}:") == readers.File(path, "")
+    assert parse_file(str(path)) == File(path)
+    assert parse_file(f"{path}:c/d:0") == File(path, "c/d:0")
+    assert parse_file(f"{path}:") == File(path, "")
     odd = tmp_path / f"a{suffix}:c"
     odd.touch()
-    assert readers.file_of(str(odd)) == readers.File(odd)
+    assert parse_file(str(odd)) == File(odd)
 
 
 def test_other_files_have_no_reader():
     assert readers.kind_of(Path("spec.yaml")) is None
-    assert readers.file_of("x.csv:rnn") == readers.File(Path("x.csv:rnn"))
+    assert parse_file("x.csv:rnn") == File(Path("x.csv:rnn"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+import torch
+from torch import Tensor
+
+from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import needing, packed
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.network.spec import Spec
 
 ARRAY = 1
 """flax.serialization's number for an array among msgpack's extensions."""
@@ -51,7 +50,8 @@ def write_tree(tree: Mapping[str, Any], file: IO[bytes]) -> None:
             write(_cut(value))
         else:
             name = str(value.dtype).removeprefix("torch.")
-            whole = (tuple(value.shape), name, _bytes(value))
+            content = value.contiguous().view(torch.uint8).numpy().data
+            whole = (tuple(value.shape), name, content)
             file.write(packer.pack(msgpack.ExtType(ARRAY, msgpack.packb(whole))))
 
     write(tree)
@@ -63,13 +63,6 @@ def _cut(array: Tensor) -> dict[str, Any]:
     shape = {str(axis): size for axis, size in enumerate(array.shape)}
     chunks = {str(at): piece for at, piece in enumerate(pieces)}
     return {"__msgpack_chunked_array__": True, "shape": shape, "chunks": chunks}
-
-
-def _bytes(array: Tensor) -> memoryview:
-    import torch
-
-    view: memoryview = array.contiguous().view(torch.uint8).numpy().data
-    return view
 
 
 def _nested(arrays: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import STATES
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import pack
+from rnnspect.weights.layouts.packing import lost, pack
 
 Array = np.ndarray[Any, Any]
 
@@ -89,12 +89,13 @@ def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[d
     """W, R, B and P of one layer, (D, …) each, and the notes on what they do not hold."""
     layout, form = layouts.find("onnx"), form_of(spec)
     own = [LayerParameters.of(parameters, layer, direction) for direction in spec.directions]
-    packed = [pack(layout, form, _with_f(p) if spec.input_forget else p) for p in own]
-    arrays = {name: np.stack([one.arrays[name].numpy() for one in packed]) for name in packed[0].arrays}
+    whole = [_with_f(p) if spec.input_forget else p for p in own]
+    packed = [pack(layout, form, p) for p in whole]
+    arrays = {name: np.stack([one[name].numpy() for one in packed]) for name in packed[0]}
     if spec.peepholes:
         arrays["P"] = np.stack([_peepholes(spec, p) for p in own])
-    pairs = zip(spec.directions, packed, strict=True)
-    return arrays, [f"layer {layer} {direction}: {lost}" for direction, one in pairs for lost in one.lost]
+    pairs = zip(spec.directions, whole, strict=True)
+    return arrays, [f"layer {layer} {direction}: {one}" for direction, p in pairs for one in lost(layout, form, p)]
 
 
 def _attributes(spec: Spec) -> dict[str, Any]:
