@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-    from rnnspect.network.spec import Spec
+from rnnspect.network.spec import Spec
 
 STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 """By a state of a cell what a run calls its value before the first and after the last step."""
