@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import allowed
-from rnnspect.arithmetic.products import RowBlock, Rows, affine, fuses, length4, squashed
+from rnnspect.arithmetic.product_bounds import RowBlock, Rows, affine, fuses, length4, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.cells.functions import RELU, Activation, Nonlinearity, functions_of

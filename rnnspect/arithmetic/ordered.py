@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
-from rnnspect.arithmetic.products import RowBlock, Rows
+from rnnspect.arithmetic.product_bounds import RowBlock, Rows
 
 _SLAB = 1 << 21  # products held at once
 _MARGIN = 2.0  # an engine's order is like one of ours, not the same

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Product, Value, tanh_slope
-from rnnspect.arithmetic.products import RowBlock, Rows, squashed
+from rnnspect.arithmetic.product_bounds import RowBlock, Rows, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.network.parameters import LayerParameters

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
-from rnnspect.files.memory import require
+from rnnspect.files.free_memory import require
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate

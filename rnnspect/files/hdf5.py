@@ -13,8 +13,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
+from rnnspect.files import free_memory
 from rnnspect.files import hdf5_structures as h5
-from rnnspect.files import memory
 from rnnspect.files.reading import Part, Stored
 from rnnspect.files.zip_members import MOST_UNPACKED
 
@@ -144,8 +144,8 @@ def _numbers(file: h5.BoundedReads, header: Header, where: str) -> _Numbers:
     shape, datatype = header.shape, h5.messages(header, h5.DATATYPE)[0]
     claimed = 0 if shape is None else math.prod(shape) * h5.size_in(datatype)
     if claimed > there:
-        said = f"it claims {memory.in_words(claimed)} in a shape of {shape}"
-        raise FileError(f"{said}, the file holds {memory.in_words(min(there, file.part.size))} of it", where=where)
+        said = f"it claims {free_memory.in_words(claimed)} in a shape of {shape}"
+        raise FileError(f"{said}, the file holds {free_memory.in_words(min(there, file.part.size))} of it", where=where)
     return _Numbers(tuple(shape or ()), *_dtype(file, header, datatype, where), address, chunk, filters)
 
 
@@ -172,7 +172,7 @@ def _read(file: h5.BoundedReads, numbers: _Numbers, where: str) -> Tensor:
         raise FileError(f"numbers stored as {numbers.dtype}", where=where)
     dtype = np.dtype(numbers.descr)
     size = math.prod(numbers.shape) * dtype.itemsize
-    memory.require(2 * (size + math.prod(numbers.chunk or ()) * dtype.itemsize), "reading it", where)
+    free_memory.require(2 * (size + math.prod(numbers.chunk or ()) * dtype.itemsize), "reading it", where)
     if numbers.chunk is not None:
         values = _read_chunks(file, numbers, numbers.chunk, dtype, where)
     else:

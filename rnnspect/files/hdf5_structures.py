@@ -14,7 +14,7 @@ from time import thread_time
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.reading import DAMAGED, Part
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def texts(file: BoundedReads, header: Header, names: Collection[str], where: str
             size, heap, index = struct.unpack_from("<IQI", value)
             file.text_left -= size
             if file.text_left < 0:
-                allowed = f"at most {memory.in_words(MAX_TEXT)}"
+                allowed = f"at most {free_memory.in_words(MAX_TEXT)}"
                 raise FileError(f"an attribute {name} that is too large", allowed=allowed, where=where)
             text = GlobalHeap(file.allow(size + MAX_HEAP), heap).objects[index][:size] if size else b""
             yield name, text.decode(errors="replace")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.reading import Stored, check_promise, size_of, why
 from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, check_packing, opened_zip
 
@@ -117,7 +117,7 @@ def read_npz_text(path: Path, name: str) -> str | None:
                 raise FileError(f"an array of {header.described}", allowed="one text", where=where)
             needed = 4 * int(match[2])
             if needed > MAX_TEXT:
-                raise FileError(f"text of {memory.in_words(needed)}", allowed="at most 64 MiB", where=where)
+                raise FileError(f"text of {free_memory.in_words(needed)}", allowed="at most 64 MiB", where=where)
             content = member.read(needed)
     if len(content) < needed:
         raise FileError("the file ends too early", where=where)
@@ -202,7 +202,7 @@ def parse_npy(file: IO[bytes], size: int, where: str) -> Tensor:
     dtype = np.dtype(header.descr)
     needed = math.prod(header.shape) * dtype.itemsize
     check_promise(needed, size - file.tell(), where)
-    memory.require(2 * needed, "reading it", where)
+    free_memory.require(2 * needed, "reading it", where)
     content = bytearray(file.read(needed))
     if len(content) < needed:
         raise FileError("the file ends too early", where=where)

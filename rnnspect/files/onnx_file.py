@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.reading import in_short, read_bytes, size_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def read_model(path: Path) -> ModelProto:
         allowed = "after: pip install 'rnnspect[onnx]'"
         raise FileError("reading it needs the package onnx", allowed=allowed, where=str(path)) from None
     where = str(path)
-    memory.require(4 * size_of(path), "reading it", where)
+    free_memory.require(4 * size_of(path), "reading it", where)
     data = read_bytes(path, MOST)
     model = onnx.ModelProto()
     try:
@@ -48,7 +48,7 @@ def read_model(path: Path) -> ModelProto:
         raise FileError("not an ONNX model: it has no nodes", where=where)
     loose = [node for function in model.functions for node in function.node]
     outside = sum(_check_tensor(one, path) for one in _tensors([*graphs_in(model.graph), *_graphs_of(loose)], loose))
-    memory.require(3 * outside, "reading its external data", where)
+    free_memory.require(3 * outside, "reading its external data", where)
     _check_functions(model, where)
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))

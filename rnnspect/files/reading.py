@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError, ResourceError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +107,7 @@ def in_short(error: BaseException) -> str:
 def check_promise(needed: int, there: int, where: str) -> None:
     """Raises for a header that promises more bytes than there are."""
     if needed > there:
-        found = f"its header promises {memory.in_words(needed)}, the file holds {memory.in_words(there)}"
+        found = f"its header promises {free_memory.in_words(needed)}, the file holds {free_memory.in_words(there)}"
         raise FileError(found, where=where)
 
 

@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.reading import DAMAGED, Stored, check_promise, in_short, opened, size_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read_safetensors_header(path: Path) -> dict[str, Stored]:
     if not found:
         raise FileError("it holds no tensor", where=where)
     if taken != there:
-        said = f"its header speaks of {memory.in_words(taken)}, the file holds {memory.in_words(there)}"
+        said = f"its header speaks of {free_memory.in_words(taken)}, the file holds {free_memory.in_words(there)}"
         raise _broken(said, where)
     return found
 
@@ -68,7 +68,7 @@ def _stored(entry: Any, there: int, where: str) -> tuple[Stored, int]:
     count = place[1] - place[0]
     needed = math.prod(shape) * _SIZES.get(dtype, 0)
     if dtype in _SIZES and needed != count:
-        said = f"{dtype} of shape {tuple(shape)} takes {memory.in_words(needed)}, its place has {count} bytes"
+        said = f"{dtype} of shape {tuple(shape)} takes {free_memory.in_words(needed)}, its place has {count} bytes"
         raise _broken(said, where)
     return Stored(tuple(shape), _NAMES.get(dtype, dtype)), count
 
@@ -95,7 +95,7 @@ def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[st
 
     damaged: tuple[type[Exception], ...] = (SafetensorError, *DAMAGED)
     if only is None:
-        memory.require(2 * size_of(path), "reading it", str(path))
+        free_memory.require(2 * size_of(path), "reading it", str(path))
     try:
         if only is not None:
             with safe_open(path, framework="pt") as file:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import SequenceError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.reading import decoded, read_bytes, size_of
 
 Place = Callable[[tuple[int, ...]], str]
@@ -25,7 +25,7 @@ _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 def read_text(path: Path, memory_per_byte: int) -> str:
     """The text of a file, if the numbers that it becomes fit in memory."""
-    memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
+    free_memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
     return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
 
 

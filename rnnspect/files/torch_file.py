@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import FileError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.reading import DAMAGED, in_short, size_of
 from rnnspect.files.zip_members import check_archive
 
@@ -84,7 +84,7 @@ def _can_be_mapped(path: Path) -> bool:
 
 def _load(path: Path, mapped: bool) -> Any:
     if not mapped:
-        memory.require(2 * size_of(path), "reading it", str(path))
+        free_memory.require(2 * size_of(path), "reading it", str(path))
     try:
         if not mapped:
             # A zip could unpack to more than fits in memory. Older formats are none; torch.load says what is broken.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.reading import Part, why
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ def check_packing(members: Iterable[zipfile.ZipInfo], where: str) -> None:
 def check_archive(archive: zipfile.ZipFile, where: str) -> None:
     """Raises as `check_packing`, and for a zip that would not fit in memory."""
     check_packing(archive.infolist(), where)
-    memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
+    free_memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
     """A member as text. Raises `FileError` for one that is none, or too large."""
     info = archive.getinfo(name)
     if info.file_size > MAX_TEXT:
-        allowed = f"at most {memory.in_words(MAX_TEXT)}"
-        raise FileError(f"{name} would take {memory.in_words(info.file_size)}", allowed=allowed, where=where)
+        allowed = f"at most {free_memory.in_words(MAX_TEXT)}"
+        raise FileError(f"{name} would take {free_memory.in_words(info.file_size)}", allowed=allowed, where=where)
     try:
         return archive.read(info).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -72,7 +72,7 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
     info = archive.getinfo(name)
     check_packing([info], str(path))
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        memory.require(2 * info.file_size, "unpacking it", str(path))
+        free_memory.require(2 * info.file_size, "unpacking it", str(path))
         yield Part(io.BytesIO(archive.read(info)), 0, info.file_size)
         return
     archive.open(info).close()  # checks that a header is there and speaks of the same member

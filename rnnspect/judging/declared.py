@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from rnnspect.arithmetic.products import LAMBDA
+from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import BFLOAT16, FLOAT16, ROUNDOFF, SINGLE, SMALLEST, TF32, Roundoff
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.products import length, length4
+from rnnspect.arithmetic.product_bounds import length, length4
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.judging.interpretation import Interpretation

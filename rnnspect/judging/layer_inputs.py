@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import ResourceError
-from rnnspect.files.memory import in_words
+from rnnspect.files.free_memory import in_words
 from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
 
 _LARGE = 2**26

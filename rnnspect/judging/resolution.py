@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.numbers import Plain
-from rnnspect.arithmetic.products import squashed
+from rnnspect.arithmetic.product_bounds import squashed
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.network.parameters import LayerParameters

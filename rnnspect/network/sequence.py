@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnspect.errors import SequenceError, nearest
-from rnnspect.files import arrays, memory, sources, text
+from rnnspect.files import arrays, free_memory, sources, text
 from rnnspect.network import drawing, tensors
 from rnnspect.network.spec import Spec
 
@@ -92,12 +92,12 @@ def sequence_of(
         raise SequenceError("standard input twice", allowed="- once", where=where(("h0",)))
     if (made := _generator_in(x)) and made.count:  # a file's reader looks at the file's own size
         needed = require_memory(spec, made.count, spec.batch or 1)
-        memory.require(needed, f"running {x} through this network", where(("input",)))
+        free_memory.require(needed, f"running {x} through this network", where(("input",)))
     found = _input(spec, x, generator, where).to(dtype)
     batched = found.dim() == 3
     found = (found.transpose(0, 1) if spec.batch_first else found) if batched else found[:, None]
     steps, batch = found.shape[:2]
-    memory.require(require_memory(spec, steps, batch), "this run")
+    free_memory.require(require_memory(spec, steps, batch), "this run")
     stacked = spec.num_layers * spec.num_directions
 
     def state(name: str, given: Any, units: int) -> Tensor:
@@ -231,7 +231,7 @@ def _plain(numbers: Any) -> Any:
 def _standard_input() -> bytes:
     data = sys.stdin.buffer.read(arrays.MAX_PIPE + 1)
     if len(data) > arrays.MAX_PIPE:
-        raise SequenceError("too much on standard input", allowed=memory.in_words(arrays.MAX_PIPE))
+        raise SequenceError("too much on standard input", allowed=free_memory.in_words(arrays.MAX_PIPE))
     if not data.strip():
         raise SequenceError("nothing came through standard input", allowed=".npy, .npz, JSON or rows of numbers")
     return data

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rnnspect.errors import SequenceError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 
 _VALUES = 1 << 22  # compared together
 
@@ -21,7 +21,7 @@ def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
     written out.
     """
     checked(tensor, where)
-    memory.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
+    free_memory.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
@@ -45,7 +45,7 @@ def from_anything(given: Any, where: str) -> torch.Tensor:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         found = f"an array of {array.dtype.name} ({type(given).__name__})"
         raise SequenceError(found, allowed="real numbers", where=where)
-    memory.require(math.prod(array.shape) * 8, "a copy of it", where)
+    free_memory.require(math.prod(array.shape) * 8, "a copy of it", where)
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
-from rnnspect.files.memory import require
+from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
 from rnnspect.network import device, memory, torch_modules
 from rnnspect.network.drawing import generator_of

@@ -98,6 +98,6 @@ def shape(sizes: Sequence[int | str]) -> str:
 
 def size(count: int) -> str:
     """A number of bytes: 1,024 bytes (1.0 KiB)."""
-    from rnnspect.files import memory  # which --help does without
+    from rnnspect.files import free_memory  # which --help does without
 
-    return f"{count:,} bytes" if count < 1024 else f"{count:,} bytes ({memory.in_words(count)})"
+    return f"{count:,} bytes" if count < 1024 else f"{count:,} bytes ({free_memory.in_words(count)})"

@@ -10,7 +10,7 @@ import torch
 from rnnspect.arithmetic.bounded import Bounded, Number, Product
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.ordered import Ordered
-from rnnspect.arithmetic.products import affine, length
+from rnnspect.arithmetic.product_bounds import affine, length
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.screen import Screening

@@ -19,7 +19,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Value
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.products import Rows
+from rnnspect.arithmetic.product_bounds import Rows
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
-from rnnspect.files import arrays, memory, sources, text
+from rnnspect.files import arrays, free_memory, sources, text
 from rnnspect.weights.readers.onnx import OnnxNode, array_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _generated(
             named_batch = axis.dim_param.lower() in ("b", "n", "batch", "batch_size")
             is_batch = at == batch_at or (at != steps_at and named_batch)
             shape.append(axis.dim_value or ((batch or 1) if is_batch else (source.count or 8)))
-        memory.require(8 * math.prod(shape), f"{source.kind} for {known.name}", _PLACE)
+        free_memory.require(8 * math.prod(shape), f"{source.kind} for {known.name}", _PLACE)
         if source.kind not in ("randn", "ones", "zeros"):
             raise SequenceError(f"{source.kind} for a model", allowed="randn, ones or zeros", where=_PLACE)
         values = torch.full(shape, float(source.kind == "ones"), dtype=torch.float64)

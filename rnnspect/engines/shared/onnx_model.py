@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import FileError, InputError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.onnx_file import graphs_in
 from rnnspect.network.recording import STATES, EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
@@ -131,7 +131,7 @@ def _require_memory(model: ModelProto, where: str) -> None:
             sizes = [axis.dim_value for axis in tensor.shape.dim]
             if all(sizes) and tensor.elem_type in helper.get_all_tensor_dtypes():
                 each = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
-                memory.require(each * math.prod(sizes), f"the tensor {info.name}", where)
+                free_memory.require(each * math.prod(sizes), f"the tensor {info.name}", where)
 
 
 def _by_reference(

@@ -8,7 +8,7 @@ from typing import IO
 from torch import Tensor
 
 from rnnspect.errors import InputError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 from rnnspect.files.onnx_file import MOST
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.recording import STATES
@@ -29,9 +29,9 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         from rnnspect.weights.writers.shared.onnx_graph import model_of
     size = sum(parameter.bytes for parameter in parameters_of(spec))
     if size > MOST - _FRAME:
-        allowed = f"at most {memory.in_words(MOST)}"
-        raise InputError(f"parameters of {memory.in_words(size)} in one .onnx file", allowed=allowed)
-    memory.require(_COPIES * size, "writing the model")
+        allowed = f"at most {free_memory.in_words(MOST)}"
+        raise InputError(f"parameters of {free_memory.in_words(size)} in one .onnx file", allowed=allowed)
+    free_memory.require(_COPIES * size, "writing the model")
     model, _ = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
     model.producer_name, model.producer_version = "rnnspect", __version__
     file.write(model.SerializeToString())

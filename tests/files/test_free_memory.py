@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from rnnspect import ResourceError
-from rnnspect.files import memory
+from rnnspect.files import free_memory
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,15 @@ from rnnspect.files import memory
     ],
 )
 def test_a_size_in_words(size: float, words: str):
-    assert memory.in_words(size) == words
+    assert free_memory.in_words(size) == words
 
 
 def test_a_size_that_no_float_holds_has_words_too():
-    assert memory.in_words(10**400).endswith("ZiB")
+    assert free_memory.in_words(10**400).endswith("ZiB")
 
 
 def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    memory.require(1000, "this")
+    free_memory.require(1000, "this")
     with pytest.raises(ResourceError, match="this would need 1001 bytes; allowed: at most the 1000 bytes"):
-        memory.require(1001, "this")
+        free_memory.require(1001, "this")
