@@ -193,7 +193,8 @@ def report(
     that is not there.
     """
     from rnnspect.files import writing
-    from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
+    from rnnspect.reporting.building import Recordings, report_prepared
+    from rnnspect.reporting.kept_steps import ReportOptions
     from rnnspect.views.report import as_html
 
     writing.check_writable(Path(path))

@@ -22,6 +22,7 @@ from rnnspect.network.tensors import differences
 from rnnspect.reporting.address import cell_state_before
 from rnnspect.reporting.data import Curve, Derivable, EngineBeside, LayerReport, Map
 from rnnspect.reporting.downsampling import Picture, blank
+from rnnspect.reporting.kept_steps import Frame
 
 Array = npt.NDArray[np.float64]
 
@@ -48,17 +49,6 @@ _GATE = Saturation(f"at most {NEAR} or at least {1 - NEAR}", NEAR, 1 - NEAR)
 _SIGNED = Saturation(f"at least {1 - NEAR} in size", NEAR - 1, 1 - NEAR)
 _SHUT = Saturation("0 or less", 0.0, np.inf)
 _KINDS = {"sigmoid": _GATE, "hard_sigmoid": _GATE, "tanh": _SIGNED, "softsign": _SIGNED}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What is painted of a run: an item of the batch, the steps that it has, those whose derivations are kept, and
-    how many cells a picture may have."""
-
-    item: int
-    length: int
-    kept: tuple[int, ...]
-    cells: int
 
 
 def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Progress) -> LayerReport:
