@@ -1,8 +1,7 @@
-"""A lower limit of the bound that is cheap to compute: what lies within it lies within the bound, and needs no closer
-look.
+"""A cheap lower estimate of the bound. A chunk whose differences all lie within it needs no full bound.
 
-It pays where a cell has gates, and its bound costs more than its values. Every bound here is at most that of `Bounded`:
-terms that would take another pass over memory are left out.
+It pays where a cell has gates, whose bound costs more than their values. Every error here is at most the one that
+`Bounded` gives: terms that would take another pass over memory are left out.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from rnnspect.network.parameters import LayerParameters
 
 
 class Buffers:
-    """The memory of one look, which the next look takes in the same order: new memory costs more than the numbers
-    in it. Within a look no buffer is given out twice."""
+    """The memory of one chunk's evaluation, which the next evaluation uses again in the same order: new memory costs
+    more than the numbers in it. Within an evaluation no buffer is given out twice."""
 
     def __init__(self) -> None:
         self._buffers: list[Tensor] = []
@@ -46,12 +45,12 @@ class Buffers:
 
 @dataclass(frozen=True, eq=False)
 class Floor(Number):
-    """A value and part of its bound, in its screen's buffers: both last until the screen's next look."""
+    """A value and part of its bound, in buffers: both last until the next chunk is evaluated."""
 
     buffers: Buffers = field(kw_only=True)
 
     def __mul__(self, other: Value) -> Floor:
-        """This is a gate, 0 ≤ v ≤ 1. Its own error is left out, and that of a product."""
+        """Of a gate, 0 ≤ v ≤ 1, on the left. The rounding error of the gate and of a product is ignored."""
         if isinstance(other, Product):
             q, e = other.sum(), self.e
         else:
@@ -59,7 +58,7 @@ class Floor(Number):
         return Floor(torch.mul(self.v, q, out=self.buffers.like(q)), e, self.u, buffers=self.buffers)
 
     def added_to(self, product: Product) -> Floor:
-        """Its own error is left out."""
+        """The rounding error of this value is ignored."""
         return Floor(product.sum().add_(self.v), product.allowance, self.u, buffers=self.buffers)
 
     def squashed(self, function: str) -> tuple[Tensor, Tensor]:
@@ -67,7 +66,7 @@ class Floor(Number):
 
 
 class Screening(Bounded):
-    """`most` is, after a look, the largest allowance of a pre-activation in each row. A look lasts until the next."""
+    """After each evaluation `most` holds, for each row, the largest allowance of a pre-activation."""
 
     most: Tensor
 

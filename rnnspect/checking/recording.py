@@ -28,11 +28,11 @@ Where = Callable[[str | None], str]
 Place = tuple[int, str]
 """Layer and direction."""
 
-_UNJUDGED = {"spec", "head", "engine.head"}
+_PASSED_OVER = {"spec", "head", "engine.head"}
 """What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""
 _EQUATIONS_ONLY = ("x", "input_projection")
 """Quantities of a layer that `trace -o` keeps and no engine shows."""
-_LIKE_OURS = re.compile(r"l\d+\.|engine\.|manual\.")
+_RESERVED = re.compile(r"l\d+\.|engine\.|manual\.")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def observations_of(
     seen = {
         name: tensor(name)
         for name in arrays
-        if name not in inputs and str(name) not in _UNJUDGED and not _of_equations(name, arrays)
+        if name not in inputs and str(name) not in _PASSED_OVER and not _of_equations(name, arrays)
     }
     if not seen:
         raise SequenceError("a recording that holds nothing of the run", allowed=_in_words(spec), where=where(None))
@@ -120,7 +120,7 @@ def _named(
     renamed = None
     if len(unknown) == 1 and "output" not in arrays and "engine.output" not in arrays:
         fits = shapes.fits(arrays[unknown[0]], spec.output_size * spec.num_directions)
-        if fits and not _LIKE_OURS.match(unknown[0]):
+        if fits and not _RESERVED.match(unknown[0]):
             renamed = unknown.pop()
     for name in unknown:
         found = f"a recording of {name!r}"
@@ -142,7 +142,7 @@ def _known(spec: Spec) -> list[str]:
     names += [ArrayName(name, whose="manual") for name in (*finals, "head")]
     names += [ArrayName(quantity, place) for place in places for quantity in _EQUATIONS_ONLY]
     inputs = [name for name in INPUTS if name != "c0" or cell.has_cell_state]
-    return [*map(str, names), *inputs, *sorted(_UNJUDGED)]
+    return [*map(str, names), *inputs, *sorted(_PASSED_OVER)]
 
 
 def _in_words(spec: Spec) -> str:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from torch import Tensor
 
-from rnnspect.engines.shared.jax import given, on_cpu, taken
+from rnnspect.engines.shared.jax import on_cpu, to_jax, to_torch
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
 from rnnspect.engines.shared.limits import cannot, check_device, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
@@ -39,7 +39,7 @@ def _run_one(place: Place, x: Tensor) -> Ran:
     drawn = kind(width, spec.hidden_size, spec.bias, dtype=jnp.dtype(spec.dtype), key=jax.random.key(0))
     names = tuple(place.arrays)
     cell = equinox.tree_at(
-        lambda it: [getattr(it, name) for name in names], drawn, [given(array) for array in place.arrays.values()]
+        lambda it: [getattr(it, name) for name in names], drawn, [to_jax(array) for array in place.arrays.values()]
     )
     steps, batch = x.shape[:2]
     counts = jnp.array(place.lengths or [steps] * batch)
@@ -52,9 +52,9 @@ def _run_one(place: Place, x: Tensor) -> Ran:
         kept = tuple(jnp.where(inside, one, other) for one, other in zip(new, state, strict=True))
         return kept, new[0]
 
-    start = tuple(given(initial) for initial in place.state)
-    final, h = jax.lax.scan(step, start, (given(x), jnp.arange(steps)), reverse=place.reverse)
-    return taken(h, x.dtype), tuple(taken(one, x.dtype) for one in final)
+    start = tuple(to_jax(initial) for initial in place.state)
+    final, h = jax.lax.scan(step, start, (to_jax(x), jnp.arange(steps)), reverse=place.reverse)
+    return to_torch(h, x.dtype), tuple(to_torch(one, x.dtype) for one in final)
 
 
 ENGINE = EquinoxEngine

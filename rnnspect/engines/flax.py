@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx, serialization
 from torch import Tensor
 
-from rnnspect.engines.shared.jax import given, on_cpu, taken
+from rnnspect.engines.shared.jax import on_cpu, to_jax, to_torch
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
 from rnnspect.engines.shared.limits import check_device, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
@@ -50,12 +50,12 @@ class ConvertedFlax:
         del parameters
 
         def run_layer(layer: int, x: Tensor, states: list[tuple[Tensor, ...]]) -> Any:
-            carries = [_carry(tuple(map(given, state))) for state in states]
+            carries = [_carry(tuple(map(to_jax, state))) for state in states]
             carry, output = self._layers[layer](
-                given(x), initial_carry=tuple(carries) if spec.bidirectional else carries[0], return_carry=True
+                to_jax(x), initial_carry=tuple(carries) if spec.bidirectional else carries[0], return_carry=True
             )
             ended = map(_state, carry if spec.bidirectional else [carry])
-            return taken(output, x.dtype), [tuple(taken(one, x.dtype) for one in state) for state in ended]
+            return to_torch(output, x.dtype), [tuple(to_torch(one, x.dtype) for one in state) for state in ended]
 
         with on_cpu(spec):
             return run_loaded(spec, sequence, _info(spec), run_layer)
@@ -68,12 +68,12 @@ def _info(spec: Spec) -> EngineInfo:
 def _run_one(place: Place, x: Tensor) -> Ran:
     cell = _cell(place.spec, place.layer)
     for name, array in place.arrays.items():
-        attrgetter(name)(cell)[...] = given(array)
+        attrgetter(name)(cell)[...] = to_jax(array)
     network = nnx.RNN(cell, time_major=True, return_carry=True, reverse=place.reverse, keep_order=True)
-    start = _carry(tuple(given(initial) for initial in place.state))
+    start = _carry(tuple(to_jax(initial) for initial in place.state))
     lengths = None if place.lengths is None else jnp.array(place.lengths)
-    carry, output = network(given(x), initial_carry=start, seq_lengths=lengths)
-    return taken(output, x.dtype), tuple(taken(one, x.dtype) for one in _state(carry))
+    carry, output = network(to_jax(x), initial_carry=start, seq_lengths=lengths)
+    return to_torch(output, x.dtype), tuple(to_torch(one, x.dtype) for one in _state(carry))
 
 
 def _carry(state: tuple[Any, ...]) -> Any:

@@ -38,7 +38,7 @@ class LayerRun:
         return (self.h0,) if self.c0 is None else (self.h0, self.c0)
 
     @property
-    def ends(self) -> Tensor:
+    def step_counts(self) -> Tensor:
         """(B,): how many steps each item has."""
         steps, batch = self.x.shape[:2]
         return torch.full((batch,), steps) if self.lengths is None else self.lengths
@@ -47,7 +47,7 @@ class LayerRun:
         """(stop − start, B): the step of the input that each item is at, from place `start` to `stop` of the order in
         which its steps are processed. In reverse it is 0 beyond an item's end, so that nothing is read of its padding.
         """
-        places, ends = torch.arange(start, stop).unsqueeze(1), self.ends
+        places, ends = torch.arange(start, stop).unsqueeze(1), self.step_counts
         order = processing_order(places, ends, self.reverse)
         return order.masked_fill(places >= ends, 0) if self.reverse and self.lengths is not None else order
 

@@ -1,10 +1,10 @@
 """The arithmetic that an engine declares: what a correct one is held to.
 
-Which runs in half types end as `cannot tell`, though nothing is wrong with them: those whose rounding hides what a
-check looks for. bfloat16 stores h in eight bits, so an LSTM's or a GRU's gate may be off by a hundredth and h be
-stored the same; float16 has eleven, which tells most gates of small networks. A run that only sums in the half type
-explain may err by so much that hardly any gate can be told: cuBLAS may sum so under cells, unless
-allow_fp16_reduced_precision_reduction and its bfloat16 twin are off. Switch them off, or check a copy in float32.
+Some correct runs in half types end as `cannot tell`: their rounding hides what a check looks for. bfloat16 stores h
+in eight bits, so that a gate of an LSTM or a GRU may be off by a hundredth without changing the stored h. float16 has
+eleven bits, which tells most gates of small networks. A run that can only be explained by sums kept in the half type
+is allowed so large an error that hardly any gate can be judged. cuBLAS may sum so under cells, unless
+allow_fp16_reduced_precision_reduction and its bfloat16 twin are off: switch them off, or check a copy in float32.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from rnnspect.network.recording import EngineInfo
 
 @dataclass(frozen=True)
 class Declared:
-    """`name` as in a verdict: "agrees, TF32 products"."""
+    """The arithmetic that a run is judged by. `name` is how a verdict calls it, such as "float32, TF32 products"."""
 
     name: str
     roundoff: Roundoff
     half_sums: float = 0.0
     """Unit roundoff of the sums in products, where those are kept in a half type."""
     telling: float = 0.01
-    """The shift of a gate's pre-activation that a check has to be able to see, to say that a run agrees."""
+    """The shift of a gate's pre-activation that a check has to be able to see before it says that a run agrees."""
     permitted: Declared | None = None
-    """What the engine may also use, if its processor can: it is held to that only where it is not right without."""
+    """A coarser arithmetic that the engine may have used as well; tried only where the run differs under this one."""
 
     def over(self, terms: int, kept: RecordedPrecision = EXACT) -> Roundoff:
         """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u.
@@ -42,7 +42,7 @@ class Declared:
 
 
 _REDUCED = 0.1
-"""Reduced products move a pre-activation by a few hundredths themselves; nothing smaller can be asked of a look."""
+"""Reduced products move a pre-activation by a few hundredths themselves: no check can see smaller shifts."""
 
 ARITHMETICS = {
     "float64": Declared("float64", ROUNDOFF[torch.float64]),

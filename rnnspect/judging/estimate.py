@@ -122,7 +122,7 @@ def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _
     h, errors = (zeros(steps, batch, p.weight_hh.shape[1]) for _ in range(2))
     for start in range(0, steps, BLOCK):
         stop = min(steps, start + BLOCK)
-        at, inside = run.order(start, stop), torch.arange(start, stop).unsqueeze(1) < run.ends
+        at, inside = run.order(start, stop), torch.arange(start, stop).unsqueeze(1) < run.step_counts
         ragged = not bool(inside.all())
         error = None if run.error is None else run.error[at, each].double()
         packed = a.input(run.x[at, each].double(), error)

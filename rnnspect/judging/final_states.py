@@ -110,7 +110,7 @@ def where(spec: Spec, layer: int, direction: str) -> str:
 
 def without_last(run: LayerRun) -> LayerRun | None:
     """The run without the step of each item that is processed last; None where an item has only one."""
-    lengths = run.ends - 1
+    lengths = run.step_counts - 1
     if int(lengths.min()) < 1:
         return None
     return replace(run.take(slice(1, None)) if run.reverse else run, lengths=lengths)
@@ -125,7 +125,7 @@ def last(h: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
 
 def before_last(run: LayerRun) -> Tensor | None:
     """(B, P): h after the step of each item that is processed last but one; None where an item has only one step."""
-    ends = run.ends
+    ends = run.step_counts
     if int(ends.min()) < 2:
         return None
     return run.h[1] if run.reverse else run.h[ends - 2, torch.arange(len(ends))]

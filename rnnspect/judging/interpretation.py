@@ -68,7 +68,7 @@ class Interpretation:
     back: Callable[[Tensor], Tensor] | None = None
     """For a mistake that reorders h: from h as `run` has it to h as the engine returned it, both (T, B, P)."""
 
-    ends: bool = True
+    has_final_states: bool = True
     """Whether its final states are those that the engine returned for this place."""
 
     @classmethod

@@ -165,7 +165,7 @@ def _observed(
     judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
     found, c = judge(run, progress=progress)
     finals = []
-    if run.h is h and reading.ends:
+    if run.h is h and reading.has_final_states:
         ending = last(h, run.lengths, run.reverse)
         finals.append(Expected(ending, kept.error(ending), functools.partial(before_last, run)))
         if c is not None:

@@ -15,14 +15,15 @@ from dataclasses import replace
 from rnnspect.causes.interface import Cause
 from rnnspect.judging.interpretation import Interpretation
 
-_MET = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
+_LIKELIEST_FIRST = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
 """Families by how often people meet their mistakes; what explains a run equally well is told in this order."""
 
 
 def families() -> list[str]:
     """The likeliest first; those that nobody counted come last."""
     found = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name[0] != "_")
-    return sorted(found, key=lambda family: _MET.index(family) if family in _MET else len(_MET))
+    known = [family for family in _LIKELIEST_FIRST if family in found]
+    return known + [family for family in found if family not in known]
 
 
 def catalogue(reading: Interpretation) -> Iterator[Cause]:

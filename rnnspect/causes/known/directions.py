@@ -75,7 +75,7 @@ def _with_the_others_parameters(reading: Interpretation) -> Interpretation:
 def _as_the_other(reading: Interpretation) -> Interpretation:
     stack, other = reading.stack, reading.other
     functions = stack.spec.nonlinearity_of(other[1])
-    made = replace(reading, p=stack.parameters[other], nonlinearity=functions, ends=False)
+    made = replace(reading, p=stack.parameters[other], nonlinearity=functions, has_final_states=False)
     return made.with_run(reverse=not reading.run.reverse).with_states(stack.states[other])
 
 

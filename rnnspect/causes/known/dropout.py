@@ -65,7 +65,7 @@ class _Beginning:
         looks = max(1, _WORK // inputs**3)
         items = min(batch, ITEMS, looks)
         steps = min(total, STEPS, max(1, looks // items))
-        ends, at = run.ends[:items], run.order(0, steps)[:, :items]
+        ends, at = run.step_counts[:items], run.order(0, steps)[:, :items]
         first = replace(run.take(at, slice(items)), lengths=ends.clamp(max=steps), reverse=False)
         return cls(reading, first, first.x[:].double(), at, torch.arange(steps).unsqueeze(1) < ends)
 
@@ -176,7 +176,7 @@ def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Ste
     if inputs <= max(FEW, first.h.shape[2]) or len(state) > 1 or other not in stack.h:
         return [own]
     h, h0, each = stack.h[other], stack.states[other][0], torch.arange(first.x.shape[1])
-    ends = reading.run.ends[each]
+    ends = reading.run.step_counts[each]
     before = beginning.at[n] + (1 if other[1] == "reverse" else -1)
     begins = ((before < 0) | (before >= ends)).unsqueeze(1)
     state = (torch.where(begins, h0[each], h[before.clamp(0, h.shape[0] - 1), each]).double(),)

@@ -57,7 +57,7 @@ class Search:
                 groups.append(tuple(" + ".join(cause.name for cause in hypothesis) for hypothesis, _ in best))
             after = best[0][1]
             left = [other for other in left if other in (*after.steps, *after.ends)]
-        ends = [at for at, wrong in self._wrong.items() if wrong.ends]
+        ends = [at for at, wrong in self._wrong.items() if wrong.only_final]
         if not causes and len(ends) == len(self._wrong):
             return explain_finals(self._judged)
         return Explained(tuple(causes), tuple(groups))
@@ -87,7 +87,7 @@ class Search:
         known = list(self._catalogue(at).values())
         found: list[tuple[Hypothesis, _After]] = []
         seen = at not in self._judged.estimated
-        if self._wrong[at].ends:  # each step is right: only what may show in the end alone
+        if self._wrong[at].only_final:  # each step is right: only what may show in the end alone
             return list(self._tried(at, ((one,) for one in known if one.ends))) if seen else []
         if seen:
             found = list(self._tried(at, ((one,) for one in known)))
@@ -113,7 +113,7 @@ class Search:
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
         """False where the beginning of the run in a place refutes it, or the numbers do not show what they must."""
         reading = self._judged.readings[at]
-        if self._wrong[at].ends and not all(cause.ends for cause in hypothesis):
+        if self._wrong[at].only_final and not all(cause.ends for cause in hypothesis):
             return False
         if not begins_well(_changed(reading, hypothesis), self._wrong[at].order):
             return False
@@ -148,15 +148,15 @@ class Search:
         if judged.unread or any(found.unjudged for found in here) or self._forgets(judged, scope):
             return None
         wrong = wrong_in(judged)
-        steps = [other for other, one in wrong.items() if not one.ends]
-        ends = [other for other, one in wrong.items() if one.ends]
+        steps = [other for other, one in wrong.items() if not one.only_final]
+        ends = [other for other, one in wrong.items() if one.only_final]
         reaches = any(cause.reach != "place" for cause in hypothesis)
         if not wrong.keys() <= self._wrong.keys() or (reaches and any(other in steps for other in scope)):
             return None
         if ends:
             names, judged = {cause.name for cause in hypothesis}, judge_stack(self._case, change)
             ends = [other for other in ends if not means(judged, other) <= names]
-        if at in steps or (self._wrong[at].ends and at in ends):
+        if at in steps or (self._wrong[at].only_final and at in ends):
             return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]
@@ -227,7 +227,7 @@ class Wrong(NamedTuple):
 
     order: int
     ratio: float
-    ends: bool = False
+    only_final: bool = False
     """Whether every step is right, and a final state is not."""
 
 
@@ -240,9 +240,9 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
     }
     for point in judged.finals:
         at = point.at
-        if point.ratio > 1 and (at not in wrong or wrong[at].ends):
+        if point.ratio > 1 and (at not in wrong or wrong[at].only_final):
             ratio = max(point.ratio, wrong[at].ratio if at in wrong else 0.0)
-            wrong[at] = Wrong(0, ratio, ends=at not in judged.estimated)
+            wrong[at] = Wrong(0, ratio, only_final=at not in judged.estimated)
     return wrong
 
 

@@ -23,14 +23,14 @@ def on_cpu(spec: Spec) -> Iterator[None]:
         yield
 
 
-def given(tensor: Tensor) -> Any:
+def to_jax(tensor: Tensor) -> Any:
     """A tensor as a jax array. bfloat16, which numpy lacks, goes through float32, which is exact."""
     name = str(tensor.dtype).removeprefix("torch.")
     plain = tensor.float() if name == "bfloat16" else tensor
     return jnp.array(plain.numpy(), dtype=name)
 
 
-def taken(values: Any, dtype: torch.dtype) -> Tensor:
+def to_torch(values: Any, dtype: torch.dtype) -> Tensor:
     """A jax array as a tensor of that dtype."""
     plain = values.astype(jnp.float32) if dtype == torch.bfloat16 else values
     return torch.from_numpy(np.array(plain)).to(dtype)
