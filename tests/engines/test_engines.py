@@ -154,12 +154,12 @@ def test_a_key_that_an_engine_does_not_know_is_refused():
     class Later(Spec):
         coupled: bool = False
 
-    check_spec("somebody", Later())
-    check_spec("somebody", Later(coupled=True), knows=("coupled",))
+    check_spec("somebody", Later(), (), "it has none")
+    check_spec("somebody", Later(coupled=True), ("coupled",), "it has none")
     with pytest.raises(
         EngineError, match="somebody cannot run coupled: true: it has no coupled; allowed: coupled: false"
     ):
-        check_spec("somebody", Later(coupled=True))
+        check_spec("somebody", Later(coupled=True), (), "it has none")
 
 
 def test_a_framework_that_is_not_installed_is_one_line(monkeypatch):
