@@ -104,8 +104,8 @@ class Screening(Bounded):
         return super().hidden(h)
 
     def sigmoid(self, s: Value) -> Floor:
-        """A gate's own error is left out."""
-        v, _ = s.squashed("sigmoid")
+        """The error of a gate is ignored, so that no allowance is computed for its sum."""
+        v = s.sum("sigmoid") if isinstance(s, Product) else squashed(s.v, "sigmoid", self.blank(s.v))
         return Floor(v, self._none, self.u, buffers=self._buffers)
 
     def tanh(self, s: Value) -> Floor:
