@@ -30,19 +30,22 @@ class Scan:
                 row.mul_(before)
             self._ends = Scan(rows[-1])
 
-    def __call__(self, start: Tensor, v: Tensor) -> Tensor:
-        """c (steps, …) from c before the first step (…) and v (steps, …). It takes v's memory: v is overwritten."""
+    def __call__(self, start: Tensor, v: Tensor, out: Tensor | None = None) -> Tensor:
+        """c (steps, …) from c before the first step (…) and v (steps, …), in `out`, or in v's own memory without it."""
+        out = v if out is None else out
         if self._whole:
-            c = _blocks(v[: self._whole])
-            rows, factors = c.unbind(1), _blocks(self._f[: self._whole]).unbind(1)
-            for before, row, factor in zip(rows, rows[1:], factors[1:], strict=False):
-                row.addcmul_(factor, before)
+            given, rows = (_blocks(values[: self._whole]).unbind(1) for values in (v, out))
+            if out is not v:
+                rows[0].copy_(given[0])
+            factors = _blocks(self._f[: self._whole]).unbind(1)
+            for before, own, row, factor in zip(rows, given[1:], rows[1:], factors[1:], strict=False):
+                torch.addcmul(own, factor, before, out=row)
             starts = torch.cat([start[None], rows[-1]])
             start = self._ends(start, starts[1:])[-1]
-            c.addcmul_(self._through, starts[:-1].unsqueeze(1))
-        for row, factor in zip(v[self._whole :], self._f[self._whole :], strict=True):
-            start = row.addcmul_(factor, start)
-        return v
+            _blocks(out[: self._whole]).addcmul_(self._through, starts[:-1].unsqueeze(1))
+        for own, row, factor in zip(v[self._whole :], out[self._whole :], self._f[self._whole :], strict=True):
+            start = torch.addcmul(own, factor, start, out=row)
+        return out
 
 
 def _blocks(a: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ class Screening(Bounded):
 
     def carry(self, f: Number, c: Number, v: Number) -> Floor:
         """With the error of v alone."""
-        return Floor(Scan(f.v)(c.v, self.blank(v.v).copy_(v.v)), v.e, self.u, buffers=self._buffers)
+        return Floor(Scan(f.v)(c.v, v.v, self.blank(v.v)), v.e, self.u, buffers=self._buffers)
 
     def blank(self, v: Tensor) -> Tensor:
         return self._buffers.like(v)
