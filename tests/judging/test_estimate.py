@@ -1,0 +1,54 @@
+"""A layer that nobody observed, on input that an engine rounds the same way at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+
+STEPS = 5000
+
+
+def constant() -> Tensor:
+    return torch.randn(1, 1, 8).expand(STEPS, 1, 8).contiguous()
+
+
+def periodic() -> Tensor:
+    return torch.sin(torch.arange(STEPS).view(-1, 1, 1) / 7) * torch.randn(1, 1, 8)
+
+
+@pytest.mark.parametrize("x_of", [constant, periodic])
+@pytest.mark.parametrize("seed", range(4))
+def test_roundings_that_repeat_below_a_long_memory(x_of: Callable[[], Tensor], seed: int) -> None:
+    """torch's GRU with an update gate that keeps h for up to T steps: its roundings add up as T, not as √T."""
+    torch.manual_seed(seed)
+    module, x = torch.nn.GRU(8, 32, num_layers=2), x_of()
+    with torch.no_grad():
+        for layer in range(2):
+            getattr(module, f"bias_ih_l{layer}")[32:64] = torch.empty(32).uniform_(1, STEPS - 1).log()
+            getattr(module, f"bias_hh_l{layer}")[32:64] = 0
+        output, h_n = module(x)
+    right = rnnspect.check(module, x, recorded={"output": output, "h_n": h_n}, explain=0)
+    assert right.verdict != "differ"
+    with torch.no_grad():
+        module.bias_ih_l0[:32] += 0.1  # of r, in the layer that nobody saw
+    assert rnnspect.check(module, x, recorded={"output": output, "h_n": h_n}, explain=0).verdict == "differ"
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("steps", [1000, STEPS])
+def test_a_counter_of_which_only_the_final_states_are_known(seed: int, steps: int) -> None:
+    """f is near 1 and g constant, so that c gains the same at every step, rounded the same way."""
+    torch.manual_seed(seed)
+    module = torch.nn.LSTM(4, 16)
+    with torch.no_grad():
+        module.bias_ih_l0[16:32], module.bias_hh_l0[16:32] = 12.0, 0.0
+        x = torch.randn(1, 1, 4).expand(steps, 1, 4).contiguous()
+        _, (h_n, c_n) = module(x)
+    assert rnnspect.check(module, x, recorded={"h_n": h_n, "c_n": c_n}, explain=0).verdict != "differ"
+    c_n[0, 0, 3] *= 1.05
+    assert rnnspect.check(module, x, recorded={"h_n": h_n, "c_n": c_n}, explain=0).verdict == "differ"
