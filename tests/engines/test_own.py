@@ -62,6 +62,12 @@ def asks(x_t, state, weigth_ih):
     return state
 
 number = 5
+
+H, C = np.empty((3, 4), np.float32), np.empty((3, 4), np.float32)
+
+def streaming(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh):
+    H[...], C[...] = step(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh)
+    return H, C
 """
 TORCH = """
 from torch import nn
@@ -88,6 +94,14 @@ class Wide(nn.Module):
 
     def forward(self, x_t, state):
         return self.cell(x_t, state)
+
+import torch
+
+H, C = torch.empty(3, 4), torch.empty(3, 4)
+
+def streaming(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh):
+    h, c = torch.lstm_cell(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh)
+    return H.copy_(h), C.copy_(c)
 """
 
 
@@ -111,6 +125,11 @@ def test_one_layer_is_enough_for_some(rnnspect, mine, name):
     result = rnnspect("check", *ONE, "--lengths", "6,2,4", "--engine", mine(name))
     assert result.status == 0
     assert "not into the result" not in result.out
+
+
+@pytest.mark.parametrize("name", ["loops.py:streaming", "modules.py:streaming"])
+def test_one_that_writes_every_step_into_the_same_memory(rnnspect, mine, name):
+    assert rnnspect("check", *ONE, "--engine", mine(name)).status == 0
 
 
 def test_a_wrong_one_differs_at_the_first_step(rnnspect, mine):

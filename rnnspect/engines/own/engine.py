@@ -149,12 +149,13 @@ class OwnEngine:
         return output.transpose(0, 1) if spec.batch_first else output, finals
 
     def _checked(self, name: str, given: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """As a tensor in the network's dtype, on its device."""
+        """As a tensor in the network's dtype, on its device; a copy, for code may write its next step into the same
+        memory."""
         if not hasattr(given, "shape"):
             raise self._wrong(f"a {type(given).__name__} as {name}", "a tensor or an array")
         if tuple(given.shape) != shape:
             raise self._wrong(f"{name} of shape {tuple(given.shape)}", str(shape))
-        return torch.as_tensor(given).to(like.device, like.dtype)
+        return torch.as_tensor(given).to(like.device, like.dtype, copy=True)
 
     def _wrong(self, found: str, allowed: str) -> InputError:
         return InputError(f"{self._code.attribute} gives {found}", allowed=allowed, where=str(self._code.path))
