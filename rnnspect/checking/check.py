@@ -136,7 +136,7 @@ def _with(checked: Checked, **changes: Any) -> Checked:
 
 
 def _case(prepared: Prepared, observation: Observation, declared: Declared) -> Case:
-    return Case(prepared.spec, prepared.parameters, prepared.sequence, observation, declared)
+    return Case(prepared.spec, prepared.parameters, prepared.sequence, observation, declared).under_autocast()
 
 
 def _judged(case: Case, progress: Progress) -> tuple[Judged, Verdict]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.observation import Observation
 from rnnspect.network.sequence import Sequence
@@ -30,6 +31,29 @@ class Case:
         cpu = torch.device("cpu")
         parameters = {name: tensor.detach().to(cpu) for name, tensor in self.parameters.items()}
         return replace(self, parameters=parameters, sequence=self.sequence.to(cpu))
+
+    def under_autocast(self) -> Case:
+        """As autocast computed it, if the engine ran under it: parameters and x are cast to its half type, whatever
+        their dtype.
+
+        Kernels that return the half type (oneDNN, cuDNN, fused cells) cast the states as well. In the others, made of
+        many operations, products and gates are half and the states stay float32: h is rounded only on its way into a
+        product, which is what a recording as coarse as that would allow.
+        """
+        name, observation = self.observation.engine.precision.get("autocast"), self.observation
+        if name is None:
+            return self
+        half: torch.dtype = getattr(torch, name)
+        sequence = replace(self.sequence, x=self.sequence.x.to(half))
+        if next(iter(observation.layers.values()))["h"].dtype == half:
+            c0 = None if sequence.c0 is None else sequence.c0.to(half)
+            sequence = replace(sequence, h0=sequence.h0.to(half), c0=c0)
+        else:
+            u = ROUNDOFF[half].stored
+            observation = replace(observation, relative=u, absolute=torch.finfo(half).smallest_normal * u)
+        parameters = {name: tensor.to(half) for name, tensor in self.parameters.items()}
+        spec = self.spec.with_changes(dtype=str(half).removeprefix("torch."))
+        return Case(spec, parameters, sequence, observation, self.declared)
 
     def begun(self, steps: int) -> Case:
         """Its first steps, without final states. Where some layer runs from the end, the whole."""

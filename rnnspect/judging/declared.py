@@ -71,6 +71,9 @@ def declared_by(engine: EngineInfo) -> Declared:
         return ARITHMETICS["tf32"]
     allowed = [ARITHMETICS[name] for name in found.values()]
     coarsest = max(allowed, key=lambda one: one.roundoff.products, default=None)
+    if half := engine.precision.get("autocast"):
+        others = {switch: value for switch, value in engine.precision.items() if switch != "autocast"}
+        return _by_autocast(declared_by(replace(engine, dtype=half, precision=others)))
     return plain if coarsest is None else replace(plain, permitted=coarsest)
 
 
@@ -80,6 +83,11 @@ def named(name: str, where: str | None = None) -> Declared:
         found = f"no arithmetic is called {name!r}"
         raise InputError(found, allowed=listed(ARITHMETICS), nearest=nearest(name, ARITHMETICS), where=where)
     return ARITHMETICS[name]
+def _by_autocast(declared: Declared) -> Declared:
+    name = declared.name.replace(",", " by autocast,", 1)
+    return replace(declared, name=name, permitted=declared.permitted and _by_autocast(declared.permitted))
+
+
 
 
 def _allowed(engine: EngineInfo, switch: str, value: str) -> str | None:

@@ -1,4 +1,5 @@
-"""The switches of PyTorch that let float32 or half-type products be less exact, by the kernel that they reach.
+"""The switches of PyTorch that let float32 or half-type products be less exact, by the kernel that they reach; and
+autocast, which computes float32 in a half type.
 
 One kernel never obeys another's switch: nn.RNN, nn.LSTM and nn.GRU run in cuDNN on a GPU, cells in cuBLAS.
 """
@@ -6,7 +7,7 @@ One kernel never obeys another's switch: nn.RNN, nn.LSTM and nn.GRU run in cuDNN
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Literal
 
 import torch
@@ -24,15 +25,27 @@ def precision_switches(
     device: torch.device, dtype: torch.dtype, runs: Runs = "stack", onednn_lstm: bool = False
 ) -> dict[str, str]:
     """The switches that can change what runs there, by name, with their values, such as
-    {"cudnn.rnn.fp32_precision": "tf32"}. None can change float64.
+    {"cudnn.rnn.fp32_precision": "tf32"}. None can change float64. Under autocast {"autocast": "bfloat16"} and the
+    switches of that type.
 
     On a GPU: every switch that reaches the kernel. On the CPU, where the default is exact: those set to less.
     `onednn_lstm` says that it is an LSTM without a projection, the one stack that oneDNN has a kernel for.
     """
-    found: dict[str, str] = {}
+    half = _autocast(device, dtype)
+    found = {"autocast": half} if half else {}
+    dtype = getattr(torch, half) if half else dtype
     for library in libraries(device, dtype, runs, onednn_lstm):
         found |= _of_float32(library) if dtype == torch.float32 else _of_half(library, dtype)
     return found
+
+
+def _autocast(device: torch.device, dtype: torch.dtype) -> str | None:
+    """The half type that autocast computes in there, or None. It leaves float64 alone, and what is half already."""
+    with suppress(RuntimeError):  # devices that know no autocast
+        if dtype == torch.float32 and torch.is_autocast_enabled(device.type):
+            half = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+            return half if half in ("float16", "bfloat16") else None
+    return None
 
 
 def libraries(device: torch.device, dtype: torch.dtype, runs: Runs, onednn_lstm: bool) -> tuple[Library, ...]:

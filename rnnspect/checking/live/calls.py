@@ -18,15 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CapturedCall:
-    """Copies on the CPU of all that a call had: arguments, what was returned, the parameters that it ran with.
-
-    `spec` is in the dtype of the arithmetic: under autocast that is the dtype autocast casts to.
-    """
+    """Copies on the CPU of all that a call had: arguments, what was returned, the parameters that it ran with."""
 
     spec: Spec
     engine: EngineInfo
     is_cell: bool
-    autocast: bool
     noisy: bool
     """Whether dropout was active between the layers."""
     parameters: Mapping[str, Tensor]

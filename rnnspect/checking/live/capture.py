@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.checking.live.calls import CapturedCall
 from rnnspect.errors import InputError
 from rnnspect.judging.case import Case
-from rnnspect.judging.declared import Declared, declared_by
+from rnnspect.judging.declared import declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
 from rnnspect.network.precision import Runs, precision_switches
@@ -42,7 +40,7 @@ class Listener:
     ) -> None:
         self._module, self._room, self._heard = module, room, heard
         self._is_cell = torch_modules.is_cell(module)
-        self._specs: dict[tuple[torch.dtype, torch.device, str | None], Spec] = {}
+        self._specs: dict[tuple[torch.dtype, torch.device], Spec] = {}
         self._latest: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         self._first = module.register_forward_pre_hook(self._called, with_kwargs=True)
@@ -77,9 +75,8 @@ class Listener:
         parameter = next(self._module.parameters())
         if parameter.is_meta:
             return "it is on the meta device, which has no numbers"
-        half = _autocast(parameter)
         try:
-            spec, parameters = self._described(parameter, half)
+            spec, parameters = self._described(parameter)
         except (InputError, AttributeError) as error:
             return f"its parameters cannot be read: {error}"
         snapshot = self._snapshot(parameters) if self._room(_bytes(given)) else None
@@ -91,17 +88,16 @@ class Listener:
         runs: Runs = "cells" if self._is_cell else "stack"
         switches = precision_switches(parameter.device, getattr(torch, spec.dtype), runs, onednn_lstm)
         engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
-        return CapturedCall(spec, engine, self._is_cell, half is not None, noisy, snapshot, _copied(given), None)
+        return CapturedCall(spec, engine, self._is_cell, noisy, snapshot, _copied(given), None)
 
     @torch.no_grad()
-    def _described(self, parameter: Tensor, half: str | None) -> tuple[Spec, dict[str, Tensor]]:
+    def _described(self, parameter: Tensor) -> tuple[Spec, dict[str, Tensor]]:
         """The spec takes longer than a step of a cell, and is kept while dtype and device stay."""
         module: Any = self._module
-        key = (parameter.dtype, parameter.device, half)
+        key = (parameter.dtype, parameter.device)
         if key not in self._specs:
-            changes = {"dtype": half} if half else {}
             spec_of = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
-            self._specs[key] = spec_of(module, **changes)
+            self._specs[key] = spec_of(module)
         spec = self._specs[key]
         return spec, torch_modules.parameters_of_module(module, spec)
 
@@ -118,16 +114,6 @@ class Listener:
 
 def _same(now: Tensor, then: Tensor | None) -> bool:
     return then is not None and now.dtype == then.dtype and now.device == then.device and torch.equal(now, then)
-
-
-def _autocast(parameter: Tensor) -> str | None:
-    """The half type that autocast computes products in, or None. It leaves float64 alone."""
-    device = parameter.device.type
-    with suppress(RuntimeError):  # devices that know no autocast
-        if parameter.dtype != torch.float64 and torch.is_autocast_enabled(device):
-            dtype = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
-            return dtype if dtype in ("float16", "bfloat16") else None
-    return None
 
 
 def _copied(value: Any) -> Any:
@@ -186,33 +172,7 @@ def read(kept: CapturedCall) -> Case:
         if tuple(final.shape) != (places, batch, size):
             raise Unreadable(f"a final state has the shape {tuple(final.shape)} instead of {(places, batch, size)}")
     sequence, observation = Sequence(x, *initial, lengths, batched), _observation(kept, output, finals)
-    case = Case(spec, kept.parameters, sequence, observation, declared_by(kept.engine))
-    return _under_autocast(case) if kept.autocast else case
-
-
-def _under_autocast(case: Case) -> Case:
-    """Autocast casts parameters and x, whatever their dtype.
-
-    Kernels that return the half type (oneDNN, cuDNN, fused cells) cast the states as well. In the others, made of
-    many operations, products and gates are half and the states stay float32: h is rounded only on its way into a
-    product, which is what a recording as coarse as that would allow.
-    """
-    half, observation = getattr(torch, case.spec.dtype), case.observation
-    u = ROUNDOFF[half]
-    h = next(iter(observation.layers.values()))["h"]
-    h0, c0 = case.sequence.h0, case.sequence.c0
-    if h.dtype == half:
-        h0, c0 = h0.to(half), None if c0 is None else c0.to(half)
-    else:
-        observation = replace(observation, relative=u.stored, absolute=torch.finfo(half).smallest_normal * u.stored)
-    parameters = {name: tensor.to(half) for name, tensor in case.parameters.items()}
-    sequence = replace(case.sequence, x=case.sequence.x.to(half), h0=h0, c0=c0)
-    return Case(case.spec, parameters, sequence, observation, _by_autocast(case.declared))
-
-
-def _by_autocast(declared: Declared) -> Declared:
-    name = declared.name.replace(",", " by autocast,", 1)
-    return replace(declared, name=name, permitted=declared.permitted and _by_autocast(declared.permitted))
+    return Case(spec, kept.parameters, sequence, observation, declared_by(kept.engine)).under_autocast()
 
 
 def _input(kept: CapturedCall) -> tuple[Tensor, tuple[int, ...] | None, bool]:

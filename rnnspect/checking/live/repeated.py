@@ -107,7 +107,11 @@ def _others_are_equal(a: Tensor, b: Tensor, axis: int) -> bool:
 
 
 def _of_module(module: nn.Module, call: Call) -> tuple[Identity, ...]:
-    if not isinstance(module, nn.RNNBase) or not isinstance(call.kept, CapturedCall) or call.kept.autocast:
+    if (
+        not isinstance(module, nn.RNNBase)
+        or not isinstance(call.kept, CapturedCall)
+        or "autocast" in call.kept.engine.precision
+    ):
         return ()
     try:
         case = read(call.kept)
