@@ -1,10 +1,10 @@
 """The arithmetic that an engine declares: what a correct one is held to.
 
-Some correct runs in half types end as `cannot tell`: their rounding hides what a check looks for. bfloat16 stores h
-in eight bits, so that a gate of an LSTM or a GRU may be off by a hundredth without changing the stored h. float16 has
-eleven bits, which tells most gates of small networks. A run that can only be explained by sums kept in the half type
-is allowed so large an error that hardly any gate can be judged. cuBLAS may sum so under cells, unless
-allow_fp16_reduced_precision_reduction and its bfloat16 twin are off: switch them off, or check a copy in float32.
+A check says `agree` only where a shift of each gate's pre-activation by `Declared.telling` would have been seen. Half
+types hide small shifts by their own rounding, so that the limit follows from it: `_ROUNDINGS` unit roundoffs. A run
+that can only be explained by sums kept in the half type is allowed so large an error that it usually ends as `cannot
+tell`. cuBLAS may sum so under cells, unless allow_fp16_reduced_precision_reduction and its bfloat16 twin are off:
+switch them off, or check a copy in float32.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ class Declared:
 _REDUCED = 0.1
 """Reduced products move a pre-activation by a few hundredths themselves: no check can see smaller shifts."""
 
+_ROUNDINGS = 64
+"""A shift δ of an open gate's pre-activation changes h by a few hundredths of δ at least: σ' is ¼, and what the gate
+multiplies, or its share of a cell state, is seldom below a quarter. On its way to h a value is rounded some eight
+times, by up to one unit roundoff each. So δ shows from some 30 unit roundoffs on: measured 10 to 60 in LSTMs and GRUs
+of 16 to 256 units."""
+
 ARITHMETICS = {
     "float64": Declared("float64", ROUNDOFF[torch.float64]),
     "float32": Declared("float32", SINGLE),
@@ -52,10 +58,10 @@ ARITHMETICS = {
     "float16-products": Declared(
         "float32, float16 products", replace(SINGLE, products=FLOAT16, flushed=SMALLEST), telling=_REDUCED
     ),
-    "float16": Declared("float16, float32 sums", ROUNDOFF[torch.float16]),
-    "bfloat16": Declared("bfloat16, float32 sums", ROUNDOFF[torch.bfloat16]),
-    "float16-sums": Declared("float16, float16 sums", ROUNDOFF[torch.float16], 2.0**-11),
-    "bfloat16-sums": Declared("bfloat16, bfloat16 sums", ROUNDOFF[torch.bfloat16], 2.0**-8),
+    "float16": Declared("float16, float32 sums", ROUNDOFF[torch.float16], telling=_ROUNDINGS * 2.0**-11),
+    "bfloat16": Declared("bfloat16, float32 sums", ROUNDOFF[torch.bfloat16], telling=_ROUNDINGS * 2.0**-8),
+    "float16-sums": Declared("float16, float16 sums", ROUNDOFF[torch.float16], 2.0**-11, _ROUNDINGS * 2.0**-11),
+    "bfloat16-sums": Declared("bfloat16, bfloat16 sums", ROUNDOFF[torch.bfloat16], 2.0**-8, _ROUNDINGS * 2.0**-8),
 }
 
 
@@ -65,16 +71,21 @@ def declared_by(engine: EngineInfo) -> Declared:
     cuBLAS and cuDNN use TF32 wherever they may. Of the other switches nobody sees whether they were made use of:
     oneDNN does only on some processors, cuBLAS sums in a half type only some shapes.
     """
+    if half := engine.precision.get("autocast"):
+        others = {switch: value for switch, value in engine.precision.items() if switch != "autocast"}
+        return _by_autocast(declared_by(replace(engine, dtype=half, precision=others)))
     plain = ARITHMETICS[engine.dtype]
     found = {switch: name for switch, value in engine.precision.items() if (name := _allowed(engine, switch, value))}
     if any(name == "tf32" and not switch.startswith("mkldnn.") for switch, name in found.items()):
         return ARITHMETICS["tf32"]
     allowed = [ARITHMETICS[name] for name in found.values()]
     coarsest = max(allowed, key=lambda one: one.roundoff.products, default=None)
-    if half := engine.precision.get("autocast"):
-        others = {switch: value for switch, value in engine.precision.items() if switch != "autocast"}
-        return _by_autocast(declared_by(replace(engine, dtype=half, precision=others)))
     return plain if coarsest is None else replace(plain, permitted=coarsest)
+
+
+def _by_autocast(declared: Declared) -> Declared:
+    name = declared.name.replace(",", " by autocast,", 1)
+    return replace(declared, name=name, permitted=declared.permitted and _by_autocast(declared.permitted))
 
 
 def named(name: str, where: str | None = None) -> Declared:
@@ -83,11 +94,6 @@ def named(name: str, where: str | None = None) -> Declared:
         found = f"no arithmetic is called {name!r}"
         raise InputError(found, allowed=listed(ARITHMETICS), nearest=nearest(name, ARITHMETICS), where=where)
     return ARITHMETICS[name]
-def _by_autocast(declared: Declared) -> Declared:
-    name = declared.name.replace(",", " by autocast,", 1)
-    return replace(declared, name=name, permitted=declared.permitted and _by_autocast(declared.permitted))
-
-
 
 
 def _allowed(engine: EngineInfo, switch: str, value: str) -> str | None:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
-from rnnspect.judging.finding import COARSE
 from rnnspect.network.spec import Spec
 
 Key = tuple[str, int, str]
@@ -35,19 +34,19 @@ class Expected:
     earlier: Callable[[], Tensor | None] = lambda: None
 
 
-def past_use(expected: Expected) -> str | None:
+def past_use(expected: Expected, limit: float) -> str | None:
     """Why a final state cannot be judged: most of its bounds are coarse. None where it can."""
     known = ~expected.value.isnan()
-    coarse = is_coarse(expected) & known
+    coarse = is_coarse(expected, limit) & known
     if 2 * int(coarse.sum()) <= int(known.sum()):
         return None
     typical = float(expected.bound[known].nan_to_num(torch.inf).median())
     return f"could not be judged: a correct one may be off by {typical:.2g}"
 
 
-def is_coarse(expected: Expected) -> Tensor:
-    """(B, ·): where the bound is above 0.01 of 1 and of the value, or is not finite."""
-    return ~expected.bound.isfinite() | (expected.bound > COARSE * expected.value.abs().clamp(min=1))
+def is_coarse(expected: Expected, limit: float) -> Tensor:
+    """(B, ·): where the bound is above so much of 1 and of the value, or is not finite."""
+    return ~expected.bound.isfinite() | (expected.bound > limit * expected.value.abs().clamp(min=1))
 
 
 def meaning(

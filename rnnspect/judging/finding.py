@@ -151,7 +151,7 @@ class Finding:
     least over the steps that were sampled.
 
     Each is one gate's shift alone, downwards, against the bound that the address really had. Shifts of 2⁻⁷ and, where
-    that was too little, of 2⁻³ are tried; infinite is what neither showed. Steps are sampled in the chunks 0, 8, 64,
+    that was too little, of 2⁻³ and ½ are tried; infinite is what none showed. Steps are sampled in the chunks 0, 8, 64,
     512, …, and in every one while some gate is above 0.01. A shift at other steps may have to be larger: where the
     gate is shut, or c is zero, little of it comes through. Infinite for a recorded gate or cell state, which is judged
     by itself and tells nothing of the others.

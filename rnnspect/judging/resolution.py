@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
-NEAR, FAR = 2.0**-7, 2.0**-3
-"""The shifts that are tried. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
+SHIFTS = 2.0**-7, 2.0**-3, 2.0**-1
+"""The shifts that are tried, each where the one before showed too little: a gate that is nearly shut does not go on as
+it begins. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
 
 
 class _Known(Plain[Tensor]):
@@ -49,7 +51,7 @@ def _fast(s: Tensor) -> Tensor:
 
 def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Tensor:
     """(gates, units): the least over so many rows (a step of an item) of the chunk, in each of which one gate after the
-    other is shifted. Infinite where even a shift of `FAR` would not have been seen."""
+    other is shifted. Infinite where even the largest shift would not have been seen."""
     chunk, p = compared.chunk, layer.weights
     places = chunk.inside.nonzero()
     if not len(places):
@@ -80,8 +82,9 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
         best: Tensor = parts.amax(1).reciprocal_().mul_(shift)
         return best
 
-    near = seen(NEAR)
-    if not bool((near > 2 * NEAR).any()):
-        return near
-    far = seen(FAR)  # a gate that is nearly shut does not go on as it begins
-    return torch.where(near > 2 * NEAR, far.masked_fill_(~(far <= FAR), torch.inf), near)
+    found = seen(SHIFTS[0])
+    for shift, larger in itertools.pairwise(SHIFTS):
+        if not bool((found > 2 * shift).any()):
+            return found
+        found = torch.where(found > 2 * shift, seen(larger), found)
+    return found.masked_fill_(~(found <= SHIFTS[-1]), torch.inf)

@@ -26,7 +26,7 @@ from rnnspect.judging.final_states import (
     where,
     without_last,
 )
-from rnnspect.judging.finding import Finding, PlaceFinding, Progress, silent
+from rnnspect.judging.finding import PAST_USE, Finding, PlaceFinding, Progress, silent
 from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
@@ -205,7 +205,7 @@ def _judge_finals(
     case: Case, judged: Judged, expected: dict[Key, Expected], histories: dict[At, Tensor] | None
 ) -> None:
     """`histories` is h (T, B, P) of each layer and direction, where it is to be said what a wrong final state is."""
-    spec, observation = case.spec, case.observation
+    spec, observation, limit = case.spec, case.observation, min(case.declared.telling, PAST_USE)
     for key, own in expected.items():
         name, layer, direction = key
         given = observation.h_n if name == "h_n" else observation.c_n
@@ -214,13 +214,13 @@ def _judge_finals(
         engine = given[layer * spec.num_directions + spec.directions.index(direction)].double()
         unknown = ~own.bound.isfinite()
         if (layer, direction) in judged.estimated:  # a spread as wide as this is no bound: by then runs have parted
-            unknown |= is_coarse(own)
+            unknown |= is_coarse(own, limit)
         known = ~unknown
         ratio = (engine - own.value).abs() / own.bound
         ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | unknown] = 0
         ratio[ratio.isnan()] = torch.inf
         differs = bool((ratio > 1).any())
-        if (why := past_use(own)) and not differs:
+        if (why := past_use(own, limit)) and not differs:
             judged.past_use.append(f"{name} of {where(spec, layer, direction)} {why}")
             continue
         if not bool(known.any()):  # NaN, as the engine's is: there is nothing to compare

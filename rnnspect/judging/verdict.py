@@ -114,7 +114,8 @@ class Verdict(Shown):
     spec: Spec
     engine: EngineInfo
     telling: float
-    """The shift that a check in this arithmetic has to be able to see: 0.01, or 0.1 beside reduced products."""
+    """The shift of a gate that a check in this arithmetic has to be able to see: 0.01, 0.1 beside reduced products, in
+    half types what their own rounding hides (`rnnspect.judging.declared`)."""
     notes: tuple[str, ...] = ()
     causes: tuple[Explanation, ...] = ()
     """Where it differs: the mistakes that explain it, the likeliest first."""

@@ -23,6 +23,8 @@ STYLE = {
     "error": "bold red",
     "skipped": "dim",
 }
+_USUAL = 0.01
+"""The shift of a gate that a check shows in full precision; a verdict says where it is more."""
 _DIGITS = 9
 """Significant ones: they tell any two numbers of float32 apart."""
 
@@ -101,7 +103,8 @@ def _said(verdict: Verdict) -> str:
 def summary(verdict: Verdict) -> str:
     """The answer in one sentence."""
     if verdict.verdict == "agree":
-        return f"agree: every number is inside what {verdict.arithmetic} allows"
+        hidden = f"; it hides gate shifts below {verdict.telling:g}" if verdict.telling > _USUAL else ""
+        return f"agree: every number is inside what {verdict.arithmetic} allows{hidden}"
     if verdict.verdict == "differ":
         assert verdict.first is not None
         return f"differ: {_place(verdict.first)}"

@@ -1,0 +1,104 @@
+"""Half types: usual networks agree, and every mistake that is larger than the type's own rounding differs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+import rnnspect
+from tests.causes import loops
+from tests.causes.planted import Case, Planted, cases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.causes.loops import Array
+
+BELOW_THE_ROUNDING = {"float16-sums", "int8-weights", "activation-approximated"}
+"""Mistakes that change no gate by as much as bfloat16's own rounding may hide: sums in float16 are more exact than what
+bfloat16 stores, and weights of 8 bits are about as exact as those of bfloat16."""
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("hidden_size", [16, 64, 256])
+@pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 0.25), (torch.float16, 0.03125)])
+def test_a_usual_network_agrees(
+    dtype: torch.dtype, limit: float, kind: type[torch.nn.RNNBase], hidden_size: int, scale: int
+) -> None:
+    torch.manual_seed(0)
+    module = kind(32, hidden_size)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(scale)
+    module, x = module.to(dtype), torch.randn(100, 2, 32).to(dtype)
+    verdict = rnnspect.check(module, x)
+    assert verdict.agrees
+    assert verdict.telling == limit  # 64 unit roundoffs
+    shifted = kind(32, hidden_size).to(dtype)
+    shifted.load_state_dict(module.state_dict())
+    with torch.no_grad():
+        shifted.bias_ih_l0[:] += 4 * limit
+        assert rnnspect.check(module, x, recorded=shifted(x)[0], explain=0).verdict == "differ"
+
+
+def in_bfloat16(values: Array) -> Array:
+    rounded: Array = torch.from_numpy(np.ascontiguousarray(values, np.float32)).bfloat16().float().numpy()
+    return rounded
+
+
+@pytest.fixture
+def states_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loops keep h and c in bfloat16, and compute the step between in float32."""
+    exact: Callable[..., tuple[Array, Array]] = loops._step
+
+    def step(*given: Any) -> tuple[Array, Array]:
+        h, c = exact(*given)
+        return in_bfloat16(h), in_bfloat16(c)
+
+    monkeypatch.setattr(loops, "_step", step)
+
+
+def judged(planted: Planted, recorded: Mapping[str, Array]) -> rnnspect.Verdict:
+    given, spec = planted.given, planted.spec.with_changes(dtype="bfloat16")
+    c0 = given.c0 if planted.setting.kind == "lstm" else None
+    kept = {name: torch.from_numpy(in_bfloat16(values)).bfloat16() for name, values in recorded.items()}
+    return rnnspect.check(spec, given.x, given.h0, c0, lengths=given.lengths, recorded=kept, explain=0)
+
+
+def answer(case: Case) -> str:
+    """Of a run with the mistake, all in bfloat16; "the same" where that has the numbers of the right run, which must
+    not differ."""
+    planted = Planted(case.setting)
+    for name, values in planted.net.parameters.items():
+        planted.net.parameters[name] = in_bfloat16(values)
+    given = planted.given
+    planted.given = replace(given, x=in_bfloat16(given.x), h0=in_bfloat16(given.h0), c0=in_bfloat16(given.c0))
+    right, wrong = planted.run({}), planted.run(case.mistake.flags)
+    assert judged(planted, right).verdict != "differ"
+    if all(np.array_equal(in_bfloat16(values), in_bfloat16(wrong.get(name, ()))) for name, values in right.items()):
+        return "the same"
+    return judged(planted, wrong).verdict
+
+
+def planted_in_bfloat16(every: int) -> list[Case]:
+    told = [case for case in cases() if case.mistake.id not in BELOW_THE_ROUNDING]
+    return told[::every]
+
+
+@pytest.mark.usefixtures("states_in_bfloat16")
+@pytest.mark.parametrize("case", planted_in_bfloat16(every=40), ids=str)
+def test_a_mistake_planted_in_bfloat16_differs(case: Case) -> None:
+    assert answer(case) in ("differ", "the same")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("states_in_bfloat16")
+def test_every_mistake_planted_in_bfloat16_differs() -> None:
+    answers = {str(case): answer(case) for case in planted_in_bfloat16(every=1)}
+    assert not {case: said for case, said in answers.items() if said not in ("differ", "the same")}
+    assert list(answers.values()).count("differ") > 1000
