@@ -118,8 +118,9 @@ def check(
 ) -> Verdict:
     """Whether an engine computes the equations, at every step, unit and layer that it shows.
 
-    x, h0, c0 and lengths are those of `trace`. `engine` is a name such as "torch" or "torch-cell"; a live module is
-    checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
+    x, h0, c0 and lengths are those of `trace`. Without x a module, or a spec with weights and no input of its own, runs
+    on a drawn x that opens its gates; a note says so. `engine` is a name such as "torch" or "torch-cell"; a live module
+    is checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
     mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `arithmetic` holds
     the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
     For a run that differs, known mistakes that explain it are looked for, `explain` seconds long (10 if not given), and
@@ -131,12 +132,16 @@ def check(
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
     from rnnspect.checking.check import check_prepared, judge_recorded
+    from rnnspect.checking.drawn_input import is_missing
 
-    prepared = _prepared("torch" if recorded is not None else engine, source, x, h0, c0, lengths)
+    is_run = recorded is None
+    draw = is_run and x is None and lengths is None and (not isinstance(source, Spec) or is_missing(source))
+    given = "zeros:1" if draw and not isinstance(source, Spec) else x  # a module says no input; a drawn one follows
+    prepared = _prepared(engine if is_run else "torch", source, given, h0, c0, lengths)
     held_to = _arithmetic(arithmetic)
-    if recorded is not None:
-        return judge_recorded(prepared, recorded, held_to, explain=explain).verdict
-    return check_prepared(prepared, held_to, explain=explain)
+    if is_run:
+        return check_prepared(prepared, held_to, explain=explain, draw=draw)
+    return judge_recorded(prepared, recorded, held_to, explain=explain).verdict
 
 
 def derive(

@@ -8,6 +8,7 @@ from typing import Any
 
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
+from rnnspect.checking.drawn_input import judged_on_drawn
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.recording import observations_of
@@ -37,11 +38,16 @@ def check_prepared(
     declared: Declared | None = None,
     progress: Progress = silent,
     explain: float | None = None,
+    draw: bool = False,
 ) -> Verdict:
     """The verdict on a run of the prepared engine, as `judge_recording` gives it; `explain` is that of
-    `check_observation`."""
-    recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    return judge_recording(prepared, recording, declared, progress, explain).verdict
+    `check_observation`. With `draw` it runs on an input that is drawn, in place of its own."""
+
+    def judge(prepared: Prepared) -> Verdict:
+        recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
+        return judge_recording(prepared, recording, declared, progress, explain).verdict
+
+    return judged_on_drawn(prepared, judge) if draw else judge(prepared)
 
 
 def check_observation(case: Case, progress: Progress = silent, explain: float | None = None) -> Verdict:

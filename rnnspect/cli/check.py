@@ -237,6 +237,7 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
 def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:
     from rnnspect import engines
     from rnnspect.checking.check import check_prepared, judge_recorded
+    from rnnspect.checking.drawn_input import is_missing
     from rnnspect.cli.describing import read_recorded
 
     prepared = prepare()
@@ -249,7 +250,7 @@ def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict
         so_far = SoFar(advance)
         try:
             if job.asked.recorded is None:
-                return check_prepared(prepared, job.held_to, so_far, job.asked.explain)
+                return check_prepared(prepared, job.held_to, so_far, job.asked.explain, is_missing(spec))
             given, place = read_recorded(str(job.asked.recorded))
             return judge_recorded(prepared, given, job.held_to, so_far, place, job.asked.explain).verdict
         except KeyboardInterrupt:

@@ -1,0 +1,70 @@
+"""An input for a check to which none was given: drawn so that the gates of these weights are open, and seen.
+
+The spec's default input, three steps of a ramp, saturates most trained weights, and saturated gates hide mistakes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.errors import listed
+from rnnspect.judging.verdict import Verdict
+from rnnspect.network.drawing import draw_normal, generator_of
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+from rnnspect.tracing.prepare import Prepared
+
+STEPS = 64, 256, 1024
+"""How long the first sequence is, and those that follow where the one before could not tell."""
+SECONDS = 5.0
+"""After which no other is drawn."""
+_SIZES = 2.0**-4, 2.0**2
+"""The least and the largest typical size of W_ih x: some steps show the gates that others shut."""
+
+
+def is_missing(spec: Spec) -> bool:
+    """Whether there are weights of somebody's, and nobody said an input for them."""
+    return spec.weights is not None and "input" not in spec.model_fields_set and spec.lengths is None
+
+
+def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) -> Verdict:
+    """The verdict of `judge` on a drawn x, and on drawn h0 and c0 where none were given. Where that cannot tell, longer
+    ones are drawn, for some seconds. A note says what was drawn."""
+    begun = time.monotonic()
+    drawn = [name for name, given in zip(("h0", "c0"), prepared.sequence.state, strict=False) if not given.any()]
+    for steps in STEPS:
+        verdict = judge(replace(prepared, sequence=_sequence(prepared, drawn, steps)))
+        if verdict.verdict != "cannot tell" or time.monotonic() - begun > SECONDS:
+            break
+    were = "were" if drawn else "was"
+    said = f"no input was given: {listed(['x', *drawn])} {were} drawn for these weights, {steps} steps"
+    said += " (fewer could not tell)" if steps > STEPS[0] else ""
+    return replace(verdict, notes=(*verdict.notes, said))
+
+
+def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
+    """So many steps, in the batch that the prepared sequence has, and with its states but for those that are drawn."""
+    spec, given = prepared.spec, prepared.sequence
+    generator, lowest = generator_of(spec), [LayerParameters.of(prepared.parameters, 0, at) for at in spec.directions]
+    low, high = (math.log(size) for size in _SIZES)
+    sizes = torch.rand(steps, 1, 1, generator=generator).mul_(high - low).add_(low).exp_()
+    x = draw_normal((steps, given.batch, spec.input_size), generator) * sizes * _unit([p.weight_ih for p in lowest])
+    h0, c0 = given.h0, given.c0
+    if "h0" in drawn:
+        h0 = (draw_normal(tuple(h0.shape), generator) * min(1.0, _unit([p.weight_hh for p in lowest]))).to(h0)
+    if c0 is not None and "c0" in drawn:
+        c0 = draw_normal(tuple(c0.shape), generator).to(c0)
+    return replace(given, x=x.to(given.x), h0=h0, c0=c0)
+
+
+def _unit(weights: list[Tensor]) -> float:
+    """How large the elements of v are where W v is typically 1."""
+    size = float(torch.cat([w.double().norm(dim=1) for w in weights]).median())
+    return 1 / size if size > 0 else 1.0
