@@ -87,12 +87,13 @@ def check_model(
     if specs:
         feed = feed_of(model, given, nodes, batch, seed, file)
         try:
-            taps, ran = _run(model, feed, specs, file)
+            taps, ran = _run(model, feed, nodes, specs, file)
         except InputError as error:
             inside = [name for name in specs if any(own and own.op_type != "If" for _, own, _ in nodes[name].path)]
             if not inside:
                 raise
-            taps, ran = _run(model, feed, {name: spec for name, spec in specs.items() if name not in inside}, file)
+            outside = {name: spec for name, spec in specs.items() if name not in inside}
+            taps, ran = _run(model, feed, nodes, outside, file)
             why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
             calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
@@ -121,9 +122,11 @@ def _specs(nodes: Mapping[str, OnnxNode]) -> tuple[dict[str, Spec], list[NodeVer
     return specs, calls
 
 
-def _run(model: ModelProto, feed: Mapping[str, Array], specs: Mapping[str, Spec], file: str) -> tuple[list[Taps], Ran]:
-    """What these nodes receive and give in a run of the model."""
-    copy, taps = tapped(model, file, {name: spec.dtype for name, spec in specs.items()})
+def _run(
+    model: ModelProto, feed: Mapping[str, Array], nodes: Mapping[str, OnnxNode], specs: Mapping[str, Spec], file: str
+) -> tuple[list[Taps], Ran]:
+    """What the nodes that have a spec receive and give in a run of the model."""
+    copy, taps = tapped(model, [(nodes[name], spec.dtype) for name, spec in specs.items()])
     dtype = next((spec.dtype for spec in specs.values()), "float32")
     shown = [output for tap in taps for output in tap.outputs.values()]
     wanted = shown or [output.name for output in model.graph.output]  # without a node, whether the rest runs

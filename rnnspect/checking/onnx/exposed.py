@@ -6,14 +6,20 @@ node with layout=1, which onnxruntime refuses, becomes one without, between Tran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, OnnxNode, nodes_in
+from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, OnnxNode
+from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnx import ModelProto, NodeProto
+
+    from rnnspect.weights.readers.onnx_constants import Path
 
 _TURNED = {"X": (1, 0, 2), "initial_h": (1, 0, 2), "initial_c": (1, 0, 2)}
 _TURNED_BACK = {"Y": (2, 0, 1, 3), "Y_h": (1, 0, 2), "Y_c": (1, 0, 2)}
@@ -34,15 +40,26 @@ class Taps:
     """Whether the node had layout=1."""
 
 
-def tapped(model: ModelProto, file: str, dtypes: dict[str, str]) -> tuple[ModelProto, list[Taps]]:
-    """The copy, and the taps of the nodes whose dtypes are given by their names.
+def tapped(model: ModelProto, nodes: Sequence[tuple[OnnxNode, str]]) -> tuple[ModelProto, list[Taps]]:
+    """The copy, and the taps of these nodes of the model, each of which comes with its dtype.
 
     Raises `FileError` for a node in a graph that belongs to no If, Loop or Scan.
     """
     copy = type(model)()
     copy.CopyFrom(model)
-    found = nodes_in(copy, file)
-    return copy, [_tap(found[name], at, _DTYPES[dtype]) for at, (name, dtype) in enumerate(dtypes.items())]
+    constants = Constants(copy)
+    found = [(_in_copy(node, copy, constants), _DTYPES[dtype]) for node, dtype in nodes]
+    return copy, [_tap(node, at, kind) for at, (node, kind) in enumerate(found)]
+
+
+def _in_copy(node: OnnxNode, copy: ModelProto, constants: Constants) -> OnnxNode:
+    """The same node in a copy of its model, whose `constants` these are: at the same place in each graph of its path."""
+    path: Path = ((copy.graph, None, ""),)
+    for (outer, _, _), (_, owner, attribute) in pairwise(node.path):
+        own = path[-1][0].node[list(outer.node).index(owner)]
+        path = (*path, (next(one.g for one in own.attribute if one.name == attribute), own, attribute))
+    own = path[-1][0].node[list(node.graph.node).index(node.node)]
+    return replace(node, node=own, path=path, model=copy, constants=constants)
 
 
 def _tap(node: OnnxNode, at: int, kind: int) -> Taps:
