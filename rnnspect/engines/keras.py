@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.engines.interface import check_device, check_dtype, check_spec
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
-from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.errors import EngineError
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence

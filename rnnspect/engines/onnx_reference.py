@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from rnnspect.cells.functions import functions_of
-from rnnspect.engines.shared.limits import cannot, check_device, check_dtype, check_spec
+from rnnspect.engines.interface import cannot, check_device, check_dtype, check_spec
 from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence

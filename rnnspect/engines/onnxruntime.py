@@ -11,7 +11,7 @@ from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 from torch import Tensor
 
-from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
+from rnnspect.engines.interface import check_device, check_dtype, check_spec
 from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
 from rnnspect.errors import EngineError, InputError
 from rnnspect.files.onnx_file import read_model

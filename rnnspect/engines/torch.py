@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspect.engines.interface import Engine
+from rnnspect.engines.interface import Engine, cannot
 from rnnspect.engines.shared.layers import run_head
-from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.parameters import parameters_of, suffix

@@ -14,7 +14,7 @@ from rnnspect.checking.check import check_observation
 from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.exposed import Taps, tapped
 from rnnspect.checking.onnx.inputs import feed_of
-from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
+from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, recording_of_node, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.judging.case import Case
@@ -210,14 +210,13 @@ def _check_call(
         name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
     }
     tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
-    x, y = tensors["X"], tensors["Y"]
+    x = tensors["X"]
     steps, batch = x.shape[:2]
     zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
     c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
     sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
     lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
-    layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
-    given = Recording(ran.engine, y, tensors["Y_h"], tensors.get("Y_c"), layers, 0.0)
+    given = recording_of_node(spec, sequence, ran.engine, arrays)
     network = _Network(node, spec, weights, runtime == "onnxruntime" and spec.dtype == "float16", held_to, explain)
     verdict = network.judged(sequence, lengths, given)
     notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []

@@ -53,7 +53,7 @@ def tapped(model: ModelProto, nodes: Sequence[tuple[OnnxNode, str]]) -> tuple[Mo
 
 
 def _in_copy(node: OnnxNode, copy: ModelProto, constants: Constants) -> OnnxNode:
-    """The same node in a copy of its model, whose `constants` these are: at the same place in each graph of its path."""
+    """The node in a copy of its model, with the copy's constants: at the same place in each graph of its path."""
     path: Path = ((copy.graph, None, ""),)
     for (outer, _, _), (_, owner, attribute) in pairwise(node.path):
         own = path[-1][0].node[list(outer.node).index(owner)]

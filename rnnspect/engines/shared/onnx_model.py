@@ -20,7 +20,6 @@ from rnnspect.network.recording import STATES, EngineInfo, Recording, by_directi
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
-from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -170,13 +169,17 @@ class NodeEngine:
         alone, feed = _alone(self._node, self._weights, sequence)
         outputs = list(OUTPUTS[alone.node.op_type])
         ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where, outputs)
-        y = tensor_of(ran.outputs["Y"])
-        if (valid := sequence.valid()) is not None:
-            y = torch.where(valid[:, None, :, None], y, 0)
-        layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
-        output = torch.cat(list(layers.values()), -1)
-        c_n = tensor_of(ran.outputs["Y_c"]) if "Y_c" in ran.outputs else None
-        return Recording(ran.engine, output, tensor_of(ran.outputs["Y_h"]), c_n, layers, 0.0)
+        return recording_of_node(spec, sequence, ran.engine, ran.outputs)
+
+
+def recording_of_node(spec: Spec, sequence: Sequence, engine: EngineInfo, arrays: Mapping[str, Array]) -> Recording:
+    """What a node gave as Y (T, D, B, H), Y_h and, of an LSTM, Y_c (D, B, H)."""
+    y = tensor_of(arrays["Y"])
+    if (valid := sequence.valid()) is not None:
+        y = torch.where(valid[:, None, :, None], y, 0)
+    layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
+    c_n = tensor_of(arrays["Y_c"]) if "Y_c" in arrays else None
+    return Recording(engine, torch.cat([*layers.values()], -1), tensor_of(arrays["Y_h"]), c_n, layers, 0.0)
 
 
 def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> tuple[OnnxNode, dict[str, Array]]:
@@ -210,8 +213,7 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR)
     said = {name: value for name, value in node.attributes.items() if name != "layout"}
-    path: Any = ((model.graph, None, ""),)
-    return replace(node, node=own, path=path, model=model, constants=Constants(model), attributes=said), feed
+    return replace(node, node=own, model=model, attributes=said), feed
 
 
 def _line(error: Exception) -> str:
