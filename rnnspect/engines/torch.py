@@ -15,7 +15,7 @@ from rnnspect.engines.interface import Engine, cannot
 from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
-from rnnspect.network.parameters import parameters_of, suffix
+from rnnspect.network.parameters import parameters_of
 from rnnspect.network.precision import Runs, precision_switches
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
@@ -35,11 +35,10 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         if spec.beyond_torch:
-            runs = spec.dtype == "float32" and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
-            runs = runs and bool(spec.cell_type.torch_name)
-            raise cannot(
-                self.name, "this spec", spec.beyond_torch, "--engine onnxruntime, in trace and check" if runs else None
-            )
+            in_onnx = bool(spec.cell_type.torch_name) and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
+            runs = in_onnx and spec.dtype == "float32"
+            allowed = "--engine onnxruntime, in trace and check" if runs else None
+            raise cannot(self.name, "this spec", spec.beyond_torch, allowed)
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
@@ -148,17 +147,11 @@ def _module(
     # Built without storage first: building it in the plain way would draw from the user's global generator. The
     # parameters are assigned because to_empty() loads sympy, a third of a second.
     module: nn.RNNBase = getattr(nn, spec.cell_type.torch_name)(**options)
-    names = (name for name, _ in module.named_parameters())
-    own = {name: parameters[name if layer is None else _renamed(name, layer)] for name in names}
-    module.load_state_dict(own, assign=True)
+    names = [name for name, _ in module.named_parameters()]
+    in_stack = names if layer is None else [name.replace("_l0", f"_l{layer}") for name in names]
+    module.load_state_dict({name: parameters[other] for name, other in zip(names, in_stack, strict=True)}, assign=True)
     module.flatten_parameters()
     return module
-
-
-def _renamed(name: str, layer: int) -> str:
-    """What the stack calls a parameter of one of its layers, which as a module of its own calls it …_l0."""
-    direction = "reverse" if name.endswith("_reverse") else "forward"
-    return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
 
 
 ENGINE, CONVERTED = TorchEngine, ConvertedTorch

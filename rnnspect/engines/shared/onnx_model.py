@@ -4,7 +4,7 @@ ignores nothing of it."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,35 +32,34 @@ _IGNORED = ("clip", "activations", "input_forget", "layout")
 """What onnx.reference passes over in some of its operators, or treats wrongly."""
 
 
-def show_layers(model: ModelProto, spec: Spec) -> ModelProto:
-    """Gives a model of `weights.writers.shared.onnx_graph` the h of its lower layers as outputs too."""
+def run_network(
+    model: ModelProto,
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    info: EngineInfo,
+    batch_first: bool,
+    run: Callable[[ModelProto, dict[str, Array]], Mapping[str, Array]],
+) -> Recording:
+    """A run of a model that `weights.writers.shared.onnx_graph` made. `run` gives all outputs by name from the model,
+    which here also outputs the h of its lower layers, and the inputs by name.
+
+    Nothing is set to zero beyond an item's length, so that a runtime that ignores lengths is found out.
+    """
     from onnx import helper
 
     kind, shape = model.graph.input[0].type.tensor_type.elem_type, ["T", spec.num_directions, "B", spec.hidden_size]
     lower = [f"Y_{layer}" for layer in range(spec.num_layers - 1)]
     model.graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name in lower)
-    return model
-
-
-def feed_of(spec: Spec, sequence: Sequence, batch_first: bool) -> dict[str, Array]:
-    """The inputs of such a model by name."""
     feed = {"x": array_of(sequence.x.transpose(0, 1) if batch_first else sequence.x)}
     feed |= {STATES[name][0]: array_of(v) for name, v in zip(spec.cell_type.states, sequence.state, strict=True)}
     if sequence.lengths is not None:
         feed["lengths"] = np.array(sequence.lengths, np.int32)
-    return feed
-
-
-def recording_of(
-    spec: Spec, parameters: Mapping[str, Tensor], info: EngineInfo, outputs: Mapping[str, Array], batch_first: bool
-) -> Recording:
-    """What a runtime gave for the outputs of such a model. Nothing is set to zero beyond an item's length, so that a
-    runtime that ignores lengths is found out."""
-    given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in outputs.items()}
+    given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in run(model, feed).items()}
     output = given["output"].transpose(0, 1) if batch_first else given["output"]
     layers = {
-        (layer, direction): given[f"Y_{layer}"][:, at]
-        for layer in range(spec.num_layers - 1)
+        (layer, direction): given[name][:, at]
+        for layer, name in enumerate(lower)
         for at, direction in enumerate(spec.directions)
     }
     layers |= by_direction(spec, spec.num_layers - 1, output)
