@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.network.shown import Shown
@@ -114,20 +114,6 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
     finally:
         for listener in listeners:
             listener.remove()
-
-
-def watch_run(model: nn.Module, *inputs: Any) -> WatchedCalls:
-    """Runs the model once on the inputs, watched, in eval mode and without autograd; training modes are put back.
-
-    Raises `InputError` with the line of the model's own code where that raises.
-    """
-    import torch
-
-    from rnnspect.engines.own.loading import evaluating, their_errors
-
-    with evaluating(model), torch.no_grad(), watch(model) as seen, their_errors("running the model"):
-        model(*inputs)
-    return seen
 
 
 def _ratio(one: CallVerdict) -> float:
