@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspect.engines.interface import Engine, cannot
-from rnnspect.engines.shared.layers import run_head
+from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.parameters import parameters_of
@@ -47,7 +47,7 @@ class TorchEngine:
             warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
-            output, state = run_module(whole, sequence.x, begun, sequence.lengths, self._call)
+            output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
             layers: dict[tuple[int, str], Tensor] = {}
             x = sequence.x
             for layer in range(spec.num_layers):
@@ -66,7 +66,25 @@ class TorchEngine:
         module = _module(spec, x.dtype, parameters, layer)
         rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
         state = tuple(initial[rows].contiguous() for initial in sequence.state)
-        return run_module(module, x, state, sequence.lengths, self._call)[0]
+        return self._run_module(module, x, state, sequence.lengths)[0]
+
+    def _run_module(self, module: nn.RNNBase, x: Tensor, state: State, lengths: tuple[int, ...] | None) -> Ran:
+        """The module's output (T, B, D·P) and final states for x (T, B, I), whatever `batch_first` it has, in eval
+        mode. Without any `state` the module is called without one."""
+        was_training = module.training
+        module.eval()
+        try:
+            given: Any = x.transpose(0, 1) if module.batch_first else x
+            if lengths is not None:
+                counts = torch.tensor(lengths)
+                given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
+            output, final = self._call(module, given, *((state,) if len(state) > 1 else state))
+        finally:
+            module.train(was_training)
+        if lengths is not None:
+            output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
+        output = output.transpose(0, 1) if module.batch_first else output
+        return output, final if isinstance(final, tuple) else (final,)
 
 
 class ConvertedTorch(TorchEngine):
@@ -96,39 +114,7 @@ class ModuleEngine(TorchEngine):
         return ModuleEngine(self._module, stateless=True)
 
 
-def run_module(
-    module: nn.RNNBase,
-    x: Tensor,
-    state: tuple[Tensor, ...],
-    lengths: tuple[int, ...] | None,
-    call: Callable[..., Any],
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The module's output (T, B, D·P) and final states for x (T, B, I), whatever `batch_first` it has, in eval mode.
-
-    Without any `state` the module is called without one. `call` calls the module.
-    """
-    was_training = module.training
-    module.eval()
-    try:
-        given: Any = x.transpose(0, 1) if module.batch_first else x
-        if lengths is not None:
-            counts = torch.tensor(lengths)
-            given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
-        output, final = call(module, given, *((state,) if len(state) > 1 else state))
-    finally:
-        module.train(was_training)
-    if lengths is not None:
-        output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
-    output = output.transpose(0, 1) if module.batch_first else output
-    return output, final if isinstance(final, tuple) else (final,)
-
-
-def _module(
-    spec: Spec,
-    dtype: torch.dtype,
-    parameters: Mapping[str, Tensor],
-    layer: int | None = None,
-) -> nn.RNNBase:
+def _module(spec: Spec, dtype: torch.dtype, parameters: Mapping[str, Tensor], layer: int | None = None) -> nn.RNNBase:
     """The module with these parameters: the whole stack, or one layer of it."""
     options: dict[str, Any] = {
         "input_size": spec.layer_input_size(layer or 0),
