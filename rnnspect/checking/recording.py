@@ -69,7 +69,7 @@ def observations_of(
     Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, and
     inputs or parameters of another run.
     """
-    shapes = RecordedShapes(spec, sequence.steps, sequence.batch, sequence.batched)
+    shapes = RecordedShapes(spec, sequence)
     parameters = parameters or {}
     arrays, renamed = _named(_as_mapping(recorded), shapes, parameters, where)
 
@@ -81,7 +81,7 @@ def observations_of(
         return _tensor(arrays[name], where(called(name)))
 
     inputs = {name: tensor(name) for name in arrays if str(name) in {*INPUTS, *parameters}}
-    check_inputs({str(name): values for name, values in inputs.items()}, sequence, parameters, shapes, where)
+    check_inputs({str(name): values for name, values in inputs.items()}, parameters, shapes, where)
     seen = {
         name: tensor(name)
         for name in arrays
@@ -137,8 +137,7 @@ def _known(spec: Spec) -> list[str]:
     places = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
     names = [ArrayName(name) for name in finals]
     names += [ArrayName(quantity, place) for place in places for quantity in cell.quantities]
-    names += [ArrayName(name, whose="engine") for name in finals]
-    names += [ArrayName(quantity, place, "engine") for place in places for quantity in cell.quantities]
+    names += [replace(name, whose="engine") for name in names]
     names += [ArrayName(name, whose="manual") for name in (*finals, "head")]
     names += [ArrayName(quantity, place) for place in places for quantity in _EQUATIONS_ONLY]
     inputs = [name for name in INPUTS if name != "c0" or cell.has_cell_state]
@@ -179,15 +178,15 @@ def _observed(
         at, how = where(called(name)), exactly[str(name)]
         if name.place is not None:
             units = spec.output_size if name.quantity == "h" else spec.hidden_size
-            layers.setdefault(name.place, {})[name.quantity] = shapes.sequence(str(name), values, units, True, at)
+            layers.setdefault(name.place, {})[name.quantity] = shapes.time_major(str(name), values, units, True, at)
             kept[*name.place, name.quantity] = how
         elif name.quantity == "output":
             units = spec.output_size * spec.num_directions
-            both = shapes.sequence(called(name), values, units, name.whose is not None, at)
+            both = shapes.time_major(called(name), values, units, name.whose is not None, at)
             output = {place: (h, how) for place, h in by_direction(spec, spec.num_layers - 1, both).items()}
         else:
             units = spec.output_size if name.quantity == "h_n" else spec.hidden_size
-            finals[name.quantity] = shapes.state(str(name), values, units, at)
+            finals[name.quantity] = shapes.stacked(str(name), values, units, at)
             kept[name.quantity] = how
     engine = EngineInfo("recording", "", "", spec.dtype)
     return Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), kept=kept), output

@@ -169,23 +169,22 @@ def read(kept: CapturedCall) -> Case:
     anything.
     """
     x, lengths, batched = _input(kept)
-    if not batched:
-        x = x.unsqueeze(-2)  # the batch axis of (T, I), and of a cell's (I)
-    x = x.unsqueeze(0) if kept.is_cell else x
-    spec = kept.spec
+    x, spec = _whole(kept, x, batched), kept.spec
     if 0 in x.shape or x.shape[-1] != spec.input_size:
         raise Unreadable(f"it received x of shape {tuple(x.shape)}, and its input_size is {spec.input_size}")
     batch = x.shape[1]
     places, units = spec.num_layers * spec.num_directions, (spec.output_size, spec.hidden_size)
-    initial = _initial(kept, x, batched, [(places, batch, size) for size in units])
+    shapes: list[tuple[int, ...]] = [(places, batch, size) for size in units[: len(spec.cell_type.states)]]
+    hx = kept.given.get("hx")
+    begun = [x.new_zeros(shape) for shape in shapes] if hx is None else _states(kept, hx, batched)
+    _check_shapes("it received a state of shape", begun, shapes)
     output, finals = _output(kept, batched, lengths)
     wanted = (*x.shape[:2], spec.output_size * spec.num_directions)
     if tuple(output.shape) != wanted:
         raise Unreadable(f"its output has the shape {tuple(output.shape)} instead of {wanted} (step, batch, unit)")
-    for final, size in zip(finals, units, strict=False):
-        if tuple(final.shape) != (places, batch, size):
-            raise Unreadable(f"a final state has the shape {tuple(final.shape)} instead of {(places, batch, size)}")
-    sequence, observation = Sequence(x, *initial, lengths, batched), _observation(kept, output, finals)
+    _check_shapes("a final state has the shape", finals, shapes)
+    h0, c0 = begun if len(begun) > 1 else (begun[0], None)
+    sequence, observation = Sequence(x, h0, c0, lengths, batched), _observation(kept, output, finals)
     case = Case(spec, kept.parameters, sequence, observation, declared_by(kept.engine))
     return _under_autocast(case) if kept.autocast else case
 
@@ -229,33 +228,30 @@ def _input(kept: CapturedCall) -> tuple[Tensor, tuple[int, ...] | None, bool]:
     return x.transpose(0, 1) if batched and kept.spec.batch_first and not kept.is_cell else x, None, batched
 
 
-def _initial(
-    kept: CapturedCall, x: Tensor, batched: bool, shapes: list[tuple[int, ...]]
-) -> tuple[Tensor, Tensor | None]:
-    hx, has_c = kept.given.get("hx"), kept.spec.cell_type.has_cell_state
-    count = 2 if has_c else 1
-    given = [x.new_zeros(shape) for shape in shapes[:count]] if hx is None else _states(kept, hx, count, batched)
-    for state, shape in zip(given, shapes, strict=False):
+def _whole(kept: CapturedCall, values: Tensor, batched: bool) -> Tensor:
+    """With the axes that they came without: that of the batch, and that of the one step of a cell."""
+    values = values if batched else values.unsqueeze(-2)
+    return values.unsqueeze(0) if kept.is_cell else values
+
+
+def _check_shapes(found: str, states: list[Tensor], shapes: list[tuple[int, ...]]) -> None:
+    for state, shape in zip(states, shapes, strict=True):
         if tuple(state.shape) != shape:
-            raise Unreadable(f"it received a state of shape {tuple(state.shape)} instead of {shape}")
-    return given[0], given[1] if has_c else None
+            raise Unreadable(f"{found} {tuple(state.shape)} instead of {shape}")
 
 
-def _states(kept: CapturedCall, given: Any, count: int, batched: bool) -> list[Tensor]:
+def _states(kept: CapturedCall, given: Any, batched: bool) -> list[Tensor]:
     """h, or h and c: (L·D, B, ·)."""
     states = list(given) if isinstance(given, tuple) else [given]
-    if len(states) != count or not all(isinstance(state, Tensor) for state in states):
+    if len(states) != len(kept.spec.cell_type.states) or not all(isinstance(state, Tensor) for state in states):
         raise Unreadable("its states are not those of a torch.nn module")
-    if not batched:
-        states = [state.unsqueeze(-2) for state in states]
-    return [state.unsqueeze(0) for state in states] if kept.is_cell else states
+    return [_whole(kept, state, batched) for state in states]
 
 
 def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) -> tuple[Tensor, list[Tensor]]:
     """output (T, B, D·P), and the final states; a cell's only state is its output."""
-    count = 2 if kept.spec.cell_type.has_cell_state else 1
     if kept.is_cell:
-        finals = _states(kept, kept.returned, count, batched)
+        finals = _states(kept, kept.returned, batched)
         return finals[0], finals
     if not isinstance(kept.returned, tuple) or len(kept.returned) != 2:
         raise Unreadable("it did not return output and states as a torch.nn module does")
@@ -265,11 +261,11 @@ def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) 
         if lengths is not None and tuple(counts.tolist()) != lengths:
             raise Unreadable("the lengths of its output are not those of its x")
     elif isinstance(output, Tensor):
-        output = output if batched else output.unsqueeze(-2)
+        output = _whole(kept, output, batched)
         output = output.transpose(0, 1) if batched and kept.spec.batch_first and output.dim() == 3 else output
     else:
         raise Unreadable("its output is no tensor")
-    return output, _states(kept, final, count, batched)
+    return output, _states(kept, final, batched)
 
 
 def _observation(kept: CapturedCall, output: Tensor, finals: list[Tensor]) -> Observation:
