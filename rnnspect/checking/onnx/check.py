@@ -97,7 +97,7 @@ def check_model(
             why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
             calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
-            found = list(_checked(tap, specs[tap.node.name], ran, held_to, explain))
+            found = list(_Node(tap, specs[tap.node.name], ran, held_to, explain).verdicts())
             calls += found
             never += [] if found else [tap.node.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
@@ -138,51 +138,77 @@ def _why(error: RnnspectError, before: str = "cannot tell: ") -> str:
     return f"{before}{replace(error.problems[0], where=None)}"
 
 
-def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None, explain: float | None) -> Iterator[NodeVerdict]:
-    for index, arrays in enumerate(_calls(tap, ran)):
-        try:
-            yield NodeVerdict(tap.node.name, index, _check_call(tap, spec, arrays, ran, held_to, explain))
-        except RnnspectError as error:
-            yield NodeVerdict(tap.node.name, index, _why(error))
-
-
-def _calls(tap: Taps, ran: Ran) -> Iterator[dict[str, Array]]:
-    """By X, W, …, Y the arrays of each call of a node; none of a branch that was not taken."""
-    shown = {name: ran.outputs[output] for name, output in tap.outputs.items()}
-    if shown["X"].ndim != 3 + tap.loops:
-        return
-    flat = {name: values.reshape(-1, *values.shape[tap.loops :]) for name, values in shown.items()}
-    for at in range(len(flat["X"])):
-        arrays = {name: values[at] for name, values in flat.items()}
-        if arrays["X"].size:
-            yield arrays
-
-
 @dataclass(frozen=True)
-class _Network:
-    """What a node stands for in one of its calls, and how a run of it is judged."""
+class _Node:
+    """A node in a run of the model, as the layer that it is, and how its calls are judged."""
 
-    node: OnnxNode
+    tap: Taps
     spec: Spec
-    weights: Mapping[str, Array]
-    """W, R, B and P, as the node has them."""
-    widened: bool
-    """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is not."""
+    ran: Ran
     held_to: Declared | None
     explain: float | None
 
-    def judged(self, sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
-        """The verdict on a run of the whole batch. Items of length 0, which have no output, are left out.
+    @property
+    def widened(self) -> bool:
+        """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is
+        not."""
+        return self.ran.engine.name == "onnxruntime" and self.spec.dtype == "float16"
+
+    def verdicts(self) -> Iterator[NodeVerdict]:
+        """One for each call; none of a branch that was not taken."""
+        name, loops = self.tap.node.name, self.tap.loops
+        shown = {tensor: self.ran.outputs[output] for tensor, output in self.tap.outputs.items()}
+        if shown["X"].ndim != 3 + loops:
+            return
+        flat = {tensor: values.reshape(-1, *values.shape[loops:]) for tensor, values in shown.items()}
+        for index in range(len(flat["X"])):
+            arrays = {tensor: values[index] for tensor, values in flat.items()}
+            if not arrays["X"].size:
+                continue
+            try:
+                yield NodeVerdict(name, index, self._checked(arrays))
+            except RnnspectError as error:
+                yield NodeVerdict(name, index, _why(error))
+
+    def _checked(self, arrays: Mapping[str, Array]) -> Verdict:
+        """The verdict on one call, of which these are X, W, …, Y."""
+        node, spec, runtime = self.tap.node, self.spec, self.ran.engine.name
+        weights: dict[str, Array] = {
+            name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
+        }
+        tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
+        x = tensors["X"]
+        steps, batch = x.shape[:2]
+        zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
+        c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
+        sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
+        lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
+        given = recording_of_node(spec, sequence, self.ran.engine, arrays)
+        verdict = self._probed(self._judged(weights, sequence, lengths, given), weights)
+        notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if self.tap.turned else []
+        if left_out := int((lengths <= 0).sum()):
+            notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
+        if runtime != "onnxruntime":
+            notes.append("run by onnx.reference: onnxruntime does not run this graph")
+        if self.widened:
+            notes.append("onnxruntime casts float16 to float32 around the node")
+        if node.quantized:
+            notes += [quantized.NOTE, *(quantized.cut_off(weights) if verdict.verdict == "differ" else ())]
+        return replace(verdict, notes=(*verdict.notes, *notes))
+
+    def _judged(self, weights: Mapping[str, Array], sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
+        """The verdict on a run of the whole batch with these W, R, B and P. Items of length 0, which have no output,
+        are left out.
 
         Raises `InputError` where there are no others.
         """
-        some, x = lengths > 0, sequence.x
+        node, some, x = self.tap.node, lengths > 0, sequence.x
         if not some.any():
             raise InputError("no batch item has any step")
-        floats = quantized.dequantized(self.node, self.weights) if self.node.quantized else self.weights
-        spec, parameters = self.spec, parameters_of_node(self.node, floats)
+        floats = quantized.dequantized(node, weights) if node.quantized else weights
+        spec, parameters = self.spec, parameters_of_node(node, floats)
         declared = ARITHMETICS["float32" if self.widened else spec.dtype]
-        if self.node.quantized:
+        if node.quantized:
             declared, x = quantized.ARITHMETIC, quantized.with_h(x, sequence.h0, given.layers, lengths)
             spec, parameters = quantized.with_h_as_input(spec, parameters)
         c0, c_n = (None if values is None else values[:, some] for values in (sequence.c0, given.c_n))
@@ -193,71 +219,34 @@ class _Network:
         seen = Observation(given.engine, layers, given.h_n[:, some], c_n, *rounded)
         case = Case(spec, parameters, sequence, seen, self.held_to or declared)
         # Known mistakes in how h is used do not show where h is an input.
-        verdict = check_observation(case, explain=0 if self.node.quantized else self.explain)
+        verdict = check_observation(case, explain=0 if node.quantized else self.explain)
         return replace(verdict, spec=self.spec)
 
+    def _probed(self, verdict: Verdict, weights: Mapping[str, Array]) -> Verdict:
+        """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
+        more, alone, on a drawn sequence that does not."""
+        unseen = any(line.coarse_units for line in verdict.resolution)
+        if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
+            return verdict
+        node, spec = self.tap.node, self.spec
+        generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
+        steps, batch = PROBE
 
-def _check_call(
-    tap: Taps,
-    spec: Spec,
-    arrays: Mapping[str, Array],
-    ran: Ran,
-    held_to: Declared | None,
-    explain: float | None,
-) -> Verdict:
-    node, runtime = tap.node, ran.engine.name
-    weights: dict[str, Array] = {
-        name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
-    }
-    tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
-    x = tensors["X"]
-    steps, batch = x.shape[:2]
-    zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
-    c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
-    sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
-    lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
-    given = recording_of_node(spec, sequence, ran.engine, arrays)
-    network = _Network(node, spec, weights, runtime == "onnxruntime" and spec.dtype == "float16", held_to, explain)
-    verdict = network.judged(sequence, lengths, given)
-    notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
-    if left_out := int((lengths <= 0).sum()):
-        notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
-    if runtime != "onnxruntime":
-        notes.append("run by onnx.reference: onnxruntime does not run this graph")
-    if network.widened:
-        notes.append("onnxruntime casts float16 to float32 around the node")
-    notes += [quantized.NOTE] if node.quantized else []
-    verdict = _probed(verdict, network)
-    if node.quantized and verdict.verdict == "differ":
-        notes += quantized.cut_off(weights)
-    return replace(verdict, notes=(*verdict.notes, *notes))
+        def drawn(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator).mul_(0.5).to(kind)
 
-
-def _probed(verdict: Verdict, network: _Network) -> Verdict:
-    """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
-    more, alone, on a drawn sequence that does not."""
-    unseen = any(line.coarse_units for line in verdict.resolution)
-    if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
-        return verdict
-    node, spec = network.node, network.spec
-    generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
-    steps, batch = PROBE
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).mul_(0.5).to(kind)
-
-    states = [drawn(spec.num_directions, batch, spec.hidden_size) for _ in spec.cell_type.states]
-    x = drawn(steps, batch, spec.input_size)
-    sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
-    scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
-    try:
-        given = NodeEngine(node, {**network.weights, **scales}).run(spec, {}, sequence)
-    except InputError:
-        return verdict
-    again = network.judged(sequence, torch.full((batch,), steps), given)
-    if again.verdict == "cannot tell":
-        return verdict
-    note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"
-    if again.verdict == "differ":
-        return replace(again, notes=(*again.notes, f"{note}; its own input told nothing"))
-    return replace(verdict, verdict="agree", reason=None, resolution=again.resolution, notes=(*verdict.notes, note))
+        states = [drawn(spec.num_directions, batch, spec.hidden_size) for _ in spec.cell_type.states]
+        x = drawn(steps, batch, spec.input_size)
+        sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
+        scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
+        try:
+            given = NodeEngine(node, {**weights, **scales}).run(spec, {}, sequence)
+        except InputError:
+            return verdict
+        again = self._judged(weights, sequence, torch.full((batch,), steps), given)
+        if again.verdict == "cannot tell":
+            return verdict
+        note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"
+        if again.verdict == "differ":
+            return replace(again, notes=(*again.notes, f"{note}; its own input told nothing"))
+        return replace(verdict, verdict="agree", reason=None, resolution=again.resolution, notes=(*verdict.notes, note))
