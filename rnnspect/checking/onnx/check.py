@@ -63,14 +63,14 @@ class ModelVerdict:
 def check_model(
     path: Path,
     given: Any,
-    module: str | None = None,
-    batch: int | None = None,
-    seed: int = 1,
-    held_to: Declared | None = None,
-    explain: float | None = None,
+    module: str | None,
+    batch: int | None,
+    seed: int,
+    held_to: Declared | None,
+    explain: float | None,
 ) -> ModelVerdict:
-    """Runs the model once on `given`: its inputs by name, one array, or a generator. `explain` is as
-    `check_observation` has it.
+    """Runs the model once on `given`: its inputs by name, one array, or a generator. `module` names the only node to
+    judge; `batch` and `seed` are for a generator; `explain` is as `check_observation` has it.
 
     Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
     that do not fit it or a graph that no runtime runs.
@@ -81,31 +81,30 @@ def check_model(
     if module is not None or not nodes:
         only = choose(nodes, module, file)
         nodes = {only.name: only}
-    specs, calls = _specs(nodes)
+    layers, calls = _layers(nodes)
     warnings = tuple(warning for node in nodes.values() if (warning := node.warning))
     never: list[str] = []
-    if specs:
+    if layers:
         feed = feed_of(model, given, nodes, batch, seed, file)
         try:
-            taps, ran = _run(model, feed, nodes, specs, file)
+            taps, ran = _run(model, feed, layers, file)
         except InputError as error:
-            inside = [name for name in specs if any(own and own.op_type != "If" for _, own, _ in nodes[name].path)]
+            inside = [node.name for node, _ in layers if any(own and own.op_type != "If" for _, own, _ in node.path)]
             if not inside:
                 raise
-            outside = {name: spec for name, spec in specs.items() if name not in inside}
-            taps, ran = _run(model, feed, nodes, outside, file)
+            taps, ran = _run(model, feed, [layer for layer in layers if layer[0].name not in inside], file)
             why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
             calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
-            found = list(_Node(tap, specs[tap.node.name], ran, held_to, explain).verdicts())
+            found = list(_Node(tap, ran, held_to, explain).verdicts())
             calls += found
             never += [] if found else [tap.node.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
 
 
-def _specs(nodes: Mapping[str, OnnxNode]) -> tuple[dict[str, Spec], list[NodeVerdict]]:
-    """The spec of each node that has one, and why the others have none. Raises where no node can be read."""
-    specs: dict[str, Spec] = {}
+def _layers(nodes: Mapping[str, OnnxNode]) -> tuple[list[tuple[OnnxNode, Spec]], list[NodeVerdict]]:
+    """The nodes that have a spec, with it, and why the others have none. Raises where no node can be read."""
+    layers: list[tuple[OnnxNode, Spec]] = []
     calls: list[NodeVerdict] = []
     unusable: list[RnnspectError] = []
     for name, node in nodes.items():
@@ -113,21 +112,21 @@ def _specs(nodes: Mapping[str, OnnxNode]) -> tuple[dict[str, Spec], list[NodeVer
             calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
             continue
         try:
-            specs[name] = spec_of(node)
+            layers.append((node, spec_of(node)))
         except RnnspectError as error:
             calls.append(NodeVerdict(name, None, _why(error)))
             unusable.append(error)
     if unusable and len(unusable) == len(nodes):
         raise FileError([problem for error in unusable for problem in error.problems])
-    return specs, calls
+    return layers, calls
 
 
 def _run(
-    model: ModelProto, feed: Mapping[str, Array], nodes: Mapping[str, OnnxNode], specs: Mapping[str, Spec], file: str
+    model: ModelProto, feed: Mapping[str, Array], layers: list[tuple[OnnxNode, Spec]], file: str
 ) -> tuple[list[Taps], Ran]:
-    """What the nodes that have a spec receive and give in a run of the model."""
-    copy, taps = tapped(model, [(nodes[name], spec.dtype) for name, spec in specs.items()])
-    dtype = next((spec.dtype for spec in specs.values()), "float32")
+    """What these nodes receive and give in a run of the model."""
+    copy, taps = tapped(model, layers)
+    dtype = next((spec.dtype for _, spec in layers), "float32")
     shown = [output for tap in taps for output in tap.outputs.values()]
     wanted = shown or [output.name for output in model.graph.output]  # without a node, whether the rest runs
     return taps, run_model(copy, feed, [tap.node for tap in taps], dtype, file, wanted)
@@ -143,7 +142,6 @@ class _Node:
     """A node in a run of the model, as the layer that it is, and how its calls are judged."""
 
     tap: Taps
-    spec: Spec
     ran: Ran
     held_to: Declared | None
     explain: float | None
@@ -152,7 +150,7 @@ class _Node:
     def widened(self) -> bool:
         """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is
         not."""
-        return self.ran.engine.name == "onnxruntime" and self.spec.dtype == "float16"
+        return self.ran.engine.name == "onnxruntime" and self.tap.spec.dtype == "float16"
 
     def verdicts(self) -> Iterator[NodeVerdict]:
         """One for each call; none of a branch that was not taken."""
@@ -172,7 +170,7 @@ class _Node:
 
     def _checked(self, arrays: Mapping[str, Array]) -> Verdict:
         """The verdict on one call, of which these are X, W, …, Y."""
-        node, spec, runtime = self.tap.node, self.spec, self.ran.engine.name
+        node, spec, runtime = self.tap.node, self.tap.spec, self.ran.engine.name
         weights: dict[str, Array] = {
             name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
         }
@@ -202,11 +200,11 @@ class _Node:
 
         Raises `InputError` where there are no others.
         """
-        node, some, x = self.tap.node, lengths > 0, sequence.x
+        node, spec, some, x = self.tap.node, self.tap.spec, lengths > 0, sequence.x
         if not some.any():
             raise InputError("no batch item has any step")
         floats = quantized.dequantized(node, weights) if node.quantized else weights
-        spec, parameters = self.spec, parameters_of_node(node, floats)
+        parameters = parameters_of_node(node, floats)
         declared = ARITHMETICS["float32" if self.widened else spec.dtype]
         if node.quantized:
             declared, x = quantized.ARITHMETIC, quantized.with_h(x, sequence.h0, given.layers, lengths)
@@ -220,7 +218,7 @@ class _Node:
         case = Case(spec, parameters, sequence, seen, self.held_to or declared)
         # Known mistakes in how h is used do not show where h is an input.
         verdict = check_observation(case, explain=0 if node.quantized else self.explain)
-        return replace(verdict, spec=self.spec)
+        return replace(verdict, spec=self.tap.spec)
 
     def _probed(self, verdict: Verdict, weights: Mapping[str, Array]) -> Verdict:
         """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
@@ -228,7 +226,7 @@ class _Node:
         unseen = any(line.coarse_units for line in verdict.resolution)
         if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
             return verdict
-        node, spec = self.tap.node, self.spec
+        node, spec = self.tap.node, self.tap.spec
         generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
         steps, batch = PROBE
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, OnnxNode
 from rnnspect.weights.readers.onnx_constants import Constants
 
@@ -32,6 +33,7 @@ class Taps:
     """The outputs of the copy that show what one node receives and returns."""
 
     node: OnnxNode
+    spec: Spec
     outputs: dict[str, str]
     """By X, W, …, Y the output of the model that shows it."""
     loops: int
@@ -40,16 +42,16 @@ class Taps:
     """Whether the node had layout=1."""
 
 
-def tapped(model: ModelProto, nodes: Sequence[tuple[OnnxNode, str]]) -> tuple[ModelProto, list[Taps]]:
-    """The copy, and the taps of these nodes of the model, each of which comes with its dtype.
+def tapped(model: ModelProto, layers: Sequence[tuple[OnnxNode, Spec]]) -> tuple[ModelProto, list[Taps]]:
+    """The copy, and the taps of these nodes of the model, each of which comes with the layer that it is.
 
     Raises `FileError` for a node in a graph that belongs to no If, Loop or Scan.
     """
     copy = type(model)()
     copy.CopyFrom(model)
     constants = Constants(copy)
-    found = [(_in_copy(node, copy, constants), _DTYPES[dtype]) for node, dtype in nodes]
-    return copy, [_tap(node, at, kind) for at, (node, kind) in enumerate(found)]
+    found = [(_in_copy(node, copy, constants), spec) for node, spec in layers]
+    return copy, [_tap(node, spec, f"rnnspect.{at}") for at, (node, spec) in enumerate(found)]
 
 
 def _in_copy(node: OnnxNode, copy: ModelProto, constants: Constants) -> OnnxNode:
@@ -62,11 +64,11 @@ def _in_copy(node: OnnxNode, copy: ModelProto, constants: Constants) -> OnnxNode
     return replace(node, node=own, path=path, model=copy, constants=constants)
 
 
-def _tap(node: OnnxNode, at: int, kind: int) -> Taps:
+def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
+    """`prefix` begins the names that are new in the graph."""
     from onnx import helper
 
     turned = bool(node.attributes.get("layout"))
-    prefix = f"rnnspect.{at}"
     if turned:
         _turn(node, prefix)
     shown = {name: node.input(name) for name in INPUTS[node.node.op_type] if node.input(name)}
@@ -75,7 +77,7 @@ def _tap(node: OnnxNode, at: int, kind: int) -> Taps:
     own.extend([""] * (len(outputs) - len(own)))
     for index, name in enumerate(outputs):
         shown[name] = own[index] = own[index] or f"{prefix}.own.{name}"
-    kinds = {name: _INT32 if name == "sequence_lens" else kind for name in shown}
+    kinds = {name: _INT32 if name == "sequence_lens" else _DTYPES[spec.dtype] for name in shown}
     inside = {name: f"{prefix}.{len(node.path) - 1}.{name}" for name in shown}
     node.graph.node.extend(helper.make_node("Identity", [shown[name]], [inside[name]]) for name in shown)
     loops = 0
@@ -89,7 +91,7 @@ def _tap(node: OnnxNode, at: int, kind: int) -> Taps:
         owner.output.extend(outside.values())
         loops += owner.op_type != "If"
         inside = outside
-    return Taps(node, inside, loops, turned)
+    return Taps(node, spec, inside, loops, turned)
 
 
 def _lead_out(owner: NodeProto, attribute: str, shown: list[tuple[str, int]], where: str) -> None:
@@ -130,5 +132,7 @@ def _turn(node: OnnxNode, prefix: str) -> None:
             own.output[at] = turned
     for attribute in [one for one in own.attribute if one.name == "layout"]:
         own.attribute.remove(attribute)
-    for at, new in [(place + 1, one) for one in reversed(after)] + [(place, one) for one in reversed(before)]:
-        graph.node.insert(at, new)
+    for new in reversed(after):
+        graph.node.insert(place + 1, new)
+    for new in reversed(before):
+        graph.node.insert(place, new)
