@@ -123,11 +123,9 @@ def _same(first: Call, second: Call | None) -> tuple[Identity, ...]:
 def _mixed(first: Call, second: Call | None) -> tuple[Identity, ...]:
     if second is None or not isinstance(first.kept, CapturedCall) or not isinstance(second.kept, CapturedCall):
         return ()
-    one, two = ((kept.given.get("input"), kept.returned) for kept in (first.kept, second.kept))
-    pairs = [(one[0], two[0]), (_output(one[1]), _output(two[1]))]
-    if not all(isinstance(tensor, Tensor) and tensor.dim() == 3 for pair in pairs for tensor in pair):
+    (x, y), (changed, returned) = map(_input_and_output, (first.kept, second.kept))
+    if not all(isinstance(tensor, Tensor) and tensor.dim() == 3 for tensor in (x, y, changed, returned)):
         return ()
-    (x, changed), (y, returned) = pairs
     if x.shape != changed.shape or y.shape != returned.shape:
         return ()
     axis = next((axis for axis in (0, 1) if _others_are_equal(x, changed, axis)), None)
@@ -140,8 +138,8 @@ def _mixed(first: Call, second: Call | None) -> tuple[Identity, ...]:
     return (Identity(NEIGHBOURS, False, said, USUAL[NEIGHBOURS]),)
 
 
-def _output(returned: Any) -> Any:
-    return returned[0] if isinstance(returned, tuple) else returned
+def _input_and_output(kept: CapturedCall) -> tuple[Any, Any]:
+    return kept.given.get("input"), kept.returned[0] if isinstance(kept.returned, tuple) else kept.returned
 
 
 def _others(values: Tensor, axis: int) -> Tensor:

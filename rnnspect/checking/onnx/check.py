@@ -108,8 +108,9 @@ def _layers(nodes: Mapping[str, OnnxNode]) -> tuple[list[tuple[OnnxNode, Spec]],
     calls: list[NodeVerdict] = []
     unusable: list[RnnspectError] = []
     for name, node in nodes.items():
-        if node.quantized and (why := quantized.untold(node)):
-            calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
+        if node.quantized and (unknown := [one for one in ("W", "R", *SCALES) if not node.is_fixed(one)]):
+            why = f"cannot tell: its {unknown[0]} is no constant of the file, and its integers are not known"
+            calls.append(NodeVerdict(name, None, why))
             continue
         try:
             layers.append((node, spec_of(node)))

@@ -67,13 +67,14 @@ def run_layers(
         for layer in range(spec.num_layers):
             for state, direction in zip(_begun(spec, sequence, layer), spec.directions, strict=True):
                 p = LayerParameters.of(parameters, layer, direction)
-                arrays = pack(known, form, p) if known else _copied(p)
-                place = Place(spec, layer, direction, arrays, state, sequence.lengths)
-                h, final = run_one(place, x)
+                if known is None:  # in new memory: an engine may change what it is given
+                    arrays = {name: values.clone() for name, values in vars(p).items() if values is not None}
+                else:
+                    arrays = pack(known, form, p)
+                    notes += [f"layer {layer} {direction}: {one}" for one in lost(known, form, p)]
+                h, final = run_one(Place(spec, layer, direction, arrays, state, sequence.lengths), x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
-                if known:
-                    notes += [f"layer {layer} {direction}: {one}" for one in lost(known, form, p)]
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     h_n, c_n = _stacked(finals)
     return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))
@@ -105,11 +106,6 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
         layers |= by_direction(spec, layer, x.transpose(0, 1))
         finals += ended
     return Recording(info, x.transpose(0, 1), *_stacked(finals), layers, 0.0)
-
-
-def _copied(p: LayerParameters) -> dict[str, Tensor]:
-    """In new memory: an engine may change what it is given."""
-    return {name: values.clone() for name, values in vars(p).items() if values is not None}
 
 
 def _begun(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
