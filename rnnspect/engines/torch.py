@@ -51,7 +51,12 @@ class TorchEngine:
             layers: dict[tuple[int, str], Tensor] = {}
             x = sequence.x
             for layer in range(spec.num_layers):
-                x = output if spec.num_layers == 1 else self._run_one(spec, layer, x, parameters, sequence)
+                if spec.num_layers == 1:
+                    x = output
+                else:
+                    rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
+                    begun = tuple(initial[rows].contiguous() for initial in sequence.state)
+                    x, _ = self._run_module(_module(spec, dtype, parameters, layer), x, begun, sequence.lengths)
                 layers |= by_direction(spec, layer, x)
             apart = 0.0 if x is output else max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
@@ -59,14 +64,6 @@ class TorchEngine:
 
     def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:
         return module(given, *state)
-
-    def _run_one(
-        self, spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence
-    ) -> Tensor:
-        module = _module(spec, x.dtype, parameters, layer)
-        rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
-        state = tuple(initial[rows].contiguous() for initial in sequence.state)
-        return self._run_module(module, x, state, sequence.lengths)[0]
 
     def _run_module(self, module: nn.RNNBase, x: Tensor, state: State, lengths: tuple[int, ...] | None) -> Ran:
         """The module's output (T, B, D·P) and final states for x (T, B, I), whatever `batch_first` it has, in eval

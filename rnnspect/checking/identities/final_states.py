@@ -29,8 +29,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
     """Whether h_n is h at each item's last step, of the reverse direction h at step 0. If not, the identity says
     what else of the recording it is. None is asked where h or h_n was not observed."""
     spec, sequence = case.spec, case.sequence
-    points = [point for point in judged.finals if point.quantity == "h_n"]
-    points = [point for point in points if point.at not in judged.estimated]
+    points = [one for one in judged.finals if one.quantity == "h_n" and one.at not in judged.estimated]
     if not points:
         return ()
     wrong = [point for point in points if point.ratio > 1]

@@ -54,12 +54,12 @@ def told_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
     for one in judged:
         if (key := _key(one)) is not None:
             groups.setdefault(key, []).append(one)
-    together = {key: _joint(group) for key, group in groups.items() if len(group) > 1 and any(map(_unsure, group))}
-    return tuple(_told(one, together.get(_key(one))) if _unsure(one) else one for one in judged)
-
-
-def _unsure(one: CallVerdict) -> bool:
-    return one.answer == "cannot tell"
+    joint = {
+        key: _joint(group)
+        for key, group in groups.items()
+        if len(group) > 1 and any(one.answer == "cannot tell" for one in group)
+    }
+    return tuple(_told(one, joint.get(_key(one))) for one in judged)
 
 
 def _key(one: CallVerdict) -> object:
@@ -72,9 +72,8 @@ def _key(one: CallVerdict) -> object:
 
 
 def _told(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
-    if joint is None or not joint.agrees:
+    if one.verdict is None or one.answer != "cannot tell" or joint is None or not joint.agrees:
         return one
-    assert one.verdict is not None
     note = "what would have been seen is told from all calls of this module together"
     notes = (*one.verdict.notes, note)
     verdict = replace(one.verdict, verdict="agree", reason=None, resolution=joint.resolution, notes=notes)

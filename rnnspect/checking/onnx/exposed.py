@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from rnnspect.weights.readers.onnx_constants import Path
 
-_TURNED = {"X": (1, 0, 2), "initial_h": (1, 0, 2), "initial_c": (1, 0, 2)}
-_TURNED_BACK = {"Y": (2, 0, 1, 3), "Y_h": (1, 0, 2), "Y_c": (1, 0, 2)}
+_TURNED = dict.fromkeys(("X", "initial_h", "initial_c", "Y_h", "Y_c"), (1, 0, 2)) | {"Y": (2, 0, 1, 3)}
+"""How a tensor is transposed on its way into a node, or out of it, that had layout=1."""
 _DTYPES = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
 _INT32 = 6
 
@@ -128,7 +128,7 @@ def _turn(node: OnnxNode, prefix: str) -> None:
     for at, name in enumerate(OUTPUTS[own.op_type][: len(own.output)]):
         if own.output[at]:
             turned = f"{prefix}.turned.{name}"
-            after.append(helper.make_node("Transpose", [turned], [own.output[at]], perm=_TURNED_BACK[name]))
+            after.append(helper.make_node("Transpose", [turned], [own.output[at]], perm=_TURNED[name]))
             own.output[at] = turned
     for attribute in [one for one in own.attribute if one.name == "layout"]:
         own.attribute.remove(attribute)
