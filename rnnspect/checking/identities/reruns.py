@@ -50,7 +50,7 @@ def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None 
     reads backwards, nor neighbours of a batch of one. Where the code raises, the identity fails with what it raised.
     """
     short = _short(prepared.sequence)
-    asked = _Asked(prepared, declared, short, ran if short is prepared.sequence else None)
+    asked = _Reruns(prepared, declared, short, ran if short is prepared.sequence else None)
     identities = {TWICE: asked.twice, NEIGHBOURS: asked.neighbours, CHUNKS: asked.chunks, NO_STATE: asked.no_state}
     found: list[Identity] = []
     for name, ask in identities.items():
@@ -72,7 +72,7 @@ def with_another_item(x: Tensor, axis: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Reruns:
     """An engine that is run again. Each identity is asked of the sequence `short`; None where it cannot be asked.
     `ran` is what the engine gave for it, if that is known."""
 

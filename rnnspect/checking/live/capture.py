@@ -31,16 +31,16 @@ class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a ver
 
 
 class Listener:
-    """The hooks on one module. `room` takes so many bytes and says whether they may be kept; `heard` is given the shape
-    of each call's x, whether it was packed, and what was kept of the call or why nothing was."""
+    """The hooks on one module. `reserve` is asked before so many bytes are kept, and says whether they may be. `report`
+    is given the shape of each call's x, whether it was packed, and what was kept of the call or why nothing was."""
 
     def __init__(
         self,
         module: nn.Module,
-        room: Callable[[int], bool],
-        heard: Callable[[tuple[int, ...], bool, CapturedCall | str], None],
+        reserve: Callable[[int], bool],
+        report: Callable[[tuple[int, ...], bool, CapturedCall | str], None],
     ) -> None:
-        self._module, self._room, self._heard = module, room, heard
+        self._module, self._reserve, self._report = module, reserve, report
         self._is_cell = torch_modules.is_cell(module)
         self._specs: dict[tuple[torch.dtype, torch.device, str | None], Spec] = {}
         self._latest: dict[str, Tensor] = {}
@@ -67,8 +67,8 @@ class Listener:
             self._forget()
             kept = received
             if isinstance(received, CapturedCall):
-                kept = replace(received, returned=_copied(output)) if self._room(_bytes(output)) else _FULL
-            self._heard(*shape, kept)
+                kept = replace(received, returned=_copied(output)) if self._reserve(_bytes(output)) else _FULL
+            self._report(*shape, kept)
 
         self._last = self._module.register_forward_hook(returned)
 
@@ -82,7 +82,7 @@ class Listener:
             spec, parameters = self._described(parameter, half)
         except (InputError, AttributeError) as error:
             return f"its parameters cannot be read: {error}"
-        snapshot = self._snapshot(parameters) if self._room(_bytes(given)) else None
+        snapshot = self._snapshot(parameters) if self._reserve(_bytes(given)) else None
         if snapshot is None:
             return _FULL
         module: Any = self._module
@@ -109,7 +109,7 @@ class Listener:
         """Copied only when a number has changed, and there is room; else None. Version counters would not see a write
         through `.data`."""
         if not all(_same(now, self._latest.get(name)) for name, now in parameters.items()):
-            if not self._room(_bytes(parameters)):
+            if not self._reserve(_bytes(parameters)):
                 return None
             self._latest = {name: now.clone() for name, now in parameters.items()}
             self._kept = {name: now.cpu() for name, now in self._latest.items()}

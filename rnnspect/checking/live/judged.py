@@ -47,7 +47,7 @@ def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
     return replace(verdict, verdict="cannot tell", reason=reason, spec=spec)
 
 
-def told_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
+def judged_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
     """The verdicts, where `cannot tell` may have become `agree`: calls that ran with the same parameters, in the same
     arithmetic, for as many steps are judged once more as one batch, which may show what one call alone does not."""
     groups: dict[object, list[CallVerdict]] = {}
@@ -59,7 +59,7 @@ def told_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
         for key, group in groups.items()
         if len(group) > 1 and any(one.answer == "cannot tell" for one in group)
     }
-    return tuple(_told(one, joint.get(_key(one))) for one in judged)
+    return tuple(_with_joint(one, joint.get(_key(one))) for one in judged)
 
 
 def _key(one: CallVerdict) -> object:
@@ -71,7 +71,7 @@ def _key(one: CallVerdict) -> object:
     return one.name, id(kept.parameters), verdict.spec, verdict.arithmetic, verdict.steps, dtypes
 
 
-def _told(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
+def _with_joint(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
     if one.verdict is None or one.answer != "cannot tell" or joint is None or not joint.agrees:
         return one
     note = "what would have been seen is told from all calls of this module together"

@@ -65,7 +65,7 @@ def run_layers(
     known = layouts.find(layout) if layout else None
     with torch.no_grad():
         for layer in range(spec.num_layers):
-            for state, direction in zip(_begun(spec, sequence, layer), spec.directions, strict=True):
+            for state, direction in zip(_initial_states(spec, sequence, layer), spec.directions, strict=True):
                 p = LayerParameters.of(parameters, layer, direction)
                 if known is None:  # in new memory: an engine may change what it is given
                     arrays = {name: values.clone() for name, values in vars(p).items() if values is not None}
@@ -102,13 +102,13 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
     finals: list[State] = []
     x = sequence.x.transpose(0, 1).contiguous()
     for layer in range(spec.num_layers):
-        x, ended = run_layer(layer, x, _begun(spec, sequence, layer))
+        x, ended = run_layer(layer, x, _initial_states(spec, sequence, layer))
         layers |= by_direction(spec, layer, x.transpose(0, 1))
         finals += ended
     return Recording(info, x.transpose(0, 1), *_stacked(finals), layers, 0.0)
 
 
-def _begun(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
+def _initial_states(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
     """For each direction of a layer the state that it starts from."""
     first = layer * spec.num_directions
     return [tuple(initial[at] for initial in sequence.state) for at in range(first, first + spec.num_directions)]
