@@ -28,8 +28,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,7 +60,7 @@ class OwnEngine:
     for whatever the code raises, with the line."""
 
     def __init__(self, source: str) -> None:
-        self._code = _Code.of(source)
+        self._code = _Code(source)
         self.name = f"{self._code.path.name}:{self._code.attribute}"
         self._stateless = False
         self._made_for: tuple[Spec, Mapping[str, Tensor]] | None = None
@@ -174,22 +172,15 @@ class OwnEngine:
         return InputError(f"{self._code.attribute} gives {found}", allowed=allowed, where=str(self._code.path))
 
 
-@dataclass(frozen=True)
 class _Code:
     """What `path:attribute` names. A file that imports torch computes with tensors, any other with numpy arrays."""
 
-    found: Any
-    path: Path
-    attribute: str
-    in_numpy: bool
-
-    @classmethod
-    def of(cls, source: str) -> _Code:
+    def __init__(self, source: str) -> None:
         """Runs the file. Raises `InputError` as `load_named` does, and for what cannot be called."""
-        found, path, attribute = load_named(source)
-        if not callable(found):
-            raise InputError(f"a {type(found).__name__}", allowed="a function or a class", where=source)
-        return cls(found, path, attribute, not _IMPORTS_TORCH.search(path.read_text(encoding="utf-8")))
+        self.found, self.path, self.attribute = load_named(source)
+        if not callable(self.found):
+            raise InputError(f"a {type(self.found).__name__}", allowed="a function or a class", where=source)
+        self.in_numpy = not _IMPORTS_TORCH.search(self.path.read_text(encoding="utf-8"))
 
     def offer(self, spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> _Offer:
         """What may be asked for by name: of the whole network, and of one layer and direction."""

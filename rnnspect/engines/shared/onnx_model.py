@@ -98,21 +98,23 @@ def run_model(
     except ValueError:
         raise FileError("more than 2 GiB with its external data", where=where) from None
     _require_memory(model, where)
+    runtime, version, refused = "onnxruntime", onnxruntime.__version__, ""
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no class but this one
-        why = _line(error)
+        runtime, version, refused = "onnx.reference", onnx.__version__, f"onnxruntime: {_line(error)}; "
         if unsound := _unsound(nodes):
-            raise InputError(
-                f"onnxruntime: {why}; onnx.reference ignores {unsound}", allowed="what one of them runs", where=where
-            ) from None
-        engine = EngineInfo("onnx.reference", onnx.__version__, "cpu", dtype)
-        return Ran(_by_reference(model, feed, wanted, where, why), engine)
+            found, allowed = f"{refused}onnx.reference ignores {unsound}", "what one of them runs"
+            raise InputError(found, allowed=allowed, where=where) from None
     try:
+        if refused:
+            from onnx.reference import ReferenceEvaluator
+
+            session = ReferenceEvaluator(model)
         given = session.run(wanted, dict(feed))
-    except Exception as error:  # noqa: BLE001
-        raise InputError(f"onnxruntime: {_line(error)}", where=where) from None
-    return Ran(dict(zip(wanted, given, strict=True)), EngineInfo("onnxruntime", onnxruntime.__version__, "cpu", dtype))
+    except Exception as error:  # noqa: BLE001 - onnx.reference raises whatever numpy does
+        raise InputError(f"{refused}{runtime}: {_line(error)}", where=where) from None
+    return Ran(dict(zip(wanted, given, strict=True)), EngineInfo(runtime, version, "cpu", dtype))
 
 
 def _require_memory(model: ModelProto, where: str) -> None:
@@ -130,18 +132,6 @@ def _require_memory(model: ModelProto, where: str) -> None:
             if all(sizes) and tensor.elem_type in helper.get_all_tensor_dtypes():
                 each = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
                 free_memory.require(each * math.prod(sizes), f"the tensor {info.name}", where)
-
-
-def _by_reference(
-    model: ModelProto, feed: Mapping[str, Array], wanted: list[str], where: str, why: str
-) -> dict[str, Array]:
-    from onnx.reference import ReferenceEvaluator
-
-    try:
-        given = ReferenceEvaluator(model).run(wanted, dict(feed))
-    except Exception as error:  # noqa: BLE001 - it raises whatever numpy does
-        raise InputError(f"onnxruntime: {why}; onnx.reference: {_line(error)}", where=where) from None
-    return dict(zip(wanted, given, strict=True))
 
 
 def _unsound(nodes: list[OnnxNode]) -> str | None:
@@ -189,18 +179,14 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     from rnnspect.weights.writers.shared.onnx_graph import IR, OPSET
 
     op = node.node.op_type
-    own = type(node.node)()
-    own.CopyFrom(node.node)
-    kept = [attribute for attribute in own.attribute if attribute.name != "layout"]
-    del own.attribute[:], own.input[:], own.output[:]
     feed: dict[str, Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
     if sequence.c0 is not None:
         feed["initial_c"] = array_of(sequence.c0)
     if sequence.lengths is not None:
         feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
-    own.attribute.extend(kept)
-    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
-    own.output.extend(OUTPUTS[op])
+    inputs = [name if name in feed or name in weights else "" for name in INPUTS[op]]
+    own = helper.make_node(op, inputs, OUTPUTS[op], node.node.name, domain=node.node.domain)
+    own.attribute.extend(attribute for attribute in node.node.attribute if attribute.name != "layout")
     kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
     graph = helper.make_graph(
         [own],
