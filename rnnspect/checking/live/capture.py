@@ -53,12 +53,12 @@ class Listener:
         self._forget()
 
     def _forget(self) -> None:
-        """A call that raised never came to its end."""
+        """Removes the forward hook of a call that raised, and so never came to it."""
         if self._last is not None:
             self._last.remove()
 
     def _called(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The last hook is hung up anew for each call: behind all others, so that what they change is seen."""
+        """The forward hook is registered anew for each call: behind all others, so that what they change is seen."""
         self._forget()
         given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
         shape, received = _shape(given.get("input")), self._received(given)
@@ -163,10 +163,10 @@ def _shape(x: Any) -> tuple[tuple[int, ...], bool]:
 
 
 def read(kept: CapturedCall) -> Case:
-    """The call as a run: time-major, with the arithmetic that it declared.
+    """The call as a run that can be judged: time-major, held to the arithmetic of the engine that ran it.
 
-    Raises `Unreadable` for a call that is none of a torch.nn module of its kind: a subclass may take and give
-    anything.
+    Raises `Unreadable` for a call that does not take or give what torch.nn's module of its kind does, as a call of a
+    subclass may.
     """
     x, lengths, batched = _input(kept)
     x, spec = _whole(kept, x, batched), kept.spec

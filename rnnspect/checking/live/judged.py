@@ -27,8 +27,8 @@ def judged(call: Call, explain: float | None = None) -> CallVerdict:
 
 
 def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
-    """What dropout left of the layers below the top is not known, so only the final state of the first layer can be
-    judged."""
+    """The verdict on a stack with dropout between its layers. What dropout left of the layers below the top is not
+    known, so only the final state of the first layer can be judged."""
     spec, seen, sequence = case.spec, case.observation, case.sequence
     first = slice(spec.num_directions)
     lowest = replace(
@@ -63,7 +63,8 @@ def judged_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
 
 
 def _key(one: CallVerdict) -> object:
-    """None for a call that tells nothing of others: one that differs, or that was not judged to its end."""
+    """Equal for calls that can be judged as one batch. None for a call that cannot be judged with others: one that
+    differs, or that was not judged at all."""
     kept, verdict = one.call.kept, one.verdict
     if verdict is None or not isinstance(kept, CapturedCall) or kept.noisy or verdict.verdict == "differ":
         return None

@@ -98,7 +98,7 @@ def with_h(x: Tensor, h0: Tensor, h: Mapping[tuple[int, str], Tensor], lengths: 
 
 
 def cut_off(weights: Mapping[str, Array]) -> list[str]:
-    """What may be wrong with a run on another processor: W and R of int8 times numbers up to 255."""
+    """A note where sums of two products, of W or R in int8 with numbers up to 255, may leave 16 bits; else none."""
     for name in ("W", "R"):
         values = weights[name].astype(np.int32)
         if weights[name].dtype == np.int8 and values.shape[1] > 1:
