@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnspect.checking.check import check_observation
 from rnnspect.checking.onnx import quantized
-from rnnspect.checking.onnx.exposed import Taps, tapped
+from rnnspect.checking.onnx.exposed import Taps, loops_around, tapped
 from rnnspect.checking.onnx.inputs import feed_of
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, recording_of_node, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
@@ -89,7 +89,7 @@ def check_model(
         try:
             taps, ran = _run(model, feed, layers, file)
         except InputError as error:
-            inside = [node.name for node, _ in layers if any(own and own.op_type != "If" for _, own, _ in node.path)]
+            inside = [node.name for node, _ in layers if loops_around(node)]
             if not inside:
                 raise
             taps, ran = _run(model, feed, [layer for layer in layers if layer[0].name not in inside], file)
@@ -155,7 +155,7 @@ class _Node:
 
     def verdicts(self) -> Iterator[NodeVerdict]:
         """One for each call; none of a branch that was not taken."""
-        name, loops = self.tap.node.name, self.tap.loops
+        name, loops = self.tap.node.name, loops_around(self.tap.node)
         shown = {tensor: self.ran.outputs[output] for tensor, output in self.tap.outputs.items()}
         if shown["X"].ndim != 3 + loops:
             return
@@ -184,7 +184,7 @@ class _Node:
         lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
         given = recording_of_node(spec, sequence, self.ran.engine, arrays)
         verdict = self._probed(self._judged(weights, sequence, lengths, given), weights)
-        notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if self.tap.turned else []
+        notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if node.attributes.get("layout") else []
         if left_out := int((lengths <= 0).sum()):
             notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
         if runtime != "onnxruntime":

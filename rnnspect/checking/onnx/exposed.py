@@ -35,11 +35,12 @@ class Taps:
     node: OnnxNode
     spec: Spec
     outputs: dict[str, str]
-    """By X, W, …, Y the output of the model that shows it."""
-    loops: int
-    """How many loops stack their iterations on those outputs, one axis each."""
-    turned: bool
-    """Whether the node had layout=1."""
+    """By X, W, …, Y the output of the model that shows it, with an axis in front for each of the `loops_around`."""
+
+
+def loops_around(node: OnnxNode) -> int:
+    """How many Loops and Scans a node is in; each stacks what its iterations give."""
+    return sum(owner is not None and owner.op_type != "If" for _, owner, _ in node.path)
 
 
 def tapped(model: ModelProto, layers: Sequence[tuple[OnnxNode, Spec]]) -> tuple[ModelProto, list[Taps]]:
@@ -68,8 +69,7 @@ def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
     """`prefix` begins the names that are new in the graph."""
     from onnx import helper
 
-    turned = bool(node.attributes.get("layout"))
-    if turned:
+    if node.attributes.get("layout"):
         _turn(node, prefix)
     shown = {name: node.input(name) for name in INPUTS[node.node.op_type] if node.input(name)}
     shown = {name: tensor for name, tensor in shown.items() if not node.is_fixed(name)}
@@ -80,7 +80,6 @@ def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
     kinds = {name: _INT32 if name == "sequence_lens" else _DTYPES[spec.dtype] for name in shown}
     inside = {name: f"{prefix}.{len(node.path) - 1}.{name}" for name in shown}
     node.graph.node.extend(helper.make_node("Identity", [shown[name]], [inside[name]]) for name in shown)
-    loops = 0
     for depth in range(len(node.path) - 1, -1, -1):
         graph, owner, attribute = node.path[depth]
         graph.output.extend(helper.make_tensor_value_info(inside[name], kinds[name], None) for name in shown)
@@ -89,9 +88,8 @@ def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
         outside = {name: f"{prefix}.{depth - 1}.{name}" for name in shown}
         _lead_out(owner, attribute, [(inside[name], kinds[name]) for name in shown], node.where)
         owner.output.extend(outside.values())
-        loops += owner.op_type != "If"
         inside = outside
-    return Taps(node, spec, inside, loops, turned)
+    return Taps(node, spec, inside)
 
 
 def _lead_out(owner: NodeProto, attribute: str, shown: list[tuple[str, int]], where: str) -> None:
