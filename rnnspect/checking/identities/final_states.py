@@ -70,11 +70,13 @@ def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[I
 
 
 class _Misreading(NamedTuple):
+    """One way to misread h_n: `h_n` (L·D, B, P) is what was recorded, put right, and by (layer, direction) it then
+    equals `ends` (B, P). `said` and `usual` are what the identity says of it."""
+
     said: str
     usual: str
     h_n: Tensor
     ends: Mapping[tuple[int, str], Tensor]
-    """What h_n, (L·D, B, P) as it would be read, is then equal to, by (layer, direction)."""
 
 
 def _misreadings(case: Case) -> Iterator[_Misreading]:

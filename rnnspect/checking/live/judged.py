@@ -30,17 +30,16 @@ def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
     """The verdict on a stack with dropout between its layers. What dropout left of the layers below the top is not
     known, so only the final state of the first layer can be judged."""
     spec, seen, sequence = case.spec, case.observation, case.sequence
-    first = slice(spec.num_directions)
-    lowest = replace(
-        seen,
-        layers={},
-        h_n=None if seen.h_n is None else seen.h_n[first],
-        c_n=None if seen.c_n is None else seen.c_n[first],
+    h_n, c_n, c0 = (
+        None if states is None else states[: spec.num_directions] for states in (seen.h_n, seen.c_n, sequence.c0)
     )
-    c0 = None if sequence.c0 is None else sequence.c0[first]
-    begun = replace(sequence, h0=sequence.h0[first], c0=c0)
-    alone = spec.with_changes(num_layers=1, dropout=0.0)
-    verdict = check_observation(replace(case, spec=alone, sequence=begun, observation=lowest), explain=explain)
+    alone = replace(
+        case,
+        spec=spec.with_changes(num_layers=1, dropout=0.0),
+        sequence=replace(sequence, h0=sequence.h0[: spec.num_directions], c0=c0),
+        observation=replace(seen, layers={}, h_n=h_n, c_n=c_n),
+    )
+    verdict = check_observation(alone, explain=explain)
     if verdict.verdict == "differ":
         return replace(verdict, spec=spec)
     reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"
