@@ -68,10 +68,6 @@ class CallVerdict:
     def answer(self) -> Answer:
         return self.verdict.verdict if self.verdict else "cannot tell"
 
-    @property
-    def ratio(self) -> float:
-        return self.verdict.worst.ratio if self.verdict and self.verdict.worst else 0.0
-
     def __str__(self) -> str:
         """encoder.rnn (LSTM), call 0: agree, float32, at most 0.04 of the bound"""
         start = f"{self.name or 'the model'} ({self.call.kind}), call {self.index}: {self.answer}"

@@ -62,7 +62,7 @@ class WatchedCalls(Shown):
         for answer in ("differ", "cannot tell"):
             if found := next((one for one in checked if one.answer == answer), None):
                 return found
-        return max(checked, key=lambda one: one.ratio, default=None)
+        return max(checked, key=_ratio, default=None)
 
     @property
     def verdict(self) -> Answer:
@@ -114,3 +114,7 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
     finally:
         for listener in listeners:
             listener.remove()
+
+
+def _ratio(one: CallVerdict) -> float:
+    return one.verdict.worst.ratio if one.verdict and one.verdict.worst else 0.0
