@@ -238,7 +238,7 @@ def assert_agrees(
     """
     __tracebackhide__ = True  # pytest shows the line of the test
     if _is_model(source):
-        from rnnspect.checking.live.inputs import watch_given
+        from rnnspect.checking.live.runs import watch_given
 
         given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
         seen, worst = watch_given(source, x, {name: value for name, value in given.items() if value is not None})

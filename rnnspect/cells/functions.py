@@ -1,7 +1,7 @@
 """The nonlinear functions of a layer, as plain data: what σ, tanh and φ stand for, and whether their input is clipped.
 
-The names, their meaning and the numbers that are taken where none are said are ONNX's (operators RNN, LSTM and GRU,
-attributes activations, activation_alpha, activation_beta and clip).
+Names, meanings and default values of α and β are ONNX's (operators RNN, LSTM and GRU, attributes activations,
+activation_alpha, activation_beta and clip).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _FORM = re.compile(r"([A-Za-z_]+)\s*(?:\(([^()]*)\))?")
 
 @dataclass(frozen=True)
 class Kind:
-    """A function's equation in x, and its numbers with what is taken where they are not said."""
+    """A function: its equation in x, and the default values of its α and β, where it has them."""
 
     equation: str
     numbers: dict[str, float]
@@ -111,7 +111,7 @@ def functions_of(nonlinearity: Nonlinearity) -> Functions:
 
 
 def parse(text: str) -> Activation | None:
-    """The function that is written as tanh or leaky_relu(0.1); None for what is none."""
+    """The function that a text such as tanh or leaky_relu(0.1) names; None where it names none."""
     match = _FORM.fullmatch(text.strip())
     if match is None or match[1] not in KINDS:
         return None

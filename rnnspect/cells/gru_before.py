@@ -14,7 +14,10 @@ The last line is computed as n + z ⊙ (h − n): the same number, with one prod
 
 from __future__ import annotations
 
-from rnnspect.cells.interface import Arithmetic, Cell, V
+from dataclasses import replace
+
+from rnnspect.cells.gru import CELL as GRU
+from rnnspect.cells.interface import Arithmetic, V
 
 
 def gru_before(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
@@ -27,14 +30,4 @@ def gru_before(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
     return {"r": r, "z": z, "n": n, "h": a.lerp(n, h, z)}
 
 
-CELL = Cell(
-    name="gru",
-    variant="reset before",
-    torch_name="GRU",
-    gates=("r", "z", "n"),
-    states=("h",),
-    quantities=("r", "z", "n", "h"),
-    functions=("sigmoid", "tanh"),
-    step=gru_before,
-    mixes=True,
-)
+CELL = replace(GRU, variant="reset before", step=gru_before, mixes=True)

@@ -12,7 +12,10 @@ This is ONNX's LSTM with `input_forget`; torch.nn has none.
 
 from __future__ import annotations
 
-from rnnspect.cells.interface import Arithmetic, Cell, V
+from dataclasses import replace
+
+from rnnspect.cells.interface import Arithmetic, V
+from rnnspect.cells.lstm import CELL as LSTM
 
 
 def lstm_coupled(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
@@ -25,13 +28,4 @@ def lstm_coupled(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
     return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": o * a.squash(c)}
 
 
-CELL = Cell(
-    name="lstm",
-    variant="coupled",
-    torch_name="LSTM",
-    gates=("i", "g", "o"),
-    states=("h", "c"),
-    quantities=("i", "f", "g", "o", "c", "h"),
-    functions=("sigmoid", "tanh", "squash"),
-    step=lstm_coupled,
-)
+CELL = replace(LSTM, variant="coupled", gates=("i", "g", "o"), step=lstm_coupled, has_projection=False)

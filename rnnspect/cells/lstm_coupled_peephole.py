@@ -12,7 +12,10 @@ This is ONNX's LSTM with both P and `input_forget`; torch.nn has none. p is a ve
 
 from __future__ import annotations
 
-from rnnspect.cells.interface import Arithmetic, Cell, V
+from dataclasses import replace
+
+from rnnspect.cells.interface import Arithmetic, V
+from rnnspect.cells.lstm_coupled import CELL as COUPLED
 
 
 def lstm_coupled_peephole(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
@@ -26,14 +29,4 @@ def lstm_coupled_peephole(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
     return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": o * a.squash(c)}
 
 
-CELL = Cell(
-    name="lstm",
-    variant="coupled, peepholes",
-    torch_name="LSTM",
-    gates=("i", "g", "o"),
-    states=("h", "c"),
-    quantities=("i", "f", "g", "o", "c", "h"),
-    functions=("sigmoid", "tanh", "squash"),
-    step=lstm_coupled_peephole,
-    peepholes=("i", "o"),
-)
+CELL = replace(COUPLED, variant="coupled, peepholes", peepholes=("i", "o"), step=lstm_coupled_peephole)

@@ -13,7 +13,10 @@ This is ONNX's LSTM with P, and TensorFlow 1's with `use_peepholes`; torch.nn ha
 
 from __future__ import annotations
 
-from rnnspect.cells.interface import Arithmetic, Cell, V
+from dataclasses import replace
+
+from rnnspect.cells.interface import Arithmetic, V
+from rnnspect.cells.lstm import CELL as LSTM
 
 
 def lstm_peephole(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
@@ -27,14 +30,4 @@ def lstm_peephole(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
     return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": o * a.squash(c)}
 
 
-CELL = Cell(
-    name="lstm",
-    variant="peepholes",
-    torch_name="LSTM",
-    gates=("i", "f", "g", "o"),
-    states=("h", "c"),
-    quantities=("i", "f", "g", "o", "c", "h"),
-    functions=("sigmoid", "tanh", "squash"),
-    step=lstm_peephole,
-    peepholes=("i", "f", "o"),
-)
+CELL = replace(LSTM, variant="peepholes", peepholes=("i", "f", "o"), step=lstm_peephole, has_projection=False)

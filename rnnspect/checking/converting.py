@@ -77,7 +77,8 @@ def convert(
         raise InputError(problems)
     drawn: dict[str, Any] = {**DRAWN, "c0": "randn" if spec.cell_type.has_cell_state else None}
     drawn["lengths"] = LENGTHS if lengths else None
-    notes = _notes(spec)
+    notes = [] if spec.weights is not None else [f"the parameters are those drawn from seed {spec.seed}"]
+    notes += [] if spec.head is None else ["the head is no part of the file"]
     whole = prepare(spec.with_changes(**drawn, device="cpu"), where=where, require_memory=memory.run_needs)
     spec = whole.spec.with_changes(head=None)
     parameters = {name: value for name, value in whole.parameters.items() if not name.startswith("head.")}
@@ -88,8 +89,8 @@ def convert(
     held = _without(lost, spec, parameters)
     verdict, unverified = _written(replace(prepared, parameters=held), target, path)
     if verdict and verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
-        notes += (f"{spec.dtype} rounds too much for a check; --dtype float32 holds the same numbers",)
-    return Conversion(target.name, path, spec, verdict, unverified, lost, notes, target.code(spec, str(path)))
+        notes.append(f"{spec.dtype} rounds too much for a check; --dtype float32 holds the same numbers")
+    return Conversion(target.name, path, spec, verdict, unverified, lost, tuple(notes), target.code(spec, str(path)))
 
 
 def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | None, str | None]:
@@ -154,12 +155,3 @@ def _without(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tens
             changed.add(name)
         found[name].chunk(len(gates))[gates.index(block[1:])].zero_()
     return found
-
-
-def _notes(spec: Spec) -> tuple[str, ...]:
-    notes = []
-    if spec.weights is None:
-        notes.append(f"the parameters are those drawn from seed {spec.seed}")
-    if spec.head is not None:
-        notes.append("the head is no part of the file")
-    return tuple(notes)

@@ -31,8 +31,7 @@ def read_probe(path: Path) -> Prepared:
     size_of(path)
     text = read_npz_text(path, "spec")
     if text is None:
-        found = "no spec in it"
-        raise FileError(found, allowed="a file that rnnspect probe wrote", where=str(path))
+        raise FileError("no spec in it", allowed="a file that rnnspect probe wrote", where=str(path))
     data, where = read_spec(text, Path(f"{path}:spec"))
     beside = [key for key in ELSEWHERE if data.pop(key, None) is not None]
     if beside:

@@ -69,30 +69,28 @@ def observations_of(
     Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, and
     inputs or parameters of another run.
     """
-    shapes = RecordedShapes(spec, sequence.steps, sequence.batch, sequence.batched)
+    shapes = RecordedShapes(spec, sequence)
     parameters = parameters or {}
-    arrays, renamed = _named(_as_mapping(recorded), shapes, parameters, where)
-
-    def called(name: object) -> str:
-        """The name of an array as the recording has it."""
-        return renamed if renamed is not None and str(name) == "output" else str(name)
+    arrays = {str(name): given for name, given in _as_mapping(recorded).items()}
+    called = _named(arrays, shapes, parameters, where)
 
     def tensor(name: ArrayName) -> Tensor:
-        return _tensor(arrays[name], where(called(name)))
+        return _tensor(arrays[called[name]], where(called[name]))
 
-    inputs = {name: tensor(name) for name in arrays if str(name) in {*INPUTS, *parameters}}
-    check_inputs({str(name): values for name, values in inputs.items()}, sequence, parameters, shapes, where)
+    inputs = {name: tensor(name) for name in called if str(name) in {*INPUTS, *parameters}}
+    check_inputs({str(name): values for name, values in inputs.items()}, parameters, shapes, where)
     seen = {
         name: tensor(name)
-        for name in arrays
-        if name not in inputs and str(name) not in _PASSED_OVER and not _of_equations(name, arrays)
+        for name in called
+        if name not in inputs and str(name) not in _PASSED_OVER and not _of_equations(name, called)
     }
     if not seen:
         raise SequenceError("a recording that holds nothing of the run", allowed=_in_words(spec), where=where(None))
-    exactly = kept_exactly({str(name): values for name, values in seen.items()}, getattr(torch, spec.dtype))
+    exactly = kept_exactly({called[name]: values for name, values in seen.items()}, getattr(torch, spec.dtype))
     observation, output = _observed(seen, exactly, shapes, called, where)
-    notes = [] if renamed is None else [f"{renamed} was taken as the output"]
-    notes += _rounded({called(name): kept.how for name, kept in exactly.items()})
+    renamed = called.get(ArrayName("output"), "output")
+    notes = [] if renamed == "output" else [f"{renamed} was taken as the output"]
+    notes += _rounded({name: kept.how for name, kept in exactly.items()})
     return _with_output(observation, output, sequence.valid(), tuple(notes))
 
 
@@ -106,16 +104,15 @@ def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
 
 
 def _named(
-    recorded: Mapping[Any, Any], shapes: RecordedShapes, parameters: Mapping[str, Tensor], where: Where
-) -> tuple[dict[ArrayName, Any], str | None]:
-    """Every array under a name that this run has; and the name in the recording of the one that was taken as the
-    output, which is a single array of another name where there is no output.
+    arrays: Mapping[str, Any], shapes: RecordedShapes, parameters: Mapping[str, Tensor], where: Where
+) -> dict[ArrayName, str]:
+    """By the names that this run has those of the recording. They are the same, but for a single array of another name
+    where there is no output: that is the output.
 
     Raises `SequenceError` for any other unknown name.
     """
     spec = shapes.spec
     known = [*_known(spec), *parameters]
-    arrays = {str(name): given for name, given in recorded.items()}
     unknown = [name for name in arrays if name not in known]
     renamed = None
     if len(unknown) == 1 and "output" not in arrays and "engine.output" not in arrays:
@@ -127,7 +124,7 @@ def _named(
         if name == "c_n":
             found += f", which a {spec.cell} has not: output, (h, c) = {spec.cell}(x) takes the layers of h_n apart"
         raise SequenceError(found, allowed=_in_words(spec), nearest=nearest(name, known), where=where(name))
-    return {ArrayName.parse("output" if name == renamed else name): given for name, given in arrays.items()}, renamed
+    return {ArrayName.parse("output" if name == renamed else name): name for name in arrays}
 
 
 def _known(spec: Spec) -> list[str]:
@@ -137,8 +134,7 @@ def _known(spec: Spec) -> list[str]:
     places = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
     names = [ArrayName(name) for name in finals]
     names += [ArrayName(quantity, place) for place in places for quantity in cell.quantities]
-    names += [ArrayName(name, whose="engine") for name in finals]
-    names += [ArrayName(quantity, place, "engine") for place in places for quantity in cell.quantities]
+    names += [replace(name, whose="engine") for name in names]
     names += [ArrayName(name, whose="manual") for name in (*finals, "head")]
     names += [ArrayName(quantity, place) for place in places for quantity in _EQUATIONS_ONLY]
     inputs = [name for name in INPUTS if name != "c0" or cell.has_cell_state]
@@ -165,7 +161,7 @@ def _observed(
     seen: Mapping[ArrayName, Tensor],
     exactly: Mapping[str, RecordedPrecision],
     shapes: RecordedShapes,
-    called: Callable[[ArrayName], str],
+    called: Mapping[ArrayName, str],
     where: Where,
 ) -> tuple[Observation, dict[Place, tuple[Tensor, RecordedPrecision]]]:
     """Quantities by layer and direction, and final states; and apart from them, since it may say something else, the
@@ -176,18 +172,18 @@ def _observed(
     kept: dict[tuple[int, str, str] | str, RecordedPrecision] = {}
     output: dict[Place, tuple[Tensor, RecordedPrecision]] = {}
     for name, values in seen.items():
-        at, how = where(called(name)), exactly[str(name)]
+        at, how = where(called[name]), exactly[called[name]]
         if name.place is not None:
             units = spec.output_size if name.quantity == "h" else spec.hidden_size
-            layers.setdefault(name.place, {})[name.quantity] = shapes.sequence(str(name), values, units, True, at)
+            layers.setdefault(name.place, {})[name.quantity] = shapes.time_major(str(name), values, units, True, at)
             kept[*name.place, name.quantity] = how
         elif name.quantity == "output":
             units = spec.output_size * spec.num_directions
-            both = shapes.sequence(called(name), values, units, name.whose is not None, at)
+            both = shapes.time_major(called[name], values, units, name.whose is not None, at)
             output = {place: (h, how) for place, h in by_direction(spec, spec.num_layers - 1, both).items()}
         else:
             units = spec.output_size if name.quantity == "h_n" else spec.hidden_size
-            finals[name.quantity] = shapes.state(str(name), values, units, at)
+            finals[name.quantity] = shapes.stacked(str(name), values, units, at)
             kept[name.quantity] = how
     engine = EngineInfo("recording", "", "", spec.dtype)
     return Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), kept=kept), output

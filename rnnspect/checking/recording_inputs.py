@@ -16,30 +16,27 @@ from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
 
 INPUTS = ("x", "h0", "c0", "lengths")
-_STEP, _STATE, _ROW = ("step", "batch", "unit"), ("place", "batch", "unit"), ("row", "column")
 
 
 @dataclass(frozen=True)
 class RecordedShapes:
-    """`batched` says whether the run's x has a batch axis; a batch of one may be recorded without."""
+    """The shapes that a recording of a run of this sequence may have; of a batch of one also those without a batch."""
 
     spec: Spec
-    steps: int
-    batch: int
-    batched: bool
+    sequence: Sequence
 
     def fits(self, given: Any, units: int) -> bool:
         """Whether this has the shape of a sequence, in either layout."""
-        T, B = self.steps, self.batch
+        T, B = self.sequence.steps, self.sequence.batch
         shape = tuple(getattr(given, "shape", ()))
         return shape in {(T, B, units), (B, T, units)} or (B == 1 and shape == (T, units))
 
-    def sequence(self, name: str, values: Tensor, units: int, batch_major: bool, where: str) -> Tensor:
-        """Time-major (T, B, units). `batch_major` says which layout is meant where both would fit.
+    def time_major(self, name: str, values: Tensor, units: int, batch_major: bool, where: str) -> Tensor:
+        """A recorded sequence as (T, B, units). `batch_major` says which layout is meant where both would fit.
 
         Raises `SequenceError` for another shape.
         """
-        T, B = self.steps, self.batch
+        T, B = self.sequence.steps, self.sequence.batch
         first = batch_major or self.spec.batch_first
         shape = tuple(values.shape)
         if B == 1 and shape == (T, units):
@@ -48,30 +45,29 @@ class RecordedShapes:
             return values.transpose(0, 1)
         if shape == (T, B, units):
             return values
-        axes: tuple[str, ...] = ("batch", "step", "unit") if first else ("step", "batch", "unit")
-        sizes: tuple[int, ...] = (B, T, units) if first else (T, B, units)
-        if not self.batched:
-            axes, sizes = ("step", "unit"), (T, units)
-        raise _wrong(name, shape, axes, sizes, where)
+        axes = {"batch": B, "step": T, "unit": units} if first else {"step": T, "batch": B, "unit": units}
+        raise self.wrong(name, values, axes, where)
 
-    def state(self, name: str, values: Tensor, units: int, where: str) -> Tensor:
-        """(L·D, B, units). Raises `SequenceError` for another shape."""
+    def stacked(self, name: str, values: Tensor, units: int, where: str) -> Tensor:
+        """A recorded state as (L·D, B, units). Raises `SequenceError` for another shape."""
+        places, batch = self.spec.num_layers * self.spec.num_directions, self.sequence.batch
         shape = tuple(values.shape)
-        places = self.spec.num_layers * self.spec.num_directions
-        if self.batch == 1 and shape == (places, units):
+        if batch == 1 and shape == (places, units):
             return values.unsqueeze(1)
-        if shape == (places, self.batch, units):
+        if shape == (places, batch, units):
             return values
-        axes: tuple[str, ...] = ("layers × directions" if self.spec.bidirectional else "layers", "batch", "unit")
-        sizes: tuple[int, ...] = (places, self.batch, units)
-        if not self.batched:
-            axes, sizes = (axes[0], axes[2]), (places, units)
-        raise _wrong(name, shape, axes, sizes, where)
+        rows = "layers × directions" if self.spec.bidirectional else "layers"
+        raise self.wrong(name, values, {rows: places, "batch": batch, "unit": units}, where)
+
+    def wrong(self, name: str, values: Tensor, axes: Mapping[str, int], where: str) -> SequenceError:
+        """The error for an array of another shape than these axes have; x without a batch has no such axis."""
+        named = [axis for axis in axes if axis != "batch" or self.sequence.batched]
+        allowed = f"({', '.join(named)}) = {tuple(axes[axis] for axis in named)}"
+        return SequenceError(f"{name} of shape {tuple(values.shape)}", allowed=allowed, where=where)
 
 
 def check_inputs(
     inputs: Mapping[str, Tensor],
-    sequence: Sequence,
     parameters: Mapping[str, Tensor],
     shapes: RecordedShapes,
     where: Callable[[str | None], str],
@@ -80,31 +76,31 @@ def check_inputs(
 
     Equal means: but for what the recording rounded off.
     """
-    spec = shapes.spec
-    dtype = getattr(torch, spec.dtype)
+    spec, sequence = shapes.spec, shapes.sequence
     if "lengths" in inputs:
-        ours = sequence.lengths or (sequence.steps,) * sequence.batch
+        ours = list(sequence.lengths or (sequence.steps,) * sequence.batch)
         theirs = inputs["lengths"].flatten().tolist()
-        if theirs != list(ours):
-            raise _another("lengths", f"{theirs}", f"{list(ours)}", where)
-    for name, kept in kept_exactly({key: v for key, v in inputs.items() if key != "lengths"}, dtype).items():
+        if theirs != ours:
+            raise _another("lengths", f"{theirs}", f"{ours}", where)
+    rounded = {name: values for name, values in inputs.items() if name != "lengths"}
+    states = {"h0": (sequence.h0, spec.output_size), "c0": (sequence.c0, spec.hidden_size)}
+    for name, kept in kept_exactly(rounded, getattr(torch, spec.dtype)).items():
         values, at = inputs[name], where(name)
         if name == "x":
-            layouts = [shapes.sequence(name, values, spec.input_size, True, at)]
+            layouts = [shapes.time_major(name, values, spec.input_size, True, at)]
             if sequence.steps == sequence.batch and values.dim() == 3:
                 layouts.append(values)  # nothing else says which axis is which
-            apart = [_apart(layout, sequence.x, kept, _STEP, sequence.valid()) for layout in layouts]
+            apart = [_apart(one, sequence.x, kept, ("step", "batch", "unit"), sequence.valid()) for one in layouts]
             found = None if None in apart else apart[0]
-        elif name in ("h0", "c0"):
-            ours_now = sequence.h0 if name == "h0" else sequence.c0
-            assert ours_now is not None
-            units = spec.output_size if name == "h0" else spec.hidden_size
-            found = _apart(shapes.state(name, values, units, at), ours_now, kept, _STATE)
+        elif name in states:
+            state, units = states[name]
+            assert state is not None
+            found = _apart(shapes.stacked(name, values, units, at), state, kept, ("place", "batch", "unit"))
         else:
-            ours_now = parameters[name]
-            if values.shape != ours_now.shape:
-                raise _wrong(name, tuple(values.shape), _ROW[: ours_now.dim()], ours_now.shape, at)
-            found = _apart(values, ours_now, kept, _ROW)
+            axes, parameter = ("row", "column"), parameters[name]
+            if values.shape != parameter.shape:
+                raise shapes.wrong(name, values, dict(zip(axes, parameter.shape, strict=False)), at)
+            found = _apart(values, parameter, kept, axes)
         if found:
             raise _another(name, *found, where)
 
@@ -123,9 +119,3 @@ def _apart(
 def _another(name: str, theirs: str, ours: str, where: Callable[[str | None], str]) -> SequenceError:
     found = f"the recording has another {name} than this run: {theirs}, where this run has {ours}"
     return SequenceError(found, allowed=f"the same {name}, or a recording without it", where=where(name))
-
-
-def _wrong(
-    name: str, shape: tuple[int, ...], axes: tuple[str, ...], sizes: tuple[int, ...], where: str
-) -> SequenceError:
-    return SequenceError(f"{name} of shape {shape}", allowed=f"({', '.join(axes)}) = {tuple(sizes)}", where=where)

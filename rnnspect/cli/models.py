@@ -49,7 +49,7 @@ def live_rows(
     source: str, described: Described, held_to: Declared | None, explain: float | None, output: Output
 ) -> list[CheckRow]:
     """A row for each call of each recurrent module of a live model."""
-    from rnnspect.checking.live.watch import watch_run
+    from rnnspect.checking.live.runs import watch_run
     from rnnspect.engines.own.loading import load_model
     from rnnspect.network.device import resolve
     from rnnspect.network.sequence import input_of
@@ -85,14 +85,13 @@ def live_rows(
 def _identities(model: nn.Module, x: Tensor, seen: WatchedCalls, described: Described) -> list[tuple[Identity, ...]]:
     """What has to hold for each call, tried by running the model again. With other items in the batch only where the
     input was generated, as it is not known of any other which axis is the batch."""
-    from rnnspect.checking.live.repeated import beside_another, evaluated_twice, run_again
-    from rnnspect.checking.live.watch import watch_run
+    from rnnspect.checking.live.runs import beside_another, evaluated_twice, run_again
 
-    twice = evaluated_twice(seen.calls, lambda: watch_run(model, x.clone()).calls)
+    twice = evaluated_twice(model, x, seen.calls)
     found = [(*one, *alone) for one, alone in zip(twice, run_again(model, seen.calls), strict=True)]
     if described.spec.batch is None or not all(one.holds for call in twice for one in call):
         return found
-    mixed = beside_another(seen.calls, x, lambda other: watch_run(model, other).calls)
+    mixed = beside_another(model, x, seen.calls)
     return [
         (*(one for one in of_call if one.name not in [mixes.name for mixes in worse]), *worse)
         for of_call, worse in zip(found, mixed, strict=True)

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from torch import Tensor
 
+from rnnspect.engines.interface import cannot, check_device, check_spec
 from rnnspect.engines.shared.jax import on_cpu, to_jax, to_torch
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
-from rnnspect.engines.shared.limits import cannot, check_device, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from flax import nnx, serialization
 from torch import Tensor
 
+from rnnspect.engines.interface import check_device, check_spec
 from rnnspect.engines.shared.jax import on_cpu, to_jax, to_torch
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
-from rnnspect.engines.shared.limits import check_device, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

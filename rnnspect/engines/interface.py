@@ -1,15 +1,28 @@
-"""What an engine is: it runs a spec and gives a `rnnspect.network.recording.Recording`."""
+"""What an engine is: it runs a spec and gives a `rnnspect.network.recording.Recording`; and how it refuses what it
+cannot run, with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from rnnspect.errors import EngineError, listed
+from rnnspect.network.keys import PLAIN
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+
+_WITHOUT = {
+    "reset": "here it resets after the product",
+    "reverse": "here its one direction runs from the start",
+    "input_forget": "its forget gate has parameters of its own",
+    "peepholes": "its gates do not see the cell state",
+    "activations": "here its functions are the usual ones",
+    "clip": "here it does not limit what goes into a function",
+}
+"""What an engine does in place of what a key of the spec asks for."""
 
 
 class Engine(Protocol):
@@ -30,3 +43,43 @@ class Theirs(Engine, Protocol):
     def without_state(self) -> Engine | None:
         """The same code, called without an initial state; None where it requires one."""
         ...
+
+
+def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> EngineError:
+    """The error to raise; `allowed` is what can be run instead, another engine if it is not said."""
+    return EngineError(f"{engine} cannot run {what}: {why}", allowed=allowed or "another engine")
+
+
+def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str) -> None:
+    """Raises `EngineError` for a key of the spec that the engine does not know and that is not at its default.
+
+    It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection.
+    """
+    if not spec.cell_type.torch_name:
+        raise cannot(engine, f"cell {spec.cell}", "it has no such cell", "your own code, path/to/mine.py:step")
+    for name, field in type(spec).model_fields.items():
+        if name not in PLAIN and name not in knows and getattr(spec, name) != field.default:
+            usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"
+            why = _WITHOUT.get(name, f"it has no {name}")
+            raise cannot(engine, f"{name}: {_said(getattr(spec, name))}", why, f"{usual}, or another engine")
+    if spec.proj_size:
+        raise cannot(engine, "a projection", projection, "proj_size: 0, or another engine")
+
+
+def _said(value: Any) -> str:
+    """As it is written in a spec."""
+    if isinstance(value, list):
+        return f"[{listed(value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_dtype(engine: str, spec: Spec, dtypes: Collection[str], why: str) -> None:
+    """Raises `EngineError` for a dtype that is not among `dtypes`, with the reason."""
+    if spec.dtype not in dtypes:
+        raise cannot(engine, spec.dtype, why, f"{listed(dtypes)}, or another engine")
+
+
+def check_device(engine: str, sequence: Sequence) -> None:
+    """Raises `EngineError` unless the sequence is in main memory."""
+    if sequence.x.device.type != "cpu":
+        raise cannot(engine, f"on {sequence.x.device}", "here it runs on the CPU only", "--device cpu")

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.engines.interface import check_device, check_dtype, check_spec
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
-from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.errors import EngineError
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
@@ -59,11 +59,11 @@ class ConvertedKeras:
         del parameters
 
         def run_layer(layer: int, x: Tensor, states: list[tuple[Tensor, ...]]) -> Any:
-            begun = [_given(one) for state in states for one in state]
+            begun = [_to_keras(one) for state in states for one in state]
             # A layer that goes backwards gives its last step first, and the next one runs on that.
-            steps = _given(x.flip(1) if spec.reverse and layer else x)
+            steps = _to_keras(x.flip(1) if spec.reverse and layer else x)
             output, *ended = self._model.layers[layer](steps, initial_state=begun, training=False)
-            h, *final = (_taken(one, x.dtype) for one in (output, *ended))
+            h, *final = (_to_torch(one, x.dtype) for one in (output, *ended))
             each = len(final) // len(states)
             finals = [tuple(final[at : at + each]) for at in range(0, len(final), each)]
             return h.flip(1) if spec.reverse else h, finals
@@ -79,18 +79,18 @@ def _info(spec: Spec) -> EngineInfo:
 def _run_one(place: Place, x: Tensor) -> Ran:
     layer = _layer(place.spec, place.reverse)
     layer.return_state = True
-    batch_major = _given(x.transpose(0, 1))
+    batch_major = _to_keras(x.transpose(0, 1))
     layer.build(batch_major.shape)
     for name, array in place.arrays.items():
-        getattr(layer.cell, name).assign(_given(array))
+        getattr(layer.cell, name).assign(_to_keras(array))
     mask = None
     if place.lengths is not None:
         mask = keras.ops.convert_to_tensor(np.arange(x.shape[0]) < np.array(place.lengths)[:, None])
-    state = [_given(initial) for initial in place.state]
+    state = [_to_keras(initial) for initial in place.state]
     output, *final = layer(batch_major, initial_state=state, mask=mask, training=False)
-    h = _taken(output, x.dtype).transpose(0, 1)
+    h = _to_torch(output, x.dtype).transpose(0, 1)
     # A layer that goes backwards gives its steps in the order in which it made them.
-    return h.flip(0) if place.reverse else h, tuple(_taken(one, x.dtype) for one in final)
+    return h.flip(0) if place.reverse else h, tuple(_to_torch(one, x.dtype) for one in final)
 
 
 def _model(spec: Spec) -> Any:
@@ -122,14 +122,15 @@ def _layer(spec: Spec, backwards: bool) -> Any:
     return keras.layers.SimpleRNN(spec.hidden_size, activation=spec.nonlinearity, **options)
 
 
-def _given(tensor: Tensor) -> Any:
+def _to_keras(tensor: Tensor) -> Any:
     """A tensor as one of Keras. bfloat16, which numpy lacks, goes through float32, which is exact."""
     name = str(tensor.dtype).removeprefix("torch.")
     plain = tensor.float() if name == "bfloat16" else tensor
     return keras.ops.convert_to_tensor(plain.numpy(), dtype=name)
 
 
-def _taken(values: Any, dtype: torch.dtype) -> Tensor:
+def _to_torch(values: Any, dtype: torch.dtype) -> Tensor:
+    """A tensor of Keras as one of torch, in that dtype."""
     plain = keras.ops.cast(values, "float32") if dtype == torch.bfloat16 else values
     return torch.from_numpy(np.array(keras.ops.convert_to_numpy(plain))).to(dtype)
 

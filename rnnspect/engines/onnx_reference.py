@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,8 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from rnnspect.cells.functions import functions_of
-from rnnspect.engines.shared.limits import cannot, check_device, check_dtype, check_spec
-from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
+from rnnspect.engines.interface import cannot, check_device, check_dtype, check_spec
+from rnnspect.engines.shared.onnx_model import run_network
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -35,15 +36,16 @@ class OnnxReferenceEngine:
         check_dtype(self.name, spec, _DTYPES, "numpy has no such numbers")
         check_device(self.name, sequence)
         model, notes = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
+        info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
+        return replace(run_network(model, spec, parameters, sequence, info, False, self._outputs), notes=notes)
+
+    def _outputs(self, model: onnx.ModelProto, feed: dict[str, Any]) -> dict[str, Any]:
         try:
-            evaluator = ReferenceEvaluator(show_layers(model, spec))
+            evaluator = ReferenceEvaluator(model)
         except RuntimeError as error:
             raise cannot(self.name, "this spec", f"onnx.reference says {error}") from error
         with np.errstate(all="ignore"):  # its 1 / (1 + exp(-x)) overflows on the way to 0
-            given = evaluator.run(None, feed_of(spec, sequence, batch_first=False))
-        info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
-        outputs = dict(zip(evaluator.output_names, given, strict=True))
-        return replace(recording_of(spec, parameters, info, outputs, batch_first=False), notes=notes)
+            return dict(zip(evaluator.output_names, evaluator.run(None, feed), strict=True))
 
 
 def _check_functions(engine: str, spec: Spec) -> None:

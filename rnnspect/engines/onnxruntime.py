@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 from torch import Tensor
 
-from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
-from rnnspect.engines.shared.onnx_model import feed_of, recording_of, show_layers
+from rnnspect.engines.interface import check_device, check_dtype, check_spec
+from rnnspect.engines.shared.onnx_model import run_network
 from rnnspect.errors import EngineError, InputError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.network.recording import EngineInfo, Recording
@@ -34,7 +35,7 @@ class OnnxruntimeEngine:
         check_dtype(self.name, spec, ("float32",), "on the CPU its RNN, LSTM and GRU are float32 only")
         check_device(self.name, sequence)
         model, notes = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
-        return replace(_ran(model, spec, parameters, sequence, batch_first=False), notes=notes)
+        return replace(run_network(model, spec, parameters, sequence, _info(spec), False, _outputs), notes=notes)
 
 
 class ConvertedOnnx:
@@ -48,23 +49,22 @@ class ConvertedOnnx:
         self._model = read_model(path)
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        return _ran(self._model, spec, parameters, sequence, spec.batch_first)
+        return run_network(self._model, spec, parameters, sequence, _info(spec), spec.batch_first, _outputs)
 
 
-def _ran(
-    model: ModelProto, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, batch_first: bool
-) -> Recording:
+def _info(spec: Spec) -> EngineInfo:
+    return EngineInfo("onnxruntime", onnxruntime.__version__, "cpu", spec.dtype)
+
+
+def _outputs(model: ModelProto, feed: dict[str, Any]) -> dict[str, Any]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_ERRORS
-    data = show_layers(model, spec).SerializeToString()
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        given = dict(zip(names, session.run(names, feed_of(spec, sequence, batch_first)), strict=True))
+        return dict(zip(names, session.run(names, feed), strict=True))
     except _FAILURES as error:
         raise InputError(f"onnxruntime fails with {str(error).partition(chr(10))[0]}") from error
-    info = EngineInfo("onnxruntime", onnxruntime.__version__, "cpu", spec.dtype)
-    return recording_of(spec, parameters, info, given, batch_first)
 
 
 ENGINE, CONVERTED = OnnxruntimeEngine, ConvertedOnnx

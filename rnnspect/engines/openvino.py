@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.engines.interface import check_device, check_dtype, check_spec
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
-from rnnspect.engines.shared.limits import check_device, check_dtype, check_spec
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspect.engines.interface import Engine
-from rnnspect.engines.shared.layers import run_head
-from rnnspect.engines.shared.limits import cannot
+from rnnspect.engines.interface import Engine, cannot
+from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
-from rnnspect.network.parameters import parameters_of, suffix
+from rnnspect.network.parameters import parameters_of
 from rnnspect.network.precision import Runs, precision_switches
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
@@ -36,11 +35,10 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         if spec.beyond_torch:
-            runs = spec.dtype == "float32" and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
-            runs = runs and bool(spec.cell_type.torch_name)
-            raise cannot(
-                self.name, "this spec", spec.beyond_torch, "--engine onnxruntime, in trace and check" if runs else None
-            )
+            in_onnx = bool(spec.cell_type.torch_name) and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
+            runs = in_onnx and spec.dtype == "float32"
+            allowed = "--engine onnxruntime, in trace and check" if runs else None
+            raise cannot(self.name, "this spec", spec.beyond_torch, allowed)
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
@@ -49,11 +47,16 @@ class TorchEngine:
             warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
-            output, state = run_module(whole, sequence.x, begun, sequence.lengths, self._call)
+            output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
             layers: dict[tuple[int, str], Tensor] = {}
             x = sequence.x
             for layer in range(spec.num_layers):
-                x = output if spec.num_layers == 1 else self._run_one(spec, layer, x, parameters, sequence)
+                if spec.num_layers == 1:
+                    x = output
+                else:
+                    rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
+                    begun = tuple(initial[rows].contiguous() for initial in sequence.state)
+                    x, _ = self._run_module(_module(spec, dtype, parameters, layer), x, begun, sequence.lengths)
                 layers |= by_direction(spec, layer, x)
             apart = 0.0 if x is output else max_abs_difference(x, output)
         c_n = state[1] if len(state) > 1 else None
@@ -62,13 +65,23 @@ class TorchEngine:
     def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:
         return module(given, *state)
 
-    def _run_one(
-        self, spec: Spec, layer: int, x: Tensor, parameters: Mapping[str, Tensor], sequence: Sequence
-    ) -> Tensor:
-        module = _module(spec, x.dtype, parameters, layer)
-        rows = slice(layer * spec.num_directions, (layer + 1) * spec.num_directions)
-        state = tuple(initial[rows].contiguous() for initial in sequence.state)
-        return run_module(module, x, state, sequence.lengths, self._call)[0]
+    def _run_module(self, module: nn.RNNBase, x: Tensor, state: State, lengths: tuple[int, ...] | None) -> Ran:
+        """The module's output (T, B, D·P) and final states for x (T, B, I), whatever `batch_first` it has, in eval
+        mode. Without any `state` the module is called without one."""
+        was_training = module.training
+        module.eval()
+        try:
+            given: Any = x.transpose(0, 1) if module.batch_first else x
+            if lengths is not None:
+                counts = torch.tensor(lengths)
+                given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
+            output, final = self._call(module, given, *((state,) if len(state) > 1 else state))
+        finally:
+            module.train(was_training)
+        if lengths is not None:
+            output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
+        output = output.transpose(0, 1) if module.batch_first else output
+        return output, final if isinstance(final, tuple) else (final,)
 
 
 class ConvertedTorch(TorchEngine):
@@ -98,39 +111,7 @@ class ModuleEngine(TorchEngine):
         return ModuleEngine(self._module, stateless=True)
 
 
-def run_module(
-    module: nn.RNNBase,
-    x: Tensor,
-    state: tuple[Tensor, ...],
-    lengths: tuple[int, ...] | None,
-    call: Callable[..., Any],
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The module's output (T, B, D·P) and final states for x (T, B, I), whatever `batch_first` it has, in eval mode.
-
-    Without any `state` the module is called without one. `call` calls the module.
-    """
-    was_training = module.training
-    module.eval()
-    try:
-        given: Any = x.transpose(0, 1) if module.batch_first else x
-        if lengths is not None:
-            counts = torch.tensor(lengths)
-            given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
-        output, final = call(module, given, *((state,) if len(state) > 1 else state))
-    finally:
-        module.train(was_training)
-    if lengths is not None:
-        output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
-    output = output.transpose(0, 1) if module.batch_first else output
-    return output, final if isinstance(final, tuple) else (final,)
-
-
-def _module(
-    spec: Spec,
-    dtype: torch.dtype,
-    parameters: Mapping[str, Tensor],
-    layer: int | None = None,
-) -> nn.RNNBase:
+def _module(spec: Spec, dtype: torch.dtype, parameters: Mapping[str, Tensor], layer: int | None = None) -> nn.RNNBase:
     """The module with these parameters: the whole stack, or one layer of it."""
     options: dict[str, Any] = {
         "input_size": spec.layer_input_size(layer or 0),
@@ -149,17 +130,11 @@ def _module(
     # Built without storage first: building it in the plain way would draw from the user's global generator. The
     # parameters are assigned because to_empty() loads sympy, a third of a second.
     module: nn.RNNBase = getattr(nn, spec.cell_type.torch_name)(**options)
-    names = (name for name, _ in module.named_parameters())
-    own = {name: parameters[name if layer is None else _renamed(name, layer)] for name in names}
-    module.load_state_dict(own, assign=True)
+    names = [name for name, _ in module.named_parameters()]
+    in_stack = names if layer is None else [name.replace("_l0", f"_l{layer}") for name in names]
+    module.load_state_dict({name: parameters[other] for name, other in zip(names, in_stack, strict=True)}, assign=True)
     module.flatten_parameters()
     return module
-
-
-def _renamed(name: str, layer: int) -> str:
-    """What the stack calls a parameter of one of its layers, which as a module of its own calls it …_l0."""
-    direction = "reverse" if name.endswith("_reverse") else "forward"
-    return name.removesuffix(suffix(0, direction)) + suffix(layer, direction)
 
 
 ENGINE, CONVERTED = TorchEngine, ConvertedTorch

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspect.engines.interface import check_spec
 from rnnspect.engines.shared.layers import Place, Ran, State, run_layers, run_steps
-from rnnspect.engines.shared.limits import check_spec
 from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence

@@ -149,7 +149,7 @@ def test_exchanged_gates_are_found(name):
 
 def test_a_key_that_an_engine_does_not_know_is_refused():
     """Whatever is added to a spec later is refused by those who were not taught it."""
-    from rnnspect.engines.shared.limits import check_spec
+    from rnnspect.engines.interface import check_spec
 
     class Later(Spec):
         coupled: bool = False

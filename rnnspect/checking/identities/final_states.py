@@ -15,7 +15,6 @@ from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Identity
 from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
 
 ENDS = "output and h_n"
@@ -30,8 +29,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
     """Whether h_n is h at each item's last step, of the reverse direction h at step 0. If not, the identity says
     what else of the recording it is. None is asked where h or h_n was not observed."""
     spec, sequence = case.spec, case.sequence
-    points = [point for point in judged.finals if point.quantity == "h_n"]
-    points = [point for point in points if point.at not in judged.estimated]
+    points = [one for one in judged.finals if one.quantity == "h_n" and one.at not in judged.estimated]
     if not points:
         return ()
     wrong = [point for point in points if point.ratio > 1]
@@ -39,8 +37,9 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
         at = "each item's last step" if sequence.valid() is not None else f"step {sequence.steps - 1}"
         both = ", of the reverse direction output at step 0" if spec.bidirectional else ""
         return (Identity(ENDS, True, f"h_n is output at {at}{both}"),)
+    places = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
     for other in _misreadings(case):
-        if other.ends and all(_near(case, other.h_n[_index(spec, at)], h) for at, h in other.ends.items()):
+        if other.ends and all(_near(case, other.h_n[places.index(at)], h) for at, h in other.ends.items()):
             return (Identity(ENDS, False, other.said, other.usual),)
     said = []
     for point in wrong:
@@ -71,11 +70,13 @@ def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[I
 
 
 class _Misreading(NamedTuple):
+    """One way to misread h_n: `h_n` (L·D, B, P) is what was recorded, put right, and by (layer, direction) it then
+    equals `ends` (B, P). `said` and `usual` are what the identity says of it."""
+
     said: str
     usual: str
     h_n: Tensor
     ends: Mapping[tuple[int, str], Tensor]
-    """What h_n, (L·D, B, P) as it would be read, is then equal to, by (layer, direction)."""
 
 
 def _misreadings(case: Case) -> Iterator[_Misreading]:
@@ -155,7 +156,3 @@ def _near(case: Case, h_n: Tensor, h: Tensor) -> bool:
     relative = u.stored + own.relative + max(one.relative for one in others)
     absolute = u.tiny + own.absolute + max(one.absolute for one in others)
     return first_apart(h_n, h, relative, absolute) is None
-
-
-def _index(spec: Spec, at: tuple[int, str]) -> int:
-    return at[0] * spec.num_directions + spec.directions.index(at[1])

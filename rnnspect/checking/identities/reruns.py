@@ -5,6 +5,7 @@ equations by itself."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,9 +25,6 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.tensors import differences
 from rnnspect.tracing.prepare import Prepared
 
-Numbers = dict[str, Tensor]
-"""output (T, B, D·P), h_n (L·D, B, P) and c_n (L·D, B, H) by name."""
-
 STEPS, ITEMS = 64, 2
 """How much of a run is run again at most."""
 
@@ -40,6 +38,10 @@ USUAL = {
 }
 
 
+class _FailedError(Exception):
+    """When an engine that was run again failed, and how, in words."""
+
+
 def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None = None) -> tuple[Identity, ...]:
     """The identities that can be asked of the prepared engine, on the first steps and items of its sequence. `ran` is
     what it gave for the whole sequence, if that is known.
@@ -48,15 +50,19 @@ def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None 
     reads backwards, nor neighbours of a batch of one. Where the code raises, the identity fails with what it raised.
     """
     short = _short(prepared.sequence)
-    asked = _Asked(prepared, declared)
-    first = ran if ran is not None and short is prepared.sequence else asked.run(short)
-    if isinstance(first, str):
-        return (Identity(TWICE, False, f"called once more, on {_scope(short)}, {first}", USUAL[TWICE]),)
-    twice = asked.twice(short, first)
-    if not twice.holds:
-        return (twice,)
-    others = (asked.neighbours(short, first), asked.chunks(short, first), asked.no_state(short, first))
-    return (twice, *(one for one in others if one))
+    asked = _Reruns(prepared, declared, short, ran if short is prepared.sequence else None)
+    identities = {TWICE: asked.twice, NEIGHBOURS: asked.neighbours, CHUNKS: asked.chunks, NO_STATE: asked.no_state}
+    found: list[Identity] = []
+    for name, ask in identities.items():
+        try:
+            one = ask()
+        except _FailedError as error:
+            one = Identity(name, False, str(error), USUAL[name])
+        if one is not None:
+            found.append(one)
+        if not found[0].holds:
+            break
+    return tuple(found)
 
 
 def with_another_item(x: Tensor, axis: int) -> Tensor:
@@ -66,79 +72,75 @@ def with_another_item(x: Tensor, axis: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """An engine that is run again. Each identity is asked of `short`, for which it gave `first`; None where it cannot
-    be asked."""
+class _Reruns:
+    """An engine that is run again. Each identity is asked of the sequence `short`; None where it cannot be asked.
+    `ran` is what the engine gave for it, if that is known."""
 
     prepared: Prepared
     declared: Declared
+    short: Sequence
+    ran: Recording | None
 
-    def twice(self, short: Sequence, first: Recording) -> Identity:
-        second = self.run(short)
-        if isinstance(second, str):
-            return Identity(TWICE, False, f"the second time {second}", USUAL[TWICE])
-        apart = _apart(_numbers(first), _numbers(second))
-        return self._judged(TWICE, apart, [(short, first), (short, second)], _scope(short))
+    @cached_property
+    def first(self) -> Recording:
+        """What the engine gave for `short` when it was first run."""
+        return self.ran or self.run(self.short, f"called once more, on {_scope(self.short)},")
 
-    def neighbours(self, short: Sequence, first: Recording) -> Identity | None:
+    def twice(self) -> Identity:
+        return self._compared(TWICE, self.short, "the second time", "")
+
+    def neighbours(self) -> Identity | None:
         """Item 0 becomes another, in the same shapes; the others are looked at."""
-        if short.batch < ITEMS:
+        if self.short.batch < ITEMS:
             return None
-        changed = replace(short, x=with_another_item(short.x, 1))
-        second = self.run(changed)
-        if isinstance(second, str):
-            return Identity(NEIGHBOURS, False, f"with another item 0 {second}", USUAL[NEIGHBOURS])
-        before, after = ({name: v[:, 1:] for name, v in _numbers(one).items()} for one in (first, second))
-        scope = f"item 1 beside another item 0, {_scope(short)}"
-        return self._judged(NEIGHBOURS, _apart(before, after, 1), [(short, first), (changed, second)], scope)
+        changed = replace(self.short, x=with_another_item(self.short.x, 1))
+        return self._compared(NEIGHBOURS, changed, "with another item 0", "item 1 beside another item 0, ", left_out=1)
 
-    def chunks(self, short: Sequence, first: Recording) -> Identity | None:
+    def chunks(self) -> Identity | None:
+        short = self.short
         steps = min(short.lengths or (short.steps,))
         if "reverse" in self.prepared.spec.directions or steps == 1:
             return None
         whole = short if steps == short.steps else replace(short, x=short.x[:steps], lengths=None)
-        ran = first if whole is short else self.run(whole)
-        if isinstance(ran, str):
-            return Identity(CHUNKS, False, f"on its first {steps} steps {ran}", USUAL[CHUNKS])
+        ran = self.first if whole is short else self.run(whole, f"on its first {steps} steps")
         half = steps // 2
         head = replace(whole, x=whole.x[:half], lengths=None)
-        begun = self.run(head)
-        if isinstance(begun, str):
-            return Identity(CHUNKS, False, f"on its first {half} steps {begun}", USUAL[CHUNKS])
+        begun = self.run(head, f"on its first {half} steps")
         tail = replace(whole, x=whole.x[half:], h0=begun.h_n, c0=begun.c_n, lengths=None)
-        ended = self.run(tail)
-        if isinstance(ended, str):
-            return Identity(CHUNKS, False, f"from step {half} on, with the state carried, {ended}", USUAL[CHUNKS])
-        joined = _numbers(ended) | {"output": torch.cat([begun.output, ended.output])}
-        scope = f"steps 0 to {half - 1} and {half} to {steps - 1} with the state carried, against both at once"
-        apart = _apart(_numbers(ran), joined)
+        ended = self.run(tail, f"from step {half} on, with the state carried,")
+        apart = _apart(ran, replace(ended, output=torch.cat([begun.output, ended.output])))
         if apart and not self._agrees(whole, ran):
             return None  # nothing to hold the chunks to: other kernels may run in them
+        scope = f"steps 0 to {half - 1} and {half} to {steps - 1} with the state carried, against both at once"
         return self._judged(CHUNKS, apart, [(head, begun), (tail, ended)], scope)
 
-    def no_state(self, short: Sequence, first: Recording) -> Identity | None:
+    def no_state(self) -> Identity | None:
         assert isinstance(self.prepared.engine, Theirs)
         stateless = self.prepared.engine.without_state()
-        if stateless is None or any(bool(state.any()) for state in short.state):
+        if stateless is None or any(bool(state.any()) for state in self.short.state):
             return None
-        second = self.run(short, stateless)
-        if isinstance(second, str):
-            return Identity(NO_STATE, False, f"without a state {second}", USUAL[NO_STATE])
-        apart = _apart(_numbers(first), _numbers(second))
-        scope = f"without a state against zeros, {_scope(short)}"
-        return self._judged(NO_STATE, apart, [(short, first), (short, second)], scope)
+        return self._compared(NO_STATE, self.short, "without a state", "without a state against zeros, ", stateless)
 
-    def run(self, sequence: Sequence, engine: Engine | None = None) -> Recording | str:
-        """What the engine gives, or how it failed, in words."""
+    def _compared(
+        self, name: str, sequence: Sequence, when: str, what: str, engine: Engine | None = None, left_out: int = 0
+    ) -> Identity:
+        """The first run of `short` against one more, as `run` makes it; `_apart` leaves out so many items."""
+        first, second = self.first, self.run(sequence, when, engine)
+        runs = [(self.short, first), (sequence, second)]
+        return self._judged(name, _apart(first, second, left_out), runs, what + _scope(self.short))
+
+    def run(self, sequence: Sequence, when: str, engine: Engine | None = None) -> Recording:
+        """What the engine gives. Raises `_FailedError`, which begins with `when`, for whatever it raises."""
         try:
             with their_errors("it"):
                 try:
                     chosen = engine or self.prepared.engine
                     return chosen.run(self.prepared.spec, self.prepared.parameters, sequence)
                 except RnnspectError as error:
-                    return _said(error)
+                    failed = error  # told as it is
         except RnnspectError as error:
-            return _said(error)
+            failed = error
+        raise _FailedError(f"{when} {'; '.join(map(str, failed.problems))}")
 
     def _judged(self, name: str, apart: str | None, runs: list[tuple[Sequence, Recording]], scope: str) -> Identity:
         if apart is None:
@@ -170,21 +172,16 @@ def _scope(short: Sequence) -> str:
     return steps if short.batch == 1 else f"{steps} of {short.batch} items"
 
 
-def _numbers(ran: Recording) -> Numbers:
-    return {"output": ran.output, "h_n": ran.h_n} | ({} if ran.c_n is None else {"c_n": ran.c_n})
-
-
-def _apart(first: Numbers, second: Numbers, items_before: int = 0) -> str | None:
-    """Where the first bits differ, and by how much at most; None where none do. NaN is itself."""
-    for name, a in first.items():
-        apart = differences(a, second[name])
+def _apart(first: Recording, second: Recording, left_out: int = 0) -> str | None:
+    """Where the first bits differ, and by how much at most; None where none do. NaN is itself. So many items of the
+    batch, from the first on, are left out."""
+    for name in ("output", "h_n", "c_n"):
+        a, b = getattr(first, name), getattr(second, name)
+        if a is None:
+            continue
+        apart = differences(a[:, left_out:], b[:, left_out:])
         if bool(apart.any()):
-            most = float(apart.abs().max())
             row, item, _ = apart.nonzero()[0].tolist()
             step = f"step {row}, " if name == "output" else ""
-            return f"{name} differs by up to {most:.2g}, first at {step}batch {item + items_before}"
+            return f"{name} differs by up to {float(apart.abs().max()):.2g}, first at {step}batch {item + left_out}"
     return None
-
-
-def _said(error: RnnspectError) -> str:
-    return "; ".join(map(str, error.problems))

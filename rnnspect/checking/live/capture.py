@@ -29,16 +29,16 @@ class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a ver
 
 
 class Listener:
-    """The hooks on one module. `room` takes so many bytes and says whether they may be kept; `heard` is given the shape
-    of each call's x, whether it was packed, and what was kept of the call or why nothing was."""
+    """The hooks on one module. `reserve` is asked before so many bytes are kept, and says whether they may be. `report`
+    is given the shape of each call's x, whether it was packed, and what was kept of the call or why nothing was."""
 
     def __init__(
         self,
         module: nn.Module,
-        room: Callable[[int], bool],
-        heard: Callable[[tuple[int, ...], bool, CapturedCall | str], None],
+        reserve: Callable[[int], bool],
+        report: Callable[[tuple[int, ...], bool, CapturedCall | str], None],
     ) -> None:
-        self._module, self._room, self._heard = module, room, heard
+        self._module, self._reserve, self._report = module, reserve, report
         self._is_cell = torch_modules.is_cell(module)
         self._specs: dict[tuple[torch.dtype, torch.device], Spec] = {}
         self._latest: dict[str, Tensor] = {}
@@ -51,12 +51,12 @@ class Listener:
         self._forget()
 
     def _forget(self) -> None:
-        """A call that raised never came to its end."""
+        """Removes the forward hook of a call that raised, and so never came to it."""
         if self._last is not None:
             self._last.remove()
 
     def _called(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The last hook is hung up anew for each call: behind all others, so that what they change is seen."""
+        """The forward hook is registered anew for each call: behind all others, so that what they change is seen."""
         self._forget()
         given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
         shape, received = _shape(given.get("input")), self._received(given)
@@ -65,8 +65,8 @@ class Listener:
             self._forget()
             kept = received
             if isinstance(received, CapturedCall):
-                kept = replace(received, returned=_copied(output)) if self._room(_bytes(output)) else _FULL
-            self._heard(*shape, kept)
+                kept = replace(received, returned=_copied(output)) if self._reserve(_bytes(output)) else _FULL
+            self._report(*shape, kept)
 
         self._last = self._module.register_forward_hook(returned)
 
@@ -79,7 +79,7 @@ class Listener:
             spec, parameters = self._described(parameter)
         except (InputError, AttributeError) as error:
             return f"its parameters cannot be read: {error}"
-        snapshot = self._snapshot(parameters) if self._room(_bytes(given)) else None
+        snapshot = self._snapshot(parameters) if self._reserve(_bytes(given)) else None
         if snapshot is None:
             return _FULL
         module: Any = self._module
@@ -105,7 +105,7 @@ class Listener:
         """Copied only when a number has changed, and there is room; else None. Version counters would not see a write
         through `.data`."""
         if not all(_same(now, self._latest.get(name)) for name, now in parameters.items()):
-            if not self._room(_bytes(parameters)):
+            if not self._reserve(_bytes(parameters)):
                 return None
             self._latest = {name: now.clone() for name, now in parameters.items()}
             self._kept = {name: now.cpu() for name, now in self._latest.items()}
@@ -149,29 +149,28 @@ def _shape(x: Any) -> tuple[tuple[int, ...], bool]:
 
 
 def read(kept: CapturedCall) -> Case:
-    """The call as a run: time-major, with the arithmetic that it declared.
+    """The call as a run that can be judged: time-major, held to the arithmetic of the engine that ran it.
 
-    Raises `Unreadable` for a call that is none of a torch.nn module of its kind: a subclass may take and give
-    anything.
+    Raises `Unreadable` for a call that does not take or give what torch.nn's module of its kind does, as a call of a
+    subclass may.
     """
     x, lengths, batched = _input(kept)
-    if not batched:
-        x = x.unsqueeze(-2)  # the batch axis of (T, I), and of a cell's (I)
-    x = x.unsqueeze(0) if kept.is_cell else x
-    spec = kept.spec
+    x, spec = _whole(kept, x, batched), kept.spec
     if 0 in x.shape or x.shape[-1] != spec.input_size:
         raise Unreadable(f"it received x of shape {tuple(x.shape)}, and its input_size is {spec.input_size}")
     batch = x.shape[1]
     places, units = spec.num_layers * spec.num_directions, (spec.output_size, spec.hidden_size)
-    initial = _initial(kept, x, batched, [(places, batch, size) for size in units])
+    shapes: list[tuple[int, ...]] = [(places, batch, size) for size in units[: len(spec.cell_type.states)]]
+    hx = kept.given.get("hx")
+    begun = [x.new_zeros(shape) for shape in shapes] if hx is None else _states(kept, hx, batched)
+    _check_shapes("it received a state of shape", begun, shapes)
     output, finals = _output(kept, batched, lengths)
     wanted = (*x.shape[:2], spec.output_size * spec.num_directions)
     if tuple(output.shape) != wanted:
         raise Unreadable(f"its output has the shape {tuple(output.shape)} instead of {wanted} (step, batch, unit)")
-    for final, size in zip(finals, units, strict=False):
-        if tuple(final.shape) != (places, batch, size):
-            raise Unreadable(f"a final state has the shape {tuple(final.shape)} instead of {(places, batch, size)}")
-    sequence, observation = Sequence(x, *initial, lengths, batched), _observation(kept, output, finals)
+    _check_shapes("a final state has the shape", finals, shapes)
+    h0, c0 = begun if len(begun) > 1 else (begun[0], None)
+    sequence, observation = Sequence(x, h0, c0, lengths, batched), _observation(kept, output, finals)
     return Case(spec, kept.parameters, sequence, observation, declared_by(kept.engine)).under_autocast()
 
 
@@ -189,33 +188,30 @@ def _input(kept: CapturedCall) -> tuple[Tensor, tuple[int, ...] | None, bool]:
     return x.transpose(0, 1) if batched and kept.spec.batch_first and not kept.is_cell else x, None, batched
 
 
-def _initial(
-    kept: CapturedCall, x: Tensor, batched: bool, shapes: list[tuple[int, ...]]
-) -> tuple[Tensor, Tensor | None]:
-    hx, has_c = kept.given.get("hx"), kept.spec.cell_type.has_cell_state
-    count = 2 if has_c else 1
-    given = [x.new_zeros(shape) for shape in shapes[:count]] if hx is None else _states(kept, hx, count, batched)
-    for state, shape in zip(given, shapes, strict=False):
+def _whole(kept: CapturedCall, values: Tensor, batched: bool) -> Tensor:
+    """With the axes that they came without: that of the batch, and that of the one step of a cell."""
+    values = values if batched else values.unsqueeze(-2)
+    return values.unsqueeze(0) if kept.is_cell else values
+
+
+def _check_shapes(found: str, states: list[Tensor], shapes: list[tuple[int, ...]]) -> None:
+    for state, shape in zip(states, shapes, strict=True):
         if tuple(state.shape) != shape:
-            raise Unreadable(f"it received a state of shape {tuple(state.shape)} instead of {shape}")
-    return given[0], given[1] if has_c else None
+            raise Unreadable(f"{found} {tuple(state.shape)} instead of {shape}")
 
 
-def _states(kept: CapturedCall, given: Any, count: int, batched: bool) -> list[Tensor]:
+def _states(kept: CapturedCall, given: Any, batched: bool) -> list[Tensor]:
     """h, or h and c: (L·D, B, ·)."""
     states = list(given) if isinstance(given, tuple) else [given]
-    if len(states) != count or not all(isinstance(state, Tensor) for state in states):
+    if len(states) != len(kept.spec.cell_type.states) or not all(isinstance(state, Tensor) for state in states):
         raise Unreadable("its states are not those of a torch.nn module")
-    if not batched:
-        states = [state.unsqueeze(-2) for state in states]
-    return [state.unsqueeze(0) for state in states] if kept.is_cell else states
+    return [_whole(kept, state, batched) for state in states]
 
 
 def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) -> tuple[Tensor, list[Tensor]]:
     """output (T, B, D·P), and the final states; a cell's only state is its output."""
-    count = 2 if kept.spec.cell_type.has_cell_state else 1
     if kept.is_cell:
-        finals = _states(kept, kept.returned, count, batched)
+        finals = _states(kept, kept.returned, batched)
         return finals[0], finals
     if not isinstance(kept.returned, tuple) or len(kept.returned) != 2:
         raise Unreadable("it did not return output and states as a torch.nn module does")
@@ -225,11 +221,11 @@ def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) 
         if lengths is not None and tuple(counts.tolist()) != lengths:
             raise Unreadable("the lengths of its output are not those of its x")
     elif isinstance(output, Tensor):
-        output = output if batched else output.unsqueeze(-2)
+        output = _whole(kept, output, batched)
         output = output.transpose(0, 1) if batched and kept.spec.batch_first and output.dim() == 3 else output
     else:
         raise Unreadable("its output is no tensor")
-    return output, _states(kept, final, count, batched)
+    return output, _states(kept, final, batched)
 
 
 def _observation(kept: CapturedCall, output: Tensor, finals: list[Tensor]) -> Observation:

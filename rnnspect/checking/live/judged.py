@@ -27,43 +27,43 @@ def judged(call: Call, explain: float | None = None) -> CallVerdict:
 
 
 def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
-    """What dropout left of the layers below the top is not known, so only the final state of the first layer can be
-    judged."""
+    """The verdict on a stack with dropout between its layers. What dropout left of the layers below the top is not
+    known, so only the final state of the first layer can be judged."""
     spec, seen, sequence = case.spec, case.observation, case.sequence
-    first = slice(spec.num_directions)
-    lowest = replace(
-        seen,
-        layers={},
-        h_n=None if seen.h_n is None else seen.h_n[first],
-        c_n=None if seen.c_n is None else seen.c_n[first],
+    h_n, c_n, c0 = (
+        None if states is None else states[: spec.num_directions] for states in (seen.h_n, seen.c_n, sequence.c0)
     )
-    c0 = None if sequence.c0 is None else sequence.c0[first]
-    begun = replace(sequence, h0=sequence.h0[first], c0=c0)
-    alone = spec.with_changes(num_layers=1, dropout=0.0)
-    verdict = check_observation(replace(case, spec=alone, sequence=begun, observation=lowest), explain=explain)
+    alone = replace(
+        case,
+        spec=spec.with_changes(num_layers=1, dropout=0.0),
+        sequence=replace(sequence, h0=sequence.h0[: spec.num_directions], c0=c0),
+        observation=replace(seen, layers={}, h_n=h_n, c_n=c_n),
+    )
+    verdict = check_observation(alone, explain=explain)
     if verdict.verdict == "differ":
         return replace(verdict, spec=spec)
     reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"
     return replace(verdict, verdict="cannot tell", reason=reason, spec=spec)
 
 
-def told_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
+def judged_together(judged: Sequence[CallVerdict]) -> tuple[CallVerdict, ...]:
     """The verdicts, where `cannot tell` may have become `agree`: calls that ran with the same parameters, in the same
     arithmetic, for as many steps are judged once more as one batch, which may show what one call alone does not."""
     groups: dict[object, list[CallVerdict]] = {}
     for one in judged:
         if (key := _key(one)) is not None:
             groups.setdefault(key, []).append(one)
-    together = {key: _joint(group) for key, group in groups.items() if len(group) > 1 and any(map(_unsure, group))}
-    return tuple(_told(one, together.get(_key(one))) if _unsure(one) else one for one in judged)
-
-
-def _unsure(one: CallVerdict) -> bool:
-    return one.answer == "cannot tell"
+    joint = {
+        key: _joint(group)
+        for key, group in groups.items()
+        if len(group) > 1 and any(one.answer == "cannot tell" for one in group)
+    }
+    return tuple(_with_joint(one, joint.get(_key(one))) for one in judged)
 
 
 def _key(one: CallVerdict) -> object:
-    """None for a call that tells nothing of others: one that differs, or that was not judged to its end."""
+    """Equal for calls that can be judged as one batch. None for a call that cannot be judged with others: one that
+    differs, or that was not judged at all."""
     kept, verdict = one.call.kept, one.verdict
     if verdict is None or not isinstance(kept, CapturedCall) or kept.noisy or verdict.verdict == "differ":
         return None
@@ -71,10 +71,9 @@ def _key(one: CallVerdict) -> object:
     return one.name, id(kept.parameters), verdict.spec, verdict.arithmetic, verdict.steps, dtypes
 
 
-def _told(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
-    if joint is None or not joint.agrees:
+def _with_joint(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
+    if one.verdict is None or one.answer != "cannot tell" or joint is None or not joint.agrees:
         return one
-    assert one.verdict is not None
     note = "what would have been seen is told from all calls of this module together"
     notes = (*one.verdict.notes, note)
     verdict = replace(one.verdict, verdict="agree", reason=None, resolution=joint.resolution, notes=notes)

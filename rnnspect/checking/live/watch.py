@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.network.shown import Shown
@@ -49,11 +49,11 @@ class WatchedCalls(Shown):
         gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of
         a module together, where one alone does not tell.
         """
-        from rnnspect.checking.live.judged import judged, told_together
+        from rnnspect.checking.live.judged import judged, judged_together
 
         for call in self._calls[len(self._judged) :]:
             self._judged.append(judged(call, explain))
-        return told_together(self._judged)
+        return judged_together(self._judged)
 
     @property
     def worst(self) -> CallVerdict | None:
@@ -76,14 +76,14 @@ class WatchedCalls(Shown):
         lines += [f"{name or 'the model'}: never called" for name in self.never_called]
         return "\n".join(lines) or "no RNN, LSTM, GRU or cell is in this model"
 
-    def _take(self, size: int) -> bool:
+    def _reserve(self, size: int) -> bool:
         """Whether so many bytes may still be kept; they then are."""
         if size > self._left:
             return False
         self._left -= size
         return True
 
-    def _heard(self, name: str, kind: str, shape: tuple[int, ...], packed: bool, kept: CapturedCall | str) -> None:
+    def _add(self, name: str, kind: str, shape: tuple[int, ...], packed: bool, kept: CapturedCall | str) -> None:
         self._calls.append(Call(name, kind, self._counts[name], shape, packed, kept))
         self._counts[name] += 1
 
@@ -109,25 +109,11 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
     listeners: list[Listener] = []
     try:
         for name, module in chosen:
-            listeners.append(Listener(module, seen._take, partial(seen._heard, name, kind_of(module))))
+            listeners.append(Listener(module, seen._reserve, partial(seen._add, name, kind_of(module))))
         yield seen
     finally:
         for listener in listeners:
             listener.remove()
-
-
-def watch_run(model: nn.Module, *inputs: Any) -> WatchedCalls:
-    """Runs the model once on the inputs, watched, in eval mode and without autograd; training modes are put back.
-
-    Raises `InputError` with the line of the model's own code where that raises.
-    """
-    import torch
-
-    from rnnspect.engines.own.loading import evaluating, their_errors
-
-    with evaluating(model), torch.no_grad(), watch(model) as seen, their_errors("running the model"):
-        model(*inputs)
-    return seen
 
 
 def _ratio(one: CallVerdict) -> float:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from rnnspect.checking.check import check_observation
 from rnnspect.checking.onnx import quantized
-from rnnspect.checking.onnx.exposed import Taps, tapped
+from rnnspect.checking.onnx.exposed import Taps, loops_around, tapped
 from rnnspect.checking.onnx.inputs import feed_of
-from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, run_model
+from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, recording_of_node, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.judging.case import Case
@@ -63,14 +63,14 @@ class ModelVerdict:
 def check_model(
     path: Path,
     given: Any,
-    module: str | None = None,
-    batch: int | None = None,
-    seed: int = 1,
-    held_to: Declared | None = None,
-    explain: float | None = None,
+    module: str | None,
+    batch: int | None,
+    seed: int,
+    held_to: Declared | None,
+    explain: float | None,
 ) -> ModelVerdict:
-    """Runs the model once on `given`: its inputs by name, one array, or a generator. `explain` is as
-    `check_observation` has it.
+    """Runs the model once on `given`: its inputs by name, one array, or a generator. `module` names the only node to
+    judge; `batch` and `seed` are for a generator; `explain` is as `check_observation` has it.
 
     Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
     that do not fit it or a graph that no runtime runs.
@@ -81,50 +81,53 @@ def check_model(
     if module is not None or not nodes:
         only = choose(nodes, module, file)
         nodes = {only.name: only}
-    specs, calls = _specs(nodes)
+    layers, calls = _layers(nodes)
     warnings = tuple(warning for node in nodes.values() if (warning := node.warning))
     never: list[str] = []
-    if specs:
+    if layers:
         feed = feed_of(model, given, nodes, batch, seed, file)
         try:
-            taps, ran = _run(model, feed, specs, file)
+            taps, ran = _run(model, feed, layers, file)
         except InputError as error:
-            inside = [name for name in specs if any(own and own.op_type != "If" for _, own, _ in nodes[name].path)]
+            inside = [node.name for node, _ in layers if loops_around(node)]
             if not inside:
                 raise
-            taps, ran = _run(model, feed, {name: spec for name, spec in specs.items() if name not in inside}, file)
+            taps, ran = _run(model, feed, [layer for layer in layers if layer[0].name not in inside], file)
             why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
             calls += [NodeVerdict(name, None, why) for name in inside]
         for tap in taps:
-            found = list(_checked(tap, specs[tap.node.name], ran, held_to, explain))
+            found = list(_Node(tap, ran, held_to, explain).verdicts())
             calls += found
             never += [] if found else [tap.node.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
 
 
-def _specs(nodes: Mapping[str, OnnxNode]) -> tuple[dict[str, Spec], list[NodeVerdict]]:
-    """The spec of each node that has one, and why the others have none. Raises where no node can be read."""
-    specs: dict[str, Spec] = {}
+def _layers(nodes: Mapping[str, OnnxNode]) -> tuple[list[tuple[OnnxNode, Spec]], list[NodeVerdict]]:
+    """The nodes that have a spec, with it, and why the others have none. Raises where no node can be read."""
+    layers: list[tuple[OnnxNode, Spec]] = []
     calls: list[NodeVerdict] = []
     unusable: list[RnnspectError] = []
     for name, node in nodes.items():
-        if node.quantized and (why := quantized.untold(node)):
-            calls.append(NodeVerdict(name, None, f"cannot tell: {why}, and its integers are not known"))
+        if node.quantized and (unknown := [one for one in ("W", "R", *SCALES) if not node.is_fixed(one)]):
+            why = f"cannot tell: its {unknown[0]} is no constant of the file, and its integers are not known"
+            calls.append(NodeVerdict(name, None, why))
             continue
         try:
-            specs[name] = spec_of(node)
+            layers.append((node, spec_of(node)))
         except RnnspectError as error:
             calls.append(NodeVerdict(name, None, _why(error)))
             unusable.append(error)
     if unusable and len(unusable) == len(nodes):
         raise FileError([problem for error in unusable for problem in error.problems])
-    return specs, calls
+    return layers, calls
 
 
-def _run(model: ModelProto, feed: Mapping[str, Array], specs: Mapping[str, Spec], file: str) -> tuple[list[Taps], Ran]:
+def _run(
+    model: ModelProto, feed: Mapping[str, Array], layers: list[tuple[OnnxNode, Spec]], file: str
+) -> tuple[list[Taps], Ran]:
     """What these nodes receive and give in a run of the model."""
-    copy, taps = tapped(model, file, {name: spec.dtype for name, spec in specs.items()})
-    dtype = next((spec.dtype for spec in specs.values()), "float32")
+    copy, taps = tapped(model, layers)
+    dtype = next((spec.dtype for _, spec in layers), "float32")
     shown = [output for tap in taps for output in tap.outputs.values()]
     wanted = shown or [output.name for output in model.graph.output]  # without a node, whether the rest runs
     return taps, run_model(copy, feed, [tap.node for tap in taps], dtype, file, wanted)
@@ -135,51 +138,76 @@ def _why(error: RnnspectError, before: str = "cannot tell: ") -> str:
     return f"{before}{replace(error.problems[0], where=None)}"
 
 
-def _checked(tap: Taps, spec: Spec, ran: Ran, held_to: Declared | None, explain: float | None) -> Iterator[NodeVerdict]:
-    for index, arrays in enumerate(_calls(tap, ran)):
-        try:
-            yield NodeVerdict(tap.node.name, index, _check_call(tap, spec, arrays, ran, held_to, explain))
-        except RnnspectError as error:
-            yield NodeVerdict(tap.node.name, index, _why(error))
-
-
-def _calls(tap: Taps, ran: Ran) -> Iterator[dict[str, Array]]:
-    """By X, W, …, Y the arrays of each call of a node; none of a branch that was not taken."""
-    shown = {name: ran.outputs[output] for name, output in tap.outputs.items()}
-    if shown["X"].ndim != 3 + tap.loops:
-        return
-    flat = {name: values.reshape(-1, *values.shape[tap.loops :]) for name, values in shown.items()}
-    for at in range(len(flat["X"])):
-        arrays = {name: values[at] for name, values in flat.items()}
-        if arrays["X"].size:
-            yield arrays
-
-
 @dataclass(frozen=True)
-class _Network:
-    """What a node stands for in one of its calls, and how a run of it is judged."""
+class _Node:
+    """A node in a run of the model, as the layer that it is, and how its calls are judged."""
 
-    node: OnnxNode
-    spec: Spec
-    weights: Mapping[str, Array]
-    """W, R, B and P, as the node has them."""
-    widened: bool
-    """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is not."""
+    tap: Taps
+    ran: Ran
     held_to: Declared | None
     explain: float | None
 
-    def judged(self, sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
-        """The verdict on a run of the whole batch. Items of length 0, which have no output, are left out.
+    @property
+    def widened(self) -> bool:
+        """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is
+        not."""
+        return self.ran.engine.name == "onnxruntime" and self.tap.spec.dtype == "float16"
+
+    def verdicts(self) -> Iterator[NodeVerdict]:
+        """One for each call; none of a branch that was not taken."""
+        name, loops = self.tap.node.name, loops_around(self.tap.node)
+        shown = {tensor: self.ran.outputs[output] for tensor, output in self.tap.outputs.items()}
+        if shown["X"].ndim != 3 + loops:
+            return
+        flat = {tensor: values.reshape(-1, *values.shape[loops:]) for tensor, values in shown.items()}
+        for index in range(len(flat["X"])):
+            arrays = {tensor: values[index] for tensor, values in flat.items()}
+            if not arrays["X"].size:
+                continue
+            try:
+                yield NodeVerdict(name, index, self._checked(arrays))
+            except RnnspectError as error:
+                yield NodeVerdict(name, index, _why(error))
+
+    def _checked(self, arrays: Mapping[str, Array]) -> Verdict:
+        """The verdict on one call, of which these are X, W, …, Y."""
+        node, spec, runtime = self.tap.node, self.tap.spec, self.ran.engine.name
+        weights: dict[str, Array] = {
+            name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
+        }
+        tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
+        x = tensors["X"]
+        steps, batch = x.shape[:2]
+        zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
+        c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
+        sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
+        lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
+        given = recording_of_node(spec, sequence, self.ran.engine, arrays)
+        verdict = self._probed(self._judged(weights, sequence, lengths, given), weights)
+        notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if node.attributes.get("layout") else []
+        if left_out := int((lengths <= 0).sum()):
+            notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
+        if runtime != "onnxruntime":
+            notes.append("run by onnx.reference: onnxruntime does not run this graph")
+        if self.widened:
+            notes.append("onnxruntime casts float16 to float32 around the node")
+        if node.quantized:
+            notes += [quantized.NOTE, *(quantized.cut_off(weights) if verdict.verdict == "differ" else ())]
+        return replace(verdict, notes=(*verdict.notes, *notes))
+
+    def _judged(self, weights: Mapping[str, Array], sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
+        """The verdict on a run of the whole batch with these W, R, B and P. Items of length 0, which have no output,
+        are left out.
 
         Raises `InputError` where there are no others.
         """
-        some, x = lengths > 0, sequence.x
+        node, spec, some, x = self.tap.node, self.tap.spec, lengths > 0, sequence.x
         if not some.any():
             raise InputError("no batch item has any step")
-        floats = quantized.dequantized(self.node, self.weights) if self.node.quantized else self.weights
-        spec, parameters = self.spec, parameters_of_node(self.node, floats)
+        floats = quantized.dequantized(node, weights) if node.quantized else weights
+        parameters = parameters_of_node(node, floats)
         declared = ARITHMETICS["float32" if self.widened else spec.dtype]
-        if self.node.quantized:
+        if node.quantized:
             declared, x = quantized.ARITHMETIC, quantized.with_h(x, sequence.h0, given.layers, lengths)
             spec, parameters = quantized.with_h_as_input(spec, parameters)
         c0, c_n = (None if values is None else values[:, some] for values in (sequence.c0, given.c_n))
@@ -190,72 +218,34 @@ class _Network:
         seen = Observation(given.engine, layers, given.h_n[:, some], c_n, *rounded)
         case = Case(spec, parameters, sequence, seen, self.held_to or declared)
         # Known mistakes in how h is used do not show where h is an input.
-        verdict = check_observation(case, explain=0 if self.node.quantized else self.explain)
-        return replace(verdict, spec=self.spec)
+        verdict = check_observation(case, explain=0 if node.quantized else self.explain)
+        return replace(verdict, spec=self.tap.spec)
 
+    def _probed(self, verdict: Verdict, weights: Mapping[str, Array]) -> Verdict:
+        """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
+        more, alone, on a drawn sequence that does not."""
+        unseen = any(line.coarse_units for line in verdict.resolution)
+        if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
+            return verdict
+        node, spec = self.tap.node, self.tap.spec
+        generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
+        steps, batch = PROBE
 
-def _check_call(
-    tap: Taps,
-    spec: Spec,
-    arrays: Mapping[str, Array],
-    ran: Ran,
-    held_to: Declared | None,
-    explain: float | None,
-) -> Verdict:
-    node, runtime = tap.node, ran.engine.name
-    weights: dict[str, Array] = {
-        name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
-    }
-    tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
-    x, y = tensors["X"], tensors["Y"]
-    steps, batch = x.shape[:2]
-    zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
-    c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
-    sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
-    lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
-    layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
-    given = Recording(ran.engine, y, tensors["Y_h"], tensors.get("Y_c"), layers, 0.0)
-    network = _Network(node, spec, weights, runtime == "onnxruntime" and spec.dtype == "float16", held_to, explain)
-    verdict = network.judged(sequence, lengths, given)
-    notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if tap.turned else []
-    if left_out := int((lengths <= 0).sum()):
-        notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
-    if runtime != "onnxruntime":
-        notes.append("run by onnx.reference: onnxruntime does not run this graph")
-    if network.widened:
-        notes.append("onnxruntime casts float16 to float32 around the node")
-    notes += [quantized.NOTE] if node.quantized else []
-    verdict = _probed(verdict, network)
-    if node.quantized and verdict.verdict == "differ":
-        notes += quantized.cut_off(weights)
-    return replace(verdict, notes=(*verdict.notes, *notes))
+        def drawn(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator).mul_(0.5).to(kind)
 
-
-def _probed(verdict: Verdict, network: _Network) -> Verdict:
-    """Where the model's own input leaves a gate unseen, such as f of a single step from c = 0, the node is run once
-    more, alone, on a drawn sequence that does not."""
-    unseen = any(line.coarse_units for line in verdict.resolution)
-    if verdict.verdict != "cannot tell" or not unseen or "leave the range" in (verdict.reason or ""):
-        return verdict
-    node, spec = network.node, network.spec
-    generator, kind = torch.Generator().manual_seed(0), getattr(torch, spec.dtype)
-    steps, batch = PROBE
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).mul_(0.5).to(kind)
-
-    states = [drawn(spec.num_directions, batch, spec.hidden_size) for _ in spec.cell_type.states]
-    x = drawn(steps, batch, spec.input_size)
-    sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
-    scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
-    try:
-        given = NodeEngine(node, {**network.weights, **scales}).run(spec, {}, sequence)
-    except InputError:
-        return verdict
-    again = network.judged(sequence, torch.full((batch,), steps), given)
-    if again.verdict == "cannot tell":
-        return verdict
-    note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"
-    if again.verdict == "differ":
-        return replace(again, notes=(*again.notes, f"{note}; its own input told nothing"))
-    return replace(verdict, verdict="agree", reason=None, resolution=again.resolution, notes=(*verdict.notes, note))
+        states = [drawn(spec.num_directions, batch, spec.hidden_size) for _ in spec.cell_type.states]
+        x = drawn(steps, batch, spec.input_size)
+        sequence = Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
+        scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
+        try:
+            given = NodeEngine(node, {**weights, **scales}).run(spec, {}, sequence)
+        except InputError:
+            return verdict
+        again = self._judged(weights, sequence, torch.full((batch,), steps), given)
+        if again.verdict == "cannot tell":
+            return verdict
+        note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the node alone"
+        if again.verdict == "differ":
+            return replace(again, notes=(*again.notes, f"{note}; its own input told nothing"))
+        return replace(verdict, verdict="agree", reason=None, resolution=again.resolution, notes=(*verdict.notes, note))

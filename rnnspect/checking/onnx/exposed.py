@@ -6,17 +6,24 @@ node with layout=1, which onnxruntime refuses, becomes one without, between Tran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, OnnxNode, nodes_in
+from rnnspect.network.spec import Spec
+from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, OnnxNode
+from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnx import ModelProto, NodeProto
 
-_TURNED = {"X": (1, 0, 2), "initial_h": (1, 0, 2), "initial_c": (1, 0, 2)}
-_TURNED_BACK = {"Y": (2, 0, 1, 3), "Y_h": (1, 0, 2), "Y_c": (1, 0, 2)}
+    from rnnspect.weights.readers.onnx_constants import Path
+
+_TURNED = dict.fromkeys(("X", "initial_h", "initial_c", "Y_h", "Y_c"), (1, 0, 2)) | {"Y": (2, 0, 1, 3)}
+"""How a tensor is transposed on its way into a node, or out of it, that had layout=1."""
 _DTYPES = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
 _INT32 = 6
 
@@ -26,31 +33,43 @@ class Taps:
     """The outputs of the copy that show what one node receives and returns."""
 
     node: OnnxNode
+    spec: Spec
     outputs: dict[str, str]
-    """By X, W, …, Y the output of the model that shows it."""
-    loops: int
-    """How many loops stack their iterations on those outputs, one axis each."""
-    turned: bool
-    """Whether the node had layout=1."""
+    """By X, W, …, Y the output of the model that shows it, with an axis in front for each of the `loops_around`."""
 
 
-def tapped(model: ModelProto, file: str, dtypes: dict[str, str]) -> tuple[ModelProto, list[Taps]]:
-    """The copy, and the taps of the nodes whose dtypes are given by their names.
+def loops_around(node: OnnxNode) -> int:
+    """How many Loops and Scans a node is in; each stacks what its iterations give."""
+    return sum(owner is not None and owner.op_type != "If" for _, owner, _ in node.path)
+
+
+def tapped(model: ModelProto, layers: Sequence[tuple[OnnxNode, Spec]]) -> tuple[ModelProto, list[Taps]]:
+    """The copy, and the taps of these nodes of the model, each of which comes with the layer that it is.
 
     Raises `FileError` for a node in a graph that belongs to no If, Loop or Scan.
     """
     copy = type(model)()
     copy.CopyFrom(model)
-    found = nodes_in(copy, file)
-    return copy, [_tap(found[name], at, _DTYPES[dtype]) for at, (name, dtype) in enumerate(dtypes.items())]
+    constants = Constants(copy)
+    found = [(_in_copy(node, copy, constants), spec) for node, spec in layers]
+    return copy, [_tap(node, spec, f"rnnspect.{at}") for at, (node, spec) in enumerate(found)]
 
 
-def _tap(node: OnnxNode, at: int, kind: int) -> Taps:
+def _in_copy(node: OnnxNode, copy: ModelProto, constants: Constants) -> OnnxNode:
+    """The node in a copy of its model, with the copy's constants: at the same place in each graph of its path."""
+    path: Path = ((copy.graph, None, ""),)
+    for (outer, _, _), (_, owner, attribute) in pairwise(node.path):
+        own = path[-1][0].node[list(outer.node).index(owner)]
+        path = (*path, (next(one.g for one in own.attribute if one.name == attribute), own, attribute))
+    own = path[-1][0].node[list(node.graph.node).index(node.node)]
+    return replace(node, node=own, path=path, model=copy, constants=constants)
+
+
+def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
+    """`prefix` begins the names that are new in the graph."""
     from onnx import helper
 
-    turned = bool(node.attributes.get("layout"))
-    prefix = f"rnnspect.{at}"
-    if turned:
+    if node.attributes.get("layout"):
         _turn(node, prefix)
     shown = {name: node.input(name) for name in INPUTS[node.node.op_type] if node.input(name)}
     shown = {name: tensor for name, tensor in shown.items() if not node.is_fixed(name)}
@@ -58,10 +77,9 @@ def _tap(node: OnnxNode, at: int, kind: int) -> Taps:
     own.extend([""] * (len(outputs) - len(own)))
     for index, name in enumerate(outputs):
         shown[name] = own[index] = own[index] or f"{prefix}.own.{name}"
-    kinds = {name: _INT32 if name == "sequence_lens" else kind for name in shown}
+    kinds = {name: _INT32 if name == "sequence_lens" else _DTYPES[spec.dtype] for name in shown}
     inside = {name: f"{prefix}.{len(node.path) - 1}.{name}" for name in shown}
     node.graph.node.extend(helper.make_node("Identity", [shown[name]], [inside[name]]) for name in shown)
-    loops = 0
     for depth in range(len(node.path) - 1, -1, -1):
         graph, owner, attribute = node.path[depth]
         graph.output.extend(helper.make_tensor_value_info(inside[name], kinds[name], None) for name in shown)
@@ -70,9 +88,8 @@ def _tap(node: OnnxNode, at: int, kind: int) -> Taps:
         outside = {name: f"{prefix}.{depth - 1}.{name}" for name in shown}
         _lead_out(owner, attribute, [(inside[name], kinds[name]) for name in shown], node.where)
         owner.output.extend(outside.values())
-        loops += owner.op_type != "If"
         inside = outside
-    return Taps(node, inside, loops, turned)
+    return Taps(node, spec, inside)
 
 
 def _lead_out(owner: NodeProto, attribute: str, shown: list[tuple[str, int]], where: str) -> None:
@@ -109,9 +126,11 @@ def _turn(node: OnnxNode, prefix: str) -> None:
     for at, name in enumerate(OUTPUTS[own.op_type][: len(own.output)]):
         if own.output[at]:
             turned = f"{prefix}.turned.{name}"
-            after.append(helper.make_node("Transpose", [turned], [own.output[at]], perm=_TURNED_BACK[name]))
+            after.append(helper.make_node("Transpose", [turned], [own.output[at]], perm=_TURNED[name]))
             own.output[at] = turned
     for attribute in [one for one in own.attribute if one.name == "layout"]:
         own.attribute.remove(attribute)
-    for at, new in [(place + 1, one) for one in reversed(after)] + [(place, one) for one in reversed(before)]:
-        graph.node.insert(at, new)
+    for new in reversed(after):
+        graph.node.insert(place + 1, new)
+    for new in reversed(before):
+        graph.node.insert(place, new)

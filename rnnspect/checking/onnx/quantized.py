@@ -25,7 +25,7 @@ from rnnspect.errors import WeightsError
 from rnnspect.judging.declared import Declared
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx import SCALES, OnnxNode
+from rnnspect.weights.readers.onnx import OnnxNode
 
 Array = np.ndarray[Any, Any]
 
@@ -38,12 +38,6 @@ _LEVELS = np.float32(255)
 _CUT_OFF = (
     "two products of it can together leave 16 bits, which processors without VNNI cut off (to avoid it: reduce_range)"
 )
-
-
-def untold(node: OnnxNode) -> str | None:
-    """Why the integers of a node are not known; None where they are."""
-    unknown = [name for name in ("W", "R", *SCALES) if not node.is_fixed(name)]
-    return f"its {unknown[0]} is no constant of the file" if unknown else None
 
 
 def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array]:
@@ -104,7 +98,7 @@ def with_h(x: Tensor, h0: Tensor, h: Mapping[tuple[int, str], Tensor], lengths: 
 
 
 def cut_off(weights: Mapping[str, Array]) -> list[str]:
-    """What may be wrong with a run on another processor: W and R of int8 times numbers up to 255."""
+    """A note where sums of two products, of W or R in int8 with numbers up to 255, may leave 16 bits; else none."""
     for name in ("W", "R"):
         values = weights[name].astype(np.int32)
         if weights[name].dtype == np.int8 and values.shape[1] > 1:

@@ -65,15 +65,16 @@ def run_layers(
     known = layouts.find(layout) if layout else None
     with torch.no_grad():
         for layer in range(spec.num_layers):
-            for state, direction in zip(_begun(spec, sequence, layer), spec.directions, strict=True):
+            for state, direction in zip(_initial_states(spec, sequence, layer), spec.directions, strict=True):
                 p = LayerParameters.of(parameters, layer, direction)
-                arrays = pack(known, form, p) if known else _copied(p)
-                place = Place(spec, layer, direction, arrays, state, sequence.lengths)
-                h, final = run_one(place, x)
+                if known is None:  # in new memory: an engine may change what it is given
+                    arrays = {name: values.clone() for name, values in vars(p).items() if values is not None}
+                else:
+                    arrays = pack(known, form, p)
+                    notes += [f"layer {layer} {direction}: {one}" for one in lost(known, form, p)]
+                h, final = run_one(Place(spec, layer, direction, arrays, state, sequence.lengths), x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
-                if known:
-                    notes += [f"layer {layer} {direction}: {one}" for one in lost(known, form, p)]
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     h_n, c_n = _stacked(finals)
     return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))
@@ -101,18 +102,13 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
     finals: list[State] = []
     x = sequence.x.transpose(0, 1).contiguous()
     for layer in range(spec.num_layers):
-        x, ended = run_layer(layer, x, _begun(spec, sequence, layer))
+        x, ended = run_layer(layer, x, _initial_states(spec, sequence, layer))
         layers |= by_direction(spec, layer, x.transpose(0, 1))
         finals += ended
     return Recording(info, x.transpose(0, 1), *_stacked(finals), layers, 0.0)
 
 
-def _copied(p: LayerParameters) -> dict[str, Tensor]:
-    """In new memory: an engine may change what it is given."""
-    return {name: values.clone() for name, values in vars(p).items() if values is not None}
-
-
-def _begun(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
+def _initial_states(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
     """For each direction of a layer the state that it starts from."""
     first = layer * spec.num_directions
     return [tuple(initial[at] for initial in sequence.state) for at in range(first, first + spec.num_directions)]

@@ -4,7 +4,7 @@ ignores nothing of it."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from rnnspect.network.recording import STATES, EngineInfo, Recording, by_directi
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
-from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -33,35 +32,34 @@ _IGNORED = ("clip", "activations", "input_forget", "layout")
 """What onnx.reference passes over in some of its operators, or treats wrongly."""
 
 
-def show_layers(model: ModelProto, spec: Spec) -> ModelProto:
-    """Gives a model of `weights.writers.shared.onnx_graph` the h of its lower layers as outputs too."""
+def run_network(
+    model: ModelProto,
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    info: EngineInfo,
+    batch_first: bool,
+    run: Callable[[ModelProto, dict[str, Array]], Mapping[str, Array]],
+) -> Recording:
+    """A run of a model that `weights.writers.shared.onnx_graph` made. `run` gives all outputs by name from the model,
+    which here also outputs the h of its lower layers, and the inputs by name.
+
+    Nothing is set to zero beyond an item's length, so that a runtime that ignores lengths is found out.
+    """
     from onnx import helper
 
     kind, shape = model.graph.input[0].type.tensor_type.elem_type, ["T", spec.num_directions, "B", spec.hidden_size]
     lower = [f"Y_{layer}" for layer in range(spec.num_layers - 1)]
     model.graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name in lower)
-    return model
-
-
-def feed_of(spec: Spec, sequence: Sequence, batch_first: bool) -> dict[str, Array]:
-    """The inputs of such a model by name."""
     feed = {"x": array_of(sequence.x.transpose(0, 1) if batch_first else sequence.x)}
     feed |= {STATES[name][0]: array_of(v) for name, v in zip(spec.cell_type.states, sequence.state, strict=True)}
     if sequence.lengths is not None:
         feed["lengths"] = np.array(sequence.lengths, np.int32)
-    return feed
-
-
-def recording_of(
-    spec: Spec, parameters: Mapping[str, Tensor], info: EngineInfo, outputs: Mapping[str, Array], batch_first: bool
-) -> Recording:
-    """What a runtime gave for the outputs of such a model. Nothing is set to zero beyond an item's length, so that a
-    runtime that ignores lengths is found out."""
-    given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in outputs.items()}
+    given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in run(model, feed).items()}
     output = given["output"].transpose(0, 1) if batch_first else given["output"]
     layers = {
-        (layer, direction): given[f"Y_{layer}"][:, at]
-        for layer in range(spec.num_layers - 1)
+        (layer, direction): given[name][:, at]
+        for layer, name in enumerate(lower)
         for at, direction in enumerate(spec.directions)
     }
     layers |= by_direction(spec, spec.num_layers - 1, output)
@@ -100,21 +98,23 @@ def run_model(
     except ValueError:
         raise FileError("more than 2 GiB with its external data", where=where) from None
     _require_memory(model, where)
+    runtime, version, refused = "onnxruntime", onnxruntime.__version__, ""
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no class but this one
-        why = _line(error)
+        runtime, version, refused = "onnx.reference", onnx.__version__, f"onnxruntime: {_line(error)}; "
         if unsound := _unsound(nodes):
-            raise InputError(
-                f"onnxruntime: {why}; onnx.reference ignores {unsound}", allowed="what one of them runs", where=where
-            ) from None
-        engine = EngineInfo("onnx.reference", onnx.__version__, "cpu", dtype)
-        return Ran(_by_reference(model, feed, wanted, where, why), engine)
+            found, allowed = f"{refused}onnx.reference ignores {unsound}", "what one of them runs"
+            raise InputError(found, allowed=allowed, where=where) from None
     try:
+        if refused:
+            from onnx.reference import ReferenceEvaluator
+
+            session = ReferenceEvaluator(model)
         given = session.run(wanted, dict(feed))
-    except Exception as error:  # noqa: BLE001
-        raise InputError(f"onnxruntime: {_line(error)}", where=where) from None
-    return Ran(dict(zip(wanted, given, strict=True)), EngineInfo("onnxruntime", onnxruntime.__version__, "cpu", dtype))
+    except Exception as error:  # noqa: BLE001 - onnx.reference raises whatever numpy does
+        raise InputError(f"{refused}{runtime}: {_line(error)}", where=where) from None
+    return Ran(dict(zip(wanted, given, strict=True)), EngineInfo(runtime, version, "cpu", dtype))
 
 
 def _require_memory(model: ModelProto, where: str) -> None:
@@ -132,18 +132,6 @@ def _require_memory(model: ModelProto, where: str) -> None:
             if all(sizes) and tensor.elem_type in helper.get_all_tensor_dtypes():
                 each = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
                 free_memory.require(each * math.prod(sizes), f"the tensor {info.name}", where)
-
-
-def _by_reference(
-    model: ModelProto, feed: Mapping[str, Array], wanted: list[str], where: str, why: str
-) -> dict[str, Array]:
-    from onnx.reference import ReferenceEvaluator
-
-    try:
-        given = ReferenceEvaluator(model).run(wanted, dict(feed))
-    except Exception as error:  # noqa: BLE001 - it raises whatever numpy does
-        raise InputError(f"onnxruntime: {why}; onnx.reference: {_line(error)}", where=where) from None
-    return dict(zip(wanted, given, strict=True))
 
 
 def _unsound(nodes: list[OnnxNode]) -> str | None:
@@ -170,13 +158,17 @@ class NodeEngine:
         alone, feed = _alone(self._node, self._weights, sequence)
         outputs = list(OUTPUTS[alone.node.op_type])
         ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where, outputs)
-        y = tensor_of(ran.outputs["Y"])
-        if (valid := sequence.valid()) is not None:
-            y = torch.where(valid[:, None, :, None], y, 0)
-        layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
-        output = torch.cat(list(layers.values()), -1)
-        c_n = tensor_of(ran.outputs["Y_c"]) if "Y_c" in ran.outputs else None
-        return Recording(ran.engine, output, tensor_of(ran.outputs["Y_h"]), c_n, layers, 0.0)
+        return recording_of_node(spec, sequence, ran.engine, ran.outputs)
+
+
+def recording_of_node(spec: Spec, sequence: Sequence, engine: EngineInfo, arrays: Mapping[str, Array]) -> Recording:
+    """What a node gave as Y (T, D, B, H), Y_h and, of an LSTM, Y_c (D, B, H)."""
+    y = tensor_of(arrays["Y"])
+    if (valid := sequence.valid()) is not None:
+        y = torch.where(valid[:, None, :, None], y, 0)
+    layers = {(0, direction): y[:, at] for at, direction in enumerate(spec.directions)}
+    c_n = tensor_of(arrays["Y_c"]) if "Y_c" in arrays else None
+    return Recording(engine, torch.cat([*layers.values()], -1), tensor_of(arrays["Y_h"]), c_n, layers, 0.0)
 
 
 def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> tuple[OnnxNode, dict[str, Array]]:
@@ -187,18 +179,14 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     from rnnspect.weights.writers.shared.onnx_graph import IR, OPSET
 
     op = node.node.op_type
-    own = type(node.node)()
-    own.CopyFrom(node.node)
-    kept = [attribute for attribute in own.attribute if attribute.name != "layout"]
-    del own.attribute[:], own.input[:], own.output[:]
     feed: dict[str, Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
     if sequence.c0 is not None:
         feed["initial_c"] = array_of(sequence.c0)
     if sequence.lengths is not None:
         feed["sequence_lens"] = np.array(sequence.lengths, np.int32)
-    own.attribute.extend(kept)
-    own.input.extend(name if name in feed or name in weights else "" for name in INPUTS[op])
-    own.output.extend(OUTPUTS[op])
+    inputs = [name if name in feed or name in weights else "" for name in INPUTS[op]]
+    own = helper.make_node(op, inputs, OUTPUTS[op], node.node.name, domain=node.node.domain)
+    own.attribute.extend(attribute for attribute in node.node.attribute if attribute.name != "layout")
     kinds = {name: helper.np_dtype_to_tensor_dtype(values.dtype) for name, values in feed.items()}
     graph = helper.make_graph(
         [own],
@@ -210,8 +198,7 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR)
     said = {name: value for name, value in node.attributes.items() if name != "layout"}
-    path: Any = ((model.graph, None, ""),)
-    return replace(node, node=own, path=path, model=model, constants=Constants(model), attributes=said), feed
+    return replace(node, node=own, model=model, attributes=said), feed
 
 
 def _line(error: Exception) -> str:

@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import rnnspect
 from rnnspect import watch
-from rnnspect.checking.live.watch import WatchedCalls, watch_run
+from rnnspect.checking.live.runs import watch_run
+from rnnspect.checking.live.watch import WatchedCalls
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
