@@ -157,6 +157,31 @@ def test_the_branch_not_taken_is_noted(tmp_path: Path, capsys: Any):
     assert "no recurrent node ran on this input" in err
 
 
+@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("fixed", [("initial_h", "initial_c"), ("sequence_lens",), ("X",)])
+def test_what_a_node_receives_may_be_constant(tmp_path: Path, capsys: Any, fixed: tuple[str, ...], layout: int):
+    """States, lengths and x that the file itself holds are what the node ran on."""
+    rng = np.random.default_rng(0)
+    axes = (1, 0, 2) if layout else (0, 1, 2)
+    values = {
+        "X": rng.normal(size=(5, 2, made.INPUTS)).transpose(axes).astype(np.float32),
+        "sequence_lens": np.array([5, 3], np.int32),
+        "initial_h": rng.normal(size=(1, 2, made.HIDDEN)).transpose(axes).astype(np.float32),
+        "initial_c": rng.normal(size=(1, 2, made.HIDDEN)).transpose(axes).astype(np.float32),
+    }
+    held = {name: values[name] for name in fixed}
+    states = ("sequence_lens", "initial_h", "initial_c")
+    given = ["X", "W", "R", "B", *(name if name in fixed else "" for name in states)]
+    node = helper.make_node("LSTM", given, ["y"], name="the node", hidden_size=made.HIDDEN, layout=layout)
+    inputs = [] if "X" in fixed else [made.value("X", made.F, list(values["X"].shape))]
+    model = made.model([node], {**made.weights("LSTM"), **held})
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    path = saved(tmp_path, model)[0]
+    assert main(["check", path, "--input", "randn:5", "--batch", "2"]) == 0
+    assert "agree" in capsys.readouterr().out
+
+
 def test_lengths_and_weights_that_are_inputs(tmp_path: Path, capsys: Any):
     held = made.weights("LSTM", 2)
     node = helper.make_node(

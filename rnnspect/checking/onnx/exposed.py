@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, OnnxNode
+from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, SCALES, WEIGHTS, OnnxNode
 from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
     if node.attributes.get("layout"):
         _turn(node, prefix)
     shown = {name: node.input(name) for name in INPUTS[node.node.op_type] if node.input(name)}
-    shown = {name: tensor for name, tensor in shown.items() if not node.is_fixed(name)}
+    shown = {name: of for name, of in shown.items() if name not in (*WEIGHTS, *SCALES) or not node.is_fixed(name)}
     outputs, own = OUTPUTS[node.node.op_type], node.node.output
     own.extend([""] * (len(outputs) - len(own)))
     for index, name in enumerate(outputs):
