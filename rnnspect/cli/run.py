@@ -25,7 +25,7 @@ def run(
     with loading():
         from rnnspect.network import memory
         from rnnspect.tracing.prepare import prepare
-        from rnnspect.tracing.run import run_prepared
+        from rnnspect.tracing.trace import run_prepared
         from rnnspect.views import documents
         from rnnspect.views import run as view
 

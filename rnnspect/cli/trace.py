@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,13 +83,12 @@ def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list
     from rnnspect import engines
 
     if not names:
-        return [made.engine.run(made.spec, made.parameters, made.sequence)]
+        return [made.run()]
     every = names == ["all"]
     recordings = []
     for name in engines.names() if every else dict.fromkeys(names):
         try:
-            engine = engines.find(name, "--engine")
-            recordings.append(engine.run(made.spec, made.parameters, made.sequence))
+            recordings.append(replace(made, engine=engines.find(name, "--engine")).run())
         except EngineError as error:
             if not every:
                 raise

@@ -53,7 +53,7 @@ def report_prepared(
     if asked.item is not None:
         check_item(asked.item, sequence.batch, where("batch_index"))
     if recorded is None:
-        recording = prepared.engine.run(spec, prepared.parameters, sequence)
+        recording = prepared.run()
         checked = judge_recording(prepared, recording, declared, progress)
     else:
         checked = judge_recorded(prepared, recorded.given, declared, progress, recorded.where)

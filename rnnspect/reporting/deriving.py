@@ -75,7 +75,7 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
     An engine that does not show a layer leaves it to the equations. `progress` is told how many steps of the chain of
     cell states before the address are done.
     """
-    recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
+    recording = prepared.run()
     cpu = torch.device("cpu")
     parameters = {name: tensor.detach().to(cpu) for name, tensor in prepared.parameters.items()}
     with plain_defaults(), torch.inference_mode():

@@ -15,6 +15,7 @@ from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
 from rnnspect.network import device, memory, torch_modules
 from rnnspect.network.drawing import generator_of
+from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence, sequence_of
 from rnnspect.network.spec import Spec
 from rnnspect.weights.loading import weights_of
@@ -28,6 +29,10 @@ class Prepared:
     parameters: dict[str, Tensor]
     sequence: Sequence
     engine: Engine
+
+    def run(self) -> Recording:
+        """What the engine gives. Raises `EngineError` for what it cannot run."""
+        return self.engine.run(self.spec, self.parameters, self.sequence)
 
 
 def prepare(

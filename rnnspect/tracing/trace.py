@@ -1,9 +1,9 @@
-"""A trace: every quantity of every step from the equations, with an engine's numbers beside it."""
+"""What an engine gives for a sequence: alone (`Run`), or with every quantity of the equations beside it (`Trace`)."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,62 @@ if TYPE_CHECKING:
     from rnnspect.network.recording import EngineInfo, Recording
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineRun:
+    """A sequence, and the engine that ran it. All tensors are on the CPU in the spec's dtype.
+
+    Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit]. `batched`
+    says whether x had a batch axis. `stack_difference` is how far the engine's whole stack is from its layers one by
+    one, absolute.
+    """
+
+    spec: Spec
+    engine: EngineInfo
+    x: Tensor
+    h0: Tensor
+    c0: Tensor | None
+    lengths: tuple[int, ...] | None
+    batched: bool
+    stack_difference: float
+
+    @property
+    def steps(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def batch(self) -> int:
+        return self.x.shape[0]
+
+    def length(self, item: int) -> int:
+        """How many steps the item at this place of the batch has."""
+        return self.lengths[item] if self.lengths else self.steps
+
+    def _arrays(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What the run was given and `tensors`, as numpy arrays by name."""
+        from rnnspect.network.arrays import as_numpy, input_arrays
+
+        return input_arrays(self.spec, self.x, self.h0, self.c0, self.lengths) | as_numpy(tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(EngineRun):
+    """What an engine gives; head is [batch][unit]."""
+
+    output: Tensor
+    h_n: Tensor
+    c_n: Tensor | None
+    head: Tensor | None
+
+    def to_numpy(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """output, h_n, c_n and head beside what the run was given: x, h0, c0, lengths, and the spec as JSON.
+
+        With the parameters by PyTorch's names it is all that an implementation in another language needs.
+        """
+        given = {"output": self.output, "h_n": self.h_n, "c_n": self.c_n, "head": self.head}
+        tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+        return self._arrays(tensors | {name: tensor.cpu() for name, tensor in (parameters or {}).items()})
 
 
 @dataclass(frozen=True)
@@ -38,29 +94,19 @@ class LayerTrace:
     max_abs_difference: float
 
 
-@dataclass(frozen=True)
-class Trace(Shown):
-    """What the equations give and what the engine gave.
+@dataclass(frozen=True, kw_only=True)
+class Trace(EngineRun, Shown):
+    """What the equations give and what the engine gave, in the shapes of `EngineRun`.
 
-    Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit], on the CPU
-    in the spec's dtype. `max_abs_difference` is the largest |manual − engine| of all that both gave, and
-    `stack_difference` how far the engine's whole stack is from its layers one by one, absolute.
+    `max_abs_difference` is the largest |manual − engine| of all that both gave.
     """
 
-    spec: Spec
-    engine: EngineInfo
-    x: Tensor
-    h0: Tensor
-    c0: Tensor | None
-    lengths: tuple[int, ...] | None
-    batched: bool
     layers: tuple[LayerTrace, ...]
     output: Pair
     h_n: Pair
     c_n: Pair | None
     head: Pair | None
     max_abs_difference: float
-    stack_difference: float
     notes: tuple[str, ...] = ()
     """What of the parameters the engine has no place for."""
 
@@ -73,23 +119,22 @@ class Trace(Shown):
         """
         return trace_arrays(self)
 
-    @property
-    def steps(self) -> int:
-        return self.x.shape[1]
 
-    @property
-    def batch(self) -> int:
-        return self.x.shape[0]
-
-    def length(self, item: int) -> int:
-        """How many steps the item at this place of the batch has."""
-        return self.lengths[item] if self.lengths else self.steps
+def run_prepared(prepared: Prepared) -> Run:
+    """Runs the engine. Raises `EngineError` for what it cannot run."""
+    recording = prepared.run()
+    return Run(
+        **_shared(prepared, recording),
+        output=_batch_major(recording.output),
+        h_n=recording.h_n.cpu(),
+        c_n=None if recording.c_n is None else recording.c_n.cpu(),
+        head=None if recording.head is None else recording.head.cpu(),
+    )
 
 
 def trace_prepared(prepared: Prepared) -> Trace:
     """Runs the equations and the engine on the same parameters and sequence, both on the sequence's device."""
-    recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    return trace_recordings(prepared, (recording,))[0]
+    return trace_recordings(prepared, (prepared.run(),))[0]
 
 
 def trace_recordings(
@@ -138,8 +183,6 @@ def _beside(
     """The trace of one engine: what the equations gave, and beside it what that engine gave."""
     from rnnspect.network.tensors import largest, max_abs_difference
 
-    spec, sequence = prepared.spec, prepared.sequence
-
     def pair(name: str, given: Tensor | None) -> Pair | None:
         ours = manual.get(name)
         return None if ours is None or given is None else Pair(ours, given.cpu())
@@ -150,26 +193,34 @@ def _beside(
     assert output is not None
     assert h_n is not None
     # The output of a single layer is that layer's h, which was compared already.
-    pairs = [one for one in (output if spec.num_layers > 1 else None, h_n, c_n, head) if one]
+    pairs = [one for one in (output if prepared.spec.num_layers > 1 else None, h_n, c_n, head) if one]
     worst = [layer.max_abs_difference for layer in layers]
     worst += [max_abs_difference(one.manual, one.engine) for one in pairs]
     return Trace(
-        spec=spec,
-        engine=recording.engine,
-        x=_batch_major(sequence.x),
-        h0=sequence.h0.cpu(),
-        c0=None if sequence.c0 is None else sequence.c0.cpu(),
-        lengths=sequence.lengths,
-        batched=sequence.batched,
+        **_shared(prepared, recording),
         layers=layers,
         output=output,
         h_n=h_n,
         c_n=c_n,
         head=head,
         max_abs_difference=largest(worst),
-        stack_difference=recording.stack_difference,
         notes=recording.notes,
     )
+
+
+def _shared(prepared: Prepared, recording: Recording) -> dict[str, Any]:
+    """The fields of `EngineRun`."""
+    sequence = prepared.sequence
+    return {
+        "spec": prepared.spec,
+        "engine": recording.engine,
+        "x": _batch_major(sequence.x),
+        "h0": sequence.h0.cpu(),
+        "c0": None if sequence.c0 is None else sequence.c0.cpu(),
+        "lengths": sequence.lengths,
+        "batched": sequence.batched,
+        "stack_difference": recording.stack_difference,
+    }
 
 
 def _batch_major(values: Tensor) -> Tensor:
@@ -182,7 +233,6 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
     Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
     """
     from rnnspect.network.array_name import ArrayName
-    from rnnspect.network.arrays import as_numpy, input_arrays
 
     first = traces[0]
     tensors: dict[ArrayName, Tensor] = {}
@@ -196,5 +246,4 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
         for name in ("output", "h_n", "c_n", "head"):
             if pair := getattr(trace, name):
                 tensors |= {ArrayName(name, whose="manual"): pair.manual, theirs(name): pair.engine}
-    named = {str(name): values for name, values in tensors.items()}
-    return input_arrays(first.spec, first.x, first.h0, first.c0, first.lengths) | as_numpy(named)
+    return first._arrays({str(name): values for name, values in tensors.items()})

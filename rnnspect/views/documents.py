@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.derivation import Derivation
-    from rnnspect.tracing.run import Run
-    from rnnspect.tracing.trace import Pair, Trace
+    from rnnspect.tracing.trace import EngineRun, Pair, Run, Trace
 
 _POINT = ("ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound")
 
@@ -207,7 +206,7 @@ def numbers(values: Tensor | None, lengths: tuple[int, ...] | None = None) -> An
     return lists if bool(values.isfinite().all()) else _plain(lists)
 
 
-def _given(result: Run | Trace) -> dict[str, Any]:
+def _given(result: EngineRun) -> dict[str, Any]:
     return {
         "spec": spec_document(result.spec),
         "sequence": {
