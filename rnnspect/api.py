@@ -25,8 +25,7 @@ from rnnspect.network import shown
 from rnnspect.network.keys import Head
 from rnnspect.network.parameters import Shapes, shapes_of
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation import At, Derivation
+from rnnspect.reporting.data import At, Derivation, Report
 from rnnspect.tracing.trace import LayerTrace, Pair, Trace
 
 if TYPE_CHECKING:
@@ -193,8 +192,7 @@ def report(
     that is not there.
     """
     from rnnspect.files import writing
-    from rnnspect.reporting.building import Recordings, report_prepared
-    from rnnspect.reporting.kept_steps import ReportOptions
+    from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
     from rnnspect.views.report import as_html
 
     writing.check_writable(Path(path))

@@ -43,7 +43,7 @@ def derive(
     described = given.describe(output)
     with loading():
         from rnnspect.network import memory
-        from rnnspect.reporting.derivation import At
+        from rnnspect.reporting.data import At
         from rnnspect.reporting.deriving import derive_prepared, locate
         from rnnspect.views import derive as view
         from rnnspect.views import documents

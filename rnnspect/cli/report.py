@@ -56,8 +56,7 @@ def report(
     with loading():
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
-        from rnnspect.reporting.building import Recordings, report_prepared
-        from rnnspect.reporting.kept_steps import ReportOptions
+        from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
@@ -142,7 +141,7 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
 
 
 def _steps(text: str | None, count: int) -> tuple[int, ...] | None:
-    from rnnspect.reporting.kept_steps import MOST_KEPT
+    from rnnspect.reporting.building import MOST_KEPT
     from rnnspect.views.selection import indices
 
     if text is None:

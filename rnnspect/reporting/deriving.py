@@ -21,7 +21,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.address import address
-from rnnspect.reporting.derivation import At, Derivation, Equation, InTurn, Names
+from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
 from rnnspect.tracing.prepare import Prepared
 
 

@@ -20,14 +20,24 @@ from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
 from rnnspect.reporting.address import cell_state_before
-from rnnspect.reporting.data import Curve, Derivable, EngineBeside, LayerReport, Map
+from rnnspect.reporting.data import Derivable, EngineBeside, LayerReport
 from rnnspect.reporting.downsampling import Picture, blank
-from rnnspect.reporting.kept_steps import Frame
 
 Array = npt.NDArray[np.float64]
 
 NEAR = 0.05
 """How near to its limit a gate's unit is that counts as saturated."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is painted of a run: an item of the batch, the steps that it has, those whose derivations are kept, and
+    how many cells a picture may have."""
+
+    item: int
+    length: int
+    kept: tuple[int, ...]
+    cells: int
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,8 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
     return LayerReport(
         layer=layer,
         direction=direction,
-        maps=canvas.maps(),
-        curves=canvas.curves(),
+        maps=canvas.maps,
+        curves=canvas.curves,
         saturated={gate: one.words for gate, one in saturated.items()},
         derivable=Derivable(equations, case.parameters, dict(sorted(given.items()))),
         beside=EngineBeside(*stacked) if run.h_error is None else None,
@@ -124,26 +134,20 @@ class _Canvas:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._maps: dict[tuple[str, str], Picture] = {}
-        self._curves: dict[str, Picture] = {}
+        self.maps: dict[tuple[str, str], Picture] = {}
+        self.curves: dict[str, Picture] = {}
 
     def map(self, quantity: str, shown: str, start: int, values: Array) -> None:
-        self._maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
+        self.maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
 
     def curve(self, name: str, start: int, values: Array) -> None:
-        self._curves.setdefault(name, self._blank(values)).paint(start, values)
+        self.curves.setdefault(name, self._blank(values)).paint(start, values)
 
     def beside(self, name: str, start: int, manual: Array, engine: Array) -> None:
         """The engine's numbers, and how far they are from the equations'."""
         self.map(name, "engine", start, engine)
         apart = differences(torch.from_numpy(manual), torch.from_numpy(engine))
         self.map(name, "difference", start, apart.numpy())
-
-    def maps(self) -> tuple[Map, ...]:
-        return tuple(Map(*name, picture) for name, picture in self._maps.items())
-
-    def curves(self) -> tuple[Curve, ...]:
-        return tuple(Curve(name, picture) for name, picture in self._curves.items())
 
     def _blank(self, values: Array) -> Picture:
         return blank(self._frame.length, values.shape[1], self._frame.cells)

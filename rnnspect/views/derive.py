@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rnnspect.arithmetic.expression import Expression, largest_first, total
 from rnnspect.network.parameters import module_repr
-from rnnspect.reporting.derivation import Derivation, InTurn
+from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import text
 from rnnspect.views.expression import filled, levels, multiplied, words
 from rnnspect.views.rendering import Screen, engine_line, engine_lines, rendered, table

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rnnspect.network.parameters import Axes, Shapes
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
-    from rnnspect.reporting.derivation import Derivation
+    from rnnspect.reporting.data import Derivation
     from rnnspect.tracing.trace import EngineRun, Pair, Run, Trace
 
 _POINT = ("ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound")

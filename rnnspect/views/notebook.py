@@ -11,8 +11,7 @@ from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.shown import Shown
-from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation import Derivation
+from rnnspect.reporting.data import Derivation, Report
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, shapes, trace
 from rnnspect.views.rendering import Screen, as_html, rendered

@@ -68,10 +68,10 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
         "direction": layer.direction,
         "place": [row, report.item] if report.batched else [row],
         "maps": [
-            {"quantity": one.quantity, "shown": one.shown, "picture": picture_document(one.picture)}
-            for one in layer.maps
+            {"quantity": quantity, "shown": shown, "picture": picture_document(picture)}
+            for (quantity, shown), picture in layer.maps.items()
         ],
-        "curves": [{"name": one.name, "picture": picture_document(one.picture)} for one in layer.curves],
+        "curves": [{"name": name, "picture": picture_document(picture)} for name, picture in layer.curves.items()],
         "saturated": layer.saturated,
         "derivable": _derivable(layer.derivable, report),
         "beside": layer.beside and {name: _array(values, "<f8") for name, values in vars(layer.beside).items()},
