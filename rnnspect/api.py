@@ -229,6 +229,8 @@ def assert_agrees(
 
     Raises `AssertionError` for `differ` and for `cannot tell`; `InputError` for what does not fit together.
     """
+    from rnnspect.views.check import report_text
+
     __tracebackhide__ = True  # pytest shows the line of the test
     if _is_model(source):
         from rnnspect.checking.live.inputs import watch_given
@@ -236,12 +238,12 @@ def assert_agrees(
         given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
         seen, worst = watch_given(source, x, {name: value for name, value in given.items() if value is not None})
         if seen.verdict != "agree":
-            raise AssertionError(f"{seen}\n{_as_text(worst.verdict)}" if worst.verdict else str(seen))
+            raise AssertionError(f"{seen}\n{report_text(worst.verdict)}" if worst.verdict else str(seen))
         return
     itself: Any = source
     verdict = check(itself, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
     if not verdict.agrees:
-        raise AssertionError(_as_text(verdict))
+        raise AssertionError(report_text(verdict))
 
 
 def _is_model(source: object) -> TypeGuard[nn.Module]:
@@ -273,13 +275,6 @@ def _arithmetic(name: str | None) -> Declared | None:
     from rnnspect.judging.declared import named
 
     return named(name, "arithmetic") if name else None
-
-
-def _as_text(verdict: Verdict) -> str:
-    from rnnspect.views.check import as_table
-    from rnnspect.views.rendering import Screen
-
-    return as_table(verdict, Screen(width=120))
 
 
 def _forms(result: Any) -> dict[str, str]:

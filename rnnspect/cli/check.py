@@ -20,11 +20,12 @@ from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.weights import readers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.console import RenderableType
 
     from rnnspect.judging.declared import Declared
     from rnnspect.tracing.prepare import Prepared
-    from rnnspect.views.rendering import Screen
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Of several sources the status that comes first here wins."""
@@ -146,16 +147,14 @@ def _emit(rows: list[CheckRow], output: Output) -> None:
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
 
-    def table(screen: Screen) -> str:
-        if alone is None:
-            return view.as_lines(found, screen)
-        return view.as_table(alone, screen, rows[0].source if rows[0].inside else "")
+    def table(_width: int) -> Iterable[RenderableType]:
+        return view.parts(alone, rows[0].source if rows[0].inside else "") if alone else view.lines(found)
 
-    def json(_screen: Screen) -> str:
+    def json() -> str:
         made = [_document(source, one) for source, one in found]
         return documents.as_json(made[0] if alone else made)
 
-    output.emit({"table": table, "json": json, "junit": lambda _screen: view.as_junit(found), "svg": table})
+    output.emit(table, json=json, junit=lambda: view.as_junit(found))
 
 
 def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:

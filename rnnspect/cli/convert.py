@@ -51,12 +51,7 @@ def convert(
         from rnnspect.views import documents
 
     done = converting.convert(described.spec, to, file, lossy=lossy, lengths=with_lengths, where=described.where)
-    output.emit(
-        {
-            "table": lambda screen: view.as_table(done, screen),
-            "json": lambda _screen: documents.as_json(view.document(done)),
-        }
-    )
+    output.emit(lambda _width: view.parts(done), json=lambda: documents.as_json(view.document(done)))
     if done.kept:
         output.note(f"wrote {done.path}")
     return done.exit_status

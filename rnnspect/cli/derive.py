@@ -62,9 +62,7 @@ def derive(
     with progress_bar("stepping through the cell states", made.sequence.steps, output.quiet) as progress:
         found = derive_prepared(made, at, progress)
     output.emit(
-        {
-            "table": lambda screen: view.as_text(found, precision, every, screen),
-            "json": lambda _screen: documents.as_json(documents.derivation_document(found)),
-            "markdown": lambda _screen: view.as_markdown(found, every),
-        }
+        lambda _width: view.parts(found, precision, every),
+        json=lambda: documents.as_json(documents.derivation_document(found)),
+        markdown=lambda: view.as_markdown(found, every),
     )

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
 from rnnspect.cli.options import command, formats, layout_names
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
-from rnnspect.views.rendering import Screen
 
 
 @command("rnnspect layouts onnx keras")
@@ -33,11 +34,9 @@ def layouts(
     found = [known.find(name, "layouts") for name in chosen] if chosen else list(known.every())
     between = len(chosen or ()) == 2
 
-    def as_table(screen: Screen) -> str:
+    def table(_width: int) -> Iterable[RenderableType]:
         if between:
-            return view.as_two(found[0], found[1], screen)
-        return view.as_one(found[0], screen) if chosen else view.as_table(found, screen)
+            return view.side_by_side(*found)
+        return view.details(found[0]) if chosen else view.overview(found)
 
-    output.emit(
-        {"table": as_table, "json": lambda _screen: documents.as_json(view.document(found, between))},
-    )
+    output.emit(table, json=lambda: documents.as_json(view.document(found, between)))

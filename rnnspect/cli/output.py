@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
-from rnnspect.views.rendering import Screen
+from rnnspect.views.rendering import Screen, rendered, width_of
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable
+
+    from rich.console import RenderableType
 
     from rnnspect.network.sequence import Sequence
 
@@ -72,15 +74,25 @@ class Output:
 
     def emit(
         self,
-        formats: Mapping[str, Callable[[Screen], str]],
+        table: Callable[[int], Iterable[RenderableType]] | None = None,
         arrays: Callable[[], dict[str, Any]] | None = None,
+        **texts: Callable[[], str],
     ) -> None:
-        """Writes the result into the file, or to stdout, in the format that was chosen, else the first. A .npz file
-        keeps the arrays, and the result is shown beside it."""
-        default = next(iter(formats))
+        """Writes the result into the file, or to stdout, in the format that was chosen: else as a table, which is made
+        for a width in characters, or in the first of the other formats. A .npz file keeps the arrays, and the result
+        is shown beside it."""
+        default = "table" if table else next(iter(texts))
+
+        def text(format: str, terminal: bool) -> str:  # noqa: A002
+            if format in texts:
+                return texts[format]()
+            assert table is not None
+            screen = Screen(picture=shlex.join(("rnnspect", *COMMAND.get()))) if format == "svg" else Screen(terminal)
+            return rendered(table(width_of(screen)), screen)
+
         if self.path is not None and not self.is_arrays:
-            chosen = self.format or next((name for name in formats if self._suffix in _suffixes(name)), default)
-            writing.write_text(self.path, formats[chosen](_screen(chosen, terminal=False)))
+            chosen = self.format or next((name for name in ("svg", *texts) if self._suffix in _suffixes(name)), default)
+            writing.write_text(self.path, text(chosen, terminal=False))
             self.note(f"wrote {self.path}")
             return
         if self.path is not None:
@@ -89,9 +101,8 @@ class Output:
             self.note(f"wrote {self.path}")
             if self.quiet and self.format is None:
                 return
-        chosen = self.format or default
-        text = formats[chosen](_screen(chosen, sys.stdout.isatty()))
-        sys.stdout.write(_speakable(text, sys.stdout.encoding))
+        shown = text(self.format or default, sys.stdout.isatty())
+        sys.stdout.write(_speakable(shown, sys.stdout.encoding))
 
     @property
     def is_arrays(self) -> bool:
@@ -116,12 +127,6 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
 
 def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002
     return _SUFFIXES.get(format, (f".{format}",))
-
-
-def _screen(chosen: str, terminal: bool) -> Screen:
-    if chosen == "svg":
-        return Screen(picture=shlex.join(("rnnspect", *COMMAND.get())))
-    return Screen(terminal)
 
 
 def _speakable(text: str, encoding: str | None) -> str:

@@ -32,7 +32,7 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
         from rnnspect.views import probe as view
 
     made = probe_of(described.spec)
-    output.emit({"table": lambda screen: view.as_table(made, path, screen)}, made.to_numpy)
+    output.emit(lambda _width: view.parts(made, path), made.to_numpy)
 
 
 def check_place(path: Path) -> None:

@@ -72,7 +72,7 @@ def report(
     typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")
     with progress_bar("checking and painting every step", 2 * total, output.quiet) as advance:
         page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
-    output.emit({"html": lambda _screen: as_html(page)})
+    output.emit(html=lambda: as_html(page))
     output.note(summary(page.verdict))
 
 

@@ -32,8 +32,8 @@ def run(
     prepared = prepare(described.spec, where=described.where, require_memory=memory.run_needs)
     note_what_is_not_finite(prepared.sequence, output)
     result = run_prepared(prepared)
-    shown = {
-        "table": lambda screen: view.as_table(result, precision, screen),
-        "json": lambda _screen: documents.as_json(documents.run_document(result)),
-    }
-    output.emit(shown, lambda: result.to_numpy(prepared.parameters if with_parameters else None))
+    output.emit(
+        lambda width: view.parts(result, precision, width),
+        lambda: result.to_numpy(prepared.parameters if with_parameters else None),
+        json=lambda: documents.as_json(documents.run_document(result)),
+    )

@@ -16,7 +16,6 @@ from rnnspect.views.selection import Selection, check
 if TYPE_CHECKING:
     from rnnspect.network.recording import Recording
     from rnnspect.tracing.prepare import Prepared
-    from rnnspect.views.rendering import Screen
 
 _ROWS = sorted(["x", "input_projection", *QUANTITIES])
 _table = functools.partial(typer.Option, rich_help_panel="What the table shows")
@@ -33,10 +32,7 @@ class Selected(Selection):
     batch_index: Annotated[int, _table(help="Which item of the batch to show.")] = 0
     quantities: Annotated[
         str | None,
-        _table(
-            help="Rows to show: i,f,h or x,input_projection.",
-            **choice((), _ROWS),
-        ),
+        _table(help="Rows to show: i,f,h or x,input_projection.", **choice((), _ROWS)),
     ] = None
     precision: Annotated[int, _table(min=1, max=17, help="Decimals.")] = 4
 
@@ -68,14 +64,11 @@ def trace(
     with progress_bar("stepping through the equations", steps, output.quiet) as progress:
         traces = trace_recordings(made, recordings, progress)
 
-    def table(screen: Screen) -> str:
-        return view.as_table(traces, selected, screen)
-
-    def json(_screen: Screen) -> str:
+    def json() -> str:
         found = [documents.trace_document(one) for one in traces]
         return documents.as_json(found if len(found) > 1 else found[0])
 
-    output.emit({"table": table, "json": json, "svg": table}, lambda: trace_arrays(*traces))
+    output.emit(lambda width: view.parts(traces, selected, width), lambda: trace_arrays(*traces), json=json)
 
 
 def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list[Recording]:

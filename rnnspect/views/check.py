@@ -27,15 +27,10 @@ _DIGITS = 9
 """Significant ones: they tell any two numbers of float32 apart."""
 
 
-def as_table(verdict: Verdict, screen: Screen, source: str = "") -> str:
-    """The whole report on one run; `source` says which, where that is a call inside of something."""
-    return rendered(parts(verdict, source), screen)
-
-
-def as_lines(rows: Sequence[tuple[str, Verdict | Skipped | str]], screen: Screen) -> str:
+def lines(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> list[Text]:
     """One line a source; a text in the place of a verdict says why there is none."""
     widest = max(len(text.printable(source)) for source, _ in rows)
-    return rendered((_line(source, widest, found) for source, found in rows), screen)
+    return [_line(source, widest, found) for source, found in rows]
 
 
 def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
@@ -55,13 +50,18 @@ def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
 
+def report_text(verdict: Verdict) -> str:
+    """The whole report on one run, in lines of at most 120 characters."""
+    return rendered(parts(verdict), Screen(width=120))
+
+
 def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
     """The element in a test case, its attributes and its text."""
     if isinstance(found, str):
         return "error", {"message": text.printable(found)}, ""
     if isinstance(found, Skipped):
         return "skipped", {"message": text.printable(found.reason)}, ""
-    report = as_table(found, Screen(width=120))
+    report = report_text(found)
     if found.agrees:
         return "system-out", {}, report
     kind = "failure" if found.verdict == "differ" else "error"
@@ -122,6 +122,7 @@ def numbers_of(verdict: Verdict) -> Iterator[str]:
 
 
 def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
+    """The whole report on one run; `source` says which, where that is a call inside of a model."""
     if source:
         yield Text(text.printable(source))
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")

@@ -11,13 +11,7 @@ from rich.text import Text
 from rnnspect.checking.converting import Conversion
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import check, documents
-from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.text import printable
-
-
-def as_table(done: Conversion, screen: Screen) -> str:
-    """What was written, what the target made of it, and how it is loaded."""
-    return rendered(_parts(done), screen)
 
 
 def document(done: Conversion) -> dict[str, Any]:
@@ -41,7 +35,8 @@ def document(done: Conversion) -> dict[str, Any]:
     }
 
 
-def _parts(done: Conversion) -> Iterator[RenderableType]:
+def parts(done: Conversion) -> Iterator[RenderableType]:
+    """What was written, what the target made of it, and how it is loaded."""
     name = printable(str(done.path))
     kept = f"{module_repr(done.spec)} as {done.target} has it: {name}"
     # A path is copied whole, or not at all.

@@ -14,15 +14,10 @@ from rnnspect.network.parameters import module_repr
 from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import text
 from rnnspect.views.expression import filled, levels, multiplied, words
-from rnnspect.views.rendering import Screen, engine_line, engine_lines, rendered, table
+from rnnspect.views.rendering import engine_line, engine_lines, table
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""
-
-
-def as_text(derivation: Derivation, precision: int, every: bool, screen: Screen) -> str:
-    """`precision` is a number of digits; with `every` no product is left out."""
-    return rendered(parts(derivation, precision, every), screen)
 
 
 def as_markdown(derivation: Derivation, every: bool) -> str:
@@ -44,7 +39,8 @@ def as_keywords(arguments: Mapping[str, object]) -> str:
 def parts(
     derivation: Derivation, precision: int, every: bool = False, said: Callable[[Mapping[str, object]], str] = as_flags
 ) -> Iterator[RenderableType]:
-    """`said` says how to derive what is to be derived in turn."""
+    """`precision` is a number of digits; with `every` no product is left out. `said` gives the text of the arguments
+    that derive another number."""
     number, most = _rounded(precision), None if every else MOST
     yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
     yield from engine_lines(derivation.engine)

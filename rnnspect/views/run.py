@@ -11,17 +11,13 @@ from torch import Tensor
 from rnnspect.network.parameters import module_repr
 from rnnspect.tracing.trace import Run
 from rnnspect.views import text
-from rnnspect.views.rendering import Screen, engine_lines, rendered, width_of
+from rnnspect.views.rendering import engine_lines
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection, shown_steps, with_gaps
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
 
 
-def as_table(run: Run, precision: int, screen: Screen) -> str:
-    """`precision` is a number of decimals."""
-    return rendered(_parts(run, precision, width_of(screen)), screen)
-
-
-def _parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
+def parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
+    """`precision` is a number of decimals, `width` the characters of a line."""
     yield Text(module_repr(run.spec), "bold")
     yield from engine_lines(run.engine, run.stack_difference)
     yield Text(f"input shape: {text.shape(_as_the_module_takes(run, run.x))}")
