@@ -12,8 +12,7 @@ from rnnspect.cli import probe as probing
 from rnnspect.cli.describing import Given, flag
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
-from rnnspect.cli.output import Output, note_what_is_not_finite, say
-from rnnspect.cli.progress import SoFar, loading, progress_bar
+from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar, say
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict

@@ -8,8 +8,7 @@ import typer
 
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import choice, command, in_output, network
-from rnnspect.cli.output import Output
-from rnnspect.cli.progress import loading
+from rnnspect.cli.output import Output, loading
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 from rnnspect.weights import writers

@@ -8,8 +8,7 @@ import typer
 
 from rnnspect.cli.describing import Given, flag, prepared
 from rnnspect.cli.options import DIRECTIONS, QUANTITIES, choice, command, formats, in_output, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading, progress_bar
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 
 _which = functools.partial(typer.Option, rich_help_panel="Which number")
 

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.progress import loading
+from rnnspect.cli.output import loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 

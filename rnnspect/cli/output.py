@@ -1,9 +1,11 @@
-"""Where results and messages go: results to stdout or a file, everything else to stderr."""
+"""What a command shows: results on stdout or in a file; messages, and the progress of long work, on stderr."""
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,11 @@ from rnnspect.views.rendering import Screen, rendered, width_of
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from rich.console import RenderableType
 
+    from rnnspect.judging.finding import Finding
     from rnnspect.network.sequence import Sequence
 
 _SUFFIXES = {
@@ -31,6 +34,8 @@ _SUFFIXES = {
 """How a file's name asks for a format, where that is not a dot and the format's name."""
 _ROWS = 1 << 16
 """Steps whose numbers are looked at together: a mapped file need not fit into memory."""
+LONG = 2_000
+"""Steps, in all layers and directions together, below which the work is over before a progress bar helps."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 """What was typed after rnnspect: the title of a picture."""
 _PLAIN = str.maketrans(
@@ -123,6 +128,55 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
         if count := sum(int((~piece.isfinite()).sum()) for piece in pieces):
             nan = sum(int(piece.isnan().sum()) for piece in pieces)
             output.note(f"warning: {name} has {count} of {values.numel()} numbers that are not finite ({nan} NaN)")
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """For the imports that load torch. They make a million objects and no garbage: without the collector they take a
+    tenth less time, and later it does not look at what was loaded here."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+@dataclass
+class SoFar:
+    """How far a long check has come, for the bar and for whoever interrupts it."""
+
+    advance: Callable[[int], None]
+    steps: int = 0
+    differs: bool = False
+
+    def __call__(self, found: Finding | None, steps: int) -> None:
+        self.steps += steps
+        self.differs |= found is not None and found.first is not None
+        self.advance(steps)
+
+    def __str__(self) -> str:
+        if not self.steps:
+            return "before the first step was judged"
+        said = "something differs" if self.differs else "everything agrees"
+        return f"after {self.steps:,} steps, all layers and directions together; so far {said}"
+
+
+@contextmanager
+def progress_bar(what: str, steps: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Yields a function that is told how many more steps are done."""
+    if quiet or steps < LONG or not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=steps)
+        yield lambda done: progress.update(task, advance=done)
 
 
 def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from rnnspect.cli.describing import Given, flag
 from rnnspect.cli.options import command, formats, network
-from rnnspect.cli.output import Output
-from rnnspect.cli.progress import loading
+from rnnspect.cli.output import Output, loading
 from rnnspect.errors import InputError, Problem
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict

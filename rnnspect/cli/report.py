@@ -10,8 +10,7 @@ import typer
 
 from rnnspect.cli.describing import Described, Given, flag, prepared, read_recorded
 from rnnspect.cli.options import command, formats, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading, progress_bar
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 from rnnspect.network.array_name import ArrayName

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import Precision, command, formats, in_output, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite
 from rnnspect.errors import InputError
 
 

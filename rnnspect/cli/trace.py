@@ -8,8 +8,7 @@ import typer
 
 from rnnspect.cli.describing import Given, prepared
 from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading, progress_bar
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.errors import EngineError
 from rnnspect.views.selection import Selection, check
 
