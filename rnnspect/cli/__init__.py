@@ -11,6 +11,7 @@ import os
 import pkgutil
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _fault(error: Exception) -> int:
-    place = error.__traceback__
-    while place and place.tb_next:
-        place = place.tb_next
-    where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "unknown"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
     say(f"error: a fault of rnnspect {__version__} ({type(error).__name__}: {error}, at {where}); {REPORT_TO}")
     return FAULT
 

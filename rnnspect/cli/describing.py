@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.output import loading
+from rnnspect.cli.output import Output, loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from rnnspect.cli.output import Output
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.weights.readers.interface import Told
@@ -209,10 +208,7 @@ def prepared(described: Described, needs: Callable[[Spec, int, int], int], engin
     from rnnspect import engines
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 
-    spec = described.spec
-    made = prepare(spec, where=described.where, require_memory=needs)
-    if spec.beyond_torch and isinstance(spec.weights, str):
-        made = by_its_own_node(made)
+    made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
     name = engine or described.engine
     return made if name == "torch" else replace(made, engine=engines.find(name, "--engine"))
 

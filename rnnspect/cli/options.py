@@ -68,23 +68,23 @@ def choice(words: Collection[str], others: Collection[str] = ()) -> dict[str, An
     return {"metavar": "|".join(words) or None, "autocompletion": (lambda: offered) if offered else None}
 
 
-def formats(*names: str, arrays: bool = False) -> Group:
+def formats(*names: str, arrays: bool = False, file: bool = True) -> Group:
     """The options of a result that has these formats, as an `Output`. The first is shown where none is asked for;
-    with `arrays` a .npz file keeps every array."""
+    with `arrays` a .npz file keeps every array; without `file` the result goes to stdout alone."""
 
-    def read(format: str | None, output: Path | None, quiet: bool) -> Output:  # noqa: A002 - the option's name
+    def read(format: str | None, quiet: bool, output: Path | None = None) -> Output:  # noqa: A002 - the option's name
         chosen = Output(format, output, quiet)
         chosen.check(names, arrays)
         return chosen
 
     kept = " A .npz file keeps every array." if arrays else ""
     written = in_output("--format", "-f", help=f"{' or '.join(names)}.", **choice(names))
-    file = in_output("--output", "-o", help=f"A file to write.{kept}")
-    quiet = in_output("--quiet", "-q", help="No notes, warnings or progress; with -o no table.")
+    to = in_output("--output", "-o", help=f"A file to write.{kept}")
+    silent = "No notes, warnings or progress; with -o no table." if file else "No notes or warnings."
     options = [
         _optional("format", Annotated[str | None, written]),
-        _optional("output", Annotated[Path | None, file]),
-        _optional("quiet", Annotated[bool, quiet], False),
+        *([_optional("output", Annotated[Path | None, to])] if file else []),
+        _optional("quiet", Annotated[bool, in_output("--quiet", "-q", help=silent)], False),
     ]
     return Group(options, read)
 

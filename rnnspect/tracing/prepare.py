@@ -83,13 +83,14 @@ def _whole(lengths: Any) -> Any:
 
 
 def by_its_own_node(prepared: Prepared) -> Prepared:
-    """Where the parameters are those of a node in a file, onnxruntime runs that node in place of the engine."""
+    """Where no module of torch.nn computes the network, and its parameters are those of a node in an .onnx file,
+    onnxruntime runs that node in place of the engine."""
     from rnnspect.engines.shared.onnx_model import NodeEngine
     from rnnspect.weights import readers
     from rnnspect.weights.readers.onnx import node_in
 
-    assert isinstance(prepared.spec.weights, str)
-    source = parse_file(prepared.spec.weights)
-    if readers.kind_of(source.path) != "onnx":
+    spec = prepared.spec
+    source = parse_file(spec.weights) if spec.beyond_torch and isinstance(spec.weights, str) else None
+    if source is None or readers.kind_of(source.path) != "onnx":
         return prepared
     return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))

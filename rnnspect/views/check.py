@@ -57,10 +57,9 @@ def report_text(verdict: Verdict) -> str:
 
 def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
     """The element in a test case, its attributes and its text."""
-    if isinstance(found, str):
-        return "error", {"message": text.printable(found)}, ""
-    if isinstance(found, Skipped):
-        return "skipped", {"message": text.printable(found.reason)}, ""
+    if not isinstance(found, Verdict):
+        answer, why = _without_verdict(found)
+        return answer, {"message": why}, ""
     report = report_text(found)
     if found.agrees:
         return "system-out", {}, report
@@ -69,18 +68,18 @@ def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
 
 
 def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
-    if isinstance(found, str):
-        answer, said = "error", text.printable(found)
-    elif isinstance(found, Skipped):
-        answer, said = "skipped", text.printable(found.reason)
-    else:
-        answer, said = found.verdict, _said(found)
+    answer, said = (found.verdict, _said(found)) if isinstance(found, Verdict) else _without_verdict(found)
     line = Text(f"{answer:<{len('cannot tell')}}", STYLE[answer], no_wrap=True, overflow="ignore")
     line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
     for one in found.identities if isinstance(found, Verdict) else ():
         if not one.holds:
             line.append(f"; fails {one.name}: {text.printable(one.evidence)}", "not bold yellow")
     return line
+
+
+def _without_verdict(found: Skipped | str) -> tuple[str, str]:
+    """The word in place of a verdict, and why there is none."""
+    return ("skipped", text.printable(found.reason)) if isinstance(found, Skipped) else ("error", text.printable(found))
 
 
 def _said(verdict: Verdict) -> str:

@@ -66,16 +66,14 @@ def parts(
 
 
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
-    yield f"# {_title(derivation)}"
-    yield ""
-    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}"
-    yield ""
+    yield f"# {_title(derivation)}\n"
+    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}\n"
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {what}: {source}" for what, source in derivation.taken)
     for equation in derivation.equations:
         yield f"\n## {equation.address}\n"
         yield "```text"
-        yield from (line for line in (equation.written, str(equation.address)) if line)
+        yield from (line for line in (equation.written, equation.address) if line)
         yield from (f"  = {line}" for line in lines(derivation, equation.expression, _every_digit))
         yield "```"
         for what, vector, rows in _listed(derivation, equation.expression, _every_digit, most):
