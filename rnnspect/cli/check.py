@@ -241,9 +241,7 @@ def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine, "--engine"))
     note_what_is_not_finite(prepared.sequence, job.output)
-    spec = prepared.spec
-    steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
-    with progress_bar("checking every step", steps, job.output.quiet) as advance:
+    with progress_bar("checking every step", prepared.steps_of_layers, job.output.quiet) as advance:
         so_far = SoFar(advance)
         try:
             if job.asked.recorded is None:

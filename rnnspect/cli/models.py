@@ -70,13 +70,10 @@ def live_rows(
         raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
     found = []
     for one, identities in zip(seen.check(explain), _identities(model, x, seen, described), strict=True):
-        label = f"{source} {one.name or 'itself'}, call {one.index}"
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
-        found.append(
-            CheckRow(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"], True)
-        )
+        found.append(_row_of_call(f"{source} {one.name or 'itself'}, call {one.index}", said))
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found
@@ -117,12 +114,14 @@ def onnx_rows(
         output.note(f"note: {source} {name} never ran")
     if not found.calls:
         raise InputError("no recurrent node ran on this input", where=source)
-    rows = []
-    for one in found.calls:
-        label = f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}")
-        status = EXIT_STATUS["cannot tell"] if isinstance(one.found, str) else one.found.exit_status
-        rows.append(CheckRow(label, one.found, status, True))
-    return rows
+    return [
+        _row_of_call(f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}"), one.found)
+        for one in found.calls
+    ]
+
+
+def _row_of_call(label: str, found: Verdict | str) -> CheckRow:
+    return CheckRow(label, found, EXIT_STATUS["cannot tell"] if isinstance(found, str) else found.exit_status, True)
 
 
 def _refuse_what_is_ignored(described: Described) -> None:

@@ -95,16 +95,15 @@ class Output:
             screen = Screen(picture=shlex.join(("rnnspect", *COMMAND.get()))) if format == "svg" else Screen(terminal)
             return rendered(table(width_of(screen)), screen)
 
-        if self.path is not None and not self.is_arrays:
-            chosen = self.format or next((name for name in ("svg", *texts) if self._suffix in _suffixes(name)), default)
-            writing.write_text(self.path, text(chosen, terminal=False))
-            self.note(f"wrote {self.path}")
-            return
         if self.path is not None:
-            assert arrays is not None
-            writing.write_arrays(self.path, arrays())
+            if self.is_arrays:
+                assert arrays is not None
+                writing.write_arrays(self.path, arrays())
+            else:
+                named = next((name for name in ("svg", *texts) if self._suffix in _suffixes(name)), default)
+                writing.write_text(self.path, text(self.format or named, terminal=False))
             self.note(f"wrote {self.path}")
-            if self.quiet and self.format is None:
+            if not self.is_arrays or (self.quiet and self.format is None):
                 return
         shown = text(self.format or default, sys.stdout.isatty())
         sys.stdout.write(_speakable(shown, sys.stdout.encoding))

@@ -67,9 +67,8 @@ def report(
         recordings = Recordings(*read_recorded(str(recorded))) if recorded else None
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
-    total = made.sequence.steps * made.spec.num_layers * made.spec.num_directions
     typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")
-    with progress_bar("checking and painting every step", 2 * total, output.quiet) as advance:
+    with progress_bar("checking and painting every step", 2 * made.steps_of_layers, output.quiet) as advance:
         page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
     output.emit(html=lambda: as_html(page))
     output.note(summary(page.verdict))

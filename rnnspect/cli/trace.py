@@ -55,12 +55,10 @@ def trace(
 
     needs = memory.document_needs if output.format == "json" else memory.trace_needs
     made = prepared(described, needs, "torch" if engine else None)
-    spec, sequence = made.spec, made.sequence
-    check(selected, spec, sequence.steps, sequence.batch)
-    note_what_is_not_finite(sequence, output)
+    check(selected, made.spec, made.sequence.steps, made.sequence.batch)
+    note_what_is_not_finite(made.sequence, output)
     recordings = _recordings(engine, made, output)
-    steps = sequence.steps * spec.num_layers * spec.num_directions
-    with progress_bar("stepping through the equations", steps, output.quiet) as progress:
+    with progress_bar("stepping through the equations", made.steps_of_layers, output.quiet) as progress:
         traces = trace_recordings(made, recordings, progress)
 
     def json() -> str:

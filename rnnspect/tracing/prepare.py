@@ -30,6 +30,11 @@ class Prepared:
     sequence: Sequence
     engine: Engine
 
+    @property
+    def steps_of_layers(self) -> int:
+        """The steps of all layers and directions together."""
+        return self.sequence.steps * self.spec.num_layers * self.spec.num_directions
+
     def run(self) -> Recording:
         """What the engine gives. Raises `EngineError` for what it cannot run."""
         return self.engine.run(self.spec, self.parameters, self.sequence)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 
+RESULTS = ("output", "h_n", "c_n", "head")
+"""What a network returns, by the names of PyTorch and of a spec's head."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineRun:
     """A sequence, and the engine that ran it. All tensors are on the CPU in the spec's dtype.
@@ -68,8 +72,7 @@ class Run(EngineRun):
 
         With the parameters by PyTorch's names it is all that an implementation in another language needs.
         """
-        given = {"output": self.output, "h_n": self.h_n, "c_n": self.c_n, "head": self.head}
-        tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+        tensors = {name: tensor for name in RESULTS if (tensor := getattr(self, name)) is not None}
         return self._arrays(tensors | {name: tensor.cpu() for name, tensor in (parameters or {}).items()})
 
 
@@ -123,13 +126,7 @@ class Trace(EngineRun, Shown):
 def run_prepared(prepared: Prepared) -> Run:
     """Runs the engine. Raises `EngineError` for what it cannot run."""
     recording = prepared.run()
-    return Run(
-        **_shared(prepared, recording),
-        output=_batch_major(recording.output),
-        h_n=recording.h_n.cpu(),
-        c_n=None if recording.c_n is None else recording.c_n.cpu(),
-        head=None if recording.head is None else recording.head.cpu(),
-    )
+    return Run(**_shared(prepared, recording), **_results(recording))
 
 
 def trace_prepared(prepared: Prepared) -> Trace:
@@ -183,26 +180,22 @@ def _beside(
     """The trace of one engine: what the equations gave, and beside it what that engine gave."""
     from rnnspect.network.tensors import largest, max_abs_difference
 
-    def pair(name: str, given: Tensor | None) -> Pair | None:
-        ours = manual.get(name)
-        return None if ours is None or given is None else Pair(ours, given.cpu())
-
-    output = pair("output", recording.output.transpose(0, 1))
-    h_n, c_n = pair("h_n", recording.h_n), pair("c_n", recording.c_n)
-    head = pair("head", recording.head)
-    assert output is not None
-    assert h_n is not None
+    pairs = {
+        name: Pair(ours, theirs)
+        for name, theirs in _results(recording).items()
+        if theirs is not None and (ours := manual.get(name)) is not None
+    }
     # The output of a single layer is that layer's h, which was compared already.
-    pairs = [one for one in (output if prepared.spec.num_layers > 1 else None, h_n, c_n, head) if one]
+    compared = [pair for name, pair in pairs.items() if name != "output" or prepared.spec.num_layers > 1]
     worst = [layer.max_abs_difference for layer in layers]
-    worst += [max_abs_difference(one.manual, one.engine) for one in pairs]
+    worst += [max_abs_difference(pair.manual, pair.engine) for pair in compared]
     return Trace(
         **_shared(prepared, recording),
         layers=layers,
-        output=output,
-        h_n=h_n,
-        c_n=c_n,
-        head=head,
+        output=pairs["output"],
+        h_n=pairs["h_n"],
+        c_n=pairs.get("c_n"),
+        head=pairs.get("head"),
         max_abs_difference=largest(worst),
         notes=recording.notes,
     )
@@ -221,6 +214,12 @@ def _shared(prepared: Prepared, recording: Recording) -> dict[str, Any]:
         "batched": sequence.batched,
         "stack_difference": recording.stack_difference,
     }
+
+
+def _results(recording: Recording) -> dict[str, Any]:
+    """What the engine gave by the names in `RESULTS`, on the CPU; None for what this network does not have."""
+    given = {name: getattr(recording, name) for name in RESULTS} | {"output": recording.output.transpose(0, 1)}
+    return {name: None if values is None else values.cpu() for name, values in given.items()}
 
 
 def _batch_major(values: Tensor) -> Tensor:
@@ -243,7 +242,7 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
             if trace is first:
                 tensors |= {ArrayName(name, place): values for name, values in layer.quantities.items()}
             tensors |= {theirs(name, place): values for name, values in layer.engine.items()}
-        for name in ("output", "h_n", "c_n", "head"):
+        for name in RESULTS:
             if pair := getattr(trace, name):
                 tensors |= {ArrayName(name, whose="manual"): pair.manual, theirs(name): pair.engine}
     return first._arrays({str(name): values for name, values in tensors.items()})

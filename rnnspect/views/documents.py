@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rnnspect.reporting.data import Derivation
     from rnnspect.tracing.trace import EngineRun, Pair, Run, Trace
 
+_STATES = ("h_n", "c_n", "head")
 _POINT = ("ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound")
 
 
@@ -47,11 +48,7 @@ def shapes_document(shapes: Shapes) -> dict[str, Any]:
         ],
         "total": shapes.total,
         "bytes": shapes.bytes,
-        "input": _axes(shapes.input),
-        "output": _axes(shapes.output),
-        "h_n": _axes(shapes.h_n),
-        "c_n": _axes(shapes.c_n),
-        "head": _axes(shapes.head),
+        **{name: _axes(getattr(shapes, name)) for name in ("input", "output", *_STATES)},
     }
 
 
@@ -61,9 +58,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "version": 1,
         **_given(run),
         "output": numbers(run.output, run.lengths),
-        "h_n": numbers(run.h_n),
-        "c_n": numbers(run.c_n),
-        "head": numbers(run.head),
+        **{name: numbers(getattr(run, name)) for name in _STATES},
         "stack_difference": _plain(run.stack_difference),
     }
 
@@ -84,9 +79,7 @@ def trace_document(trace: Trace) -> dict[str, Any]:
             for layer in trace.layers
         ],
         "output": _pair(trace.output, trace.lengths),
-        "h_n": _pair(trace.h_n),
-        "c_n": _pair(trace.c_n),
-        "head": _pair(trace.head),
+        **{name: _pair(getattr(trace, name)) for name in _STATES},
         "max_abs_difference": _plain(trace.max_abs_difference),
         "stack_difference": _plain(trace.stack_difference),
         "notes": list(trace.notes),
