@@ -19,8 +19,8 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
-from rnnspect.reporting.address import cell_state_before
 from rnnspect.reporting.data import Derivable, EngineBeside, LayerReport
+from rnnspect.reporting.deriving import cell_state_before
 from rnnspect.reporting.downsampling import Picture, blank
 
 Array = npt.NDArray[np.float64]
