@@ -66,8 +66,8 @@ def report_prepared(
 ) -> Report:
     """Runs the engine, or takes what was recorded of another one, and judges and paints what it gave.
 
-    `progress` is told of every step when it is judged, and once more, with None, when it is painted. `where` says how
-    an argument is called in messages. Raises `InputError` for an item or a step that is not there.
+    `progress` is told of every step when it is judged, and once more, with None, when it is painted. `where` gives the
+    name of an argument in messages. Raises `InputError` for an item or a step that is not there.
     """
     spec, sequence, asked = prepared.spec, prepared.sequence, asked or ReportOptions()
     if asked.item is not None:
@@ -143,8 +143,8 @@ def kept_steps(length: int, most: int, interesting: int) -> tuple[int, ...]:
 
 
 def _kept_at_most(spec: Spec) -> int:
-    """How many steps fit into a file of the usual size. Of each it has x, the states and, where there is no room for
-    the weights, both sums of products of each gate."""
+    """How many steps fit into a file of the usual size. The file holds x and the states of each and, where there is no
+    room for the weights, both sums of products of each gate."""
     cell = spec.cell_type
     units = (2 * len(cell.gates) + len(cell.states)) * spec.hidden_size
     numbers = sum(units + spec.layer_input_size(layer) for layer in range(spec.num_layers))

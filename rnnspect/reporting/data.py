@@ -37,7 +37,7 @@ class At:
 
 @dataclass(frozen=True)
 class Names:
-    """How the numbers that an equation is written with are called at one step."""
+    """The names of the numbers in an equation at one step."""
 
     step: int
     before: int | None
@@ -46,11 +46,11 @@ class Names:
     """The place of the layer and direction in h0 and c0, and that of the item in a batch."""
 
     def vector(self, one: Expression) -> str:
-        """What it is a unit of: x, h, h0."""
+        """The vector that the number is a unit of: x, h, h0."""
         return one.name + "0" if self.step_of(one) is None else one.name
 
     def address(self, one: Expression, unit: int | str) -> str:
-        """Of a unit or a parameter: h[step 3, 1], bias_ih_l0[5]; `unit` may be a letter that stands for each."""
+        """The name of one unit or parameter: h[step 3, 1], bias_ih_l0[5]. `unit` may be a letter, for any unit."""
         if isinstance(unit, int) and one.kind == "parameter":
             return f"{one.name}[{one.row + unit}]"
         step = self.step_of(one)
@@ -60,13 +60,13 @@ class Names:
         return f"{one.name}0[{', '.join(map(str, (*place, unit)))}]"
 
     def step_of(self, one: Expression) -> int | None:
-        """None for the initial state."""
+        """The step, by its index in the input, that the number belongs to; None for the initial state."""
         return self.before if one.kind == "given" and one.name != "x" else self.step
 
 
 @dataclass(frozen=True)
 class Equation:
-    """A quantity of the step and unit, taken apart as far as named quantities and parameters."""
+    """A quantity of one step and unit, written with parameters and other named quantities."""
 
     name: str
     address: str
@@ -77,7 +77,8 @@ class Equation:
 
 @dataclass(frozen=True)
 class InTurn:
-    """A number that a derivation stops at, and how to derive it; `unit` says it for each k of a sum."""
+    """A number that a derivation does not take further apart, and the arguments that derive it. `unit` may be
+    "k", for each k of a sum."""
 
     what: str
     layer: int
@@ -89,10 +90,10 @@ class InTurn:
 
 @dataclass(frozen=True)
 class Derivation(Shown):
-    """A number from the equations in float64, how it comes about, and the engine's beside it.
+    """A number from the equations in float64, how it is computed, and the engine's number beside it.
 
-    `equations` holds the quantity first, then what it needs of the same step and unit. They are computed on what the
-    engine itself showed of the step before, as in a check; `taken` says where each vector comes from.
+    `equations` holds the quantity first, then those of the same step and unit that it needs. They are computed on what
+    the engine itself gave at the step before, as in a check; `taken` says where each vector comes from.
     """
 
     spec: Spec
@@ -114,7 +115,7 @@ class Derivation(Shown):
     notes: tuple[str, ...] = ()
 
     def number(self, expression: Expression) -> float:
-        """What it comes to for the unit of the derivation."""
+        """The value of an expression for the unit of the derivation."""
         return self.evaluation.value(expression, self.at.unit)
 
     @property

@@ -29,10 +29,11 @@ from rnnspect.tracing.prepare import Prepared
 
 
 def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name: name) -> At:
-    """The same address with nothing left open: a negative step counts from the end of its item.
+    """The same address with a direction, and with indices that count from the start: a negative step counted from the
+    end of its item.
 
-    Raises `InputError` for one that is not there, `SequenceError` for a step that is padding. `where` says how an
-    argument is called in messages.
+    Raises `InputError` for an address that is not there, `SequenceError` for a step that is padding. `where` gives the
+    name of an argument in messages.
     """
     spec, sequence = prepared.spec, prepared.sequence
     if at.direction:
@@ -130,7 +131,7 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
 
 @dataclass(frozen=True)
 class _Here:
-    """What one step of one item received, and h of one unit. The states are those that a check takes."""
+    """What one step of one item received, and h of one unit. The states before are those that a check takes."""
 
     x: Tensor
     """(I)"""
@@ -200,7 +201,7 @@ def _final(case: Case, judge: Judge, run: LayerRun, declared: Declared, at: At) 
 
 
 def _equations(spec: Spec, expressions: Mapping[str, Expression], at: At) -> Iterator[Equation]:
-    """The quantity, what of the same step and unit it names, what that names, …"""
+    """The equation of the quantity, then those of the quantities of the same step and unit that it needs."""
     waiting = [at.quantity]
     for name in waiting:
         address, expression = f"{name}[step {at.step}, {at.unit}]", expressions[name]
@@ -229,7 +230,7 @@ def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple
 
 
 def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) -> Iterator[InTurn]:
-    """What the equations stop at, but for the parameters and what the whole run was given."""
+    """The numbers that the equations do not take further apart, except for parameters, x and initial states."""
     done = {equation.name for equation in equations}
     stops: dict[tuple[str, str], tuple[Expression, str]] = {}
     for one, unit in (stop for equation in equations for stop in _stops(equation.expression, str(at.unit))):
@@ -260,7 +261,7 @@ def _stops(expression: Expression, unit: str) -> Iterator[tuple[Expression, str]
 
 
 def written(spec: Spec, name: str) -> str | None:
-    """The line of the cell's docstring that says this quantity."""
+    """The line of the cell's docstring that defines this quantity."""
     lines = (line for line in spec.cell_type.equations if line.partition(" = ")[0].strip().rstrip("'") == name)
     return next(lines, None)
 

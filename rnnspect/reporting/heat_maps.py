@@ -26,13 +26,13 @@ from rnnspect.reporting.downsampling import Picture, blank
 Array = npt.NDArray[np.float64]
 
 NEAR = 0.05
-"""How near to its limit a gate's unit is that counts as saturated."""
+"""A gate's unit counts as saturated when it is at most this far from its limit."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What is painted of a run: an item of the batch, the steps that it has, those whose derivations are kept, and
-    how many cells a picture may have."""
+    """What a report shows of a run: an item of the batch, its number of steps, the steps whose derivations are kept,
+    and how many cells a picture may have."""
 
     item: int
     length: int
@@ -111,7 +111,7 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
 
 
 class _Part:
-    """A chunk's steps by their index in the input, without those beyond the item's length."""
+    """The steps of a chunk by their index in the input, without those beyond the item's length."""
 
     def __init__(self, compared: ComparedChunk, reverse: bool, frame: Frame) -> None:
         chunk, self._reverse = compared.chunk, reverse
@@ -130,7 +130,7 @@ class _Part:
 
 
 class _Canvas:
-    """Everything that is painted of a layer, by name and in the order in which it first comes."""
+    """The pictures of a layer by name, in the order in which they are begun."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
@@ -159,7 +159,7 @@ def _norm(values: Array) -> Array:
 
 
 def saturations(gates: tuple[str, ...], equations: dict[str, Expression]) -> dict[str, Saturation]:
-    """When a unit of each gate is saturated, by the function that makes it; a relu and its like where it is shut."""
+    """When a unit of each gate counts as saturated, by the gate's function: a relu and its like where they give 0."""
     made = {gate: equations[gate].kind for gate in gates}
-    # What is made of another gate, f = 1 − i, is a gate as that is.
+    # A gate that is computed from another one, f = 1 − i, saturates as that does.
     return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS else _GATE for gate, kind in made.items()}

@@ -45,10 +45,7 @@ def details(layout: Layout) -> list[RenderableType]:
 def side_by_side(one: Layout, other: Layout) -> list[RenderableType]:
     """The forms that both have, side by side, and the steps from the first to the second."""
     parts: list[RenderableType] = []
-    for form, packing in one.cells.items():
-        if form not in other.cells:
-            continue
-        wanted = other.cells[form]
+    for form, packing, wanted in _shared_forms(one, other):
         shown = table("", one.name, other.name, title=_title(form))
         for column in shown.columns[1:]:
             column.no_wrap = False
@@ -77,13 +74,13 @@ def document(layouts: Sequence[Layout], between: bool) -> dict[str, Any]:
         ],
     }
     if between:
-        one, other = layouts
-        made["steps"] = {
-            form: steps_between(packing, other.cells[form])
-            for form, packing in one.cells.items()
-            if form in other.cells
-        }
+        made["steps"] = {form: steps_between(first, second) for form, first, second in _shared_forms(*layouts)}
     return made
+
+
+def _shared_forms(one: Layout, other: Layout) -> Iterator[tuple[str, Packing, Packing]]:
+    """The forms that both layouts have, with the packing of each."""
+    yield from ((form, packing, other.cells[form]) for form, packing in one.cells.items() if form in other.cells)
 
 
 def _cell(packing: Packing) -> dict[str, Any]:

@@ -79,9 +79,9 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
 
 
 def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
-    """The equations as one list of expressions, each after those that it is made of and called by its place; what they
-    are given at the kept steps, (steps, units); and how each quantity is written. A sum whose weight is not whole in
-    the file has its `values` (steps, units), a parameter its (units)."""
+    """The equations, as one list of expressions in which each stands after its operands, which are named by their place
+    in the list; what is given at the kept steps, (steps, units); and how each quantity is written. Where the file does
+    not hold every weight, a sum has `values` (steps, units) and a parameter `values` (units)."""
     given, hidden = list(derivable.given.values()), report.spec.hidden_size
     steps = [Evaluation(derivable.equations, derivable.parameters, one) for one in given]
     places: dict[Expression, int] = {}
@@ -119,8 +119,8 @@ def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
 
 
 def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
-    """Every number in so many bytes; or of each cell a low and a high of two bytes each, of which the numbers are
-    `origin` + n · `step`, rounded outwards, so that what is in the cell is never outside of them."""
+    """An exact picture as its numbers, of type `width`. Any other as two integers n of two bytes for each cell, which
+    stand for the lowest and the highest number as `origin` + n · `step`, rounded outwards: no number is outside."""
     sizes: dict[str, Any] = {name: getattr(picture, name) for name in ("steps", "units", "per_step", "per_unit")}
     if picture.exact:
         return sizes | {"values": _array(picture.low, width)}
