@@ -9,7 +9,7 @@ import typer
 
 from rnnspect.cli import models
 from rnnspect.cli import probe as probing
-from rnnspect.cli.describing import Given, flag
+from rnnspect.cli.describing import Described, Given, flag, read_recorded
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar, say
@@ -19,7 +19,7 @@ from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.weights import readers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.console import RenderableType
 
@@ -172,13 +172,13 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
         if (rows := _inside(source, job)) is not None:
             yield from rows
             return
-        usual, prepare = _run_of(source, job)
+        described = None if job.asked.probe else job.given.describe(job.output, Path(source) if source else None)
     except RnnspectError as error:
         yield _failed(label, error, job)
         return
-    for name in job.engines or [usual]:
+    for name in job.engines or [described.engine if described else "torch"]:
         try:
-            verdict = _checked(prepare, name, job)
+            verdict = _checked(_prepared(source, described, job), name, job)
         except RnnspectError as error:
             # Of all engines those are left out that cannot run a source.
             left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
@@ -202,22 +202,16 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     return None
 
 
-def _run_of(source: str, job: _Job) -> tuple[str, Callable[[], Prepared]]:
-    """The engine that runs a probe or a spec unless another is named, and what makes the run."""
-    if job.asked.probe:
-        from rnnspect.checking.probe_file import read_probe
+def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
+    """The run of a spec, or of the probe in the file `source`, which is described by nothing else."""
+    from rnnspect.checking.probe_file import read_probe
+    from rnnspect.network import memory
+    from rnnspect.tracing.prepare import prepare
 
-        return "torch", lambda: read_probe(Path(source))
-    described = job.given.describe(job.output, Path(source) if source else None)
-
-    def prepared() -> Prepared:
-        from rnnspect.network import memory
-        from rnnspect.tracing.prepare import prepare
-
-        needs = memory.check_needs if job.asked.recorded else memory.run_needs
-        return prepare(described.spec, where=described.where, require_memory=needs)
-
-    return described.engine, prepared
+    if described is None:
+        return read_probe(Path(source))
+    needs = memory.check_needs if job.asked.recorded else memory.run_needs
+    return prepare(described.spec, where=described.where, require_memory=needs)
 
 
 def _refuse_beside(job: _Job, found: str) -> None:
@@ -232,12 +226,10 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:
+def _checked(prepared: Prepared, engine: str, job: _Job) -> Verdict:
     from rnnspect import engines
     from rnnspect.checking.check import check_prepared, judge_recorded
-    from rnnspect.cli.describing import read_recorded
 
-    prepared = prepare()
     if engine != "torch":
         prepared = replace(prepared, engine=engines.find(engine, "--engine"))
     note_what_is_not_finite(prepared.sequence, job.output)

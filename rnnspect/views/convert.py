@@ -52,14 +52,11 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
             f"{engine.name} {engine.version} loaded it and ran a drawn sequence: {done.verdict.values:,} values in "
             f"{done.verdict.steps:,} steps of {done.spec.batch} sequences, from states that are not zero"
         )
-        for line in check.numbers_of(done.verdict):
-            yield Text(line)
-    for one in done.lost:
-        yield Text(f"lost: {one}", "yellow")
+        yield from map(Text, check.numbers_of(done.verdict))
+    yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
     if done.lost and done.verdict:
         yield Text("the check took zeros for what is lost")
-    for note in done.notes:
-        yield Text(note)
+    yield from map(Text, done.notes)
     if done.kept:
         yield Text("\nto load it:\n")
         for line in done.code.splitlines():
