@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 WORST_FIRST = (4, 1, 2, 3, 0)
-"""Of several sources the status that comes first here wins."""
+"""Exit statuses: of several sources, the one that comes first here is returned."""
 _checking = functools.partial(typer.Option, rich_help_panel="The check")
 
 
@@ -70,19 +70,19 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is done with every source."""
+    """What is checked of every source, and how."""
 
     given: Given
     asked: CheckOptions
     sources: list[str]
     engines: list[str]
-    """Those that were chosen; none for what the source itself says."""
+    """The names of those that were chosen; empty for the usual engine of each source."""
     held_to: Declared | None
     output: Output
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one row: then an error is one."""
+        """Whether there is more than one row: then an error is a row, and not raised."""
         return len(self.sources) * max(1, len(self.engines)) > 1
 
 
@@ -130,7 +130,7 @@ def check(
 
 
 def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
-    """A probe says all that a spec and its options would."""
+    """Raises `InputError` for a spec or its options beside a probe, which holds all that they would say."""
     beside = [*(sources or []), *map(flag, given.typed), *(["--write-probe"] if write_probe else [])]
     if beside:
         raise InputError(

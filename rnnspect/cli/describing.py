@@ -30,16 +30,16 @@ class Described:
 
     spec: Spec
     where: Where
-    """For the path of a key in the spec the place in the file, or the flag, that said it."""
+    """From the path of a key in the spec to where it was given: a place in the file, or a flag."""
     notes: tuple[str, ...] = ()
-    """What is worth knowing of how the spec came about, such as what a checkpoint does not say."""
+    """Notes for the user, such as what a checkpoint does not say."""
     given: frozenset[str] = frozenset()
-    """The keys that flags said."""
+    """The keys that were given as flags."""
 
     @property
     def engine(self) -> str:
-        """The engine that runs it where none is named: torch, or that of the file's own framework where no module of
-        torch.nn computes the same."""
+        """The engine that runs it if none is named: torch, or the file's own framework where no module of torch.nn
+        computes the same."""
         from rnnspect.weights import readers
 
         weights = self.spec.weights
@@ -117,7 +117,7 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
 
 
 def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
-    """The spec of what a file tells and of flags, which may add to it but not contradict it."""
+    """The spec of what a file tells and of flags, which may add to the file but not contradict it."""
     from rnnspect.network.spec import Spec
 
     if flags.get("layout") == "pytorch" and "layout" not in told.keys:
@@ -143,7 +143,7 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
 
 
 def _notes(told: Told, spec: Spec, flags: dict[str, Any]) -> list[str]:
-    """What was taken for keys that the file cannot tell, as the flags that would say it, and what was passed over."""
+    """The values that were assumed for keys that the file does not tell, as flags, and how many tensors are unused."""
     taken = {
         "nonlinearity": spec.nonlinearity and f"--nonlinearity {spec.nonlinearity}",
         "batch_first": "--batch-first",
@@ -168,7 +168,7 @@ def flag(name: str) -> str:
 
 
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
-    """Takes keys out of a file's data that mean nothing beside what flags replace, and gives the note that says so."""
+    """Removes the keys of a file that mean nothing beside the flags from `data`; returns the note that says so."""
     from rnnspect.network.keys import KEYS
 
     meaningless = []
@@ -190,7 +190,7 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
 
 
 def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
-    """What the file of --recorded holds of a run, and what a message calls an array of it."""
+    """What the file of --recorded holds of a run, and a function that names an array of it in messages."""
     from rnnspect.files.arrays import read_recording
 
     file = parse_file(recorded)
@@ -204,7 +204,7 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
 
 
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
-    """What runs, with the engine that was named, or the usual one. `needs` gives the bytes that the run takes."""
+    """The run, with the engine that was named, or the usual one. `needs` estimates the bytes that the run takes."""
     from rnnspect import engines
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 

@@ -33,11 +33,11 @@ _SUFFIXES = {
 }
 """How a file's name asks for a format, where that is not a dot and the format's name."""
 _ROWS = 1 << 16
-"""Steps whose numbers are looked at together: a mapped file need not fit into memory."""
+"""Steps whose numbers are looked at together: a memory-mapped file need not fit into memory."""
 LONG = 2_000
 """Steps, in all layers and directions together, below which the work is over before a progress bar helps."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
-"""What was typed after rnnspect: the title of a picture."""
+"""What was typed after `rnnspect`, for the title of a picture."""
 _PLAIN = str.maketrans(
     {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}
     | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
@@ -47,7 +47,7 @@ _PLAIN = str.maketrans(
 def say(message: str) -> None:
     """One message for a person, on stderr; control characters in it are written out."""
     lines = (printable(line) for line in message.split("\n"))
-    print(_speakable("\n".join(lines), sys.stderr.encoding), file=sys.stderr)  # noqa: T201
+    print(_encodable("\n".join(lines), sys.stderr.encoding), file=sys.stderr)  # noqa: T201
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Output:
             say(message)
 
     def check(self, formats: Collection[str], arrays: bool = False) -> None:
-        """Raises for a format that the command has not, and for a file that cannot be written."""
+        """Raises `InputError` for a format that the command does not have, `FileError` for a file that cannot be
+        written."""
         if self.format is not None and self.format not in formats:
             near = nearest(self.format, formats)
             found = f"no format is called {self.format!r}"
@@ -106,7 +107,7 @@ class Output:
             if not self.is_arrays or (self.quiet and self.format is None):
                 return
         shown = text(self.format or default, sys.stdout.isatty())
-        sys.stdout.write(_speakable(shown, sys.stdout.encoding))
+        sys.stdout.write(_encodable(shown, sys.stdout.encoding))
 
     @property
     def is_arrays(self) -> bool:
@@ -119,7 +120,7 @@ class Output:
 
 
 def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
-    """Counts NaN and infinity in what is run on: they are data, but surprise whoever does not expect them."""
+    """Warns of NaN and infinity in x, h0 and c0: they are data, but may surprise."""
     for name, values in {"x": sequence.x, "h0": sequence.h0, "c0": sequence.c0}.items():
         if values is None:
             continue
@@ -131,8 +132,8 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """For the imports that load torch. They make a million objects and no garbage: without the collector they take a
-    tenth less time, and later it does not look at what was loaded here."""
+    """For the imports that load torch, with the garbage collector off. They make a million objects and no garbage, so
+    they take a tenth less time without it, and later the collector does not look at them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -145,7 +146,7 @@ def loading() -> Iterator[None]:
 
 @dataclass
 class SoFar:
-    """How far a long check has come, for the bar and for whoever interrupts it."""
+    """How far a long check has come, for the progress bar and for the message when it is interrupted."""
 
     advance: Callable[[int], None]
     steps: int = 0
@@ -182,8 +183,8 @@ def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002
     return _SUFFIXES.get(format, (f".{format}",))
 
 
-def _speakable(text: str, encoding: str | None) -> str:
-    """The same text in what the stream can say: drawn characters give way to plain ones, others to escapes."""
+def _encodable(text: str, encoding: str | None) -> str:
+    """The same text in what the stream can encode: drawn characters become plain ones, others become escapes."""
     name = encoding or "utf-8"
     try:
         text.encode(name)

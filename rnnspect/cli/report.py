@@ -84,7 +84,7 @@ def _refuse(output: Output, engine: str | None, recorded: Path | None, is_saved:
 
 
 def _saved(given: Given) -> Described | None:
-    """The spec of a run that `trace` or `run` saved, if the file is one; nothing of it can be changed by options."""
+    """The spec of a run that `trace` or `run` saved, None if the file is something else. Options cannot change it."""
     if given.path is not None and names_code(str(given.path)):
         allowed = "a spec, a checkpoint or a saved run; in Python rnnspect.report(module, x, path=…)"
         raise InputError("a live model", allowed=allowed, where=str(given.path))
@@ -125,7 +125,7 @@ def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Pre
 
 
 def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict[str, Tensor]:
-    """Of a trace of several engines what one of them gave, under the names of a trace of that one alone."""
+    """The arrays of one engine in a trace of several, under the names that a trace of that engine alone has."""
     named = {ArrayName.parse(name): values for name, values in arrays.items()}
     several = [name.engine for name in named if name.engine and name.quantity == "output"]
     if engine in several:

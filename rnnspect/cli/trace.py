@@ -69,7 +69,7 @@ def trace(
 
 
 def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list[Recording]:
-    """What each engine gave; of all engines those are left out, with a note, that cannot run this."""
+    """What each engine gave. Of "all" engines, those that cannot run this are left out, with a note."""
     from rnnspect import engines
 
     if not names:
