@@ -5,7 +5,6 @@ A function has as many parameters as its command has options that a run in Pytho
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -261,14 +260,12 @@ def _is_model(source: object) -> TypeGuard[nn.Module]:
 
 def _prepared(engine: str, source: Spec | nn.RNNBase, x: Any, h0: Any, c0: Any, lengths: Any) -> Prepared:
     """What a check, a derivation or a report runs: the module itself, or the engine of that name."""
-    from rnnspect import engines
     from rnnspect.tracing.prepare import prepare
 
     if _is_model(source):
         allowed = "a Spec, nn.RNN, nn.LSTM or nn.GRU; for cells and whole models use rnnspect.watch(model)"
         raise SpecError(f"a {type(source).__name__}", allowed=allowed)
-    prepared = prepare(source, x, h0, c0, lengths=lengths)
-    return prepared if engine == "torch" else replace(prepared, engine=engines.find(engine))
+    return prepare(source, x, h0, c0, lengths=lengths).with_engine(engine)
 
 
 def _arithmetic(name: str | None) -> Declared | None:

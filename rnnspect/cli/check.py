@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -178,7 +178,7 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
         return
     for name in job.engines or [described.engine if described else "torch"]:
         try:
-            verdict = _checked(_prepared(source, described, job), name, job)
+            verdict = _checked(_prepared(source, described, job).with_engine(name, "--engine"), job)
         except RnnspectError as error:
             # Of all engines those are left out that cannot run a source.
             left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
@@ -226,12 +226,9 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _checked(prepared: Prepared, engine: str, job: _Job) -> Verdict:
-    from rnnspect import engines
+def _checked(prepared: Prepared, job: _Job) -> Verdict:
     from rnnspect.checking.check import check_prepared, judge_recorded
 
-    if engine != "torch":
-        prepared = replace(prepared, engine=engines.find(engine, "--engine"))
     note_what_is_not_finite(prepared.sequence, job.output)
     with progress_bar("checking every step", prepared.steps_of_layers, job.output.quiet) as advance:
         so_far = SoFar(advance)

@@ -205,12 +205,10 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
 
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
     """The run, with the engine that was named, or the usual one. `needs` estimates the bytes that the run takes."""
-    from rnnspect import engines
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 
     made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
-    name = engine or described.engine
-    return made if name == "torch" else replace(made, engine=engines.find(name, "--engine"))
+    return made.with_engine(engine or described.engine, "--engine")
 
 
 def types_of(annotation: Any) -> list[Any]:

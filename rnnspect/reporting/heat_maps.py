@@ -93,7 +93,7 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
                 canvas.beside(name, part.start, manual, shown[name][part.steps, frame.item].double().numpy())
         for gate, one in saturated.items():
             canvas.curve(f"saturated {gate}", part.start, one.share(part.of(compared.q[gate].v)))
-        for step in set(frame.kept).intersection(range(*part.steps.indices(frame.length))):
+        for step in set(frame.kept).intersection(range(part.start, part.start + part.count)):
             n = part.order(step)
             given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], cell_state_before(compared, n))
             beside[step] = compared.after[n, 0].double().numpy(), compared.bound[n, 0].double().numpy(force=True).copy()

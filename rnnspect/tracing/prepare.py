@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnnspect import engines
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
 from rnnspect.files.free_memory import require
@@ -34,6 +35,10 @@ class Prepared:
     def steps_of_layers(self) -> int:
         """The steps of all layers and directions together."""
         return self.sequence.steps * self.spec.num_layers * self.spec.num_directions
+
+    def with_engine(self, name: str, where: str | None = None) -> Prepared:
+        """The same run by the engine of that name; "torch" leaves it as it is. Raises what `engines.find` raises."""
+        return self if name == "torch" else replace(self, engine=engines.find(name, where))
 
     def run(self) -> Recording:
         """What the engine gives. Raises `EngineError` for what it cannot run."""
