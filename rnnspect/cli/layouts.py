@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
-from rich.console import RenderableType
 
 from rnnspect.cli.options import command, formats, layout_names
 from rnnspect.cli.output import Output
@@ -34,9 +32,10 @@ def layouts(
     found = [known.find(name, "layouts") for name in chosen] if chosen else list(known.every())
     between = len(chosen or ()) == 2
 
-    def table(_width: int) -> Iterable[RenderableType]:
-        if between:
-            return view.side_by_side(*found)
-        return view.details(found[0]) if chosen else view.overview(found)
-
-    output.emit(table, json=lambda: documents.as_json(view.document(found, between)))
+    if between:
+        parts = view.side_by_side(*found)
+    elif chosen:
+        parts = view.details(found[0])
+    else:
+        parts = view.overview(found)
+    output.emit(lambda _width: parts, json=lambda: documents.as_json(view.document(found, between)))

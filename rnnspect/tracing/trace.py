@@ -23,12 +23,7 @@ RESULTS = ("output", "h_n", "c_n", "head")
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRun:
-    """A sequence, and the engine that ran it. All tensors are on the CPU in the spec's dtype.
-
-    Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit]. `batched`
-    says whether x had a batch axis. `stack_difference` is how far the engine's whole stack is from its layers one by
-    one, absolute.
-    """
+    """What `Run` and `Trace` share: a sequence and the engine that ran it. `batched`: x had a batch axis."""
 
     spec: Spec
     engine: EngineInfo
@@ -60,7 +55,9 @@ class EngineRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(EngineRun):
-    """What an engine gives; head is [batch][unit]."""
+    """What an engine gives. x and output are [batch][step][unit], states [layer·direction][batch][unit], head
+    [batch][unit]; on the CPU. `stack_difference` is how far the engine's whole stack is from its layers one by one.
+    """
 
     output: Tensor
     h_n: Tensor
@@ -99,9 +96,11 @@ class LayerTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace(EngineRun, Shown):
-    """What the equations give and what the engine gave, in the shapes of `EngineRun`.
+    """What the equations give and what the engine gave.
 
-    `max_abs_difference` is the largest |manual − engine| of all that both gave.
+    Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit], on the CPU
+    in the spec's dtype. `max_abs_difference` is the largest |manual − engine| of all that both gave, and
+    `stack_difference` how far the engine's whole stack is from its layers one by one, absolute.
     """
 
     layers: tuple[LayerTrace, ...]
