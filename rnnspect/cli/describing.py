@@ -94,11 +94,10 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     from rnnspect.network.spec import Spec
     from rnnspect.weights import readers
 
-    given = frozenset(flags)
     if path is not None and (kind := readers.kind_of(path)):
         with loading():
             told = readers.find(kind).tell(path, module, flags)
-        return replace(_with_flags(told, flags), given=given)
+        return _with_flags(told, flags)
     if module is not None:
         allowed = f"beside a file in {listed(readers.SUFFIXES)}"
         raise InputError("a module of no checkpoint", allowed=allowed, where="--module")
@@ -113,13 +112,14 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     def where(keys: tuple[int | str, ...]) -> str:
         return flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
-    return Described(Spec.from_data(data | flags, where), where, notes, given)
+    return Described(Spec.from_data(data | flags, where), where, notes, frozenset(flags))
 
 
 def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
     """The spec of what a file tells and of flags, which may add to the file but not contradict it."""
     from rnnspect.network.spec import Spec
 
+    given = frozenset(flags)
     if flags.get("layout") == "pytorch" and "layout" not in told.keys:
         flags = {key: value for key, value in flags.items() if key != "layout"}  # a spec's own layout, left unsaid
     against = [
@@ -139,7 +139,7 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
         return told.source if keys[0] in told.keys and keys[0] not in flags else flag(str(keys[0]))
 
     spec = Spec.from_data(told.keys | flags, where)
-    return Described(spec, where, (*told.notes, *_notes(told, spec, flags)))
+    return Described(spec, where, (*told.notes, *_notes(told, spec, flags)), given)
 
 
 def _notes(told: Told, spec: Spec, flags: dict[str, Any]) -> list[str]:
