@@ -5,6 +5,7 @@ A function has as many parameters as its command has options that a run in Pytho
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -28,8 +29,6 @@ from rnnspect.reporting.data import At, Derivation, Report
 from rnnspect.tracing.trace import LayerTrace, Pair, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import nn
 
     from rnnspect.judging.declared import Declared

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from rnnspect.cli import models
 from rnnspect.cli import probe as probing
@@ -19,10 +21,6 @@ from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.weights import readers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from rich.console import RenderableType
-
     from rnnspect.judging.declared import Declared
     from rnnspect.tracing.prepare import Prepared
 

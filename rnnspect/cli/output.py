@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
 
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
@@ -17,10 +20,6 @@ from rnnspect.views.rendering import Screen, rendered, width_of
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-
-    from rich.console import RenderableType
-
     from rnnspect.judging.finding import Finding
     from rnnspect.network.sequence import Sequence
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,7 @@ from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
-from rnnspect.views.expression import filled, levels, multiplied, words
-
-if TYPE_CHECKING:
-    from rnnspect.views.expression import Piece
-
-Numbers = npt.NDArray[Any]
+from rnnspect.views.expression import Piece, filled, levels, multiplied, words
 
 _NAME = attrgetter("name")
 _LEVELS = 2**16 - 1
@@ -139,7 +134,7 @@ def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
     return made | ({"flags": _array(flags, "|u1")} if flags.any() else {})
 
 
-def _array(values: Numbers, dtype: str) -> dict[str, Any]:
+def _array(values: npt.NDArray[Any], dtype: str) -> dict[str, Any]:
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite on the page
         data = np.ascontiguousarray(values, dtype)
     return {"type": dtype[1:], "shape": list(values.shape), "data": base64.b64encode(data.tobytes()).decode("ascii")}
