@@ -5,7 +5,7 @@ A function has as many parameters as its command has options that a run in Pytho
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -25,13 +25,10 @@ from rnnspect.network import shown
 from rnnspect.network.keys import Head
 from rnnspect.network.parameters import Shapes, shapes_of
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation import At, Derivation
+from rnnspect.reporting.data import At, Derivation, Report
 from rnnspect.tracing.trace import LayerTrace, Pair, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import nn
 
     from rnnspect.judging.declared import Declared
@@ -198,8 +195,7 @@ def report(
     that is not there.
     """
     from rnnspect.files import writing
-    from rnnspect.reporting.building import Recordings, report_prepared
-    from rnnspect.reporting.kept_steps import ReportOptions
+    from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
     from rnnspect.views.report import as_html
 
     writing.check_writable(Path(path))
@@ -236,6 +232,8 @@ def assert_agrees(
 
     Raises `AssertionError` for `differ` and for `cannot tell`; `InputError` for what does not fit together.
     """
+    from rnnspect.views.check import report_text
+
     __tracebackhide__ = True  # pytest shows the line of the test
     if _is_model(source):
         from rnnspect.checking.live.runs import watch_given
@@ -243,12 +241,12 @@ def assert_agrees(
         given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
         seen, worst = watch_given(source, x, {name: value for name, value in given.items() if value is not None})
         if seen.verdict != "agree":
-            raise AssertionError(f"{seen}\n{_as_text(worst.verdict)}" if worst.verdict else str(seen))
+            raise AssertionError(f"{seen}\n{report_text(worst.verdict)}" if worst.verdict else str(seen))
         return
     itself: Any = source
     verdict = check(itself, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
     if not verdict.agrees:
-        raise AssertionError(_as_text(verdict))
+        raise AssertionError(report_text(verdict))
 
 
 def _is_model(source: object) -> TypeGuard[nn.Module]:
@@ -266,27 +264,18 @@ def _is_model(source: object) -> TypeGuard[nn.Module]:
 
 def _prepared(engine: str, source: Spec | nn.RNNBase, x: Any, h0: Any, c0: Any, lengths: Any) -> Prepared:
     """What a check, a derivation or a report runs: the module itself, or the engine of that name."""
-    from rnnspect import engines
     from rnnspect.tracing.prepare import prepare
 
     if _is_model(source):
         allowed = "a Spec, nn.RNN, nn.LSTM or nn.GRU; for cells and whole models use rnnspect.watch(model)"
         raise SpecError(f"a {type(source).__name__}", allowed=allowed)
-    prepared = prepare(source, x, h0, c0, lengths=lengths)
-    return prepared if engine == "torch" else replace(prepared, engine=engines.find(engine))
+    return prepare(source, x, h0, c0, lengths=lengths).with_engine(engine)
 
 
 def _arithmetic(name: str | None) -> Declared | None:
     from rnnspect.judging.declared import named
 
     return named(name, "arithmetic") if name else None
-
-
-def _as_text(verdict: Verdict) -> str:
-    from rnnspect.views.check import as_table
-    from rnnspect.views.rendering import Screen
-
-    return as_table(verdict, Screen(width=120))
 
 
 def _forms(result: Any) -> dict[str, str]:

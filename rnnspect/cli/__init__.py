@@ -11,6 +11,7 @@ import os
 import pkgutil
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ COMMANDS = _found()
 
 
 class _Commands(TyperGroup):
-    """Makes the options of a command when that is called: for the others --help shows a sentence."""
+    """Makes the options of a command when it is called: --help of all commands shows only a sentence of each."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done or agrees · 1 differs · 2 bad input or usage · 3 cannot tell · 4 a fault of rnnspect · 130 interrupted.
     """
-    _speak_what_the_terminal_can()
+    _prepare_streams()
     COMMAND.set(tuple(sys.argv[1:] if argv is None else argv))
     try:
         status = app(args=None if argv is None else list(argv), prog_name="rnnspect", standalone_mode=False)
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry_point() -> None:
-    # Asked to stop, a command stops as it does at Ctrl-C: whatever it was writing goes.
+    # At SIGTERM a command stops as at Ctrl-C, and removes the file that it was writing.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     sys.exit(main())
 
@@ -128,26 +129,24 @@ def _usage_message(error: Exception) -> str | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch says so in words alone, and differently for each device."""
+    """By the message too: torch has no exception of its own for it, and other words for each device."""
     return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _fault(error: Exception) -> int:
-    place = error.__traceback__
-    while place and place.tb_next:
-        place = place.tb_next
-    where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "unknown"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
     say(f"error: a fault of rnnspect {__version__} ({type(error).__name__}: {error}, at {where}); {REPORT_TO}")
     return FAULT
 
 
 def _close_quietly() -> None:
-    """Nobody takes our output any more; Python would complain once more when it flushes at exit."""
+    """Sends the rest of stdout nowhere: nobody reads it any more, and Python would complain when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _speak_what_the_terminal_can() -> None:
-    """A stream that was closed goes nowhere; one that knows few characters gets escapes for the others."""
+def _prepare_streams() -> None:
+    """Replaces a stream that is closed by one that discards; writes what a stream cannot encode as escapes."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

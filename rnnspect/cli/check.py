@@ -1,33 +1,31 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from rnnspect.cli import models
 from rnnspect.cli import probe as probing
-from rnnspect.cli.describing import Given, flag
+from rnnspect.cli.describing import Described, Given, flag, read_recorded
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
-from rnnspect.cli.output import Output, note_what_is_not_finite, say
-from rnnspect.cli.progress import SoFar, loading, progress_bar
+from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar, say
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.weights import readers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from rnnspect.judging.declared import Declared
     from rnnspect.tracing.prepare import Prepared
-    from rnnspect.views.rendering import Screen
 
 WORST_FIRST = (4, 1, 2, 3, 0)
-"""Of several sources the status that comes first here wins."""
+"""Exit statuses: of several sources, the one that comes first here is returned."""
 _checking = functools.partial(typer.Option, rich_help_panel="The check")
 
 
@@ -70,19 +68,19 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is done with every source."""
+    """What is checked of every source, and how."""
 
     given: Given
     asked: CheckOptions
     sources: list[str]
     engines: list[str]
-    """Those that were chosen; none for what the source itself says."""
+    """The names of those that were chosen; empty for the usual engine of each source."""
     held_to: Declared | None
     output: Output
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one row: then an error is one."""
+        """Whether there is more than one row: then an error is a row, and not raised."""
         return len(self.sources) * max(1, len(self.engines)) > 1
 
 
@@ -130,7 +128,7 @@ def check(
 
 
 def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
-    """A probe says all that a spec and its options would."""
+    """Raises `InputError` for a spec or its options beside a probe, which holds all that they would say."""
     beside = [*(sources or []), *map(flag, given.typed), *(["--write-probe"] if write_probe else [])]
     if beside:
         raise InputError(
@@ -146,16 +144,14 @@ def _emit(rows: list[CheckRow], output: Output) -> None:
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
 
-    def table(screen: Screen) -> str:
-        if alone is None:
-            return view.as_lines(found, screen)
-        return view.as_table(alone, screen, rows[0].source if rows[0].inside else "")
+    def table(_width: int) -> Iterable[RenderableType]:
+        return view.parts(alone, rows[0].source if rows[0].inside else "") if alone else view.lines(found)
 
-    def json(_screen: Screen) -> str:
+    def json() -> str:
         made = [_document(source, one) for source, one in found]
         return documents.as_json(made[0] if alone else made)
 
-    output.emit({"table": table, "json": json, "junit": lambda _screen: view.as_junit(found), "svg": table})
+    output.emit(table, json=json, junit=lambda: view.as_junit(found))
 
 
 def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
@@ -174,13 +170,13 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
         if (rows := _inside(source, job)) is not None:
             yield from rows
             return
-        usual, prepare = _run_of(source, job)
+        described = None if job.asked.probe else job.given.describe(job.output, Path(source) if source else None)
     except RnnspectError as error:
         yield _failed(label, error, job)
         return
-    for name in job.engines or [usual]:
+    for name in job.engines or [described.engine if described else "torch"]:
         try:
-            verdict = _checked(prepare, name, job)
+            verdict = _checked(_prepared(source, described, job).with_engine(name, "--engine"), job)
         except RnnspectError as error:
             # Of all engines those are left out that cannot run a source.
             left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
@@ -204,22 +200,16 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     return None
 
 
-def _run_of(source: str, job: _Job) -> tuple[str, Callable[[], Prepared]]:
-    """The engine that runs a probe or a spec unless another is named, and what makes the run."""
-    if job.asked.probe:
-        from rnnspect.checking.probe_file import read_probe
+def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
+    """The run of a spec, or of the probe in the file `source`, which is described by nothing else."""
+    from rnnspect.checking.probe_file import read_probe
+    from rnnspect.network import memory
+    from rnnspect.tracing.prepare import prepare
 
-        return "torch", lambda: read_probe(Path(source))
-    described = job.given.describe(job.output, Path(source) if source else None)
-
-    def prepared() -> Prepared:
-        from rnnspect.network import memory
-        from rnnspect.tracing.prepare import prepare
-
-        needs = memory.check_needs if job.asked.recorded else memory.run_needs
-        return prepare(described.spec, where=described.where, require_memory=needs)
-
-    return described.engine, prepared
+    if described is None:
+        return read_probe(Path(source))
+    needs = memory.check_needs if job.asked.recorded else memory.run_needs
+    return prepare(described.spec, where=described.where, require_memory=needs)
 
 
 def _refuse_beside(job: _Job, found: str) -> None:
@@ -234,23 +224,16 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _checked(prepare: Callable[[], Prepared], engine: str, job: _Job) -> Verdict:
-    from rnnspect import engines
+def _checked(prepared: Prepared, job: _Job) -> Verdict:
     from rnnspect.checking.check import check_prepared, judge_recorded
     from rnnspect.checking.drawn_input import is_missing
-    from rnnspect.cli.describing import read_recorded
 
-    prepared = prepare()
-    if engine != "torch":
-        prepared = replace(prepared, engine=engines.find(engine, "--engine"))
     note_what_is_not_finite(prepared.sequence, job.output)
-    spec = prepared.spec
-    steps = prepared.sequence.steps * spec.num_layers * spec.num_directions
-    with progress_bar("checking every step", steps, job.output.quiet) as advance:
+    with progress_bar("checking every step", prepared.steps_of_layers, job.output.quiet) as advance:
         so_far = SoFar(advance)
         try:
             if job.asked.recorded is None:
-                return check_prepared(prepared, job.held_to, so_far, job.asked.explain, is_missing(spec))
+                return check_prepared(prepared, job.held_to, so_far, job.asked.explain, is_missing(prepared.spec))
             given, place = read_recorded(str(job.asked.recorded))
             return judge_recorded(prepared, given, job.held_to, so_far, place, job.asked.explain).verdict
         except KeyboardInterrupt:

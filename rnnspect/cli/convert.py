@@ -7,15 +7,13 @@ from typing import Annotated
 import typer
 
 from rnnspect.cli.describing import Given
-from rnnspect.cli.options import choice, command, in_output, network
-from rnnspect.cli.output import Output
-from rnnspect.cli.progress import loading
+from rnnspect.cli.options import command, formats, network
+from rnnspect.cli.output import Output, loading
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 from rnnspect.weights import writers
 
 _conversion = functools.partial(typer.Option, rich_help_panel="The conversion")
-_FORMATS = ("table", "json")
 
 
 @command("rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx")
@@ -28,22 +26,17 @@ def convert(
     file: Annotated[
         Path, _conversion("--output", "-o", help="The file to write, such as model.onnx or model.weights.h5.")
     ],
+    output: Annotated[Output, formats("table", "json", file=False)],
     lossy: Annotated[bool, _conversion("--lossy", help="Leave out what has no place there.")] = False,
     with_lengths: Annotated[
         bool, _conversion("--with-lengths", help="The .onnx also takes the lengths of a batch.")
     ] = False,
-    format: Annotated[  # noqa: A002 - the option's name
-        str | None, in_output("--format", "-f", help="table or json.", **choice(_FORMATS))
-    ] = None,
-    quiet: Annotated[bool, in_output("--quiet", "-q", help="No notes or warnings.")] = False,
 ) -> int:
     """The parameters as a file that another framework loads, and the framework's run of it checked: a file that differs
     (exit status 1), or of which that cannot be told (3), is not kept."""
     source = str(given.path or "")
     if names_code(source) or source.endswith(".py"):
         raise InputError("a live model", allowed="its checkpoint, such as torch.save makes", where=source)
-    output = Output(format, None, quiet)
-    output.check(_FORMATS)
     described = given.describe(output)
     with loading():
         from rnnspect.checking import converting
@@ -51,12 +44,7 @@ def convert(
         from rnnspect.views import documents
 
     done = converting.convert(described.spec, to, file, lossy=lossy, lengths=with_lengths, where=described.where)
-    output.emit(
-        {
-            "table": lambda screen: view.as_table(done, screen),
-            "json": lambda _screen: documents.as_json(view.document(done)),
-        }
-    )
+    output.emit(lambda _width: view.parts(done), json=lambda: documents.as_json(view.document(done)))
     if done.kept:
         output.note(f"wrote {done.path}")
     return done.exit_status

@@ -8,8 +8,7 @@ import typer
 
 from rnnspect.cli.describing import Given, flag, prepared
 from rnnspect.cli.options import DIRECTIONS, QUANTITIES, choice, command, formats, in_output, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading, progress_bar
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 
 _which = functools.partial(typer.Option, rich_help_panel="Which number")
 
@@ -43,7 +42,7 @@ def derive(
     described = given.describe(output)
     with loading():
         from rnnspect.network import memory
-        from rnnspect.reporting.derivation import At
+        from rnnspect.reporting.data import At
         from rnnspect.reporting.deriving import derive_prepared, locate
         from rnnspect.views import derive as view
         from rnnspect.views import documents
@@ -62,9 +61,7 @@ def derive(
     with progress_bar("stepping through the cell states", made.sequence.steps, output.quiet) as progress:
         found = derive_prepared(made, at, progress)
     output.emit(
-        {
-            "table": lambda screen: view.as_text(found, precision, every, screen),
-            "json": lambda _screen: documents.as_json(documents.derivation_document(found)),
-            "markdown": lambda _screen: view.as_markdown(found, every),
-        }
+        lambda _width: view.parts(found, precision, every),
+        json=lambda: documents.as_json(documents.derivation_document(found)),
+        markdown=lambda: view.as_markdown(found, every),
     )

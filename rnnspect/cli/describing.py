@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.progress import loading
+from rnnspect.cli.output import Output, loading
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from rnnspect.cli.output import Output
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.weights.readers.interface import Told
@@ -31,16 +29,16 @@ class Described:
 
     spec: Spec
     where: Where
-    """For the path of a key in the spec the place in the file, or the flag, that said it."""
+    """From the path of a key in the spec to where it was given: a place in the file, or a flag."""
     notes: tuple[str, ...] = ()
-    """What is worth knowing of how the spec came about, such as what a checkpoint does not say."""
+    """Notes for the user, such as what a checkpoint does not say."""
     given: frozenset[str] = frozenset()
-    """The keys that flags said."""
+    """The keys that were given as flags."""
 
     @property
     def engine(self) -> str:
-        """The engine that runs it where none is named: torch, or that of the file's own framework where no module of
-        torch.nn computes the same."""
+        """The engine that runs it if none is named: torch, or the file's own framework where no module of torch.nn
+        computes the same."""
         from rnnspect.weights import readers
 
         weights = self.spec.weights
@@ -95,11 +93,10 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     from rnnspect.network.spec import Spec
     from rnnspect.weights import readers
 
-    given = frozenset(flags)
     if path is not None and (kind := readers.kind_of(path)):
         with loading():
             told = readers.find(kind).tell(path, module, flags)
-        return replace(_with_flags(told, flags), given=given)
+        return _with_flags(told, flags)
     if module is not None:
         allowed = f"beside a file in {listed(readers.SUFFIXES)}"
         raise InputError("a module of no checkpoint", allowed=allowed, where="--module")
@@ -114,13 +111,14 @@ def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> De
     def where(keys: tuple[int | str, ...]) -> str:
         return flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
-    return Described(Spec.from_data(data | flags, where), where, notes, given)
+    return Described(Spec.from_data(data | flags, where), where, notes, frozenset(flags))
 
 
 def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
-    """The spec of what a file tells and of flags, which may add to it but not contradict it."""
+    """The spec of what a file tells and of flags, which may add to the file but not contradict it."""
     from rnnspect.network.spec import Spec
 
+    given = frozenset(flags)
     if flags.get("layout") == "pytorch" and "layout" not in told.keys:
         flags = {key: value for key, value in flags.items() if key != "layout"}  # a spec's own layout, left unsaid
     against = [
@@ -140,11 +138,11 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
         return told.source if keys[0] in told.keys and keys[0] not in flags else flag(str(keys[0]))
 
     spec = Spec.from_data(told.keys | flags, where)
-    return Described(spec, where, (*told.notes, *_notes(told, spec, flags)))
+    return Described(spec, where, (*told.notes, *_notes(told, spec, flags)), given)
 
 
 def _notes(told: Told, spec: Spec, flags: dict[str, Any]) -> list[str]:
-    """What was taken for keys that the file cannot tell, as the flags that would say it, and what was passed over."""
+    """The values that were assumed for keys that the file does not tell, as flags, and how many tensors are unused."""
     taken = {
         "nonlinearity": spec.nonlinearity and f"--nonlinearity {spec.nonlinearity}",
         "batch_first": "--batch-first",
@@ -169,7 +167,7 @@ def flag(name: str) -> str:
 
 
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
-    """Takes keys out of a file's data that mean nothing beside what flags replace, and gives the note that says so."""
+    """Removes the keys of a file that mean nothing beside the flags from `data`; returns the note that says so."""
     from rnnspect.network.keys import KEYS
 
     meaningless = []
@@ -191,7 +189,7 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
 
 
 def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
-    """What the file of --recorded holds of a run, and what a message calls an array of it."""
+    """What the file of --recorded holds of a run, and a function that names an array of it in messages."""
     from rnnspect.files.arrays import read_recording
 
     file = parse_file(recorded)
@@ -205,16 +203,11 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
 
 
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
-    """What runs, with the engine that was named, or the usual one. `needs` gives the bytes that the run takes."""
-    from rnnspect import engines
+    """The run, with the engine that was named, or the usual one. `needs` estimates the bytes that the run takes."""
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 
-    spec = described.spec
-    made = prepare(spec, where=described.where, require_memory=needs)
-    if spec.beyond_torch and isinstance(spec.weights, str):
-        made = by_its_own_node(made)
-    name = engine or described.engine
-    return made if name == "torch" else replace(made, engine=engines.find(name, "--engine"))
+    made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
+    return made.with_engine(engine or described.engine, "--engine")
 
 
 def types_of(annotation: Any) -> list[Any]:

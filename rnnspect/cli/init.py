@@ -19,7 +19,7 @@ _COMMENTS_AT = 22
 @command("rnnspect init -o net.yaml && rnnspect trace net.yaml")
 def init(output: Annotated[Output, formats("yaml")]) -> None:
     """A commented spec file to start from."""
-    output.emit({"yaml": lambda _screen: starter()})
+    output.emit(yaml=starter)
 
 
 def starter() -> str:

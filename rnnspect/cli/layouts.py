@@ -7,7 +7,6 @@ import typer
 from rnnspect.cli.options import command, formats, layout_names
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
-from rnnspect.views.rendering import Screen
 
 
 @command("rnnspect layouts onnx keras")
@@ -33,11 +32,10 @@ def layouts(
     found = [known.find(name, "layouts") for name in chosen] if chosen else list(known.every())
     between = len(chosen or ()) == 2
 
-    def as_table(screen: Screen) -> str:
-        if between:
-            return view.as_two(found[0], found[1], screen)
-        return view.as_one(found[0], screen) if chosen else view.as_table(found, screen)
-
-    output.emit(
-        {"table": as_table, "json": lambda _screen: documents.as_json(view.document(found, between))},
-    )
+    if between:
+        parts = view.side_by_side(*found)
+    elif chosen:
+        parts = view.details(found[0])
+    else:
+        parts = view.overview(found)
+    output.emit(lambda _width: parts, json=lambda: documents.as_json(view.document(found, between)))

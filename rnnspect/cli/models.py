@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,6 @@ from rnnspect.files.sources import Generator, parse
 from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor, nn
 
     from rnnspect.checking.live.watch import WatchedCalls
@@ -70,13 +69,10 @@ def live_rows(
         raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
     found = []
     for one, identities in zip(seen.check(explain), _identities(model, x, seen, described), strict=True):
-        label = f"{source} {one.name or 'itself'}, call {one.index}"
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
-        found.append(
-            CheckRow(label, said, one.verdict.exit_status if one.verdict else EXIT_STATUS["cannot tell"], True)
-        )
+        found.append(_row_of_call(f"{source} {one.name or 'itself'}, call {one.index}", said))
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found
@@ -116,12 +112,14 @@ def onnx_rows(
         output.note(f"note: {source} {name} never ran")
     if not found.calls:
         raise InputError("no recurrent node ran on this input", where=source)
-    rows = []
-    for one in found.calls:
-        label = f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}")
-        status = EXIT_STATUS["cannot tell"] if isinstance(one.found, str) else one.found.exit_status
-        rows.append(CheckRow(label, one.found, status, True))
-    return rows
+    return [
+        _row_of_call(f"{source} {one.node}" + ("" if one.index is None else f", call {one.index}"), one.found)
+        for one in found.calls
+    ]
+
+
+def _row_of_call(label: str, found: Verdict | str) -> CheckRow:
+    return CheckRow(label, found, EXIT_STATUS["cannot tell"] if isinstance(found, str) else found.exit_status, True)
 
 
 def _refuse_what_is_ignored(described: Described) -> None:

@@ -26,7 +26,7 @@ DIRECTIONS = ("forward", "reverse")
 QUANTITIES = sorted({name for cell in CELLS.values() for name in cell.quantities})
 _HEADINGS = {"network": "The network", "variant": "The network", "sequence": "The sequence"}
 in_output = functools.partial(typer.Option, rich_help_panel="Output")
-"""An option that says what is written, and where."""
+"""An option of what is written, and where, under the heading Output."""
 Precision = Annotated[int, in_output(min=1, max=17, help="Decimals in a table.")]
 
 
@@ -63,28 +63,28 @@ def command(example: str) -> Callable[[Callable[..., int | None]], Command]:
 
 
 def choice(words: Collection[str], others: Collection[str] = ()) -> dict[str, Any]:
-    """What typer is told of an option that takes one of a few words, or is completed by `others`."""
+    """The arguments of `typer.Option` for an option that takes one of a few words, or is completed by `others`."""
     offered = list(words or others)
     return {"metavar": "|".join(words) or None, "autocompletion": (lambda: offered) if offered else None}
 
 
-def formats(*names: str, arrays: bool = False) -> Group:
+def formats(*names: str, arrays: bool = False, file: bool = True) -> Group:
     """The options of a result that has these formats, as an `Output`. The first is shown where none is asked for;
-    with `arrays` a .npz file keeps every array."""
+    with `arrays` a .npz file keeps every array; without `file` the result goes to stdout alone."""
 
-    def read(format: str | None, output: Path | None, quiet: bool) -> Output:  # noqa: A002 - the option's name
+    def read(format: str | None, quiet: bool, output: Path | None = None) -> Output:  # noqa: A002 - the option's name
         chosen = Output(format, output, quiet)
         chosen.check(names, arrays)
         return chosen
 
     kept = " A .npz file keeps every array." if arrays else ""
     written = in_output("--format", "-f", help=f"{' or '.join(names)}.", **choice(names))
-    file = in_output("--output", "-o", help=f"A file to write.{kept}")
-    quiet = in_output("--quiet", "-q", help="No notes, warnings or progress; with -o no table.")
+    to = in_output("--output", "-o", help=f"A file to write.{kept}")
+    silent = "No notes, warnings or progress; with -o no table." if file else "No notes or warnings."
     options = [
         _optional("format", Annotated[str | None, written]),
-        _optional("output", Annotated[Path | None, file]),
-        _optional("quiet", Annotated[bool, quiet], False),
+        *([_optional("output", Annotated[Path | None, to])] if file else []),
+        _optional("quiet", Annotated[bool, in_output("--quiet", "-q", help=silent)], False),
     ]
     return Group(options, read)
 
@@ -116,7 +116,7 @@ def _of_key(name: str) -> inspect.Parameter:
 
 
 def layout_names() -> list[str]:
-    """For completion, which alone loads them."""
+    """For completion: nothing else needs the layouts loaded."""
     from rnnspect.weights import layouts
 
     return layouts.names()
@@ -142,7 +142,7 @@ _MODULE = _optional("module", Annotated[str | None, typer.Option(help=_WHICH, ri
 
 
 def _flat(function: Callable[..., int | None]) -> Callable[..., int | None]:
-    """The same function with a parameter for each option of its groups."""
+    """The function as typer takes it: a parameter for each option, where the function has one for each group."""
     groups = {parameter.name: _group_of(parameter) for parameter in _parameters(function)}
 
     def run(**given: Any) -> int | None:
@@ -169,7 +169,7 @@ def _group_of(parameter: inspect.Parameter) -> Group:
 
 
 def _parameters(function: Callable[..., Any]) -> Options:
-    """With real types for annotations; keyword-only, so that those of several groups stand side by side."""
+    """The parameters, with types for annotations in place of text; keyword-only, so that groups can be joined."""
     hints = get_type_hints(function, include_extras=True)
     return [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)

@@ -1,22 +1,26 @@
-"""Where results and messages go: results to stdout or a file, everything else to stderr."""
+"""What a command shows: results on stdout or in a file; messages, and the progress of long work, on stderr."""
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
+
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
-from rnnspect.views.rendering import Screen
+from rnnspect.views.rendering import Screen, rendered, width_of
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
+    from rnnspect.judging.finding import Finding
     from rnnspect.network.sequence import Sequence
 
 _SUFFIXES = {
@@ -28,9 +32,11 @@ _SUFFIXES = {
 }
 """How a file's name asks for a format, where that is not a dot and the format's name."""
 _ROWS = 1 << 16
-"""Steps whose numbers are looked at together: a mapped file need not fit into memory."""
+"""Steps whose numbers are looked at together: a memory-mapped file need not fit into memory."""
+LONG = 2_000
+"""Steps, in all layers and directions together, below which the work is over before a progress bar helps."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
-"""What was typed after rnnspect: the title of a picture."""
+"""What was typed after `rnnspect`, for the title of a picture."""
 _PLAIN = str.maketrans(
     {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}
     | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
@@ -40,7 +46,7 @@ _PLAIN = str.maketrans(
 def say(message: str) -> None:
     """One message for a person, on stderr; control characters in it are written out."""
     lines = (printable(line) for line in message.split("\n"))
-    print(_speakable("\n".join(lines), sys.stderr.encoding), file=sys.stderr)  # noqa: T201
+    print(_encodable("\n".join(lines), sys.stderr.encoding), file=sys.stderr)  # noqa: T201
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Output:
             say(message)
 
     def check(self, formats: Collection[str], arrays: bool = False) -> None:
-        """Raises for a format that the command has not, and for a file that cannot be written."""
+        """Raises `InputError` for a format that the command does not have, `FileError` for a file that cannot be
+        written."""
         if self.format is not None and self.format not in formats:
             near = nearest(self.format, formats)
             found = f"no format is called {self.format!r}"
@@ -72,26 +79,34 @@ class Output:
 
     def emit(
         self,
-        formats: Mapping[str, Callable[[Screen], str]],
+        table: Callable[[int], Iterable[RenderableType]] | None = None,
         arrays: Callable[[], dict[str, Any]] | None = None,
+        **texts: Callable[[], str],
     ) -> None:
-        """Writes the result into the file, or to stdout, in the format that was chosen, else the first. A .npz file
-        keeps the arrays, and the result is shown beside it."""
-        default = next(iter(formats))
-        if self.path is not None and not self.is_arrays:
-            chosen = self.format or next((name for name in formats if self._suffix in _suffixes(name)), default)
-            writing.write_text(self.path, formats[chosen](_screen(chosen, terminal=False)))
-            self.note(f"wrote {self.path}")
-            return
+        """Writes the result into the file, or to stdout, in the format that was chosen: else as a table, which is made
+        for a width in characters, or in the first of the other formats. A .npz file keeps the arrays, and the result
+        is shown beside it."""
+        default = "table" if table else next(iter(texts))
+
+        def text(format: str, terminal: bool) -> str:  # noqa: A002
+            if format in texts:
+                return texts[format]()
+            assert table is not None
+            screen = Screen(picture=shlex.join(("rnnspect", *COMMAND.get()))) if format == "svg" else Screen(terminal)
+            return rendered(table(width_of(screen)), screen)
+
         if self.path is not None:
-            assert arrays is not None
-            writing.write_arrays(self.path, arrays())
+            if self.is_arrays:
+                assert arrays is not None
+                writing.write_arrays(self.path, arrays())
+            else:
+                named = next((name for name in ("svg", *texts) if self._suffix in _suffixes(name)), default)
+                writing.write_text(self.path, text(self.format or named, terminal=False))
             self.note(f"wrote {self.path}")
-            if self.quiet and self.format is None:
+            if not self.is_arrays or (self.quiet and self.format is None):
                 return
-        chosen = self.format or default
-        text = formats[chosen](_screen(chosen, sys.stdout.isatty()))
-        sys.stdout.write(_speakable(text, sys.stdout.encoding))
+        shown = text(self.format or default, sys.stdout.isatty())
+        sys.stdout.write(_encodable(shown, sys.stdout.encoding))
 
     @property
     def is_arrays(self) -> bool:
@@ -104,7 +119,7 @@ class Output:
 
 
 def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
-    """Counts NaN and infinity in what is run on: they are data, but surprise whoever does not expect them."""
+    """Warns of NaN and infinity in x, h0 and c0: they are data, but may surprise."""
     for name, values in {"x": sequence.x, "h0": sequence.h0, "c0": sequence.c0}.items():
         if values is None:
             continue
@@ -114,18 +129,61 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
             output.note(f"warning: {name} has {count} of {values.numel()} numbers that are not finite ({nan} NaN)")
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """For the imports that load torch, with the garbage collector off. They make a million objects and no garbage, so
+    they take a tenth less time without it, and later the collector does not look at them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+@dataclass
+class SoFar:
+    """How far a long check has come, for the progress bar and for the message when it is interrupted."""
+
+    advance: Callable[[int], None]
+    steps: int = 0
+    differs: bool = False
+
+    def __call__(self, found: Finding | None, steps: int) -> None:
+        self.steps += steps
+        self.differs |= found is not None and found.first is not None
+        self.advance(steps)
+
+    def __str__(self) -> str:
+        if not self.steps:
+            return "before the first step was judged"
+        said = "something differs" if self.differs else "everything agrees"
+        return f"after {self.steps:,} steps, all layers and directions together; so far {said}"
+
+
+@contextmanager
+def progress_bar(what: str, steps: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Yields a function that is told how many more steps are done."""
+    if quiet or steps < LONG or not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=steps)
+        yield lambda done: progress.update(task, advance=done)
+
+
 def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002
     return _SUFFIXES.get(format, (f".{format}",))
 
 
-def _screen(chosen: str, terminal: bool) -> Screen:
-    if chosen == "svg":
-        return Screen(picture=shlex.join(("rnnspect", *COMMAND.get())))
-    return Screen(terminal)
-
-
-def _speakable(text: str, encoding: str | None) -> str:
-    """The same text in what the stream can say: drawn characters give way to plain ones, others to escapes."""
+def _encodable(text: str, encoding: str | None) -> str:
+    """The same text in what the stream can encode: drawn characters become plain ones, others become escapes."""
     name = encoding or "utf-8"
     try:
         text.encode(name)

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from rnnspect.cli.describing import Given, flag
 from rnnspect.cli.options import command, formats, network
-from rnnspect.cli.output import Output
-from rnnspect.cli.progress import loading
+from rnnspect.cli.output import Output, loading
 from rnnspect.errors import InputError, Problem
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
@@ -32,7 +31,7 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
         from rnnspect.views import probe as view
 
     made = probe_of(described.spec)
-    output.emit({"table": lambda screen: view.as_table(made, path, screen)}, made.to_numpy)
+    output.emit(lambda _width: view.parts(made, path), made.to_numpy)
 
 
 def check_place(path: Path) -> None:

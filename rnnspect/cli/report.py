@@ -10,8 +10,7 @@ import typer
 
 from rnnspect.cli.describing import Described, Given, flag, prepared, read_recorded
 from rnnspect.cli.options import command, formats, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading, progress_bar
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 from rnnspect.network.array_name import ArrayName
@@ -56,8 +55,7 @@ def report(
     with loading():
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
-        from rnnspect.reporting.building import Recordings, report_prepared
-        from rnnspect.reporting.kept_steps import ReportOptions
+        from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
@@ -69,11 +67,10 @@ def report(
         recordings = Recordings(*read_recorded(str(recorded))) if recorded else None
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
-    total = made.sequence.steps * made.spec.num_layers * made.spec.num_directions
     typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")
-    with progress_bar("checking and painting every step", 2 * total, output.quiet) as advance:
+    with progress_bar("checking and painting every step", 2 * made.steps_of_layers, output.quiet) as advance:
         page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
-    output.emit({"html": lambda _screen: as_html(page)})
+    output.emit(html=lambda: as_html(page))
     output.note(summary(page.verdict))
 
 
@@ -87,7 +84,7 @@ def _refuse(output: Output, engine: str | None, recorded: Path | None, is_saved:
 
 
 def _saved(given: Given) -> Described | None:
-    """The spec of a run that `trace` or `run` saved, if the file is one; nothing of it can be changed by options."""
+    """The spec of a run that `trace` or `run` saved, None if the file is something else. Options cannot change it."""
     if given.path is not None and names_code(str(given.path)):
         allowed = "a spec, a checkpoint or a saved run; in Python rnnspect.report(module, x, path=…)"
         raise InputError("a live model", allowed=allowed, where=str(given.path))
@@ -128,7 +125,7 @@ def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Pre
 
 
 def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict[str, Tensor]:
-    """Of a trace of several engines what one of them gave, under the names of a trace of that one alone."""
+    """The arrays of one engine in a trace of several, under the names that a trace of that engine alone has."""
     named = {ArrayName.parse(name): values for name, values in arrays.items()}
     several = [name.engine for name in named if name.engine and name.quantity == "output"]
     if engine in several:
@@ -142,7 +139,7 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
 
 
 def _steps(text: str | None, count: int) -> tuple[int, ...] | None:
-    from rnnspect.reporting.kept_steps import MOST_KEPT
+    from rnnspect.reporting.building import MOST_KEPT
     from rnnspect.views.selection import indices
 
     if text is None:

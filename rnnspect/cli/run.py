@@ -4,8 +4,7 @@ from typing import Annotated
 
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import Precision, command, formats, in_output, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite
 from rnnspect.errors import InputError
 
 
@@ -25,15 +24,15 @@ def run(
     with loading():
         from rnnspect.network import memory
         from rnnspect.tracing.prepare import prepare
-        from rnnspect.tracing.run import run_prepared
+        from rnnspect.tracing.trace import run_prepared
         from rnnspect.views import documents
         from rnnspect.views import run as view
 
     prepared = prepare(described.spec, where=described.where, require_memory=memory.run_needs)
     note_what_is_not_finite(prepared.sequence, output)
     result = run_prepared(prepared)
-    shown = {
-        "table": lambda screen: view.as_table(result, precision, screen),
-        "json": lambda _screen: documents.as_json(documents.run_document(result)),
-    }
-    output.emit(shown, lambda: result.to_numpy(prepared.parameters if with_parameters else None))
+    output.emit(
+        lambda width: view.parts(result, precision, width),
+        lambda: result.to_numpy(prepared.parameters if with_parameters else None),
+        json=lambda: documents.as_json(documents.run_document(result)),
+    )

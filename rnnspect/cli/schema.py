@@ -13,4 +13,4 @@ def schema(output: Annotated[Output, formats("json")]) -> None:
 
     from rnnspect.network.spec import json_schema
 
-    output.emit({"json": lambda _screen: json.dumps(json_schema(), indent=2) + "\n"})
+    output.emit(json=lambda: json.dumps(json_schema(), indent=2) + "\n")

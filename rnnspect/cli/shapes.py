@@ -16,9 +16,7 @@ def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats
 
     found = shapes_of(given.describe(output).spec)
     output.emit(
-        {
-            "table": lambda screen: view.as_table(found, screen),
-            "json": lambda _screen: documents.as_json(documents.shapes_document(found)),
-            "markdown": lambda _screen: view.as_markdown(found),
-        }
+        lambda _width: view.parts(found),
+        json=lambda: documents.as_json(documents.shapes_document(found)),
+        markdown=lambda: view.as_markdown(found),
     )

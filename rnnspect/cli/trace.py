@@ -1,22 +1,20 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnnspect.cli.describing import Given, prepared
 from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
-from rnnspect.cli.output import Output, note_what_is_not_finite
-from rnnspect.cli.progress import loading, progress_bar
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.errors import EngineError
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
     from rnnspect.network.recording import Recording
     from rnnspect.tracing.prepare import Prepared
-    from rnnspect.views.rendering import Screen
 
 _ROWS = sorted(["x", "input_projection", *QUANTITIES])
 _table = functools.partial(typer.Option, rich_help_panel="What the table shows")
@@ -33,10 +31,7 @@ class Selected(Selection):
     batch_index: Annotated[int, _table(help="Which item of the batch to show.")] = 0
     quantities: Annotated[
         str | None,
-        _table(
-            help="Rows to show: i,f,h or x,input_projection.",
-            **choice((), _ROWS),
-        ),
+        _table(help="Rows to show: i,f,h or x,input_projection.", **choice((), _ROWS)),
     ] = None
     precision: Annotated[int, _table(min=1, max=17, help="Decimals.")] = 4
 
@@ -60,36 +55,30 @@ def trace(
 
     needs = memory.document_needs if output.format == "json" else memory.trace_needs
     made = prepared(described, needs, "torch" if engine else None)
-    spec, sequence = made.spec, made.sequence
-    check(selected, spec, sequence.steps, sequence.batch)
-    note_what_is_not_finite(sequence, output)
+    check(selected, made.spec, made.sequence.steps, made.sequence.batch)
+    note_what_is_not_finite(made.sequence, output)
     recordings = _recordings(engine, made, output)
-    steps = sequence.steps * spec.num_layers * spec.num_directions
-    with progress_bar("stepping through the equations", steps, output.quiet) as progress:
+    with progress_bar("stepping through the equations", made.steps_of_layers, output.quiet) as progress:
         traces = trace_recordings(made, recordings, progress)
 
-    def table(screen: Screen) -> str:
-        return view.as_table(traces, selected, screen)
-
-    def json(_screen: Screen) -> str:
+    def json() -> str:
         found = [documents.trace_document(one) for one in traces]
         return documents.as_json(found if len(found) > 1 else found[0])
 
-    output.emit({"table": table, "json": json, "svg": table}, lambda: trace_arrays(*traces))
+    output.emit(lambda width: view.parts(traces, selected, width), lambda: trace_arrays(*traces), json=json)
 
 
 def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list[Recording]:
-    """What each engine gave; of all engines those are left out, with a note, that cannot run this."""
+    """What each engine gave. Of "all" engines, those that cannot run this are left out, with a note."""
     from rnnspect import engines
 
     if not names:
-        return [made.engine.run(made.spec, made.parameters, made.sequence)]
+        return [made.run()]
     every = names == ["all"]
     recordings = []
     for name in engines.names() if every else dict.fromkeys(names):
         try:
-            engine = engines.find(name, "--engine")
-            recordings.append(engine.run(made.spec, made.parameters, made.sequence))
+            recordings.append(replace(made, engine=engines.find(name, "--engine")).run())
         except EngineError as error:
             if not every:
                 raise

@@ -1,40 +1,141 @@
-"""What a report holds: frozen data, nothing else."""
+"""What a derivation holds, one number of a run as arithmetic, and what a report does: frozen data."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
-    from rnnspect.arithmetic.expression import Array, Expression
+    from rnnspect.arithmetic.expression import Array, Evaluation, Expression
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
+    from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.downsampling import Picture
 
 
+@dataclass(frozen=True, kw_only=True)
+class At:
+    """The address of a number. Where one is asked for, a negative layer, step or unit counts from the end, and the
+    empty direction is the first one."""
+
+    layer: int = 0
+    direction: str = ""
+    step: int
+    """The index in the input."""
+    batch: int = 0
+    unit: int
+    quantity: str = "h"
+
+
 @dataclass(frozen=True)
-class Map:
-    """A quantity, step × unit: of the equations or of the engine, their difference, or its ratio to the bound."""
+class Names:
+    """The names of the numbers in an equation at one step."""
 
-    quantity: str
-    shown: str
-    """ "equations", "engine", "difference" or "ratio"."""
-    picture: Picture
+    step: int
+    before: int | None
+    """The step before, by its index in the input; None at the start, whose states are h0 and c0."""
+    place: tuple[int, ...]
+    """The place of the layer and direction in h0 and c0, and that of the item in a batch."""
+
+    def vector(self, one: Expression) -> str:
+        """The vector that the number is a unit of: x, h, h0."""
+        return one.name + "0" if self.step_of(one) is None else one.name
+
+    def address(self, one: Expression, unit: int | str) -> str:
+        """The name of one unit or parameter: h[step 3, 1], bias_ih_l0[5]. `unit` may be a letter, for any unit."""
+        if isinstance(unit, int) and one.kind == "parameter":
+            return f"{one.name}[{one.row + unit}]"
+        step = self.step_of(one)
+        if step is not None:
+            return f"{one.name}[step {step}, {unit}]"
+        place = self.place if isinstance(unit, int) else ()
+        return f"{one.name}0[{', '.join(map(str, (*place, unit)))}]"
+
+    def step_of(self, one: Expression) -> int | None:
+        """The step, by its index in the input, that the number belongs to; None for the initial state."""
+        return self.before if one.kind == "given" and one.name != "x" else self.step
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One number a step, such as the norm of h."""
+class Equation:
+    """A quantity of one step and unit, written with parameters and other named quantities."""
 
     name: str
-    picture: Picture
+    address: str
+    written: str | None
+    """The line of mathematics in the cell's file."""
+    expression: Expression
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """A number that a derivation does not take further apart, and the arguments that derive it. `unit` may be
+    "k", for each k of a sum."""
+
+    what: str
+    layer: int
+    direction: str
+    step: int
+    unit: str
+    quantity: str
+
+
+@dataclass(frozen=True)
+class Derivation(Shown):
+    """A number from the equations in float64, how it is computed, and the engine's number beside it.
+
+    `equations` holds the quantity first, then those of the same step and unit that it needs. They are computed on what
+    the engine itself gave at the step before, as in a check; `taken` says where each vector comes from.
+    """
+
+    spec: Spec
+    engine: EngineInfo
+    at: At
+    items: int
+    """How many sequences the batch has."""
+    names: Names
+    equations: tuple[Equation, ...]
+    evaluation: Evaluation
+    """The numbers in the equations."""
+    taken: tuple[tuple[str, str], ...]
+    in_turn: tuple[InTurn, ...]
+    engine_value: float | None
+    """None where the engine does not show the quantity: it shows h, and c of an item's last step."""
+    bound: float | None
+    """How far apart a check lets the two be at this address, in this `arithmetic`."""
+    arithmetic: str
+    notes: tuple[str, ...] = ()
+
+    def number(self, expression: Expression) -> float:
+        """The value of an expression for the unit of the derivation."""
+        return self.evaluation.value(expression, self.at.unit)
+
+    @property
+    def value(self) -> float:
+        return self.number(self.equations[0].expression)
+
+    @property
+    def difference(self) -> float | None:
+        """engine − equations; 0 where both are the same infinity or both NaN."""
+        if self.engine_value is None:
+            return None
+        same = self.engine_value == self.value or (math.isnan(self.engine_value) and math.isnan(self.value))
+        return 0.0 if same else self.engine_value - self.value
+
+    @property
+    def ratio(self) -> float | None:
+        """|difference| / bound; infinite where only one of both is a number."""
+        if self.difference is None or self.bound is None:
+            return None
+        ratio = abs(self.difference) / self.bound if self.difference else 0.0
+        return math.inf if math.isnan(ratio) else ratio
 
 
 @dataclass(frozen=True)
@@ -62,8 +163,11 @@ class LayerReport:
 
     layer: int
     direction: str
-    maps: tuple[Map, ...]
-    curves: tuple[Curve, ...]
+    maps: dict[tuple[str, str], Picture]
+    """Step × unit, by quantity and what is shown of it: "equations", "engine", "difference", or its "ratio" to the
+    bound."""
+    curves: dict[str, Picture]
+    """One number a step, such as the norm of h."""
     saturated: dict[str, str]
     """When a unit of a gate counts as saturated: "below 0.05 or above 0.95"."""
     derivable: Derivable

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.expression import Evaluation, Expression, equations_of, given_of
+from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.observation import Observation, observed_by
+from rnnspect.judging.layer import ComparedChunk
+from rnnspect.judging.observation import observed_by
 from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.address import address
-from rnnspect.reporting.derivation import At, Derivation, Equation, InTurn, Names
+from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
 from rnnspect.tracing.prepare import Prepared
 
 
 def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name: name) -> At:
-    """The same address with nothing left open: a negative step counts from the end of its item.
+    """The same address with a direction, and with indices that count from the start: a negative step counted from the
+    end of its item.
 
-    Raises `InputError` for one that is not there, `SequenceError` for a step that is padding. `where` says how an
-    argument is called in messages.
+    Raises `InputError` for an address that is not there, `SequenceError` for a step that is padding. `where` gives the
+    name of an argument in messages.
     """
     spec, sequence = prepared.spec, prepared.sequence
     if at.direction:
@@ -48,11 +52,11 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
         "step": length,
         "unit": spec.output_size if at.quantity == "h" else spec.hidden_size,
     }
+    places = {name: getattr(at, name) for name in counts}
     for name, count in counts.items():
-        place = getattr(at, name)
-        if not -count <= place < count:
-            raise InputError(f"no {name} {place}", allowed=_range(count), where=where(name))
-    places = {name: getattr(at, name) % count for name, count in counts.items()}
+        if not -count <= places[name] < count:
+            raise InputError(f"no {name} {places[name]}", allowed=_range(count), where=where(name))
+        places[name] %= count
     return replace(at, direction=at.direction or spec.directions[0], **places)
 
 
@@ -75,41 +79,32 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
     An engine that does not show a layer leaves it to the equations. `progress` is told how many steps of the chain of
     cell states before the address are done.
     """
-    recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    cpu = torch.device("cpu")
-    parameters = {name: tensor.detach().to(cpu) for name, tensor in prepared.parameters.items()}
+    recording = prepared.run()
     with plain_defaults(), torch.inference_mode():
-        seen, sequence = observed_by(recording), prepared.sequence.to(cpu)
-        found = _derived(prepared.spec, parameters, sequence, seen, at, progress)
-    return replace(found, notes=recording.notes)
+        seen, declared = observed_by(recording), declared_by(recording.engine)
+        case = Case(prepared.spec, prepared.parameters, prepared.sequence, seen, declared).on_cpu()
+        return replace(_derived(case, at, progress), notes=recording.notes)
 
 
-def _derived(
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    sequence: Sequence,
-    seen: Observation,
-    at: At,
-    progress: Callable[[int], None],
-) -> Derivation:
+def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
+    spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
     p, nonlinearity = LayerParameters.of(parameters, at.layer, at.direction), spec.nonlinearity_of(at.direction)
-    declared = declared_by(seen.engine)
-    run = runs_of(Case(spec, parameters, sequence, seen, declared))(at.layer, at.direction)
+    run = runs_of(case)(at.layer, at.direction)
     last = length_of(sequence, at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step
 
     def judge(held_to: Declared) -> Judge:
         return Judge(spec.cell_type, p, held_to.over(p.terms), nonlinearity)
 
-    here = address(judge(declared), run, order, at.batch, at.unit, progress)
-    if here.ratio > 1 and declared.permitted is not None:  # what it may also use, where it is not right without
-        other = address(judge(declared.permitted), run, order, at.batch, at.unit)
+    here = _at_one_unit(judge(declared), run, order, at.batch, at.unit, progress)
+    if here.ratio > 1 and declared.permitted is not None:  # the coarser arithmetic that the engine may also use
+        other = _at_one_unit(judge(declared.permitted), run, order, at.batch, at.unit)
         here, declared = (other, declared.permitted) if other.ratio <= 1 else (here, declared)
     shown: tuple[float | None, float | None] = (None, None)
     if run.h_error is None and at.quantity == "h":
         shown = here.engine, here.bound
     elif run.h_error is None and at.quantity == "c" and order == last:
-        shown = _final(spec, judge(declared), run, seen, declared, at)
+        shown = _final(case, judge(declared), run, declared, at)
     before = at.step + 1 if at.direction == "reverse" else at.step - 1
     place = (_row(spec, at), at.batch) if sequence.batched else (_row(spec, at),)
     names = Names(at.step, before if order else None, place)
@@ -120,13 +115,13 @@ def _derived(
         evaluation.value(equation.expression, at.unit)
     return Derivation(
         spec=spec,
-        engine=seen.engine,
+        engine=case.observation.engine,
         at=at,
         items=sequence.batch,
         names=names,
         equations=equations,
         evaluation=evaluation,
-        taken=tuple(_taken(spec, sequence, seen, at, names.before, order)),
+        taken=tuple(_taken(case, at, names.before, order)),
         in_turn=tuple(_in_turn(spec, at, names, equations)),
         engine_value=shown[0],
         bound=shown[1],
@@ -134,22 +129,79 @@ def _derived(
     )
 
 
-def _final(
-    spec: Spec, judge: Judge, run: LayerRun, seen: Observation, declared: Declared, at: At
-) -> tuple[float | None, float | None]:
-    """c_n, and how far a check lets it be from the equations."""
-    if seen.c_n is None:
+@dataclass(frozen=True)
+class _Here:
+    """What one step of one item received, and h of one unit. The states before are those that a check takes."""
+
+    x: Tensor
+    """(I)"""
+    h: Tensor
+    """(P): the engine's of the step before."""
+    c: Tensor | None
+    """(H): of the step before, in float64; NaN for units that this one does not need."""
+    engine: float | None
+    bound: float | None
+    """How far the engine's h may be from the equations'; None for a unit that h has not."""
+    ratio: float
+
+
+def _at_one_unit(
+    judge: Judge, run: LayerRun, order: int, item: int, unit: int, progress: Callable[[int], None] = lambda _steps: None
+) -> _Here:
+    """One step, `order` in processing order, of one item and unit. Runs only what the step rests on: of an LSTM the
+    chain of cell states before, of any other cell the step itself."""
+    layer = judge.layer
+    chunk, state = judge.until(run, order, progress)
+    n, one = order - chunk.start, slice(item, item + 1)
+    alone = None if layer.mixes else unit
+    mine = slice(None) if alone is None else slice(unit, unit + 1)
+    part = chunk.cut(n if state is None else 0, n + 1, one)
+
+    def compare(kind: type[Bounded]) -> ComparedChunk:
+        begun = None if state is None else state.of(one, mine)
+        return layer.compare(part, begun, layer.one(alone, kind), alone)
+
+    first = compare(Bounded)
+    layer.repair(first)
+    c, before = None, cell_state_before(first, len(first.after) - 1)
+    if before is not None:
+        c = torch.full((layer.units,), torch.nan, dtype=torch.float64)
+        c[mine] = before
+    at = 0 if alone is not None else unit
+    if at >= first.after.shape[2]:
+        return _Here(chunk.x[n, item], chunk.before[n, item], c, None, None, 0.0)
+    manual, engine, bound, ratio = (
+        float(values[-1, 0, at]) for values in (first.q["h"].v, first.after, first.bound, first.ratio)
+    )
+    if ratio > 1:  # the bound of the first look at all units, and the second look, before anything is called wrong
+        whole = layer.compare(chunk, state, layer.wide).bound[n, item, unit]
+        bound = max(float(whole), float(compare(Ordered).bound[-1, 0, at]))
+        ratio = abs(manual - engine) / bound
+    return _Here(chunk.x[n, item], chunk.before[n, item], c, engine, bound, math.inf if math.isnan(ratio) else ratio)
+
+
+def cell_state_before(compared: ComparedChunk, n: int) -> Tensor | None:
+    """c (H) of the only item of a compared chunk before its step n, in float64; None for a cell without c."""
+    if compared.c is None:
+        return None
+    return compared.q["c"].v[n - 1, 0] if n else compared.c.number(torch.float64).v[0]
+
+
+def _final(case: Case, judge: Judge, run: LayerRun, declared: Declared, at: At) -> tuple[float | None, float | None]:
+    """The engine's c_n, and how far a check lets it be from the equations'."""
+    c_n = case.observation.c_n
+    if c_n is None:
         return None, None
     state = judge(run)[1]
     assert state is not None
     number, u = state.number(torch.float64), declared.roundoff
     v, e = (float(values[at.batch, at.unit]) for values in (number.v, number.e))
-    engine = float(seen.c_n[_row(spec, at), at.batch, at.unit])
+    engine = float(c_n[_row(case.spec, at), at.batch, at.unit])
     return engine, e * judge.layer.bound_factor + abs(v) * u.stored + u.tiny
 
 
 def _equations(spec: Spec, expressions: Mapping[str, Expression], at: At) -> Iterator[Equation]:
-    """The quantity, what of the same step and unit it names, what that names, …"""
+    """The equation of the quantity, then those of the quantities of the same step and unit that it needs."""
     waiting = [at.quantity]
     for name in waiting:
         address, expression = f"{name}[step {at.step}, {at.unit}]", expressions[name]
@@ -158,28 +210,27 @@ def _equations(spec: Spec, expressions: Mapping[str, Expression], at: At) -> Ite
         waiting += [other for other in named if other not in waiting]
 
 
-def _taken(
-    spec: Spec, sequence: Sequence, seen: Observation, at: At, before: int | None, order: int
-) -> Iterator[tuple[str, str]]:
+def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple[str, str]]:
     """Where x and the state before come from."""
+    seen, state = case.observation, case.sequence.state
 
     def given(layer: int) -> str:
-        shown = all((layer, direction) in seen.layers for direction in spec.directions)
+        shown = all((layer, direction) in seen.layers for direction in case.spec.directions)
         return f"as {seen.engine.name} gave it" if shown else f"from the equations, for {seen.engine.name} shows none"
 
     below = at.layer - 1
     yield f"x at step {at.step}", "the input" if not at.layer else f"h of layer {below} {given(below)}"
     if before is None:
-        yield from ((name, "the initial state") for name in ("h0", "c0")[: len(sequence.state)])
+        yield from ((name, "the initial state") for name in ("h0", "c0")[: len(state)])
         return
     yield f"h at step {before}", given(at.layer)
-    if len(sequence.state) > 1:
+    if len(state) > 1:
         since = f"h {given(at.layer)} at each step since c0" if order > 1 else "h0 and c0"
         yield f"c at step {before}", f"from the equations, on {since}"
 
 
 def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) -> Iterator[InTurn]:
-    """What the equations stop at, but for the parameters and what the whole run was given."""
+    """The numbers that the equations do not take further apart, except for parameters, x and initial states."""
     done = {equation.name for equation in equations}
     stops: dict[tuple[str, str], tuple[Expression, str]] = {}
     for one, unit in (stop for equation in equations for stop in _stops(equation.expression, str(at.unit))):
@@ -210,7 +261,7 @@ def _stops(expression: Expression, unit: str) -> Iterator[tuple[Expression, str]
 
 
 def written(spec: Spec, name: str) -> str | None:
-    """The line of the cell's docstring that says this quantity."""
+    """The line of the cell's docstring that defines this quantity."""
     lines = (line for line in spec.cell_type.equations if line.partition(" = ")[0].strip().rstrip("'") == name)
     return next(lines, None)
 

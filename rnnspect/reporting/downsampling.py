@@ -1,4 +1,4 @@
-"""A heat map of any size in a bounded number of cells, each with the smallest and the largest number in it."""
+"""Heat maps of any size in a bounded number of cells, each with the smallest and the largest number in it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def blank(steps: int, units: int, cells: int) -> Picture:
 
 
 def picture_of(values: Array, cells: int) -> Picture:
-    """Of numbers (steps, units) that are all at hand."""
+    """The picture of numbers (steps, units) that are all in memory."""
     picture = blank(len(values), values.shape[1], cells)
     picture.paint(0, values)
     return picture
@@ -92,7 +92,8 @@ def _sizes(steps: int, units: int, cells: int) -> tuple[int, int]:
 
 
 def _starts(start: int, count: int, size: int) -> tuple[npt.NDArray[np.intp], int]:
-    """Where in `count` places from `start` on a new cell of so many places begins, and which cell is the first."""
+    """Of `count` places from `start` on, in cells of `size` places: where each cell begins among them, and the index of
+    the first cell."""
     first = start // size
     begins = np.arange(first, (start + count - 1) // size + 1) * size - start
     return np.maximum(begins, 0), first

@@ -19,15 +19,25 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
-from rnnspect.reporting.address import cell_state_before
-from rnnspect.reporting.data import Curve, Derivable, EngineBeside, LayerReport, Map
+from rnnspect.reporting.data import Derivable, EngineBeside, LayerReport
+from rnnspect.reporting.deriving import cell_state_before
 from rnnspect.reporting.downsampling import Picture, blank
-from rnnspect.reporting.kept_steps import Frame
 
 Array = npt.NDArray[np.float64]
 
 NEAR = 0.05
-"""How near to its limit a gate's unit is that counts as saturated."""
+"""A gate's unit counts as saturated when it is at most this far from its limit."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a report shows of a run: an item of the batch, its number of steps, the steps whose derivations are kept,
+    and how many cells a picture may have."""
+
+    item: int
+    length: int
+    kept: tuple[int, ...]
+    cells: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
                 canvas.beside(name, part.start, manual, shown[name][part.steps, frame.item].double().numpy())
         for gate, one in saturated.items():
             canvas.curve(f"saturated {gate}", part.start, one.share(part.of(compared.q[gate].v)))
-        for step in set(frame.kept).intersection(range(*part.steps.indices(frame.length))):
+        for step in set(frame.kept).intersection(range(part.start, part.start + part.count)):
             n = part.order(step)
             given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], cell_state_before(compared, n))
             beside[step] = compared.after[n, 0].double().numpy(), compared.bound[n, 0].double().numpy(force=True).copy()
@@ -92,8 +102,8 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
     return LayerReport(
         layer=layer,
         direction=direction,
-        maps=canvas.maps(),
-        curves=canvas.curves(),
+        maps=canvas.maps,
+        curves=canvas.curves,
         saturated={gate: one.words for gate, one in saturated.items()},
         derivable=Derivable(equations, case.parameters, dict(sorted(given.items()))),
         beside=EngineBeside(*stacked) if run.h_error is None else None,
@@ -101,7 +111,7 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
 
 
 class _Part:
-    """A chunk's steps by their index in the input, without those beyond the item's length."""
+    """The steps of a chunk by their index in the input, without those beyond the item's length."""
 
     def __init__(self, compared: ComparedChunk, reverse: bool, frame: Frame) -> None:
         chunk, self._reverse = compared.chunk, reverse
@@ -120,30 +130,24 @@ class _Part:
 
 
 class _Canvas:
-    """Everything that is painted of a layer, by name and in the order in which it first comes."""
+    """The pictures of a layer by name, in the order in which they are begun."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._maps: dict[tuple[str, str], Picture] = {}
-        self._curves: dict[str, Picture] = {}
+        self.maps: dict[tuple[str, str], Picture] = {}
+        self.curves: dict[str, Picture] = {}
 
     def map(self, quantity: str, shown: str, start: int, values: Array) -> None:
-        self._maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
+        self.maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
 
     def curve(self, name: str, start: int, values: Array) -> None:
-        self._curves.setdefault(name, self._blank(values)).paint(start, values)
+        self.curves.setdefault(name, self._blank(values)).paint(start, values)
 
     def beside(self, name: str, start: int, manual: Array, engine: Array) -> None:
         """The engine's numbers, and how far they are from the equations'."""
         self.map(name, "engine", start, engine)
         apart = differences(torch.from_numpy(manual), torch.from_numpy(engine))
         self.map(name, "difference", start, apart.numpy())
-
-    def maps(self) -> tuple[Map, ...]:
-        return tuple(Map(*name, picture) for name, picture in self._maps.items())
-
-    def curves(self) -> tuple[Curve, ...]:
-        return tuple(Curve(name, picture) for name, picture in self._curves.items())
 
     def _blank(self, values: Array) -> Picture:
         return blank(self._frame.length, values.shape[1], self._frame.cells)
@@ -155,7 +159,7 @@ def _norm(values: Array) -> Array:
 
 
 def saturations(gates: tuple[str, ...], equations: dict[str, Expression]) -> dict[str, Saturation]:
-    """When a unit of each gate is saturated, by the function that makes it; a relu and its like where it is shut."""
+    """When a unit of each gate counts as saturated, by the gate's function: a relu and its like where they give 0."""
     made = {gate: equations[gate].kind for gate in gates}
-    # What is made of another gate, f = 1 − i, is a gate as that is.
+    # A gate that is computed from another one, f = 1 − i, saturates as that does.
     return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS else _GATE for gate, kind in made.items()}

@@ -9,12 +9,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnnspect import engines
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
 from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
 from rnnspect.network import device, memory, torch_modules
 from rnnspect.network.drawing import generator_of
+from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence, sequence_of
 from rnnspect.network.spec import Spec
 from rnnspect.weights.loading import weights_of
@@ -28,6 +30,19 @@ class Prepared:
     parameters: dict[str, Tensor]
     sequence: Sequence
     engine: Engine
+
+    @property
+    def steps_of_layers(self) -> int:
+        """The steps of all layers and directions together."""
+        return self.sequence.steps * self.spec.num_layers * self.spec.num_directions
+
+    def with_engine(self, name: str, where: str | None = None) -> Prepared:
+        """The same run by the engine of that name; "torch" leaves it as it is. Raises what `engines.find` raises."""
+        return self if name == "torch" else replace(self, engine=engines.find(name, where))
+
+    def run(self) -> Recording:
+        """What the engine gives. Raises `EngineError` for what it cannot run."""
+        return self.engine.run(self.spec, self.parameters, self.sequence)
 
 
 def prepare(
@@ -78,13 +93,14 @@ def _whole(lengths: Any) -> Any:
 
 
 def by_its_own_node(prepared: Prepared) -> Prepared:
-    """Where the parameters are those of a node in a file, onnxruntime runs that node in place of the engine."""
+    """Where no module of torch.nn computes the network, and its parameters are those of a node in an .onnx file,
+    onnxruntime runs that node in place of the engine."""
     from rnnspect.engines.shared.onnx_model import NodeEngine
     from rnnspect.weights import readers
     from rnnspect.weights.readers.onnx import node_in
 
-    assert isinstance(prepared.spec.weights, str)
-    source = parse_file(prepared.spec.weights)
-    if readers.kind_of(source.path) != "onnx":
+    spec = prepared.spec
+    source = parse_file(spec.weights) if spec.beyond_torch and isinstance(spec.weights, str) else None
+    if source is None or readers.kind_of(source.path) != "onnx":
         return prepared
     return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))

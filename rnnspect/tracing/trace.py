@@ -1,9 +1,9 @@
-"""A trace: every quantity of every step from the equations, with an engine's numbers beside it."""
+"""What an engine gives for a sequence: alone (`Run`), or with every quantity of the equations beside it (`Trace`)."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,62 @@ if TYPE_CHECKING:
     from rnnspect.network.recording import EngineInfo, Recording
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
+
+
+RESULTS = ("output", "h_n", "c_n", "head")
+"""What a network returns, by the names of PyTorch and of a spec's head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineRun:
+    """What `Run` and `Trace` share: a sequence and the engine that ran it. `batched`: x had a batch axis."""
+
+    spec: Spec
+    engine: EngineInfo
+    x: Tensor
+    h0: Tensor
+    c0: Tensor | None
+    lengths: tuple[int, ...] | None
+    batched: bool
+    stack_difference: float
+
+    @property
+    def steps(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def batch(self) -> int:
+        return self.x.shape[0]
+
+    def length(self, item: int) -> int:
+        """How many steps the item at this place of the batch has."""
+        return self.lengths[item] if self.lengths else self.steps
+
+    def _arrays(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What the run was given and `tensors`, as numpy arrays by name."""
+        from rnnspect.network.arrays import as_numpy, input_arrays
+
+        return input_arrays(self.spec, self.x, self.h0, self.c0, self.lengths) | as_numpy(tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(EngineRun):
+    """What an engine gives. x and output are [batch][step][unit], states [layer·direction][batch][unit], head
+    [batch][unit]; on the CPU. `stack_difference` is how far the engine's whole stack is from its layers one by one.
+    """
+
+    output: Tensor
+    h_n: Tensor
+    c_n: Tensor | None
+    head: Tensor | None
+
+    def to_numpy(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """output, h_n, c_n and head beside what the run was given: x, h0, c0, lengths, and the spec as JSON.
+
+        With the parameters by PyTorch's names it is all that an implementation in another language needs.
+        """
+        tensors = {name: tensor for name in RESULTS if (tensor := getattr(self, name)) is not None}
+        return self._arrays(tensors | {name: tensor.cpu() for name, tensor in (parameters or {}).items()})
 
 
 @dataclass(frozen=True)
@@ -38,8 +94,8 @@ class LayerTrace:
     max_abs_difference: float
 
 
-@dataclass(frozen=True)
-class Trace(Shown):
+@dataclass(frozen=True, kw_only=True)
+class Trace(EngineRun, Shown):
     """What the equations give and what the engine gave.
 
     Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit], on the CPU
@@ -47,20 +103,12 @@ class Trace(Shown):
     `stack_difference` how far the engine's whole stack is from its layers one by one, absolute.
     """
 
-    spec: Spec
-    engine: EngineInfo
-    x: Tensor
-    h0: Tensor
-    c0: Tensor | None
-    lengths: tuple[int, ...] | None
-    batched: bool
     layers: tuple[LayerTrace, ...]
     output: Pair
     h_n: Pair
     c_n: Pair | None
     head: Pair | None
     max_abs_difference: float
-    stack_difference: float
     notes: tuple[str, ...] = ()
     """What of the parameters the engine has no place for."""
 
@@ -73,23 +121,16 @@ class Trace(Shown):
         """
         return trace_arrays(self)
 
-    @property
-    def steps(self) -> int:
-        return self.x.shape[1]
 
-    @property
-    def batch(self) -> int:
-        return self.x.shape[0]
-
-    def length(self, item: int) -> int:
-        """How many steps the item at this place of the batch has."""
-        return self.lengths[item] if self.lengths else self.steps
+def run_prepared(prepared: Prepared) -> Run:
+    """Runs the engine. Raises `EngineError` for what it cannot run."""
+    recording = prepared.run()
+    return Run(**_shared(prepared, recording), **_results(recording))
 
 
 def trace_prepared(prepared: Prepared) -> Trace:
     """Runs the equations and the engine on the same parameters and sequence, both on the sequence's device."""
-    recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    return trace_recordings(prepared, (recording,))[0]
+    return trace_recordings(prepared, (prepared.run(),))[0]
 
 
 def trace_recordings(
@@ -138,38 +179,46 @@ def _beside(
     """The trace of one engine: what the equations gave, and beside it what that engine gave."""
     from rnnspect.network.tensors import largest, max_abs_difference
 
-    spec, sequence = prepared.spec, prepared.sequence
-
-    def pair(name: str, given: Tensor | None) -> Pair | None:
-        ours = manual.get(name)
-        return None if ours is None or given is None else Pair(ours, given.cpu())
-
-    output = pair("output", recording.output.transpose(0, 1))
-    h_n, c_n = pair("h_n", recording.h_n), pair("c_n", recording.c_n)
-    head = pair("head", recording.head)
-    assert output is not None
-    assert h_n is not None
+    pairs = {
+        name: Pair(ours, theirs)
+        for name, theirs in _results(recording).items()
+        if theirs is not None and (ours := manual.get(name)) is not None
+    }
     # The output of a single layer is that layer's h, which was compared already.
-    pairs = [one for one in (output if spec.num_layers > 1 else None, h_n, c_n, head) if one]
+    compared = [pair for name, pair in pairs.items() if name != "output" or prepared.spec.num_layers > 1]
     worst = [layer.max_abs_difference for layer in layers]
-    worst += [max_abs_difference(one.manual, one.engine) for one in pairs]
+    worst += [max_abs_difference(pair.manual, pair.engine) for pair in compared]
     return Trace(
-        spec=spec,
-        engine=recording.engine,
-        x=_batch_major(sequence.x),
-        h0=sequence.h0.cpu(),
-        c0=None if sequence.c0 is None else sequence.c0.cpu(),
-        lengths=sequence.lengths,
-        batched=sequence.batched,
+        **_shared(prepared, recording),
         layers=layers,
-        output=output,
-        h_n=h_n,
-        c_n=c_n,
-        head=head,
+        output=pairs["output"],
+        h_n=pairs["h_n"],
+        c_n=pairs.get("c_n"),
+        head=pairs.get("head"),
         max_abs_difference=largest(worst),
-        stack_difference=recording.stack_difference,
         notes=recording.notes,
     )
+
+
+def _shared(prepared: Prepared, recording: Recording) -> dict[str, Any]:
+    """The fields of `EngineRun`."""
+    sequence = prepared.sequence
+    return {
+        "spec": prepared.spec,
+        "engine": recording.engine,
+        "x": _batch_major(sequence.x),
+        "h0": sequence.h0.cpu(),
+        "c0": None if sequence.c0 is None else sequence.c0.cpu(),
+        "lengths": sequence.lengths,
+        "batched": sequence.batched,
+        "stack_difference": recording.stack_difference,
+    }
+
+
+def _results(recording: Recording) -> dict[str, Any]:
+    """What the engine gave by the names in `RESULTS`, on the CPU; None for what this network does not have."""
+    given = {name: getattr(recording, name) for name in RESULTS} | {"output": recording.output.transpose(0, 1)}
+    return {name: None if values is None else values.cpu() for name, values in given.items()}
 
 
 def _batch_major(values: Tensor) -> Tensor:
@@ -182,7 +231,6 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
     Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
     """
     from rnnspect.network.array_name import ArrayName
-    from rnnspect.network.arrays import as_numpy, input_arrays
 
     first = traces[0]
     tensors: dict[ArrayName, Tensor] = {}
@@ -193,8 +241,7 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
             if trace is first:
                 tensors |= {ArrayName(name, place): values for name, values in layer.quantities.items()}
             tensors |= {theirs(name, place): values for name, values in layer.engine.items()}
-        for name in ("output", "h_n", "c_n", "head"):
+        for name in RESULTS:
             if pair := getattr(trace, name):
                 tensors |= {ArrayName(name, whose="manual"): pair.manual, theirs(name): pair.engine}
-    named = {str(name): values for name, values in tensors.items()}
-    return input_arrays(first.spec, first.x, first.h0, first.c0, first.lengths) | as_numpy(named)
+    return first._arrays({str(name): values for name, values in tensors.items()})

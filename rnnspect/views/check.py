@@ -29,15 +29,10 @@ _DIGITS = 9
 """Significant ones: they tell any two numbers of float32 apart."""
 
 
-def as_table(verdict: Verdict, screen: Screen, source: str = "") -> str:
-    """The whole report on one run; `source` says which, where that is a call inside of something."""
-    return rendered(parts(verdict, source), screen)
-
-
-def as_lines(rows: Sequence[tuple[str, Verdict | Skipped | str]], screen: Screen) -> str:
+def lines(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> list[Text]:
     """One line a source; a text in the place of a verdict says why there is none."""
     widest = max(len(text.printable(source)) for source, _ in rows)
-    return rendered((_line(source, widest, found) for source, found in rows), screen)
+    return [_line(source, widest, found) for source, found in rows]
 
 
 def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
@@ -57,13 +52,17 @@ def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
 
+def report_text(verdict: Verdict) -> str:
+    """The whole report on one run, in lines of at most 120 characters."""
+    return rendered(parts(verdict), Screen(width=120))
+
+
 def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
     """The element in a test case, its attributes and its text."""
-    if isinstance(found, str):
-        return "error", {"message": text.printable(found)}, ""
-    if isinstance(found, Skipped):
-        return "skipped", {"message": text.printable(found.reason)}, ""
-    report = as_table(found, Screen(width=120))
+    if not isinstance(found, Verdict):
+        answer, why = _without_verdict(found)
+        return answer, {"message": why}, ""
+    report = report_text(found)
     if found.agrees:
         return "system-out", {}, report
     kind = "failure" if found.verdict == "differ" else "error"
@@ -71,18 +70,18 @@ def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
 
 
 def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
-    if isinstance(found, str):
-        answer, said = "error", text.printable(found)
-    elif isinstance(found, Skipped):
-        answer, said = "skipped", text.printable(found.reason)
-    else:
-        answer, said = found.verdict, _said(found)
+    answer, said = (found.verdict, _said(found)) if isinstance(found, Verdict) else _without_verdict(found)
     line = Text(f"{answer:<{len('cannot tell')}}", STYLE[answer], no_wrap=True, overflow="ignore")
     line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
     for one in found.identities if isinstance(found, Verdict) else ():
         if not one.holds:
             line.append(f"; fails {one.name}: {text.printable(one.evidence)}", "not bold yellow")
     return line
+
+
+def _without_verdict(found: Skipped | str) -> tuple[str, str]:
+    """The word in place of a verdict, and why there is none."""
+    return ("skipped", text.printable(found.reason)) if isinstance(found, Skipped) else ("error", text.printable(found))
 
 
 def _said(verdict: Verdict) -> str:
@@ -125,6 +124,7 @@ def numbers_of(verdict: Verdict) -> Iterator[str]:
 
 
 def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
+    """The whole report on one run; `source` says which, where that is a call inside of a model."""
     if source:
         yield Text(text.printable(source))
     yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")

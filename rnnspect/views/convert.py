@@ -11,13 +11,7 @@ from rich.text import Text
 from rnnspect.checking.converting import Conversion
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import check, documents
-from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.text import printable
-
-
-def as_table(done: Conversion, screen: Screen) -> str:
-    """What was written, what the target made of it, and how it is loaded."""
-    return rendered(_parts(done), screen)
 
 
 def document(done: Conversion) -> dict[str, Any]:
@@ -41,7 +35,8 @@ def document(done: Conversion) -> dict[str, Any]:
     }
 
 
-def _parts(done: Conversion) -> Iterator[RenderableType]:
+def parts(done: Conversion) -> Iterator[RenderableType]:
+    """What was written, what the target made of it, and how it is loaded."""
     name = printable(str(done.path))
     kept = f"{module_repr(done.spec)} as {done.target} has it: {name}"
     # A path is copied whole, or not at all.
@@ -57,14 +52,11 @@ def _parts(done: Conversion) -> Iterator[RenderableType]:
             f"{engine.name} {engine.version} loaded it and ran a drawn sequence: {done.verdict.values:,} values in "
             f"{done.verdict.steps:,} steps of {done.spec.batch} sequences, from states that are not zero"
         )
-        for line in check.numbers_of(done.verdict):
-            yield Text(line)
-    for one in done.lost:
-        yield Text(f"lost: {one}", "yellow")
+        yield from map(Text, check.numbers_of(done.verdict))
+    yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
     if done.lost and done.verdict:
         yield Text("the check took zeros for what is lost")
-    for note in done.notes:
-        yield Text(note)
+    yield from map(Text, done.notes)
     if done.kept:
         yield Text("\nto load it:\n")
         for line in done.code.splitlines():

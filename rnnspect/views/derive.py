@@ -11,18 +11,13 @@ from rich.text import Text
 
 from rnnspect.arithmetic.expression import Expression, largest_first, total
 from rnnspect.network.parameters import module_repr
-from rnnspect.reporting.derivation import Derivation, InTurn
+from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import text
 from rnnspect.views.expression import filled, levels, multiplied, words
-from rnnspect.views.rendering import Screen, engine_line, engine_lines, rendered, table
+from rnnspect.views.rendering import engine_line, engine_lines, table
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""
-
-
-def as_text(derivation: Derivation, precision: int, every: bool, screen: Screen) -> str:
-    """`precision` is a number of digits; with `every` no product is left out."""
-    return rendered(parts(derivation, precision, every), screen)
 
 
 def as_markdown(derivation: Derivation, every: bool) -> str:
@@ -44,7 +39,8 @@ def as_keywords(arguments: Mapping[str, object]) -> str:
 def parts(
     derivation: Derivation, precision: int, every: bool = False, said: Callable[[Mapping[str, object]], str] = as_flags
 ) -> Iterator[RenderableType]:
-    """`said` says how to derive what is to be derived in turn."""
+    """`precision` is a number of digits; with `every` no product is left out. `said` gives the text of the arguments
+    that derive another number."""
     number, most = _rounded(precision), None if every else MOST
     yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
     yield from engine_lines(derivation.engine)
@@ -70,16 +66,14 @@ def parts(
 
 
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
-    yield f"# {_title(derivation)}"
-    yield ""
-    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}"
-    yield ""
+    yield f"# {_title(derivation)}\n"
+    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}\n"
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {what}: {source}" for what, source in derivation.taken)
     for equation in derivation.equations:
         yield f"\n## {equation.address}\n"
         yield "```text"
-        yield from (line for line in (equation.written, str(equation.address)) if line)
+        yield from (line for line in (equation.written, equation.address) if line)
         yield from (f"  = {line}" for line in lines(derivation, equation.expression, _every_digit))
         yield "```"
         for what, vector, rows in _listed(derivation, equation.expression, _every_digit, most):

@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from rnnspect.network.parameters import Axes, Shapes
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
-    from rnnspect.reporting.derivation import Derivation
-    from rnnspect.tracing.run import Run
-    from rnnspect.tracing.trace import Pair, Trace
+    from rnnspect.reporting.data import Derivation
+    from rnnspect.tracing.trace import EngineRun, Pair, Run, Trace
 
+_STATES = ("h_n", "c_n", "head")
 _POINT = ("ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound")
 
 
 def as_json(document: dict[str, Any] | list[dict[str, Any]]) -> str:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+    """One line. Numbers that are not finite, which JSON lacks, are the strings "NaN", "Infinity" and "-Infinity"."""
+    try:
+        return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def shapes_document(shapes: Shapes) -> dict[str, Any]:
@@ -48,11 +52,7 @@ def shapes_document(shapes: Shapes) -> dict[str, Any]:
         ],
         "total": shapes.total,
         "bytes": shapes.bytes,
-        "input": _axes(shapes.input),
-        "output": _axes(shapes.output),
-        "h_n": _axes(shapes.h_n),
-        "c_n": _axes(shapes.c_n),
-        "head": _axes(shapes.head),
+        **{name: _axes(getattr(shapes, name)) for name in ("input", "output", *_STATES)},
     }
 
 
@@ -62,10 +62,8 @@ def run_document(run: Run) -> dict[str, Any]:
         "version": 1,
         **_given(run),
         "output": numbers(run.output, run.lengths),
-        "h_n": numbers(run.h_n),
-        "c_n": numbers(run.c_n),
-        "head": numbers(run.head),
-        "stack_difference": _plain(run.stack_difference),
+        **{name: numbers(getattr(run, name)) for name in _STATES},
+        "stack_difference": run.stack_difference,
     }
 
 
@@ -80,16 +78,14 @@ def trace_document(trace: Trace) -> dict[str, Any]:
                 "direction": layer.direction,
                 "quantities": {name: numbers(values, trace.lengths) for name, values in layer.quantities.items()},
                 "engine": {name: numbers(values, trace.lengths) for name, values in layer.engine.items()},
-                "max_abs_difference": _plain(layer.max_abs_difference),
+                "max_abs_difference": layer.max_abs_difference,
             }
             for layer in trace.layers
         ],
         "output": _pair(trace.output, trace.lengths),
-        "h_n": _pair(trace.h_n),
-        "c_n": _pair(trace.c_n),
-        "head": _pair(trace.head),
-        "max_abs_difference": _plain(trace.max_abs_difference),
-        "stack_difference": _plain(trace.stack_difference),
+        **{name: _pair(getattr(trace, name)) for name in _STATES},
+        "max_abs_difference": trace.max_abs_difference,
+        "stack_difference": trace.stack_difference,
         "notes": list(trace.notes),
     }
 
@@ -105,7 +101,7 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
             "limit": verdict.telling,
             "coarse_units": line.coarse_units,
         }
-    document = {
+    return {
         "format": "rnnspect.check",
         "version": 1,
         "source": source,
@@ -126,12 +122,11 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
         "spec": spec_document(verdict.spec),
         "engine": engine_document(verdict.engine),
     }
-    return _plain_dict(document)
 
 
 def derivation_document(derivation: Derivation) -> dict[str, Any]:
     """Every product of every sum; what a quantity names of the same step and unit has an equation of its own."""
-    document = {
+    return {
         "format": "rnnspect.derivation",
         "version": 1,
         "spec": spec_document(derivation.spec),
@@ -153,7 +148,6 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
         "in_turn": [vars(one) for one in derivation.in_turn],
         "notes": derivation.notes,
     }
-    return _plain_dict(document)
 
 
 def _made(derivation: Derivation, one: Expression, unit: int) -> dict[str, Any]:
@@ -204,10 +198,10 @@ def numbers(values: Tensor | None, lengths: tuple[int, ...] | None = None) -> An
     if lengths is not None:
         steps = values.shape[1]
         lists = [[*item[:length], *[None] * (steps - length)] for item, length in zip(lists, lengths, strict=True)]
-    return lists if bool(values.isfinite().all()) else _plain(lists)
+    return lists
 
 
-def _given(result: Run | Trace) -> dict[str, Any]:
+def _given(result: EngineRun) -> dict[str, Any]:
     return {
         "spec": spec_document(result.spec),
         "sequence": {
@@ -237,17 +231,13 @@ def _point(point: Point | None) -> dict[str, Any] | None:
     return {name: getattr(point, name) for name in _POINT} | {"step": None if point.step < 0 else point.step}
 
 
-def _plain_dict(document: dict[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in document.items()}
-
-
-def _plain(value: Any) -> Any:
-    """The same in what JSON has: lists for tuples, and strings for numbers that are not finite."""
+def _finite(value: Any) -> Any:
+    """The same with strings for numbers that are not finite."""
     match value:
         case dict():
-            return _plain_dict(value)
+            return {name: _finite(one) for name, one in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_finite(one) for one in value]
         case float() if not math.isfinite(value):
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

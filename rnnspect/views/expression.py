@@ -7,12 +7,12 @@ from collections.abc import Callable
 from rnnspect.arithmetic.expression import Expression
 
 Piece = str | Expression | list["Piece"]
-"""Text; an expression in whose place its name or number stands; or pieces that are put in parentheses where they
-begin with a minus."""
+"""Text; an expression, to be replaced by its name or number; or pieces that are put in parentheses where their text
+begins with a minus."""
 
 _FUNCTIONS = {"sigmoid": "σ"}
 _SUM, _PRODUCT, _ALONE = 1, 2, 3
-"""How strongly a text holds together."""
+"""The precedence of a text's outermost operation; a text of a higher one needs no parentheses inside of a lower one."""
 
 
 def levels(expression: Expression) -> list[list[Piece]]:
@@ -22,7 +22,7 @@ def levels(expression: Expression) -> list[list[Piece]]:
 
 
 def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
-    """The text in which `said` gives what stands in the place of each expression."""
+    """The pieces as text; `said` gives the text of each expression in them."""
     texts = []
     for piece in pieces:
         if isinstance(piece, list):
@@ -58,13 +58,13 @@ def multiplied(products: Expression) -> list[Piece]:
 
 
 def _height(expression: Expression) -> int:
-    """How many operations are above the leaves."""
+    """How many operations lie between an expression and its deepest leaf."""
     return max((1 + _height(operand) for operand in expression.operands), default=0)
 
 
 def _written(expression: Expression, level: int) -> tuple[list[Piece], int]:
-    """An expression in which those of at most this height stand for themselves, and how strongly the text holds
-    together, which decides where parentheses are needed."""
+    """An expression written out down to the operands of at most this height, and its precedence, which decides where
+    parentheses are needed."""
     if _height(expression) <= level:
         return [expression], _ALONE
     inside = [_written(operand, level) for operand in expression.operands]

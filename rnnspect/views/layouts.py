@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from rnnspect.views.rendering import Screen, rendered, table
+from rnnspect.views.rendering import table
 from rnnspect.weights.layouts.interface import FORMS, IN_WORDS, Layout, Packing
 from rnnspect.weights.layouts.table import biases, gate_order, kernel, notes, steps_between
 
 
-def as_table(layouts: Sequence[Layout], screen: Screen) -> str:
+def overview(layouts: Sequence[Layout]) -> list[RenderableType]:
     """Every layout, a table a form."""
-    parts = []
+    parts: list[RenderableType] = []
     for form in FORMS:
         shown = table("layout", "gates", "kernel", "kernel is", "biases", title=_title(form))
         for layout in layouts:
@@ -25,12 +25,12 @@ def as_table(layouts: Sequence[Layout], screen: Screen) -> str:
                 shown.add_row(layout.name, *said)
         parts.append(shown)
     hint = Text("rnnspect layouts NAME shows one as it is, two names the way from the first to the second.")
-    return rendered([*parts, hint], screen)
+    return [*parts, hint]
 
 
-def as_one(layout: Layout, screen: Screen) -> str:
+def details(layout: Layout) -> list[RenderableType]:
     """Every form that one framework has: the arrays and the blocks in them."""
-    parts: list[Text | Table] = []
+    parts: list[RenderableType] = []
     for packing in layout.packings:
         shown = table("", "", title=f"{_title(packing.form)}: {packing.where}")
         shown.show_header = False
@@ -39,16 +39,13 @@ def as_one(layout: Layout, screen: Screen) -> str:
         for name, said in _fields(packing):
             shown.add_row(name, said)
         parts.append(shown)
-    return rendered([*parts, *_missing(layout)], screen)
+    return [*parts, *_missing(layout)]
 
 
-def as_two(one: Layout, other: Layout, screen: Screen) -> str:
+def side_by_side(one: Layout, other: Layout) -> list[RenderableType]:
     """The forms that both have, side by side, and the steps from the first to the second."""
-    parts: list[Text | Table | Padding] = []
-    for form, packing in one.cells.items():
-        if form not in other.cells:
-            continue
-        wanted = other.cells[form]
+    parts: list[RenderableType] = []
+    for form, packing, wanted in _shared_forms(one, other):
         shown = table("", one.name, other.name, title=_title(form))
         for column in shown.columns[1:]:
             column.no_wrap = False
@@ -58,7 +55,7 @@ def as_two(one: Layout, other: Layout, screen: Screen) -> str:
         steps = steps_between(packing, wanted)
         parts += [Padding(Text(f"{at}. {step}"), (0, 0, 0, 2)) for at, step in enumerate(steps, 1)]
         parts.append(Text())
-    return rendered([*parts, *_missing(one), *_missing(other)], screen)
+    return [*parts, *_missing(one), *_missing(other)]
 
 
 def document(layouts: Sequence[Layout], between: bool) -> dict[str, Any]:
@@ -77,13 +74,13 @@ def document(layouts: Sequence[Layout], between: bool) -> dict[str, Any]:
         ],
     }
     if between:
-        one, other = layouts
-        made["steps"] = {
-            form: steps_between(packing, other.cells[form])
-            for form, packing in one.cells.items()
-            if form in other.cells
-        }
+        made["steps"] = {form: steps_between(first, second) for form, first, second in _shared_forms(*layouts)}
     return made
+
+
+def _shared_forms(one: Layout, other: Layout) -> Iterator[tuple[str, Packing, Packing]]:
+    """The forms that both layouts have, with the packing of each."""
+    yield from ((form, packing, other.cells[form]) for form, packing in one.cells.items() if form in other.cells)
 
 
 def _cell(packing: Packing) -> dict[str, Any]:

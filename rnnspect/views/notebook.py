@@ -11,12 +11,11 @@ from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.shown import Shown
-from rnnspect.reporting.data import Report
-from rnnspect.reporting.derivation import Derivation
+from rnnspect.reporting.data import Derivation, Report
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, shapes, trace
 from rnnspect.views.rendering import Screen, as_html, rendered
-from rnnspect.views.selection import HEAD_AND_TAIL, Selection
+from rnnspect.views.selection import Selection, shown_steps, with_gaps
 
 _WIDTH = 100
 """Characters. A notebook's cell is about as wide; it decides how many units are shown."""
@@ -67,12 +66,11 @@ def _trace(result: Trace) -> Iterator[RenderableType]:
 def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
     """A line a call, the first and the last of many, and the worst one whole."""
     judged = seen.check()
-    left_out = len(judged) - 2 * HEAD_AND_TAIL
-    for at, one in enumerate(judged):
-        if left_out <= 2 or not HEAD_AND_TAIL <= at < len(judged) - HEAD_AND_TAIL:
-            yield Text(str(one), check.STYLE[one.answer])
-        elif at == HEAD_AND_TAIL:
-            yield Text(f"… {left_out} not shown", "dim")
+    for at in with_gaps(shown_steps(Selection(), len(judged)), len(judged)):
+        if isinstance(at, range):
+            yield Text(f"… {len(at)} not shown", "dim")
+        else:
+            yield Text(str(judged[at]), check.STYLE[judged[at].answer])
     yield from (Text(f"{name or 'the model'}: never called", "yellow") for name in seen.never_called)
     worst = seen.worst
     if worst is None:

@@ -12,12 +12,7 @@ from rnnspect.causes.probing import RIGHT, Probe
 from rnnspect.errors import listed
 from rnnspect.network.parameters import module_repr, parameters_of, shapes_of
 from rnnspect.views import text
-from rnnspect.views.rendering import Screen, rendered, table
-
-
-def as_table(probe: Probe, path: Path, screen: Screen) -> str:
-    """The arrays in the file, and the lines that run somebody's implementation on it."""
-    return rendered(_parts(probe, path), screen)
+from rnnspect.views.rendering import table
 
 
 def alike_in_words(probe: Probe) -> list[str]:
@@ -29,7 +24,8 @@ def alike_in_words(probe: Probe) -> list[str]:
     return lines + ([f"no numbers that were drawn tell apart {listed(pairs)}"] if pairs else [])
 
 
-def _parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
+def parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
+    """The arrays in the file, and the lines that run somebody's implementation on it."""
     yield Text(module_repr(probe.spec), "bold")
     yield Text("each known mistake gives other numbers with these:")
     arrays = table("array", "shape", "axes")

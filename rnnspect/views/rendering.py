@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -16,10 +17,6 @@ from rich.text import Text
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from rich.console import RenderableType
-
     from rnnspect.network.recording import EngineInfo
 
 # rich's own template asks a web server for its font.

@@ -9,24 +9,20 @@ from rich.text import Text
 from torch import Tensor
 
 from rnnspect.network.parameters import module_repr
-from rnnspect.tracing.run import Run
+from rnnspect.tracing.trace import Run
 from rnnspect.views import text
-from rnnspect.views.rendering import Screen, engine_lines, rendered, width_of
+from rnnspect.views.rendering import engine_lines
 from rnnspect.views.selection import HEAD_AND_TAIL, Selection, shown_steps, with_gaps
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
 
 
-def as_table(run: Run, precision: int, screen: Screen) -> str:
-    """`precision` is a number of decimals."""
-    return rendered(_parts(run, precision, width_of(screen)), screen)
-
-
-def _parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
+def parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
+    """`precision` is a number of decimals, `width` the characters of a line."""
     yield Text(module_repr(run.spec), "bold")
     yield from engine_lines(run.engine, run.stack_difference)
     yield Text(f"input shape: {text.shape(_as_the_module_takes(run, run.x))}")
-    items = range(min(run.x.shape[0], HEAD_AND_TAIL))
-    left_out = run.x.shape[0] - len(items)
+    items = range(min(run.batch, HEAD_AND_TAIL))
+    left_out = run.batch - len(items)
     more = [gap(f"{left_out} more not shown")] if left_out else []
 
     title = f"\noutput: {text.shape(_as_the_module_takes(run, run.output))}"
@@ -51,15 +47,14 @@ def _parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
 
 def _steps(run: Run, item: int) -> Iterator[VectorRow]:
     """The output of one item of the batch."""
-    steps = run.output.shape[1]
-    length = run.lengths[item] if run.lengths else steps
-    for step in with_gaps(shown_steps(Selection(), steps), length):
+    length = run.length(item)
+    for step in with_gaps(shown_steps(Selection(), run.steps), length):
         if isinstance(step, range):
             yield VectorRow(f"… {len(step)} not shown", [])
         else:
             yield VectorRow(str(step), run.output[item, step].tolist())
-    if length < steps:
-        yield VectorRow(f"{steps - length} of padding", [])
+    if length < run.steps:
+        yield VectorRow(f"{run.steps - length} of padding", [])
 
 
 def _place(run: Run, place: int) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import InputError, listed, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from rnnspect.network.spec import Spec
 
 HEAD_AND_TAIL = 5

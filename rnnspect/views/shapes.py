@@ -9,13 +9,9 @@ from rich.text import Text
 
 from rnnspect.network.parameters import Axes, Parameter, Shapes
 from rnnspect.views import text
-from rnnspect.views.rendering import Screen, rendered, table
+from rnnspect.views.rendering import table
 
 _COLUMNS = ("parameter", "shape", "reads", ">count", ">bytes")
-
-
-def as_table(shapes: Shapes, screen: Screen) -> str:
-    return rendered(parts(shapes), screen)
 
 
 def parts(shapes: Shapes) -> list[RenderableType]:

@@ -52,10 +52,6 @@ def styled(value: float, precision: int) -> Text:
     return Text(number(value, precision), style)
 
 
-def styled_difference(value: float) -> Text:
-    return Text(difference(value), "dim" if value == 0 else "bold yellow")
-
-
 def sparkline(values: Sequence[float], cells: int) -> str:
     """The magnitude of all values in at most `cells` blocks, each the largest of its run; ▲ above 1, ? for NaN."""
     if not values:

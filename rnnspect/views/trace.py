@@ -12,20 +12,16 @@ from rnnspect.network.parameters import module_repr
 from rnnspect.network.tensors import differences
 from rnnspect.tracing.trace import LayerTrace, Trace
 from rnnspect.views import text
-from rnnspect.views.rendering import Screen, engine_lines, rendered, width_of
+from rnnspect.views.rendering import engine_lines
 from rnnspect.views.selection import Selection, indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
-
-
-def as_table(traces: Sequence[Trace], selection: Selection, screen: Screen) -> str:
-    """Traces of several engines on the same sequence stand side by side."""
-    return rendered(parts(traces, selection, width_of(screen)), screen)
 
 
 def parts(
     traces: Sequence[Trace], selection: Selection, width: int, hint: str = " (--batch-index chooses)"
 ) -> Iterator[RenderableType]:
-    """`hint` is how another item of the batch is chosen."""
+    """Traces of several engines on the same sequence stand side by side, in lines of `width` characters. `hint` says
+    how another item of the batch is chosen."""
     trace, item, precision = traces[0], selection.batch_index, selection.precision
     yield from _heading(traces)
     if trace.batch > 1:

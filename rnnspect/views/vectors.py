@@ -95,4 +95,6 @@ def _cell(row: VectorRow, unit: int, precision: int) -> Text:
     if unit >= len(row.values):
         return Text("")
     value = row.values[unit]
-    return text.styled_difference(value) if row.is_difference else text.styled(value, precision)
+    if row.is_difference:
+        return Text(text.difference(value), "dim" if value == 0 else "bold yellow")
+    return text.styled(value, precision)

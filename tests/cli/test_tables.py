@@ -56,24 +56,24 @@ def test_another_item_of_a_packed_batch_ends_at_its_length(rnnspect):
 
 def test_a_plain_terminal_gets_plain_characters(rnnspect):
     """What stdout cannot encode gives way; nothing fails."""
-    from rnnspect.cli.output import _speakable
+    from rnnspect.cli.output import _encodable
 
     text = rnnspect("trace").out
-    assert _speakable(text, "utf-8") == text
-    plain = _speakable(text, "ascii")
+    assert _encodable(text, "utf-8") == text
+    plain = _encodable(text, "ascii")
     assert plain.isascii()
     assert "-0.3520" in plain
 
 
 def test_colour_only_where_there_is_a_terminal(monkeypatch):
     from rnnspect import Spec, shapes
-    from rnnspect.views.rendering import Screen
-    from rnnspect.views.shapes import as_table
+    from rnnspect.views.rendering import Screen, rendered
+    from rnnspect.views.shapes import parts
 
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b[" in as_table(shapes(Spec()), Screen(terminal=True, width=80))
-    assert "\x1b[" not in as_table(shapes(Spec()), Screen(terminal=False, width=80))
+    assert "\x1b[" in rendered(parts(shapes(Spec())), Screen(terminal=True, width=80))
+    assert "\x1b[" not in rendered(parts(shapes(Spec())), Screen(terminal=False, width=80))
 
 
 def test_the_equations_stand_above_the_numbers(rnnspect):

@@ -14,10 +14,9 @@ import rnnspect
 from rnnspect import engines
 from rnnspect.cells.functions import KINDS
 from rnnspect.cli import main
-from rnnspect.reporting.building import Recordings, report_prepared
-from rnnspect.reporting.derivation import At
+from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
+from rnnspect.reporting.data import At
 from rnnspect.reporting.deriving import derive_prepared, locate
-from rnnspect.reporting.kept_steps import ReportOptions
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import derive
 from rnnspect.views.report import as_data, as_html
@@ -201,7 +200,7 @@ def test_the_first_difference_is_marked_and_reached(opened):
 
 
 def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
-    monkeypatch.setattr("rnnspect.reporting.kept_steps._PICTURES", 0)
+    monkeypatch.setattr("rnnspect.reporting.building._PICTURES", 0)
     prepared = prepare(rnnspect.Spec(cell="lstm", input_size=3, hidden_size=40, input="randn:600"))
     report = report_prepared(prepared)
     page, data = opened(as_html(report)), json.loads(as_data(report))

@@ -12,8 +12,7 @@ import torch
 import rnnspect
 from rnnspect.cells import VARIANTS
 from rnnspect.cells.functions import KINDS
-from rnnspect.reporting.building import Recordings, report_prepared
-from rnnspect.reporting.kept_steps import ReportOptions, kept_steps
+from rnnspect.reporting.building import Recordings, ReportOptions, kept_steps, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
 from tests.reporting.reading import Elements, Exported, cells_of, data_of, map_of
@@ -98,7 +97,7 @@ def test_weights_that_do_not_fit_are_not_needed(monkeypatch, keys):
 def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
     """The same run painted twice: once with room for every number, once with the fewest cells."""
     whole = json.loads(as_data(report_of("layers", 300)))
-    monkeypatch.setattr("rnnspect.reporting.kept_steps._PICTURES", 0)
+    monkeypatch.setattr("rnnspect.reporting.building._PICTURES", 0)
     few = json.loads(as_data(report_of("layers", 300)))
     sampled = 0
     for at, layer in enumerate(few["layers"]):

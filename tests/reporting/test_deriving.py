@@ -27,7 +27,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.checking.check import check_prepared
 from rnnspect.errors import InputError, SequenceError
 from rnnspect.network.recording import EngineInfo, Recording
-from rnnspect.reporting.derivation import At
+from rnnspect.reporting.data import At
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests import operator_loops
@@ -37,7 +37,7 @@ from tests.readding import document_of, readd
 from tests.reference import reference
 
 if TYPE_CHECKING:
-    from rnnspect.reporting.derivation import Derivation
+    from rnnspect.reporting.data import Derivation
 
 
 class Loop:

@@ -20,9 +20,9 @@ from rnnspect.reporting.building import report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.tracing.trace import trace_prepared
 from rnnspect.views import rendering
-from rnnspect.views.rendering import Screen
+from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.selection import Selection
-from rnnspect.views.trace import as_table
+from rnnspect.views.trace import parts
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror='alert(1)'>\"&amp;\x1b[31m\u202e"
 VOID = {"br", "hr", "img"}
@@ -114,7 +114,8 @@ def test_the_lines_are_those_of_the_terminal(name):
 def test_the_numbers_are_those_of_the_terminal():
     trace = rnnspect.trace(Spec())
     assert (
-        trace._repr_mimebundle_()["text/plain"].rstrip() == as_table([trace], Selection(), Screen(width=100)).rstrip()
+        trace._repr_mimebundle_()["text/plain"].rstrip()
+        == rendered(parts([trace], Selection(), 100), Screen(width=100)).rstrip()
     )
 
 

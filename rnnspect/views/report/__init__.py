@@ -6,11 +6,11 @@ import base64
 import functools
 import hashlib
 import html
-import json
 from importlib.resources import files
 from string import Template
 
 from rnnspect.reporting.data import Report
+from rnnspect.views.documents import as_json
 from rnnspect.views.report.document import report_document
 
 _SCRIPTS = ("base", "colours", "state", "heatmap", "curves", "network", "expression", "derivation", "page")
@@ -36,7 +36,7 @@ def as_html(report: Report) -> str:
 
 def as_data(report: Report) -> str:
     """JSON that can stand inside of a script element."""
-    return json.dumps(report_document(report), ensure_ascii=False, allow_nan=False).translate(_ESCAPED)
+    return as_json(report_document(report)).rstrip("\n").translate(_ESCAPED)
 
 
 def _hash(text: str) -> str:

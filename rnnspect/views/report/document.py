@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,7 @@ from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
 from rnnspect.views.check import numbers_of, summary
-from rnnspect.views.expression import filled, levels, multiplied, words
-
-if TYPE_CHECKING:
-    from rnnspect.views.expression import Piece
-
-Numbers = npt.NDArray[Any]
+from rnnspect.views.expression import Piece, filled, levels, multiplied, words
 
 _NAME = attrgetter("name")
 _LEVELS = 2**16 - 1
@@ -68,10 +63,10 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
         "direction": layer.direction,
         "place": [row, report.item] if report.batched else [row],
         "maps": [
-            {"quantity": one.quantity, "shown": one.shown, "picture": picture_document(one.picture)}
-            for one in layer.maps
+            {"quantity": quantity, "shown": shown, "picture": picture_document(picture)}
+            for (quantity, shown), picture in layer.maps.items()
         ],
-        "curves": [{"name": one.name, "picture": picture_document(one.picture)} for one in layer.curves],
+        "curves": [{"name": name, "picture": picture_document(picture)} for name, picture in layer.curves.items()],
         "saturated": layer.saturated,
         "derivable": _derivable(layer.derivable, report),
         "beside": layer.beside and {name: _array(values, "<f8") for name, values in vars(layer.beside).items()},
@@ -79,9 +74,9 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
 
 
 def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
-    """The equations as one list of expressions, each after those that it is made of and called by its place; what they
-    are given at the kept steps, (steps, units); and how each quantity is written. A sum whose weight is not whole in
-    the file has its `values` (steps, units), a parameter its (units)."""
+    """The equations, as one list of expressions in which each stands after its operands, which are named by their place
+    in the list; what is given at the kept steps, (steps, units); and how each quantity is written. Where the file does
+    not hold every weight, a sum has `values` (steps, units) and a parameter `values` (units)."""
     given, hidden = list(derivable.given.values()), report.spec.hidden_size
     steps = [Evaluation(derivable.equations, derivable.parameters, one) for one in given]
     places: dict[Expression, int] = {}
@@ -119,8 +114,8 @@ def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
 
 
 def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
-    """Every number in so many bytes; or of each cell a low and a high of two bytes each, of which the numbers are
-    `origin` + n · `step`, rounded outwards, so that what is in the cell is never outside of them."""
+    """An exact picture as its numbers, of type `width`. Any other as two integers n of two bytes for each cell, which
+    stand for the lowest and the highest number as `origin` + n · `step`, rounded outwards: no number is outside."""
     sizes: dict[str, Any] = {name: getattr(picture, name) for name in ("steps", "units", "per_step", "per_unit")}
     if picture.exact:
         return sizes | {"values": _array(picture.low, width)}
@@ -139,7 +134,7 @@ def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
     return made | ({"flags": _array(flags, "|u1")} if flags.any() else {})
 
 
-def _array(values: Numbers, dtype: str) -> dict[str, Any]:
+def _array(values: npt.NDArray[Any], dtype: str) -> dict[str, Any]:
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite on the page
         data = np.ascontiguousarray(values, dtype)
     return {"type": dtype[1:], "shape": list(values.shape), "data": base64.b64encode(data.tobytes()).decode("ascii")}
