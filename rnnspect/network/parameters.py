@@ -134,7 +134,7 @@ def shapes_of(spec: Spec) -> Shapes:
     batch_first, hidden = spec.batch_first, spec.output_size
     batch_time = ("B", "T") if batch_first else ("T", "B")
     axes = ("batch", "step", "unit") if batch_first else ("step", "batch", "unit")
-    stacked = spec.num_layers * spec.num_directions
+    rows = len(spec.places)
     state = ("layer·direction" if spec.bidirectional else "layer", "batch", "unit")
     return Shapes(
         spec=spec,
@@ -142,8 +142,8 @@ def shapes_of(spec: Spec) -> Shapes:
         parameters=parameters_of(spec),
         input=Axes((*batch_time, spec.input_size), axes),
         output=Axes((*batch_time, hidden * spec.num_directions), axes),
-        h_n=Axes((stacked, "B", hidden), state),
-        c_n=Axes((stacked, "B", spec.hidden_size), state) if spec.cell_type.has_cell_state else None,
+        h_n=Axes((rows, "B", hidden), state),
+        c_n=Axes((rows, "B", spec.hidden_size), state) if spec.cell_type.has_cell_state else None,
         head=Axes(("B", spec.head.out_features), ("batch", "unit")) if spec.head else None,
     )
 

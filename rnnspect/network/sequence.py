@@ -43,6 +43,10 @@ class Sequence:
     def batch(self) -> int:
         return self.x.shape[1]
 
+    def length(self, item: int) -> int:
+        """How many steps an item of the batch has."""
+        return self.lengths[item] if self.lengths else self.steps
+
     @property
     def state(self) -> tuple[Tensor, ...]:
         """(h0,) or (h0, c0)."""

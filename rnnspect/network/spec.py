@@ -79,6 +79,15 @@ class Spec(Keys):
         return ("forward", "reverse") if self.bidirectional else ("reverse",) if self.reverse else ("forward",)
 
     @property
+    def places(self) -> tuple[tuple[int, str], ...]:
+        """Every (layer, direction), in the order of the rows of h0, c0, h_n and c_n."""
+        return tuple((layer, direction) for layer in range(self.num_layers) for direction in self.directions)
+
+    def row(self, layer: int, direction: str) -> int:
+        """The row of h0, c0, h_n and c_n that belongs to a layer and direction."""
+        return self.places.index((layer, direction))
+
+    @property
     def output_size(self) -> int:
         """Units of h in one layer and direction: proj_size where there is one, else hidden_size."""
         return self.proj_size or self.hidden_size

@@ -39,7 +39,7 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
         found, near = f"cell {spec.cell} has no quantity {at.quantity!r} to derive", nearest(at.quantity, there)
         raise InputError(found, allowed=listed(there), nearest=near, where=where("quantity"))
     check_item(at.batch, sequence.batch, where("batch_index"))
-    length = length_of(sequence, at.batch)
+    length = sequence.length(at.batch)
     if length <= at.step < sequence.steps:
         found = f"step {at.step} is beyond item {at.batch}'s length {length}"
         raise SequenceError(found, allowed=_range(length), where=where("step"))
@@ -95,7 +95,7 @@ def _derived(
     p, nonlinearity = LayerParameters.of(parameters, at.layer, at.direction), spec.nonlinearity_of(at.direction)
     declared = declared_by(seen.engine)
     run = runs_of(Case(spec, parameters, sequence, seen, declared))(at.layer, at.direction)
-    last = length_of(sequence, at.batch) - 1
+    last = sequence.length(at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step
 
     def judge(held_to: Declared) -> Judge:
@@ -111,7 +111,8 @@ def _derived(
     elif run.h_error is None and at.quantity == "c" and order == last:
         shown = _final(spec, judge(declared), run, seen, declared, at)
     before = at.step + 1 if at.direction == "reverse" else at.step - 1
-    place = (_row(spec, at), at.batch) if sequence.batched else (_row(spec, at),)
+    row = spec.row(at.layer, at.direction)
+    place = (row, at.batch) if sequence.batched else (row,)
     names = Names(at.step, before if order else None, place)
     expressions = equations_of(spec.cell_type, parameters, at.layer, at.direction, nonlinearity)
     evaluation = Evaluation(expressions, parameters, given_of(here.x, here.h, here.c))
@@ -144,7 +145,7 @@ def _final(
     assert state is not None
     number, u = state.number(torch.float64), declared.roundoff
     v, e = (float(values[at.batch, at.unit]) for values in (number.v, number.e))
-    engine = float(seen.c_n[_row(spec, at), at.batch, at.unit])
+    engine = float(seen.c_n[spec.row(at.layer, at.direction), at.batch, at.unit])
     return engine, e * judge.layer.bound_factor + abs(v) * u.stored + u.tiny
 
 
@@ -213,16 +214,6 @@ def written(spec: Spec, name: str) -> str | None:
     """The line of the cell's docstring that says this quantity."""
     lines = (line for line in spec.cell_type.equations if line.partition(" = ")[0].strip().rstrip("'") == name)
     return next(lines, None)
-
-
-def _row(spec: Spec, at: At) -> int:
-    """The place of the layer and direction in the final states."""
-    return at.layer * spec.num_directions + spec.directions.index(at.direction)
-
-
-def length_of(sequence: Sequence, item: int) -> int:
-    """How many steps an item of the batch has."""
-    return sequence.lengths[item] if sequence.lengths else sequence.steps
 
 
 def _range(count: int) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from rnnspect.errors import InputError
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.deriving import length_of
 from rnnspect.tracing.prepare import Prepared
 
 MOST_KEPT = 64
@@ -47,7 +46,7 @@ def frame_of(prepared: Prepared, verdict: Verdict, asked: ReportOptions, where: 
     came nearest to its bound."""
     spec, sequence = prepared.spec, prepared.sequence
     item = asked.item if asked.item is not None else verdict.first.batch if verdict.first else 0
-    length = length_of(sequence, item)
+    length = sequence.length(item)
     point = verdict.first or verdict.worst
     interesting = point.step if point and point.batch == item else -1
     kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps

@@ -15,7 +15,6 @@ from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Identity
 from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
 
 ENDS = "output and h_n"
@@ -40,7 +39,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
         both = ", of the reverse direction output at step 0" if spec.bidirectional else ""
         return (Identity(ENDS, True, f"h_n is output at {at}{both}"),)
     for other in _misreadings(case):
-        if other.ends and all(_near(case, other.h_n[_index(spec, at)], h) for at, h in other.ends.items()):
+        if other.ends and all(_near(case, other.h_n[spec.row(*at)], h) for at, h in other.ends.items()):
             return (Identity(ENDS, False, other.said, other.usual),)
     said = []
     for point in wrong:
@@ -155,7 +154,3 @@ def _near(case: Case, h_n: Tensor, h: Tensor) -> bool:
     relative = u.stored + own.relative + max(one.relative for one in others)
     absolute = u.tiny + own.absolute + max(one.absolute for one in others)
     return first_apart(h_n, h, relative, absolute) is None
-
-
-def _index(spec: Spec, at: tuple[int, str]) -> int:
-    return at[0] * spec.num_directions + spec.directions.index(at[1])

@@ -84,8 +84,7 @@ class Target:
         layout, form = layouts.find(self.layout), form_of(spec)
         return tuple(
             LostAt(layer, direction, lost)
-            for layer in range(spec.num_layers)
-            for direction in spec.directions
+            for layer, direction in spec.places
             for lost in packing.lost(layout, form, LayerParameters.of(parameters, layer, direction))
         )
 

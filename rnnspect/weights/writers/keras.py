@@ -22,12 +22,10 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         import h5py
     folder = "bidirectional" if spec.bidirectional else _FOLDERS[spec.cell]
     with h5py.File(file.name, "w") as h5:
-        for layer in range(spec.num_layers):
-            for direction in spec.directions:
-                place = f"layers/{folder}{f'_{layer}' if layer else ''}{_BOTH[direction] if spec.bidirectional else ''}"
-                arrays = packed("keras", spec, parameters, layer, direction)
-                for at, array in enumerate(arrays.values()):
-                    h5[f"{place}/cell/vars/{at}"] = array.numpy()
+        for layer, direction in spec.places:
+            group = f"layers/{folder}{f'_{layer}' if layer else ''}{_BOTH[direction] if spec.bidirectional else ''}"
+            for at, array in enumerate(packed("keras", spec, parameters, layer, direction).values()):
+                h5[f"{group}/cell/vars/{at}"] = array.numpy()
 
 
 def _code(spec: Spec, file: str) -> str:

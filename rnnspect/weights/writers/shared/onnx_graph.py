@@ -75,7 +75,7 @@ def _declared(spec: Spec, lengths: bool, batch_first: bool) -> tuple[list[ValueI
     """The inputs and the outputs."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
     steps = ["B", "T"] if batch_first else ["T", "B"]
-    stacked = [spec.num_layers * spec.num_directions, "B", spec.hidden_size]
+    stacked = [len(spec.places), "B", spec.hidden_size]
     states = [STATES[state] for state in spec.cell_type.states]
     inputs = [helper.make_tensor_value_info("x", kind, [*steps, spec.input_size])]
     inputs += [helper.make_tensor_value_info(name, kind, stacked) for name, _ in states]
