@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspect.network.dtypes import ITEMSIZE
+from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
 from rnnspect.network.spec import Spec
 

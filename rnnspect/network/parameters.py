@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.network.dtypes import ITEMSIZE
+from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:

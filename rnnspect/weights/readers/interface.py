@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed, nearest
-from rnnspect.network.dtypes import DTYPES
+from rnnspect.network.keys import DTYPES
 from rnnspect.network.parameters import LayerParameters, module_repr, suffix
 from rnnspect.network.spec import Spec
 

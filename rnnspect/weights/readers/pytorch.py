@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.errors import FileError, Problem, WeightsError, listed
-from rnnspect.network.dtypes import DTYPES
-from rnnspect.network.keys import MAX_LAYERS
+from rnnspect.network.keys import DTYPES, MAX_LAYERS
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface

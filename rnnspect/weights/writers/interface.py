@@ -10,8 +10,7 @@ from typing import IO
 from torch import Tensor
 
 from rnnspect.errors import EngineError, Problem, listed, unavailable
-from rnnspect.network.dtypes import DTYPES
-from rnnspect.network.keys import KEYS, PLAIN
+from rnnspect.network.keys import DTYPES, KEYS, PLAIN
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
