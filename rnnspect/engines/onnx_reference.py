@@ -7,7 +7,6 @@ not compute what it was asked for is for a check to find.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -34,7 +33,7 @@ class OnnxReferenceEngine:
         _check_functions(self.name, spec)
         check_dtype(self.name, spec, _DTYPES, "numpy has no such numbers")
         check_device(self.name, sequence)
-        model, notes = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
+        model = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
         try:
             evaluator = ReferenceEvaluator(show_layers(model, spec))
         except RuntimeError as error:
@@ -43,7 +42,7 @@ class OnnxReferenceEngine:
             given = evaluator.run(None, feed_of(spec, sequence, batch_first=False))
         info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
         outputs = dict(zip(evaluator.output_names, given, strict=True))
-        return replace(recording_of(spec, parameters, info, outputs, batch_first=False), notes=notes)
+        return recording_of(spec, parameters, info, outputs, batch_first=False)
 
 
 def _check_functions(engine: str, spec: Spec) -> None:

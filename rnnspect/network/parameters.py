@@ -113,6 +113,11 @@ class LayerParameters:
             parameters.get("weight_ch" + end),
         )
 
+    def named(self, layer: int, direction: str) -> dict[str, Tensor]:
+        """The tensors by PyTorch's names, such as weight_ih_l0_reverse."""
+        end = suffix(layer, direction)
+        return {name + end: tensor for name, tensor in vars(self).items() if tensor is not None}
+
     @property
     def terms(self) -> int:
         """How many numbers a pre-activation is the sum of, peepholes not counted."""

@@ -17,7 +17,7 @@ from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
 from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
-from rnnspect.weights.readers.interface import StoredParameters, Told, dtype_of, named
+from rnnspect.weights.readers.interface import StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     for at, layer in enumerate(stack.layers):
         for index, (names, direction) in enumerate(zip(layer.directions, ("forward", "reverse"), strict=False)):
             given = {name: stored[there][index] if layer.leading else stored[there] for name, there in names.items()}
-            p = named(unpack(layer.layout, layer.packing.form, given), at, direction)
+            p = unpack(layer.layout, layer.packing.form, given).named(at, direction)
             found.parameters.update(p)
             found.names.update(dict.fromkeys(p, names[layer.packing.weights[0]]))
     return found

@@ -109,7 +109,7 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     found = StoredParameters({})
     for way, direction in zip(layer.weights, own.directions, strict=True):
         tensors = {name: stored[place] for name, place in way.paths.items()}
-        found.parameters.update(interface.named(unpack(layouts.find("keras"), form_of(own), tensors), 0, direction))
+        found.parameters.update(unpack(layouts.find("keras"), form_of(own), tensors).named(0, direction))
     return found
 
 

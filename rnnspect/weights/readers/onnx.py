@@ -13,7 +13,7 @@ from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of, named
+from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of
 from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
         p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
-        found |= named(_without_f(p, spec.hidden_size) if spec.input_forget else p, 0, direction)
+        found |= (_without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
         if spec.peepholes:
             by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
             found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])

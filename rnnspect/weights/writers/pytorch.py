@@ -16,10 +16,9 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     from safetensors.torch import save_file
 
     arrays = {
-        name + suffix(layer, direction): array
-        for layer in range(spec.num_layers)
-        for direction in spec.directions
-        for name, array in packed("pytorch", spec, parameters, layer, direction).items()
+        name + suffix(*place): array
+        for place in spec.places
+        for name, array in packed("pytorch", spec, parameters, *place).items()
     }
     save_file(arrays, file.name, {"format": "pt"})
 
