@@ -12,12 +12,11 @@ from torch import Tensor
 
 from rnnspect import engines
 from rnnspect.checking.check import check_prepared
-from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
+from rnnspect.errors import EngineError, FileError, InputError, Problem, Where, listed
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
-from rnnspect.network.sequence import Where
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.weights import writers

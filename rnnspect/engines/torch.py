@@ -16,8 +16,8 @@ from rnnspect.engines.shared.layers import run_head
 from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
+from rnnspect.network.device import Runs, precision_switches
 from rnnspect.network.parameters import parameters_of, suffix
-from rnnspect.network.precision import Runs, precision_switches
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

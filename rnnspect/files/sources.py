@@ -30,8 +30,7 @@ class File:
 
 @dataclass(frozen=True)
 class StandardInput:
-    def __str__(self) -> str:
-        return "standard input"
+    """Written as -."""
 
 
 @dataclass(frozen=True)

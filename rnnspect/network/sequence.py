@@ -12,13 +12,10 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
-from rnnspect.errors import SequenceError, nearest
+from rnnspect.errors import SequenceError, Where, nearest
 from rnnspect.files import arrays, free_memory, sources, text
 from rnnspect.network import drawing, tensors
 from rnnspect.network.spec import Spec
-
-Where = Callable[[tuple[int | str, ...]], str]
-"""From the keys of a value to what an error message calls its place, such as "net.yaml:7"."""
 
 
 @dataclass(frozen=True)

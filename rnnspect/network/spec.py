@@ -9,15 +9,11 @@ from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
-from rnnspect.errors import SpecError, listed, nearest
+from rnnspect.errors import SpecError, Where, listed, nearest
 from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rnnspect.cells.interface import Cell
-
-    Path = tuple[int | str, ...]
 
 _VARIANT = {name: DEFAULTS[name] for name, key in KEYS.items() if key.kind == "variant"}
 
@@ -107,7 +103,7 @@ class Spec(Keys):
         return Spec(**(said | changes))
 
     @classmethod
-    def from_data(cls, data: dict[str, Any], where: Callable[[Path], str] | None = None) -> Spec:
+    def from_data(cls, data: dict[str, Any], where: Where | None = None) -> Spec:
         """A spec from what a file and flags said; `where` says in an error message which of them said it."""
         return cls.model_validate(data, context={"where": where})
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from rnnspect.errors import Problem, WeightsError, listed, nearest
+from rnnspect.errors import Problem, WeightsError, Where, listed, nearest
 from rnnspect.files import text
 from rnnspect.files.sources import parse_file
 from rnnspect.network import drawing, tensors
@@ -17,7 +17,7 @@ from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
 
 
-def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> dict[str, Tensor]:
+def weights_of(spec: Spec, generator: Generator, where: Where) -> dict[str, Tensor]:
     """Every parameter by PyTorch's name, in the spec's dtype, on the CPU.
 
     They are drawn even where `weights` replaces them, so that a drawn x is the same with and without a file.
@@ -30,9 +30,7 @@ def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | st
     return {name: tensor.to(getattr(torch, spec.dtype)) for name, tensor in parameters.items()}
 
 
-def _given(
-    spec: Spec, weights: str | dict[str, Any], where: Callable[[tuple[int | str, ...]], str]
-) -> dict[str, Tensor]:
+def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str, Tensor]:
     if isinstance(weights, str):
         file = parse_file(weights)
         given = readers.find(readers.kind_of(file.path) or "checkpoint").read(file.path, file.member, spec)

@@ -37,7 +37,7 @@ from rnnspect.engines.own.loading import importing_from
 from rnnspect.engines.shared.layers import Place, Ran, State, run_head, run_layers, run_steps
 from rnnspect.engines.shared.limits import cannot
 from rnnspect.errors import EngineError, InputError, listed
-from rnnspect.network.precision import precision_switches
+from rnnspect.network.device import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

@@ -15,12 +15,11 @@ from torch import Tensor
 from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import free_memory
-from rnnspect.files.onnx_file import graphs_in
+from rnnspect.files.onnx_file import Constants, graphs_in
 from rnnspect.network.recording import STATES, EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
-from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
     from onnx import ModelProto

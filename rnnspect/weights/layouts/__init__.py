@@ -13,7 +13,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, InputError, listed, nearest
+from rnnspect.errors import FileError, InputError, listed
 from rnnspect.weights.layouts.interface import FORMS, Layout, Packing, blocks_in
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def find(name: str, where: str | None = None) -> Layout:
     """The layout of that name. Raises `InputError` for another name, `FileError` for a file that says no layout."""
     known = names()
     if name not in known:
-        found = f"no layout is called {name!r}"
-        raise InputError(found, allowed=listed(known), nearest=nearest(name, known), where=where)
+        raise InputError.unknown(f"no layout is called {name!r}", name, known, where)
     return read(_FOLDER / f"{name}.toml")
 
 
@@ -97,8 +96,7 @@ def _check(given: Mapping[str, Any], kinds: Mapping[str, type], needed: tuple[st
     """Raises `FileError` for a key that there is not, one of another type, or one that is missing."""
     for key, value in given.items():
         if key not in kinds:
-            found = f"no key is called {key!r}"
-            raise FileError(found, allowed=listed(kinds), nearest=nearest(key, kinds), where=where)
+            raise FileError.unknown(f"no key is called {key!r}", key, kinds, where)
         if type(value) is not kinds[key]:
             raise FileError(f"{key} = {value!r}", allowed=f"{key} as {kinds[key].__name__}", where=where)
     if missing := [key for key in needed if key not in given]:

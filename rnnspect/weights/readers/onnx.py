@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
-from rnnspect.files.onnx_file import read_model
+from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of
-from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.weights.readers.onnx_constants import Array, Path
+    from rnnspect.files.onnx_file import Array, GraphPath
 
 _COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
 INPUTS = {"RNN": _COMMON, "GRU": _COMMON, "LSTM": (*_COMMON, "initial_c", "P")}
@@ -43,7 +42,7 @@ class OnnxNode:
 
     name: str
     node: NodeProto
-    path: Path
+    path: GraphPath
     """The graphs from the main one to the node's own, each with the node and the attribute that hold it."""
     model: ModelProto
     file: str
@@ -105,7 +104,7 @@ def choose(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> OnnxN
     return interface.choose(nodes, name, where, "node", described)
 
 
-def node_in(path: pathlib.Path, name: str | None) -> OnnxNode:
+def node_in(path: Path, name: str | None) -> OnnxNode:
     """The node of that name in a file, or the only one. Raises as `read_model` and `choose`."""
     return choose(nodes_in(read_model(path), str(path)), name, str(path))
 
@@ -189,7 +188,7 @@ def array_of(values: Tensor) -> Array:
     return values.contiguous().numpy()
 
 
-def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> Told:
+def _tell(path: Path, module: str | None, _flags: Mapping[str, Any]) -> Told:
     """A node is one layer; whether its input is (T, B, I) or (B, T, I) is an attribute."""
     node = node_in(path, module)
     quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
@@ -197,7 +196,7 @@ def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> 
     return Told(described(node) | {"weights": node.where}, node.where, tuple(note for note in notes if note))
 
 
-def _read(path: pathlib.Path, module: str | None, _spec: Spec) -> StoredParameters:
+def _read(path: Path, module: str | None, _spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` where the file does not hold the numbers, or as 8-bit integers."""
     node = node_in(path, module)
     arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
@@ -259,7 +258,7 @@ def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
     return shape, _DTYPES.get(dtype, dtype)
 
 
-def _walk(path: Path) -> Iterator[tuple[Path, NodeProto]]:
+def _walk(path: GraphPath) -> Iterator[tuple[GraphPath, NodeProto]]:
     for node in path[-1][0].node:
         if node.op_type in INPUTS and node.domain in ("", "ai.onnx", "com.microsoft"):
             yield path, node
