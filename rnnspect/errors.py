@@ -96,8 +96,11 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     return by_fold[close[0]] if close else None
 
 
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """The names with commas between them; of more than `most` the first ones, and how many more there are."""
+    every = list(names)
+    more = 0 if most is None else len(every) - most
+    return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def unavailable(error: ImportError) -> str:

@@ -18,8 +18,7 @@ from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 from rnnspect.network import tensors
-from rnnspect.network.array_name import ArrayName
-from rnnspect.network.recording import EngineInfo, by_direction
+from rnnspect.network.recording import ArrayName, EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 

@@ -14,7 +14,7 @@ from rnnspect.cli.output import Output, note_what_is_not_finite
 from rnnspect.cli.progress import loading, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
-from rnnspect.network.array_name import ArrayName
+from rnnspect.network.recording import ArrayName
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -150,10 +150,10 @@ def _check_tensor(tensor: TensorProto, path: Path) -> int:
 
 
 def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) -> int:
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    folder, location = path.resolve().parent, said.get("location", "")
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    folder, location = path.resolve().parent, entries.get("location", "")
     try:
-        offset, length = int(said.get("offset", 0)), int(said.get("length", needed))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
         file = (folder / location).resolve()
         inside = bool(location) and file.is_relative_to(folder)
     except (ValueError, OSError, RuntimeError):

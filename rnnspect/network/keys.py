@@ -38,7 +38,7 @@ class Key:
     comment: str = ""
     """The text in the starter file. Left out: the description."""
     example: str = ""
-    """The value in the starter file, in a line that is commented out. Left out: the default, in a line that counts."""
+    """The value in the starter file, in a line that is commented out. Left out: the default, in a line that is not."""
     short: tuple[str, ...] = ()
     """Shorter names of the option."""
     choices: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Key:
     completions: tuple[str, ...] = ()
     """What a shell offers for the value."""
     allowed: str = ""
-    """What may stand there, for an error message, where the type says it badly."""
+    """What an error message calls the allowed values, where the type alone would say it badly."""
     cell: str = ""
     """The only cell for which the key may differ from its default."""
     is_constant: bool = False

@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes, said before any of it is taken."""
+"""How many bytes a piece of work needs, estimated before any memory is taken."""
 
 from __future__ import annotations
 

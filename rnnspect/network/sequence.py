@@ -103,8 +103,8 @@ def sequence_of(
 
     def state(name: str, given: Any, units: int) -> Tensor:
         shape = (stacked, batch, units) if batched else (stacked, units)
-        begun = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
-        return (begun if batched else begun[:, None]).contiguous()
+        initial = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
+        return (initial if batched else initial[:, None]).contiguous()
 
     h = state("h0", h0, spec.output_size)
     if c0 is not None and not spec.cell_type.has_cell_state:
@@ -199,17 +199,15 @@ def _state(
 
 def _numbers(given: Any, name: str, where: Where) -> Tensor:
     """The numbers of anything but a generator, on the CPU."""
-    if isinstance(given, tuple):
-        given = list(given)
+    if isinstance(given, tuple | list):
+        return text.from_lists(_plain(given), lambda at: where((name, *at)))
     if isinstance(given, os.PathLike):
         given = os.fspath(given)
-    if not isinstance(given, str | list):
+    if not isinstance(given, str):
         return tensors.from_anything(given, where((name,)))
     match sources.parse(given):
-        case sources.Literal(numbers=str() as written):
-            return text.parse_json(written, where((name,)))
-        case sources.Literal(numbers=list() as lists):
-            return text.from_lists(_plain(lists), lambda at: where((name, *at)))
+        case sources.Literal(numbers):
+            return text.parse_json(numbers, where((name,)))
         case sources.StandardInput():
             return arrays.parse_bytes(_standard_input(), "standard input")
         case sources.File() as file:

@@ -33,7 +33,7 @@ class Spec(Keys):
 
     @property
     def variant_keys(self) -> dict[str, Any]:
-        """The keys that an engine has to be taught, where they are not as their defaults."""
+        """The keys of kind `variant` whose values are not the defaults, which an engine has to know."""
         return {name: value for name, default in _VARIANT.items() if (value := getattr(self, name)) != default}
 
     @property
@@ -99,12 +99,12 @@ class Spec(Keys):
 
     def with_changes(self, **changes: Any) -> Spec:
         """The same spec with some keys replaced, validated again."""
-        said = {name: getattr(self, name) for name in self.model_fields_set}
-        return Spec(**(said | changes))
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return Spec(**(given | changes))
 
     @classmethod
     def from_data(cls, data: dict[str, Any], where: Where | None = None) -> Spec:
-        """A spec from what a file and flags said; `where` says in an error message which of them said it."""
+        """A spec from the keys in files and flags; `where` says in an error message where a key was given."""
         return cls.model_validate(data, context={"where": where})
 
     @field_validator("cell")

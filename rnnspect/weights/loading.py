@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str,
 
 
 def fitting(spec: Spec, found: Mapping[str, Tensor], place: Callable[[str], str]) -> dict[str, Tensor]:
-    """The parameters of the spec, if these are they; `place` says for a message where one is from.
+    """The parameters of the spec, in its order, from those that were found; `place` says where one was found.
 
     Raises `WeightsError` for a name too many, a name that is missing, or another shape.
     """
@@ -78,9 +79,8 @@ def _names(found: Collection[str], expected: Collection[str], place: Callable[[s
         Problem(f"no parameter is called {name!r}", nearest=likely[name], where=place(name)) for name in unknown
     ]
     if missing:
-        said = listed(map(repr, missing))
-        problems.append(Problem(f"missing: {said}", where=place(missing[0])))
+        names = listed(map(repr, missing))
+        problems.append(Problem(f"missing: {names}", where=place(missing[0])))
     if problems:
-        last = problems[-1]
-        problems[-1] = Problem(last.found, listed(expected), last.nearest, last.where)
+        problems[-1] = replace(problems[-1], allowed=listed(expected))
     return problems

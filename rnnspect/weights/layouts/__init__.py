@@ -2,7 +2,8 @@
 
 A file is TOML: `title` and, where there is one, `leading_direction` of the `Layout`, then a table for each form that
 the framework has, with the fields of its `Packing` (`interface.py`). A field that stands above the tables holds for
-all of them; quirks there come before a form's own. `like = "gru"` takes from another form what is not said.
+all of them; quirks there come before a form's own. With `like = "gru"` a form has the fields of another one where it
+leaves them out.
 
 Loads no framework and no numpy.
 """
@@ -77,19 +78,19 @@ def _packing(form: str, forms: Mapping[str, dict[str, Any]], common: Mapping[str
         if like not in forms:
             raise FileError(f"like = {like!r}", allowed=listed(forms), where=where)
         own = {**forms[like], **own}
-    said = {**common, **own}
-    _check(said, _OF_PACKING, ("where", "arrays", "orientation", "source"), where)
-    if said["orientation"] not in ("out×in", "in×out"):
-        raise FileError(f"orientation = {said['orientation']!r}", allowed="out×in, in×out", where=where)
-    for name, line in said["arrays"].items():
+    fields = {**common, **own}
+    _check(fields, _OF_PACKING, ("where", "arrays", "orientation", "source"), where)
+    if fields["orientation"] not in ("out×in", "in×out"):
+        raise FileError(f"orientation = {fields['orientation']!r}", allowed="out×in, in×out", where=where)
+    for name, line in fields["arrays"].items():
         try:
             blocks_in(str(line), form)
         except ValueError as error:
             allowed = f"W_i, W_h, b_i, b_h or b_ and then one of {listed(FORMS[form])}"
             raise FileError(f"no block is written {error}", allowed=allowed, where=f"{where}.arrays.{name}") from None
     if "quirks" in common and "quirks" in own:
-        said["quirks"] = [*common["quirks"], *own["quirks"]]
-    return Packing(form, **{**said, "quirks": tuple(said.get("quirks", ()))})
+        fields["quirks"] = [*common["quirks"], *own["quirks"]]
+    return Packing(form, **{**fields, "quirks": tuple(fields.get("quirks", ()))})
 
 
 def _check(given: Mapping[str, Any], kinds: Mapping[str, type], needed: tuple[str, ...], where: str) -> None:

@@ -114,14 +114,14 @@ def described(node: OnnxNode) -> dict[str, Any]:
 
     Raises `FileError` for values that an attribute cannot have, `WeightsError` for shapes that do not fit.
     """
-    cell, said = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
+    cell, attributes = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
     shape, kind = _shape(node)
     directions, rows, inputs = shape
     if node.quantized:
         rows, inputs, kind = inputs, rows, "float32"
     gates = len(CELLS[cell].gates)
-    hidden = int(said.get("hidden_size", rows // gates))
-    direction = said.get("direction", b"forward").decode(errors="replace")
+    hidden = int(attributes.get("hidden_size", rows // gates))
+    direction = attributes.get("direction", b"forward").decode(errors="replace")
     if direction not in ("forward", "reverse", "bidirectional"):
         allowed = "forward, reverse or bidirectional"
         raise FileError(f"direction {direction!r}", allowed=allowed, where=node.where)
@@ -131,11 +131,11 @@ def described(node: OnnxNode) -> dict[str, Any]:
     keys: dict[str, Any] = {"cell": cell, "input_size": inputs, "hidden_size": hidden, "dtype": kind}
     keys |= {"bias": bool(node.input("B")), "bidirectional": direction == "bidirectional"}
     keys |= {"reverse": True} if direction == "reverse" else {}
-    keys |= {"batch_first": bool(said.get("layout", 0))}
-    keys |= {"reset": "before"} if cell == "gru" and not said.get("linear_before_reset", 0) else {}
-    keys |= {"input_forget": True} if said.get("input_forget", 0) else {}
+    keys |= {"batch_first": bool(attributes.get("layout", 0))}
+    keys |= {"reset": "before"} if cell == "gru" and not attributes.get("linear_before_reset", 0) else {}
+    keys |= {"input_forget": True} if attributes.get("input_forget", 0) else {}
     keys |= {"peepholes": True} if node.input("P") else {}
-    keys |= {"clip": float(said["clip"])} if "clip" in said else {}
+    keys |= {"clip": float(attributes["clip"])} if "clip" in attributes else {}
     return keys | _activations(node, cell)
 
 
@@ -218,10 +218,10 @@ def _without_f(p: LayerParameters, hidden: int) -> LayerParameters:
 
 def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
     """As onnxruntime reads them: names in upper or lower case, and a function that has an α or β takes the next one."""
-    said = node.attributes
-    alphas, betas = (list(said.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
+    attributes = node.attributes
+    alphas, betas = (list(attributes.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
     read = []
-    for given in said.get("activations", []):
+    for given in attributes.get("activations", []):
         name = _NAMES.get(given.decode(errors="replace").lower())
         if name is None:
             allowed = listed(KINDS)

@@ -34,14 +34,14 @@ def model_of(spec: Spec, parameters: Mapping[str, Tensor], lengths: bool, batch_
     every = range(spec.num_layers)
     held: dict[str, Array] = {_SIDE_BY_SIDE: np.array([0, 0, -1])}
     before, nodes, after = [], list[NodeProto](), []
-    begun, ended = [], []
+    starts, ends = [], []
     for state in spec.cell_type.states:
         given, final = STATES[state]
-        begun.append([f"initial_{state}_{at}" for at in every] if len(every) > 1 else [given])
-        ended.append([f"Y_{state}_{at}" for at in every] if len(every) > 1 else [final])
+        starts.append([f"initial_{state}_{at}" for at in every] if len(every) > 1 else [given])
+        ends.append([f"Y_{state}_{at}" for at in every] if len(every) > 1 else [final])
         if len(every) > 1:
-            before.append(helper.make_node("Split", [given, _ROWS], begun[-1], f"{given} by layer", axis=0))
-            after.append(helper.make_node("Concat", ended[-1], [final], f"{final} of all layers", axis=0))
+            before.append(helper.make_node("Split", [given, _ROWS], starts[-1], f"{given} by layer", axis=0))
+            after.append(helper.make_node("Concat", ends[-1], [final], f"{final} of all layers", axis=0))
     x = "x turned" if batch_first else "x"
     if batch_first:
         before.append(helper.make_node("Transpose", ["x"], [x], "batch last", perm=[1, 0, 2]))
@@ -49,8 +49,8 @@ def model_of(spec: Spec, parameters: Mapping[str, Tensor], lengths: bool, batch_
         arrays = _packed(spec, parameters, layer)
         held |= {f"{name}_{layer}": array for name, array in arrays.items()}
         inputs = [x, *(f"{name}_{layer}" if name in arrays else "" for name in "WRB"), "lengths" if lengths else ""]
-        inputs += [names[layer] for names in begun] + ([f"P_{layer}"] if "P" in arrays else [])
-        outputs = [f"Y_{layer}", *(names[layer] for names in ended)]
+        inputs += [names[layer] for names in starts] + ([f"P_{layer}"] if "P" in arrays else [])
+        outputs = [f"Y_{layer}", *(names[layer] for names in ends)]
         op = spec.cell_type.torch_name
         nodes.append(helper.make_node(op, inputs, outputs, f"{op.lower()}_l{layer}", **_attributes(spec)))
         if layer + 1 < len(every):
