@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Self
+
+KeyPath = tuple[int | str, ...]
+"""The keys that lead to a value of a spec, such as ("head", "out_features") or ("lengths", 2)."""
+Where = Callable[[KeyPath], str]
+"""What an error message calls the place of a value, such as "net.yaml:7:9"."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,12 @@ class RnnspectError(Exception):
         else:
             self.problems = tuple(found)
         super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def unknown(cls, found: str, name: str, known: Iterable[str], where: str | None = None) -> Self:
+        """The error for a name that is none of those known, with all of them and the nearest."""
+        names = list(known)
+        return cls(found, allowed=listed(names), nearest=nearest(name, names), where=where)
 
 
 class InputError(RnnspectError):
@@ -84,8 +96,11 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     return by_fold[close[0]] if close else None
 
 
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """The names with commas between them; of more than `most` the first ones, and how many more there are."""
+    every = list(names)
+    more = 0 if most is None else len(every) - most
+    return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def unavailable(error: ImportError) -> str:

@@ -47,9 +47,9 @@ def unroll(
     valid = None if valid is None else valid.to(x.device)
     for layer in range(spec.num_layers):
         outputs = []
-        for index, direction in enumerate(spec.directions):
-            at = layer * spec.num_directions + index
-            state = tuple(initial[at] for initial in sequence.state)
+        for direction in spec.directions:
+            row = spec.row(layer, direction)
+            state = tuple(initial[row] for initial in sequence.state)
             own = LayerParameters.of(parameters, layer, direction)
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from rnnspect import engines
 from rnnspect.checking.check import check_prepared
-from rnnspect.errors import EngineError, FileError, InputError, Problem, listed
+from rnnspect.errors import EngineError, FileError, InputError, Problem, Where, listed
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network import memory
 from rnnspect.network.parameters import suffix
-from rnnspect.network.sequence import Where
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.weights import writers
 from rnnspect.weights.layouts import FORMS
-from rnnspect.weights.writers.interface import LostAt, Target
+from rnnspect.weights.layouts.packing import LostAt
+from rnnspect.weights.writers.interface import Target
 
 DRAWN: dict[str, Any] = {"input": "randn:8", "batch": 4, "h0": "randn"}
 """The sequence on which a file is run: random, so that every gate counts, from states that are not zero."""

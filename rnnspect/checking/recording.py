@@ -18,8 +18,7 @@ from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
 from rnnspect.network import tensors
-from rnnspect.network.array_name import ArrayName
-from rnnspect.network.recording import EngineInfo, by_direction
+from rnnspect.network.recording import ArrayName, EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -131,12 +130,11 @@ def _known(spec: Spec) -> list[str]:
     """Every name that a recording of this spec may have."""
     cell = spec.cell_type
     finals = ["output", "h_n", *(["c_n"] if cell.has_cell_state else [])]
-    places = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
     names = [ArrayName(name) for name in finals]
-    names += [ArrayName(quantity, place) for place in places for quantity in cell.quantities]
+    names += [ArrayName(quantity, place) for place in spec.places for quantity in cell.quantities]
     names += [replace(name, whose="engine") for name in names]
     names += [ArrayName(name, whose="manual") for name in (*finals, "head")]
-    names += [ArrayName(quantity, place) for place in places for quantity in _EQUATIONS_ONLY]
+    names += [ArrayName(quantity, place) for place in spec.places for quantity in _EQUATIONS_ONLY]
     inputs = [name for name in INPUTS if name != "c0" or cell.has_cell_state]
     return [*map(str, names), *inputs, *sorted(_PASSED_OVER)]
 

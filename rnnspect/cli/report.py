@@ -13,7 +13,7 @@ from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
-from rnnspect.network.array_name import ArrayName
+from rnnspect.network.recording import ArrayName
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -55,10 +55,10 @@ def load(name: str, path: Path, spec: Spec) -> Engine:
 
     Raises `EngineError` where its framework is not installed, or cannot run such a network.
     """
-    try:
+    from rnnspect.weights.writers.interface import needing
+
+    with needing(name):
         module = _module(name)
-    except ImportError as error:
-        raise EngineError(f"{unavailable(error)} (pip install 'rnnspect[{name}]')") from error
     engine: Engine = module.CONVERTED(path, spec)
     return engine
 

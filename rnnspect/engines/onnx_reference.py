@@ -7,7 +7,6 @@ not compute what it was asked for is for a check to find.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,9 +34,9 @@ class OnnxReferenceEngine:
         _check_functions(self.name, spec)
         check_dtype(self.name, spec, _DTYPES, "numpy has no such numbers")
         check_device(self.name, sequence)
-        model, notes = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
+        model = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
         info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
-        return replace(run_network(model, spec, parameters, sequence, info, False, self._outputs), notes=notes)
+        return run_network(model, spec, parameters, sequence, info, False, self._outputs)
 
     def _outputs(self, model: onnx.ModelProto, feed: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ class OnnxruntimeEngine:
         # It takes float16, and then computes in float32 and rounds what leaves a node: that is neither of the two.
         check_dtype(self.name, spec, ("float32",), "on the CPU its RNN, LSTM and GRU are float32 only")
         check_device(self.name, sequence)
-        model, notes = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
-        return replace(run_network(model, spec, parameters, sequence, _info(spec), False, _outputs), notes=notes)
+        model = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
+        return run_network(model, spec, parameters, sequence, _info(spec), False, _outputs)
 
 
 class ConvertedOnnx:

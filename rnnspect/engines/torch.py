@@ -15,8 +15,8 @@ from rnnspect.engines.interface import Engine, cannot
 from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
+from rnnspect.network.device import Runs, precision_switches
 from rnnspect.network.parameters import parameters_of
-from rnnspect.network.precision import Runs, precision_switches
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

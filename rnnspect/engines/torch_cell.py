@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rnnspect.engines.interface import check_spec
 from rnnspect.engines.shared.layers import Place, Ran, State, run_layers, run_steps
-from rnnspect.network.precision import precision_switches
+from rnnspect.network.device import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

@@ -8,6 +8,6 @@ What is read by which module:
                                            .onnx               onnx_file
 
 `sources` parses what a user writes for x (a generator, a file, numbers); `arrays` reads it from a file of any format.
-`checkpoints` lists what a checkpoint holds and reads the tensors that are wanted. `reading`, `memory` and `writing` are
-below them all. Nothing here knows what a network is.
+`checkpoints` lists what a checkpoint holds and reads the tensors that are wanted. `reading`, `free_memory` and
+`writing` are below them all. Nothing here knows what a network is.
 """

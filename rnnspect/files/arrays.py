@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rnnspect.errors import FileError, listed, nearest
+from rnnspect.errors import FileError, listed
 from rnnspect.files import npy, safetensors_file, text, torch_file
 from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
 from rnnspect.files.sources import SUFFIXES
@@ -40,8 +40,7 @@ def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] |
     if member is None:
         return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
     if member not in arrays:
-        found = f"no array is called {member!r}"
-        raise FileError(found, allowed=listed(arrays), nearest=nearest(member, arrays), where=str(path))
+        raise FileError.unknown(f"no array is called {member!r}", member, arrays, str(path))
     return {member: arrays[member]}
 
 

@@ -1,6 +1,6 @@
-"""Checkpoints: what is in one, without the numbers, and the tensors that are wanted of it.
+"""Checkpoints: names, shapes and dtypes of all tensors in one, and the numbers of chosen ones.
 
-Loads torch for torch's own format, and for numbers.
+Torch is loaded for torch's own format and for numbers alone.
 """
 
 from __future__ import annotations

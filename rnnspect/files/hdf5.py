@@ -36,7 +36,7 @@ _IEEE = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64,
 """Of a float of so many bytes: where its bits, exponent and mantissa begin, how many they are, the exponent's bias."""
 _DEFLATE, _SHUFFLE = 1, 2
 _FILTERS = {_DEFLATE: "deflate", _SHUFFLE: "shuffle"}
-"""How numbers may be packed; Keras does not pack them."""
+"""How numbers may be compressed; Keras does not compress them."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _numbers(file: h5.BoundedReads, header: Header, where: str) -> _Numbers:
     shape, datatype = header.shape, h5.messages(header, h5.DATATYPE)[0]
     claimed = 0 if shape is None else math.prod(shape) * h5.size_in(datatype)
     if claimed > there:
-        said = f"it claims {free_memory.in_words(claimed)} in a shape of {shape}"
-        raise FileError(f"{said}, the file holds {free_memory.in_words(min(there, file.part.size))} of it", where=where)
+        text = f"it claims {free_memory.in_words(claimed)} in a shape of {shape}"
+        raise FileError(f"{text}, the file holds {free_memory.in_words(min(there, file.part.size))} of it", where=where)
     return _Numbers(tuple(shape or ()), *_dtype(file, header, datatype, where), address, chunk, filters)
 
 

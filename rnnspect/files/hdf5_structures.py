@@ -32,9 +32,8 @@ MAX_HEAP = 2**17
 """Bytes of other texts that may lie in the heap of one that is read; the HDF5 library writes at most half as many."""
 MAX_NAME = 2**11
 """Bytes of the name of one group or dataset."""
-DATASPACE, _LINK_INFO, DATATYPE, _LINK, EXTERNAL, LAYOUT, _ATTRIBUTE, _SYMBOLS, _ATTRIBUTE_INFO = (
-    *(1, 2, 3, 6, 7, 8, 12, 17, 21),
-)
+DATASPACE, _LINK_INFO, DATATYPE, _LINK, EXTERNAL = 1, 2, 3, 6, 7
+LAYOUT, _ATTRIBUTE, _SYMBOLS, _ATTRIBUTE_INFO = 8, 12, 17, 21
 """Kinds of messages in a header (HDF5 File Format Specification 3.0, IV.A.2)."""
 TEXT, VARIABLE = 3, 9
 """Classes of types: text of a fixed length, and what has its length beside it."""
@@ -90,8 +89,8 @@ def opened(part: Part, where: str) -> Iterator[tuple[BoundedReads, int]]:
         raise FileError("not an HDF5 file, or broken", where=where) from None
 
 
-def broken(said: str, where: str) -> FileError:
-    return FileError(f"not an HDF5 file, or broken: {said}", where=where)
+def broken(reason: str, where: str) -> FileError:
+    return FileError(f"not an HDF5 file, or broken: {reason}", where=where)
 
 
 def header_at(file: BoundedReads, address: int, where: str) -> Header:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.reading import Stored, check_promise, size_of, why
-from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, check_packing, opened_zip
+from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, opened_zip
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -83,7 +83,6 @@ def read_npz_headers(path: Path) -> dict[str, Stored]:
     """What a .npz archive holds. Nothing is unpacked but the headers."""
     size, found = size_of(path), dict[str, Stored]()
     with opened_zip(path, ".npz", str(path)) as archive:
-        check_packing(archive.infolist(), str(path))
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             where = f"{path}:{name}"
@@ -109,7 +108,6 @@ def read_npz_text(path: Path, name: str) -> str | None:
     with opened_zip(path, ".npz", str(path)) as archive:
         if f"{name}.npy" not in archive.namelist():
             return None
-        check_packing(archive.infolist(), str(path))
         with archive.open(f"{name}.npy") as member:
             header = parse_header(member, where)
             match = _TEXT.fullmatch(header.descr or "")

@@ -34,7 +34,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes of an open file: all of it, or a member of an archive where it lies."""
+    """Bytes of an open file: all of it, or one uncompressed member of an archive."""
 
     file: IO[bytes]
     start: int

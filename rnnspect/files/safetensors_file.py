@@ -51,8 +51,8 @@ def read_safetensors_header(path: Path) -> dict[str, Stored]:
     if not found:
         raise FileError("it holds no tensor", where=where)
     if taken != there:
-        said = f"its header speaks of {free_memory.in_words(taken)}, the file holds {free_memory.in_words(there)}"
-        raise _broken(said, where)
+        reason = f"its header speaks of {free_memory.in_words(taken)}, the file holds {free_memory.in_words(there)}"
+        raise _broken(reason, where)
     return found
 
 
@@ -68,8 +68,8 @@ def _stored(entry: Any, there: int, where: str) -> tuple[Stored, int]:
     count = place[1] - place[0]
     needed = math.prod(shape) * _SIZES.get(dtype, 0)
     if dtype in _SIZES and needed != count:
-        said = f"{dtype} of shape {tuple(shape)} takes {free_memory.in_words(needed)}, its place has {count} bytes"
-        raise _broken(said, where)
+        reason = f"{dtype} of shape {tuple(shape)} takes {free_memory.in_words(needed)}, its place has {count} bytes"
+        raise _broken(reason, where)
     return Stored(tuple(shape), _NAMES.get(dtype, dtype)), count
 
 
@@ -84,8 +84,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _broken(said: str, where: str) -> FileError:
-    return FileError(f"not a .safetensors file: {said}", where=where)
+def _broken(reason: str, where: str) -> FileError:
+    return FileError(f"not a .safetensors file: {reason}", where=where)
 
 
 def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 GENERATORS = ("ramp", "ones", "zeros", "randn", "impulse", "sine")
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".json", ".pt", ".safetensors")
@@ -36,17 +35,15 @@ class StandardInput:
 
 @dataclass(frozen=True)
 class Literal:
-    numbers: str | list[Any]
-    """JSON text, or lists that were parsed already."""
+    numbers: str
+    """As text, in JSON."""
 
 
 Source = Generator | File | StandardInput | Literal
 
 
-def parse(source: str | list[Any]) -> Source:
+def parse(source: str) -> Source:
     """What a source means; whether a file is there is seen when it is read."""
-    if isinstance(source, list):
-        return Literal(source)
     text = source.strip()
     if text.startswith("["):
         return Literal(text)
@@ -58,7 +55,7 @@ def parse(source: str | list[Any]) -> Source:
 
 
 def parse_file(text: str) -> File:
-    """A path, and after a colon what is meant of an archive."""
+    """A path; after a colon the name of the array or module that is meant in that file."""
     match = _MEMBER.fullmatch(text)
     return File(Path(match[1]), match[2]) if match and not is_there(Path(text)) else File(Path(text))
 

@@ -73,7 +73,7 @@ def _flatten(value: Any, keys: tuple[str, ...], found: dict[str, Tensor], seen: 
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Whether the file is a zip with everything in it as it is; the older formats and packed ones are not."""
+    """Whether the file is a zip whose members are all stored uncompressed; files in torch's older formats are none."""
     size_of(path)
     try:
         with zipfile.ZipFile(path) as archive:

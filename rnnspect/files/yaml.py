@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rnnspect.errors import FileError, Problem, SpecError
+from rnnspect.errors import FileError, KeyPath, Problem, SpecError, Where
 from rnnspect.files import sources
 from rnnspect.files.reading import decoded, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    Where = Callable[[tuple[int | str, ...]], str]
 
 MAX_BYTES = 64 * 2**20
 MAX_DEPTH = 32
@@ -69,7 +66,7 @@ def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
         raise FileError("the file is empty", allowed="a mapping such as `cell: lstm`", where=str(path))
     if not isinstance(root, yaml.MappingNode):
         raise SpecError("not a mapping", allowed="lines such as `cell: lstm`", where=_at(path, root.start_mark))
-    marks: dict[tuple[int | str, ...], Any] = {}
+    marks: dict[KeyPath, Any] = {}
     twice: list[Problem] = []
     data = _value(root, (), marks, twice, path)
     if twice:
@@ -78,7 +75,7 @@ def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
         if isinstance(data.get(key), str):
             data[key] = sources.relative_to(path.parent, data[key])
 
-    def where(keys: tuple[int | str, ...]) -> str:
+    def where(keys: KeyPath) -> str:
         while keys and keys not in marks:
             keys = keys[:-1]
         return _at(path, marks.get(keys, root.start_mark))
@@ -106,9 +103,7 @@ def _refuse_code_and_bombs(text: str, path: Path) -> None:
             raise SpecError("lists nested too deeply", allowed=allowed, where=_at(path, mark))
 
 
-def _value(
-    node: yaml.Node, keys: tuple[int | str, ...], marks: dict[Any, Any], twice: list[Problem], path: Path
-) -> Any:
+def _value(node: yaml.Node, keys: KeyPath, marks: dict[KeyPath, Any], twice: list[Problem], path: Path) -> Any:
     marks.setdefault(keys, node.start_mark)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}

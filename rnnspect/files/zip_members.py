@@ -1,4 +1,4 @@
-"""Zips: checked before they are unpacked; members read as text, or opened where they lie."""
+"""Zip archives: checked before they are unpacked; members read as text, or opened at their place in the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspect.files import free_memory
 from rnnspect.files.reading import Part, why
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
@@ -29,24 +29,25 @@ _HEADER = struct.Struct("<26xHH")
 
 @contextmanager
 def opened_zip(source: Path | IO[bytes], suffix: str, where: str) -> Iterator[zipfile.ZipFile]:
-    """A zip to read from. Raises `FileError` for a damaged one, in whatever place the damage is found."""
+    """A zip to read from. Raises `FileError` for a damaged one, in whatever place the damage is found, and for members
+    that are packed in a way that no array file is."""
     try:
         with zipfile.ZipFile(source) as archive:
+            _check_packing(archive, where)
             yield archive
     except _BROKEN as error:
         raise FileError(f"not a {suffix} file: {why(error)}", where=where) from None
 
 
-def check_packing(members: Iterable[zipfile.ZipInfo], where: str) -> None:
-    """Raises for members that are packed in a way that no array file is."""
-    for info in members:
+def _check_packing(archive: zipfile.ZipFile, where: str) -> None:
+    for info in archive.infolist():
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise FileError(f"{info.filename!r} is packed in an unusual way", allowed="stored or deflated", where=where)
 
 
 def check_archive(archive: zipfile.ZipFile, where: str) -> None:
-    """Raises as `check_packing`, and for a zip that would not fit in memory."""
-    check_packing(archive.infolist(), where)
+    """Raises for members that are packed in a way that no array file is, and for a zip that would not fit in memory."""
+    _check_packing(archive, where)
     free_memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
 
 
@@ -64,13 +65,11 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
 
 @contextmanager
 def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[Part]:
-    """A member where it lies if it is stored as it is, else unpacked in memory.
+    """A member: its place in the file if it is stored uncompressed, else its bytes unpacked in memory.
 
-    Raises `FileError` for one that is packed in an unusual way or lies outside the archive, `ResourceError` for one
-    that would not fit in memory.
+    Raises `FileError` for one that lies outside the archive, `ResourceError` for one that would not fit in memory.
     """
     info = archive.getinfo(name)
-    check_packing([info], str(path))
     if info.compress_type == zipfile.ZIP_DEFLATED:
         free_memory.require(2 * info.file_size, "unpacking it", str(path))
         yield Part(io.BytesIO(archive.read(info)), 0, info.file_size)

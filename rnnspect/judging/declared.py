@@ -66,7 +66,7 @@ ARITHMETICS = {
 
 
 def declared_by(engine: EngineInfo) -> Declared:
-    """What the engine's dtype and the switches in force for its kernel say (`rnnspect.network.precision`).
+    """What the engine's dtype and the switches in force for its kernel say (`rnnspect.network.device`).
 
     cuBLAS and cuDNN use TF32 wherever they may. Of the other switches nobody sees whether they were made use of:
     oneDNN does only on some processors, cuBLAS sums in a half type only some shapes.

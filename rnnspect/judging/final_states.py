@@ -95,8 +95,7 @@ def _others(
     yield "zeros", "zeros", torch.zeros_like(expected[key].value)
     state = sequence.h0 if letter == "h" else sequence.c0
     if state is not None:
-        place = layer * spec.num_directions + spec.directions.index(direction)
-        yield "initial", f"the initial state {letter}0", state[place]
+        yield "initial", f"the initial state {letter}0", state[spec.row(layer, direction)]
     for (other, at_layer, way), one in expected.items():
         if other != name:
             yield other, f"{other} of {where(spec, at_layer, way)}", one.value

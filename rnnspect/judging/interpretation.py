@@ -44,10 +44,9 @@ class Stack:
 
     @classmethod
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
-        every = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
-        states = {at: tuple(initial[index] for initial in sequence.state) for index, at in enumerate(every)}
+        states = {at: tuple(initial[row] for initial in sequence.state) for row, at in enumerate(spec.places)}
         lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
-        own = {at: LayerParameters.of(parameters, *at) for at in every}
+        own = {at: LayerParameters.of(parameters, *at) for at in spec.places}
         return cls(spec, sequence.x, own, states, lengths)
 
 

@@ -211,7 +211,7 @@ def _judge_finals(
         given = observation.h_n if name == "h_n" else observation.c_n
         if given is None:
             continue
-        engine = given[layer * spec.num_directions + spec.directions.index(direction)].double()
+        engine = given[spec.row(layer, direction)].double()
         unknown = ~own.bound.isfinite()
         if (layer, direction) in judged.estimated:  # a spread as wide as this is no bound: by then runs have parted
             unknown |= is_coarse(own, limit)

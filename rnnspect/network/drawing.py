@@ -14,7 +14,7 @@ from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
 
 _CPU = torch.device("cpu")
-"""Said everywhere: torch.set_default_device and set_default_dtype would change the numbers."""
+"""Passed everywhere, as is float32: torch.set_default_device and set_default_dtype would change the numbers."""
 
 
 def generator_of(spec: Spec) -> Generator:

@@ -12,8 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS
 from rnnspect.files.sources import FORMS, GENERATORS
-from rnnspect.network.dtypes import DTYPES, DType
 
+DType = Literal["float16", "bfloat16", "float32", "float64"]
+DTYPES: tuple[str, ...] = get_args(DType)
+ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+"""Bytes of one number."""
 MAX_SIZE = 2**31 - 1
 MAX_LAYERS = 1000
 
@@ -30,12 +33,12 @@ class Key:
     kind: Kind
     """`network`: every engine knows the key, or need not. `variant`: an engine that does not say that it knows the key
     refuses all values but the default. `sequence`: the key says what the network runs on."""
-    help: str = ""
+    help: str
     """The text in --help."""
     comment: str = ""
     """The text in the starter file. Left out: the description."""
     example: str = ""
-    """The value in the starter file, in a line that is commented out. Left out: the default, in a line that counts."""
+    """The value in the starter file, in a line that is commented out. Left out: the default, in a line that is not."""
     short: tuple[str, ...] = ()
     """Shorter names of the option."""
     choices: tuple[str, ...] = ()
@@ -43,7 +46,7 @@ class Key:
     completions: tuple[str, ...] = ()
     """What a shell offers for the value."""
     allowed: str = ""
-    """What may stand there, for an error message, where the type says it badly."""
+    """What an error message calls the allowed values, where the type alone would say it badly."""
     cell: str = ""
     """The only cell for which the key may differ from its default."""
     is_constant: bool = False
@@ -60,7 +63,8 @@ class Key:
 
 
 def _key(kind: Kind, default: Any, description: str, help: str = "", **more: Any) -> Any:  # noqa: A002
-    """A field with its default, its text in the JSON Schema, and its text in --help where that is another."""
+    """A field with its default and description. The description is also the text in --help, but for a `help` that says
+    how the option is written where a file has it otherwise."""
     return Field(default, description=description, json_schema_extra=Key(kind, help or description, **more))
 
 
@@ -82,54 +86,31 @@ class Keys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
 
     cell: str = _network("rnn", "The recurrent cell.", comment="rnn | lstm | gru", choices=tuple(CELLS))
-    input_size: Size = _network(
-        5, "Features of x at each step. Never guessed from the input.", "Features of x at each step."
-    )
+    input_size: Size = _network(5, "Features of x at each step. Never guessed from the input.")
     hidden_size: Size = _network(2, "Units of each layer and direction.")
     num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Stacked layers.")
     nonlinearity: Literal["tanh", "relu"] | None = _network(
-        None,
-        "For cell rnn only: tanh (what is taken when left out) or relu.",
-        "For cell rnn.",
-        example="tanh",
-        comment="tanh | relu, for cell rnn only",
+        None, "For cell rnn: tanh (the default) or relu.", example="tanh"
     )
-    bias: bool = _network(True, "Whether there are b_ih and b_hh.", "Whether there are biases.")
-    batch_first: bool = _network(
-        True,
-        "Whether batched x and output are (B, T, I) or (T, B, I).",
-        "(B, T, I) or (T, B, I).",
-        comment="batched x is (B, T, I); false: (T, B, I)",
-    )
+    bias: bool = _network(True, "Whether there are biases, b_ih and b_hh.")
+    batch_first: bool = _network(True, "Batched x and output are (B, T, I); false: (T, B, I).")
     dropout: Annotated[float, Field(ge=0, le=1)] = _network(
-        0.0,
-        "Dropout between layers. Everything runs in eval mode, where it does nothing.",
-        "Between layers; no effect in eval mode.",
-        comment="between layers; everything runs in eval mode, where it does nothing",
+        0.0, "Dropout between layers. Everything runs in eval mode, where it does nothing."
     )
-    bidirectional: bool = _network(
-        False, "Whether each layer also runs from the end to the start.", "Run from the end as well."
-    )
+    bidirectional: bool = _network(False, "Whether each layer also runs from the end to the start.")
     proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = _network(
-        0,
-        "For cell lstm only: h is projected to this many units (0: no projection).",
-        "For cell lstm: units that h is projected to.",
-        comment="for cell lstm only: h is projected to this many units",
+        0, "For cell lstm: h is projected to this many units (0: no projection)."
     )
     reverse: bool = _variant(
         False,
         "Whether the only direction runs from the end to the start.",
-        "Run from the end only.",
         example="true",
-        comment="the only direction runs from the end to the start",
         torch="has no reverse direction alone",
     )
     reset: Literal["after", "before"] = _variant(
         "after",
         "For cell gru: whether r acts after the product with h, as in torch.nn.GRU, or before.",
-        "For cell gru: r acts after the product with h (torch) or before.",
         example="after",
-        comment="after | before the product with h, for cell gru only",
         torch="resets after the product",
         cell="gru",
         equations="reset before",
@@ -137,9 +118,7 @@ class Keys(BaseModel):
     input_forget: bool = _variant(
         False,
         "For cell lstm: f = 1 − i, without parameters of f (ONNX).",
-        "For cell lstm: f = 1 - i (ONNX).",
         example="true",
-        comment="f = 1 − i, for cell lstm only",
         torch="has a forget gate of its own",
         cell="lstm",
         equations="coupled",
@@ -147,9 +126,7 @@ class Keys(BaseModel):
     peepholes: bool = _variant(
         False,
         "For cell lstm: i, f and o see the cell state through weight_ch.",
-        "For cell lstm: i, f and o see the cell state.",
         example="true",
-        comment="i, f and o see the cell state, for cell lstm only",
         torch="has no peepholes",
         cell="lstm",
         equations="peepholes",
@@ -159,7 +136,7 @@ class Keys(BaseModel):
         "The functions, where they are not the usual ones: for rnn [φ], gru [σ, tanh of n], lstm [σ, tanh "
         f"of g, tanh of c]; with two directions the reverse one's may follow. Of {', '.join(KINDS)}; numbers in "
         "parentheses: leaky_relu(0.1).",
-        "hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
+        help="hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
         example="[sigmoid, tanh, tanh]",
         comment="others in their place: hard_sigmoid(0.2, 0.5), softsign …",
         completions=tuple(KINDS),
@@ -167,33 +144,19 @@ class Keys(BaseModel):
     )
     clip: Annotated[float, Field(gt=0, le=1e38)] | None = _variant(
         None,
-        "What goes into each function is limited to ± this.",
-        "Limit what goes into each function to +- this.",
+        "What goes into each function is limited to the range from -clip to clip.",
         example="3.0",
         torch="does not clip",
     )
-    dtype: DType = _network(
-        "float32",
-        "The dtype of parameters, states and input.",
-        "Of parameters, states and input.",
-        comment=" | ".join(DTYPES),
-    )
-    device: str = _network(
-        "cpu",
-        "auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …",
-        "auto, cpu, cuda, cuda:1, mps, …",
-        comment="auto, or what torch.device takes",
-    )
+    dtype: DType = _network("float32", "The dtype of parameters, states and input.", comment=" | ".join(DTYPES))
+    device: str = _network("cpu", "auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …")
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = _network(
-        1,
-        "Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order.",
-        "What random numbers are drawn from.",
-        comment="parameters, then the head, then random x, h0 and c0 are drawn from it",
+        1, "Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order."
     )
     weights: str | dict[str, Any] | None = _network(
         None,
-        "A file (.pt, .npz, .safetensors), or the numbers by parameter name.",
-        "A .pt, .npz or .safetensors file with the parameters, or file:module.",
+        "A file with the parameters (.pt, .npz, .safetensors), or the numbers by parameter name.",
+        help="A file with the parameters (.pt, .npz, .safetensors), or file:module.",
         example="model.pt",
         comment="a file with the parameters, or the numbers by name: {weight_ih_l0: [[…], […]], …}",
         allowed="a file, or a mapping from parameter name to numbers",
@@ -201,20 +164,18 @@ class Keys(BaseModel):
     layout: str | None = _network(
         None,
         "How the file of weights packs them, by the name in `rnnspect layouts` (left out: PyTorch).",
-        "How the file packs its parameters: onnx, keras … (rnnspect layouts).",
         example="keras",
-        comment="how that file packs them, by the name in `rnnspect layouts`; left out: PyTorch",
     )
     head: Head | None = _network(
         None,
         "A Linear on the last layer's final hidden state.",
-        "A Linear on the last state, with this many outputs.",
+        help="A Linear on the last layer's final hidden state, with this many outputs.",
         example="\n  out_features: 1",
     )
     input: Source | None = _sequence(
         "ramp:3",
         f"x: {_SOURCE_FORMS}.",
-        f"x: {FORMS}.",
+        help=f"x: {FORMS}.",
         comment=f"{' '.join(f'{name}:N' for name in GENERATORS)}, a file (x.npy, x.npz:name, x.csv …),\n"
         "or the numbers: [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]",
         short=("-i",),
@@ -222,34 +183,25 @@ class Keys(BaseModel):
         allowed=_SOURCE_FORMS,
     )
     batch: Size | None = _sequence(
-        None,
-        "How many sequences a generator makes (left out: one, unbatched).",
-        "How many sequences a generator makes.",
-        example="4",
-        comment="how many sequences a generator makes",
+        None, "How many sequences a generator makes (left out: one, unbatched).", example="4"
     )
     h0: Source | None = _sequence(
         None,
-        f"The initial hidden state: {_SOURCE_FORMS}. Left out: zeros.",
-        "The initial hidden state, written like --input.",
+        "The initial hidden state, written like input. Left out: zeros.",
         example="randn",
-        comment="the initial hidden state, written like input",
         allowed=_SOURCE_FORMS,
     )
     c0: Source | None = _sequence(
         None,
-        "For cell lstm only: the initial cell state, like h0.",
-        "The initial cell state, written like --input.",
+        "For cell lstm: the initial cell state, written like input. Left out: zeros.",
         example="zeros",
-        comment="the initial cell state, for cell lstm only",
         allowed=_SOURCE_FORMS,
     )
     lengths: list[Size] | None = _sequence(
         None,
         "The length of each sequence of the batch: a packed batch.",
-        "5,3,2: the lengths in a packed batch.",
+        help="5,3,2: the length of each sequence of the batch, a packed batch.",
         example="[3, 3, 2, 1]",
-        comment="the length of each: a packed batch",
     )
 
 

@@ -1,8 +1,8 @@
-"""How much memory a piece of work takes, said before any of it is taken."""
+"""How many bytes a piece of work needs, estimated before any memory is taken."""
 
 from __future__ import annotations
 
-from rnnspect.network.dtypes import ITEMSIZE
+from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
 from rnnspect.network.spec import Spec
 
@@ -37,5 +37,5 @@ def trace_needs(spec: Spec, steps: int, batch: int) -> int:
     cell = spec.cell_type
     units = (len(cell.gates) + len(cell.quantities)) * spec.hidden_size
     inputs = sum(spec.layer_input_size(layer) for layer in range(spec.num_layers))
-    kept = steps * batch * (spec.num_layers * spec.num_directions * units + inputs) * ITEMSIZE[spec.dtype]
+    kept = steps * batch * (len(spec.places) * units + inputs) * ITEMSIZE[spec.dtype]
     return run_needs(spec, steps, batch) + kept + 3 * 8 * steps * batch * spec.output_size

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.network.dtypes import ITEMSIZE
+from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -32,7 +32,7 @@ class Parameter:
     """PyTorch's name, such as weight_ih_l0_reverse; head.weight and head.bias for the head."""
     shape: tuple[int, ...]
     reads: str
-    """How the shape comes about, such as "4·hidden × input"."""
+    """The shape in words, such as "4·hidden × input"."""
     gates: tuple[Gate, ...]
     bytes: int
 
@@ -51,7 +51,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Shapes(Shown):
-    """What `shapes` answers: every parameter, and the shapes that come out for a (B, T, I) input."""
+    """What `rnnspect shapes` shows: every parameter, and the shapes that come out for a (B, T, I) input."""
 
     spec: Spec
     module: str
@@ -113,6 +113,11 @@ class LayerParameters:
             parameters.get("weight_ch" + end),
         )
 
+    def named(self, layer: int, direction: str) -> dict[str, Tensor]:
+        """The tensors by PyTorch's names, such as weight_ih_l0_reverse."""
+        end = suffix(layer, direction)
+        return {name + end: tensor for name, tensor in vars(self).items() if tensor is not None}
+
     @property
     def terms(self) -> int:
         """How many numbers a pre-activation is the sum of, peepholes not counted."""
@@ -126,7 +131,35 @@ def suffix(layer: int, direction: str) -> str:
 
 def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
     """Every parameter in PyTorch's order, then the head's."""
-    return tuple(_parameters(spec))
+    found: list[Parameter] = []
+
+    def add(name: str, shape: tuple[int, ...], reads: str, gates: tuple[Gate, ...] = ()) -> None:
+        found.append(Parameter(name, shape, reads, gates, math.prod(shape) * ITEMSIZE[spec.dtype]))
+
+    gates = _gates(spec, spec.cell_type.gates)
+    rows = len(gates) * spec.hidden_size
+    packed = f"{len(gates)}·hidden" if len(gates) > 1 else "hidden"
+    state = "proj" if spec.proj_size else "hidden"
+    states = f"2·{state}" if spec.bidirectional else state
+    for layer in range(spec.num_layers):
+        width = spec.layer_input_size(layer)
+        below = states if layer else "input"
+        for direction in spec.directions:
+            end = suffix(layer, direction)
+            add("weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
+            add("weight_hh" + end, (rows, spec.output_size), f"{packed} × {state}", gates)
+            if spec.bias:
+                add("bias_ih" + end, (rows,), packed, gates)
+                add("bias_hh" + end, (rows,), packed, gates)
+            if spec.proj_size:
+                add("weight_hr" + end, (spec.proj_size, spec.hidden_size), "proj × hidden")
+            if peepholes := _gates(spec, spec.cell_type.peepholes):
+                add("weight_ch" + end, (len(peepholes) * spec.hidden_size,), f"{len(peepholes)}·hidden", peepholes)
+    if spec.head:
+        shape = (spec.head.out_features, spec.layer_input_size(spec.num_layers))  # as a layer above would read
+        add("head.weight", shape, f"out × {states}")
+        add("head.bias", shape[:1], "out")
+    return tuple(found)
 
 
 def shapes_of(spec: Spec) -> Shapes:
@@ -134,7 +167,7 @@ def shapes_of(spec: Spec) -> Shapes:
     batch_first, hidden = spec.batch_first, spec.output_size
     batch_time = ("B", "T") if batch_first else ("T", "B")
     axes = ("batch", "step", "unit") if batch_first else ("step", "batch", "unit")
-    stacked = spec.num_layers * spec.num_directions
+    rows = len(spec.places)
     state = ("layer·direction" if spec.bidirectional else "layer", "batch", "unit")
     return Shapes(
         spec=spec,
@@ -142,24 +175,19 @@ def shapes_of(spec: Spec) -> Shapes:
         parameters=parameters_of(spec),
         input=Axes((*batch_time, spec.input_size), axes),
         output=Axes((*batch_time, hidden * spec.num_directions), axes),
-        h_n=Axes((stacked, "B", hidden), state),
-        c_n=Axes((stacked, "B", spec.hidden_size), state) if spec.cell_type.has_cell_state else None,
+        h_n=Axes((rows, "B", hidden), state),
+        c_n=Axes((rows, "B", spec.hidden_size), state) if spec.cell_type.has_cell_state else None,
         head=Axes(("B", spec.head.out_features), ("batch", "unit")) if spec.head else None,
     )
 
 
 def module_repr(spec: Spec) -> str:
     """The module as PyTorch prints it (torch.nn.modules.rnn.RNNBase.extra_repr)."""
-    said = [str(spec.input_size), str(spec.hidden_size)]
-    if spec.proj_size:
-        said.append(f"proj_size={spec.proj_size}")
-    if spec.num_layers != 1:
-        said.append(f"num_layers={spec.num_layers}")
-    for name, default in (("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)):
-        if getattr(spec, name) != default:
-            said.append(f"{name}={getattr(spec, name)}")
-    said += [f"{name}={_in_words(value)}" for name, value in spec.variant_keys.items()]
-    recurrent = f"{spec.cell_type.title}({', '.join(said)})"
+    usual = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False}
+    arguments = [str(spec.input_size), str(spec.hidden_size)]
+    arguments += [f"{name}={value}" for name, default in usual.items() if (value := getattr(spec, name)) != default]
+    arguments += [f"{name}={_in_words(value)}" for name, value in spec.variant_keys.items()]
+    recurrent = f"{spec.cell_type.title}({', '.join(arguments)})"
     if not spec.head:
         return recurrent
     features = spec.layer_input_size(spec.num_layers)
@@ -173,37 +201,6 @@ def _in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _parameters(spec: Spec) -> Iterator[Parameter]:
-    gates = _gates(spec, spec.cell_type.gates)
-    rows = len(gates) * spec.hidden_size
-    packed = f"{len(gates)}·hidden" if len(gates) > 1 else "hidden"
-    state = "proj" if spec.proj_size else "hidden"
-    states = f"2·{state}" if spec.bidirectional else state
-    for layer in range(spec.num_layers):
-        width = spec.layer_input_size(layer)
-        below = states if layer else "input"
-        for direction in spec.directions:
-            end = suffix(layer, direction)
-            yield _parameter(spec, "weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
-            yield _parameter(spec, "weight_hh" + end, (rows, spec.output_size), f"{packed} × {state}", gates)
-            if spec.bias:
-                yield _parameter(spec, "bias_ih" + end, (rows,), packed, gates)
-                yield _parameter(spec, "bias_hh" + end, (rows,), packed, gates)
-            if spec.proj_size:
-                yield _parameter(spec, "weight_hr" + end, (spec.proj_size, spec.hidden_size), "proj × hidden")
-            if looking := spec.cell_type.peepholes:
-                reads, seeing = f"{len(looking)}·hidden", _gates(spec, looking)
-                yield _parameter(spec, "weight_ch" + end, (len(looking) * spec.hidden_size,), reads, seeing)
-    if spec.head:
-        shape = (spec.head.out_features, spec.layer_input_size(spec.num_layers))  # as a layer above would read
-        yield _parameter(spec, "head.weight", shape, f"out × {states}")
-        yield _parameter(spec, "head.bias", shape[:1], "out")
-
-
 def _gates(spec: Spec, names: tuple[str, ...]) -> tuple[Gate, ...]:
     size = spec.hidden_size
     return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(names))
-
-
-def _parameter(spec: Spec, name: str, shape: tuple[int, ...], reads: str, gates: tuple[Gate, ...] = ()) -> Parameter:
-    return Parameter(name, shape, reads, gates, math.prod(shape) * ITEMSIZE[spec.dtype])

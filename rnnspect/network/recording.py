@@ -1,15 +1,23 @@
-"""What an engine gave when it ran, and which engine it was."""
+"""What an engine gave when it ran, which engine it was, and the names of arrays that a run is kept under."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from rnnspect.network.spec import Spec
+    from rnnspect.network.spec import Spec
 
 STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 """By a state of a cell what a run calls its value before the first and after the last step."""
+_ARRAY_NAME = re.compile(
+    r"(?:l(?P<layer>0|[1-9][0-9]*)\.(?P<direction>forward|reverse)\.)?"
+    r"(?:(?P<whose>engine|manual)\.(?:(?P<engine>.+)\.)?)?"
+    r"(?P<quantity>\w+)"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,41 @@ class Recording:
 
 
 def by_direction(spec: Spec, layer: int, output: Tensor) -> dict[tuple[int, str], Tensor]:
-    """What each direction has of the output (T, B, D·P) of a layer, by (layer, direction)."""
+    """The h (T, B, P) of each direction in a layer's output (T, B, D·P), by (layer, direction)."""
     parts = output.chunk(spec.num_directions, -1)
     return {(layer, direction): h for direction, h in zip(spec.directions, parts, strict=True)}
+
+
+@dataclass(frozen=True)
+class ArrayName:
+    """The name of an array in a .npz file or a mapping that holds a run:
+
+        output  h_n  c_n  head  x  h0  c0  lengths      of the run as a whole
+        l0.forward.h  l1.reverse.c  l0.forward.i        a quantity of one layer and direction
+        engine.output  l0.forward.engine.h              the engine's number, where both are kept
+        manual.output                                   the equations' number beside it
+        engine.keras.output  l0.forward.engine.keras.h  the number of one of several engines
+
+    `quantity` is h, c, a gate, output, h_n …; `place` is its (layer, direction), or None of the run as a whole.
+
+    `whose` is "engine" or "manual" (the equations), or None where the name does not say it; `engine` is the name of
+    that engine where several are kept.
+    """
+
+    quantity: str
+    place: tuple[int, str] | None = None
+    whose: str | None = None
+    engine: str | None = None
+
+    def __str__(self) -> str:
+        place = () if self.place is None else (f"l{self.place[0]}", self.place[1])
+        return ".".join(part for part in (*place, self.whose, self.engine, self.quantity) if part)
+
+    @classmethod
+    def parse(cls, text: str) -> ArrayName:
+        """The parts of a name; a name of another form is a quantity of that name."""
+        match = _ARRAY_NAME.fullmatch(text)
+        if match is None:
+            return cls(text)
+        place = None if match["layer"] is None else (int(match["layer"]), match["direction"])
+        return cls(match["quantity"], place, match["whose"], match["engine"])

@@ -12,13 +12,10 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
-from rnnspect.errors import SequenceError, nearest
+from rnnspect.errors import SequenceError, Where, nearest
 from rnnspect.files import arrays, free_memory, sources, text
 from rnnspect.network import drawing, tensors
 from rnnspect.network.spec import Spec
-
-Where = Callable[[tuple[int | str, ...]], str]
-"""From the keys of a value to what an error message calls its place, such as "net.yaml:7"."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,10 @@ class Sequence:
     @property
     def batch(self) -> int:
         return self.x.shape[1]
+
+    def length(self, item: int) -> int:
+        """How many steps an item of the batch has."""
+        return self.lengths[item] if self.lengths else self.steps
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -102,8 +103,8 @@ def sequence_of(
 
     def state(name: str, given: Any, units: int) -> Tensor:
         shape = (stacked, batch, units) if batched else (stacked, units)
-        begun = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
-        return (begun if batched else begun[:, None]).contiguous()
+        initial = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
+        return (initial if batched else initial[:, None]).contiguous()
 
     h = state("h0", h0, spec.output_size)
     if c0 is not None and not spec.cell_type.has_cell_state:
@@ -198,17 +199,15 @@ def _state(
 
 def _numbers(given: Any, name: str, where: Where) -> Tensor:
     """The numbers of anything but a generator, on the CPU."""
-    if isinstance(given, tuple):
-        given = list(given)
+    if isinstance(given, tuple | list):
+        return text.from_lists(_plain(given), lambda at: where((name, *at)))
     if isinstance(given, os.PathLike):
         given = os.fspath(given)
-    if not isinstance(given, str | list):
+    if not isinstance(given, str):
         return tensors.from_anything(given, where((name,)))
     match sources.parse(given):
-        case sources.Literal(numbers=str() as written):
-            return text.parse_json(written, where((name,)))
-        case sources.Literal(numbers=list() as lists):
-            return text.from_lists(_plain(lists), lambda at: where((name, *at)))
+        case sources.Literal(numbers):
+            return text.parse_json(numbers, where((name,)))
         case sources.StandardInput():
             return arrays.parse_bytes(_standard_input(), "standard input")
         case sources.File() as file:

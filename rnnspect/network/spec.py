@@ -9,15 +9,11 @@ from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
-from rnnspect.errors import SpecError, listed, nearest
+from rnnspect.errors import SpecError, Where, listed, nearest
 from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rnnspect.cells.interface import Cell
-
-    Path = tuple[int | str, ...]
 
 _VARIANT = {name: DEFAULTS[name] for name, key in KEYS.items() if key.kind == "variant"}
 
@@ -37,7 +33,7 @@ class Spec(Keys):
 
     @property
     def variant_keys(self) -> dict[str, Any]:
-        """The keys that an engine has to be taught, where they are not as their defaults."""
+        """The keys of kind `variant` whose values are not the defaults, which an engine has to know."""
         return {name: value for name, default in _VARIANT.items() if (value := getattr(self, name)) != default}
 
     @property
@@ -79,6 +75,15 @@ class Spec(Keys):
         return ("forward", "reverse") if self.bidirectional else ("reverse",) if self.reverse else ("forward",)
 
     @property
+    def places(self) -> tuple[tuple[int, str], ...]:
+        """Every (layer, direction), in the order of the rows of h0, c0, h_n and c_n."""
+        return tuple((layer, direction) for layer in range(self.num_layers) for direction in self.directions)
+
+    def row(self, layer: int, direction: str) -> int:
+        """The row of h0, c0, h_n and c_n that belongs to a layer and direction."""
+        return self.places.index((layer, direction))
+
+    @property
     def output_size(self) -> int:
         """Units of h in one layer and direction: proj_size where there is one, else hidden_size."""
         return self.proj_size or self.hidden_size
@@ -94,12 +99,12 @@ class Spec(Keys):
 
     def with_changes(self, **changes: Any) -> Spec:
         """The same spec with some keys replaced, validated again."""
-        said = {name: getattr(self, name) for name in self.model_fields_set}
-        return Spec(**(said | changes))
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return Spec(**(given | changes))
 
     @classmethod
-    def from_data(cls, data: dict[str, Any], where: Callable[[Path], str] | None = None) -> Spec:
-        """A spec from what a file and flags said; `where` says in an error message which of them said it."""
+    def from_data(cls, data: dict[str, Any], where: Where | None = None) -> Spec:
+        """A spec from the keys in files and flags; `where` says in an error message where a key was given."""
         return cls.model_validate(data, context={"where": where})
 
     @field_validator("cell")

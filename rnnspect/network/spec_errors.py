@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import Problem, listed, nearest
+from rnnspect.errors import KeyPath, Problem, Where, listed, nearest
 from rnnspect.network.keys import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
-
-    Path = tuple[int | str, ...]
 
 _TYPES = {
     "integer": "a whole number",
@@ -29,15 +25,13 @@ _TYPES = {
 _WIDEST = 60
 
 
-def problems(
-    error: ValidationError, data: Any, where: Callable[[Path], str] | None, model: type[BaseModel]
-) -> list[Problem]:
+def problems(error: ValidationError, data: Any, where: Where | None, model: type[BaseModel]) -> list[Problem]:
     """One problem for each key of `data` that is wrong; `where` says where a key was given.
 
     pydantic reports a key of several types once for each type; the first report is enough.
     """
     schema = model.model_json_schema()
-    by_path: dict[Path, Problem] = {}
+    by_path: dict[KeyPath, Problem] = {}
     for detail in error.errors(include_url=False):
         path = _path_in(data, detail["loc"])
         if path not in by_path:
@@ -102,9 +96,9 @@ def _resolved(schema: dict[str, Any], branch: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _path_in(data: Any, loc: Path) -> Path:
+def _path_in(data: Any, loc: KeyPath) -> KeyPath:
     """The part of pydantic's location that is in the data; the rest names branches of a union."""
-    path: Path = ()
+    path: KeyPath = ()
     for step in loc:
         inside = step in data if isinstance(data, dict) else isinstance(data, list) and isinstance(step, int)
         if not inside:

@@ -1,4 +1,4 @@
-"""Whatever somebody calls an array, as a tensor of real numbers with memory of its own; and how far two are apart."""
+"""Arrays of any library as tensors of real numbers with memory of their own; and how far two tensors are apart."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.errors import SpecError, listed
-from rnnspect.network.dtypes import DTYPES
+from rnnspect.network.keys import DTYPES
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
 

@@ -24,7 +24,7 @@ from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Report
-from rnnspect.reporting.deriving import check_item, length_of
+from rnnspect.reporting.deriving import check_item
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.heat_maps import Frame, painted
 from rnnspect.tracing.prepare import Prepared
@@ -114,7 +114,7 @@ def _frame(prepared: Prepared, verdict: Verdict, asked: ReportOptions, where: Ca
     came nearest to its bound."""
     spec, sequence = prepared.spec, prepared.sequence
     item = asked.item if asked.item is not None else verdict.first.batch if verdict.first else 0
-    length = length_of(sequence, item)
+    length = sequence.length(item)
     point = verdict.first or verdict.worst
     interesting = point.step if point and point.batch == item else -1
     kept = kept_steps(length, _kept_at_most(spec), interesting) if asked.steps is None else asked.steps

@@ -22,7 +22,6 @@ from rnnspect.judging.observation import observed_by
 from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
 from rnnspect.tracing.prepare import Prepared
@@ -43,7 +42,7 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
         found, near = f"cell {spec.cell} has no quantity {at.quantity!r} to derive", nearest(at.quantity, there)
         raise InputError(found, allowed=listed(there), nearest=near, where=where("quantity"))
     check_item(at.batch, sequence.batch, where("batch_index"))
-    length = length_of(sequence, at.batch)
+    length = sequence.length(at.batch)
     if length <= at.step < sequence.steps:
         found = f"step {at.step} is beyond item {at.batch}'s length {length}"
         raise SequenceError(found, allowed=_range(length), where=where("step"))
@@ -90,7 +89,7 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
     p, nonlinearity = LayerParameters.of(parameters, at.layer, at.direction), spec.nonlinearity_of(at.direction)
     run = runs_of(case)(at.layer, at.direction)
-    last = length_of(sequence, at.batch) - 1
+    last = sequence.length(at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step
 
     def judge(held_to: Declared) -> Judge:
@@ -106,7 +105,8 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     elif run.h_error is None and at.quantity == "c" and order == last:
         shown = _final(case, judge(declared), run, declared, at)
     before = at.step + 1 if at.direction == "reverse" else at.step - 1
-    place = (_row(spec, at), at.batch) if sequence.batched else (_row(spec, at),)
+    row = spec.row(at.layer, at.direction)
+    place = (row, at.batch) if sequence.batched else (row,)
     names = Names(at.step, before if order else None, place)
     expressions = equations_of(spec.cell_type, parameters, at.layer, at.direction, nonlinearity)
     evaluation = Evaluation(expressions, parameters, given_of(here.x, here.h, here.c))
@@ -196,7 +196,7 @@ def _final(case: Case, judge: Judge, run: LayerRun, declared: Declared, at: At) 
     assert state is not None
     number, u = state.number(torch.float64), declared.roundoff
     v, e = (float(values[at.batch, at.unit]) for values in (number.v, number.e))
-    engine = float(c_n[_row(case.spec, at), at.batch, at.unit])
+    engine = float(c_n[case.spec.row(at.layer, at.direction), at.batch, at.unit])
     return engine, e * judge.layer.bound_factor + abs(v) * u.stored + u.tiny
 
 
@@ -264,16 +264,6 @@ def written(spec: Spec, name: str) -> str | None:
     """The line of the cell's docstring that defines this quantity."""
     lines = (line for line in spec.cell_type.equations if line.partition(" = ")[0].strip().rstrip("'") == name)
     return next(lines, None)
-
-
-def _row(spec: Spec, at: At) -> int:
-    """The place of the layer and direction in the final states."""
-    return at.layer * spec.num_directions + spec.directions.index(at.direction)
-
-
-def length_of(sequence: Sequence, item: int) -> int:
-    """How many steps an item of the batch has."""
-    return sequence.lengths[item] if sequence.lengths else sequence.steps
 
 
 def _range(count: int) -> str:

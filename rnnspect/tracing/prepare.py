@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rnnspect import engines
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
+from rnnspect.errors import Where
 from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
 from rnnspect.network import device, memory, torch_modules
@@ -52,7 +53,7 @@ def prepare(
     c0: Any = None,
     *,
     lengths: Any = None,
-    where: Callable[[tuple[int | str, ...]], str] | None = None,
+    where: Where | None = None,
     require_memory: Callable[[Spec, int, int], int] = memory.trace_needs,
 ) -> Prepared:
     """Everything that a run needs, checked: sizes before memory is taken, shapes before anything runs.

@@ -230,7 +230,7 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
 
     Of several engines each has its name in it: l0.forward.engine.keras.h, engine.keras.output.
     """
-    from rnnspect.network.array_name import ArrayName
+    from rnnspect.network.recording import ArrayName
 
     first = traces[0]
     tensors: dict[ArrayName, Tensor] = {}

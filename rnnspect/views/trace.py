@@ -107,7 +107,7 @@ def _blocks(
 
 def _initial(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[VectorRow]:
     """h0 and c0 of this layer and direction, where they are anything but zeros."""
-    at = layer.layer * trace.spec.num_directions + trace.spec.directions.index(layer.direction)
+    at = trace.spec.row(layer.layer, layer.direction)
     chosen = shown_quantities(selection, trace.spec)
     for name, state in (("c", trace.c0), ("h", trace.h0)):
         if state is not None and name in chosen and bool(state.any()):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from rnnspect.errors import Problem, WeightsError, listed, nearest
+from rnnspect.errors import Problem, WeightsError, Where, listed, nearest
 from rnnspect.files import text
 from rnnspect.files.sources import parse_file
 from rnnspect.network import drawing, tensors
@@ -17,7 +18,7 @@ from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
 
 
-def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | str, ...]], str]) -> dict[str, Tensor]:
+def weights_of(spec: Spec, generator: Generator, where: Where) -> dict[str, Tensor]:
     """Every parameter by PyTorch's name, in the spec's dtype, on the CPU.
 
     They are drawn even where `weights` replaces them, so that a drawn x is the same with and without a file.
@@ -30,9 +31,7 @@ def weights_of(spec: Spec, generator: Generator, where: Callable[[tuple[int | st
     return {name: tensor.to(getattr(torch, spec.dtype)) for name, tensor in parameters.items()}
 
 
-def _given(
-    spec: Spec, weights: str | dict[str, Any], where: Callable[[tuple[int | str, ...]], str]
-) -> dict[str, Tensor]:
+def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str, Tensor]:
     if isinstance(weights, str):
         file = parse_file(weights)
         given = readers.find(readers.kind_of(file.path) or "checkpoint").read(file.path, file.member, spec)
@@ -55,7 +54,7 @@ def _given(
 
 
 def fitting(spec: Spec, found: Mapping[str, Tensor], place: Callable[[str], str]) -> dict[str, Tensor]:
-    """The parameters of the spec, if these are they; `place` says for a message where one is from.
+    """The parameters of the spec, in its order, from those that were found; `place` says where one was found.
 
     Raises `WeightsError` for a name too many, a name that is missing, or another shape.
     """
@@ -80,9 +79,8 @@ def _names(found: Collection[str], expected: Collection[str], place: Callable[[s
         Problem(f"no parameter is called {name!r}", nearest=likely[name], where=place(name)) for name in unknown
     ]
     if missing:
-        said = listed(map(repr, missing))
-        problems.append(Problem(f"missing: {said}", where=place(missing[0])))
+        names = listed(map(repr, missing))
+        problems.append(Problem(f"missing: {names}", where=place(missing[0])))
     if problems:
-        last = problems[-1]
-        problems[-1] = Problem(last.found, listed(expected), last.nearest, last.where)
+        problems[-1] = replace(problems[-1], allowed=listed(expected))
     return problems

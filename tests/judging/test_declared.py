@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
-from rnnspect.network.device import plain_defaults
-from rnnspect.network.precision import exact_products, precision_switches
+from rnnspect.network.device import exact_products, plain_defaults, precision_switches
 from rnnspect.network.recording import EngineInfo
 
 CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")

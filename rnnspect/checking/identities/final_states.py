@@ -37,9 +37,8 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
         at = "each item's last step" if sequence.valid() is not None else f"step {sequence.steps - 1}"
         both = ", of the reverse direction output at step 0" if spec.bidirectional else ""
         return (Identity(ENDS, True, f"h_n is output at {at}{both}"),)
-    places = [(layer, direction) for layer in range(spec.num_layers) for direction in spec.directions]
     for other in _misreadings(case):
-        if other.ends and all(_near(case, other.h_n[places.index(at)], h) for at, h in other.ends.items()):
+        if other.ends and all(_near(case, other.h_n[spec.row(*at)], h) for at, h in other.ends.items()):
             return (Identity(ENDS, False, other.said, other.usual),)
     said = []
     for point in wrong:

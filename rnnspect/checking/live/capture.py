@@ -16,7 +16,7 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.declared import declared_by
 from rnnspect.judging.observation import Observation
 from rnnspect.network import torch_modules
-from rnnspect.network.precision import Runs, precision_switches
+from rnnspect.network.device import Runs, precision_switches
 from rnnspect.network.recording import EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

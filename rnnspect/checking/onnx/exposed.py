@@ -11,16 +11,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
+from rnnspect.files.onnx_file import Constants
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, SCALES, WEIGHTS, OnnxNode
-from rnnspect.weights.readers.onnx_constants import Constants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx import ModelProto, NodeProto
 
-    from rnnspect.weights.readers.onnx_constants import Path
+    from rnnspect.files.onnx_file import GraphPath
 
 _TURNED = dict.fromkeys(("X", "initial_h", "initial_c", "Y_h", "Y_c"), (1, 0, 2)) | {"Y": (2, 0, 1, 3)}
 """How a tensor is transposed on its way into a node, or out of it, that had layout=1."""
@@ -57,7 +57,7 @@ def tapped(model: ModelProto, layers: Sequence[tuple[OnnxNode, Spec]]) -> tuple[
 
 def _in_copy(node: OnnxNode, copy: ModelProto, constants: Constants) -> OnnxNode:
     """The node in a copy of its model, with the copy's constants: at the same place in each graph of its path."""
-    path: Path = ((copy.graph, None, ""),)
+    path: GraphPath = ((copy.graph, None, ""),)
     for (outer, _, _), (_, owner, attribute) in pairwise(node.path):
         own = path[-1][0].node[list(outer.node).index(owner)]
         path = (*path, (next(one.g for one in own.attribute if one.name == attribute), own, attribute))

@@ -37,8 +37,8 @@ from rnnspect.engines.interface import Engine, cannot
 from rnnspect.engines.own.loading import importing_from, load_named, their_errors
 from rnnspect.engines.shared.layers import Place, Ran, State, run_head, run_layers, run_steps
 from rnnspect.errors import EngineError, InputError, listed, nearest
+from rnnspect.network.device import precision_switches
 from rnnspect.network.parameters import suffix
-from rnnspect.network.precision import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

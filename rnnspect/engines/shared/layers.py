@@ -13,7 +13,7 @@ from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import lost, pack
+from rnnspect.weights.layouts.packing import every_loss, pack
 
 State = tuple[Tensor, ...]
 """h (B, P), and c (B, H) of an LSTM."""
@@ -60,7 +60,6 @@ def run_layers(
     inside = None if valid is None else valid.to(sequence.x.device)[..., None]
     layers: dict[tuple[int, str], Tensor] = {}
     finals: list[State] = []
-    notes: list[str] = []
     x, form = sequence.x, form_of(spec)
     known = layouts.find(layout) if layout else None
     with torch.no_grad():
@@ -71,13 +70,13 @@ def run_layers(
                     arrays = {name: values.clone() for name, values in vars(p).items() if values is not None}
                 else:
                     arrays = pack(known, form, p)
-                    notes += [f"layer {layer} {direction}: {one}" for one in lost(known, form, p)]
                 h, final = run_one(Place(spec, layer, direction, arrays, state, sequence.lengths), x)
                 layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
                 finals.append(final)
             x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     h_n, c_n = _stacked(finals)
-    return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(notes))
+    notes = tuple(map(str, every_loss(known, spec, parameters))) if known else ()
+    return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), notes)
 
 
 def run_steps(place: Place, x: Tensor, step: Callable[[Tensor, State], State]) -> Ran:
@@ -110,8 +109,8 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
 
 def _initial_states(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
     """For each direction of a layer the state that it starts from."""
-    first = layer * spec.num_directions
-    return [tuple(initial[at] for initial in sequence.state) for at in range(first, first + spec.num_directions)]
+    rows = [spec.row(layer, direction) for direction in spec.directions]
+    return [tuple(initial[row] for initial in sequence.state) for row in rows]
 
 
 def _stacked(finals: list[State]) -> tuple[Tensor, Tensor | None]:

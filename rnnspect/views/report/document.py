@@ -57,7 +57,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
-    row = layer.layer * report.spec.num_directions + report.spec.directions.index(layer.direction)
+    row = report.spec.row(layer.layer, layer.direction)
     return {
         "layer": layer.layer,
         "direction": layer.direction,

@@ -2,7 +2,8 @@
 
 A file is TOML: `title` and, where there is one, `leading_direction` of the `Layout`, then a table for each form that
 the framework has, with the fields of its `Packing` (`interface.py`). A field that stands above the tables holds for
-all of them; quirks there come before a form's own. `like = "gru"` takes from another form what is not said.
+all of them; quirks there come before a form's own. With `like = "gru"` a form has the fields of another one where it
+leaves them out.
 
 Loads no framework and no numpy.
 """
@@ -13,7 +14,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, InputError, listed, nearest
+from rnnspect.errors import FileError, InputError, listed
 from rnnspect.weights.layouts.interface import FORMS, Layout, Packing, blocks_in
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def find(name: str, where: str | None = None) -> Layout:
     """The layout of that name. Raises `InputError` for another name, `FileError` for a file that says no layout."""
     known = names()
     if name not in known:
-        found = f"no layout is called {name!r}"
-        raise InputError(found, allowed=listed(known), nearest=nearest(name, known), where=where)
+        raise InputError.unknown(f"no layout is called {name!r}", name, known, where)
     return read(_FOLDER / f"{name}.toml")
 
 
@@ -78,27 +78,26 @@ def _packing(form: str, forms: Mapping[str, dict[str, Any]], common: Mapping[str
         if like not in forms:
             raise FileError(f"like = {like!r}", allowed=listed(forms), where=where)
         own = {**forms[like], **own}
-    said = {**common, **own}
-    _check(said, _OF_PACKING, ("where", "arrays", "orientation", "source"), where)
-    if said["orientation"] not in ("out×in", "in×out"):
-        raise FileError(f"orientation = {said['orientation']!r}", allowed="out×in, in×out", where=where)
-    for name, line in said["arrays"].items():
+    fields = {**common, **own}
+    _check(fields, _OF_PACKING, ("where", "arrays", "orientation", "source"), where)
+    if fields["orientation"] not in ("out×in", "in×out"):
+        raise FileError(f"orientation = {fields['orientation']!r}", allowed="out×in, in×out", where=where)
+    for name, line in fields["arrays"].items():
         try:
             blocks_in(str(line), form)
         except ValueError as error:
             allowed = f"W_i, W_h, b_i, b_h or b_ and then one of {listed(FORMS[form])}"
             raise FileError(f"no block is written {error}", allowed=allowed, where=f"{where}.arrays.{name}") from None
     if "quirks" in common and "quirks" in own:
-        said["quirks"] = [*common["quirks"], *own["quirks"]]
-    return Packing(form, **{**said, "quirks": tuple(said.get("quirks", ()))})
+        fields["quirks"] = [*common["quirks"], *own["quirks"]]
+    return Packing(form, **{**fields, "quirks": tuple(fields.get("quirks", ()))})
 
 
 def _check(given: Mapping[str, Any], kinds: Mapping[str, type], needed: tuple[str, ...], where: str) -> None:
     """Raises `FileError` for a key that there is not, one of another type, or one that is missing."""
     for key, value in given.items():
         if key not in kinds:
-            found = f"no key is called {key!r}"
-            raise FileError(found, allowed=listed(kinds), nearest=nearest(key, kinds), where=where)
+            raise FileError.unknown(f"no key is called {key!r}", key, kinds, where)
         if type(value) is not kinds[key]:
             raise FileError(f"{key} = {value!r}", allowed=f"{key} as {kinds[key].__name__}", where=where)
     if missing := [key for key in needed if key not in given]:

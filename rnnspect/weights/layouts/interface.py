@@ -139,7 +139,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Sizes:
-    """I, H, and P or 0, as a spec calls them, and whether there are biases."""
+    """I, H, and P or 0, and whether there are biases; the fields are keys of a spec."""
 
     input_size: int
     hidden_size: int

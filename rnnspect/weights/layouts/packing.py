@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.layouts.interface import FORMS, Block, Layout, Packing, Sizes, sizes_of
 
 Key = tuple[str, str, str]
@@ -32,6 +33,18 @@ class Lost:
 
     def __str__(self) -> str:
         return f"{self.name}, largest {self.largest:.3g}, has no place in {self.where}"
+
+
+@dataclass(frozen=True)
+class LostAt:
+    """What one layer and direction loses."""
+
+    layer: int
+    direction: str
+    lost: Lost
+
+    def __str__(self) -> str:
+        return f"layer {self.layer} {self.direction}: {self.lost}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,15 @@ def lost(layout: Layout, form: str, p: LayerParameters) -> tuple[Lost, ...]:
         for (kind, side, gate), rows in _of_torch(form, p).items()
         if (kind, side, gate) not in packing.held
         if (largest := float(rows.values.abs().max())) != 0
+    )
+
+
+def every_loss(layout: Layout, spec: Spec, parameters: Mapping[str, Tensor]) -> tuple[LostAt, ...]:
+    """What each layer and direction of a network loses; nothing is packed for it. Raises as `pack`."""
+    return tuple(
+        LostAt(layer, direction, one)
+        for layer, direction in spec.places
+        for one in lost(layout, form_of(spec), LayerParameters.of(parameters, layer, direction))
     )
 
 

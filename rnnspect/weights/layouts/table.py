@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+from rnnspect.errors import listed
 from rnnspect.weights.layouts.interface import FORMS, Packing
 
 
@@ -82,19 +83,17 @@ def _bias_steps(one: Packing, other: Packing) -> list[str]:
     first, second = biases(one), biases(other)
     if first == second:
         return []
-    said = f"biases: {first} → {second}"
+    step = f"biases: {first} → {second}"
     if first.startswith("two") and second.startswith("one"):
         sums = {block.gate for block in other.every_block if not block.side}
         summed = ", ".join(f"b_{g} = b_i{g} + b_h{g}" for g in FORMS[one.form] if g in sums)
-        said += f": {summed}"
-        said += "; b_in stays as it is" if one.form == "gru" else ""
+        step += f": {summed}"
+        step += "; b_in stays as it is" if one.form == "gru" else ""
     elif first.startswith("one") and second.startswith("two"):
-        said += ": what is one becomes the first, and the second is zeros"
-        said += ", but for b_hn" if ("b", "h", "n") in one.held and one.form == "gru" else ""
-    return [said]
+        step += ": what is one becomes the first, and the second is zeros"
+        step += ", but for b_hn" if ("b", "h", "n") in one.held and one.form == "gru" else ""
+    return [step]
 
 
 def _as_arrays(packing: Packing) -> str:
-    names = packing.weights
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return f"{shown} ({kernel(packing)})"
+    return f"{listed(packing.weights, 4)} ({kernel(packing)})"

@@ -17,7 +17,7 @@ from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
 from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
-from rnnspect.weights.readers.interface import StoredParameters, Told, dtype_of, named
+from rnnspect.weights.readers.interface import StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def tell(stored: Mapping[str, Stored], path: str, module: str | None, flags: Map
     keys["weights"] = path if len(names) == len(stored) and module is None else f"{path}:{first.prefix}"
     notes = [] if "layout" in flags else [f"note: {source} {_how_read(stack)}"]
     if stack.both_resets and "reset" not in flags:
-        said = "whether the GRU resets after the product or before it; taken: --reset after"
-        notes.append(f"note: {source} does not say {said}")
+        unknown = "whether the GRU resets after the product or before it; taken: --reset after"
+        notes.append(f"note: {source} does not say {unknown}")
     return Told(keys, source, tuple(notes), UNTOLD, len(stored) - len(names))
 
 
@@ -100,7 +100,7 @@ def read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     for at, layer in enumerate(stack.layers):
         for index, (names, direction) in enumerate(zip(layer.directions, ("forward", "reverse"), strict=False)):
             given = {name: stored[there][index] if layer.leading else stored[there] for name, there in names.items()}
-            p = named(unpack(layer.layout, layer.packing.form, given), at, direction)
+            p = unpack(layer.layout, layer.packing.form, given).named(at, direction)
             found.parameters.update(p)
             found.names.update(dict.fromkeys(p, names[layer.packing.weights[0]]))
     return found
@@ -110,12 +110,9 @@ def _keys(stack: FoundStack) -> dict[str, Any]:
     layer, form = stack.layers[0], stack.layers[0].packing.form
     return {
         "cell": "gru" if form.startswith("gru") else form,
-        "input_size": layer.sizes.input_size,
-        "hidden_size": layer.sizes.hidden_size,
-        "proj_size": layer.sizes.proj_size,
+        **vars(layer.sizes),
         "num_layers": len(stack.layers),
         "bidirectional": len(layer.directions) == 2,
-        "bias": layer.sizes.bias,
         "layout": layer.layout.name,
         **({"reset": "before"} if form == "gru-before" else {}),
     }
@@ -124,10 +121,9 @@ def _keys(stack: FoundStack) -> dict[str, Any]:
 def _how_read(stack: FoundStack) -> str:
     """For a note: read as keras (keras.layers.LSTM): kernel = W_ii W_if …"""
     layer, last = stack.layers[0], stack.layers[-1]
-    shapes = [f"{name} = {layer.packing.arrays[name]}" for name in layer.directions[0]]
-    more = f" and {len(shapes) - 3} more" if len(shapes) > 3 else ""
+    arrays = listed((f"{name} = {layer.packing.arrays[name]}" for name in layer.directions[0]), 3)
     several = f", {len(stack.layers)} layers from {last.prefix!r}" if last is not layer else ""
-    return f"read as {layer.layout.name} ({layer.packing.where}): {', '.join(shapes[:3])}{more}{several}"
+    return f"read as {layer.layout.name} ({layer.packing.where}): {arrays}{several}"
 
 
 def _stack_of(stored: Mapping[str, Stored], path: str, module: str | None, flags: Mapping[str, Any]) -> FoundStack:
@@ -273,9 +269,9 @@ def _nothing(stored: Mapping[str, Stored], known: list[Layout], layout: str | No
     for packing in packings:
         for prefix, names in _groups(packing, stored).items():
             if set(packing.weights) <= set(names):
-                said = listed(f"{there} {stored[there].shape}" for there in names.values())
+                arrays = listed(f"{there} {stored[there].shape}" for there in names.values())
                 place = f"{path}:{prefix}" if prefix else path
                 cells = listed(packing.form for packing in packings)
-                return WeightsError(f"{said} fit no cell of {layout}", allowed=cells, where=place)
+                return WeightsError(f"{arrays} fit no cell of {layout}", allowed=cells, where=place)
     every = dict.fromkeys(name for packing in packings for name in packing.arrays)
     return FileError(f"it holds no parameters as {layout} names them", allowed=listed(every), where=path)

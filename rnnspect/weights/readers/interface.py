@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnnspect.errors import FileError, RnnspectError, WeightsError, listed, nearest
-from rnnspect.network.dtypes import DTYPES
-from rnnspect.network.parameters import LayerParameters, module_repr, suffix
+from rnnspect.network.keys import DTYPES
+from rnnspect.network.parameters import module_repr
 from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
@@ -124,8 +124,3 @@ def unique(name: str, taken: Container[str]) -> str:
         count += 1
         found = f"{name}#{count}"
     return found
-
-
-def named(p: LayerParameters, layer: int, direction: str) -> dict[str, Tensor]:
-    """The tensors of one layer and direction by PyTorch's names."""
-    return {name + suffix(layer, direction): value for name, value in vars(p).items() if value is not None}

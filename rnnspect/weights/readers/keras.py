@@ -70,17 +70,17 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
         name = interface.unique(name, layers)
         layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree)
 
-    spoken: set[str] = set()
+    described: set[str] = set()
     refused: list[str] = []
     for configured in read:
         own = of_layer(configured, found) or ()
-        spoken |= {weights.group for weights in own}
+        described |= {weights.group for weights in own}
         refused += [] if own else [configured.group]
         add("/".join(configured.names), configured, own)
     left = {
         group: weights
         for group, weights in found.items()
-        if group not in spoken and not any(group == known or group.startswith(f"{known}/") for known in refused)
+        if group not in described and not any(group == known or group.startswith(f"{known}/") for known in refused)
     }
     for name, own in undescribed(tree, left):
         add(name, None, own)
@@ -104,12 +104,12 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
         raise WeightsError(other, allowed=f"reset: {keys['reset']}", where=layer.where)
     own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
     with _opened(path) as (weights, _, _):
-        every = [place for way in layer.weights for place in way.paths.values()]
+        every = [place for arrays in layer.weights for place in arrays.paths.values()]
         stored = hdf5.read_datasets(weights, str(path), every)
     found = StoredParameters({})
-    for way, direction in zip(layer.weights, own.directions, strict=True):
-        tensors = {name: stored[place] for name, place in way.paths.items()}
-        found.parameters.update(interface.named(unpack(layouts.find("keras"), form_of(own), tensors), 0, direction))
+    for arrays, direction in zip(layer.weights, own.directions, strict=True):
+        tensors = {name: stored[place] for name, place in arrays.paths.items()}
+        found.parameters.update(unpack(layouts.find("keras"), form_of(own), tensors).named(0, direction))
     return found
 
 
@@ -127,25 +127,26 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     """
     if layer.reason:
         raise FileError(layer.reason, allowed="what a spec can say", where=layer.where)
-    ways = [{name: layer.tree.datasets[path] for name, path in way.paths.items()} for way in layer.weights]
-    shapes = [{name: one.shape for name, one in way.items()} for way in ways]
+    directions = [{name: layer.tree.datasets[path] for name, path in arrays.paths.items()} for arrays in layer.weights]
+    shapes = [{name: one.shape for name, one in arrays.items()} for arrays in directions]
     first, cell = shapes[0], gates_of(layer.tree, layer.weights[0])
     if cell is None or any(other != first for other in shapes):
-        said = listed(f"{name} {shape}" for way in shapes for name, shape in way.items())
+        found = listed(f"{name} {shape}" for arrays in shapes for name, shape in arrays.items())
         allowed = "kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H), the same in both directions"
-        raise WeightsError(f"arrays of no cell: {said}", allowed=allowed, where=layer.where)
+        raise WeightsError(f"arrays of no cell: {found}", allowed=allowed, where=layer.where)
     bias = first.get("bias")
     keys: dict[str, Any] = {"cell": cell, "input_size": first["kernel"][0], "hidden_size": first["recurrent_kernel"][0]}
     keys |= {"bias": bias is not None, "bidirectional": len(shapes) == 2, "batch_first": True}
     if cell == "gru" and bias is not None:
         keys["reset"] = "after" if len(bias) == 2 else "before"
-    keys |= interface.dtype_of((one.dtype for way in ways for one in way.values()), dtype, layer.where, "weights")
-    told = layer.configured.keys if layer.configured else {}
+    dtypes = [one.dtype for arrays in directions for one in arrays.values()]
+    keys |= interface.dtype_of(dtypes, dtype, layer.where, "weights")
+    configured = layer.configured.keys if layer.configured else {}
     for key in ("cell", "hidden_size", "bias", "reset"):
-        if key in told and key in keys and told[key] != keys[key]:
-            found = f"a config of {key} {told[key]} beside weights of {keys[key]}"
+        if key in configured and key in keys and configured[key] != keys[key]:
+            found = f"a config of {key} {configured[key]} beside weights of {keys[key]}"
             raise WeightsError(found, allowed="both the same", where=layer.where)
-    return keys | told
+    return keys | configured
 
 
 def _notes(layer: KerasLayer, keys: Mapping[str, Any]) -> tuple[str, ...]:
@@ -172,8 +173,8 @@ def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
             raise FileError(f"no {sorted(missing)[0]} is in it", allowed="a .keras file of Keras 3", where=where)
         config = read_member(archive, "config.json", where)
         about = read_member(archive, "metadata.json", where) if "metadata.json" in archive.namelist() else "{}"
-        said = _json(about, where)
-        version = said.get("keras_version") if isinstance(said, dict) else None
+        metadata = _json(about, where)
+        version = metadata.get("keras_version") if isinstance(metadata, dict) else None
         with opened_member(archive, "model.weights.h5", path) as weights:
             yield weights, config, str(version) if version else None
 

@@ -172,12 +172,13 @@ def _functions(cell: str, config: dict[str, Any], version: tuple[int, ...]) -> l
     return {"rnn": [own], "gru": [gates, own], "lstm": [gates, own, own]}[cell]
 
 
-def _activation(said: Any, version: tuple[int, ...]) -> str:
+def _activation(value: Any, version: tuple[int, ...]) -> str:
     """As a spec writes it. Keras 3 changed the slope of hard_sigmoid from 1/5 to 1/6 (activations/activations.py)."""
-    name = said
-    if isinstance(said, dict):
-        plain = said.get("class_name") == "function" and str(said.get("module", "")).startswith(("keras", "builtins"))
-        name = said.get("config") if plain else f"{said.get('class_name')} {said.get('registered_name') or ''}".strip()
+    name = value
+    if isinstance(value, dict):
+        kind, module = value.get("class_name"), str(value.get("module", ""))
+        plain = kind == "function" and module.startswith(("keras", "builtins"))
+        name = value.get("config") if plain else f"{kind} {value.get('registered_name') or ''}".strip()
     if name in _SAME:
         return str(name)
     if name in (None, "linear"):

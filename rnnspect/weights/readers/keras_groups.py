@@ -21,8 +21,8 @@ ROOT = "model_weights"
 _VARS = "/cell/vars"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _GATES = {1: "rnn", 3: "gru", 4: "lstm"}
-_BY_NAME = re.compile(r"(?P<before>(?:.*/)?)(?P<way>forward|backward)_(?P<after>[^/]*)(?:/[^/]*)?", re.DOTALL)
-_BY_ATTRIBUTE = re.compile(r"(?P<before>.*/)(?P<way>forward|backward)_(?P<after>layer)", re.DOTALL)
+_BY_NAME = re.compile(r"(?P<before>(?:.*/)?)(?P<direction>forward|backward)_(?P<after>[^/]*)(?:/[^/]*)?", re.DOTALL)
+_BY_ATTRIBUTE = re.compile(r"(?P<before>.*/)(?P<direction>forward|backward)_(?P<after>layer)", re.DOTALL)
 _CELL = re.compile(r"cell(_\d+)?\Z")
 
 
@@ -72,22 +72,23 @@ def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weig
     candidates = inner if len(layer.names) > 1 and inner else below
     if not layer.bidirectional:
         return tuple(candidates.values()) if len(candidates) == 1 else None
-    ways = [
-        [weights for rest, weights in candidates.items() if f"/{way}_" in f"/{rest}"] for way in ("forward", "backward")
-    ]
-    return tuple(way[0] for way in ways) if [len(way) for way in ways] == [1, 1] else None
+    forward, backward = (
+        [weights for rest, weights in candidates.items() if f"/{name}_" in f"/{rest}"]
+        for name in ("forward", "backward")
+    )
+    return (forward[0], backward[0]) if len(forward) == len(backward) == 1 else None
 
 
 def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tuple[Weights, ...]]]:
     """The layers that no config mentions but shapes show to be recurrent: a name and the arrays of each direction."""
-    ways: dict[tuple[str, ...], dict[str, Weights]] = {}
+    directions: dict[tuple[str, ...], dict[str, Weights]] = {}
     for weights in found.values():
         if gates_of(tree, weights):
             match = (_BY_NAME if weights.by_name else _BY_ATTRIBUTE).fullmatch(weights.group)
             key = match.group("before", "after") if match else (weights.group,)
-            ways.setdefault(key, {})[match["way"] if match else ""] = weights
+            directions.setdefault(key, {})[match["direction"] if match else ""] = weights
     layers: list[tuple[str, tuple[Weights, ...]]] = []
-    for (before, *_), pair in ways.items():
+    for (before, *_), pair in directions.items():
         if set(pair) == {"forward", "backward"}:
             both = pair["forward"], pair["backward"]
             layers.append((_name(tree, before.rstrip("/"), both[0].by_name), both))

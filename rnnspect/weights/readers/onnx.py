@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
-from rnnspect.files.onnx_file import read_model
+from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of, named
-from rnnspect.weights.readers.onnx_constants import Constants
+from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.weights.readers.onnx_constants import Array, Path
+    from rnnspect.files.onnx_file import Array, GraphPath
 
 _COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
 INPUTS = {"RNN": _COMMON, "GRU": _COMMON, "LSTM": (*_COMMON, "initial_c", "P")}
@@ -43,7 +42,7 @@ class OnnxNode:
 
     name: str
     node: NodeProto
-    path: Path
+    path: GraphPath
     """The graphs from the main one to the node's own, each with the node and the attribute that hold it."""
     model: ModelProto
     file: str
@@ -105,7 +104,7 @@ def choose(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> OnnxN
     return interface.choose(nodes, name, where, "node", described)
 
 
-def node_in(path: pathlib.Path, name: str | None) -> OnnxNode:
+def node_in(path: Path, name: str | None) -> OnnxNode:
     """The node of that name in a file, or the only one. Raises as `read_model` and `choose`."""
     return choose(nodes_in(read_model(path), str(path)), name, str(path))
 
@@ -115,14 +114,14 @@ def described(node: OnnxNode) -> dict[str, Any]:
 
     Raises `FileError` for values that an attribute cannot have, `WeightsError` for shapes that do not fit.
     """
-    cell, said = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
+    cell, attributes = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
     shape, kind = _shape(node)
     directions, rows, inputs = shape
     if node.quantized:
         rows, inputs, kind = inputs, rows, "float32"
     gates = len(CELLS[cell].gates)
-    hidden = int(said.get("hidden_size", rows // gates))
-    direction = said.get("direction", b"forward").decode(errors="replace")
+    hidden = int(attributes.get("hidden_size", rows // gates))
+    direction = attributes.get("direction", b"forward").decode(errors="replace")
     if direction not in ("forward", "reverse", "bidirectional"):
         allowed = "forward, reverse or bidirectional"
         raise FileError(f"direction {direction!r}", allowed=allowed, where=node.where)
@@ -132,11 +131,11 @@ def described(node: OnnxNode) -> dict[str, Any]:
     keys: dict[str, Any] = {"cell": cell, "input_size": inputs, "hidden_size": hidden, "dtype": kind}
     keys |= {"bias": bool(node.input("B")), "bidirectional": direction == "bidirectional"}
     keys |= {"reverse": True} if direction == "reverse" else {}
-    keys |= {"batch_first": bool(said.get("layout", 0))}
-    keys |= {"reset": "before"} if cell == "gru" and not said.get("linear_before_reset", 0) else {}
-    keys |= {"input_forget": True} if said.get("input_forget", 0) else {}
+    keys |= {"batch_first": bool(attributes.get("layout", 0))}
+    keys |= {"reset": "before"} if cell == "gru" and not attributes.get("linear_before_reset", 0) else {}
+    keys |= {"input_forget": True} if attributes.get("input_forget", 0) else {}
     keys |= {"peepholes": True} if node.input("P") else {}
-    keys |= {"clip": float(said["clip"])} if "clip" in said else {}
+    keys |= {"clip": float(attributes["clip"])} if "clip" in attributes else {}
     return keys | _activations(node, cell)
 
 
@@ -162,7 +161,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
         p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
-        found |= named(_without_f(p, spec.hidden_size) if spec.input_forget else p, 0, direction)
+        found |= (_without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
         if spec.peepholes:
             by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
             found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
@@ -189,7 +188,7 @@ def array_of(values: Tensor) -> Array:
     return values.contiguous().numpy()
 
 
-def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> Told:
+def _tell(path: Path, module: str | None, _flags: Mapping[str, Any]) -> Told:
     """A node is one layer; whether its input is (T, B, I) or (B, T, I) is an attribute."""
     node = node_in(path, module)
     quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
@@ -197,7 +196,7 @@ def _tell(path: pathlib.Path, module: str | None, _flags: Mapping[str, Any]) -> 
     return Told(described(node) | {"weights": node.where}, node.where, tuple(note for note in notes if note))
 
 
-def _read(path: pathlib.Path, module: str | None, _spec: Spec) -> StoredParameters:
+def _read(path: Path, module: str | None, _spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` where the file does not hold the numbers, or as 8-bit integers."""
     node = node_in(path, module)
     arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
@@ -219,10 +218,10 @@ def _without_f(p: LayerParameters, hidden: int) -> LayerParameters:
 
 def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
     """As onnxruntime reads them: names in upper or lower case, and a function that has an α or β takes the next one."""
-    said = node.attributes
-    alphas, betas = (list(said.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
+    attributes = node.attributes
+    alphas, betas = (list(attributes.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
     read = []
-    for given in said.get("activations", []):
+    for given in attributes.get("activations", []):
         name = _NAMES.get(given.decode(errors="replace").lower())
         if name is None:
             allowed = listed(KINDS)
@@ -259,7 +258,7 @@ def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
     return shape, _DTYPES.get(dtype, dtype)
 
 
-def _walk(path: Path) -> Iterator[tuple[Path, NodeProto]]:
+def _walk(path: GraphPath) -> Iterator[tuple[GraphPath, NodeProto]]:
     for node in path[-1][0].node:
         if node.op_type in INPUTS and node.domain in ("", "ai.onnx", "com.microsoft"):
             yield path, node

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.errors import FileError, Problem, WeightsError, listed
-from rnnspect.network.dtypes import DTYPES
-from rnnspect.network.keys import MAX_LAYERS
+from rnnspect.network.keys import DTYPES, MAX_LAYERS
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
@@ -145,8 +144,8 @@ def _stack(module: RecurrentModule, where: str) -> dict[str, Any]:
     directions = ("forward", "reverse") if bidirectional else ("forward",)
     ends = [suffix(layer, direction) for layer in range(last + 1) for direction in directions]
     if missing := [kind + end for end in ends for kind in kinds if kind + end not in there]:
-        shown = _some([name.removesuffix("_l0") for name in missing] if module.is_cell else missing)
-        found = f"{shown} missing beside {_some(list(module.names.values()))}"
+        wanted = [name.removesuffix("_l0") for name in missing] if module.is_cell else missing
+        found = f"{listed(wanted, _SHOWN)} missing beside {listed(module.names.values(), _SHOWN)}"
         raise WeightsError(found, allowed=f"{listed(kinds)} for each layer and direction", where=where)
     return {"num_layers": last + 1, "bias": bias, "bidirectional": bidirectional}
 
@@ -172,10 +171,6 @@ def _sizes(module: RecurrentModule, asked: str | None, place: str) -> dict[str, 
         "hidden_size": hidden,
         "proj_size": projection.shape[0] if projection else 0,
     }
-
-
-def _some(names: list[str]) -> str:
-    return listed(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _place(path: str, name: str) -> str:

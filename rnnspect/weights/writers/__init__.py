@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import InputError, listed, nearest
+from rnnspect.errors import InputError
 
 if TYPE_CHECKING:
     from rnnspect.weights.writers.interface import Target
@@ -26,7 +26,6 @@ def find(name: str, where: str | None = None) -> Target:
     """The target of that name. Raises `InputError` for another name."""
     known = names()
     if name not in known:
-        found = f"no target is called {name!r}"
-        raise InputError(found, allowed=listed(known), nearest=nearest(name, known), where=where)
+        raise InputError.unknown(f"no target is called {name!r}", name, known, where)
     target: Target = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").TARGET
     return target

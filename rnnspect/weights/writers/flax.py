@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target
-from rnnspect.weights.writers.shared.flax_file import layer_tree, write_tree
+from rnnspect.weights.writers.shared.flax_file import layer_tree, rnn_code, write_tree
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru": "GRUCell"}
 
@@ -21,20 +21,11 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
 
 
 def _code(spec: Spec, file: str) -> str:
-    said = f"n, {spec.hidden_size}, rngs=nnx.Rngs(0)"
-    said += ", activation_fn=nnx.relu" if spec.nonlinearity == "relu" else ""
-    said += f", dtype=jnp.{spec.dtype}, param_dtype=jnp.{spec.dtype}" if spec.dtype != "float32" else ""
-    order = ", reverse=True, keep_order=True" if spec.reverse else ""
     layer = "nnx.Bidirectional(rnn(n), rnn(n))" if spec.bidirectional else "rnn(n)"
     sizes = f"[{spec.input_size}]"
     sizes += f" + {spec.num_layers - 1} * [{spec.layer_input_size(1)}]" if spec.num_layers > 1 else ""
     return f"""\
-{"import jax.numpy as jnp" + chr(10) if "jnp." in said else ""}from flax import nnx, serialization
-
-
-def rnn(n):
-    return nnx.RNN(nnx.{_CELLS[spec.cell]}({said}){order})
-
+{rnn_code(spec, "nnx", "n", f"{_CELLS[spec.cell]}(n, {spec.hidden_size}, rngs=nnx.Rngs(0)")}
 
 model = nnx.Sequential(*({layer} for n in {sizes}))
 state = nnx.state(model, nnx.Param)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target
-from rnnspect.weights.writers.shared.flax_file import layer_tree, write_tree
+from rnnspect.weights.writers.shared.flax_file import layer_tree, rnn_code, write_tree
 
 _CELLS = {"rnn": "SimpleCell", "lstm": "LSTMCell", "gru": "GRUCell"}
 
@@ -22,18 +22,9 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
 
 
 def _code(spec: Spec, file: str) -> str:
-    said = f"{spec.hidden_size}"
-    said += ", activation_fn=linen.relu" if spec.nonlinearity == "relu" else ""
-    said += f", dtype=jnp.{spec.dtype}, param_dtype=jnp.{spec.dtype}" if spec.dtype != "float32" else ""
-    order = ", reverse=True, keep_order=True" if spec.reverse else ""
     layer = "linen.Bidirectional(rnn(), rnn())" if spec.bidirectional else "rnn()"
     return f"""\
-{"import jax.numpy as jnp" + chr(10) if "jnp." in said else ""}from flax import linen, serialization
-
-
-def rnn():
-    return linen.RNN(linen.{_CELLS[spec.cell]}({said}){order})
-
+{rnn_code(spec, "linen", "", f"{_CELLS[spec.cell]}({spec.hidden_size}")}
 
 model = linen.Sequential([{layer} for _ in range({spec.num_layers})])
 with open({file!r}, "rb") as file:

@@ -10,27 +10,13 @@ from typing import IO
 from torch import Tensor
 
 from rnnspect.errors import EngineError, Problem, listed, unavailable
-from rnnspect.network.dtypes import DTYPES
-from rnnspect.network.keys import KEYS, PLAIN
+from rnnspect.network.keys import DTYPES, KEYS, PLAIN
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import packing
-from rnnspect.weights.layouts.packing import Lost
 
 Parameters = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class LostAt:
-    """What one layer and direction loses."""
-
-    layer: int
-    direction: str
-    lost: Lost
-
-    def __str__(self) -> str:
-        return f"layer {self.layer} {self.direction}: {self.lost}"
 
 
 @dataclass(frozen=True)
@@ -71,23 +57,17 @@ class Target:
             if name in (*PLAIN - {"proj_size"}, *self.holds) or value == known.default:
                 continue
             why = reasons.get(name, f"{self.title} have no {name}")
-            said = str(value).lower() if isinstance(value, bool) else value
-            problems.append(Problem(f"{self.name} cannot hold {name}: {said}, {why}", "another target"))
+            written = str(value).lower() if isinstance(value, bool) else value
+            problems.append(Problem(f"{self.name} cannot hold {name}: {written}, {why}", "another target"))
         if not problems and form_of(spec) not in cells:
             problems.append(Problem(f"{self.name} has no {form_of(spec)}", listed(cells)))
         if spec.dtype not in self.dtypes:
             problems.append(Problem(f"{self.name} cannot hold {spec.dtype}", f"--dtype {listed(self.dtypes)}"))
         return problems
 
-    def lost(self, spec: Spec, parameters: Parameters) -> tuple[LostAt, ...]:
-        """The parameters that have no place; nothing is packed for it."""
-        layout, form = layouts.find(self.layout), form_of(spec)
-        return tuple(
-            LostAt(layer, direction, lost)
-            for layer in range(spec.num_layers)
-            for direction in spec.directions
-            for lost in packing.lost(layout, form, LayerParameters.of(parameters, layer, direction))
-        )
+    def lost(self, spec: Spec, parameters: Parameters) -> tuple[packing.LostAt, ...]:
+        """The parameters that have no place."""
+        return packing.every_loss(layouts.find(self.layout), spec, parameters)
 
 
 def packed(layout: str, spec: Spec, parameters: Parameters, layer: int, direction: str) -> dict[str, Tensor]:

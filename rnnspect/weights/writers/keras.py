@@ -12,7 +12,6 @@ from rnnspect.network.spec import Spec
 from rnnspect.weights.writers.interface import Target, needing, packed
 
 _LAYERS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
-_FOLDERS = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}
 _BOTH = {"forward": "/forward_layer", "reverse": "/backward_layer"}
 
 
@@ -20,24 +19,22 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     """A layer is found by its class and its number among those of the class; its arrays by theirs."""
     with needing("keras-files"):
         import h5py
-    folder = "bidirectional" if spec.bidirectional else _FOLDERS[spec.cell]
+    folder = "bidirectional" if spec.bidirectional else "simple_rnn" if spec.cell == "rnn" else spec.cell
     with h5py.File(file.name, "w") as h5:
-        for layer in range(spec.num_layers):
-            for direction in spec.directions:
-                place = f"layers/{folder}{f'_{layer}' if layer else ''}{_BOTH[direction] if spec.bidirectional else ''}"
-                arrays = packed("keras", spec, parameters, layer, direction)
-                for at, array in enumerate(arrays.values()):
-                    h5[f"{place}/cell/vars/{at}"] = array.numpy()
+        for layer, direction in spec.places:
+            group = f"layers/{folder}{f'_{layer}' if layer else ''}{_BOTH[direction] if spec.bidirectional else ''}"
+            for at, array in enumerate(packed("keras", spec, parameters, layer, direction).values()):
+                h5[f"{group}/cell/vars/{at}"] = array.numpy()
 
 
 def _code(spec: Spec, file: str) -> str:
-    said = f"{spec.hidden_size}, return_sequences=True"
-    said += f", reset_after={spec.reset == 'after'}" if spec.cell == "gru" else ""
-    said += ', activation="relu"' if spec.nonlinearity == "relu" else ""
-    said += "" if spec.bias else ", use_bias=False"
+    arguments = f"{spec.hidden_size}, return_sequences=True"
+    arguments += f", reset_after={spec.reset == 'after'}" if spec.cell == "gru" else ""
+    arguments += ', activation="relu"' if spec.nonlinearity == "relu" else ""
+    arguments += "" if spec.bias else ", use_bias=False"
     kind = f', dtype="{spec.dtype}"' if spec.dtype != "float32" else ""
-    said += ", go_backwards=layer == 0" if spec.reverse else ""
-    layer = f"keras.layers.{_LAYERS[spec.cell]}({said}{kind})"
+    arguments += ", go_backwards=layer == 0" if spec.reverse else ""
+    layer = f"keras.layers.{_LAYERS[spec.cell]}({arguments}{kind})"
     layer = f"keras.layers.Bidirectional({layer}{kind})" if spec.bidirectional else layer
     last_first = "# It gives its last step first, as Keras does where a layer goes backwards.\n" if spec.reverse else ""
     return f"""\

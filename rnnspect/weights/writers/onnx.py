@@ -32,7 +32,7 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         allowed = f"at most {free_memory.in_words(MOST)}"
         raise InputError(f"parameters of {free_memory.in_words(size)} in one .onnx file", allowed=allowed)
     free_memory.require(_COPIES * size, "writing the model")
-    model, _ = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
+    model = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
     model.producer_name, model.producer_version = "rnnspect", __version__
     file.write(model.SerializeToString())
 

@@ -16,27 +16,25 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     from safetensors.torch import save_file
 
     arrays = {
-        name + suffix(layer, direction): array
-        for layer in range(spec.num_layers)
-        for direction in spec.directions
-        for name, array in packed("pytorch", spec, parameters, layer, direction).items()
+        name + suffix(*place): array
+        for place in spec.places
+        for name, array in packed("pytorch", spec, parameters, *place).items()
     }
     save_file(arrays, file.name, {"format": "pt"})
 
 
 def _code(spec: Spec, file: str) -> str:
-    said = [f"{spec.input_size}, {spec.hidden_size}"]
-    for name, usual in (("num_layers", 1), ("nonlinearity", "tanh"), ("bias", True), ("batch_first", False)):
-        value = getattr(spec, name)
-        said += [f"{name}={value!r}"] if value not in (usual, None) else []
-    said += ["bidirectional=True"] if spec.bidirectional else []
-    said += [f"proj_size={spec.proj_size}"] if spec.proj_size else []
-    said += [f"dtype=torch.{spec.dtype}"] if spec.dtype != "float32" else []
+    arguments = [f"{spec.input_size}, {spec.hidden_size}"]
+    usual = {"num_layers": 1, "nonlinearity": "tanh", "bias": True, "batch_first": False, "bidirectional": False}
+    values = {name: getattr(spec, name) for name in usual}
+    arguments += [f"{name}={value!r}" for name, value in values.items() if value not in (usual[name], None)]
+    arguments += [f"proj_size={spec.proj_size}"] if spec.proj_size else []
+    arguments += [f"dtype=torch.{spec.dtype}"] if spec.dtype != "float32" else []
     return f"""\
 import torch
 from safetensors.torch import load_file
 
-model = torch.nn.{spec.cell_type.torch_name}({", ".join(said)})
+model = torch.nn.{spec.cell_type.torch_name}({", ".join(arguments)})
 model.load_state_dict(load_file({file!r}))
 """
 

@@ -29,6 +29,22 @@ def layer_tree(layout: str, spec: Spec, parameters: Mapping[str, Tensor], layer:
     return {"forward_rnn": cell("forward"), "backward_rnn": cell("reverse")}
 
 
+def rnn_code(spec: Spec, module: str, parameter: str, cell: str) -> str:
+    """The Python lines that import Flax and define rnn(parameter), one direction of a layer; `module` is nnx or linen.
+    `cell` is the call of the cell, up to the last argument that the two modules have not in common: GRUCell(3."""
+    cell += f", activation_fn={module}.relu" if spec.nonlinearity == "relu" else ""
+    typed = spec.dtype != "float32"
+    cell += f", dtype=jnp.{spec.dtype}, param_dtype=jnp.{spec.dtype}" if typed else ""
+    order = ", reverse=True, keep_order=True" if spec.reverse else ""
+    return f"""\
+{"import jax.numpy as jnp" + chr(10) if typed else ""}from flax import {module}, serialization
+
+
+def rnn({parameter}):
+    return {module}.RNN({module}.{cell}){order})
+"""
+
+
 def write_tree(tree: Mapping[str, Any], file: IO[bytes]) -> None:
     """Writes nested dictionaries of tensors, and of functions that give such, as flax.serialization.msgpack_serialize
     does, but with the bytes of one array at a time in memory."""

@@ -15,7 +15,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import STATES
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import lost, pack
+from rnnspect.weights.layouts.packing import pack
 
 Array = np.ndarray[Any, Any]
 
@@ -24,36 +24,33 @@ OPSET, IR = 14, 8
 _SIDE_BY_SIDE, _ROWS = "side by side", "rows of a layer"
 
 
-def model_of(
-    spec: Spec, parameters: Mapping[str, Tensor], lengths: bool, batch_first: bool
-) -> tuple[ModelProto, tuple[str, ...]]:
-    """A model with a node for each layer, B and T free, and the notes on what it has no place for.
+def model_of(spec: Spec, parameters: Mapping[str, Tensor], lengths: bool, batch_first: bool) -> ModelProto:
+    """A model with a node for each layer, B and T free.
 
     Inputs: x (B, T, I) or (T, B, I), as `batch_first` says; h0 (L·D, B, H); c0 of an LSTM; lengths (B,), int32, where
     they are wanted. Outputs: output (B, T, D·H) or (T, B, D·H), h_n and c_n as in torch.nn. Inside the node of layer l
     gives Y_l (T, D, B, H).
     """
-    every, notes = range(spec.num_layers), list[str]()
+    every = range(spec.num_layers)
     held: dict[str, Array] = {_SIDE_BY_SIDE: np.array([0, 0, -1])}
     before, nodes, after = [], list[NodeProto](), []
-    begun, ended = [], []
+    starts, ends = [], []
     for state in spec.cell_type.states:
         given, final = STATES[state]
-        begun.append([f"initial_{state}_{at}" for at in every] if len(every) > 1 else [given])
-        ended.append([f"Y_{state}_{at}" for at in every] if len(every) > 1 else [final])
+        starts.append([f"initial_{state}_{at}" for at in every] if len(every) > 1 else [given])
+        ends.append([f"Y_{state}_{at}" for at in every] if len(every) > 1 else [final])
         if len(every) > 1:
-            before.append(helper.make_node("Split", [given, _ROWS], begun[-1], f"{given} by layer", axis=0))
-            after.append(helper.make_node("Concat", ended[-1], [final], f"{final} of all layers", axis=0))
+            before.append(helper.make_node("Split", [given, _ROWS], starts[-1], f"{given} by layer", axis=0))
+            after.append(helper.make_node("Concat", ends[-1], [final], f"{final} of all layers", axis=0))
     x = "x turned" if batch_first else "x"
     if batch_first:
         before.append(helper.make_node("Transpose", ["x"], [x], "batch last", perm=[1, 0, 2]))
     for layer in every:
-        arrays, lost = _packed(spec, parameters, layer)
-        notes += lost
+        arrays = _packed(spec, parameters, layer)
         held |= {f"{name}_{layer}": array for name, array in arrays.items()}
         inputs = [x, *(f"{name}_{layer}" if name in arrays else "" for name in "WRB"), "lengths" if lengths else ""]
-        inputs += [names[layer] for names in begun] + ([f"P_{layer}"] if "P" in arrays else [])
-        outputs = [f"Y_{layer}", *(names[layer] for names in ended)]
+        inputs += [names[layer] for names in starts] + ([f"P_{layer}"] if "P" in arrays else [])
+        outputs = [f"Y_{layer}", *(names[layer] for names in ends)]
         op = spec.cell_type.torch_name
         nodes.append(helper.make_node(op, inputs, outputs, f"{op.lower()}_l{layer}", **_attributes(spec)))
         if layer + 1 < len(every):
@@ -67,15 +64,14 @@ def model_of(
     constants = [numpy_helper.from_array(array, name) for name, array in held.items()]
     declared = _declared(spec, lengths, batch_first)
     graph = helper.make_graph([*before, *nodes, *after], "network", *declared, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
-    return model, tuple(notes)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
 
 
 def _declared(spec: Spec, lengths: bool, batch_first: bool) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
     """The inputs and the outputs."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
     steps = ["B", "T"] if batch_first else ["T", "B"]
-    stacked = [spec.num_layers * spec.num_directions, "B", spec.hidden_size]
+    stacked = [len(spec.places), "B", spec.hidden_size]
     states = [STATES[state] for state in spec.cell_type.states]
     inputs = [helper.make_tensor_value_info("x", kind, [*steps, spec.input_size])]
     inputs += [helper.make_tensor_value_info(name, kind, stacked) for name, _ in states]
@@ -85,17 +81,15 @@ def _declared(spec: Spec, lengths: bool, batch_first: bool) -> tuple[list[ValueI
     return inputs, outputs
 
 
-def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> tuple[dict[str, Array], list[str]]:
-    """W, R, B and P of one layer, (D, …) each, and the notes on what they do not hold."""
+def _packed(spec: Spec, parameters: Mapping[str, Tensor], layer: int) -> dict[str, Array]:
+    """W, R, B and P of one layer, (D, …) each. They have a place for every parameter but weight_hr."""
     layout, form = layouts.find("onnx"), form_of(spec)
     own = [LayerParameters.of(parameters, layer, direction) for direction in spec.directions]
-    whole = [_with_f(p) if spec.input_forget else p for p in own]
-    packed = [pack(layout, form, p) for p in whole]
+    packed = [pack(layout, form, _with_f(p) if spec.input_forget else p) for p in own]
     arrays = {name: np.stack([one[name].numpy() for one in packed]) for name in packed[0]}
     if spec.peepholes:
         arrays["P"] = np.stack([_peepholes(spec, p) for p in own])
-    pairs = zip(spec.directions, whole, strict=True)
-    return arrays, [f"layer {layer} {direction}: {one}" for direction, p in pairs for one in lost(layout, form, p)]
+    return arrays
 
 
 def _attributes(spec: Spec) -> dict[str, Any]:
