@@ -289,12 +289,51 @@ def test_inputs_that_do_not_fit(tmp_path: Path, capsys: Any):
     for said, arrays in cases.items():
         assert main(["check", *saved(tmp_path, made.in_if("GRU"), **arrays)]) == 2
         assert said in capsys.readouterr().err
-    assert main(["check", path]) == 2
-    assert "outer bool []" in capsys.readouterr().err
-    assert main(["check", path, "--input", "randn:3"]) == 2
-    assert "no numbers can be made up" in capsys.readouterr().err
     assert main(["check", path, "--input", "randn:3", "--cell", "gru"]) == 2
     assert "--cell" in capsys.readouterr().err
+
+
+def looked_up(rows: int) -> onnx.ModelProto:
+    """An embedding in front of an LSTM, whose integers must be below its number of rows; and lengths."""
+    table = np.random.default_rng(1).normal(size=(rows, made.INPUTS)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["words"], ["places"], to=made.I64),
+        helper.make_node("Gather", ["table", "places"], ["x"]),
+        helper.make_node("LSTM", ["x", "W", "R", "B", "lengths"], ["y"], name="the node", hidden_size=made.HIDDEN),
+    ]
+    inputs = [
+        made.value("words", onnx.TensorProto.INT32, ["time", "batch"]),
+        made.value("lengths", onnx.TensorProto.INT32, ["batch"]),
+    ]
+    return made.model(nodes, {**made.weights("LSTM"), "table": table}, inputs)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        (lambda: made.in_if("GRU"), "x float32 (16, {batch}, 3), outer bool () = True, inner bool () = True"),
+        (lambda: looked_up(2), "words int32 (16, {batch}), lengths int32 ({batch},)"),
+    ],
+    ids=["if", "embedding"],
+)
+def test_a_model_without_an_input_runs_on_a_drawn_one(tmp_path: Path, capsys: Any, make: Any, shown: str, batch: int):
+    path = saved(tmp_path, make())[0]
+    assert main(["check", path, "--batch", str(batch), "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["verdict"] == "agree"
+    assert "note: no input was given: drawn were " + shown.format(batch=batch) in captured.err
+
+
+def test_longer_inputs_are_drawn_until_a_model_runs(tmp_path: Path, capsys: Any):
+    """This one takes 100 steps from step 300 on, and no fewer."""
+    held = {"start": np.array([300]), "end": np.array([400]), "sizes": np.array([100, 1, made.INPUTS])}
+    cut = helper.make_node("Slice", ["given", "start", "end"], ["cut"])
+    whole = helper.make_node("Reshape", ["cut", "sizes"], ["x"])
+    inputs = [made.value("given", made.F, ["T", 1, made.INPUTS])]
+    model = made.model([cut, whole, made.node("LSTM")], {**made.weights("LSTM"), **held}, inputs)
+    assert main(["check", saved(tmp_path, model)[0]]) == 0
+    assert "given float32 (512, 1, 3)" in capsys.readouterr().err
 
 
 def hostile(folder: Path) -> dict[str, bytes]:

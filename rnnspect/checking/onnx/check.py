@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.checking.check import check_observation
 from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.exposed import Taps, loops_around, tapped
-from rnnspect.checking.onnx.inputs import feed_of
+from rnnspect.checking.onnx.inputs import drawn, feeds_of
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, recording_of_node, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
@@ -85,16 +85,17 @@ def check_model(
     warnings = tuple(warning for node in nodes.values() if (warning := node.warning))
     never: list[str] = []
     if layers:
-        feed = feed_of(model, given, nodes, batch, seed, file)
-        try:
-            taps, ran = _run(model, feed, layers, file)
-        except InputError as error:
-            inside = [node.name for node, _ in layers if loops_around(node)]
-            if not inside:
-                raise
-            taps, ran = _run(model, feed, [layer for layer in layers if layer[0].name not in inside], file)
-            why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
-            calls += [NodeVerdict(name, None, why) for name in inside]
+        for feed in feeds_of(model, given, nodes, batch, seed):
+            try:
+                taps, ran, refused = _run_with_loops(model, feed, layers, file)
+                break
+            except InputError as error:
+                last = error
+        else:
+            raise last
+        calls += refused
+        if given is None and feed:
+            warnings = (*warnings, f"note: {drawn(feed)}")
         for tap in taps:
             found = list(_Node(tap, ran, held_to, explain).verdicts())
             calls += found
@@ -120,6 +121,21 @@ def _layers(nodes: Mapping[str, OnnxNode]) -> tuple[list[tuple[OnnxNode, Spec]],
     if unusable and len(unusable) == len(nodes):
         raise FileError([problem for error in unusable for problem in error.problems])
     return layers, calls
+
+
+def _run_with_loops(
+    model: ModelProto, feed: Mapping[str, Array], layers: list[tuple[OnnxNode, Spec]], file: str
+) -> tuple[list[Taps], Ran, list[NodeVerdict]]:
+    """As `_run`. Where what nodes in loops receive cannot be led out, they are left out, with the reason."""
+    try:
+        return *_run(model, feed, layers, file), []
+    except InputError as error:
+        inside = [node.name for node, _ in layers if loops_around(node)]
+        if not inside:
+            raise
+        ran = _run(model, feed, [layer for layer in layers if layer[0].name not in inside], file)
+        why = _why(error, "cannot tell: what it receives in a loop cannot be led out: ")
+        return *ran, [NodeVerdict(name, None, why) for name in inside]
 
 
 def _run(
