@@ -118,9 +118,6 @@ class Perturbed(SmallNumbers):
     def _disturbed(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
         return lambda v: self._stored(function(v))
 
-    def lerp(self, n: Array, h: Array, z: Array) -> Array:
-        return self._stored(super().lerp(n, h, z), kernel=0.0)
-
     def carry(self, f: Array, c: Array, v: Array) -> Array:
         return self._stored(super().carry(f, c, v))
 
@@ -128,11 +125,10 @@ class Perturbed(SmallNumbers):
         m = self._stored(m)
         return m if self._weight_hr is None else self._stored(super().project(m))
 
-    def _stored(self, v: Array, kernel: float = 2.0) -> Array:
-        """v as it is stored; the function that gave it errs by so many unit roundoffs, absolute."""
+    def _stored(self, v: Array) -> Array:
         by = np.abs(v[: self._batch])
         by *= self._u.stored
-        by += kernel * self._u.sums
+        by += 2 * self._u.sums
         return self._disturb(v, by, FRESH - 1)
 
     def kept(self, state: Array) -> Array:
