@@ -7,8 +7,8 @@ costs more than computing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -172,11 +172,17 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def one_thread() -> AbstractContextManager[object]:
-    """numpy's BLAS on one thread: for steps as small as these, threads that wait for each other cost more than they
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """numpy's BLAS and torch on one thread: in small products threads that wait for each other cost more than they
     compute, and where the machine has other work a hundred times more."""
-    limited: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
-    return limited
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with _blas().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _by_torch(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ def unroll(
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
             wx = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _reversed_order(sequence) if direction == "reverse" else None
-            with one_thread():
+            with one_thread() if chosen is SmallNumbers else nullcontext():
                 kept, final = _run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
             quantities = {"x": x, "input_projection": wx}
             quantities |= {name: _reordered(values, order) for name, values in kept.items()}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import STEEP, Bounded
+from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Nonlinearity
@@ -34,6 +36,9 @@ CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk 
 
 _CHUNK = 2**19  # values of one quantity
 _WIDE = 4096  # items of a batch: one step of more would take more memory than a chunk may
+_SMALL = (
+    2**29
+)  # multiplications: so few are computed on one thread, since threads wait for each other on a busy machine
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it was before
@@ -60,6 +65,12 @@ class Judge:
         and enough to outweigh what each call costs. `progress` is told what was found so far and how many steps more
         are done.
         """
+        steps, batch = run.x.shape[:2]
+        weights = self.layer.p.weight_ih.numel() + self.layer.p.weight_hh.numel()
+        with one_thread() if steps * batch * weights < _SMALL else nullcontext():
+            return self._all(run, rows, progress)
+
+    def _all(self, run: LayerRun, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
         batch = run.x.shape[1]
         if batch <= _WIDE:
             return self._together(run, rows, progress)
