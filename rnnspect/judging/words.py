@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rnnspect.judging.advice import which_input_would_tell
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE, Deviation, PlaceFinding, WrongValues
@@ -68,7 +69,8 @@ def _unsure(case: Case, judged: Judged) -> str | None:
             return _not_finite(case) or beyond
         if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
             units = f"{coarse} of {finding.units} units"
-            return f"{where}: in {units} a gate could be off by {telling} and nobody would see it"
+            unseen = f"{where}: in {units} a gate could be off by {telling:g} and nobody would see it"
+            return f"{unseen}; {which_input_would_tell(case, place, telling)}"
         if finding.past_use * 2 > finding.values:
             return (
                 f"{where}: what it received was estimated, and at {finding.past_use} of {finding.values} values a "

@@ -1,0 +1,46 @@
+"""Where a given input cannot tell, the reason says which would, and that input does."""
+
+from __future__ import annotations
+
+import torch
+
+import rnnspect
+
+
+def test_a_forget_gate_beside_a_cell_state_of_zero() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(5, 8), torch.randn(1, 2, 5)
+    verdict = rnnspect.check(module, x)
+    assert verdict.verdict == "cannot tell"
+    assert str(verdict.reason).endswith("c0 is zero: --c0 randn, or more steps, would tell")
+    assert rnnspect.check(module, x, c0="randn").agrees
+    assert rnnspect.check(module, torch.randn(4, 2, 5)).agrees
+
+
+def test_a_reset_gate_beside_a_state_of_zero() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(5, 8, bias=False), torch.randn(1, 2, 5)
+    verdict = rnnspect.check(module, x)
+    assert str(verdict.reason).endswith("h0 is zero: --h0 randn, or more steps, would tell")
+    assert rnnspect.check(module, x, h0="randn").agrees
+
+
+def test_an_input_that_saturates() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(5, 8), 1e4 * torch.randn(20, 2, 5)
+    verdict = rnnspect.check(module, x)
+    assert verdict.verdict == "cannot tell"
+    said = str(verdict.reason)
+    assert "which saturates gates" in said
+    smaller = float(said.rpartition("an x some ")[2].partition(" times smaller")[0])
+    assert rnnspect.check(module, x / smaller, c0="randn").agrees
+
+
+def test_a_layer_above_that_nothing_opens() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.RNN(5, 8, num_layers=2)
+    with torch.no_grad():
+        module.bias_ih_l1 += 50
+    verdict = rnnspect.check(module, torch.randn(20, 2, 5))
+    assert str(verdict.reason).startswith("layer 1 forward: in 8 of 8 units")
+    assert str(verdict.reason).endswith("an input that leaves gate h half open, of more steps, would tell")
