@@ -15,7 +15,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.cells import CELLS
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.resolution import FAR
+from rnnspect.judging.resolution import SHIFTS
 from tests.judging.cases import (
     DTYPES,
     Case,
@@ -181,6 +181,31 @@ def test_a_shift_of_twice_the_resolution_is_found(kind: str, dtype: torch.dtype)
     assert demanded > 0 or dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("cases", [40, pytest.param(500, marks=pytest.mark.slow)])
+def test_a_shift_of_one_and_a_half_times_the_resolution_is_found_in_drawn_networks(cases: int) -> None:
+    """One gate of one unit of each, downwards, as the resolution is told."""
+    rng, seen = random.Random(f"resolution {cases}"), 0
+    while seen < cases:
+        dtype = rng.choice([torch.float32, torch.float64])
+        case = Case(rng.choice(["rnn", "gru", "lstm"]), dtype, rng.randint(2, 60), rng.randint(1, 3), rng.randint(1, 9),
+                    rng.randint(2, 40), 0, seed=rng.randrange(10**6))  # fmt: skip
+        module, run, _ = prepared(case)
+        clean = judge(case, of_case(case, deepcopy(module)), run)
+        assert clean.first is None
+        at = rng.randrange(len(CELLS[case.cell].gates) * case.hidden)
+        resolution = float(clean.resolution[divmod(at, case.hidden)])
+        wrong = deepcopy(module)
+        bias = wrong.bias_ih_l0.detach()
+        was = float(bias[at])
+        bias[at] -= 1.5 * resolution
+        if not resolution <= SHIFTS[-1] or was - float(bias[at]) < 1.4 * resolution:  # below what the dtype stores
+            continue
+        seen += 1
+        with torch.inference_mode():
+            shifted = replace(run, h=outputs(case, wrong, run))
+        assert judge(case, of_case(case, module), shifted).first is not None, (case, at, resolution)
+
+
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 @pytest.mark.parametrize("bias", [-9.0, -6.0, 6.0, 9.0])
 def test_the_resolution_of_gates_that_are_nearly_shut_or_open_is_one_that_was_tried(kind: str, bias: float) -> None:
@@ -199,9 +224,9 @@ def test_the_resolution_of_gates_that_are_nearly_shut_or_open_is_one_that_was_tr
             if resolution == torch.inf:
                 blind += 1
                 continue
-            assert resolution <= FAR
+            assert resolution <= SHIFTS[-1]
             wrong = deepcopy(shut)
-            wrong.bias_ih_l0.detach()[at] += 2 * resolution + 8e-7 * abs(bias)
+            wrong.bias_ih_l0.detach()[at] -= 2 * resolution + 8e-7 * abs(bias)  # downwards, as the resolution is told
             with torch.inference_mode():
                 shifted = replace(run, h=outputs(case, wrong, run))
             demanded += 1
