@@ -112,6 +112,7 @@ def check(
     *,
     lengths: Any = None,
     recorded: Any = None,
+    recorded_as: str | None = None,
     engine: str = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
@@ -120,8 +121,9 @@ def check(
 
     x, h0, c0 and lengths are those of `trace`. `engine` is a name such as "torch" or "torch-cell"; a live module is
     checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
-    mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `arithmetic` holds
-    the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
+    mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `recorded_as` says
+    how its numbers were rounded, where it is not plain to see: "%.3e", "decimals:4", "digits:5", "float16", "exact", …
+    `arithmetic` holds the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, …
     For a run that differs, known mistakes that explain it are looked for, `explain` seconds long (10 if not given), and
     are in `causes` of the verdict.
 
@@ -131,11 +133,13 @@ def check(
     Raises what `trace` raises; a run that differs is an answer, not an error.
     """
     from rnnspect.checking.check import check_prepared, judge_recorded
+    from rnnspect.judging.rounding import named
 
     prepared = _prepared("torch" if recorded is not None else engine, source, x, h0, c0, lengths)
     held_to = _arithmetic(arithmetic)
     if recorded is not None:
-        return judge_recorded(prepared, recorded, held_to, explain=explain).verdict
+        rounding = named(recorded_as, "recorded_as") if recorded_as else None
+        return judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounding).verdict
     return check_prepared(prepared, held_to, explain=explain)
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import SequenceError
-from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
+from rnnspect.judging.recorded_precision import kept_exactly
+from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
@@ -75,10 +76,11 @@ def check_inputs(
     parameters: Mapping[str, Tensor],
     shapes: RecordedShapes,
     where: Callable[[str | None], str],
+    said: Rounding | None = None,
 ) -> None:
     """Raises `SequenceError` where a recording holds an x, h0, c0, lengths or parameters that are not this run's.
 
-    Equal means: but for what the recording rounded off.
+    Equal means: but for what the recording rounded off; `said` is how, where somebody says so.
     """
     spec = shapes.spec
     dtype = getattr(torch, spec.dtype)
@@ -87,7 +89,8 @@ def check_inputs(
         theirs = inputs["lengths"].flatten().tolist()
         if theirs != list(ours):
             raise _another("lengths", f"{theirs}", f"{list(ours)}", where)
-    for name, kept in kept_exactly({key: v for key, v in inputs.items() if key != "lengths"}, dtype).items():
+    numbers = {name: values for name, values in inputs.items() if name != "lengths"}
+    for name, kept in kept_exactly(numbers, dtype, said).items():
         values, at = inputs[name], where(name)
         if name == "x":
             layouts = [shapes.sequence(name, values, spec.input_size, True, at)]

@@ -10,7 +10,7 @@ from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import ALL, Chunk, LayerRun, before_each, chunks
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.layer import LayerEquations, State
-from rnnspect.judging.recorded_precision import RecordedPrecision
+from rnnspect.judging.rounding import RecordedPrecision
 
 ROWS = 512
 

@@ -32,7 +32,7 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, Steps, handed_on
 from rnnspect.judging.recorded_gates import judge_quantities
-from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
 
 _COME_AND_GONE = 31 * 2**20
@@ -197,8 +197,8 @@ def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
 def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expected:
     """The bound widened by how exactly a final state is stored and was recorded."""
     value = final.value.double()
-    stored = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
-    return replace(final, value=value, bound=stored + final.bound)
+    bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny + final.bound
+    return replace(final, value=value, bound=bound.masked_fill(value.abs() + bound > kept.largest, torch.inf))
 
 
 def _judge_finals(
@@ -214,7 +214,7 @@ def _judge_finals(
         engine = given[layer * spec.num_directions + spec.directions.index(direction)].double()
         unknown = ~own.bound.isfinite()
         if (layer, direction) in judged.estimated:  # a spread as wide as this is no bound: by then runs have parted
-            unknown |= is_coarse(own)
+            unknown |= is_coarse(replace(own, bound=own.bound - observation.kept_of(name).error(own.value)))
         known = ~unknown
         ratio = (engine - own.value).abs() / own.bound
         ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | unknown] = 0

@@ -1,0 +1,82 @@
+"""Whether a recorded run differs only because of how its numbers may have been rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from rnnspect.judging.case import Case
+from rnnspect.judging.observation import Observation
+from rnnspect.judging.rounding import Rounding
+from rnnspect.judging.verdict import Verdict
+
+_UNITS = 4
+"""Below so many units of the last digit it is said that roundings may be what differs: numbers were cut off, or rounded
+more than once."""
+
+
+class IfRounded(NamedTuple):
+    """What is to be said of a run that differs: another verdict, where rounding explains it, or notes beside it."""
+
+    verdict: Verdict | None = None
+    notes: tuple[str, ...] = ()
+
+
+def if_rounded(
+    case: Case, ways: Sequence[tuple[Rounding, Observation]], judged: Callable[[Case], Verdict]
+) -> IfRounded:
+    """Judges a run that differs again, under each of the ways in which its recording may have been rounded, the finest
+    first; all of them together come before, so that a run that rounding does not explain costs one look more."""
+
+    def judged_as(observation: Observation, units: float = 0.5) -> Verdict:
+        return judged(replace(case, observation=observation.rounded_more(2 * units)))
+
+    def explaining(units: float = 0.5) -> tuple[Rounding, Verdict] | None:
+        every = ((way, judged_as(observation, units)) for way, observation in ways)
+        return next(((way, verdict) for way, verdict in every if verdict.verdict != "differ"), None)
+
+    if ways:
+        whole = judged_as(_coarsest(case.observation, ways))
+        if whole.verdict != "differ":
+            return IfRounded(_cannot_tell(*(explaining() or (None, whole))))
+    taken = dict.fromkeys(how.how for how in case.observation.kept.values() if how.rounded)
+    if taken and judged_as(case.observation, _UNITS).verdict != "differ":
+        return _cut_off(" and ".join(taken))
+    if found := explaining(_UNITS):
+        return _cut_off(str(found[0]))
+    return IfRounded()
+
+
+def _cut_off(how: str) -> IfRounded:
+    note = (
+        f"all differences are below {_UNITS} units of {how}: were the recorded numbers cut off there, or rounded more "
+        "than once?"
+    )
+    return IfRounded(notes=(note,))
+
+
+def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
+    if way is None:
+        reason = "its arrays may have been rounded, each in another way: record all digits"
+    else:
+        reason = (
+            f"the recording may have been rounded to {way}, and then nothing is wrong: "
+            f"say --recorded-as {way.name} if it was, --recorded-as exact if it was not"
+        )
+    return replace(verdict, verdict="cannot tell", reason=reason)
+
+
+def _coarsest(observation: Observation, ways: Iterable[tuple[Rounding, Observation]]) -> Observation:
+    """Each quantity with the largest error that any of the ways gives it."""
+    every = [observation, *(one for _, one in ways)]
+    kept = {}
+    for name in observation.kept:
+        precisions = [one.kept_of(name) for one in every]
+        kept[name] = replace(
+            precisions[0],
+            relative=max(one.relative for one in precisions),
+            absolute=max(one.absolute for one in precisions),
+            largest=min(one.largest for one in precisions),
+        )
+    return replace(observation, kept=kept)
