@@ -28,6 +28,7 @@ from rnnspect.cells.functions import Nonlinearity
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.judging.layer_inputs import zeros
+from rnnspect.judging.overflow import may_overflow
 from rnnspect.network.parameters import LayerParameters
 
 REPEATED, FRESH = 4, 4
@@ -176,12 +177,13 @@ def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _
     now = tuple(np.tile(initial.double().numpy(), (RUNS, 1)) for initial in run.state)
     each = torch.arange(batch)
     h, errors = (zeros(steps, batch, p.weight_hh.shape[1]) for _ in range(2))
+    lost = torch.zeros(batch, dtype=torch.bool)
     with one_thread() if p.weight_hh.numel() * RUNS * batch <= _SMALL else nullcontext():
         for start in range(0, steps, BLOCK):
             stop = min(steps, start + BLOCK)
             at, inside = run.order(start, stop), torch.arange(start, stop).unsqueeze(1) < run.step_counts
             error = None if run.error is None else run.error[at, each].double()
-            ragged, found = not bool(inside.all()), []
+            ragged, found, first = not bool(inside.all()), [], torch.from_numpy(now[0][:batch])
             for row, mine in zip(a.input(run.x[at, each].double(), error), inside, strict=True):
                 a.begin_step()
                 step = cell.step(a, row, *now)
@@ -192,10 +194,15 @@ def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _
                 now = new
                 found.append(step["h"])
             exact, spread = _spread(np.stack(found), batch, u)
+            overflow = may_overflow(reading.p, u, run.x[at, each], torch.cat([first[None], exact[:-1]]), error)
+            if overflow is not None or bool(lost.any()):  # an item that met an infinity tells nothing from there on
+                here = (lost.expand(stop - start, -1) if overflow is None else lost | overflow.any(-1)).cumsum(0).bool()
+                spread, lost = spread.masked_fill(here.unsqueeze(-1), torch.inf), here[-1]
             places = (at[inside], each.expand_as(at)[inside])
             h[places], errors[places] = exact[inside], spread[inside]
             progress(stop - start)
-    return Estimate(h, errors, tuple(_spread(final, batch, u, FINAL_SPREADS) for final in now))
+    finals = (_spread(final, batch, u, FINAL_SPREADS) for final in now)
+    return Estimate(h, errors, tuple((v, e.masked_fill(lost.unsqueeze(1), torch.inf)) for v, e in finals))
 
 
 def _spread(values: Array, batch: int, u: Roundoff, times: float = SPREADS) -> tuple[Tensor, Tensor]:

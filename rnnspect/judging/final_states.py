@@ -26,13 +26,18 @@ class Lookalike(NamedTuple):
     ratio: float
 
 
+OVERFLOW = "could not be judged: it, or a sum on the way to it, may leave the range of its dtype"
+
+
 @dataclass(frozen=True)
 class Expected:
-    """A final state (B, ·) from the equations, how far a correct engine's may be, and the same one step earlier."""
+    """A final state (B, ·) from the equations, how far a correct engine's may be, the same one step earlier, and where
+    a sum on the way to it may have left the range of its dtype."""
 
     value: Tensor
     bound: Tensor
     earlier: Callable[[], Tensor | None] = lambda: None
+    overflow: Callable[[], Tensor | None] = lambda: None
 
 
 def past_use(expected: Expected) -> str | None:
@@ -41,7 +46,9 @@ def past_use(expected: Expected) -> str | None:
     coarse = is_coarse(expected) & known
     if 2 * int(coarse.sum()) <= int(known.sum()):
         return None
-    typical = float(expected.bound[known].nan_to_num(torch.inf).median())
+    typical = float(expected.bound[known].nan_to_num(torch.inf, torch.inf).median())
+    if typical == torch.inf:
+        return OVERFLOW
     return f"could not be judged: a correct one may be off by {typical:.2g}"
 
 

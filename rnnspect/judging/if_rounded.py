@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from rnnspect.judging.case import Case
 from rnnspect.judging.observation import Observation
+from rnnspect.judging.recorded_precision import PLAUSIBLE
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.verdict import Verdict
 
@@ -32,18 +33,19 @@ def if_rounded(
     def judged_as(observation: Observation, units: float = 0.5) -> Verdict:
         return judged(replace(case, observation=observation.rounded_more(2 * units)))
 
-    def explaining(units: float = 0.5) -> tuple[Rounding, Verdict] | None:
+    def explaining(ways: Sequence[tuple[Rounding, Observation]], units: float = 0.5) -> tuple[Rounding, Verdict] | None:
         every = ((way, judged_as(observation, units)) for way, observation in ways)
         return next(((way, verdict) for way, verdict in every if verdict.verdict != "differ"), None)
 
     if ways:
         whole = judged_as(_coarsest(case.observation, ways))
         if whole.verdict != "differ":
-            return IfRounded(_cannot_tell(*(explaining() or (None, whole))))
-    taken = dict.fromkeys(how.how for how in case.observation.kept.values() if how.rounded)
+            return IfRounded(_cannot_tell(*(explaining(ways) or (None, whole))))
+    rounded = [how for how in case.observation.kept.values() if how.rounded]
+    taken = dict.fromkeys(how.how for how in rounded if 2 * _UNITS * how.at(1) <= PLAUSIBLE)
     if taken and judged_as(case.observation, _UNITS).verdict != "differ":
         return _cut_off(" and ".join(taken))
-    if found := explaining(_UNITS):
+    if found := explaining([(way, seen) for way, seen in ways if _UNITS * way.error <= PLAUSIBLE], _UNITS):
         return _cut_off(str(found[0]))
     return IfRounded()
 

@@ -83,6 +83,11 @@ class _Part:
         kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
         bound = (q.e + kept).mul_(layer.bound_factor)
         compared = ComparedValues(chunk, q.v, engine, bound, (q.v - engine).abs_().div_(bound))
+        if (
+            not float(compared.ratio.amax()) <= 1
+            and (lost := layer.overflow(chunk.x, chunk.before, chunk.error)) is not None
+        ):
+            bound.masked_fill_(lost, torch.inf)
         beyond = compared.repair(layer.limit)
 
         def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:

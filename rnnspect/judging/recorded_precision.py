@@ -25,6 +25,7 @@ PLAUSIBLE = 0.05
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
 _DECIMALS, _DIGITS = range(18), range(2, 18)
 _VALUES = 4096  # looked at of an array
+_FEW = 16
 
 Kept = dict[str, RecordedPrecision]
 """How exactly each array holds its numbers, by name."""
@@ -94,6 +95,8 @@ class _Sample:
 
     values: Tensor
     dtype: torch.dtype
+    zeros: bool = False
+    """Whether some are zero, which are not among the values."""
 
     @classmethod
     def of(cls, array: Tensor) -> _Sample:
@@ -104,7 +107,7 @@ class _Sample:
             array = array[torch.unravel_index(spread.mul_(array.numel()).long(), array.shape)]
         values = array.flatten().double().abs()
         distinct = values[values.isfinite() & (values != 0)].unique()  # type: ignore[no-untyped-call]
-        return cls(distinct, array.dtype)
+        return cls(distinct, array.dtype, bool((values == 0).any()))
 
     @cached_property
     def largest(self) -> float:
@@ -125,7 +128,10 @@ class _Sample:
         """10ⁿ where the numbers that a way allows are multiples of 10⁻ⁿ; 0 where it allows all, as it does those that
         their dtype holds with fewer digits than others."""
         if way.digits is not None:
-            scale = 10.0 ** (way.digits - self.values.log10().ceil())  # 1 is the last of 0.99, 1.0
+            # 1 is the last of 0.98, 0.99, 1.0, or where numbers are few perhaps the first of 1.0, 1.1, 1.2
+            decade = self.values.log10()
+            decade = decade.floor() + 1 if len(self.values) < _FEW else decade.ceil()
+            scale = 10.0 ** (way.digits - decade)
             return scale.masked_fill_(self.values < max(torch.finfo(self.dtype).tiny, 1e-290), 0)
         return torch.full_like(self.values, 0.0 if way.decimals is None else 10.0**way.decimals)
 
@@ -146,8 +152,9 @@ class _Sample:
         two digits left of the largest, and not where all numbers of the dtype would look so."""
         if kept.at(self.largest) > PLAUSIBLE * self.largest or not self.lies_on(way):
             return False
-        coarser = self.step(way) > self.step(taken) * (1 + 1e-9)
-        return bool((coarser.any() if len(self.values) else True) and (self.likely(way)[self.telling] < 1).all())
+        coarser = bool((self.step(way) > self.step(taken) * (1 + 1e-9)).any())
+        to_zero = self.zeros and way.decimals is not None and taken.decimals is None
+        return (coarser or to_zero) and bool((self.likely(way)[self.telling] < 1).all())
 
     def step(self, way: Rounding) -> Tensor:
         """How far apart the numbers are that a way allows, at each value."""

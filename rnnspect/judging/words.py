@@ -64,8 +64,10 @@ def _unsure(case: Case, judged: Judged) -> str | None:
     for place in judged.places:
         finding, where = place.finding, f"layer {place.layer} {place.direction}"
         if finding.unjudged:
-            beyond = f"{where}: {finding.unjudged} of {finding.values} values leave the range of {spec.dtype}"
-            return _not_finite(case) or beyond
+            values = f"{finding.unjudged} of {finding.values} values"
+            return (
+                _not_finite(case) or f"{where}: {values}, or sums on the way to them, leave the range of {spec.dtype}"
+            )
         if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
             units = f"{coarse} of {finding.units} units"
             return f"{where}: in {units} a gate could be off by {telling} and nobody would see it"
