@@ -138,7 +138,7 @@ def check(
     prepared = _prepared("torch" if recorded is not None else engine, source, x, h0, c0, lengths)
     held_to = _arithmetic(arithmetic)
     if recorded is not None:
-        rounding = named(recorded_as, "recorded_as") if recorded_as else None
+        rounding = named(recorded_as, "recorded_as")
         return judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounding).verdict
     return check_prepared(prepared, held_to, explain=explain)
 
@@ -182,6 +182,7 @@ def report(
     path: str | Path,
     lengths: Any = None,
     recorded: Any = None,
+    recorded_as: str | None = None,
     engine: str = "torch",
     arithmetic: str | None = None,
     batch_index: int | None = None,
@@ -197,6 +198,7 @@ def report(
     that is not there.
     """
     from rnnspect.files import writing
+    from rnnspect.judging.rounding import named
     from rnnspect.reporting.building import Recordings, report_prepared
     from rnnspect.reporting.kept_steps import ReportOptions
     from rnnspect.views.report import as_html
@@ -205,7 +207,7 @@ def report(
     made = report_prepared(
         _prepared(engine, source, x, h0, c0, lengths),
         ReportOptions(batch_index, None if steps is None else tuple(sorted(set(steps)))),
-        None if recorded is None else Recordings(recorded),
+        None if recorded is None else Recordings(recorded, rounding=named(recorded_as, "recorded_as")),
         _arithmetic(arithmetic),
     )
     writing.write_text(Path(path), as_html(made))

@@ -138,7 +138,7 @@ def _checked(
             return Checked(allowed, permitted)
     beside = if_rounded(case, rounded(), lambda case: _judged(case, progress)[1])
     if beside.verdict is not None:
-        return Checked(beside.verdict, case)
+        return Checked(beside.verdict, beside.case or case)
     with plain_defaults():
         why = search.explain(case, judged, explain)
     notes = (*verdict.notes, *beside.notes, *([] if why.note is None else [why.note]))

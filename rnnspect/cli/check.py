@@ -124,7 +124,7 @@ def check(
         _refuse_beside_probe(sources, given, asked.write_probe)
         sources = [str(asked.probe)]
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
-    rounded = rounding.named(asked.recorded_as, "--recorded-as") if asked.recorded_as else None
+    rounded = rounding.named(asked.recorded_as, "--recorded-as")
     usual = [] if asked.recorded is None else ["torch"]
     chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
     job = _Job(given, asked, sources or [""], chosen, held_to, rounded, output)

@@ -18,9 +18,11 @@ more than once."""
 
 
 class IfRounded(NamedTuple):
-    """What is to be said of a run that differs: another verdict, where rounding explains it, or notes beside it."""
+    """What is to be said of a run that differs: another verdict, where rounding explains it, on the run as it was
+    observed then; or notes beside it."""
 
     verdict: Verdict | None = None
+    case: Case | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -30,24 +32,25 @@ def if_rounded(
     """Judges a run that differs again, under each of the ways in which its recording may have been rounded, the finest
     first; all of them together come before, so that a run that rounding does not explain costs one look more."""
 
-    def judged_as(observation: Observation, units: float = 0.5) -> Verdict:
-        return judged(replace(case, observation=observation.rounded_more(2 * units)))
+    def kept(observation: Observation, units: float = 0.5) -> Case:
+        return replace(case, observation=observation.rounded_more(2 * units))
 
-    def explaining(ways: Sequence[tuple[Rounding, Observation]], units: float = 0.5) -> tuple[Rounding, Verdict] | None:
-        every = ((way, judged_as(observation, units)) for way, observation in ways)
-        return next(((way, verdict) for way, verdict in every if verdict.verdict != "differ"), None)
+    def explaining(ways: Sequence[tuple[Rounding, Observation]], units: float) -> tuple[Rounding | None, Case] | None:
+        whole = kept(_coarsest(case.observation, ways), units)
+        if not ways or judged(whole).verdict == "differ":
+            return None
+        every = ((way, kept(observation, units)) for way, observation in ways)
+        return next(((way, one) for way, one in every if judged(one).verdict != "differ"), (None, whole))
 
-    if ways:
-        whole = judged_as(_coarsest(case.observation, ways))
-        if whole.verdict != "differ":
-            return IfRounded(_cannot_tell(*(explaining(ways) or (None, whole))))
+    if found := explaining(ways, 0.5):
+        way, one = found
+        return IfRounded(_cannot_tell(way, judged(one)), one)
     rounded = [how for how in case.observation.kept.values() if how.rounded]
     taken = dict.fromkeys(how.how for how in rounded if 2 * _UNITS * how.at(1) <= PLAUSIBLE)
-    if taken and judged_as(case.observation, _UNITS).verdict != "differ":
+    if taken and judged(kept(case.observation, _UNITS)).verdict != "differ":
         return _cut_off(" and ".join(taken))
-    if found := explaining([(way, seen) for way, seen in ways if _UNITS * way.error <= PLAUSIBLE], _UNITS):
-        return _cut_off(str(found[0]))
-    return IfRounded()
+    found = explaining([(way, seen) for way, seen in ways if _UNITS * way.error <= PLAUSIBLE], _UNITS)
+    return _cut_off(str(found[0])) if found and found[0] else IfRounded()
 
 
 def _cut_off(how: str) -> IfRounded:

@@ -109,8 +109,10 @@ class Rounding:
         return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, grid))), largest)
 
 
-def named(text: str, where: str | None = None) -> Rounding:
-    """The rounding that a user names. Raises `InputError` for another name."""
+def named(text: str | None, where: str | None = None) -> Rounding | None:
+    """The rounding that a user names; None without a name. Raises `InputError` for another name."""
+    if text is None:
+        return None
     said = text.strip()
     if said == _EXACT:
         return Rounding()

@@ -13,6 +13,7 @@ from torch import Tensor
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.parameters import shapes_of
@@ -29,10 +30,12 @@ _WEIGHTS = 500_000
 
 @dataclass(frozen=True)
 class Recordings:
-    """What somebody's implementation gave, and where an array of it is, by its name."""
+    """What somebody's implementation gave, where an array of it is, by its name, and how its numbers were rounded,
+    where somebody says so."""
 
     given: Any
     where: Callable[[str | None], str] = lambda _name: "recorded"
+    rounding: Rounding | None = None
 
 
 def report_prepared(
@@ -56,7 +59,8 @@ def report_prepared(
         recording = prepared.engine.run(spec, prepared.parameters, sequence)
         checked = judge_recording(prepared, recording, declared, progress)
     else:
-        checked = judge_recorded(prepared, recorded.given, declared, progress, recorded.where)
+        where_recorded, rounding = recorded.where, recorded.rounding
+        checked = judge_recorded(prepared, recorded.given, declared, progress, where_recorded, rounding=rounding)
     case, verdict = checked.case, checked.verdict
     frame = frame_of(prepared, verdict, asked, where)
     with plain_defaults(), torch.inference_mode():
