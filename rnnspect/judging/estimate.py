@@ -43,6 +43,9 @@ SPREADS = 2.0
 FINAL_SPREADS = 8.0
 """A final state is compared alone, where the layer above adds up many: a few replicas may all fall close to it. For
 replicas that draw new roundings at every step."""
+PARTED = 0.5
+"""Of the largest ‖h‖ so far. Where roundings have carried replicas so far apart, they are runs of their own: how far
+apart they are then says no more where an engine's run is."""
 _HALF = {2.0**-11: torch.float16, 2.0**-8: torch.bfloat16}
 """The dtype by its unit roundoff."""
 _POOL = 2**18
@@ -169,7 +172,7 @@ class Perturbed(SmallNumbers):
 @np.errstate(all="ignore")  # infinity and NaN are data here, as they are for torch
 def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
     """h and final states that the equations give for what a layer and direction received, and how far those of a
-    correct engine may be. The h of the run is not looked at."""
+    correct engine may be: infinitely far where nobody can tell. The h of the run is not looked at."""
     cell, u, run = reading.cell, reading.u, reading.run
     steps, batch = run.x.shape[:2]
     p = cast(reading.p, torch.float64)
@@ -177,7 +180,7 @@ def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _
     now = tuple(np.tile(initial.double().numpy(), (RUNS, 1)) for initial in run.state)
     each = torch.arange(batch)
     h, errors = (zeros(steps, batch, p.weight_hh.shape[1]) for _ in range(2))
-    lost = torch.zeros(batch, dtype=torch.bool)
+    lost, scale = torch.zeros(batch, dtype=torch.bool), torch.zeros(batch, dtype=torch.float64)
     with one_thread() if p.weight_hh.numel() * RUNS * batch <= _SMALL else nullcontext():
         for start in range(0, steps, BLOCK):
             stop = min(steps, start + BLOCK)
@@ -194,15 +197,25 @@ def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _
                 now = new
                 found.append(step["h"])
             exact, spread = _spread(np.stack(found), batch, u)
-            overflow = may_overflow(reading.p, u, run.x[at, each], torch.cat([first[None], exact[:-1]]), error)
-            if overflow is not None or bool(lost.any()):  # an item that met an infinity tells nothing from there on
-                here = (lost.expand(stop - start, -1) if overflow is None else lost | overflow.any(-1)).cumsum(0).bool()
-                spread, lost = spread.masked_fill(here.unsqueeze(-1), torch.inf), here[-1]
+            parted, scale = _parted(exact, spread, scale)
+            before = torch.cat([first[None], exact[:-1]])
+            overflow = may_overflow(reading.p, u, run.x[at, each], before, error)
+            gone = parted if overflow is None else parted | overflow.any(-1)
+            gone = (lost | (gone & inside)).cumsum(0).bool()
+            if bool(gone.any()):
+                spread, lost = spread.masked_fill(gone.unsqueeze(-1), torch.inf), gone[-1]
             places = (at[inside], each.expand_as(at)[inside])
             h[places], errors[places] = exact[inside], spread[inside]
             progress(stop - start)
     finals = (_spread(final, batch, u, FINAL_SPREADS) for final in now)
     return Estimate(h, errors, tuple((v, e.masked_fill(lost.unsqueeze(1), torch.inf)) for v, e in finals))
+
+
+def _parted(h: Tensor, spread: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """(steps, B): where replicas have parted; and the largest ‖h‖ by now, (B,), which was `scale` before."""
+    off, size = (length(values.flatten(0, 1)).view(values.shape[:2]) for values in (spread, h))
+    largest = torch.maximum(size.cummax(0).values, scale)
+    return off > PARTED * largest, largest[-1]
 
 
 def _spread(values: Array, batch: int, u: Roundoff, times: float = SPREADS) -> tuple[Tensor, Tensor]:

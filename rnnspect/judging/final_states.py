@@ -26,7 +26,7 @@ class Lookalike(NamedTuple):
     ratio: float
 
 
-OVERFLOW = "could not be judged: it, or a sum on the way to it, may leave the range of its dtype"
+LOST = "could not be judged: roundings, or a sum beyond the range of its dtype, may have carried it anywhere"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def past_use(expected: Expected) -> str | None:
         return None
     typical = float(expected.bound[known].nan_to_num(torch.inf, torch.inf).median())
     if typical == torch.inf:
-        return OVERFLOW
+        return LOST
     return f"could not be judged: a correct one may be off by {typical:.2g}"
 
 

@@ -65,9 +65,11 @@ def _unsure(case: Case, judged: Judged) -> str | None:
         finding, where = place.finding, f"layer {place.layer} {place.direction}"
         if finding.unjudged:
             values = f"{finding.unjudged} of {finding.values} values"
-            return (
-                _not_finite(case) or f"{where}: {values}, or sums on the way to them, leave the range of {spec.dtype}"
-            )
+            if any(layer == place.layer - 1 for layer, _ in judged.estimated):
+                beyond = f"{where}: what it received was estimated, and roundings may have carried {values} anywhere"
+            else:
+                beyond = f"{where}: {values}, or sums on the way to them, leave the range of {spec.dtype}"
+            return _not_finite(case) or beyond
         if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
             units = f"{coarse} of {finding.units} units"
             return f"{where}: in {units} a gate could be off by {telling} and nobody would see it"
