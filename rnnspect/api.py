@@ -109,6 +109,7 @@ def check(
     *,
     lengths: Any = None,
     recorded: Any = None,
+    recorded_as: str | None = None,
     engine: str = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
@@ -118,8 +119,9 @@ def check(
     x, h0, c0 and lengths are those of `trace`. Without x a module, or a spec with weights and no input of its own, runs
     on a drawn x that opens its gates; a note says so. `engine` is a name such as "torch" or "torch-cell"; a live module
     is checked itself. With `recorded` no engine runs: what somebody's implementation gave is judged, the output or a
-    mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `arithmetic` holds
-    the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, float16, …
+    mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `recorded_as` says
+    how its numbers were rounded, where it is not plain to see: "%.3e", "decimals:4", "digits:5", "float16", "exact", …
+    `arithmetic` holds the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, …
     For a run that differs, known mistakes that explain it are looked for, `explain` seconds long (10 if not given), and
     are in `causes` of the verdict.
 
@@ -130,6 +132,7 @@ def check(
     """
     from rnnspect.checking.check import check_prepared, judge_recorded
     from rnnspect.checking.drawn_input import is_missing
+    from rnnspect.judging.rounding import named
 
     is_run = recorded is None
     draw = is_run and x is None and lengths is None and (not isinstance(source, Spec) or is_missing(source))
@@ -138,7 +141,8 @@ def check(
     held_to = _arithmetic(arithmetic)
     if is_run:
         return check_prepared(prepared, held_to, explain=explain, draw=draw)
-    return judge_recorded(prepared, recorded, held_to, explain=explain).verdict
+    rounding = named(recorded_as, "recorded_as")
+    return judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounding).verdict
 
 
 def derive(
@@ -180,6 +184,7 @@ def report(
     path: str | Path,
     lengths: Any = None,
     recorded: Any = None,
+    recorded_as: str | None = None,
     engine: str = "torch",
     arithmetic: str | None = None,
     batch_index: int | None = None,
@@ -195,6 +200,7 @@ def report(
     that is not there.
     """
     from rnnspect.files import writing
+    from rnnspect.judging.rounding import named
     from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
     from rnnspect.views.report import as_html
 
@@ -202,7 +208,7 @@ def report(
     made = report_prepared(
         _prepared(engine, source, x, h0, c0, lengths),
         ReportOptions(batch_index, None if steps is None else tuple(sorted(set(steps)))),
-        None if recorded is None else Recordings(recorded),
+        None if recorded is None else Recordings(recorded, rounding=named(recorded_as, "recorded_as")),
         _arithmetic(arithmetic),
     )
     writing.write_text(Path(path), as_html(made))

@@ -16,7 +16,9 @@ from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.if_rounded import if_rounded
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
+from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import Judged, judge_stack
 from rnnspect.judging.verdict import Verdict
 from rnnspect.judging.words import verdict_of
@@ -101,23 +103,36 @@ def judge_recorded(
     progress: Progress = silent,
     where: Callable[[str | None], str] = lambda _name: "recorded",
     explain: float | None = None,
+    rounding: Rounding | None = None,
 ) -> Checked:
     """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
-    tells where an array of the recording is, by its name.
+    tells where an array of the recording is, by its name; `rounding` says how its numbers were rounded.
 
-    Of a recording that shows its output in two ways, the worse answer is given.
+    Where nobody says that, a run that differs only because of how its numbers may have been rounded is not called
+    wrong. Of a recording that shows its output in two ways, the worse answer is given.
     """
     spec, sequence = prepared.spec, prepared.sequence
-    found = observations_of(spec, recorded, sequence, prepared.parameters, where)
+    found = observations_of(spec, recorded, sequence, prepared.parameters, where, rounding)
     answers = []
-    for one in found.observations:
-        answer = _checked(_case(prepared, one, declared or ARITHMETICS[spec.dtype]), progress, explain)
+    for i, one in enumerate(found.observations):
+
+        def rounded(i: int = i) -> list[tuple[Rounding, Observation]]:
+            return [(way, observations[i]) for way, observations in found.otherwise()]
+
+        case = _case(prepared, one, declared or ARITHMETICS[spec.dtype])
+        answer = _checked(case, progress, explain, rounded)
         answers.append(_with(answer, identities=(*answer.verdict.identities, *zero_beyond_the_end(sequence, one))))
     worst = min(answers, key=lambda answer: ("differ", "cannot tell", "agree").index(answer.verdict.verdict))
     return _with(worst, notes=(*worst.verdict.notes, *found.notes))
 
 
-def _checked(case: Case, progress: Progress, explain: float | None) -> Checked:
+def _checked(
+    case: Case,
+    progress: Progress,
+    explain: float | None,
+    rounded: Callable[[], list[tuple[Rounding, Observation]]] = list,
+) -> Checked:
+    """`rounded` gives the ways in which what was observed may have been rounded more, the finest first."""
     case = case.on_cpu()
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
@@ -127,12 +142,15 @@ def _checked(case: Case, progress: Progress, explain: float | None) -> Checked:
         allowed = _judged(permitted, progress)[1]
         if allowed.verdict != "differ":
             return Checked(allowed, permitted)
+    beside = if_rounded(case, rounded(), lambda case: _judged(case, progress)[1])
+    if beside.verdict is not None:
+        return Checked(beside.verdict, beside.case or case)
     with plain_defaults():
         why = search.explain(case, judged, explain)
-    notes = verdict.notes if why.note is None else (*verdict.notes, why.note)
+    notes = (*verdict.notes, *beside.notes, *([] if why.note is None else [why.note]))
     reason = None
-    if rounded := next((PRODUCTS[one.name] for one in why.causes if one.name in PRODUCTS and not one.left), None):
-        reason = f"{ARITHMETICS[rounded].name} explain it; if they are meant, say --arithmetic {rounded}"
+    if reduced := next((PRODUCTS[one.name] for one in why.causes if one.name in PRODUCTS and not one.left), None):
+        reason = f"{ARITHMETICS[reduced].name} explain it; if they are meant, say --arithmetic {reduced}"
     found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
     return Checked(replace(found, reason=reason, notes=notes), case)
 

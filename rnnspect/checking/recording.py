@@ -16,7 +16,8 @@ from torch import Tensor
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.observation import Observation
-from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
+from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, otherwise
+from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network import tensors
 from rnnspect.network.recording import ArrayName, EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
@@ -37,10 +38,12 @@ _RESERVED = re.compile(r"l\d+\.|engine\.|manual\.")
 @dataclass(frozen=True)
 class Recorded:
     """A recording as observations: two where its output is not the h that it holds of the top layer, else one. `notes`
-    say how it was read."""
+    say how it was read. `otherwise` gives the ways in which it may have been rounded more, the finest first, with the
+    same observations as they are then."""
 
     observations: tuple[Observation, ...]
     notes: tuple[str, ...] = ()
+    otherwise: Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]] = list
 
 
 def observations_of(
@@ -49,8 +52,9 @@ def observations_of(
     sequence: Sequence,
     parameters: Mapping[str, Tensor] | None = None,
     where: Where = lambda _name: "recorded",
+    said: Rounding | None = None,
 ) -> Recorded:
-    """What somebody recorded of a run of the sequence.
+    """What somebody recorded of a run of the sequence. `said` is how it was rounded, where somebody says so.
 
     `recorded` is the output, or what a torch.nn module returns, (output, h_n) or (output, (h_n, c_n)), or a mapping
     with these names, each a tensor or an array:
@@ -65,8 +69,8 @@ def observations_of(
     are taken in place of the plain names beside them, which are what the equations gave. Its sequences are
     [batch][step][unit]; one that does not fit the layout of its name but does the other is taken as that.
 
-    Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, and
-    inputs or parameters of another run.
+    Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, inputs
+    or parameters of another run, and numbers that were not rounded as somebody says.
     """
     shapes = RecordedShapes(spec, sequence)
     parameters = parameters or {}
@@ -77,7 +81,7 @@ def observations_of(
         return _tensor(arrays[called[name]], where(called[name]))
 
     inputs = {name: tensor(name) for name in called if str(name) in {*INPUTS, *parameters}}
-    check_inputs({str(name): values for name, values in inputs.items()}, parameters, shapes, where)
+    check_inputs({str(name): values for name, values in inputs.items()}, parameters, shapes, where, said)
     seen = {
         name: tensor(name)
         for name in called
@@ -85,12 +89,27 @@ def observations_of(
     }
     if not seen:
         raise SequenceError("a recording that holds nothing of the run", allowed=_in_words(spec), where=where(None))
-    exactly = kept_exactly({called[name]: values for name, values in seen.items()}, getattr(torch, spec.dtype))
-    observation, output = _observed(seen, exactly, shapes, called, where)
+    arrays_seen, dtype = {called[name]: values for name, values in seen.items()}, getattr(torch, spec.dtype)
+    _refuse_unrounded(arrays_seen, said, where)
+    valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said)
+
+    def observed(kept: Kept) -> Recorded:
+        return _with_output(*_observed(seen, kept, shapes, called, where), valid)
+
+    def ways() -> list[tuple[Rounding, tuple[Observation, ...]]]:
+        return [(way, observed(kept).observations) for way, kept in otherwise(arrays_seen, dtype)]
+
     renamed = called.get(ArrayName("output"), "output")
     notes = [] if renamed == "output" else [f"{renamed} was taken as the output"]
     notes += _rounded({name: kept.how for name, kept in exactly.items()})
-    return _with_output(observation, output, sequence.valid(), tuple(notes))
+    read = observed(exactly)
+    return replace(read, notes=(*notes, *read.notes), otherwise=ways if said is None else list)
+
+
+def _refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: Where) -> None:
+    if said is not None and (off := first_off(arrays, said)):
+        found = f"it holds {off[1]:.9g}, which is not rounded to {said}"
+        raise SequenceError(found, allowed="a rounding that all numbers fit, or exact", where=where(off[0]))
 
 
 def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
@@ -191,7 +210,6 @@ def _with_output(
     seen: Observation,
     output: Mapping[Place, tuple[Tensor, RecordedPrecision]],
     valid: Tensor | None,
-    notes: tuple[str, ...],
 ) -> Recorded:
     """The output is h of the top layer; where the recording has another h of it, both are observations."""
 
@@ -205,10 +223,10 @@ def _with_output(
     both = [(place, seen.layers[place]["h"], h) for place, (h, _) in output.items() if place not in missing]
     other = [place for place, one, h in both if tensors.first_apart(one, h, 0, 0, valid) is not None]
     if not other:
-        return Recorded((taken(missing),), notes)
+        return Recorded((taken(missing),))
     names = listed(str(ArrayName("h", place)) for place in other)
     note = f"output is not what {names} holds; both were judged"
-    return Recorded((taken(missing), taken(output)), (*notes, note))
+    return Recorded((taken(missing), taken(output)), (note,))
 
 
 def _rounded(how: Mapping[str, str]) -> list[str]:

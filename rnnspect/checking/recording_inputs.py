@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import SequenceError
-from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
+from rnnspect.judging.recorded_precision import kept_exactly
+from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
@@ -71,10 +72,11 @@ def check_inputs(
     parameters: Mapping[str, Tensor],
     shapes: RecordedShapes,
     where: Callable[[str | None], str],
+    said: Rounding | None = None,
 ) -> None:
     """Raises `SequenceError` where a recording holds an x, h0, c0, lengths or parameters that are not this run's.
 
-    Equal means: but for what the recording rounded off.
+    Equal means: but for what the recording rounded off; `said` is how, where somebody says so.
     """
     spec, sequence = shapes.spec, shapes.sequence
     if "lengths" in inputs:
@@ -82,9 +84,9 @@ def check_inputs(
         theirs = inputs["lengths"].flatten().tolist()
         if theirs != ours:
             raise _another("lengths", f"{theirs}", f"{ours}", where)
-    rounded = {name: values for name, values in inputs.items() if name != "lengths"}
+    numbers = {name: values for name, values in inputs.items() if name != "lengths"}
     states = {"h0": (sequence.h0, spec.output_size), "c0": (sequence.c0, spec.hidden_size)}
-    for name, kept in kept_exactly(rounded, getattr(torch, spec.dtype)).items():
+    for name, kept in kept_exactly(numbers, getattr(torch, spec.dtype), said).items():
         values, at = inputs[name], where(name)
         if name == "x":
             layouts = [shapes.time_major(name, values, spec.input_size, True, at)]

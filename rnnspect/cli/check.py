@@ -22,6 +22,7 @@ from rnnspect.weights import readers
 
 if TYPE_CHECKING:
     from rnnspect.judging.declared import Declared
+    from rnnspect.judging.rounding import Rounding
     from rnnspect.tracing.prepare import Prepared
 
 WORST_FIRST = (4, 1, 2, 3, 0)
@@ -39,6 +40,13 @@ class CheckOptions:
         _checking(
             help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
             "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it."
+        ),
+    ] = None
+    recorded_as: Annotated[
+        str | None,
+        _checking(
+            help="How the recorded numbers were rounded, where it is not plain to see: decimals:4, digits:5, %.3e, "
+            "float16, bfloat16, exact."
         ),
     ] = None
     probe: Annotated[
@@ -76,6 +84,7 @@ class _Job:
     engines: list[str]
     """The names of those that were chosen; empty for the usual engine of each source."""
     held_to: Declared | None
+    rounding: Rounding | None
     output: Output
 
     @property
@@ -102,17 +111,21 @@ def check(
     """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
     with loading():
         from rnnspect import engines
+        from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
 
     if asked.recorded and asked.engine:
         raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
+    if asked.recorded_as and not asked.recorded:
+        raise InputError("no recorded run", allowed="--recorded FILE beside it", where="--recorded-as")
     if asked.probe is not None:
         _refuse_beside_probe(sources, given, asked.write_probe)
         sources = [str(asked.probe)]
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
+    rounded = rounding.named(asked.recorded_as, "--recorded-as")
     usual = [] if asked.recorded is None else ["torch"]
     chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
-    job = _Job(given, asked, sources or [""], chosen, held_to, output)
+    job = _Job(given, asked, sources or [""], chosen, held_to, rounded, output)
     if asked.write_probe is not None:
         if job.several:
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
@@ -235,7 +248,8 @@ def _checked(prepared: Prepared, job: _Job) -> Verdict:
             if job.asked.recorded is None:
                 return check_prepared(prepared, job.held_to, so_far, job.asked.explain, is_missing(prepared.spec))
             given, place = read_recorded(str(job.asked.recorded))
-            return judge_recorded(prepared, given, job.held_to, so_far, place, job.asked.explain).verdict
+            asked = job.held_to, so_far, place, job.asked.explain, job.rounding
+            return judge_recorded(prepared, given, *asked).verdict
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise

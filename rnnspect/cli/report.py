@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,19 +24,27 @@ if TYPE_CHECKING:
 _WHAT = "What is shown"
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """The options that say whose numbers are shown, and what they are held to."""
+
+    engine: Annotated[
+        str | None, typer.Option(help="Whose numbers: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
+    ] = None
+    recorded: Annotated[
+        Path | None, typer.Option(help="What somebody's implementation gave, in place of an engine, as in check.")
+    ] = None
+    recorded_as: Annotated[str | None, typer.Option(help="How its numbers were rounded, as in check.")] = None
+    arithmetic: Annotated[
+        str | None, typer.Option(help="What the run is held to, where it is not what its dtype says.")
+    ] = None
+
+
 @command("rnnspect report --cell lstm --hidden-size 64 --input randn:50 -o report.html")
 def report(
     given: Annotated[Given, network()],
     output: Annotated[Output, formats("html")],
-    engine: Annotated[
-        str | None, typer.Option(help="Whose numbers: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
-    ] = None,
-    recorded: Annotated[
-        Path | None, typer.Option(help="What somebody's implementation gave, in place of an engine, as in check.")
-    ] = None,
-    arithmetic: Annotated[
-        str | None, typer.Option(help="What the run is held to, where it is not what its dtype says.")
-    ] = None,
+    run: RunOptions,
     batch_index: Annotated[
         int | None,
         typer.Option(
@@ -50,24 +58,29 @@ def report(
 ) -> None:
     """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
     saved = _saved(given)
-    _refuse(output, engine, recorded, saved is not None)
+    _refuse(output, run.engine, run.recorded, saved is not None)
+    if run.recorded_as and not run.recorded:
+        raise InputError("no recorded run", allowed="--recorded FILE beside it", where="--recorded-as")
     described = saved or given.describe(output)
     with loading():
+        from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
         from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
-    held_to = named(arithmetic, "--arithmetic") if arithmetic else None
+    held_to = named(run.arithmetic, "--arithmetic") if run.arithmetic else None
+    rounded = rounding.named(run.recorded_as, "--recorded-as")
     if saved is not None:
-        made, recordings = _saved_run(saved, str(given.path), engine)
+        made, recordings = _saved_run(saved, str(given.path), run.engine)
     else:
-        made = prepared(described, memory.run_needs, engine)
-        recordings = Recordings(*read_recorded(str(recorded))) if recorded else None
+        made = prepared(described, memory.run_needs, run.engine)
+        recordings = Recordings(*read_recorded(str(run.recorded)), rounded) if run.recorded else None
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
-    typed = ("" if saved else given.as_typed(described.spec)) + (f" --engine {shlex.quote(engine)}" if engine else "")
+    typed = "" if saved else given.as_typed(described.spec)
+    typed += f" --engine {shlex.quote(run.engine)}" if run.engine else ""
     with progress_bar("checking and painting every step", 2 * made.steps_of_layers, output.quiet) as advance:
         page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
     output.emit(html=lambda: as_html(page))

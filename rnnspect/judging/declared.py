@@ -17,7 +17,7 @@ import torch
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import BFLOAT16, FLOAT16, ROUNDOFF, SINGLE, SMALLEST, TF32, Roundoff
 from rnnspect.errors import InputError, listed, nearest
-from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.recording import EngineInfo
 
 

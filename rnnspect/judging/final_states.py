@@ -25,13 +25,18 @@ class Lookalike(NamedTuple):
     ratio: float
 
 
+LOST = "could not be judged: roundings, or a sum beyond the range of its dtype, may have carried it anywhere"
+
+
 @dataclass(frozen=True)
 class Expected:
-    """A final state (B, ·) from the equations, how far a correct engine's may be, and the same one step earlier."""
+    """A final state (B, ·) from the equations, how far a correct engine's may be, the same one step earlier, and where
+    a sum on the way to it may have left the range of its dtype."""
 
     value: Tensor
     bound: Tensor
     earlier: Callable[[], Tensor | None] = lambda: None
+    overflow: Callable[[], Tensor | None] = lambda: None
 
 
 def past_use(expected: Expected, limit: float) -> str | None:
@@ -40,7 +45,9 @@ def past_use(expected: Expected, limit: float) -> str | None:
     coarse = is_coarse(expected, limit) & known
     if 2 * int(coarse.sum()) <= int(known.sum()):
         return None
-    typical = float(expected.bound[known].nan_to_num(torch.inf).median())
+    typical = float(expected.bound[known].nan_to_num(torch.inf, torch.inf).median())
+    if typical == torch.inf:
+        return LOST
     return f"could not be judged: a correct one may be off by {typical:.2g}"
 
 

@@ -214,6 +214,6 @@ class Judge:
         """One address, computed in float64, for what is printed of it."""
         n, b, j = at
         again = self._alone(chunk, c, b, j, slice(n if c is None else 0, n + 1))
-        self.layer.repair(again)
+        again.values.repair(self.layer.limit)
         seen = again.values.seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
         return replace(seen, batch=b, unit=j)

@@ -21,6 +21,7 @@ from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues
+from rnnspect.judging.overflow import may_overflow
 from rnnspect.network.parameters import LayerParameters
 
 
@@ -175,7 +176,10 @@ class LayerEquations:
             c, edge = c.clone(), (o.clone(), o_error.expand_as(o), h)  # their memory is the next look's
         else:
             own = 2 if c.dtype == torch.float32 else 1
-            e, edge = compared.q["c"].e[at], (o, compared.q["o"].e[at] * own, h)
+            lost = ~compared.bound[at].isfinite()  # then c may be anything
+            lost = lost.any(-1, keepdim=True) if self.mixes else lost
+            e = compared.q["c"].e[at].masked_fill(lost, torch.inf)
+            edge = (o, (compared.q["o"].e[at] * own).masked_fill(lost, torch.inf), h)
         if valid is not None and compared.c is not None:  # who ended before this chunk keeps the state that it had
             over, kept = ~valid.any(0).unsqueeze(1), compared.c.number(c.dtype)
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
@@ -204,9 +208,25 @@ class LayerEquations:
         return self.compare(compared.chunk.cut(n, steps, few), few_of, self.plain)
 
     def repair(self, compared: ComparedChunk) -> int:
-        """Sets the ratios where a value is infinite, NaN or beyond the range of the engine's dtype; gives how many
-        cannot be judged. See `ComparedValues.repair`."""
+        """Sets the ratios where a value, or perhaps a sum on the way to it, is infinite, NaN or beyond the range of the
+        engine's dtype; gives how many cannot be judged. See `ComparedValues.repair`."""
+        if not compared.top <= 1:
+            chunk = compared.chunk
+            lost = self.overflow(chunk.x, chunk.before, chunk.error)
+            if lost is not None:
+                compared.bound.masked_fill_(lost, torch.inf)
         return compared.values.repair(self.limit)
+
+    def overflow(self, x: Tensor, h: Tensor, error: Tensor | None = None) -> Tensor | None:
+        """(steps, batch, units), or 1 in place of units that depend on each other: where an engine's h, and its cell
+        state from there on, may be anything. None where that is nowhere. See `may_overflow`."""
+        found = may_overflow(self.p, self.u, x, h, error)
+        if found is None:
+            return None
+        lost = found.view(*found.shape[:-1], self.gates, self.units).any(-2)
+        if self.mixes:
+            lost = lost.any(-1, keepdim=True)
+        return lost.cumsum(0).bool() if self.cell.has_cell_state else lost
 
 
 def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.errors import ResourceError
 from rnnspect.files.free_memory import in_words
-from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 
 _LARGE = 2**26
 """Bytes from which on what is made of every step goes to a file."""

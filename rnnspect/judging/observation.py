@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from rnnspect.judging.recorded_precision import RecordedPrecision
+from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.spec import Spec
 
@@ -32,6 +32,10 @@ class Observation:
     def kept_of(self, name: tuple[int, str, str] | str) -> RecordedPrecision:
         """How exactly one quantity, or a final state, was kept."""
         return self.kept.get(name) or RecordedPrecision(self.relative, self.absolute)
+
+    def rounded_more(self, factor: float) -> Observation:
+        """The same with so many times the error in each quantity that was kept rounded."""
+        return replace(self, kept={name: how.times(factor) for name, how in self.kept.items()})
 
 
 def observed_by(recording: Recording) -> Observation:

@@ -10,7 +10,7 @@ from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import ALL, Chunk, LayerRun, before_each, chunks
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.layer import LayerEquations, State
-from rnnspect.judging.recorded_precision import RecordedPrecision
+from rnnspect.judging.rounding import RecordedPrecision
 
 ROWS = 512
 
@@ -83,6 +83,11 @@ class _Part:
         kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
         bound = (q.e + kept).mul_(layer.bound_factor)
         compared = ComparedValues(chunk, q.v, engine, bound, (q.v - engine).abs_().div_(bound))
+        if (
+            not float(compared.ratio.amax()) <= 1
+            and (lost := layer.overflow(chunk.x, chunk.before, chunk.error)) is not None
+        ):
+            bound.masked_fill_(lost, torch.inf)
         beyond = compared.repair(layer.limit)
 
         def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:

@@ -1,97 +1,102 @@
 """How exactly a recording holds the numbers of a run: what its dtype, decimals or digits have rounded off.
 
-Nobody says how a recording was rounded, but the numbers do. Numbers that all lie on the grid of a few decimals, of a
-few significant digits or of a narrower dtype were rounded to it, unless they are there by chance. How likely that is
-follows from how much closer together the numbers of their dtype lie; a reading that chance may explain is not taken.
+Whoever made the recording may say so. Where nobody does, the numbers tell: those that all lie on the grid of a few
+decimals, of a few significant digits or of a narrower dtype were rounded to it, unless they are there by chance. How
+likely that is follows from how much closer together the numbers of their dtype lie. A grid that chance may explain is
+not taken, but kept in mind: a run that differs only because of it is not called wrong (`otherwise`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from rnnspect.judging.rounding import RecordedPrecision, Rounding, bits
+
 CHANCE = -3.0
 """log10 of how likely random numbers may at most be to look so."""
+PLAUSIBLE = 0.05
+"""Of the largest number: nobody keeps less than two digits of it."""
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
-_MOST_DIGITS = 17
+_DECIMALS, _DIGITS = range(18), range(2, 18)
 _VALUES = 4096  # looked at of an array
-_OF_ZEROS = 2
-_FEW = 64  # of which one or two may look like decimals and like digits
+_FEW = 16
+
+Kept = dict[str, RecordedPrecision]
+"""How exactly each array holds its numbers, by name."""
 
 
-@dataclass(frozen=True)
-class RecordedPrecision:
-    """A recorded number v may be off by relative · |v| + absolute. `how` says it in words; empty where it is exact."""
-
-    relative: float = 0.0
-    absolute: float = 0.0
-    how: str = ""
-
-    @property
-    def rounded(self) -> bool:
-        return bool(self.relative or self.absolute)
-
-    def error(self, values: Tensor) -> Tensor:
-        """How far each of these may be off, in float64."""
-        if not self.rounded:
-            return torch.zeros_like(values, dtype=torch.float64)
-        return values.double().abs().mul_(self.relative).add_(self.absolute)
-
-
-EXACT = RecordedPrecision()
-
-
-def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, RecordedPrecision]:
+def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype, said: Rounding | None = None) -> Kept:
     """How exactly each array of one recording holds the numbers of a run in `dtype`, by name.
 
-    An array of too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit. An
-    array of zeros alone is taken to be rounded to two decimals: any small numbers may have been there.
+    `said` is how it was rounded, where somebody says so: that holds for each array that may have been. Else an array of
+    too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit.
     """
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
+    return {name: samples[name].kept(way, dtype) for name, way in _taken(samples, said).items()}
+
+
+def _taken(samples: Mapping[str, _Sample], said: Rounding | None = None) -> dict[str, Rounding]:
+    """How each was rounded."""
+    if said is not None:
+        return {name: said if sample.lies_on(said) else Rounding() for name, sample in samples.items()}
     readings = {name: _reading(sample) for name, sample in samples.items()}
-    coarsest = sorted({r for r in readings.values() if r.found}, key=lambda r: -r.error)
+    coarsest = sorted({one for one in readings.values() if one is not None}, key=lambda one: -one.error)
+    taken = {}
     for name, sample in samples.items():
-        if not readings[name].found:
-            others = (r for r in coarsest if sample.stored_as(r.dtype).lies_on(r))
-            if other := next(others, None):
-                readings[name] = replace(other, dtype=min(other.dtype, sample.dtype, key=_bits))
-            elif sample.zeros and not len(sample.values):
-                readings[name] = replace(readings[name], decimals=_OF_ZEROS, found=True)
-    return {name: _kept(reading, dtype) for name, reading in readings.items()}
+        others = (one for one in coarsest if sample.lies_on(one))
+        taken[name] = readings[name] or next(others, Rounding())
+    return taken
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """How an array was rounded: to a dtype, and to so many decimals or significant digits; 0 for neither. Both where
-    it cannot be told which."""
+def first_off(arrays: Mapping[str, Tensor], said: Rounding) -> tuple[str, float] | None:
+    """Where no array can have been rounded as somebody says: the name of the first, and a number of it that shows it.
+    None where one can."""
+    samples = {name: _Sample.of(values) for name, values in arrays.items()}
+    if any(sample.lies_on(said) for sample in samples.values()):
+        return None
+    name, sample = next(iter(samples.items()))
+    return name, float(sample.values[~sample.on(said)][0])
 
-    dtype: torch.dtype
-    decimals: int = 0
-    digits: int = 0
-    found: bool = False
-    """Whether the numbers say more than the dtype of their array."""
 
-    @property
-    def error(self) -> float:
-        """About how far a number near 1 may be off."""
-        decimals = 10.0**-self.decimals if self.decimals else 0.0
-        return decimals + (10.0 ** (1 - self.digits) if self.digits else 0.0) + torch.finfo(self.dtype).eps
+def otherwise(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> list[tuple[Rounding, Kept]]:
+    """The ways in which arrays may have been rounded more than `kept_exactly` takes them to be, the finest first, each
+    with how exactly they hold their numbers then. Two digits of the largest number are left in each."""
+    samples = {name: _Sample.of(values) for name, values in arrays.items()}
+    taken = _taken(samples)
+    plain = {name: sample.kept(taken[name], dtype) for name, sample in samples.items()}
+    found = []
+    for way in _ways():
+        kept = {
+            name: how
+            for name, sample in samples.items()
+            if sample.may_be(how := sample.kept(way, dtype), way, taken[name])
+        }
+        if kept:
+            coarsest = max(how.at(samples[name].largest) for name, how in kept.items())
+            found.append((coarsest, way, plain | kept))
+    return [(way, kept) for _, way, kept in sorted(found, key=lambda one: one[0])]
+
+
+def _ways() -> Iterator[Rounding]:
+    yield from map(Rounding, _NARROWEST_FIRST)
+    yield from (Rounding(decimals=n) for n in _DECIMALS)
+    yield from (Rounding(digits=n) for n in _DIGITS)
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """|v| of some finite values from all over an array, each once, in float64, and the dtype that they fit into."""
+    """|v| of some finite values from all over an array, each once, in float64, and the dtype of the array."""
 
     values: Tensor
     dtype: torch.dtype
-    count: int = 0
-    """How many there were, equal ones included."""
     zeros: bool = False
+    """Whether some are zero, which are not among the values."""
 
     @classmethod
     def of(cls, array: Tensor) -> _Sample:
@@ -101,13 +106,13 @@ class _Sample:
             spread = torch.arange(_VALUES, dtype=torch.float64).mul_((5**0.5 - 1) / 2).frac()
             array = array[torch.unravel_index(spread.mul_(array.numel()).long(), array.shape)]
         values = array.flatten().double().abs()
-        values = values[values.isfinite()]
-        others = values[values != 0]
-        distinct = others.unique()  # type: ignore[no-untyped-call]
-        return cls(distinct, array.dtype, len(others), len(others) < len(values))
+        distinct = values[values.isfinite() & (values != 0)].unique()  # type: ignore[no-untyped-call]
+        return cls(distinct, array.dtype, bool((values == 0).any()))
 
-    def stored_as(self, dtype: torch.dtype) -> _Sample:
-        return replace(self, dtype=min(dtype, self.dtype, key=_bits))
+    @cached_property
+    def largest(self) -> float:
+        """The largest value; 1 where all are zeros, of which any small number may have been one."""
+        return float(self.values.max()) if len(self.values) else 1.0
 
     @cached_property
     def telling(self) -> Tensor:
@@ -119,72 +124,78 @@ class _Sample:
     def fits(self, dtype: torch.dtype) -> bool:
         return bool((self.values.to(dtype).double() == self.values).all())
 
-    def lies_on(self, reading: _Reading) -> bool:
-        return self.fits(reading.dtype) and self.on_grid(self.scale(reading)) if len(self.values) else True
+    def scale(self, way: Rounding) -> Tensor:
+        """10ⁿ where the numbers that a way allows are multiples of 10⁻ⁿ; 0 where it allows all, as it does those that
+        their dtype holds with fewer digits than others."""
+        if way.digits is not None:
+            # 1 is the last of 0.98, 0.99, 1.0, or where numbers are few perhaps the first of 1.0, 1.1, 1.2
+            decade = self.values.log10()
+            decade = decade.floor() + 1 if len(self.values) < _FEW else decade.ceil()
+            scale = 10.0 ** (way.digits - decade)
+            return scale.masked_fill_(self.values < max(torch.finfo(self.dtype).tiny, 1e-290), 0)
+        return torch.full_like(self.values, 0.0 if way.decimals is None else 10.0**way.decimals)
 
-    def scale(self, reading: _Reading) -> Tensor:
-        """10ⁿ where the numbers that a reading allows are multiples of 10⁻ⁿ; 0 where it allows all."""
-        if reading.digits and not reading.decimals:
-            return 10.0 ** (reading.digits - 1 - self.values.log10().floor())
-        return torch.full_like(self.values, 10.0**reading.decimals if reading.decimals else 0.0)
-
-    def on_grid(self, scale: Tensor) -> bool:
-        """Whether each is, when scaled, an integer but for its storage, and but for the scaling itself."""
-        scaled, limits = self.values * scale, torch.finfo(self.dtype)
+    def on(self, way: Rounding) -> Tensor:
+        """Which values are, when scaled, integers but for their storage, and but for the scaling itself; and fit its
+        dtype."""
+        scale = self.scale(way)
+        dtype = min(way.dtype or self.dtype, self.dtype, key=bits)
+        scaled, limits = self.values * scale, torch.finfo(dtype)
         room = scaled * (limits.eps + 2.0**-52) + scale * (limits.tiny * limits.eps)
-        return bool(((scaled - scaled.round()).abs() <= room).all())
+        return ((scaled - scaled.round()).abs() <= room) & (self.values.to(dtype).double() == self.values)
 
-    def chance(self, scale: Tensor) -> float:
-        """log10 of how likely random numbers of this dtype are to be so on that grid: three of them lie around each
-        of its places, many between."""
-        likely = (3 * torch.finfo(self.dtype).eps * self.values * scale)[self.telling]
-        return float(likely.clamp(max=1).log10().sum())
+    def lies_on(self, way: Rounding) -> bool:
+        return bool(self.on(way).all())
+
+    def may_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding) -> bool:
+        """Whether it may have been rounded in a way that is coarser at some number than the one that was taken. With
+        two digits left of the largest, and not where all numbers of the dtype would look so."""
+        if kept.at(self.largest) > PLAUSIBLE * self.largest or not self.lies_on(way):
+            return False
+        coarser = bool((self.step(way) > self.step(taken) * (1 + 1e-9)).any())
+        to_zero = self.zeros and way.decimals is not None and taken.decimals is None
+        return (coarser or to_zero) and bool((self.likely(way)[self.telling] < 1).all())
+
+    def step(self, way: Rounding) -> Tensor:
+        """How far apart the numbers are that a way allows, at each value."""
+        limits = torch.finfo(min(way.dtype or self.dtype, self.dtype, key=bits))
+        stored = torch.exp2(self.values.log2().floor()).clamp(min=limits.tiny).mul_(limits.eps)
+        scale = self.scale(way)
+        return torch.where(scale == 0, stored, torch.maximum(1 / scale, stored))
+
+    def likely(self, way: Rounding) -> Tensor:
+        """How likely a random number of this dtype is to be so near its grid as each value is: three of them lie around
+        each of its places, many between."""
+        scale = self.scale(way)
+        return (3 * torch.finfo(self.dtype).eps * self.values * scale).masked_fill_(scale == 0, 1).clamp_(max=1)
+
+    def chance(self, way: Rounding) -> float:
+        """log10 of how likely random numbers of this dtype are to be all on that grid."""
+        return float(self.likely(way)[self.telling].log10().sum())
+
+    def kept(self, way: Rounding, dtype: torch.dtype) -> RecordedPrecision:
+        """How exactly an array that was rounded so holds numbers in `dtype`. Where its numbers fit both half types it
+        is allowed what either loses."""
+        stored = min(way.dtype or self.dtype, self.dtype, key=bits)
+        also = torch.float16 if stored == torch.bfloat16 and self.fits(torch.float16) else None
+        return way.kept(stored, dtype, also)
 
 
-def _reading(sample: _Sample) -> _Reading:
-    """How a sample was rounded: in the way that is least likely by chance; not at all where chance may explain each."""
-    plain = _Reading(sample.dtype)
+def _reading(sample: _Sample) -> Rounding | None:
+    """How a sample was rounded: in the way that is least likely by chance; None where chance may explain each."""
+    found = None
     count = int(sample.telling.sum())
     for dtype in _NARROWEST_FIRST:
-        spared = _bits(sample.dtype) - _bits(dtype)
+        spared = bits(sample.dtype) - bits(dtype)
         if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
-            sample, plain = sample.stored_as(dtype), _Reading(dtype, found=True)
+            sample, found = replace(sample, dtype=dtype), Rounding(dtype)
             break
-    if not count:
-        return plain
-    decimals = (_Reading(plain.dtype, decimals=n, found=True) for n in range(1, _MOST_DIGITS + 1))
-    digits = (_Reading(plain.dtype, digits=n, found=True) for n in range(1, _MOST_DIGITS + 1))
     tried = []
-    for grids in (decimals, digits):
-        coarsest = next((grid for grid in grids if sample.on_grid(sample.scale(grid))), None)
-        if coarsest and (chance := sample.chance(sample.scale(coarsest))) <= CHANCE:
+    for grids in ([Rounding(decimals=n) for n in _DECIMALS], [Rounding(digits=n) for n in _DIGITS]):
+        coarsest = next((grid for grid in grids if sample.lies_on(grid)), None)
+        if coarsest and (chance := sample.chance(coarsest)) <= CHANCE:
             tried.append((chance, coarsest))
-    if len(tried) < 2:
-        return tried[0][1] if tried else plain
-    (one, by_decimals), (other, by_digits) = tried
-    better = other < one * (1 + 1e-9)
-    alike = torch.equal(sample.scale(by_decimals), sample.scale(by_digits))
-    if not alike and abs(one - other) < -CHANCE and (sample.count < _FEW or (better and sample.zeros)):
-        return replace(by_decimals, digits=by_digits.digits)  # no number was rounded to 0 by digits
-    return by_digits if better else by_decimals
-
-
-def _kept(reading: _Reading, dtype: torch.dtype) -> RecordedPrecision:
-    """How exactly numbers in `dtype` are held by an array that was rounded so."""
-    have, had = torch.finfo(reading.dtype), torch.finfo(dtype)
-    relative = have.eps / 2 if have.eps > had.eps else 0.0
-    absolute = have.tiny * have.eps if have.tiny * have.eps > had.tiny * had.eps else 0.0
-    grids = []
-    if reading.decimals:
-        absolute += 0.5 * 10.0**-reading.decimals
-        grids.append(f"{reading.decimals} decimal{'s' if reading.decimals > 1 else ''}")
-    if (lost := 0.5 * 10.0 ** (1 - reading.digits)) > had.eps / 8 and reading.digits:  # %.9g loses nothing of float32
-        relative += lost
-        grids.append(f"{reading.digits} significant digit{'s' if reading.digits > 1 else ''}")
-    narrow = str(reading.dtype).removeprefix("torch.") if have.eps > had.eps else ""
-    return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, " or ".join(grids)))))
-
-
-def _bits(dtype: torch.dtype) -> int:
-    """How many bits the fraction of a number has."""
-    return round(-math.log2(torch.finfo(dtype).eps))
+    if not tried:
+        return found
+    least = min(tried, key=lambda one: one[0] * (1 + 1e-9 * (one[1].decimals is not None)))[1]  # alike: decimals
+    return replace(least, dtype=found.dtype if found else None)

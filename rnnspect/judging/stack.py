@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
 from rnnspect.judging.final_states import (
     Expected,
@@ -31,8 +31,8 @@ from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, Steps, handed_on
-from rnnspect.judging.recorded_gates import judge_quantities
-from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
+from rnnspect.judging.recorded_gates import ROWS, judge_quantities
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
 
 _COME_AND_GONE = 31 * 2**20
@@ -170,7 +170,8 @@ def _observed(
         finals.append(Expected(ending, kept.error(ending), functools.partial(before_last, run)))
         if c is not None:
             number, factor = c.number(torch.float64), judge.layer.bound_factor
-            finals.append(Expected(number.v, number.e * factor, functools.partial(_earlier_c, judge, run)))
+            earlier, overflow = (functools.partial(of, judge, run) for of in (_earlier_c, _overflow))
+            finals.append(Expected(number.v, number.e * factor, earlier, overflow))
     return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
 
 
@@ -194,11 +195,18 @@ def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
     return None if c is None else c.number(torch.float64).v
 
 
+def _overflow(judge: Judge, run: LayerRun) -> Tensor | None:
+    """(B, H): where the cell state of some step may have met an infinity, which h need not show; None if nowhere."""
+    every = (judge.layer.overflow(chunk.x, chunk.before, chunk.error) for chunk in chunks(run, ROWS))
+    found = [lost.any(0) for lost in every if lost is not None]
+    return torch.stack(found).any(0) if found else None
+
+
 def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expected:
     """The bound widened by how exactly a final state is stored and was recorded."""
     value = final.value.double()
-    stored = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny
-    return replace(final, value=value, bound=stored + final.bound)
+    bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny + final.bound
+    return replace(final, value=value, bound=bound.masked_fill(value.abs() + bound > kept.largest, torch.inf))
 
 
 def _judge_finals(
@@ -214,11 +222,16 @@ def _judge_finals(
         engine = given[spec.row(layer, direction)].double()
         unknown = ~own.bound.isfinite()
         if (layer, direction) in judged.estimated:  # a spread as wide as this is no bound: by then runs have parted
-            unknown |= is_coarse(own, limit)
+            recorded = observation.kept_of(name).error(own.value)
+            unknown |= is_coarse(replace(own, bound=own.bound - recorded), limit)
         known = ~unknown
         ratio = (engine - own.value).abs() / own.bound
         ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | unknown] = 0
         ratio[ratio.isnan()] = torch.inf
+        if bool((ratio > 1).any()) and (lost := own.overflow()) is not None:
+            own = replace(own, bound=own.bound.masked_fill(lost, torch.inf))
+            ratio.masked_fill_(lost, 0)
+            known = known & ~lost
         differs = bool((ratio > 1).any())
         if (why := past_use(own, limit)) and not differs:
             judged.past_use.append(f"{name} of {where(spec, layer, direction)} {why}")

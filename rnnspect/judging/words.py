@@ -65,7 +65,11 @@ def _unsure(case: Case, judged: Judged) -> str | None:
     for place in judged.places:
         finding, where = place.finding, f"layer {place.layer} {place.direction}"
         if finding.unjudged:
-            beyond = f"{where}: {finding.unjudged} of {finding.values} values leave the range of {spec.dtype}"
+            values = f"{finding.unjudged} of {finding.values} values"
+            if any(layer == place.layer - 1 for layer, _ in judged.estimated):
+                beyond = f"{where}: what it received was estimated, and roundings may have carried {values} anywhere"
+            else:
+                beyond = f"{where}: {values}, or sums on the way to them, leave the range of {spec.dtype}"
             return _not_finite(case) or beyond
         if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
             units = f"{coarse} of {finding.units} units"

@@ -18,6 +18,7 @@ from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import runs_of
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
@@ -49,10 +50,12 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Recordings:
-    """What somebody's implementation gave, and where an array of it is, by its name."""
+    """What somebody's implementation gave, where an array of it is, by its name, and how its numbers were rounded,
+    where somebody says so."""
 
     given: Any
     where: Callable[[str | None], str] = lambda _name: "recorded"
+    rounding: Rounding | None = None
 
 
 def report_prepared(
@@ -76,7 +79,8 @@ def report_prepared(
         recording = prepared.run()
         checked = judge_recording(prepared, recording, declared, progress)
     else:
-        checked = judge_recorded(prepared, recorded.given, declared, progress, recorded.where)
+        where_recorded, rounding = recorded.where, recorded.rounding
+        checked = judge_recorded(prepared, recorded.given, declared, progress, where_recorded, rounding=rounding)
     case, verdict = checked.case, checked.verdict
     frame = _frame(prepared, verdict, asked, where)
     with plain_defaults(), torch.inference_mode():

@@ -10,7 +10,7 @@ import torch
 
 from rnnspect import SequenceError, Spec, trace
 from rnnspect.checking.recording import observations_of
-from rnnspect.judging.recorded_precision import RecordedPrecision
+from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
 from rnnspect.tracing.trace import trace_arrays

@@ -96,6 +96,23 @@ def test_the_note_is_in_the_report(rnnspect, case):
     assert "read as rounded to 4 decimals: y" in out
 
 
+def test_how_a_recording_was_rounded_may_be_said(rnnspect, case):
+    folder, (output, _) = case
+    np.save(folder / "y.npy", np.round(output.numpy(), 4))
+    argv = ("check", folder / "model.pt", "--input", folder / "x.npy", "--no-batch-first")
+    recorded = (*argv, "--recorded", folder / "y.npy", "--explain", "0")
+    assert "read as rounded to 4 decimals: output" in rnnspect(*recorded, "--recorded-as", "%.4f").out
+    assert rnnspect(*recorded, "--recorded-as", "exact").status == 1
+    refused = rnnspect(*recorded, "--recorded-as", "digits5")
+    assert refused.status == 2
+    assert "--recorded-as: no way of rounding is called 'digits5'; allowed: exact, float32" in refused.err
+    assert "did you mean 'digits:5'?" in refused.err
+    assert "which is not rounded to 2 decimals" in rnnspect(*recorded, "--recorded-as", "decimals:2").err
+    alone = rnnspect(*argv, "--recorded-as", "float16")
+    assert alone.status == 2
+    assert "--recorded-as: no recorded run" in alone.err
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".npy"])
 def test_rows_without_a_batch_axis(check, case, suffix):
     folder, (output, _) = case

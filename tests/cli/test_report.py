@@ -197,3 +197,17 @@ def test_the_library_refuses_what_it_cannot_show(tmp_path):
     with pytest.raises(rnnspect.SpecError):
         rnnspect.report(torch.nn.Sequential(torch.nn.LSTM(3, 4)), path=tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_how_a_recording_was_rounded_may_be_said(rnnspect, tmp_path):
+    argv = ("--cell", "rnn", "-i", "ones:4", "--hidden-size", "2", "--input-size", "3")
+    np.save(tmp_path / "y.npy", np.zeros((4, 2), np.float32))
+    recorded = ("report", *argv, "--recorded", tmp_path / "y.npy", "-o", tmp_path / "report.html")
+    refused = rnnspect(*recorded, "--recorded-as", "decimal")
+    assert refused.status == 2
+    assert "--recorded-as: no way of rounding is called 'decimal'" in refused.err
+    assert rnnspect(*recorded, "--recorded-as", "exact").status == 0
+    assert page(tmp_path / "report.html")["verdict"]["verdict"] == "differ"
+    alone = rnnspect("report", *argv, "--recorded-as", "exact", "-o", tmp_path / "report.html")
+    assert alone.status == 2
+    assert "--recorded-as: no recorded run" in alone.err

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 import rnnspect
+from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.estimate import estimate
+from rnnspect.judging.interpretation import Interpretation, Stack
+from rnnspect.tracing.prepare import prepare
 
 STEPS = 5000
 
@@ -52,3 +56,43 @@ def test_a_counter_of_which_only_the_final_states_are_known(seed: int, steps: in
     assert rnnspect.check(module, x, recorded={"h_n": h_n, "c_n": c_n}, explain=0).verdict != "differ"
     c_n[0, 0, 3] *= 1.05
     assert rnnspect.check(module, x, recorded={"h_n": h_n, "c_n": c_n}, explain=0).verdict == "differ"
+
+
+def unstable(seed: int, steps: int = 30) -> tuple[torch.nn.RNN, Tensor]:
+    """bfloat16 relu layers whose h grows until it is 1e7 and more: a rounding error grows as fast, and faster where
+    large terms cancel."""
+    torch.manual_seed(seed)
+    module = torch.nn.RNN(4, 8, 2, nonlinearity="relu", bidirectional=True)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(4)
+    return module.bfloat16(), torch.randn(steps, 2, 4).bfloat16()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_runs_that_have_parted_are_not_held_to_each_other(seed: int) -> None:
+    module, x = unstable(seed)
+    with torch.no_grad():
+        output, h_n = module(x)
+    for recorded in ({"output": output}, {"h_n": h_n}, {"output": output, "h_n": h_n}):
+        verdict = rnnspect.check(module, x, recorded=recorded, explain=0)
+        assert verdict.verdict == "cannot tell"
+
+
+def test_nothing_is_known_once_replicas_have_parted() -> None:
+    """Of the layer below, in the order in which it was computed; a stable one keeps its bound to the end."""
+    for scale, parted in ((4.0, True), (0.2, False)):
+        torch.manual_seed(0)
+        module = torch.nn.RNN(4, 8, nonlinearity="relu")
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.mul_(scale)
+        module = module.bfloat16()
+        prepared = prepare(module, torch.randn(60, 1, 4).bfloat16())
+        stack = Stack.of(prepared.spec, prepared.parameters, prepared.sequence)
+        found = estimate(Interpretation.of(stack, (0, "forward"), prepared.sequence.x, None, ROUNDOFF[torch.bfloat16]))
+        lost = found.error.isinf().all(2)[:, 0]
+        assert bool(lost.any()) == parted
+        assert bool((lost.int().diff() >= 0).all()), "from there on"
+        assert not bool(lost[0])
+        assert bool(found.final[0][1].isinf().all()) == parted

@@ -19,7 +19,7 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.layer_inputs import Errors, SideBySide, beside, zeros
 from rnnspect.judging.observation import observed_by
-from rnnspect.judging.recorded_precision import EXACT, RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import prepare
 

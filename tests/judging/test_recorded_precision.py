@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnspect.judging.recorded_precision import RecordedPrecision, kept_exactly
+from rnnspect.judging.recorded_precision import kept_exactly, otherwise
+from rnnspect.judging.rounding import RecordedPrecision
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
@@ -113,10 +114,7 @@ def test_a_few_numbers_with_two_decimals(count: int) -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 0.5, 3.0])
 def test_round_numbers_tell_nothing(value: float) -> None:
     """Where gates saturate and relus are shut."""
-    alone = (
-        RecordedPrecision(0.0, 0.005, "2 decimals") if value == 0 else EXACT
-    )  # zeros are what small numbers are rounded to
-    assert kept(np.full((500, 3, 2), value, np.float32)) == alone
+    assert kept(np.full((500, 3, 2), value, np.float32)) == EXACT
     values = np.full((500, 16), value, np.float32)
     values[400:, :3] = numbers(1, 100, 3)
     assert kept(values) == EXACT
@@ -174,17 +172,63 @@ def test_what_is_no_number_and_padding_are_passed_over() -> None:
     assert kept(np.zeros((3, 4), np.int64)) == EXACT
 
 
-def test_few_numbers_that_may_be_decimals_or_digits_are_allowed_both() -> None:
-    """1.46 and 0.012 may be of three decimals or of three digits, in which 1.46 is ten times as coarse."""
-    found = kept(np.array([1.46, 0.012]))
-    assert found == RecordedPrecision(0.005, 0.0005, "3 decimals or 3 significant digits")
-    zeros = np.zeros((200, 3))
-    zeros[:, 0], zeros[:, 1] = 0.01, 0.2
-    assert kept(zeros) == RecordedPrecision(0.5, 0.005, "2 decimals or 1 significant digit"), (
-        "no 0 is rounded by digits"
-    )
+def test_few_numbers_that_may_be_decimals_or_digits() -> None:
+    """1.46 and 0.012 may be of three decimals or of three digits, in which 1.46 is ten times as coarse: the decimals
+    are likelier, and the digits are kept in mind."""
+    few = np.array([1.46, 0.012])
+    assert kept(few).how == "3 decimals"
+    assert "digits:3" in more(few)
     many = np.round(numbers(0, 400), 2)
     assert kept(many).how == "2 decimals"
+    assert "digits:2" not in more(many)
+
+
+def more(values: Any, dtype: torch.dtype = torch.float32) -> list[str]:
+    """The ways in which an array may have been rounded more than it is taken to be."""
+    arrays = {"output": torch.from_numpy(np.asarray(values))}
+    return [way.name for way, _ in otherwise(arrays, dtype)]
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("%.3e", "digits:4"), ("%.2g", "digits:2"), ("%.0f", "decimals:0"), ("%.5g", "digits:5")]
+)
+def test_integers_may_have_been_rounded(form: str, name: str) -> None:
+    """44700 may be 44699.19 in four digits, or a number of a network of integers: nothing in it tells."""
+    values = 4e4 + 1e4 * np.random.default_rng(0).random(20)
+    given_ = written(form, values)
+    assert kept(given_) == EXACT
+    assert name in more(given_)
+
+
+def test_ones_and_zeros_may_have_been_rounded_to_any_decimals_but_none() -> None:
+    ones = np.array([1.0, -1.0, 0.0], np.float32)
+    assert {"decimals:1", "decimals:4", "decimals:6", "digits:2", "float16", "bfloat16"} <= {*more(ones)}
+    assert "decimals:0" not in more(ones), "then nothing would be left of a number"
+    assert more(ones).index("decimals:6") < more(ones).index("decimals:4") < more(ones).index("bfloat16")
+
+
+@given(seed=seeds, count=st.integers(16, 400), scale=st.sampled_from([1e-3, 1.0, 5.0]))
+def test_random_mantissas_cannot_have_been_rounded(seed: int, count: int, scale: float) -> None:
+    """Of 16 float32 numbers each lies on seven digits with a chance of at most 0.36 on average over a decade, as
+    `chance` counts; and on fewer of them less often: 0.36^16 is 1e-7."""
+    values = numbers(seed, count, scale=scale).astype(np.float32)
+    assert {*more(values)} <= {"digits:7", "decimals:7"}
+    assert not more(values.astype(np.float64) + 1e-12, torch.float64)
+
+
+def test_small_float16_numbers_are_not_taken_for_bfloat16_alone() -> None:
+    """Below 2⁻¹⁴ float16 has ever fewer bits, so that its numbers fit bfloat16 too; they are off by half a step of
+    2⁻²⁴ there, far more than 2⁻⁸ of the smallest."""
+    values = torch.from_numpy(1e-6 * numbers(0, 200)).float()
+    half = values.half().float()
+    found = kept(half)
+    assert bool(((half - values).double().abs() <= found.error(half)).all())
+    assert found.absolute == 2.0**-24
+
+
+def test_digits_of_numbers_that_are_hardly_there() -> None:
+    """Below the smallest normal number a dtype holds fewer digits, and 10ⁿ for them overflows."""
+    assert kept(np.array([0.784, 0.0497, 5.15e-232, 4.53e-309]), torch.float64).how == "3 significant digits"
 
 
 def test_large_numbers_in_half() -> None:

@@ -1,0 +1,87 @@
+"""Whether a recorded run differs only because of how its numbers may have been rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from rnnspect.judging.case import Case
+from rnnspect.judging.observation import Observation
+from rnnspect.judging.recorded_precision import PLAUSIBLE
+from rnnspect.judging.rounding import Rounding
+from rnnspect.judging.verdict import Verdict
+
+_UNITS = 4
+"""Below so many units of the last digit it is said that roundings may be what differs: numbers were cut off, or rounded
+more than once."""
+
+
+class IfRounded(NamedTuple):
+    """What is to be said of a run that differs: another verdict, where rounding explains it, on the run as it was
+    observed then; or notes beside it."""
+
+    verdict: Verdict | None = None
+    case: Case | None = None
+    notes: tuple[str, ...] = ()
+
+
+def if_rounded(
+    case: Case, ways: Sequence[tuple[Rounding, Observation]], judged: Callable[[Case], Verdict]
+) -> IfRounded:
+    """Judges a run that differs again, under each of the ways in which its recording may have been rounded, the finest
+    first; all of them together come before, so that a run that rounding does not explain costs one look more."""
+
+    def kept(observation: Observation, units: float = 0.5) -> Case:
+        return replace(case, observation=observation.rounded_more(2 * units))
+
+    def explaining(ways: Sequence[tuple[Rounding, Observation]], units: float) -> tuple[Rounding | None, Case] | None:
+        whole = kept(_coarsest(case.observation, ways), units)
+        if not ways or judged(whole).verdict == "differ":
+            return None
+        every = ((way, kept(observation, units)) for way, observation in ways)
+        return next(((way, one) for way, one in every if judged(one).verdict != "differ"), (None, whole))
+
+    if found := explaining(ways, 0.5):
+        way, one = found
+        return IfRounded(_cannot_tell(way, judged(one)), one)
+    rounded = [how for how in case.observation.kept.values() if how.rounded]
+    taken = dict.fromkeys(how.how for how in rounded if 2 * _UNITS * how.at(1) <= PLAUSIBLE)
+    if taken and judged(kept(case.observation, _UNITS)).verdict != "differ":
+        return _cut_off(" and ".join(taken))
+    found = explaining([(way, seen) for way, seen in ways if _UNITS * way.error <= PLAUSIBLE], _UNITS)
+    return _cut_off(str(found[0])) if found and found[0] else IfRounded()
+
+
+def _cut_off(how: str) -> IfRounded:
+    note = (
+        f"all differences are below {_UNITS} units of {how}: were the recorded numbers cut off there, or rounded more "
+        "than once?"
+    )
+    return IfRounded(notes=(note,))
+
+
+def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
+    if way is None:
+        reason = "its arrays may have been rounded, each in another way: record all digits"
+    else:
+        reason = (
+            f"the recording may have been rounded to {way}, and then nothing is wrong: "
+            f"say --recorded-as {way.name} if it was, --recorded-as exact if it was not"
+        )
+    return replace(verdict, verdict="cannot tell", reason=reason)
+
+
+def _coarsest(observation: Observation, ways: Iterable[tuple[Rounding, Observation]]) -> Observation:
+    """Each quantity with the largest error that any of the ways gives it."""
+    every = [observation, *(one for _, one in ways)]
+    kept = {}
+    for name in observation.kept:
+        precisions = [one.kept_of(name) for one in every]
+        kept[name] = replace(
+            precisions[0],
+            relative=max(one.relative for one in precisions),
+            absolute=max(one.absolute for one in precisions),
+            largest=min(one.largest for one in precisions),
+        )
+    return replace(observation, kept=kept)

@@ -1,0 +1,41 @@
+"""Where a number on the way to h may leave the range of its dtype, though h itself does not.
+
+Engines add up products in an order of their own. No partial sum of Σ w x is above Σ |w x|, and where that is above the
+largest number some order may meet an infinity: what an engine gives from there on, NaN, 0 or 1 as well, tells nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.network.parameters import LayerParameters
+
+
+def may_overflow(p: LayerParameters, u: Roundoff, x: Tensor, h: Tensor, error: Tensor | None = None) -> Tensor | None:
+    """(steps, batch, G·H): which pre-activations W_ih x + b_ih + W_hh h + b_hh may have met an infinity; None where
+    none can have. `error` says how far x may be off.
+
+    Where products are summed up in float32 and only then stored in float16, what is stored is looked at.
+    """
+    limit = torch.finfo(p.weight_ih.dtype).max
+    biases = [b for b in (p.bias_ih, p.bias_hh) if b is not None]
+    offset = sum((b.double().abs() for b in biases), torch.zeros(()))
+    terms = ((p.weight_ih.double(), x, error), (p.weight_hh.double(), h, None))
+    most = float(offset.max())
+    for w, given, off in terms:
+        largest = float(given.abs().max()) + (0.0 if off is None else float(off.max()))
+        most += float(w.abs().sum(1).max()) * largest
+    if most <= limit:
+        return None
+    stored = u.largest < math.inf and not u.narrow
+    size = offset
+    for w, given, off in terms:
+        v = given.double()
+        size = size + ((v @ w.t()).abs() if stored else v.abs() @ w.t().abs())
+        if off is not None:
+            size = size + off.double() @ w.t().abs()
+    return ~(size <= limit)

@@ -1,0 +1,140 @@
+"""Ways of rounding numbers as they are written down, their names, and how far each moves a number."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.errors import InputError, nearest
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_EXACT = "exact"
+_ALLOWED = "exact, float32, float16, bfloat16, decimals:4, digits:5, or a format such as %.4f, %.3e, %.6g"
+_NUMBERED = re.compile(r"(decimals|digits):(\d{1,2})")
+_FORMAT = re.compile(r"%\.(\d{1,2})([feg])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class RecordedPrecision:
+    """A recorded number v may be off by relative · |v| + absolute. `how` says it in words; empty where it is exact."""
+
+    relative: float = 0.0
+    absolute: float = 0.0
+    how: str = ""
+    largest: float = math.inf
+    """Numbers beyond it are infinite in the recording."""
+
+    def times(self, factor: float) -> RecordedPrecision:
+        """The same with so many times the error."""
+        return replace(self, relative=factor * self.relative, absolute=factor * self.absolute)
+
+    @property
+    def rounded(self) -> bool:
+        return bool(self.relative or self.absolute)
+
+    def at(self, value: float) -> float:
+        """How far a number of that size may be off."""
+        return self.relative * value + self.absolute
+
+    def error(self, values: Tensor) -> Tensor:
+        """How far each of these may be off, in float64."""
+        if not self.rounded:
+            return torch.zeros_like(values, dtype=torch.float64)
+        return values.double().abs().mul_(self.relative).add_(self.absolute)
+
+
+EXACT = RecordedPrecision()
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How numbers were rounded: to a dtype, to so many decimals or to so many significant digits; None for not so."""
+
+    dtype: torch.dtype | None = None
+    decimals: int | None = None
+    digits: int | None = None
+
+    @property
+    def name(self) -> str:
+        """As a user says it: decimals:4."""
+        for kind, count in (("decimals", self.decimals), ("digits", self.digits)):
+            if count is not None:
+                return f"{kind}:{count}"
+        return _EXACT if self.dtype is None else str(self.dtype).removeprefix("torch.")
+
+    def __str__(self) -> str:
+        """In words: 4 decimals."""
+        return self.grid or self.name
+
+    @property
+    def grid(self) -> str:
+        """Decimals or digits in words: 4 decimals. Empty for neither."""
+        for kind, count in (("decimal", self.decimals), ("significant digit", self.digits)):
+            if count is not None:
+                return f"{count} {kind}{'' if count == 1 else 's'}"
+        return ""
+
+    @property
+    def error(self) -> float:
+        """About how far a number near 1 may be off."""
+        decimals = 0.0 if self.decimals is None else 10.0**-self.decimals
+        digits = 0.0 if self.digits is None else 10.0 ** (1 - self.digits)
+        return decimals + digits + (0.0 if self.dtype is None else torch.finfo(self.dtype).eps)
+
+    def kept(self, stored: torch.dtype, dtype: torch.dtype, also: torch.dtype | None = None) -> RecordedPrecision:
+        """How exactly numbers in `dtype` are held that were rounded so and are stored in the dtype `stored`, or it may
+        be in `also`."""
+        have, had = torch.finfo(stored), torch.finfo(dtype)
+        relative, absolute, largest, grid = 0.0, 0.0, math.inf, self.grid
+        narrower = have.eps > had.eps
+        if narrower:
+            halves = [torch.finfo(of) for of in (stored, also or stored)]
+            relative = have.eps / 2
+            lost = max(half.tiny * half.eps for half in halves)
+            absolute = lost if lost > had.tiny * had.eps else 0.0
+            most = min(half.max for half in halves)
+            largest = most if most < had.max else math.inf
+        if self.decimals is not None:
+            absolute += 0.5 * 10.0**-self.decimals
+        if self.digits is not None:
+            if (off := 0.5 * 10.0 ** (1 - self.digits)) > had.eps / 8:  # %.9g loses nothing of float32
+                relative += off
+            else:
+                grid = ""
+        narrow = str(stored).removeprefix("torch.") if narrower else ""
+        return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, grid))), largest)
+
+
+def named(text: str | None, where: str | None = None) -> Rounding | None:
+    """The rounding that a user names; None without a name. Raises `InputError` for another name."""
+    if text is None:
+        return None
+    said = text.strip()
+    if said == _EXACT:
+        return Rounding()
+    if said in _DTYPES:
+        return Rounding(_DTYPES[said])
+    if found := _NUMBERED.fullmatch(said):
+        count = int(found[2])
+        if found[1] == "decimals":
+            return Rounding(decimals=count)
+        if count:
+            return Rounding(digits=count)
+    if found := _FORMAT.fullmatch(said):
+        count, letter = int(found[1]), found[2].lower()
+        if letter == "f":
+            return Rounding(decimals=count)
+        return Rounding(digits=count + 1 if letter == "e" else max(1, count))
+    names = [_EXACT, *_DTYPES, "decimals:4", "digits:5", "%.4f", "%.3e", "%.6g"]
+    raise InputError(
+        f"no way of rounding is called {text!r}", allowed=_ALLOWED, nearest=nearest(said, names), where=where
+    )
+
+
+def bits(dtype: torch.dtype) -> int:
+    """How many bits the fraction of a number has."""
+    return round(-math.log2(torch.finfo(dtype).eps))

@@ -1,0 +1,153 @@
+"""Recordings in few digits: a right run never differs because of them, and a wrong one always does.
+
+The engine's numbers are torch's own, and what is written of them is rounded by Python's format or by a cast: no
+tolerance of a test is in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import rnnspect
+from rnnspect.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("no_causes")
+
+
+def relu(scale: float = 1.0, steps: int = 6) -> tuple[torch.nn.RNN, torch.Tensor, torch.Tensor]:
+    """A network with large h, what it was given, and its output."""
+    torch.manual_seed(1)
+    module = torch.nn.RNN(3, 5, nonlinearity="relu")
+    x = scale * torch.randn(steps, 2, 3)
+    with torch.no_grad():
+        return module, x, module(x)[0]
+
+
+def saturated() -> tuple[torch.nn.RNN, torch.Tensor, torch.Tensor]:
+    """A network whose h is within 1e-4 of ±1, and not ±1."""
+    torch.manual_seed(1)
+    module = torch.nn.RNN(1, 1)
+    with torch.no_grad():
+        module.weight_ih_l0.fill_(6.0)
+        x = torch.sign(torch.randn(6, 1, 1))
+        return module, x, module(x)[0]
+
+
+def written(form: str, values: torch.Tensor) -> torch.Tensor:
+    if form.startswith("%"):
+        return torch.tensor([float(form % v) for v in values.flatten().tolist()]).reshape(values.shape)
+    return values.to(getattr(torch, form)).float()
+
+
+LARGE = ["%.3e", "%.2e", "%.4g", "%.0f", "bfloat16"]
+"""From 1e4 on each of these gives integers alone, which an exact recording of a network of integers may have too."""
+ONES = ["%.1f", "%.2f", "%.3f", "%.2e", "%.3g", "bfloat16", "float16"]
+"""In each of these h is ±1."""
+
+
+@pytest.mark.parametrize("form", LARGE)
+def test_integers_in_few_digits(form: str) -> None:
+    module, x, y = relu(3e4)
+    taken_apart(module, x, y, written(form, y[-1]), form)
+
+
+@pytest.mark.parametrize("form", ONES)
+def test_ones_in_few_digits(form: str) -> None:
+    module, x, y = saturated()
+    assert not bool((y.abs() == 1).any())
+    taken_apart(module, x, y, written(form, y[-1]), form)
+
+
+def taken_apart(module: torch.nn.RNN, x: torch.Tensor, y: torch.Tensor, h_n: torch.Tensor, form: str) -> None:
+    """A final state of which nobody can tell how it was rounded: not wrong for that; and wrong once it is said that
+    it was not rounded, or where it is another one."""
+
+    def check(recorded: Any, recorded_as: str | None = None) -> rnnspect.Verdict:
+        return rnnspect.check(module, x, recorded={"h_n": recorded}, recorded_as=recorded_as)
+
+    assert check(y[-1][None]).verdict != "differ", "all digits"
+    verdict = check(h_n[None])
+    assert verdict.verdict == "cannot tell"
+    assert verdict.reason is not None
+    assert "say --recorded-as" in verdict.reason
+    named = verdict.reason.split("say --recorded-as ")[1].split()[0]
+    for said in (named, form):
+        assert check(h_n[None], said).verdict != "differ"
+    assert check(h_n[None], "exact").verdict == "differ"
+    assert check(-h_n[None]).verdict == "differ" if h_n.min() < 0 else check(1.2 * h_n[None]).verdict == "differ"
+
+
+def test_what_was_said_is_what_the_notes_say() -> None:
+    module, x, y = saturated()
+    verdict = rnnspect.check(module, x, recorded=written("%.4f", y), recorded_as="%.4f")
+    assert verdict.notes == ("read as rounded to 4 decimals: output",)
+    assert rnnspect.check(module, x, recorded=y, recorded_as="exact").notes == ()
+
+
+def test_numbers_with_more_digits_than_somebody_says() -> None:
+    """A wrong number would pass with the error of a rounding that never was."""
+    module, x, y = relu()
+    with pytest.raises(InputError, match="which is not rounded to 2 decimals; allowed: a rounding"):
+        rnnspect.check(module, x, recorded=y, recorded_as="decimals:2")
+    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; allowed: exact"):
+        rnnspect.check(module, x, recorded=y, recorded_as="decimal")
+
+
+def test_an_array_that_was_not_rounded_is_exact_beside_one_that_was() -> None:
+    module, x, y = relu()
+    wrong = y[-1:] * (1 + 1e-4)
+    found = {"output": written("%.2f", y), "h_n": wrong}
+    verdict = rnnspect.check(module, x, recorded=found, recorded_as="decimals:2")
+    assert verdict.notes[0] == "read as rounded to 2 decimals: output"
+
+
+@pytest.mark.parametrize("form", ["%.1f", "%.2f", "%.3e", "%.2g", "float16", "bfloat16"])
+@pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU])
+def test_a_mistake_in_a_rounded_recording_still_differs(form: str, kind: Any) -> None:
+    """The bias is left out: all of h moves by more than a rounding does, which follows from the numbers themselves."""
+    torch.manual_seed(0)
+    module, x = kind(4, 8), torch.randn(12, 2, 4)
+    with torch.no_grad():
+        module.bias_ih_l0.add_(1.5)
+        right = module(x)[0]
+        mistaken = kind(4, 8)
+        mistaken.load_state_dict(module.state_dict())
+        mistaken.bias_ih_l0.zero_()
+        wrong = mistaken(x)[0]
+    assert rnnspect.check(module, x, recorded=written(form, right)).verdict != "differ"
+    assert rnnspect.check(module, x, recorded=written(form, wrong)).verdict == "differ"
+
+
+def test_a_mistake_in_an_exact_recording_is_not_taken_for_rounding() -> None:
+    """One number that is 2e-6 off, among those that nobody rounded: a rounding to six digits would explain it."""
+    module, x, y = relu()
+    y[3, 1, int(y[3, 1].argmax())] += 2e-6 * 4
+    verdict = rnnspect.check(module, x, recorded=y)
+    assert verdict.verdict == "differ"
+    assert verdict.notes == ()
+
+
+def test_differences_of_a_few_units_are_told_beside_the_verdict() -> None:
+    """Two units of the last digit are no rounding, which is half of one; numbers that were rounded again and again may
+    be so far off."""
+    module, x, y = relu()
+    rounded = written("%.3f", y)
+    rounded[3, 1, int(y[3, 1].argmax())] += 2e-3
+    verdict = rnnspect.check(module, x, recorded=rounded)
+    assert verdict.verdict == "differ"
+    assert verdict.notes[0].startswith("all differences are below 4 units of 3 decimals: were the recorded numbers cut")
+    rounded[3, 1, int(y[3, 1].argmax())] += 2e-2
+    verdict = rnnspect.check(module, x, recorded=rounded)
+    assert verdict.verdict == "differ"
+    assert verdict.notes == ("read as rounded to 3 decimals: output",)
+
+
+def test_half_numbers_that_overflowed_cannot_be_judged() -> None:
+    """Beyond 65504 a float16 is infinite."""
+    module, x, y = relu(1e6)
+    assert bool((y > 7e4).any())
+    for recorded in ({"output": y.half().float()}, {"h_n": y[-1:].half().float()}):
+        assert rnnspect.check(module, x, recorded=recorded).verdict == "cannot tell"

@@ -1,0 +1,137 @@
+"""A sum in range may be reached by way of an infinity: then an engine's numbers tell nothing, and nobody is blamed.
+
+W_ih x is 2¹²⁷ + 2¹²⁷ − 2¹²⁸ at one step of one item, which is 0, exactly, and infinite in float32 if the first two are
+added first: an engine that does so meets ∞ − ∞ there, or ∞ in place of 0.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnspect
+
+pytestmark = [
+    pytest.mark.usefixtures("no_causes"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
+
+CELLS: dict[str, Any] = {
+    "rnn": lambda **more: nn.RNN(3, 4, **more),
+    "relu": lambda **more: nn.RNN(3, 4, nonlinearity="relu", **more),
+    "lstm": lambda **more: nn.LSTM(3, 4, **more),
+    "lstm-proj": lambda **more: nn.LSTM(3, 4, proj_size=2, **more),
+    "gru": lambda **more: nn.GRU(3, 4, **more),
+}
+AT = 5, 0
+"""The step and item of which a sum leaves the range."""
+
+
+class Run:
+    """What a network was given and what a right engine gives; the same of one that met an infinity and has NaN, 0 or
+    another number from there on. Steps other than `AT` have ordinary sums. `power` is 64 for products of 2¹²⁷."""
+
+    def __init__(self, cell: str, power: int = 64, value: float = torch.nan, **more: Any) -> None:
+        torch.manual_seed(3)
+        self.module = CELLS[cell](**more)
+        with torch.no_grad():
+            weight = self.module.weight_ih_l0
+            weight.copy_(torch.tensor([2.0**63, 2.0**63, -(2.0**64)]).expand_as(weight))
+        self.x = torch.randn(9, 2, 3) * 2.0**-64
+        self.x[AT] = 2.0**power
+        with torch.no_grad():
+            output, ends = copy.deepcopy(self.module).double()(self.x.double())
+        self.output, self.ends = output.float(), states(ends)
+        self.met, self.met_ends = self.output.clone(), {name: end.clone() for name, end in self.ends.items()}
+        self.met[AT[0] :, AT[1]] = value
+        for end in self.met_ends.values():
+            end[:, AT[1]] = value
+
+    def check(self, **recorded: Tensor) -> rnnspect.Verdict:
+        return rnnspect.check(self.module, self.x, recorded=recorded)
+
+
+def states(ends: Any) -> dict[str, Tensor]:
+    return dict(zip(("h_n", "c_n"), ends if isinstance(ends, tuple) else (ends,), strict=False))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_engine_that_met_an_infinity_is_not_blamed(cell: str, value: float) -> None:
+    run = Run(cell, value=value)
+    assert run.check(output=run.output, **run.ends).verdict != "differ"
+    for ends in ({}, run.met_ends):
+        verdict = run.check(output=run.met, **ends)
+        assert verdict.verdict == "cannot tell"
+        assert "values, or sums on the way to them, leave the range of float32" in str(verdict.reason)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_cell_states_and_gates_too(cell: str) -> None:
+    run = Run(cell)
+    quantities = {"lstm": "ifgoc", "lstm-proj": "ifgoc", "gru": "rzn"}.get(cell, "")
+    gates = torch.full((2, 9, 4), 0.5)
+    gates[AT[1], AT[0] :] = torch.nan
+    for name in quantities:
+        verdict = run.check(output=run.met, **{f"l0.forward.{name}": gates})
+        assert verdict.first is None or (verdict.first.step, verdict.first.batch) != AT
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 0.0])
+def test_final_states_alone_and_a_layer_that_nobody_recorded(cell: str, value: float) -> None:
+    run = Run(cell, value=value)
+    assert run.check(**run.met_ends).verdict == "cannot tell"
+    deep = Run(cell, value=value, num_layers=2)
+    assert deep.check(output=deep.output).verdict != "differ"
+    verdict = deep.check(output=deep.met).verdict
+    assert verdict == "cannot tell" or (value == 0 and verdict == "agree"), "0 is within what such sums may err by"
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_elsewhere_a_wrong_number_is_found(cell: str) -> None:
+    run = Run(cell)
+    for step, item in ((2, 0), (7, 1)):
+        wrong = run.met.clone()
+        wrong[step, item, 1] += 0.3
+        verdict = run.check(output=wrong)
+        assert verdict.verdict == "differ"
+        assert verdict.first is not None
+        assert (verdict.first.step, verdict.first.batch) == (step, item)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_in_range_the_same_engine_is_wrong(cell: str) -> None:
+    """All products are a sixteenth, and no order of them leaves the range."""
+    run = Run(cell, power=60)
+    assert run.check(output=run.output).verdict != "differ"
+    verdict = run.check(output=run.met)
+    assert verdict.verdict == "differ"
+    assert verdict.first is not None
+    assert (verdict.first.step, verdict.first.batch) == AT
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_torch_itself_near_the_range(cell: str, dtype: torch.dtype) -> None:
+    """Weights and inputs whose products are about the largest number: some runs have infinities in them, some meet
+    them on the way, some do not; all are right."""
+    largest = torch.finfo(dtype).max ** 0.5
+    for seed in range(6):
+        torch.manual_seed(seed)
+        module = CELLS[cell](num_layers=1 + seed % 2, bidirectional=seed % 3 == 0).to(dtype)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                if "weight_ih" in name:
+                    parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64) * largest)
+                elif "weight_hh" in name and seed % 2:
+                    parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64) * largest**2 / 8)
+            x = (torch.randn(4, 2, 3, dtype=torch.float64) * largest / 2).to(dtype)
+            output, ends = module(x)
+        assert rnnspect.check(module, x).verdict != "differ"
+        for recorded in ({"output": output}, states(ends), {"output": output} | states(ends)):
+            assert rnnspect.check(module, x, recorded=recorded).verdict != "differ"

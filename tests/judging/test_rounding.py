@@ -1,0 +1,69 @@
+"""Ways of rounding by their names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rnnspect.errors import InputError
+from rnnspect.judging.rounding import EXACT, Rounding, named
+
+
+@pytest.mark.parametrize(
+    ("text", "rounding"),
+    [
+        ("exact", Rounding()),
+        ("float16", Rounding(torch.float16)),
+        ("bfloat16", Rounding(torch.bfloat16)),
+        ("float32", Rounding(torch.float32)),
+        ("decimals:4", Rounding(decimals=4)),
+        ("decimals:0", Rounding(decimals=0)),
+        ("digits:5", Rounding(digits=5)),
+        ("%.4f", Rounding(decimals=4)),
+        ("%.3e", Rounding(digits=4)),
+        ("%.3E", Rounding(digits=4)),
+        ("%.6g", Rounding(digits=6)),
+        ("%.0g", Rounding(digits=1)),
+    ],
+)
+def test_a_name(text: str, rounding: Rounding) -> None:
+    assert named(text) == rounding
+    assert named(rounding.name) == rounding
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("float61", "float16"),
+        ("bfloat", "bfloat16"),
+        ("decimal:4", "decimals:4"),
+        ("digits:0", "digits:5"),
+        ("4", None),
+    ],
+)
+def test_no_name(text: str, nearest: str | None) -> None:
+    with pytest.raises(InputError) as caught:
+        named(text, "--recorded-as")
+    (problem,) = caught.value.problems
+    assert problem.where == "--recorded-as"
+    assert problem.found == f"no way of rounding is called {text!r}"
+    assert problem.allowed is not None
+    assert "decimals:4, digits:5, or a format such as %.4f" in problem.allowed
+    assert problem.nearest == nearest
+
+
+def test_what_each_may_be_off() -> None:
+    def off(text: str, dtype: torch.dtype = torch.float32) -> tuple[float, float, str]:
+        rounding = named(text)
+        kept = rounding.kept(rounding.dtype or torch.float64, dtype)
+        return kept.relative, kept.absolute, kept.how
+
+    assert off("exact") == (0.0, 0.0, "")
+    assert off("decimals:1") == (0.0, 0.05, "1 decimal")
+    assert off("decimals:0") == (0.0, 0.5, "0 decimals")
+    assert off("%.3e") == (0.5e-3, 0.0, "4 significant digits")
+    assert off("float16") == (2.0**-11, 2.0**-24, "float16")
+    assert off("float16", torch.float16) == (0.0, 0.0, "")
+    assert off("%.9g") == (0.0, 0.0, ""), "a float32 loses nothing in nine digits"
+    assert named("float16").kept(torch.float16, torch.float32).largest == 65504
+    assert EXACT.times(8) == EXACT
