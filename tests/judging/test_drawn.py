@@ -7,6 +7,7 @@ the seed FIRST on.
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import re
 import time
@@ -20,7 +21,7 @@ import rnnspect
 from rnnspect import Verdict
 from tests.judging.drawn import Made, Plan, draw, make
 
-QUICK = 250
+QUICK = 200
 DRAWN, FIRST = int(os.environ.get("DRAWN", "100000")), int(os.environ.get("FIRST", "0"))
 
 
@@ -28,6 +29,13 @@ def judged(made: Made) -> Verdict:
     return rnnspect.check(
         made.module, made.x, made.h0, made.c0, lengths=made.lengths, recorded=made.recorded, explain=0
     )
+
+
+@functools.cache
+def quick() -> list[tuple[Plan, Made, Verdict]]:
+    """A small sample, judged once for all tests here."""
+    made = [(plan, make(plan)) for plan in map(draw, range(QUICK))]
+    return [(plan, one, judged(one)) for plan, one in made]
 
 
 def kind_of(reason: str) -> str:
@@ -50,8 +58,7 @@ def test_correct_runs_are_not_called_wrong() -> None:
     """And most of those in float32 that were kept exactly are said to agree: a generator of runs that nobody can judge
     would show nothing."""
     plain: Counter[str] = Counter()
-    for plan in map(draw, range(QUICK)):
-        verdict = judged(make(plan))
+    for plan, _, verdict in quick():
         assert verdict.verdict != "differ", (plan, verdict.first)
         usual = (
             plan.dtype == "float32" and plan.kept == "exact" and plan.weights in ("default", "trained", "orthogonal")
@@ -64,12 +71,8 @@ def test_correct_runs_are_not_called_wrong() -> None:
 def test_a_gate_that_is_off_by_twice_the_resolution_is_seen() -> None:
     """Where a verdict says `agree`, one bias of the network is moved by twice what the verdict says it can see."""
     tried = 0
-    for plan in map(draw, range(QUICK)):
-        if plan.steps > 100 or not plan.bias or plan.dtype != "float32":
-            continue
-        made = make(plan)
-        verdict = judged(made)
-        if not verdict.agrees:
+    for plan, made, verdict in quick():
+        if plan.steps > 100 or not plan.bias or plan.dtype != "float32" or not verdict.agrees:
             continue
         gate = verdict.resolution[plan.seed % len(verdict.resolution)]
         if gate.coarsest > 0.1:
@@ -79,7 +82,7 @@ def test_a_gate_that_is_off_by_twice_the_resolution_is_seen() -> None:
         at = places.index(gate.gate) * plan.units + gate.coarsest_unit
         name = f"bias_ih_l{gate.layer}" + "_reverse" * (gate.direction == "reverse")
         with torch.no_grad():
-            getattr(module, name)[at] += 2 * gate.coarsest
+            getattr(module, name)[at] -= 2 * gate.coarsest
         assert judged(Made(**{**vars(made), "module": module})).verdict == "differ", (plan, gate)
         tried += 1
     assert tried > 20
