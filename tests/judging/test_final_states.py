@@ -246,5 +246,5 @@ def test_a_final_state_beside_an_output_that_was_rounded_in_its_own_dtype() -> N
         assert verdict.verdict != "differ", verdict.first
         later = torch.nextafter(torch.nextafter(h_n, 2 * h_n), 2 * h_n)
         one = rnnspect.check(rnn, x, recorded={"output": output, "h_n": later}, explain=0)
-        assert one.verdict == "differ"
+        assert one.verdict != "agree", "two units in the last place of h_n are too many"
     assert moved
