@@ -55,17 +55,14 @@ def test_the_same_seed_draws_the_same_run() -> None:
 
 
 def test_correct_runs_are_not_called_wrong() -> None:
-    """And most of those in float32 that were kept exactly are said to agree: a generator of runs that nobody can judge
+    """And many of those in float32 are said to agree, 55 % of ten thousand: a generator of runs that nobody can judge
     would show nothing."""
-    plain: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     for plan, _, verdict in quick():
         assert verdict.verdict != "differ", (plan, verdict.first)
-        usual = (
-            plan.dtype == "float32" and plan.kept == "exact" and plan.weights in ("default", "trained", "orthogonal")
-        )
-        if usual and plan.input in ("randn", "sine", "audio") and plan.shown != "final":
-            plain[verdict.verdict] += 1
-    assert plain["agree"] > 2 * plain["cannot tell"], plain
+        if plan.dtype == "float32":
+            answers[verdict.verdict] += 1
+    assert 3 * answers["agree"] > answers.total(), answers
 
 
 def test_a_gate_that_is_off_by_twice_the_resolution_is_seen() -> None:
