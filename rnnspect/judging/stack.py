@@ -167,7 +167,9 @@ def _observed(
     finals = []
     if run.h is h and reading.has_final_states:
         ending = last(h, run.lengths, run.reverse)
-        finals.append(Expected(ending, kept.error(ending), functools.partial(before_last, run)))
+        # np.round multiplies and divides in the dtype of the numbers: a second rounding, beside that of what is stored
+        rounded_twice = kept.error(ending) + ending.double().abs() * reading.u.stored
+        finals.append(Expected(ending, rounded_twice, functools.partial(before_last, run)))
         if c is not None:
             number, factor = c.number(torch.float64), judge.layer.bound_factor
             earlier, overflow = (functools.partial(of, judge, run) for of in (_earlier_c, _overflow))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
+import rnnspect
 from rnnspect.judging.final_states import Expected, past_use
 from tests.judging.test_stack import check, every_layer, network, observed
 
@@ -224,3 +226,25 @@ def test_a_final_state_is_at_the_end_of_shorter_items_only_where_there_are_some(
     wrong = every_layer(made)[1, "forward"]["h"][-1] * (1 + 4e-7)
     said = pattern(made, seen, h_n=torch.cat([seen.h_n[:2], wrong[None], seen.h_n[3:]]))
     assert "shorter" not in said
+
+
+def test_a_final_state_beside_an_output_that_was_rounded_in_its_own_dtype() -> None:
+    """np.round multiplies by 10ⁿ and divides again in float32: two roundings, also where all decimals are past the last
+    digit of large numbers, so that nothing of it can be seen. The final states were kept as they were."""
+    moved = 0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        rnn = torch.nn.RNN(3, 8, nonlinearity="relu")
+        with torch.no_grad():
+            for parameter in rnn.parameters():
+                parameter.copy_(torch.randn(parameter.shape).mul_(100).round_())
+            x = torch.randn(2, 5, 3).mul_(100).round_()
+            output, h_n = rnn(x)
+        kept = torch.from_numpy(np.round(output.numpy(), 5))
+        moved += int((kept[-1] != h_n[0]).sum())
+        verdict = rnnspect.check(rnn, x, recorded={"output": kept, "h_n": h_n}, explain=0)
+        assert verdict.verdict != "differ", verdict.first
+        later = torch.nextafter(torch.nextafter(h_n, 2 * h_n), 2 * h_n)
+        one = rnnspect.check(rnn, x, recorded={"output": output, "h_n": later}, explain=0)
+        assert one.verdict != "agree", "two units in the last place of h_n are too many"
+    assert moved
