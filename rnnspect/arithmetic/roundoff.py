@@ -35,6 +35,8 @@ class Roundoff:
     relative: float = 0.0
     """How exactly h was recorded, beyond the engine's own storage; it counts for h of the step before too."""
     absolute: float = 0.0
+    readable: float = math.inf
+    """Numbers of h beyond it may have become infinite in the recording."""
 
     def store(self, v: Tensor, e: Tensor) -> Tensor:
         """Adds the rounding of v to its bound e, in place; infinite where storage overflows. Returns e."""

@@ -38,7 +38,9 @@ class Declared:
         """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u.
         `kept` is how exactly its h was recorded."""
         narrow = LAMBDA * math.sqrt(terms) * self.half_sums
-        return replace(self.roundoff, narrow=narrow, relative=kept.relative, absolute=kept.absolute)
+        return replace(
+            self.roundoff, narrow=narrow, relative=kept.relative, absolute=kept.absolute, readable=kept.largest
+        )
 
 
 _REDUCED = 0.1

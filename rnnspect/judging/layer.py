@@ -112,7 +112,7 @@ class LayerEquations:
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)
         self.units = p.weight_hh.shape[0] // self.gates
-        self.limit = torch.finfo(p.weight_ih.dtype).max
+        self.limit = min(torch.finfo(p.weight_ih.dtype).max, self.u.readable)
         narrow = self.u.sums > 2.0**-25
         self.dtype = torch.float32 if narrow else torch.float64
         self.bound_factor = 1 if narrow else 2  # nothing is wider than float64: the reference's own error is added

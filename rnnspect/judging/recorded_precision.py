@@ -25,7 +25,12 @@ PLAUSIBLE = 0.05
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
 _DECIMALS, _DIGITS = range(18), range(2, 18)
 _VALUES = 4096  # looked at of an array
+_HARDLY = -1.0
+"""log10 of how likely those numbers of a half type that say something may be to look rounded, where others do not."""
 _FEW = 16
+_SCALED = 1e-6
+"""Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
+by ten for each of up to six decimals."""
 
 Kept = dict[str, RecordedPrecision]
 """How exactly each array holds its numbers, by name."""
@@ -97,6 +102,8 @@ class _Sample:
     dtype: torch.dtype
     zeros: bool = False
     """Whether some are zero, which are not among the values."""
+    infinite: bool = False
+    """Whether some are infinite."""
 
     @classmethod
     def of(cls, array: Tensor) -> _Sample:
@@ -107,7 +114,7 @@ class _Sample:
             array = array[torch.unravel_index(spread.mul_(array.numel()).long(), array.shape)]
         values = array.flatten().double().abs()
         distinct = values[values.isfinite() & (values != 0)].unique()  # type: ignore[no-untyped-call]
-        return cls(distinct, array.dtype, bool((values == 0).any()))
+        return cls(distinct, array.dtype, bool((values == 0).any()), bool(values.isinf().any()))
 
     @cached_property
     def largest(self) -> float:
@@ -153,8 +160,11 @@ class _Sample:
         if kept.at(self.largest) > PLAUSIBLE * self.largest or not self.lies_on(way):
             return False
         coarser = bool((self.step(way) > self.step(taken) * (1 + 1e-9)).any())
-        to_zero = self.zeros and way.decimals is not None and taken.decimals is None
-        return (coarser or to_zero) and bool((self.likely(way)[self.telling] < 1).all())
+        to_zero = self.zeros and way.decimals is not None and (taken.decimals is None or way.decimals < taken.decimals)
+        says = bool((self.likely(way)[self.telling] < 1).all())
+        if self.dtype in (torch.float16, torch.bfloat16):  # most of its numbers are further apart than the grid
+            says = says or self.chance(way) <= _HARDLY
+        return (coarser or to_zero) and says
 
     def step(self, way: Rounding) -> Tensor:
         """How far apart the numbers are that a way allows, at each value."""
@@ -177,8 +187,12 @@ class _Sample:
         """How exactly an array that was rounded so holds numbers in `dtype`. Where its numbers fit both half types it
         is allowed what either loses."""
         stored = min(way.dtype or self.dtype, self.dtype, key=bits)
-        also = torch.float16 if stored == torch.bfloat16 and self.fits(torch.float16) else None
-        return way.kept(stored, dtype, also)
+        may_be_float16 = dtype != torch.bfloat16 and self.fits(torch.float16)
+        also = torch.float16 if self.dtype == torch.float16 or (stored == torch.bfloat16 and may_be_float16) else None
+        kept = way.kept(stored, dtype, also)
+        if not self.infinite:
+            return kept
+        return replace(kept, largest=min(kept.largest, torch.finfo(stored).max * _SCALED))
 
 
 def _reading(sample: _Sample) -> Rounding | None:

@@ -89,15 +89,14 @@ class Rounding:
         """How exactly numbers in `dtype` are held that were rounded so and are stored in the dtype `stored`, or it may
         be in `also`."""
         have, had = torch.finfo(stored), torch.finfo(dtype)
-        relative, absolute, largest, grid = 0.0, 0.0, math.inf, self.grid
-        narrower = have.eps > had.eps
-        if narrower:
-            halves = [torch.finfo(of) for of in (stored, also or stored)]
-            relative = have.eps / 2
-            lost = max(half.tiny * half.eps for half in halves)
-            absolute = lost if lost > had.tiny * had.eps else 0.0
-            most = min(half.max for half in halves)
-            largest = most if most < had.max else math.inf
+        absolute, largest, grid = 0.0, math.inf, self.grid
+        relative = have.eps / 2 if have.eps > had.eps else 0.0
+        formats = [torch.finfo(of) for of in (stored, also or stored)]
+        if (lost := max(one.tiny * one.eps for one in formats)) > had.tiny * had.eps:  # float16 has less range too
+            absolute = lost
+        if (most := min(one.max for one in formats)) < had.max:
+            largest = most
+        narrower = relative or absolute or largest < math.inf
         if self.decimals is not None:
             absolute += 0.5 * 10.0**-self.decimals
         if self.digits is not None:

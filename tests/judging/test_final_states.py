@@ -11,6 +11,7 @@ import torch
 
 import rnnspect
 from rnnspect.judging.final_states import Expected, past_use
+from rnnspect.judging.finding import COARSE
 from tests.judging.test_stack import check, every_layer, network, observed
 
 if TYPE_CHECKING:
@@ -144,14 +145,14 @@ def test_a_final_state_with_a_bound_past_use_cannot_be_told() -> None:
     assert verdict.verdict == "cannot tell"
     assert not any(name.endswith("c_n") for name in verdict.observed)
     assert all(point is None or point.quantity != "c_n" for point in (verdict.worst, verdict.first))
-    assert past_use(Expected(torch.zeros(2, 3), torch.full((2, 3), 3.0))) == (
+    assert past_use(Expected(torch.zeros(2, 3), torch.full((2, 3), 3.0)), COARSE) == (
         "could not be judged: a correct one may be off by 3"
     )
-    assert past_use(Expected(torch.zeros(2, 3), torch.full((2, 3), torch.inf))) is not None
-    assert past_use(Expected(torch.ones(2, 3), torch.full((2, 3), 1e-3))) is None
+    assert past_use(Expected(torch.zeros(2, 3), torch.full((2, 3), torch.inf)), COARSE) is not None
+    assert past_use(Expected(torch.ones(2, 3), torch.full((2, 3), 1e-3)), COARSE) is None
     few = torch.full((2, 3), 1e-3)
     few[0, 0] = 5
-    assert past_use(Expected(torch.ones(2, 3), few)) is None
+    assert past_use(Expected(torch.ones(2, 3), few), COARSE) is None
 
 
 @cells
