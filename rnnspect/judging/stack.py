@@ -190,7 +190,7 @@ def _estimated(reading: Interpretation, believed: Interpretation, progress: Prog
 
 def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
     shorter = without_last(run)
-    c = None if shorter is None else judge(shorter)[1]
+    c = None if shorter is None else judge.ended(shorter)
     return None if c is None else c.number(torch.float64).v
 
 
