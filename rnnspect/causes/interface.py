@@ -28,6 +28,10 @@ class Cause:
     """Whether it may show in the final states alone, while every step is right."""
     shown: Callable[[Interpretation], bool] | None = None
     """For a change that only widens bounds: whether the numbers of the run show the mistake."""
+    unused: tuple[str, ...] = ()
+    """Gates that play no part in an engine that made it: nothing can be known of them."""
+    frameworks: tuple[str, ...] = ()
+    """Whose usual way it is. One that is nobody's is unlikely."""
     family: str = ""
     """The file of `causes.known` that it is in."""
 

@@ -25,6 +25,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             f"Permute the blocks of {reading.units} rows from {' '.join(gates)} to {words} before handing them over.",
             functools.partial(_read_as, gates=order),
             {"order": words},
+            frameworks=tuple(known),
         )
 
 
