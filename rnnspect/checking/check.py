@@ -49,8 +49,9 @@ def check_observation(case: Case, progress: Progress = silent, explain: float | 
     an input that was not observed is estimated. Parameters and sequence may be on any device.
 
     A run that differs is held to the coarser arithmetic that its engine may also use, if there is one. If it differs
-    from that too, known mistakes are looked for, for `explain` seconds (10 if None). Where reduced products would
-    explain a run in float32, the reason says so, and the verdict stays `differ`: nobody said that they were meant.
+    from that too, known mistakes are looked for, for `explain` seconds, or with None for a fixed amount of work. Where
+    reduced products would explain a run in float32, the reason says so, and the verdict stays `differ`: nobody said
+    that they were meant.
     """
     return _checked(case, progress, explain).verdict
 

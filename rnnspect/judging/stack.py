@@ -183,7 +183,10 @@ def _observed(
 
 def _estimated(reading: Interpretation, believed: Interpretation, found: Estimate) -> _Outcome:
     run = reading.run
-    h, error = (values if reading.back is None else reading.back(values) for values in (found.h, found.error))
+    h, error = found.h, found.error
+    if reading.back is not None:
+        initial = run.h0.to(h.dtype)
+        h, error = reading.back(h, initial), reading.back(error, torch.zeros_like(initial))
     run, batch = replace(run, h=found.h, h_error=found.error), believed.run.x.shape[1]
     if len(found.final[0][0]) == batch:
         finals = [Expected(*state) for state in found.final]

@@ -190,4 +190,4 @@ def _every_step_alone(reading: Interpretation, from_zero: bool) -> Interpretatio
     made = replace(reading, run=replace(run, lengths=lengths, reverse=False)).with_states(states)
     if steps * batch > _ALONE:
         return made
-    return replace(made, back=lambda values: values.reshape(steps, batch, -1))
+    return replace(made, back=lambda values, _: values.reshape(steps, batch, -1))

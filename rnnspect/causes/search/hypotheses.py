@@ -13,7 +13,7 @@ from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
-from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, scopes_below
+from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
 from rnnspect.judging.case import Case
 from rnnspect.judging.finding import Finding
 from rnnspect.judging.interpretation import At
@@ -30,8 +30,8 @@ class Search:
         self._wrong = wrong_in(judged)
         self._again = Rejudging(case, judged, effort)
         self.tried: list[Tried] = []
-        self.vague: list[str] = []
-        """Why a check under a mistake that fits would not agree: one reason for each such mistake."""
+        self.vague: dict[object, str] = {}
+        """Why a check under a mistake that fits would not agree, by the mistake and where it is made."""
 
     def explained(self) -> Explained:
         """Takes the places that differ from the lowest layer up, and leaves out those that a cause found before
@@ -68,7 +68,8 @@ class Search:
     def _survivors(self, at: At) -> list[tuple[Hypothesis, _After]]:
         """What explains a place: one mistake in it, one that it shares with layers below that nobody observed, or
         two at once. Where one explains all that differs, no others are looked for."""
-        known = likeliest_first(self._again.catalogue(at).values(), self._case)
+        here = (cause for cause in self._again.catalogue(at).values() if not cause.echo)
+        known = likeliest_first(here, self._case)
         found: list[tuple[Hypothesis, _After]] = []
         seen = at not in self._judged.estimated
         if self._wrong[at].only_final:  # each step is right: only what may show in the end alone
@@ -78,7 +79,7 @@ class Search:
         unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
         if unseen and all(after.remains for _, after in found):
             found += self._tried_below(at, unseen)
-        if not found and seen:
+        if not found and seen and not self.vague:  # where one fits because little is known, two fit all the more
             found = list(self._tried(at, pairs(known)))
         return found
 
@@ -127,24 +128,36 @@ class Search:
         found: list[tuple[Hypothesis, _After]] = []
         every = list(self._judged.readings)
         above = [other for other in self._wrong if other[0] >= at[0] and other not in unseen]
-        made: set[tuple[object, tuple[At, ...]]] = set()
+        made: set[object] = set()
         for scope in scopes_below(unseen, above, every):
             tried = Tried(scope)
             self.tried.append(tried)
-            keys = {key: cause for place in scope for key, cause in self._again.catalogue(place).items()}
-            for one in likeliest_first(keys.values(), self._case):
+            for hypothesis in self._below(scope, every):
                 if self.effort.is_over:
                     return found
-                places = tuple(place for place in scope if one.key in self._again.catalogue(place))
-                if one.shown is not None or not _reaches(one, scope, every) or (one.key, places) in made:
-                    continue  # of what nobody observed no number shows anything
-                made.add((one.key, places))
-                tried.add((one,))
-                if self._may_be_below((one,), places, unseen) and (after := self._after((one,), places, at)):
-                    found.append(((one,), after))
+                places = tuple(place for place in scope if self._again.same_at(place, hypothesis))
+                same = _made(hypothesis, places)
+                if same in made or same in self.vague:
+                    continue
+                made.add(same)
+                tried.add(hypothesis)
+                if self._may_be_below(hypothesis, places, unseen) and (after := self._after(hypothesis, places, at)):
+                    found.append((hypothesis, after))
             if any(not after.remains for _, after in found):
                 break
         return found
+
+    def _below(self, scope: Sequence[At], every: Sequence[At]) -> Iterator[Hypothesis]:
+        """The mistakes that can be made in a scope: each that is none of another's elsewhere in it, and two of kernels.
+        Of what nobody observed no number shows anything."""
+        known: dict[object, Cause] = {}
+        for place in scope:
+            for key, cause in self._again.catalogue(place).items():
+                if cause.shown is None and reaches(cause, scope, every) and (key not in known or known[key].echo):
+                    known[key] = cause
+        ordered = likeliest_first((cause for cause in known.values() if not cause.echo), self._case)
+        yield from ((one,) for one in ordered)
+        yield from pairs([one for one in ordered if "transposed" in one.name])
 
     def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At], unseen: list[At]) -> bool:
         """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
@@ -172,7 +185,7 @@ class Search:
             return None
         shown = any(cause.shown for cause in hypothesis)  # by the numbers: more than that nothing contradicts it
         if not shown and (vague := _vague(self._case, judged, hypothesis)):
-            self.vague.append(vague)
+            self.vague[_made(hypothesis, scope)] = vague
             return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]
@@ -245,11 +258,9 @@ def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
     return verdict_of(case, replace(judged, places=places, finals=finals)).reason
 
 
-def _reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
-    """Whether a scope is as wide as a mistake that is made in it."""
-    if cause.reach == "stack":
-        return set(scope) == set(every)
-    return cause.reach == "place" or all(other in scope for other in every if other[0] in {at[0] for at in scope})
+def _made(hypothesis: Hypothesis, scope: Iterable[At]) -> object:
+    """What a hypothesis is, in whatever order its mistakes come, and where it is made."""
+    return frozenset(cause.key for cause in hypothesis), frozenset(scope)
 
 
 def _named(places: Iterable[At]) -> tuple[str, ...]:

@@ -14,11 +14,10 @@ from rnnspect.judging.stack import Judged
 
 def unexplained(case: Case, judged: Judged, search: Search) -> str:
     """What was tried, why nothing was named, and what to record or to run to learn more."""
-    vague = len(search.vague)
-    said = ["no known mistake explains this run"]
+    said, vague = ["no known mistake explains this run"], list(search.vague.values())
     if vague:
-        fit = "1 known mistake fits" if vague == 1 else f"{vague} known mistakes fit"
-        said = [f"no cause is named: {fit}, but too little is known of this run to be sure ({search.vague[0]})"]
+        fit = "1 known mistake fits" if len(vague) == 1 else f"{len(vague)} known mistakes fit"
+        said = [f"no cause is named: {fit}, but too little is known of this run to be sure ({vague[0]})"]
     if advice := _advice(case, judged, bool(vague)):
         said.append(advice)
     if tried := _tried(case, search.tried):

@@ -51,6 +51,14 @@ def scopes_below(unseen: Sequence[At], above: Sequence[At], every: Sequence[At])
     yield from dict.fromkeys([*each, (*unseen, *upper), tuple(unseen), *places, tuple(every)])
 
 
+def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
+    """Whether a scope is as wide as a mistake that is made in it."""
+    if cause.reach == "stack":
+        return set(scope) == set(every)
+    layers = {layer for layer, _ in scope}
+    return cause.reach == "place" or all(other in scope for other in every if other[0] in layers)
+
+
 def pairs(known: Sequence[Cause]) -> Iterator[Hypothesis]:
     """Two at once, the likely before the unlikely; in both orders, since the second acts on what the first made."""
     paired = [one for one in known if one.family in PAIRED and one.shown is None]
