@@ -251,7 +251,9 @@ def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
 
     def as_right(found: Finding) -> Finding:
         seen = found.resolution
-        return replace(found, first=None, resolution=torch.where(idle, 0, seen) if len(seen) == len(idle) else seen)
+        if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
+            seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
+        return replace(found, first=None, resolution=torch.where(idle, 0, seen))
 
     places = [replace(place, finding=as_right(place.finding)) for place in judged.places]
     finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
