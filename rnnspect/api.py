@@ -122,8 +122,8 @@ def check(
     mapping such as {"output": y, "h_n": h} (`rnnspect.checking.recording` has all names and shapes). `recorded_as` says
     how its numbers were rounded, where it is not plain to see: "%.3e", "decimals:4", "digits:5", "float16", "exact", …
     `arithmetic` holds the run to another arithmetic than its dtype and device declare: tf32, bfloat16-products, …
-    For a run that differs, known mistakes that explain it are looked for, `explain` seconds long (10 if not given), and
-    are in `causes` of the verdict.
+    For a run that differs, known mistakes that explain it are looked for, and are in `causes` of the verdict: for
+    `explain` seconds or, where it is not given, for as much work as 10 s take, so that every machine finds the same.
 
     Runs in half types may end as `cannot tell` though nothing is wrong: `rnnspect.judging.declared` says which, and
     why. A single cell, and a model with recurrent modules inside, are run and checked by `rnnspect.watch`.

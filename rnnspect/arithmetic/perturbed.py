@@ -46,7 +46,7 @@ class Perturbed(SmallNumbers):
         super().__init__(ps[0], gates, nonlinearity)
         self._ps, self._u, self._batch = ps, u, batch
         self._sum = ps[0].terms ** 0.5 * u.sums + u.stored + u.narrow
-        self._w_hh = [p.weight_hh.numpy().T for p in ps]
+        self._w_hh = [np.ascontiguousarray(p.weight_hh.numpy().T) for p in ps]
         self._b_hh = None if self._bias_hh is None else np.stack([_array(p.bias_hh) for p in ps])[:, None]
         self._norms_hh = np.stack([length(p.weight_hh).numpy() for p in ps])[:, None]
         self._w_hr = None if self._weight_hr is None else [_array(p.weight_hr).T for p in ps]

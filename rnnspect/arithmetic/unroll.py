@@ -57,7 +57,7 @@ def unroll(
             wx = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _reversed_order(sequence) if direction == "reverse" else None
             with one_thread() if chosen is SmallNumbers else nullcontext():
-                kept, final = _run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
+                kept, final = run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
             quantities = {"x": x, "input_projection": wx}
             quantities |= {name: _reordered(values, order) for name, values in kept.items()}
             if valid is not None:
@@ -105,7 +105,7 @@ def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
 
 @torch.inference_mode()
 @np.errstate(all="ignore")  # infinity and NaN are data here, as they are for torch
-def _run_layer(
+def run_layer(
     cell: Cell,
     arithmetic: Numbers | SmallNumbers,
     wx: Tensor,

@@ -18,6 +18,7 @@ class Cause:
     explanation: str
     """After "if": what the engine did and how that comes about."""
     fix: str
+    """What to do; where it is about weights, to those that are handed over and to those that are read (`both_ways`)."""
     change: Callable[[Interpretation], Interpretation]
     parameters: dict[str, Any] = field(default_factory=dict)
     """What tells causes of one name apart."""
@@ -28,9 +29,21 @@ class Cause:
     """Whether it may show in the final states alone, while every step is right."""
     shown: Callable[[Interpretation], bool] | None = None
     """For a change that only widens bounds: whether the numbers of the run show the mistake."""
+    unused: tuple[str, ...] = ()
+    """Gates that play no part in an engine that made it: nothing can be known of them."""
+    echo: bool = False
+    """Whether in this place it is the same as another mistake, which is told instead: it only goes with the same
+    mistake in another layer."""
+    frameworks: tuple[str, ...] = ()
+    """Whose usual way it is. One that is nobody's is unlikely."""
     family: str = ""
     """The file of `causes.known` that it is in."""
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
         return self.name, tuple(sorted(self.parameters.items()))
+
+
+def both_ways(handed: str, read: str) -> str:
+    """A fix of weights: what to do to those that the engine is given, and to those that this run took from a file."""
+    return f"Weights you hand over: {handed} Weights you read: {read}"

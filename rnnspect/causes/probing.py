@@ -163,7 +163,7 @@ def _mistakes(readings: dict[At, Interpretation], among: Collection[str] | None)
         for cause in catalogue(reading):
             said = ", ".join(map(str, cause.parameters.values()))
             name = f"{cause.name} ({said})" if said else cause.name
-            if among is not None and name not in among:
+            if cause.echo or (among is not None and name not in among):
                 continue
             changed = cause.change(reading)
             if cause.shown or changed.back or changed.run.h is not reading.run.h or changed.u != reading.u:

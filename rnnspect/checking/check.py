@@ -15,6 +15,7 @@ from rnnspect.checking.recording import observations_of
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
+from rnnspect.judging.estimate import Paired
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.if_rounded import if_rounded
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
@@ -57,8 +58,9 @@ def check_observation(case: Case, progress: Progress = silent, explain: float | 
     an input that was not observed is estimated. Parameters and sequence may be on any device.
 
     A run that differs is held to the coarser arithmetic that its engine may also use, if there is one. If it differs
-    from that too, known mistakes are looked for, for `explain` seconds (10 if None). Where reduced products would
-    explain a run in float32, the reason says so, and the verdict stays `differ`: nobody said that they were meant.
+    from that too, known mistakes are looked for, for `explain` seconds, or with None for a fixed amount of work. Where
+    reduced products would explain a run in float32, the reason says so, and the verdict stays `differ`: nobody said
+    that they were meant.
     """
     return _checked(case, progress, explain).verdict
 
@@ -165,5 +167,5 @@ def _case(prepared: Prepared, observation: Observation, declared: Declared) -> C
 
 def _judged(case: Case, progress: Progress) -> tuple[Judged, Verdict]:
     with plain_defaults():
-        found = judge_stack(case, progress=progress)
+        found = judge_stack(case, progress=progress, estimator=Paired(case.observation.layers))
     return found, replace(verdict_of(case, found), identities=ends_in_h_n(case, found))

@@ -67,7 +67,8 @@ class CheckOptions:
     explain: Annotated[
         float | None,
         _checking(
-            help="Seconds to look for the known mistakes that explain a run that differs: 10 if not said; 0 does not.",
+            help="Seconds to look for the known mistakes that explain a run that differs: if not said, as much work as "
+            "10 s take; 0 does not.",
             min=0,
             metavar="SECONDS",
         ),

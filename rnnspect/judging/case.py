@@ -56,8 +56,8 @@ class Case:
         return Case(spec, parameters, sequence, observation, self.declared)
 
     def begun(self, steps: int) -> Case:
-        """Its first steps, without final states. Where some layer runs from the end, the whole."""
-        if steps >= self.sequence.steps or self.spec.directions != ("forward",):
+        """Its first steps, without final states: a layer that runs from the end begins at the last of them."""
+        if steps >= self.sequence.steps:
             return self
         layers = {
             at: {name: values[:steps] for name, values in seen.items()} for at, seen in self.observation.layers.items()

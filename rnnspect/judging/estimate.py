@@ -6,7 +6,7 @@ roundings really carry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from rnnspect.arithmetic.numbers import Array, one_thread
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS, Perturbed
 from rnnspect.arithmetic.product_bounds import length
 from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.judging.layer_inputs import zeros
 from rnnspect.judging.overflow import may_overflow
@@ -53,7 +53,27 @@ def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _
     return estimates([reading], progress)[0]
 
 
-def can_share(a: Interpretation, b: Interpretation) -> bool:
+class Paired:
+    """`estimate` in a run in which no mistake is made: both directions of a layer that nobody observed are stepped
+    together."""
+
+    def __init__(self, observed: Collection[At]) -> None:
+        self._observed = observed
+        self._other: dict[At, Estimate] = {}
+
+    def __call__(self, reading: Interpretation, progress: Callable[[int], None]) -> Estimate:
+        if reading.at in self._other:
+            return self._other.pop(reading.at)
+        if reading.stack.spec.bidirectional and reading.other not in self._observed:
+            run = reading.run
+            other = Interpretation.of(reading.stack, reading.other, run.x, run.error, reading.u)
+            if _can_share(reading, other):
+                own, self._other[other.at] = estimates([reading, other], progress)
+                return own
+        return estimate(reading, progress)
+
+
+def _can_share(a: Interpretation, b: Interpretation) -> bool:
     """Whether `estimates` takes both together: two directions of a layer that differ in their numbers alone."""
     alike = (a.cell, a.nonlinearity, a.u, a.run.x.shape[:2]) == (b.cell, b.nonlinearity, b.u, b.run.x.shape[:2])
     return alike and a.p.weight_hh.shape == b.p.weight_hh.shape and (a.p.bias_hh is None) == (b.p.bias_hh is None)

@@ -116,10 +116,11 @@ class WrongValues:
         """Of the addresses of a chunk that `over` (steps, batch, units) marks."""
         if not bool(over.any()):
             return None
-        order, items, _ = over.nonzero().unbind(1)
+        rows = over.any(2)
+        order, items = rows.nonzero().unbind(1)
         steps = order + chunk.start if chunk.steps is None else chunk.steps[order, items]
-        units, batch = over.any(0).any(0), over.any(0).any(1)
-        return cls(len(order), len(set(order.tolist())), int(steps.min()), int(steps.max()), units, batch)
+        count, wrong_steps = int(over.sum()), int(rows.any(1).sum())
+        return cls(count, wrong_steps, int(steps.min()), int(steps.max()), over.any(0).any(0), rows.any(0))
 
     def joined(self, later: WrongValues) -> WrongValues:
         return WrongValues(

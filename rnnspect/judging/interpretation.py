@@ -64,8 +64,9 @@ class Interpretation:
     stack: Stack
     seen: bool = True
     """Whether h was observed. If not, the run has zeros for it."""
-    back: Callable[[Tensor], Tensor] | None = None
-    """For a mistake that reorders h: from h as `run` has it to h as the engine returned it, both (T, B, P)."""
+    back: Callable[[Tensor, Tensor], Tensor] | None = None
+    """For a mistake that reorders h: from h as `run` has it, and the initial one (B, P), to h as the engine returned
+    it, both (T, B, P)."""
 
     has_final_states: bool = True
     """Whether its final states are those that the engine returned for this place."""

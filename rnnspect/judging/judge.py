@@ -48,7 +48,8 @@ class Judge:
     """Compares a run of one layer and direction with its equations.
 
     A chunk is screened with a quick bound where that may clear it, else compared with the full one; a value above its
-    bound is computed once more, with every usual order of summation, before it is called wrong.
+    bound is computed once more, with every usual order of summation, before it is called wrong. Once one is, nothing
+    can clear the run: the values of later chunks that are above their bound are counted, and not computed again.
     """
 
     def __init__(
@@ -91,12 +92,13 @@ class Judge:
             compared, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(compared, found))
-            if part.first is None and (highest := compared.top) > top:
+            if (highest := compared.top) > top:
                 top, closest = highest, (chunk, c, compared.values.peak)
             c, found = layer.after(compared), combine(found, part)
             progress(found, len(chunk.x))
         if closest is not None and (found.worst is None or found.worst.ratio < top):
-            found = replace(found, worst=self._exactly(*closest))
+            exact = self._exactly(*closest)
+            found = replace(found, worst=max((exact, found.worst or exact), key=lambda seen: seen.ratio))
         return found, c
 
     def until(
@@ -112,6 +114,14 @@ class Judge:
                 c = self.layer.after(self._judged(chunk, c)[0])
             progress(len(chunk.x))
         raise AssertionError(order)
+
+    def ended(self, run: LayerRun) -> State | None:
+        """The cell state after the last step of a run, which is not judged."""
+        c, quick = self.layer.begin(run.c0), self.layer.screen if run.error is None else None
+        if c is not None:
+            for chunk in self._chunks(run):
+                c = self.layer.after(self.layer.compare(chunk, c, quick or self.layer.plain))
+        return c
 
     def compared_chunks(self, run: LayerRun, item: int) -> Iterator[ComparedChunk]:
         """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
@@ -129,6 +139,7 @@ class Judge:
 
     def _chunks(self, run: LayerRun, rows: int | None = None) -> Iterator[Chunk]:
         self._screens = self._passed = 0
+        self._proven = False
         fitting = min(2048, max(256, _CHUNK // self.layer.units))
         return chunks(run, 1 if self.layer.stepwise else rows or fitting)
 
@@ -162,10 +173,34 @@ class Judge:
             part = replace(part, past_use=self._past_use(compared))
         if compared.top <= CLOSE:
             return compared, part
+        if compared.top < math.inf and (counted := self._counted(compared, part)):
+            return compared, counted
         if layer.bound_factor == 1:
             compared = layer.compare(chunk, c, layer.wide)
         part = replace(part, unjudged=layer.repair(compared))
-        return compared, self._accused(compared, part) if compared.top > 1 else part
+        if compared.top > 1:
+            part = self._accused(compared, part)
+            self._proven = self._proven or part.first is not None
+        return compared, part
+
+    def _counted(self, compared: ComparedChunk, part: Finding) -> Finding | None:
+        """The finding of a chunk with a value that is certainly wrong, where no ratio is NaN or infinite: computed
+        again up to the step of that value, so that the first wrong one is known, and counted from there on. None where
+        no value is certain."""
+        chunk, c, over, start = compared.chunk, compared.c, compared.ratio > 1, 0
+        if not self._proven:
+            certain = (compared.ratio > 1 / CLOSE).flatten(1).any(1)
+            start = int(certain.byte().argmax()) + 1
+            if not bool(certain[start - 1]):
+                return None
+            begun = self.layer.compare(chunk.cut(0, start), c, self.layer.wide)
+            part = replace(part, unjudged=self.layer.repair(begun))
+            part = self._accused(begun, part)
+            if part.first is None:
+                return None
+            self._proven = True
+        rest = WrongValues.of(chunk.cut(start, len(over)), over[start:])
+        return replace(part, over=part.over.joined(rest) if part.over and rest else part.over or rest)
 
     @staticmethod
     def _past_use(compared: ComparedChunk) -> int:

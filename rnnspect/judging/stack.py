@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun, chunks
-from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, estimate
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
 from rnnspect.judging.final_states import (
     Expected,
     Key,
@@ -38,6 +38,10 @@ from rnnspect.judging.verdict import Point
 _COME_AND_GONE = 31 * 2**20
 """Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get
 them again costs several times what is computed in them (mallopt(3), M_MMAP_THRESHOLD)."""
+
+
+Estimator = Callable[[Interpretation, Callable[[int], None]], Estimate]
+"""What steps a layer that nobody observed; it is told how many steps more are done."""
 
 
 @dataclass
@@ -73,11 +77,13 @@ def judge_stack(
     meanings: bool = True,
     until: At | None = None,
     progress: Progress = silent,
+    estimator: Estimator = estimate,
 ) -> Judged:
     """Holds every layer and direction to the equations, or to what `change` makes of them.
 
     `meanings` asks what a wrong final state is instead, which takes as long as to judge it. With `until` nothing is
-    judged from that layer and direction on: of it only the reading is made.
+    judged from that layer and direction on: of it only the reading is made. `estimator` steps each layer that nobody
+    observed.
     """
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     spec, observation, declared = case.spec, case.observation, case.declared
@@ -102,7 +108,8 @@ def judge_stack(
                 found, outcome = _observed(reading, believed, kept["h"], progress)
                 judged.places.append(PlaceFinding(layer, direction, "h", found))
             else:
-                outcome = _estimated(reading, believed, progress)
+                stepped = estimator(reading, lambda steps: progress(None, steps))
+                outcome = _estimated(reading, believed, stepped)
                 judged.estimated.append(at)
             if not reading.seen or reading.run.h is believed.run.h:
                 for name, finding in judge_quantities(outcome.layer, outcome.run, seen, kept).items():
@@ -177,9 +184,12 @@ def _observed(
     return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
 
 
-def _estimated(reading: Interpretation, believed: Interpretation, progress: Progress) -> _Outcome:
-    run, found = reading.run, estimate(reading, lambda steps: progress(None, steps))
-    h, error = (values if reading.back is None else reading.back(values) for values in (found.h, found.error))
+def _estimated(reading: Interpretation, believed: Interpretation, found: Estimate) -> _Outcome:
+    run = reading.run
+    h, error = found.h, found.error
+    if reading.back is not None:
+        initial = run.h0.to(h.dtype)
+        h, error = reading.back(h, initial), reading.back(error, torch.zeros_like(initial))
     run, batch = replace(run, h=found.h, h_error=found.error), believed.run.x.shape[1]
     if len(found.final[0][0]) == batch:
         finals = [Expected(*state) for state in found.final]
@@ -193,7 +203,7 @@ def _estimated(reading: Interpretation, believed: Interpretation, progress: Prog
 
 def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
     shorter = without_last(run)
-    c = None if shorter is None else judge(shorter)[1]
+    c = None if shorter is None else judge.ended(shorter)
     return None if c is None else c.number(torch.float64).v
 
 

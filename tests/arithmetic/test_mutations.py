@@ -73,14 +73,14 @@ def _taken_from(layer: Callable[[int], int], direction: Callable[[str], str]) ->
 
 def _layer_run(change: Callable[..., dict[str, Any]]) -> Mutation:
     """Exchanges some of what a layer's run is given: state, valid."""
-    right = unroll._run_layer
+    right = unroll.run_layer
 
     def run(cell: Any, arithmetic: Any, wx: Any, state: Any, valid: Any, progress: Any) -> Any:
         given = {"state": state, "valid": valid}
         given |= change(**given)
         return right(cell, arithmetic, wx, given["state"], given["valid"], progress)
 
-    return lambda patch: patch.setattr(unroll, "_run_layer", run)
+    return lambda patch: patch.setattr(unroll, "run_layer", run)
 
 
 def _always_the_first_x(patch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests.causes.functions import int8, product, sigmoid
 
 Flags = Mapping[str, Any]
 ONE = np.float32(1)
+GATE_BY_GATE = "gate by gate, "
 GATES = {"rnn": "h", "gru": "rzn", "gru-before": "rzn", "lstm": "ifgo"}
 
 
@@ -151,6 +152,10 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
             b_ih = b_hh
         case "sum twice":
             b_ih = b_hh = b_ih + b_hh
+        case "ih added twice":
+            b_ih = b_ih + b_ih
+        case "hh added twice":
+            b_hh = b_hh + b_hh
         case "exchanged":
             b_ih, b_hh = b_hh, b_ih
     ih, hh = _misread(ih, m.get("ih", ""), count), _misread(hh, m.get("hh", ""), count)
@@ -162,6 +167,8 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
 
 def _misread(w: Array, how: str, blocks: int) -> Array:
     """Of (out, in), whose memory may be taken for (in, out), or that of its transpose for (out, in)."""
+    if how.startswith(GATE_BY_GATE):
+        return np.concatenate([_misread(block, how.removeprefix(GATE_BY_GATE), 1) for block in np.split(w, blocks)])
     match how:
         case "transposed":
             return np.concatenate([block.T for block in np.split(w, blocks)])

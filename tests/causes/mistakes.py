@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.causes import functions as f
+from tests.causes.loops import GATE_BY_GATE
 
 BASIC = ("rnn", "gru", "lstm")
 GATED = ("gru", "lstm")
@@ -35,7 +36,7 @@ Need = Callable[[Setting], Setting | None]
 
 
 def two_layers(s: Setting) -> Setting | None:
-    return s if s.layers == 2 else None
+    return s if s.layers > 1 else None
 
 
 def one_direction(s: Setting) -> Setting | None:
@@ -138,7 +139,7 @@ def _gates() -> Iterator[Mistake]:
 def _biases() -> Iterator[Mistake]:
     for which in ("no ih", "no hh", "none"):
         yield Mistake("bias-dropped", which, {"biases": which})
-    for which in ("ih twice", "hh twice", "sum twice"):
+    for which in ("ih twice", "hh twice", "sum twice", "ih added twice", "hh added twice"):
         yield Mistake("bias-doubled", which, {"biases": which})
     # Elsewhere they are added before anything else is done: exchanged, they give the same numbers.
     yield Mistake("bias-misplaced", "", {"biases": "exchanged"}, ("gru",))
@@ -154,6 +155,9 @@ def _kernels() -> Iterator[Mistake]:
             # The one block of an RNN's W_hh is square: reshaped it is transposed, which is the mistake above.
             cells = GATED if which == ("hh",) else BASIC
             yield Mistake("kernel-reshaped", f"{' and '.join(which)}, {how}", dict.fromkeys(which, how), cells)
+            if which != ("hh",):  # each block of W_hh is square
+                each = f"{GATE_BY_GATE}{how}"
+                yield Mistake("kernel-reshaped", f"{' and '.join(which)}, {each}", dict.fromkeys(which, each), GATED)
 
 
 def _directions() -> Iterator[Mistake]:

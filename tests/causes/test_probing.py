@@ -17,7 +17,7 @@ from rnnspect.causes.probing import RIGHT, Probe, probe_of
 from rnnspect.checking.check import judge_recorded
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.tracing.prepare import Prepared
-from tests.causes.loops import Array, Given, Net, run
+from tests.causes.loops import GATE_BY_GATE, Array, Given, Net, run
 from tests.causes.mistakes import HIDDEN, MISTAKES, Mistake, Setting, padding
 from tests.causes.planted import SAME
 from tests.causes.test_planted import NOT_YET
@@ -66,12 +66,13 @@ def made_in(setting: Setting) -> list[Mistake]:
 
 
 def the_same(setting: Setting, *names: str) -> bool:
-    """Whether two of them are one: TF32 and float16 both keep 11 bits of numbers of this size, and of the one square
-    block of an RNN's kernel a reshape is a transpose."""
+    """Whether two of them are one: TF32 and float16 both keep 11 bits of numbers of this size, and of a square block,
+    such as an RNN's kernel has one, a reshape is a transpose."""
     ids = {name.partition(" ")[0] for name in names}
-    square = setting.kind == "rnn" and setting.inputs == HIDDEN and setting.directions == 1
+    square = setting.inputs == HIDDEN and setting.directions == 1
     reshaped = ids <= {"kernel-reshaped", "kernel-transposed"} and len({"ih and hh" in name for name in names}) == 1
-    return ids == {"tf32-products", "float16-products"} or (square and reshaped)
+    blocks = all(setting.kind == "rnn" or GATE_BY_GATE in name or name == "kernel-transposed" for name in names)
+    return ids == {"tf32-products", "float16-products"} or (square and reshaped and blocks)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
@@ -97,9 +98,10 @@ def named() -> Iterator[ParameterSet]:
     for setting in SETTINGS:
         for mistake in made_in(setting):
             # Lengths are for mistakes with padding: a check does not look for a shifted run beside them. Where an
-            # RNN's kernel is square, as it is in some layer of these, a reshape is a transpose.
+            # RNN's kernel is square, or a gate's block, as in some layer of these, a reshape is a transpose.
             shown = setting.packed == (padding in mistake.needs)
-            one = mistake.id == "kernel-reshaped" and setting.kind == "rnn"
+            square = setting.kind == "rnn" or (GATE_BY_GATE in str(mistake) and setting.inputs == HIDDEN)
+            one = mistake.id == "kernel-reshaped" and square
             if shown and not one and not {mistake.id, str(mistake)} & NOT_YET:
                 by_cell.setdefault((str(mistake), setting.kind), []).append(setting)
     mistakes = {str(mistake): mistake for mistake in MISTAKES}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import processing_order
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.order import without_lengths
 from rnnspect.judging.interpretation import Interpretation
 
@@ -54,15 +54,21 @@ def _between(reading: Interpretation) -> Iterator[Cause]:
     yield Cause(
         "direction-weights-exchanged",
         "each direction runs on the parameters of the other",
-        "Exchange the two sets: PyTorch's end in _l0 and _l0_reverse, ONNX and Keras keep the forward ones first.",
+        both_ways(
+            "exchange the two sets: PyTorch's end in _l0 and _l0_reverse, ONNX and Keras keep the forward ones first.",
+            "exchange the two sets.",
+        ),
         _with_the_others_parameters,
         reach="layer",
     )
     yield Cause(
         "direction-weights-shared",
         f"the {reading.direction} direction runs on the parameters of the other: both have the same",
-        f"Load the {reading.direction} direction's own parameters (in PyTorch those that end in _reverse are the "
-        "reverse direction's).",
+        both_ways(
+            f"load the {reading.direction} direction's own (in PyTorch those that end in _reverse are the reverse "
+            "direction's).",
+            f"take the other direction's for the {reading.direction} one too: the model that they are of does.",
+        ),
         _with_the_others_parameters,
         {"direction": reading.direction},
     )
@@ -81,7 +87,7 @@ def _as_the_other(reading: Interpretation) -> Interpretation:
 
 def _realigned(reading: Interpretation) -> Interpretation:
     turn = functools.partial(turned, lengths=reading.run.lengths)
-    return replace(reading.with_run(h=turn(reading.run.h)), back=turn)
+    return replace(reading.with_run(h=turn(reading.run.h)), back=lambda values, _: turn(values))
 
 
 def turned(values: Tensor, lengths: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterator
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.errors import listed
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.weights import layouts
@@ -22,9 +22,13 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         yield Cause(
             "gate-order",
             f"the rows are read as the gates {words}" + (f", the order of {listed(known)}" if known else ""),
-            f"Permute the blocks of {reading.units} rows from {' '.join(gates)} to {words} before handing them over.",
+            both_ways(
+                f"permute the blocks of {reading.units} rows from {' '.join(gates)} to {words}.",
+                f"they are packed {words}; permute the blocks to {' '.join(gates)}.",
+            ),
             functools.partial(_read_as, gates=order),
             {"order": words},
+            frameworks=tuple(known),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.judging.interpretation import Interpretation
 
@@ -33,7 +33,10 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     yield Cause(
         "gru-mix-flipped",
         "the update gate mixes the other way round: h' = z ⊙ n + (1 − z) ⊙ h",
-        "Exchange z and 1 − z in the last line, or turn the signs of the rows of z.",
+        both_ways(
+            "turn the signs of the rows and biases of z, or exchange z and 1 − z in the last line.",
+            "turn the signs of the rows and biases of z: they are of a model that mixes so.",
+        ),
         lambda r: r.with_rows(lambda packed: _with_block(r, packed, "z", -r.blocks(packed)["z"])),
     )
     if reading.p.bias_hh is None or reading.cell.variant:
@@ -41,13 +44,19 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     yield Cause(
         "gru-b_hn-dropped",
         "b_hn is left out: the engine has one bias for each gate",
-        "Keep the recurrent bias of n apart (linear_before_reset, reset_after, a bias of its own), inside r ⊙ ( ).",
+        both_ways(
+            "keep the recurrent bias of n apart (linear_before_reset, reset_after, a bias of its own), inside r ⊙ ( ).",
+            "they are of a model without b_hn; put zeros there.",
+        ),
         lambda r: r.with_parameters(bias_hh=_without_n(r)),
     )
     yield Cause(
         "gru-b_hn-folded",
         "b_hn is added to b_in, outside r ⊙ ( ): the two biases of n were summed as those of r and z may be",
-        "Keep the recurrent bias of n apart and inside r ⊙ ( ); only those of r and z add up.",
+        both_ways(
+            "keep the recurrent bias of n apart and inside r ⊙ ( ); only those of r and z add up.",
+            "they are of a model without b_hn; add the rows of n of bias_hh to those of bias_ih, and put zeros there.",
+        ),
         _folded,
     )
 

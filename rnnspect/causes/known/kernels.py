@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.judging.interpretation import Interpretation
 
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
@@ -16,31 +16,54 @@ _RESHAPED = {
     "as in × out": "out × in, read in their order as in × out (a reshape, not a transpose)",
     "from in × out": "kept in × out, and given the shape out × in by a reshape instead of a transpose",
 }
+_GATE_BY_GATE = "gate by gate, "
+"""Each gate's block by itself: Keras keeps so what a CuDNN layer was given."""
 
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
-    alone: list[tuple[str, ...]] = []
+    kernels = {name: getattr(reading.p, name) for name in _NAMES}
+    gates = len(reading.cell.gates)
     for which, name in _NAMES.items():
-        rows, columns = getattr(reading.p, which).shape
-        if rows == columns * len(reading.cell.gates):
+        rows, columns = kernels[which].shape
+        if rows == columns * gates:
             yield Cause(
                 name,
                 f"each gate's block of {which} is transposed: it is square, so no shape told",
-                "Transpose it: PyTorch and ONNX keep out × in, Keras, Flax and TensorFlow in × out.",
+                both_ways(
+                    "transpose each block: PyTorch and ONNX keep out × in, Keras, Flax and TensorFlow in × out.",
+                    "transpose each block of what the file holds once, and not twice.",
+                ),
                 functools.partial(_transposed, which=which),
             )
-        if rows != columns:  # a square one that is reshaped is one that is transposed
-            alone.append((which,))
-    for names in (*alone, tuple(_NAMES)):
-        for how, explanation in _RESHAPED.items():
-            which = " and ".join(names)
-            yield Cause(
-                "kernel-reshaped",
-                f"the numbers of {which} are {explanation}",
-                "Transpose (.T); reshape and view keep the order of the numbers.",
-                functools.partial(reshaped, names=names, how=how),
-                {"which": which, "how": how},
-            )
+    # A square matrix that is reshaped is one that is transposed, which is told above.
+    square = {name for name, w in kernels.items() if w.shape[0] == w.shape[1]}
+    square_blocks = {name for name, w in kernels.items() if w.shape[0] == gates * w.shape[1]}
+    both = tuple(_NAMES)
+    for how in _RESHAPED:
+        yield from (_kernel_reshaped((name,), how, echo=name in square) for name in both)
+        yield _kernel_reshaped(both, how)
+    if gates > 1:
+        for how in (_GATE_BY_GATE + plain for plain in _RESHAPED):
+            yield from (_kernel_reshaped((name,), how, echo=name in square_blocks) for name in both)
+            yield _kernel_reshaped(both, how, echo=square_blocks == set(both))
+
+
+def _kernel_reshaped(names: tuple[str, ...], how: str, echo: bool = False) -> Cause:
+    which = " and ".join(names)
+    plain = how.removeprefix(_GATE_BY_GATE)
+    each = "each gate's block of " if plain != how else ""
+    cudnn = ", as between Keras' files of CuDNN layers and of others" if each else ""
+    return Cause(
+        "kernel-reshaped",
+        f"the numbers of {each}{which} are {_RESHAPED[plain]}{cudnn}",
+        both_ways(
+            f"transpose {each}{which} (.T); reshape and view keep the order of the numbers.",
+            "they were stored so: where they are read, put .T in the place of reshape, or reshape in that of .T.",
+        ),
+        functools.partial(reshaped, names=names, how=how),
+        {"which": which, "how": how},
+        echo=echo,
+    )
 
 
 def _transposed(reading: Interpretation, which: str) -> Interpretation:
@@ -50,8 +73,15 @@ def _transposed(reading: Interpretation, which: str) -> Interpretation:
 
 def reshaped(reading: Interpretation, names: tuple[str, ...], how: str) -> Interpretation:
     """The reading in which these parameters have the same numbers in another order: "as in × out", where what is
-    out × in was read as in × out, or "from in × out", where it was kept so and given its shape by a reshape."""
-    return reading.with_parameters(**{name: _again(getattr(reading.p, name), how) for name in names})
+    out × in was read as in × out, or "from in × out", where it was kept so and given its shape by a reshape. After
+    "gate by gate, " each gate's block by itself."""
+    plain = how.removeprefix(_GATE_BY_GATE)
+    blocks = 1 if plain == how else len(reading.cell.gates)
+
+    def again(w: Tensor) -> Tensor:
+        return torch.cat([_again(block, plain) for block in w.chunk(blocks)])
+
+    return reading.with_parameters(**{name: again(getattr(reading.p, name)) for name in names})
 
 
 def _again(w: Tensor, how: str) -> Tensor:

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.judging.chunks import INPUT, OUTPUT
+from rnnspect.judging.chunks import INPUT, OUTPUT, LayerRun
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer_inputs import beside
@@ -21,6 +22,16 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     if steps > 2:
         for when, (explanation, fix) in _SHIFTED.items():
             yield Cause("shifted-by-one", explanation, fix, functools.partial(_shifted, when=when), {"when": when})
+        for when, at_the_end in (("late", "first"), ("early", "last")):  # where h was seen, that one step tells nothing
+            explanation, fix = _SHIFTED[when]
+            yield Cause(
+                "shifted-by-one",
+                f"{explanation}, and zeros at the {at_the_end}",
+                fix,
+                functools.partial(_shifted, when=when, zeros=True),
+                {"when": when, at_the_end: "zeros"},
+                echo=reading.seen,
+            )
     if run.lengths is not None:
         if not run.reverse or reading.stack.spec.bidirectional:
             yield Cause(
@@ -69,9 +80,14 @@ _SHIFTED = {
 }
 
 
-def _shifted(reading: Interpretation, when: str) -> Interpretation:
+def _shifted(reading: Interpretation, when: str, zeros: bool = False) -> Interpretation:
     """Each step's h is compared with what the equations give at another step: one earlier or one later in processing
-    order, or from the second step on."""
+    order, or from the second step on. `zeros` is what an engine gives where there is no such step; else it is the
+    initial state, or the last one again."""
+    if not reading.seen and when != "skipped":
+        return replace(
+            reading, back=functools.partial(_given_shifted, run=reading.run, late=when == "late", zeros=zeros)
+        )
     if when == "early":
         reading = _after_one_step(reading)
     run = reading.run
@@ -79,6 +95,20 @@ def _shifted(reading: Interpretation, when: str) -> Interpretation:
     received, given = (slice(None, -1), slice(1, None)) if late else (slice(1, None), slice(None, -1))
     lengths = None if run.lengths is None else run.lengths - 1
     return replace(reading, run=replace(run.take(received), h=run.h[given], lengths=lengths))
+
+
+def _given_shifted(values: Tensor, initial: Tensor, run: LayerRun, late: bool, zeros: bool) -> Tensor:
+    """h (T, B, ·) of an engine that gives at each step that of the step before it, or after it."""
+    steps, each = len(values), torch.arange(len(run.h0))
+    order, inside = run.order(0, steps), torch.arange(steps).unsqueeze(1) < run.step_counts
+    right = values[order, each]
+    edge = torch.zeros_like(initial) if zeros else initial if late else right[run.step_counts - 1, each]
+    given = torch.cat([edge[None], right[:-1]]) if late else torch.cat([right[1:], edge[None]])
+    if not late:
+        given[run.step_counts - 1, each] = edge
+    shifted = torch.zeros_like(values)
+    shifted[order[inside], each.expand_as(order)[inside]] = given[inside]
+    return shifted
 
 
 def _after_one_step(reading: Interpretation) -> Interpretation:
@@ -93,7 +123,7 @@ def _transposed(reading: Interpretation) -> Interpretation:
     steps = run.x.shape[0]
     states = [state if len(state) == steps else state.new_zeros(steps, state.shape[1]) for state in run.state]
     turned = run.mapped(lambda values: values[:].transpose(0, 1))
-    return replace(reading, run=turned, back=lambda values: values.transpose(0, 1)).with_states(states)
+    return replace(reading, run=turned, back=lambda values, _: values.transpose(0, 1)).with_states(states)
 
 
 def _views(reading: Interpretation) -> Iterator[Cause]:
@@ -126,7 +156,7 @@ def _viewed(reading: Interpretation, x: bool, h: bool, from_batch: bool) -> Inte
             return values.transpose(0, 1).reshape(steps, batch, -1)
         return values.reshape(batch, steps, -1).transpose(0, 1)
 
-    def back(values: Tensor) -> Tensor:
+    def back(values: Tensor, _initial: Tensor) -> Tensor:
         if from_batch:
             return values.reshape(batch, steps, -1).transpose(0, 1)
         return values.transpose(0, 1).reshape(steps, batch, -1)

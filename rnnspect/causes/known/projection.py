@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.kernels import reshaped
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Arithmetic, V
@@ -49,7 +49,10 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         yield Cause(
             "kernel-reshaped",
             f"weight_hr: {explanation}",
-            "Transpose (.T); reshape and view keep the order of the numbers.",
+            both_ways(
+                "transpose weight_hr (.T); reshape and view keep the order of the numbers.",
+                "they were stored so: where they are read, put .T in the place of reshape, or reshape in that of .T.",
+            ),
             functools.partial(reshaped, names=("weight_hr",), how=how),
             {"which": "weight_hr", "how": how},
         )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.directions import turned
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer_inputs import Steps, beside
@@ -55,7 +55,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             yield Cause(
                 _NAME,
                 f"layers {between} are exchanged: layer {reading.layer} runs on the parameters of layer {layer}",
-                f"Put the parameters of layers {between} in each other's place.",
+                both_ways(*[f"put the parameters of layers {between} in each other's place."] * 2),
                 functools.partial(_with_parameters_of, layer=layer),
                 {"exchanged": between},
             )

@@ -62,7 +62,16 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 "Give each step the state that the one before it returned.",
                 functools.partial(_every_step_alone, from_zero=start == "zero"),
                 {"start": start},
+                unused=_unused_at_zero(reading) if start == "zero" else (),
             )
+
+
+def _unused_at_zero(reading: Interpretation) -> tuple[str, ...]:
+    """Gates that only multiply the state, which is zero."""
+    if reading.cell.has_cell_state:
+        return ("f",) if "f" in reading.cell.gates else ()
+    before = "before" in reading.cell.variant
+    return ("r",) if "r" in reading.cell.gates and (before or reading.p.bias_hh is None) else ()
 
 
 def _from_zero(reading: Interpretation, names: list[str]) -> Interpretation:
@@ -181,4 +190,4 @@ def _every_step_alone(reading: Interpretation, from_zero: bool) -> Interpretatio
     made = replace(reading, run=replace(run, lengths=lengths, reverse=False)).with_states(states)
     if steps * batch > _ALONE:
         return made
-    return replace(made, back=lambda values: values.reshape(steps, batch, -1))
+    return replace(made, back=lambda values, _: values.reshape(steps, batch, -1))

@@ -6,29 +6,26 @@ from dataclasses import replace
 
 import torch
 
+from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.hypotheses import Search
+from rnnspect.causes.search.notes import unexplained
 from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained
-
-SECONDS = 10.0
-"""How long each run that differs is looked into, where nobody says."""
 
 
 @torch.inference_mode()
 def explain(case: Case, judged: Judged, seconds: float | None = None) -> Explained:
     """Every known mistake, or pair of them, that explains the first layer and direction that differs, the likeliest
-    first; then the same for the first that these leave over, and so on.
+    first; then the same for the first that these leave over, and so on. A mistake is named only if a check of the run
+    with that mistake in it would agree.
 
-    A layer above runs on what the one below really gave, so each shows its own mistakes only. After so many seconds,
-    `SECONDS` if nothing is said, no other mistake is tried; with 0 none is.
+    A layer above runs on what the one below really gave, so each shows its own mistakes only. The search ends after a
+    fixed amount of work, so that it finds the same on every machine, or after so many `seconds`; with 0 none is made.
+    Where it names nothing, a note says what it tried, and what to record or to run so that more can be told.
     """
-    seconds = SECONDS if seconds is None else seconds
-    if not seconds:
+    if seconds is not None and seconds <= 0:
         return Explained()
-    search = Search(case, judged, seconds)
+    search = Search(case, judged, Effort(seconds))
     found = search.explained()
-    if search.is_over and not found.causes:
-        note = f"looked for a known cause for {seconds:g} s, which was not enough to try every pair of them"
-        return replace(found, note=note)
-    return found
+    return found if found.causes else replace(found, note=unexplained(case, judged, search))

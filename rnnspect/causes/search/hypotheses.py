@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import functools
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known import catalogue
-from rnnspect.causes.search.beginning import STEPS, begins_well
+from rnnspect.causes.search.beginning import STEPS
+from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
+from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
+from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
 from rnnspect.judging.case import Case
-from rnnspect.judging.interpretation import At, Interpretation
-from rnnspect.judging.stack import Judged, judge_stack
+from rnnspect.judging.finding import Finding
+from rnnspect.judging.interpretation import At
+from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation
-
-PAIRED = ("gates", "gru", "biases", "kernels", "directions")
-"""Families of which two mistakes at once are tried."""
-
-
-Hypothesis = tuple[Cause, ...]
-"""One mistake, or two that were made at once."""
+from rnnspect.judging.words import verdict_of
 
 
 class Search:
-    """Looks for the mistakes that explain one judged run, for so many seconds from now on."""
+    """Looks for the mistakes that explain one judged run, until the effort is over."""
 
-    def __init__(self, case: Case, judged: Judged, seconds: float) -> None:
-        self._case, self._judged = case, judged
-        self._until, self.is_over = time.monotonic() + seconds, False
+    def __init__(self, case: Case, judged: Judged, effort: Effort) -> None:
+        self._case, self._judged, self.effort = case, judged, effort
         self._wrong = wrong_in(judged)
-        self._known: dict[At, dict[Any, Cause]] = {}
+        self._again = Rejudging(case, judged, effort)
+        self.tried: list[Tried] = []
+        self.vague: dict[object, str] = {}
+        """Why a check under a mistake that fits would not agree, by the mistake and where it is made."""
 
     def explained(self) -> Explained:
         """Takes the places that differ from the lowest layer up, and leaves out those that a cause found before
@@ -44,7 +43,7 @@ class Search:
         causes: list[Explanation] = []
         groups: list[tuple[str, ...]] = []
         left = sorted(self._wrong, key=self._order)
-        while left and self._has_time():
+        while left and not self.effort.is_over:
             at, *left = left
             found = self._survivors(at)
             if not found:
@@ -62,29 +61,15 @@ class Search:
             return explain_finals(self._judged)
         return Explained(tuple(causes), tuple(groups))
 
-    def _has_time(self) -> bool:
-        self.is_over = self.is_over or time.monotonic() >= self._until
-        return not self.is_over
-
     def _order(self, at: At) -> tuple[int, int, int]:
         layer, direction = at
         return layer, self._wrong[at].order, self._case.spec.directions.index(direction)
 
-    def _catalogue(self, at: At) -> dict[Any, Cause]:
-        if at not in self._known:
-            self._known[at] = {cause.key: cause for cause in catalogue(self._judged.readings[at])}
-        return self._known[at]
-
-    def _same_at(self, at: At, hypothesis: Hypothesis) -> Hypothesis | None:
-        """The same mistakes in another place; None where one cannot be made there."""
-        there = self._catalogue(at)
-        same = tuple(there[cause.key] for cause in hypothesis if cause.key in there)
-        return same if len(same) == len(hypothesis) else None
-
     def _survivors(self, at: At) -> list[tuple[Hypothesis, _After]]:
         """What explains a place: one mistake in it, one that it shares with layers below that nobody observed, or
-        two at once."""
-        known = list(self._catalogue(at).values())
+        two at once. Where one explains all that differs, no others are looked for."""
+        here = (cause for cause in self._again.catalogue(at).values() if not cause.echo)
+        known = likeliest_first(here, self._case)
         found: list[tuple[Hypothesis, _After]] = []
         seen = at not in self._judged.estimated
         if self._wrong[at].only_final:  # each step is right: only what may show in the end alone
@@ -92,17 +77,19 @@ class Search:
         if seen:
             found = list(self._tried(at, ((one,) for one in known)))
         unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
-        if not found and unseen:
-            found = list(self._tried_below(at, unseen, known))
-        if not found and seen:
-            found = list(self._tried(at, _pairs(known)))
+        if unseen and all(after.remains for _, after in found):
+            found += self._tried_below(at, unseen)
+        if not found and seen and not self.vague:  # where one fits because little is known, two fit all the more
+            found = list(self._tried(at, pairs(known)))
         return found
 
     def _tried(self, at: At, hypotheses: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, _After]]:
-        told = set()
+        told, tried = set(), Tried((at,))
+        self.tried.append(tried)
         for hypothesis in hypotheses:
-            if not self._has_time():
+            if self.effort.is_over:
                 return
+            tried.add(hypothesis)
             same = frozenset(cause.key for cause in hypothesis)
             if same in told or not self._may_be(hypothesis, at):  # told: in the other order
                 continue
@@ -115,7 +102,7 @@ class Search:
         reading = self._judged.readings[at]
         if self._wrong[at].only_final and not all(cause.ends for cause in hypothesis):
             return False
-        if not begins_well(_changed(reading, hypothesis), self._wrong[at].order):
+        if not self._again.may_begin(hypothesis, at, self._wrong[at].order):
             return False
         return all(cause.shown is None or cause.shown(reading) for cause in hypothesis)
 
@@ -123,27 +110,64 @@ class Search:
         """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
         reach = {cause.reach for cause in hypothesis}
         scope = [at]
-        for other, reading in self._judged.readings.items():
+        for other in self._judged.readings:
             if other == at:
                 continue
             if "stack" in reach or ("layer" in reach and other[0] == at[0]):
                 scope.append(other)
             elif other in self._wrong and other not in self._judged.estimated:
-                same = self._same_at(reading.at, hypothesis)
+                same = self._again.same_at(other, hypothesis)
                 if same is not None and self._may_be(same, other):
                     scope.append(other)
         return scope
 
-    def _made_in(self, hypothesis: Hypothesis, scope: Sequence[At], reading: Interpretation) -> Interpretation:
-        """The reading with the mistakes in it, if it is in the scope and they can be made there."""
-        same = self._same_at(reading.at, hypothesis) if reading.at in scope else None
-        return reading if same is None else _changed(reading, same)
+    def _tried_below(self, at: At, unseen: list[At]) -> list[tuple[Hypothesis, _After]]:
+        """One mistake in layers that nobody observed, with this place or without it. One after which the first layer
+        observed above begins wrongly is not looked into. Once a mistake explains all that differs, only those made in
+        the same places are looked for."""
+        found: list[tuple[Hypothesis, _After]] = []
+        every = list(self._judged.readings)
+        above = [other for other in self._wrong if other[0] >= at[0] and other not in unseen]
+        made: set[object] = set()
+        for scope in scopes_below(unseen, above, every):
+            tried = Tried(scope)
+            self.tried.append(tried)
+            for hypothesis in self._below(scope, every):
+                if self.effort.is_over:
+                    return found
+                places = tuple(place for place in scope if self._again.same_at(place, hypothesis))
+                same = _made(hypothesis, places)
+                if same in made or same in self.vague:
+                    continue
+                made.add(same)
+                tried.add(hypothesis)
+                if self._may_be_below(hypothesis, places, unseen) and (after := self._after(hypothesis, places, at)):
+                    found.append((hypothesis, after))
+            if any(not after.remains for _, after in found):
+                break
+        return found
+
+    def _below(self, scope: Sequence[At], every: Sequence[At]) -> Iterator[Hypothesis]:
+        """The mistakes that can be made in a scope: each that is none of another's elsewhere in it, and two of kernels.
+        Of what nobody observed no number shows anything."""
+        known: dict[object, Cause] = {}
+        for place in scope:
+            for key, cause in self._again.catalogue(place).items():
+                if cause.shown is None and reaches(cause, scope, every) and (key not in known or known[key].echo):
+                    known[key] = cause
+        ordered = likeliest_first((cause for cause in known.values() if not cause.echo), self._case)
+        yield from ((one,) for one in ordered)
+        yield from pairs([one for one in ordered if "transposed" in one.name])
+
+    def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At], unseen: list[At]) -> bool:
+        """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
+        above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
+        return not above or self._again.may_begin_above(hypothesis, scope, min(above, key=self._order))
 
     def _after(self, hypothesis: Hypothesis, scope: Sequence[At], at: At) -> _After | None:
         """The whole run with the mistakes made in the scope; None where that is refuted, or the place `at` is still
-        wrong."""
-        change = functools.partial(self._made_in, hypothesis, scope)
-        judged = judge_stack(self._case, change, meanings=False)
+        wrong, or too little is known of what differs no more for a check to agree."""
+        judged = self._again.whole(hypothesis, scope, meanings=False)
         here = [place.finding for place in judged.places if place.at in scope]
         if judged.unread or any(found.unjudged for found in here) or self._forgets(judged, scope):
             return None
@@ -154,9 +178,14 @@ class Search:
         if not wrong.keys() <= self._wrong.keys() or (reaches and any(other in steps for other in scope)):
             return None
         if ends:
-            names, judged = {cause.name for cause in hypothesis}, judge_stack(self._case, change)
+            names = {cause.name for cause in hypothesis}
+            judged = self._again.whole(hypothesis, scope, meanings=True)
             ends = [other for other in ends if not means(judged, other) <= names]
         if at in steps or (self._wrong[at].only_final and at in ends):
+            return None
+        shown = any(cause.shown for cause in hypothesis)  # by the numbers: more than that nothing contradicts it
+        if not shown and (vague := _vague(self._case, judged, hypothesis)):
+            self.vague[_made(hypothesis, scope)] = vague
             return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]
@@ -171,38 +200,6 @@ class Search:
     def _before(self, scope: Sequence[At]) -> float:
         here = [self._wrong[at].ratio for at in scope if at in self._wrong]
         return max(here or [wrong.ratio for wrong in self._wrong.values()])
-
-    def _tried_below(self, at: At, unseen: list[At], known: list[Cause]) -> Iterator[tuple[Hypothesis, _After]]:
-        """One mistake in every layer that nobody observed, with this place or without it; if none explains all, in one
-        of these layers alone. One after which the first layer observed above begins wrongly is not looked into."""
-        known = [one for one in known if one.shown is None]  # of what nobody observed no number shows anything
-        layers = list(dict.fromkeys(layer for layer, _ in unseen))
-        here = [other for other in self._wrong if other[0] >= at[0]]
-        scopes = [[*unseen, *(other for other in here if other not in unseen)], unseen]
-        if len(layers) > 1:
-            scopes += [[other for other in unseen if other[0] == layer] for layer in layers]
-        for scope in {tuple(scope): scope for scope in scopes}.values():
-            whole = False
-            for one in known:
-                if not self._has_time():
-                    return
-                if not self._may_be_below((one,), scope, unseen):
-                    continue
-                if after := self._after((one,), scope, at):
-                    whole = whole or not after.remains
-                    yield (one,), after
-            if whole:
-                return
-
-    def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At], unseen: list[At]) -> bool:
-        """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
-        above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
-        if not above:
-            return True
-        begun = min(above, key=self._order)
-        change = functools.partial(self._made_in, hypothesis, scope)
-        made = judge_stack(self._case.begun(STEPS), change, meanings=False, until=begun).readings.get(begun)
-        return made is not None and begins_well(made, 0)
 
 
 @dataclass(frozen=True)
@@ -246,18 +243,26 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
     return wrong
 
 
-def _pairs(known: list[Cause]) -> Iterator[Hypothesis]:
-    """Two at once, the likely before the unlikely; in both orders, since the second acts on what the first made."""
-    paired = [one for one in known if one.family in PAIRED and one.shown is None]
-    for total in range(1, 2 * len(paired) - 2):
-        for i in range(max(0, total - len(paired) + 1), min(total, len(paired) - 1) + 1):
-            a, b = paired[i], paired[total - i]
-            if a is not b and not a.name == b.name == "gate-order":
-                yield a, b
+def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
+    """Why a check would not answer `agree` if what still differs were right; None where it would. Of gates that play no
+    part where the mistakes were made nothing is asked."""
+    unused = {gate for cause in hypothesis for gate in cause.unused}
+    idle = torch.tensor([[gate in unused] for gate in case.spec.cell_type.gates])
+
+    def as_right(found: Finding) -> Finding:
+        seen = found.resolution
+        if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
+            seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
+        return replace(found, first=None, resolution=torch.where(idle, 0, seen))
+
+    places = [replace(place, finding=as_right(place.finding)) for place in judged.places]
+    finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
+    return verdict_of(case, replace(judged, places=places, finals=finals)).reason
 
 
-def _changed(reading: Interpretation, hypothesis: Hypothesis) -> Interpretation:
-    return functools.reduce(lambda made, cause: cause.change(made), hypothesis, reading)
+def _made(hypothesis: Hypothesis, scope: Iterable[At]) -> object:
+    """What a hypothesis is, in whatever order its mistakes come, and where it is made."""
+    return frozenset(cause.key for cause in hypothesis), frozenset(scope)
 
 
 def _named(places: Iterable[At]) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class WatchedCalls(Shown):
 
     def check(self, explain: float | None = None) -> tuple[CallVerdict, ...]:
         """Judges every call on its own, in their order; what was judged before is not judged again. Known mistakes are
-        looked for in each that differs, `explain` seconds long, or 10 if nothing is said.
+        looked for in each that differs, `explain` seconds long; if nothing is said, for a fixed amount of work.
 
         Of a stack only the top layer is seen at each step; the layers below are estimated. One step alone can leave a
         gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of

@@ -1,0 +1,66 @@
+"""What is said of a search that named no mistake: what it tried, and what would tell more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnspect.causes.search.hypotheses import Search
+from rnnspect.causes.search.scopes import Tried
+from rnnspect.errors import listed
+from rnnspect.judging.case import Case
+from rnnspect.judging.interpretation import At
+from rnnspect.judging.stack import Judged
+
+
+def unexplained(case: Case, judged: Judged, search: Search) -> str:
+    """What was tried, why nothing was named, and what to record or to run to learn more."""
+    said, vague = ["no known mistake explains this run"], list(search.vague.values())
+    if vague:
+        fit = "1 known mistake fits" if len(vague) == 1 else f"{len(vague)} known mistakes fit"
+        said = [f"no cause is named: {fit}, but too little is known of this run to be sure ({vague[0]})"]
+    if advice := _advice(case, judged, bool(vague)):
+        said.append(advice)
+    if tried := _tried(case, search.tried):
+        said.append(tried)
+    if search.effort.is_over:
+        said.append(_stopped(search.effort.seconds))
+    return "; ".join(said)
+
+
+def _stopped(seconds: float | None) -> str:
+    if seconds is None:
+        return "stopped before all was tried (--explain 60 searches for 60 s)"
+    return f"stopped after {seconds:g} s, which was not enough to try every mistake and every pair"
+
+
+def _tried(case: Case, tried: Sequence[Tried]) -> str:
+    """tried 101 known mistakes in layer 1, in layer 0, in layers 0 and 1; and 682 pairs of them."""
+    singles = [one for one in tried if one.counts.get(1)]
+    pairs = sum(one.counts.get(2, 0) for one in tried)
+    if not singles:
+        return ""
+    most = max(one.counts[1] for one in singles)
+    where = dict.fromkeys(f"in {_where(case, one.scope)}" for one in singles)
+    said = f"tried {most} known mistake{'s' if most > 1 else ''} {listed(where)}"
+    return f"{said}, and {pairs:,} pairs of them" if pairs else said
+
+
+def _where(case: Case, scope: Sequence[At]) -> str:
+    """layer 0; layers 0 and 1; layer 1 reverse."""
+    layers = sorted({layer for layer, _ in scope})
+    whole = all((layer, direction) in scope for layer in layers for direction in case.spec.directions)
+    if not whole:
+        return " and ".join(f"layer {layer} {direction}" for layer, direction in scope)
+    return f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
+
+
+def _advice(case: Case, judged: Judged, vague: bool) -> str | None:
+    """What to record or to run."""
+    if judged.estimated:
+        layers = sorted({layer for layer, _ in judged.estimated})
+        both = " in both directions" if case.spec.bidirectional else ""
+        which = f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
+        return f"record h of {which} too{both}: each layer is then judged by itself"
+    if vague:
+        return "record the output at each step, from an input that keeps the gates open (such as randn:20)"
+    return None

@@ -1,0 +1,186 @@
+"""A run judged again as if mistakes had been made in some of its layers and directions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.numbers import Numbers, SmallNumbers, one_thread, serves
+from rnnspect.arithmetic.perturbed import RUNS
+from rnnspect.arithmetic.unroll import run_layer
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known import catalogue
+from rnnspect.causes.search.beginning import STEPS, begins_well
+from rnnspect.causes.search.effort import Effort
+from rnnspect.judging.case import Case
+from rnnspect.judging.estimate import Estimate, estimate
+from rnnspect.judging.interpretation import At, Interpretation
+from rnnspect.judging.layer import cast
+from rnnspect.judging.stack import Judged, judge_stack
+
+Hypothesis = tuple[Cause, ...]
+"""One mistake, or two that were made at once."""
+
+_WIDER, _SLACK = 32.0, 1e-4
+"""At a first look a layer that nobody observed is stepped once, without replicas. Its h may then be off by so many
+times what the replicas of the run as it was read show, and by so much of 1 and of itself."""
+_OF_THE_WHOLE_RUN = {"order", "states", "directions"}
+"""Families whose mistakes the first steps alone do not show as they are: they take from later ones."""
+_WINDOW = 64 + STEPS
+"""Steps of a longer run that are stepped at a first look, where what a layer read in reverse remembers of later ones
+does not reach the first."""
+_FORGOTTEN = 1e-3
+_JUDGED, _BEGUN, _STEP, _STEP_OF_REPLICAS = 5_000_000, 1_500_000, 50_000, 150_000
+"""What calling the operations takes, in nanoseconds: of a look at an observed layer and at its beginning, and of a
+step."""
+_LOOKS = 8
+"""How many times its products a look at an observed layer takes."""
+
+
+class Rejudging:
+    """Judges one run again, with mistakes made. Layers that nobody observed, and that no mistake changes, are stepped
+    once for all."""
+
+    def __init__(self, case: Case, judged: Judged, effort: Effort) -> None:
+        self._case, self._judged, self._effort = case, judged, effort
+        self._unchanged: dict[At, Estimate] = {}
+        self._known: dict[At, dict[Any, Cause]] = {}
+        self._begun: dict[Any, bool] = {}
+        self._windows: dict[At, tuple[Case, float]] = {}
+
+    def catalogue(self, at: At) -> dict[Any, Cause]:
+        """Every mistake that can be made in a place, by its key."""
+        if at not in self._known:
+            self._known[at] = {cause.key: cause for cause in catalogue(self._judged.readings[at])}
+        return self._known[at]
+
+    def same_at(self, at: At, hypothesis: Hypothesis) -> Hypothesis | None:
+        """The same mistakes in another place; None where one cannot be made there."""
+        there = self.catalogue(at)
+        same = tuple(there[cause.key] for cause in hypothesis if cause.key in there)
+        return same if len(same) == len(hypothesis) else None
+
+    def made(self, hypothesis: Hypothesis, scope: Collection[At]) -> Callable[[Interpretation], Interpretation]:
+        """The change that makes the mistakes wherever in the scope they can be made."""
+
+        def change(reading: Interpretation) -> Interpretation:
+            same = self.same_at(reading.at, hypothesis) if reading.at in scope else None
+            return reading if same is None else changed(reading, same)
+
+        return change
+
+    def whole(self, hypothesis: Hypothesis, scope: Collection[At], *, meanings: bool) -> Judged:
+        """The whole run, judged with the mistakes made in the scope. `meanings` is that of `judge_stack`."""
+        for at, reading in self._judged.readings.items():
+            if at not in self._judged.estimated:
+                self._effort.spend(_JUDGED, _LOOKS * _products(reading))
+        stepped = functools.partial(self._stepped, scope=scope)
+        return judge_stack(self._case, self.made(hypothesis, scope), meanings=meanings, estimator=stepped)
+
+    def may_begin(self, hypothesis: Hypothesis, at: At, order: int) -> bool:
+        """Whether a place begins well with the mistakes made in it, on what it was taken to have received."""
+        made = changed(self._judged.readings[at], hypothesis)
+        self._effort.spend(_BEGUN, _products(made, STEPS))
+        return begins_well(made, order)
+
+    def may_begin_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
+        """Whether a place begins well on what the layers below, changed and stepped quickly, give it."""
+        asked = tuple(cause.key for cause in hypothesis), tuple(scope), begun
+        if asked not in self._begun:
+            self._begun[asked] = self._begins_above(hypothesis, scope, begun)
+        return self._begun[asked]
+
+    def _begins_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
+        self._effort.spend(_BEGUN, _products(self._judged.readings[begun], STEPS))
+        case, off = self._case, 0.0
+        if not any(cause.family in _OF_THE_WHOLE_RUN for cause in hypothesis):
+            case, off = self._beginning(begun)
+        stepped = functools.partial(self._stepped, scope=scope, off=off)
+        change = self.made(hypothesis, scope)
+        judged = judge_stack(case, change, meanings=False, until=begun, estimator=stepped)
+        made = judged.readings.get(begun)
+        return made is not None and begins_well(made, 0)
+
+    def _beginning(self, begun: At) -> tuple[Case, float]:
+        """As much of the run as the first steps of a place need, and how far off that makes what it receives there:
+        a layer below that is read in reverse begins at its last step."""
+        if self._case.spec.directions == ("forward",):
+            return self._case.begun(STEPS), 0.0
+        if begun not in self._windows:
+            self._windows[begun] = self._case, 0.0
+            if begun[1] == "forward" and self._case.sequence.steps > 2 * _WINDOW:
+                case = self._case.begun(_WINDOW)
+                stepped = functools.partial(self._stepped, scope=self._judged.estimated, off=0.0)
+                cut = judge_stack(case, meanings=False, until=begun, estimator=stepped).readings[begun].run.x
+                off = float((cut[:STEPS] - self._judged.readings[begun].run.x[:STEPS]).abs().max())
+                if off < _FORGOTTEN:
+                    self._windows[begun] = case, off
+        return self._windows[begun]
+
+    def _stepped(
+        self,
+        reading: Interpretation,
+        progress: Callable[[int], None],
+        scope: Collection[At],
+        off: float | None = None,
+    ) -> Estimate:
+        """A layer that nobody observed, with mistakes in the scope. With `off` it is stepped quickly: how far off it
+        is, besides, where the run was cut."""
+        steps = reading.run.x.shape[0]
+        if not any(at == reading.at or at[0] < reading.layer for at in scope):
+            return _first(self._as_read(reading.at), steps)
+        if off is None:
+            self._effort.spend(steps * _STEP_OF_REPLICAS, _products(reading) * RUNS)
+            return estimate(reading, progress)
+        self._effort.spend(steps * _STEP, _products(reading))
+        return _quick(reading, self._as_read(reading.at).error + off)
+
+    def _as_read(self, at: At) -> Estimate:
+        """A layer that nobody observed, as it was read: without any mistake."""
+        if at not in self._unchanged:
+            reading = self._judged.readings[at]
+            self._effort.spend(reading.run.x.shape[0] * _STEP_OF_REPLICAS, _products(reading) * RUNS)
+            self._unchanged[at] = estimate(reading)
+        return self._unchanged[at]
+
+
+def changed(reading: Interpretation, hypothesis: Hypothesis) -> Interpretation:
+    """The reading with the mistakes made, one after the other."""
+    return functools.reduce(lambda made, cause: cause.change(made), hypothesis, reading)
+
+
+def _first(found: Estimate, steps: int) -> Estimate:
+    """An estimate of the whole run, of its first steps."""
+    return found if len(found.h) == steps else replace(found, h=found.h[:steps], error=found.error[:steps])
+
+
+def _products(reading: Interpretation, steps: int | None = None) -> int:
+    total, batch = reading.run.x.shape[:2]
+    return min(total, steps or total) * batch * (reading.p.weight_ih.numel() + reading.p.weight_hh.numel())
+
+
+@torch.inference_mode()
+def _quick(reading: Interpretation, usual: Tensor) -> Estimate:
+    """h that the equations give, stepped once, with more room around it than a correct engine needs. `usual` (T, B, P)
+    is how far h may be off without a mistake."""
+    run, p = reading.run, cast(reading.p, torch.float64)
+    steps, batch = run.x.shape[:2]
+    order, each = run.order(0, steps), torch.arange(batch)
+    inside = torch.arange(steps).unsqueeze(1) < run.step_counts
+    arithmetic = (SmallNumbers if serves(p, batch) else Numbers)(p, len(reading.cell.gates), reading.nonlinearity)
+    wx = linear(run.x[order, each].double(), p.weight_ih, p.bias_ih)
+    valid = None if run.lengths is None else inside
+    state = tuple(initial.double() for initial in run.state)
+    with one_thread():
+        quantities, final = run_layer(reading.cell, arithmetic, wx, state, valid, lambda _steps: None)
+    h = torch.zeros_like(quantities["h"])
+    h[order[inside], each.expand_as(order)[inside]] = quantities["h"][inside]
+    room = usual[:steps] if usual[:steps].shape == h.shape else usual.max()
+    error = h.abs().clamp_(min=1).mul_(_SLACK).add_(room, alpha=_WIDER)
+    return Estimate(h, error, tuple((state, torch.full_like(state, torch.inf)) for state in final))

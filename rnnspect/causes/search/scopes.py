@@ -1,0 +1,69 @@
+"""In which order mistakes are tried, and where: the likely before the unlikely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known import families
+from rnnspect.causes.search.rejudging import Hypothesis
+from rnnspect.judging.case import Case
+from rnnspect.judging.interpretation import At
+
+PAIRED = ("gates", "gru", "biases", "kernels", "directions")
+"""Families of which two mistakes at once are tried."""
+
+
+@dataclass
+class Tried:
+    """How many mistakes were made in some places, alone and two at once."""
+
+    scope: tuple[At, ...]
+    counts: dict[int, int] = field(default_factory=dict)
+
+    def add(self, hypothesis: Hypothesis) -> None:
+        self.counts[len(hypothesis)] = self.counts.get(len(hypothesis), 0) + 1
+
+
+def likeliest_first(causes: Iterable[Cause], case: Case) -> list[Cause]:
+    """By family, in it first what the framework that is named does, then what any does, then the rest."""
+    order = families()
+    named = {case.observation.engine.name, case.spec.layout}
+
+    def unlikely(cause: Cause) -> tuple[bool, int, bool]:
+        return (
+            not cause.frameworks and cause.family == "gates",
+            order.index(cause.family),
+            named.isdisjoint(cause.frameworks),
+        )
+
+    return sorted(causes, key=unlikely)
+
+
+def scopes_below(unseen: Sequence[At], above: Sequence[At], every: Sequence[At]) -> Iterator[tuple[At, ...]]:
+    """Where one mistake may have been made in layers that nobody observed: in one of these layers, in all of them with
+    what is wrong above or without it, in one direction of one layer, and in the whole stack."""
+    layers = list(dict.fromkeys(layer for layer, _ in unseen))
+    each = [tuple(other for other in unseen if other[0] == layer) for layer in layers]
+    upper = tuple(other for other in above if other not in unseen)
+    places = [(other,) for other in unseen]
+    yield from dict.fromkeys([*each, (*unseen, *upper), tuple(unseen), *places, tuple(every)])
+
+
+def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
+    """Whether a scope is as wide as a mistake that is made in it."""
+    if cause.reach == "stack":
+        return set(scope) == set(every)
+    layers = {layer for layer, _ in scope}
+    return cause.reach == "place" or all(other in scope for other in every if other[0] in layers)
+
+
+def pairs(known: Sequence[Cause]) -> Iterator[Hypothesis]:
+    """Two at once, the likely before the unlikely; in both orders, since the second acts on what the first made."""
+    paired = [one for one in known if one.family in PAIRED and one.shown is None]
+    for total in range(1, 2 * len(paired) - 2):
+        for i in range(max(0, total - len(paired) + 1), min(total, len(paired) - 1) + 1):
+            a, b = paired[i], paired[total - i]
+            if a is not b and not a.name == b.name == "gate-order":
+                yield a, b
