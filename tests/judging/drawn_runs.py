@@ -279,7 +279,8 @@ def shown(run: Run, network: Network, what: str) -> dict[str, Tensor]:
 
 
 def kept(values: Tensor, way: str, narrow: bool) -> Any:
-    """The numbers as they come back from where they were kept. With `narrow` text comes back in their own dtype."""
+    """The numbers as they come back from where they were kept. With `narrow` text comes back in their own dtype, but
+    for half types: that rounds a second time, to a grid of another base, and nothing shows afterwards what was lost."""
     kind, _, decimals = way.partition(":")
     if way == "exact":
         return values.contiguous()
@@ -297,4 +298,4 @@ def kept(values: Tensor, way: str, narrow: bool) -> Any:
     else:
         written = "%.18e" if way == "savetxt" else way
         back = np.array([float(written % v) for v in wide.ravel().tolist()]).reshape(wide.shape)
-    return torch.from_numpy(back).to(values.dtype) if narrow else back
+    return torch.from_numpy(back).to(values.dtype) if narrow and values.element_size() > 2 else back
