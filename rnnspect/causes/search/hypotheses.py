@@ -15,7 +15,7 @@ from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
 from rnnspect.judging.case import Case
-from rnnspect.judging.finding import Finding
+from rnnspect.judging.finding import PlaceFinding
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation
@@ -245,17 +245,18 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
 
 def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
     """Why a check would not answer `agree` if what still differs were right; None where it would. Of gates that play no
-    part where the mistakes were made nothing is asked."""
+    part where the mistakes were made nothing is asked, nor of units that a projection leaves out."""
     unused = {gate for cause in hypothesis for gate in cause.unused}
     idle = torch.tensor([[gate in unused] for gate in case.spec.cell_type.gates])
 
-    def as_right(found: Finding) -> Finding:
-        seen = found.resolution
+    def as_right(place: PlaceFinding) -> PlaceFinding:
+        seen, w_hr = place.finding.resolution, judged.readings[place.at].p.weight_hr
         if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
             seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
-        return replace(found, first=None, resolution=torch.where(idle, 0, seen))
+        known = idle if w_hr is None else idle | ~w_hr.any(0)
+        return replace(place, finding=replace(place.finding, first=None, resolution=torch.where(known, 0, seen)))
 
-    places = [replace(place, finding=as_right(place.finding)) for place in judged.places]
+    places = [as_right(place) for place in judged.places]
     finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
     return verdict_of(case, replace(judged, places=places, finals=finals)).reason
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.causes.search import hypotheses
+from rnnspect.causes.search import scopes
 
 KINDS = ("rnn", "gru", "lstm")
 
@@ -18,7 +18,7 @@ KINDS = ("rnn", "gru", "lstm")
 @pytest.fixture(autouse=True)
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two mistakes at once take seconds to try, and dropout is never one of them."""
-    monkeypatch.setattr(hypotheses, "PAIRED", ())
+    monkeypatch.setattr(scopes, "PAIRED", ())
 
 
 class Trained:

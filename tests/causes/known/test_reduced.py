@@ -144,9 +144,7 @@ def test_a_small_mistake_is_not_taken_for_it(
     kind: str, layers: int, directions: int, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each lies within what TF32 products are allowed."""
-    monkeypatch.setattr(
-        "rnnspect.causes.search.hypotheses.PAIRED", ()
-    )  # none of these is one of two; pairs take seconds
+    monkeypatch.setattr("rnnspect.causes.search.scopes.PAIRED", ())  # none of these is one of two; pairs take seconds
     network = Network(kind, layers, directions)
     rng = np.random.default_rng(1)
 
@@ -257,9 +255,7 @@ def in_eight_bits(v: Array, w: Array) -> Array:
     "fault", ["1e-4", "1e-3", "3e-3", "biases", "one weight", "tf32 and a weight", "initial state", "bfloat16", "int8"]
 )
 def test_what_is_no_sum_in_float16_is_not_taken_for_one(kind: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "rnnspect.causes.search.hypotheses.PAIRED", ()
-    )  # none of these is one of two; pairs take seconds
+    monkeypatch.setattr("rnnspect.causes.search.scopes.PAIRED", ())  # none of these is one of two; pairs take seconds
     network, rng = long(kind), np.random.default_rng(2)
 
     def change(name: str, v: Array) -> Array:
