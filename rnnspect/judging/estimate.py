@@ -55,21 +55,23 @@ def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _
 
 class Paired:
     """`estimate` in a run in which no mistake is made: both directions of a layer that nobody observed are stepped
-    together."""
+    together, whichever is asked for first."""
 
     def __init__(self, observed: Collection[At]) -> None:
         self._observed = observed
         self._other: dict[At, Estimate] = {}
 
-    def __call__(self, reading: Interpretation, progress: Callable[[int], None]) -> Estimate:
+    def __call__(self, reading: Interpretation, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
         if reading.at in self._other:
             return self._other.pop(reading.at)
         if reading.stack.spec.bidirectional and reading.other not in self._observed:
             run = reading.run
             other = Interpretation.of(reading.stack, reading.other, run.x, run.error, reading.u)
             if _can_share(reading, other):
-                own, self._other[other.at] = estimates([reading, other], progress)
-                return own
+                both = sorted([reading, other], key=lambda one: one.direction)
+                found = dict(zip([one.at for one in both], estimates(both, progress), strict=True))
+                self._other[other.at] = found[other.at]
+                return found[reading.at]
         return estimate(reading, progress)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun, chunks
-from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, Paired, estimate
 from rnnspect.judging.final_states import (
     Expected,
     Key,
@@ -136,6 +136,8 @@ def runs_of(case: Case) -> Callable[[int, str], LayerRun]:
         run, kept = of(*at), observation.kept_of((*at, "h"))
         return run.h, Errors(run.h, kept) if run.h_error is None and kept.rounded else run.h_error
 
+    paired = Paired(observation.layers)
+
     @functools.cache
     def of(layer: int, way: str) -> LayerRun:
         at = layer, way
@@ -148,7 +150,7 @@ def runs_of(case: Case) -> Callable[[int, str], LayerRun]:
         reading = Interpretation.of(stack, at, *given, u, h)
         if h is not None:
             return reading.run
-        found = estimate(reading)
+        found = paired(reading)
         return replace(reading.run, h=found.h, h_error=found.error)
 
     return of

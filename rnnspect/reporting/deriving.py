@@ -162,7 +162,7 @@ def _at_one_unit(
         return layer.compare(part, begun, layer.one(alone, kind), alone)
 
     first = compare(Bounded)
-    layer.repair(first)
+    first.values.repair(layer.limit)
     c, before = None, cell_state_before(first, len(first.after) - 1)
     if before is not None:
         c = torch.full((layer.units,), torch.nan, dtype=torch.float64)
