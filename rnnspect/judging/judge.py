@@ -36,9 +36,7 @@ CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk 
 
 _CHUNK = 2**19  # values of one quantity
 _WIDE = 4096  # items of a batch: one step of more would take more memory than a chunk may
-_SMALL = (
-    2**29
-)  # multiplications: so few are computed on one thread, since threads wait for each other on a busy machine
+_SMALL = 160_000_000  # multiplications, about 20 ms: so few are computed on one thread, which waits for no other
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it was before
