@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 
 from benchmarks.measure import Row, alternated
-from rnnspect.causes.search import hypotheses
+from rnnspect.causes.search import scopes
 from rnnspect.checking.check import judge_recorded
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import prepare
@@ -57,7 +57,7 @@ def _row(kind: str, steps: int, mistake: str, limit: float, without: float, with
 
 
 def _check(prepared: Prepared, recorded: dict[str, Tensor], seconds: float) -> Verdict:
-    with mock.patch.object(hypotheses, "PAIRED", ()):
+    with mock.patch.object(scopes, "PAIRED", ()):
         return judge_recorded(prepared, recorded, explain=seconds).verdict
 
 
