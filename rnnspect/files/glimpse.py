@@ -1,0 +1,65 @@
+"""What can be seen of a file or a folder at once, so that its format is known by its content, not by its name."""
+
+from __future__ import annotations
+
+import itertools
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import FileError
+from rnnspect.files.reading import is_pipe, why
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = 2**16
+MAX_MEMBERS = 100_000
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    path: Path
+    head: bytes
+    """The first 64 KiB; nothing of a folder, or of a pipe, which can be read only once."""
+    members: tuple[str, ...] = ()
+    """The names in a zip archive in its order; of a folder the paths of the files in it and in its folders."""
+    is_folder: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the bytes may be text in UTF-8."""
+        try:
+            self.head.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            return b"\0" not in self.head and len(self.head) == HEAD and error.start > HEAD - 4
+        return b"\0" not in self.head
+
+    def has(self, *ends: str) -> bool:
+        """Whether a member's name ends so, for each of these ends."""
+        return all(any(name.endswith(end) for name in self.members) for end in ends)
+
+
+def glimpse(path: Path) -> Glimpse:
+    """Raises `FileError` where there is no file or folder."""
+    try:
+        if path.is_dir():
+            inside = (str(one.relative_to(path)) for one in path.rglob("*") if one.is_file())
+            return Glimpse(path, b"", tuple(sorted(itertools.islice(inside, MAX_MEMBERS))), is_folder=True)
+        path.stat()
+        if is_pipe(path):
+            return Glimpse(path, b"")
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except (OSError, ValueError) as error:
+        raise FileError(why(error), where=str(path)) from None
+    return Glimpse(path, head, _names_in_zip(path) if head.startswith(b"PK") else ())
+
+
+def _names_in_zip(path: Path) -> tuple[str, ...]:
+    """None of a damaged archive: the reader that opens it says what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(archive.namelist()[:MAX_MEMBERS])
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
+        return ()

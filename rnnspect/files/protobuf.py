@@ -1,0 +1,58 @@
+"""Messages of protocol buffers, read field by field without their schema's code: the wire format alone
+(https://protobuf.dev/programming-guides/encoding/). Loads nothing; every length is checked against the bytes there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Value = int | memoryview
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+def fields(data: memoryview, where: str) -> Iterator[tuple[int, Value]]:
+    """The number and value of each field of a message in its order: an int for a varint, else the bytes (4 or 8 of a
+    fixed number, little-endian).
+
+    Raises `FileError` for bytes that are no message.
+    """
+    at, end = 0, len(data)
+    while at < end:
+        key, at = varint(data, at, where)
+        number, kind = key >> 3, key & 7
+        if kind == VARINT:
+            value, at = varint(data, at, where)
+            yield number, value
+            continue
+        if kind == BYTES:
+            size, at = varint(data, at, where)
+        elif kind in (FIXED32, FIXED64):
+            size = 8 if kind == FIXED64 else 4
+        else:
+            raise FileError(f"a field of wire type {kind}, which no message has", where=where)
+        if number == 0 or size > end - at:
+            raise FileError("a message that ends too early", where=where)
+        yield number, data[at : at + size]
+        at += size
+
+
+def varint(data: memoryview, at: int, where: str) -> tuple[int, int]:
+    """The whole number at a place, without a sign, and the place after it."""
+    found = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            break
+        found |= (data[at] & 0x7F) << shift
+        at += 1
+        if not data[at - 1] & 0x80:
+            return found & (1 << 64) - 1, at
+    raise FileError("a message that ends too early", where=where)
+
+
+def signed(value: int) -> int:
+    """An int32 or int64 as it was before it became a varint."""
+    return value - (1 << 64) if value >> 63 else value
