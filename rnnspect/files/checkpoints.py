@@ -1,6 +1,6 @@
 """Checkpoints: names, shapes and dtypes of all tensors in one, and the numbers of chosen ones.
 
-Torch is loaded for torch's own format and for numbers alone.
+Torch is loaded for numbers alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import npy, safetensors_file
+from rnnspect.files.pickle_file import open_pickle
 from rnnspect.files.reading import Stored
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ def stored_in(path: Path) -> dict[str, Stored]:
         case ".npz":
             return npy.read_npz_headers(path)
         case ".pt" | ".pth":
-            from rnnspect.files.torch_file import read_nested
-
-            found = read_nested(path).items()
-            return {name: Stored(tuple(one.shape), str(one.dtype).removeprefix("torch.")) for name, one in found}
+            return open_pickle(path).stored
     found_suffix = f"files that end in {path.suffix!r} hold no parameters"
     raise FileError(found_suffix, allowed=listed(CHECKPOINTS), where=str(path))
 
@@ -46,7 +44,4 @@ def read_members(path: Path, names: Collection[str]) -> dict[str, Tensor]:
             return npy.read_npz(path, str(path), names)
         case ".safetensors":
             return safetensors_file.read_safetensors(path, names)
-    from rnnspect.files.torch_file import read_nested
-
-    found = read_nested(path)
-    return {name: found[name] for name in names}
+    return open_pickle(path).read(names)

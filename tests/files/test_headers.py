@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from rnnspect import FileError, RnnspectError
 from rnnspect.files.checkpoints import read_members, stored_in
 from rnnspect.files.reading import Stored
-from rnnspect.files.torch_file import read_nested
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +120,7 @@ def test_dictionaries_in_themselves_and_in_each_other_are_looked_at_once(tmp_pat
         inner = {str(at): inner for at in range(100)}
     inner["0"]["again"] = inner
     torch.save(inner, tmp_path / "x.pt")
-    assert list(read_nested(tmp_path / "x.pt")) == ["0.0.0.w"]
+    assert list(stored_in(tmp_path / "x.pt")) == ["0.0.0.w"]
 
 
 def test_a_large_checkpoint_is_mapped_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
