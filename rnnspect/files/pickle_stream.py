@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-MAX_STEPS = 10_000_000
-"""Instructions of one pickle: some ten seconds, and a gigabyte at most."""
+MAX_STEPS = 5_000_000
+"""Instructions of one pickle: some seconds and 500 MB. A checkpoint of a thousand tensors has some 30,000."""
 _PAUSE, _BYTES_A_STEP = 1 << 18, 200
 """After so many steps it is asked whether so many bytes for each of the next ones are free."""
 MAX_KEY = 1000
@@ -93,10 +93,11 @@ def load(file: BinaryIO | mmap.mmap, where: str, after_build: Callable[[Record],
             if step is None:
                 raise ValueError(f"instruction {opcode.name}, which no file of arrays has")
             step(machine, argument)
-        (value,) = machine.stack
+        if len(machine.stack) != 1:
+            raise ValueError(f"it leaves {len(machine.stack)} values")
     except _BROKEN as error:
         raise FileError(f"not a pickle, or a damaged one: {_reason(error)}", where=where) from None
-    return Pickle(value, machine.persistent, machine.called, file.tell())
+    return Pickle(machine.stack[0], machine.persistent, machine.called, file.tell())
 
 
 def _reason(error: Exception) -> str:
@@ -191,8 +192,8 @@ class _Machine:
             self.stack[-1].keyed = named
 
     def call_above_mark(self, _: Any) -> None:
-        called, *args = self.above_mark()
-        self.call(called, tuple(args))
+        args = self.above_mark()
+        self.call(args[0], tuple(args[1:]))
 
     def call_by_name(self, module_and_name: str) -> None:
         args = tuple(self.above_mark())
@@ -216,6 +217,9 @@ class _Machine:
 
 
 def _mapping(pairs: list[Any]) -> dict[Any, Any]:
+    """Of keys and values that alternate."""
+    if len(pairs) % 2:
+        raise ValueError("a key without its value")
     return {_key(key): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}
 
 

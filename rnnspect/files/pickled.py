@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 MAX_CHARACTERS = 1 << 27
 """All names together."""
 _SHOWN = 5
+_CONTAINERS = (Record, dict, list, tuple)
 UNNAMED = "array"
 """What the only array of a file without names is called."""
 
@@ -96,10 +97,10 @@ class _Search:
                 self.found.tensors.setdefault(name or UNNAMED, tensor)
             self.regions.add(tensor.region)
         elif isinstance(value, dict):
-            for key, inner in self._pairs(value):
+            for key, inner in self._members(value):
                 self.visit(inner, self._inside(name, key), depth + 1, once)
         elif isinstance(value, list | tuple):
-            for key, inner in self._pairs(value):
+            for key, inner in self._members(value):
                 self.visit(inner, self._inside(name, key), depth + 1, once=True)
 
     def _visit_record(self, record: Record, name: str, depth: int, once: bool) -> None:
@@ -119,7 +120,7 @@ class _Search:
         self.visit(record.keyed, name, depth + 1, once)
         self.visit(record.items, name, depth + 1, once)
         if mapping and isinstance(args, list):
-            for _, pair in self._pairs(args):
+            for _, pair in self._members(args):
                 if isinstance(pair, list | tuple) and len(pair) == 2:
                     self.visit(pair[1], self._inside(name, pair[0]), depth + 1, once)
         else:
@@ -127,20 +128,25 @@ class _Search:
 
     def _visit_module(self, kind: str, state: dict[Any, Any], name: str, depth: int) -> None:
         """First what state_dict would list."""
+        if id(state) in self.seen:
+            return
+        self.seen.add(id(state))
         plain = {key: value for key, value in state.items() if isinstance(value, str | int | float | bool)}
         self.found.modules.setdefault(name, PickledModule(kind, plain))
         for part in ("_parameters", "_buffers", "_modules"):
             self.visit(state.get(part), name, depth, once=False)
         for key, value in state.items():
-            if key not in ("_parameters", "_buffers", "_modules") and isinstance(value, Record | dict | list | tuple):
+            if key not in ("_parameters", "_buffers", "_modules") and isinstance(value, _CONTAINERS):
                 self.later.append((value, self._inside(name, key), depth + 1))
 
-    def _pairs(self, value: Any) -> Iterator[tuple[Any, Any]]:
-        """The members of a container with their keys or places; none where it has been looked into."""
+    def _members(self, value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
+        """What tensors may be in, of a container, with its keys or places; nothing of one that was looked into."""
         if id(value) in self.seen:
             return
         self.seen.add(id(value))
-        yield from value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if inner and isinstance(inner, _CONTAINERS):
+                yield key, inner
 
     def _inside(self, name: str, key: Any) -> str:
         key = key.decode("latin-1") if isinstance(key, bytes) else "?" if isinstance(key, Unhashed) else str(key)

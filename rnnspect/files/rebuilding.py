@@ -40,6 +40,7 @@ _HARMLESS = {
     *("torch.Size", "torch.device", "collections.OrderedDict", "collections.defaultdict", "collections.Counter"),
     *("builtins.dict", "builtins.set", "__builtin__.dict", "__builtin__.set", "_codecs.encode", "numpy.dtype"),
 }
+_KNOWN = _ARRAYS | _BUFFERS | {PERSISTENT}
 MAX_WRAPPERS = 8
 
 
@@ -84,7 +85,7 @@ def rebuilt(record: Record, elsewhere: Elsewhere, where: str) -> Strided | None:
 
 def is_tensor(record: Record) -> bool:
     """Whether a record is one that `rebuilt` knows, or one of torch's own kinds of tensors that it does not read."""
-    return record.name.startswith("torch._utils.") or record.name in _ARRAYS | _BUFFERS | {PERSISTENT}
+    return record.name.startswith("torch._utils.") or record.name in _KNOWN
 
 
 def storage_dtype(named: Any) -> str | None:
