@@ -11,6 +11,5 @@ A pickle is never loaded: `pickle_stream` writes down what loading would call, `
 make tensors and arrays, `pickled` gives them names, `strided` reads their numbers.
 
 `sources` parses what a user writes for x (a generator, a file, numbers); `arrays` reads it from a file of any format.
-`checkpoints` lists what a checkpoint holds and reads the tensors that are wanted. `reading`, `free_memory` and
-`writing` are below them all. Nothing here knows what a network is.
+`reading`, `free_memory` and `writing` are below them all. Nothing here knows what a network is.
 """

@@ -18,23 +18,21 @@ from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.pickle_stream import MAX_KEY, PERSISTENT, Record, load
 from rnnspect.files.pickled import PickledModule, described, tensors_in
-from rnnspect.files.reading import Part, check_promise, opened
+from rnnspect.files.reading import Part, Tensors, check_promise, opened
 from rnnspect.files.rebuilding import numpy_dtype, storage_dtype
 from rnnspect.files.strided import SIZES, Place, Strided, checked, contiguous, read_all
+from rnnspect.files.torch_tar import MAX_DIGITS, is_torch_tar, read_tar
 from rnnspect.files.zip_members import opened_member, opened_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from pathlib import Path
-
-    from torch import Tensor
-
-    from rnnspect.files.reading import Stored
 
 TORCH_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """A pickle of torch's magic number, with which its files began up to version 1.5."""
 MAX_PICKLE = 1 << 28
 """Bytes of a pickle whose numbers are stored elsewhere."""
+_HEAD = 100
 _COUNT = struct.Struct("<q")
 JOBLIB = ("joblib.numpy_pickle.NumpyArrayWrapper", "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper")
 
@@ -56,30 +54,34 @@ class PickleFile:
     """By the id of a value in `value` the tensor that it stands for."""
 
     @property
-    def stored(self) -> dict[str, Stored]:
-        return {name: tensor.stored for name, tensor in self.tensors.items()}
-
-    def read(self, names: Collection[str]) -> dict[str, Tensor]:
-        """The numbers of these, and of no others."""
-        return read_all(self.path, {name: self.tensors[name] for name in names})
+    def content(self) -> Tensors:
+        stored = {name: tensor.stored for name, tensor in self.tensors.items()}
+        return Tensors(stored, lambda names: read_all(self.path, {name: self.tensors[name] for name in names}))
 
     @property
     def described(self) -> str:
         return described(self.value)
 
 
+def tensors(path: Path) -> Tensors:
+    """The tensors and arrays of a file with a pickle in it. Raises as `open_pickle`."""
+    return open_pickle(path).content
+
+
 def open_pickle(path: Path) -> PickleFile:
     """What a file with a pickle in it holds. Raises `FileError` for one that is damaged, or too large to be one."""
     with opened(path) as part:
-        head = part.file.read(len(TORCH_MAGIC))
+        head = part.file.read(_HEAD)
         if head.startswith(b"PK"):
             return _in_zip(path)
-        is_torch = head == TORCH_MAGIC
+        is_torch = head.startswith(TORCH_MAGIC)
         size = min(part.size, MAX_PICKLE) if is_torch else part.size
         if not is_torch:
             free_memory.require(2 * size, "reading it", str(path))
         with mmap.mmap(part.file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
-            return _torch_stream(path, part, mapped) if is_torch else _plain(path, mapped)
+            if is_torch:
+                return _torch_stream(path, part, mapped)
+            return _torch_tar(path, mapped) if is_torch_tar(head) else _plain(path, mapped)
 
 
 def _in_zip(path: Path) -> PickleFile:
@@ -199,6 +201,17 @@ def _torch_stream(path: Path, part: Part, mapped: mmap.mmap) -> PickleFile:
         return Strided(place, dtype, (place.size // SIZES[dtype],), (1,), offset, big_endian)
 
     inside = tensors_in(pickle, storage, where)
+    return PickleFile(path, "a file of torch.save", pickle.value, pickle.called, **vars(inside))
+
+
+def _torch_tar(path: Path, file: mmap.mmap) -> PickleFile:
+    pickle, there = read_tar(file, str(path))
+
+    def elsewhere(identity: Any) -> Strided | None:
+        known = isinstance(identity, str) and identity.isdecimal() and len(identity) <= MAX_DIGITS
+        return there.get(int(identity)) if known else None
+
+    inside = tensors_in(pickle, elsewhere, str(path))
     return PickleFile(path, "a file of torch.save", pickle.value, pickle.called, **vars(inside))
 
 

@@ -208,9 +208,10 @@ class _Machine:
                 self.after_build(target)
 
     def refer(self, place: Any) -> None:
-        """torch 0.1 to 1.5 named a module's source beside its class; storages are elsewhere in the file."""
-        if isinstance(place, tuple) and len(place) > 1 and place[0] == "module":
-            self.push(place[1])
+        """Up to 1.5 torch so named a module's class, with its source; everything else is stored elsewhere."""
+        named = [value for value in place[:2] if isinstance(value, Named)] if isinstance(place, tuple) else []
+        if named and (place[0] is named[0] or place[0] == "module"):
+            self.push(named[0])
             return
         self.persistent.append(Record(PERSISTENT, place))
         self.push(self.persistent[-1])
