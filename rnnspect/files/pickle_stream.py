@@ -25,6 +25,8 @@ MAX_STEPS = 5_000_000
 """Instructions of one pickle: some seconds and 500 MB. A checkpoint of a thousand tensors has some 30,000."""
 _PAUSE, _BYTES_A_STEP = 1 << 18, 200
 """After so many steps it is asked whether so many bytes for each of the next ones are free."""
+MAX_PICKLE = 1 << 28
+"""Bytes of a pickle whose numbers are stored elsewhere."""
 MAX_KEY = 1000
 """Characters of a key; a longer one is no name."""
 _BROKEN = (ValueError, LookupError, AttributeError, TypeError, EOFError, OverflowError, MemoryError)

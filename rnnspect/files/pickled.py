@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files.pickle_stream import MAPPINGS, PERSISTENT, Named, Pickle, Record, Unhashed
+from rnnspect.files.reading import Tensors
 from rnnspect.files.rebuilding import Elsewhere, is_tensor, objects_in, rebuilt, unwrapped
+from rnnspect.files.strided import Strided, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rnnspect.files.strided import Strided
+    from pathlib import Path
 
 MAX_DEPTH = 64
 """Names inside one another that are looked into."""
@@ -44,6 +45,32 @@ class PickledModule:
     """Its class, such as torch.nn.modules.rnn.LSTM."""
     attributes: dict[str, Any]
     """Its texts, numbers and truths, such as batch_first."""
+
+
+@dataclass
+class PickleFile:
+    """The tensors and arrays of a file by name, and what else was seen in it."""
+
+    path: Path
+    what: str
+    """What kind of file it is."""
+    value: Any
+    """What the pickle holds, as `pickle_stream` gives it."""
+    called: set[str]
+    """What Python would call to load it."""
+    tensors: dict[str, Strided] = field(default_factory=dict)
+    modules: dict[str, PickledModule] = field(default_factory=dict)
+    by_identity: dict[int, Strided] = field(default_factory=dict)
+    """By the id of a value in `value` the tensor that it stands for."""
+
+    @property
+    def content(self) -> Tensors:
+        stored = {name: tensor.stored for name, tensor in self.tensors.items()}
+        return Tensors(stored, lambda names: read_all(self.path, {name: self.tensors[name] for name in names}))
+
+    @property
+    def described(self) -> str:
+        return described(self.value)
 
 
 def tensors_in(pickle: Pickle, elsewhere: Elsewhere, where: str, name: str = "") -> Pickled:

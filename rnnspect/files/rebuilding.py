@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rnnspect.files.pickle_stream import PERSISTENT, Named, Record
+from rnnspect.files.pickle_stream import MAX_KEY, PERSISTENT, Named, Record
 from rnnspect.files.strided import MAX_AXES, SIZES, Place, Strided, as_dtype, checked, contiguous
 
 Elsewhere = Callable[[Any], Strided | None]
@@ -93,6 +93,19 @@ def storage_dtype(named: Any) -> str | None:
     if not isinstance(named, Named) or not named.name.startswith("torch.") or not named.name.endswith("Storage"):
         return None
     return _STORAGES.get(named.name.rpartition(".")[2].removesuffix("Storage"))
+
+
+def is_storage(identity: Any, key: type) -> bool:
+    """Whether this is ("storage", class, key, device, how many numbers, …)."""
+    return (
+        isinstance(identity, tuple)
+        and len(identity) >= 5
+        and identity[0] == "storage"
+        and isinstance(identity[2], key)
+        and len(str(identity[2])) <= MAX_KEY
+        and type(identity[4]) is int
+        and 0 <= identity[4] < 2**62
+    )
 
 
 def _tensor(args: tuple[Any, ...], elsewhere: Elsewhere, where: str) -> Strided | None:

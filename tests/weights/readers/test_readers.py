@@ -30,6 +30,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
     made = {kind: tmp_path / f"{kind}{readers.find(kind).ends[0]}" for kind in readers.READERS}
     torch.save(STATE, made["torch_checkpoint"])
     torch_files.script(torch.nn.LSTM(3, 4, batch_first=True), made["torchscript"])
+    torch_files.export(torch.nn.LSTM(3, 4, batch_first=True), made["torch_export"], torch.randn(2, 5, 3))
     made["pickles"].write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in STATE.items()}))
     save_file(STATE, made["safetensors"])
     np.savez(made["npz"], **{name: tensor.numpy() for name, tensor in STATE.items()})
