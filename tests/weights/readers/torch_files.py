@@ -19,6 +19,13 @@ def script(module: torch.nn.Module, path: Path, x: torch.Tensor | None = None) -
         compiled.save(str(path))
 
 
+def script_state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict of a TorchScript archive as torch reads it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dict(torch.jit.load(str(path)).state_dict())
+
+
 def export(module: torch.nn.Module, path: Path, x: torch.Tensor) -> None:
     """An archive of torch.export."""
     with warnings.catch_warnings():
