@@ -22,6 +22,8 @@ MAX_CHARACTERS = 1 << 27
 """All names together."""
 _SHOWN = 5
 _CONTAINERS = (Record, dict, list, tuple)
+SCRIPTED = "__torch__."
+"""How the names of classes in TorchScript begin."""
 UNNAMED = "array"
 """What the only array of a file without names is called."""
 
@@ -32,14 +34,14 @@ class Pickled:
 
     tensors: dict[str, Strided] = field(default_factory=dict)
     modules: dict[str, PickledModule] = field(default_factory=dict)
-    """By the same names the modules of torch.nn and classes derived from it."""
+    """By the same names the modules: of torch.nn, derived from it, or of TorchScript."""
     by_identity: dict[int, Strided] = field(default_factory=dict)
     """By the id of a pickled value the tensor that it stands for."""
 
 
 @dataclass(frozen=True)
 class PickledModule:
-    """What a pickled torch.nn.Module says of itself."""
+    """What a pickled module says of itself."""
 
     kind: str
     """Its class, such as torch.nn.modules.rnn.LSTM."""
@@ -141,6 +143,8 @@ class _Search:
         if state is not None and "_modules" in state and "_parameters" in state:
             self._visit_module(record.name, state, name, depth)
             return
+        if state is not None and record.name.startswith(SCRIPTED):
+            self._note_module(record.name, state, name)
         mapping = record.name in MAPPINGS
         args = record.args[0] if mapping and isinstance(record.args, tuple) and record.args else record.args
         self.visit(record.state if state is None else state, name, depth + 1, once)
@@ -158,13 +162,16 @@ class _Search:
         if id(state) in self.seen:
             return
         self.seen.add(id(state))
-        plain = {key: value for key, value in state.items() if isinstance(value, str | int | float | bool)}
-        self.found.modules.setdefault(name, PickledModule(kind, plain))
+        self._note_module(kind, state, name)
         for part in ("_parameters", "_buffers", "_modules"):
             self.visit(state.get(part), name, depth, once=False)
         for key, value in state.items():
             if key not in ("_parameters", "_buffers", "_modules") and isinstance(value, _CONTAINERS):
                 self.later.append((value, self._inside(name, key), depth + 1))
+
+    def _note_module(self, kind: str, state: dict[Any, Any], name: str) -> None:
+        plain = {key: value for key, value in state.items() if isinstance(value, str | int | float | bool)}
+        self.found.modules.setdefault(name, PickledModule(kind, plain))
 
     def _members(self, value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
         """What tensors may be in, of a container, with its keys or places; nothing of one that was looked into."""

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
-from rnnspect.files import free_memory
+from rnnspect.files import free_memory, torchscript_code
 from rnnspect.files.pickle_stream import MAX_PICKLE, load
-from rnnspect.files.pickled import PickleFile, tensors_in
+from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import is_storage, storage_dtype
 from rnnspect.files.strided import SIZES, Place, Strided
-from rnnspect.files.zip_members import opened_member, opened_zip
+from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+MAX_CODE = 1 << 26
+"""Bytes of code that are looked at."""
 PICKLE, CONSTANTS = "data.pkl", "constants.pkl"
 
 
@@ -46,6 +48,7 @@ def parse_zip(source: Path | io.BytesIO, path: Path) -> PickleFile:
             constants = load(held.pickle(f"{root}{CONSTANTS}"), where)
             frozen = tensors_in(constants, lambda key: held.storage(f"{root}constants/", key), where, "constants")
             found.tensors.update(frozen.tensors)
+            found.modules = {name: held.with_settings(root, one) for name, one in found.modules.items()}
     return found
 
 
@@ -69,6 +72,9 @@ class _Members:
     path: Path
     big_endian: bool
     places: dict[str, Place] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the class of a module of TorchScript."""
+    code_left: int = MAX_CODE
 
     def pickle(self, name: str) -> io.BytesIO:
         size = self.members[name].file_size
@@ -77,6 +83,16 @@ class _Members:
             raise FileError(f"{name} takes {free_memory.in_words(size)}", allowed=allowed, where=str(self.path))
         free_memory.require(2 * size, "reading it", str(self.path))
         return io.BytesIO(self.archive.read(name))
+
+    def with_settings(self, root: str, module: PickledModule) -> PickledModule:
+        """The module, with the settings that its code says."""
+        name = root + torchscript_code.code_file(module.kind)
+        if module.kind not in self.settings and name in self.members and self.members[name].file_size <= self.code_left:
+            self.code_left -= self.members[name].file_size
+            self.settings[module.kind] = torchscript_code.settings(
+                read_member(self.archive, name, str(self.path)), module.kind
+            )
+        return replace(module, attributes=module.attributes | self.settings.get(module.kind, {}))
 
     def storage(self, folder: str, identity: Any) -> Strided | None:
         """The storage of that identity: the member of its key in a folder."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rnnspect.files.glimpse import Glimpse
     from rnnspect.files.pickled import PickledModule
 
-_BEGINS = re.compile(rb"\x80[\x02-\x05]|\([dl]p\d+\n|c[\w.]+\n\w+\np\d+\n|[}\]]q\x00|\(i[\w.]+\n")
+_BEGINS = re.compile(rb"\x80[\x02-\x05]|\([dl]p\d+\n|c[\w.]+\n\w+\n(?:p\d+\n|q\x00)|[}\]]q\x00|\(i[\w.]+\n")
 """Of protocols 2 to 5 the protocol; of older ones a dictionary, a list, a class or an object."""
 _FUNCTIONS = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}
 
@@ -61,8 +61,7 @@ def _said(pickled: PickledModule) -> dict[str, Any]:
         dropout = found.get("dropout")
         if isinstance(dropout, int | float) and 0 <= dropout <= 1:
             said["dropout"] = float(dropout)
-    is_cell = pickled.kind.startswith("torch.nn.") and pickled.kind.endswith(".RNNCell")
-    function = found.get("nonlinearity") if is_cell else _FUNCTIONS.get(str(mode))
+    function = found.get("nonlinearity") if pickled.kind.endswith(".RNNCell") else _FUNCTIONS.get(str(mode))
     return said | ({"nonlinearity": function} if function in ("tanh", "relu") else {})
 
 
