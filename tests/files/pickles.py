@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import struct
+import tarfile
+import zipfile
 
 
 def text(content: str) -> bytes:
@@ -13,6 +17,61 @@ def text(content: str) -> bytes:
 def called(module: str, name: str, args: bytes = b")") -> bytes:
     """A call of that function with a tuple of arguments."""
     return f"c{module}\n{name}\n".encode() + args + b"R"
+
+
+def integers(*values: int) -> bytes:
+    """A tuple of numbers."""
+    return b"(" + b"".join(pickle.dumps(value, 2)[2:-1] for value in values) + b"t"
+
+
+def tensor(offset: int, shape: bytes, strides: bytes, view: bytes = b"", kind: str = "Float", count: int = 6) -> bytes:
+    """A tensor of a storage with the key 7."""
+    storage = b"(" + text("storage") + f"ctorch\n{kind}Storage\n".encode() + text("7") + text("cpu") + b"K%c" % count
+    inside = b"(" + storage + view + b"tQ" + b"J" + struct.pack("<i", offset) + shape + strides + b"\x89}t"
+    return called("torch._utils", "_rebuild_tensor_v2", inside)
+
+
+def legacy(content: bytes, numbers: bytes, little_endian: bool = True) -> bytes:
+    """A file of torch.save up to 1.5 with one storage of four-byte numbers, whose key is 7."""
+    begin = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
+    begin += pickle.dumps({"protocol_version": 1001, "little_endian": little_endian, "type_sizes": {}}, 2)
+    return (
+        begin + b"\x80\x02" + content + b"." + pickle.dumps(["7"], 2) + struct.pack("<q", len(numbers) // 4) + numbers
+    )
+
+
+def zipped(content: bytes, numbers: bytes, order: str = "little") -> bytes:
+    """A file of torch.save since 1.6 with one storage, whose key is 7."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02" + content + b".")
+        archive.writestr("x/byteorder", order)
+        archive.writestr("x/data/7", numbers)
+    return file.getvalue()
+
+
+def tar() -> bytes:
+    """What torch 0.1 wrote for {"w": …, "v": …}: a storage, a view into it, and a tensor in each."""
+    members = {
+        "sys_info": pickle.dumps({"little_endian": True}, 2),
+        "storages": pickle.dumps(1, 2)
+        + b"\x80\x02(K\x07U\x03cpuctorch\nFloatStorage\nt."
+        + struct.pack("<q6f", 6, *range(6))
+        + pickle.dumps([(8, 7, 2, 4)], 2),
+        "tensors": pickle.dumps(2, 2)
+        + b"\x80\x02(K\x01K\x07ctorch\nFloatTensor\nt."
+        + struct.pack("<iiqqqqq", 2, 0, 2, 3, 3, 1, 0)
+        + b"\x80\x02(K\x02K\x08ctorch\nFloatTensor\nt."
+        + struct.pack("<iiqqq", 1, 0, 2, 2, 1),
+        "pickle": b"\x80\x02}(U\x01wU\x011QU\x01vU\x012Qu.",
+    }
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
 
 
 MANY = 100_000

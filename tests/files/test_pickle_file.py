@@ -8,7 +8,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import tarfile
 import types
 import zipfile
 from pathlib import Path
@@ -25,6 +24,7 @@ from rnnspect import FileError
 from rnnspect.files import torch_export
 from rnnspect.files.pickle_file import open_pickle, tensors
 from rnnspect.files.strided import SIZES
+from tests.files import pickles
 from tests.weights.readers import torch_files
 
 drawn = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -284,28 +284,61 @@ def test_joblib_itself(tmp_path: Path):
 
 
 def test_the_tar_archive_of_2016(tmp_path: Path):
-    """Written here as torch 0.1 did: a storage, a view into it, and a tensor in each."""
-    members = {
-        "sys_info": pickle.dumps({"little_endian": True}, 2),
-        "storages": pickle.dumps(1, 2)
-        + b"\x80\x02(K\x07U\x03cpuctorch\nFloatStorage\nt."
-        + struct.pack("<q6f", 6, *range(6))
-        + pickle.dumps([(8, 7, 2, 4)], 2),
-        "tensors": pickle.dumps(2, 2)
-        + b"\x80\x02(K\x01K\x07ctorch\nFloatTensor\nt."
-        + struct.pack("<iiqqqqq", 2, 0, 2, 3, 3, 1, 0)
-        + b"\x80\x02(K\x02K\x08ctorch\nFloatTensor\nt."
-        + struct.pack("<iiqqq", 1, 0, 2, 2, 1),
-        "pickle": b"\x80\x02}(U\x01wU\x011QU\x01vU\x012Qu.",
-    }
-    with tarfile.open(tmp_path / "x.pt", "w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+    (tmp_path / "x.pt").write_bytes(pickles.tar())
     loaded = torch.load(tmp_path / "x.pt", weights_only=False)
     hold_against(tmp_path / "x.pt", {"w": loaded["w"], "v": loaded["v"]})
     assert loaded["v"].tolist() == [3, 5]
+
+
+SIX = np.arange(6, dtype="<f4")
+WHOLE = pickles.tensor(0, pickles.integers(2, 3), pickles.integers(3, 1))
+
+
+def test_a_view_of_a_storage_in_the_format_up_to_1_5(tmp_path: Path):
+    view = b"(" + pickles.text("8") + b"K\x02K\x04t"
+    content = pickles.tensor(1, pickles.integers(3), pickles.integers(1), view)
+    (tmp_path / "x.pt").write_bytes(pickles.legacy(content, SIX.tobytes()))
+    expected = torch.load(tmp_path / "x.pt", weights_only=True)
+    assert expected.tolist() == [3, 4, 5]
+    hold_against(tmp_path / "x.pt", {"array": expected})
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy"])
+def test_numbers_of_a_big_endian_machine(tmp_path: Path, how: str):
+    numbers = SIX.astype(">f4").tobytes()
+    written = pickles.zipped(WHOLE, numbers, "big") if how == "zip" else pickles.legacy(WHOLE, numbers, False)
+    (tmp_path / "x.pt").write_bytes(written)
+    hold_against(tmp_path / "x.pt", {"array": torch.from_numpy(SIX.reshape(2, 3))})
+
+
+BEYOND = {
+    "more than the storage": pickles.tensor(0, pickles.integers(7), pickles.integers(1)),
+    "beyond it by an offset": pickles.tensor(4, pickles.integers(3), pickles.integers(1)),
+    "beyond it by a stride": pickles.tensor(0, pickles.integers(3), pickles.integers(3)),
+    "a negative offset": pickles.tensor(-1, pickles.integers(1), pickles.integers(1)),
+    "a negative size": pickles.tensor(0, pickles.integers(-1), pickles.integers(1)),
+    "a negative stride": pickles.tensor(3, pickles.integers(2), pickles.integers(-1)),
+    "no stride": pickles.tensor(0, pickles.integers(2), pickles.integers()),
+    "a size of 2^70": pickles.tensor(0, pickles.integers(2**70), pickles.integers(0)),
+    "sizes of 2^93 together": pickles.tensor(0, pickles.integers(2**31, 2**31, 2**31), pickles.integers(0, 0, 0)),
+    "numbers of eight bytes": pickles.tensor(0, pickles.integers(4), pickles.integers(1), kind="Double"),
+    "a storage that promises more": pickles.tensor(0, pickles.integers(1), pickles.integers(1), count=7),
+}
+
+
+@pytest.mark.parametrize("content", BEYOND.values(), ids=BEYOND.keys())
+def test_a_tensor_beyond_its_storage(tmp_path: Path, content: bytes):
+    (tmp_path / "x.pt").write_bytes(pickles.zipped(content, SIX.tobytes()))
+    with pytest.raises(FileError, match=r"x\.pt.*: (its header promises|a tensor )"):
+        open_pickle(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    "content", [pickles.called("torch._utils", "_rebuild_qtensor"), b"}", WHOLE.replace(b"Float", b"QInt8")]
+)
+def test_a_tensor_without_plain_numbers_is_left_out(tmp_path: Path, content: bytes):
+    (tmp_path / "x.pt").write_bytes(pickles.zipped(content, SIX.tobytes()))
+    assert open_pickle(tmp_path / "x.pt").tensors == {}
 
 
 def test_a_lazily_conjugated_tensor(tmp_path: Path):

@@ -18,8 +18,11 @@ import pytest
 import torch
 
 from rnnspect import FileError, RnnspectError
+from rnnspect.files import torch_export
 from rnnspect.files.pickle_file import open_pickle
+from tests.files import pickles
 from tests.files.pickles import DAMAGED, UNUSUAL
+from tests.weights.readers import torch_files
 
 MOST_SECONDS = 60
 """A machine that does other things too takes some seconds; what these files try would take hours."""
@@ -68,14 +71,21 @@ def test_nothing_runs(tmp_path: Path, how: str):
 
 def seeds(folder: Path) -> dict[str, bytes]:
     """A small file of each kind."""
-    model = torch.nn.Sequential(torch.nn.LSTM(3, 2), torch.nn.Linear(2, 1))
+    model = torch.nn.Sequential(torch.nn.LSTM(3, 2))
     arrays = {"w": np.ones((3, 2), np.float32), "b": np.asfortranarray(np.ones((2, 2), ">f8"))}
     torch.save(model, folder / "module.pt")
     torch.save(model.state_dict(), folder / "dict.pt")
     torch.save(model, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch_files.script(model, folder / "script.pt")
+    torch_files.export(model, folder / "export.pt2", torch.randn(2, 2, 3))
+    (folder / "tar.pt").write_bytes(pickles.tar())
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         (folder / f"{protocol}.pkl").write_bytes(pickle.dumps(arrays, protocol))
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+INSIDE = (".pkl", ".json", ".py", "byteorder")
+"""How members of an archive end that are not numbers alone."""
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -85,7 +95,7 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
         with zipfile.ZipFile(out, "w", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
             for info in held.infolist():
                 data = held.read(info)
-                archive.writestr(info.filename, mutated(data, chance) if "data.pkl" in info.filename else data)
+                archive.writestr(info.filename, mutated(data, chance) if info.filename.endswith(INSIDE) else data)
         return out.getvalue()
     data = bytearray(content)
     for _ in range(chance.randint(1, 4)):
@@ -107,8 +117,8 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 def attempt(path: Path) -> bool:
     """Whether the file was read. Any other error than ours is what this looks for."""
     try:
-        found = open_pickle(path)
-        found.content.read([name for name, tensor in found.tensors.items() if np.prod(tensor.shape, dtype=float) < 1e6])
+        found = torch_export.tensors(path) if path.suffix == ".pt2" else open_pickle(path).content
+        found.read([name for name, one in found.stored.items() if np.prod(one.shape, dtype=float) < 1e6])
     except RnnspectError as error:
         said = str(error)
     else:
