@@ -20,7 +20,8 @@ MAX_DEPTH = 64
 """Names inside one another that are looked into."""
 MAX_CHARACTERS = 1 << 27
 """All names together."""
-_SHOWN = 5
+_SHOWN, _MOST_SHOWN = 5, 100
+"""Keys of a dictionary, and characters of a name, that a message shows."""
 _CONTAINERS = (Record, dict, list, tuple)
 SCRIPTED = "__torch__."
 """How the names of classes in TorchScript begin."""
@@ -93,13 +94,13 @@ def tensors_in(pickle: Pickle, elsewhere: Elsewhere, where: str, name: str = "")
 def described(value: Any) -> str:
     """A pickled value in words, for messages."""
     if isinstance(value, dict):
-        keys = [str(key) for key in value if isinstance(key, str | int)]
+        keys = [str(key)[:_MOST_SHOWN] for key in value if isinstance(key, str | int)]
         return f"a dict with keys {listed(keys, _SHOWN)}" if keys else "a dict" if value else "an empty dict"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)} values"
     if isinstance(value, Record):
-        return "a storage of torch" if value.name == PERSISTENT else f"an object of {value.name}"
-    return value.name if isinstance(value, Named) else f"a {type(value).__name__}"
+        return "a storage of torch" if value.name == PERSISTENT else f"an object of {value.name[:_MOST_SHOWN]}"
+    return value.name[:_MOST_SHOWN] if isinstance(value, Named) else f"a {type(value).__name__}"
 
 
 class _Search:
@@ -117,7 +118,7 @@ class _Search:
             return
         identity, value = id(value), unwrapped(value)
         if isinstance(value, Record):
-            tensor = rebuilt(value, self.elsewhere, f"{self.where}:{name}" if name else self.where)
+            tensor = rebuilt(value, self.elsewhere, f"{self.where}:{name[:_MOST_SHOWN]}" if name else self.where)
             if tensor is None:
                 self._visit_record(value, name, depth, once)
                 return

@@ -103,7 +103,7 @@ class _Members:
             return None
         if name not in self.places:
             if name not in self.members:
-                raise FileError(f"it speaks of a storage {name!r}, which is not in it", where=str(self.path))
+                raise FileError(f"it speaks of a storage {name[:100]!r}, which is not in it", where=str(self.path))
             self.places[name] = place_of(self.archive, self.members[name], self.source)
         check_promise(identity[4] * SIZES[dtype], self.places[name].size, f"{self.path}:{name}")
         return Strided(self.places[name], dtype, (identity[4],), (1,), 0, self.big_endian)
