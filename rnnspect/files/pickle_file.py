@@ -17,7 +17,7 @@ from rnnspect.files import free_memory
 from rnnspect.files.pickle_stream import MAX_PICKLE, PERSISTENT, Record, load
 from rnnspect.files.pickled import PickleFile, tensors_in
 from rnnspect.files.reading import Part, Tensors, check_promise, opened
-from rnnspect.files.rebuilding import is_storage, numpy_dtype, storage_dtype
+from rnnspect.files.rebuilding import is_storage, numpy_dtype, sizes_in, storage_dtype
 from rnnspect.files.strided import SIZES, Place, Strided, checked, contiguous
 from rnnspect.files.torch_tar import MAX_DIGITS, is_torch_tar, read_tar
 from rnnspect.files.torch_zip import parse_zip
@@ -114,8 +114,8 @@ def _plain(path: Path, file: mmap.mmap) -> PickleFile:
         state = record.state
         if record.name not in JOBLIB or not isinstance(state, dict):
             return
-        dtype, shape = numpy_dtype(state.get("dtype")), state.get("shape")
-        if dtype is None or not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 2**62 for n in shape):
+        dtype, shape = numpy_dtype(state.get("dtype")), sizes_in(state.get("shape"))
+        if dtype is None or shape is None or any(not 0 <= size < 2**62 for size in shape):
             raise FileError("joblib's array of objects", allowed="numbers; save them as .npz", where=where)
         if state.get("numpy_array_alignment_bytes") is not None:
             file.seek(int.from_bytes(file.read(1), "little"), io.SEEK_CUR)

@@ -118,7 +118,8 @@ class _Search:
             return
         identity, value = id(value), unwrapped(value)
         if isinstance(value, Record):
-            tensor = rebuilt(value, self.elsewhere, f"{self.where}:{name[:_MOST_SHOWN]}" if name else self.where)
+            where = f"{self.where}:{name[:_MOST_SHOWN]}" if name else self.where
+            tensor = self.found.by_identity.get(identity) or rebuilt(value, self.elsewhere, where)
             if tensor is None:
                 self._visit_record(value, name, depth, once)
                 return
@@ -144,7 +145,7 @@ class _Search:
         if state is not None and "_modules" in state and "_parameters" in state:
             self._visit_module(record.name, state, name, depth)
             return
-        if state is not None and record.name.startswith(SCRIPTED):
+        if state is not None and record.name.startswith(SCRIPTED) and id(state) not in self.seen:
             self._note_module(record.name, state, name)
         mapping = record.name in MAPPINGS
         args = record.args[0] if mapping and isinstance(record.args, tuple) and record.args else record.args

@@ -56,11 +56,15 @@ def unwrapped(value: Any) -> Any:
             break
         if value.name in _WRAPPERS:
             value = value.args[0]
-        elif value.name == _FROM_TYPE and len(value.args) >= 3 and isinstance(value.args[0], Named):
+        elif value.name == _FROM_TYPE and len(value.args) >= 3 and _is_of_torch(value.args[0]):
             value = Record(value.args[0].name, value.args[2])
         else:
             break
     return value
+
+
+def _is_of_torch(called: Any) -> bool:
+    return isinstance(called, Named) and called.name.startswith("torch._utils.")
 
 
 def rebuilt(record: Record, elsewhere: Elsewhere, where: str) -> Strided | None:
@@ -114,7 +118,7 @@ def _tensor(args: tuple[Any, ...], elsewhere: Elsewhere, where: str) -> Strided 
     if len(args) < 4 or not isinstance(args[0], Record) or args[0].name != PERSISTENT:
         return None
     storage = elsewhere(args[0].args)
-    offset, shape, strides = args[1], _sizes(args[2]), _sizes(args[3])
+    offset, shape, strides = args[1], sizes_in(args[2]), sizes_in(args[3])
     if storage is None or shape is None or strides is None or type(offset) is not int:
         return None
     if len(args) > 6 and isinstance(args[6], Named):
@@ -134,7 +138,8 @@ def _tensor(args: tuple[Any, ...], elsewhere: Elsewhere, where: str) -> Strided 
     return checked(found, where)
 
 
-def _sizes(value: Any) -> tuple[int, ...] | None:
+def sizes_in(value: Any) -> tuple[int, ...] | None:
+    """A shape, strides or an order of axes; None for anything else."""
     value = unwrapped(value)
     if isinstance(value, Record) and value.name == "torch.Size" and isinstance(value.args, tuple) and value.args:
         value = value.args[0]
@@ -159,12 +164,12 @@ def objects_in(record: Record) -> list[Any] | None:
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any, where: str) -> Strided | None:
-    known, sizes, place = numpy_dtype(dtype), _sizes(shape), _place(data)
+    known, sizes, place = numpy_dtype(dtype), sizes_in(shape), _place(data)
     if known is None or sizes is None or place is None:
         return None
     name, big_endian = known
     found = Strided(place, name, sizes, contiguous(sizes, order == "F"), 0, big_endian)
-    moved = _sizes(axes)
+    moved = sizes_in(axes)
     if order == "K" and moved is not None and sorted(moved) == list(range(len(sizes))):
         found = replace(
             found,

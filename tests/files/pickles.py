@@ -95,6 +95,9 @@ DAMAGED: dict[str, bytes] = {
     "a number of 2 GiB": b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"\x01.",
     "a number of a million digits": b"I" + b"9" * 1_000_000 + b"\n.",
     "a name of a million characters": b"c" + b"a" * 1_000_000 + b"\nb\n.",
+    "a shape of many sizes, many times": b"\x80\x02(" + b"K\x00" * MANY + b"tq\x010}q\x02(" + text("shape") + b"h\x01"
+    + text("dtype") + b"cnumpy\ndtype\n(" + text("f4") + b"K\x00K\x01tRu0cjoblib.numpy_pickle\nNumpyArrayWrapper\nq\x030("
+    + b"h\x03)Rh\x02b" * MANY + b"l.",
     "names that grow": b"\x80\x02" + text("a" * 999) + b"q\x000(" + b"}h\x00}h\x00}h\x00]Nasss" * MANY + b"l.",
     "too many instructions": b"\x80\x02(" + b"N" * 5_100_000 + b"l.",
 }  # fmt: skip
@@ -123,6 +126,9 @@ UNUSUAL: dict[str, bytes] = {
     + (b"h\x00)R}(" + text("_parameters") + b"h\x01" + text("_modules") + b"}ub") * (MANY // 10) + b"l.",
     "many modules that share a large state": b"\x80\x02}(" + text("_parameters") + b"}" + text("_modules") + b"}"
     + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)) + b"uq\x010cx\nM\nq\x000("
+    + b"h\x00)Rh\x01b" * MANY + b"l.",
+    "many TorchScript modules that share a large state": b"\x80\x02}(" + b"".join(
+        b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)) + b"uq\x010c__torch__.a\nM\nq\x000("
     + b"h\x00)Rh\x01b" * MANY + b"l.",
 }  # fmt: skip
 """Each of them is read at once, and holds no array."""
