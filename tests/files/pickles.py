@@ -95,9 +95,9 @@ DAMAGED: dict[str, bytes] = {
     "a number of 2 GiB": b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"\x01.",
     "a number of a million digits": b"I" + b"9" * 1_000_000 + b"\n.",
     "a name of a million characters": b"c" + b"a" * 1_000_000 + b"\nb\n.",
-    "a shape of many sizes, many times": b"\x80\x02(" + b"K\x00" * MANY + b"tq\x010}q\x02(" + text("shape") + b"h\x01"
-    + text("dtype") + b"cnumpy\ndtype\n(" + text("f4") + b"K\x00K\x01tRu0cjoblib.numpy_pickle\nNumpyArrayWrapper\nq\x030("
-    + b"h\x03)Rh\x02b" * MANY + b"l.",
+    "a shape of many sizes, many times": b"\x80\x02(" + b"K\x00" * MANY + b"tq\x010}q\x02("
+    + text("shape") + b"h\x01" + text("dtype") + b"cnumpy\ndtype\n(" + text("f4") + b"K\x00K\x01tRu0"
+    + b"cjoblib.numpy_pickle\nNumpyArrayWrapper\nq\x030(" + b"h\x03)Rh\x02b" * MANY + b"l.",
     "names that grow": b"\x80\x02" + text("a" * 999) + b"q\x000(" + b"}h\x00}h\x00}h\x00]Nasss" * MANY + b"l.",
     "too many instructions": b"\x80\x02(" + b"N" * 5_100_000 + b"l.",
 }  # fmt: skip

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
-from rnnspect.files.pickle_file import TORCH_MAGIC, open_pickle
+from rnnspect.files import pickle_file
+from rnnspect.files.pickle_file import TORCH_MAGIC
 from rnnspect.files.rebuilding import runs_code
 from rnnspect.weights.readers import named_tensors
 from rnnspect.weights.readers.interface import Module, Reader, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from rnnspect.files.glimpse import Glimpse
@@ -30,7 +31,7 @@ def modules_of(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
 
     Raises `FileError` for a file that is broken, or holds no recurrent module.
     """
-    file = open_pickle(path)
+    file = pickle_file.open_pickle(path)
     if not file.tensors:
         found = f"{file.what} of {file.described}, and no arrays in it"
         raise FileError(found, allowed="one with the parameters of a network", where=str(path))
@@ -65,8 +66,13 @@ def _said(pickled: PickledModule) -> dict[str, Any]:
     return said | ({"nonlinearity": function} if function in ("tanh", "relu") else {})
 
 
+def of_pickles(what: str, recognises: Callable[[Glimpse], bool], *ends: str) -> Reader:
+    """The reader of a kind of file with a pickle in it."""
+    return Reader(what, recognises, modules_of, ends, tensors=pickle_file.tensors)
+
+
 def _recognises(seen: Glimpse) -> bool:
     return _BEGINS.match(seen.head) is not None and not seen.head.startswith(TORCH_MAGIC)
 
 
-READER = Reader("a pickle", _recognises, modules_of, (".pkl", ".pickle", ".joblib"))
+READER = of_pickles("a pickle", _recognises, ".pkl", ".pickle", ".joblib")

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.files.pickle_file import TORCH_MAGIC
 from rnnspect.files.torch_tar import is_torch_tar
-from rnnspect.weights.readers.interface import Reader
-from rnnspect.weights.readers.pickles import modules_of
+from rnnspect.weights.readers.pickles import of_pickles
 
 if TYPE_CHECKING:
     from rnnspect.files.glimpse import Glimpse
@@ -19,4 +18,4 @@ def _recognises(seen: Glimpse) -> bool:
     return seen.has("data.pkl") or seen.head.startswith(TORCH_MAGIC) or is_torch_tar(seen.head)
 
 
-READER = Reader("a file of torch.save", _recognises, modules_of, (".pt", ".pth"))
+READER = of_pickles("a file of torch.save", _recognises, ".pt", ".pth")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.files import torch_export
-from rnnspect.weights.readers.interface import Module, Reader
-from rnnspect.weights.readers.named_tensors import modules_of
+from rnnspect.weights.readers.named_tensors import of_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from rnnspect.files.glimpse import Glimpse
 
 
@@ -20,8 +16,4 @@ def _recognises(seen: Glimpse) -> bool:
     return not seen.is_folder and any(seen.has(mark) for mark in marks)
 
 
-def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
-    return modules_of(torch_export.tensors(path), path, flags)
-
-
-READER = Reader("an archive of torch.export", _recognises, _modules, (".pt2",))
+READER = of_tensors("an archive of torch.export", _recognises, torch_export.tensors, ".pt2")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.weights.readers.interface import Reader
-from rnnspect.weights.readers.pickles import modules_of
+from rnnspect.weights.readers.pickles import of_pickles
 
 if TYPE_CHECKING:
     from rnnspect.files.glimpse import Glimpse
@@ -15,4 +14,4 @@ def _recognises(seen: Glimpse) -> bool:
     return seen.has("/data.pkl", "/constants.pkl") and not seen.is_folder
 
 
-READER = Reader("a TorchScript archive", _recognises, modules_of, (".jit", ".ts"))
+READER = of_pickles("a TorchScript archive", _recognises, ".jit", ".ts")
