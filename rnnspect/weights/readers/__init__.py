@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from rnnspect.files.reading import Tensors
     from rnnspect.weights.readers.interface import Module, Reader, Told
 
-READERS = ("safetensors", "safetensors_index", "npz", "torch_checkpoint", "keras", "onnx", "dynet")
+READERS = (
+    *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles"),
+    *("keras", "onnx", "dynet"),
+)
 """The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
 IN_FOLDER = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.onnx", "onnx/model.onnx"),
