@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import FileError
 from rnnspect.files.protobuf import fields
-from rnnspect.files.tensorflow.tensors import mapped, message, number, stored_in, tensor_of, text
+from rnnspect.files.tensorflow.tensors import message, number, stored_in, tensor_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from torch import Tensor
 
     from rnnspect.files.reading import Stored
 
-MAX_NODES = 1_000_000
 _INDICES = ("int32", "int64", "string", "bool")
 """The dtypes of constants that say shapes, axes and names, and are no parameters."""
 
@@ -90,24 +87,8 @@ class Graph:
         return found
 
 
-def read_graph(path: Path) -> Graph:
-    """The graph in a file that is a GraphDef. Raises `FileError` for one that is none."""
-    return graph_in(mapped(path), str(path))
-
-
-def graph_in(data: memoryview, where: str) -> Graph:
-    """The graph that a GraphDef describes. Raises `FileError` for bytes that are none, or nodes without end."""
-    nodes: dict[str, Node] = {}
-    for field, value in fields(data, where):
-        if field == 1:
-            node = _node(message(value, where), where)
-            nodes[node.name] = node
-            if len(nodes) > MAX_NODES:
-                raise FileError("more nodes than any graph has", allowed=f"{MAX_NODES}", where=where)
-    return Graph(nodes, where)
-
-
-def _node(data: memoryview, where: str) -> Node:
+def node_in(data: memoryview, where: str) -> Node:
+    """The node that a NodeDef describes."""
     name, op, inputs = "", "", []
     for field, value in fields(data, where):
         if field == 1:

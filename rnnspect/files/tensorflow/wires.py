@@ -1,0 +1,81 @@
+"""How the nodes of a TensorFlow graph hang together: where a tensor comes from, and what is done with it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rnnspect.files.tensorflow.graph import Graph, Node
+
+PASSES = frozenset(
+    ("Identity", "Enter", "RefEnter", "Switch", "RefSwitch", "Merge", "ReadVariableOp", "Cast", "StopGradient")
+)
+"""Operations that give what they take; of a loop, what it starts with."""
+VARIABLES = ("Const", "VarHandleOp", "VariableV2", "Variable")
+ADDS = ("Add", "AddV2", "BiasAdd")
+
+
+class Wires:
+    """A graph, both ways."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    @cached_property
+    def _users(self) -> Mapping[str, list[Node]]:
+        found: dict[str, list[Node]] = defaultdict(list)
+        for node in self.graph.nodes.values():
+            for given in dict.fromkeys(map(_plain, node.inputs)):
+                found[given].append(node)
+        return found
+
+    def source(self, tensor: str) -> tuple[Node | None, int]:
+        """The node that makes a tensor, past those that hand it on, and which of its outputs it is."""
+        seen: set[str] = set()
+        while True:
+            name, _, output = tensor.partition(":")
+            node = self.graph.nodes.get(name)
+            if node is None or node.op not in PASSES or not node.inputs or name in seen:
+                return node, int(output) if output.isdecimal() and len(output) < 9 else 0
+            seen.add(name)
+            tensor = node.inputs[0]
+
+    def made_by(self, tensor: str, *ops: str) -> Node | None:
+        """The node that makes a tensor, if it is one of these operations."""
+        node, _ = self.source(tensor)
+        return node if node is not None and node.op in ops else None
+
+    def parameter(self, tensor: str) -> str | None:
+        """The name of the variable or constant that a tensor is."""
+        node = self.made_by(tensor, *VARIABLES)
+        return node.name if node else None
+
+    def users(self, tensor: str, *ops: str) -> Iterator[Node]:
+        """The nodes of these operations that take a tensor."""
+        return (node for node in self._users.get(_plain(tensor), ()) if node.op in ops)
+
+    def user(self, tensor: str, *ops: str) -> Node | None:
+        """The first one of them."""
+        return next(self.users(tensor, *ops), None)
+
+    def terms(self, tensor: str) -> list[tuple[Node, int]]:
+        """What is added up to a tensor, at most four of it, each with which output it is."""
+        found: list[tuple[Node, int]] = []
+        waiting = [tensor]
+        while waiting and len(found) < 4:
+            node, output = self.source(waiting.pop(0))
+            if node is not None and node.op in ADDS and len(node.inputs) == 2:
+                waiting = [*node.inputs, *waiting]
+            elif node is not None:
+                found.append((node, output))
+            if len(waiting) > 8:
+                break
+        return found
+
+
+def _plain(tensor: str) -> str:
+    return tensor.removesuffix(":0")
