@@ -6,6 +6,7 @@ one in .weights.h5. What a config names is never imported, so nothing in a file 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from contextlib import contextmanager
@@ -14,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
-from rnnspect.files.reading import Part, opened, size_of
+from rnnspect.files.reading import Part, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
+from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
 from rnnspect.weights.readers.keras_groups import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from rnnspect.files.glimpse import Glimpse
 
 _ATTRIBUTES = ("model_config", "keras_version", "name")
 _TAKEN = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": "false", "reset_after": "true"}
@@ -87,17 +90,25 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     return layers
 
 
-def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
-    layer = _choose(path, module)
+def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    layers = layers_in(path)
+    if not layers:
+        raise FileError("it holds no LSTM, GRU or SimpleRNN layer of Keras", where=str(path))
+    return {
+        name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
+        for name, layer in layers.items()
+    }
+
+
+def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
     keys = _described(layer, flags.get("dtype"))
-    return Told(keys | {"weights": layer.where, "layout": "keras"}, layer.where, _notes(layer, keys))
+    return Told(keys | {"weights": layer.where, "layout": "keras"}, layer.where, notes=_notes(layer, keys))
 
 
-def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
+def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
     from rnnspect.weights.layouts.packing import unpack
 
-    layer = _choose(path, module, "after a colon")
     keys = _described(layer, spec.dtype)
     if keys.get("reset", spec.reset) != spec.reset:
         other = f"a GRU that resets {keys['reset']} the product"
@@ -111,13 +122,6 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
         tensors = {name: stored[place] for name, place in arrays.paths.items()}
         found.parameters.update(unpack(layouts.find("keras"), form_of(own), tensors).named(0, direction))
     return found
-
-
-def _choose(path: Path, name: str | None, how: str = "--module with") -> KerasLayer:
-    layers = layers_in(path)
-    if not layers:
-        raise FileError("it holds no LSTM, GRU or SimpleRNN layer of Keras", where=str(path))
-    return interface.choose(layers, name, str(path), "layer", _described, how)
 
 
 def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
@@ -162,11 +166,10 @@ def _notes(layer: KerasLayer, keys: Mapping[str, Any]) -> tuple[str, ...]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
     """The HDF5 of weights, the config and Keras' version; of a plain HDF5 file these are inside it."""
-    if path.suffix.lower() != ".keras":
-        with opened(path) as part:
+    with opened(path) as part:
+        if part.file.read(2) != b"PK" and path.suffix.lower() != ".keras":
             yield part, None, None
-        return
-    size_of(path)
+            return
     where = str(path)
     with opened_zip(path, ".keras", where) as archive:
         if missing := {"config.json", "model.weights.h5"} - set(archive.namelist()):
@@ -192,4 +195,8 @@ def _numbers(version: str | None, path: Path) -> tuple[int, ...]:
     return numbers or ((3,) if path.suffix.lower() == ".keras" else (2,))
 
 
-READER = Reader(_tell, _read, engine="keras")
+def _recognises(seen: Glimpse) -> bool:
+    return seen.head.startswith(b"\x89HDF\r\n\x1a\n") or "model.weights.h5" in seen.members
+
+
+READER = Reader("a Keras file", _recognises, _modules, (".keras", ".h5", ".hdf5"), engine="keras", noun="layer")
