@@ -25,3 +25,9 @@ def drawn(*shapes: tuple[int, ...]) -> list[np.ndarray]:
     """What `make.py` put into a model's variables, in the order in which they were made."""
     draw = np.random.default_rng(1)
     return [draw.normal(size=shape).astype("float32") / 2 for shape in shapes]
+
+
+def names_in() -> list[str]:
+    """Every member of the archive."""
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        return archive.namelist()

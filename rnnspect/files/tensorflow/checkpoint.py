@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.protobuf import fields, varint
+from rnnspect.files.protobuf import fields, numbers_in, varint
 from rnnspect.files.reading import Stored, check_promise
 from rnnspect.files.tensorflow import objects
 from rnnspect.files.tensorflow.table import entries
@@ -107,6 +107,12 @@ def read_checkpoint(index: Path) -> Checkpoint:
     if not found:
         raise FileError("it holds no tensor", where=where)
     return Checkpoint(index, shards, found)
+
+
+def is_index(head: bytes) -> bool:
+    """Whether a file begins as the index of a checkpoint does: an empty key, then a BundleHeaderProto."""
+    size = head[2] if len(head) > 2 else 0
+    return head[:2] == b"\0\0" and 0 < size < 64 and sorted(numbers_in(head[3 : 3 + size])) in ([1, 3], [1, 2, 3])
 
 
 def _shards(header: memoryview, where: str) -> int:

@@ -55,6 +55,11 @@ class Node:
             return float(struct.unpack("<f", value)[0])
         return float(number(value, self.where)) if kind in (3, 5) else default
 
+    def text(self, name: str) -> str:
+        """An attribute that is a text; empty where it is left out."""
+        kind, value = self.attributes.get(name, (0, 0))
+        return text(value, self.where) if kind == 2 else ""
+
     @property
     def tensor(self) -> memoryview | None:
         """The TensorProto of a constant."""

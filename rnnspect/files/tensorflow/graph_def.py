@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.protobuf import fields
+from rnnspect.files.protobuf import fields, varint
 from rnnspect.files.tensorflow.graph import Graph, Node, node_in
 from rnnspect.files.tensorflow.tensors import mapped, message, text
 
@@ -62,6 +62,23 @@ def graph_in(data: memoryview, where: str) -> Graph:
                 _check(count, where)
         _check(count, where)
     return Graph(_written_out(nodes, functions, where), where)
+
+
+def is_graph(head: bytes) -> bool:
+    """Whether a file begins as a GraphDef does: with a node that has a name and an operation, Const or Placeholder."""
+    data = memoryview(head)
+    try:
+        for _ in ("the node", "its name"):
+            if bytes(data[:1]) != b"\x0a":
+                return False
+            size, at = varint(data, 1, "")
+            data = data[at:]
+        data = data[size:]
+        size, at = varint(data, 1, "")
+        op = bytes(data[at : at + size]) if bytes(data[:1]) == b"\x12" else b""
+        return len(op) == size and op[:1].isupper() and op.isalnum()
+    except FileError:
+        return False
 
 
 def _cost(node: Node) -> int:

@@ -33,7 +33,7 @@ class Object:
 @dataclass(frozen=True)
 class Objects:
     every: tuple[Object, ...]
-    """The first one is the root."""
+    """By number; the first one is the root."""
 
     @cached_property
     def names(self) -> Mapping[str, str]:
@@ -45,14 +45,10 @@ class Objects:
             for one in variables
         }
 
-    def at(self, path: tuple[str, ...]) -> Object | None:
-        """The object to which these attributes lead from the root."""
-        found = self.every[0] if self.every else None
-        for name in path:
-            if found is None or not 0 <= found.children.get(name, -1) < len(self.every):
-                return None
-            found = self.every[found.children[name]]
-        return found
+    def child(self, one: Object, name: str) -> Object | None:
+        """The object to which an attribute of another leads."""
+        at = one.children.get(name, -1)
+        return self.every[at] if 0 <= at < len(self.every) else None
 
 
 def objects_in(data: memoryview, where: str) -> Objects:

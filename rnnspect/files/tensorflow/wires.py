@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from rnnspect.files.tensorflow.graph import Graph, Node
 
@@ -16,14 +17,15 @@ PASSES = frozenset(
 )
 """Operations that give what they take; of a loop, what it starts with."""
 VARIABLES = ("Const", "VarHandleOp", "VariableV2", "Variable")
+_COPY = re.compile(r"_\d{1,4}\Z")
 ADDS = ("Add", "AddV2", "BiasAdd")
 
 
 class Wires:
-    """A graph, both ways."""
+    """A graph, both ways, and the names of the tensors that the file holds."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, stored: Collection[str]) -> None:
+        self.graph, self.stored = graph, stored
 
     @cached_property
     def _users(self) -> Mapping[str, list[Node]]:
@@ -50,9 +52,21 @@ class Wires:
         return node if node is not None and node.op in ops else None
 
     def parameter(self, tensor: str) -> str | None:
-        """The name of the variable or constant that a tensor is."""
+        """The name in the file of the variable or constant that a tensor is. A node lstm_cell/kernel_1 may stand for the
+        variable lstm_cell/kernel, where there is none of its own name: Keras 3 exports such copies."""
         node = self.made_by(tensor, *VARIABLES)
-        return node.name if node else None
+        names = (node.text("shared_name"), node.name) if node else ()
+        every = (*names, *(_COPY.sub("", name) for name in names))
+        return next((name for name in every if name in self.stored), None)
+
+    @cached_property
+    def _named(self) -> Mapping[str, Node]:
+        every = (node for node in self.graph.nodes.values() if node.op in VARIABLES)
+        return {name: node for node in every if (name := self.parameter(node.name))}
+
+    def named(self, name: str) -> Node | None:
+        """The node of the variable or constant of that name in the file."""
+        return self._named.get(name)
 
     def users(self, tensor: str, *ops: str) -> Iterator[Node]:
         """The nodes of these operations that take a tensor."""
