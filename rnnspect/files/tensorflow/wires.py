@@ -52,8 +52,8 @@ class Wires:
         return node if node is not None and node.op in ops else None
 
     def parameter(self, tensor: str) -> str | None:
-        """The name in the file of the variable or constant that a tensor is. A node lstm_cell/kernel_1 may stand for the
-        variable lstm_cell/kernel, where there is none of its own name: Keras 3 exports such copies."""
+        """The name in the file of the variable or constant that a tensor is. A node lstm_cell/kernel_1 may stand for
+        the variable lstm_cell/kernel, where there is none of its own name: Keras 3 exports such copies."""
         node = self.made_by(tensor, *VARIABLES)
         names = (node.text("shared_name"), node.name) if node else ()
         every = (*names, *(_COPY.sub("", name) for name in names))

@@ -129,7 +129,7 @@ class _Reading:
         """The tensor that h is multiplied with, by its name: a Dense layer above multiplies h as well."""
         name = (self.wires.parameter(kernel) or "").removesuffix("kernel") + "projection/kernel"
         node = self.wires.named(name) if name in self.stored else None
-        return node and node.name
+        return node.name if node else None
 
     def _gru(self, split: Node) -> Iterator[Cell]:
         """GRUCell: r and u are the parts of σ of one product, r ⊙ h goes into the other."""
