@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.files.tensorflow.tensors import SIZES, stored_in, tensor_of
 from rnnspect.files.tensorflow.wires import ADDS, Wires
+from rnnspect.weights.readers.subsets import whole
 from rnnspect.weights.readers.tensorflow.cells import Cell
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def cells_in(graph: Graph, stored: Mapping[str, Stored]) -> list[Cell]:
         for cell in _Reading(wires, stored).of(node):
             found.setdefault(frozenset(cell.arrays.values()), cell)
     places = {name: at for at, name in enumerate(stored)}
-    whole = [names for names in found if not any(names < other for other in found)]  # not a GRU's candidate alone
-    return [found[names] for names in sorted(whole, key=lambda names: min(places[name] for name in names))]
+    return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rnnspect.weights import layouts
+from rnnspect.weights.readers.subsets import whole
 from rnnspect.weights.readers.tensorflow.cells import DIAGONALS, Cell
 
 if TYPE_CHECKING:
@@ -31,13 +32,9 @@ def cells_in(stored: Mapping[str, Stored], taken: Collection[str] = ()) -> list[
         for prefix, arrays in _groups(packing, left).items()
         if (cell := _cell(layout, packing, prefix, arrays, stored))
     ]
+    found = {frozenset(cell.arrays.values()): cell for cell in reversed(every)}
     places = {name: at for at, name in enumerate(stored)}
-    found: dict[frozenset[str], Cell] = {}
-    for cell in every:
-        names = frozenset(cell.arrays.values())
-        if not any(names < frozenset(other.arrays.values()) for other in every):  # not a GRU's gates alone
-            found.setdefault(names, cell)
-    return sorted(found.values(), key=lambda cell: min(places[name] for name in cell.names))
+    return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
 
 
 def _groups(packing: Packing, names: Collection[str]) -> dict[str, dict[str, str]]:
