@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MAX_COST = 4_000_000
-"""Nodes and inputs."""
+MAX_COST = 2_000_000
+"""Nodes and inputs that a file may describe."""
+MAX_CALLED = 200_000
+"""Nodes and inputs of functions that are written out: an exported model of Keras has some thousands."""
 MAX_DEPTH = 16
 """Calls inside one another that are written out."""
 _CALLED = {
@@ -43,7 +45,8 @@ def read_graph(path: Path) -> Graph:
 def graph_in(data: memoryview, where: str) -> Graph:
     """The nodes of a GraphDef, and of every function that they call, named CALLER/NODE.
 
-    Raises `FileError` for bytes that are none, nodes without end, and calls without end.
+    Calls deep inside one another, or of more nodes than any graph has, are left as they are. Raises `FileError` for
+    bytes that are no GraphDef, and for nodes without end.
     """
     nodes: dict[str, Node] = {}
     functions: dict[str, Function] = {}
@@ -61,7 +64,7 @@ def graph_in(data: memoryview, where: str) -> Graph:
                     count += 1 + sum(map(_cost, function.nodes))
                 _check(count, where)
         _check(count, where)
-    return Graph(_written_out(nodes, functions, where), where)
+    return Graph(_written_out(nodes, functions), where)
 
 
 def is_graph(head: bytes) -> bool:
@@ -91,14 +94,14 @@ def _check(cost: int, where: str) -> None:
         raise FileError("more nodes than any graph has", allowed=f"{MAX_COST} of them and their inputs", where=where)
 
 
-def _written_out(nodes: Mapping[str, Node], known: Mapping[str, Function], where: str) -> dict[str, Node]:
+def _written_out(nodes: Mapping[str, Node], known: Mapping[str, Function]) -> dict[str, Node]:
     found, cost = dict(nodes), 0
     waiting = [(node, 0) for node in nodes.values() if node.op in _CALLED]
     while waiting:
         call, depth = waiting.pop()
         attribute, first = _CALLED[call.op]
         function = known.get(_name(call, attribute))
-        if function is None or depth > MAX_DEPTH:
+        if function is None or depth > MAX_DEPTH or cost > MAX_CALLED:
             continue
         given = dict(zip(function.arguments, call.inputs[first:], strict=False))
         for node in function.nodes:
@@ -109,7 +112,6 @@ def _written_out(nodes: Mapping[str, Node], known: Mapping[str, Function], where
             )
             found[inner.name] = inner
             cost += _cost(inner)
-            _check(cost, where)
             if inner.op in _CALLED:
                 waiting.append((inner, depth + 1))
     return found

@@ -74,8 +74,9 @@ def shape_of(data: memoryview, where: str) -> tuple[int, ...]:
         if field == 2:
             sizes = [number(value, where) for key, value in fields(message(dim, where), where) if key == 1]
             shape.append(sizes[-1] if sizes else 0)
-    if len(shape) > MAX_AXES or any(size < 0 for size in shape):
-        raise FileError(f"a tensor of shape {tuple(shape[:8])}", allowed="known sizes", where=where)
+            if len(shape) > MAX_AXES or shape[-1] < 0:
+                found = f"a tensor of shape {', '.join(map(str, shape[:8]))}"
+                raise FileError(found, allowed=f"known sizes of at most {MAX_AXES} axes", where=where)
     return tuple(shape)
 
 
@@ -99,23 +100,20 @@ def tensor_of(proto: memoryview, where: str) -> Tensor:
     import torch
 
     stored = stored_in(proto, where)
-    listed: list[int | memoryview] = []
+    size, count, content = size_of(stored, where), math.prod(stored.shape), bytearray()
     for field, value in fields(proto, where):
         if field == 4 and len(message(value, where)):
             return from_bytes(message(value, where), stored, where)
-        if field == _VALUES.get(stored.dtype):
-            listed.append(value)
-    size = size_of(stored, where)
-    count = math.prod(stored.shape)
-    content = b"".join(_bytes(value, size, where) for value in listed)
+        if field == _VALUES[stored.dtype]:
+            content += _bytes(value, size, where)
     if len(content) > count * size or len(content) % size:
         raise _unfit(stored, len(content), where)
     if not content:
-        content = bytes(size)
+        content = bytearray(size)
     free_memory.require(2 * count * size, "reading it", where)
-    last = torch.frombuffer(bytearray(content[-size:]), dtype=getattr(torch, stored.dtype))
+    last = torch.frombuffer(content[-size:], dtype=getattr(torch, stored.dtype))
     found = last.repeat(count)
-    given = torch.frombuffer(bytearray(content), dtype=found.dtype)[:count]
+    given = torch.frombuffer(content, dtype=found.dtype)[:count]
     found[: len(given)] = given
     return found.reshape(stored.shape)
 

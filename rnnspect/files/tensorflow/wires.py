@@ -26,25 +26,34 @@ class Wires:
 
     def __init__(self, graph: Graph, stored: Collection[str]) -> None:
         self.graph, self.stored = graph, stored
+        self._sources: dict[str, tuple[Node | None, int]] = {}
 
     @cached_property
-    def _users(self) -> Mapping[str, list[Node]]:
-        found: dict[str, list[Node]] = defaultdict(list)
+    def _users(self) -> Mapping[tuple[str, str], list[Node]]:
+        """By tensor and operation."""
+        found: dict[tuple[str, str], list[Node]] = defaultdict(list)
         for node in self.graph.nodes.values():
             for given in dict.fromkeys(map(_plain, node.inputs)):
-                found[given].append(node)
+                found[given, node.op].append(node)
         return found
 
     def source(self, tensor: str) -> tuple[Node | None, int]:
         """The node that makes a tensor, past those that hand it on, and which of its outputs it is."""
-        seen: set[str] = set()
+        passed: list[str] = []
         while True:
             name, _, output = tensor.partition(":")
             node = self.graph.nodes.get(name)
-            if node is None or node.op not in PASSES or not node.inputs or name in seen:
-                return node, int(output) if output.isdecimal() and len(output) < 9 else 0
-            seen.add(name)
+            if name in self._sources:
+                found = self._sources[name]
+                break
+            if node is None or node.op not in PASSES or not node.inputs:
+                found = node, int(output) if output.isdecimal() and len(output) < 9 else 0
+                break
+            self._sources[name] = node, 0  # what a circle of such nodes comes to
+            passed.append(name)
             tensor = node.inputs[0]
+        self._sources.update(dict.fromkeys(passed, found))
+        return found
 
     def made_by(self, tensor: str, *ops: str) -> Node | None:
         """The node that makes a tensor, if it is one of these operations."""
@@ -70,7 +79,7 @@ class Wires:
 
     def users(self, tensor: str, *ops: str) -> Iterator[Node]:
         """The nodes of these operations that take a tensor."""
-        return (node for node in self._users.get(_plain(tensor), ()) if node.op in ops)
+        return (node for op in ops for node in self._users.get((_plain(tensor), op), ()))
 
     def user(self, tensor: str, *ops: str) -> Node | None:
         """The first one of them."""
@@ -80,14 +89,14 @@ class Wires:
         """What is added up to a tensor, at most four of it, each with which output it is."""
         found: list[tuple[Node, int]] = []
         waiting = [tensor]
-        while waiting and len(found) < 4:
+        for _ in range(16):
+            if not waiting or len(found) == 4:
+                break
             node, output = self.source(waiting.pop(0))
             if node is not None and node.op in ADDS and len(node.inputs) == 2:
                 waiting = [*node.inputs, *waiting]
             elif node is not None:
                 found.append((node, output))
-            if len(waiting) > 8:
-                break
         return found
 
 

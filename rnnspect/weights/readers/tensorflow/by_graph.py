@@ -94,7 +94,10 @@ class _Reading:
     def _block(self, node: Node) -> Iterator[Cell]:
         layout, first, added, limit = _BLOCKS[node.op]
         w, *diagonals, b = node.inputs[first : first + 5]
-        peepholes = [self.wires.parameter(one) or "" for one in diagonals] if node.number("use_peephole", 0) else []
+        used = diagonals if node.number("use_peephole", 0) else []
+        peepholes = [name for one in used if (name := self.wires.parameter(one))]
+        if len(peepholes) != len(used):
+            return  # they are computed, not stored
         clip = node.number("cell_clip", limit)
         bias = None if added is None else node.number("forget_bias", added)
         more = {"peepholes": tuple(peepholes), "forget_bias": bias, "clip": clip if clip > 0 else None}
@@ -215,12 +218,12 @@ class _Reading:
                 return _After(FUNCTIONS[node.op], node, added, peephole)
             if (node := self.wires.user(tensor, *ADDS)) is None:
                 break
-            for given in node.inputs:
+            for given in node.inputs[:2]:
                 term = self.wires.source(given)[0]
                 if term is not None and term.op == "Const":
                     added = self._number(term)
                 elif term is not None and term.op == "Mul":
-                    peephole = next((name for one in term.inputs if (name := self.wires.parameter(one))), "")
+                    peephole = next((name for one in term.inputs[:2] if (name := self.wires.parameter(one))), "")
             tensor = node.name
         return _After(*self._hard_sigmoid(tensor), added, peephole)
 

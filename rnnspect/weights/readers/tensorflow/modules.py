@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +49,11 @@ def modules_of(
         allowed = "LSTM, GRU or RNN cells, by the operations of a graph or by names such as lstm_cell/kernel"
         raise FileError("it holds no recurrent parameters", allowed=allowed, where=path)
     found: dict[str, Module] = {}
+    often = Counter[str]()
     others = len(tensors.stored) - len({name for cell in cells for name in cell.names})
     for stack in stacks_of(cells):
-        name = unique(stack.name, found)
+        often[stack.name] += 1
+        name = unique(stack.name if often[stack.name] == 1 else f"{stack.name}#{often[stack.name]}", found)
         layer = (layers or {}).get(next(iter(stack.cells[0].arrays.values())))
         tell = functools.partial(_tell, stack, layer, f"{path}:{name}", others, flags)
         found[name] = Module(tell, functools.partial(_read, stack, tensors))
