@@ -27,7 +27,9 @@ _DECIMALS, _DIGITS = range(18), range(2, 18)
 _VALUES = 4096
 """Looked at of an array all over it, and as many of its beginning."""
 _HARDLY = -1.0
-"""log10 of how likely those numbers of a half type that say something may be to look rounded, where others do not."""
+"""log10 of how likely those numbers that say something may be to look rounded, where others do not."""
+_WRITTEN = 6
+"""Decimals that people write at most."""
 _FEW = 16
 _SCALED = 1e-6
 """Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
@@ -166,8 +168,9 @@ class _Sample:
         coarser = bool((self.step(way) > self.step(taken) * (1 + 1e-9)).any())
         to_zero = self.zeros and way.decimals is not None and (taken.decimals is None or way.decimals < taken.decimals)
         says = bool((self.likely(way)[self.telling] < 1).all())
-        if self.dtype in (torch.float16, torch.bfloat16):  # most of its numbers are further apart than the grid
-            says = says or self.chance(way) <= _HARDLY
+        few = way.decimals is not None and way.decimals <= _WRITTEN
+        if few or self.dtype in (torch.float16, torch.bfloat16):
+            says = says or self.chance(way) <= _HARDLY  # its large numbers are further apart than the grid
         return (coarser or to_zero) and says
 
     def is_text_of(self, dtype: torch.dtype, way: Rounding) -> bool:

@@ -159,6 +159,14 @@ def test_one_unit_of_many_is_looked_at_and_little_of_a_long_run_is() -> None:
     assert kept(values) == EXACT
 
 
+def test_large_numbers_beside_small_ones_may_still_have_been_rounded() -> None:
+    """A run of large weights: what tells are its first few numbers."""
+    values = torch.tensor([8.5627, 43.3703, 246.7017, 1210.3503, 5777.3701, 27421.8457, 130001.5], dtype=torch.float32)
+    ways = otherwise({"output": values}, torch.float32)
+    assert "decimals:4" in [way.name for way, _ in ways]
+    assert "decimals:4" not in [way.name for way, _ in otherwise({"output": values + 0.00003}, torch.float32)]
+
+
 def test_rounded_and_then_stored_in_less() -> None:
     values = np.round(numbers(0, 50, 8), 2).astype(np.float16)
     for stored in (np.float16, np.float32, np.float64):
