@@ -17,19 +17,16 @@ from rnnspect.files import hdf5
 from rnnspect.files.reading import Part, opened, size_of
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
-from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
-from rnnspect.weights.readers.keras_groups import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
+from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers, usual_gates
+from rnnspect.weights.readers.keras_groups import ROOT, Weights, of_layer, undescribed, weights_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _ATTRIBUTES = ("model_config", "keras_version", "name")
-_TAKEN = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": "false", "reset_after": "true"}
-"""The values that are assumed for what shapes cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,8 @@ class KerasLayer:
     weights: tuple[Weights, ...]
     """Of each direction; empty where they were not found."""
     tree: hdf5.Tree
+    version: tuple[int, ...]
+    """That of the Keras that wrote the file; empty where the file does not say it."""
 
     @property
     def reason(self) -> str | None:
@@ -62,13 +61,14 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
         tree = hdf5.read_tree(weights, where, _ATTRIBUTES, "optimizer")
     config = config or tree.text("model_config", "")
     version = version or tree.text("keras_version", "", ROOT)
-    read = configured_layers(_json(config, where), _numbers(version, path), where) if config else []
-    found = weights_in(tree)
+    numbers = _numbers(version) or ((3,) if path.suffix.lower() == ".keras" else (1,) if config else ())
+    read = configured_layers(_json(config, where), numbers, where) if config else []
+    found = weights_in(tree, numbers)
     layers: dict[str, KerasLayer] = {}
 
     def add(name: str, configured: ConfiguredLayer | None, own: tuple[Weights, ...]) -> None:
         name = interface.unique(name, layers)
-        layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree)
+        layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree, numbers)
 
     described: set[str] = set()
     refused: list[str] = []
@@ -90,7 +90,10 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
 def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
     layer = _choose(path, module)
     keys = _described(layer, flags.get("dtype"))
-    return Told(keys | {"weights": layer.where, "layout": "keras"}, layer.where, _notes(layer, keys))
+    notes = _notes(layer, keys)
+    if not layer.configured and "activations" not in flags:
+        keys |= _taken_functions(layer, keys["cell"])
+    return Told(keys | {"weights": layer.where}, layer.where, notes)
 
 
 def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
@@ -102,14 +105,15 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
     if keys.get("reset", spec.reset) != spec.reset:
         other = f"a GRU that resets {keys['reset']} the product"
         raise WeightsError(other, allowed=f"reset: {keys['reset']}", where=layer.where)
-    own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
+    own = Spec.from_data({**keys, "weights": layer.where, "input": None}, lambda _keys: layer.where)
     with _opened(path) as (weights, _, _):
         every = [place for arrays in layer.weights for place in arrays.paths.values()]
         stored = hdf5.read_datasets(weights, str(path), every)
     found = StoredParameters({})
     for arrays, direction in zip(layer.weights, own.directions, strict=True):
         tensors = {name: stored[place] for name, place in arrays.paths.items()}
-        found.parameters.update(unpack(layouts.find("keras"), form_of(own), tensors).named(0, direction))
+        layout = arrays.readings[0].layout
+        found.parameters.update(unpack(layout, form_of(own), tensors).named(0, direction))
     return found
 
 
@@ -127,19 +131,18 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     """
     if layer.reason:
         raise FileError(layer.reason, allowed="what a spec can say", where=layer.where)
-    directions = [{name: layer.tree.datasets[path] for name, path in arrays.paths.items()} for arrays in layer.weights]
-    shapes = [{name: one.shape for name, one in arrays.items()} for arrays in directions]
-    first, cell = shapes[0], gates_of(layer.tree, layer.weights[0])
-    if cell is None or any(other != first for other in shapes):
-        found = listed(f"{name} {shape}" for arrays in shapes for name, shape in arrays.items())
+    stored = [{name: layer.tree.datasets[path] for name, path in arrays.paths.items()} for arrays in layer.weights]
+    first, *others = layer.weights
+    if not first.readings or any(other.readings[:1] != first.readings[:1] for other in others):
+        found = listed(f"{name} {one.shape}" for arrays in stored for name, one in arrays.items())
         allowed = "kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H), the same in both directions"
         raise WeightsError(f"arrays of no cell: {found}", allowed=allowed, where=layer.where)
-    bias = first.get("bias")
-    keys: dict[str, Any] = {"cell": cell, "input_size": first["kernel"][0], "hidden_size": first["recurrent_kernel"][0]}
-    keys |= {"bias": bias is not None, "bidirectional": len(shapes) == 2, "batch_first": True}
-    if cell == "gru" and bias is not None:
-        keys["reset"] = "after" if len(bias) == 2 else "before"
-    dtypes = [one.dtype for arrays in directions for one in arrays.values()]
+    reading = first.readings[0]
+    keys: dict[str, Any] = {"cell": reading.cell, **vars(reading.sizes), "layout": reading.layout.name}
+    keys |= {"bidirectional": bool(others), "batch_first": True}
+    if reading.cell == "gru" and len(first.readings) == 1:
+        keys["reset"] = "before" if reading.packing.form == "gru-before" else "after"
+    dtypes = [one.dtype for arrays in stored for one in arrays.values()]
     keys |= interface.dtype_of(dtypes, dtype, layer.where, "weights")
     configured = layer.configured.keys if layer.configured else {}
     for key in ("cell", "hidden_size", "bias", "reset"):
@@ -153,10 +156,27 @@ def _notes(layer: KerasLayer, keys: Mapping[str, Any]) -> tuple[str, ...]:
     """What Keras does beside the equations; without a config what is taken for what it would say."""
     if layer.configured:
         return tuple(f"note: {layer.where} {note}" for note in layer.configured.notes)
-    unsaid = ["activation", *(["recurrent_activation"] if keys["cell"] != "rnn" else [])]
-    unsaid += ["go_backwards"] if len(layer.weights) == 1 else []
-    unsaid += ["reset_after"] if keys["cell"] == "gru" and "reset" not in keys else []
-    return (f"note: {layer.where} does not say {listed(unsaid)}; taken: {listed(_TAKEN[name] for name in unsaid)}",)
+    gates = _usual_gates(layer)
+    taken = {"activation": "tanh", "recurrent_activation": gates if keys["cell"] != "rnn" else None}
+    taken |= {"go_backwards": "false" if len(layer.weights) == 1 else None}
+    taken |= {"reset_after": "true" if keys["cell"] == "gru" and "reset" not in keys else None}
+    taken = {name: value for name, value in taken.items() if value}
+    note = f"note: {layer.where} does not say {listed(taken)}; taken: {listed(map(str, taken.values()))}"
+    if gates == "hard_sigmoid" and "recurrent_activation" in taken:
+        note += ", as Keras had it before 2.3; --activations says another"
+    return (note,)
+
+
+def _usual_gates(layer: KerasLayer) -> str:
+    """cuDNN has no other gates than sigmoid."""
+    return "sigmoid" if layer.weights[0].readings[0].layout.name == "keras-cudnn" else usual_gates(layer.version)
+
+
+def _taken_functions(layer: KerasLayer, cell: str) -> dict[str, Any]:
+    """The key `activations` of a layer without a config; none where they are the usual ones."""
+    if cell == "rnn" or _usual_gates(layer) == "sigmoid":
+        return {}
+    return {"activations": ["hard_sigmoid(0.2, 0.5)", "tanh", *(["tanh"] if cell == "lstm" else [])]}
 
 
 @contextmanager
@@ -186,10 +206,9 @@ def _json(text: str, where: str) -> Any:
         raise FileError("a config that is no JSON", where=where) from None
 
 
-def _numbers(version: str | None, path: Path) -> tuple[int, ...]:
-    """2.2.4-tf is (2, 2, 4). Where no version is said, the first Keras that wrote such files."""
-    numbers = tuple(int(part) for part in re.findall(r"\d{1,6}", version or "")[:3])
-    return numbers or ((3,) if path.suffix.lower() == ".keras" else (2,))
+def _numbers(version: str | None) -> tuple[int, ...]:
+    """2.2.4-tf is (2, 2, 4)."""
+    return tuple(int(part) for part in re.findall(r"\d{1,6}", version or "")[:3])
 
 
 READER = Reader(_tell, _read, engine="keras")
