@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from rnnspect.cli import models
 from rnnspect.cli import probe as probing
-from rnnspect.cli.describing import Described, Given, flag, read_recorded
+from rnnspect.cli.describing import Described, Describing, Given, flag, read_recorded
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar, say
@@ -87,11 +87,8 @@ class _Job:
     held_to: Declared | None
     rounding: Rounding | None
     output: Output
-
-    @property
-    def several(self) -> bool:
-        """Whether there is more than one row: then an error is a row, and not raised."""
-        return len(self.sources) * max(1, len(self.engines)) > 1
+    alone: bool
+    """Whether there is one row at most: then what is wrong is raised, and no row."""
 
 
 @command("rnnspect check configs/lstm.yaml --engine torch-cell")
@@ -126,9 +123,10 @@ def check(
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
     usual = [] if asked.recorded is None else ["torch"]
     chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
-    job = _Job(given, asked, sources or [""], chosen, held_to, rounded, output)
+    sources = sources or [""]
+    job = _Job(given, asked, sources, chosen, held_to, rounded, output, len(sources) * max(1, len(chosen)) == 1)
     if asked.write_probe is not None:
-        if job.several:
+        if not job.alone:
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
         probing.check_place(asked.write_probe)
     rows = [row for source in job.sources for row in _rows_of(source, job)]
@@ -178,16 +176,32 @@ def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
 
 
 def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
-    """A row for each engine, or for each call inside of a model. Raises what is wrong where one row was asked for."""
+    """A row for each engine and recurrent module, or for each call inside of a model. Raises what is wrong where one
+    row was asked for."""
     label = source or "the notebook's example"
     try:
         if (rows := _inside(source, job)) is not None:
             yield from rows
             return
-        described = None if job.asked.probe else job.given.describe(job.output, Path(source) if source else None)
+        path = Path(source) if source else None
+        every = {"": None} if job.asked.probe else job.given.describe_every(path)
     except RnnspectError as error:
         yield _failed(label, error, job)
         return
+    for name, describing in every.items():
+        one = replace(job, alone=job.alone and len(every) == 1)
+        yield from _rows_of_module(source, f"{source}:{name}" if len(every) > 1 else label, describing, one)
+
+
+def _rows_of_module(source: str, label: str, describing: Describing | None, job: _Job) -> Iterator[CheckRow]:
+    """A row for each engine that runs the network; of a probe, which describes itself, where it is None."""
+    try:
+        described = describing.made() if describing else None
+    except RnnspectError as error:
+        yield _failed(label, error, job)
+        return
+    for note in described.notes if described else ():
+        job.output.note(note)
     for name in job.engines or [described.engine if described else "torch"]:
         try:
             verdict = _checked(_prepared(source, described, job).with_engine(name, "--engine"), job)
@@ -208,7 +222,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         return models.live_rows(source, job.given.describe(job.output), job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise models.unnamed(source)
-    if readers.kind_of(Path(source)) == "onnx":
+    if source and readers.kind_of(Path(source)) == "onnx":
         _refuse_beside(job, "a model of ONNX is run by onnxruntime")
         return models.onnx_rows(source, job.given.options, job.held_to, job.asked.explain, job.output)
     return None
@@ -232,7 +246,7 @@ def _refuse_beside(job: _Job, found: str) -> None:
 
 
 def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False) -> CheckRow:
-    if not job.several:
+    if job.alone:
         raise error
     said = "; ".join(map(str, error.problems))
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)

@@ -37,7 +37,7 @@ def convert(
     source = str(given.path or "")
     if names_code(source) or source.endswith(".py"):
         raise InputError("a live model", allowed="its checkpoint, such as torch.save makes", where=source)
-    described = given.describe(output)
+    described = given.describe(output, the_only=True)
     with loading():
         from rnnspect.checking import converting
         from rnnspect.views import convert as view

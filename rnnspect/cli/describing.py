@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -18,9 +19,13 @@ from rnnspect.files.sources import Generator, parse, parse_file
 if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
-    from rnnspect.weights.readers.interface import Told
+    from rnnspect.weights.readers.interface import Module, Told
 
     Where = Callable[[tuple[int | str, ...]], str]
+
+
+MOST_LISTED = 6
+"""Other modules that a note names before it counts the rest."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,17 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Describing:
+    """One network that a file describes, not looked at yet."""
+
+    noun: str
+    """What messages call it: a module, layer or node."""
+    made: Callable[[], Described]
+    """Raises `SpecError` with every key that is wrong, or whose flag contradicts the file's parameters, and what the
+    file's reader raises for a module that no spec describes."""
+
+
+@dataclass(frozen=True)
 class Given:
     """A file, and the options that describe a network and its sequence, as they were typed."""
 
@@ -60,17 +76,33 @@ class Given:
     def typed(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if value is not None}
 
-    def describe(self, output: Output, path: Path | None = None) -> Described:
-        """The spec that the file, or that at `path`, and the options describe together, with its notes on `output`.
+    def describe(self, output: Output, the_only: bool = False) -> Described:
+        """The spec that the file and the options describe together, with its notes on `output`; of several recurrent
+        modules in the file the first, or an error where `the_only` is wanted.
+
         Options win over the file, but not over what a checkpoint's shapes say.
 
         Raises `SpecError` naming every key that is wrong, and `InputError` for an option that cannot be read.
         """
-        keys = {name: _parsed(name, value) for name, value in self.typed.items() if name != "module"}
-        described = describe(path or self.path, self.options["module"], keys)
+        every = self.describe_every()
+        first, *others = every.values()
+        if others and the_only:
+            from rnnspect.weights.readers.interface import only
+
+            first = only(every, str(self.path), first.noun, _in_words)
+        elif others:
+            names = listed(map(repr, list(every)[1:]), MOST_LISTED)
+            what = f"{len(every)} recurrent {first.noun}s; this is the first, {next(iter(every))!r}"
+            output.note(f"note: {self.path} holds {what}; --module takes another: {names}")
+        described = first.made()
         for note in described.notes:
             output.note(note)
         return described
+
+    def describe_every(self, path: Path | None = None) -> dict[str, Describing]:
+        """As `describe`, each recurrent module of the file by its name. Raises what `readers.modules_in` raises."""
+        keys = {name: _parsed(name, value) for name, value in self.typed.items() if name != "module"}
+        return describe_every(path or self.path, self.options["module"], keys)
 
     def as_typed(self, spec: Spec) -> str:
         """The same file and options for a shell."""
@@ -85,21 +117,41 @@ class Given:
         return shlex.join(parts)
 
 
-def describe(path: Path | None, module: str | None, flags: dict[str, Any]) -> Described:
-    """The spec that a file and flags describe together; `flags` are keys of a spec.
+def describe_every(path: Path | None, module: str | None, flags: dict[str, Any]) -> dict[str, Describing]:
+    """By the names of the modules in a file, which may be limited by a pattern, the spec that each describes together
+    with flags, which are keys of a spec. A spec in YAML is the one module of its file, and has no name.
 
-    Raises `SpecError` with every key that is wrong, or whose flag contradicts the file's parameters.
+    Raises `FileError` for a file that is no spec and holds no such module.
     """
-    from rnnspect.network.spec import Spec
     from rnnspect.weights import readers
 
-    if path is not None and (kind := readers.kind_of(path)):
+    if path is not None:
         with loading():
-            told = readers.find(kind).tell(path, module, flags)
-        return _with_flags(told, flags)
+            if kind := readers.kind_of(path):
+                modules, noun = readers.modules_in(path, flags, module), readers.find(kind).noun
+                return {
+                    name: Describing(noun, functools.partial(_of_module, one, flags)) for name, one in modules.items()
+                }
     if module is not None:
-        allowed = f"beside a file in {listed(readers.SUFFIXES)}"
-        raise InputError("a module of no checkpoint", allowed=allowed, where="--module")
+        raise InputError("a module of no file of weights", allowed="beside a file of weights", where="--module")
+    return {"": Describing("network", functools.partial(_of_spec, path, flags))}
+
+
+def _in_words(describing: Describing) -> str:
+    from rnnspect.weights.readers.interface import in_words
+
+    return in_words(lambda: describing.made().spec.model_dump())
+
+
+def _of_module(module: Module, flags: dict[str, Any]) -> Described:
+    with loading():
+        return _with_flags(module.tell(), flags)
+
+
+def _of_spec(path: Path | None, flags: dict[str, Any]) -> Described:
+    """Raises `SpecError` with every key that is wrong."""
+    from rnnspect.network.spec import Spec
+
     data: dict[str, Any] = {}
     in_file: Where | None = None
     if path is not None:

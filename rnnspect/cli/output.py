@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +56,12 @@ class Output:
     format: str | None
     path: Path | None
     quiet: bool
+    _noted: set[str] = field(default_factory=set)
 
     def note(self, message: str) -> None:
-        """Something worth knowing beside the result; not said with -q."""
-        if not self.quiet:
+        """Something worth knowing beside the result; said once, and not with -q."""
+        if not self.quiet and message not in self._noted:
+            self._noted.add(message)
             say(message)
 
     def check(self, formats: Collection[str], arrays: bool = False) -> None:

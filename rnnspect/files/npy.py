@@ -5,6 +5,7 @@ Only what reads the numbers loads numpy and torch.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.reading import Stored, check_promise, size_of, why
+from rnnspect.files.reading import Stored, Tensors, check_promise, size_of, why
 from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, opened_zip
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ def parse_header(file: IO[bytes], where: str) -> Header:
     if len(sizes) > MAX_AXES:
         raise FileError(f"an array of {len(sizes)} axes", allowed=f"at most {MAX_AXES}", where=where)
     return Header(dtype[1] if dtype else None, order[1] == "True", sizes)
+
+
+def tensors(path: Path) -> Tensors:
+    """The arrays of a .npz archive."""
+    return Tensors(read_npz_headers(path), functools.partial(read_npz, path, str(path)))
 
 
 def read_npz_headers(path: Path) -> dict[str, Stored]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Value = int | memoryview
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MOST_NUMBERS = 64
+"""Fields that `numbers_in` looks at."""
 
 
 def fields(data: memoryview, where: str) -> Iterator[tuple[int, Value]]:
@@ -56,3 +58,23 @@ def varint(data: memoryview, at: int, where: str) -> tuple[int, int]:
 def signed(value: int) -> int:
     """An int32 or int64 as it was before it became a varint."""
     return value - (1 << 64) if value >> 63 else value
+
+
+def numbers_in(head: bytes) -> list[int]:
+    """The numbers of the fields that the beginning of a file shows, if it is a message: what tells formats apart."""
+    found: list[int] = []
+    data, at = memoryview(head), 0
+    try:
+        while at < len(data) and len(found) < MOST_NUMBERS:
+            key, at = varint(data, at, "")
+            found.append(key >> 3)
+            if key & 7 == VARINT:
+                _, at = varint(data, at, "")
+            elif key & 7 == BYTES:
+                size, at = varint(data, at, "")
+                at += size
+            else:
+                at += {FIXED32: 4, FIXED64: 8}[key & 7]
+    except (FileError, KeyError):
+        return found
+    return found

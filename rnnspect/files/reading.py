@@ -12,8 +12,10 @@ from rnnspect.errors import FileError, ResourceError
 from rnnspect.files import free_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
+
+    from torch import Tensor
 
 
 DAMAGED: tuple[type[Exception], ...] = (
@@ -30,6 +32,16 @@ class Stored:
 
     shape: tuple[int, ...]
     dtype: str
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The tensors of a file by name: shapes and dtypes at once, numbers when they are asked for."""
+
+    stored: Mapping[str, Stored]
+    read: Callable[[Collection[str]], dict[str, Tensor]]
+    """The numbers of the tensors of these names. Raises `FileError` for damaged ones, `ResourceError` for more than
+    this machine has the memory for."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ or torch for it, which `shapes` does without."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import struct
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.reading import DAMAGED, Stored, check_promise, in_short, opened, size_of
+from rnnspect.files.reading import DAMAGED, Stored, Tensors, check_promise, in_short, opened, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,6 +26,11 @@ _LENGTH = struct.Struct("<Q")
 _NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _SIZES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "BOOL": 1, "I8": 1, "U8": 1, "I16": 2, "U16": 2}
 _SIZES |= {"I32": 4, "U32": 4, "I64": 8, "U64": 8}
+
+
+def tensors(path: Path) -> Tensors:
+    """What a .safetensors file holds. Raises `FileError` for a header that does not fit the file."""
+    return Tensors(read_safetensors_header(path), functools.partial(read_safetensors, path))
 
 
 def read_safetensors_header(path: Path) -> dict[str, Stored]:

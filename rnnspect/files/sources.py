@@ -56,8 +56,13 @@ def parse(source: str) -> Source:
 
 def parse_file(text: str) -> File:
     """A path; after a colon the name of the array or module that is meant in that file."""
+    if is_there(Path(text)):
+        return File(Path(text))
+    for colon in reversed([at for at, letter in enumerate(text) if letter == ":" and at]):
+        if is_there(Path(text[:colon])):
+            return File(Path(text[:colon]), text[colon + 1 :])
     match = _MEMBER.fullmatch(text)
-    return File(Path(match[1]), match[2]) if match and not is_there(Path(text)) else File(Path(text))
+    return File(Path(match[1]), match[2]) if match else File(Path(text))
 
 
 def is_there(path: Path) -> bool:

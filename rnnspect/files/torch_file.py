@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.reading import DAMAGED, in_short, size_of
+from rnnspect.files.reading import DAMAGED, Stored, Tensors, in_short, size_of
 from rnnspect.files.zip_members import check_archive
 
 MAX_DEPTH = 8
@@ -60,6 +60,13 @@ def read_nested(path: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     _flatten(_load(path, mapped=_can_be_mapped(path)), (), found, set())
     return found
+
+
+def tensors(path: Path) -> Tensors:
+    """Those of `read_nested`. Raises as it."""
+    found = read_nested(path)
+    stored = {name: Stored(tuple(one.shape), str(one.dtype).removeprefix("torch.")) for name, one in found.items()}
+    return Tensors(stored, lambda names: {name: found[name] for name in names})
 
 
 def _flatten(value: Any, keys: tuple[str, ...], found: dict[str, Tensor], seen: set[int]) -> None:

@@ -14,15 +14,22 @@ from rnnspect.views.rendering import table
 _COLUMNS = ("parameter", "shape", "reads", ">count", ">bytes")
 
 
-def parts(shapes: Shapes) -> list[RenderableType]:
+def parts(shapes: Shapes, name: str = "") -> list[RenderableType]:
+    """`name` is that of the module, where there are others beside it."""
     parameters, results = table(*_COLUMNS), table("", "shape", "axes")
     for parameter in shapes.parameters:
         parameters.add_row(*_row(parameter))
-    for name, axes in _results(shapes):
-        results.add_row(name, text.shape(axes.shape), ", ".join(axes.names))
+    for result, axes in _results(shapes):
+        results.add_row(result, text.shape(axes.shape), ", ".join(axes.names))
     packed = shapes.parameters[0]
     gates = Text(f"gate rows wherever it reads {packed.reads.split()[0]}: {_gates(packed)}")
-    return [Text(shapes.module), parameters, gates, Text(_total(shapes)), results]
+    return [
+        Text(f"{name}: {shapes.module}" if name else shapes.module),
+        parameters,
+        gates,
+        Text(_total(shapes)),
+        results,
+    ]
 
 
 def as_markdown(shapes: Shapes) -> str:

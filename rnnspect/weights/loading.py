@@ -34,7 +34,9 @@ def weights_of(spec: Spec, generator: Generator, where: Where) -> dict[str, Tens
 def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str, Tensor]:
     if isinstance(weights, str):
         file = parse_file(weights)
-        given = readers.find(readers.kind_of(file.path) or "checkpoint").read(file.path, file.member, spec)
+        known = {key: getattr(spec, key) for key in ("cell", "dtype", "num_layers", "reset")}
+        known["layout"] = spec.layout or "pytorch"
+        given = readers.module_in(file.path, known, file.member, "after a colon").read(spec)
         found = given.parameters
 
         def place(name: str) -> str:

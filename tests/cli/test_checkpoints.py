@@ -205,7 +205,18 @@ def test_a_flag_for_another_cell(rnnspect, tmp_path):
 
 def test_several_modules_and_none_chosen(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", translator())
-    refused(rnnspect("shapes", path), "--module with one of 'encoder' (GRU(3, 4)), 'decoder' (LSTM(3, 4))")
+    shown = rnnspect("shapes", path)
+    assert shown.status == 0
+    assert "encoder: GRU(3, 4" in shown.out
+    assert "decoder: LSTM(3, 4" in shown.out
+    for command in ("trace", "report", "run"):
+        shown = rnnspect(command, path, *(["-o", tmp_path / "page.html"] if command == "report" else []))
+        assert shown.status == 0
+        assert "holds 2 recurrent modules; this is the first, 'encoder'; --module takes another: 'decoder'" in shown.err
+    shown = rnnspect("check", path, "--format", "json")
+    assert shown.status == 0
+    assert [one["source"] for one in json.loads(shown.out)] == [f"{path}:encoder", f"{path}:decoder"]
+    refused(rnnspect("convert", path, "--to", "onnx", "-o", tmp_path / "x.onnx"), "--module with one of 'encoder' (GRU")
 
 
 def test_a_module_misspelt(rnnspect, tmp_path):
@@ -214,8 +225,8 @@ def test_a_module_misspelt(rnnspect, tmp_path):
 
 
 def test_a_module_of_no_checkpoint(rnnspect):
-    refused(rnnspect("shapes", "--module", "rnn"), "--module: a module of no checkpoint; allowed: beside a file in .pt")
-    refused(rnnspect("shapes", "configs/lstm.yaml", "--module", "rnn"), "--module: a module of no checkpoint")
+    refused(rnnspect("shapes", "--module", "rnn"), "--module: a module of no file of weights; allowed: beside")
+    refused(rnnspect("shapes", "configs/lstm.yaml", "--module", "rnn"), "--module: a module of no file of weights")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

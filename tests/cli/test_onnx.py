@@ -251,10 +251,10 @@ def test_a_gru_of_torch_that_resets_before_is_warned_about(tmp_path: Path, capsy
 
 def test_shapes_lists_the_nodes_and_shows_one(tmp_path: Path, capsys: Any):
     path = saved(tmp_path, made.in_if("LSTM"))[0]
-    assert main(["shapes", path]) == 2
-    err = capsys.readouterr().err
-    assert "'the node' (LSTM(3, 4))" in err
-    assert "'other' (LSTM(3, 4))" in err
+    assert main(["shapes", path]) == 0
+    out = capsys.readouterr().out
+    assert "the node: LSTM(3, 4)" in out
+    assert "other: LSTM(3, 4)" in out
     assert main(["shapes", path, "--module", "the node"]) == 0
     assert "weight_hh_l0" in capsys.readouterr().out
     assert main(["shapes", path, "--module", "the nude"]) == 2
@@ -409,8 +409,8 @@ def test_silero_vad(silero: Path, tmp_path: Path, capsys: Any, rate: int, sample
     np.savez(tmp_path / "x.npz", input=audio[None].astype(np.float32), state=np.float32(state), sr=np.array(rate))
     status, found = documents([path, "--input", str(tmp_path / "x.npz")], capsys)
     assert (status, [one["verdict"] for one in found]) == (0, ["agree"]), found
-    assert main(["shapes", path]) == 2
-    assert capsys.readouterr().err.count("LSTM(128, 128)") == 4
+    assert main(["shapes", path]) == 0
+    assert capsys.readouterr().out.count("LSTM(128, 128)") == 4
 
 
 def test_a_loop_whose_calls_cannot_be_led_out(tmp_path: Path, capsys: Any):

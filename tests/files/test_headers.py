@@ -15,14 +15,19 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError
-from rnnspect.files.checkpoints import read_members, stored_in
-from rnnspect.files.reading import Stored
+from rnnspect.files import npy, safetensors_file, torch_file
+from rnnspect.files.reading import Stored, Tensors
 from rnnspect.files.torch_file import read_nested
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+
+
+def tensors_of(path: Path) -> Tensors:
+    formats = {".npz": npy.tensors, ".safetensors": safetensors_file.tensors, ".pt": torch_file.tensors}
+    return formats[path.suffix](path)
 
 
 def safetensors(folder: Path, header: Any, data: bytes = bytes(16), length: int | None = None) -> Path:
@@ -34,7 +39,7 @@ def safetensors(folder: Path, header: Any, data: bytes = bytes(16), length: int 
 
 def test_a_plain_header(tmp_path: Path):
     path = safetensors(tmp_path, {"__metadata__": {"format": "pt"}, "w": ENTRY})
-    assert stored_in(path) == {"w": Stored((2, 2), "float32")}
+    assert tensors_of(path).stored == {"w": Stored((2, 2), "float32")}
 
 
 HEADERS: dict[str, tuple[Any, str]] = {
@@ -67,13 +72,13 @@ HEADERS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("header", "said"), HEADERS.values(), ids=HEADERS.keys())
 def test_a_hostile_safetensors_header(tmp_path: Path, header: Any, said: str):
     with pytest.raises(FileError, match=said):
-        stored_in(safetensors(tmp_path, header))
+        tensors_of(safetensors(tmp_path, header))
 
 
 @pytest.mark.parametrize("length", [0, 1, 10_000, 2**40, 2**64 - 1])
 def test_a_safetensors_header_of_another_length(tmp_path: Path, length: int):
     with pytest.raises(FileError, match="length does not fit the file"):
-        stored_in(safetensors(tmp_path, {"w": ENTRY}, length=length))
+        tensors_of(safetensors(tmp_path, {"w": ENTRY}, length=length))
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors", "pt"])
@@ -93,7 +98,8 @@ def test_a_file_with_any_bytes_changed_or_cut(tmp_path: Path, suffix: str, data:
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
     try:
-        found = read_members(path, list(stored_in(path)))
+        there = tensors_of(path)
+        found = there.read(list(there.stored))
     except RnnspectError:
         return
     assert found
@@ -105,14 +111,14 @@ def test_an_npz_that_claims_more_than_it_can_unpack_to(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w.npy", content)
     with pytest.raises(FileError, match=r"x\.npz:w: its header promises 3\.8 MiB, the file holds 100 bytes"):
-        stored_in(tmp_path / "x.npz")
+        tensors_of(tmp_path / "x.npz")
 
 
 def test_arrays_of_anything_else_are_named_and_not_read(tmp_path: Path):
     np.savez(tmp_path / "x.npz", words=np.array(["a"]), things=np.array([{}], dtype=object), w=np.ones(2))
-    found = stored_in(tmp_path / "x.npz")
+    found = tensors_of(tmp_path / "x.npz").stored
     assert (found["words"].dtype, found["things"].dtype, found["w"]) == ("'<U1'", "objects", Stored((2,), "float64"))
-    assert read_members(tmp_path / "x.npz", ["w"])["w"].tolist() == [1, 1]
+    assert tensors_of(tmp_path / "x.npz").read(["w"])["w"].tolist() == [1, 1]
 
 
 def test_dictionaries_in_themselves_and_in_each_other_are_looked_at_once(tmp_path: Path):
@@ -127,10 +133,10 @@ def test_dictionaries_in_themselves_and_in_each_other_are_looked_at_once(tmp_pat
 def test_a_large_checkpoint_is_mapped_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torch.save({"rnn.weight_ih": torch.zeros(1 << 18, 4), "w": torch.ones(2)}, tmp_path / "x.pt")
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1 << 20}))
-    assert stored_in(tmp_path / "x.pt")["rnn.weight_ih"].shape == (1 << 18, 4)
-    assert read_members(tmp_path / "x.pt", ["w"])["w"].tolist() == [1, 1]
+    assert tensors_of(tmp_path / "x.pt").stored["rnn.weight_ih"].shape == (1 << 18, 4)
+    assert tensors_of(tmp_path / "x.pt").read(["w"])["w"].tolist() == [1, 1]
 
 
 def test_the_older_format_is_read_too(tmp_path: Path):
     torch.save({"a": {"w": torch.ones(2)}}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
-    assert stored_in(tmp_path / "x.pt") == {"a.w": Stored((2,), "float32")}
+    assert tensors_of(tmp_path / "x.pt").stored == {"a.w": Stored((2,), "float32")}

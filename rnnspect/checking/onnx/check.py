@@ -28,7 +28,7 @@ from rnnspect.weights.readers.onnx import (
     SCALES,
     WEIGHTS,
     OnnxNode,
-    choose,
+    chosen,
     nodes_in,
     parameters_of_node,
     spec_of,
@@ -77,10 +77,7 @@ def check_model(
     """
     file = str(path)
     model = read_model(path)
-    nodes = nodes_in(model, file)
-    if module is not None or not nodes:
-        only = choose(nodes, module, file)
-        nodes = {only.name: only}
+    nodes = chosen(nodes_in(model, file), module, file)
     layers, calls = _layers(nodes)
     warnings = tuple(warning for node in nodes.values() if (warning := node.warning))
     never: list[str] = []

@@ -6,28 +6,68 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.files.glimpse import glimpse
+from rnnspect.weights.readers import interface
+from rnnspect.weights.readers.unread import unread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from rnnspect.weights.readers.interface import Reader
+    from rnnspect.weights.readers.interface import Module, Reader
 
-READERS = {
-    "checkpoint": (".pt", ".pth", ".safetensors", ".npz"),
-    "onnx": (".onnx",),
-    "keras": (".keras", ".h5", ".hdf5"),
-}
-"""By the name of a module here, the ends of the files that its `READER` reads."""
-SUFFIXES = tuple(suffix for suffixes in READERS.values() for suffix in suffixes)
-
-
-def kind_of(path: Path) -> str | None:
-    """The key in `READERS` for a file of that name; None where no reader is for it. The file is not opened."""
-    return next((kind for kind, suffixes in READERS.items() if path.suffix.lower() in suffixes), None)
+READERS = ("safetensors", "npz", "torch_checkpoint", "keras", "onnx")
+"""The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
 
 
 def find(kind: str) -> Reader:
-    """The reader of that key, imported now."""
+    """The reader of that name, imported now."""
     reader: Reader = importlib.import_module(f"{__name__}.{kind}").READER
     return reader
+
+
+def kind_of(path: Path) -> str | None:
+    """The name in `READERS` of the reader of a file, by its content; where nobody knows that, by the end of its name.
+    None for a text, which may be a spec.
+
+    Raises `FileError` where there is no file, and for what no reader knows.
+    """
+    seen = glimpse(path)
+    for kind in READERS:
+        if find(kind).recognises(seen):
+            return kind
+    end = path.suffix.lower()
+    if by_name := next((kind for kind in READERS if end in find(kind).ends), None):
+        return by_name
+    if seen.is_text and not seen.is_folder:
+        return None
+    raise unread(seen)
+
+
+def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) -> dict[str, Module]:
+    """The recurrent modules of a file in its order: all, the one of that name, or those that match it as a pattern.
+
+    Raises as `kind_of`, and `FileError` for a file that is broken, or holds no such module.
+    """
+    reader = _reader_of(path)
+    every = reader.modules(path, flags)
+    if name is not None and name in every:
+        return {name: every[name]}
+    own = {known: module for known, module in every.items() if not module.in_stack}
+    return interface.matching(own, name, str(path), reader.noun, _in_words)
+
+
+def module_in(path: Path, flags: Mapping[str, Any], name: str | None, how: str) -> Module:
+    """The module of that name, or the only one; `how` says in a message how one is named. Raises as `modules_in`."""
+    noun = _reader_of(path).noun
+    return interface.only(modules_in(path, flags, name), str(path), noun, _in_words, how)
+
+
+def _reader_of(path: Path) -> Reader:
+    return find(kind_of(path) or READERS[0])
+
+
+def _in_words(module: Module) -> str:
+    return interface.in_words(lambda: module.tell().keys)

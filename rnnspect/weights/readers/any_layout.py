@@ -13,18 +13,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, InputError, WeightsError, listed, nearest
-from rnnspect.files.checkpoints import read_members, stored_in
+from rnnspect.errors import FileError, InputError, WeightsError, listed
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
-from rnnspect.weights.readers.interface import StoredParameters, Told, dtype_of
+from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
-    from rnnspect.files.reading import Stored
+    from rnnspect.files.reading import Stored, Tensors
     from rnnspect.network.spec import Spec
     from rnnspect.weights.layouts import Layout, Packing
 
@@ -71,31 +69,57 @@ class FoundStack:
         return list(dict.fromkeys(every))
 
 
-def tell(stored: Mapping[str, Stored], path: str, module: str | None, flags: Mapping[str, Any]) -> Told:
-    """What names and shapes tell of the module, in the layout that `flags` say or the only one that fits.
+def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[str, Module]:
+    """Every module in the layout that `flags` say, or in any that fits. A layer that a stack has above its first one is
+    a module, too, which is taken only where it is named.
 
-    Raises `FileError` where there is no such module, or several, `InputError` where several layouts or cells fit, and
-    `WeightsError` for arrays of a dtype that no spec has, or of several dtypes where `flags` say none.
+    Raises `FileError` where there is none. Of a module `tell` raises `InputError` where several layouts or cells fit,
+    and `WeightsError` for arrays of a dtype that no spec has, or of several dtypes where `flags` say none.
     """
-    stack = _stack_of(stored, path, module, flags)
+    layout = flags.get("layout")
+    known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
+    layers = _layers(tensors.stored, known)
+    if not layers:
+        raise _nothing(tensors.stored, known, layout, path)
+    above = {upper.prefix for readings in layers.values() for one in readings if (upper := _above(one, layers))}
+    return {
+        prefix: Module(
+            functools.partial(_tell, tensors.stored, path, prefix, layers, flags),
+            functools.partial(_read, tensors, path, prefix, layers),
+            in_stack=prefix in above,
+        )
+        for prefix in layers
+    }
+
+
+def _tell(
+    stored: Mapping[str, Stored],
+    path: str,
+    module: str,
+    layers: Mapping[str, list[FoundLayer]],
+    flags: Mapping[str, Any],
+) -> Told:
+    stack = _stack_of(layers, path, module, flags)
     first, names = stack.layers[0], stack.names
     source = f"{path}:{first.prefix}" if first.prefix else path
     keys = _keys(stack) | dtype_of((stored[name].dtype for name in names), flags.get("dtype"), source)
-    keys["weights"] = path if len(names) == len(stored) and module is None else f"{path}:{first.prefix}"
+    keys["weights"] = path if len(names) == len(stored) else f"{path}:{first.prefix}"
     notes = [] if "layout" in flags else [f"note: {source} {_how_read(stack)}"]
     if stack.both_resets and "reset" not in flags:
         unknown = "whether the GRU resets after the product or before it; taken: --reset after"
         notes.append(f"note: {source} does not say {unknown}")
-    return Told(keys, source, tuple(notes), UNTOLD, len(stored) - len(names))
+    return Told(keys, source, "", tuple(notes), UNTOLD, len(stored) - len(names))
 
 
-def read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
-    """The parameters of the module in the spec's layout. Raises as `tell`."""
+def _read(
+    tensors: Tensors, path: str, module: str, layers: Mapping[str, list[FoundLayer]], spec: Spec
+) -> StoredParameters:
+    """The parameters of the module in the spec's layout."""
     from rnnspect.weights.layouts.packing import unpack  # with torch, which shapes does without
 
     wanted = {key: getattr(spec, key) for key in ("cell", "num_layers", "reset", "layout")}
-    stack = _stack_of(stored_in(path), str(path), module, wanted)
-    stored = read_members(path, stack.names)
+    stack = _stack_of(layers, path, module, wanted)
+    stored = tensors.read(stack.names)
     found = StoredParameters({})
     for at, layer in enumerate(stack.layers):
         for index, (names, direction) in enumerate(zip(layer.directions, ("forward", "reverse"), strict=False)):
@@ -126,22 +150,7 @@ def _how_read(stack: FoundStack) -> str:
     return f"read as {layer.layout.name} ({layer.packing.where}): {arrays}{several}"
 
 
-def _stack_of(stored: Mapping[str, Stored], path: str, module: str | None, flags: Mapping[str, Any]) -> FoundStack:
-    layout = flags.get("layout")
-    known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
-    layers = _layers(stored, known)
-    if not layers:
-        raise _nothing(stored, known, layout, path)
-    if module is None:
-        above = {upper.prefix for readings in layers.values() for one in readings if (upper := _above(one, layers))}
-        heads = [prefix for prefix in layers if prefix not in above]
-        if len(heads) > 1:
-            found = f"it holds {len(heads)} recurrent modules"
-            raise FileError(found, allowed=f"--module with one of {listed(map(repr, heads))}", where=path)
-        module = heads[0]
-    elif module not in layers:
-        found = f"no module {module!r} is in it"
-        raise FileError(found, allowed=listed(map(repr, layers)), nearest=nearest(module, layers), where=path)
+def _stack_of(layers: Mapping[str, list[FoundLayer]], path: str, module: str, flags: Mapping[str, Any]) -> FoundStack:
     fitting = _fitting(layers[module], flags)
     if len({_meaning(layer) for layer in fitting}) > 1:
         names = list(dict.fromkeys(layer.layout.name for layer in fitting))

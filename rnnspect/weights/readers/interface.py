@@ -1,11 +1,12 @@
 """What a reader is: one kind of file with recurrent modules in it, which every command takes as its source.
 
-A module of this folder that defines `READER` reads one kind; `READERS` in `__init__.py` lists them by the ends of file
-names. Nothing that a file names is imported or run, and `tell` loads no framework, so that shapes are shown at once.
+A module of this folder that defines `READER` reads one kind; `READERS` in `__init__.py` lists them. Nothing that a file
+names is imported or run, and `tell` loads no framework, so that shapes are shown at once.
 """
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.files.glimpse import Glimpse
+
+MOST_LISTED = 12
+"""Modules that a message names before it counts the rest."""
 T = TypeVar("T")
 _USUAL = {"rnn": ["tanh"], "gru": ["sigmoid", "tanh"], "lstm": ["sigmoid", "tanh", "tanh"]}
 """The functions of each cell in PyTorch, in the order of a spec's `activations`."""
@@ -33,12 +38,14 @@ class Told:
     """Keys of a spec; `weights` is the file, with the module after a colon where it has to be said."""
     source: str
     """The module as messages call it: FILE or FILE:MODULE."""
+    reads_from: str = ""
+    """The name of the module whose output it takes as x, where the file or its names and sizes say so."""
     notes: tuple[str, ...] = ()
     """What is worth knowing of how it was read."""
     untold: tuple[str, ...] = ()
     """Keys of a spec that the file cannot tell: a note says which value is taken."""
     others: int = 0
-    """How many tensors of the file are not the module's."""
+    """How many tensors of the file belong to no recurrent module."""
 
 
 @dataclass(frozen=True)
@@ -52,47 +59,65 @@ class StoredParameters:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """One kind of file. Both functions take the file and the module's name, None for the only one in it.
+class Module:
+    """One recurrent module of a file. Both functions raise `WeightsError` for shapes that do not fit each other, and
+    `FileError` for a module that no spec describes."""
 
-    Both raise `FileError` for a file that is broken, holds no such module, or several where none is named, and
-    `WeightsError` for shapes that do not fit each other.
-    """
-
-    tell: Callable[[Path, str | None, Mapping[str, Any]], Told]
-    """The third argument holds the keys of a spec that flags say, which may decide between several readings."""
-    read: Callable[[Path, str | None, Spec], StoredParameters]
+    tell: Callable[[], Told]
+    read: Callable[[Spec], StoredParameters]
     """The parameters of the module that the spec describes."""
+    in_stack: bool = False
+    """Whether another module, a stack, has it as a layer: then it is taken only where it is named."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of file."""
+
+    what: str
+    """What a file of this kind is called: a TorchScript archive."""
+    recognises: Callable[[Glimpse], bool]
+    """Whether the content is of this kind. Never raises."""
+    modules: Callable[[Path, Mapping[str, Any]], Mapping[str, Module]]
+    """Every recurrent module in a file by its name, in the order of the file. The second argument holds the keys of a
+    spec that are known already (cell, dtype, layout, …), which may decide between several readings.
+
+    Raises `FileError` for a file that is broken or holds no recurrent module.
+    """
+    ends: tuple[str, ...] = ()
+    """How names of such files end: it decides whose message a file gets whose content nobody recognises."""
     engine: str = "torch"
     """The engine for a network that no module of torch.nn computes, where the user names none."""
+    noun: str = "module"
+    """What messages call a recurrent module of such a file."""
 
 
-def choose(
-    held: Mapping[str, T],
-    name: str | None,
-    where: str,
-    kind: str,
-    keys: Callable[[T], dict[str, Any]],
-    how: str = "--module with",
-) -> T:
-    """The one of that name, or the only one, of what a file holds.
+def matching(held: Mapping[str, T], name: str | None, where: str, noun: str, say: Callable[[T], str]) -> dict[str, T]:
+    """The one of that name; where none has it, all that match it as a pattern, such as encoder.*; all where `name` is
+    None.
 
-    `kind` is what they are called in a message (module, layer, node), `keys` gives the spec of one, and `how` says how
-    a name is given. Raises `FileError` that lists every one.
+    `say` puts one in words. Raises `FileError` that lists every one where none matches.
     """
-    if name is not None and name in held:
-        return held[name]
-    if name is None and len(held) == 1:
-        return next(iter(held.values()))
-    choices = listed(f"{known!r} {_in_words(one, keys)}" for known, one in held.items())
-    if name is None:
-        raise FileError(f"it holds {len(held)} recurrent {kind}s", allowed=f"{how} one of {choices}", where=where)
-    raise FileError(f"no {kind} {name!r} is in it", allowed=choices, nearest=nearest(name, held), where=where)
+    if name is None or name in held:
+        return {known: one for known, one in held.items() if name in (None, known)}
+    if found := {known: one for known, one in held.items() if fnmatch.fnmatchcase(known, name)}:
+        return found
+    choices = listed((f"{known!r} {say(one)}" for known, one in held.items()), MOST_LISTED)
+    raise FileError(f"no {noun} {name!r} is in it", allowed=choices, nearest=nearest(name, held), where=where)
 
 
-def _in_words(one: T, keys: Callable[[T], dict[str, Any]]) -> str:
+def only(found: Mapping[str, T], where: str, noun: str, say: Callable[[T], str], how: str = "--module with") -> T:
+    """The only one of what a file holds; `how` says in a message how one is named. Raises `FileError` for several."""
+    if len(found) == 1:
+        return next(iter(found.values()))
+    choices = listed((f"{known!r} {say(one)}" for known, one in found.items()), MOST_LISTED)
+    raise FileError(f"it holds {len(found)} recurrent {noun}s", allowed=f"{how} one of {choices}", where=where)
+
+
+def in_words(keys: Callable[[], Mapping[str, Any]]) -> str:
+    """The module with these keys of a spec: (LSTM(3, 4)); or why it is none."""
     try:
-        return f"({module_repr(Spec(**{'batch_first': False, 'input': None, **keys(one)}))})"
+        return f"({module_repr(Spec(**{'batch_first': False, 'input': None, **keys()}))})"
     except RnnspectError as error:
         return f"(unusable: {error.problems[0].found})"
 

@@ -6,6 +6,7 @@ one in .weights.h5. What a config names is never imported, so nothing in a file 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from contextlib import contextmanager
@@ -14,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
-from rnnspect.files.reading import Part, opened, size_of
+from rnnspect.files.reading import Part, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Reader, StoredParameters, Told
-from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers, usual_gates
-from rnnspect.weights.readers.keras_groups import ROOT, Weights, of_layer, undescribed, weights_in
+from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
+from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers, kinds_in, usual_gates
+from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from rnnspect.files.glimpse import Glimpse
 
 _ATTRIBUTES = ("model_config", "keras_version", "name")
 
@@ -50,19 +53,34 @@ class KerasLayer:
             return self.configured.reason
         return None if self.weights else "its weights are not where its config wants them"
 
+    @property
+    def layout(self) -> str:
+        """How its arrays are packed; only of one that a spec can describe."""
+        return self.weights[0].readings[0].layout.name
+
+
+def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    layers = layers_in(path)
+    return {
+        name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
+        for name, layer in layers.items()
+    }
+
 
 def layers_in(path: Path) -> dict[str, KerasLayer]:
     """Every recurrent layer by name; one in a nested model after that model's name, as encoder/lstm.
 
-    Raises `FileError` for a file that is broken, unsafe, or no Keras file, `ResourceError` for one too large.
+    Raises `FileError` for a file that is broken, unsafe, no Keras file, or without a recurrent layer, `ResourceError`
+    for one too large.
     """
     where = str(path)
-    with _opened(path) as (weights, config, version):
+    with _opened(path) as (weights, said, version):
         tree = hdf5.read_tree(weights, where, _ATTRIBUTES, "optimizer")
-    config = config or tree.text("model_config", "")
-    version = version or tree.text("keras_version", "", ROOT)
-    numbers = _numbers(version) or ((3,) if path.suffix.lower() == ".keras" else (1,) if config else ())
-    read = configured_layers(_json(config, where), numbers, where) if config else []
+    text = said or tree.text("model_config", "")
+    config = _json(text, where) if text else None
+    # Where no version is said, the Keras that wrote such files: .keras is of Keras 3, only Keras 1 left it out of .h5.
+    numbers = _numbers(version or tree.text("keras_version", "", ROOT)) or ((3,) if said else (1,) if text else ())
+    read = configured_layers(config, numbers, where) if text else []
     found = weights_in(tree, numbers)
     layers: dict[str, KerasLayer] = {}
 
@@ -84,28 +102,35 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     }
     for name, own in undescribed(tree, left):
         add(name, None, own)
+    if not layers:
+        others = listed(kinds_in(config) if text else kinds_of(tree), MOST_LISTED)
+        what = "a Keras file without a recurrent layer" + (f"; its layers: {others}" if others else "")
+        raise FileError(what, allowed="an LSTM, GRU or SimpleRNN in it", where=where)
     return layers
 
 
-def _tell(path: Path, module: str | None, flags: Mapping[str, Any]) -> Told:
-    layer = _choose(path, module)
+def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
     keys = _described(layer, flags.get("dtype"))
     notes = _notes(layer, keys)
     if not layer.configured and "activations" not in flags:
         keys |= _taken_functions(layer, keys["cell"])
-    return Told(keys | {"weights": layer.where}, layer.where, notes)
+    return Told(
+        keys | {"weights": layer.where, "layout": layer.layout},
+        layer.where,
+        layer.configured.below if layer.configured else "",
+        notes,
+    )
 
 
-def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
+def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
     from rnnspect.weights.layouts.packing import unpack
 
-    layer = _choose(path, module, "after a colon")
     keys = _described(layer, spec.dtype)
     if keys.get("reset", spec.reset) != spec.reset:
         other = f"a GRU that resets {keys['reset']} the product"
         raise WeightsError(other, allowed=f"reset: {keys['reset']}", where=layer.where)
-    own = Spec.from_data({**keys, "weights": layer.where, "input": None}, lambda _keys: layer.where)
+    own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
     with _opened(path) as (weights, _, _):
         every = [place for arrays in layer.weights for place in arrays.paths.values()]
         stored = hdf5.read_datasets(weights, str(path), every)
@@ -115,13 +140,6 @@ def _read(path: Path, module: str | None, spec: Spec) -> StoredParameters:
         layout = arrays.readings[0].layout
         found.parameters.update(unpack(layout, form_of(own), tensors).named(0, direction))
     return found
-
-
-def _choose(path: Path, name: str | None, how: str = "--module with") -> KerasLayer:
-    layers = layers_in(path)
-    if not layers:
-        raise FileError("it holds no LSTM, GRU or SimpleRNN layer of Keras", where=str(path))
-    return interface.choose(layers, name, str(path), "layer", _described, how)
 
 
 def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
@@ -138,7 +156,7 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
         allowed = "kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H), the same in both directions"
         raise WeightsError(f"arrays of no cell: {found}", allowed=allowed, where=layer.where)
     reading = first.readings[0]
-    keys: dict[str, Any] = {"cell": reading.cell, **vars(reading.sizes), "layout": reading.layout.name}
+    keys: dict[str, Any] = {"cell": reading.cell, **vars(reading.sizes)}
     keys |= {"bidirectional": bool(others), "batch_first": True}
     if reading.cell == "gru" and len(first.readings) == 1:
         keys["reset"] = "before" if reading.packing.form == "gru-before" else "after"
@@ -156,20 +174,19 @@ def _notes(layer: KerasLayer, keys: Mapping[str, Any]) -> tuple[str, ...]:
     """What Keras does beside the equations; without a config what is taken for what it would say."""
     if layer.configured:
         return tuple(f"note: {layer.where} {note}" for note in layer.configured.notes)
-    gates = _usual_gates(layer)
-    taken = {"activation": "tanh", "recurrent_activation": gates if keys["cell"] != "rnn" else None}
-    taken |= {"go_backwards": "false" if len(layer.weights) == 1 else None}
-    taken |= {"reset_after": "true" if keys["cell"] == "gru" and "reset" not in keys else None}
-    taken = {name: value for name, value in taken.items() if value}
-    note = f"note: {layer.where} does not say {listed(taken)}; taken: {listed(map(str, taken.values()))}"
-    if gates == "hard_sigmoid" and "recurrent_activation" in taken:
-        note += ", as Keras had it before 2.3; --activations says another"
-    return (note,)
+    gates, found = _usual_gates(layer), ""
+    taken = {"activation": "tanh"} | ({"recurrent_activation": gates} if keys["cell"] != "rnn" else {})
+    if layer.layout == "keras-cudnn":
+        taken, found = {}, f"is a CuDNN{keys['cell'].upper()}, by its two biases in one array; it "
+    taken |= {"go_backwards": "false"} if len(layer.weights) == 1 else {}
+    taken |= {"reset_after": "true"} if keys["cell"] == "gru" and "reset" not in keys else {}
+    since = ", as Keras had it before 2.3; --activations says another" if "hard_sigmoid" in taken.values() else ""
+    return (f"note: {layer.where} {found}does not say {listed(taken)}; taken: {listed(taken.values())}{since}",)
 
 
 def _usual_gates(layer: KerasLayer) -> str:
     """cuDNN has no other gates than sigmoid."""
-    return "sigmoid" if layer.weights[0].readings[0].layout.name == "keras-cudnn" else usual_gates(layer.version)
+    return "sigmoid" if layer.layout == "keras-cudnn" else usual_gates(layer.version)
 
 
 def _taken_functions(layer: KerasLayer, cell: str) -> dict[str, Any]:
@@ -182,11 +199,10 @@ def _taken_functions(layer: KerasLayer, cell: str) -> dict[str, Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
     """The HDF5 of weights, the config and Keras' version; of a plain HDF5 file these are inside it."""
-    if path.suffix.lower() != ".keras":
-        with opened(path) as part:
+    with opened(path) as part:
+        if part.file.read(2) != b"PK" and path.suffix.lower() != ".keras":
             yield part, None, None
-        return
-    size_of(path)
+            return
     where = str(path)
     with opened_zip(path, ".keras", where) as archive:
         if missing := {"config.json", "model.weights.h5"} - set(archive.namelist()):
@@ -211,4 +227,8 @@ def _numbers(version: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d{1,6}", version or "")[:3])
 
 
-READER = Reader(_tell, _read, engine="keras")
+def _recognises(seen: Glimpse) -> bool:
+    return seen.head.startswith(b"\x89HDF\r\n\x1a\n") or "model.weights.h5" in seen.members
+
+
+READER = Reader("a Keras file", _recognises, _modules, (".keras", ".h5", ".hdf5"), engine="keras", noun="layer")

@@ -68,6 +68,21 @@ def configured_layers(config: Any, version: tuple[int, ...], where: str) -> list
     return list(_model(config.get("config"), "", (), version, where))
 
 
+def kinds_in(config: Any) -> list[str]:
+    """The classes of the layers in a model and in the models in it, each once, in the order of the config."""
+    found: dict[str, None] = {}
+    left = [config]
+    while left:
+        one = left.pop()
+        inner = one.get("config") if isinstance(one, dict) else None
+        layers = inner.get("layers") if isinstance(inner, dict) else inner
+        if isinstance(layers, list):
+            left += reversed(layers)
+        elif isinstance(one, dict):
+            found |= {str(one.get("class_name"))[:40]: None}
+    return [kind for kind in found if kind != "InputLayer"]
+
+
 def _model(
     config: Any, group: str, names: tuple[str, ...], version: tuple[int, ...], where: str
 ) -> Iterator[ConfiguredLayer]:

@@ -140,6 +140,12 @@ def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tup
     return layers
 
 
+def kinds_of(tree: Tree) -> list[str]:
+    """What kinds of layers the groups at the top are called after, each once: conv1d of conv1d_2."""
+    inner = (path.removeprefix(f"{ROOT}/").removeprefix("layers/") for path in tree.datasets)
+    return list(dict.fromkeys(re.sub(r"_\d+\Z", "", path.partition("/")[0]) for path in inner))
+
+
 def _name(tree: Tree, group: str, by_name: bool) -> str:
     """A layer's name: lstm for lstm/lstm/lstm_cell, enc/one for enc/enc/one/lstm_cell. Under paths of attributes newer
     files keep the layers' own names as texts beside vars."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
+from rnnspect.files import protobuf
 from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Reader, StoredParameters, Told, functions_of
+from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told, functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
+    from rnnspect.files.glimpse import Glimpse
     from rnnspect.files.onnx_file import Array, GraphPath
 
 _COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
@@ -97,16 +100,21 @@ def nodes_in(model: ModelProto, file: str) -> dict[str, OnnxNode]:
     return found
 
 
-def choose(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> OnnxNode:
-    """The node of that name, or the only one. Raises `FileError` that lists every node."""
+def chosen(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> dict[str, OnnxNode]:
+    """The node of that name, those that match it as a pattern, or all. Raises `FileError` where there is none."""
     if not nodes:
         raise FileError("it holds no RNN, LSTM or GRU node", where=where)
-    return interface.choose(nodes, name, where, "node", described)
+    return interface.matching(nodes, name, where, "node", _in_words)
 
 
 def node_in(path: Path, name: str | None) -> OnnxNode:
-    """The node of that name in a file, or the only one. Raises as `read_model` and `choose`."""
-    return choose(nodes_in(read_model(path), str(path)), name, str(path))
+    """The node of that name in a file, or the only one. Raises as `read_model` and `chosen`."""
+    found = chosen(nodes_in(read_model(path), str(path)), name, str(path))
+    return interface.only(found, str(path), "node", _in_words)
+
+
+def _in_words(node: OnnxNode) -> str:
+    return interface.in_words(lambda: described(node))
 
 
 def described(node: OnnxNode) -> dict[str, Any]:
@@ -188,17 +196,22 @@ def array_of(values: Tensor) -> Array:
     return values.contiguous().numpy()
 
 
-def _tell(path: Path, module: str | None, _flags: Mapping[str, Any]) -> Told:
+def _modules(path: Path, _flags: Mapping[str, Any]) -> dict[str, Module]:
+    nodes = chosen(nodes_in(read_model(path), str(path)), None, str(path))
+    return {
+        name: Module(functools.partial(_tell, node), functools.partial(_read, node)) for name, node in nodes.items()
+    }
+
+
+def _tell(node: OnnxNode) -> Told:
     """A node is one layer; whether its input is (T, B, I) or (B, T, I) is an attribute."""
-    node = node_in(path, module)
     quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
     notes = (node.warning, quantized if node.quantized else None)
-    return Told(described(node) | {"weights": node.where}, node.where, tuple(note for note in notes if note))
+    return Told(described(node) | {"weights": node.where}, node.where, notes=tuple(note for note in notes if note))
 
 
-def _read(path: Path, module: str | None, _spec: Spec) -> StoredParameters:
+def _read(node: OnnxNode, _spec: Spec) -> StoredParameters:
     """Also raises `WeightsError` where the file does not hold the numbers, or as 8-bit integers."""
-    node = node_in(path, module)
     arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
     missing = [name for name, values in arrays.items() if values is None]
     if missing or node.quantized:
@@ -267,4 +280,12 @@ def _walk(path: GraphPath) -> Iterator[tuple[GraphPath, NodeProto]]:
                 yield from _walk((*path, (attribute.g, node, attribute.name)))
 
 
-READER = Reader(_tell, _read)
+def _recognises(seen: Glimpse) -> bool:
+    """By the numbers of its first fields: ir_version (1), then producer_name (2), its version, … graph (7),
+    opset_import (8). A model of Core ML has 1 and 2, too, but none of the next."""
+    numbers = protobuf.numbers_in(seen.head)
+    after = next((number for number in numbers if number > 2), 0)
+    return numbers[:1] == [1] and after in range(3, 9) and not seen.is_text
+
+
+READER = Reader("an ONNX model", _recognises, _modules, (".onnx",), noun="node")

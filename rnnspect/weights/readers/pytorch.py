@@ -68,17 +68,10 @@ def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
     return module.is_cell and "bias_ih_l0" not in module.names and beside in stored
 
 
-def choose(
-    modules: Mapping[str, RecurrentModule], prefix: str | None, where: str, how: str = "--module with"
-) -> RecurrentModule:
-    """The module under a prefix, or the only one; `how` says in a message how a prefix is given.
-
-    Raises `FileError` that lists every prefix with what is there.
-    """
-    if not modules:
-        allowed = "names such as weight_ih_l0 or weight_ih, under any prefix"
-        raise FileError("it holds no recurrent parameters", allowed=allowed, where=where)
-    return interface.choose(modules, prefix, where, "module", lambda module: described(module, ""), how)
+def nothing(where: str) -> FileError:
+    """The error for tensors that are no module."""
+    allowed = "names such as weight_ih_l0 or weight_ih, under any prefix"
+    return FileError("it holds no recurrent parameters", allowed=allowed, where=where)
 
 
 def weights_source(module: RecurrentModule, path: str, stored: Mapping[str, Stored]) -> str:

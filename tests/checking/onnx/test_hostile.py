@@ -121,7 +121,7 @@ FILES = {
     "cut short": (WHOLE[: len(WHOLE) // 2], "not an ONNX model, or cut short"),
     "cut within a tensor": (WHOLE[:-40], "not an ONNX model, or cut short"),
     "empty": (b"", "the file is empty"),
-    "HDF5's magic": (b"\x89HDF\r\n\x1a\n" + bytes(200), "not an ONNX model"),
+    "HDF5's magic": (b"\x89HDF\r\n\x1a\n" + bytes(200), "not an HDF5 file"),
     "outside": (external("../secret"), "external data outside its folder"),
     "absolute": (external("/etc/passwd"), "external data outside its folder"),
     "through a link": (external("link"), "external data outside its folder"),

@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError, Spec, WeightsError
 from rnnspect.cells import CELLS
-from rnnspect.cli.describing import describe
-from rnnspect.files.checkpoints import stored_in
+from rnnspect.cli.describing import Described, describe_every
+from rnnspect.files import npy, safetensors_file, torch_file
 from rnnspect.files.reading import Stored
 from rnnspect.network.drawing import draw_parameters, generator_of
 from rnnspect.network.parameters import parameters_of
+from rnnspect.weights import readers
 from rnnspect.weights.loading import weights_of
-from rnnspect.weights.readers.pytorch import choose, described, modules_in, weights_source
+from rnnspect.weights.readers.pytorch import described, modules_in, weights_source
 from tests.comparison import specs
 
 TOLD = ("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "dtype")
@@ -35,6 +36,11 @@ NESTED = st.lists(st.sampled_from(["model_state", "state_dict", "a.b", "model"])
 
 def stored_of(spec: Spec, prefix: str = "") -> dict[str, Stored]:
     return {prefix + parameter.name: Stored(parameter.shape, spec.dtype) for parameter in parameters_of(spec)}
+
+
+def describe(path: Path, module: str | None, flags: dict[str, Any]) -> Described:
+    (one,) = describe_every(path, module, flags).values()
+    return one.made()
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor], nested: list[str]) -> None:
@@ -87,7 +93,8 @@ def test_headers_say_what_the_tensors_are(tmp_path: Path, suffix: str):
     tensors = {"a": torch.ones(2, 3), "b.c": torch.ones((), dtype=torch.float64), "d": torch.ones(0, 3).half()}
     tensors |= {"e": torch.ones(3, dtype=torch.int64), "f": torch.ones(1, dtype=torch.bool)}
     save(tmp_path / f"x{suffix}", tensors, [])
-    found = stored_in(tmp_path / f"x{suffix}")
+    formats = {".npz": npy.tensors, ".safetensors": safetensors_file.tensors, ".pt": torch_file.tensors}
+    found = formats[suffix](tmp_path / f"x{suffix}").stored
     assert {name: one.shape for name, one in found.items()} == {name: tuple(t.shape) for name, t in tensors.items()}
     assert [found[name].dtype for name in "ad"] == ["float32", "float16"]
     assert found["b.c"].dtype == "float64"
@@ -118,25 +125,33 @@ def test_what_is_no_recurrent_parameter(name: str):
     assert modules_in({name: Stored((2, 2), "float32")}) == {}
 
 
-def test_a_file_without_recurrent_parameters():
-    with pytest.raises(
-        FileError, match=r"x\.pt: it holds no recurrent parameters; allowed: names such as weight_ih_l0"
-    ):
-        choose({}, None, "x.pt")
+def test_a_file_without_recurrent_parameters(tmp_path: Path):
+    save(tmp_path / "x.npz", {"w": torch.ones(2, 2)}, [])
+    with pytest.raises(FileError, match=r"x\.npz: it holds no recurrent parameters; allowed: names such as weight_ih"):
+        readers.modules_in(tmp_path / "x.npz", {})
 
 
-def test_several_modules_are_listed_with_what_they_are():
-    lstm = Spec(cell="lstm", input_size=40, hidden_size=256, num_layers=3)
-    stored = stored_of(lstm, "encoder.") | stored_of(Spec(), "decoder.") | {"broken.weight_hh_l0": Stored((2, 2), "f4")}
-    modules = modules_in(stored)
-    listed = (
-        r"'encoder' \(LSTM\(40, 256, num_layers=3\)\), 'decoder' \(RNN\(5, 2\)\), 'broken' \(unusable: weight_ih_l0 "
-    )
-    with pytest.raises(FileError, match=rf"3 recurrent modules; allowed: --module with one of {listed}"):
-        choose(modules, None, "x.pt")
-    with pytest.raises(FileError, match=rf"no module 'encodr' is in it; allowed: {listed}.*did you mean 'encoder'\?"):
-        choose(modules, "encodr", "x.pt")
-    assert choose(modules, "decoder", "x.pt").prefix == "decoder"
+def test_modules_are_taken_by_name_or_by_a_pattern(tmp_path: Path):
+    path = tmp_path / "x.npz"
+    shapes = {
+        f"{prefix}.{one.name}": torch.ones(one.shape)
+        for prefix, spec in (
+            ("encoder.a", Spec(cell="lstm", input_size=4, hidden_size=6, num_layers=3)),
+            ("encoder.b", Spec()),
+            ("decoder", Spec()),
+        )
+        for one in parameters_of(spec)
+    }
+    save(path, shapes | {"broken.weight_hh_l0": torch.ones(2, 2)}, [])
+    assert list(readers.modules_in(path, {})) == ["encoder.a", "encoder.b", "decoder", "broken"]
+    assert list(readers.modules_in(path, {}, "encoder.*")) == ["encoder.a", "encoder.b"]
+    assert list(readers.modules_in(path, {}, "decoder")) == ["decoder"]
+    listed = r"'encoder.a' \(LSTM\(4, 6, num_layers=3\)\), 'encoder.b' \(RNN\(5, 2\)\), 'decoder' \(RNN\(5, 2\)\), "
+    listed += r"'broken' \(unusable: weight_ih_l0 "
+    with pytest.raises(FileError, match=rf"no module 'decodr' is in it; allowed: {listed}.*did you mean 'decoder'\?"):
+        readers.modules_in(path, {}, "decodr")
+    with pytest.raises(FileError, match=rf"4 recurrent modules; allowed: after a colon one of {listed}"):
+        readers.module_in(path, {}, None, "after a colon")
 
 
 def test_a_state_dict_alone_is_the_whole_file():
