@@ -111,15 +111,11 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
 
 def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
     keys = _described(layer, flags.get("dtype"))
-    notes = _notes(layer, keys)
+    notes = _notes(layer, keys, flags)
     if not layer.configured and "activations" not in flags:
         keys |= _taken_functions(layer, keys["cell"])
-    return Told(
-        keys | {"weights": layer.where, "layout": layer.layout},
-        layer.where,
-        layer.configured.below if layer.configured else "",
-        notes,
-    )
+    keys |= {"weights": layer.where, "layout": layer.layout}
+    return Told(keys, layer.where, layer.configured.below if layer.configured else "", notes)
 
 
 def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
@@ -170,18 +166,21 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     return keys | configured
 
 
-def _notes(layer: KerasLayer, keys: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(layer: KerasLayer, keys: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple[str, ...]:
     """What Keras does beside the equations; without a config what is taken for what it would say."""
     if layer.configured:
         return tuple(f"note: {layer.where} {note}" for note in layer.configured.notes)
-    gates, found = _usual_gates(layer), ""
+    gates, said = _usual_gates(layer), []
     taken = {"activation": "tanh"} | ({"recurrent_activation": gates} if keys["cell"] != "rnn" else {})
     if layer.layout == "keras-cudnn":
-        taken, found = {}, f"is a CuDNN{keys['cell'].upper()}, by its two biases in one array; it "
+        taken, said = {}, [f"is a CuDNN{keys['cell'].upper()}, by its two biases in one array"]
+    taken = {} if flags.keys() & {"activations", "nonlinearity"} else taken
     taken |= {"go_backwards": "false"} if len(layer.weights) == 1 else {}
     taken |= {"reset_after": "true"} if keys["cell"] == "gru" and "reset" not in keys else {}
+    if taken:
+        said.append(f"does not say {listed(taken)}; taken: {listed(taken.values())}")
     since = ", as Keras had it before 2.3; --activations says another" if "hard_sigmoid" in taken.values() else ""
-    return (f"note: {layer.where} {found}does not say {listed(taken)}; taken: {listed(taken.values())}{since}",)
+    return (f"note: {layer.where} {'; it '.join(said)}{since}",) if said else ()
 
 
 def _usual_gates(layer: KerasLayer) -> str:
