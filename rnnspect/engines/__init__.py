@@ -15,6 +15,7 @@ from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, listed, nearest, unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rnnspect.engines.interface import Engine
@@ -48,6 +49,26 @@ def find(name: str, where: str | None = None) -> Engine:
         said = f"{name} cannot be loaded: {unavailable(error)}; pip install 'rnnspect[{name}]'"
         raise EngineError(said, where=where) from error
     return engine
+
+
+def first_able(names: Iterable[str], spec: Spec) -> str:
+    """The first of these engines that is installed and can run such a network.
+
+    Raises `EngineError` that says of each why it cannot, and what to install.
+    """
+    from rnnspect.engines.interface import Choosy  # with torch
+
+    reasons = []
+    for name in dict.fromkeys(names):
+        try:
+            engine = find(name)
+            if isinstance(engine, Choosy):
+                engine.check(spec)
+        except EngineError as error:
+            reasons += [problem.found for problem in error.problems]
+        else:
+            return name
+    raise EngineError("; ".join(reasons), allowed="another engine with --engine, or --recorded with what one gave")
 
 
 def load(name: str, path: Path, spec: Spec) -> Engine:

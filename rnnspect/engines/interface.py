@@ -37,6 +37,15 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Choosy(Engine, Protocol):
+    """An engine that says beforehand what it cannot run, so that another one can be taken in its place."""
+
+    def check(self, spec: Spec) -> None:
+        """Raises `EngineError` with the reason for a network that this engine cannot run on the CPU."""
+        ...
+
+
+@runtime_checkable
 class Theirs(Engine, Protocol):
     """The user's own code, which may keep a state between calls or mix the items of a batch: a check runs it again."""
 

@@ -4,6 +4,7 @@ equations over the arrays that Keras would have made of them."""
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -187,3 +188,19 @@ def test_a_config_longer_than_an_attribute_of_old_may_be(tmp_path: Path, capsys:
     path = tmp_path / "m.h5"
     layer = Layer("lstm", "one", {"about": "x" * 300_000})
     assert check(made.keras_2(path, [layer]), layer, layer.output(X)) == 0, capsys.readouterr()
+
+
+def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):
+    """Keras itself knows no other functions here, whether it is installed or not; ONNX Runtime does."""
+    layer = Layer("lstm", "one", HARD)
+    path = made.keras_2(tmp_path / "m.h5", [layer])
+    for command in ("check", "trace"):
+        assert main([command, str(path)]) == 0, capsys.readouterr()
+        assert "onnxruntime" in capsys.readouterr().out
+    assert main(["check", str(path), "--dtype", "float64"]) == 2
+    assert "onnxruntime cannot run float64" in capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "rnnspect.engines.onnxruntime")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["check", str(path)]) == 2
+    assert "onnxruntime is not installed; pip install 'rnnspect[onnxruntime]'" in capsys.readouterr().err
+    assert check(path, layer, layer.output(X, 2)) == 0, "what was recorded takes no engine"
