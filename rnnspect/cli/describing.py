@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output, loading
-from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.errors import EngineError, InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
@@ -256,11 +256,17 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
 
 
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
-    """The run, with the engine that was named, or the usual one. `needs` estimates the bytes that the run takes."""
+    """The run, with the engine that was named, or the usual one; where that is not to be had, with none. `needs`
+    estimates the bytes that the run takes."""
+    from rnnspect.engines.interface import NoEngine
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 
     made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
-    return made.with_engine(engine or described.engine, "--engine")
+    try:
+        name = engine or described.engine
+    except EngineError as error:
+        return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems)))
+    return made.with_engine(name, "--engine")
 
 
 def types_of(annotation: Any) -> list[Any]:

@@ -204,3 +204,17 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
     assert main(["check", str(path)]) == 2
     assert "onnxruntime is not installed; pip install 'rnnspect[onnxruntime]'" in capsys.readouterr().err
     assert check(path, layer, layer.output(X, 2)) == 0, "what was recorded takes no engine"
+    capsys.readouterr()
+    assert main(["trace", str(path), "-o", str(tmp_path / "run.npz")]) == 0
+    with np.load(tmp_path / "run.npz") as kept:
+        assert {"l0.forward.h", "manual.output", "manual.h_n"} <= set(kept)
+        assert not any("engine" in name for name in kept)
+    assert main(["trace", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert ("the equations stand alone: " in shown, "difference" in shown) == (True, False)
+    assert shown.endswith("\nthe equations alone\n")
+    assert main(["trace", str(path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["output"]["engine"] is None
+    assert main(["derive", str(path), "--step", "1", "--unit", "0"]) == 0
+    assert main(["report", str(path), "-o", str(tmp_path / "run.html")]) == 0
+    assert "cannot tell: nothing of this run was observed" in capsys.readouterr().err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -257,12 +256,3 @@ def test_no_prefix_of_a_file_is_a_crash(tmp_path: Path, form: str):
         path.write_bytes(data[:length])
         with pytest.raises(RnnspectError):
             keras.layers_in(path)
-
-
-def test_without_pyfive(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "pyfive.misc_low_level", None)
-    path = tmp_path / "m.h5"
-    path.write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert said(path, capsys).endswith(
-        "reading it needs the package pyfive; allowed: after: pip install 'rnnspect[keras-files]'\n"
-    )
