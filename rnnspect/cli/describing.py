@@ -51,7 +51,9 @@ class Described:
         if not self.spec.beyond_torch or not isinstance(weights, str):
             return "torch"
         kind = readers.kind_of(parse_file(weights).path)
-        return engines.first_able((readers.find(kind).engine, "onnxruntime"), self.spec) if kind else "torch"
+        if kind is None:
+            return "torch"
+        return engines.first_able((readers.find(kind).engine, "onnxruntime"), self.spec, weights)
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def find(name: str, where: str | None = None) -> Engine:
     return engine
 
 
-def first_able(names: Iterable[str], spec: Spec) -> str:
-    """The first of these engines that is installed and can run such a network.
+def first_able(names: Iterable[str], spec: Spec, where: str) -> str:
+    """The first of these engines that is installed and can run such a network; `where` is its place in messages.
 
     Raises `EngineError` that says of each why it cannot, and what to install.
     """
@@ -68,7 +68,8 @@ def first_able(names: Iterable[str], spec: Spec) -> str:
             reasons += [problem.found for problem in error.problems]
         else:
             return name
-    raise EngineError("; ".join(reasons), allowed="another engine with --engine, or --recorded with what one gave")
+    allowed = "another engine with --engine, or --recorded with what one gave"
+    raise EngineError(f"no engine here runs it: {'; '.join(reasons)}", allowed=allowed, where=where)
 
 
 def load(name: str, path: Path, spec: Spec) -> Engine:

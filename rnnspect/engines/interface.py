@@ -65,7 +65,7 @@ class NoEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         del parameters
         info = EngineInfo(self.name, "", str(sequence.x.device), spec.dtype)
-        return Recording(info, None, None, None, {}, 0.0, notes=(f"the equations stand alone: {self._reason}",))
+        return Recording(info, None, None, None, {}, 0.0, notes=(f"the equations stand alone; {self._reason}",))
 
 
 def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> EngineError:

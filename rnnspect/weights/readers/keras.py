@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
+from rnnspect.files.free_memory import in_words
 from rnnspect.files.reading import Part, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
-from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers, kinds_in, usual_gates
+from rnnspect.weights.readers.keras_config import MAX_LAYERS, ConfiguredLayer, configured_layers, kinds_in, usual_gates
 from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from rnnspect.files.glimpse import Glimpse
 
+MAX_CONFIG = 2**23
+"""Characters of a config; what is in them takes up to 30 times as many bytes in memory."""
 _ATTRIBUTES = ("model_config", "keras_version", "name")
 
 
@@ -82,6 +85,8 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     numbers = _numbers(version or tree.text("keras_version", "", ROOT)) or ((3,) if said else (1,) if text else ())
     read = configured_layers(config, numbers, where) if text else []
     found = weights_in(tree, numbers)
+    if max(len(read), len(found)) > MAX_LAYERS:
+        raise FileError(f"more than {MAX_LAYERS} recurrent layers", allowed="fewer in one file", where=where)
     layers: dict[str, KerasLayer] = {}
 
     def add(name: str, configured: ConfiguredLayer | None, own: tuple[Weights, ...]) -> None:
@@ -215,6 +220,8 @@ def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
 
 
 def _json(text: str, where: str) -> Any:
+    if len(text) > MAX_CONFIG:
+        raise FileError(f"a config of {in_words(len(text))}", allowed=f"at most {in_words(MAX_CONFIG)}", where=where)
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
@@ -12,6 +13,8 @@ from rnnspect.weights.readers.interface import functions_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MAX_LAYERS = 256
+"""Recurrent layers of one file."""
 MAX_DEPTH = 64
 """How many models and wrappers may lie inside one another."""
 _BARE = {"LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
@@ -59,13 +62,14 @@ class _CannotSayError(Exception):
 
 
 def configured_layers(config: Any, version: tuple[int, ...], where: str) -> list[ConfiguredLayer]:
-    """The recurrent layers of a model and of the models and wrappers in it, in the order of the config.
+    """The recurrent layers of a model and of the models and wrappers in it, in the order of the config, and one more
+    than `MAX_LAYERS` at most.
 
     `version` is that of the Keras that wrote the file. Raises `FileError` for a config that describes no model.
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise FileError("a config that describes no model", where=where)
-    return list(_model(config.get("config"), "", (), version, where))
+    return list(islice(_model(config.get("config"), "", (), version, where), MAX_LAYERS + 1))
 
 
 def kinds_in(config: Any) -> list[str]:
@@ -78,8 +82,8 @@ def kinds_in(config: Any) -> list[str]:
         layers = inner.get("layers") if isinstance(inner, dict) else inner
         if isinstance(layers, list):
             left += reversed(layers)
-        elif isinstance(one, dict):
-            found |= {str(one.get("class_name"))[:40]: None}
+        elif isinstance(one, dict) and "class_name" in one:
+            found |= {str(one["class_name"])[:40]: None}
     return [kind for kind in found if kind != "InputLayer"]
 
 
@@ -95,7 +99,7 @@ def _model(
     stepwise: dict[str, str] = {}  # by the name of a layer the recurrent layer whose h of every step it gives
     last = ""
     for entry in layers if isinstance(layers, list) else []:
-        if not isinstance(entry, dict):
+        if not isinstance(entry, dict) or not entry:
             continue
         kind = str(entry.get("class_name"))
         known = _snake(kind)

@@ -7,6 +7,7 @@ lstm/lstm/kernel:0. Keras 1 has an array for each gate: lstm_1/lstm_1_W_i.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,14 +80,15 @@ def weights_in(tree: Tree, version: tuple[int, ...]) -> dict[str, Weights]:
         names = {name: name for name in _NAMES} if by_name else dict(zip("012", ARRAYS, strict=True))
         paths = {names[name]: path for name, path in arrays.items() if name in names}
         if any(kernels <= set(paths) for kernels in _KERNELS):
-            readings = _readings({name: tree.datasets[path].shape for name, path in paths.items()})
+            readings = _readings(tuple((name, tree.datasets[path].shape) for name, path in paths.items()))
             weights = Weights(group.removesuffix(_VARS), paths, by_name, readings)
             found[weights.group] = weights
     return found
 
 
-def _readings(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Reading, ...]:
-    found = []
+@functools.lru_cache(maxsize=64)
+def _readings(arrays: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[Reading, ...]:
+    found, shapes = [], dict(arrays)
     for layout in map(layouts.find, LAYOUTS):
         for packing in layout.packings:
             if packing.bias_always and not any(name in shapes for name in packing.biases):

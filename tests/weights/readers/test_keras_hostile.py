@@ -157,6 +157,12 @@ CONFIGS: dict[str, tuple[str, str]] = {
         '{"class_name": "Sequential", "config": {"layers": [' * 200 + "]}}" * 200,
         "models nested without end",
     ),
+    "layers without end": (
+        json.dumps(made.model([Layer("lstm", "one").entry()] * 300)),
+        "more than 256 recurrent layers; allowed: fewer in one file",
+    ),
+    "longer than any": (json.dumps({"class_name": "x" * 2**23}), "a config of 8.0 MiB; allowed: at most 8.0 MiB"),
+    "other layers without end": (json.dumps(made.model([{"class_name": "D"}] * 100_000)), "its layers: D;"),
     "wrappers in wrappers": (
         json.dumps(made.model([])).replace("[]", "[" + '{"config": {"layer": ' * 200 + "{}" + "}}" * 200 + "]"),
         "layers nested without end",
