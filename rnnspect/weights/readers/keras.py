@@ -184,7 +184,9 @@ def _notes(layer: KerasLayer, keys: Mapping[str, Any], flags: Mapping[str, Any])
     taken |= {"reset_after": "true"} if keys["cell"] == "gru" and "reset" not in keys else {}
     if taken:
         said.append(f"does not say {listed(taken)}; taken: {listed(taken.values())}")
-    since = ", as Keras had it before 2.3; --activations says another" if "hard_sigmoid" in taken.values() else ""
+    tf_2 = " (TensorFlow 2.0 and 2.1, which say 2.2.4 too, had sigmoid)" if layer.version == (2, 2, 4) else ""
+    before = f", as Keras had it before 2.3{tf_2}; --activations says another"
+    since = before if "hard_sigmoid" in taken.values() else ""
     return (f"note: {layer.where} {'; it '.join(said)}{since}",) if said else ()
 
 
