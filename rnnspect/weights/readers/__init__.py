@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rnnspect.weights.readers.interface import Module, Reader
 
-READERS = ("safetensors", "npz", "torch_checkpoint", "keras", "onnx")
+READERS = ("safetensors", "npz", "torch_checkpoint", "keras", "tflite", "coreml", "onnx")
 """The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
 
 

@@ -18,6 +18,7 @@ from rnnspect.files.sources import File, parse_file
 from rnnspect.weights import readers
 from rnnspect.weights.readers.interface import Reader
 from tests.weights.readers import keras_files
+from tests.weights.readers.coreml_files import FOLDER
 from tests.weights.readers.keras_files import Layer
 
 STATE = torch.nn.LSTM(3, 4, batch_first=True).state_dict()
@@ -31,6 +32,8 @@ def files(tmp_path: Path) -> dict[str, Path]:
     save_file(STATE, made["safetensors"])
     np.savez(made["npz"], **{name: tensor.numpy() for name, tensor in STATE.items()})
     keras_files.keras_3(made["keras"], [Layer("lstm", "one")])
+    for kind, name in (("coreml", "both.mlmodel"), ("tflite", "lstm.tflite")):
+        shutil.copy(FOLDER / name, made[kind])
     assert main(["convert", str(made["npz"]), "--to", "onnx", "-o", str(made["onnx"])]) == 0
     return made
 
