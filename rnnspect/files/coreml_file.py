@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST = 2**32
 MAX_DEPTH = 32
 """How many models, branches and loops may lie inside one another."""
+MAX_LAYERS = 200_000
 MAX_RECURRENT = 1000
 _TYPES = frozenset((*range(200, 203), *range(300, 306), *range(400, 405), *range(500, 503), 555, 556, 560))
 _TYPES |= frozenset((*range(600, 611), 900, *range(2000, 2007), 3000))
@@ -130,6 +131,8 @@ def _in_network(network: Message, depth: int) -> Iterator[Operator]:
     """The recurrent layers of a network, and of the networks in its branches and loops."""
     if depth > MAX_DEPTH:
         raise FileError("networks nested without end", allowed=f"{MAX_DEPTH} in one another", where=network.where)
+    if len(network.every(1)) > MAX_LAYERS:
+        raise FileError("more layers than any network has", allowed=f"{MAX_LAYERS}", where=network.where)
     for layer in network.messages(1):
         for field, kind in KINDS.items():
             for parameters in layer.messages(field):

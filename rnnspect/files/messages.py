@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rnnspect.files.protobuf import Value
 
 MOST_TEXT = 1000
+MAX_FIELDS = 500_000
+"""Fields of one message; numbers are packed, many to a field."""
 
 
 class Message:
@@ -21,7 +23,9 @@ class Message:
         self.where = where
         self._fields: dict[int, list[Value]] = {}
         self._inside: dict[int, list[Message]] = {}
-        for field, value in fields(data, where):
+        for count, (field, value) in enumerate(fields(data, where)):
+            if count == MAX_FIELDS:
+                raise FileError("a message of more fields than any has", allowed=f"{MAX_FIELDS}", where=where)
             self._fields.setdefault(field, []).append(value)
 
     def __contains__(self, field: int) -> bool:
@@ -57,9 +61,12 @@ class Message:
         return [_decoded(one) for one in self.every(field)]
 
     def data(self, field: int) -> memoryview:
-        """Bytes; none where they are left out."""
-        found = self.every(field)
-        return found[-1] if found else memoryview(b"")
+        """Bytes, the last where there are several; none where they are left out."""
+        return self._one(field, -1)
+
+    def first(self, field: int) -> memoryview:
+        """The bytes of the first element of a repeated field; none where there is none."""
+        return self._one(field, 0)
 
     def every(self, field: int) -> list[memoryview]:
         """The bytes of each element of a repeated field; those of packed numbers are one element."""
@@ -82,6 +89,12 @@ class Message:
     def mapping(self, field: int) -> dict[str, Message]:
         """A map whose values are messages."""
         return {entry.text(1): entry.message(2) for entry in self.messages(field)}
+
+    def _one(self, field: int, at: int) -> memoryview:
+        value = self._fields.get(field, [memoryview(b"")])[at]
+        if isinstance(value, int):
+            raise self._other(field)
+        return value
 
     def _other(self, field: int) -> FileError:
         return FileError(f"damaged: field {field} is of another type than its schema says", where=self.where)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32
 """How many blocks may lie inside one another."""
+MAX_OPERATIONS = 200_000
 MAX_AXES = 8
 _BOTH = ("weight_ih", "weight_hh", "bias")
 KINDS = {
@@ -86,8 +87,12 @@ class Program:
     def _in_file(self, place: Message, stored: Stored, where: str) -> Held:
         name, offset = place.text(1), place.number(2)
         path = self.folder / name.removeprefix("@model_path/")
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise FileError(f"weights outside its folder: {name!r}", allowed="weights beside it", where=where)
+        try:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+        except (OSError, ValueError, RuntimeError):
+            inside = False
+        if not inside:
+            raise FileError(f"weights outside its folder: {name[:99]!r}", allowed="weights in it", where=where)
         size = math.prod(stored.shape) * SIZES[stored.dtype]
         with opened(path) as part:
             start = _bytes_at(part.file, part.size, offset, _BLOB.size, where)
@@ -158,6 +163,8 @@ def _operations(block: Message, where: str, depth: int = 0) -> Iterator[Message]
     """Those of a block and of the blocks in them, in the order of the program."""
     if depth > MAX_DEPTH:
         raise FileError("blocks nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
+    if len(block.every(3)) > MAX_OPERATIONS:
+        raise FileError("more operations than any program has", allowed=f"{MAX_OPERATIONS}", where=where)
     for operation in block.messages(3):
         yield operation
         for inner in operation.messages(4):
@@ -182,9 +189,8 @@ def _immediate(value: Message | None) -> Any:
     tensor = value.message(3).message(1)
     kind = _TYPES.get(value.message(2).message(1).number(1))
     for field, form in ((_FLOATS, "<f"), (_DOUBLES, "<d"), *(((_BYTES, "<e"),) if kind == "float16" else ())):
-        for data in tensor.message(field).every(1)[:1]:
-            if len(data) >= struct.calcsize(form):
-                return struct.unpack_from(form, data)[0]
+        if len(data := tensor.message(field).first(1)) >= struct.calcsize(form):
+            return struct.unpack_from(form, data)[0]
     if _STRINGS in tensor:
         return tensor.message(_STRINGS).text(1)
     if _BOOLS in tensor:
