@@ -160,6 +160,7 @@ def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, nam
     assert status == 0, err
 
 
+@pytest.mark.filterwarnings("ignore")  # what coremltools itself does as it writes
 @pytest.mark.parametrize("name", made.WRITTEN)
 def test_coremltools_writes_the_same_today(tmp_path: Path, name: str):
     pytest.importorskip("coremltools", reason="coremltools is not installed")

@@ -89,7 +89,7 @@ def test_the_parameters_are_the_numbers_put_in():
         bias = np.concatenate([own[f"{gate}_gate_bias"] for gate in made.GATES])
         np.testing.assert_array_equal(parameters["bias_ih_l0" + end], bias)
         assert not parameters["bias_hh_l0" + end].any()
-    assert (keys["cell"], keys["bidirectional"], keys["batch_first"]) == ("lstm", True, True)
+    assert (keys["cell"], keys["bidirectional"], keys["batch_first"]) == ("lstm", True, False)
 
 
 def test_weights_in_8_bits_are_within_half_a_step_of_the_floats(run: Any):
