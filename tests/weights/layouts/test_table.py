@@ -43,6 +43,7 @@ STATED = {
     ("coreml-layers", "lstm"): ("i f g o", True, "separate", "one (sum)"),
     ("coreml-layers", "gru-before"): ("z r n", True, "separate", "one (sum)"),
     ("tflite", "lstm"): ("i f g o", True, "separate", "one (sum)"),
+    ("dynet", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "gru"): ("r z n", True, "fused", "one, b_hn apart"),
     ("openvino", "lstm"): ("f i g o", True, "fused", "one (sum)"),
@@ -58,7 +59,7 @@ STATED = {
     ("webnn", "gru"): ("z r n", True, "fused", "two"),
     ("webnn", "gru-before"): ("z r n", True, "fused", "two"),
 }
-ADDED_TO_F = {"tf1", "tf-block-lstm", "haiku"}
+ADDED_TO_F = {"tf1", "tf-block-lstm", "haiku", "dynet"}
 
 
 def test_every_gated_row_is_stated():
