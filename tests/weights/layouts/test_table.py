@@ -22,6 +22,7 @@ STATED = {
     ("keras", "gru"): ("z r n", False, "fused", "two rows"),
     ("keras", "gru-before"): ("z r n", False, "fused", "one (sum)"),
     ("tf1", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
+    ("tf1", "gru"): ("r z n", False, "[x; h] stacked, in 3", "one, b_hn apart"),
     ("tf1", "gru-before"): ("r z n", False, "[x; h] stacked, in 2", "one (sum)"),
     ("tf-block-lstm", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
     ("tf-block-lstm-v2", "lstm"): ("i f g o", False, "[x; h] stacked", "one (sum)"),
