@@ -10,17 +10,18 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, listed
+from rnnspect.errors import FileError
 from rnnspect.files import flatbuffers, free_memory
-from rnnspect.files.operators import SIZES, Held, Operator, as_float32, plain, tensor
-from rnnspect.files.reading import Stored, read_bytes, size_of
+from rnnspect.files.operators import Operator
+from rnnspect.files.reading import read_bytes, size_of
+from rnnspect.files.tflite_graph import Graph
+from rnnspect.files.tflite_loops import loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from rnnspect.files.flatbuffers import Table
+    from rnnspect.files.operators import Held
 
 MAGIC = b"TFL3"
 """Bytes 4 to 8 of every file."""
@@ -28,9 +29,6 @@ MOST = 2**31 - 1
 """What a FlatBuffer can hold; larger models have their numbers behind it, in the same file."""
 MAX_OPERATORS = 200_000
 MAX_RECURRENT = 1000
-MAX_AXES = 8
-_TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 7: "int16", 9: "int8", 10: "float64", 18: "bfloat16"}
-_DEQUANTIZE = 6
 _GATES = ("input", "forget", "cell", "output")
 _WEIGHTS = (
     *(f"input_to_{gate}_weights" for gate in _GATES),
@@ -82,7 +80,9 @@ KINDS = {
     ),
 }
 """The recurrent operators, by their number in the enum BuiltinOperator."""
-_OTHERS = {9: "FULLY_CONNECTED", 27: "SVDF", 119: "WHILE"}
+_OTHERS = {9: "FULLY_CONNECTED", 27: "SVDF"}
+_WHILE, _BODY = 119, 1
+"""The operator of a loop, and the field of its options that says which graph is its body."""
 
 
 @dataclass(frozen=True)
@@ -104,123 +104,36 @@ def read_model(path: Path) -> Model:
     codes: list[int] = [max(code.number(0, _BYTE), code.number(3, "<i")) for code in model.tables(1)]
     found: list[Operator] = []
     others: Counter[str] = Counter()
-    left = MAX_OPERATORS
-    for graph in model.tables(2):
-        operators = graph.tables(3)
-        left -= 1 + len(operators)
+    left, graphs = MAX_OPERATORS, model.tables(2)
+    for one in graphs:
+        left -= 1 + len(one.tables(3))
         if left < 0:
             raise FileError("more operators than any network has", allowed=f"{MAX_OPERATORS}", where=where)
-        constants = _Graph(model, graph, codes)
-        for operator in operators:
-            code = constants.code_of(operator)
+        graph = Graph(model, one, codes)
+        for operator in graph.operators:
+            code = graph.code_of(operator)
+            others.update([_OTHERS[code]] if code in _OTHERS else [])
             if code in KINDS:
-                if len(found) == MAX_RECURRENT:
-                    raise FileError("too many recurrent operators", allowed=f"{MAX_RECURRENT}", where=where)
-                found.append(constants.operator(operator, KINDS[code]))
-            elif code in _OTHERS:
-                others[_OTHERS[code]] += 1
+                found.append(_operator(graph, operator, KINDS[code]))
+            elif code == _WHILE and (options := operator.table(4)):
+                body = Graph(model, graphs.at(options.number(_BODY, "<i")), codes)
+                found.append(loop(body, next(iter(graph.named(operator.numbers(2, "<i", 1))), "")))
+            if len(found) > MAX_RECURRENT:
+                raise FileError("too many recurrent operators", allowed=f"{MAX_RECURRENT}", where=where)
     return Model(tuple(found), others)
 
 
-class _Graph:
-    """The tensors of one graph of a model."""
-
-    def __init__(self, model: Table, graph: Table, codes: list[int]) -> None:
-        self._tensors, self._operators = graph.tables(0), graph.tables(3)
-        self._buffers = model.tables(4)
-        self._codes = codes
-        self._unpacked: dict[int, int] | None = None
-
-    def code_of(self, operator: Table) -> int:
-        """The number of an operator in the enum BuiltinOperator."""
-        index: int = operator.number(0, "<I")
-        if index >= len(self._codes):
-            found = f"damaged: an operator of kind {index}, of {len(self._codes)}"
-            raise FileError(found, where=operator.where)
-        return self._codes[index]
-
-    def operator(self, operator: Table, kind: _Kind) -> Operator:
-        arrays: dict[str, Held] = {}
-        computed: list[str] = []
-        for name, index in zip(kind.inputs, operator.numbers(1, "<i", len(kind.inputs)), strict=False):
-            if index < 0:
-                continue
-            held = self._constant(index)
-            if held is None:
-                computed.append(name)
-            else:
-                arrays[name] = held
-        options = operator.table(4)
-        settings = {name: options.number(*field) if options else field[2] for name, field in kind.options.items()}
-        takes, gives = (self._named(operator.numbers(place, "<i", most)) for place, most in ((1, 1), (2, 2)))
-        name = next(iter(gives), "") or kind.name
-        return Operator(kind.name, name, arrays, settings, tuple(computed), next(iter(takes), ""), gives)
-
-    def _named(self, indices: tuple[int, ...]) -> tuple[str, ...]:
-        return tuple(self._tensors.at(index).text(3) for index in indices if index >= 0)
-
-    def _constant(self, index: int) -> Held | None:
-        """A tensor whose numbers the file holds, as floats, or as other numbers that an operator makes floats of."""
-        held = self._held(index)
+def _operator(graph: Graph, operator: Table, kind: _Kind) -> Operator:
+    arrays: dict[str, Held] = {}
+    computed: list[str] = []
+    for name, index in zip(kind.inputs, operator.numbers(1, "<i", len(kind.inputs)), strict=False):
+        held = graph.constant(index) if index >= 0 else None
         if held is not None:
-            return held
-        if self._unpacked is None:
-            self._unpacked = {}
-            for operator in self._operators:
-                if self.code_of(operator) == _DEQUANTIZE:
-                    ends = (operator.numbers(place, "<i", 1) for place in (2, 1))
-                    self._unpacked |= dict(zip(*ends, strict=False))
-        source = self._held(self._unpacked[index]) if index in self._unpacked else None
-        return source and as_float32(source)
-
-    def _held(self, index: int) -> Held | None:
-        one = self._tensors.at(index)
-        where = f"{one.where}:{one.text(3)}"
-        data = self._data(one)
-        if not data or one.number(5, _BOOL, False):
-            return None
-        if one.table(6) is not None:
-            raise FileError("a sparse tensor", allowed="a dense one", where=where)
-        shape, number = one.numbers(0, "<i", MAX_AXES + 1), one.number(1, _BYTE)
-        dtype = _TYPES.get(number, f"type {number}")
-        if dtype not in SIZES:
-            raise FileError(f"numbers of {dtype}", allowed=listed(_TYPES.values()), where=where)
-        if len(shape) > MAX_AXES or any(size < 0 for size in shape):
-            raise FileError(f"a constant of shape {shape}", allowed=f"at most {MAX_AXES} known sizes", where=where)
-        stored = Stored(shape, dtype)
-        held = plain(data, stored, where)
-        return _scaled(one, data, stored, where) if "int" in dtype else held
-
-    def _data(self, one: Table) -> memoryview:
-        """The bytes of a tensor's numbers, none where it is no constant."""
-        buffer = self._buffers.at(one.number(2, "<I"))
-        offset, size = buffer.number(1, "<Q"), buffer.number(2, "<Q")
-        if offset <= 1:
-            return buffer.vector(0, 1)
-        if offset + size > len(buffer.data):
-            raise FileError("damaged or cut short: a buffer leads outside the file", where=buffer.where)
-        return buffer.data[offset : offset + size]
-
-
-def _scaled(one: Table, data: memoryview, stored: Stored, where: str) -> Held:
-    """Floats stored as integers: scale · (number − zero point), one scale for all or one for each row of an axis."""
-    quantization = one.table(4)
-    if quantization is None:
-        raise FileError(f"numbers of {stored.dtype} without a scale", allowed="floats", where=where)
-    scales, zeros = len(quantization.vector(2, 4)) // 4, len(quantization.vector(3, 8)) // 8
-    axis = quantization.number(6, "<i")
-    rows = stored.shape[axis] if 0 <= axis < len(stored.shape) else 1
-    if scales not in (1, rows) or zeros not in (0, scales):
-        found = f"{scales} scales and {zeros} zero points"
-        raise FileError(found, allowed=f"one of each, or {rows}", where=where)
-    along = [-1 if scales > 1 and at == axis else 1 for at in range(len(stored.shape))]
-
-    def read() -> Tensor:
-        import torch
-
-        numbers = tensor(data, stored).to(torch.float32)
-        if zeros:
-            numbers -= torch.tensor(quantization.numbers(3, "<q", zeros), dtype=torch.float32).reshape(along)
-        return numbers * torch.tensor(quantization.numbers(2, _FLOAT, scales), dtype=torch.float32).reshape(along)
-
-    return Held(Stored(stored.shape, "float32"), read, f"{8 * SIZES[stored.dtype]}-bit integers")
+            arrays[name] = held
+        elif index >= 0:
+            computed.append(name)
+    options = operator.table(4)
+    settings = {name: options.number(*field) if options else field[2] for name, field in kind.options.items()}
+    takes, gives = (graph.named(operator.numbers(place, "<i", most)) for place, most in ((1, 1), (2, 2)))
+    name = next(iter(gives), "") or kind.name
+    return Operator(kind.name, name, arrays, settings, tuple(computed), next(iter(takes), ""), gives)

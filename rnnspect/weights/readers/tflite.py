@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import flatbuffers, tflite_file
+from rnnspect.files.tflite_loops import LOOP
+from rnnspect.weights.readers import tflite_loops
 from rnnspect.weights.readers.interface import Module, Reader, functions_of
 from rnnspect.weights.readers.operators import PEEPHOLES, Described, changed, joined, modules_of, require
 
@@ -36,18 +38,21 @@ def _recognises(seen: Glimpse) -> bool:
 
 def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     model = tflite_file.read_model(path)
-    if not model.operators:
+    known = [one for one in model.operators if one.kind != LOOP or tflite_loops.described(one)]
+    if not known:
         found = "it holds no LSTM or RNN operator"
-        if model.others:
-            others = (f"{count} {kind}" for kind, count in model.others.items())
+        loops = {"WHILE": len(model.operators)} if model.operators else {}
+        if others := [f"{count} {kind}" for kind, count in (loops | model.others).items()]:
             found += f", but {listed(others)}, which may be a recurrent network written out"
         raise FileError(found, allowed="the model that it was converted from", where=str(path))
-    return modules_of(model.operators, path, flags, _describe)
+    return modules_of(known, path, flags, _describe)
 
 
 def _describe(operator: Operator, where: str) -> Described:
     """Raises `FileError` for what no spec describes."""
     settings, kind = operator.settings, operator.kind
+    if loop := tflite_loops.described(operator) if kind == LOOP else None:
+        return loop
     function = settings["fused_activation_function"]
     if function not in _FUNCTIONS:
         found = f"the activation {_OTHER_FUNCTIONS.get(function, function)}"

@@ -6,6 +6,7 @@ check of the runtime's numbers against the equations with the weights that were 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import pytest
 from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files import tflite_file
+from rnnspect.files import tflite_loops as files_loops
 from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
+from rnnspect.weights.readers import tflite, tflite_loops
 from tests.weights.readers import tflite_files as made
 from tests.weights.readers.coreml_files import FOLDER, drawn
 
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUNS = np.load(made.RUNS)
-REFUSED = {"normed", "keras_gru"}
+REFUSED = {"normed"}
 ROUNDED = "keras_int8"
 """The runtime rounds its x and h to 8 bits."""
 RUN = sorted({key.partition(".")[0] for key in RUNS.files} - REFUSED - {ROUNDED, "keras_stack"})
-ANSWERED = ["keras_lstm", "keras_stack", "keras_half", "coupled_peepholes"]
+ANSWERED = ["keras_lstm", "keras3_gru", "keras_stack", "keras_half", "coupled_peepholes"]
 
 
 @pytest.fixture
@@ -54,11 +57,12 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 @pytest.mark.parametrize("name", RUN)
 def test_the_runtimes_own_numbers_are_those_of_the_equations(run: Any, tmp_path: Path, name: str):
-    np.save(tmp_path / "x.npy", RUNS[f"{name}.x"])
-    np.save(tmp_path / "y.npy", RUNS[f"{name}.y"])
+    x, y = (RUNS[f"{name}.{end}"].swapaxes(0, 1) if name in made.LOOPS else RUNS[f"{name}.{end}"] for end in "xy")
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
     status, out, _ = run("check", model(name), "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
     assert (status, "agree: every number is inside what float32 allows" in out) == (0, True)
-    np.save(tmp_path / "y.npy", RUNS[f"{name}.y"] + np.float32(1e-4))
+    np.save(tmp_path / "y.npy", y + np.float32(1e-4))
     wrong = ("--recorded", tmp_path / "y.npy", "--explain", "0")
     assert run("check", model(name), "-i", tmp_path / "x.npy", *wrong)[0] == 1
 
@@ -116,7 +120,6 @@ def test_a_stack_of_keras_is_listed_in_order():
     ("name", "said"),
     [
         ("normed", "an LSTM with input_layer_norm_coefficients, .*; allowed: an LSTM without them"),
-        ("keras_gru", "it holds no LSTM or RNN operator, but 1 WHILE, 2 FULLY_CONNECTED, which may be"),
     ],
 )
 def test_what_no_spec_describes_is_refused_by_name(name: str, said: str):
@@ -128,8 +131,6 @@ def test_settings_beyond_a_spec_are_refused():
     """An options table is changed in place: the float of proj_clip, and the byte of the activation."""
     model_ = tflite_file.read_model(model("lstm"))
     assert model_.operators[0].settings["cell_clip"] == 20.0
-    from rnnspect.weights.readers import tflite
-
     one = model_.operators[0]
     for key, value, said in (
         ("proj_clip", 3.0, "an LSTM with proj_clip"),
@@ -146,3 +147,36 @@ def test_main_says_which_file_is_damaged(tmp_path: Path, capsys: Any):
     (tmp_path / "m.tflite").write_bytes(model("lstm").read_bytes()[:200])
     assert main(["shapes", str(tmp_path / "m.tflite")]) == 2
     assert "m.tflite: damaged or cut short: a table leads outside the file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("equations", "cell"),
+    [
+        (("tanh((U h[s0]+W x))",), "rnn"),
+        (("tanh((U h[s0]+W x)')",), "rnn"),
+        (("sigmoid((U h[s0]+W x))",), "rnn"),
+        (("tanh((U h[s1]+W x))",), None),  # of another state than its own
+        (("tanh((U h[s0]-W x))",), None),
+        (("tanh((U h[s0].0+W x.0))",), None),
+        (("?", "s1"), None),
+    ],
+)
+def test_a_loop_is_known_by_its_equations(equations: tuple[str, ...], cell: str | None):
+    one = tflite_file.read_model(model("keras3_rnn")).operators[0]
+    found = tflite_loops.described(replace(one, settings={"equations": equations}))
+    assert (found.form if found else None) == cell
+
+
+def test_a_bias_that_is_added_in_one_place_alone_is_no_bias():
+    one = tflite_file.read_model(model("keras3_lstm")).operators[0]
+    h, c = one.settings["equations"][3:5]
+    assert tflite_loops.described(one)
+    odd = ("?", "?", "?", h.replace("'", "", 1), c)
+    assert tflite_loops.described(replace(one, settings={"equations": odd})) is None
+
+
+def test_other_loops_are_counted(monkeypatch: pytest.MonkeyPatch):
+    """A loop with an operator in it that is not known."""
+    monkeypatch.delitem(files_loops._FUNCTIONS, 28)
+    with pytest.raises(FileError, match="it holds no LSTM or RNN operator, but 1 WHILE, 2 FULLY_CONNECTED, which may"):
+        readers.modules_in(model("keras3_rnn"), {})

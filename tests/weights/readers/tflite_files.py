@@ -100,8 +100,10 @@ WRITTEN = {
         (2 * UNITS,),
     ),
 }
-KERAS = ("keras_lstm", "keras_stack", "keras_half", "keras_int8", "keras_gru")
-"""Those that TensorFlow's converter wrote from models of Keras 2."""
+LOOPS = ("keras_gru", "keras3_lstm", "keras3_gru", "keras3_gru_before", "keras3_rnn")
+"""Those that TensorFlow's converter wrote as a loop of single operators, which takes the steps first."""
+KERAS = ("keras_lstm", "keras_stack", "keras_half", "keras_int8", *LOOPS)
+"""Those that TensorFlow's converter wrote from models of Keras 2, and of Keras 3."""
 
 
 def model(written: Written) -> bytes:
@@ -194,9 +196,28 @@ def _keras() -> dict[str, bytes]:
     return found
 
 
+def _keras_3() -> dict[str, bytes]:
+    """Models of Keras 3 as TensorFlow's converter writes them."""
+    import keras
+    import tensorflow
+
+    layers, found = keras.layers, {}
+    for name, layer in {
+        "keras3_lstm": layers.LSTM(UNITS, return_sequences=True),
+        "keras3_gru": layers.GRU(UNITS, return_sequences=True),
+        "keras3_gru_before": layers.GRU(UNITS, return_sequences=True, reset_after=False),
+        "keras3_rnn": layers.SimpleRNN(UNITS, return_sequences=True),
+    }.items():
+        net = keras.Sequential([keras.Input((STEPS, INPUTS), batch_size=1), layer])
+        for at, weight in enumerate(net.weights):
+            weight.assign(drawn(f"{name} {at}", *weight.shape))
+        found[name] = tensorflow.lite.TFLiteConverter.from_keras_model(net).convert()
+    return found
+
+
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    files = {name: model(written) for name, written in WRITTEN.items()} | _keras()
+    files = {name: model(written) for name, written in WRITTEN.items()} | _keras() | _keras_3()
     runs = {}
     for name, data in files.items():
         (FOLDER / f"{name}.tflite").write_bytes(data)
