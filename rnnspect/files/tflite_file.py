@@ -106,17 +106,19 @@ def read_model(path: Path) -> Model:
     others: Counter[str] = Counter()
     left, graphs = MAX_OPERATORS, model.tables(2)
     for one in graphs:
-        left -= 1 + len(one.tables(3))
-        if left < 0:
-            raise FileError("more operators than any network has", allowed=f"{MAX_OPERATORS}", where=where)
+        left -= 1
         graph = Graph(model, one, codes)
         for operator in graph.operators:
+            left -= 1
+            if left < 0:
+                raise FileError("more operators than any network has", allowed=f"{MAX_OPERATORS}", where=where)
             code = graph.code_of(operator)
             others.update([_OTHERS[code]] if code in _OTHERS else [])
             if code in KINDS:
                 found.append(_operator(graph, operator, KINDS[code]))
             elif code == _WHILE and (options := operator.table(4)):
                 body = Graph(model, graphs.at(options.number(_BODY, "<i")), codes)
+                left -= len(body.operators)
                 found.append(loop(body, next(iter(graph.named(operator.numbers(2, "<i", 1))), "")))
             if len(found) > MAX_RECURRENT:
                 raise FileError("too many recurrent operators", allowed=f"{MAX_RECURRENT}", where=where)

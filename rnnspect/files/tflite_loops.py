@@ -42,7 +42,7 @@ def loop(body: Graph, name: str) -> Operator:
         code, texts = body.code_of(operator), [_text(body, index, known) for index in taken]
         said = UNKNOWN
         if code == _GATHER:
-            said = "x" if texts[0] in known.values() else UNKNOWN
+            said = "x" if taken[0] in inputs else UNKNOWN
         elif code == _RESHAPE:
             said = texts[0]
         elif code == _FULLY_CONNECTED and len(taken) >= 2:

@@ -162,15 +162,20 @@ def shared_tables(graphs: int, operators: int, kind: int = 44) -> bytes:
         point(subgraphs + 4 + 4 * at, graph)
     every = vector(operators)
     point(inside["f3"], every)
-    operator, _ = table(f0=0)
+    operator, options = table(f0=0, f4=0)
     for at in range(operators):
         point(every + 4 + 4 * at, operator)
+    point(options["f4"], table(f1=0)[0])  # of a WHILE: its body is graph 0
     return bytes(out)
 
 
 @pytest.mark.parametrize(
     ("made", "said"),
-    [((1, 2000), "too many recurrent operators"), ((100_000, 100_000, 9), "more operators than any network has")],
+    [
+        ((1, 2000), "too many recurrent operators"),
+        ((100_000, 100_000, 9), "more operators than any network has"),
+        ((1, 100_000, 119), "more operators than any"),
+    ],
 )
 def test_shared_tables_of_tflite(tmp_path: Path, capsys: Any, made: tuple[int, ...], said: str):
     (tmp_path / "m").write_bytes(shared_tables(*made))
