@@ -1,5 +1,5 @@
-"""Damaged files of every format through `main`: each is an answer or one message, in bounded time and memory, and nothing
-in it runs.
+"""Damaged files of every format through `main`: each is an answer or one message, in bounded time and memory, and
+nothing in it runs.
 
 `python -m tests.fuzz FOLDER --inputs 100000` keeps in FOLDER what failed, and prints what came out by format.
 """
@@ -114,7 +114,9 @@ def campaign(folder: Path, inputs: int, first: int, workers: int) -> Iterator[st
     context = multiprocessing.get_context("fork")
     queue: Any = context.Queue()
     each = -(-inputs // workers)
-    jobs = [context.Process(target=work, args=(seeds, folder, first + n * each, each, queue.put)) for n in range(workers)]
+    jobs = [
+        context.Process(target=work, args=(seeds, folder, first + n * each, each, queue.put)) for n in range(workers)
+    ]
     for job in jobs:
         job.start()
     results: Counter[tuple[str, str]] = Counter()
