@@ -18,6 +18,7 @@ from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
+from rnnspect.weights.readers.subsets import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -177,12 +178,14 @@ def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, 
         for prefix, names in _groups(packing, stored).items()
         if (layer := _layer(layout, packing, prefix, names, stored))
     ]
+    largest = whole(layer.takes for layer in every)
     most: dict[frozenset[str], int] = {}
     for layer in every:
         most[layer.takes] = max(most.get(layer.takes, 0), layer.explains)
     found: dict[str, list[FoundLayer]] = {}
     for layer in every:
-        if layer.explains == most[layer.takes]:  # of linear.w and w under linear the longer name
+        # Of linear.w and w under linear the longer name; of a GRU and its candidate alone the GRU.
+        if layer.explains == most[layer.takes] and layer.takes in largest:
             found.setdefault(layer.prefix, []).append(layer)
     for prefix in list(found):
         others = (prefix.replace(second, first) for second, first in _FORWARD)
@@ -257,8 +260,8 @@ def _meaning(layer: FoundLayer) -> tuple[Any, ...]:
 
 def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLayer | None:
     """The layer whose prefix has the next higher numbers, if its input is as wide as this one's output."""
-    text, numbers = _numbered(layer.prefix)
-    higher = [(at, other) for other in layers for words, at in [_numbered(other)] if words == text and at > numbers]
+    text, numbers = numbered(layer.prefix)
+    higher = [(at, other) for other in layers for words, at in [numbered(other)] if words == text and at > numbers]
     width = (layer.sizes.proj_size or layer.sizes.hidden_size) * len(layer.directions)
     wanted = layer.packing, replace(layer.sizes, input_size=width), len(layer.directions)
     readings = layers[min(higher)[1]] if higher else []
@@ -266,7 +269,7 @@ def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLa
 
 
 @functools.cache
-def _numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
+def numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
     """A prefix without its numbers, and the numbers: none for lstm, 1 for lstm_1."""
     return re.sub(r"_?\d+", "", prefix), tuple(int(number) for number in re.findall(r"\d{1,9}", prefix))
 
