@@ -221,6 +221,9 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
     assert main(["derive", str(path), "--step", "1", "--unit", "0"]) == 0
     assert main(["report", str(path), "-o", str(tmp_path / "run.html")]) == 0
     assert "cannot tell: nothing of this run was observed" in capsys.readouterr().err
+    given = ["--input", str(tmp_path / "x.npy"), "--recorded", str(tmp_path / "out.npy")]
+    assert main(["report", str(path), *given, "-o", str(tmp_path / "given.html")]) == 0
+    assert "agree: every number" in capsys.readouterr().err
 
 
 def test_another_hdf5_file_is_read_by_its_names(tmp_path: Path, capsys: Any):
