@@ -78,6 +78,11 @@ def gru_block_cell(x):
     return tf.stack(found, 1)
 
 
+def layers():
+    """Those of Keras in TensorFlow 1, with hard_sigmoid and, in each step, a product for each gate."""
+    return v1.keras.layers
+
+
 ONE = {
     "basic_lstm": lambda x: loop(cells.BasicLSTMCell(H), x),
     "basic_lstm_forget_0": lambda x: loop(cells.BasicLSTMCell(H, forget_bias=0.0), x),
@@ -106,6 +111,10 @@ ONE = {
     "block_cell": block_cell,
     "block_cell_clip": lambda x: block_cell(x, 0.3),
     "gru_block_cell": gru_block_cell,
+    "layer_lstm": lambda x: layers().LSTM(H, return_sequences=True)(x),
+    "layer_gru": lambda x: layers().GRU(H, return_sequences=True)(x),
+    "layer_gru_after": lambda x: layers().GRU(H, return_sequences=True, reset_after=True)(x),
+    "layer_both": lambda x: layers().Bidirectional(layers().LSTM(H, return_sequences=True))(x),
 }
 CHECKPOINTS = ("basic_lstm", "lstm_peepholes", "gru", "deep_lstm", "both_lstm", "block_forget_quarter", "rnn_relu")
 LAYERS = tf_keras.layers
@@ -169,10 +178,22 @@ def of_keras(folder: Path) -> None:
             (folder / f"{name}_{ending}.pb").write_bytes(graph.SerializeToString())
 
 
+def of_keras_3(folder: Path) -> None:
+    import keras
+
+    made = {"exported_lstm": keras.layers.LSTM, "exported_gru": keras.layers.GRU}
+    for name, layer in made.items():
+        model = keras.Sequential([keras.layers.Input((T, I)), layer(H, return_sequences=True)])
+        model.set_weights(drawn([weight.shape for weight in model.get_weights()]))
+        np.savez(folder / f"{name}.npz", x=X, y=np.array(model(X)))
+        model.export(folder / name)
+
+
 def main(folder: Path, archive: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     of_keras(folder)
+    of_keras_3(folder)
     v1.disable_eager_execution()
     v1.disable_v2_behavior()
     of_tensorflow_1(folder)
