@@ -13,7 +13,7 @@ from rnnspect.files.reading import Stored
 from rnnspect.files.tensorflow import table
 from rnnspect.files.tensorflow.checkpoint import read_checkpoint
 from rnnspect.files.tensorflow.graph_def import graph_in, read_graph
-from rnnspect.files.tensorflow.tensors import stored_in, tensor_of
+from rnnspect.files.tensorflow.tensors import number_of, stored_in, tensor_of
 from tests.tensorflow_files import drawn, unpacked
 
 if TYPE_CHECKING:
@@ -96,6 +96,19 @@ VALUES = {
 def test_how_numbers_are_written(name: str):
     data, values = VALUES[name]
     assert tensor_of(data, "x").tolist() == values
+    assert number_of(data, "x") is None
+
+
+ONE = {"float32": (1, b"\x2d", "<f"), "float64": (2, b"\x31", "<d"), "bytes": (19, b"\x22\x02", "<e")}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_one_number(name: str):
+    kind, key, form = ONE[name]
+    assert number_of(proto(kind, (), key, struct.pack(form, -0.5)), "x") == -0.5
+    assert number_of(proto(kind, (1, 1)), "x") == 0
+    assert number_of(proto(14, (), b"\x68\x80\x7f"), "x") == 1
+    assert number_of(proto(3, ()), "x") is None
 
 
 WRONG = {

@@ -8,12 +8,11 @@ GRUBlockCell), keras layers/rnn (LSTMCell, GRUCell of Keras 2 and 3).
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.files.tensorflow.tensors import SIZES, stored_in, tensor_of
+from rnnspect.files.tensorflow.tensors import number_of
 from rnnspect.files.tensorflow.wires import ADDS, Wires
 from rnnspect.weights.readers.subsets import whole
 from rnnspect.weights.readers.tensorflow.cells import Cell
@@ -281,10 +280,7 @@ class _Reading:
     def _number(self, node: Node) -> float:
         """A constant that is one number; 0 where it is none."""
         proto = node.tensor
-        stored = None if proto is None else stored_in(proto, node.where)
-        if proto is None or stored is None or stored.dtype not in SIZES or math.prod(stored.shape) != 1:
-            return 0.0
-        return float(tensor_of(proto, node.where))
+        return 0.0 if proto is None else number_of(proto, node.where) or 0.0
 
 
 def _bias(biases: Sequence[str]) -> dict[str, str]:
