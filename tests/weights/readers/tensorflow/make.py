@@ -121,6 +121,7 @@ LAYERS = tf_keras.layers
 SEQUENCES = {"return_sequences": True}
 KERAS = {
     "keras_lstm": lambda: [LAYERS.LSTM(H, **SEQUENCES)],
+    "keras_square": lambda: [LAYERS.LSTM(I, **SEQUENCES)],
     "keras_lstm_hard": lambda: [LAYERS.LSTM(H, recurrent_activation="hard_sigmoid", **SEQUENCES)],
     "keras_gru": lambda: [LAYERS.GRU(H, **SEQUENCES)],
     "keras_gru_before": lambda: [LAYERS.GRU(H, reset_after=False, activation="relu", **SEQUENCES)],
