@@ -162,6 +162,14 @@ def test_of_several_checkpoints_the_latest(folder: Path, tmp_path: Path):
         readers.modules_in(tmp_path, {})
 
 
+def test_any_file_of_a_checkpoint_is_the_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]):
+    stem = folder / "basic_lstm" / "model.ckpt"
+    for end in (".index", ".meta", ".data-00000-of-00001"):
+        assert list(readers.modules_in(stem.with_name(stem.name + end), {})) == ["rnn/basic_lstm_cell"]
+    assert main(["shapes", str(stem)]) == 2
+    assert capsys.readouterr().err.endswith(f"no such file; did you mean '{stem}.index'?\n")
+
+
 def test_a_gru_of_tensorflow_1_in_any_file_is_one_module(tmp_path: Path):
     shapes = {"gates/kernel": (8, 10), "gates/bias": (10,), "candidate/kernel": (8, 5), "candidate/bias": (5,)}
     np.savez(tmp_path / "x.npz", **{f"rnn/gru_cell/{name}": np.ones(shape) for name, shape in shapes.items()})
