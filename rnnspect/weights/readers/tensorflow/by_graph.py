@@ -70,7 +70,9 @@ def with_functions(graph: Graph, cells: Sequence[Cell]) -> list[Cell]:
             at = places.get(reading.part_of(product.inputs[1]) or "")
             if at is not None and (function := reading.after(product.name).function):
                 often[at][function] += 1
-    return [replace(cell, functions=_functions(cell.form, often[at])) for at, cell in enumerate(cells)]
+    return [
+        replace(cell, functions=cell.functions or _functions(cell.form, often[at])) for at, cell in enumerate(cells)
+    ]
 
 
 def _functions(form: str, often: Counter[str]) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def modules_of(
         layer = (layers or {}).get(next(iter(stack.cells[0].arrays.values())))
         names[id(stack)] = name
         lower = names.get(id(stack.below), "")
-        tell = functools.partial(_tell, stack, layer, f"{path}:{name}", lower, others, flags)
+        tell = functools.partial(_tell, stack, layer, f"{path}:{name}" if name else path, lower, others, flags)
         found[name] = Module(tell, functools.partial(_read, stack, tensors))
     return found
 
