@@ -87,7 +87,7 @@ def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[
     """What Keras says of a layer. Raises `FileError` for what no spec can say, `WeightsError` for another layer."""
     if layer.reason:
         raise FileError(layer.reason, allowed="what a spec can say", where=source)
-    for key in ("cell", "hidden_size", "bias"):
+    for key in ("cell", "hidden_size", "bias", "bidirectional"):
         if key in layer.keys and layer.keys[key] != keys[key]:
             found = f"a config of {key} {layer.keys[key]} beside weights of {keys[key]}"
             raise WeightsError(found, allowed="both the same", where=source)
@@ -103,6 +103,8 @@ def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
     unsaid = [] if cell.functions or said else [("the functions", _USUAL[cell.form])]
     if packing.forget_bias and cell.forget_bias is None:
         unsaid.append(("what is added to f at run time", f"{packing.forget_bias:g}"))
+    if cell.form == "gru" and "bias" not in cell.arrays and cell.layout == "keras" and not cell.functions and not said:
+        unsaid.append(("whether r acts after the product or before it", "--reset after"))
     if unsaid:
         notes.append(
             f"does not say {listed(what for what, _ in unsaid)}; taken: {listed(taken for _, taken in unsaid)}"
@@ -116,12 +118,12 @@ def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _read(stack: Stack, tensors: Tensors, _spec: Spec) -> StoredParameters:
+def _read(stack: Stack, tensors: Tensors, spec: Spec) -> StoredParameters:
     numbers = tensors.read([name for cell in stack.cells for name in cell.names])
     found = StoredParameters({})
     for layer, cells in enumerate(stack.layers):
-        for at, cell in enumerate(cells):
-            named = _parameters(cell, numbers).named(layer, "reverse" if at or stack.reverse else "forward")
+        for cell, direction in zip(cells, spec.directions, strict=False):
+            named = _parameters(cell, numbers).named(layer, direction)
             found.parameters.update(named)
             found.names.update(dict.fromkeys(named, cell.arrays[cell.packing.weights[0]]))
     return found
