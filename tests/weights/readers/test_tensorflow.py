@@ -25,9 +25,12 @@ ENDS = (".pb", "", "_saved", "_weights", "_frozen.pb", "_frozen_while.pb")
 FILES = [(run, run + end) for run in RUNS for end in ENDS if run + end in TOPS]
 UNTOLD = {
     "keras_lstm_hard_weights": ["--activations", "hard_sigmoid(0.2,0.5),tanh,tanh"],
+    "keras_back_weights": ["--reverse"],
+    "keras_back_frozen.pb": ["--reverse"],
+    "keras_back_frozen_while.pb": ["--reverse"],
     "keras_gru_before_weights": ["--activations", "sigmoid,relu"],
 }
-"""What weights alone do not say."""
+"""What weights alone do not say, and of the direction a graph neither."""
 LIMITED = {"lstm_clip", "block_cell_clip"}
 """Files whose cell state is limited, which no spec says."""
 SEVERAL = {"lstm_and_dense", "keras_deep", "both_deep_gru"}

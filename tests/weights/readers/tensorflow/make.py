@@ -121,6 +121,7 @@ LAYERS = tf_keras.layers
 SEQUENCES = {"return_sequences": True}
 KERAS = {
     "keras_lstm": lambda: [LAYERS.LSTM(H, **SEQUENCES)],
+    "keras_back": lambda: [LAYERS.LSTM(H, go_backwards=True, **SEQUENCES)],
     "keras_square": lambda: [LAYERS.LSTM(I, **SEQUENCES)],
     "keras_lstm_hard": lambda: [LAYERS.LSTM(H, recurrent_activation="hard_sigmoid", **SEQUENCES)],
     "keras_gru": lambda: [LAYERS.GRU(H, **SEQUENCES)],
@@ -164,7 +165,8 @@ def of_keras(folder: Path) -> None:
         tf_keras.backend.clear_session()
         model = tf_keras.Sequential([LAYERS.Input((None, I)), *build()])
         model.set_weights(drawn([weight.shape for weight in model.get_weights()]))
-        np.savez(folder / f"{name}.npz", x=X, y=model(X).numpy())
+        y = model(X).numpy()
+        np.savez(folder / f"{name}.npz", x=X, y=y[:, ::-1] if name == "keras_back" else y)
         model.save(folder / name, save_format="tf")
         model.save_weights(folder / f"{name}_weights" / "ckpt")
         saved = saved_model_pb2.SavedModel()
