@@ -125,6 +125,10 @@ class _Sample:
         return float(self.values.max()) if len(self.values) else 1.0
 
     @cached_property
+    def _few(self) -> _Sample:
+        return replace(self, values=self.values[:: len(self.values) // _FIRST or 1])
+
+    @cached_property
     def telling(self) -> Tensor:
         """Which values say something of the rounding. Integers do not, as gates saturate at ±1; nor do small multiples
         of 1/16, which have few digits in every base."""
@@ -156,8 +160,7 @@ class _Sample:
 
     def lies_on(self, way: Rounding) -> bool:
         """Whether all values do. Few are asked first, since in most ways one of them does not."""
-        few = replace(self, values=self.values[:: len(self.values) // _FIRST or 1])
-        return bool(few.on(way).all()) and bool(self.on(way).all())
+        return bool(self._few.on(way).all()) and bool(self.on(way).all())
 
     def may_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
