@@ -181,13 +181,14 @@ class Bounded:
         return e
 
     def joined(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None:
-        """[W W'] and b + b', which make one product of two; their sum has the same bound. None the first time, and for
-        few units, where copying the rows side by side would cost more than it saves."""
+        """[W W'] and b + b', which make one product of two; their sum has the same bound. None for few units, where
+        copying the rows side by side would cost more than it saves, and the first time for few rows, where copying the
+        weights would."""
         if len(self._hh) * len(one.w) < _MANY or not fuses(rows.v, one.w):
             return None
-        if (one, other) not in self._joined:
+        if (one, other) not in self._joined and len(rows.v) < one.w.shape[1] + other.w.shape[1]:
             self._joined[one, other] = None
-        elif self._joined[one, other] is None:
+        elif self._joined.get((one, other)) is None:
             b = None if one.b is None or other.b is None else one.b + other.b
             self._joined[one, other] = torch.cat([one.w, other.w], 1), b
         return self._joined[one, other]

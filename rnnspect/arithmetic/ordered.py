@@ -102,9 +102,10 @@ def _sums(x: Array, w: Array) -> Iterator[Array]:
 
 def _fused(x: Array, w: Array) -> Array:
     """acc = fl32(w x + acc): a float32 product is exact in float64."""
-    total = np.zeros(np.broadcast_shapes(x.shape, w.shape)[:2] + x.shape[-1:], np.float32)
-    for i in range(x.shape[2]):
-        total = (x[:, :, i] * w[:, :, i] + total).astype(np.float32)
+    products = np.moveaxis(x * w, 2, 0)
+    total = np.zeros(products.shape[1:], np.float32)
+    for product in products:
+        np.add(product, total, out=total, dtype=np.float64, casting="same_kind")
     return total
 
 

@@ -208,6 +208,8 @@ class Judge:
     def _cleared(self, compared: ComparedChunk) -> bool:
         """Whether a screened chunk is right, once the few units above the limit were computed alone in float64."""
         limit = 1 / self.layer.bound_factor  # D ≤ e and an own error of at most e: within what is allowed twice
+        if compared.top > limit and int((compared.ratio.amax(0) > limit).sum()) > _FEW:
+            return False
         for _ in range(_FEW):
             if compared.top <= limit:
                 return True

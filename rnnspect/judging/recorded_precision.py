@@ -31,6 +31,8 @@ _HARDLY = -1.0
 _WRITTEN = 6
 """Decimals that people write at most."""
 _FEW = 16
+_FIRST = 64
+"""Of a sample's values, so many or a few more are looked at before all are; it is no less than `_FEW`."""
 _SCALED = 1e-6
 """Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
 by ten for each of up to six decimals."""
@@ -78,12 +80,13 @@ def otherwise(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> list[tuple[Ro
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
     taken = _taken(samples)
     plain = {name: sample.kept(taken[name], dtype) for name, sample in samples.items()}
+    steps = {name: sample.step(taken[name]) for name, sample in samples.items()}
     found = []
     for way in _ways():
         kept = {
             name: how
             for name, sample in samples.items()
-            if sample.may_be(how := sample.kept(way, dtype), way, taken[name])
+            if sample.may_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
         }
         if kept:
             coarsest = max(how.at(samples[name].largest) for name, how in kept.items())
@@ -128,6 +131,10 @@ class _Sample:
         return float(self.values.max()) if len(self.values) else 1.0
 
     @cached_property
+    def _few(self) -> _Sample:
+        return replace(self, values=self.values[:: len(self.values) // _FIRST or 1])
+
+    @cached_property
     def telling(self) -> Tensor:
         """Which values say something of the rounding. Integers do not, as gates saturate at ±1; nor do small multiples
         of 1/16, which have few digits in every base."""
@@ -158,20 +165,22 @@ class _Sample:
         return ((scaled - scaled.round()).abs() <= room) & (self.values.to(dtype).double() == self.values)
 
     def lies_on(self, way: Rounding) -> bool:
-        return bool(self.on(way).all())
+        """Whether all values do. Few are asked first, since in most ways one of them does not."""
+        return bool(self._few.on(way).all()) and bool(self.on(way).all())
 
-    def may_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding) -> bool:
-        """Whether it may have been rounded in a way that is coarser at some number than the one that was taken. With
-        two digits left of the largest, and not where all numbers of the dtype would look so."""
+    def may_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
+        """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
+        has these steps. With two digits left of the largest, and not where all numbers of the dtype would look so."""
         if kept.at(self.largest) > PLAUSIBLE * self.largest or not self.lies_on(way):
             return False
-        coarser = bool((self.step(way) > self.step(taken) * (1 + 1e-9)).any())
         to_zero = self.zeros and way.decimals is not None and (taken.decimals is None or way.decimals < taken.decimals)
+        if not to_zero and not bool((self.step(way) > steps * (1 + 1e-9)).any()):
+            return False
         says = bool((self.likely(way)[self.telling] < 1).all())
         few = way.decimals is not None and way.decimals <= _WRITTEN
         if few or self.dtype in (torch.float16, torch.bfloat16):
             says = says or self.chance(way) <= _HARDLY  # its large numbers are further apart than the grid
-        return (coarser or to_zero) and says
+        return says
 
     def is_text_of(self, dtype: torch.dtype, way: Rounding) -> bool:
         """Whether these are numbers of a narrower dtype, written with enough digits to tell each from the next, which

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
 from rnnspect.arithmetic.bounded import Bounded, Number, Product
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.arithmetic.ordered import Ordered, _fused
 from rnnspect.arithmetic.product_bounds import affine, length
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.arithmetic.scan import Scan
@@ -150,6 +151,18 @@ def test_a_screen_gives_the_same_values_and_no_wider_a_bound(name: str, scale: f
         full, floor = found
         torch.testing.assert_close(floor.v, full.v, rtol=0, atol=float(full.e.max()))
         assert bool((floor.e <= full.e * (1 + 1e-5)).all())
+
+
+def test_a_sum_with_fused_multiply_add_is_rounded_once_a_term() -> None:
+    """Exactly: numpy rounds a float64 to float32 in one way, here as in the loop."""
+    x, w = (torch.randn(3, n, 7, 4).float().double().numpy() for n in (1, 5))
+    found = _fused(x, w)
+    assert found.dtype == np.float32
+    for n, unit, lane in np.ndindex(found.shape):
+        total = np.float32(0)
+        for i in range(x.shape[2]):
+            total = np.float32(x[n, 0, i, lane] * w[n, unit, i, lane] + np.float64(total))
+        assert found[n, unit, lane] == total
 
 
 CLIPPED = Functions(SIGMOID, Activation("softsign"), clip=2.0)

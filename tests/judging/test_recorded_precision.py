@@ -263,3 +263,14 @@ def test_large_numbers_in_half() -> None:
     """From 64 on every float16 is a multiple of 1/16."""
     values = torch.from_numpy(200 * np.abs(numbers(0, 20))).half().float()
     assert kept(values).how == "float16"
+
+
+def test_one_number_of_many_says_that_they_were_not_rounded() -> None:
+    """Wherever it lies: few numbers are asked first, and then all."""
+    numbers = (torch.arange(1, 2001).double() * 7 + 3) / 1000
+    assert str(kept_exactly({"h": numbers.float()}, torch.float32)["h"].how) == "3 decimals"
+    for at in (0, 1, 17, 40, 1000, 1998, 1999):
+        other = numbers.clone()
+        other[at] += 0.0004
+        kept = kept_exactly({"h": other.float()}, torch.float32)["h"]
+        assert str(kept.how) != "3 decimals"

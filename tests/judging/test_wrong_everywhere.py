@@ -64,6 +64,23 @@ def test_it_takes_little_more_than_a_right_one(cell: str, monkeypatch: pytest.Mo
     assert taken[0] <= 2 * taken[STEPS]
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_where_many_units_differ_none_is_tried_alone(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the first wrong value, which is computed again, and the largest, of which the numbers are printed."""
+    alone = 0
+    compare = LayerEquations.compare
+
+    def counted(self: LayerEquations, chunk: Any, c: Any, a: Any, unit: int | None = None) -> Any:
+        nonlocal alone
+        alone += unit is not None
+        return compare(self, chunk, c, a, unit)
+
+    monkeypatch.setattr(LayerEquations, "compare", counted)
+    made, x, given = recorded(cell, 0)
+    assert rnnspect.check(made, x, recorded=given, explain=0).verdict == "differ"
+    assert alone <= 2
+
+
 def test_a_value_that_is_not_finite_is_counted_in_a_later_chunk() -> None:
     made, x, given = recorded("gru", 0)
     given["output"][1100, 2, 3] = float("nan")
