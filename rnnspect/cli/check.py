@@ -19,7 +19,6 @@ from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
-from rnnspect.weights import readers
 
 if TYPE_CHECKING:
     from rnnspect.judging.declared import Declared
@@ -224,6 +223,8 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         return models.live_rows(source, job.given.describe(job.output), job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise models.unnamed(source)
+    from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
+
     if source and readers.kind_of(Path(source)) == "onnx":
         _refuse_beside(job, "a model of ONNX is run by onnxruntime")
         return models.onnx_rows(source, job.given.options, job.held_to, job.asked.explain, job.output)

@@ -248,11 +248,6 @@ def test_several_layouts_fit(rnnspect, tmp_path):
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--layout", "kears"], "no layout is called 'kears'"),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--module", "x"], "no module 'x' is in it"),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--cell", "gru"], "--cell: cell gru, which "),
-        (
-            {"a.kernel": (3, 20), "a.recurrent_kernel": (5, 20), "b.kernel": (3, 8), "b.recurrent_kernel": (2, 8)},
-            [],
-            "it holds 2 recurrent modules; allowed: --module with one of 'a', 'b'",
-        ),
     ],
 )
 def test_files_that_do_not_fit(rnnspect, tmp_path, arrays, flags, said):
