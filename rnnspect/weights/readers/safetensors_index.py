@@ -15,4 +15,4 @@ def _recognises(seen: Glimpse) -> bool:
     return seen.head.lstrip().startswith(b"{") and b'"weight_map"' in seen.head
 
 
-READER = of_tensors("the index of a sharded checkpoint", _recognises, sharded.tensors, ".index.json")
+READER = of_tensors("an index of a sharded checkpoint", _recognises, sharded.tensors, ".index.json")
