@@ -232,6 +232,13 @@ def test_pickled_arrays(tmp_path: Path, data: st.DataObject):
         assert equal(read[prefix + name], expected)
 
 
+@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1), (0, 2, 1), (1, 2, 0)])
+def test_a_pickled_array_whose_axes_are_in_another_order(tmp_path: Path, axes: tuple[int, ...]):
+    array = np.arange(24.0).reshape(2, 3, 4).transpose(axes)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"w": array}, 5))
+    assert tensors(tmp_path / "x.pkl").read(["w"])["w"].tolist() == array.tolist()
+
+
 PYTHON_2 = (
     b"\x80\x02}q\x01U\x01wcnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85U\x01b\x87R"
     b"(K\x01K\x02K\x01\x86cnumpy\ndtype\nq\x04U\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
