@@ -52,8 +52,18 @@ def glimpse(path: Path) -> Glimpse:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except (OSError, ValueError) as error:
-        raise FileError(why(error), where=str(path)) from None
+        raise FileError(why(error), nearest=_begins_so(path), where=str(path)) from None
     return Glimpse(path, head, _names_in_zip(path) if head.startswith(b"PK") else ())
+
+
+def _begins_so(path: Path) -> str | None:
+    """A file whose name goes on after this one: TensorFlow calls a checkpoint model.ckpt, of which the files are
+    model.ckpt.index, model.ckpt.data-00000-of-00001 and so on."""
+    try:
+        every = [one for one in itertools.islice(path.parent.iterdir(), MAX_MEMBERS) if one.stem == path.name]
+    except (OSError, ValueError):
+        return None
+    return str(min(every, key=lambda one: (one.suffix != ".index", one.name))) if every else None
 
 
 def _names_in_zip(path: Path) -> tuple[str, ...]:

@@ -83,10 +83,10 @@ class Checkpoint:
         stem = self.index.name.removesuffix(".index")
         if not 0 <= entry.shard < self.shards:
             raise FileError(f"it is said to lie in file {entry.shard} of {self.shards}", where=where)
-        path = self.index.with_name(f"{stem}.data-{entry.shard:05d}-of-{self.shards:05d}")
-        data = mapped(path)
         if entry.offset < 0 or entry.size < 0:
             raise FileError("a place before the file", where=where)
+        path = self.index.with_name(f"{stem}.data-{entry.shard:05d}-of-{self.shards:05d}")
+        data = mapped(path)
         check_promise(entry.offset + entry.size, len(data), f"{path}:{key}")
         return data[entry.offset : entry.offset + entry.size]
 

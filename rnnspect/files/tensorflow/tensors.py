@@ -27,6 +27,7 @@ SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 """Bytes of a number of the dtypes that are read."""
 MAX_AXES = 254
 """TensorFlow's own limit (TensorShape::MaxDimensions)."""
+_FORMATS = {"float16": "<e", "bfloat16": "<f", "float32": "<f", "float64": "<d"}
 _VALUES = {"float32": 5, "float64": 6, "float16": 13, "bfloat16": 13}
 """The field of a TensorProto that lists numbers of a dtype one by one."""
 
@@ -100,22 +101,44 @@ def tensor_of(proto: memoryview, where: str) -> Tensor:
     import torch
 
     stored = stored_in(proto, where)
-    size, count, content = size_of(stored, where), math.prod(stored.shape), bytearray()
-    for field, value in fields(proto, where):
-        if field == 4 and len(message(value, where)):
-            return from_bytes(message(value, where), stored, where)
-        if field == _VALUES[stored.dtype]:
-            content += _bytes(value, size, where)
-    if len(content) > count * size or len(content) % size:
-        raise _unfit(stored, len(content), where)
-    if not content:
-        content = bytearray(size)
+    content = _content(proto, stored, where)
+    size, count = size_of(stored, where), math.prod(stored.shape)
+    if len(content) == count * size:
+        return from_bytes(content, stored, where)
     free_memory.require(2 * count * size, "reading it", where)
-    last = torch.frombuffer(content[-size:], dtype=getattr(torch, stored.dtype))
-    found = last.repeat(count)
-    given = torch.frombuffer(content, dtype=found.dtype)[:count]
+    given = torch.frombuffer(bytearray(content or bytes(size)), dtype=getattr(torch, stored.dtype))
+    found = given[-1:].repeat(count)
     found[: len(given)] = given
     return found.reshape(stored.shape)
+
+
+def number_of(proto: memoryview, where: str) -> float | None:
+    """The number of a TensorProto that holds one, as constants in a sum or product do; None for another. Loads nothing.
+
+    Raises `FileError` where its bytes do not fit it.
+    """
+    stored = stored_in(proto, where)
+    if stored.dtype not in _FORMATS or math.prod(stored.shape) != 1:
+        return None
+    content = _content(proto, stored, where) or bytes(SIZES[stored.dtype])
+    if stored.dtype == "bfloat16":
+        content = bytes(2) + bytes(content)  # the upper half of a float32
+    return float(struct.unpack(_FORMATS[stored.dtype], content)[0])
+
+
+def _content(proto: memoryview, stored: Stored, where: str) -> bytes | bytearray | memoryview:
+    """The bytes of the numbers; fewer than the shape has where the last one goes on to the end."""
+    size, listed = size_of(stored, where), bytearray()
+    for field, value in fields(proto, where):
+        if field == 4 and len(whole := message(value, where)):
+            if len(whole) != size * math.prod(stored.shape):
+                raise _unfit(stored, len(whole), where)
+            return whole
+        if field == _VALUES[stored.dtype]:
+            listed += _bytes(value, size, where)
+    if len(listed) > size * math.prod(stored.shape) or len(listed) % size:
+        raise _unfit(stored, len(listed), where)
+    return listed
 
 
 def _bytes(value: int | memoryview, size: int, where: str) -> bytes:
@@ -131,7 +154,7 @@ def _bytes(value: int | memoryview, size: int, where: str) -> bytes:
     return bytes(found)
 
 
-def from_bytes(data: memoryview, stored: Stored, where: str) -> Tensor:
+def from_bytes(data: bytes | bytearray | memoryview, stored: Stored, where: str) -> Tensor:
     """The numbers of a tensor that lie side by side, little-endian, in new memory."""
     import torch
 
@@ -139,7 +162,7 @@ def from_bytes(data: memoryview, stored: Stored, where: str) -> Tensor:
         raise _unfit(stored, len(data), where)
     free_memory.require(2 * len(data), "reading it", where)
     dtype = getattr(torch, stored.dtype)
-    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(stored.shape) if data else torch.empty(0, dtype=dtype)
+    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(stored.shape) if data else torch.empty(stored.shape)
 
 
 def size_of(stored: Stored, where: str) -> int:

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
 from rnnspect.files.free_memory import in_words
-from rnnspect.files.reading import Part, opened
+from rnnspect.files.reading import Part, Tensors, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights.readers import interface
+from rnnspect.weights.readers import interface, named_tensors
 from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.keras_config import MAX_LAYERS, ConfiguredLayer, configured_layers, kinds_in, usual_gates
 from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
+
+    from torch import Tensor
 
     from rnnspect.files.glimpse import Glimpse
 
@@ -64,6 +66,8 @@ class KerasLayer:
 
 def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     layers = layers_in(path)
+    if not layers:
+        return named_tensors.modules_of(_tensors(path), path, flags)
     return {
         name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
         for name, layer in layers.items()
@@ -71,10 +75,11 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
 
 
 def layers_in(path: Path) -> dict[str, KerasLayer]:
-    """Every recurrent layer by name; one in a nested model after that model's name, as encoder/lstm.
+    """Every recurrent layer by name; one in a nested model after that model's name, as encoder/lstm. None of an HDF5
+    file that nothing shows to be Keras'.
 
-    Raises `FileError` for a file that is broken, unsafe, no Keras file, or without a recurrent layer, `ResourceError`
-    for one too large.
+    Raises `FileError` for a file that is broken, unsafe, no HDF5 file, or one of Keras without a recurrent layer,
+    `ResourceError` for one too large.
     """
     where = str(path)
     with _opened(path) as (weights, said, version):
@@ -107,11 +112,23 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     }
     for name, own in undescribed(tree, left):
         add(name, None, own)
-    if not layers:
+    is_keras = text or numbers or any("/vars/" in place or place.startswith(ROOT) for place in tree.datasets)
+    if not layers and is_keras:
         others = listed(kinds_in(config) if text else kinds_of(tree), MOST_LISTED)
         what = "a Keras file without a recurrent layer" + (f"; its layers: {others}" if others else "")
         raise FileError(what, allowed="an LSTM, GRU or SimpleRNN in it", where=where)
     return layers
+
+
+def _tensors(path: Path) -> Tensors:
+    """The datasets of an HDF5 file as tensors under their paths."""
+
+    def read(names: Collection[str]) -> dict[str, Tensor]:
+        with _opened(path) as (weights, _, _):
+            return hdf5.read_datasets(weights, str(path), names)
+
+    with _opened(path) as (weights, _, _):
+        return Tensors(hdf5.read_tree(weights, str(path), (), "optimizer").datasets, read)
 
 
 def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
@@ -239,4 +256,6 @@ def _recognises(seen: Glimpse) -> bool:
     return seen.head.startswith(b"\x89HDF\r\n\x1a\n") or "model.weights.h5" in seen.members
 
 
-READER = Reader("a Keras file", _recognises, _modules, (".keras", ".h5", ".hdf5"), engine="keras", noun="layer")
+READER = Reader(
+    "a Keras file", _recognises, _modules, (".keras", ".h5", ".hdf5"), engine="keras", noun="layer", tensors=_tensors
+)

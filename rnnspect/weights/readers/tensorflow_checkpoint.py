@@ -1,5 +1,5 @@
 """Checkpoints of TensorFlow: NAME.index and NAME.data-00000-of-00001; version 1 has its graph beside them, NAME.meta.
-The index is given, or the folder, in which the file `checkpoint` says which one is the latest."""
+One of them is given, or the folder, in which the file `checkpoint` says which one is the latest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ MAX_STATE = 2**24
 
 
 def _recognises(seen: Glimpse) -> bool:
-    return bool(_stems(seen.members)) if seen.is_folder else is_index(seen.head)
+    return bool(_stems(seen.members)) if seen.is_folder else is_index(seen.head) or _index_beside(seen.path) is not None
+
+
+def _index_beside(path: Path) -> Path | None:
+    """The index that a file of numbers or a graph belongs to."""
+    stem = match["stem"] if (match := _DATA.fullmatch(path.name)) else path.name.removesuffix(".meta")
+    index = path.with_name(f"{stem}.index")
+    return index if stem != path.name and index.is_file() else None
 
 
 def _stems(names: tuple[str, ...]) -> list[str]:
@@ -36,7 +43,7 @@ def _stems(names: tuple[str, ...]) -> list[str]:
 
 
 def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
-    index = _latest(path) if path.is_dir() else path
+    index = _latest(path) if path.is_dir() else _index_beside(path) or path
     checkpoint = read_checkpoint(index)
     meta = index.with_name(f"{index.name.removesuffix('.index')}.meta")
     graph = read_meta_graph(meta) if meta.is_file() else None

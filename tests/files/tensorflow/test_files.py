@@ -11,9 +11,9 @@ import pytest
 from rnnspect import FileError
 from rnnspect.files.reading import Stored
 from rnnspect.files.tensorflow import table
-from rnnspect.files.tensorflow.checkpoint import read_checkpoint
+from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
 from rnnspect.files.tensorflow.graph_def import graph_in, read_graph
-from rnnspect.files.tensorflow.tensors import stored_in, tensor_of
+from rnnspect.files.tensorflow.tensors import number_of, stored_in, tensor_of
 from tests.tensorflow_files import drawn, unpacked
 
 if TYPE_CHECKING:
@@ -96,6 +96,19 @@ VALUES = {
 def test_how_numbers_are_written(name: str):
     data, values = VALUES[name]
     assert tensor_of(data, "x").tolist() == values
+    assert number_of(data, "x") is None
+
+
+ONE = {"float32": (1, b"\x2d", "<f"), "float64": (2, b"\x31", "<d"), "bytes": (19, b"\x22\x02", "<e")}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_one_number(name: str):
+    kind, key, form = ONE[name]
+    assert number_of(proto(kind, (), key, struct.pack(form, -0.5)), "x") == -0.5
+    assert number_of(proto(kind, (1, 1)), "x") == 0
+    assert number_of(proto(14, (), b"\x68\x80\x7f"), "x") == 1
+    assert number_of(proto(3, ()), "x") is None
 
 
 WRONG = {
@@ -206,3 +219,31 @@ def test_damaged_by_chance(tmp_path: Path):
         except FileError:
             refused += 1
     assert refused > 300
+
+
+def bundle(folder: Path, header: bytes, entry: bytes) -> Path:
+    """The index of a checkpoint with one variable, w (tensor_bundle.proto)."""
+    path = folder / "x.index"
+    path.write_bytes(written(block((0, b"", header), (0, b"w", entry))))
+    return path
+
+
+HEADER, ENTRY = b"\x08\x02\x1a\x02\x08\x01", b"\x08\x01\x12\x04\x12\x02\x08\x02\x18\x01\x28\x08"
+
+
+def test_numbers_in_the_second_of_two_files(tmp_path: Path):
+    index = bundle(tmp_path, HEADER, ENTRY)
+    assert is_index(index.read_bytes())
+    (tmp_path / "x.data-00001-of-00002").write_bytes(struct.pack("<2f", 3, 4))
+    assert read_checkpoint(index).read(["w"])["w"].tolist() == [3, 4]
+
+
+def test_what_a_checkpoint_may_not_say(tmp_path: Path):
+    with pytest.raises(FileError, match="big-endian"):
+        read_checkpoint(bundle(tmp_path, HEADER + b"\x10\x01", ENTRY))
+    with pytest.raises(FileError, match="w: a variable that is stored in slices"):
+        read_checkpoint(bundle(tmp_path, HEADER, ENTRY + b"\x3a\x00")).read(["w"])
+    with pytest.raises(FileError, match="w: it is said to lie in file 7 of 2"):
+        read_checkpoint(bundle(tmp_path, HEADER, ENTRY + b"\x18\x07")).read(["w"])
+    with pytest.raises(FileError, match="w: a place before the file"):
+        read_checkpoint(bundle(tmp_path, HEADER, ENTRY + b"\x20" + b"\xff" * 9 + b"\x01")).read(["w"])

@@ -221,3 +221,23 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
     assert main(["derive", str(path), "--step", "1", "--unit", "0"]) == 0
     assert main(["report", str(path), "-o", str(tmp_path / "run.html")]) == 0
     assert "cannot tell: nothing of this run was observed" in capsys.readouterr().err
+    given = ["--input", str(tmp_path / "x.npy"), "--recorded", str(tmp_path / "out.npy")]
+    assert main(["report", str(path), *given, "-o", str(tmp_path / "given.html")]) == 0
+    assert "agree: every number" in capsys.readouterr().err
+
+
+def test_another_hdf5_file_is_read_by_its_names(tmp_path: Path, capsys: Any):
+    """PyTorch's parameters in HDF5, and some under names that only the user knows."""
+    path, drawn = tmp_path / "m.h5", np.random.default_rng(0)
+    shapes = {"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 4), "bias_ih_l0": (16,), "bias_hh_l0": (16,)}
+    with h5py.File(path, "w") as file:
+        for name, shape in shapes.items():
+            file[f"encoder.{name}"] = drawn.normal(size=shape).astype(np.float32)
+            file[f"other/{name[:9]}"] = drawn.normal(size=shape).astype(np.float32)
+    assert main(["check", str(path), "--module", "encoder"]) == 0, capsys.readouterr()
+    names = ",".join(f"{name}=other/{name[:9]}" for name in shapes)
+    assert main(["check", str(path), "--names", names]) == 0, capsys.readouterr()
+    with h5py.File(path, "w") as file:
+        file["table"] = np.zeros((2, 3))
+    assert main(["shapes", str(path)]) == 2
+    assert "it holds no recurrent parameters" in capsys.readouterr().err

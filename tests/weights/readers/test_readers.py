@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,43 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files.sources import File, parse_file
 from rnnspect.weights import readers
 from rnnspect.weights.readers.interface import Reader
-from tests.files.test_dynet_file import network, written
-from tests.tensorflow_files import unpacked
-from tests.weights.readers import keras_files, torch_files
-from tests.weights.readers.keras_files import Layer
-
-FILES = [kind for kind in readers.READERS if kind != "tensorflow_saved_model"]
-"""The readers of single files."""
-STATE = torch.nn.LSTM(3, 4, batch_first=True).state_dict()
+from tests.weights.readers.every_format import FILES, every_format
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """A file of each kind that a reader reads, by the reader's name."""
-    made = {kind: tmp_path / f"{kind}{(*readers.find(kind).ends, '')[0]}" for kind in FILES}
-    torch.save(STATE, made["torch_checkpoint"])
-    torch_files.script(torch.nn.LSTM(3, 4, batch_first=True), made["torchscript"])
-    torch_files.export(torch.nn.LSTM(3, 4, batch_first=True), made["torch_export"], torch.randn(2, 5, 3))
-    made["pickles"].write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in STATE.items()}))
-    save_file(STATE, made["safetensors"])
-    index = {"weight_map": dict.fromkeys(STATE, made["safetensors"].name)}
-    made["safetensors_index"].write_text(json.dumps(index))
-    written(made["dynet"], network(inputs=3))
-    np.savez(made["npz"], **{name: tensor.numpy() for name, tensor in STATE.items()})
-    keras_files.keras_3(made["keras"], [Layer("lstm", "one")])
-    assert main(["convert", str(made["npz"]), "--to", "onnx", "-o", str(made["onnx"])]) == 0
-    unpacked(tmp_path, "basic_lstm.pb", "basic_lstm")
-    (tmp_path / "basic_lstm.pb").rename(made["tensorflow_graph"])
-    (tmp_path / "basic_lstm" / "model.ckpt.index").rename(made["tensorflow_checkpoint"])
-    return made
+    return every_format(tmp_path)
 
 
 @pytest.mark.parametrize("kind", FILES)

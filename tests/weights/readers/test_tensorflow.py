@@ -11,7 +11,9 @@ import pytest
 
 from rnnspect.cli import main
 from rnnspect.errors import FileError
+from rnnspect.files.reading import Stored
 from rnnspect.weights import readers
+from rnnspect.weights.readers.tensorflow import by_names
 from tests.tensorflow_files import drawn, names_in, unpacked
 
 if TYPE_CHECKING:
@@ -23,9 +25,12 @@ ENDS = (".pb", "", "_saved", "_weights", "_frozen.pb", "_frozen_while.pb")
 FILES = [(run, run + end) for run in RUNS for end in ENDS if run + end in TOPS]
 UNTOLD = {
     "keras_lstm_hard_weights": ["--activations", "hard_sigmoid(0.2,0.5),tanh,tanh"],
+    "keras_back_weights": ["--reverse"],
+    "keras_back_frozen.pb": ["--reverse"],
+    "keras_back_frozen_while.pb": ["--reverse"],
     "keras_gru_before_weights": ["--activations", "sigmoid,relu"],
 }
-"""What weights alone do not say."""
+"""What weights alone do not say, and of the direction a graph neither."""
 LIMITED = {"lstm_clip", "block_cell_clip"}
 """Files whose cell state is limited, which no spec says."""
 SEVERAL = {"lstm_and_dense", "keras_deep", "both_deep_gru"}
@@ -162,12 +167,48 @@ def test_of_several_checkpoints_the_latest(folder: Path, tmp_path: Path):
         readers.modules_in(tmp_path, {})
 
 
+def test_any_file_of_a_checkpoint_is_the_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]):
+    stem = folder / "basic_lstm" / "model.ckpt"
+    for end in (".index", ".meta", ".data-00000-of-00001"):
+        assert list(readers.modules_in(stem.with_name(stem.name + end), {})) == ["rnn/basic_lstm_cell"]
+    assert main(["shapes", str(stem)]) == 2
+    assert capsys.readouterr().err.endswith(f"no such file; did you mean '{stem}.index'?\n")
+
+
 def test_a_gru_of_tensorflow_1_in_any_file_is_one_module(tmp_path: Path):
     shapes = {"gates/kernel": (8, 10), "gates/bias": (10,), "candidate/kernel": (8, 5), "candidate/bias": (5,)}
     np.savez(tmp_path / "x.npz", **{f"rnn/gru_cell/{name}": np.ones(shape) for name, shape in shapes.items()})
     (module,) = readers.modules_in(tmp_path / "x.npz", {}).values()
     keys = module.tell().keys
     assert (keys["cell"], keys["reset"], keys["hidden_size"]) == ("gru", "before", 5)
+
+
+NAMES = {
+    "BasicLSTMCell before 1.2": ({"rnn/basic_lstm_cell/weights": (8, 20), "rnn/basic_lstm_cell/biases": (20,)}, "lstm"),
+    "no cell by its name": ({"dense/kernel": (8, 20), "dense/bias": (20,)}, None),
+    "a Dense beside an RNN": ({"rnn/dense/kernel": (8, 5), "rnn/dense/bias": (5,)}, None),
+    "by its name another cell": ({"rnn/gru_cell/kernel": (8, 20), "rnn/gru_cell/bias": (20,)}, None),
+    "BasicRNNCell": ({"rnn/basic_rnn_cell/kernel": (8, 5), "rnn/basic_rnn_cell/bias": (5,)}, "rnn"),
+    "without a scope": ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, "lstm"),
+    "CuDNNLSTM": ({"l/kernel": (3, 20), "l/recurrent_kernel": (5, 20), "l/bias": (40,)}, "lstm"),
+    "CuDNNGRU": ({"l/kernel": (3, 15), "l/recurrent_kernel": (5, 15), "l/bias": (30,)}, "gru"),
+    "CudnnCompatibleGRUCell": (
+        {f"c/gates/{name}": shape for name, shape in {"kernel": (8, 10), "bias": (10,)}.items()}
+        | {f"c/candidate/{side}_projection/bias": (5,) for side in ("input", "hidden")}
+        | {"c/candidate/input_projection/kernel": (3, 5), "c/candidate/hidden_projection/kernel": (5, 5)},
+        "gru",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_by_their_names(name: str):
+    shapes, form = NAMES[name]
+    cells = by_names.cells_in({known: Stored(shape, "float32") for known, shape in shapes.items()})
+    assert [(cell.form, cell.sizes.input_size, cell.sizes.hidden_size) for cell in cells] == (
+        [(form, 3, 5)] if form else []
+    )
+    assert {known for cell in cells for known in cell.names} == (set(shapes) if form else set())
 
 
 def test_a_graph_without_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -8,11 +8,11 @@ GRUBlockCell), keras layers/rnn (LSTMCell, GRUCell of Keras 2 and 3).
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.files.tensorflow.tensors import SIZES, stored_in, tensor_of
+from rnnspect.files.tensorflow.tensors import number_of
 from rnnspect.files.tensorflow.wires import ADDS, Wires
 from rnnspect.weights.readers.subsets import whole
 from rnnspect.weights.readers.tensorflow.cells import Cell
@@ -58,6 +58,33 @@ def cells_in(graph: Graph, stored: Mapping[str, Stored]) -> list[Cell]:
             found.setdefault(frozenset(cell.arrays.values()), cell)
     places = {name: at for at, name in enumerate(stored)}
     return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
+
+
+def with_functions(graph: Graph, cells: Sequence[Cell]) -> list[Cell]:
+    """Cells that were found by their names, with the functions that follow the products with their kernels."""
+    places = {cell.arrays[name]: at for at, cell in enumerate(cells) for name in _KERNELS if name in cell.arrays}
+    reading = _Reading(Wires(graph, places), {})
+    often = [Counter[str]() for _ in cells]
+    for product in graph.nodes.values():
+        if product.op == "MatMul" and len(product.inputs) == 2:
+            at = places.get(reading.part_of(product.inputs[1]) or "")
+            if at is not None and (function := reading.after(product.name).function):
+                often[at][function] += 1
+    return [
+        replace(cell, functions=cell.functions or _functions(cell.form, often[at])) for at, cell in enumerate(cells)
+    ]
+
+
+def _functions(form: str, often: Counter[str]) -> tuple[str, ...]:
+    """As a spec lists them; none where they are not all seen. In Keras' implementation 1 each gate has products of its
+    own: the function that follows two (GRU) or three times (LSTM) as many of them as another is that of the gates."""
+    (gate, most), (own, least) = [*often.most_common(2), ("", 0), ("", 0)][:2]
+    if form == "rnn":
+        return (gate,) if len(often) == 1 else ()
+    ratios = {"lstm": (3,), "gru-before": (2,), "gru": (2, 4)}[form]  # of r ⊙ (U_n h) no function is seen
+    if len(often) == 2 and any(most == ratio * least for ratio in ratios):
+        return (gate, own, own) if form == "lstm" else (gate, own)
+    return ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +133,7 @@ class _Reading:
     def _lstm(self, split: Node) -> Iterator[Cell]:
         """BasicLSTMCell and LSTMCell multiply [x; h] with one matrix, Keras' cell x and h with one each."""
         products, biases = self._sum(split.inputs[1])
-        parts = [self._after(f"{split.name}:{at}") for at in range(4)]
+        parts = [self.after(f"{split.name}:{at}") for at in range(4)]
         if len(products) == 1:
             order, layout = "igfo", "tf1"
             arrays = {"kernel": products[0]}
@@ -148,7 +175,7 @@ class _Reading:
                 if product is None or len(product.inputs) != 2:
                     continue
                 total = self.wires.user(product.name, *ADDS)
-                function = self._after(total.name).function if total else ""
+                function = self.after(total.name).function if total else ""
                 if total and function:
                     given = (products[0], biases[0], product.inputs[1], total.inputs[1])
                     arrays = dict(zip(_GRU, given, strict=True))
@@ -161,7 +188,7 @@ class _Reading:
         z, n = (self.wires.user(f"{split.name}:{at}", *ADDS) for at in (0, 2))
         if len(products) != 1 or z is None or n is None:
             return
-        gate, own = self._after(z.name).function, self._after(n.name).function
+        gate, own = self.after(z.name).function, self.after(n.name).function
         other = next((term for term, _ in self.wires.terms(z.name) if term is not split), None)
         if not gate or not own or other is None or not other.inputs:
             return
@@ -199,6 +226,11 @@ class _Reading:
                 biases.append(whole)
         return products, biases
 
+    def part_of(self, tensor: str) -> str | None:
+        """The name in the file of the variable of which a tensor is a part."""
+        split = self.wires.made_by(tensor, "Split")
+        return self.wires.parameter(self._whole(split.inputs[-1] if split and split.inputs else tensor))
+
     def _whole(self, tensor: str) -> str:
         """Of a part of a variable the variable."""
         node = self.wires.made_by(tensor, "Unpack", "StridedSlice")
@@ -210,7 +242,7 @@ class _Reading:
         high = [len(shape) == 2 and shape[1] in (shape[0], 3 * shape[0], 4 * shape[0]) for shape in shapes]
         return products[::-1] if high == [True, False] else products
 
-    def _after(self, tensor: str) -> _After:
+    def after(self, tensor: str) -> _After:
         """Which function a part goes into, and what is added to it on the way."""
         added, peephole = 0.0, ""
         for _ in range(4):
@@ -250,10 +282,7 @@ class _Reading:
     def _number(self, node: Node) -> float:
         """A constant that is one number; 0 where it is none."""
         proto = node.tensor
-        stored = None if proto is None else stored_in(proto, node.where)
-        if proto is None or stored is None or stored.dtype not in SIZES or math.prod(stored.shape) != 1:
-            return 0.0
-        return float(tensor_of(proto, node.where))
+        return 0.0 if proto is None else number_of(proto, node.where) or 0.0
 
 
 def _bias(biases: Sequence[str]) -> dict[str, str]:

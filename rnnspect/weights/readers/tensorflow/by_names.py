@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rnnspect.files.reading import Stored
     from rnnspect.weights.layouts import Packing
 
-_LAYOUTS = ("tf1", "keras")
+_LAYOUTS = ("tf1", "keras", "keras-cudnn")
 _EARLY = {"weights": "kernel", "biases": "bias"}
 """Names before TensorFlow 1.2."""
 _CELL = re.compile(r"(lstm)|(gru)|(rnn)|cell", re.IGNORECASE)
@@ -62,5 +62,6 @@ def _cell(
         return None
     diagonals = [f"{prefix}/{name}".strip("/") for name in DIAGONALS]
     peepholes = tuple(diagonals) if packing.form == "lstm" and all(name in stored for name in diagonals) else ()
-    cell = Cell(layout, packing.form, arrays, stored, peepholes)
+    functions = ("sigmoid", "tanh", "tanh")[: 3 if packing.form == "lstm" else 2] if layout == "keras-cudnn" else ()
+    cell = Cell(layout, packing.form, arrays, stored, peepholes, functions)
     return cell if cell.fits else None

@@ -44,23 +44,29 @@ def modules_of(
     Raises `FileError` where there is none.
     """
     cells = by_graph.cells_in(graph, tensors.stored) if graph else []
-    cells += by_names.cells_in(tensors.stored, {name for cell in cells for name in cell.names})
+    named = by_names.cells_in(tensors.stored, {name for cell in cells for name in cell.names})
+    cells += by_graph.with_functions(graph, named) if graph else named
     if not cells:
         allowed = "LSTM, GRU or RNN cells, by the operations of a graph or by names such as lstm_cell/kernel"
         raise FileError("it holds no recurrent parameters", allowed=allowed, where=path)
     found: dict[str, Module] = {}
-    often = Counter[str]()
+    often, names = Counter[str](), dict[int, str]()
     others = len(tensors.stored) - len({name for cell in cells for name in cell.names})
-    for stack in stacks_of(cells):
+    stacks = stacks_of(cells)
+    for stack in stacks:
         often[stack.name] += 1
         name = unique(stack.name if often[stack.name] == 1 else f"{stack.name}#{often[stack.name]}", found)
         layer = (layers or {}).get(next(iter(stack.cells[0].arrays.values())))
-        tell = functools.partial(_tell, stack, layer, f"{path}:{name}", others, flags)
+        names[id(stack)] = name
+        lower = names.get(id(stack.below), "")
+        tell = functools.partial(_tell, stack, layer, f"{path}:{name}" if name else path, lower, others, flags)
         found[name] = Module(tell, functools.partial(_read, stack, tensors))
     return found
 
 
-def _tell(stack: Stack, layer: ConfiguredLayer | None, source: str, others: int, flags: Mapping[str, Any]) -> Told:
+def _tell(
+    stack: Stack, layer: ConfiguredLayer | None, source: str, lower: str, others: int, flags: Mapping[str, Any]
+) -> Told:
     cell = stack.cells[0]
     keys: dict[str, Any] = {"cell": cell.form.partition("-")[0], **vars(cell.sizes), "num_layers": len(stack.layers)}
     keys |= {"bidirectional": len(stack.layers[0]) == 2, "layout": cell.layout, "weights": source}
@@ -74,14 +80,14 @@ def _tell(stack: Stack, layer: ConfiguredLayer | None, source: str, others: int,
     said = _said(layer, keys, source) if layer else {}
     notes = tuple(f"note: {source} {note}" for note in [*_notes(stack, said), *(layer.notes if layer else ())])
     untold = () if "batch_first" in said else ("batch_first",)
-    return Told(keys | said, source, "", notes, untold, others)
+    return Told(keys | said, source, lower, notes, untold, others)
 
 
 def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[str, Any]:
     """What Keras says of a layer. Raises `FileError` for what no spec can say, `WeightsError` for another layer."""
     if layer.reason:
         raise FileError(layer.reason, allowed="what a spec can say", where=source)
-    for key in ("cell", "hidden_size", "bias"):
+    for key in ("cell", "hidden_size", "bias", "bidirectional"):
         if key in layer.keys and layer.keys[key] != keys[key]:
             found = f"a config of {key} {layer.keys[key]} beside weights of {keys[key]}"
             raise WeightsError(found, allowed="both the same", where=source)
@@ -97,6 +103,8 @@ def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
     unsaid = [] if cell.functions or said else [("the functions", _USUAL[cell.form])]
     if packing.forget_bias and cell.forget_bias is None:
         unsaid.append(("what is added to f at run time", f"{packing.forget_bias:g}"))
+    if cell.form == "gru" and "bias" not in cell.arrays and cell.layout == "keras" and not cell.functions and not said:
+        unsaid.append(("whether r acts after the product or before it", "--reset after"))
     if unsaid:
         notes.append(
             f"does not say {listed(what for what, _ in unsaid)}; taken: {listed(taken for _, taken in unsaid)}"
@@ -110,12 +118,12 @@ def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _read(stack: Stack, tensors: Tensors, _spec: Spec) -> StoredParameters:
+def _read(stack: Stack, tensors: Tensors, spec: Spec) -> StoredParameters:
     numbers = tensors.read([name for cell in stack.cells for name in cell.names])
     found = StoredParameters({})
     for layer, cells in enumerate(stack.layers):
-        for at, cell in enumerate(cells):
-            named = _parameters(cell, numbers).named(layer, "reverse" if at or stack.reverse else "forward")
+        for cell, direction in zip(cells, spec.directions, strict=False):
+            named = _parameters(cell, numbers).named(layer, direction)
             found.parameters.update(named)
             found.names.update(dict.fromkeys(named, cell.arrays[cell.packing.weights[0]]))
     return found

@@ -28,6 +28,8 @@ class Stack:
     """From the lowest, each one or two directions."""
     reverse: bool = False
     """Whether its only direction runs backwards."""
+    below: Stack | None = None
+    """The module whose output it takes, where names and sizes say so."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -106,7 +108,11 @@ def _joined(levels: list[Stack]) -> list[Stack]:
         ways = [[Stack((level.layers[0][way : way + 1],), bool(way)) for level in levels] for way in (0, 1)]
         if all(map(_fit, ways)):
             return [stack for way in ways for stack in _joined(way)]
-    return levels
+    linked: list[Stack] = []
+    for level in levels:
+        fits = linked and level.cells[0].sizes.input_size == linked[-1].width and level.reverse == linked[-1].reverse
+        linked.append(replace(level, below=linked[-1] if fits else None))
+    return linked
 
 
 def _fit(levels: list[Stack]) -> bool:

@@ -78,6 +78,11 @@ def gru_block_cell(x):
     return tf.stack(found, 1)
 
 
+def layers():
+    """Those of Keras in TensorFlow 1, with hard_sigmoid and, in each step, a product for each gate."""
+    return v1.keras.layers
+
+
 ONE = {
     "basic_lstm": lambda x: loop(cells.BasicLSTMCell(H), x),
     "basic_lstm_forget_0": lambda x: loop(cells.BasicLSTMCell(H, forget_bias=0.0), x),
@@ -106,12 +111,18 @@ ONE = {
     "block_cell": block_cell,
     "block_cell_clip": lambda x: block_cell(x, 0.3),
     "gru_block_cell": gru_block_cell,
+    "layer_lstm": lambda x: layers().LSTM(H, return_sequences=True)(x),
+    "layer_gru": lambda x: layers().GRU(H, return_sequences=True)(x),
+    "layer_gru_after": lambda x: layers().GRU(H, return_sequences=True, reset_after=True)(x),
+    "layer_both": lambda x: layers().Bidirectional(layers().LSTM(H, return_sequences=True))(x),
 }
 CHECKPOINTS = ("basic_lstm", "lstm_peepholes", "gru", "deep_lstm", "both_lstm", "block_forget_quarter", "rnn_relu")
 LAYERS = tf_keras.layers
 SEQUENCES = {"return_sequences": True}
 KERAS = {
     "keras_lstm": lambda: [LAYERS.LSTM(H, **SEQUENCES)],
+    "keras_back": lambda: [LAYERS.LSTM(H, go_backwards=True, **SEQUENCES)],
+    "keras_square": lambda: [LAYERS.LSTM(I, **SEQUENCES)],
     "keras_lstm_hard": lambda: [LAYERS.LSTM(H, recurrent_activation="hard_sigmoid", **SEQUENCES)],
     "keras_gru": lambda: [LAYERS.GRU(H, **SEQUENCES)],
     "keras_gru_before": lambda: [LAYERS.GRU(H, reset_after=False, activation="relu", **SEQUENCES)],
@@ -154,7 +165,8 @@ def of_keras(folder: Path) -> None:
         tf_keras.backend.clear_session()
         model = tf_keras.Sequential([LAYERS.Input((None, I)), *build()])
         model.set_weights(drawn([weight.shape for weight in model.get_weights()]))
-        np.savez(folder / f"{name}.npz", x=X, y=model(X).numpy())
+        y = model(X).numpy()
+        np.savez(folder / f"{name}.npz", x=X, y=y[:, ::-1] if name == "keras_back" else y)
         model.save(folder / name, save_format="tf")
         model.save_weights(folder / f"{name}_weights" / "ckpt")
         saved = saved_model_pb2.SavedModel()
@@ -169,10 +181,22 @@ def of_keras(folder: Path) -> None:
             (folder / f"{name}_{ending}.pb").write_bytes(graph.SerializeToString())
 
 
+def of_keras_3(folder: Path) -> None:
+    import keras
+
+    made = {"exported_lstm": keras.layers.LSTM, "exported_gru": keras.layers.GRU}
+    for name, layer in made.items():
+        model = keras.Sequential([keras.layers.Input((T, I)), layer(H, return_sequences=True)])
+        model.set_weights(drawn([weight.shape for weight in model.get_weights()]))
+        np.savez(folder / f"{name}.npz", x=X, y=np.array(model(X)))
+        model.export(folder / name)
+
+
 def main(folder: Path, archive: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     of_keras(folder)
+    of_keras_3(folder)
     v1.disable_eager_execution()
     v1.disable_v2_behavior()
     of_tensorflow_1(folder)
