@@ -26,7 +26,7 @@ def test_a_file_alone_says_what_it_is(rnnspect, tmp_path):
     torch.save(translator().state_dict(), path)
     shown = rnnspect(path)
     assert shown.status == 0
-    for said in ("a checkpoint of torch", "10 tensors", "encoder", "GRU(3, 4", "decoder", "LSTM(5, 4", "float32"):
+    for said in ("a file of torch.save", "10 tensors", "encoder", "GRU(3, 4", "decoder", "LSTM(5, 4", "float32"):
         assert said in shown.out.replace("\n", " ")
     for command in ("shapes", "check", "trace"):
         assert f"rnnspect {command}" in shown.out

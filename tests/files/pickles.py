@@ -116,7 +116,7 @@ UNUSUAL: dict[str, bytes] = {
     "a text of ten million bytes, many times": b"\x80\x02c_codecs\nencode\nq\x000" + text("a" * 10_000_000)
     + text("latin1") + b"\x86q\x010(" + b"h\x00h\x01R" * MANY + b"l.",
     "a long key, many times": b"\x80\x02" + text("a" * 10_000_000) + b"q\x000" + text("a" * 10_000_000)
-    + b"q\x010}h\x00Ns(" + b"h\x01N" * MANY + b"u.",
+    + b"q\x010}h\x00Ns(" + b"h\x01N" * (4 * MANY) + b"u.",
     "a long number as a key, many times": b"\x80\x02\x8b" + struct.pack("<i", 1_000_000) + b"\x01" * 1_000_000
     + b"q\x000}(" + b"h\x00N" * MANY + b"u.",
     "many pairs, many times": b"\x80\x02" + ORDERED + b"q\x000](" + b"K\x01K\x02\x86" * MANY + b"e\x85q\x030("

@@ -166,9 +166,10 @@ class Exported(nn.Module):
         self.tied = self.rnn
         self.other.weight = nn.Parameter(torch.randn(8, 8).T)
         self.register_buffer("scale", torch.ones(8, dtype=torch.float64), persistent=False)
+        self.register_buffer("part", torch.arange(24.0)[5:13])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.other(self.rnn(x)[0]) * self.scale
+        return self.other(self.rnn(x)[0]) * self.scale + self.part
 
 
 def held_against_exported(path: Path, expected: dict[str, torch.Tensor]) -> None:
@@ -230,6 +231,13 @@ def test_pickled_arrays(tmp_path: Path, data: st.DataObject):
     for name, array in arrays.items():
         expected = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
         assert equal(read[prefix + name], expected)
+
+
+@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1), (0, 2, 1), (1, 2, 0)])
+def test_a_pickled_array_whose_axes_are_in_another_order(tmp_path: Path, axes: tuple[int, ...]):
+    array = np.arange(24.0).reshape(2, 3, 4).transpose(axes)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"w": array}, 5))
+    assert tensors(tmp_path / "x.pkl").read(["w"])["w"].tolist() == array.tolist()
 
 
 PYTHON_2 = (

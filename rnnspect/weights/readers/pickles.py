@@ -33,7 +33,7 @@ def modules_of(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     """
     file = pickle_file.open_pickle(path)
     if not file.tensors:
-        found = f"{file.what} of {file.described}, and no arrays in it"
+        found = f"{file.what} that holds {file.described}, and no arrays in it"
         raise FileError(found, allowed="one with the parameters of a network", where=str(path))
     modules = named_tensors.modules_of(file.content, path, flags)
     how = {"a TorchScript archive": "its code is not run"}.get(file.what, "its classes are not imported")

@@ -127,7 +127,7 @@ def test_no_command_runs_what_a_pickle_names(tmp_path: Path, command: str):
 def test_a_pickle_without_arrays_says_what_it_is(tmp_path: Path, capsys: Any):
     (tmp_path / "x").write_bytes(pickle.dumps({"a": 1, "b": "text"}))
     assert main(["shapes", str(tmp_path / "x")]) == 2
-    assert "a pickle of a dict with keys a, b, and no arrays in it" in capsys.readouterr().err
+    assert "a pickle that holds a dict with keys a, b, and no arrays in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
