@@ -5,7 +5,8 @@ What is read by which module:
     .npy .npz          npy                 .csv .tsv .json     text
     .pt .pth .pkl      pickle_file         .yaml               yaml, a spec
     .safetensors       safetensors_file    .keras .h5 .hdf5    hdf5, zip_members
-                                           .onnx               onnx_file
+    .mlmodel           coreml_file         .onnx               onnx_file
+    .mlpackage         coreml_file         .tflite             tflite_file
 
 A pickle is never loaded: `pickle_stream` writes down what loading would call, `rebuilding` knows which of these calls
 make tensors and arrays, `pickled` gives them names, `strided` reads their numbers.

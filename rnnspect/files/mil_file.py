@@ -37,9 +37,13 @@ KINDS = {
 PREFIX = "mil."
 """What stands before the name of an operator of a program, which layers of networks have, too."""
 _SETTINGS = ("direction", "output_sequence", "recurrent_activation", "cell_activation", "activation", "clip")
-_TYPES = {1: "bool", 2: "text", 10: "float16", 11: "float32", 12: "float64", 13: "bfloat16", 23: "int32", 24: "int64"}
+_TYPES = {1: "bool", 2: "text", 10: "float16", 11: "float32", 12: "float64", 13: "bfloat16"}
+_TYPES |= {21: "int8", 23: "int32", 24: "int64", 31: "uint8"}
 """By their number in the enum DataType."""
-_BLOB_TYPES = {1: "float16", 2: "float32", 5: "bfloat16", 14: "int32"}
+_BLOB_TYPES = {1: "float16", 2: "float32", 3: "uint8", 4: "int8", 5: "bfloat16", 14: "int32"}
+_DEQUANTIZE = "constexpr_affine_dequantize"
+"""An operator that gives scale · (quantized_data − zero_point), one scale for all or one for each row of an axis
+(iOS16/constexpr_ops.py)."""
 _BLOB = struct.Struct("<IIQQ")
 _SENTINEL = 0xDEADBEEF
 _FLOATS, _INTS, _BOOLS, _STRINGS, _LONGS, _DOUBLES, _BYTES = range(1, 8)
@@ -58,13 +62,15 @@ class Program:
         """The recurrent operators of all functions. Raises `FileError` for what is damaged."""
         for function in self.message.mapping(2).values():
             for block in function.mapping(3).values():
-                scope = _Scope(self, {}, {}, {})
+                scope = _Scope(self, {}, {}, {}, {})
                 for operation in _operations(block, self.where):
                     kind, outputs = operation.text(1), _outputs(operation)
                     if kind in KINDS:
                         yield scope.operator(operation, kind)
                     elif kind == "const":
                         scope.constants.update(dict.fromkeys(outputs, operation.mapping(5).get("val")))
+                    elif kind == _DEQUANTIZE:
+                        scope.packed.update(dict.fromkeys(outputs, operation.mapping(5)))
                     else:
                         scope.made_by.update(dict.fromkeys(outputs, kind))
 
@@ -83,6 +89,25 @@ class Program:
         if _BYTES in tensor:
             return plain(tensor.message(_BYTES).data(1), stored, where)
         raise FileError(f"a constant of {kind} without its numbers", where=where)
+
+    def dequantized(self, said: dict[str, Message], where: str) -> Held:
+        """The floats of an operator `constexpr_affine_dequantize` with these attributes."""
+        if missing := {"quantized_data", "scale", "zero_point"} - said.keys():
+            raise FileError(f"{_DEQUANTIZE} without {listed(sorted(missing))}", where=where)
+        data, scale, zero = (self.held(said[name], where) for name in ("quantized_data", "scale", "zero_point"))
+        shape, axis = data.stored.shape, _immediate(said.get("axis")) or 0
+        rows = shape[axis] if isinstance(axis, int) and 0 <= axis < len(shape) else 0
+        if any(one.stored.shape not in ((), (rows,)) for one in (scale, zero)):
+            found = f"scales of shape {scale.stored.shape} and zero points of shape {zero.stored.shape}"
+            raise FileError(found, allowed=f"one of each, or ({rows},)", where=where)
+
+        def read() -> Any:
+            along = [-1 if at == axis else 1 for at in range(len(shape))]
+            numbers, factor, offset = (one.read().float() for one in (data, scale, zero))
+            shifted = numbers - (offset.reshape(along) if offset.dim() else offset)
+            return (shifted * (factor.reshape(along) if factor.dim() else factor)).to(scale.read().dtype)
+
+        return Held(Stored(shape, scale.stored.dtype), read, "8-bit integers")
 
     def _in_file(self, place: Message, stored: Stored, where: str) -> Held:
         name, offset = place.text(1), place.number(2)
@@ -118,6 +143,8 @@ class _Scope:
     constants: dict[str, Message | None]
     made_by: dict[str, str]
     """By the name of a result the operator that gives it."""
+    packed: dict[str, dict[str, Message]]
+    """By the name of a result the attributes of the `constexpr_affine_dequantize` that gives it."""
     arrays: dict[str, Held]
     """The constants that were read, by name."""
 
@@ -135,13 +162,22 @@ class _Scope:
                 takes = source if given == "x" else takes
                 if given in _SETTINGS:
                     settings[given] = _immediate(value)
+                elif given in KINDS[kind] and source in self.packed:
+                    arrays[given] = self.program.dequantized(
+                        self.packed[source], f"{self.program.where}:{name}:{given}"
+                    )
                 elif given in KINDS[kind] and value is None:
                     computed.append(f"{given} (by {self.made_by[source]})" if source in self.made_by else given)
-                elif given in KINDS[kind] and value is not None:
+                elif given in KINDS[kind]:
                     if not source or source not in self.arrays:
-                        self.arrays[source] = self.program.held(value, f"{self.program.where}:{name}:{given}")
+                        self.arrays[source] = self._array(source, value, f"{self.program.where}:{name}:{given}")
                     arrays[given] = self.arrays[source]
         return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(_outputs(operation)))
+
+    def _array(self, source: str, value: Message | None, where: str) -> Held:
+        return (
+            self.program.dequantized(self.packed[source], where) if value is None else self.program.held(value, where)
+        )
 
 
 def _outputs(operation: Message) -> list[str]:

@@ -84,7 +84,8 @@ class _Module:
         if keys.get("dtype") in _NARROW and Spec.from_data(keys | {"input": None}, lambda _: self.where).beyond_torch:
             packed[keys["dtype"]] = None
             keys["dtype"] = "float32"
-        notes = [*described.notes, *(f"has weights in {one}; shown as the float32 they stand for" for one in packed)]
+        floats = keys.get("dtype", self.dtype)
+        notes = [*described.notes, *(f"has weights in {one}; shown as the {floats} they stand for" for one in packed)]
         said = tuple(f"note: {self.where} {note}" for note in notes)
         return Told(keys | {"weights": self.where}, self.where, self.reads_from, said)
 

@@ -74,8 +74,8 @@ def one_matrix(names: tuple[str, ...], way: str = "", units: int = UNITS) -> dic
     }
 
 
-def _operator(kind: str, path: Path, half: bool = False, **said: Any) -> None:
-    """An ML Program of one operator."""
+def _operator(kind: str, path: Path, half: bool = False, packed: bool = False, **said: Any) -> None:
+    """An ML Program of one operator, in float16 or with its matrices in 8-bit integers where that is said."""
     import coremltools
     from coremltools.converters.mil import Builder
 
@@ -97,6 +97,11 @@ def _operator(kind: str, path: Path, half: bool = False, **said: Any) -> None:
         compute_precision=precision,
         skip_model_load=True,
     )
+    if packed:
+        from coremltools.optimize import coreml as optimize
+
+        how = optimize.OptimizationConfig(optimize.OpLinearQuantizerConfig(weight_threshold=0))
+        model = optimize.linear_quantize_weights(model, how)
     shutil.rmtree(path, ignore_errors=True)
     model.save(str(path))
 
@@ -129,6 +134,7 @@ WRITTEN: Mapping[str, Callable[[Path], None]] = {
         "lstm", path, direction="bidirectional", clip=np.float32(3), **one_matrix(LSTM), **PEEPHOLE, **BACKWARD
     ),
     "lstm_half.mlpackage": lambda path: _operator("lstm", path, True, direction="reverse", **one_matrix(LSTM)),
+    "lstm_int8.mlpackage": lambda path: _operator("lstm", path, True, True, **one_matrix(LSTM)),
     "gru.mlpackage": lambda path: _operator("gru", path, **one_matrix(GRU)),
     "rnn.mlpackage": lambda path: _operator("rnn", path, activation="relu", **one_matrix(("only",))),
 }

@@ -153,6 +153,18 @@ def test_an_operator_in_float16():
     assert (keys["reverse"], keys["dtype"]) == (True, "float32")  # no engine on a CPU runs it reversed in float16
 
 
+def test_an_operator_in_8_bits_is_within_half_a_step_of_the_floats():
+    """coremltools scales each row by its largest magnitude over 127 and keeps the scales in float16."""
+    keys, parameters, notes = read("lstm_int8.mlpackage")
+    exact = in_pytorchs_order(np.split(one_matrix(LSTM)["weight_hh"], 4), ONES, "ifgo")
+    steps = np.abs(exact).max(1, keepdims=True) / 127
+    # half a step, and a scale and a product below 1 that are rounded to float16
+    assert (np.abs(parameters["weight_hh_l0"].astype(np.float32) - exact) <= steps / 2 + 3 * 2.0**-11).all()
+    assert len(np.unique(parameters["weight_hh_l0"])) > 10
+    assert "has weights in 8-bit integers; shown as the float16 they stand for" in notes[0]
+    assert keys["dtype"] == "float16"
+
+
 @pytest.mark.parametrize("command", ["shapes", "check", "trace", "report"])
 @pytest.mark.parametrize("name", ["lstm.mlmodel", "both_5.mlmodel", "gru.mlpackage", "lstm_half.mlpackage"])
 def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, name: str, command: str):
