@@ -11,7 +11,7 @@ import torch
 
 from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
 from rnnspect.files import arrays, free_memory, sources, text
-from rnnspect.weights.readers.onnx import OnnxNode, array_of
+from rnnspect.weights.readers.onnx_nodes import OnnxNode, array_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto

@@ -1,0 +1,196 @@
+"""Cells that an ONNX model writes out in other operators: read, judged, traced; against torch and numbers put in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+from torch import nn
+
+from rnnspect.cli import main
+from rnnspect.files.onnx_file import Constants, read_model
+from rnnspect.weights.readers.onnx_written_out import cells_in, described_cell, parameters_of_cell
+from tests import onnx_models as made
+from tests import written_cells as written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMS = [
+    written.Form("ifgo"),
+    written.Form("iofg", turned=True),
+    written.Form("figo", gemm=False),
+    written.Form("ofgi", gemm=False, turned=True),
+    written.Form("fiog", joined=True),
+    written.Form("igfo", joined=True, gemm=False, turned=True),
+]
+CELLS = {
+    "lstm": nn.LSTMCell(3, 4),
+    "gru": nn.GRUCell(3, 4),
+    "rnn": nn.RNNCell(3, 4),
+    "relu": nn.RNNCell(3, 4, nonlinearity="relu"),
+    "lstm of as many inputs as units": nn.LSTMCell(4, 4),
+    "gru without biases": nn.GRUCell(3, 4, bias=False),
+}
+
+
+class Unrolled(nn.Module):
+    """Three steps of a cell."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        for step in range(3):
+            if isinstance(self.cell, nn.LSTMCell):
+                h, c = self.cell(x[step], (h, c))
+            else:
+                h = self.cell(x[step], h)
+        return h
+
+
+def exported(cell: nn.Module, path: Path, opset: int) -> None:
+    inputs = torch.randn(3, 2, cell.input_size), torch.randn(2, 4), torch.randn(2, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Unrolled(cell).eval(), inputs, str(path), dynamo=False, opset_version=opset, input_names=["x", "h", "c"]
+        )
+
+
+def read(path: Path) -> dict[str, Any]:
+    model = read_model(path)
+    return cells_in(model, str(path), Constants(model), [])
+
+
+def documents(arguments: list[str], capsys: Any) -> tuple[int, list[dict[str, Any]]]:
+    status = main(["check", *arguments, "-f", "json", "-q"])
+    found = json.loads(capsys.readouterr().out)
+    return status, found if isinstance(found, list) else [found]
+
+
+@pytest.mark.parametrize("opset", [17, 18, 20])
+@pytest.mark.parametrize("kind", CELLS)
+def test_what_torch_exports_is_the_cell_that_it_was(tmp_path: Path, capsys: Any, kind: str, opset: int):
+    cell, path = CELLS[kind], tmp_path / "m.onnx"
+    exported(cell, path, opset)
+    (found,) = read(path).values()
+    assert (found.name, len(found.steps), found.guessed) == ("cell", 3, False)
+    given = parameters_of_cell(found)
+    assert given.keys() == {f"{name}_l0" for name, _ in cell.named_parameters()}
+    for name, values in cell.named_parameters():
+        assert torch.equal(given[f"{name}_l0"], values.detach())
+    status, rows = documents([str(path), "--input", "randn:3"], capsys)
+    assert (status, [row["verdict"] for row in rows], rows[0]["checked"]["values"]) == (0, ["agree"], 24), rows
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.order} {form.joined} {form.gemm} {form.turned}")
+def test_an_lstm_is_found_by_how_its_gates_are_used(tmp_path: Path, capsys: Any, form: written.Form):
+    path = tmp_path / "m.onnx"
+    onnx.save(written.unrolled("LSTM", form), path)
+    (found,) = read(path).values()
+    held, given = written.weights("LSTM"), parameters_of_cell(found)
+    assert described_cell(found) | {"cell": "lstm", "input_size": 3, "hidden_size": 4} == described_cell(found)
+    assert np.array_equal(given["weight_ih_l0"], written.packed(held, "W", "ifgo"))
+    assert np.array_equal(given["weight_hh_l0"], written.packed(held, "U", "ifgo"))
+    assert np.array_equal(given["bias_ih_l0"], written.packed(held, "b", "ifgo"))
+    status, rows = documents([str(path), "--input", "randn:3"], capsys)
+    assert (status, [row["verdict"] for row in rows]) == (0, ["agree"]), rows
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+@pytest.mark.parametrize("order", ["rzn", "nzr", "zrn"])
+def test_a_gru_is_found_by_how_its_gates_are_used(tmp_path: Path, capsys: Any, order: str, reset: str):
+    path = tmp_path / "m.onnx"
+    onnx.save(written.unrolled("GRU", written.Form(order, gemm=order != "nzr"), reset=reset), path)
+    (found,) = read(path).values()
+    held, given = written.weights("GRU"), parameters_of_cell(found)
+    assert described_cell(found).get("reset", "after") == reset
+    assert np.array_equal(given["weight_ih_l0"], written.packed(held, "W", "rzn"))
+    assert np.array_equal(given["weight_hh_l0"], written.packed(held, "U", "rzn"))
+    status, rows = documents([str(path), "--input", "randn:3"], capsys)
+    assert (status, [row["verdict"] for row in rows]) == (0, ["agree"]), rows
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_steps_in_a_loop_are_one_sequence(tmp_path: Path, capsys: Any, carried: bool):
+    """Weights may go from iteration to iteration as they are, as tf2onnx writes them."""
+    onnx.save(written.in_loop(carried=carried), tmp_path / "m.onnx")
+    assert [*read(tmp_path / "m.onnx")] == ["rnn"]
+    status, rows = documents([str(tmp_path / "m.onnx"), "--input", "randn:5"], capsys)
+    assert (status, [row["verdict"] for row in rows]) == (0, ["agree"]), rows
+    assert "5 steps of a cell that is written out in other operators" in rows[0]["notes"]
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations(range(4), 2)])
+def test_gates_that_are_exchanged_are_seen(tmp_path: Path, capsys: Any, one: int, other: int, monkeypatch: Any):
+    """What the check holds the run to are the parameters that were read: with two gates exchanged it differs."""
+
+    def exchanged(cell: Any) -> dict[str, torch.Tensor]:
+        order = list(range(4))
+        order[one], order[other] = other, one
+        return {name: torch.cat([v.chunk(4)[at] for at in order]) for name, v in parameters(cell).items()}
+
+    parameters = parameters_of_cell
+    monkeypatch.setattr("rnnspect.checking.onnx.cells.parameters_of_cell", exchanged)
+    onnx.save(written.unrolled("LSTM", FORMS[0]), tmp_path / "m.onnx")
+    status, rows = documents([str(tmp_path / "m.onnx"), "--input", "randn:3", "--explain", "0"], capsys)
+    assert (status, rows[0]["verdict"]) == (1, "differ")
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_other_commands_take_it_as_a_node(tmp_path: Path, capsys: Any, reset: str):
+    path = str(tmp_path / "m.onnx")
+    onnx.save(written.unrolled("GRU", written.Form("zrn"), reset=reset), path)
+    assert main(["shapes", path]) == 0
+    out, err = capsys.readouterr()
+    assert "GRU(3, 4" in out
+    assert "is no node, but written out: 3 steps, each of" in err
+    assert main(["trace", path, "--input", "randn:6"]) == 0
+    engine = "onnxruntime" if reset == "before" else "torch"
+    assert engine in capsys.readouterr().out
+    assert main(["derive", path, "--step", "1", "--unit", "2"]) == 0
+    assert main(["report", path, "-o", str(tmp_path / "r.html")]) == 0
+
+
+def test_one_gate_that_nobody_uses_so_is_counted(tmp_path: Path, capsys: Any):
+    model = written.unrolled("LSTM", FORMS[0], steps=1)
+    for node in model.graph.node:
+        node.op_type = "Erf" if node.op_type == "Tanh" else node.op_type
+    onnx.save(model, tmp_path / "m.onnx")
+    for command in ("shapes", "check", "trace"):
+        assert main([command, str(tmp_path / "m.onnx")]) == 2
+        assert "of its 3 Sigmoid, 1 Split none could be read as a cell" in capsys.readouterr().err
+
+
+def test_sums_beside_themselves_end(tmp_path: Path, capsys: Any):
+    """x + x, and that beside itself, a hundred times over; whole numbers times themselves as the ends of a Slice."""
+    sums = [helper.make_node("Add", [f"s{at}", f"s{at}"], [f"s{at + 1}"]) for at in range(90)]
+    numbers = [helper.make_node("Mul", [f"n{at}", f"n{at}"], [f"n{at + 1}"]) for at in range(90)]
+    nodes = [helper.make_node("MatMul", ["x", "W"], ["s0"]), *sums, *numbers]
+    nodes += [helper.make_node("Slice", ["s90", "n90", "n90"], ["cut"]), helper.make_node("Sigmoid", ["cut"], ["y"])]
+    nodes += [helper.make_node("Tanh", ["s90"], ["t"]), helper.make_node("Mul", ["y", "t"], ["yy"])]
+    onnx.save(made.model(nodes, {"W": np.eye(3, dtype=np.float32), "n0": np.array([3])}), tmp_path / "m.onnx")
+    assert main(["shapes", str(tmp_path / "m.onnx")]) == 2
+    assert "none could be read" in capsys.readouterr().err
+
+
+def test_damaged_files_are_refused_or_answered(tmp_path: Path, capsys: Any):
+    rng, path = np.random.default_rng(0), tmp_path / "m.onnx"
+    whole = written.unrolled("LSTM", FORMS[2], steps=2).SerializeToString()
+    for _ in range(300):
+        data = bytearray(whole)
+        for at in rng.integers(len(data), size=rng.integers(1, 4)):
+            data[at] = rng.integers(256)
+        path.write_bytes(data[: rng.integers(1, len(data))] if rng.random() < 0.1 else data)
+        assert main(["shapes", str(path)]) in (0, 2), bytes(data)
+        err = capsys.readouterr().err
+        assert "Traceback" not in err
