@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.checking.onnx.calls import NodeVerdict, why
 from rnnspect.checking.onnx.cells import CellCalls
 from rnnspect.checking.onnx.exposed import CellTaps, NodeTaps, loops_around, tapped
-from rnnspect.checking.onnx.inputs import drawn, feeds_of
+from rnnspect.checking.onnx.inputs import feeds_of
 from rnnspect.checking.onnx.nodes import NodeCalls
 from rnnspect.engines.shared.onnx_model import Ran, run_model
 from rnnspect.errors import FileError, InputError, RnnspectError
@@ -52,23 +52,21 @@ def check_model(
     file = str(path)
     model = read_model(path)
     parts = chosen(parts_in(model, file), module, file)
-    nodes = {name: part for name, part in parts.items() if isinstance(part, OnnxNode)}
     layers, calls = _layers(parts)
     said = (part.warning if isinstance(part, OnnxNode) else part.note for part in parts.values())
     warnings = tuple(one for one in said if one)
     never: list[str] = []
     if layers:
-        for feed in feeds_of(model, given, nodes, batch, seed):
+        for feed in feeds_of(model, given, parts, batch, seed):
             try:
-                taps, ran, refused = _run_with_loops(model, feed, layers, file)
+                taps, ran, refused = _run_with_loops(model, feed.arrays, layers, file)
                 break
             except InputError as error:
                 last = error
         else:
             raise last
         calls += refused
-        if given is None and feed:
-            warnings = (*warnings, f"note: {drawn(feed)}")
+        warnings += (f"note: {feed.note}",) if feed.note else ()
         for tap in taps:
             own = (ran, held_to, explain)
             found = list((NodeCalls(tap, *own) if isinstance(tap, NodeTaps) else CellCalls(tap, *own)).verdicts())
