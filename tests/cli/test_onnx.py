@@ -313,7 +313,7 @@ def looked_up(rows: int) -> onnx.ModelProto:
     ("make", "shown"),
     [
         (lambda: made.in_if("GRU"), "x float32 (16, {batch}, 3), outer bool () = True, inner bool () = True"),
-        (lambda: looked_up(2), "words int32 (16, {batch}), lengths int32 ({batch},)"),
+        (lambda: looked_up(2), "words int32 (16, {batch}) below 2, lengths int32 ({batch},)"),
     ],
     ids=["if", "embedding"],
 )
