@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Where = Callable[[tuple[int | str, ...]], str]
 
 
+_OF_FILE = ("module", "names")
+"""Options that say what is meant in a file; the others are keys of a spec."""
 MOST_LISTED = 6
 """Other modules that a note names before it counts the rest."""
 
@@ -70,7 +72,7 @@ class Given:
 
     path: Path | None
     options: Mapping[str, Any]
-    """`module` and the keys of a spec by name; None for what was not typed."""
+    """`module`, `names` and the keys of a spec by name; None for what was not typed."""
 
     @property
     def typed(self) -> dict[str, Any]:
@@ -101,14 +103,14 @@ class Given:
 
     def describe_every(self, path: Path | None = None) -> dict[str, Describing]:
         """As `describe`, each recurrent module of the file by its name. Raises what `readers.modules_in` raises."""
-        keys = {name: _parsed(name, value) for name, value in self.typed.items() if name != "module"}
-        return describe_every(path or self.path, self.options["module"], keys)
+        keys = {name: _parsed(name, value) for name, value in self.typed.items() if name not in _OF_FILE}
+        return describe_every(path or self.path, self.options["module"], keys, _names(self.options.get("names")))
 
     def as_typed(self, spec: Spec) -> str:
         """The same file and options for a shell."""
         parts = [str(self.path)] if self.path else []
-        for name in sorted(self.typed, key=lambda name: (name != "module", name)):
-            value = self.options[name] if name == "module" else getattr(spec, name)
+        for name in sorted(self.typed, key=lambda name: (name not in _OF_FILE, name)):
+            value = self.options[name] if name in _OF_FILE else getattr(spec, name)
             if isinstance(value, bool):
                 parts.append(flag(name) if value else flag(f"no_{name}"))
             else:
@@ -117,9 +119,12 @@ class Given:
         return shlex.join(parts)
 
 
-def describe_every(path: Path | None, module: str | None, flags: dict[str, Any]) -> dict[str, Describing]:
+def describe_every(
+    path: Path | None, module: str | None, flags: dict[str, Any], names: dict[str, str] | None = None
+) -> dict[str, Describing]:
     """By the names of the modules in a file, which may be limited by a pattern, the spec that each describes together
-    with flags, which are keys of a spec. A spec in YAML is the one module of its file, and has no name.
+    with flags, which are keys of a spec. A spec in YAML is the one module of its file, and has no name. `names` says by
+    PyTorch's names what the file calls its tensors.
 
     Raises `FileError` for a file that is no spec and holds no such module.
     """
@@ -128,13 +133,25 @@ def describe_every(path: Path | None, module: str | None, flags: dict[str, Any])
     if path is not None:
         with loading():
             if kind := readers.kind_of(path):
-                modules, noun = readers.modules_in(path, flags, module), readers.find(kind).noun
+                modules, noun = readers.modules_in(path, flags | {"names": names}, module), readers.find(kind).noun
                 return {
                     name: Describing(noun, functools.partial(_of_module, one, flags)) for name, one in modules.items()
                 }
-    if module is not None:
-        raise InputError("a module of no file of weights", allowed="beside a file of weights", where="--module")
+    for found, said in (("a module", module), ("names", names)):
+        if said is not None:
+            where = "--module" if said is module else "--names"
+            raise InputError(f"{found} of no file of weights", allowed="beside a file of weights", where=where)
     return {"": Describing("network", functools.partial(_of_spec, path, flags))}
+
+
+def _names(text: str | None) -> dict[str, str] | None:
+    """What --names says: weight_ih_l0=enc_w_ih,weight_hh_l0=enc_w_hh."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if bad := next((name or theirs for name, _, theirs in pairs if not name.strip() or not theirs.strip()), None):
+        raise InputError(f"{bad!r} is no name", allowed="weight_ih_l0=NAME,weight_hh_l0=NAME,…", where="--names")
+    return {name.strip(): theirs.strip() for name, _, theirs in pairs}
 
 
 def _in_words(describing: Describing) -> str:

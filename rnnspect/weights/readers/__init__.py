@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.errors import FileError
 from rnnspect.files.glimpse import glimpse
-from rnnspect.weights.readers import interface
+from rnnspect.weights.readers import interface, named_tensors
 from rnnspect.weights.readers.unread import unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from rnnspect.weights.readers.interface import Module, Reader
+    from rnnspect.files.reading import Tensors
+    from rnnspect.weights.readers.interface import Module, Reader, Told
 
 READERS = ("safetensors", "npz", "torch_checkpoint", "keras", "onnx")
 """The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
@@ -48,21 +52,42 @@ def kind_of(path: Path) -> str | None:
 
 def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) -> dict[str, Module]:
     """The recurrent modules of a file in its order: all, the one of that name, or those that match it as a pattern.
+    `flags` are keys of a spec that are known, and `names`, by PyTorch's names those of tensors in the file.
 
     Raises as `kind_of`, and `FileError` for a file that is broken, or holds no such module.
     """
     reader = _reader_of(path)
-    every = reader.modules(path, flags)
+    if names := flags.get("names"):
+        every = named_tensors.modules_of(named_tensors.renamed(tensors_in(path), names, path), path, flags)
+        every = {
+            name: replace(one, tell=functools.partial(_with_names, one, names, path)) for name, one in every.items()
+        }
+    else:
+        every = dict(reader.modules(path, flags))
     if name is not None and name in every:
         return {name: every[name]}
     own = {known: module for known, module in every.items() if not module.in_stack}
     return interface.matching(own, name, str(path), reader.noun, _in_words)
 
 
+def tensors_in(path: Path) -> Tensors:
+    """Every tensor of a file by its name there. Raises as `kind_of`, and `FileError` for a file that has none."""
+    reader = _reader_of(path)
+    if reader.tensors is None:
+        raise FileError(f"{reader.what}, whose arrays have no names of their own", where=str(path))
+    return reader.tensors(path)
+
+
 def module_in(path: Path, flags: Mapping[str, Any], name: str | None, how: str) -> Module:
     """The module of that name, or the only one; `how` says in a message how one is named. Raises as `modules_in`."""
     noun = _reader_of(path).noun
     return interface.only(modules_in(path, flags, name), str(path), noun, _in_words, how)
+
+
+def _with_names(module: Module, names: Mapping[str, str], path: Path) -> Told:
+    """As the module tells, but that its parameters are found again by the names that somebody said."""
+    told = module.tell()
+    return replace(told, keys=told.keys | {"weights": {known: f"{path}:{name}" for known, name in names.items()}})
 
 
 def _reader_of(path: Path) -> Reader:

@@ -73,20 +73,22 @@ def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[st
     """Every module in the layout that `flags` say, or in any that fits. A layer that a stack has above its first one is
     a module, too, which is taken only where it is named.
 
-    Raises `FileError` where there is none. Of a module `tell` raises `InputError` where several layouts or cells fit,
-    and `WeightsError` for arrays of a dtype that no spec has, or of several dtypes where `flags` say none.
+    Raises `FileError` where there is none in the layout that flags say. Of a module `tell` raises `InputError` where
+    several layouts or cells fit, and `WeightsError` for arrays of a dtype that no spec has, or of several dtypes where
+    `flags` say none.
     """
     layout = flags.get("layout")
     known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
     layers = _layers(tensors.stored, known)
-    if not layers:
-        raise _nothing(tensors.stored, known, layout, path)
+    if layout and not layers:
+        raise _nothing(tensors.stored, known[0], path)
     above = {upper.prefix for readings in layers.values() for one in readings if (upper := _above(one, layers))}
     return {
         prefix: Module(
             functools.partial(_tell, tensors.stored, path, prefix, layers, flags),
             functools.partial(_read, tensors, path, prefix, layers),
             in_stack=prefix in above,
+            takes=max(len(layer.takes) * len(layer.directions) for layer in layers[prefix]),
         )
         for prefix in layers
     }
@@ -269,18 +271,15 @@ def _numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
     return re.sub(r"_?\d+", "", prefix), tuple(int(number) for number in re.findall(r"\d{1,9}", prefix))
 
 
-def _nothing(stored: Mapping[str, Stored], known: list[Layout], layout: str | None, path: str) -> InputError:
-    """Why there is no layer: where a layout was asked for, what is wrong with the arrays that have its names."""
-    if layout is None:
-        allowed = "names such as weight_ih_l0, kernel and recurrent_kernel, or W and R, under any prefix; --layout"
-        return FileError("it holds no recurrent parameters", allowed=allowed, where=path)
-    packings = known[0].packings
+def _nothing(stored: Mapping[str, Stored], layout: Layout, path: str) -> InputError:
+    """Why there is no layer in that layout: what is wrong with the arrays that have its names."""
+    packings = layout.packings
     for packing in packings:
         for prefix, names in _groups(packing, stored).items():
             if set(packing.weights) <= set(names):
                 arrays = listed(f"{there} {stored[there].shape}" for there in names.values())
                 place = f"{path}:{prefix}" if prefix else path
                 cells = listed(packing.form for packing in packings)
-                return WeightsError(f"{arrays} fit no cell of {layout}", allowed=cells, where=place)
+                return WeightsError(f"{arrays} fit no cell of {layout.name}", allowed=cells, where=place)
     every = dict.fromkeys(name for packing in packings for name in packing.arrays)
-    return FileError(f"it holds no parameters as {layout} names them", allowed=listed(every), where=path)
+    return FileError(f"it holds no parameters as {layout.name} names them", allowed=listed(every), where=path)

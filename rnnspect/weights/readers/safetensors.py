@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.files import safetensors_file
-from rnnspect.weights.readers.interface import Module, Reader
-from rnnspect.weights.readers.named_tensors import modules_of
+from rnnspect.weights.readers.named_tensors import of_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from rnnspect.files.glimpse import Glimpse
 
 
@@ -19,8 +15,4 @@ def _recognises(seen: Glimpse) -> bool:
     return seen.head[8:9] == b"{" and 2 <= int.from_bytes(seen.head[:8], "little") <= safetensors_file.MAX_HEADER
 
 
-def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
-    return modules_of(safetensors_file.tensors(path), path, flags)
-
-
-READER = Reader("a safetensors file", _recognises, _modules, (".safetensors",))
+READER = of_tensors("a safetensors file", _recognises, safetensors_file.tensors, ".safetensors")

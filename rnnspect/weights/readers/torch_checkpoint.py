@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rnnspect.weights.readers.interface import Module, Reader
-from rnnspect.weights.readers.named_tensors import modules_of
+from rnnspect.weights.readers.named_tensors import of_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from rnnspect.files.glimpse import Glimpse
+    from rnnspect.files.reading import Tensors
 
 
 def _recognises(seen: Glimpse) -> bool:
     return seen.has("/data.pkl") and not seen.is_folder
 
 
-def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+def _tensors(path: Path) -> Tensors:
     from rnnspect.files import torch_file  # with torch, which --help does without
 
-    return modules_of(torch_file.tensors(path), path, flags)
+    return torch_file.tensors(path)
 
 
-READER = Reader("a checkpoint of torch", _recognises, _modules, (".pt", ".pth"))
+READER = of_tensors("a checkpoint of torch", _recognises, _tensors, ".pt", ".pth")
