@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.weights.readers.onnx import Part
-from rnnspect.weights.readers.onnx_nodes import OnnxNode, paths_in, spec_of
-from rnnspect.weights.readers.onnx_written_out import spec_of_cell
+from rnnspect.weights.readers.onnx_nodes import OnnxNode, paths_in
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -34,8 +33,8 @@ class Uses:
     """The axes of an input that a recurrent part takes as it is."""
 
 
-def uses_of(model: ModelProto, names: Iterable[str], parts: Iterable[Part]) -> Uses:
-    """What a model with these recurrent parts does with the inputs of these names."""
+def uses_of(model: ModelProto, names: Iterable[str], layers: Iterable[tuple[Part, Spec]]) -> Uses:
+    """What a model with these recurrent parts, each with its spec, does with the inputs of these names."""
     taken = {name: {name} for name in names}
     rows: dict[str, int] = {}
     paths = list(paths_in(model))
@@ -53,18 +52,18 @@ def uses_of(model: ModelProto, names: Iterable[str], parts: Iterable[Part]) -> U
                     rows[name] = min(sizes[axis], rows.get(name, sizes[axis]))
     axes: dict[str, tuple[Axis, ...]] = {}
     of_parts = set()
-    for part in parts:
+    for part, spec in layers:
         if isinstance(part, OnnxNode):
             of_parts.add(part.input("sequence_lens"))
-            axes |= _of_node(part)
+            axes |= _of_node(part, spec)
         else:
-            axes |= _of_cell(part.tensors(part.steps[0]), spec_of_cell(part))
+            axes |= _of_cell(part.tensors(part.steps[0]), spec)
     lengths = {name for name, same in taken.items() if same & of_parts or "length" in name.lower()}
     return Uses(rows, frozenset(lengths - {*rows}), axes)
 
 
-def _of_node(node: OnnxNode) -> dict[str, tuple[Axis, ...]]:
-    spec, turned = spec_of(node), bool(node.attributes.get("layout"))
+def _of_node(node: OnnxNode, spec: Spec) -> dict[str, tuple[Axis, ...]]:
+    turned = bool(node.attributes.get("layout"))
 
     def axes(*axes: Axis) -> tuple[Axis, ...]:
         return (axes[1], axes[0], axes[2]) if turned else axes

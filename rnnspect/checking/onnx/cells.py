@@ -62,23 +62,25 @@ class CellCalls:
             for step in steps:
                 yield {name: _rows(values[iteration]) for name, values in step.items()}
 
-    def _checked(self, steps: list[Step]) -> Verdict:
-        spec = self.tap.spec
-        first, outputs = steps[0], {name: torch.stack([step[name] for step in steps]) for name in ("X", "Y_h")}
-        batch, x = first["Y_h"].shape[0], outputs["X"]
+    def received(self) -> Iterator[Sequence]:
+        """What each sequence of steps received."""
+        yield from map(self._sequence, _sequences(list(self._steps())))
+
+    def _sequence(self, steps: list[Step]) -> Sequence:
+        """Raises `InputError` for steps whose sizes are not those of the cell."""
+        spec, first = self.tap.spec, steps[0]
+        batch, x = first["Y_h"].shape[0], torch.stack([step["X"] for step in steps])
         if x.shape != (len(steps), batch, spec.input_size) or first["Y_h"].shape[1] != spec.hidden_size:
             found = f"x of shape {tuple(x.shape[1:])} beside a new h of shape {tuple(first['Y_h'].shape)}"
             raise InputError(found, allowed=f"(B, {spec.input_size}) and (B, {spec.hidden_size})")
-        h0, c0 = (
-            first[name].expand(batch, spec.hidden_size)[None] if name in first else None
-            for name in ("initial_h", "initial_c")
-        )
-        assert h0 is not None
-        sequence = Sequence(x, h0, c0, None, batched=True)
-        c_n = steps[-1]["Y_c"][None] if c0 is not None else None
-        h = outputs["Y_h"]
+        states = [first[f"initial_{name}"].expand(batch, spec.hidden_size)[None] for name in _states(first)]
+        return Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
+
+    def _checked(self, steps: list[Step]) -> Verdict:
+        sequence, h = self._sequence(steps), torch.stack([step["Y_h"] for step in steps])
+        c_n = steps[-1]["Y_c"][None] if "Y_c" in steps[-1] else None
         given = Recording(self.ran.engine, h, h[-1:], c_n, {(0, "forward"): h}, 0.0)
-        verdict = probed(self._judged(sequence, given), spec, self._alone, "cell")
+        verdict = probed(self._judged(sequence, given), self.tap.spec, self._alone, "cell")
         kind = "step" if len(steps) == 1 else "steps"
         notes = [f"{len(steps)} {kind} of a cell that is written out in other operators"]
         if self.ran.engine.name != "onnxruntime":

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.checking.onnx.calls import NodeVerdict, why
 from rnnspect.checking.onnx.cells import CellCalls
-from rnnspect.checking.onnx.exposed import CellTaps, NodeTaps, loops_around, tapped
-from rnnspect.checking.onnx.inputs import feeds_of
+from rnnspect.checking.onnx.exposed import CellTaps, NodeTaps
 from rnnspect.checking.onnx.nodes import NodeCalls
-from rnnspect.engines.shared.onnx_model import Ran, run_model
+from rnnspect.checking.onnx.runs import ModelRun, run_parts
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.judging.declared import Declared
+from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx import Part, chosen, parts_in
+from rnnspect.weights.readers.onnx import Part, chosen, part_in, parts_in
 from rnnspect.weights.readers.onnx_nodes import SCALES, OnnxNode, spec_of
 from rnnspect.weights.readers.onnx_written_out import spec_of_cell
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    Array = Any
 
 
 @dataclass(frozen=True)
@@ -57,22 +52,34 @@ def check_model(
     warnings = tuple(one for one in said if one)
     never: list[str] = []
     if layers:
-        for feed in feeds_of(model, given, parts, batch, seed):
-            try:
-                taps, ran, refused = _run_with_loops(model, feed.arrays, layers, file)
-                break
-            except InputError as error:
-                last = error
-        else:
-            raise last
-        calls += refused
-        warnings += (f"note: {feed.note}",) if feed.note else ()
-        for tap in taps:
-            own = (ran, held_to, explain)
-            found = list((NodeCalls(tap, *own) if isinstance(tap, NodeTaps) else CellCalls(tap, *own)).verdicts())
+        run = run_parts(model, given, layers, batch, seed, file)
+        calls += [NodeVerdict(name, None, run.why_left_out) for name in run.left_out]
+        warnings += (f"note: {run.feed.note}",) if run.feed.note else ()
+        for tap in run.taps:
+            found = list(_calls_of(tap, run, held_to, explain).verdicts())
             calls += found
             never += [] if found else [tap.part.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
+
+
+def received(path: Path, module: str | None, given: Any, batch: int | None, seed: int) -> tuple[Sequence, str]:
+    """What a part of the model received in its first call, in a run on `given`, and what was drawn for that run. Raises
+    as `check_model`, and `InputError` where the part did not run."""
+    file = str(path)
+    model = read_model(path)
+    layers, _ = _layers({(part := part_in(model, module, file)).name: part})
+    run = run_parts(model, given, layers, batch, seed, file)
+    first = next((one for tap in run.taps for one in _calls_of(tap, run, None, 0).received()), None)
+    if first is None:
+        raise InputError("it did not run on this input", where=f"{file}:{module}" if module else file)
+    return first, run.feed.note
+
+
+def _calls_of(
+    tap: NodeTaps | CellTaps, run: ModelRun, held_to: Declared | None, explain: float | None
+) -> NodeCalls | CellCalls:
+    own = (run.ran, held_to, explain)
+    return NodeCalls(tap, *own) if isinstance(tap, NodeTaps) else CellCalls(tap, *own)
 
 
 def _layers(parts: Mapping[str, Part]) -> tuple[list[tuple[Part, Spec]], list[NodeVerdict]]:
@@ -95,29 +102,3 @@ def _layers(parts: Mapping[str, Part]) -> tuple[list[tuple[Part, Spec]], list[No
     if unusable and len(unusable) == len(parts):
         raise FileError([problem for error in unusable for problem in error.problems])
     return layers, calls
-
-
-def _run_with_loops(
-    model: ModelProto, feed: Mapping[str, Array], layers: list[tuple[Part, Spec]], file: str
-) -> tuple[list[NodeTaps | CellTaps], Ran, list[NodeVerdict]]:
-    """As `_run`. Where what nodes in loops receive cannot be led out, they are left out, with the reason."""
-    try:
-        return *_run(model, feed, layers, file), []
-    except InputError as error:
-        inside = [part.name for part, _ in layers if loops_around(part.path)]
-        if not inside:
-            raise
-        ran = _run(model, feed, [layer for layer in layers if layer[0].name not in inside], file)
-        reason = why(error, "cannot tell: what it receives in a loop cannot be led out: ")
-        return *ran, [NodeVerdict(name, None, reason) for name in inside]
-
-
-def _run(
-    model: ModelProto, feed: Mapping[str, Array], layers: list[tuple[Part, Spec]], file: str
-) -> tuple[list[NodeTaps | CellTaps], Ran]:
-    """What these parts receive and give in a run of the model."""
-    copy, taps = tapped(model, layers)
-    dtype = next((spec.dtype for _, spec in layers), "float32")
-    shown = [output for tap in taps for output in tap.every_output]
-    wanted = shown or [output.name for output in model.graph.output]  # without a node, whether the rest runs
-    return taps, run_model(copy, feed, [tap.part for tap in taps if isinstance(tap, NodeTaps)], dtype, file, wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from rnnspect.weights.readers.onnx_nodes import array_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
+
+    from rnnspect.network.spec import Spec
 
     Array = Any
 
@@ -72,7 +74,9 @@ class _Sizes:
         return size
 
 
-def feeds_of(model: ModelProto, given: Any, parts: Mapping[str, Part], batch: int | None, seed: int) -> Iterator[Feed]:
+def feeds_of(
+    model: ModelProto, given: Any, layers: Iterable[tuple[Part, Spec]], batch: int | None, seed: int
+) -> Iterator[Feed]:
     """The arrays of the model's inputs, at least of those without a default, each in its input's type: one feed, or
     where free axes have to be chosen several, of which the model may refuse some.
 
@@ -92,7 +96,7 @@ def feeds_of(model: ModelProto, given: Any, parts: Mapping[str, Part], batch: in
         if isinstance(how := said.get(name, Drawn("")), Drawn):
             to_draw[name] = how
             _check(how, name, inputs[name])
-    uses = uses_of(model, needed, parts.values())
+    uses = uses_of(model, needed, layers)
     sizes = _Sizes(0, 0)
     for name, values in fixed.items():
         _bind(sizes, axes_of(inputs[name], uses), inputs[name], values.shape)

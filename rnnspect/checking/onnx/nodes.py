@@ -43,19 +43,43 @@ class NodeCalls:
 
     def verdicts(self) -> Iterator[NodeVerdict]:
         """One for each call; none of a branch that was not taken."""
-        name, loops = self.tap.part.name, loops_around(self.tap.part.path)
+        for index, arrays in self._calls():
+            try:
+                yield NodeVerdict(self.tap.part.name, index, self._checked(arrays))
+            except RnnspectError as error:
+                yield NodeVerdict(self.tap.part.name, index, why(error))
+
+    def received(self) -> Iterator[Sequence]:
+        """What each call received, of the items of the batch that have any step."""
+        for _, arrays in self._calls():
+            sequence, lengths = self._sequence(arrays)
+            some = lengths > 0
+            c0 = None if sequence.c0 is None else sequence.c0[:, some]
+            kept = None if bool((lengths == sequence.steps).all()) else tuple(lengths[some].tolist())
+            yield Sequence(sequence.x[:, some], sequence.h0[:, some], c0, kept, batched=True)
+
+    def _calls(self) -> Iterator[tuple[int, dict[str, Array]]]:
+        """X, W, …, Y of each call."""
+        loops = loops_around(self.tap.part.path)
         shown = {tensor: self.ran.outputs[output] for tensor, output in self.tap.outputs.items()}
         if shown["X"].ndim != 3 + loops:
             return
         flat = {tensor: values.reshape(-1, *values.shape[loops:]) for tensor, values in shown.items()}
         for index in range(len(flat["X"])):
             arrays = {tensor: values[index] for tensor, values in flat.items()}
-            if not arrays["X"].size:
-                continue
-            try:
-                yield NodeVerdict(name, index, self._checked(arrays))
-            except RnnspectError as error:
-                yield NodeVerdict(name, index, why(error))
+            if arrays["X"].size:
+                yield index, arrays
+
+    def _sequence(self, arrays: Mapping[str, Array]) -> tuple[Sequence, Tensor]:
+        """What a call received as if all items had all steps, and how many each has."""
+        spec = self.tap.spec
+        tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
+        x = tensors["X"]
+        steps, batch = x.shape[:2]
+        zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
+        c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
+        sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
+        return sequence, tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
 
     def _checked(self, arrays: Mapping[str, Array]) -> Verdict:
         """The verdict on one call, of which these are X, W, …, Y."""
@@ -63,13 +87,7 @@ class NodeCalls:
         weights: dict[str, Array] = {
             name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
         }
-        tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
-        x = tensors["X"]
-        steps, batch = x.shape[:2]
-        zeros = torch.zeros(spec.num_directions, batch, spec.hidden_size, dtype=x.dtype)
-        c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
-        sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
-        lengths = tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
+        sequence, lengths = self._sequence(arrays)
         given = recording_of_node(spec, sequence, self.ran.engine, arrays)
         verdict = self._judged(weights, sequence, lengths, given)
         verdict = probed(verdict, spec, lambda drawn: self._alone(weights, drawn), "node")

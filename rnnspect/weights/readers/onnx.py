@@ -57,10 +57,9 @@ def chosen(parts: Mapping[str, Part], name: str | None, where: str) -> dict[str,
     return interface.matching(parts, name, where, "node", _in_words)
 
 
-def part_in(path: Path, name: str | None) -> Part:
-    """The part of that name in a file, or the only one. Raises as `read_model`, `parts_in` and `chosen`."""
-    found = chosen(parts_in(read_model(path), str(path)), name, str(path))
-    return interface.only(found, str(path), "node", _in_words)
+def part_in(model: ModelProto, name: str | None, file: str) -> Part:
+    """The part of that name in a model, or the only one. Raises as `parts_in` and `chosen`."""
+    return interface.only(chosen(parts_in(model, file), name, file), file, "node", _in_words)
 
 
 def _in_words(part: Part) -> str:

@@ -14,6 +14,7 @@ from rnnspect.checking.onnx.inputs import feeds_of
 from rnnspect.cli import main
 from rnnspect.errors import SequenceError
 from rnnspect.weights.readers.onnx import parts_in
+from rnnspect.weights.readers.onnx_nodes import spec_of
 from tests import onnx_models as made
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def model(time: Any = "time", batch: Any = "batch") -> onnx.ModelProto:
 
 
 def drawn(given: Any, one: onnx.ModelProto, batch: int | None = None) -> dict[str, np.ndarray]:
-    return next(feeds_of(one, given, parts_in(one, "m.onnx"), batch, 1)).arrays
+    layers = [(part, spec_of(part)) for part in parts_in(one, "m.onnx").values()]
+    return next(feeds_of(one, given, layers, batch, 1)).arrays
 
 
 def test_what_is_not_said_fits_what_is(tmp_path: Path):
