@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output, loading
+from rnnspect.cli.values import flag, names_in, parsed
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
@@ -103,8 +102,8 @@ class Given:
 
     def describe_every(self, path: Path | None = None) -> dict[str, Describing]:
         """As `describe`, each recurrent module of the file by its name. Raises what `readers.modules_in` raises."""
-        keys = {name: _parsed(name, value) for name, value in self.typed.items() if name not in _OF_FILE}
-        return describe_every(path or self.path, self.options["module"], keys, _names(self.options.get("names")))
+        keys = {name: parsed(name, value) for name, value in self.typed.items() if name not in _OF_FILE}
+        return describe_every(path or self.path, self.options["module"], keys, names_in(self.options.get("names")))
 
     def as_typed(self, spec: Spec) -> str:
         """The same file and options for a shell."""
@@ -142,16 +141,6 @@ def describe_every(
             where = "--module" if said is module else "--names"
             raise InputError(f"{found} of no file of weights", allowed="beside a file of weights", where=where)
     return {"": Describing("network", functools.partial(_of_spec, path, flags))}
-
-
-def _names(text: str | None) -> dict[str, str] | None:
-    """What --names says: weight_ih_l0=enc_w_ih,weight_hh_l0=enc_w_hh."""
-    if text is None:
-        return None
-    pairs = [part.partition("=") for part in text.split(",")]
-    if bad := next((name or theirs for name, _, theirs in pairs if not name.strip() or not theirs.strip()), None):
-        raise InputError(f"{bad!r} is no name", allowed="weight_ih_l0=NAME,weight_hh_l0=NAME,…", where="--names")
-    return {name.strip(): theirs.strip() for name, _, theirs in pairs}
 
 
 def _in_words(describing: Describing) -> str:
@@ -230,11 +219,6 @@ def _said(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def flag(name: str) -> str:
-    """The option of that name: --hidden-size."""
-    return "--" + name.replace("_", "-")
-
-
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
     """Removes the keys of a file that mean nothing beside the flags from `data`; returns the note that says so."""
     from rnnspect.network.keys import KEYS
@@ -277,31 +261,3 @@ def prepared(described: Described, needs: Callable[[Spec, int, int], int], engin
 
     made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
     return made.with_engine(engine or described.engine, "--engine")
-
-
-def types_of(annotation: Any) -> list[Any]:
-    """The types that a key may have, but for None: [int] of Annotated[int, …] | None."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return types_of(inner[0])
-    if origin in (Union, UnionType):
-        return [one for part in inner for one in types_of(part)]
-    return [] if annotation is NoneType else [annotation]
-
-
-def _parsed(name: str, value: Any) -> Any:
-    """The value of a key as a spec has it, from what its option took."""
-    from rnnspect.network.keys import Head, Keys
-
-    kind = types_of(Keys.model_fields[name].annotation)[0]
-    if kind is Head:
-        return {"out_features": value}
-    if get_origin(kind) is not list:
-        return value
-    text = value.strip("[] ")
-    if types_of(get_args(kind)[0]) == [str]:
-        return [part.strip() for part in re.split(r",(?![^()]*\))", text)]  # not at commas in parentheses
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{value!r} is no list of {name}", allowed="5,3,2", where=flag(name)) from None

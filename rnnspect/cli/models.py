@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.cli.describing import Described, flag
+from rnnspect.cli.describing import Described
+from rnnspect.cli.values import flag
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse
 from rnnspect.judging.verdict import EXIT_STATUS

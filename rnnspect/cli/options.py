@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.describing import Given, types_of
+from rnnspect.cli.describing import Given
 from rnnspect.cli.output import Output
+from rnnspect.cli.values import types_of
 
 Options = list[inspect.Parameter]
 

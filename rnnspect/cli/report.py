@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.describing import Described, Given, flag, prepared, read_recorded
+from rnnspect.cli.describing import Described, Given, prepared, read_recorded
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 from rnnspect.network.recording import ArrayName

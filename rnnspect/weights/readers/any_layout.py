@@ -257,8 +257,8 @@ def _meaning(layer: FoundLayer) -> tuple[Any, ...]:
 
 def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLayer | None:
     """The layer whose prefix has the next higher numbers, if its input is as wide as this one's output."""
-    text, numbers = _numbered(layer.prefix)
-    higher = [(at, other) for other in layers for words, at in [_numbered(other)] if words == text and at > numbers]
+    text, numbers = numbered(layer.prefix)
+    higher = [(at, other) for other in layers for words, at in [numbered(other)] if words == text and at > numbers]
     width = (layer.sizes.proj_size or layer.sizes.hidden_size) * len(layer.directions)
     wanted = layer.packing, replace(layer.sizes, input_size=width), len(layer.directions)
     readings = layers[min(higher)[1]] if higher else []
@@ -266,7 +266,7 @@ def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLa
 
 
 @functools.cache
-def _numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
+def numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
     """A prefix without its numbers, and the numbers: none for lstm, 1 for lstm_1."""
     return re.sub(r"_?\d+", "", prefix), tuple(int(number) for number in re.findall(r"\d{1,9}", prefix))
 

@@ -1,26 +1,21 @@
-"""Checkpoints in torch's own format, .pt and .pth: a state dict, perhaps in dictionaries, read as tensors only."""
+"""What torch.save writes: a state dict, perhaps in dictionaries, or a module, whose class is not imported."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.weights.readers.named_tensors import of_tensors
+from rnnspect.files.pickle_file import TORCH_MAGIC
+from rnnspect.files.torch_tar import is_torch_tar
+from rnnspect.weights.readers.pickles import of_pickles
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.reading import Tensors
 
 
 def _recognises(seen: Glimpse) -> bool:
-    return seen.has("/data.pkl") and not seen.is_folder
+    if seen.is_folder:
+        return False
+    return seen.has("data.pkl") or seen.head.startswith(TORCH_MAGIC) or is_torch_tar(seen.head)
 
 
-def _tensors(path: Path) -> Tensors:
-    from rnnspect.files import torch_file  # with torch, which --help does without
-
-    return torch_file.tensors(path)
-
-
-READER = of_tensors("a checkpoint of torch", _recognises, _tensors, ".pt", ".pth")
+READER = of_pickles("a file of torch.save", _recognises, ".pt", ".pth")

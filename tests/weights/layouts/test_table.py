@@ -41,6 +41,7 @@ STATED = {
     ("coreml", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("coreml", "gru"): ("r n z", True, "fused", "one, without b_hn"),
     ("tflite", "lstm"): ("i f g o", True, "separate", "one (sum)"),
+    ("dynet", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "gru"): ("r z n", True, "fused", "one, b_hn apart"),
     ("openvino", "lstm"): ("f i g o", True, "fused", "one (sum)"),
@@ -56,7 +57,7 @@ STATED = {
     ("webnn", "gru"): ("z r n", True, "fused", "two"),
     ("webnn", "gru-before"): ("z r n", True, "fused", "two"),
 }
-ADDED_TO_F = {"tf1", "tf-block-lstm", "haiku"}
+ADDED_TO_F = {"tf1", "tf-block-lstm", "haiku", "dynet"}
 
 
 def test_every_gated_row_is_stated():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from rnnspect.errors import FileError
 from rnnspect.files.sources import File, parse_file
 from rnnspect.weights import readers
 from rnnspect.weights.readers.interface import Reader
-from tests.weights.readers import keras_files
+from tests.weights.readers import keras_files, torch_files
 from tests.weights.readers.keras_files import Layer
 
 STATE = torch.nn.LSTM(3, 4, batch_first=True).state_dict()
@@ -28,6 +29,9 @@ def files(tmp_path: Path) -> dict[str, Path]:
     """A file of each kind that a reader reads, by the reader's name."""
     made = {kind: tmp_path / f"{kind}{readers.find(kind).ends[0]}" for kind in readers.READERS}
     torch.save(STATE, made["torch_checkpoint"])
+    torch_files.script(torch.nn.LSTM(3, 4, batch_first=True), made["torchscript"])
+    torch_files.export(torch.nn.LSTM(3, 4, batch_first=True), made["torch_export"], torch.randn(2, 5, 3))
+    made["pickles"].write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in STATE.items()}))
     save_file(STATE, made["safetensors"])
     np.savez(made["npz"], **{name: tensor.numpy() for name, tensor in STATE.items()})
     keras_files.keras_3(made["keras"], [Layer("lstm", "one")])

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnnspect.cli.options import command, formats
+from rnnspect.cli.output import Output, loading
+from rnnspect.errors import InputError, RnnspectError
+
+if TYPE_CHECKING:
+    from rnnspect.views.about import Held
+
+
+@command("rnnspect about model.safetensors")
+def about(
+    output: Annotated[Output, formats("table", "json")],
+    file: Annotated[Path, typer.Argument(help="A file of weights, a model, a folder with one, or a spec.")],
+) -> None:
+    """What a file is, which recurrent modules are in it, and what to ask next. `rnnspect FILE` is the same."""
+    from rnnspect.views import about as view
+    from rnnspect.views import documents
+    from rnnspect.weights import readers
+
+    with loading():
+        path = readers.inner_file(file)
+        kind = readers.kind_of(path)
+        what = readers.find(kind).what if kind else "a text, read as a spec in YAML"
+        modules, refused = _held(path, kind is None)
+        total = _tensors(path) if kind else None
+    if refused and not modules:
+        raise refused
+    found = view.About(str(path), what, path.stat().st_size if path.is_file() else None, total, tuple(modules))
+    output.emit(lambda _width: view.parts(found), json=lambda: documents.as_json(view.document(found)))
+
+
+def _held(path: Path, is_spec: bool) -> tuple[list[Held], RnnspectError | None]:
+    """The recurrent modules of a file; and of a file without any the reason."""
+    from rnnspect.cli.describing import describe_every
+    from rnnspect.network.parameters import module_repr
+    from rnnspect.views.about import Held
+    from rnnspect.weights import readers
+
+    found: list[Held] = []
+    try:
+        every = describe_every(path, None, {})
+        reads_from = {} if is_spec else readers.reads_from(readers.modules_in(path, {}))
+    except InputError as error:
+        return [], error
+    for name, one in every.items():
+        try:
+            spec = one.made().spec
+        except RnnspectError as error:
+            found.append(Held(name, "", "", "", f"{error.problems[0].found}"))
+        else:
+            found.append(Held(name, module_repr(spec), spec.dtype, reads_from.get(name, ""), ""))
+    return found, None
+
+
+def _tensors(path: Path) -> int | None:
+    """How many tensors a file has; None where they have no names of their own."""
+    from rnnspect.weights import readers
+
+    kind: Any = readers.kind_of(path)
+    read = readers.find(kind).tensors
+    return None if read is None else len(read(path).stored)
