@@ -69,10 +69,14 @@ class CellCalls:
     def _sequence(self, steps: list[Step]) -> Sequence:
         """Raises `InputError` for steps whose sizes are not those of the cell."""
         spec, first = self.tap.spec, steps[0]
-        batch, x = first["Y_h"].shape[0], torch.stack([step["X"] for step in steps])
-        if x.shape != (len(steps), batch, spec.input_size) or first["Y_h"].shape[1] != spec.hidden_size:
-            found = f"x of shape {tuple(x.shape[1:])} beside a new h of shape {tuple(first['Y_h'].shape)}"
-            raise InputError(found, allowed=f"(B, {spec.input_size}) and (B, {spec.hidden_size})")
+        batch = len(first["Y_h"])
+        sizes = {name: spec.input_size if name == "X" else spec.hidden_size for name in first}
+        for name, values in ((name, values) for step in steps for name, values in step.items()):
+            alone = name.startswith("initial") and values.shape == (1, sizes[name])  # one state for all items
+            if values.shape != (batch, sizes[name]) and not alone:
+                found = f"{self.tap.part.tensors(self.tap.part.steps[0])[name]} of shape {tuple(values.shape)}"
+                raise InputError(found, allowed=f"({batch}, {sizes[name]}), as the cell that it was read as")
+        x = torch.stack([step["X"] for step in steps])
         states = [first[f"initial_{name}"].expand(batch, spec.hidden_size)[None] for name in _states(first)]
         return Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
 
