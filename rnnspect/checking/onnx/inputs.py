@@ -1,20 +1,19 @@
-"""The inputs of an ONNX model: arrays by name from files, one array, or drawn numbers; what nobody says is drawn."""
+"""The inputs of an ONNX model: what --input says of them, and drawn numbers for what it leaves out."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from rnnspect.checking.onnx.axes import BATCH, STEPS, Axis, Uses, axes_of, in_words, uses_of
-from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
-from rnnspect.files import arrays, free_memory, sources, text
+from rnnspect.checking.onnx.said import KINDS, PLACE, Drawn, what_is_said
+from rnnspect.errors import InputError, SequenceError, listed
+from rnnspect.files import free_memory
 from rnnspect.weights.readers.onnx import Part
 from rnnspect.weights.readers.onnx_nodes import array_of
 
@@ -25,27 +24,8 @@ if TYPE_CHECKING:
 
     Array = Any
 
-_PLACE = "--input"
 LENGTHS = 16, 256, 512, 4096
 """Sizes of free axes that are tried where nobody says one, until the model runs."""
-KINDS = ("randn", "randint", "ones", "zeros")
-NAMED = "NAME=x.npy,NAME=randn:20,NAME=randint:20:5000,NAME=3"
-_NAMED = re.compile(r"([^=,\[\]]+)=(.*)", re.DOTALL)
-_NEXT = re.compile(r",(?=[^=,\[\]]+=)")
-_NUMBER = re.compile(r"[+-]?(\d{1,18}\.?\d{0,18}|\.\d{1,18})([eE][+-]?\d{1,3})?")
-_INTEGERS = re.compile(r"randint(?::(\d{1,18}))?(?::(\d{1,18}))?")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """How the numbers of an input are drawn."""
-
-    kind: str
-    """One of KINDS; empty for what fits the input."""
-    count: int | None = None
-    """The size of a free axis that is no batch."""
-    below: int | None = None
-    """What integers are below."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +69,7 @@ def feeds_of(
     if not needed and given is None:
         yield Feed({})
         return
-    said = _said(given, inputs, needed)
+    said = what_is_said(given, inputs, needed)
     fixed = {name: _fitting(value, inputs[name]) for name, value in said.items() if not isinstance(value, Drawn)}
     to_draw: dict[str, Drawn] = {}
     for name in dict.fromkeys((*needed, *said)):
@@ -111,97 +91,17 @@ def feeds_of(
         yield Feed(fixed | drawn, _in_words(drawn, said, uses, chosen))
 
 
-def _said(given: Any, inputs: Mapping[str, ValueInfoProto], needed: list[str]) -> dict[str, torch.Tensor | Drawn]:
-    """What --input says of each input: its numbers, or how they are drawn; nothing of those that it does not name."""
-    if given is None:
-        return {}
-    if isinstance(given, str) and _NAMED.fullmatch(given.strip()) and not sources.is_there(Path(given.strip())):
-        found: dict[str, torch.Tensor | Drawn] = {}
-        for part in _NEXT.split(given.strip()):
-            match = _NAMED.fullmatch(part.strip())
-            assert match is not None
-            name = match[1].strip()
-            _check_names([name], inputs)
-            found[name] = _one(match[2].strip(), name)
-        return found
-    how = _generator(given)
-    if how is not None:
-        whole = {name for name in needed if how.kind != "randint" and _is_whole(inputs[name])}
-        return {name: replace(how, kind="") if name in whole else how for name in needed}
-    read = _read(sources.parse(given), needed)
-    _check_names(list(read), inputs)
-    if missing := [name for name in needed if name not in read]:
-        allowed = f"{listed(map(in_words, inputs.values()))}; or --input {NAMED}, and the others are drawn"
-        raise SequenceError(f"missing: {listed(missing)}", allowed=allowed, where=_PLACE)
-    return dict(read)
-
-
-def _is_whole(known: ValueInfoProto) -> bool:
-    """Whether an input is of integers, of which a generator for all inputs does not tell what they mean."""
-    from onnx import helper
-
-    kinds = helper.get_all_tensor_dtypes()
-    kind = known.type.tensor_type.elem_type
-    return kind in kinds and np.dtype(helper.tensor_dtype_to_np_dtype(kind)).kind in "iub"
-
-
-def _check_names(names: list[str], inputs: Mapping[str, ValueInfoProto]) -> None:
-    unknown = [name for name in names if name not in inputs]
-    if unknown:
-        every = listed(map(in_words, inputs.values()))
-        raise SequenceError(
-            Problem(f"no input is called {name!r}", every, nearest(name, inputs), _PLACE) for name in unknown
-        )
-
-
-def _one(written: str, name: str) -> torch.Tensor | Drawn:
-    """What stands behind NAME=."""
-    how = _generator(written)
-    if how is not None:
-        return how
-    if _NUMBER.fullmatch(written):
-        return torch.tensor(float(written), dtype=torch.float64)
-    match sources.parse(written):
-        case sources.File(path=path, member=member):
-            return arrays.read_array(path, member)
-        case sources.Literal(numbers=numbers):
-            return text.parse_json(numbers, f"{_PLACE} {name}")
-    raise SequenceError(f"{name}={written}", allowed=NAMED, where=_PLACE)
-
-
-def _generator(written: Any) -> Drawn | None:
-    match = _INTEGERS.fullmatch(str(written).strip())
-    if match:
-        return Drawn("randint", *(int(part) if part else None for part in match.groups()))
-    source = sources.parse(written)
-    return Drawn(source.kind, source.count) if isinstance(source, sources.Generator) else None
-
-
-def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
-    match source:
-        case sources.File(path=path, member=None):
-            found = arrays.read_arrays(path)
-            if list(found) == [arrays.UNNAMED] and needed:
-                return {needed[0]: found[arrays.UNNAMED]}
-            return found
-        case sources.File(path=path, member=member) if needed:
-            return {needed[0]: arrays.read_array(path, member)}
-        case sources.Literal(numbers=str() as written) if needed:
-            return {needed[0]: text.parse_json(written, _PLACE)}
-    raise SequenceError(f"{source} beside a model", allowed="a file, a generator, or the numbers", where=_PLACE)
-
-
 def _fitting(values: torch.Tensor, known: ValueInfoProto) -> Array:
     from onnx import helper
 
     tensor = known.type.tensor_type
     if not known.type.HasField("tensor_type"):
-        raise InputError(f"{known.name} is no tensor", allowed="a model whose inputs are tensors", where=_PLACE)
+        raise InputError(f"{known.name} is no tensor", allowed="a model whose inputs are tensors", where=PLACE)
     sizes = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
     fits = len(sizes) == values.dim() and all(a in (None, b) for a, b in zip(sizes, values.shape, strict=True))
     if tensor.HasField("shape") and not fits:
         found = f"{known.name} of shape {tuple(values.shape)}"
-        raise SequenceError(found, allowed=in_words(known), where=_PLACE)
+        raise SequenceError(found, allowed=in_words(known), where=PLACE)
     return array_of(values).astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
@@ -227,14 +127,14 @@ def _check(how: Drawn, name: str, known: ValueInfoProto) -> None:
     from onnx import TensorProto
 
     if how.kind and how.kind not in KINDS:
-        raise SequenceError(f"{how.kind} for an input of a model", allowed=listed(KINDS), where=f"{_PLACE} {name}")
+        raise SequenceError(f"{how.kind} for an input of a model", allowed=listed(KINDS), where=f"{PLACE} {name}")
     if known.type.tensor_type.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
         _refuse(known)
 
 
 def _refuse(known: ValueInfoProto) -> None:
     found = f"{in_words(known)}, for which no numbers can be made up"
-    raise SequenceError(found, allowed=f"--input {known.name}=x.npy, or a .npz with every input", where=_PLACE)
+    raise SequenceError(found, allowed=f"--input {known.name}=x.npy, or a .npz with every input", where=PLACE)
 
 
 def _all_drawn(
@@ -253,7 +153,7 @@ def _all_drawn(
         shape = [sizes.of(axis, _axis_name(inputs[name], at), how.count) for at, axis in enumerate(axes)]
         if how.count and STEPS in axes and len(shape) > 1:
             sizes.steps = how.count
-        free_memory.require(8 * math.prod(shape), f"drawing {name}", _PLACE)
+        free_memory.require(8 * math.prod(shape), f"drawing {name}", PLACE)
         dtype = helper.tensor_dtype_to_np_dtype(inputs[name].type.tensor_type.elem_type)
         found[name] = _numbers(how, shape, name, uses, generator, sizes, np.dtype(dtype))
     return {name: found[name] for name in to_draw}

@@ -56,8 +56,7 @@ class CellEngine:
         from onnx import helper, numpy_helper
 
         cell, step = self._cell, self._cell.steps[0]
-        nodes, weight = cell.nodes(step), cell.view.constant(step.sums[0].products[0].weight)
-        assert weight is not None
+        nodes, weight = cell.nodes(step), cell.view.known(step.sums[0].products[0].weight)
         kind = helper.np_dtype_to_tensor_dtype(weight.dtype)
         inputs = [self._names[name] for name in ("X", *_STATES) if name in self._names]
         known = {*inputs, *(name for node in nodes for name in node.output)}

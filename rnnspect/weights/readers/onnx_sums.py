@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.errors import FileError
 from rnnspect.files.onnx_file import MOST_IN_A_ROW
 
 if TYPE_CHECKING:
@@ -95,8 +96,9 @@ class GraphView:
 
     def maker(self, name: str) -> NodeProto | None:
         """The node of this graph that gives a tensor; None where it is none of ONNX's own operators, or has not as many
-        inputs as they have."""
-        node = self.constants.names(self.path[-1][0]).makers.get(name)
+        inputs as they have, and where the file itself holds the tensor."""
+        names = self.constants.names(self.path[-1][0])
+        node = None if name in names.held else names.makers.get(name)
         if node is None or node.domain not in ("", "ai.onnx"):
             return None
         return node if (len(node.input) == 2 if node.op_type in _OF_TWO else len(node.input) > 0) else None
@@ -108,6 +110,13 @@ class GraphView:
 
     def constant(self, name: str) -> Array | None:
         return self.constants.value(name, self.path)
+
+    def known(self, name: str) -> Array:
+        """The numbers of a constant that is in a sum. Raises `FileError` where the file does not hold them."""
+        values = self.constant(name)
+        if values is None:
+            raise FileError(f"the numbers of {name} are not known")
+        return values
 
     def source(self, name: str) -> str:
         """The tensor itself, without Identity."""

@@ -107,8 +107,7 @@ def counted(model: ModelProto) -> str:
 def described_cell(cell: WrittenCell) -> dict[str, Any]:
     """The keys of a spec that a cell is. Raises `WeightsError` for constants of several types."""
     step = cell.steps[0]
-    constants = [cell.view.constant(one.weight) for total in step.sums for one in total.products]
-    dtypes = {values.dtype.name for values in constants if values is not None}
+    dtypes = {cell.view.known(one.weight).dtype.name for total in step.sums for one in total.products}
     if len(dtypes) != 1 or not dtypes <= {*_DTYPES}:
         raise WeightsError(f"constants in {listed(sorted(dtypes))}", allowed=listed(_DTYPES), where=cell.where)
     features = next(one.features for one in step.sums[0].products if one.source != step.h)
@@ -132,8 +131,7 @@ def parameters_of_cell(cell: WrittenCell) -> dict[str, Tensor]:
         total = step.gates[gate if gate in step.gates else "h"]
         both = [total] if step.n_of_h is None or gate != "n" else [total, step.n_of_h]
         for one in (product for each in both for product in each.products):
-            values = cell.view.constant(one.weight)
-            assert values is not None
+            values = cell.view.known(one.weight)
             rows = (values.T if one.turned else values)[slice(*one.rows), slice(*one.columns)]
             parts.setdefault("weight_hh_l0" if one.source == step.h else "weight_ih_l0", []).append(rows)
         if keys["bias"]:
@@ -165,9 +163,7 @@ def _added(cell: WrittenCell, units: int, offsets: Iterable[Offset]) -> Array:
     dtype = np.dtype(described_cell(cell)["dtype"])
     total = np.zeros(units, np.float64)
     for one in offsets:
-        values = cell.view.constant(one.name)
-        assert values is not None
-        flat = values.reshape(-1)
+        flat = cell.view.known(one.name).reshape(-1)
         total += flat[slice(*one.rows)] if flat.size > 1 or units == 1 else flat[0]
     rounded = total.astype(dtype)
     if not (rounded == total).all():

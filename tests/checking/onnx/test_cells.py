@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 from rnnspect.cli import main
@@ -181,6 +181,63 @@ def test_sums_beside_themselves_end(tmp_path: Path, capsys: Any):
     onnx.save(made.model(nodes, {"W": np.eye(3, dtype=np.float32), "n0": np.array([3])}), tmp_path / "m.onnx")
     assert main(["shapes", str(tmp_path / "m.onnx")]) == 2
     assert "none could be read" in capsys.readouterr().err
+
+
+def rewired(model: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """One change of an operator, an input, an output or a constant, as a wrong export might have it."""
+    graph = model.graph
+    names = [name for node in graph.node for name in node.output] + [tensor.name for tensor in graph.initializer]
+    node, tensor = graph.node[rng.integers(len(graph.node))], graph.initializer[rng.integers(len(graph.initializer))]
+    match rng.integers(6):
+        case 0:
+            node.op_type = str(rng.choice(["Add", "Mul", "Sub", "Split", "Slice", "Gemm", "MatMul", "Concat", "Shape"]))
+        case 1:
+            node.input[rng.integers(len(node.input))] = str(rng.choice([*names, ""]))
+        case 2:
+            del node.input[rng.integers(len(node.input))]
+        case 3:
+            node.output[0] = str(rng.choice(names))
+        case 4:
+            values = numpy_helper.to_array(tensor)
+            other = rng.choice(4)
+            changed = [values.reshape(-1), values[None], values.astype(np.float16), values.astype(np.int64)][other]
+            tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
+        case 5:
+            tensor.name = str(rng.choice(names))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_graphs_that_are_wired_wrongly_are_refused_or_answered(tmp_path: Path, capsys: Any, kind: str):
+    rng, path = np.random.default_rng(1), tmp_path / "m.onnx"
+    whole = written.unrolled(kind, written.Form({"LSTM": "fiog", "GRU": "zrn"}[kind], gemm=kind == "GRU"), steps=2)
+    for _ in range(60):
+        model = onnx.ModelProto()
+        model.CopyFrom(whole)
+        for _ in range(rng.integers(1, 4)):
+            rewired(model, rng)
+        path.write_bytes(model.SerializeToString())
+        status = main(["check", str(path), "--explain", "0"])
+        assert status in (0, 1, 2, 3), (capsys.readouterr().err, model)
+
+
+def test_a_tensor_that_is_held_and_made_is_the_one_that_is_held(tmp_path: Path, capsys: Any):
+    """Identity gives the bias of the file a second time, from a tensor that nobody knows."""
+    model = written.unrolled("LSTM", FORMS[0], steps=1)
+    model.graph.node.append(helper.make_node("Identity", ["nowhere"], ["W bias"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    (found,) = read(tmp_path / "m.onnx").values()
+    assert np.array_equal(parameters_of_cell(found)["bias_ih_l0"], written.packed(written.weights("LSTM"), "b", "ifgo"))
+
+
+def test_one_state_for_all_items(tmp_path: Path, capsys: Any):
+    """h and c of a single item, which Add and Mul repeat for each item of x."""
+    model = written.unrolled("LSTM", FORMS[0])
+    for known in model.graph.input[1:]:
+        known.CopyFrom(made.value(known.name, made.F, [1, written.HIDDEN]))
+    onnx.save(model, tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(3, 2, 3)))
+    status, rows = documents([str(tmp_path / "m.onnx"), "--input", f"x={tmp_path}/x.npy"], capsys)
+    assert (status, rows[0]["verdict"], rows[0]["checked"]["values"]) == (0, "agree", 24), rows
 
 
 def test_damaged_files_are_refused_or_answered(tmp_path: Path, capsys: Any):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from rnnspect.checking.onnx.inputs import feeds_of
 from rnnspect.cli import main
@@ -119,3 +120,46 @@ def test_a_model_runs_on_what_was_said_and_a_note_says_what_was_drawn(tmp_path: 
     assert (json.loads(out)["verdict"], json.loads(out)["checked"]["values"]) == ("agree", 10 * 3 * made.HIDDEN)
     assert "not all inputs were given: drawn were beside float32 (10, 3, 3), lens int32 (3,), h float32" in err
     assert "(time = 10, batch = 3); --input beside=x.npy says others" in err
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_a_node_is_traced_on_what_it_received(tmp_path: Path, capsys: Any, layout: int):
+    """The x of the trace is what the embedding gives, which numpy looks up here; as are the lengths."""
+    one, words = model(), np.arange(20).reshape(10, 2) % ROWS
+    if layout:
+        one = made.of_node("LSTM", layout=1)
+        x = np.random.default_rng(0).normal(size=(2, 10, made.INPUTS)).astype(np.float32)
+        given = {"x": x}
+    else:
+        beside = np.random.default_rng(0).normal(size=(10, 2, made.INPUTS)).astype(np.float32)
+        given = {"words": words, "beside": beside, "lens": np.array([10, 7])}
+        table = next(numpy_helper.to_array(one) for one in one.graph.initializer if one.name == "table")
+        x = (table[words] + beside).transpose(1, 0, 2)
+    onnx.save(one, tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", **given)
+    said = ",".join(f"{name}={tmp_path}/x.npz:{name}" for name in given)
+    path = str(tmp_path / "m.onnx")
+    assert main(["trace", path, "--input", said, "-o", str(tmp_path / "t.npz")]) == 0
+    assert "received in the run of its model: 10 steps, batch of 2" in capsys.readouterr().err
+    assert np.array_equal(np.load(tmp_path / "t.npz")["x"], x)
+    assert main(["derive", path, "--input", said, "--step", "2", "--unit", "1"]) == 0
+    assert main(["report", path, "--input", said, "-o", str(tmp_path / "r.html")]) == 0
+    assert main(["trace", path, "--input", "nobody=ones"]) == 2
+    assert "no input is called 'nobody'" in capsys.readouterr().err
+
+
+def test_a_model_of_onnxruntime_itself_is_named(tmp_path: Path, capsys: Any):
+    """What the message says gives an .onnx of the same node."""
+    onnx.save(made.of_node("GRU"), tmp_path / "m.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "m.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(tmp_path / "m.onnx", options)
+    for command in ("shapes", "check", "trace", "report"):
+        assert main([command, str(tmp_path / "m.ort"), *(["-o", "r.html"] if command == "report" else [])]) == 2
+        assert "a model in onnxruntime's own format (.ort); allowed: the same as .onnx" in capsys.readouterr().err
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "again.onnx")
+    onnxruntime.InferenceSession(tmp_path / "m.ort", options)
+    assert main(["shapes", str(tmp_path / "again.onnx")]) == 0
+    assert "GRU(3, 4, reset=before)" in capsys.readouterr().out
