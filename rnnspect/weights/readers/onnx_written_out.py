@@ -77,6 +77,9 @@ class WrittenCell:
         kinds = listed(f"{number} {kind}" for kind, number in Counter(node.op_type for node in nodes).items())
         steps = f"{count} steps, each" if count > 1 else "one step"
         said = f"note: {self.where} is no node, but written out: {steps} of {kinds}"
+        first, last = (self.view.maker(name) for name in (self.steps[0].h, self.steps[0].given[0]))
+        if first is not None and last is not None and first.op_type == last.op_type:  # as where its h is constant
+            said += f"; what gives its first h, {first.op_type} {first.name or first.output[0]}, is not read as a step"
         return said + ("; which of its two inputs is x, and which h, is a guess" if self.guessed else "")
 
 

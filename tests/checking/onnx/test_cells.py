@@ -92,6 +92,29 @@ def test_what_torch_exports_is_the_cell_that_it_was(tmp_path: Path, capsys: Any,
     assert (status, [row["verdict"] for row in rows], rows[0]["checked"]["values"]) == (0, ["agree"], 24), rows
 
 
+class FromZeros(Unrolled):
+    """A cell that begins with the zeros that it takes by itself, which the exporter makes constants of."""
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        h, c = self.cell(x[0])
+        for step in range(1, 3):
+            h, c = self.cell(x[step], (h, c))
+        return h
+
+
+def test_a_first_step_from_constants_is_said_not_to_be_read(tmp_path: Path, capsys: Any):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module, inputs = FromZeros(CELLS["lstm"]).eval(), (torch.randn(3, 2, 3), torch.randn(2, 4), torch.randn(2, 4))
+        path = str(tmp_path / "m.onnx")
+        torch.onnx.export(module, inputs, path, dynamo=False, opset_version=17, input_names=["x", "h", "c"])
+    status = main(["check", path, "--input", "randn:3"])
+    captured = capsys.readouterr()
+    assert (status, "agree" in captured.out) == (0, True)
+    assert "written out: 2 steps, each of" in captured.err
+    assert "what gives its first h, Mul /cell/Mul_2, is not read as a step" in captured.err
+
+
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.order} {form.joined} {form.gemm} {form.turned}")
 def test_an_lstm_is_found_by_how_its_gates_are_used(tmp_path: Path, capsys: Any, form: written.Form):
     path = tmp_path / "m.onnx"
