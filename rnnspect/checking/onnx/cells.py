@@ -76,6 +76,8 @@ class CellCalls:
             if values.shape != (batch, sizes[name]) and not alone:
                 found = f"{self.tap.part.tensors(self.tap.part.steps[0])[name]} of shape {tuple(values.shape)}"
                 raise InputError(found, allowed=f"({batch}, {sizes[name]}), as the cell that it was read as")
+            if values.dtype != getattr(torch, spec.dtype):
+                raise InputError(f"{name} in {str(values.dtype).removeprefix('torch.')}", allowed=spec.dtype)
         x = torch.stack([step["X"] for step in steps])
         states = [first[f"initial_{name}"].expand(batch, spec.hidden_size)[None] for name in _states(first)]
         return Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)

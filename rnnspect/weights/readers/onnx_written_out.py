@@ -110,9 +110,12 @@ def counted(model: ModelProto) -> str:
 def described_cell(cell: WrittenCell) -> dict[str, Any]:
     """The keys of a spec that a cell is. Raises `WeightsError` for constants of several types."""
     step = cell.steps[0]
-    dtypes = {cell.view.known(one.weight).dtype.name for total in step.sums for one in total.products}
+    names = {one.weight for total in step.sums for one in total.products}
+    names |= {one.name for total in step.sums for one in total.offsets}
+    dtypes = {cell.view.known(name).dtype.name for name in names}
     if len(dtypes) != 1 or not dtypes <= {*_DTYPES}:
-        raise WeightsError(f"constants in {listed(sorted(dtypes))}", allowed=listed(_DTYPES), where=cell.where)
+        allowed = f"one of {listed(_DTYPES)}"
+        raise WeightsError(f"constants in {listed(sorted(dtypes))}", allowed=allowed, where=cell.where)
     features = next(one.features for one in step.sums[0].products if one.source != step.h)
     keys: dict[str, Any] = {"cell": step.cell, "input_size": features, "hidden_size": step.units}
     keys |= {"batch_first": False, "bias": any(total.offsets for total in step.sums), "dtype": dtypes.pop()}

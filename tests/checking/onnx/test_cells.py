@@ -206,6 +206,36 @@ def test_sums_beside_themselves_end(tmp_path: Path, capsys: Any):
     assert "none could be read" in capsys.readouterr().err
 
 
+def in_dtype(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
+    """The model with all its numbers in another dtype."""
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(dtype), tensor.name))
+    for known in (*model.graph.input, *model.graph.output):
+        known.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize(("kind", "order"), [("LSTM", "ifgo"), ("GRU", "rzn")])
+def test_other_dtypes(tmp_path: Path, capsys: Any, kind: str, order: str, dtype: str):
+    onnx.save(in_dtype(written.unrolled(kind, written.Form(order)), dtype), tmp_path / "m.onnx")
+    status, rows = documents([str(tmp_path / "m.onnx"), "--input", "randn:3", "--batch", "8"], capsys)
+    assert (status, rows[0]["verdict"], rows[0]["engine"]["dtype"]) == (0, "agree", dtype), rows
+
+
+def test_constants_in_two_dtypes_are_refused(tmp_path: Path, capsys: Any):
+    """Which no runtime may run: onnx.reference would, and its numbers would be of neither."""
+    model = written.unrolled("LSTM", FORMS[0])
+    tensor = next(one for one in model.graph.initializer if one.name == "U bias")
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+    onnx.save(model, tmp_path / "m.onnx")
+    for command in ("shapes", "check"):
+        assert main([command, str(tmp_path / "m.onnx")]) == 2
+        assert "constants in float32, float64; allowed: one of float32" in capsys.readouterr().err
+
+
 def rewired(model: onnx.ModelProto, rng: np.random.Generator) -> None:
     """One change of an operator, an input, an output or a constant, as a wrong export might have it."""
     graph = model.graph
