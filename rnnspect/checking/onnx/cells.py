@@ -41,14 +41,22 @@ class CellCalls:
 
     def verdicts(self) -> Iterator[NodeVerdict]:
         """One for each sequence; none of a branch that was not taken."""
-        for index, steps in enumerate(_sequences(list(self._steps()))):
+        try:
+            sequences = _sequences(list(self._steps()))
+        except RnnspectError as error:
+            yield NodeVerdict(self.tap.part.name, None, why(error))
+            return
+        for index, steps in enumerate(sequences):
             try:
                 yield NodeVerdict(self.tap.part.name, index, self._checked(steps))
             except RnnspectError as error:
                 yield NodeVerdict(self.tap.part.name, index, why(error))
 
     def _steps(self) -> Iterator[Step]:
-        """Every step in the order in which they ran: in a loop all of an iteration, then those of the next."""
+        """Every step in the order in which they ran: in a loop all of an iteration, then those of the next.
+
+        Raises `InputError` where a runtime does not stack what the iterations of a loop give.
+        """
         loops = loops_around(self.tap.part.path)
         steps = []
         for names in self.tap.steps:
@@ -58,6 +66,8 @@ class CellCalls:
             steps.append(
                 {name: values.flatten(0, loops - 1) if loops else values[None] for name, values in shown.items()}
             )
+        if len({len(values) for step in steps for values in step.values()}) != 1:
+            raise InputError("its tensors do not have as many iterations as each other")
         for iteration in range(len(steps[0]["X"])):
             for step in steps:
                 yield {name: _rows(values[iteration]) for name, values in step.items()}

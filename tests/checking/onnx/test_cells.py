@@ -153,6 +153,19 @@ def test_steps_in_a_loop_are_one_sequence(tmp_path: Path, capsys: Any, carried: 
     assert "5 steps of a cell that is written out in other operators" in rows[0]["notes"]
 
 
+def test_what_a_loop_changes_is_no_constant(tmp_path: Path, capsys: Any):
+    """h and c begin with constants around the loop, which only its weights stay."""
+    model = written.in_loop(carried=True)
+    del model.graph.input[1:]
+    zeros = np.zeros((2, written.HIDDEN), np.float32)
+    model.graph.initializer.extend(numpy_helper.from_array(zeros, name) for name in "hc")
+    onnx.save(model, tmp_path / "m.onnx")
+    (found,) = read(tmp_path / "m.onnx").values()
+    assert [found.view.constant(name) is None for name in ("h in", "c in", "W", "U")] == [True, True, False, False]
+    status, rows = documents([str(tmp_path / "m.onnx"), "--input", "randn:5", "--batch", "2"], capsys)
+    assert (status, [row["verdict"] for row in rows]) == (0, ["agree"]), rows
+
+
 @pytest.mark.parametrize(("one", "other"), [*itertools.combinations(range(4), 2)])
 def test_gates_that_are_exchanged_are_seen(tmp_path: Path, capsys: Any, one: int, other: int, monkeypatch: Any):
     """What the check holds the run to are the parameters that were read: with two gates exchanged it differs."""
