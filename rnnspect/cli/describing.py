@@ -13,7 +13,7 @@ from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output, loading
 from rnnspect.cli.received import received
 from rnnspect.cli.values import flag, names_in, parsed
-from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.errors import EngineError, InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
@@ -47,15 +47,18 @@ class Described:
 
     @property
     def engine(self) -> str:
-        """The engine that runs it if none is named: torch, or the file's own framework where no module of torch.nn
-        computes the same."""
+        """The engine that runs it if none is named: torch; where no module of torch.nn computes the same, the file's
+        own framework, or else ONNX Runtime. Raises `EngineError` where none of them is installed and can."""
+        from rnnspect import engines
         from rnnspect.weights import readers
 
         weights = self.spec.weights
         if not self.spec.beyond_torch or not isinstance(weights, str):
             return "torch"
         kind = readers.kind_of(parse_file(weights).path)
-        return readers.find(kind).engine if kind else "torch"
+        if kind is None:
+            return "torch"
+        return engines.first_able((readers.find(kind).engine, "onnxruntime"), self.spec, weights)
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,9 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
 
 
 def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
-    """The run, with the engine that was named, or the usual one. `needs` estimates the bytes that the run takes."""
+    """The run, with the engine that was named, or the usual one; where that is not to be had, with none. `needs`
+    estimates the bytes that the run takes."""
+    from rnnspect.engines.interface import NoEngine
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 
     spec, given = described.spec, described.received
@@ -277,4 +282,8 @@ def prepared(described: Described, needs: Callable[[Spec, int, int], int], engin
         states = {"h0": given.h0} | ({} if given.c0 is None else {"c0": given.c0})
         made = prepare(own, x, **states, lengths=given.lengths, where=described.where, require_memory=needs)
     made = by_its_own_node(made)
-    return made.with_engine(engine or described.engine, "--engine")
+    try:
+        name = engine or described.engine
+    except EngineError as error:
+        return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems)))
+    return made.with_engine(name, "--engine")

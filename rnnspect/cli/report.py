@@ -76,7 +76,7 @@ def report(
     if saved is not None:
         made, recordings = _saved_run(saved, str(given.path), run.engine)
     else:
-        made = prepared(described, memory.run_needs, run.engine)
+        made = prepared(described, memory.run_needs, "torch" if run.recorded else run.engine)
         recordings = Recordings(*read_recorded(str(run.recorded)), rounded) if run.recorded else None
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)

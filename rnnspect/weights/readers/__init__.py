@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rnnspect.weights.readers.interface import Module, Reader, Told
 
 READERS = (
-    *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles"),
-    *("keras", "onnx", "dynet"),
+    *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles", "keras"),
+    *("tflite", "coreml", "tensorflow_graph", "tensorflow_checkpoint", "tensorflow_saved_model", "onnx", "dynet"),
 )
 """The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
 IN_FOLDER = (

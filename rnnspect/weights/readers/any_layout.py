@@ -18,6 +18,7 @@ from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
+from rnnspect.weights.readers.subsets import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -177,12 +178,14 @@ def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, 
         for prefix, names in _groups(packing, stored).items()
         if (layer := _layer(layout, packing, prefix, names, stored))
     ]
+    largest = whole(layer.takes for layer in every)
     most: dict[frozenset[str], int] = {}
     for layer in every:
         most[layer.takes] = max(most.get(layer.takes, 0), layer.explains)
     found: dict[str, list[FoundLayer]] = {}
     for layer in every:
-        if layer.explains == most[layer.takes]:  # of linear.w and w under linear the longer name
+        # Of linear.w and w under linear the longer name; of a GRU and its candidate alone the GRU.
+        if layer.explains == most[layer.takes] and layer.takes in largest:
             found.setdefault(layer.prefix, []).append(layer)
     for prefix in list(found):
         others = (prefix.replace(second, first) for second, first in _FORWARD)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files.onnx_file import Constants
-from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import functions_of
+from rnnspect.weights.readers.operators import without_f
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -147,7 +148,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
         p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
-        found |= (_without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
+        found |= (without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
         if spec.peepholes:
             by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
             found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
@@ -191,14 +192,6 @@ def array_of(values: Tensor) -> Array:
 
         return values.contiguous().view(torch.int16).numpy().view(bfloat16)
     return values.contiguous().numpy()
-
-
-def _without_f(p: LayerParameters, hidden: int) -> LayerParameters:
-    """The parameters of an LSTM without the rows of f, the second of four gates."""
-    import torch
-
-    kept = {name: torch.cat([one[:hidden], one[2 * hidden :]]) for name, one in vars(p).items() if one is not None}
-    return replace(p, **kept)
 
 
 def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
