@@ -1,5 +1,5 @@
-"""Damaged files of every format through `main`: each is an answer or one message, in bounded time and memory, and nothing
-in it runs.
+"""Damaged files of every format through `main`: each is an answer or one message, in bounded time and memory, and
+nothing in it runs.
 
 `python -m tests.fuzz FOLDER --inputs 100000` keeps in FOLDER what failed, and prints what came out by format.
 """
