@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output, loading
+from rnnspect.cli.received import received
 from rnnspect.cli.values import flag, names_in, parsed
 from rnnspect.errors import EngineError, InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
+    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.weights.readers.interface import Module, Told
@@ -40,6 +42,8 @@ class Described:
     """Notes for the user, such as what a checkpoint does not say."""
     given: frozenset[str] = frozenset()
     """The keys that were given as flags."""
+    received: Sequence | None = None
+    """What it runs on, where that is not what the spec says."""
 
     @property
     def engine(self) -> str:
@@ -101,6 +105,11 @@ class Given:
         described = first.made()
         for note in described.notes:
             output.note(note)
+        if found := received(described.spec):
+            sequence, notes = found
+            described = replace(described, received=sequence)
+            for note in notes:
+                output.note(note)
         return described
 
     def describe_every(self, path: Path | None = None) -> dict[str, Describing]:
@@ -264,7 +273,15 @@ def prepared(described: Described, needs: Callable[[Spec, int, int], int], engin
     from rnnspect.engines.interface import NoEngine
     from rnnspect.tracing.prepare import by_its_own_node, prepare
 
-    made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
+    spec, given = described.spec, described.received
+    if given is None:
+        made = prepare(spec, where=described.where, require_memory=needs)
+    else:
+        x = given.x.transpose(0, 1) if spec.batch_first else given.x
+        own = spec.with_changes(input=None, batch=None)
+        states = {"h0": given.h0} | ({} if given.c0 is None else {"c0": given.c0})
+        made = prepare(own, x, **states, lengths=given.lengths, where=described.where, require_memory=needs)
+    made = by_its_own_node(made)
     try:
         name = engine or described.engine
     except EngineError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
@@ -10,7 +11,7 @@ from rnnspect.files import free_memory
 from rnnspect.files.reading import in_short, read_bytes, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -166,6 +167,17 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
     return length
 
 
+@dataclass(frozen=True)
+class Names:
+    """The tensors of one graph by name."""
+
+    graph: GraphProto
+    held: Mapping[str, TensorProto]
+    makers: Mapping[str, NodeProto]
+    """The node that gives a tensor."""
+    inputs: frozenset[str]
+
+
 class Constants:
     """The tensors of a model whose numbers the file holds: initializers, Constants, and what is only rearranged.
 
@@ -175,6 +187,7 @@ class Constants:
     def __init__(self, model: ModelProto) -> None:
         self._model = model
         self._known: dict[tuple[int, str], Array | None] = {}
+        self._graphs: dict[int, Names] = {}
 
     def value(self, name: str, path: GraphPath, depth: int = 0) -> Array | None:
         """The numbers of a tensor as a node in the last graph of the path sees it; of a graph's input its default.
@@ -187,13 +200,41 @@ class Constants:
             graph = path[end - 1][0]
             if (key := (id(graph), name)) in self._known:
                 return self._known[key]
-            held = next((tensor for tensor in graph.initializer if tensor.name == name), None)
-            maker = None if held else next((node for node in graph.node if name in node.output), None)
-            if held or maker or any(known.name == name for known in graph.input):
+            names = self.names(graph)
+            held, maker = names.held.get(name), names.makers.get(name)
+            if held is not None or maker is not None or name in names.inputs:
                 self._known[key] = None  # so that a circle of operators ends: it has no numbers
-                self._known[key] = self._found(held, maker, name, path[:end], depth)
+                around = self._kept(name, path[:end]) if held is None and maker is None else ""
+                if around:
+                    self._known[key] = self.value(around, path[: end - 1], depth + 1)
+                else:
+                    self._known[key] = self._found(held, maker, name, path[:end], depth)
                 return self._known[key]
         return None
+
+    def _kept(self, name: str, path: GraphPath) -> str:
+        """What the graph around calls an input of a loop's body that every iteration hands on as it is; else empty."""
+        graph, owner, _ = path[-1]
+        if owner is None or owner.op_type not in ("Loop", "Scan"):
+            return ""
+        at = [known.name for known in graph.input].index(name)
+        after = at - 1 if owner.op_type == "Loop" else at  # a Loop's body also takes the iteration's number
+        if not 0 < after < len(graph.output) if owner.op_type == "Loop" else after >= len(graph.output):
+            return ""
+        last, makers = graph.output[after].name, self.names(graph).makers
+        for _ in range(MOST_IN_A_ROW):
+            if last not in makers or makers[last].op_type != "Identity":
+                break
+            last = next(iter(makers[last].input), "")
+        return owner.input[at] if last == name and at < len(owner.input) else ""
+
+    def names(self, graph: GraphProto) -> Names:
+        """Who makes the tensors of one graph."""
+        if id(graph) not in self._graphs:
+            makers = {name: node for node in reversed(graph.node) for name in node.output if name}
+            held = {tensor.name: tensor for tensor in reversed(graph.initializer)}
+            self._graphs[id(graph)] = Names(graph, held, makers, frozenset(known.name for known in graph.input))
+        return self._graphs[id(graph)]
 
     def _found(self, held: Any, maker: NodeProto | None, name: str, path: GraphPath, depth: int) -> Array | None:
         from onnx import numpy_helper

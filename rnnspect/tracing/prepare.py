@@ -94,14 +94,18 @@ def _whole(lengths: Any) -> Any:
 
 
 def by_its_own_node(prepared: Prepared) -> Prepared:
-    """Where no module of torch.nn computes the network, and its parameters are those of a node in an .onnx file,
-    onnxruntime runs that node in place of the engine."""
+    """Where no module of torch.nn computes the network, and its parameters are those of a part of an .onnx file,
+    onnxruntime runs that part in place of the engine."""
+    from rnnspect.engines.shared.onnx_cell import CellEngine
     from rnnspect.engines.shared.onnx_model import NodeEngine
+    from rnnspect.files.onnx_file import read_model
     from rnnspect.weights import readers
-    from rnnspect.weights.readers.onnx import node_in
+    from rnnspect.weights.readers.onnx import part_in
+    from rnnspect.weights.readers.onnx_nodes import OnnxNode
 
     spec = prepared.spec
     source = parse_file(spec.weights) if spec.beyond_torch and isinstance(spec.weights, str) else None
     if source is None or readers.kind_of(source.path) != "onnx":
         return prepared
-    return replace(prepared, engine=NodeEngine(node_in(source.path, source.member)))
+    part = part_in(read_model(source.path), source.member, str(source.path))
+    return replace(prepared, engine=NodeEngine(part) if isinstance(part, OnnxNode) else CellEngine(part))

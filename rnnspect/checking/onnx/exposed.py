@@ -1,4 +1,4 @@
-"""A copy of an ONNX model that also outputs what its recurrent nodes receive and return, those of nested graphs too.
+"""A copy of an ONNX model that also outputs what its recurrent parts receive and return, those of nested graphs too.
 
 A branch of If gives its values, and the branch that is not taken empty ones; Loop and Scan stack one an iteration. A
 node with layout=1, which onnxruntime refuses, becomes one without, between Transposes.
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import FileError
 from rnnspect.files.onnx_file import Constants
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, SCALES, WEIGHTS, OnnxNode
+from rnnspect.weights.readers.onnx import Part
+from rnnspect.weights.readers.onnx_nodes import INPUTS, OUTPUTS, SCALES, WEIGHTS, OnnxNode
+from rnnspect.weights.readers.onnx_written_out import WrittenCell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,46 +31,72 @@ _INT32 = 6
 
 
 @dataclass(frozen=True)
-class Taps:
+class NodeTaps:
     """The outputs of the copy that show what one node receives and returns."""
 
-    node: OnnxNode
+    part: OnnxNode
     spec: Spec
     outputs: dict[str, str]
     """By X, W, …, Y the output of the model that shows it, with an axis in front for each of the `loops_around`."""
 
+    @property
+    def every_output(self) -> tuple[str, ...]:
+        return tuple(self.outputs.values())
 
-def loops_around(node: OnnxNode) -> int:
-    """How many Loops and Scans a node is in; each stacks what its iterations give."""
-    return sum(owner is not None and owner.op_type != "If" for _, owner, _ in node.path)
+
+@dataclass(frozen=True)
+class CellTaps:
+    """The outputs of the copy that show what each step of a cell that is written out receives and returns."""
+
+    part: WrittenCell
+    spec: Spec
+    steps: tuple[dict[str, str], ...]
+    """As the outputs of a node."""
+
+    @property
+    def every_output(self) -> tuple[str, ...]:
+        return tuple(output for step in self.steps for output in step.values())
 
 
-def tapped(model: ModelProto, layers: Sequence[tuple[OnnxNode, Spec]]) -> tuple[ModelProto, list[Taps]]:
-    """The copy, and the taps of these nodes of the model, each of which comes with the layer that it is.
+def loops_around(path: GraphPath) -> int:
+    """How many Loops and Scans a graph is in; each stacks what its iterations give."""
+    return sum(owner is not None and owner.op_type != "If" for _, owner, _ in path)
 
-    Raises `FileError` for a node in a graph that belongs to no If, Loop or Scan.
+
+def tapped(model: ModelProto, layers: Sequence[tuple[Part, Spec]]) -> tuple[ModelProto, list[NodeTaps | CellTaps]]:
+    """The copy, and the taps of these parts of the model, each of which comes with the layer that it is.
+
+    Raises `FileError` for a part in a graph that belongs to no If, Loop or Scan.
     """
     copy = type(model)()
     copy.CopyFrom(model)
     constants = Constants(copy)
-    found = [(_in_copy(node, copy, constants), spec) for node, spec in layers]
-    return copy, [_tap(node, spec, f"rnnspect.{at}") for at, (node, spec) in enumerate(found)]
+    placed = [(_in_copy(part.path, copy), part, spec) for part, spec in layers]
+    places = [list(path[-1][0].node).index(part.node) if isinstance(part, OnnxNode) else 0 for path, part, _ in placed]
+    taps: list[NodeTaps | CellTaps] = []
+    owns = [path[-1][0].node[place] for (path, _, _), place in zip(placed, places, strict=True)]
+    for at, ((path, part, spec), own) in enumerate(zip(placed, owns, strict=True)):
+        prefix = f"rnnspect.{at}"
+        if isinstance(part, OnnxNode):
+            node = replace(part, node=own, path=path, model=copy, constants=constants)
+            taps.append(_of_node(node, spec, prefix))
+        else:
+            steps = [_shown(path, part.tensors(step), spec, f"{prefix}.{i}") for i, step in enumerate(part.steps)]
+            taps.append(CellTaps(part, spec, tuple(steps)))
+    return copy, taps
 
 
-def _in_copy(node: OnnxNode, copy: ModelProto, constants: Constants) -> OnnxNode:
-    """The node in a copy of its model, with the copy's constants: at the same place in each graph of its path."""
-    path: GraphPath = ((copy.graph, None, ""),)
-    for (outer, _, _), (_, owner, attribute) in pairwise(node.path):
-        own = path[-1][0].node[list(outer.node).index(owner)]
-        path = (*path, (next(one.g for one in own.attribute if one.name == attribute), own, attribute))
-    own = path[-1][0].node[list(node.graph.node).index(node.node)]
-    return replace(node, node=own, path=path, model=copy, constants=constants)
+def _in_copy(path: GraphPath, copy: ModelProto) -> GraphPath:
+    """The same graphs in a copy of their model."""
+    found: GraphPath = ((copy.graph, None, ""),)
+    for (outer, _, _), (_, owner, attribute) in pairwise(path):
+        own = found[-1][0].node[list(outer.node).index(owner)]
+        found = (*found, (next(one.g for one in own.attribute if one.name == attribute), own, attribute))
+    return found
 
 
-def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
+def _of_node(node: OnnxNode, spec: Spec, prefix: str) -> NodeTaps:
     """`prefix` begins the names that are new in the graph."""
-    from onnx import helper
-
     if node.attributes.get("layout"):
         _turn(node, prefix)
     shown = {name: node.input(name) for name in INPUTS[node.node.op_type] if node.input(name)}
@@ -77,22 +105,29 @@ def _tap(node: OnnxNode, spec: Spec, prefix: str) -> Taps:
     own.extend([""] * (len(outputs) - len(own)))
     for index, name in enumerate(outputs):
         shown[name] = own[index] = own[index] or f"{prefix}.own.{name}"
+    return NodeTaps(node, spec, _shown(node.path, shown, spec, prefix))
+
+
+def _shown(path: GraphPath, shown: dict[str, str], spec: Spec, prefix: str) -> dict[str, str]:
+    """The outputs of the model that now show these tensors of the last graph of the path."""
+    from onnx import helper
+
     kinds = {name: _INT32 if name == "sequence_lens" else _DTYPES[spec.dtype] for name in shown}
-    inside = {name: f"{prefix}.{len(node.path) - 1}.{name}" for name in shown}
-    node.graph.node.extend(helper.make_node("Identity", [shown[name]], [inside[name]]) for name in shown)
-    for depth in range(len(node.path) - 1, -1, -1):
-        graph, owner, attribute = node.path[depth]
+    inside = {name: f"{prefix}.{len(path) - 1}.{name}" for name in shown}
+    path[-1][0].node.extend(helper.make_node("Identity", [shown[name]], [inside[name]]) for name in shown)
+    for depth in range(len(path) - 1, -1, -1):
+        graph, owner, attribute = path[depth]
         graph.output.extend(helper.make_tensor_value_info(inside[name], kinds[name], None) for name in shown)
         if owner is None:
             break
         outside = {name: f"{prefix}.{depth - 1}.{name}" for name in shown}
-        _lead_out(owner, attribute, [(inside[name], kinds[name]) for name in shown], node.where)
+        _lead_out(owner, attribute, [(inside[name], kinds[name]) for name in shown])
         owner.output.extend(outside.values())
         inside = outside
-    return Taps(node, spec, inside)
+    return inside
 
 
-def _lead_out(owner: NodeProto, attribute: str, shown: list[tuple[str, int]], where: str) -> None:
+def _lead_out(owner: NodeProto, attribute: str, shown: list[tuple[str, int]]) -> None:
     """Makes the owner of a graph, which is its `attribute`, ready for further outputs of these names and types."""
     from onnx import helper
 
@@ -108,7 +143,7 @@ def _lead_out(owner: NodeProto, attribute: str, shown: list[tuple[str, int]], wh
             if listed.name in ("scan_output_axes", "scan_output_directions"):
                 listed.ints.extend([0] * len(shown))
     elif owner.op_type != "Loop":
-        raise FileError(f"a node in a graph of {owner.op_type}", allowed="If, Loop or Scan", where=where)
+        raise FileError(f"a node in a graph of {owner.op_type}", allowed="If, Loop or Scan")
 
 
 def _turn(node: OnnxNode, prefix: str) -> None:

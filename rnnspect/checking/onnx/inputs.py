@@ -1,81 +1,94 @@
-"""The inputs of an ONNX model: arrays by name from a file, one array, or drawn numbers."""
+"""The inputs of an ONNX model: what --input says of them, and drawn numbers for what it leaves out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from rnnspect.errors import InputError, Problem, SequenceError, listed, nearest
-from rnnspect.files import arrays, free_memory, sources, text
-from rnnspect.weights.readers.onnx import OnnxNode, array_of
+from rnnspect.checking.onnx.axes import BATCH, STEPS, Axis, Uses, axes_of, in_words, uses_of
+from rnnspect.checking.onnx.said import KINDS, PLACE, Drawn, what_is_said
+from rnnspect.errors import InputError, SequenceError, listed
+from rnnspect.files import free_memory
+from rnnspect.weights.readers.onnx import Part
+from rnnspect.weights.readers.onnx_nodes import array_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
 
+    from rnnspect.network.spec import Spec
+
     Array = Any
 
-_PLACE = "--input"
-
-
 LENGTHS = 16, 256, 512, 4096
-"""Where no input is given: the sizes of free axes that are tried, until the model runs."""
+"""Sizes of free axes that are tried where nobody says one, until the model runs."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The arrays by the names of a model's inputs, and what was drawn of them."""
+
+    arrays: dict[str, Array]
+    note: str = ""
+
+
+@dataclass
+class _Sizes:
+    """The sizes that free axes have in one feed: as far as said inputs tell, and else these."""
+
+    batch: int
+    steps: int
+    by_name: dict[str, int] = field(default_factory=dict)
+
+    def of(self, axis: Axis, name: str, count: int | None = None) -> int:
+        """The size of an axis, which goes by a name in the graph, or by none."""
+        if isinstance(axis, int):
+            return axis
+        size = self.by_name.get(name) or (self.batch if axis == BATCH else count or self.steps)
+        if name:
+            self.by_name[name] = size
+        return size
 
 
 def feeds_of(
-    model: ModelProto, given: Any, nodes: Mapping[str, OnnxNode], batch: int | None, seed: int
-) -> Iterator[dict[str, Array]]:
-    """The arrays by the names of the model's inputs, at least those without a default, each in its input's type: one
-    mapping, or where nothing is given several drawn ones, of which the model may refuse some.
+    model: ModelProto, given: Any, layers: Iterable[tuple[Part, Spec]], batch: int | None, seed: int
+) -> Iterator[Feed]:
+    """The arrays of the model's inputs, at least of those without a default, each in its input's type: one feed, or
+    where free axes have to be chosen several, of which the model may refuse some.
 
     `given` is written as --input, or None; `batch` and `seed` are for numbers that are drawn. Raises `SequenceError`
     for names or shapes that do not fit.
     """
     inputs = {known.name: known for known in model.graph.input}
-    needed = [name for name in inputs if name not in {tensor.name for tensor in model.graph.initializer}]
-    source = sources.Generator("randn", None) if given is None else sources.parse(given)
-    if not needed:
-        yield {}
-    elif isinstance(source, sources.Generator):
-        free = any(not axis.dim_value for name in needed for axis in inputs[name].type.tensor_type.shape.dim)
-        for length in LENGTHS if given is None and free else (source.count or 8,):
-            yield _generated(source.kind, length, [inputs[name] for name in needed], model, nodes, batch, seed)
-    else:
-        found = _read(source, needed)
-        problems = [
-            Problem(f"no input is called {name!r}", listed(inputs), nearest(name, inputs), _PLACE)
-            for name in found
-            if name not in inputs
-        ]
-        if not problems and (missing := [name for name in needed if name not in found]):
-            problems = [Problem(f"missing: {listed(missing)}", listed(map(_in_words, inputs.values())), None, _PLACE)]
-        if problems:
-            raise SequenceError(problems)
-        yield {name: _fitting(values, inputs[name]) for name, values in found.items()}
-
-
-def drawn(feed: Mapping[str, Array]) -> str:
-    """What was drawn for a model to which no input was given: input float32 (1, 512), sr int64 () = 1."""
-    said = [
-        f"{name} {values.dtype} {tuple(values.shape)}" + (f" = {values.item()}" if values.size == 1 else "")
-        for name, values in feed.items()
-    ]
-    return f"no input was given: drawn were {listed(said)}; --input says others"
-
-
-def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
-    match source:
-        case sources.File(path=path, member=None):
-            found = arrays.read_arrays(path)
-            return {needed[0]: found[arrays.UNNAMED]} if list(found) == [arrays.UNNAMED] and len(needed) == 1 else found
-        case sources.File(path=path, member=member):
-            return {needed[0]: arrays.read_array(path, member)}
-        case sources.Literal(numbers=str() as written):
-            return {needed[0]: text.parse_json(written, _PLACE)}
-    raise SequenceError(f"{source} beside a model", allowed="a file, a generator, or the numbers", where=_PLACE)
+    held = {tensor.name for tensor in model.graph.initializer}
+    needed = [name for name in inputs if name not in held]
+    if not needed and given is None:
+        yield Feed({})
+        return
+    said = what_is_said(given, inputs, needed)
+    fixed = {name: _fitting(value, inputs[name]) for name, value in said.items() if not isinstance(value, Drawn)}
+    to_draw: dict[str, Drawn] = {}
+    for name in dict.fromkeys((*needed, *said)):
+        if isinstance(how := said.get(name, Drawn("")), Drawn):
+            to_draw[name] = how
+            _check(how, name, inputs[name])
+    uses = uses_of(model, needed, layers)
+    sizes = _Sizes(0, 0)
+    for name, values in fixed.items():
+        _bind(sizes, axes_of(inputs[name], uses), inputs[name], values.shape)
+    open_axes = any(
+        axis == STEPS and not how.count and not sizes.by_name.get(_axis_name(inputs[name], at))
+        for name, how in to_draw.items()
+        for at, axis in enumerate(axes_of(inputs[name], uses) or ())
+    )
+    for length in (sizes.steps,) if sizes.steps or not open_axes else LENGTHS:
+        chosen = replace(sizes, batch=batch or sizes.batch or 1, steps=length or 8, by_name=dict(sizes.by_name))
+        drawn = _all_drawn(to_draw, inputs, uses, chosen, seed)
+        yield Feed(fixed | drawn, _in_words(drawn, said, uses, chosen))
 
 
 def _fitting(values: torch.Tensor, known: ValueInfoProto) -> Array:
@@ -83,99 +96,103 @@ def _fitting(values: torch.Tensor, known: ValueInfoProto) -> Array:
 
     tensor = known.type.tensor_type
     if not known.type.HasField("tensor_type"):
-        raise InputError(f"{known.name} is no tensor", allowed="a model whose inputs are tensors", where=_PLACE)
+        raise InputError(f"{known.name} is no tensor", allowed="a model whose inputs are tensors", where=PLACE)
     sizes = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
     fits = len(sizes) == values.dim() and all(a in (None, b) for a, b in zip(sizes, values.shape, strict=True))
     if tensor.HasField("shape") and not fits:
         found = f"{known.name} of shape {tuple(values.shape)}"
-        raise SequenceError(found, allowed=_in_words(known), where=_PLACE)
+        raise SequenceError(found, allowed=in_words(known), where=PLACE)
     return array_of(values).astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
-def _generated(
-    kind: str,
-    length: int,
-    inputs: list[ValueInfoProto],
-    model: ModelProto,
-    nodes: Mapping[str, OnnxNode],
-    batch: int | None,
-    seed: int,
-) -> dict[str, Array]:
-    """Drawn numbers, ones or zeros. Integers are places in a table that the model looks up, below its number of rows,
-    or lengths; others are 1."""
-    from onnx import TensorProto, helper
-
-    if kind not in ("randn", "ones", "zeros"):
-        raise SequenceError(f"{kind} for a model", allowed="randn, ones or zeros", where=_PLACE)
-    generator, feed = torch.Generator().manual_seed(seed), {}
-    for known in inputs:
-        tensor = known.type.tensor_type
-        if not tensor.HasField("shape") or tensor.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
-            found = f"{_in_words(known)}, for which no numbers can be made up"
-            raise SequenceError(found, allowed="a .npz with every input", where=_PLACE)
-        shape = _shape(known, nodes, length, batch or 1)
-        free_memory.require(8 * math.prod(shape), f"{kind} for {known.name}", _PLACE)
-        dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        if any(known.name == node.input("sequence_lens") for node in nodes.values()):
-            values = torch.full(shape, length)
-        elif rows := _rows_looked_up(known.name, model):
-            values = torch.randint(rows, shape, generator=generator)
-        elif np.dtype(dtype).kind in "iub":
-            values = torch.ones(shape)
-        else:
-            values = torch.full(shape, float(kind == "ones"), dtype=torch.float64)
-            if kind == "randn":
-                values.normal_(generator=generator)
-        feed[known.name] = values.numpy().astype(dtype)
-    return feed
+def _bind(sizes: _Sizes, axes: tuple[Axis, ...] | None, known: ValueInfoProto, shape: tuple[int, ...]) -> None:
+    """Takes the sizes of free axes from an array that was given."""
+    for at, (axis, size) in enumerate(zip(axes or (), shape, strict=False)):
+        if isinstance(axis, str):
+            if name := _axis_name(known, at):
+                sizes.by_name.setdefault(name, size)
+            if axis == BATCH:
+                sizes.batch = sizes.batch or size
+            elif len(shape) > 1:
+                sizes.steps = sizes.steps or size
 
 
-def _shape(known: ValueInfoProto, nodes: Mapping[str, OnnxNode], length: int, batch: int) -> list[int]:
-    """A free axis is the batch where a node or its name says so, or where it is the first of several, or stands between
-    axes that are fixed, as that of a state does; else it has the length."""
+def _axis_name(known: ValueInfoProto, at: int) -> str:
     axes = known.type.tensor_type.shape.dim
-    free = [at for at, axis in enumerate(axes) if not axis.dim_value]
-    steps_at, batch_at = _axes(known.name, nodes)
-    shape = []
-    for at, axis in enumerate(axes):
-        name = axis.dim_param.lower()
-        between = not name and (free == [at] and 0 < at < len(axes) - 1)
-        likely = name in ("b", "n") or "batch" in name or between or (not name and len(free) > 1 and at == free[0])
-        is_batch = at == batch_at or (at != steps_at and batch_at is None and likely)
-        shape.append(axis.dim_value or (batch if is_batch else length))
-    return shape
+    return str(axes[at].dim_param) if at < len(axes) else ""
 
 
-_ONWARD = ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Transpose")
-
-
-def _rows_looked_up(name: str, model: ModelProto) -> int | None:
-    """The rows of the smallest table in which a `Gather` looks up the integers of an input; None without one."""
-    held = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    names, rows = {name}, []
-    for node in model.graph.node:
-        if node.op_type in _ONWARD and node.input[0] in names:
-            names.update(node.output)
-        elif node.op_type == "Gather" and node.input[1] in names and node.input[0] in held:
-            rows.append(held[node.input[0]][0])
-    return min(rows, default=None)
-
-
-def _axes(name: str, nodes: Mapping[str, OnnxNode]) -> tuple[int | None, int | None]:
-    """Which axis of an input is the steps and which the batch, where a node takes the input as it is."""
-    for node in nodes.values():
-        batch = 0 if node.attributes.get("layout") else 1
-        if node.input("X") == name:
-            return 1 - batch, batch
-        if name in (node.input("initial_h"), node.input("initial_c")):
-            return None, batch
-    return None, None
-
-
-def _in_words(known: ValueInfoProto) -> str:
-    """Name, type and axes as the graph says them: x float [1, T, 3]."""
+def _check(how: Drawn, name: str, known: ValueInfoProto) -> None:
+    """Raises `SequenceError` for an input that cannot be drawn, or not so."""
     from onnx import TensorProto
 
-    tensor = known.type.tensor_type
-    axes = [str(axis.dim_value) if axis.HasField("dim_value") else axis.dim_param or "?" for axis in tensor.shape.dim]
-    return f"{known.name} {TensorProto.DataType.Name(tensor.elem_type).lower()} [{', '.join(axes)}]"
+    if how.kind and how.kind not in KINDS:
+        raise SequenceError(f"{how.kind} for an input of a model", allowed=listed(KINDS), where=f"{PLACE} {name}")
+    if known.type.tensor_type.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+        _refuse(known)
+
+
+def _refuse(known: ValueInfoProto) -> None:
+    found = f"{in_words(known)}, for which no numbers can be made up"
+    raise SequenceError(found, allowed=f"--input {known.name}=x.npy, or a .npz with every input", where=PLACE)
+
+
+def _all_drawn(
+    to_draw: Mapping[str, Drawn], inputs: Mapping[str, ValueInfoProto], uses: Uses, sizes: _Sizes, seed: int
+) -> dict[str, Array]:
+    """Drawn numbers. Integers are places in a table that the model looks up, below its number of rows, or lengths;
+    others are 1."""
+    from onnx import helper
+
+    generator, found = torch.Generator().manual_seed(seed), {}
+    for name, how in sorted(to_draw.items(), key=lambda one: one[1].count is None):  # sizes that were said come first
+        axes = axes_of(inputs[name], uses)
+        if axes is None:
+            _refuse(inputs[name])
+            break
+        shape = [sizes.of(axis, _axis_name(inputs[name], at), how.count) for at, axis in enumerate(axes)]
+        if how.count and STEPS in axes and len(shape) > 1:
+            sizes.steps = how.count
+        free_memory.require(8 * math.prod(shape), f"drawing {name}", PLACE)
+        dtype = helper.tensor_dtype_to_np_dtype(inputs[name].type.tensor_type.elem_type)
+        found[name] = _numbers(how, shape, name, uses, generator, sizes, np.dtype(dtype))
+    return {name: found[name] for name in to_draw}
+
+
+def _numbers(
+    how: Drawn,
+    shape: list[int],
+    name: str,
+    uses: Uses,
+    generator: torch.Generator,
+    sizes: _Sizes,
+    dtype: np.dtype[Any],
+) -> Array:
+    below = how.below or uses.rows.get(name)
+    if how.kind == "randint" or (below and how.kind not in ("zeros", "ones")):
+        values = torch.randint(below or 2, shape, generator=generator)
+    elif name in uses.lengths and how.kind in ("", "randn"):
+        values = torch.full(shape, sizes.steps)
+    elif dtype.kind in "iub" and how.kind != "zeros":
+        values = torch.ones(shape)
+    else:
+        values = torch.full(shape, float(how.kind == "ones"), dtype=torch.float64)
+        if how.kind in ("", "randn"):
+            values.normal_(generator=generator)
+    return values.numpy().astype(dtype)
+
+
+def _in_words(drawn: Mapping[str, Array], said: Mapping[str, Any], uses: Uses, sizes: _Sizes) -> str:
+    """What was drawn because nobody said it: input float32 (1, 512), sr int64 () = 1 (batch = 1)."""
+    unsaid = {name: values for name, values in drawn.items() if name not in said}
+    if not unsaid:
+        return ""
+    words = []
+    for name, values in unsaid.items():
+        below = f" below {uses.rows[name]}" if name in uses.rows else ""
+        words.append(
+            f"{name} {values.dtype} {tuple(values.shape)}" + (f" = {values.item()}" if values.size == 1 else below)
+        )
+    chosen = listed(f"{name} = {size}" for name, size in sizes.by_name.items())
+    what = "not all inputs were given: drawn were" if said else "no input was given: drawn were"
+    return f"{what} {listed(words)}{f' ({chosen})' if chosen else ''}; --input {next(iter(unsaid))}=x.npy says others"

@@ -21,11 +21,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import SINGLE
-from rnnspect.errors import WeightsError
 from rnnspect.judging.declared import Declared
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx import OnnxNode
 
 Array = np.ndarray[Any, Any]
 
@@ -38,23 +36,6 @@ _LEVELS = np.float32(255)
 _CUT_OFF = (
     "two products of it can together leave 16 bits, which processors without VNNI cut off (to avoid it: reduce_range)"
 )
-
-
-def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """The numbers that a node's W, R, B and P stand for, float64 and in the shapes of an LSTM node.
-
-    Raises `WeightsError` for scales and zero points that are neither a tensor's nor a row's.
-    """
-    found: dict[str, Array] = {name: np.asarray(values, np.float64) for name, values in weights.items()}
-    for name in ("W", "R"):
-        directions, rows = len(weights[name]), weights[name].shape[-1]
-        scale, zero = (np.asarray(node.constant(f"{name}_{what}")) for what in ("scale", "zero_point"))
-        if weights[name].ndim != 3 or not {scale.size, zero.size} <= {directions, directions * rows}:
-            said = f"{name} of shape {weights[name].shape} with a scale of shape {scale.shape}"
-            raise WeightsError(said, allowed=f"({directions},) or ({directions}, {rows})", where=node.where)
-        scale, zero = (values.astype(np.float64).reshape(directions, 1, -1) for values in (scale, zero))
-        found[name] = ((found[name] - zero) * scale).transpose(0, 2, 1)
-    return found
 
 
 def quantized(values: Array) -> Array:

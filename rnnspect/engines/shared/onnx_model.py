@@ -19,7 +19,7 @@ from rnnspect.files.onnx_file import graphs_in
 from rnnspect.network.recording import STATES, EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
+from rnnspect.weights.readers.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -82,39 +82,54 @@ def run_model(
     wanted: list[str],
 ) -> Ran:
     """The wanted outputs of a model by name. Raises `InputError` where no runtime runs it, with what each says."""
-    import onnx
+    session = Session(model, nodes, dtype, where)
+    return Ran(session.run(feed, wanted), session.engine)
 
-    try:
-        import onnxruntime
-    except ImportError:
-        allowed = "after: pip install 'rnnspect[onnx]'"
-        raise InputError("running it needs the package onnxruntime", allowed=allowed, where=where) from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _SILENT
-    if any(node.quantized for node in nodes):
-        options.intra_op_num_threads = 1  # with more the batch is cut up, and each part of h has a scale of its own
-    try:
-        data = model.SerializeToString()
-    except ValueError:
-        raise FileError("more than 2 GiB with its external data", where=where) from None
-    _require_memory(model, where)
-    runtime, version, refused = "onnxruntime", onnxruntime.__version__, ""
-    try:
-        session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - its exceptions share no class but this one
-        runtime, version, refused = "onnx.reference", onnx.__version__, f"onnxruntime: {_line(error)}; "
-        if unsound := _unsound(nodes):
-            found, allowed = f"{refused}onnx.reference ignores {unsound}", "what one of them runs"
-            raise InputError(found, allowed=allowed, where=where) from None
-    try:
-        if refused:
-            from onnx.reference import ReferenceEvaluator
 
-            session = ReferenceEvaluator(model)
-        given = session.run(wanted, dict(feed))
-    except Exception as error:  # noqa: BLE001 - onnx.reference raises whatever numpy does
-        raise InputError(f"{refused}{runtime}: {_line(error)}", where=where) from None
-    return Ran(dict(zip(wanted, given, strict=True)), EngineInfo(runtime, version, "cpu", dtype))
+class Session:
+    """A model of which these are the recurrent nodes, ready to run: by onnxruntime, or by onnx.reference."""
+
+    def __init__(self, model: ModelProto, nodes: list[OnnxNode], dtype: str, where: str) -> None:
+        """Raises `InputError` where onnxruntime refuses the model and onnx.reference would ignore something of it."""
+        import onnx
+
+        try:
+            import onnxruntime
+        except ImportError:
+            allowed = "after: pip install 'rnnspect[onnx]'"
+            raise InputError("running it needs the package onnxruntime", allowed=allowed, where=where) from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _SILENT
+        if any(node.quantized for node in nodes):
+            options.intra_op_num_threads = 1  # with more the batch is cut up, and each part of h has a scale of its own
+        try:
+            data = model.SerializeToString()
+        except ValueError:
+            raise FileError("more than 2 GiB with its external data", where=where) from None
+        _require_memory(model, where)
+        self._model, self._where, self._refused = model, where, ""
+        runtime, version = "onnxruntime", onnxruntime.__version__
+        try:
+            self._session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - its exceptions share no class but this one
+            runtime, version, self._refused = "onnx.reference", onnx.__version__, f"onnxruntime: {_line(error)}; "
+            if unsound := _unsound(nodes):
+                found, allowed = f"{self._refused}onnx.reference ignores {unsound}", "what one of them runs"
+                raise InputError(found, allowed=allowed, where=where) from None
+            self._session = None
+        self.engine = EngineInfo(runtime, version, "cpu", dtype)
+
+    def run(self, feed: Mapping[str, Array], wanted: list[str]) -> dict[str, Array]:
+        """The wanted outputs by name. Raises `InputError` where it does not run."""
+        try:
+            if self._session is None:
+                from onnx.reference import ReferenceEvaluator
+
+                self._session = ReferenceEvaluator(self._model)
+            given = self._session.run(wanted, dict(feed))
+        except Exception as error:  # noqa: BLE001 - onnx.reference raises whatever numpy does
+            raise InputError(f"{self._refused}{self.engine.name}: {_line(error)}", where=self._where) from None
+        return dict(zip(wanted, given, strict=True))
 
 
 def _require_memory(model: ModelProto, where: str) -> None:

@@ -1,276 +1,103 @@
-"""ONNX models: where their RNN, LSTM and GRU nodes are, and the spec and the parameters of each. Nothing is run."""
+"""ONNX models: their RNN, LSTM and GRU nodes, and the cells that they write out in other operators. Nothing is run."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.cells import CELLS
-from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import protobuf
 from rnnspect.files.onnx_file import Constants, read_model
-from rnnspect.network.parameters import suffix
-from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights import layouts
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told, functions_of
-from rnnspect.weights.readers.operators import without_f
+from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
+from rnnspect.weights.readers.onnx_nodes import (
+    SCALES,
+    WEIGHTS,
+    OnnxNode,
+    dequantized,
+    described,
+    nodes_in,
+    parameters_of_node,
+)
+from rnnspect.weights.readers.onnx_written_out import (
+    WrittenCell,
+    cells_in,
+    counted,
+    described_cell,
+    parameters_of_cell,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from onnx import GraphProto, ModelProto, NodeProto
-    from torch import Tensor
+    from onnx import ModelProto
 
     from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.onnx_file import Array, GraphPath
-
-_COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
-INPUTS = {"RNN": _COMMON, "GRU": _COMMON, "LSTM": (*_COMMON, "initial_c", "P")}
-OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
-SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
-"""Inputs of onnxruntime's DynamicQuantizeLSTM after those of LSTM; its W and R are (directions, in, 4·hidden)."""
-QUANTIZED = "DynamicQuantizeLSTM"
-INPUTS[QUANTIZED], OUTPUTS[QUANTIZED] = (*INPUTS["LSTM"], *SCALES), OUTPUTS["LSTM"]
-WEIGHTS = ("W", "R", "B", "P")
-_DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
-_NAMES = {name.replace("_", ""): name for name in KINDS}
 
 
-@dataclass(frozen=True)
-class OnnxNode:
-    """One recurrent node of a model."""
-
-    name: str
-    node: NodeProto
-    path: GraphPath
-    """The graphs from the main one to the node's own, each with the node and the attribute that hold it."""
-    model: ModelProto
-    file: str
-    constants: Constants
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        return f"{self.file}:{self.name}"
-
-    @property
-    def graph(self) -> GraphProto:
-        return self.path[-1][0]
-
-    @property
-    def quantized(self) -> bool:
-        return bool(self.node.op_type == QUANTIZED)
-
-    @property
-    def warning(self) -> str | None:
-        """A warning where a GRU that PyTorch exported resets before the product, which PyTorch's own never does."""
-        before = self.node.op_type == "GRU" and not self.attributes.get("linear_before_reset")
-        if not before or self.model.producer_name.lower() != "pytorch":
-            return None
-        return f"warning: {self.where}: linear_before_reset=0 from PyTorch, whose GRU resets after the product"
-
-    def input(self, name: str) -> str:
-        """The name in the graph of the tensor that the node takes as W, X, …; empty where it takes none."""
-        given: dict[str, str] = dict(zip(INPUTS[self.node.op_type], self.node.input, strict=False))
-        return given.get(name, "")
-
-    def constant(self, name: str) -> Array | None:
-        """The numbers of W, R, … where the file holds them; None where they are left out, computed, or an input."""
-        return self.constants.value(self.input(name), self.path)
-
-    def is_fixed(self, name: str) -> bool:
-        """Whether the file holds the numbers of W, R, … and no input of the model can replace them."""
-        graph = self.path[0][0]
-        return self.constant(name) is not None and all(known.name != self.input(name) for known in graph.input)
+Part = OnnxNode | WrittenCell
 
 
-def nodes_in(model: ModelProto, file: str) -> dict[str, OnnxNode]:
-    """Every RNN, LSTM and GRU node by name, those of nested graphs too, in the order of the file."""
-    from onnx import helper
-
-    found: dict[str, OnnxNode] = {}
+def parts_in(model: ModelProto, file: str) -> dict[str, Part]:
+    """Every recurrent node, and every cell that is written out, by its name. Raises `FileError` where there is none."""
     constants = Constants(model)
-    for path, node in _walk(((model.graph, None, ""),)):
-        name = interface.unique(node.name or next((out for out in node.output if out), node.op_type), found)
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        found[name] = OnnxNode(name, node, path, model, file, constants, attributes)
+    nodes = nodes_in(model, file, constants)
+    found: dict[str, Part] = {**nodes, **cells_in(model, file, constants, nodes)}
+    if not found:
+        seen = counted(model)
+        read = f"; of its {seen} none could be read as a cell that is written out" if seen else ""
+        raise FileError(f"it holds no RNN, LSTM or GRU node{read}", where=file)
     return found
 
 
-def chosen(nodes: Mapping[str, OnnxNode], name: str | None, where: str) -> dict[str, OnnxNode]:
-    """The node of that name, those that match it as a pattern, or all. Raises `FileError` where there is none."""
-    if not nodes:
-        raise FileError("it holds no RNN, LSTM or GRU node", where=where)
-    return interface.matching(nodes, name, where, "node", _in_words)
+def chosen(parts: Mapping[str, Part], name: str | None, where: str) -> dict[str, Part]:
+    """The part of that name, those that match it as a pattern, or all. Raises `FileError` where there is none."""
+    return interface.matching(parts, name, where, "node", _in_words)
 
 
-def node_in(path: Path, name: str | None) -> OnnxNode:
-    """The node of that name in a file, or the only one. Raises as `read_model` and `chosen`."""
-    found = chosen(nodes_in(read_model(path), str(path)), name, str(path))
-    return interface.only(found, str(path), "node", _in_words)
+def part_in(model: ModelProto, name: str | None, file: str) -> Part:
+    """The part of that name in a model, or the only one. Raises as `parts_in` and `chosen`."""
+    return interface.only(chosen(parts_in(model, file), name, file), file, "node", _in_words)
 
 
-def _in_words(node: OnnxNode) -> str:
-    return interface.in_words(lambda: described(node))
+def _in_words(part: Part) -> str:
+    return interface.in_words(lambda: _keys(part))
 
 
-def described(node: OnnxNode) -> dict[str, Any]:
-    """The keys of a spec that a node's attributes and the shapes of its weights say.
-
-    Raises `FileError` for values that an attribute cannot have, `WeightsError` for shapes that do not fit.
-    """
-    cell, attributes = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
-    shape, kind = _shape(node)
-    directions, rows, inputs = shape
-    if node.quantized:
-        rows, inputs, kind = inputs, rows, "float32"
-    gates = len(CELLS[cell].gates)
-    hidden = int(attributes.get("hidden_size", rows // gates))
-    direction = attributes.get("direction", b"forward").decode(errors="replace")
-    if direction not in ("forward", "reverse", "bidirectional"):
-        allowed = "forward, reverse or bidirectional"
-        raise FileError(f"direction {direction!r}", allowed=allowed, where=node.where)
-    if rows != gates * hidden or directions != 1 + (direction == "bidirectional"):
-        found = f"W of shape {shape} with hidden_size {hidden}, {direction}"
-        raise WeightsError(found, allowed=f"{gates}·hidden rows for each direction", where=node.where)
-    keys: dict[str, Any] = {"cell": cell, "input_size": inputs, "hidden_size": hidden, "dtype": kind}
-    keys |= {"bias": bool(node.input("B")), "bidirectional": direction == "bidirectional"}
-    keys |= {"reverse": True} if direction == "reverse" else {}
-    keys |= {"batch_first": bool(attributes.get("layout", 0))}
-    keys |= {"reset": "before"} if cell == "gru" and not attributes.get("linear_before_reset", 0) else {}
-    keys |= {"input_forget": True} if attributes.get("input_forget", 0) else {}
-    keys |= {"peepholes": True} if node.input("P") else {}
-    keys |= {"clip": float(attributes["clip"])} if "clip" in attributes else {}
-    return keys | _activations(node, cell)
-
-
-def spec_of(node: OnnxNode) -> Spec:
-    """The layer that a node is. Raises as `described`, and `SpecError` for what no spec can be."""
-    return Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
-
-
-def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
-    """PyTorch's parameters from W (D, G·H, I), R (D, G·H, H) and perhaps B (D, 2·G·H) and P (D, 3·H).
-
-    Raises `WeightsError` for other shapes.
-    """
-    import torch  # shapes reads a node without it
-
-    from rnnspect.weights.layouts.packing import unpack
-
-    spec = spec_of(node)
-    there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
-    for name, values in there.items():
-        if values.shape[0] != spec.num_directions:
-            raise WeightsError(f"{name} of shape {tuple(values.shape)}", where=node.where)
-    found: dict[str, Tensor] = {}
-    for at, direction in enumerate(spec.directions):
-        p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
-        found |= (without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
-        if spec.peepholes:
-            by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
-            found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
-    return found
-
-
-def tensor_of(values: Array) -> Tensor:
-    """A copy as a tensor. numpy has bfloat16 from the package ml_dtypes, which torch does not know."""
-    import torch
-
-    if values.dtype.name == "bfloat16":
-        return torch.from_numpy(values.view("int16").copy()).view(torch.bfloat16)
-    return torch.from_numpy(values.copy())
-
-
-def array_of(values: Tensor) -> Array:
-    """A tensor as an array; bfloat16 as that of ml_dtypes."""
-    import torch
-
-    if values.dtype == torch.bfloat16:
-        from ml_dtypes import bfloat16
-
-        return values.contiguous().view(torch.int16).numpy().view(bfloat16)
-    return values.contiguous().numpy()
+def _keys(part: Part) -> dict[str, Any]:
+    return described(part) if isinstance(part, OnnxNode) else described_cell(part)
 
 
 def _modules(path: Path, _flags: Mapping[str, Any]) -> dict[str, Module]:
-    nodes = chosen(nodes_in(read_model(path), str(path)), None, str(path))
+    parts = parts_in(read_model(path), str(path))
     return {
-        name: Module(functools.partial(_tell, node), functools.partial(_read, node)) for name, node in nodes.items()
+        name: Module(functools.partial(_tell, part), functools.partial(_read, part)) for name, part in parts.items()
     }
 
 
-def _tell(node: OnnxNode) -> Told:
-    """A node is one layer; whether its input is (T, B, I) or (B, T, I) is an attribute."""
-    quantized = f"note: {node.where} is of 8-bit numbers; shown as the LSTM that it stands for"
-    notes = (node.warning, quantized if node.quantized else None)
-    return Told(described(node) | {"weights": node.where}, node.where, notes=tuple(note for note in notes if note))
+def _tell(part: Part) -> Told:
+    """A part is one layer; whether a node's input is (T, B, I) or (B, T, I) is an attribute."""
+    notes = [part.note] if isinstance(part, WrittenCell) else [part.warning or ""]
+    if isinstance(part, OnnxNode) and part.quantized:
+        stands_for = "shown as the LSTM that they stand for; check judges it as it runs"
+        notes.append(f"note: {part.where} has weights of 8 bits, {stands_for}")
+    return Told(_keys(part) | {"weights": part.where}, part.where, notes=tuple(note for note in notes if note))
 
 
-def _read(node: OnnxNode, _spec: Spec) -> StoredParameters:
-    """Also raises `WeightsError` where the file does not hold the numbers, or as 8-bit integers."""
-    arrays = {name: node.constant(name) for name in WEIGHTS if node.input(name)}
-    missing = [name for name, values in arrays.items() if values is None]
-    if missing or node.quantized:
-        computed = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
-        found = "weights in 8 bits" if node.quantized else computed
-        raise WeightsError(found, allowed="check, which runs the graph", where=node.where)
-    return StoredParameters(parameters_of_node(node, arrays))
-
-
-def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
-    """As onnxruntime reads them: names in upper or lower case, and a function that has an α or β takes the next one."""
-    attributes = node.attributes
-    alphas, betas = (list(attributes.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
-    read = []
-    for given in attributes.get("activations", []):
-        name = _NAMES.get(given.decode(errors="replace").lower())
-        if name is None:
-            allowed = listed(KINDS)
-            raise FileError(f"activation {given.decode(errors='replace')!r}", allowed=allowed, where=node.where)
-        numbers = dict(KINDS[name].numbers)
-        for number, values in (("alpha", alphas), ("beta", betas)):
-            if number in numbers and values:
-                numbers[number] = values.pop(0)
-        read.append(str(Activation(name, **numbers)))
-    return functions_of(cell, read)
-
-
-def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
-    """The three axes of W and its dtype, from its numbers or from what the graph says of the tensor."""
-    from onnx import TensorProto, helper
-
-    shape, kind, values = None, 0, node.constant("W")
-    if values is not None:
-        shape, kind = values.shape, int(helper.np_dtype_to_tensor_dtype(values.dtype))
-    else:
-        for graph, _, _ in reversed(node.path):
-            every = (*graph.input, *graph.value_info, *graph.output)
-            info = next((one for one in every if one.name == node.input("W")), None)
-            if info is not None and info.type.tensor_type.HasField("shape"):
-                shape = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
-                kind = info.type.tensor_type.elem_type
-                break
-    if shape is None or len(shape) != 3 or 0 in shape:
-        found = f"W of shape {tuple(shape)}" if shape else "W of a shape that the file does not say"
-        raise WeightsError(found, allowed="three axes", where=node.where)
-    dtype = TensorProto.DataType.Name(kind)
-    if dtype not in _DTYPES and not node.quantized:
-        raise WeightsError(f"W in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
-    return shape, _DTYPES.get(dtype, dtype)
-
-
-def _walk(path: GraphPath) -> Iterator[tuple[GraphPath, NodeProto]]:
-    for node in path[-1][0].node:
-        if node.op_type in INPUTS and node.domain in ("", "ai.onnx", "com.microsoft"):
-            yield path, node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _walk((*path, (attribute.g, node, attribute.name)))
+def _read(part: Part, _spec: Spec) -> StoredParameters:
+    """Also raises `WeightsError` where the file does not hold the numbers."""
+    if isinstance(part, WrittenCell):
+        return StoredParameters(parameters_of_cell(part))
+    arrays = {name: part.constant(name) for name in (*WEIGHTS, *SCALES) if part.input(name)}
+    if missing := [name for name, values in arrays.items() if values is None]:
+        found = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
+        raise WeightsError(found, allowed="check, which runs the graph", where=part.where)
+    if part.quantized:
+        floats = dequantized(part, {name: arrays[name] for name in WEIGHTS if name in arrays})
+        arrays = {name: values.astype("float32") for name, values in floats.items()}
+    return StoredParameters(parameters_of_node(part, arrays))
 
 
 def _recognises(seen: Glimpse) -> bool:

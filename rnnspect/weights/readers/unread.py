@@ -29,6 +29,10 @@ _BEGINS = (
     (b"%PDF", "a PDF document", "a file of weights"),
 )
 """The first bytes of a file, what it is, and what to give instead."""
+_ORT = (
+    "the same as .onnx: o = onnxruntime.SessionOptions(); o.optimized_model_filepath = 'm.onnx'; "
+    "onnxruntime.InferenceSession(FILE, o) writes it"
+)
 _MAX_PARTS = 64
 """Parts that a file of Tesseract may have; it has 24 today."""
 
@@ -48,6 +52,8 @@ def unread(seen: Glimpse) -> FileError:
     for begin, what, instead in _BEGINS:
         if seen.head.startswith(begin):
             found, allowed = what, instead
+    if seen.head[4:8] == b"ORTM":
+        found, allowed = "a model in onnxruntime's own format (.ort)", _ORT
     return FileError(found, allowed=allowed, where=str(seen.path))
 
 

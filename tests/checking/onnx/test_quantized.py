@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 from onnxruntime import InferenceSession
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from rnnspect.checking.onnx import quantized
+from rnnspect.checking.onnx import nodes, quantized
 from rnnspect.cli import main
+from rnnspect.files.onnx_file import Constants, read_model
+from rnnspect.weights.readers import module_in
+from rnnspect.weights.readers.onnx_nodes import nodes_in, parameters_of_node, spec_of
 from tests import onnx_models as made
 
 if TYPE_CHECKING:
@@ -126,14 +130,14 @@ def test_what_integers_stand_for_is_never_further_than_half_a_step():
 def test_one_integer_that_is_off_by_one_differs(tmp_path, capsys, monkeypatch, direction: str, name: str):
     path = quantised(tmp_path, direction)
     given(tmp_path, [30, 30, 11])
-    right = quantized.dequantized
+    right = nodes.dequantized
 
     def wrong(node: Any, weights: Any) -> Any:
         other = weights[name].copy()
         other[-1, 3, 5] += 1 if other[-1, 3, 5] < 100 else -1
         return right(node, {**weights, name: other})
 
-    monkeypatch.setattr(quantized, "dequantized", wrong)
+    monkeypatch.setattr(nodes, "dequantized", wrong)
     status, found = checked(path, capsys)
     assert (status, found["verdict"]) == (1, "differ")
     assert found["first"]["unit"] == 5  # column 5 is a row of gate i
@@ -149,8 +153,8 @@ def test_without_lengths_it_differs_in_as_many_words(tmp_path, capsys, monkeypat
     quantize_dynamic(tmp_path / "float.onnx", tmp_path / "q.onnx")
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(2).normal(0.3, 1, (10, 3, INPUTS)).astype(np.float32))
     assert checked(tmp_path / "q.onnx", capsys)[0] == 0
-    right = quantized.dequantized
-    monkeypatch.setattr(quantized, "dequantized", lambda n, w: right(n, {**w, "W": w["W"] // 2}))
+    right = nodes.dequantized
+    monkeypatch.setattr(nodes, "dequantized", lambda n, w: right(n, {**w, "W": w["W"] // 2}))
     status, found = checked(tmp_path / "q.onnx", capsys)
     assert (status, found["verdict"], found["causes"]) == (1, "differ", [])
 
@@ -225,14 +229,19 @@ def test_integers_that_the_file_does_not_hold(tmp_path: Path, capsys: Any):
     assert "its W is no constant of the file" in found[0]["error"]
 
 
-def test_it_is_shown_and_not_traced(tmp_path: Path, capsys: Any):
+def test_it_is_shown_as_the_lstm_that_its_integers_stand_for(tmp_path: Path, capsys: Any):
     path = quantised(tmp_path)
     assert main(["shapes", str(path)]) == 0
     shown = capsys.readouterr()
     assert f"LSTM({INPUTS}, {H})" in shown.out
-    assert "8-bit" in shown.err
-    assert main(["trace", str(path)]) == 2
-    assert "weights in 8 bits; allowed: check, which runs the graph" in capsys.readouterr().err
+    assert "weights of 8 bits, shown as the LSTM that they stand for" in shown.err
+    assert main(["trace", str(path), "-f", "json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == "rnnspect.trace"
+    (node,) = nodes_in(model := read_model(path), str(path), Constants(model)).values()
+    exact = nodes.dequantized(node, {name: node.constant(name) for name in "WRB"})
+    given = module_in(path, {}, None, "").read(spec_of(node)).parameters
+    for name, values in parameters_of_node(node, exact).items():
+        assert torch.equal(given[name], values.float())  # rounded once, to float32
 
 
 @pytest.mark.parametrize("columns", ["80", "200"])

@@ -1,0 +1,132 @@
+"""What --input says of a model: arrays of some of its inputs by name, one array or a file of all, or a generator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rnnspect.checking.onnx.axes import in_words
+from rnnspect.errors import Problem, SequenceError, listed, nearest
+from rnnspect.files import arrays, sources, text
+
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
+
+PLACE = "--input"
+KINDS = ("randn", "randint", "ones", "zeros")
+NAMED = "NAME=x.npy,NAME=randn:20,NAME=randint:20:5000,NAME=3"
+_NAMED = re.compile(r"([^=,\[\]]+)=(.*)", re.DOTALL)
+_NEXT = re.compile(r",(?=[^=,\[\]]+=)")
+_NUMBER = re.compile(r"[+-]?(\d{1,18}\.?\d{0,18}|\.\d{1,18})([eE][+-]?\d{1,3})?")
+_INTEGERS = re.compile(r"randint(?::(\d{1,18}))?(?::(\d{1,18}))?")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How the numbers of an input are drawn."""
+
+    kind: str
+    """One of KINDS; empty for what fits the input."""
+    count: int | None = None
+    """The size of a free axis that is no batch."""
+    below: int | None = None
+    """What integers are below."""
+
+
+def names_inputs(given: Any) -> bool:
+    """Whether --input names inputs of a model: NAME=…"""
+    if not isinstance(given, str) or not _NAMED.fullmatch(given.strip()):
+        return False
+    return not sources.is_there(Path(given.strip()))
+
+
+def what_is_said(
+    given: Any, inputs: Mapping[str, ValueInfoProto], needed: list[str]
+) -> dict[str, torch.Tensor | Drawn]:
+    """What --input says of each input: its numbers, or how they are drawn; nothing of those that it does not name.
+
+    `needed` are the inputs without a default, in their order. Raises `SequenceError` for names that no input has, and
+    where a file leaves one out.
+    """
+    if given is None:
+        return {}
+    if names_inputs(given):
+        found: dict[str, torch.Tensor | Drawn] = {}
+        for part in _NEXT.split(given.strip()):
+            match = _NAMED.fullmatch(part.strip())
+            assert match is not None
+            name = match[1].strip()
+            _check_names([name], inputs)
+            found[name] = _one(match[2].strip(), name)
+        return found
+    how = _generator(given)
+    if how is not None:
+        whole = {name for name in needed if how.kind != "randint" and _is_whole(inputs[name])}
+        return {name: replace(how, kind="") if name in whole else how for name in needed}
+    read = _read(sources.parse(given), needed)
+    _check_names(list(read), inputs)
+    if missing := [name for name in needed if name not in read]:
+        allowed = f"{listed(map(in_words, inputs.values()))}; or --input {NAMED}, and the others are drawn"
+        raise SequenceError(f"missing: {listed(missing)}", allowed=allowed, where=PLACE)
+    return dict(read)
+
+
+def _is_whole(known: ValueInfoProto) -> bool:
+    """Whether an input is of integers, of which a generator for all inputs does not tell what they mean."""
+    from onnx import helper
+
+    kinds = helper.get_all_tensor_dtypes()
+    kind = known.type.tensor_type.elem_type
+    return kind in kinds and np.dtype(helper.tensor_dtype_to_np_dtype(kind)).kind in "iub"
+
+
+def _check_names(names: list[str], inputs: Mapping[str, ValueInfoProto]) -> None:
+    unknown = [name for name in names if name not in inputs]
+    if unknown:
+        every = listed(map(in_words, inputs.values()))
+        raise SequenceError(
+            Problem(f"no input is called {name!r}", every, nearest(name, inputs), PLACE) for name in unknown
+        )
+
+
+def _one(written: str, name: str) -> torch.Tensor | Drawn:
+    """What stands behind NAME=."""
+    how = _generator(written)
+    if how is not None:
+        return how
+    if _NUMBER.fullmatch(written):
+        return torch.tensor(float(written), dtype=torch.float64)
+    match sources.parse(written):
+        case sources.File(path=path, member=member):
+            return arrays.read_array(path, member)
+        case sources.Literal(numbers=numbers):
+            return text.parse_json(numbers, f"{PLACE} {name}")
+    raise SequenceError(f"{name}={written}", allowed=NAMED, where=PLACE)
+
+
+def _generator(written: Any) -> Drawn | None:
+    match = _INTEGERS.fullmatch(str(written).strip())
+    if match:
+        return Drawn("randint", *(int(part) if part else None for part in match.groups()))
+    source = sources.parse(written)
+    return Drawn(source.kind, source.count) if isinstance(source, sources.Generator) else None
+
+
+def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
+    match source:
+        case sources.File(path=path, member=None):
+            found = arrays.read_arrays(path)
+            if list(found) == [arrays.UNNAMED] and needed:
+                return {needed[0]: found[arrays.UNNAMED]}
+            return found
+        case sources.File(path=path, member=member) if needed:
+            return {needed[0]: arrays.read_array(path, member)}
+        case sources.Literal(numbers=str() as written) if needed:
+            return {needed[0]: text.parse_json(written, PLACE)}
+    raise SequenceError(f"{source} beside a model", allowed="a file, a generator, or the numbers", where=PLACE)

@@ -1,0 +1,254 @@
+"""The RNN, LSTM and GRU nodes of an ONNX model: where they are, and the spec and the parameters of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.cells import CELLS
+from rnnspect.cells.functions import KINDS, Activation
+from rnnspect.errors import FileError, WeightsError, listed
+from rnnspect.files.onnx_file import Constants
+from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec, form_of
+from rnnspect.weights import layouts
+from rnnspect.weights.readers import interface
+from rnnspect.weights.readers.interface import functions_of
+from rnnspect.weights.readers.operators import without_f
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from onnx import GraphProto, ModelProto, NodeProto
+    from torch import Tensor
+
+    from rnnspect.files.onnx_file import Array, GraphPath
+
+_COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
+INPUTS = {"RNN": _COMMON, "GRU": _COMMON, "LSTM": (*_COMMON, "initial_c", "P")}
+OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
+SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
+"""Inputs of onnxruntime's DynamicQuantizeLSTM after those of LSTM; its W and R are (directions, in, 4·hidden)."""
+QUANTIZED = "DynamicQuantizeLSTM"
+INPUTS[QUANTIZED], OUTPUTS[QUANTIZED] = (*INPUTS["LSTM"], *SCALES), OUTPUTS["LSTM"]
+WEIGHTS = ("W", "R", "B", "P")
+_DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
+_NAMES = {name.replace("_", ""): name for name in KINDS}
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One recurrent node of a model."""
+
+    name: str
+    node: NodeProto
+    path: GraphPath
+    """The graphs from the main one to the node's own, each with the node and the attribute that hold it."""
+    model: ModelProto
+    file: str
+    constants: Constants
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.name}"
+
+    @property
+    def graph(self) -> GraphProto:
+        return self.path[-1][0]
+
+    @property
+    def quantized(self) -> bool:
+        return bool(self.node.op_type == QUANTIZED)
+
+    @property
+    def warning(self) -> str | None:
+        """A warning where a GRU that PyTorch exported resets before the product, which PyTorch's own never does."""
+        before = self.node.op_type == "GRU" and not self.attributes.get("linear_before_reset")
+        if not before or self.model.producer_name.lower() != "pytorch":
+            return None
+        return f"warning: {self.where}: linear_before_reset=0 from PyTorch, whose GRU resets after the product"
+
+    def input(self, name: str) -> str:
+        """The name in the graph of the tensor that the node takes as W, X, …; empty where it takes none."""
+        given: dict[str, str] = dict(zip(INPUTS[self.node.op_type], self.node.input, strict=False))
+        return given.get(name, "")
+
+    def constant(self, name: str) -> Array | None:
+        """The numbers of W, R, … where the file holds them; None where they are left out, computed, or an input."""
+        return self.constants.value(self.input(name), self.path)
+
+    def is_fixed(self, name: str) -> bool:
+        """Whether the file holds the numbers of W, R, … and no input of the model can replace them."""
+        graph = self.path[0][0]
+        return self.constant(name) is not None and all(known.name != self.input(name) for known in graph.input)
+
+
+def nodes_in(model: ModelProto, file: str, constants: Constants) -> dict[str, OnnxNode]:
+    """Every RNN, LSTM and GRU node by name, those of nested graphs too, in the order of the file."""
+    from onnx import helper
+
+    found: dict[str, OnnxNode] = {}
+    for path, node in _walk(((model.graph, None, ""),)):
+        name = interface.unique(node.name or next((out for out in node.output if out), node.op_type), found)
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        found[name] = OnnxNode(name, node, path, model, file, constants, attributes)
+    return found
+
+
+def described(node: OnnxNode) -> dict[str, Any]:
+    """The keys of a spec that a node's attributes and the shapes of its weights say.
+
+    Raises `FileError` for values that an attribute cannot have, `WeightsError` for shapes that do not fit.
+    """
+    cell, attributes = ("lstm" if node.quantized else node.node.op_type.lower()), node.attributes
+    shape, kind = _shape(node)
+    directions, rows, inputs = shape
+    if node.quantized:
+        rows, inputs, kind = inputs, rows, "float32"
+    gates = len(CELLS[cell].gates)
+    hidden = int(attributes.get("hidden_size", rows // gates))
+    direction = attributes.get("direction", b"forward").decode(errors="replace")
+    if direction not in ("forward", "reverse", "bidirectional"):
+        allowed = "forward, reverse or bidirectional"
+        raise FileError(f"direction {direction!r}", allowed=allowed, where=node.where)
+    if rows != gates * hidden or directions != 1 + (direction == "bidirectional"):
+        found = f"W of shape {shape} with hidden_size {hidden}, {direction}"
+        raise WeightsError(found, allowed=f"{gates}·hidden rows for each direction", where=node.where)
+    keys: dict[str, Any] = {"cell": cell, "input_size": inputs, "hidden_size": hidden, "dtype": kind}
+    keys |= {"bias": bool(node.input("B")), "bidirectional": direction == "bidirectional"}
+    keys |= {"reverse": True} if direction == "reverse" else {}
+    keys |= {"batch_first": bool(attributes.get("layout", 0))}
+    keys |= {"reset": "before"} if cell == "gru" and not attributes.get("linear_before_reset", 0) else {}
+    keys |= {"input_forget": True} if attributes.get("input_forget", 0) else {}
+    keys |= {"peepholes": True} if node.input("P") else {}
+    keys |= {"clip": float(attributes["clip"])} if "clip" in attributes else {}
+    return keys | _activations(node, cell)
+
+
+def spec_of(node: OnnxNode) -> Spec:
+    """The layer that a node is. Raises as `described`, and `SpecError` for what no spec can be."""
+    return Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
+
+
+def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """PyTorch's parameters from W (D, G·H, I), R (D, G·H, H) and perhaps B (D, 2·G·H) and P (D, 3·H).
+
+    Raises `WeightsError` for other shapes.
+    """
+    import torch  # shapes reads a node without it
+
+    from rnnspect.weights.layouts.packing import unpack
+
+    spec = spec_of(node)
+    there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
+    for name, values in there.items():
+        if values.shape[0] != spec.num_directions:
+            raise WeightsError(f"{name} of shape {tuple(values.shape)}", where=node.where)
+    found: dict[str, Tensor] = {}
+    for at, direction in enumerate(spec.directions):
+        p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
+        found |= (without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
+        if spec.peepholes:
+            by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
+            found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
+    return found
+
+
+def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The numbers that a node's W, R, B and P stand for, float64 and in the shapes of an LSTM node.
+
+    Raises `WeightsError` for scales and zero points that are neither a tensor's nor a row's.
+    """
+    import numpy as np  # shapes reads a node without it
+
+    found: dict[str, Array] = {name: np.asarray(values, np.float64) for name, values in weights.items()}
+    for name in ("W", "R"):
+        directions, rows = len(weights[name]), weights[name].shape[-1]
+        scale, zero = (np.asarray(node.constant(f"{name}_{what}")) for what in ("scale", "zero_point"))
+        if weights[name].ndim != 3 or not {scale.size, zero.size} <= {directions, directions * rows}:
+            said = f"{name} of shape {weights[name].shape} with a scale of shape {scale.shape}"
+            raise WeightsError(said, allowed=f"({directions},) or ({directions}, {rows})", where=node.where)
+        scale, zero = (values.astype(np.float64).reshape(directions, 1, -1) for values in (scale, zero))
+        found[name] = ((found[name] - zero) * scale).transpose(0, 2, 1)
+    return found
+
+
+def tensor_of(values: Array) -> Tensor:
+    """A copy as a tensor. numpy has bfloat16 from the package ml_dtypes, which torch does not know."""
+    import torch
+
+    if values.dtype.name == "bfloat16":
+        return torch.from_numpy(values.view("int16").copy()).view(torch.bfloat16)
+    return torch.from_numpy(values.copy())
+
+
+def array_of(values: Tensor) -> Array:
+    """A tensor as an array; bfloat16 as that of ml_dtypes."""
+    import torch
+
+    if values.dtype == torch.bfloat16:
+        from ml_dtypes import bfloat16
+
+        return values.contiguous().view(torch.int16).numpy().view(bfloat16)
+    return values.contiguous().numpy()
+
+
+def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
+    """As onnxruntime reads them: names in upper or lower case, and a function that has an α or β takes the next one."""
+    attributes = node.attributes
+    alphas, betas = (list(attributes.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
+    read = []
+    for given in attributes.get("activations", []):
+        name = _NAMES.get(given.decode(errors="replace").lower())
+        if name is None:
+            allowed = listed(KINDS)
+            raise FileError(f"activation {given.decode(errors='replace')!r}", allowed=allowed, where=node.where)
+        numbers = dict(KINDS[name].numbers)
+        for number, values in (("alpha", alphas), ("beta", betas)):
+            if number in numbers and values:
+                numbers[number] = values.pop(0)
+        read.append(str(Activation(name, **numbers)))
+    return functions_of(cell, read)
+
+
+def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
+    """The three axes of W and its dtype, from its numbers or from what the graph says of the tensor."""
+    from onnx import TensorProto, helper
+
+    shape, kind, values = None, 0, node.constant("W")
+    if values is not None:
+        shape, kind = values.shape, int(helper.np_dtype_to_tensor_dtype(values.dtype))
+    else:
+        for graph, _, _ in reversed(node.path):
+            every = (*graph.input, *graph.value_info, *graph.output)
+            info = next((one for one in every if one.name == node.input("W")), None)
+            if info is not None and info.type.tensor_type.HasField("shape"):
+                shape = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+                kind = info.type.tensor_type.elem_type
+                break
+    if shape is None or len(shape) != 3 or 0 in shape:
+        found = f"W of shape {tuple(shape)}" if shape else "W of a shape that the file does not say"
+        raise WeightsError(found, allowed="three axes", where=node.where)
+    dtype = TensorProto.DataType.Name(kind)
+    if dtype not in _DTYPES and not node.quantized:
+        raise WeightsError(f"W in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
+    return shape, _DTYPES.get(dtype, dtype)
+
+
+def paths_in(model: ModelProto) -> Iterator[GraphPath]:
+    """The main graph, and every graph in a node of it, each with the graphs around it."""
+    paths: list[GraphPath] = [((model.graph, None, ""),)]
+    for path in paths:
+        yield path
+        inner = [(a.g, node, a.name) for node in path[-1][0].node for a in node.attribute if a.HasField("g")]
+        paths += [(*path, one) for one in inner]
+
+
+def _walk(path: GraphPath) -> Iterator[tuple[GraphPath, NodeProto]]:
+    for node in path[-1][0].node:
+        if node.op_type in INPUTS and node.domain in ("", "ai.onnx", "com.microsoft"):
+            yield path, node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _walk((*path, (attribute.g, node, attribute.name)))
