@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output, loading
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
     from rnnspect.weights.readers.interface import Module, Told
 
     Where = Callable[[tuple[int | str, ...]], str]
@@ -84,6 +84,9 @@ class Given:
 
         Raises `SpecError` naming every key that is wrong, and `InputError` for an option that cannot be read.
         """
+        if self.path is not None and names_code(str(self.path)):
+            allowed = "a spec or a file of weights; shapes, run, trace, derive, report and check take a live model"
+            raise InputError("a live model", allowed=allowed, where=str(self.path))
         every = self.describe_every()
         first, *others = every.values()
         if others and the_only:
@@ -252,14 +255,6 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
         raise type(error)(places) from None
     named = isinstance(given, dict)
     return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
-
-
-def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
-    """The run, with the engine that was named, or the usual one. `needs` estimates the bytes that the run takes."""
-    from rnnspect.tracing.prepare import by_its_own_node, prepare
-
-    made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
-    return made.with_engine(engine or described.engine, "--engine")
 
 
 def types_of(annotation: Any) -> list[Any]:

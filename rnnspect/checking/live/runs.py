@@ -4,6 +4,7 @@ as a whole and module by module."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
 from rnnspect.checking.live.calls import Call, CallVerdict, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
+from rnnspect.checking.live.inputs import refusing_no_index
 from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.engines.own.loading import evaluating, their_errors
 from rnnspect.engines.torch import ModuleEngine
@@ -31,12 +33,15 @@ _BEFORE = (
 )
 
 
+_running = partial(their_errors, "running the model")
+
+
 def watch_run(model: nn.Module, *inputs: Any) -> WatchedCalls:
     """Runs the model once on the inputs, watched, in eval mode and without autograd; training modes are put back.
 
     Raises `InputError` with the line of the model's own code where that raises.
     """
-    with evaluating(model), torch.no_grad(), watch(model) as seen, their_errors("running the model"):
+    with evaluating(model), torch.no_grad(), watch(model) as seen, refusing_no_index(model), _running():
         model(*inputs)
     return seen
 
