@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Identity, Verdict
+    from rnnspect.network.model_tree import ModelShapes
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 
@@ -45,6 +46,22 @@ def unnamed(source: str) -> InputError:
     names = names_in(path)
     choices = listed(f"{source}:{name}" for name in names) if names else f"{source}:build, a function that gives it"
     return InputError("a Python file, without the name of what gives the model", allowed=choices, where=source)
+
+
+def shapes(source: str, given: Given, output: Output) -> ModelShapes:
+    """The modules of the model with their sizes, and the shapes of its recurrent ones, or of those that --module
+    chooses. The model does not run."""
+    from rnnspect.network.torch_modules import shapes_of_model
+    from rnnspect.weights.readers.interface import matching
+
+    model, _ = _loaded(source, given, output)
+    found = shapes_of_model(model)
+    if not found.recurrent and not found.refused:
+        output.note(f"note: {source} has no RNN, LSTM, GRU or cell in it")
+    if (name := given.options["module"]) is None:
+        return found
+    chosen = matching(found.recurrent, name, source, "recurrent module", lambda one: f"({one.module})")
+    return replace(found, recurrent=chosen)
 
 
 def ran(source: str, given: Given, output: Output) -> LiveRun:

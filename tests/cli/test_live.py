@@ -167,6 +167,36 @@ def test_numbers_are_drawn_for_a_layer_that_reads_them(rnnspect, model):
     assert len(json.loads(result.out)["output"]["engine"]) == 2
 
 
+def test_shapes_show_the_tree_of_modules_and_open_the_recurrent_ones(rnnspect, model, built):
+    tagger, _, _ = built
+    shown = document(rnnspect, "shapes", f"{model}:Tagger")
+    assert [part["name"] for part in shown["modules"]] == [name for name, _ in tagger.named_modules()]
+    counts = [sum(p.numel() for p in module.parameters()) for module in tagger.modules()]
+    assert [part["count"] for part in shown["modules"]] == counts
+    for one in shown["recurrent"]:
+        own = {name: list(p.shape) for name, p in tagger.get_submodule(one["name"]).named_parameters()}
+        assert {parameter["name"]: parameter["shape"] for parameter in one["parameters"]} == own
+    assert [one["name"] for one in shown["recurrent"]] == ["rnn", "cell", "unused"]
+    lines = rnnspect("shapes", f"{model}:Tagger", "--module", "c*").out.splitlines()
+    assert [line.split() for line in lines if line.startswith("   cell")] == [
+        ["cell", "153", "all", "GRUCell(12,", "3)"]
+    ]
+    assert [line for line in lines if ": " in line and "(" in line] == ["cell: GRUCell(12, 3)"]
+    assert max(map(len, lines)) <= 80
+    assert "## rnn" in rnnspect("shapes", f"{model}:Tagger", "-f", "markdown").out
+    none = rnnspect("shapes", f"{model}:no_rnn")
+    assert "Linear(in_features=3, out_features=2," in none.out
+    assert "has no RNN, LSTM, GRU or cell in it" in none.err
+    assert "allowed: 'rnn' (LSTM(" in rnnspect("shapes", f"{model}:Tagger", "--module", "x").err
+
+
+def test_what_is_not_trained_is_said(rnnspect, tmp_path):
+    text = "from torch import nn\ndef build():\n    m = nn.Sequential(nn.Linear(3, 4), nn.LSTM(4, 2))\n"
+    (tmp_path / "model.py").write_text(text + "    m[0].requires_grad_(False)\n    return m\n")
+    shown = document(rnnspect, "shapes", f"{tmp_path / 'model.py'}:build")
+    assert [(part["count"], part["trainable"]) for part in shown["modules"]] == [(80, 64), (16, 0), (64, 64)]
+
+
 WRONG = {
     "numbers": (["Tagger", "-i", "randn:20"], "embed (Embedding(50, 4)) got float32 numbers", "randint:20:50"),
     "too large": (["Tagger", "-i", "randint:20:900"], "got integers from", "integers from 0 to 49"),

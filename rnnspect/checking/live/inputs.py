@@ -15,7 +15,7 @@ from rnnspect.errors import InputError, RnnspectError, Where
 from rnnspect.files.sources import Generator, parse
 from rnnspect.network.sequence import input_of
 from rnnspect.network.spec import Spec
-from rnnspect.network.torch_modules import is_stack
+from rnnspect.network.torch_modules import is_stack, title_of
 
 STEPS, BATCH = 20, 2
 """Of an input that nobody gave."""
@@ -108,7 +108,7 @@ def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
         asked = Spec(input=source, batch=items, input_size=width, batch_first=batch_first, seed=seed)
         x = moved(input_of(asked, lambda keys: str(keys[0])), model)
         what = f"{source} in the shape {tuple(x.shape)} was drawn for its first layer"
-        drawn.append(Drawn(x, f"no input was given: {what}, {name or 'itself'} ({_title(layer)})"))
+        drawn.append(Drawn(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
     return drawn
 
 
@@ -165,10 +165,4 @@ def _no_index(name: str, layer: nn.Embedding | nn.EmbeddingBag, given: Any) -> R
     else:
         return None
     allowed = f"integers from 0 to {rows - 1}: the input randint:{STEPS}:{rows} draws {STEPS}"
-    return InputError(f"the layer {name or 'itself'} ({_title(layer)}) got {found}", allowed=allowed)
-
-
-def _title(layer: nn.Module) -> str:
-    """The layer in a few words: Embedding(5000, 16)."""
-    said = str(layer)
-    return said if len(said) <= 60 and "\n" not in said else type(layer).__name__
+    return InputError(f"the layer {name or 'itself'} ({title_of(layer)}) got {found}", allowed=allowed)
