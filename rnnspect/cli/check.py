@@ -18,7 +18,6 @@ from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite,
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
-from rnnspect.weights import readers
 
 if TYPE_CHECKING:
     from rnnspect.judging.declared import Declared
@@ -222,6 +221,8 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         return live.live_rows(source, job.given, job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise live.unnamed(source)
+    from rnnspect.weights import readers
+
     if source and readers.kind_of(Path(source)) == "onnx":
         _refuse_beside(job, "a model of ONNX is run by onnxruntime")
         return models.onnx_rows(source, job.given.options, job.held_to, job.asked.explain, job.output)

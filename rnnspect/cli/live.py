@@ -67,17 +67,18 @@ def shapes(source: str, given: Given, output: Output) -> ModelShapes:
 def ran(source: str, given: Given, output: Output) -> LiveRun:
     """The model that the source names, run once on the input that the options say, or on one that is drawn for it,
     which a note says. Raises `InputError` where no recurrent module was called."""
-    from rnnspect.checking.live.runs import watch_run
+    from rnnspect.checking.live.inputs import drawn_for, inputs_for
+    from rnnspect.checking.live.runs import run_first
 
     model, described = _loaded(source, given, output)
-    if "input" in described.given or "input_size" in described.given:
-        x = _given_input(model, described)
-        seen = watch_run(model, x.clone())
-    else:
-        x, seen = _run_on_drawn(model, described, output)
+    spec, sized = described.spec, "input_size" in described.given
+    drawn = [] if sized or "input" in described.given else drawn_for(model, spec.batch, spec.seed)
+    one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
+    if one.said:
+        output.note(f"note: {one.said}; {'--input says another' if drawn else '--batch says how many'}")
     if not seen.calls:
         raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
-    return LiveRun(model, x, seen, described)
+    return LiveRun(model, one.x, seen, described)
 
 
 def _loaded(source: str, given: Given, output: Output) -> tuple[nn.Module, Described]:
@@ -91,35 +92,6 @@ def _loaded(source: str, given: Given, output: Output) -> tuple[nn.Module, Descr
     place = resolve(described.spec, "--device") if "device" in described.given else None
     model = load_model(source)
     return (model if place is None else model.to(place)), described
-
-
-def _given_input(model: nn.Module, described: Described) -> Tensor:
-    """The input that was given. A generator makes as many features as --input-size says, or the model's first layer
-    reads."""
-    from rnnspect.checking.live import inputs
-
-    return inputs.given(model, described.spec, described.where, "input_size" in described.given)
-
-
-def _run_on_drawn(model: nn.Module, described: Described, output: Output) -> tuple[Tensor, WatchedCalls]:
-    """On an input that the model's first layer takes: a batch of sequences, or where that fails one sequence."""
-    from rnnspect.checking.live.inputs import drawn_for
-    from rnnspect.checking.live.runs import watch_run
-
-    spec = described.spec
-    failed: InputError | None = None
-    for one in drawn_for(model, spec.batch, spec.seed):
-        try:
-            seen = watch_run(model, one.x.clone())
-        except InputError as error:
-            failed = failed or error
-        else:
-            output.note(f"note: {one.said}; --input says another")
-            return one.x, seen
-    if failed:
-        raise failed
-    x = _given_input(model, described)
-    return x, watch_run(model, x.clone())
 
 
 def live_rows(

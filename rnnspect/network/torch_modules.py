@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,33 @@ def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
     """The spec of a live module; x is not part of it. Raises `SpecError` for any other object."""
     cell = _cell_of(module)
     if cell is None:
-        allowed = f"a Spec, or a {listed(f'torch.nn.{cell.torch_name}' for cell in CELLS.values() if cell.torch_name)}"
-        raise SpecError(f"a {type(module).__name__}", allowed=allowed)
+        raise refused(module)
     same = ("num_layers", "batch_first", "bidirectional", "proj_size")
     own = {name: getattr(module, name) for name in same} | {"dropout": float(module.dropout)}
     return Spec(**_described(cell, module) | own | changes)
+
+
+def spec_of_module(module: nn.Module) -> Spec:
+    """The spec of a live stack, or of the one layer whose steps a live cell makes. Raises `SpecError` for any other
+    object."""
+    live: Any = module
+    return spec_of_cell(live, batch_first=False) if is_cell(module) else spec_of(live)
+
+
+def refused(source: object) -> SpecError:
+    """The error for what is no source of a run: what it is, and what may be given."""
+    names = listed(f"torch.nn.{cell.torch_name}" for cell in CELLS.values() if cell.torch_name)
+    allowed = f"a Spec, or a {names}, a cell of them, or a model with one of these in it"
+    if isinstance(source, type):
+        return SpecError(f"the class {source.__name__}", allowed=f"{allowed}: an object, {source.__name__}(…)")
+    return SpecError(f"a {type(source).__name__}", allowed=allowed)
+
+
+def is_model(source: object) -> TypeGuard[nn.Module]:
+    """Whether it is a module with recurrent modules in it that is not one itself."""
+    if not isinstance(source, nn.Module) or is_stack(source) or is_cell(source):
+        return False
+    return any(is_stack(one) or is_cell(one) for one in source.modules())
 
 
 def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:

@@ -156,6 +156,7 @@ def test_tokens_are_drawn_below_the_rows_of_the_embedding(rnnspect, model):
         assert result.status == 0
         said = "randint:20:50 in the shape (2, 20) was drawn for its first layer, embed (Embedding(50, 4))"
         assert said in result.err
+    assert "it ran on a batch, (2, 9)" in rnnspect("run", f"{model}:Tagger", "-i", "randint:9:50").err
     one = rnnspect("run", f"{model}:Tagger", "-i", "randint:20:50", "--batch", "2", "--format", "json", "-q")
     assert one.out == rnnspect("run", f"{model}:Tagger", "--format", "json", "-q").out
     assert one.out != rnnspect("run", f"{model}:Tagger", "--seed", "9", "--format", "json", "-q").out

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnspect.checking.live.calls import Call, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read
+from rnnspect.checking.live.runs import run_drawn
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import InputError, RnnspectError, listed
@@ -20,7 +22,9 @@ from rnnspect.network import memory
 from rnnspect.network.recording import Recording
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
-from rnnspect.tracing.prepare import Prepared
+from rnnspect.network.torch_modules import is_model
+from rnnspect.tracing.given import Given
+from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.weights.readers.interface import matching
 
 MOST_LISTED = 6
@@ -34,6 +38,10 @@ class AsItRan:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
+
+    def noting(self, *notes: str) -> AsItRan:
+        """With notes on the run."""
+        return AsItRan(replace(self._recording, notes=(*self._recording.notes, *notes)))
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: object) -> Recording:
         del spec, parameters, sequence
@@ -78,6 +86,31 @@ def prepared_call(
     return prepared, _said(
         first, len(calls), len(joined), [name for name in seen.modules if name != first.module], option
     )
+
+
+def prepare_source(
+    source: Spec | nn.Module, given: Given, module: str | None = None, engine: str | Callable[..., Any] = "torch"
+) -> Prepared:
+    """What a trace, a check, a derivation or a report of the library runs: a spec or a module itself, or a call of the
+    recurrent module in a model that `module` names; by the engine that is named, or is the user's own."""
+    if is_model(source):
+        prepared = prepared_model(source, given, module)
+    elif module is not None:
+        found = f"module={module!r} beside a {type(source).__name__}"
+        raise InputError(found, allowed="beside a model with recurrent modules in it")
+    else:
+        prepared = prepare(source, given.x, given.h0, given.c0, lengths=given.lengths)
+    return prepared.with_engine(engine, "engine")
+
+
+def prepared_model(model: nn.Module, given: Given, module: str | None) -> Prepared:
+    """A call of one of the modules of a model that runs once on x, as in `prepared_call`; notes of the run say what was
+    drawn where x is None, and which module it is. Raises `InputError` for all that is given but x."""
+    seen, drawn = run_drawn(model, vars(given))
+    prepared, said = prepared_call(seen, module, "module=…", type(model).__name__)
+    engine = prepared.engine
+    assert isinstance(engine, AsItRan)
+    return replace(prepared, engine=engine.noting(said, *([drawn] if drawn else [])))
 
 
 def _said(first: Call, calls: int, joined: int, others: list[str], option: str) -> str:

@@ -29,10 +29,14 @@ class _Found(BaseException):
 
 @dataclass(frozen=True)
 class Drawn:
-    """An input that was drawn for a model, and a line that says so."""
+    """An input for a model, and a line that says of it what nobody asked for."""
 
     x: Tensor
-    said: str
+    said: str = ""
+
+
+def _plainly(keys: tuple[int | str, ...]) -> str:
+    return str(keys[0])
 
 
 def first_layer(model: nn.Module, *inputs: Any) -> tuple[str, nn.Module] | None:
@@ -95,30 +99,42 @@ def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
     if found is None:
         return []
     name, layer = found
-    stack: Any = next((one for one in model.modules() if is_stack(one)), None)
-    batch_first = stack is None or stack.batch_first
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
         source, width = f"randint:{STEPS}:{layer.num_embeddings}", 1
     elif known := width_of(layer):
         source, width = f"randn:{STEPS}", known
     else:
         return []
+    asked = Spec(input=source, input_size=width, batch_first=_batch_first(model), seed=seed)
     drawn = []
     for items in (batch,) if batch else (BATCH, None):
-        asked = Spec(input=source, batch=items, input_size=width, batch_first=batch_first, seed=seed)
-        x = moved(input_of(asked, lambda keys: str(keys[0])), model)
+        x = moved(input_of(asked.with_changes(batch=items), _plainly), model)
         what = f"{source} in the shape {tuple(x.shape)} was drawn for its first layer"
         drawn.append(Drawn(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
     return drawn
 
 
-def given(model: nn.Module, spec: Spec, where: Where = lambda keys: str(keys[0]), sized: bool = False) -> Tensor:
-    """The x that the `input` of a spec gives for a model: randn:20, randint:20:5000, x.npy, numbers. A generator makes
-    as many features as the spec says where it is `sized`, else as many as the model's first layer reads."""
+def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: bool = False) -> list[Drawn]:
+    """What the `input` of a spec gives for a model: randn:20, randint:20:5000, x.npy, numbers. A generator makes as
+    many features as the spec says where it is `sized`, else as many as the model's first layer reads; where no batch is
+    said one sequence and, for a model that does not take that, a batch."""
     made = parse(spec.input) if isinstance(spec.input, str) else None
-    if isinstance(made, Generator) and made.kind != "randint" and not sized and (found := _begun(model)):
+    if not isinstance(made, Generator):
+        return [Drawn(as_indices(model, moved(input_of(spec, where), model)))]
+    if made.kind != "randint" and not sized and (found := _begun(model)):
         spec = spec.with_changes(input_size=width_of(found[1]) or spec.input_size)
-    return as_indices(model, moved(input_of(spec, where), model))
+    given = [Drawn(as_indices(model, moved(input_of(spec, where), model)))]
+    if spec.batch is None:
+        several = input_of(spec.with_changes(batch=BATCH, batch_first=_batch_first(model)), where)
+        said = f"one sequence alone fails in this model: it ran on a batch, {tuple(several.shape)}"
+        given.append(Drawn(as_indices(model, moved(several, model)), said))
+    return given
+
+
+def _batch_first(model: nn.Module) -> bool:
+    """Of its first nn.RNN, nn.LSTM or nn.GRU; true where there is none."""
+    stack: Any = next((one for one in model.modules() if is_stack(one)), None)
+    return stack is None or bool(stack.batch_first)
 
 
 def as_indices(model: nn.Module, x: Tensor) -> Tensor:
