@@ -94,7 +94,8 @@ def observations_of(
     valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said)
 
     def observed(kept: Kept) -> Recorded:
-        return _with_output(*_observed(seen, kept, shapes, called, where), valid)
+        numbers = {name: kept[called[name]].numbers(values) for name, values in seen.items()}
+        return _with_output(*_observed(numbers, kept, shapes, called, where), valid)
 
     def ways() -> list[tuple[Rounding, tuple[Observation, ...]]]:
         return [(way, observed(kept).observations) for way, kept in otherwise(arrays_seen, dtype)]

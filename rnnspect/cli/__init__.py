@@ -21,13 +21,30 @@ from typer.core import TyperGroup
 
 from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, say
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import RnnspectError
+from rnnspect.files.sources import is_there
 from rnnspect.version import __version__
 
 OK, BAD_INPUT, FAULT, INTERRUPTED, TERMINATED = 0, 2, 4, 130, 143
 REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"
 
-_ORDER = ("shapes", "run", "trace", "derive", "report", "check", "probe", "layouts", "convert", "init", "schema")
+ABOUT = "about"
+"""The command that is meant where a file stands in the place of one."""
+_ORDER = (
+    "about",
+    "shapes",
+    "run",
+    "trace",
+    "derive",
+    "report",
+    "check",
+    "probe",
+    "layouts",
+    "convert",
+    "init",
+    "schema",
+)
 """How --help lists the commands; those that are not named here follow."""
 
 
@@ -44,6 +61,8 @@ class _Commands(TyperGroup):
     """Makes the options of a command when it is called: --help of all commands shows only a sentence of each."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and (is_there(Path(args[0])) or names_code(args[0])):
+            args = [ABOUT, *args]  # a file alone
         name, command, rest = super().resolve_command(ctx, args)
         return name, COMMANDS[command.name].build() if command and command.name else None, rest
 

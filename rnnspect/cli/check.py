@@ -11,10 +11,11 @@ from rich.console import RenderableType
 
 from rnnspect.cli import live, models
 from rnnspect.cli import probe as probing
-from rnnspect.cli.describing import Described, Describing, Given, flag, read_recorded
+from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar, say
+from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
@@ -200,7 +201,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
         yield _failed(label, error, job)
         return
     for note in described.notes if described else ():
-        job.output.note(note)
+        job.output.note(note if job.alone else note.replace(f"{label} ", f"{source} "))
     for name in job.engines or [described.engine if described else "torch"]:
         try:
             verdict = _checked(_prepared(source, described, job).with_engine(name, "--engine"), job)

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from rnnspect.cli.describing import Given, flag
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import DIRECTIONS, QUANTITIES, choice, command, formats, in_output, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import prepared
+from rnnspect.cli.values import flag
 
 _which = functools.partial(typer.Option, rich_help_panel="Which number")
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output, loading
+from rnnspect.cli.values import flag, names_in, parsed
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     Where = Callable[[tuple[int | str, ...]], str]
 
 
+_OF_FILE = ("module", "names")
+"""Options that say what is meant in a file; the others are keys of a spec."""
 MOST_LISTED = 6
 """Other modules that a note names before it counts the rest."""
 
@@ -70,7 +71,7 @@ class Given:
 
     path: Path | None
     options: Mapping[str, Any]
-    """`module` and the keys of a spec by name; None for what was not typed."""
+    """`module`, `names` and the keys of a spec by name; None for what was not typed."""
 
     @property
     def typed(self) -> dict[str, Any]:
@@ -104,14 +105,14 @@ class Given:
 
     def describe_every(self, path: Path | None = None) -> dict[str, Describing]:
         """As `describe`, each recurrent module of the file by its name. Raises what `readers.modules_in` raises."""
-        keys = {name: _parsed(name, value) for name, value in self.typed.items() if name != "module"}
-        return describe_every(path or self.path, self.options["module"], keys)
+        keys = {name: parsed(name, value) for name, value in self.typed.items() if name not in _OF_FILE}
+        return describe_every(path or self.path, self.options["module"], keys, names_in(self.options.get("names")))
 
     def as_typed(self, spec: Spec) -> str:
         """The same file and options for a shell."""
         parts = [str(self.path)] if self.path else []
-        for name in sorted(self.typed, key=lambda name: (name != "module", name)):
-            value = self.options[name] if name == "module" else getattr(spec, name)
+        for name in sorted(self.typed, key=lambda name: (name not in _OF_FILE, name)):
+            value = self.options[name] if name in _OF_FILE else getattr(spec, name)
             if isinstance(value, bool):
                 parts.append(flag(name) if value else flag(f"no_{name}"))
             else:
@@ -120,9 +121,12 @@ class Given:
         return shlex.join(parts)
 
 
-def describe_every(path: Path | None, module: str | None, flags: dict[str, Any]) -> dict[str, Describing]:
+def describe_every(
+    path: Path | None, module: str | None, flags: dict[str, Any], names: dict[str, str] | None = None
+) -> dict[str, Describing]:
     """By the names of the modules in a file, which may be limited by a pattern, the spec that each describes together
-    with flags, which are keys of a spec. A spec in YAML is the one module of its file, and has no name.
+    with flags, which are keys of a spec. A spec in YAML is the one module of its file, and has no name. `names` says by
+    PyTorch's names what the file calls its tensors.
 
     Raises `FileError` for a file that is no spec and holds no such module.
     """
@@ -131,12 +135,14 @@ def describe_every(path: Path | None, module: str | None, flags: dict[str, Any])
     if path is not None:
         with loading():
             if kind := readers.kind_of(path):
-                modules, noun = readers.modules_in(path, flags, module), readers.find(kind).noun
+                modules, noun = readers.modules_in(path, flags | {"names": names}, module), readers.find(kind).noun
                 return {
                     name: Describing(noun, functools.partial(_of_module, one, flags)) for name, one in modules.items()
                 }
-    if module is not None:
-        raise InputError("a module of no file of weights", allowed="beside a file of weights", where="--module")
+    for found, said in (("a module", module), ("names", names)):
+        if said is not None:
+            where = "--module" if said is module else "--names"
+            raise InputError(f"{found} of no file of weights", allowed="beside a file of weights", where=where)
     return {"": Describing("network", functools.partial(_of_spec, path, flags))}
 
 
@@ -216,11 +222,6 @@ def _said(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def flag(name: str) -> str:
-    """The option of that name: --hidden-size."""
-    return "--" + name.replace("_", "-")
-
-
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
     """Removes the keys of a file that mean nothing beside the flags from `data`; returns the note that says so."""
     from rnnspect.network.keys import KEYS
@@ -255,31 +256,3 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
         raise type(error)(places) from None
     named = isinstance(given, dict)
     return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
-
-
-def types_of(annotation: Any) -> list[Any]:
-    """The types that a key may have, but for None: [int] of Annotated[int, …] | None."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return types_of(inner[0])
-    if origin in (Union, UnionType):
-        return [one for part in inner for one in types_of(part)]
-    return [] if annotation is NoneType else [annotation]
-
-
-def _parsed(name: str, value: Any) -> Any:
-    """The value of a key as a spec has it, from what its option took."""
-    from rnnspect.network.keys import Head, Keys
-
-    kind = types_of(Keys.model_fields[name].annotation)[0]
-    if kind is Head:
-        return {"out_features": value}
-    if get_origin(kind) is not list:
-        return value
-    text = value.strip("[] ")
-    if types_of(get_args(kind)[0]) == [str]:
-        return [part.strip() for part in re.split(r",(?![^()]*\))", text)]  # not at commas in parentheses
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{value!r} is no list of {name}", allowed="5,3,2", where=flag(name)) from None

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnspect.cli.describing import Described, Given, flag
+from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.models import CheckRow, row_of_call
+from rnnspect.cli.values import flag
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.cli.describing import flag
+from rnnspect.cli.values import flag
 from rnnspect.errors import InputError
 from rnnspect.judging.verdict import EXIT_STATUS
 

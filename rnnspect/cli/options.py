@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from rnnspect.cells import CELLS
-from rnnspect.cli.describing import Given, types_of
+from rnnspect.cli.describing import Given
 from rnnspect.cli.output import Output
+from rnnspect.cli.values import types_of
 
 Options = list[inspect.Parameter]
 
@@ -99,7 +100,7 @@ def network(source: bool = True, sequence: bool = True, leave_out: Collection[st
 
     names = [name for name, key in KEYS.items() if sequence or key.kind != "sequence"]
     keys = [_of_key(name) for name in names if name not in leave_out]
-    return Group([_SOURCE, _MODULE, *keys] if source else [_MODULE, *keys], read)
+    return Group([*([_SOURCE] if source else []), _MODULE, _NAMES, *keys], read)
 
 
 def _of_key(name: str) -> inspect.Parameter:
@@ -131,13 +132,15 @@ _SOURCE = _optional(
     Annotated[
         Path | None,
         typer.Argument(
-            help="A spec in YAML; flags win over it. Or a checkpoint: .pt, .pth, .safetensors, .npz; a .onnx; or "
-            "a .keras, .h5 or .hdf5 of Keras.",
+            help="A spec in YAML; flags win over it. Or a file of weights or a model, whose format is known by its "
+            "content: a checkpoint of PyTorch, safetensors, numpy, Keras, ONNX, …",
             show_default=False,
         ),
     ],
 )
-_WHICH = "Which recurrent module of a checkpoint, or node of a model: encoder.rnn."
+_WHICH = "Which recurrent module of a file, or a pattern: encoder.rnn, encoder.*"
+_CALLED = "What a file calls the parameters, where nobody can tell: weight_ih_l0=enc_w_ih,weight_hh_l0=…"
+_NAMES = _optional("names", Annotated[str | None, typer.Option(help=_CALLED, rich_help_panel=_HEADINGS["network"])])
 _MODULE = _optional("module", Annotated[str | None, typer.Option(help=_WHICH, rich_help_panel=_HEADINGS["network"])])
 
 

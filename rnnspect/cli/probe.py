@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from rnnspect.cli.describing import Given, flag
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, loading
+from rnnspect.cli.values import flag
 from rnnspect.errors import InputError, Problem
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict

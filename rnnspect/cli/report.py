@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.describing import Described, Given, flag, read_recorded
+from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import is_live, prepared
+from rnnspect.cli.values import flag
 from rnnspect.errors import InputError
 from rnnspect.network.recording import ArrayName
 

@@ -61,7 +61,7 @@ def _found(given: Given, output: Output) -> dict[str, Shapes]:
             refused = error
             continue
         for note in described.notes:
-            output.note(note)
+            output.note(note if len(every) == 1 else note.replace(f"{given.path}:{name} ", f"{given.path} "))
         found[name] = shapes_of(described.spec)
     if not found:
         raise refused

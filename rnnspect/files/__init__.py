@@ -3,11 +3,13 @@
 What is read by which module:
 
     .npy .npz          npy                 .csv .tsv .json     text
-    .pt .pth           torch_file          .yaml               yaml, a spec
+    .pt .pth .pkl      pickle_file         .yaml               yaml, a spec
     .safetensors       safetensors_file    .keras .h5 .hdf5    hdf5, zip_members
                                            .onnx               onnx_file
 
+A pickle is never loaded: `pickle_stream` writes down what loading would call, `rebuilding` knows which of these calls
+make tensors and arrays, `pickled` gives them names, `strided` reads their numbers.
+
 `sources` parses what a user writes for x (a generator, a file, numbers); `arrays` reads it from a file of any format.
-`checkpoints` lists what a checkpoint holds and reads the tensors that are wanted. `reading`, `free_memory` and
-`writing` are below them all. Nothing here knows what a network is.
+`reading`, `free_memory` and `writing` are below them all. Nothing here knows what a network is.
 """

@@ -74,6 +74,10 @@ def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
     for key in _PATHS:
         if isinstance(data.get(key), str):
             data[key] = sources.relative_to(path.parent, data[key])
+    if isinstance(weights := data.get("weights"), dict):
+        for name, value in weights.items():
+            if isinstance(value, str):
+                weights[name] = sources.relative_to(path.parent, value)
 
     def where(keys: KeyPath) -> str:
         while keys and keys not in marks:

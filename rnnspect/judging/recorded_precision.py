@@ -24,9 +24,12 @@ PLAUSIBLE = 0.05
 """Of the largest number: nobody keeps less than two digits of it."""
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
 _DECIMALS, _DIGITS = range(18), range(2, 18)
-_VALUES = 4096  # looked at of an array
+_VALUES = 4096
+"""Looked at of an array all over it, and as many of its beginning."""
 _HARDLY = -1.0
-"""log10 of how likely those numbers of a half type that say something may be to look rounded, where others do not."""
+"""log10 of how likely those numbers that say something may be to look rounded, where others do not."""
+_WRITTEN = 6
+"""Decimals that people write at most."""
 _FEW = 16
 _SCALED = 1e-6
 """Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
@@ -110,8 +113,11 @@ class _Sample:
         if not array.is_floating_point():
             return cls(torch.zeros(0, dtype=torch.float64), torch.float64)
         if array.numel() > _VALUES:  # a mapped file is read at these places only; no period of theirs is a row's
-            spread = torch.arange(_VALUES, dtype=torch.float64).mul_((5**0.5 - 1) / 2).frac()
-            array = array[torch.unravel_index(spread.mul_(array.numel()).long(), array.shape)]
+            spread = (
+                torch.arange(_VALUES, dtype=torch.float64).mul_((5**0.5 - 1) / 2).frac_().mul_(array.numel()).long()
+            )
+            first = torch.arange(_VALUES)  # what grows without end has its last finite numbers there
+            array = array[torch.unravel_index(torch.cat([spread, first]), array.shape)]
         values = array.flatten().double().abs()
         distinct = values[values.isfinite() & (values != 0)].unique()  # type: ignore[no-untyped-call]
         return cls(distinct, array.dtype, bool((values == 0).any()), bool(values.isinf().any()))
@@ -162,9 +168,19 @@ class _Sample:
         coarser = bool((self.step(way) > self.step(taken) * (1 + 1e-9)).any())
         to_zero = self.zeros and way.decimals is not None and (taken.decimals is None or way.decimals < taken.decimals)
         says = bool((self.likely(way)[self.telling] < 1).all())
-        if self.dtype in (torch.float16, torch.bfloat16):  # most of its numbers are further apart than the grid
-            says = says or self.chance(way) <= _HARDLY
+        few = way.decimals is not None and way.decimals <= _WRITTEN
+        if few or self.dtype in (torch.float16, torch.bfloat16):
+            says = says or self.chance(way) <= _HARDLY  # its large numbers are further apart than the grid
         return (coarser or to_zero) and says
+
+    def is_text_of(self, dtype: torch.dtype, way: Rounding) -> bool:
+        """Whether these are numbers of a narrower dtype, written with enough digits to tell each from the next, which
+        is at least ε/2 of its size away."""
+        narrower = torch.finfo(dtype).eps > torch.finfo(self.dtype).eps
+        if way.digits is None or way.off >= torch.finfo(dtype).eps / 4 or not narrower:
+            return False
+        apart = (self.values.to(dtype).double() - self.values).abs() * self.scale(way)
+        return bool((apart <= 0.5 + 1e-6).all())
 
     def step(self, way: Rounding) -> Tensor:
         """How far apart the numbers are that a way allows, at each value."""
@@ -189,7 +205,7 @@ class _Sample:
         stored = min(way.dtype or self.dtype, self.dtype, key=bits)
         may_be_float16 = dtype != torch.bfloat16 and self.fits(torch.float16)
         also = torch.float16 if self.dtype == torch.float16 or (stored == torch.bfloat16 and may_be_float16) else None
-        kept = way.kept(stored, dtype, also)
+        kept = way.kept(stored, dtype, also, self.is_text_of(dtype, way))
         if not self.infinite:
             return kept
         return replace(kept, largest=min(kept.largest, torch.finfo(stored).max * _SCALED))

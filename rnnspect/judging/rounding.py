@@ -27,6 +27,8 @@ class RecordedPrecision:
     how: str = ""
     largest: float = math.inf
     """Numbers beyond it are infinite in the recording."""
+    restored: torch.dtype | None = None
+    """The dtype whose nearest number is what was meant: text of enough digits for it, which was read in a wider one."""
 
     def times(self, factor: float) -> RecordedPrecision:
         """The same with so many times the error."""
@@ -39,6 +41,10 @@ class RecordedPrecision:
     def at(self, value: float) -> float:
         """How far a number of that size may be off."""
         return self.relative * value + self.absolute
+
+    def numbers(self, values: Tensor) -> Tensor:
+        """These numbers as they were before they were written as text, where that is known."""
+        return values if self.restored is None else values.to(self.restored)
 
     def error(self, values: Tensor) -> Tensor:
         """How far each of these may be off, in float64."""
@@ -85,9 +91,16 @@ class Rounding:
         digits = 0.0 if self.digits is None else 10.0 ** (1 - self.digits)
         return decimals + digits + (0.0 if self.dtype is None else torch.finfo(self.dtype).eps)
 
-    def kept(self, stored: torch.dtype, dtype: torch.dtype, also: torch.dtype | None = None) -> RecordedPrecision:
+    @property
+    def off(self) -> float:
+        """How far, relative to it, a number of so many digits may be off at most."""
+        return 0.0 if self.digits is None else 0.5 * 10.0 ** (1 - self.digits)
+
+    def kept(
+        self, stored: torch.dtype, dtype: torch.dtype, also: torch.dtype | None = None, restores: bool = False
+    ) -> RecordedPrecision:
         """How exactly numbers in `dtype` are held that were rounded so and are stored in the dtype `stored`, or it may
-        be in `also`."""
+        be in `also`. `restores` says whether the nearest number of `dtype` is what was written."""
         have, had = torch.finfo(stored), torch.finfo(dtype)
         absolute, largest, grid = 0.0, math.inf, self.grid
         relative = have.eps / 2 if have.eps > had.eps else 0.0
@@ -99,13 +112,16 @@ class Rounding:
         narrower = relative or absolute or largest < math.inf
         if self.decimals is not None:
             absolute += 0.5 * 10.0**-self.decimals
+        restored = None
         if self.digits is not None:
-            if (off := 0.5 * 10.0 ** (1 - self.digits)) > had.eps / 8:  # %.9g loses nothing of float32
-                relative += off
-            else:
+            if restores:
+                grid, restored = "", dtype
+            elif self.off > had.eps / 8:
+                relative += self.off
+            else:  # %.9g loses nothing of float32
                 grid = ""
         narrow = str(stored).removeprefix("torch.") if narrower else ""
-        return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, grid))), largest)
+        return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, grid))), largest, restored)
 
 
 def named(text: str | None, where: str | None = None) -> Rounding | None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from rnnspect.errors import Problem, WeightsError, Where, listed, nearest
+from rnnspect.errors import FileError, Problem, WeightsError, Where, listed, nearest
 from rnnspect.files import text
 from rnnspect.files.sources import parse_file
 from rnnspect.network import drawing, tensors
@@ -42,17 +42,25 @@ def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str,
         def place(name: str) -> str:
             return f"{file.path}:{given.names[name]}" if name in given.names else weights
     else:
-        plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in weights.items()}
-        lists = {name: value if isinstance(value, list) else [value] for name, value in plain.items()}
-        found = {
-            name: text.from_lists(value, lambda at, name=name: where(("weights", name, *at)))  # type: ignore[misc]
-            for name, value in lists.items()
-        }
+        found = {name: _one(name, value, where) for name, value in weights.items()}
 
         def place(name: str) -> str:
             return where(("weights", name))
 
     return fitting(spec, found, place)
+
+
+def _one(name: str, value: Any, where: Where) -> Tensor:
+    """A parameter by itself: numbers, or FILE:TENSOR."""
+    if isinstance(value, str):
+        file = parse_file(value)
+        found = readers.tensors_in(file.path)
+        if file.member is None or file.member not in found.stored:
+            what = f"no tensor is called {file.member!r}" if file.member else "which tensor of the file is not said"
+            raise FileError.unknown(what, file.member or "", found.stored, where(("weights", name)))
+        return found.read([file.member])[file.member]
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return text.from_lists(plain if isinstance(plain, list) else [plain], lambda at: where(("weights", name, *at)))
 
 
 def fitting(spec: Spec, found: Mapping[str, Tensor], place: Callable[[str], str]) -> dict[str, Tensor]:

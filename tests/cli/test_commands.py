@@ -28,7 +28,7 @@ def test_without_a_command_the_help_is_shown(rnnspect):
 def test_help_lists_the_commands_in_the_order_of_work(rnnspect):
     words = rnnspect("--help").out.partition(" Commands ")[2].split()
     assert [words.index(name) for name in COMMANDS] == sorted(words.index(name) for name in COMMANDS)
-    assert list(COMMANDS)[:3] == ["shapes", "run", "trace"]
+    assert list(COMMANDS)[:3] == ["about", "shapes", "run"]
 
 
 def test_every_key_of_a_spec_has_an_option(rnnspect):

@@ -191,6 +191,15 @@ def test_shapes_show_the_tree_of_modules_and_open_the_recurrent_ones(rnnspect, m
     assert "allowed: 'rnn' (LSTM(" in rnnspect("shapes", f"{model}:Tagger", "--module", "x").err
 
 
+def test_a_model_alone_says_what_is_in_it(rnnspect, model):
+    shown = rnnspect(f"{model}:Tagger")
+    assert shown.status == 0
+    assert shown.out == rnnspect("about", f"{model}:Tagger").out
+    for said in ("a live model, Tagger", "GRUCell(12, 3)", f"rnnspect trace   {model}:Tagger"):
+        assert said in shown.out
+    assert f"allowed: {model}:Tagger" in rnnspect(model).err, "a file alone names what it has"
+
+
 def test_what_is_not_trained_is_said(rnnspect, tmp_path):
     text = "from torch import nn\ndef build():\n    m = nn.Sequential(nn.Linear(3, 4), nn.LSTM(4, 2))\n"
     (tmp_path / "model.py").write_text(text + "    m[0].requires_grad_(False)\n    return m\n")

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError
-from rnnspect.files import npy, safetensors_file, torch_file
+from rnnspect.files import npy, pickle_file, safetensors_file
 from rnnspect.files.reading import Stored, Tensors
-from rnnspect.files.torch_file import read_nested
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +25,7 @@ ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
 
 
 def tensors_of(path: Path) -> Tensors:
-    formats = {".npz": npy.tensors, ".safetensors": safetensors_file.tensors, ".pt": torch_file.tensors}
+    formats = {".npz": npy.tensors, ".safetensors": safetensors_file.tensors, ".pt": pickle_file.tensors}
     return formats[path.suffix](path)
 
 
@@ -127,7 +126,7 @@ def test_dictionaries_in_themselves_and_in_each_other_are_looked_at_once(tmp_pat
         inner = {str(at): inner for at in range(100)}
     inner["0"]["again"] = inner
     torch.save(inner, tmp_path / "x.pt")
-    assert list(read_nested(tmp_path / "x.pt")) == ["0.0.0.w"]
+    assert list(tensors_of(tmp_path / "x.pt").stored) == ["0.0.0.w"]
 
 
 def test_a_large_checkpoint_is_mapped_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -89,8 +89,28 @@ def test_a_float64_run() -> None:
 def test_the_text_of_a_float32_loses_nothing() -> None:
     values = numbers(0, 50, 4).astype(np.float32)
     assert kept(np.array([[float(str(v)) for v in row] for row in values])) == EXACT
-    assert kept(written("%.9g", values)) == EXACT
-    assert kept(written("%.18e", values)) == EXACT
+    for form in ("%.9g", "%.18e"):
+        found = kept(written(form, values))
+        assert not found.rounded
+        assert torch.equal(found.numbers(torch.from_numpy(written(form, values))), torch.from_numpy(values))
+
+
+def test_four_digits_tell_the_numbers_of_bfloat16_apart() -> None:
+    """So what was rounded off of h at the step before is no error of the next one, however large the weights are."""
+    values = torch.from_numpy(numbers(0, 300, 4)).bfloat16()
+    text = torch.from_numpy(written("%.3e", values.double().numpy()))
+    found = kept(text, torch.bfloat16)
+    assert not found.rounded
+    assert torch.equal(found.numbers(text), values)
+    other = torch.from_numpy(written("%.3e", numbers(1, 300, 4)))
+    assert torch.equal(kept(other, torch.bfloat16).numbers(other), other), "these are no numbers of bfloat16"
+
+
+def test_what_grows_without_end_is_looked_at_where_it_is_finite() -> None:
+    """Of 2,320 steps in a relu RNN of large weights twenty were finite, and two numbers of those in the sample."""
+    values = np.full((4, 3000, 8), np.inf, np.float32)
+    values[0, :12] = np.round(numbers(0, 12, 8, scale=50), 4)
+    assert kept(values).how == "4 decimals"
 
 
 def test_decimals_and_digits_are_told_apart() -> None:
@@ -137,6 +157,14 @@ def test_one_unit_of_many_is_looked_at_and_little_of_a_long_run_is() -> None:
     assert kept(values).how == "2 decimals"
     values[..., 5] = numbers(1, 1, 4096 * 4)
     assert kept(values) == EXACT
+
+
+def test_large_numbers_beside_small_ones_may_still_have_been_rounded() -> None:
+    """A run of large weights: what tells are its first few numbers."""
+    values = torch.tensor([8.5627, 43.3703, 246.7017, 1210.3503, 5777.3701, 27421.8457, 130001.5], dtype=torch.float32)
+    ways = otherwise({"output": values}, torch.float32)
+    assert "decimals:4" in [way.name for way, _ in ways]
+    assert "decimals:4" not in [way.name for way, _ in otherwise({"output": values + 0.00003}, torch.float32)]
 
 
 def test_rounded_and_then_stored_in_less() -> None:

@@ -5,21 +5,33 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.errors import FileError, InputError
 from rnnspect.files.glimpse import glimpse
-from rnnspect.weights.readers import interface
+from rnnspect.weights.readers import any_layout, interface, named_tensors
 from rnnspect.weights.readers.unread import unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from rnnspect.weights.readers.interface import Module, Reader
+    from rnnspect.files.reading import Tensors
+    from rnnspect.weights.readers.interface import Module, Reader, Told
 
-READERS = ("safetensors", "npz", "torch_checkpoint", "keras", "onnx")
+READERS = (
+    *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles", "keras"),
+    *("tensorflow_graph", "tensorflow_checkpoint", "tensorflow_saved_model", "onnx", "dynet"),
+)
 """The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
+IN_FOLDER = (
+    *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.onnx", "onnx/model.onnx"),
+    *("model.keras", "model.h5", "tf_model.h5", "weights.npz"),
+)
+"""Files of weights in a folder, the first that is there is read."""
 
 
 def find(kind: str) -> Reader:
@@ -28,13 +40,19 @@ def find(kind: str) -> Reader:
     return reader
 
 
+def inner_file(path: Path) -> Path:
+    """Of a folder as Hugging Face lays one out, the file of weights in it; any other path as it is."""
+    inside = (path / name for name in IN_FOLDER) if path.is_dir() else ()
+    return next((file for file in inside if file.is_file()), path)
+
+
 def kind_of(path: Path) -> str | None:
     """The name in `READERS` of the reader of a file, by its content; where nobody knows that, by the end of its name.
     None for a text, which may be a spec.
 
     Raises `FileError` where there is no file, and for what no reader knows.
     """
-    seen = glimpse(path)
+    seen = glimpse(inner_file(path))
     for kind in READERS:
         if find(kind).recognises(seen):
             return kind
@@ -48,21 +66,72 @@ def kind_of(path: Path) -> str | None:
 
 def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) -> dict[str, Module]:
     """The recurrent modules of a file in its order: all, the one of that name, or those that match it as a pattern.
+    `flags` are keys of a spec that are known, and `names`, by PyTorch's names those of tensors in the file.
 
     Raises as `kind_of`, and `FileError` for a file that is broken, or holds no such module.
     """
+    path = inner_file(path)
     reader = _reader_of(path)
-    every = reader.modules(path, flags)
+    if names := flags.get("names"):
+        every = named_tensors.modules_of(named_tensors.renamed(tensors_in(path), names, path), path, flags)
+        every = {
+            name: replace(one, tell=functools.partial(_with_names, one, names, path)) for name, one in every.items()
+        }
+    else:
+        every = dict(reader.modules(path, flags))
     if name is not None and name in every:
         return {name: every[name]}
     own = {known: module for known, module in every.items() if not module.in_stack}
     return interface.matching(own, name, str(path), reader.noun, _in_words)
 
 
+def reads_from(modules: Mapping[str, Module]) -> dict[str, str]:
+    """By the name of a module that of the one whose output it reads: as its file says, or because their names differ in
+    their numbers alone and their sizes fit."""
+    found: dict[str, str] = {}
+    told: dict[str, Told] = {}
+    for name, module in modules.items():
+        try:
+            told[name] = module.tell()
+        except InputError:
+            continue
+        text, numbers = any_layout.numbered(name)
+        below = [
+            (at, other)
+            for other in told
+            for words, at in [any_layout.numbered(other)]
+            if words == text and at < numbers and _width(told[other]) == told[name].keys.get("input_size")
+        ]
+        if before := told[name].reads_from or (max(below)[1] if below else ""):
+            found[name] = before
+    return found
+
+
+def _width(told: Told) -> int:
+    """How many numbers of a step its output has."""
+    keys = told.keys
+    return int(keys.get("proj_size") or keys.get("hidden_size", 0)) * (2 if keys.get("bidirectional") else 1)
+
+
+def tensors_in(path: Path) -> Tensors:
+    """Every tensor of a file by its name there. Raises as `kind_of`, and `FileError` for a file that has none."""
+    path = inner_file(path)
+    reader = _reader_of(path)
+    if reader.tensors is None:
+        raise FileError(f"{reader.what}, whose arrays have no names of their own", where=str(path))
+    return reader.tensors(path)
+
+
 def module_in(path: Path, flags: Mapping[str, Any], name: str | None, how: str) -> Module:
     """The module of that name, or the only one; `how` says in a message how one is named. Raises as `modules_in`."""
     noun = _reader_of(path).noun
     return interface.only(modules_in(path, flags, name), str(path), noun, _in_words, how)
+
+
+def _with_names(module: Module, names: Mapping[str, str], path: Path) -> Told:
+    """As the module tells, but that its parameters are found again by the names that somebody said."""
+    told = module.tell()
+    return replace(told, keys=told.keys | {"weights": {known: f"{path}:{name}" for known, name in names.items()}})
 
 
 def _reader_of(path: Path) -> Reader:

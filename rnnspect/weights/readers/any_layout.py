@@ -18,6 +18,7 @@ from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
+from rnnspect.weights.readers.subsets import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,20 +74,22 @@ def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[st
     """Every module in the layout that `flags` say, or in any that fits. A layer that a stack has above its first one is
     a module, too, which is taken only where it is named.
 
-    Raises `FileError` where there is none. Of a module `tell` raises `InputError` where several layouts or cells fit,
-    and `WeightsError` for arrays of a dtype that no spec has, or of several dtypes where `flags` say none.
+    Raises `FileError` where there is none in the layout that flags say. Of a module `tell` raises `InputError` where
+    several layouts or cells fit, and `WeightsError` for arrays of a dtype that no spec has, or of several dtypes where
+    `flags` say none.
     """
     layout = flags.get("layout")
     known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
     layers = _layers(tensors.stored, known)
-    if not layers:
-        raise _nothing(tensors.stored, known, layout, path)
+    if layout and not layers:
+        raise _nothing(tensors.stored, known[0], path)
     above = {upper.prefix for readings in layers.values() for one in readings if (upper := _above(one, layers))}
     return {
         prefix: Module(
             functools.partial(_tell, tensors.stored, path, prefix, layers, flags),
             functools.partial(_read, tensors, path, prefix, layers),
             in_stack=prefix in above,
+            takes=max(len(layer.takes) * len(layer.directions) for layer in layers[prefix]),
         )
         for prefix in layers
     }
@@ -175,12 +178,14 @@ def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, 
         for prefix, names in _groups(packing, stored).items()
         if (layer := _layer(layout, packing, prefix, names, stored))
     ]
+    largest = whole(layer.takes for layer in every)
     most: dict[frozenset[str], int] = {}
     for layer in every:
         most[layer.takes] = max(most.get(layer.takes, 0), layer.explains)
     found: dict[str, list[FoundLayer]] = {}
     for layer in every:
-        if layer.explains == most[layer.takes]:  # of linear.w and w under linear the longer name
+        # Of linear.w and w under linear the longer name; of a GRU and its candidate alone the GRU.
+        if layer.explains == most[layer.takes] and layer.takes in largest:
             found.setdefault(layer.prefix, []).append(layer)
     for prefix in list(found):
         others = (prefix.replace(second, first) for second, first in _FORWARD)
@@ -255,8 +260,8 @@ def _meaning(layer: FoundLayer) -> tuple[Any, ...]:
 
 def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLayer | None:
     """The layer whose prefix has the next higher numbers, if its input is as wide as this one's output."""
-    text, numbers = _numbered(layer.prefix)
-    higher = [(at, other) for other in layers for words, at in [_numbered(other)] if words == text and at > numbers]
+    text, numbers = numbered(layer.prefix)
+    higher = [(at, other) for other in layers for words, at in [numbered(other)] if words == text and at > numbers]
     width = (layer.sizes.proj_size or layer.sizes.hidden_size) * len(layer.directions)
     wanted = layer.packing, replace(layer.sizes, input_size=width), len(layer.directions)
     readings = layers[min(higher)[1]] if higher else []
@@ -264,23 +269,20 @@ def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLa
 
 
 @functools.cache
-def _numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
+def numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
     """A prefix without its numbers, and the numbers: none for lstm, 1 for lstm_1."""
     return re.sub(r"_?\d+", "", prefix), tuple(int(number) for number in re.findall(r"\d{1,9}", prefix))
 
 
-def _nothing(stored: Mapping[str, Stored], known: list[Layout], layout: str | None, path: str) -> InputError:
-    """Why there is no layer: where a layout was asked for, what is wrong with the arrays that have its names."""
-    if layout is None:
-        allowed = "names such as weight_ih_l0, kernel and recurrent_kernel, or W and R, under any prefix; --layout"
-        return FileError("it holds no recurrent parameters", allowed=allowed, where=path)
-    packings = known[0].packings
+def _nothing(stored: Mapping[str, Stored], layout: Layout, path: str) -> InputError:
+    """Why there is no layer in that layout: what is wrong with the arrays that have its names."""
+    packings = layout.packings
     for packing in packings:
         for prefix, names in _groups(packing, stored).items():
             if set(packing.weights) <= set(names):
                 arrays = listed(f"{there} {stored[there].shape}" for there in names.values())
                 place = f"{path}:{prefix}" if prefix else path
                 cells = listed(packing.form for packing in packings)
-                return WeightsError(f"{arrays} fit no cell of {layout}", allowed=cells, where=place)
+                return WeightsError(f"{arrays} fit no cell of {layout.name}", allowed=cells, where=place)
     every = dict.fromkeys(name for packing in packings for name in packing.arrays)
-    return FileError(f"it holds no parameters as {layout} names them", allowed=listed(every), where=path)
+    return FileError(f"it holds no parameters as {layout.name} names them", allowed=listed(every), where=path)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.files.glimpse import Glimpse
+    from rnnspect.files.reading import Tensors
 
 MOST_LISTED = 12
 """Modules that a message names before it counts the rest."""
@@ -68,6 +69,8 @@ class Module:
     """The parameters of the module that the spec describes."""
     in_stack: bool = False
     """Whether another module, a stack, has it as a layer: then it is taken only where it is named."""
+    takes: int = 0
+    """How many tensors of the file are its own, where several readings of the same tensors are compared."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Reader:
     """The engine for a network that no module of torch.nn computes, where the user names none."""
     noun: str = "module"
     """What messages call a recurrent module of such a file."""
+    tensors: Callable[[Path], Tensors] | None = None
+    """Every tensor of a file by its name there; None for a format in which names alone say nothing."""
 
 
 def matching(held: Mapping[str, T], name: str | None, where: str, noun: str, say: Callable[[T], str]) -> dict[str, T]:

@@ -18,8 +18,8 @@ from rnnspect.files import hdf5
 from rnnspect.files.reading import Part, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights import layouts
-from rnnspect.weights.readers import interface
+from rnnspect.weights import layouts, said
+from rnnspect.weights.readers import converted, interface
 from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
 from rnnspect.weights.readers.keras_groups import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rnnspect.files.glimpse import Glimpse
 
-_ATTRIBUTES = ("model_config", "keras_version", "name")
+_ATTRIBUTES = ("model_config", "keras_version", "name", said.NAME)
 _TAKEN = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": "false", "reset_after": "true"}
 """The values that are assumed for what shapes cannot tell."""
 
@@ -94,10 +94,12 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     layers = layers_in(path)
     if not layers:
         raise FileError("it holds no LSTM, GRU or SimpleRNN layer of Keras", where=str(path))
-    return {
+    modules = {
         name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
         for name, layer in layers.items()
     }
+    text = next(iter(layers.values())).tree.text(said.NAME, "")
+    return converted.network_of(modules, text, str(path))
 
 
 def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:

@@ -6,17 +6,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.errors import FileError
+from rnnspect.files.reading import Tensors
 from rnnspect.files.sources import parse_file
-from rnnspect.weights.readers import any_layout, pytorch
-from rnnspect.weights.readers.interface import Module, StoredParameters, Told
+from rnnspect.weights.readers import any_layout, by_shape, pytorch
+from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from rnnspect.files.reading import Stored, Tensors
+    from torch import Tensor
+
+    from rnnspect.files.glimpse import Glimpse
+    from rnnspect.files.reading import Stored
     from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.pytorch import RecurrentModule
+
+
+_ALLOWED = (
+    "names such as weight_ih_l0, kernel and recurrent_kernel, or W and R, under any prefix; or say which they are: "
+    "--names weight_ih_l0=NAME,weight_hh_l0=NAME,…"
+)
+
+
+def renamed(tensors: Tensors, names: Mapping[str, str], path: Path) -> Tensors:
+    """The tensors that are named alone, under the names of PyTorch that they are given: by weight_ih_l0 the name in the
+    file.
+
+    Raises `FileError` for a name that is not in the file.
+    """
+    for name in names.values():
+        if name not in tensors.stored:
+            raise FileError.unknown(f"no tensor is called {name!r}", name, tensors.stored, str(path))
+
+    def read(wanted: Collection[str]) -> dict[str, Tensor]:
+        numbers = tensors.read([names[name] for name in wanted])
+        return {name: numbers[names[name]] for name in wanted}
+
+    return Tensors({known: tensors.stored[name] for known, name in names.items()}, read)
+
+
+def of_tensors(what: str, recognises: Callable[[Glimpse], bool], read: Callable[[Path], Tensors], *ends: str) -> Reader:
+    """The reader of a format that is nothing but tensors under names."""
+    return Reader(what, recognises, lambda path, flags: modules_of(read(path), path, flags), ends, tensors=read)
 
 
 def modules_of(
@@ -28,13 +61,20 @@ def modules_of(
     Raises `FileError` where there is none.
     """
     stored, layout = tensors.stored, flags.get("layout")
-    found = pytorch.modules_in(stored)
-    if layout != "pytorch":
-        found = {prefix: one for prefix, one in found.items() if not pytorch.has_one_bias(one, stored)}
-    if layout != "pytorch" and (layout or not found):
+    if layout not in (None, "pytorch"):
         return any_layout.modules_of(tensors, str(path), flags)
+    found = pytorch.modules_in(stored)
+    if layout is None:
+        found = {prefix: one for prefix, one in found.items() if not pytorch.has_one_bias(one, stored)}
     if not found:
-        raise pytorch.nothing(str(path))
+        elsewhere = any_layout.modules_of(tensors, str(path), flags) if layout is None else {}
+        shaped = by_shape.modules_of(tensors, str(path), flags)
+        if not elsewhere and shaped:
+            return shaped
+        if elsewhere:  # names of a layout that leave two biases beside them alone are another's
+            more = {prefix: one for prefix, one in shaped.items() if one.takes > elsewhere.get(prefix, one).takes}
+            return elsewhere | more
+        raise FileError("it holds no recurrent parameters", allowed=_ALLOWED, where=str(path))
     others = len(stored) - sum(len(one.names) for one in found.values())
     made = {prefix: _PyTorch(tensors, one, str(path), flags, said or {}, others) for prefix, one in found.items()}
     return {prefix: Module(one.tell, one.read) for prefix, one in made.items()}

@@ -13,8 +13,8 @@ from rnnspect.files import protobuf
 from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights import layouts
-from rnnspect.weights.readers import interface
+from rnnspect.weights import layouts, said
+from rnnspect.weights.readers import converted, interface
 from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told, functions_of
 
 if TYPE_CHECKING:
@@ -197,10 +197,13 @@ def array_of(values: Tensor) -> Array:
 
 
 def _modules(path: Path, _flags: Mapping[str, Any]) -> dict[str, Module]:
-    nodes = chosen(nodes_in(read_model(path), str(path)), None, str(path))
-    return {
+    model = read_model(path)
+    nodes = chosen(nodes_in(model, str(path)), None, str(path))
+    layers = {
         name: Module(functools.partial(_tell, node), functools.partial(_read, node)) for name, node in nodes.items()
     }
+    text = next((one.value for one in model.metadata_props if one.key == said.NAME), None)
+    return converted.network_of(layers, text, str(path))
 
 
 def _tell(node: OnnxNode) -> Told:

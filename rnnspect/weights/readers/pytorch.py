@@ -1,6 +1,7 @@
 """Recurrent modules among the tensors of a checkpoint, by PyTorch's names and their shapes. Loads no framework.
 
-The names may stand under any prefix: encoder.rnn.weight_ih_l0 of a stack, encoder.rnn.weight_ih of a single cell.
+The names may stand under any prefix: encoder.rnn.weight_ih_l0 of a stack, encoder.rnn.weight_ih of a single cell. They
+may be abbreviated: enc_w_ih.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
-from rnnspect.errors import FileError, Problem, WeightsError, listed
+from rnnspect.errors import Problem, WeightsError, listed
 from rnnspect.network.keys import DTYPES, MAX_LAYERS
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.spec import Spec
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 UNTOLD = ("nonlinearity", "batch_first", "dropout")
 """The keys of a spec that shapes cannot tell."""
 _NAME = re.compile(
-    r"(?P<prefix>(?:.*[^0-9A-Za-z])?)(?P<kind>(?:weight|bias)_(?:ih|hh)|weight_hr)"
+    r"(?P<prefix>(?:.*[^0-9A-Za-z])?)(?:(?:weight|[wW])_(?P<weight>ih|hh|hr|ch)|(?:bias|b)_(?P<bias>ih|hh))"
     r"(?:_l(?P<layer>0|[1-9]\d{0,8})(?P<reverse>_reverse)?)?",
     re.DOTALL,
 )
@@ -41,7 +42,7 @@ class RecurrentModule:
     names: dict[str, str]
     """By PyTorch's name for a stack (weight_ih_l0) the name in the file."""
     stored: dict[str, Stored]
-    """By PyTorch's name for a stack the shape and dtype."""
+    """By PyTorch's name for a stack the shape and dtype. Peepholes are weight_ch, which no module of PyTorch has."""
     is_cell: bool
     """Whether the names are those of a single cell (weight_ih), which is read as a stack of one layer."""
 
@@ -51,7 +52,8 @@ def modules_in(stored: Mapping[str, Stored]) -> dict[str, RecurrentModule]:
     forms: dict[str, dict[bool, dict[str, str]]] = {}
     for name in stored:
         if match := _NAME.fullmatch(name):
-            known = match["kind"] + suffix(int(match["layer"] or 0), "reverse" if match["reverse"] else "forward")
+            kind = f"weight_{match['weight']}" if match["weight"] else f"bias_{match['bias']}"
+            known = kind + suffix(int(match["layer"] or 0), "reverse" if match["reverse"] else "forward")
             prefix = re.sub(r"([0-9A-Za-z])\.\Z", r"\1", match["prefix"])  # encoder. is encoder; lstm_ stays lstm_
             forms.setdefault(prefix, {}).setdefault(match["layer"] is None, {})[known] = name
     modules = {}
@@ -66,12 +68,6 @@ def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
     """Whether a cell has PyTorch's names for its weights but one array "bias": then it is another framework's."""
     beside = module.names.get("weight_ih_l0", "").removesuffix("weight_ih") + "bias"
     return module.is_cell and "bias_ih_l0" not in module.names and beside in stored
-
-
-def nothing(where: str) -> FileError:
-    """The error for tensors that are no module."""
-    allowed = "names such as weight_ih_l0 or weight_ih, under any prefix"
-    return FileError("it holds no recurrent parameters", allowed=allowed, where=where)
 
 
 def weights_source(module: RecurrentModule, path: str, stored: Mapping[str, Stored]) -> str:
@@ -98,7 +94,7 @@ def described(module: RecurrentModule, path: str, dtype: str | None = None, cell
     wrong = [
         Problem(f"{name} of shape {stored.shape}", f"{axes} of at least 1", where=place(name))
         for name, stored in module.stored.items()
-        for count, axes in [(1, "one axis") if name.startswith("bias") else (2, "two axes")]
+        for count, axes in [(1, "one axis") if name.startswith(("bias", "weight_ch")) else (2, "two axes")]
         if len(stored.shape) != count or 0 in stored.shape
     ]
     wrong += [
@@ -133,14 +129,16 @@ def _stack(module: RecurrentModule, where: str) -> dict[str, Any]:
     bias = any(name.startswith("bias") for name in there)
     bidirectional = any(name.endswith("_reverse") for name in there)
     kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if bias else [])]
-    kinds += ["weight_hr"] if any(name.startswith("weight_hr") for name in there) else []
+    others = [kind for kind in ("weight_hr", "weight_ch") if any(name.startswith(kind) for name in there)]
+    kinds += others
     directions = ("forward", "reverse") if bidirectional else ("forward",)
     ends = [suffix(layer, direction) for layer in range(last + 1) for direction in directions]
     if missing := [kind + end for end in ends for kind in kinds if kind + end not in there]:
         wanted = [name.removesuffix("_l0") for name in missing] if module.is_cell else missing
         found = f"{listed(wanted, _SHOWN)} missing beside {listed(module.names.values(), _SHOWN)}"
         raise WeightsError(found, allowed=f"{listed(kinds)} for each layer and direction", where=where)
-    return {"num_layers": last + 1, "bias": bias, "bidirectional": bidirectional}
+    peepholes = {"peepholes": True} if "weight_ch" in others else {}
+    return {"num_layers": last + 1, "bias": bias, "bidirectional": bidirectional} | peepholes
 
 
 def _sizes(module: RecurrentModule, asked: str | None, place: str) -> dict[str, Any]:

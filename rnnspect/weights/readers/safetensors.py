@@ -27,4 +27,4 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     return modules_of(tensors, path, flags, said.read(text, UNTOLD, str(path)))
 
 
-READER = Reader("a safetensors file", _recognises, _modules, (".safetensors",))
+READER = Reader("a safetensors file", _recognises, _modules, (".safetensors",), tensors=safetensors_file.tensors)

@@ -1,27 +1,21 @@
-"""Checkpoints in torch's own format, .pt and .pth: a state dict, perhaps in dictionaries, read as tensors only."""
+"""What torch.save writes: a state dict, perhaps in dictionaries, or a module, whose class is not imported."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rnnspect.weights.readers.interface import Module, Reader
-from rnnspect.weights.readers.named_tensors import modules_of
+from rnnspect.files.pickle_file import TORCH_MAGIC
+from rnnspect.files.torch_tar import is_torch_tar
+from rnnspect.weights.readers.pickles import of_pickles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from rnnspect.files.glimpse import Glimpse
 
 
 def _recognises(seen: Glimpse) -> bool:
-    return seen.has("/data.pkl") and not seen.is_folder
+    if seen.is_folder:
+        return False
+    return seen.has("data.pkl") or seen.head.startswith(TORCH_MAGIC) or is_torch_tar(seen.head)
 
 
-def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
-    from rnnspect.files import torch_file  # with torch, which --help does without
-
-    return modules_of(torch_file.tensors(path), path, flags)
-
-
-READER = Reader("a checkpoint of torch", _recognises, _modules, (".pt", ".pth"))
+READER = of_pickles("a file of torch.save", _recognises, ".pt", ".pth")

@@ -22,6 +22,7 @@ STATED = {
     ("keras", "gru"): ("z r n", False, "fused", "two rows"),
     ("keras", "gru-before"): ("z r n", False, "fused", "one (sum)"),
     ("tf1", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
+    ("tf1", "gru"): ("r z n", False, "[x; h] stacked, in 3", "one, b_hn apart"),
     ("tf1", "gru-before"): ("r z n", False, "[x; h] stacked, in 2", "one (sum)"),
     ("tf-block-lstm", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
     ("tf-block-lstm-v2", "lstm"): ("i f g o", False, "[x; h] stacked", "one (sum)"),
@@ -41,6 +42,7 @@ STATED = {
     ("coreml", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("coreml", "gru"): ("r n z", True, "fused", "one, without b_hn"),
     ("tflite", "lstm"): ("i f g o", True, "separate", "one (sum)"),
+    ("dynet", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "gru"): ("r z n", True, "fused", "one, b_hn apart"),
     ("openvino", "lstm"): ("f i g o", True, "fused", "one (sum)"),
@@ -56,7 +58,7 @@ STATED = {
     ("webnn", "gru"): ("z r n", True, "fused", "two"),
     ("webnn", "gru-before"): ("z r n", True, "fused", "two"),
 }
-ADDED_TO_F = {"tf1", "tf-block-lstm", "haiku"}
+ADDED_TO_F = {"tf1", "tf-block-lstm", "haiku", "dynet"}
 
 
 def test_every_gated_row_is_stated():

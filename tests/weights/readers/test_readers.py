@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,25 +19,38 @@ from rnnspect.errors import FileError
 from rnnspect.files.sources import File, parse_file
 from rnnspect.weights import readers
 from rnnspect.weights.readers.interface import Reader
-from tests.weights.readers import keras_files
+from tests.files.test_dynet_file import network, written
+from tests.tensorflow_files import unpacked
+from tests.weights.readers import keras_files, torch_files
 from tests.weights.readers.keras_files import Layer
 
+FILES = [kind for kind in readers.READERS if kind != "tensorflow_saved_model"]
+"""The readers of single files."""
 STATE = torch.nn.LSTM(3, 4, batch_first=True).state_dict()
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
     """A file of each kind that a reader reads, by the reader's name."""
-    made = {kind: tmp_path / f"{kind}{readers.find(kind).ends[0]}" for kind in readers.READERS}
+    made = {kind: tmp_path / f"{kind}{(*readers.find(kind).ends, '')[0]}" for kind in FILES}
     torch.save(STATE, made["torch_checkpoint"])
+    torch_files.script(torch.nn.LSTM(3, 4, batch_first=True), made["torchscript"])
+    torch_files.export(torch.nn.LSTM(3, 4, batch_first=True), made["torch_export"], torch.randn(2, 5, 3))
+    made["pickles"].write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in STATE.items()}))
     save_file(STATE, made["safetensors"])
+    index = {"weight_map": dict.fromkeys(STATE, made["safetensors"].name)}
+    made["safetensors_index"].write_text(json.dumps(index))
+    written(made["dynet"], network(inputs=3))
     np.savez(made["npz"], **{name: tensor.numpy() for name, tensor in STATE.items()})
     keras_files.keras_3(made["keras"], [Layer("lstm", "one")])
     assert main(["convert", str(made["npz"]), "--to", "onnx", "-o", str(made["onnx"])]) == 0
+    unpacked(tmp_path, "basic_lstm.pb", "basic_lstm")
+    (tmp_path / "basic_lstm.pb").rename(made["tensorflow_graph"])
+    (tmp_path / "basic_lstm" / "model.ckpt.index").rename(made["tensorflow_checkpoint"])
     return made
 
 
-@pytest.mark.parametrize("kind", readers.READERS)
+@pytest.mark.parametrize("kind", FILES)
 def test_the_content_says_which_reader_it_is_for(files: dict[str, Path], kind: str, tmp_path: Path, capsys: Any):
     assert isinstance(readers.find(kind), Reader)
     assert readers.kind_of(files[kind]) == kind
@@ -43,7 +58,7 @@ def test_the_content_says_which_reader_it_is_for(files: dict[str, Path], kind: s
         shutil.copy(files[kind], tmp_path / name)
         assert readers.kind_of(tmp_path / name) == kind
         assert main(["shapes", str(tmp_path / name)]) == 0
-        assert "LSTM(3, 4" in capsys.readouterr().out
+        assert "LSTM(3, " in capsys.readouterr().out
 
 
 def test_what_nobody_knows_gets_the_message_of_its_name_or_of_its_format(tmp_path: Path):

@@ -1,0 +1,69 @@
+"""DyNet's files of parameters, which are text (dynet io.cc, TextFileSaver): for each a line
+`#Parameter# NAME {ROWS,COLUMNS} BYTES ZERO_GRAD`, then so many bytes of numbers, column by column."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError
+from rnnspect.files import free_memory
+from rnnspect.files.reading import Stored, Tensors, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from torch import Tensor
+
+BEGINS = b"#Parameter# ", b"#LookupParameter# "
+MOST = 100_000
+MAX_LINE = 4096
+_LINE = re.compile(rb"#(?:Lookup)?Parameter# (\S+) \{(\d{1,9}(?:,\d{1,9}){0,7})\} (\d{1,15}) (ZERO|FULL)_GRAD\n")
+_LEAST = 2
+"""Bytes that a number takes at least."""
+
+
+def tensors(path: Path) -> Tensors:
+    """Every parameter by its name, such as /lstm/_0. Raises `FileError` for a file that is broken."""
+    stored: dict[str, Stored] = {}
+    places: dict[str, tuple[int, int]] = {}
+    where = str(path)
+    with opened(path) as part:
+        at = 0
+        while at < part.size:
+            part.file.seek(at)
+            match = _LINE.match(part.file.read(MAX_LINE))
+            if match is None or len(stored) >= MOST:
+                raise FileError("not a file of DyNet, or broken", where=where)
+            name, shape = match[1].decode(errors="replace"), tuple(map(int, match[2].split(b",")))
+            start, size = at + match.end(), int(match[3])
+            at = start + size * (2 if match[4] == b"FULL" else 1)
+            count = 1
+            for axis in shape:
+                count *= axis
+            if at > part.size or count * _LEAST > size or name in stored:
+                raise FileError(f"{name} does not fit the file", where=where)
+            stored[name], places[name] = Stored(shape, "float32"), (start, size)
+    return Tensors(stored, lambda names: _read(path, stored, places, names))
+
+
+def _read(
+    path: Path, stored: dict[str, Stored], places: dict[str, tuple[int, int]], names: Collection[str]
+) -> dict[str, Tensor]:
+    import numpy as np
+    import torch
+
+    found = {}
+    with opened(path) as part:
+        for name in names:
+            start, size = places[name]
+            free_memory.require(12 * size, "reading it", str(path))
+            part.file.seek(start)
+            numbers: Any = part.file.read(size).split()
+            try:
+                values = np.array(numbers, dtype="S").astype(np.float32).reshape(stored[name].shape, order="F")
+            except ValueError:
+                raise FileError("numbers that are none, or too few", where=f"{path}:{name}") from None
+            found[name] = torch.from_numpy(np.ascontiguousarray(values))
+    return found

@@ -1,0 +1,139 @@
+"""A tensor or an array that a file holds: where its numbers are, and the numbers when they are asked for."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError
+from rnnspect.files import free_memory
+from rnnspect.files.reading import DAMAGED, Stored, check_promise, in_short, opened
+from rnnspect.files.zip_members import opened_zip
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+SIZES = {"bool": 1, "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "bfloat16": 2}
+SIZES |= {f"{kind}int{8 * size}": size for kind in ("", "u") for size in (1, 2, 4, 8)}
+SIZES |= {f"float{8 * size}": size for size in (2, 4, 8)} | {f"complex{8 * size}": size for size in (4, 8, 16)}
+"""Bytes of a number by torch's name of its dtype."""
+MAX_AXES = 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes: from a place in the file, a compressed member of the archive, or in what was read already."""
+
+    size: int
+    start: int = 0
+    member: str | None = None
+    data: bytes | bytearray | str | None = None
+    """As text each character is a byte: what Python 2 and 3 make of one another's bytes."""
+
+
+@dataclass(frozen=True)
+class Strided:
+    """Numbers at regular distances in a place. A step and the offset are counted in numbers."""
+
+    place: Place
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+    big_endian: bool = False
+    negative: bool = False
+    """Whether the signs of the stored numbers are to be turned: torch does so lazily."""
+    conjugate: bool = False
+
+    @property
+    def stored(self) -> Stored:
+        return Stored(self.shape, self.dtype)
+
+    @property
+    def region(self) -> tuple[Any, ...]:
+        """Equal for two names of the same numbers."""
+        place = self.place
+        return place.start, place.member, id(place.data), self.dtype, self.shape, self.strides, self.offset
+
+
+def contiguous(shape: tuple[int, ...], fortran: bool = False) -> tuple[int, ...]:
+    """The strides of an array without gaps."""
+    if fortran:
+        return tuple(math.prod(shape[:axis]) for axis in range(len(shape)))
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def checked(found: Strided, where: str) -> Strided:
+    """The same, if all of it lies in its place. Raises `FileError` otherwise."""
+    shape, strides = found.shape, found.strides
+    counts = (*shape, *strides, found.offset)
+    if len(shape) != len(strides) or len(shape) > MAX_AXES or found.dtype not in SIZES:
+        raise FileError(f"a tensor of {len(shape)} axes and {len(strides)} strides", where=where)
+    if any(type(count) is not int or not 0 <= count < 2**62 for count in counts) or math.prod(shape) >= 2**62:
+        raise FileError("a tensor whose shape is none", where=where)
+    last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    needed = 0 if 0 in shape else (found.offset + last + 1) * SIZES[found.dtype]
+    check_promise(needed, found.place.size, where)
+    return found
+
+
+def read_all(path: Path, wanted: Mapping[str, Strided]) -> dict[str, Tensor]:
+    """The numbers of these tensors. What lies in the file uncompressed is mapped: only what is used is read, and
+    nothing is ever written back. Raises `FileError` for a damaged file."""
+    import torch
+
+    unpacked: dict[str, Tensor] = {}
+    with opened(path) as part:
+        mapped = mmap.mmap(part.file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def bytes_at(place: Place) -> Tensor:
+        if place.size == 0:
+            return torch.empty(0, dtype=torch.uint8)
+        if place.data is not None:
+            data = place.data.encode("latin-1") if isinstance(place.data, str) else place.data
+            return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        if place.member is None:
+            return torch.frombuffer(mapped, dtype=torch.uint8, offset=place.start, count=place.size)
+        if place.member not in unpacked:
+            free_memory.require(2 * place.size, "unpacking it", str(path))
+            with opened_zip(path, path.suffix, str(path)) as archive:
+                content = bytearray(archive.read(place.member))
+            unpacked[place.member] = torch.frombuffer(content, dtype=torch.uint8)
+        return unpacked[place.member]
+
+    found = {}
+    for name, one in wanted.items():
+        try:
+            found[name] = _read(one, bytes_at(one.place))
+        except DAMAGED as error:
+            raise FileError(f"its numbers cannot be read: {in_short(error)}", where=f"{path}:{name}") from None
+    return found
+
+
+def _read(one: Strided, content: Tensor) -> Tensor:
+    import torch
+
+    size = SIZES[one.dtype]
+    if content.numel() < one.place.size:
+        raise ValueError("the file ends too early")
+    content = content[: content.numel() // size * size]
+    number = size // 2 if one.dtype.startswith("complex") else size
+    if one.big_endian != (sys.byteorder == "big") and number > 1:
+        content = content.reshape(-1, number).flip(1).reshape(-1)
+    if content.numel() and content.data_ptr() % size:
+        content = content.clone()
+    flat = content.view(getattr(torch, one.dtype))
+    found = flat.as_strided(one.shape, one.strides, one.offset) if 0 not in one.shape else flat[:0].reshape(one.shape)
+    found = found.conj() if one.conjugate else found
+    return -found if one.negative else found
+
+
+def as_dtype(storage: Strided, dtype: str) -> Strided:
+    """A storage whose bytes are read as numbers of another dtype."""
+    return replace(storage, dtype=dtype, offset=storage.offset * SIZES[storage.dtype] // SIZES[dtype])

@@ -1,0 +1,131 @@
+"""A TensorFlow checkpoint: NAME.index says which tensors there are, NAME.data-00000-of-00001 and so on hold them.
+
+Source: tensorflow/core/util/tensor_bundle (tensor_bundle.h, naming.cc) and core/protobuf/tensor_bundle.proto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import FileError
+from rnnspect.files.protobuf import fields, numbers_in, varint
+from rnnspect.files.reading import Stored, check_promise
+from rnnspect.files.tensorflow import objects
+from rnnspect.files.tensorflow.table import entries
+from rnnspect.files.tensorflow.tensors import dtype_named, from_bytes, mapped, message, number, shape_of, text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""The tensor that says what a checkpoint of objects, as TensorFlow 2 writes it, holds."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies."""
+
+    stored: Stored
+    shard: int = 0
+    offset: int = 0
+    size: int = 0
+    is_split: bool = False
+    """Whether it is stored in slices (a partitioned variable)."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    index: Path
+    shards: int
+    entries: Mapping[str, Entry]
+    """By the key in the index."""
+
+    @cached_property
+    def objects(self) -> objects.Objects | None:
+        """What the keys belong to, where the checkpoint says it."""
+        if OBJECTS not in self.entries:
+            return None
+        where = f"{self.index}:{OBJECTS}"
+        data = self._bytes(OBJECTS)
+        length, at = varint(data, 0, where)
+        at += 4  # a checksum of the length
+        check_promise(length, max(0, len(data) - at), where)
+        return objects.objects_in(data[at : at + length], where)
+
+    @cached_property
+    def keys(self) -> Mapping[str, str]:
+        """By the name of a variable the key of its tensor: variables have names of their own, as lstm/lstm_cell/kernel,
+        also where the key is a path of attributes, as layer_with_weights-0/cell/kernel/.ATTRIBUTES/VARIABLE_VALUE."""
+        names = self.objects.names if self.objects else {}
+        return {names.get(key, key): key for key in self.entries if key != OBJECTS and (not names or key in names)}
+
+    @cached_property
+    def stored(self) -> dict[str, Stored]:
+        return {name: self.entries[key].stored for name, key in self.keys.items()}
+
+    def read(self, names: Collection[str]) -> dict[str, Tensor]:
+        """The numbers of the tensors of these names."""
+        found = {}
+        for name in names:
+            key = self.keys[name]
+            found[name] = from_bytes(self._bytes(key), self.entries[key].stored, f"{self.index}:{name}")
+        return found
+
+    def _bytes(self, key: str) -> memoryview:
+        entry, where = self.entries[key], f"{self.index}:{key}"
+        if entry.is_split:
+            raise FileError("a variable that is stored in slices", allowed="one without a partitioner", where=where)
+        stem = self.index.name.removesuffix(".index")
+        if not 0 <= entry.shard < self.shards:
+            raise FileError(f"it is said to lie in file {entry.shard} of {self.shards}", where=where)
+        path = self.index.with_name(f"{stem}.data-{entry.shard:05d}-of-{self.shards:05d}")
+        data = mapped(path)
+        if entry.offset < 0 or entry.size < 0:
+            raise FileError("a place before the file", where=where)
+        check_promise(entry.offset + entry.size, len(data), f"{path}:{key}")
+        return data[entry.offset : entry.offset + entry.size]
+
+
+def read_checkpoint(index: Path) -> Checkpoint:
+    """What the index of a checkpoint says; the files beside it are opened when numbers are asked for.
+
+    Raises `FileError` for a file that is no index.
+    """
+    where = str(index)
+    shards, found = 1, {}
+    for key, value in entries(mapped(index), where):
+        if not key:
+            shards = _shards(value, where)
+        elif not key.startswith(b"\0"):  # a slice of a variable that is split
+            name = text(memoryview(key), where)
+            found[name] = _entry(value, f"{where}:{name}")
+    if not found:
+        raise FileError("it holds no tensor", where=where)
+    return Checkpoint(index, shards, found)
+
+
+def is_index(head: bytes) -> bool:
+    """Whether a file begins as the index of a checkpoint does: an empty key, then a BundleHeaderProto."""
+    size = head[2] if len(head) > 2 else 0
+    return head[:2] == b"\0\0" and 0 < size < 64 and sorted(numbers_in(head[3 : 3 + size])) in ([1, 3], [1, 2, 3])
+
+
+def _shards(header: memoryview, where: str) -> int:
+    """How many files hold the numbers. Raises `FileError` for numbers that are written big-endian."""
+    given = dict(fields(header, where))
+    if number(given.get(2, 0), where) != 0:
+        raise FileError("a checkpoint of a big-endian machine", allowed="little-endian", where=where)
+    return number(given.get(1, 1), where)
+
+
+def _entry(data: memoryview, where: str) -> Entry:
+    given = dict(fields(data, where))
+    shape = shape_of(message(given.get(2, memoryview(b"")), where), where)
+    dtype = dtype_named(number(given.get(1, 0), where))
+    shard, offset, size = (number(given.get(field, 0), where) for field in (3, 4, 5))
+    return Entry(Stored(shape, dtype), shard, offset, size, 7 in given)

@@ -1,0 +1,155 @@
+"""One tensor of TensorFlow: its dtype and shape in words of ours, and its numbers from bytes.
+
+Source: tensorflow/core/framework/types.proto, tensor.proto and tensor_shape.proto.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import FileError
+from rnnspect.files import free_memory
+from rnnspect.files.protobuf import fields, signed, varint
+from rnnspect.files.reading import Stored, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64"}
+DTYPES |= {9: "int64", 10: "bool", 14: "bfloat16", 19: "float16"}
+"""By the number in DataType; other numbers are shown as "DataType 11"."""
+SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+"""Bytes of a number of the dtypes that are read."""
+MAX_AXES = 254
+"""TensorFlow's own limit (TensorShape::MaxDimensions)."""
+_VALUES = {"float32": 5, "float64": 6, "float16": 13, "bfloat16": 13}
+"""The field of a TensorProto that lists numbers of a dtype one by one."""
+
+
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file, of which only those that are looked at are read.
+
+    Raises `FileError` for what is no file, or is empty.
+    """
+    with opened(path) as part:
+        return memoryview(mmap.mmap(part.file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def text(data: memoryview | int, where: str) -> str:
+    """A field that is a text. Raises `FileError` for another."""
+    try:
+        return bytes(message(data, where)).decode()
+    except UnicodeDecodeError:
+        raise FileError("a name that is no text", where=where) from None
+
+
+def message(data: memoryview | int, where: str) -> memoryview:
+    """A field that is a text or another message. Raises `FileError` for a whole number in its place."""
+    if isinstance(data, int):
+        raise FileError("a number where a text or message belongs", where=where)
+    return data
+
+
+def number(data: memoryview | int, where: str) -> int:
+    """A field that is a whole number. Raises `FileError` for another."""
+    if not isinstance(data, int):
+        raise FileError("bytes where a number belongs", where=where)
+    return signed(data)
+
+
+def dtype_named(kind: int) -> str:
+    """The dtype with that number in DataType."""
+    return DTYPES.get(kind, f"DataType {kind}")
+
+
+def shape_of(data: memoryview, where: str) -> tuple[int, ...]:
+    """A TensorShapeProto. Raises `FileError` for sizes that are unknown or too many."""
+    shape = []
+    for field, dim in fields(data, where):
+        if field == 2:
+            sizes = [number(value, where) for key, value in fields(message(dim, where), where) if key == 1]
+            shape.append(sizes[-1] if sizes else 0)
+            if len(shape) > MAX_AXES or shape[-1] < 0:
+                found = f"a tensor of shape {', '.join(map(str, shape[:8]))}"
+                raise FileError(found, allowed=f"known sizes of at most {MAX_AXES} axes", where=where)
+    return tuple(shape)
+
+
+def stored_in(proto: memoryview, where: str) -> Stored:
+    """The dtype and shape of a TensorProto."""
+    dtype = "DataType 0"
+    shape: tuple[int, ...] = ()
+    for field, value in fields(proto, where):
+        if field == 1:
+            dtype = dtype_named(number(value, where))
+        elif field == 2:
+            shape = shape_of(message(value, where), where)
+    return Stored(shape, dtype)
+
+
+def tensor_of(proto: memoryview, where: str) -> Tensor:
+    """The numbers of a TensorProto: its bytes as they are, or a list of which the last one goes on to the end.
+
+    Raises `FileError` where they do not fit the shape, `ResourceError` where they would not fit in memory.
+    """
+    import torch
+
+    stored = stored_in(proto, where)
+    size, count, content = size_of(stored, where), math.prod(stored.shape), bytearray()
+    for field, value in fields(proto, where):
+        if field == 4 and len(message(value, where)):
+            return from_bytes(message(value, where), stored, where)
+        if field == _VALUES[stored.dtype]:
+            content += _bytes(value, size, where)
+    if len(content) > count * size or len(content) % size:
+        raise _unfit(stored, len(content), where)
+    if not content:
+        content = bytearray(size)
+    free_memory.require(2 * count * size, "reading it", where)
+    last = torch.frombuffer(content[-size:], dtype=getattr(torch, stored.dtype))
+    found = last.repeat(count)
+    given = torch.frombuffer(content, dtype=found.dtype)[:count]
+    found[: len(given)] = given
+    return found.reshape(stored.shape)
+
+
+def _bytes(value: int | memoryview, size: int, where: str) -> bytes:
+    """Numbers listed one by one: fixed ones as they are, those of 16 bits as whole numbers, alone or packed."""
+    if size > 2:
+        return bytes(message(value, where))
+    if isinstance(value, int):
+        return struct.pack("<H", value & 0xFFFF)
+    found, at = bytearray(), 0
+    while at < len(value):
+        bits, at = varint(value, at, where)
+        found += struct.pack("<H", bits & 0xFFFF)
+    return bytes(found)
+
+
+def from_bytes(data: memoryview, stored: Stored, where: str) -> Tensor:
+    """The numbers of a tensor that lie side by side, little-endian, in new memory."""
+    import torch
+
+    if len(data) != math.prod(stored.shape) * size_of(stored, where):
+        raise _unfit(stored, len(data), where)
+    free_memory.require(2 * len(data), "reading it", where)
+    dtype = getattr(torch, stored.dtype)
+    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(stored.shape) if data else torch.empty(0, dtype=dtype)
+
+
+def size_of(stored: Stored, where: str) -> int:
+    """Bytes of one number. Raises `FileError` for dtypes that no parameter has."""
+    if stored.dtype not in SIZES:
+        raise FileError(f"a tensor of {stored.dtype}", allowed=", ".join(SIZES), where=where)
+    return SIZES[stored.dtype]
+
+
+def _unfit(stored: Stored, there: int, where: str) -> FileError:
+    found = f"{stored.dtype} of shape {stored.shape} in {there} bytes"
+    allowed = f"{math.prod(stored.shape) * SIZES[stored.dtype]} bytes"
+    return FileError(found, allowed=allowed, where=where)

@@ -1,0 +1,110 @@
+"""Archives of torch.export (.pt2): the parameters, buffers and constants of an exported program. Its graph is not run.
+
+Today each tensor is a member of its own, and a config in JSON says which. In older versions the state dict is a file of
+torch.save in the archive, under several names (torch/export/__init__.py and torch/export/pt2_archive).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError
+from rnnspect.files import free_memory
+from rnnspect.files.pickled import UNNAMED
+from rnnspect.files.reading import Tensors
+from rnnspect.files.strided import MAX_AXES, Strided, checked, read_all
+from rnnspect.files.torch_zip import parse_zip, place_of
+from rnnspect.files.zip_members import opened_zip, read_member
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIGS = ("_weights_config.json", "_constants_config.json")
+"""How the names of members end that say where each tensor is."""
+STATE_DICTS = ("serialized_state_dict.pt", "serialized_state_dict.json", "serialized_constants.pt")
+FOLDERS = ("data/weights/", "data/constants/")
+_DTYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64"}
+_DTYPES |= {10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16", 34: "uint32", 35: "uint64"}
+_DTYPES |= {29: "float8_e4m3fn", 30: "float8_e5m2", 31: "float8_e4m3fnuz", 32: "float8_e5m2fnuz"}
+"""torch._export.serde.schema.ScalarType; the dtypes that are missing here have no plain numbers."""
+
+
+def is_state_dict(member: str) -> bool:
+    """Whether a member is a file of torch.save with the tensors of an exported program."""
+    return member.endswith(STATE_DICTS) or (member.endswith(".pt") and any(folder in member for folder in FOLDERS))
+
+
+def tensors(path: Path) -> Tensors:
+    """Every tensor of an archive by the name that it had in the module.
+
+    Raises `FileError` for a damaged archive and for one without tensors.
+    """
+    where, found = str(path), dict[str, Strided]()
+    with opened_zip(path, "torch.export", where) as archive:
+        for info in archive.infolist():
+            if info.filename.endswith(CONFIGS):
+                found |= _in_config(archive, info.filename, path)
+            elif is_state_dict(info.filename):
+                found |= _in_file_of_torch(archive, info, path)
+    if not found:
+        allowed = "one of torch.export.save"
+        raise FileError("an archive of torch.export without parameters", allowed=allowed, where=where)
+    stored = {name: tensor.stored for name, tensor in found.items()}
+    return Tensors(stored, lambda names: read_all(path, {name: found[name] for name in names}))
+
+
+def _in_file_of_torch(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> dict[str, Strided]:
+    free_memory.require(2 * info.file_size, "reading it", str(path))
+    return parse_zip(io.BytesIO(archive.read(info)), path).tensors
+
+
+def _in_config(archive: zipfile.ZipFile, member: str, path: Path) -> dict[str, Strided]:
+    where = f"{path}:{member}"
+    try:
+        config = json.loads(read_member(archive, member, str(path)))
+    except (ValueError, RecursionError):
+        raise FileError("not JSON", where=where) from None
+    entries = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(entries, dict):
+        raise FileError("it says no tensors", where=where)
+    folder, members = member.rpartition("/")[0], {info.filename: info for info in archive.infolist()}
+    big_endian = any(archive.read(info) == b"big" for info in members.values() if _is_byteorder(info))
+    found: dict[str, Strided] = {}
+    for name, entry in entries.items():
+        at = f"{folder}/{entry.get('path_name')}" if isinstance(entry, dict) else ""
+        if at not in members:
+            raise FileError(f"it speaks of a tensor {name[:100]!r}, which is not in the archive", where=where)
+        if entry.get("use_pickle"):
+            only = _in_file_of_torch(archive, members[at], path).get(UNNAMED)
+            found |= {name: only} if only else {}
+        elif tensor := _tensor(entry.get("tensor_meta")):
+            dtype, shape, strides, offset = tensor
+            place = place_of(archive, members[at], path)
+            found[name] = checked(Strided(place, dtype, shape, strides, offset, big_endian), f"{path}:{name}")
+    return found
+
+
+def _is_byteorder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith("/byteorder") and info.file_size < 10
+
+
+def _tensor(meta: Any) -> tuple[str, tuple[int, ...], tuple[int, ...], int] | None:
+    """The dtype, shape, strides and offset of one with plain numbers."""
+    fields = meta if isinstance(meta, dict) else {}
+    dtype = fields.get("dtype")
+    shape, strides, (offset, *_) = (
+        *(_counts(fields.get(key)) for key in ("sizes", "strides")),
+        _counts([fields.get("storage_offset")]),
+    )
+    known = _DTYPES.get(dtype) if isinstance(dtype, int) else None
+    return (known, shape, strides, offset) if known and len(shape) == len(strides) else None
+
+
+def _counts(values: Any) -> tuple[int, ...]:
+    """Sizes as the schema writes them, each as {"as_int": 3}; −1 for one that is no number."""
+    listed = values[: MAX_AXES + 1] if isinstance(values, list) else []
+    numbers = [value.get("as_int") if isinstance(value, dict) else value for value in listed]
+    return tuple(number if type(number) is int else -1 for number in numbers)

@@ -1,0 +1,109 @@
+"""torch.save since version 1.6, and TorchScript: a zip with a pickle, data.pkl, and each storage as a member."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError
+from rnnspect.files import free_memory, torchscript_code
+from rnnspect.files.pickle_stream import MAX_PICKLE, load
+from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
+from rnnspect.files.reading import check_promise
+from rnnspect.files.rebuilding import is_storage, storage_dtype
+from rnnspect.files.strided import SIZES, Place, Strided
+from rnnspect.files.zip_members import opened_member, opened_zip, read_member
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_CODE = 1 << 26
+"""Bytes of code that are looked at."""
+PICKLE, CONSTANTS = "data.pkl", "constants.pkl"
+
+
+def parse_zip(source: Path | io.BytesIO, path: Path) -> PickleFile:
+    """What is in such an archive; `path` is the file, for messages, if the archive is a member of another one.
+
+    Raises `FileError` for an archive that is damaged, or of another kind.
+    """
+    where = str(path)
+    with opened_zip(source, "torch", where) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        roots = [name.removesuffix(PICKLE) for name in members if name.rpartition("/")[2] == PICKLE]
+        if not roots:
+            raise FileError(f"a zip archive without {PICKLE}", allowed="what torch.save writes", where=where)
+        root = roots[0]
+        order = members.get(f"{root}byteorder")
+        big_endian = order is not None and order.file_size < 10 and archive.read(order) == b"big"
+        is_script = f"{root}{CONSTANTS}" in members
+        held = _Members(archive, members, source, path, big_endian)
+        pickle = load(held.pickle(f"{root}{PICKLE}"), where)
+        inside = tensors_in(pickle, lambda identity: held.storage(f"{root}data/", identity), where)
+        what = "a TorchScript archive" if is_script else "a file of torch.save"
+        found = PickleFile(path, what, pickle.value, pickle.called, **vars(inside))
+        if is_script:  # what torch.jit.freeze makes of parameters has no name but its number
+            constants = load(held.pickle(f"{root}{CONSTANTS}"), where)
+            frozen = tensors_in(constants, lambda key: held.storage(f"{root}constants/", key), where, "constants")
+            found.tensors.update(frozen.tensors)
+            found.modules = {name: held.with_settings(root, one) for name, one in found.modules.items()}
+    return found
+
+
+def place_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path | io.BytesIO) -> Place:
+    """Where a member's bytes are: in the file, unless they are packed or the archive is a member of another."""
+    if isinstance(source, io.BytesIO):
+        return Place(info.file_size, data=archive.read(info))
+    if info.compress_type != zipfile.ZIP_STORED:
+        return Place(info.file_size, member=info.filename)
+    with opened_member(archive, info.filename, source) as part:
+        return Place(part.size, part.start)
+
+
+@dataclass
+class _Members:
+    """The members of an open archive."""
+
+    archive: zipfile.ZipFile
+    members: dict[str, zipfile.ZipInfo]
+    source: Path | io.BytesIO
+    path: Path
+    big_endian: bool
+    places: dict[str, Place] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the class of a module of TorchScript."""
+    code_left: int = MAX_CODE
+
+    def pickle(self, name: str) -> io.BytesIO:
+        size = self.members[name].file_size
+        if size > MAX_PICKLE:
+            allowed = f"at most {free_memory.in_words(MAX_PICKLE)}"
+            raise FileError(f"{name} takes {free_memory.in_words(size)}", allowed=allowed, where=str(self.path))
+        free_memory.require(2 * size, "reading it", str(self.path))
+        return io.BytesIO(self.archive.read(name))
+
+    def with_settings(self, root: str, module: PickledModule) -> PickledModule:
+        """The module, with the settings that its code says."""
+        name = root + torchscript_code.code_file(module.kind)
+        if module.kind not in self.settings and name in self.members and self.members[name].file_size <= self.code_left:
+            self.code_left -= self.members[name].file_size
+            self.settings[module.kind] = torchscript_code.settings(
+                read_member(self.archive, name, str(self.path)), module.kind
+            )
+        return replace(module, attributes=module.attributes | self.settings.get(module.kind, {}))
+
+    def storage(self, folder: str, identity: Any) -> Strided | None:
+        """The storage of that identity: the member of its key in a folder."""
+        if not is_storage(identity, str):
+            return None
+        dtype, name = storage_dtype(identity[1]), folder + identity[2]
+        if dtype is None:
+            return None
+        if name not in self.places:
+            if name not in self.members:
+                raise FileError(f"it speaks of a storage {name[:100]!r}, which is not in it", where=str(self.path))
+            self.places[name] = place_of(self.archive, self.members[name], self.source)
+        check_promise(identity[4] * SIZES[dtype], self.places[name].size, f"{self.path}:{name}")
+        return Strided(self.places[name], dtype, (identity[4],), (1,), 0, self.big_endian)

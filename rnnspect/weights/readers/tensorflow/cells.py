@@ -1,0 +1,72 @@
+"""One recurrent cell of TensorFlow: which arrays are its parameters, and what it does beside its equations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import WeightsError
+from rnnspect.weights import layouts
+from rnnspect.weights.layouts.interface import sizes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rnnspect.files.reading import Stored
+    from rnnspect.weights.layouts import Packing
+    from rnnspect.weights.layouts.interface import Sizes
+
+DIAGONALS = ("w_i_diag", "w_f_diag", "w_o_diag")
+"""Peepholes of LSTMCell, LSTMBlockCell and LSTMBlockFusedCell (tensorflow rnn_cell_impl.py, contrib lstm_ops.py)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of one layer and direction."""
+
+    layout: str
+    form: str
+    arrays: Mapping[str, str]
+    """By the layout's name of an array its name in the file."""
+    stored: Mapping[str, Stored]
+    """Every tensor of the file."""
+    peepholes: tuple[str, ...] = ()
+    """The names in the file of those of i, f and o."""
+    functions: tuple[str, ...] = ()
+    """As a spec lists them; empty where nothing says them."""
+    forget_bias: float | None = None
+    """What is added to f at run time; None where nothing says it."""
+    clip: float | None = None
+    """The limit of the cell state, where there is one."""
+
+    @cached_property
+    def prefix(self) -> str:
+        """What the names of its arrays begin with: rnn/basic_lstm_cell."""
+        parts = [name.split("/") for name in self.arrays.values()]
+        shared = 0
+        while all(len(one) > shared + 1 and one[shared] == parts[0][shared] for one in parts):
+            shared += 1
+        return "/".join(parts[0][:shared])
+
+    @property
+    def packing(self) -> Packing:
+        return layouts.find(self.layout).packing(self.form)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every tensor of the file that belongs to it."""
+        return (*self.arrays.values(), *self.peepholes)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the shapes of its arrays fit together."""
+        try:
+            return self.sizes.hidden_size > 0
+        except WeightsError:
+            return False
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Raises `WeightsError` for shapes that do not fit together."""
+        return sizes_of(self.packing, {known: self.stored[name].shape for known, name in self.arrays.items()})

@@ -1,0 +1,139 @@
+"""The recurrent modules of a TensorFlow file: the spec of each, and its parameters under PyTorch's names."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError, WeightsError, listed
+from rnnspect.weights import layouts
+from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of, functions_of, unique
+from rnnspect.weights.readers.tensorflow import by_graph, by_names
+from rnnspect.weights.readers.tensorflow.stacks import stacks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from rnnspect.files.reading import Tensors
+    from rnnspect.files.tensorflow.graph import Graph
+    from rnnspect.network.parameters import LayerParameters
+    from rnnspect.network.spec import Spec
+    from rnnspect.weights.readers.keras_config import ConfiguredLayer
+    from rnnspect.weights.readers.tensorflow.cells import Cell
+    from rnnspect.weights.readers.tensorflow.stacks import Stack
+
+_USUAL = {"rnn": "tanh", "lstm": "sigmoid, tanh, tanh", "gru": "sigmoid, tanh", "gru-before": "sigmoid, tanh"}
+"""The functions that are taken where nothing says them."""
+
+
+def modules_of(
+    tensors: Tensors,
+    graph: Graph | None,
+    path: str,
+    flags: Mapping[str, Any],
+    layers: Mapping[str, ConfiguredLayer] | None = None,
+) -> dict[str, Module]:
+    """Every recurrent module, by what the names of its variables begin with. Where there is a graph, it says what the
+    cells are; what it leaves open, and all where there is none, names and shapes say. `layers` is what Keras says of
+    layers, by the names of their kernels.
+
+    Raises `FileError` where there is none.
+    """
+    cells = by_graph.cells_in(graph, tensors.stored) if graph else []
+    cells += by_names.cells_in(tensors.stored, {name for cell in cells for name in cell.names})
+    if not cells:
+        allowed = "LSTM, GRU or RNN cells, by the operations of a graph or by names such as lstm_cell/kernel"
+        raise FileError("it holds no recurrent parameters", allowed=allowed, where=path)
+    found: dict[str, Module] = {}
+    often = Counter[str]()
+    others = len(tensors.stored) - len({name for cell in cells for name in cell.names})
+    for stack in stacks_of(cells):
+        often[stack.name] += 1
+        name = unique(stack.name if often[stack.name] == 1 else f"{stack.name}#{often[stack.name]}", found)
+        layer = (layers or {}).get(next(iter(stack.cells[0].arrays.values())))
+        tell = functools.partial(_tell, stack, layer, f"{path}:{name}", others, flags)
+        found[name] = Module(tell, functools.partial(_read, stack, tensors))
+    return found
+
+
+def _tell(stack: Stack, layer: ConfiguredLayer | None, source: str, others: int, flags: Mapping[str, Any]) -> Told:
+    cell = stack.cells[0]
+    keys: dict[str, Any] = {"cell": cell.form.partition("-")[0], **vars(cell.sizes), "num_layers": len(stack.layers)}
+    keys |= {"bidirectional": len(stack.layers[0]) == 2, "layout": cell.layout, "weights": source}
+    keys |= {"reverse": True} if stack.reverse else {}
+    keys |= {"reset": "before"} if cell.form == "gru-before" else {}
+    keys |= {"peepholes": True} if cell.peepholes else {}
+    functions = [list(one.functions) for one in stack.layers[0]]
+    both = functions[0] if len(functions) == 1 or functions[0] == functions[1] else functions[0] + functions[1]
+    keys |= functions_of(keys["cell"], both)
+    keys |= dtype_of((cell.stored[name].dtype for one in stack.cells for name in one.names), flags.get("dtype"), source)
+    said = _said(layer, keys, source) if layer else {}
+    notes = tuple(f"note: {source} {note}" for note in [*_notes(stack, said), *(layer.notes if layer else ())])
+    untold = () if "batch_first" in said else ("batch_first",)
+    return Told(keys | said, source, "", notes, untold, others)
+
+
+def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """What Keras says of a layer. Raises `FileError` for what no spec can say, `WeightsError` for another layer."""
+    if layer.reason:
+        raise FileError(layer.reason, allowed="what a spec can say", where=source)
+    for key in ("cell", "hidden_size", "bias"):
+        if key in layer.keys and layer.keys[key] != keys[key]:
+            found = f"a config of {key} {layer.keys[key]} beside weights of {keys[key]}"
+            raise WeightsError(found, allowed="both the same", where=source)
+    return dict(layer.keys)
+
+
+def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
+    """How it was read, what nothing says, and what no spec can say."""
+    cell = stack.cells[0]
+    packing = cell.packing
+    arrays = listed((f"{name} = {packing.arrays[name]}" for name in cell.arrays), 3)
+    notes = [f"read as {cell.layout} ({packing.where}): {arrays}"]
+    unsaid = [] if cell.functions or said else [("the functions", _USUAL[cell.form])]
+    if packing.forget_bias and cell.forget_bias is None:
+        unsaid.append(("what is added to f at run time", f"{packing.forget_bias:g}"))
+    if unsaid:
+        notes.append(
+            f"does not say {listed(what for what, _ in unsaid)}; taken: {listed(taken for _, taken in unsaid)}"
+        )
+    added = sorted({one.forget_bias for one in stack.cells if one.forget_bias is not None})
+    if added and added != [packing.forget_bias]:
+        notes.append(f"adds {listed(f'{number:g}' for number in added)} to f at run time, as its graph says")
+    limits = sorted({one.clip for one in stack.cells if one.clip is not None})
+    if limits:
+        notes.append(f"limits c to ±{listed(f'{number:g}' for number in limits)} (cell_clip), which is left out here")
+    return notes
+
+
+def _read(stack: Stack, tensors: Tensors, _spec: Spec) -> StoredParameters:
+    numbers = tensors.read([name for cell in stack.cells for name in cell.names])
+    found = StoredParameters({})
+    for layer, cells in enumerate(stack.layers):
+        for at, cell in enumerate(cells):
+            named = _parameters(cell, numbers).named(layer, "reverse" if at or stack.reverse else "forward")
+            found.parameters.update(named)
+            found.names.update(dict.fromkeys(named, cell.arrays[cell.packing.weights[0]]))
+    return found
+
+
+def _parameters(cell: Cell, numbers: Mapping[str, Tensor]) -> LayerParameters:
+    """PyTorch's parameters of one layer and direction; what the cell adds to f is in bias_hh."""
+    import torch  # shapes reads a cell without it
+
+    from rnnspect.weights.layouts.packing import unpack
+
+    given = {known: numbers[name] for known, name in cell.arrays.items()}
+    found = unpack(layouts.find(cell.layout), cell.form, given)
+    if cell.forget_bias is not None and cell.form == "lstm" and found.bias_hh is not None:
+        hidden = cell.sizes.hidden_size
+        bias = torch.zeros_like(found.bias_hh)
+        bias[hidden : 2 * hidden] = cell.forget_bias
+        found = replace(found, bias_hh=bias)
+    if cell.peepholes:
+        found = replace(found, weight_ch=torch.cat([numbers[name] for name in cell.peepholes]))
+    return found

@@ -1,0 +1,61 @@
+"""Checkpoints of TensorFlow: NAME.index and NAME.data-00000-of-00001; version 1 has its graph beside them, NAME.meta.
+The index is given, or the folder, in which the file `checkpoint` says which one is the latest."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError, listed
+from rnnspect.files.reading import Tensors, decoded, read_bytes
+from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
+from rnnspect.files.tensorflow.saved_model import read_meta_graph
+from rnnspect.weights.readers.interface import Module, Reader
+from rnnspect.weights.readers.tensorflow.modules import modules_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from rnnspect.files.glimpse import Glimpse
+
+_DATA = re.compile(r"(?P<stem>[^/\\]+)\.data-\d{5}-of-\d{5}")
+_LATEST = re.compile(r'^model_checkpoint_path: "([^"]*)"', re.MULTILINE)
+MAX_STATE = 2**24
+"""Bytes of the file `checkpoint`."""
+
+
+def _recognises(seen: Glimpse) -> bool:
+    return bool(_stems(seen.members)) if seen.is_folder else is_index(seen.head)
+
+
+def _stems(names: tuple[str, ...]) -> list[str]:
+    """The checkpoints in a folder, without the ends of their names."""
+    stems = dict.fromkeys(match["stem"] for name in names if (match := _DATA.fullmatch(name)))
+    return [stem for stem in stems if f"{stem}.index" in names]
+
+
+def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    index = _latest(path) if path.is_dir() else path
+    checkpoint = read_checkpoint(index)
+    meta = index.with_name(f"{index.name.removesuffix('.index')}.meta")
+    graph = read_meta_graph(meta) if meta.is_file() else None
+    return modules_of(Tensors(checkpoint.stored, checkpoint.read), graph, str(path), flags)
+
+
+def _latest(folder: Path) -> Path:
+    """The index of the only checkpoint in a folder, or of the one that its file `checkpoint` calls the latest."""
+    stems = _stems(tuple(sorted(one.name for one in folder.iterdir())))
+    if len(stems) > 1:
+        state = folder / "checkpoint"
+        said = _LATEST.search(decoded(read_bytes(state, MAX_STATE), str(state), "a text")) if state.is_file() else None
+        name = re.split(r"[/\\]", said[1])[-1] if said else None
+        if name not in stems:
+            found = f"{len(stems)} checkpoints, and no file that says which one is the latest"
+            allowed = f"one of {listed((f'{stem}.index' for stem in stems), 12)}"
+            raise FileError(found, allowed=allowed, where=str(folder))
+        stems = [name]
+    return folder / f"{stems[0]}.index"
+
+
+READER = Reader("a checkpoint of TensorFlow", _recognises, _modules, (".index",), engine="onnxruntime")

@@ -1,0 +1,107 @@
+"""`rnnspect FILE`: what it is, what is in it, what to ask next."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+
+def lstm(inputs=3, hidden=4, seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.LSTM(inputs, hidden, batch_first=True)
+
+
+def translator():
+    return torch.nn.ModuleDict(
+        {"encoder": torch.nn.GRU(3, 4), "decoder": torch.nn.LSTM(5, 4), "fc": torch.nn.Linear(4, 2)}
+    )
+
+
+def test_a_file_alone_says_what_it_is(rnnspect, tmp_path):
+    path = tmp_path / "m.weights"
+    torch.save(translator().state_dict(), path)
+    shown = rnnspect(path)
+    assert shown.status == 0
+    for said in ("a checkpoint of torch", "10 tensors", "encoder", "GRU(3, 4", "decoder", "LSTM(5, 4", "float32"):
+        assert said in shown.out.replace("\n", " ")
+    for command in ("shapes", "check", "trace"):
+        assert f"rnnspect {command}" in shown.out
+    assert rnnspect("about", path).out == shown.out
+    found = json.loads(rnnspect("about", path, "--format", "json").out)
+    assert (found["format"], found["tensors"]) == ("rnnspect.about", 10)
+    assert [one["name"] for one in found["modules"]] == ["encoder", "decoder"]
+
+
+def test_a_stack_is_said(rnnspect, tmp_path):
+    layers = torch.nn.ModuleDict({"lstm_1": lstm(3, 4), "lstm_2": lstm(4, 6), "lstm_7": lstm(5, 6)})
+    save_file(layers.state_dict(), tmp_path / "m.safetensors")
+    found = json.loads(rnnspect("about", tmp_path / "m.safetensors", "--format", "json").out)
+    assert [(one["name"], one["reads_from"]) for one in found["modules"]] == [
+        ("lstm_1", ""),
+        ("lstm_2", "lstm_1"),
+        ("lstm_7", ""),
+    ]
+
+
+def test_a_spec_and_a_file_of_nothing(rnnspect, tmp_path):
+    assert "read as a spec in YAML" in rnnspect("configs/lstm.yaml").out
+    np.savez(tmp_path / "m.npz", w=np.ones((2, 2)))
+    shown = rnnspect(tmp_path / "m.npz")
+    assert shown.status == 2
+    assert "it holds no recurrent parameters" in shown.err
+    (tmp_path / "x.7z").write_bytes(b"7z\xbc\xaf" + bytes(50))
+    assert "a 7z archive; allowed: one of the files in it" in rnnspect(tmp_path / "x.7z").err
+    assert rnnspect("chekc").status == 2
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint in two files, as Hugging Face lays one out."""
+    state = {f"model.rnn.{name}": one for name, one in lstm().state_dict().items()} | {"fc.weight": torch.ones(2, 4)}
+    names = list(state)
+    files = {"model-00001-of-00002.safetensors": names[:2], "model-00002-of-00002.safetensors": names[2:]}
+    for file, held in files.items():
+        save_file({name: state[name] for name in held}, tmp_path / file)
+    index = {"metadata": {"total_size": 1}, "weight_map": {name: file for file, held in files.items() for name in held}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "config.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_checkpoint_in_several_files(rnnspect, folder):
+    for path in (folder, folder / "model.safetensors.index.json"):
+        assert "LSTM(3, 4" in rnnspect("shapes", path).out
+        shown = rnnspect("check", path)
+        assert (shown.status, "agree" in shown.out) == (0, True)
+    spec = folder / "spec.yaml"
+    spec.write_text("cell: lstm\ninput_size: 3\nhidden_size: 4\nweights: model.safetensors.index.json:model.rnn\n")
+    assert rnnspect("check", spec).status == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index: index["weight_map"].update(w="../x.safetensors"), "a .safetensors file beside it"),
+        (lambda index: index["weight_map"].update(w="model-00001-of-00002.safetensors"), "does not hold w"),
+        (lambda index: index["weight_map"].update(w="none.safetensors"), "no such file"),
+        (lambda index: index["weight_map"].update(w=3), "not an index of a checkpoint"),
+        (lambda index: index.update(weight_map=[]), "not an index of a checkpoint"),
+    ],
+)
+def test_an_index_that_lies(rnnspect, folder, change, said):
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    change(index)
+    path.write_text(json.dumps(index))
+    shown = rnnspect("shapes", path)
+    assert (shown.status, said in shown.err) == (2, True), shown.err
+
+
+def test_a_folder_without_weights(rnnspect, tmp_path):
+    (tmp_path / "readme").write_text("x")
+    shown = rnnspect(tmp_path)
+    assert (shown.status, "a folder of 1 files without weights" in shown.err) == (2, True)

@@ -1,0 +1,78 @@
+"""DyNet's files of parameters, written as its TextFileSaver does; and what is read of one beside a plain loop."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnnspect.cli import main
+from rnnspect.errors import FileError
+from rnnspect.files.dynet_file import tensors
+
+
+def written(path: Path, arrays: dict[str, np.ndarray], full: bool = False) -> None:
+    text = b""
+    for name, values in arrays.items():
+        numbers = "".join(f"{v:+.8e} " for v in values.ravel(order="F")).encode() + b"\n"
+        shape = ",".join(map(str, values.shape)).encode()
+        text += b"#Parameter# %s {%s} %d %s_GRAD\n" % (name.encode(), shape, len(numbers), b"FULL" if full else b"ZERO")
+        text += numbers * (2 if full else 1)
+    path.write_bytes(text)
+
+
+def network(inputs: int = 5, units: int = 4) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = {"/l/_0": (4 * units, inputs), "/l/_1": (4 * units, units), "/l/_2": (4 * units,)}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_numbers_come_back(tmp_path: Path, full: bool):
+    arrays = network()
+    written(tmp_path / "m", arrays, full)
+    found = tensors(tmp_path / "m")
+    assert {name: one.shape for name, one in found.stored.items()} == {name: one.shape for name, one in arrays.items()}
+    for name, values in found.read(list(arrays)).items():
+        np.testing.assert_array_equal(values.numpy(), arrays[name])  # nine digits tell float32 numbers apart
+
+
+def test_it_is_the_lstm_that_dynet_computes(tmp_path: Path, capsys: Any):
+    """Gates i f o g, and 1 added to the forget gate at run time (dynet nodes-lstm.cc)."""
+    arrays = network()
+    written(tmp_path / "m.model", arrays)
+    x = np.random.default_rng(1).standard_normal((6, 5)).astype(np.float32)
+    w_x, w_h, b = arrays.values()
+    h, c, output = np.zeros(4), np.zeros(4), []
+    for step in x.astype(np.float64):
+        i, f, o, g = np.split(w_x.astype(np.float64) @ step + w_h.astype(np.float64) @ h + b, 4)
+        i, f, o = (1 / (1 + np.exp(-v)) for v in (i, f + 1, o))
+        c = f * c + i * np.tanh(g)
+        h = o * np.tanh(c)
+        output.append(h)
+    np.save(tmp_path / "x.npy", x[None])
+    np.save(tmp_path / "y.npy", np.array(output, np.float32)[None])
+    given = ["--input", str(tmp_path / "x.npy"), "--recorded", str(tmp_path / "y.npy"), "--format", "json"]
+    assert main(["check", str(tmp_path / "m.model"), *given]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "agree"
+
+
+def test_damaged_files_are_told(tmp_path: Path):
+    path = tmp_path / "m"
+    written(path, network())
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    for _ in range(400):
+        data = bytearray(whole[: rng.randrange(1, len(whole))] if rng.random() < 0.3 else whole)
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(min(len(data), 60) if rng.random() < 0.7 else len(data))] = rng.randrange(256)
+        path.write_bytes(data)
+        try:
+            found = tensors(path)
+            found.read(list(found.stored))
+        except FileError:
+            continue

@@ -1,0 +1,156 @@
+"""Pickles that would run code, take all memory or never end: refused or read at once, and nothing runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import random
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnnspect import FileError, RnnspectError
+from rnnspect.files import torch_export
+from rnnspect.files.pickle_file import open_pickle
+from tests.files import pickles
+from tests.files.pickles import DAMAGED, UNUSUAL
+from tests.weights.readers import torch_files
+
+MOST_SECONDS = 60
+"""A machine that does other things too takes some seconds; what these files try would take hours."""
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_pickle_that_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(FileError) as error:
+        open_pickle(tmp_path / "x.pkl")
+    assert str(error.value).startswith(str(tmp_path / "x.pkl"))
+    assert len(str(error.value)) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", UNUSUAL.values(), ids=UNUSUAL.keys())
+def test_a_pickle_that_is_read_at_once(tmp_path: Path, content: bytes):
+    (tmp_path / "x.pkl").write_bytes(content)
+    begun = time.monotonic()
+    assert open_pickle(tmp_path / "x.pkl").tensors == {}
+    assert time.monotonic() - begun < MOST_SECONDS
+
+
+class Canary:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark, self.weight_ih = mark, torch.ones(3, 2)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.mark),), {"weight_ih": self.weight_ih}
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy", "pickle", "a class with a state"])
+def test_nothing_runs(tmp_path: Path, how: str):
+    path, canary = tmp_path / "x.pt", Canary(tmp_path / "ran")
+    if how == "pickle":
+        path.write_bytes(pickle.dumps([canary.mark, np.ones(3)]) + pickle.dumps(canary))
+    else:
+        held = {"model": canary, "w": torch.ones(2)}
+        torch.save(held, path, _use_new_zipfile_serialization=how != "legacy")
+    found = open_pickle(path)
+    assert all(found.content.read([name])[name].unique().tolist() == [1] for name in found.tensors)
+    assert list(found.tensors) == (["1"] if how == "pickle" else ["model.weight_ih", "w"])
+    assert not (tmp_path / "ran").exists()
+
+
+def seeds(folder: Path) -> dict[str, bytes]:
+    """A small file of each kind."""
+    model = torch.nn.Sequential(torch.nn.LSTM(3, 2))
+    arrays = {"w": np.ones((3, 2), np.float32), "b": np.asfortranarray(np.ones((2, 2), ">f8"))}
+    torch.save(model, folder / "module.pt")
+    torch.save(model.state_dict(), folder / "dict.pt")
+    torch.save(model, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch_files.script(model, folder / "script.pt")
+    torch_files.export(model, folder / "export.pt2", torch.randn(2, 2, 3))
+    (folder / "tar.pt").write_bytes(pickles.tar())
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        (folder / f"{protocol}.pkl").write_bytes(pickle.dumps(arrays, protocol))
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+INSIDE = (".pkl", ".json", ".py", "byteorder")
+"""How members of an archive end that are not numbers alone."""
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """Some bytes changed, a piece left out, or a piece repeated; of a zip archive also inside its pickle."""
+    if content.startswith(b"PK") and chance.random() < 0.7:
+        held, out = zipfile.ZipFile(io.BytesIO(content)), io.BytesIO()
+        with zipfile.ZipFile(out, "w", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+            for info in held.infolist():
+                data = held.read(info)
+                archive.writestr(info.filename, mutated(data, chance) if info.filename.endswith(INSIDE) else data)
+        return out.getvalue()
+    data = bytearray(content)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(data))
+        match chance.randrange(4):
+            case 0:
+                data[at] = chance.randrange(256)
+            case 1:
+                data[at : at + 1 + chance.randrange(8)] = b""
+            case 2:
+                data[at:at] = data[at : at + chance.randrange(40)]
+            case 3:
+                data[at : at + 4] = chance.choice((b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0" * 4, b"\x80\0\0\0"))
+        if not data:
+            return b"\0"
+    return bytes(data)
+
+
+def attempt(path: Path) -> bool:
+    """Whether the file was read. Any other error than ours is what this looks for."""
+    try:
+        found = torch_export.tensors(path) if path.suffix == ".pt2" else open_pickle(path).content
+        found.read([name for name, one in found.stored.items() if np.prod(one.shape, dtype=float) < 1e6])
+    except RnnspectError as error:
+        said = str(error)
+    else:
+        return True
+    assert str(path) in said
+    assert len(said) < 1000
+    return False
+
+
+def attempts(folder: Path, count: int, seed: int) -> tuple[int, float]:
+    """How many of so many mutations of each seed were read, and the longest time that one took."""
+    chance, read, slowest = random.Random(seed), 0, 0.0
+    (folder / "seeds").mkdir()
+    for name, content in seeds(folder / "seeds").items():
+        for _ in range(count):
+            path = folder / f"mutated-{name}"
+            path.write_bytes(mutated(content, chance))
+            begun = time.monotonic()
+            read += attempt(path)
+            slowest = max(slowest, time.monotonic() - begun)
+    return read, slowest
+
+
+def test_mutated_files_are_read_or_refused_within_two_gigabytes():
+    program = (
+        "import resource, sys, tempfile, pathlib; import torch, numpy\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
+        "from tests.files.test_pickle_hostile import attempts\n"
+        "with tempfile.TemporaryDirectory() as folder: print(*attempts(pathlib.Path(folder), 60, 0))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=600)
+    assert ran.returncode == 0, ran.stderr
+    read, slowest = ran.stdout.split()
+    assert int(read) > 0
+    assert float(slowest) < MOST_SECONDS

