@@ -75,6 +75,21 @@ def test_another_module_is_named_and_a_cell_is_shown_through_its_calls(tagger: T
     assert derived.ratio <= 1
 
 
+def test_calls_of_a_cell_that_begin_anew_are_no_run():
+    class Anew(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(4, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            h = self.cell(x[1], self.cell(x[0]))
+            return self.cell(x[2]) + h
+
+    found = rnnspect.trace(Anew(), torch.randn(3, 2, 4))
+    assert found.steps == 2
+    assert "this is cell (GRUCell), its first 2 calls as so many steps" in found.notes
+
+
 def test_without_x_one_is_drawn_for_the_first_layer(tagger: Tagger):
     found = rnnspect.trace(tagger)
     assert any("randint:20:30 in the shape (2, 20) was drawn for its first layer" in note for note in found.notes)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 
+_SAY_AN_INPUT = "--input x.npy, or one that is drawn: --input randn:20 --input-size 40, --input randint:20:5000"
+
+
 @dataclass(frozen=True)
 class LiveRun:
     """A model that ran on x."""
@@ -68,13 +71,20 @@ def shapes(source: str, given: Given, output: Output) -> ModelShapes:
 def ran(source: str, given: Given, output: Output) -> LiveRun:
     """The model that the source names, run once on the input that the options say, or on one that is drawn for it,
     which a note says. Raises `InputError` where no recurrent module was called."""
-    from rnnspect.checking.live.inputs import drawn_for, inputs_for
+    from rnnspect.checking.live.inputs import check_one_input, drawn_for, inputs_for
     from rnnspect.checking.live.runs import run_first
 
     model, described = _loaded(source, given, output)
+    check_one_input(model)
     spec, sized = described.spec, "input_size" in described.given
     drawn = [] if sized or "input" in described.given else drawn_for(model, spec.batch, spec.seed)
-    one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
+    try:
+        one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
+    except InputError as error:
+        if "input" in described.given:
+            raise
+        said = [replace(problem, allowed=problem.allowed or _SAY_AN_INPUT) for problem in error.problems]
+        raise InputError(said) from None
     if one.said:
         output.note(f"note: {one.said}; {'--input says another' if drawn else '--batch says how many'}")
     if not seen.calls:

@@ -50,6 +50,31 @@ class Packed(nn.Module):
         lengths = torch.tensor([2, x.shape[1]])
         return self.rnn(nn.utils.rnn.pack_padded_sequence(x, lengths, True, enforce_sorted=False))
 
+class Convolved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.rnn = nn.Conv1d(12, 8, 3, padding=1), nn.LSTM(8, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(self.conv(x.transpose(1, 2)).transpose(1, 2))
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(3, 4)
+
+    def forward(self, source, target, scale=1.0):
+        return self.rnn(source + target)
+
+class Picky(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(3, 4)
+
+    def forward(self, x):
+        return self.rnn(x.view(7, 11, 3))
+
 def no_rnn():
     return nn.Linear(3, 2)
 """
@@ -166,6 +191,8 @@ def test_numbers_are_drawn_for_a_layer_that_reads_them(rnnspect, model):
     result = rnnspect("trace", f"{model}:numbers", "--format", "json")
     assert "randn:20 in the shape (20, 2, 7) was drawn for its first layer, 0 (Linear(" in result.err
     assert len(json.loads(result.out)["output"]["engine"]) == 2
+    convolved = document(rnnspect, "run", f"{model}:Convolved")
+    assert (len(convolved["output"]), len(convolved["output"][0])) == (2, 20)
 
 
 def test_shapes_show_the_tree_of_modules_and_open_the_recurrent_ones(rnnspect, model, built):
@@ -211,6 +238,8 @@ WRONG = {
     "numbers": (["Tagger", "-i", "randn:20"], "embed (Embedding(50, 4)) got float32 numbers", "randint:20:50"),
     "too large": (["Tagger", "-i", "randint:20:900"], "got integers from", "integers from 0 to 49"),
     "below zero": (["Tagger", "-i", "[[1, -1]]"], "got integers from -1 to 1", "integers from 0 to 49"),
+    "two inputs": (["Two"], "Two.forward takes 2 inputs: source, target", "in Python a tuple of all as x"),
+    "no input that fits": (["Picky"], "running the model failed", "--input randn:20 --input-size 40"),
     "no bound": (["Tagger", "-i", "randint:20"], "does not say what its integers are below", "randint:20:5000"),
     "no module of that name": (["Tagger", "--module", "rn"], "no module 'rn' is in it", "did you mean 'rnn'"),
     "never called": (["Tagger", "--module", "unused"], "'unused' of this model was never called", "model.py:Tagger"),

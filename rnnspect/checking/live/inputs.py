@@ -4,6 +4,7 @@ does not get integers below its row count says what to pass."""
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspect.errors import InputError, RnnspectError, Where
+from rnnspect.errors import InputError, RnnspectError, Where, listed
 from rnnspect.files.sources import Generator, parse
 from rnnspect.network.sequence import input_of
 from rnnspect.network.spec import Spec
@@ -85,8 +86,8 @@ def moved(x: Tensor, model: nn.Module) -> Tensor:
 
 def width_of(layer: nn.Module) -> int | None:
     """How many features the layer reads at each step; None where it does not say."""
-    width = getattr(layer, "input_size", None) or getattr(layer, "in_features", None)
-    return width if isinstance(width, int) else None
+    widths = (getattr(layer, name, None) for name in ("input_size", "in_features", "in_channels"))
+    return next((width for width in widths if isinstance(width, int) and width > 0), None)
 
 
 def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
@@ -112,6 +113,17 @@ def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
         what = f"{source} in the shape {tuple(x.shape)} was drawn for its first layer"
         drawn.append(Drawn(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
     return drawn
+
+
+def check_one_input(model: nn.Module) -> None:
+    """Raises `InputError` for a model whose forward does not take one input alone."""
+    named = inspect.signature(model.forward).parameters.values()
+    needed = [one.name for one in named if one.default is one.empty and one.kind is not one.VAR_POSITIONAL]
+    needed = [name for name in needed if name not in [one.name for one in named if one.kind is one.VAR_KEYWORD]]
+    if len(needed) > 1:
+        found = f"{type(model).__name__}.forward takes {len(needed)} inputs: {listed(needed)}"
+        allowed = "a model of one, which a build() can wrap; in Python a tuple of all as x"
+        raise InputError(found, allowed=allowed)
 
 
 def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: bool = False) -> list[Drawn]:
