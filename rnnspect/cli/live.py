@@ -3,6 +3,8 @@ modules received and returned is checked or shown."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,15 +78,16 @@ def ran(source: str, given: Given, output: Output) -> LiveRun:
 
     model, described = _loaded(source, given, output)
     check_one_input(model)
-    spec, sized = described.spec, "input_size" in described.given
-    drawn = [] if sized or "input" in described.given else drawn_for(model, spec.batch, spec.seed)
-    try:
-        one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
-    except InputError as error:
-        if "input" in described.given:
-            raise
-        said = [replace(problem, allowed=problem.allowed or _SAY_AN_INPUT) for problem in error.problems]
-        raise InputError(said) from None
+    spec, sized, is_said = described.spec, "input_size" in described.given, "input" in described.given
+    with contextlib.redirect_stdout(sys.stderr):  # what the model prints is no part of the result
+        drawn = [] if sized or is_said else drawn_for(model, spec.batch, spec.seed)
+        try:
+            one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
+        except InputError as error:
+            if is_said:
+                raise
+            said = [replace(problem, allowed=problem.allowed or _SAY_AN_INPUT) for problem in error.problems]
+            raise InputError(said) from None
     if one.said:
         output.note(f"note: {one.said}; {'--input says another' if drawn else '--batch says how many'}")
     if not seen.calls:
@@ -118,7 +121,9 @@ def live_rows(
     if not seen.calls:
         raise InputError(f"{listed(map(repr, seen.modules))} of this model was never called", where=source)
     found = []
-    for one, identities in zip(seen.check(explain), _identities(run, seen), strict=True):
+    with contextlib.redirect_stdout(sys.stderr):
+        every = _identities(run, seen)
+    for one, identities in zip(seen.check(explain), every, strict=True):
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))

@@ -57,6 +57,7 @@ class Convolved(nn.Module):
         self.conv, self.rnn = nn.Conv1d(12, 8, 3, padding=1), nn.LSTM(8, 5, batch_first=True)
 
     def forward(self, x):
+        print("a model that prints")
         return self.rnn(self.conv(x.transpose(1, 2)).transpose(1, 2))
 
 class Two(nn.Module):
@@ -191,6 +192,10 @@ def test_numbers_are_drawn_for_a_layer_that_reads_them(rnnspect, model):
     result = rnnspect("trace", f"{model}:numbers", "--format", "json")
     assert "randn:20 in the shape (20, 2, 7) was drawn for its first layer, 0 (Linear(" in result.err
     assert len(json.loads(result.out)["output"]["engine"]) == 2
+    for command in ("check", "trace"):
+        result = rnnspect(command, f"{model}:Convolved", "--format", "json")
+        assert json.loads(result.out), "what the model prints is no part of it"
+        assert "a model that prints" in result.err
     convolved = document(rnnspect, "run", f"{model}:Convolved")
     assert (len(convolved["output"]), len(convolved["output"][0])) == (2, 20)
 
