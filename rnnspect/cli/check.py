@@ -197,12 +197,13 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     """A row for each engine that runs the network; of a probe, which describes itself, where it is None."""
     try:
         described = describing.made() if describing else None
+        engines = job.engines or [described.engine if described else "torch"]
     except RnnspectError as error:
         yield _failed(label, error, job)
         return
     for note in described.notes if described else ():
         job.output.note(note if job.alone else note.replace(f"{label} ", f"{source} "))
-    for name in job.engines or [described.engine if described else "torch"]:
+    for name in engines:
         try:
             verdict = _checked(_prepared(source, described, job).with_engine(name, "--engine"), job)
         except RnnspectError as error:

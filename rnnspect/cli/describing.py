@@ -43,15 +43,18 @@ class Described:
 
     @property
     def engine(self) -> str:
-        """The engine that runs it if none is named: torch, or the file's own framework where no module of torch.nn
-        computes the same."""
+        """The engine that runs it if none is named: torch; where no module of torch.nn computes the same, the file's
+        own framework, or else ONNX Runtime. Raises `EngineError` where none of them is installed and can."""
+        from rnnspect import engines
         from rnnspect.weights import readers
 
         weights = self.spec.weights
         if not self.spec.beyond_torch or not isinstance(weights, str):
             return "torch"
         kind = readers.kind_of(parse_file(weights).path)
-        return readers.find(kind).engine if kind else "torch"
+        if kind is None:
+            return "torch"
+        return engines.first_able((readers.find(kind).engine, "onnxruntime"), self.spec, weights)
 
 
 @dataclass(frozen=True)

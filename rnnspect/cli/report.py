@@ -76,7 +76,7 @@ def report(
         made, recordings = _saved_run(saved, str(given.path), run.engine)
         typed = ""
     else:
-        made, described = prepared(given, output, memory.run_needs, run.engine)
+        made, described = prepared(given, output, memory.run_needs, "torch" if run.recorded else run.engine)
         recordings = Recordings(*read_recorded(str(run.recorded)), rounded) if run.recorded else None
         typed = given.as_typed(described.spec)
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from rnnspect.cli import live
 from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.output import Output, loading
 from rnnspect.engines.own.loading import names_code
+from rnnspect.errors import EngineError
 
 if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
@@ -26,8 +28,8 @@ def is_live(path: Path | None) -> bool:
 def prepared(
     given: Given, output: Output, needs: Callable[[Spec, int, int], int], engine: str | None = None
 ) -> tuple[Prepared, Described]:
-    """The run, with the engine that was named, or the usual one, and what the options describe. `needs` estimates the
-    bytes that the run takes.
+    """The run, with the engine that was named, or the usual one, and where that is not to be had with none; and what
+    the options describe. `needs` estimates the bytes that the run takes.
 
     Of a live model it is a call of one of its modules, with what that returned in place of an engine.
     """
@@ -36,7 +38,12 @@ def prepared(
         return made.with_engine(engine or "torch", "--engine"), described
     described = given.describe(output)
     with loading():
+        from rnnspect.engines.interface import NoEngine
         from rnnspect.tracing.prepare import by_its_own_node, prepare
 
     made = by_its_own_node(prepare(described.spec, where=described.where, require_memory=needs))
-    return made.with_engine(engine or described.engine, "--engine"), described
+    try:
+        name = engine or described.engine
+    except EngineError as error:
+        return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems))), described
+    return made.with_engine(name, "--engine"), described

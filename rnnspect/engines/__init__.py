@@ -15,6 +15,7 @@ from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, listed, nearest, unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rnnspect.engines.interface import Engine
@@ -52,6 +53,27 @@ def find(name: object, where: str | None = None) -> Engine:
         said = f"{name} cannot be loaded: {unavailable(error)}; pip install 'rnnspect[{name}]'"
         raise EngineError(said, where=where) from error
     return engine
+
+
+def first_able(names: Iterable[str], spec: Spec, where: str) -> str:
+    """The first of these engines that is installed and can run such a network; `where` is its place in messages.
+
+    Raises `EngineError` that says of each why it cannot, and what to install.
+    """
+    from rnnspect.engines.interface import Choosy  # with torch
+
+    reasons = []
+    for name in dict.fromkeys(names):
+        try:
+            engine = find(name)
+            if isinstance(engine, Choosy):
+                engine.check(spec)
+        except EngineError as error:
+            reasons += [problem.found for problem in error.problems]
+        else:
+            return name
+    allowed = "another engine with --engine, or --recorded with what one gave"
+    raise EngineError(f"no engine here runs it: {'; '.join(reasons)}", allowed=allowed, where=where)
 
 
 def load(name: str, path: Path, spec: Spec) -> Engine:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.errors import EngineError, listed
 from rnnspect.network.keys import PLAIN
-from rnnspect.network.recording import Recording
+from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -37,12 +37,35 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Choosy(Engine, Protocol):
+    """An engine that says beforehand what it cannot run, so that another one can be taken in its place."""
+
+    def check(self, spec: Spec) -> None:
+        """Raises `EngineError` with the reason for a network that this engine cannot run on the CPU."""
+        ...
+
+
+@runtime_checkable
 class Theirs(Engine, Protocol):
     """The user's own code, which may keep a state between calls or mix the items of a batch: a check runs it again."""
 
     def without_state(self) -> Engine | None:
         """The same code, called without an initial state; None where it requires one."""
         ...
+
+
+class NoEngine:
+    """In place of an engine where none can run a network: it gives nothing, so that the equations stand alone."""
+
+    name = "no engine"
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        del parameters
+        info = EngineInfo(self.name, "", str(sequence.x.device), spec.dtype)
+        return Recording(info, None, None, None, {}, 0.0, notes=(f"the equations stand alone; {self._reason}",))
 
 
 def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> EngineError:

@@ -32,11 +32,14 @@ _DTYPES = ("float32", "float16", "bfloat16")
 class KerasEngine:
     name = "keras"
 
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+    def check(self, spec: Spec) -> None:
         check_spec(self.name, spec, ("reset", "reverse"), projection="keras.layers.LSTM has none")
         backend = keras.backend.backend()
         if backend != "tensorflow":
             check_dtype(self.name, spec, _DTYPES, f"on {backend} its operations turn float64 into float32")
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        self.check(spec)
         check_device(self.name, sequence)
         with keras.device("cpu"):
             return run_layers(spec, parameters, sequence, _info(spec), _run_one, "keras")

@@ -28,10 +28,13 @@ _ONLY_ERRORS = 3
 class OnnxruntimeEngine:
     name = "onnxruntime"
 
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+    def check(self, spec: Spec) -> None:
         check_spec(self.name, spec, VARIANTS, projection="ONNX's LSTM has none")
         # It takes float16, and then computes in float32 and rounds what leaves a node: that is neither of the two.
         check_dtype(self.name, spec, ("float32",), "on the CPU its RNN, LSTM and GRU are float32 only")
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        self.check(spec)
         check_device(self.name, sequence)
         model = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
         return run_network(model, spec, parameters, sequence, _info(spec), False, _outputs)

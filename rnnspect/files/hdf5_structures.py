@@ -73,12 +73,9 @@ class BoundedReads:
 @contextmanager
 def opened(part: Part, where: str) -> Iterator[tuple[BoundedReads, int]]:
     """The file, and the address of its outermost group. What pyfive raises on a broken file becomes a `FileError`."""
-    try:
-        from pyfive.core import InvalidHDF5File
-        from pyfive.misc_low_level import SuperBlock
-    except ImportError:
-        allowed = "after: pip install 'rnnspect[keras-files]'"
-        raise FileError("reading it needs the package pyfive", allowed=allowed, where=where) from None
+    from pyfive.core import InvalidHDF5File
+    from pyfive.misc_low_level import SuperBlock
+
     file = BoundedReads(part, where)
     try:
         start = SuperBlock(file.allow(), 0)

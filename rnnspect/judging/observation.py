@@ -52,10 +52,11 @@ def observed_by(recording: Recording) -> Observation:
 
 def observed_whole(recording: Recording, spec: Spec) -> Observation:
     """What the stack shows when it runs as a whole: the top layer's h, and the final states."""
+    assert recording.output is not None
     parts = by_direction(spec, spec.num_layers - 1, recording.output.cpu())
     return replace(_finals(recording), layers={place: {"h": h} for place, h in parts.items()})
 
 
 def _finals(recording: Recording) -> Observation:
-    c_n = None if recording.c_n is None else recording.c_n.cpu()
-    return Observation(recording.engine, {}, recording.h_n.cpu(), c_n)
+    h_n, c_n = (None if state is None else state.cpu() for state in (recording.h_n, recording.c_n))
+    return Observation(recording.engine, {}, h_n, c_n)

@@ -36,14 +36,15 @@ class Recording:
     """What an engine gave, time-major, on the device it ran on.
 
     output (T, B, D·P), h_n (L·D, B, P), c_n (L·D, B, H) or None, head (B, out_features) or None; `layers` holds h
-    (T, B, P) by (layer, direction), of those layers that could be seen. All are zero beyond an item's length.
+    (T, B, P) by (layer, direction), of those layers that could be seen. All are zero beyond an item's length. Where no
+    engine ran, output and h_n are None, too.
     `stack_difference` is the largest difference between the stack as a whole and its layers one by one. `notes` say
     what of the parameters the engine has no place for.
     """
 
     engine: EngineInfo
-    output: Tensor
-    h_n: Tensor
+    output: Tensor | None
+    h_n: Tensor | None
     c_n: Tensor | None
     layers: dict[tuple[int, str], Tensor]
     stack_difference: float

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.errors import EngineError, listed
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ class Run(EngineRun):
 
 @dataclass(frozen=True)
 class Pair:
-    """The same value from the equations (manual) and from the engine, in one shape."""
+    """The same value from the equations (manual) and from the engine, in one shape; None where no engine ran."""
 
     manual: Tensor
-    engine: Tensor
+    engine: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,10 @@ class Trace(EngineRun, Shown):
 
 
 def run_prepared(prepared: Prepared) -> Run:
-    """Runs the engine. Raises `EngineError` for what it cannot run."""
+    """Runs the engine. Raises `EngineError` for what it cannot run, and where there is none."""
     recording = prepared.run()
+    if recording.output is None:
+        raise EngineError(listed(recording.notes), allowed="another engine")
     return Run(**_shared(prepared, recording), **_results(recording))
 
 
@@ -182,12 +185,12 @@ def _beside(
     pairs = {
         name: Pair(ours, theirs)
         for name, theirs in _results(recording).items()
-        if theirs is not None and (ours := manual.get(name)) is not None
+        if (theirs is not None or recording.output is None) and (ours := manual.get(name)) is not None
     }
     # The output of a single layer is that layer's h, which was compared already.
     compared = [pair for name, pair in pairs.items() if name != "output" or prepared.spec.num_layers > 1]
     worst = [layer.max_abs_difference for layer in layers]
-    worst += [max_abs_difference(pair.manual, pair.engine) for pair in compared]
+    worst += [max_abs_difference(pair.manual, pair.engine) for pair in compared if pair.engine is not None]
     return Trace(
         **_shared(prepared, recording),
         layers=layers,
@@ -217,7 +220,9 @@ def _shared(prepared: Prepared, recording: Recording) -> dict[str, Any]:
 
 def _results(recording: Recording) -> dict[str, Any]:
     """What the engine gave by the names in `RESULTS`, on the CPU; None for what this network does not have."""
-    given = {name: getattr(recording, name) for name in RESULTS} | {"output": recording.output.transpose(0, 1)}
+    given = {name: getattr(recording, name) for name in RESULTS}
+    if recording.output is not None:
+        given["output"] = recording.output.transpose(0, 1)
     return {name: None if values is None else values.cpu() for name, values in given.items()}
 
 
@@ -243,5 +248,6 @@ def trace_arrays(*traces: Trace) -> dict[str, Any]:
             tensors |= {theirs(name, place): values for name, values in layer.engine.items()}
         for name in RESULTS:
             if pair := getattr(trace, name):
-                tensors |= {ArrayName(name, whose="manual"): pair.manual, theirs(name): pair.engine}
+                tensors[ArrayName(name, whose="manual")] = pair.manual
+                tensors |= {} if pair.engine is None else {theirs(name): pair.engine}
     return first._arrays({str(name): values for name, values in tensors.items()})

@@ -227,7 +227,8 @@ def _given(result: EngineRun) -> dict[str, Any]:
 def _pair(pair: Pair | None, lengths: tuple[int, ...] | None = None) -> dict[str, Any] | None:
     if pair is None:
         return None
-    return {"manual": numbers(pair.manual, lengths), "engine": numbers(pair.engine, lengths)}
+    theirs = None if pair.engine is None else numbers(pair.engine, lengths)
+    return {"manual": numbers(pair.manual, lengths), "engine": theirs}
 
 
 def _axes(axes: Axes | None) -> dict[str, Any] | None:

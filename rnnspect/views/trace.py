@@ -39,7 +39,7 @@ def parts(
             blocks = list(_blocks(trace, layer, quantities, engines, selection))
             yield from vector_tables(title, ("step", "quantity"), blocks, units, precision, width)
     if trace.head:
-        heads = {one.engine.name: one.head.engine[item] for one in traces if one.head}
+        heads = {one.engine.name: one.head.engine[item] for one in traces if one.head and one.head.engine is not None}
         rows = list(_compared("head", trace.head.manual[item], heads))
         yield from vector_tables("\nhead", ("", ""), [VectorBlock("", rows)], None, precision, width)
     for at, one in enumerate(traces):
@@ -56,7 +56,8 @@ def _heading(traces: Sequence[Trace]) -> Iterator[Text]:
         yield from map(Text, one.notes)
     yield from (Text(f"  {line}", "dim") for line in trace.spec.cell_type.equations)
     name = trace.engine.name if len(traces) == 1 else "the engine above"
-    yield Text(f"difference: {name} minus equations; magnitude: of all units, ▲ above 1, ? NaN", "dim")
+    difference = "" if trace.output.engine is None else f"difference: {name} minus equations; "
+    yield Text(f"{difference}magnitude: of all units, ▲ above 1, ? NaN", "dim")
 
 
 def _quantities(trace: Trace, layer: LayerTrace, selection: Selection) -> dict[str, Tensor]:
@@ -122,6 +123,8 @@ def _compared(name: str, manual: Tensor, engines: dict[str, Tensor]) -> Iterator
 
 
 def _summary(trace: Trace) -> str:
+    if trace.output.engine is None:
+        return "the equations alone"
     apart = trace.max_abs_difference
     found = "the same number everywhere" if apart == 0 else f"at most {apart:.2e} apart"
     if bool(trace.output.engine.isnan().any()):

@@ -106,8 +106,11 @@ class _Reruns:
         half = steps // 2
         head = replace(whole, x=whole.x[:half], lengths=None)
         begun = self.run(head, f"on its first {half} steps")
+        assert begun.h_n is not None
         tail = replace(whole, x=whole.x[half:], h0=begun.h_n, c0=begun.c_n, lengths=None)
         ended = self.run(tail, f"from step {half} on, with the state carried,")
+        assert begun.output is not None
+        assert ended.output is not None
         apart = _apart(ran, replace(ended, output=torch.cat([begun.output, ended.output])))
         if apart and not self._agrees(whole, ran):
             return None  # nothing to hold the chunks to: other kernels may run in them

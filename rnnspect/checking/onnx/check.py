@@ -223,12 +223,12 @@ class _Node:
         if node.quantized:
             declared, x = quantized.ARITHMETIC, quantized.with_h(x, sequence.h0, given.layers, lengths)
             spec, parameters = quantized.with_h_as_input(spec, parameters)
-        c0, c_n = (None if values is None else values[:, some] for values in (sequence.c0, given.c_n))
+        c0, h_n, c_n = (None if one is None else one[:, some] for one in (sequence.c0, given.h_n, given.c_n))
         kept = None if bool((lengths[some] == len(x)).all()) else tuple(lengths[some].tolist())
         sequence = Sequence(x[:, some], sequence.h0[:, some], c0, kept, batched=True)
         layers = {place: {"h": values[:, some]} for place, values in given.layers.items()}
         rounded = (2.0**-11, 2.0**-25) if self.widened else (0.0, 0.0)
-        seen = Observation(given.engine, layers, given.h_n[:, some], c_n, *rounded)
+        seen = Observation(given.engine, layers, h_n, c_n, *rounded)
         case = Case(spec, parameters, sequence, seen, self.held_to or declared)
         # Known mistakes in how h is used do not show where h is an input.
         verdict = check_observation(case, explain=0 if node.quantized else self.explain)

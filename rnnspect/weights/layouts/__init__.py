@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, InputError, listed
-from rnnspect.weights.layouts.interface import FORMS, Layout, Packing, blocks_in
+from rnnspect.weights.layouts.interface import FORMS, ORIENTATIONS, Layout, Packing, blocks_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,8 +80,8 @@ def _packing(form: str, forms: Mapping[str, dict[str, Any]], common: Mapping[str
         own = {**forms[like], **own}
     fields = {**common, **own}
     _check(fields, _OF_PACKING, ("where", "arrays", "orientation", "source"), where)
-    if fields["orientation"] not in ("out×in", "in×out"):
-        raise FileError(f"orientation = {fields['orientation']!r}", allowed="out×in, in×out", where=where)
+    if fields["orientation"] not in ORIENTATIONS:
+        raise FileError(f"orientation = {fields['orientation']!r}", allowed=listed(ORIENTATIONS), where=where)
     for name, line in fields["arrays"].items():
         try:
             blocks_in(str(line), form)

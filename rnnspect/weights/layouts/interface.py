@@ -41,6 +41,7 @@ IN_WORDS = {
     "gru-before": "GRU that resets before the product",
 }
 """The forms as people say them."""
+ORIENTATIONS = ("out×in", "in×out", "reshaped")
 _WORD = re.compile(r"(-?)([Wb])_([ih]?)([a-z])")
 
 
@@ -66,7 +67,8 @@ class Packing:
     """What the cell is called there, such as flax.nnx.GRUCell."""
     arrays: Mapping[str, str]
     """The blocks in each array, by the framework's name of it."""
-    orientation: Literal["out×in", "in×out"]
+    orientation: Literal["out×in", "in×out", "reshaped"]
+    """Reshaped: each gate's kernel has the shape (in, H), and in it the numbers of (H, in) in their order."""
     source: str
     """Where that is stated: a file of the framework, or its documentation."""
     states: str = "h"

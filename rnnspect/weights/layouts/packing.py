@@ -82,7 +82,8 @@ def pack(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
                 arrays[name] = torch.stack(joined) if len(rows) > 1 else joined[0]
         elif all(_key(block) in there for row in rows for block in row):
             parts = [_runs([replace(there[_key(block)], sign=block.sign) for block in row]) for row in rows]
-            arrays[name] = _joined(parts, packing.orientation)
+            kernel = _joined(parts, packing.orientation)
+            arrays[name] = _reshaped(kernel, len(rows[0])) if packing.orientation == "reshaped" else kernel
     return arrays
 
 
@@ -141,6 +142,8 @@ def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) 
         array, rows = given.detach(), packing.blocks[name]
         if packing.is_bias(name):
             parts = list(array) if len(rows) > 1 else [array]
+        elif packing.orientation == "reshaped":
+            parts = [torch.cat([gate.reshape(gate.shape[::-1]) for gate in array.chunk(len(rows[0]), 1)])]
         else:
             axis = 1 if packing.orientation == "out×in" else 0
             widths = [array.shape[axis]] if len(rows) == 1 else [array.shape[axis] - state, state]
@@ -222,6 +225,11 @@ def _stacked(runs: list[Tensor]) -> Tensor:
             for at in _strips(target):
                 target[at].copy_(run[at].t().contiguous().t())
     return made
+
+
+def _reshaped(kernel: Tensor, gates: int) -> Tensor:
+    """A kernel (in, out) with the numbers of each gate in the order of (out, in), which is not to transpose it."""
+    return torch.cat([gate.t().reshape(gate.shape) for gate in kernel.chunk(gates, 1)], 1)
 
 
 def _strips(matrix: Tensor) -> Iterator[slice]:

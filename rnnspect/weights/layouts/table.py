@@ -62,7 +62,7 @@ def steps_between(one: Packing, other: Packing) -> list[str]:
     if is_flipped(one) != is_flipped(other):
         steps.append("z: change the sign of its kernels and biases, for the mix is flipped")
     if one.orientation != other.orientation:
-        steps.append(f"transpose every kernel: {one.orientation} → {other.orientation}")
+        steps += _turns(one, other)
     steps += _bias_steps(one, other)
     if one.forget_bias != other.forget_bias:
         change = one.forget_bias - other.forget_bias
@@ -77,6 +77,16 @@ def steps_between(one: Packing, other: Packing) -> list[str]:
         if (kind, side, gate) in one.held - other.held
     ]
     return steps or ["nothing to do: the arrays are the same, under other names"]
+
+
+def _turns(one: Packing, other: Packing) -> list[str]:
+    """How kernels get from one orientation to another; what is reshaped is (out, in) first."""
+    by_gate = "each gate of a kernel on its own"
+    first = "out×in" if one.orientation == "reshaped" else one.orientation
+    wanted = "out×in" if other.orientation == "reshaped" else other.orientation
+    steps = [f"{by_gate}: (in, H) reshaped to (H, in)"] if one.orientation == "reshaped" else []
+    steps += [f"transpose every kernel: {first} → {wanted}"] if first != wanted else []
+    return [*steps, *([f"{by_gate}: (H, in) reshaped to (in, H)"] if other.orientation == "reshaped" else [])]
 
 
 def _bias_steps(one: Packing, other: Packing) -> list[str]:

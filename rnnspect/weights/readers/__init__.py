@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 READERS = (
     *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles", "keras"),
-    *("tensorflow_graph", "tensorflow_checkpoint", "tensorflow_saved_model", "onnx", "dynet"),
+    *("tflite", "coreml", "tensorflow_graph", "tensorflow_checkpoint", "tensorflow_saved_model", "onnx", "dynet"),
 )
 """The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
 IN_FOLDER = (

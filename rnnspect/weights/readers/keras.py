@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
+from rnnspect.files.free_memory import in_words
 from rnnspect.files.reading import Part, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights import layouts, said
 from rnnspect.weights.readers import converted, interface
-from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
-from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
-from rnnspect.weights.readers.keras_groups import ROOT, Weights, gates_of, of_layer, undescribed, weights_in
+from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
+from rnnspect.weights.readers.keras_config import MAX_LAYERS, ConfiguredLayer, configured_layers, kinds_in, usual_gates
+from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
+from rnnspect.weights.said import NAME as SAID_BY_CONVERT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
     from rnnspect.files.glimpse import Glimpse
 
-_ATTRIBUTES = ("model_config", "keras_version", "name", said.NAME)
-_TAKEN = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": "false", "reset_after": "true"}
-"""The values that are assumed for what shapes cannot tell."""
+MAX_CONFIG = 2**23
+"""Characters of a config; what is in them takes up to 30 times as many bytes in memory."""
+_ATTRIBUTES = ("model_config", "keras_version", "name", SAID_BY_CONVERT)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class KerasLayer:
     weights: tuple[Weights, ...]
     """Of each direction; empty where they were not found."""
     tree: hdf5.Tree
+    version: tuple[int, ...]
+    """That of the Keras that wrote the file; empty where the file does not say it."""
 
     @property
     def reason(self) -> str | None:
@@ -54,24 +57,44 @@ class KerasLayer:
             return self.configured.reason
         return None if self.weights else "its weights are not where its config wants them"
 
+    @property
+    def layout(self) -> str:
+        """How its arrays are packed; only of one that a spec can describe."""
+        return self.weights[0].readings[0].layout.name
+
+
+def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    layers = layers_in(path)
+    modules = {
+        name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
+        for name, layer in layers.items()
+    }
+    text = next((layer.tree.text(SAID_BY_CONVERT, "") for layer in layers.values()), None)
+    return converted.network_of(modules, text, str(path))
+
 
 def layers_in(path: Path) -> dict[str, KerasLayer]:
     """Every recurrent layer by name; one in a nested model after that model's name, as encoder/lstm.
 
-    Raises `FileError` for a file that is broken, unsafe, or no Keras file, `ResourceError` for one too large.
+    Raises `FileError` for a file that is broken, unsafe, no Keras file, or without a recurrent layer, `ResourceError`
+    for one too large.
     """
     where = str(path)
-    with _opened(path) as (weights, config, version):
+    with _opened(path) as (weights, said, version):
         tree = hdf5.read_tree(weights, where, _ATTRIBUTES, "optimizer")
-    config = config or tree.text("model_config", "")
-    version = version or tree.text("keras_version", "", ROOT)
-    read = configured_layers(_json(config, where), _numbers(version, path), where) if config else []
-    found = weights_in(tree)
+    text = said or tree.text("model_config", "")
+    config = _json(text, where) if text else None
+    # Where no version is said, the Keras that wrote such files: .keras is of Keras 3, only Keras 1 left it out of .h5.
+    numbers = _numbers(version or tree.text("keras_version", "", ROOT)) or ((3,) if said else (1,) if text else ())
+    read = configured_layers(config, numbers, where) if text else []
+    found = weights_in(tree, numbers)
+    if max(len(read), len(found)) > MAX_LAYERS:
+        raise FileError(f"more than {MAX_LAYERS} recurrent layers", allowed="fewer in one file", where=where)
     layers: dict[str, KerasLayer] = {}
 
     def add(name: str, configured: ConfiguredLayer | None, own: tuple[Weights, ...]) -> None:
         name = interface.unique(name, layers)
-        layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree)
+        layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree, numbers)
 
     described: set[str] = set()
     refused: list[str] = []
@@ -87,24 +110,20 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     }
     for name, own in undescribed(tree, left):
         add(name, None, own)
-    return layers
-
-
-def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
-    layers = layers_in(path)
     if not layers:
-        raise FileError("it holds no LSTM, GRU or SimpleRNN layer of Keras", where=str(path))
-    modules = {
-        name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
-        for name, layer in layers.items()
-    }
-    text = next(iter(layers.values())).tree.text(said.NAME, "")
-    return converted.network_of(modules, text, str(path))
+        others = listed(kinds_in(config) if text else kinds_of(tree), MOST_LISTED)
+        what = "a Keras file without a recurrent layer" + (f"; its layers: {others}" if others else "")
+        raise FileError(what, allowed="an LSTM, GRU or SimpleRNN in it", where=where)
+    return layers
 
 
 def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
     keys = _described(layer, flags.get("dtype"))
-    return Told(keys | {"weights": layer.where, "layout": "keras"}, layer.where, notes=_notes(layer, keys))
+    notes = _notes(layer, keys, flags)
+    if not layer.configured and "activations" not in flags:
+        keys |= _taken_functions(layer, keys["cell"])
+    keys |= {"weights": layer.where, "layout": layer.layout}
+    return Told(keys, layer.where, layer.configured.below if layer.configured else "", notes)
 
 
 def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
@@ -122,7 +141,8 @@ def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
     found = StoredParameters({})
     for arrays, direction in zip(layer.weights, own.directions, strict=True):
         tensors = {name: stored[place] for name, place in arrays.paths.items()}
-        found.parameters.update(unpack(layouts.find("keras"), form_of(own), tensors).named(0, direction))
+        layout = arrays.readings[0].layout
+        found.parameters.update(unpack(layout, form_of(own), tensors).named(0, direction))
     return found
 
 
@@ -133,19 +153,18 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     """
     if layer.reason:
         raise FileError(layer.reason, allowed="what a spec can say", where=layer.where)
-    directions = [{name: layer.tree.datasets[path] for name, path in arrays.paths.items()} for arrays in layer.weights]
-    shapes = [{name: one.shape for name, one in arrays.items()} for arrays in directions]
-    first, cell = shapes[0], gates_of(layer.tree, layer.weights[0])
-    if cell is None or any(other != first for other in shapes):
-        found = listed(f"{name} {shape}" for arrays in shapes for name, shape in arrays.items())
+    stored = [{name: layer.tree.datasets[path] for name, path in arrays.paths.items()} for arrays in layer.weights]
+    first, *others = layer.weights
+    if not first.readings or any(other.readings[:1] != first.readings[:1] for other in others):
+        found = listed(f"{name} {one.shape}" for arrays in stored for name, one in arrays.items())
         allowed = "kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H), the same in both directions"
         raise WeightsError(f"arrays of no cell: {found}", allowed=allowed, where=layer.where)
-    bias = first.get("bias")
-    keys: dict[str, Any] = {"cell": cell, "input_size": first["kernel"][0], "hidden_size": first["recurrent_kernel"][0]}
-    keys |= {"bias": bias is not None, "bidirectional": len(shapes) == 2, "batch_first": True}
-    if cell == "gru" and bias is not None:
-        keys["reset"] = "after" if len(bias) == 2 else "before"
-    dtypes = [one.dtype for arrays in directions for one in arrays.values()]
+    reading = first.readings[0]
+    keys: dict[str, Any] = {"cell": reading.cell, **vars(reading.sizes)}
+    keys |= {"bidirectional": bool(others), "batch_first": True}
+    if reading.cell == "gru" and len(first.readings) == 1:
+        keys["reset"] = "before" if reading.packing.form == "gru-before" else "after"
+    dtypes = [one.dtype for arrays in stored for one in arrays.values()]
     keys |= interface.dtype_of(dtypes, dtype, layer.where, "weights")
     configured = layer.configured.keys if layer.configured else {}
     for key in ("cell", "hidden_size", "bias", "reset"):
@@ -155,14 +174,35 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     return keys | configured
 
 
-def _notes(layer: KerasLayer, keys: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(layer: KerasLayer, keys: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple[str, ...]:
     """What Keras does beside the equations; without a config what is taken for what it would say."""
     if layer.configured:
         return tuple(f"note: {layer.where} {note}" for note in layer.configured.notes)
-    unsaid = ["activation", *(["recurrent_activation"] if keys["cell"] != "rnn" else [])]
-    unsaid += ["go_backwards"] if len(layer.weights) == 1 else []
-    unsaid += ["reset_after"] if keys["cell"] == "gru" and "reset" not in keys else []
-    return (f"note: {layer.where} does not say {listed(unsaid)}; taken: {listed(_TAKEN[name] for name in unsaid)}",)
+    gates, said = _usual_gates(layer), []
+    taken = {"activation": "tanh"} | ({"recurrent_activation": gates} if keys["cell"] != "rnn" else {})
+    if layer.layout == "keras-cudnn":
+        taken, said = {}, [f"is a CuDNN{keys['cell'].upper()}, by its two biases in one array"]
+    taken = {} if flags.keys() & {"activations", "nonlinearity"} else taken
+    taken |= {"go_backwards": "false"} if len(layer.weights) == 1 else {}
+    taken |= {"reset_after": "true"} if keys["cell"] == "gru" and "reset" not in keys else {}
+    if taken:
+        said.append(f"does not say {listed(taken)}; taken: {listed(taken.values())}")
+    tf_2 = " (TensorFlow 2.0 and 2.1, which say 2.2.4 too, had sigmoid)" if layer.version == (2, 2, 4) else ""
+    before = f", as Keras had it before 2.3{tf_2}; --activations says another"
+    since = before if "hard_sigmoid" in taken.values() else ""
+    return (f"note: {layer.where} {'; it '.join(said)}{since}",) if said else ()
+
+
+def _usual_gates(layer: KerasLayer) -> str:
+    """cuDNN has no other gates than sigmoid."""
+    return "sigmoid" if layer.layout == "keras-cudnn" else usual_gates(layer.version)
+
+
+def _taken_functions(layer: KerasLayer, cell: str) -> dict[str, Any]:
+    """The key `activations` of a layer without a config; none where they are the usual ones."""
+    if cell == "rnn" or _usual_gates(layer) == "sigmoid":
+        return {}
+    return {"activations": ["hard_sigmoid(0.2, 0.5)", "tanh", *(["tanh"] if cell == "lstm" else [])]}
 
 
 @contextmanager
@@ -185,16 +225,17 @@ def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
 
 
 def _json(text: str, where: str) -> Any:
+    if len(text) > MAX_CONFIG:
+        raise FileError(f"a config of {in_words(len(text))}", allowed=f"at most {in_words(MAX_CONFIG)}", where=where)
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise FileError("a config that is no JSON", where=where) from None
 
 
-def _numbers(version: str | None, path: Path) -> tuple[int, ...]:
-    """2.2.4-tf is (2, 2, 4). Where no version is said, the first Keras that wrote such files."""
-    numbers = tuple(int(part) for part in re.findall(r"\d{1,6}", version or "")[:3])
-    return numbers or ((3,) if path.suffix.lower() == ".keras" else (2,))
+def _numbers(version: str | None) -> tuple[int, ...]:
+    """2.2.4-tf is (2, 2, 4)."""
+    return tuple(int(part) for part in re.findall(r"\d{1,6}", version or "")[:3])
 
 
 def _recognises(seen: Glimpse) -> bool:

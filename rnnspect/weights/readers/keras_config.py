@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
@@ -12,17 +13,25 @@ from rnnspect.weights.readers.interface import functions_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MAX_LAYERS = 256
+"""Recurrent layers of one file."""
 MAX_DEPTH = 64
 """How many models and wrappers may lie inside one another."""
-_CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn"}
-_BARE = {name + "Cell": cell for name, cell in _CELLS.items()}
-_REFUSED = {
-    "CuDNNLSTM": "CuDNNLSTM packs its biases as cuDNN does",
-    "CuDNNGRU": "CuDNNGRU packs its biases as cuDNN does",
-    **{f"ConvLSTM{n}D": f"the products of ConvLSTM{n}D are convolutions" for n in (1, 2, 3)},
-}
+_BARE = {"LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
+_CUDNN = {"CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
+_CELLS = {name.removesuffix("Cell"): cell for name, cell in _BARE.items()} | _CUDNN
+_REFUSED = {f"ConvLSTM{n}D": f"the products of ConvLSTM{n}D are convolutions" for n in (1, 2, 3)}
 _SAME = ("sigmoid", "tanh", "relu", "elu", "softplus", "softsign")
 """Activations that a spec calls as Keras does."""
+_DROPS = ("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout")
+"""Layers that give what they are given, but for training."""
+_KERAS_1 = {
+    "output_dim": "units",
+    "inner_activation": "recurrent_activation",
+    "dropout_W": "dropout",
+    "dropout_U": "recurrent_dropout",
+}
+"""What Keras 1 called the keys of today."""
 _SHARED = ("units", "use_bias", "reset_after")
 """What a spec says of both directions at once."""
 
@@ -42,6 +51,10 @@ class ConfiguredLayer:
     """What is worth knowing of it; each goes on after "note: FILE:NAME "."""
     reason: str | None = None
     """Why a spec cannot describe it; None where it can."""
+    gives_steps: bool = False
+    """Whether its output is h of every step, in their order, both directions side by side."""
+    below: str = ""
+    """The recurrent layer of the same model whose output it reads, as "/".join(names); empty where there is none."""
 
 
 class _CannotSayError(Exception):
@@ -49,13 +62,29 @@ class _CannotSayError(Exception):
 
 
 def configured_layers(config: Any, version: tuple[int, ...], where: str) -> list[ConfiguredLayer]:
-    """The recurrent layers of a model and of the models and wrappers in it, in the order of the config.
+    """The recurrent layers of a model and of the models and wrappers in it, in the order of the config, and one more
+    than `MAX_LAYERS` at most.
 
     `version` is that of the Keras that wrote the file. Raises `FileError` for a config that describes no model.
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise FileError("a config that describes no model", where=where)
-    return list(_model(config.get("config"), "", (), version, where))
+    return list(islice(_model(config.get("config"), "", (), version, where), MAX_LAYERS + 1))
+
+
+def kinds_in(config: Any) -> list[str]:
+    """The classes of the layers in a model and in the models in it, each once, in the order of the config."""
+    found: dict[str, None] = {}
+    left = [config]
+    while left:
+        one = left.pop()
+        inner = one.get("config") if isinstance(one, dict) else None
+        layers = inner.get("layers") if isinstance(inner, dict) else inner
+        if isinstance(layers, list):
+            left += reversed(layers)
+        elif isinstance(one, dict) and "class_name" in one:
+            found |= {str(one["class_name"])[:40]: None}
+    return [kind for kind in found if kind != "InputLayer"]
 
 
 def _model(
@@ -67,13 +96,49 @@ def _model(
         raise FileError("models nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     used: dict[str, int] = {}
+    stepwise: dict[str, str] = {}  # by the name of a layer the recurrent layer whose h of every step it gives
+    last = ""
     for entry in layers if isinstance(layers, list) else []:
-        if not isinstance(entry, dict):
+        if not isinstance(entry, dict) or not entry:
             continue
-        known = _snake(str(entry.get("class_name")))
+        kind = str(entry.get("class_name"))
+        known = _snake(kind)
         used[known] = used.get(known, -1) + 1
         known += f"_{used[known]}" if used[known] else ""
-        yield from _layer(entry, f"{group}/layers/{known}".lstrip("/"), names, version, where)
+        place = f"{group}/layers/{known}".lstrip("/")
+        name, given = _own_name(entry, place), _inputs(entry.get("inbound_nodes"), last)
+        below = stepwise.get(given.pop(), "") if len(given) == 1 else ""
+        if kind in _DROPS and below:
+            stepwise[name] = below
+        for layer in _layer(entry, place, names, version, where):
+            own = layer.names == (*names, name)
+            if own and layer.gives_steps:
+                stepwise[name] = "/".join(layer.names)
+            yield replace(layer, below=below) if own else layer
+        last = name
+
+
+def _inputs(nodes: Any, before: str) -> set[str]:
+    """The names of the layers that one reads, from its "inbound_nodes": in Keras 2 ["lstm", 0, 0, {}] within lists, in
+    Keras 3 "keras_history": ["lstm", 0, 0]. A Sequential has none of them: there it is the layer before."""
+    if nodes is None:
+        return {before}
+    found, left = set(), [nodes]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list) and len(one) in (3, 4) and isinstance(one[0], str) and isinstance(one[1], int):
+            found.add(one[0])
+        elif isinstance(one, list):
+            left += one
+    return found
+
+
+def _own_name(entry: dict[str, Any], group: str) -> str:
+    config = entry.get("config")
+    inner = config if isinstance(config, dict) else {}
+    return str(inner.get("name") or entry.get("name") or group.rpartition("/")[2])
 
 
 def _layer(
@@ -81,7 +146,7 @@ def _layer(
 ) -> Iterator[ConfiguredLayer]:
     kind, config = str(entry.get("class_name")), entry.get("config")
     inner = config if isinstance(config, dict) else {}
-    names = (*names, str(inner.get("name") or entry.get("name") or group.rpartition("/")[2]))
+    names = (*names, _own_name(entry, group))
     wrapped = inner.get("layer")
     if kind in _REFUSED:
         yield ConfiguredLayer(names, group, reason=_REFUSED[kind])
@@ -103,15 +168,15 @@ def _read(
     """One layer. Of a Bidirectional `entry` is its forward layer and `around` its own config."""
     both = around is not None
     try:
-        cell, config = _cell(entry)
-        keys, functions = _keys(cell, config, version), _functions(cell, config, version)
-        notes = _notes(config, version)
-        backwards = bool(config.get("go_backwards", False))
+        cell, config, taken = _cell(entry, version)
+        keys, functions = _keys(cell, config), _functions(cell, config, version)
+        notes = [*taken, *_notes(config, version)]
+        backwards, gives_steps = bool(config.get("go_backwards", False)), bool(config.get("return_sequences", False))
         if around is not None:
             if backwards:
                 raise _CannotSayError("its forward layer goes backwards")
             if isinstance(other := around.get("backward_layer"), dict):
-                second, theirs = _cell(other)
+                second, theirs, _ = _cell(other, version)
                 differ = [key for key in _SHARED if theirs.get(key) != config.get(key)]
                 if second != cell or differ:
                     what = differ[0] if second == cell else "their cell"
@@ -120,17 +185,19 @@ def _read(
                 functions += others if others != functions else []
             if (mode := around.get("merge_mode", "concat")) != "concat":
                 notes += [f"merges its directions by {mode}; here they stand side by side"]
+                gives_steps = False
         elif backwards:
             notes += ["goes backwards and gives its last step first; here each stands at its place in the input"]
     except _CannotSayError as reason:
         return ConfiguredLayer(names, group, both, reason=str(reason))
     keys |= {"bidirectional": both} | ({"reverse": True} if backwards else {})
     keys |= {"nonlinearity": "tanh"} if functions == ["tanh"] else functions_of(cell, functions)
-    return ConfiguredLayer(names, group, both, keys, tuple(notes))
+    return ConfiguredLayer(names, group, both, keys, tuple(notes), gives_steps=gives_steps and not backwards)
 
 
-def _cell(entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The cell and the layer's config, joined with that of the cell for RNN(LSTMCell(…))."""
+def _cell(entry: dict[str, Any], version: tuple[int, ...]) -> tuple[str, dict[str, Any], list[str]]:
+    """The cell, the layer's config as a layer of today would have it, and what was taken for what it does not say. Of
+    RNN(LSTMCell(…)) the config is joined with that of the cell."""
     kind, config = str(entry.get("class_name")), entry.get("config")
     if not isinstance(config, dict):
         raise _CannotSayError(f"{kind} without a config")
@@ -140,11 +207,29 @@ def _cell(entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         if not isinstance(inner, dict) or bare not in _BARE or not isinstance(inner.get("config"), dict):
             raise _CannotSayError(f"RNN of {bare}")
         _check_own(inner, bare)
-        return _BARE[bare], config | inner["config"]
+        return _BARE[bare], *_as_today(_BARE[bare], config | inner["config"], version)
     if kind not in _CELLS:
         raise _CannotSayError(f"both directions of {kind}")
     _check_own(entry, kind)
-    return _CELLS[kind], config
+    if kind in _CUDNN:
+        usual = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": True}
+        return _CELLS[kind], config | usual, []
+    return _CELLS[kind], *_as_today(_CELLS[kind], config, version)
+
+
+def _as_today(cell: str, config: dict[str, Any], version: tuple[int, ...]) -> tuple[dict[str, Any], list[str]]:
+    today = {_KERAS_1.get(name, name) if version < (2,) else name: value for name, value in config.items()}
+    if cell == "rnn" or "recurrent_activation" in today:
+        return today, []
+    gates = usual_gates(version)
+    since = "as Keras had it before 2.3" if gates == "hard_sigmoid" else "as Keras has it since 2.3"
+    note = f"does not say recurrent_activation; taken: {gates}, {since}"
+    return today | {"recurrent_activation": gates}, [note]
+
+
+def usual_gates(version: tuple[int, ...]) -> str:
+    """The recurrent_activation of an LSTM or GRU that does not say it (release notes of Keras 2.3.0)."""
+    return "hard_sigmoid" if () < version < (2, 3) else "sigmoid"
 
 
 def _check_own(entry: dict[str, Any], kind: str) -> None:
@@ -154,22 +239,23 @@ def _check_own(entry: dict[str, Any], kind: str) -> None:
         raise _CannotSayError(f"{kind} of {module}, which is not Keras'")
 
 
-def _keys(cell: str, config: dict[str, Any], version: tuple[int, ...]) -> dict[str, Any]:
-    units = config.get("units", config.get("output_dim") if version < (2,) else None)
+def _keys(cell: str, config: dict[str, Any]) -> dict[str, Any]:
+    units = config.get("units")
     if not isinstance(units, int) or isinstance(units, bool) or units < 1:
         raise _CannotSayError(f"units of {units!r}"[:80])
     keys: dict[str, Any] = {"cell": cell, "hidden_size": units, "bias": bool(config.get("use_bias", True))}
-    if cell == "gru" and "reset_after" in config:
-        keys["reset"] = "after" if config["reset_after"] else "before"
+    if cell == "gru" and ("reset_after" in config or not keys["bias"]):  # older Keras had no other form
+        keys["reset"] = "after" if config.get("reset_after") else "before"
     return keys | {"batch_first": not config.get("time_major", False)}
 
 
 def _functions(cell: str, config: dict[str, Any], version: tuple[int, ...]) -> list[str]:
     """The activations of a layer in the order of a spec."""
     own = _activation(config.get("activation", "tanh"), version)
-    usual = "hard_sigmoid" if version < (2, 3) else "sigmoid"
-    gates = _activation(config.get("recurrent_activation", usual), version)
-    return {"rnn": [own], "gru": [gates, own], "lstm": [gates, own, own]}[cell]
+    if cell == "rnn":
+        return [own]
+    gates = _activation(config["recurrent_activation"], version)
+    return [gates, own] if cell == "gru" else [gates, own, own]
 
 
 def _activation(value: Any, version: tuple[int, ...]) -> str:

@@ -1,26 +1,37 @@
 """Which arrays of a Keras file are the weights of one recurrent layer, by their paths and shapes.
 
 A .keras or .weights.h5 of Keras 3 has vars/0, vars/1 and vars/2 of each cell, under the attributes that lead to it:
-layers/lstm/cell/vars/0. Keras 2, and Keras 3 in .h5, have kernel, recurrent_kernel and bias under the layers' names.
+layers/lstm/cell/vars/0. Keras 2, and Keras 3 in .h5, have kernel, recurrent_kernel and bias under the layers' names:
+lstm/lstm/kernel:0. Keras 1 has an array for each gate: lstm_1/lstm_1_W_i.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from rnnspect.errors import WeightsError
+from rnnspect.weights import layouts
+from rnnspect.weights.layouts.interface import Sizes, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rnnspect.files.hdf5 import Tree
+    from rnnspect.weights.layouts import Layout, Packing
     from rnnspect.weights.readers.keras_config import ConfiguredLayer
 
+LAYOUTS = ("keras", "keras-cudnn", "keras-1")
 ARRAYS = ("kernel", "recurrent_kernel", "bias")
+_KERAS_1 = re.compile(r"(?P<layer>.+)_(?P<array>[WUb](?:_[a-z])?)", re.DOTALL)
+_FUSED = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
+_KERNELS = [{"kernel", "recurrent_kernel"}, {"W_i", "U_i"}, {"W_z", "U_z"}]
+_NAMES = [*ARRAYS, *(f"{kind}_{gate}" for kind in "WUb" for gate in "icfozrh")]
 ROOT = "model_weights"
 _VARS = "/cell/vars"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-_GATES = {1: "rnn", 3: "gru", 4: "lstm"}
 _BY_NAME = re.compile(r"(?P<before>(?:.*/)?)(?P<direction>forward|backward)_(?P<after>[^/]*)(?:/[^/]*)?", re.DOTALL)
 _BY_ATTRIBUTE = re.compile(r"(?P<before>.*/)(?P<direction>forward|backward)_(?P<after>layer)", re.DOTALL)
 _CELL = re.compile(r"cell(_\d+)?\Z")
@@ -33,26 +44,60 @@ class Weights:
     group: str
     """The path of the layer in the file."""
     paths: Mapping[str, str]
-    """By kernel, recurrent_kernel and bias the path of the dataset."""
+    """By the array's name in the layout the path of the dataset."""
     by_name: bool
     """Whether the file has them under those names, not as vars/0, vars/1, …"""
+    readings: tuple[Reading, ...]
+    """What their shapes allow, the likeliest first; none where they are those of no cell."""
 
 
-def weights_in(tree: Tree) -> dict[str, Weights]:
-    """Every kernel, recurrent_kernel and perhaps bias side by side, by the path of the layer, in the file's order."""
-    found: dict[str, Weights] = {}
+@dataclass(frozen=True)
+class Reading:
+    """A cell that has arrays of these shapes, in one of Keras' layouts."""
+
+    layout: Layout
+    packing: Packing
+    sizes: Sizes
+
+    @property
+    def cell(self) -> str:
+        return self.packing.form.partition("-")[0]
+
+
+def weights_in(tree: Tree, version: tuple[int, ...]) -> dict[str, Weights]:
+    """The arrays that look like those of a recurrent layer and lie side by side, by the path of the layer, in the
+    file's order. `version` is that of the Keras that wrote the file; empty where it is not known."""
     groups: dict[str, dict[str, str]] = {}
     for path in tree.datasets:
         group, _, name = path.rpartition("/")
-        groups.setdefault(group, {})[name.removesuffix(":0")] = path
+        name = name.removesuffix(":0")
+        if version < (2,) and (match := _KERAS_1.fullmatch(name)):
+            group, name = f"{group}/{match['layer']}", _FUSED.get(match["array"], match["array"])
+        groups.setdefault(group, {})[name] = path
+    found: dict[str, Weights] = {}
     for group, arrays in groups.items():
         by_name = not group.endswith(_VARS)
-        names = dict(zip(ARRAYS if by_name else "012", ARRAYS, strict=True))
+        names = {name: name for name in _NAMES} if by_name else dict(zip("012", ARRAYS, strict=True))
         paths = {names[name]: path for name, path in arrays.items() if name in names}
-        if {"kernel", "recurrent_kernel"} <= set(paths):
-            weights = Weights(group.removesuffix(_VARS), paths, by_name)
+        if any(kernels <= set(paths) for kernels in _KERNELS):
+            readings = _readings(tuple((name, tree.datasets[path].shape) for name, path in paths.items()))
+            weights = Weights(group.removesuffix(_VARS), paths, by_name, readings)
             found[weights.group] = weights
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def _readings(arrays: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[Reading, ...]:
+    found, shapes = [], dict(arrays)
+    for layout in map(layouts.find, LAYOUTS):
+        for packing in layout.packings:
+            if packing.bias_always and not any(name in shapes for name in packing.biases):
+                continue
+            try:
+                found.append(Reading(layout, packing, sizes_of(packing, shapes)))
+            except WeightsError:
+                continue
+    return tuple(found)
 
 
 def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weights, ...] | None:
@@ -83,7 +128,7 @@ def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tup
     """The layers that no config mentions but shapes show to be recurrent: a name and the arrays of each direction."""
     directions: dict[tuple[str, ...], dict[str, Weights]] = {}
     for weights in found.values():
-        if gates_of(tree, weights):
+        if weights.readings:
             match = (_BY_NAME if weights.by_name else _BY_ATTRIBUTE).fullmatch(weights.group)
             key = match.group("before", "after") if match else (weights.group,)
             directions.setdefault(key, {})[match["direction"] if match else ""] = weights
@@ -97,16 +142,10 @@ def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tup
     return layers
 
 
-def gates_of(tree: Tree, weights: Weights) -> str | None:
-    """The cell with these shapes, or None: kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H)."""
-    shapes = {name: tree.datasets[path].shape for name, path in weights.paths.items()}
-    kernel, recurrent = shapes["kernel"], shapes["recurrent_kernel"]
-    if len(kernel) != 2 or len(recurrent) != 2 or 0 in (*kernel, *recurrent) or kernel[1] != recurrent[1]:
-        return None
-    columns, hidden = recurrent[1], recurrent[0]
-    cell = _GATES.get(columns // hidden) if columns % hidden == 0 else None
-    biases = [(columns,), (2, columns)] if cell == "gru" else [(columns,)]
-    return cell if shapes.get("bias", (columns,)) in biases else None
+def kinds_of(tree: Tree) -> list[str]:
+    """What kinds of layers the groups at the top are called after, each once: conv1d of conv1d_2."""
+    inner = (path.removeprefix(f"{ROOT}/").removeprefix("layers/") for path in tree.datasets)
+    return list(dict.fromkeys(re.sub(r"_\d+\Z", "", path.partition("/")[0]) for path in inner))
 
 
 def _name(tree: Tree, group: str, by_name: bool) -> str:

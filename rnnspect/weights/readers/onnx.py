@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
@@ -11,11 +11,12 @@ from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import protobuf
 from rnnspect.files.onnx_file import Constants, read_model
-from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts, said
 from rnnspect.weights.readers import converted, interface
 from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told, functions_of
+from rnnspect.weights.readers.operators import without_f
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -169,7 +170,7 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
         p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
-        found |= (_without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
+        found |= (without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
         if spec.peepholes:
             by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
             found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
@@ -222,14 +223,6 @@ def _read(node: OnnxNode, _spec: Spec) -> StoredParameters:
         found = "weights in 8 bits" if node.quantized else computed
         raise WeightsError(found, allowed="check, which runs the graph", where=node.where)
     return StoredParameters(parameters_of_node(node, arrays))
-
-
-def _without_f(p: LayerParameters, hidden: int) -> LayerParameters:
-    """The parameters of an LSTM without the rows of f, the second of four gates."""
-    import torch
-
-    kept = {name: torch.cat([one[:hidden], one[2 * hidden :]]) for name, one in vars(p).items() if one is not None}
-    return replace(p, **kept)
 
 
 def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:

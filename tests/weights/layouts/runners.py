@@ -64,6 +64,30 @@ def keras(form: str, a: Arrays, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> 
     return keras.ops.convert_to_numpy(found)
 
 
+def keras_cudnn(form: str, a: Arrays, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Keras 2's LSTM and GRU turn the arrays of CuDNNLSTM and CuDNNGRU into their own when they load them; the same
+    lines as there, `_convert_rnn_weights` of keras/saving/legacy/hdf5_format.py, from_cudnn=True."""
+    gates = {"lstm": 4, "gru": 3}[form]
+
+    def transform(kernels: np.ndarray, turn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return np.hstack([turn(kernel) for kernel in np.hsplit(kernels, gates)])
+
+    kernels = transform(a["kernel"], lambda kernel: kernel.T.reshape(kernel.shape, order="F"))
+    recurrent = transform(a["recurrent_kernel"], lambda kernel: kernel.T)
+    biases = np.split(a["bias"], 2)
+    bias = biases[0] + biases[1] if form == "lstm" else np.stack(biases)
+    return keras(form, {"kernel": kernels, "recurrent_kernel": recurrent, "bias": bias}, x, h, c)
+
+
+def keras_1(form: str, a: Arrays, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Keras 2's LSTM and GRU stack the arrays of Keras 1 when they load them, in their own order
+    (`preprocess_weights_for_loading`, same file)."""
+    order = {"lstm": "ifco", "gru-before": "zrh"}[form]
+    names = {"kernel": "W", "recurrent_kernel": "U", "bias": "b"}
+    fused = {name: np.concatenate([a[f"{old}_{gate}"] for gate in order], -1) for name, old in names.items()}
+    return keras(form, fused, x, h, c)
+
+
 def flax_nnx(form: str, a: Arrays, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
     from flax import nnx
 
@@ -198,6 +222,8 @@ RUNNERS: dict[str, Runner] = {
     "pytorch": pytorch,
     "onnx": onnx,
     "keras": keras,
+    "keras-cudnn": keras_cudnn,
+    "keras-1": keras_1,
     "flax-nnx": flax_nnx,
     "flax-linen": flax_linen,
     "haiku": haiku,

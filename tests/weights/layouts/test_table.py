@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
@@ -11,7 +13,11 @@ from rnnspect.weights.layouts import FORMS
 from rnnspect.weights.layouts.packing import pack
 from rnnspect.weights.layouts.table import biases, gate_order, kernel, steps_between
 
-# Form, gate order, out×in, kernel, biases: written down from each framework's own files, not from the packings.
+if TYPE_CHECKING:
+    from rnnspect.weights.layouts import Packing
+
+# Form, gate order, out×in (None: in×out by its shape, out×in by its numbers), kernel, biases: written down from each
+# framework's own files, not from the packings.
 STATED = {
     ("pytorch", "lstm"): ("i f g o", True, "fused", "two"),
     ("pytorch", "gru"): ("r z n", True, "fused", "two"),
@@ -21,6 +27,10 @@ STATED = {
     ("keras", "lstm"): ("i f g o", False, "fused", "one (sum)"),
     ("keras", "gru"): ("z r n", False, "fused", "two rows"),
     ("keras", "gru-before"): ("z r n", False, "fused", "one (sum)"),
+    ("keras-cudnn", "lstm"): ("i f g o", None, "fused", "two, joined"),
+    ("keras-cudnn", "gru"): ("z r n", None, "fused", "two, joined"),
+    ("keras-1", "lstm"): ("i g f o", False, "separate", "one (sum)"),
+    ("keras-1", "gru-before"): ("z r n", False, "separate", "one (sum)"),
     ("tf1", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
     ("tf1", "gru"): ("r z n", False, "[x; h] stacked, in 3", "one, b_hn apart"),
     ("tf1", "gru-before"): ("r z n", False, "[x; h] stacked, in 2", "one (sum)"),
@@ -40,7 +50,9 @@ STATED = {
     ("mlx", "lstm"): ("i f g o", True, "fused", "one (sum)"),
     ("mlx", "gru"): ("r z n", True, "fused", "one, b_hn apart"),
     ("coreml", "lstm"): ("i f o g", True, "fused", "one (sum)"),
-    ("coreml", "gru"): ("r n z", True, "fused", "one, without b_hn"),
+    ("coreml", "gru-before"): ("r n z", True, "fused", "one (sum)"),
+    ("coreml-layers", "lstm"): ("i f g o", True, "separate", "one (sum)"),
+    ("coreml-layers", "gru-before"): ("z r n", True, "separate", "one (sum)"),
     ("tflite", "lstm"): ("i f g o", True, "separate", "one (sum)"),
     ("dynet", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "lstm"): ("i f o g", True, "fused", "one (sum)"),
@@ -69,7 +81,7 @@ def test_every_gated_row_is_stated():
 @pytest.mark.parametrize(("name", "form"), STATED)
 def test_rows_say_what_is_stated(name: str, form: str):
     packing = layouts.find(name).cells[form]
-    out_by_in = packing.orientation == "out×in"
+    out_by_in = {"out×in": True, "in×out": False, "reshaped": None}[packing.orientation]
     assert (gate_order(packing), out_by_in, kernel(packing), biases(packing)) == STATED[name, form]
     assert packing.forget_bias == (form == "lstm" and name in ADDED_TO_F)
 
@@ -129,9 +141,24 @@ def test_the_order_of_blocks_in_words_is_that_of_the_arrays(form: str):
             first, second = one.cells[form], other.cells[form]
             said = [step for step in steps_between(first, second) if step.startswith("gates:")]
             order = [int(at) for at in said[0].rpartition("order ")[2].split(",")] if said else range(rows // 2)
-            axis = 0 if first.orientation == "out×in" else 1
             for name, wanted in zip(first.weights, second.weights, strict=True):
-                blocks = pack(one, form, p)[name].split(2, axis)
-                made = torch.cat([blocks[at] for at in order], axis)
-                made = made if first.orientation == second.orientation else made.t()
-                assert torch.equal(made.abs(), pack(other, form, p)[wanted].abs()), (one.name, other.name)
+                blocks = gates(first, pack(one, form, p)[name])
+                there = gates(second, pack(other, form, p)[wanted])
+                assert torch.equal(torch.cat([blocks[at] for at in order]).abs(), torch.cat(there).abs())
+
+
+def gates(packing: Packing, kernel: torch.Tensor) -> list[torch.Tensor]:
+    """Each gate's part of a kernel with H = 2, as (out, in)."""
+    if packing.orientation == "out×in":
+        return list(kernel.split(2))
+    parts = kernel.split(2, 1)
+    return [part.reshape(2, -1) if packing.orientation == "reshaped" else part.t() for part in parts]
+
+
+def test_the_way_from_and_to_what_is_reshaped():
+    pytorch, cudnn, keras = (layouts.find(name).cells["gru"] for name in ("pytorch", "keras-cudnn", "keras"))
+    assert "each gate of a kernel on its own: (H, in) reshaped to (in, H)" in steps_between(pytorch, cudnn)
+    assert steps_between(cudnn, keras)[:2] == [
+        "each gate of a kernel on its own: (in, H) reshaped to (H, in)",
+        "transpose every kernel: out×in → in×out",
+    ]

@@ -156,3 +156,33 @@ def keras_2(path: Path, layers: list[Layer], version: str = "2.15.0") -> Path:
             group = file.create_group(f"model_weights/{layer.name}")
             write_named(group, layer)
     return path
+
+
+def cudnn(layer: Layer) -> dict[str, Any]:
+    """Turns a layer's weights into those of CuDNNLSTM or CuDNNGRU, as Keras 2 does (`_convert_rnn_weights` of
+    saving/legacy/hdf5_format.py, from_cudnn=False), and gives the layer's entry in a config."""
+    gates = GATES[layer.cell]
+    for weights in layer.weights:
+        turned = [kernel.T.reshape(kernel.shape) for kernel in np.hsplit(weights[0], gates)]
+        weights[0] = np.hstack(turned)
+        weights[1] = np.hstack([kernel.T for kernel in np.hsplit(weights[1], gates)])
+        weights[2] = np.tile(0.5 * weights[2], 2) if layer.cell == "lstm" else weights[2].reshape(-1)
+    kind = f"CuDNN{CLASSES[layer.cell]}"
+    one = {"class_name": kind, "config": {"name": layer.name, "units": UNITS}}
+    both = {"name": layer.name, "merge_mode": "concat", "layer": one}
+    return {"class_name": "Bidirectional", "config": both} if layer.bidirectional else one
+
+
+def write_keras_1(group: h5py.Group, layer: Layer, fused: bool = False, end: str = "") -> None:
+    """A layer as Keras 1 wrote it (keras 1.2.2 layers/recurrent.py, wrappers.py): lstm_1/lstm_1_W_i, an array for each
+    gate, or one for all of them where consume_less="gpu"."""
+    own = group.create_group(layer.name)
+    order = {"lstm": "ifco", "gru": "zrh", "rnn": ""}[layer.cell]
+    ways = ("forward_", "backward_") if layer.bidirectional else ("",)
+    for way, weights in zip(ways, layer.weights, strict=True):
+        for name, values in zip("WUb", weights, strict=True):
+            if fused or not order:
+                own[f"{way}{layer.name}_{name}{end}"] = values
+            else:
+                for gate, part in zip(order, np.split(values, len(order), -1), strict=True):
+                    own[f"{way}{layer.name}_{name}_{gate}{end}"] = part

@@ -211,7 +211,6 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
         "the activation mine",
     ),
     "own class": (entry() | {"module": "mine.layers"}, "LSTM of mine.layers, which is not Keras'"),
-    "cuDNN": ({"class_name": "CuDNNLSTM", "config": {"name": "one"}}, "packs its biases as cuDNN does"),
     "convolution": ({"class_name": "ConvLSTM2D", "config": {"name": "one"}}, "are convolutions"),
     "stacked cells": (
         {"class_name": "RNN", "config": {"name": "one", "cell": {"class_name": "StackedRNNCells", "config": {}}}},

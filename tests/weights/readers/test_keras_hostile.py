@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -158,6 +157,12 @@ CONFIGS: dict[str, tuple[str, str]] = {
         '{"class_name": "Sequential", "config": {"layers": [' * 200 + "]}}" * 200,
         "models nested without end",
     ),
+    "layers without end": (
+        json.dumps(made.model([Layer("lstm", "one").entry()] * 300)),
+        "more than 256 recurrent layers; allowed: fewer in one file",
+    ),
+    "longer than any": (json.dumps({"class_name": "x" * 2**23}), "a config of 8.0 MiB; allowed: at most 8.0 MiB"),
+    "other layers without end": (json.dumps(made.model([{"class_name": "D"}] * 100_000)), "its layers: D;"),
     "wrappers in wrappers": (
         json.dumps(made.model([])).replace("[]", "[" + '{"config": {"layer": ' * 200 + "{}" + "}}" * 200 + "]"),
         "layers nested without end",
@@ -257,12 +262,3 @@ def test_no_prefix_of_a_file_is_a_crash(tmp_path: Path, form: str):
         path.write_bytes(data[:length])
         with pytest.raises(RnnspectError):
             keras.layers_in(path)
-
-
-def test_without_pyfive(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "pyfive.misc_low_level", None)
-    path = tmp_path / "m.h5"
-    path.write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert said(path, capsys).endswith(
-        "reading it needs the package pyfive; allowed: after: pip install 'rnnspect[keras-files]'\n"
-    )

@@ -22,6 +22,7 @@ from rnnspect.weights.readers.interface import Reader
 from tests.files.test_dynet_file import network, written
 from tests.tensorflow_files import unpacked
 from tests.weights.readers import keras_files, torch_files
+from tests.weights.readers.coreml_files import FOLDER
 from tests.weights.readers.keras_files import Layer
 
 FILES = [kind for kind in readers.READERS if kind != "tensorflow_saved_model"]
@@ -43,6 +44,8 @@ def files(tmp_path: Path) -> dict[str, Path]:
     written(made["dynet"], network(inputs=3))
     np.savez(made["npz"], **{name: tensor.numpy() for name, tensor in STATE.items()})
     keras_files.keras_3(made["keras"], [Layer("lstm", "one")])
+    for kind, name in (("coreml", "both.mlmodel"), ("tflite", "lstm.tflite")):
+        shutil.copy(FOLDER / name, made[kind])
     assert main(["convert", str(made["npz"]), "--to", "onnx", "-o", str(made["onnx"])]) == 0
     unpacked(tmp_path, "basic_lstm.pb", "basic_lstm")
     (tmp_path / "basic_lstm.pb").rename(made["tensorflow_graph"])

@@ -1,0 +1,199 @@
+"""ML Programs of Core ML: the recurrent operators of a program, and the numbers in its file of weights.
+
+Field numbers are those of apple/coremltools mlmodel/format/MIL.proto; the file of weights is laid out as
+mlmodel/src/MILBlob/Blob/StorageFormat.hpp and BlobDataType.hpp say; the operators are those of
+coremltools/converters/mil/mil/ops/defs/iOS15/recurrent.py.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError, listed
+from rnnspect.files.coreml_weights import joined
+from rnnspect.files.operators import SIZES, Held, Operator, plain
+from rnnspect.files.reading import Stored, check_promise, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rnnspect.files.messages import Message
+
+MAX_DEPTH = 32
+"""How many blocks may lie inside one another."""
+MAX_OPERATIONS = 200_000
+MAX_AXES = 8
+_BOTH = ("weight_ih", "weight_hh", "bias")
+KINDS = {
+    "lstm": (*_BOTH, "peephole", *(f"{name}_back" for name in (*_BOTH, "peephole"))),
+    "gru": _BOTH,
+    "rnn": _BOTH,
+}
+"""The recurrent operators, and the arrays that they take."""
+PREFIX = "mil."
+"""What stands before the name of an operator of a program, which layers of networks have, too."""
+_SETTINGS = ("direction", "output_sequence", "recurrent_activation", "cell_activation", "activation", "clip")
+_TYPES = {1: "bool", 2: "text", 10: "float16", 11: "float32", 12: "float64", 13: "bfloat16", 23: "int32", 24: "int64"}
+"""By their number in the enum DataType."""
+_BLOB_TYPES = {1: "float16", 2: "float32", 5: "bfloat16", 14: "int32"}
+_BLOB = struct.Struct("<IIQQ")
+_SENTINEL = 0xDEADBEEF
+_FLOATS, _INTS, _BOOLS, _STRINGS, _LONGS, _DOUBLES, _BYTES = range(1, 8)
+_PLAIN = {_FLOATS: "float32", _DOUBLES: "float64"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program, and the folder in which its files of weights are."""
+
+    message: Message
+    folder: Path
+    where: str
+
+    def operators(self) -> Iterator[Operator]:
+        """The recurrent operators of all functions. Raises `FileError` for what is damaged."""
+        for function in self.message.mapping(2).values():
+            for block in function.mapping(3).values():
+                scope = _Scope(self, {}, {}, {})
+                for operation in _operations(block, self.where):
+                    kind, outputs = operation.text(1), _outputs(operation)
+                    if kind in KINDS:
+                        yield scope.operator(operation, kind)
+                    elif kind == "const":
+                        scope.constants.update(dict.fromkeys(outputs, operation.mapping(5).get("val")))
+                    else:
+                        scope.made_by.update(dict.fromkeys(outputs, kind))
+
+    def held(self, value: Message, where: str) -> Held:
+        """An array inside the program, or in its file of weights."""
+        kind, shape = _type(value, where)
+        if kind not in SIZES:
+            raise FileError(f"numbers of {kind}", allowed=listed(SIZES), where=where)
+        stored = Stored(shape, kind)
+        if 5 in value:
+            return self._in_file(value.message(5), stored, where)
+        tensor = value.message(3).message(1)
+        for field, dtype in _PLAIN.items():
+            if field in tensor and dtype == kind:
+                return plain(joined(tensor.message(field).every(1)), stored, where)
+        if _BYTES in tensor:
+            return plain(tensor.message(_BYTES).data(1), stored, where)
+        raise FileError(f"a constant of {kind} without its numbers", where=where)
+
+    def _in_file(self, place: Message, stored: Stored, where: str) -> Held:
+        name, offset = place.text(1), place.number(2)
+        path = self.folder / name.removeprefix("@model_path/")
+        try:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+        except (OSError, ValueError, RuntimeError):
+            inside = False
+        if not inside:
+            raise FileError(f"weights outside its folder: {name[:99]!r}", allowed="weights in it", where=where)
+        size = math.prod(stored.shape) * SIZES[stored.dtype]
+        with opened(path) as part:
+            start = _bytes_at(part.file, part.size, offset, _BLOB.size, where)
+            sentinel, kind, length, at = _BLOB.unpack(start)
+            if sentinel != _SENTINEL or _BLOB_TYPES.get(kind) != stored.dtype or length != size:
+                found = f"{path.name} has no {stored.dtype} of shape {stored.shape} at byte {offset}"
+                raise FileError(f"damaged, or weights of another model: {found}", where=where)
+            check_promise(at + length, part.size, where)
+
+        def read() -> Any:
+            with opened(path) as part:
+                data = _bytes_at(part.file, part.size, at, length, where)
+            return plain(memoryview(data), stored, where).read()
+
+        return Held(stored, read)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What the operators before one have given."""
+
+    program: Program
+    constants: dict[str, Message | None]
+    made_by: dict[str, str]
+    """By the name of a result the operator that gives it."""
+    arrays: dict[str, Held]
+    """The constants that were read, by name."""
+
+    def operator(self, operation: Message, kind: str) -> Operator:
+        called = _immediate(operation.mapping(5).get("name"))
+        name = called if isinstance(called, str) and called else next(iter(_outputs(operation)), kind)
+        arrays: dict[str, Held] = {}
+        settings: dict[str, Any] = {}
+        computed: list[str] = []
+        takes = ""
+        for given, argument in operation.mapping(2).items():
+            for binding in argument.messages(1)[:1]:
+                source = binding.text(1)
+                value = binding.message(2) if 2 in binding else self.constants.get(source)
+                takes = source if given == "x" else takes
+                if given in _SETTINGS:
+                    settings[given] = _immediate(value)
+                elif given in KINDS[kind] and value is None:
+                    computed.append(f"{given} (by {self.made_by[source]})" if source in self.made_by else given)
+                elif given in KINDS[kind] and value is not None:
+                    if not source or source not in self.arrays:
+                        self.arrays[source] = self.program.held(value, f"{self.program.where}:{name}:{given}")
+                    arrays[given] = self.arrays[source]
+        return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(_outputs(operation)))
+
+
+def _outputs(operation: Message) -> list[str]:
+    return [output.text(1) for output in operation.messages(3)]
+
+
+def _bytes_at(file: Any, there: int, at: int, size: int, where: str) -> bytes:
+    """Raises `FileError` where the file ends before."""
+    if at < 0:
+        raise FileError(f"damaged: a place of {at} in its weights", where=where)
+    check_promise(at + size, there, where)
+    file.seek(at)
+    found: bytes = file.read(size)
+    check_promise(size, len(found), where)
+    return found
+
+
+def _operations(block: Message, where: str, depth: int = 0) -> Iterator[Message]:
+    """Those of a block and of the blocks in them, in the order of the program."""
+    if depth > MAX_DEPTH:
+        raise FileError("blocks nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
+    if len(block.every(3)) > MAX_OPERATIONS:
+        raise FileError("more operations than any program has", allowed=f"{MAX_OPERATIONS}", where=where)
+    for operation in block.messages(3):
+        yield operation
+        for inner in operation.messages(4):
+            yield from _operations(inner, where, depth + 1)
+
+
+def _type(value: Message, where: str) -> tuple[str, tuple[int, ...]]:
+    """The dtype and shape of a value."""
+    kind = value.message(2).message(1)
+    axes = kind.messages(3)
+    shape = tuple(one.message(1).number(1) for one in axes)
+    if len(axes) > MAX_AXES or any(1 not in one or size < 0 for one, size in zip(axes, shape, strict=True)):
+        raise FileError("a constant without a known shape", where=where)
+    number = kind.number(1)
+    return _TYPES.get(number, f"type {number}"), shape
+
+
+def _immediate(value: Message | None) -> Any:
+    """The first number, flag or text of a value inside the program; None where there is none."""
+    if value is None:
+        return None
+    tensor = value.message(3).message(1)
+    kind = _TYPES.get(value.message(2).message(1).number(1))
+    for field, form in ((_FLOATS, "<f"), (_DOUBLES, "<d"), *(((_BYTES, "<e"),) if kind == "float16" else ())):
+        if len(data := tensor.message(field).first(1)) >= struct.calcsize(form):
+            return struct.unpack_from(form, data)[0]
+    if _STRINGS in tensor:
+        return tensor.message(_STRINGS).text(1)
+    if _BOOLS in tensor:
+        return bool(tensor.message(_BOOLS).first_number(1))
+    integers = next((field for field in (_INTS, _LONGS) if field in tensor), None)
+    return None if integers is None else tensor.message(integers).first_number(1)

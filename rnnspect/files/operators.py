@@ -1,0 +1,69 @@
+"""What a file holds of one operator of a model: its arrays by the names of the format's schema, and its settings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.files.reading import Stored, check_promise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "int8": 1, "uint8": 1, "int16": 2, "int32": 4}
+"""Bytes of one number of the dtypes that are read."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """An array of a file: its shape and dtype at once, its numbers when they are asked for."""
+
+    stored: Stored
+    read: Callable[[], Tensor]
+    packed: str = ""
+    """What the file has in place of these numbers, such as "8-bit integers"; `read` gives what they stand for."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a graph, or layer of a network."""
+
+    kind: str
+    """As the format calls it."""
+    name: str
+    arrays: Mapping[str, Held]
+    """The constants that it takes, by the schema's names."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """By the schema's names."""
+    computed: tuple[str, ...] = ()
+    """Names of arrays that it takes and that are no constants of the file: inputs, states, or results of others."""
+    takes: str = ""
+    """The name in the graph of x, its first input."""
+    gives: tuple[str, ...] = ()
+    """The names in the graph of its outputs."""
+
+
+def plain(data: memoryview, stored: Stored, where: str) -> Held:
+    """An array stored as it is, of a dtype in `SIZES`. Raises `FileError` where bytes are missing."""
+    check_promise(math.prod(stored.shape) * SIZES[stored.dtype], len(data), where)
+    return Held(stored, lambda: tensor(data, stored))
+
+
+def as_float32(held: Held) -> Held:
+    """The same numbers in float32."""
+    stored = Stored(held.stored.shape, "float32")
+    return Held(stored, lambda: held.read().float(), held.packed or held.stored.dtype)
+
+
+def tensor(data: memoryview, stored: Stored) -> Tensor:
+    """Numbers in new memory."""
+    import torch
+
+    kind: torch.dtype = getattr(torch, stored.dtype)
+    count = math.prod(stored.shape)
+    if not count:
+        return torch.empty(stored.shape, dtype=kind)
+    return torch.frombuffer(bytearray(data[: count * SIZES[stored.dtype]]), dtype=kind).reshape(stored.shape)

@@ -1,0 +1,170 @@
+"""The recurrent operators of a model's graph as modules: what the readers of formats share whose files say of each
+operator which it is, and name its arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError, WeightsError, listed
+from rnnspect.files.operators import Held
+from rnnspect.files.reading import Stored
+from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.spec import Spec, form_of
+from rnnspect.weights import layouts
+from rnnspect.weights.layouts.interface import Sizes, sizes_of
+from rnnspect.weights.readers import interface
+from rnnspect.weights.readers.interface import Module, StoredParameters, Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from rnnspect.files.operators import Operator
+
+_NARROW = ("float16", "bfloat16")
+"""Dtypes in which no engine on a CPU runs the networks that torch has not."""
+PEEPHOLES = "peepholes"
+"""The name here of the peephole weights of one direction: those of i, f and o, one after the other."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What an operator is, in the words of a spec and of a layout."""
+
+    form: str
+    layout: str
+    directions: tuple[Mapping[str, Held], ...]
+    """The arrays of each direction by the layout's names, and perhaps `PEEPHOLES`."""
+    keys: Mapping[str, Any]
+    """Keys of a spec that the arrays do not tell: directions, functions, batch_first, …"""
+    notes: tuple[str, ...] = ()
+    """What it does beside the equations; each goes on after "note: FILE:NAME "."""
+
+
+def modules_of(
+    operators: Iterable[Operator],
+    path: Path,
+    flags: Mapping[str, Any],
+    describe: Callable[[Operator, str], Described],
+) -> dict[str, Module]:
+    """Every recurrent operator by its name. `describe` takes one and what messages call it, and raises `FileError` for
+    what no spec can be."""
+    found: dict[str, Module] = {}
+    gives: dict[str, str] = {}
+    for operator in operators:
+        name = interface.unique(operator.name, found)
+        one = _Module(operator, f"{path}:{name}", gives.get(operator.takes, ""), flags.get("dtype"), describe)
+        found[name] = Module(one.tell, one.read)
+        gives |= dict.fromkeys(operator.gives, name)
+    return found
+
+
+@dataclass(frozen=True)
+class _Module:
+    operator: Operator
+    where: str
+    reads_from: str
+    dtype: str | None
+    describe: Callable[[Operator, str], Described]
+
+    def tell(self) -> Told:
+        described = self.describe(self.operator, self.where)
+        sizes = self._sizes(described)
+        every = [held for arrays in described.directions for held in arrays.values()]
+        cell = described.form.removesuffix("-before")
+        keys: dict[str, Any] = {"cell": cell, **vars(sizes), "bidirectional": len(described.directions) == 2}
+        keys |= {"reset": "before"} if described.form == "gru-before" else {}
+        keys |= {"peepholes": True} if any(PEEPHOLES in arrays for arrays in described.directions) else {}
+        keys |= described.keys
+        keys |= interface.dtype_of((held.stored.dtype for held in every), self.dtype, self.where, "weights")
+        packed = dict.fromkeys(held.packed for held in every if held.packed)
+        if keys.get("dtype") in _NARROW and Spec.from_data(keys | {"input": None}, lambda _: self.where).beyond_torch:
+            packed[keys["dtype"]] = None
+            keys["dtype"] = "float32"
+        notes = [*described.notes, *(f"has weights in {one}; shown as the float32 they stand for" for one in packed)]
+        said = tuple(f"note: {self.where} {note}" for note in notes)
+        return Told(keys | {"weights": self.where}, self.where, self.reads_from, said)
+
+    def read(self, spec: Spec) -> StoredParameters:
+        """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
+        import torch
+
+        from rnnspect.weights.layouts.packing import unpack
+
+        described = self.describe(self.operator, self.where)
+        self._sizes(described)
+        own = Spec.from_data({**self.tell().keys, "input": None}, lambda _keys: self.where)
+        if own.reset != spec.reset:
+            other = f"a GRU that resets {own.reset} the product"
+            raise WeightsError(other, allowed=f"reset: {own.reset}", where=self.where)
+        found: dict[str, Tensor] = {}
+        for arrays, direction in zip(described.directions, own.directions, strict=True):
+            there = {name: held.read() for name, held in arrays.items()}
+            peepholes = there.pop(PEEPHOLES, None)
+            p = unpack(layouts.find(described.layout), form_of(own), there)
+            found |= (without_f(p, own.hidden_size) if own.input_forget else p).named(0, direction)
+            if peepholes is not None:
+                by_gate = dict(zip("ifo", (peepholes[at] for at in _thirds(own.hidden_size)), strict=True))
+                chosen = [by_gate[gate] for gate in own.cell_type.peepholes]
+                found["weight_ch" + suffix(0, direction)] = torch.cat(chosen)
+        return StoredParameters(found)
+
+    def _sizes(self, described: Described) -> Sizes:
+        """The sizes that its arrays mean, the same in both directions."""
+        packing = layouts.find(described.layout).packing(described.form)
+        try:
+            sizes = [sizes_of(packing, _shapes(arrays)) for arrays in described.directions]
+        except WeightsError as error:
+            raise WeightsError(replace(problem, where=self.where) for problem in error.problems) from None
+        if any(other != sizes[0] for other in sizes):
+            raise WeightsError("two directions of other sizes", allowed="the same sizes", where=self.where)
+        for arrays in described.directions:
+            if (held := arrays.get(PEEPHOLES)) and held.stored.shape != (3 * sizes[0].hidden_size,):
+                found = f"peephole weights of shape {held.stored.shape}"
+                raise WeightsError(found, allowed=f"({3 * sizes[0].hidden_size},)", where=self.where)
+        if len({PEEPHOLES in arrays for arrays in described.directions}) > 1:
+            raise WeightsError("peepholes in one direction only", allowed="both or none", where=self.where)
+        return sizes[0]
+
+
+def changed(held: Held, change: Callable[[Tensor], Tensor]) -> Held:
+    """The same array with its numbers changed as they are read, such as to their negatives."""
+    return replace(held, read=lambda: change(held.read()))
+
+
+def joined(parts: list[Held]) -> Held:
+    """Vectors one after the other as one."""
+
+    def read() -> Tensor:
+        import torch
+
+        return torch.cat([part.read() for part in parts])
+
+    length = sum(part.stored.shape[0] if len(part.stored.shape) == 1 else 0 for part in parts)
+    return Held(Stored((length,), parts[0].stored.dtype), read, parts[0].packed)
+
+
+def without_f(p: LayerParameters, hidden: int) -> LayerParameters:
+    """The parameters of an LSTM without the rows of f, the second of four gates."""
+    import torch
+
+    kept = {name: torch.cat([one[:hidden], one[2 * hidden :]]) for name, one in vars(p).items() if one is not None}
+    return replace(p, **kept)
+
+
+def require(operator: Operator, needed: Iterable[str], where: str, instead: str) -> None:
+    """Raises `FileError` where arrays that it needs are computed as the model runs; `instead` says what to do."""
+    missing = [name for name in needed if name not in operator.arrays]
+    if computed := [said for said in operator.computed if said.partition(" ")[0] in missing]:
+        raise FileError(f"its {listed(computed)}: not stored as numbers", allowed=instead, where=where)
+
+
+def _shapes(arrays: Mapping[str, Held]) -> dict[str, tuple[int, ...]]:
+    return {name: held.stored.shape for name, held in arrays.items() if name != PEEPHOLES}
+
+
+def _thirds(size: int) -> tuple[slice, slice, slice]:
+    return slice(0, size), slice(size, 2 * size), slice(2 * size, None)

@@ -1,0 +1,139 @@
+"""Models of TensorFlow Lite (LiteRT): the LSTM and RNN operators in a .tflite file, read without TensorFlow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.errors import FileError, listed
+from rnnspect.files import flatbuffers, tflite_file
+from rnnspect.files.tflite_loops import LOOP
+from rnnspect.weights.readers import tflite_loops
+from rnnspect.weights.readers.interface import Module, Reader, functions_of
+from rnnspect.weights.readers.operators import PEEPHOLES, Described, changed, joined, modules_of, require
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from rnnspect.files.glimpse import Glimpse
+    from rnnspect.files.operators import Held, Operator
+
+_FUNCTIONS = {0: "affine(1, 0)", 1: "relu", 4: "tanh"}
+"""What fused_activation_function says: NONE, RELU, TANH."""
+_OTHER_FUNCTIONS = {2: "RELU_N1_TO_1", 3: "RELU6", 5: "SIGN_BIT"}
+_GATES = ("input", "forget", "cell", "output")
+_WEIGHTS = tuple(f"{side}_to_{gate}_weights" for side in ("input", "recurrent") for gate in _GATES)
+_BIASES = tuple(f"{gate}_gate_bias" for gate in _GATES)
+_PEEPHOLES = tuple(f"cell_to_{gate}_weights" for gate in ("input", "forget", "output"))
+_PROJECTION = ("projection_weights", "projection_bias")
+_RNN = ("weights", "recurrent_weights", "bias")
+_INSTEAD = "a model whose weights are constants"
+
+
+def _recognises(seen: Glimpse) -> bool:
+    return seen.head[flatbuffers.IDENTIFIER] == tflite_file.MAGIC
+
+
+def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    model = tflite_file.read_model(path)
+    known = [one for one in model.operators if one.kind != LOOP or tflite_loops.described(one)]
+    if not known:
+        found = "it holds no LSTM or RNN operator"
+        loops = {"WHILE": len(model.operators)} if model.operators else {}
+        if others := [f"{count} {kind}" for kind, count in (loops | model.others).items()]:
+            found += f", but {listed(others)}, which may be a recurrent network written out"
+        raise FileError(found, allowed="the model that it was converted from", where=str(path))
+    return modules_of(known, path, flags, _describe)
+
+
+def _describe(operator: Operator, where: str) -> Described:
+    """Raises `FileError` for what no spec describes."""
+    settings, kind = operator.settings, operator.kind
+    if loop := tflite_loops.described(operator) if kind == LOOP else None:
+        return loop
+    function = settings["fused_activation_function"]
+    if function not in _FUNCTIONS:
+        found = f"the activation {_OTHER_FUNCTIONS.get(function, function)}"
+        raise FileError(found, allowed="NONE, RELU or TANH", where=where)
+    ways = ("fw_", "bw_") if kind.startswith("BIDIRECTIONAL") else ("",)
+    if aux := [name for name in operator.arrays if "aux" in name]:
+        raise FileError(f"weights of a second input: {listed(aux, 2)}", allowed="one input", where=where)
+    keys: dict[str, Any] = {"batch_first": not settings.get("time_major", False)}
+    notes = [] if "SEQUENCE" in kind else ["is one step of a loop outside it"]
+    if any("integers" in held.packed for held in operator.arrays.values()):
+        notes.append("rounds x and h to 8 bits, too, as it runs; here they are not rounded")
+    if "LSTM" not in kind:
+        keys |= functions_of("rnn", [_FUNCTIONS[function]])
+        keys |= {"nonlinearity": "tanh"} if function == 4 else {}
+        require(operator, (way + name for way in ways for name in _RNN), where, _INSTEAD)
+        arrays = tuple(
+            {name: operator.arrays[way + name] for name in _RNN if way + name in operator.arrays} for way in ways
+        )
+        return Described("rnn", "tflite", arrays, keys, tuple(notes))
+    _refuse(operator, where)
+    directions = [_lstm(operator, way, where) for way in ways]
+    if settings["cell_clip"] > 0:
+        notes.append(f"limits c to ±{settings['cell_clip']:g}; no limit here: the same while |c| is below it")
+    if coupled := [arrays for arrays in directions if "input_to_input_weights" not in arrays]:
+        if len(coupled) != len(directions):
+            raise FileError("coupled gates in one direction only", allowed="both or none", where=where)
+        keys["input_forget"] = True
+        notes.append("couples its gates as i = 1 − f; shown as f = 1 − i with the weights of f, their signs changed")
+        directions = [_coupled(arrays) for arrays in directions]
+    keys |= functions_of("lstm", ["sigmoid", _FUNCTIONS[function], _FUNCTIONS[function]])
+    return Described("lstm", "tflite", tuple(directions), keys, tuple(notes))
+
+
+def _refuse(operator: Operator, where: str) -> None:
+    """Raises `FileError` for what changes the equations of an LSTM beyond a spec."""
+    settings, arrays = operator.settings, operator.arrays
+    beyond = [name for name in arrays if name.endswith(("layer_norm_coefficients", "projection_bias"))]
+    beyond += [name for name in ("kernel_type", "diagonal_recurrent_tensors", "proj_clip") if settings.get(name)]
+    if beyond:
+        raise FileError(f"an LSTM with {listed(beyond)}", allowed="an LSTM without them", where=where)
+
+
+def _lstm(operator: Operator, way: str, where: str) -> dict[str, Held]:
+    """The arrays of one direction of an LSTM by the layout's names."""
+    names = (*_WEIGHTS, *_BIASES, *_PEEPHOLES, _PROJECTION[0])
+    require(operator, (way + name for name in names), where, _INSTEAD)
+    found = {name: operator.arrays[way + name] for name in names if way + name in operator.arrays}
+    peepholes = [found.pop(name) for name in _PEEPHOLES if name in found]
+    if len(peepholes) == 2 and "input_to_input_weights" not in found:
+        peepholes = [peepholes[0], *peepholes]
+    if len(peepholes) not in (0, 3):
+        raise FileError(f"{len(peepholes)} vectors of peephole weights", allowed="none, or one a gate", where=where)
+    return found | ({PEEPHOLES: joined(peepholes)} if peepholes else {})
+
+
+def _coupled(arrays: dict[str, Held]) -> dict[str, Held]:
+    """With an input gate that is 1 − f: σ(−s) = 1 − σ(s). In place of its peepholes stand those of f."""
+    found = dict(arrays)
+    for of_i, of_f in (
+        ("input_to_input_weights", "input_to_forget_weights"),
+        ("recurrent_to_input_weights", "recurrent_to_forget_weights"),
+        ("input_gate_bias", "forget_gate_bias"),
+    ):
+        if of_f in found:
+            found[of_i] = changed(found[of_f], _negative)
+    if PEEPHOLES in found:
+        found[PEEPHOLES] = changed(found[PEEPHOLES], _first_negative)
+    return found
+
+
+def _negative(values: Tensor) -> Tensor:
+    return -values
+
+
+def _first_negative(peepholes: Tensor) -> Tensor:
+    import torch
+
+    of_i, *others = peepholes.chunk(3)
+    return torch.cat([-of_i, *others])
+
+
+READER = Reader(
+    "a model of TensorFlow Lite", _recognises, _modules, (".tflite",), engine="onnxruntime", noun="operator"
+)

@@ -1,0 +1,183 @@
+"""Core ML models: what is read of them, against the numbers that coremltools wrote into them.
+
+Core ML itself runs on Apple's systems only. So the equations are held against those of NeuralNetwork.proto, and against
+the loops in numpy of coremltools' own tests, which hold the runtime to them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from rnnspect.cli import main
+from rnnspect.errors import FileError
+from rnnspect.network.spec import Spec
+from rnnspect.weights import readers
+from tests.weights.readers import coreml_files as made
+from tests.weights.readers.coreml_files import FOLDER, GRU, LSTM, UNITS, drawn, gates, one_matrix
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONES = ("i", "f", "o", "g")
+"""The order of coremltools' builder and of MIL."""
+BITS = {"both_8.mlmodel": 8, "both_5.mlmodel": 5, "both_3_table.mlmodel": 3}
+
+
+@pytest.fixture
+def run(capsys: Any) -> Any:
+    """Runs one command in this process: exit status, stdout, stderr."""
+
+    def answer(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        return status, *capsys.readouterr()
+
+    return answer
+
+
+def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], tuple[str, ...]]:
+    """The keys, the parameters and the notes of the only module."""
+    module = readers.module_in(FOLDER / name, {}, None, "--module with")
+    told = module.tell()
+    parameters = module.read(Spec(**told.keys)).parameters
+    return told.keys, {key: one.numpy() for key, one in parameters.items()}, told.notes
+
+
+def in_pytorchs_order(values: Any, order: tuple[str, ...], wanted: str) -> np.ndarray:
+    """Blocks one a gate, in a file's order, as one array with the gates in the wanted order."""
+    by_gate = dict(zip(order, values, strict=True))
+    return np.concatenate([by_gate[gate] for gate in wanted])
+
+
+@pytest.mark.parametrize("name", ["both.mlmodel", "both_half.mlmodel"])
+def test_a_layer_of_both_directions(name: str):
+    keys, parameters, notes = read(name)
+    for way, end in (("forward ", ""), ("backward ", "_reverse")):
+        own = gates(LSTM, way)
+        for key, theirs in (("weight_ih_l0", "W_x"), ("weight_hh_l0", "W_h"), ("bias_ih_l0", "b")):
+            expected = in_pytorchs_order(own[theirs], ONES, "ifgo")
+            np.testing.assert_array_equal(parameters[key + end], expected.astype(parameters[key].dtype))
+    assert keys["dtype"] == ("float16" if "half" in name else "float32")
+    assert (keys["bidirectional"], keys["batch_first"], notes) == (True, False, ())
+
+
+@pytest.mark.parametrize(("name", "bits"), BITS.items())
+def test_weights_in_fewer_bits_are_within_half_a_step_of_the_floats(name: str, bits: int):
+    """coremltools divides the range of each row, or with a table that of the whole array, into 2^bits − 1 steps."""
+    _, parameters, notes = read(name)
+    assert f"has weights in {bits}-bit integers; shown as the float32 they stand for" in notes[0]
+    own = gates(LSTM, "forward ")
+    for key, theirs in (("weight_ih_l0", "W_x"), ("weight_hh_l0", "W_h")):
+        found = dict(zip("ifgo", np.split(parameters[key], 4), strict=True))
+        for gate, exact in zip(ONES, own[theirs], strict=True):
+            parts = [exact] if "table" in name else list(exact)
+            steps = [np.ptp(part) / (2**bits - 1) for part in parts]
+            for ours, part, step in zip([found[gate]] if "table" in name else found[gate], parts, steps, strict=True):
+                # half a step, and a few roundings of numbers below 2
+                assert np.abs(ours - part).max() <= step / 2 + 4 * 2.0**-23
+
+
+def test_a_layer_with_peepholes_and_what_is_added_to_f():
+    keys, parameters, notes = read("lstm.mlmodel")
+    own = gates(LSTM)
+    bias = dict(zip(ONES, own["b"], strict=True)) | {"f": own["b"][1] + np.float32(1)}
+    np.testing.assert_array_equal(parameters["bias_ih_l0"], np.concatenate([bias[gate] for gate in "ifgo"]))
+    peepholes = [drawn(f"{gate} p", UNITS) for gate in ("inputGate", "forgetGate", "outputGate")]
+    np.testing.assert_array_equal(parameters["weight_ch_l0"], np.concatenate(peepholes))
+    assert (keys["peepholes"], keys["activations"]) == (True, ["hard_sigmoid(0.2, 0.5)", "tanh", "tanh"])
+    assert "adds 1 to the biases of f" in notes[1]
+    assert "limits c to ±20" in notes[0]
+
+
+def test_coupled_gates_and_the_reverse_direction():
+    keys, parameters, _ = read("coupled.mlmodel")
+    expected = in_pytorchs_order(gates(LSTM)["W_x"], ONES, "igo")
+    np.testing.assert_array_equal(parameters["weight_ih_l0_reverse"], expected)
+    assert (keys["reverse"], keys["input_forget"]) == (True, True)
+
+
+def test_the_inputs_of_relu_are_limited_as_its_schema_says():
+    keys, parameters, _ = read("rnn.mlmodel")
+    np.testing.assert_array_equal(parameters["weight_ih_l0"], gates(("only",))["W_x"][0])
+    assert (keys["nonlinearity"], keys["clip"]) == ("relu", 50.0)
+
+
+def gru_loop(x: np.ndarray, w: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """The GRU of NeuralNetwork.proto and of coremltools' test_recurrent.py, in float64: gates z, r, o."""
+    wide = {key: [one.astype(np.float64) for one in values] for key, values in w.items()}
+
+    def sums(gate: int, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+        return wide["W_x"][gate] @ x + wide["W_h"][gate] @ h + wide["b"][gate]
+
+    h, found = np.zeros(UNITS), []
+    for one in x.astype(np.float64):
+        z, r = (1 / (1 + np.exp(-sums(gate, one, h))) for gate in (0, 1))
+        h = (1 - z) * np.tanh(sums(2, one, r * h)) + z * h
+        found.append(h)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", ["gru.mlmodel", "gru.mlpackage"])
+def test_a_gru_resets_before_the_product(run: Any, tmp_path: Path, name: str):
+    w = gates(GRU)
+    if name == "gru.mlpackage":
+        r, o, z = ({key: np.split(one, 3)[at] for key, one in one_matrix(GRU).items()} for at in range(3))
+        names = {"W_x": "weight_ih", "W_h": "weight_hh", "b": "bias"}
+        w = {key: [gate[theirs] for gate in (z, r, o)] for key, theirs in names.items()}
+    x = drawn("x", 6, made.INPUTS)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", gru_loop(x, w).astype(np.float32))
+    status, out, _ = run("check", FOLDER / name, "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
+    assert (status, "agree" in out) == (0, True), out
+
+
+def test_an_operator_of_both_directions():
+    keys, parameters, notes = read("lstm.mlpackage")
+    for end, own in (("", one_matrix(LSTM)), ("_back", made.BACKWARD)):
+        ours = "_reverse" if end else ""
+        for key, theirs in (("weight_ih_l0", "weight_ih"), ("weight_hh_l0", "weight_hh"), ("bias_ih_l0", "bias")):
+            expected = in_pytorchs_order(np.split(own[theirs + end], 4), ONES, "ifgo")
+            np.testing.assert_array_equal(parameters[key + ours], expected)
+        peepholes = (own | made.PEEPHOLE)["peephole" + end]
+        np.testing.assert_array_equal(parameters["weight_ch_l0" + ours], peepholes)
+    assert "limits c to ±3; no limit here: the same while |c| is below it" in notes[0]
+    assert (keys["bidirectional"], keys["peepholes"]) == (True, True)
+
+
+def test_an_operator_in_float16():
+    keys, parameters, _ = read("lstm_half.mlpackage")
+    expected = in_pytorchs_order(np.split(one_matrix(LSTM)["weight_hh"], 4), ONES, "ifgo").astype(np.float16)
+    np.testing.assert_array_equal(parameters["weight_hh_l0_reverse"], expected)
+    assert (keys["reverse"], keys["dtype"]) == (True, "float32")  # no engine on a CPU runs it reversed in float16
+
+
+@pytest.mark.parametrize("command", ["shapes", "check", "trace", "report"])
+@pytest.mark.parametrize("name", ["lstm.mlmodel", "both_5.mlmodel", "gru.mlpackage", "lstm_half.mlpackage"])
+def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, name: str, command: str):
+    status, _, err = run(command, FOLDER / name, *(["-o", tmp_path / "x.html"] if command == "report" else []))
+    assert status == 0, err
+
+
+@pytest.mark.filterwarnings("ignore")  # what coremltools itself does as it writes
+@pytest.mark.parametrize("name", made.WRITTEN)
+def test_coremltools_writes_the_same_today(tmp_path: Path, name: str):
+    pytest.importorskip("coremltools", reason="coremltools is not installed")
+    made.WRITTEN[name](tmp_path / name)
+    module = readers.module_in(tmp_path / name, {}, None, "--module with")
+    keys, parameters, _ = read(name)
+    now = module.read(Spec(**keys)).parameters
+    assert now.keys() == parameters.keys()
+    assert all(np.array_equal(now[key].numpy(), parameters[key]) for key in parameters)
+
+
+def test_folders_that_are_no_model(tmp_path: Path):
+    (tmp_path / "m.mlmodelc").mkdir()
+    (tmp_path / "m.mlmodelc/coremldata.bin").write_bytes(b"x")
+    (tmp_path / "m.mlpackage/Data/x").mkdir(parents=True)
+    (tmp_path / "m.mlpackage/model.mlmodel").write_bytes(b"x")
+    with pytest.raises(FileError, match="a compiled Core ML model; allowed: the"):
+        readers.modules_in(tmp_path / "m.mlmodelc", {})
+    with pytest.raises(FileError, match=r"a folder with 0 \.mlmodel files under Data; allowed: one"):
+        readers.modules_in(tmp_path / "m.mlpackage", {})

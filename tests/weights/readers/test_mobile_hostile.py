@@ -1,0 +1,246 @@
+"""Core ML and TensorFlow Lite models that are damaged, or made to take all memory or to never end: one message that
+names the file, exit status 2, and little time and memory for it."""
+
+from __future__ import annotations
+
+import random
+import resource
+import shutil
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rnnspect.cli import main
+from rnnspect.errors import RnnspectError
+from rnnspect.files import coreml_file
+from rnnspect.network.spec import Spec
+from rnnspect.weights import readers
+from tests.weights.readers.coreml_files import FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = "Data/com.apple.CoreML/model.mlmodel"
+WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
+CASES = [(path.name, "") for path in sorted(FOLDER.glob("*.tflite")) + sorted(FOLDER.glob("*.mlmodel"))]
+CASES += [(path.name, inner) for path in sorted(FOLDER.glob("*.mlpackage")) for inner in (MODEL, WEIGHTS)]
+
+
+def varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def part(field: int, data: bytes) -> bytes:
+    """A field of bytes or of a message."""
+    return varint(field << 3 | 2) + varint(len(data)) + data
+
+
+def number(field: int, value: int) -> bytes:
+    return varint(field << 3) + varint(value)
+
+
+def model(kind: int, body: bytes) -> bytes:
+    """A Core ML model of a kind (500 a network, 502 a program, 202 a pipeline)."""
+    return number(1, 4) + part(2, b"") + part(kind, body)
+
+
+def program(operations: bytes) -> bytes:
+    """An ML Program of one function with these operations."""
+    function = part(3, part(1, b"CoreML5") + part(2, operations))
+    return model(502, part(2, part(1, b"main") + part(2, function)))
+
+
+def nested(times: int, around: Any) -> bytes:
+    body = b""
+    for _ in range(times):
+        body = around(body)
+    return body
+
+
+def constant(name: bytes, shape: tuple[int, ...], value: bytes) -> bytes:
+    """An operation const of float32; `value` is the field of the value that holds it."""
+    axes = b"".join(part(3, part(1, number(1, size))) for size in shape)
+    typed = part(2, part(1, number(1, 11) + number(2, len(shape)) + axes))
+    return part(3, part(1, b"const") + part(3, part(1, name)) + part(5, part(1, b"val") + part(2, typed + value)))
+
+
+def user(**inputs: bytes) -> bytes:
+    """An operation rnn that takes these constants."""
+    bound = (part(2, part(1, name.encode()) + part(2, part(1, part(1, one)))) for name, one in inputs.items())
+    return part(3, part(1, b"rnn") + b"".join(bound))
+
+
+def in_file(name: bytes, offset: int) -> bytes:
+    return part(5, part(1, name) + number(2, offset))
+
+
+HUGE = number(1, 2**31) + number(2, 2**31) + part(30, part(1, bytes(16)))
+BOMBS = {
+    "pipelines": (model(202, nested(3000, lambda b: part(1, number(1, 1) + part(2, b"") + part(202, b)))), "nested"),
+    "branches": (model(500, nested(20_000, lambda b: part(1, part(605, part(1, b))))), "nested without end"),
+    "blocks": (program(nested(20_000, lambda b: part(3, part(1, b"cond") + part(4, b)))), "nested without end"),
+    "sizes": (model(500, part(1, part(410, HUGE))), "4 numbers; allowed: 4611686018427387904"),
+    "no sizes": (model(500, part(1, part(410, number(1, 0)))), "inputVectorSize 0, outputVectorSize 0"),
+    "layers": (model(500, part(1, b"") * 300_000), "more layers than any network has"),
+    "fields": (model(500, part(7, b"") * 600_000), "more fields than any has"),
+    "recurrent": (model(500, part(1, part(410, number(1, 1) + number(2, 1))) * 1001), "too many recurrent layers"),
+    "outside": (
+        program(constant(b"w", (2, 2), in_file(b"@model_path/../../../etc/passwd", 64)) + user(weight_ih=b"w")),
+        "weights outside its folder",
+    ),
+    "absolute": (program(constant(b"w", (2, 2), in_file(b"/etc/passwd", 0)) + user(weight_ih=b"w")), "outside"),
+    "zero byte": (program(constant(b"w", (2, 2), in_file(b"w\0", 0)) + user(weight_ih=b"w")), "outside its folder"),
+    "no file": (program(constant(b"w", (2, 2), in_file(b"@model_path/w", 0)) + user(weight_ih=b"w")), "no such file"),
+    "itself": (program(constant(b"w", (2, 2), in_file(b"m", 0)) + user(weight_ih=b"w")), "no float32 of shape"),
+    "type": (program(constant(b"w", (2**62, 2**62), part(3, b"")) + user(weight_ih=b"w")), "without its numbers"),
+    "text": (model(500, number(1, 3)), "field 1 is of another type than its schema says"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_of_core_ml(tmp_path: Path, capsys: Any, name: str):
+    data, said = BOMBS[name]
+    (tmp_path / "m").write_bytes(data)
+    start = time.monotonic()
+    assert main(["shapes", str(tmp_path / "m")]) == 2
+    # a few seconds; on a machine of two cores that does other things, too
+    assert time.monotonic() - start < 30
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.startswith(f"error: {tmp_path}/{'w' if name == 'no file' else 'm'}: ") or f"{tmp_path}/m:" in err
+
+
+def test_one_constant_for_many_operations_is_read_once(tmp_path: Path):
+    """Its numbers are not packed: 300,000 fields. Read for each of 500 operations they would take minutes."""
+    numbers = part(3, part(1, part(1, (varint(1 << 3 | 5) + bytes(4)) * 300_000)))
+    names = ("weight_ih", "weight_hh", "bias", "activation")
+    users = user(**dict.fromkeys(names, b"w")) * 500
+    (tmp_path / "m").write_bytes(program(constant(b"w", (300, 1000), numbers) + users))
+    start = time.monotonic()
+    assert len(coreml_file.read_operators(tmp_path / "m")) == 500
+    assert time.monotonic() - start < 30
+
+
+def shared_tables(graphs: int, operators: int, kind: int = 44) -> bytes:
+    """A .tflite of that many graphs, which are one table; of its operators, which are one table, too."""
+    out = bytearray(struct.pack("<I4s", 0, b"TFL3"))
+
+    def table(**fields: int) -> tuple[int, dict[str, int]]:
+        """A table of 4-byte fields at these places; where it is, and where each field's value is."""
+        size = max(int(name[1:]) for name in fields) + 1
+        places = {name: 4 + 4 * at for at, name in enumerate(fields)}
+        vtable = len(out)
+        entries = [places.get(f"f{at}", 0) for at in range(size)]
+        out.extend(struct.pack(f"<HH{size}H", 4 + 2 * size, 4 + 4 * len(fields), *entries))
+        out.extend(bytes(-len(out) % 4))
+        out.extend(struct.pack(f"<i{len(fields)}I", (start := len(out)) - vtable, *fields.values()))
+        return start, {name: start + place for name, place in places.items()}
+
+    def point(place: int, to: int) -> None:
+        struct.pack_into("<I", out, place, to - place)
+
+    def vector(count: int) -> int:
+        start = len(out)
+        out.extend(struct.pack("<I", count) + bytes(4 * count))
+        return start
+
+    root, fields = table(f1=0, f2=0)
+    point(0, root)
+    codes, subgraphs = vector(1), vector(graphs)
+    point(fields["f1"], codes)
+    point(fields["f2"], subgraphs)
+    code, _ = table(f3=kind)
+    point(codes + 4, code)
+    graph, inside = table(f3=0)
+    for at in range(graphs):
+        point(subgraphs + 4 + 4 * at, graph)
+    every = vector(operators)
+    point(inside["f3"], every)
+    operator, options = table(f0=0, f4=0)
+    for at in range(operators):
+        point(every + 4 + 4 * at, operator)
+    point(options["f4"], table(f1=0)[0])  # of a WHILE: its body is graph 0
+    return bytes(out)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ((1, 2000), "too many recurrent operators"),
+        ((100_000, 100_000, 9), "more operators than any network has"),
+        ((1, 100_000, 119), "more operators than any"),
+    ],
+)
+def test_shared_tables_of_tflite(tmp_path: Path, capsys: Any, made: tuple[int, ...], said: str):
+    (tmp_path / "m").write_bytes(shared_tables(*made))
+    assert main(["shapes", str(tmp_path / "m")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_table_that_refers_to_itself(tmp_path: Path, capsys: Any):
+    data = bytearray(shared_tables(1, 1))
+    data[:4] = bytes(4)
+    (tmp_path / "m").write_bytes(data)
+    assert main(["shapes", str(tmp_path / "m")]) == 2
+    assert "a table leads outside the file" in capsys.readouterr().err
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The bytes with one to eight changes: values, lengths, parts left out, put in, or moved, and the end cut."""
+    found = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        at, kind = rng.randrange(max(len(found), 1)), rng.random()
+        if kind < 0.4:
+            found[at : at + 1] = bytes([rng.randrange(256)])
+        elif kind < 0.6:
+            found[at : at + 1] = bytes([rng.choice((0, 1, 127, 128, 255))])
+        elif kind < 0.7:
+            found[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\xff\xff\xff\x7f", b"\0\0\0\x80"))
+        elif kind < 0.8:
+            del found[at : at + rng.choice((1, 4, 16, 100))]
+        elif kind < 0.9:
+            found[at:at] = rng.randbytes(rng.choice((1, 4, 16)))
+        elif kind < 0.96:
+            found[at : at + 16] = found[(start := rng.randrange(max(len(found), 1))) : start + 16]
+        else:
+            del found[at:]
+    return bytes(found)
+
+
+def refusal(path: Path) -> str | None:
+    """Our error's message; None where every module is told and read. Any other exception is what we look for."""
+    try:
+        modules = readers.find("tflite" if path.suffix == ".tflite" else "coreml").modules(path, {})
+        for module in modules.values():
+            module.read(Spec.from_data(module.tell().keys | {"input": None}, lambda _keys: str(path)))
+    except RnnspectError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_mutated_models(tmp_path: Path, count: int):
+    rng = random.Random(13)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answers = 0
+    for _ in range(count):
+        name, inner = rng.choice(CASES)
+        path = tmp_path / name
+        if inner:
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(FOLDER / name, path)
+        data = mutated(((FOLDER / name / inner) if inner else FOLDER / name).read_bytes(), rng)
+        ((path / inner) if inner else path).write_bytes(data)
+        start = time.monotonic()
+        said = refusal(path)
+        assert said is None or (str(tmp_path) in said and len(said) < 2000), said
+        answers += said is None
+        assert time.monotonic() - start < 20
+    assert 0.05 * count < answers < 0.95 * count
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10 < 1000  # KiB; 1000 MiB
