@@ -235,9 +235,7 @@ def test_a_stack_is_the_sum_of_its_layers():
 
 
 OTHERS: dict[str, Any] = {
-    "a cell": nn.LSTMCell(5, 2),
     "a linear": nn.Linear(5, 2),
-    "a model": nn.Sequential(nn.RNN(5, 2)),
     "the base": nn.RNNBase("LSTM", 5, 2),
     "a class": nn.LSTM,
     "nothing": None,

@@ -183,9 +183,3 @@ def test_a_model_without_x_or_that_fails_or_that_calls_nothing():
 
     with pytest.raises(rnnspect.InputError, match="called none"):
         assert_agrees(Idle(), torch.randn(3, 7, 4))
-
-
-@pytest.mark.parametrize("model", [Tagger(), nn.LSTMCell(4, 6)], ids=["model", "cell"])
-def test_check_points_to_watch(model: nn.Module):
-    with pytest.raises(SpecError, match=r"use rnnspect\.watch\(model\)"):
-        rnnspect.check(model, torch.randn(3, 4))

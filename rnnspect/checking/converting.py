@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 from torch import Tensor
 
 from rnnspect import engines
@@ -105,7 +106,7 @@ def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | 
         file.flush()
         try:
             engine = engines.load(target.engine, Path(file.name), prepared.spec)
-            verdict = check_prepared(replace(prepared, engine=engine))
+            verdict = _verdict(replace(prepared, engine=engine))
         except EngineError as error:
             unverified = listed(map(str, error.problems))
         if verdict and not verdict.agrees:
@@ -114,6 +115,16 @@ def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | 
     with suppress(_NotKeptError):
         writing.write_whole(path, write)
     return verdict, unverified
+
+
+def _verdict(prepared: Prepared) -> Verdict:
+    """That of the drawn sequence; where that cannot tell, of one that is drawn so that its gates are seen."""
+    verdict = check_prepared(prepared)
+    if verdict.verdict != "cannot tell":
+        return verdict
+    given = prepared.sequence
+    zeros = replace(given, h0=torch.zeros_like(given.h0), c0=None if given.c0 is None else torch.zeros_like(given.c0))
+    return check_prepared(replace(prepared, sequence=zeros), draw=True)
 
 
 def _check_path(path: Path, target: Target, lengths: bool) -> None:

@@ -50,7 +50,8 @@ def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) ->
 
 
 def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
-    """So many steps, in the batch that the prepared sequence has, and with its states but for those that are drawn."""
+    """So many steps, in the batch that the prepared sequence has, its items as long in proportion, and with its states
+    but for those that are drawn."""
     spec, given = prepared.spec, prepared.sequence
     generator, lowest = generator_of(spec), [LayerParameters.of(prepared.parameters, 0, at) for at in spec.directions]
     low, high = (math.log(size) for size in _SIZES)
@@ -61,7 +62,8 @@ def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
         h0 = (draw_normal(tuple(h0.shape), generator) * min(1.0, _unit([p.weight_hh for p in lowest]))).to(h0)
     if c0 is not None and "c0" in drawn:
         c0 = draw_normal(tuple(c0.shape), generator).to(c0)
-    return replace(given, x=x.to(given.x), h0=h0, c0=c0)
+    lengths = given.lengths and tuple(max(1, length * steps // given.steps) for length in given.lengths)
+    return replace(given, x=x.to(given.x), h0=h0, c0=c0, lengths=lengths)
 
 
 def _unit(weights: list[Tensor]) -> float:

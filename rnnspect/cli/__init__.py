@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, say
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import RnnspectError
 from rnnspect.files.sources import is_there
 from rnnspect.version import __version__
@@ -60,7 +61,7 @@ class _Commands(TyperGroup):
     """Makes the options of a command when it is called: --help of all commands shows only a sentence of each."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and is_there(Path(args[0])):
+        if args and args[0] not in COMMANDS and (is_there(Path(args[0])) or names_code(args[0])):
             args = [ABOUT, *args]  # a file alone
         name, command, rest = super().resolve_command(ctx, args)
         return name, COMMANDS[command.name].build() if command and command.name else None, rest

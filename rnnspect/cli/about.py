@@ -5,24 +5,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnnspect.cli import live
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output, loading
+from rnnspect.cli.running import is_live
 from rnnspect.errors import InputError, RnnspectError
 
 if TYPE_CHECKING:
-    from rnnspect.views.about import Held
+    from rnnspect.views.about import About, Held
 
 
 @command("rnnspect about model.safetensors")
 def about(
     output: Annotated[Output, formats("table", "json")],
-    file: Annotated[Path, typer.Argument(help="A file of weights, a model, a folder with one, or a spec.")],
+    file: Annotated[
+        Path, typer.Argument(help="A file of weights, a model, a folder with one, or a spec; path/to/model.py:build.")
+    ],
 ) -> None:
     """What a file is, which recurrent modules are in it, and what to ask next. `rnnspect FILE` is the same."""
     from rnnspect.views import about as view
     from rnnspect.views import documents
     from rnnspect.weights import readers
 
+    if is_live(file):
+        shown = _of_live(str(file), output)
+        output.emit(lambda _width: view.parts(shown), json=lambda: documents.as_json(view.document(shown)))
+        return
     with loading():
         path = readers.inner_file(file)
         kind = readers.kind_of(path)
@@ -33,6 +42,16 @@ def about(
         raise refused
     found = view.About(str(path), what, path.stat().st_size if path.is_file() else None, total, tuple(modules))
     output.emit(lambda _width: view.parts(found), json=lambda: documents.as_json(view.document(found)))
+
+
+def _of_live(source: str, output: Output) -> About:
+    """Of a live model its recurrent modules."""
+    from rnnspect.views.about import About, Held
+
+    model = live.shapes(source, Given(None, {"module": None}), output)
+    held = [Held(name, one.module, one.spec.dtype, "", "") for name, one in model.recurrent.items()]
+    held += [Held(name, "", "", "", why) for name, why in model.refused.items()]
+    return About(source, f"a live model, {model.parts[0].layer}, {model.total:,} parameters", None, None, tuple(held))
 
 
 def _held(path: Path, is_spec: bool) -> tuple[list[Held], RnnspectError | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from rnnspect.cli import models
+from rnnspect.cli import live, models
 from rnnspect.cli import probe as probing
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
@@ -220,9 +220,9 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         return None
     if names_code(source):
         _refuse_beside(job, "a live model runs itself")
-        return models.live_rows(source, job.given.describe(job.output), job.held_to, job.asked.explain, job.output)
+        return live.live_rows(source, job.given, job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
-        raise models.unnamed(source)
+        raise live.unnamed(source)
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
     if source and readers.kind_of(Path(source)) == "onnx":

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from rnnspect.cli.describing import Given, prepared
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import DIRECTIONS, QUANTITIES, choice, command, formats, in_output, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.running import prepared
 from rnnspect.cli.values import flag
 
 _which = functools.partial(typer.Option, rich_help_panel="Which number")
@@ -40,15 +41,15 @@ def derive(
     precision: Annotated[int, in_output(min=1, max=17, help="Digits in the table.")] = 9,
 ) -> None:
     """One number as arithmetic: every sum and product down to the inputs, with the framework's number beside it."""
-    described = given.describe(output)
+    from rnnspect.network import memory
+
+    made, _ = prepared(given, output, memory.run_needs, engine)
     with loading():
-        from rnnspect.network import memory
         from rnnspect.reporting.data import At
         from rnnspect.reporting.deriving import derive_prepared, locate
         from rnnspect.views import derive as view
         from rnnspect.views import documents
 
-    made = prepared(described, memory.run_needs, engine)
     asked = At(
         layer=which.layer,
         direction=which.direction or "",

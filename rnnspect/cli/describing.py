@@ -13,13 +13,13 @@ from rnnspect.cells import CELLS
 from rnnspect.cli.output import Output, loading
 from rnnspect.cli.received import received
 from rnnspect.cli.values import flag, names_in, parsed
-from rnnspect.errors import EngineError, InputError, Problem, SpecError, listed
+from rnnspect.engines.own.loading import names_code
+from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
     from rnnspect.weights.readers.interface import Module, Told
 
     Where = Callable[[tuple[int | str, ...]], str]
@@ -92,6 +92,9 @@ class Given:
 
         Raises `SpecError` naming every key that is wrong, and `InputError` for an option that cannot be read.
         """
+        if self.path is not None and names_code(str(self.path)):
+            allowed = "a spec or a file of weights; shapes, run, trace, derive, report and check take a live model"
+            raise InputError("a live model", allowed=allowed, where=str(self.path))
         every = self.describe_every()
         first, *others = every.values()
         if others and the_only:
@@ -265,25 +268,3 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
         raise type(error)(places) from None
     named = isinstance(given, dict)
     return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
-
-
-def prepared(described: Described, needs: Callable[[Spec, int, int], int], engine: str | None = None) -> Prepared:
-    """The run, with the engine that was named, or the usual one; where that is not to be had, with none. `needs`
-    estimates the bytes that the run takes."""
-    from rnnspect.engines.interface import NoEngine
-    from rnnspect.tracing.prepare import by_its_own_node, prepare
-
-    spec, given = described.spec, described.received
-    if given is None:
-        made = prepare(spec, where=described.where, require_memory=needs)
-    else:
-        x = given.x.transpose(0, 1) if spec.batch_first else given.x
-        own = spec.with_changes(input=None, batch=None)
-        states = {"h0": given.h0} | ({} if given.c0 is None else {"c0": given.c0})
-        made = prepare(own, x, **states, lengths=given.lengths, where=described.where, require_memory=needs)
-    made = by_its_own_node(made)
-    try:
-        name = engine or described.engine
-    except EngineError as error:
-        return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems)))
-    return made.with_engine(name, "--engine")

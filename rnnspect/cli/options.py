@@ -133,7 +133,8 @@ _SOURCE = _optional(
         Path | None,
         typer.Argument(
             help="A spec in YAML; flags win over it. Or a file of weights or a model, whose format is known by its "
-            "content: a checkpoint of PyTorch, safetensors, numpy, Keras, ONNX, …",
+            "content: a checkpoint of PyTorch, safetensors, numpy, Keras, ONNX, …; or a live model of PyTorch, as "
+            "path/to/model.py:build.",
             show_default=False,
         ),
     ],

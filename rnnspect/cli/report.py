@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.describing import Described, Given, prepared, read_recorded
+from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
-from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 from rnnspect.network.recording import ArrayName
 
@@ -62,7 +62,6 @@ def report(
     _refuse(output, run.engine, run.recorded, saved is not None)
     if run.recorded_as and not run.recorded:
         raise InputError("no recorded run", allowed="--recorded FILE beside it", where="--recorded-as")
-    described = saved or given.describe(output)
     with loading():
         from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
@@ -75,12 +74,13 @@ def report(
     rounded = rounding.named(run.recorded_as, "--recorded-as")
     if saved is not None:
         made, recordings = _saved_run(saved, str(given.path), run.engine)
+        typed = ""
     else:
-        made = prepared(described, memory.run_needs, run.engine)
+        made, described = prepared(given, output, memory.run_needs, run.engine)
         recordings = Recordings(*read_recorded(str(run.recorded)), rounded) if run.recorded else None
+        typed = given.as_typed(described.spec)
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
-    typed = "" if saved else given.as_typed(described.spec)
     typed += f" --engine {shlex.quote(run.engine)}" if run.engine else ""
     with progress_bar("checking and painting every step", 2 * made.steps_of_layers, output.quiet) as advance:
         page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
@@ -99,12 +99,9 @@ def _refuse(output: Output, engine: str | None, recorded: Path | None, is_saved:
 
 def _saved(given: Given) -> Described | None:
     """The spec of a run that `trace` or `run` saved, None if the file is something else. Options cannot change it."""
-    if given.path is not None and names_code(str(given.path)):
-        allowed = "a spec, a checkpoint or a saved run; in Python rnnspect.report(module, x, path=…)"
-        raise InputError("a live model", allowed=allowed, where=str(given.path))
     from rnnspect.files.npy import saved_spec
 
-    data = saved_spec(given.path) if given.path else None
+    data = None if given.path is None or is_live(given.path) else saved_spec(given.path)
     if data is None:
         return None
     if given.typed:

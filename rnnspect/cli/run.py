@@ -5,6 +5,7 @@ from typing import Annotated
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import Precision, command, formats, in_output, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite
+from rnnspect.cli.running import prepared
 from rnnspect.errors import InputError
 
 
@@ -20,19 +21,18 @@ def run(
     """What the framework gives for a sequence: output, h_n, c_n and the head."""
     if with_parameters and not output.is_arrays:
         raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
-    described = given.describe(output)
+    from rnnspect.network import memory
+
+    made, _ = prepared(given, output, memory.run_needs)
     with loading():
-        from rnnspect.network import memory
-        from rnnspect.tracing.prepare import prepare
         from rnnspect.tracing.trace import run_prepared
         from rnnspect.views import documents
         from rnnspect.views import run as view
 
-    prepared = prepare(described.spec, where=described.where, require_memory=memory.run_needs)
-    note_what_is_not_finite(prepared.sequence, output)
-    result = run_prepared(prepared)
+    note_what_is_not_finite(made.sequence, output)
+    result = run_prepared(made)
     output.emit(
         lambda width: view.parts(result, precision, width),
-        lambda: result.to_numpy(prepared.parameters if with_parameters else None),
+        lambda: result.to_numpy(made.parameters if with_parameters else None),
         json=lambda: documents.as_json(documents.run_document(result)),
     )

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.console import RenderableType
 
+from rnnspect.cli import live
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
+from rnnspect.cli.running import is_live
 from rnnspect.errors import RnnspectError
 
 if TYPE_CHECKING:
@@ -17,10 +19,18 @@ if TYPE_CHECKING:
 @command("rnnspect shapes --cell lstm --num-layers 2 --bidirectional")
 def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats("table", "json", "markdown")]) -> None:
     """Every parameter: name, shape, gate rows, count, bytes; and the shapes that come out. A file with several
-    recurrent modules shows each."""
+    recurrent modules shows each; a live model, path/to/model.py:build, also the tree of its modules."""
     from rnnspect.views import documents
     from rnnspect.views import shapes as view
 
+    if is_live(given.path):
+        model = live.shapes(str(given.path), given, output)
+        output.emit(
+            lambda _width: view.model_parts(model),
+            json=lambda: documents.as_json(documents.model_document(model)),
+            markdown=lambda: view.model_as_markdown(model),
+        )
+        return
     found = _found(given, output)
     several = len(found) > 1
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli.describing import Given, prepared
+from rnnspect.cli.describing import Given
 from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.running import prepared
 from rnnspect.errors import EngineError
 from rnnspect.views.selection import Selection, check
 
@@ -46,15 +47,15 @@ def trace(
     ] = None,
 ) -> None:
     """Every gate of every step from the equations, with the framework's h beside it."""
-    described = given.describe(output)
+    from rnnspect.network import memory
+
+    needs = memory.document_needs if output.format == "json" else memory.trace_needs
+    made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
-        from rnnspect.network import memory
         from rnnspect.tracing.trace import trace_arrays, trace_recordings
         from rnnspect.views import documents
         from rnnspect.views import trace as view
 
-    needs = memory.document_needs if output.format == "json" else memory.trace_needs
-    made = prepared(described, needs, "torch" if engine else None)
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
     note_what_is_not_finite(made.sequence, output)
     recordings = _recordings(engine, made, output)

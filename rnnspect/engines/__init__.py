@@ -29,15 +29,19 @@ def names() -> list[str]:
     return sorted(found, key=lambda name: (not name.startswith("torch"), name))
 
 
-def find(name: str, where: str | None = None) -> Engine:
-    """The engine of that name, imported now; or the one that path/to/mine.py:MyLSTM names, which is run.
+def find(name: object, where: str | None = None) -> Engine:
+    """The engine of that name, imported now; or the user's own function or class, itself or as path/to/mine.py:MyLSTM
+    names it, which is run.
 
     Raises `InputError` for another name, `EngineError` for an engine whose framework is not installed.
     """
-    if names_code(name):
+    if callable(name) or (isinstance(name, str) and names_code(name)):
         from rnnspect.engines.own.engine import OwnEngine
 
         return OwnEngine(name)
+    if not isinstance(name, str):
+        allowed = "a name such as torch-cell, or a function or class that runs it"
+        raise InputError(f"a {type(name).__name__} as engine", allowed=allowed, where=where)
     known = names()
     if name not in known:
         found = f"no engine is called {name!r}"

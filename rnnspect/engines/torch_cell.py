@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspect.engines.interface import check_spec
+from rnnspect.engines.own.loading import evaluating
 from rnnspect.engines.shared.layers import Place, Ran, State, run_layers, run_steps
 from rnnspect.network.device import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
@@ -26,17 +27,35 @@ class TorchCellEngine:
         device = sequence.x.device
         switches = precision_switches(device, sequence.x.dtype, "cells")
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        return run_layers(spec, parameters, sequence, info, _run_one)
+        return run_layers(spec, parameters, sequence, info, self._run_one)
+
+    def _run_one(self, place: Place, x: Tensor) -> Ran:
+        return _stepped(_cell_at(place), place, x)
 
 
-def _run_one(place: Place, x: Tensor) -> Ran:
+class CellEngine(TorchCellEngine):
+    """Calls a live nn.RNNCell, nn.LSTMCell or nn.GRUCell step by step, in eval mode."""
+
+    def __init__(self, cell: nn.RNNCellBase) -> None:
+        self._cell = cell
+
+    def _run_one(self, place: Place, x: Tensor) -> Ran:
+        with evaluating(self._cell):
+            return _stepped(self._cell, place, x)
+
+
+def _cell_at(place: Place) -> nn.RNNCellBase:
+    """The cell of one layer and direction, with its parameters."""
     spec = place.spec
     options: dict[str, Any] = {"nonlinearity": spec.nonlinearity} if spec.nonlinearity else {}
     kind = getattr(nn, spec.cell_type.torch_name + "Cell")
     width = spec.layer_input_size(place.layer)
     cell: nn.RNNCellBase = kind(width, spec.hidden_size, spec.bias, device="meta", **options)
     cell.load_state_dict(dict(place.arrays), assign=True)
+    return cell
 
+
+def _stepped(cell: nn.RNNCellBase, place: Place, x: Tensor) -> Ran:
     def step(x_t: Tensor, state: State) -> State:
         given = cell(x_t, state if len(state) > 1 else state[0])
         return given if isinstance(given, tuple) else (given,)

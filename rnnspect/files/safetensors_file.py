@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_HEADER = 100_000_000
 """The format's own limit."""
 MAX_AXES = 64
+_METADATA = "__metadata__"
 _LENGTH = struct.Struct("<Q")
 _NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _SIZES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "BOOL": 1, "I8": 1, "U8": 1, "I16": 2, "U16": 2}
@@ -36,6 +37,30 @@ def tensors(path: Path) -> Tensors:
 def read_safetensors_header(path: Path) -> dict[str, Stored]:
     """What a .safetensors file holds. Raises `FileError` for a header that does not fit the file."""
     where = str(path)
+    header, there = _header(path)
+    header.pop(_METADATA, None)
+    found, taken = {}, 0
+    for name, entry in header.items():
+        found[name], count = _stored(entry, there, f"{where}:{name}")
+        taken += count
+    if not found:
+        raise FileError("it holds no tensor", where=where)
+    if taken != there:
+        reason = f"its header speaks of {free_memory.in_words(taken)}, the file holds {free_memory.in_words(there)}"
+        raise _broken(reason, where)
+    return found
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a .safetensors file says of itself beside its tensors: texts by name. Raises `FileError` for a header that
+    does not fit the file."""
+    said = _header(path)[0].get(_METADATA)
+    return {name: text for name, text in said.items() if isinstance(text, str)} if isinstance(said, dict) else {}
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header as it is, and how many bytes follow it."""
+    where = str(path)
     with opened(path) as part:
         start = part.file.read(_LENGTH.size)
         length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
@@ -49,17 +74,7 @@ def read_safetensors_header(path: Path) -> dict[str, Stored]:
         raise _broken("its header is not JSON with each name once", where) from None
     if not isinstance(header, dict):
         raise _broken("its header is not a mapping", where)
-    header.pop("__metadata__", None)
-    found, taken = {}, 0
-    for name, entry in header.items():
-        found[name], count = _stored(entry, there, f"{where}:{name}")
-        taken += count
-    if not found:
-        raise FileError("it holds no tensor", where=where)
-    if taken != there:
-        reason = f"its header speaks of {free_memory.in_words(taken)}, the file holds {free_memory.in_words(there)}"
-        raise _broken(reason, where)
-    return found
+    return header, there
 
 
 def _stored(entry: Any, there: int, where: str) -> tuple[Stored, int]:

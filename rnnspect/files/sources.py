@@ -9,13 +9,27 @@ from pathlib import Path
 GENERATORS = ("ramp", "ones", "zeros", "randn", "impulse", "sine")
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".json", ".pt", ".safetensors")
 _MEMBER = re.compile(r"(.+\.(?:npz|pt|pth|safetensors|onnx|keras|h5|hdf5)):(.*)", re.DOTALL)
-FORMS = "a generator (" + ", ".join(f"{name}:N" for name in GENERATORS) + "), a file, - or the numbers as [[…], …]"
+RANDINT = "randint:20:5000"
+"""How integers are drawn: here 20 of them, from 0 to 4999."""
+FORMS = (
+    "a generator ("
+    + ", ".join(f"{name}:N" for name in GENERATORS)
+    + ", randint:N:BELOW), a file, - or the numbers as [[…], …]"
+)
+EXAMPLES = {name: f"{name}:3" for name in GENERATORS} | {"randint": RANDINT}
+"""By the name of a generator how it is written."""
+_GENERATOR = re.compile(rf"({'|'.join(GENERATORS)}|randint)(?::(\d{{1,30}}))?(?::(\d{{1,18}}))?")
 
 
 @dataclass(frozen=True)
 class Generator:
     kind: str
     count: int | None
+    below: int | None = None
+    """Of randint: what its integers are below."""
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.kind, self.count, self.below) if part is not None)
 
 
 @dataclass(frozen=True)
@@ -49,8 +63,8 @@ def parse(source: str) -> Source:
         return Literal(text)
     if text == "-":
         return StandardInput()
-    if match := re.fullmatch(rf"({'|'.join(GENERATORS)})(?::(\d{{1,30}}))?", text):
-        return Generator(match[1], int(match[2]) if match[2] else None)
+    if (match := _GENERATOR.fullmatch(text)) and (match[3] is None or match[1] == "randint"):
+        return Generator(match[1], int(match[2]) if match[2] else None, int(match[3]) if match[3] else None)
     return parse_file(source)
 
 

@@ -114,9 +114,14 @@ def sequence_of(
 
 
 def input_of(spec: Spec, where: Where) -> Tensor:
-    """The spec's input alone, in the shape in which it is written; a generator makes it in the spec's sizes."""
-    if _generator_in(spec.input):
-        return _input(spec, spec.input, drawing.generator_of(spec), where)
+    """The spec's input alone, in the shape in which it is written; a generator makes it in the spec's sizes. randint
+    makes what an embedding takes: (T,) or, as `batch_first` says, (B, T) or (T, B) of int64."""
+    if made := _generator_in(spec.input):
+        width = 1 if made.kind == "randint" else spec.input_size
+        size = 8 * (made.count or 0) * (spec.batch or 1) * width
+        free_memory.require(size, f"drawing {spec.input}", where(("input",)))
+        x = _drawn(spec, made, width, drawing.generator_of(spec), where(("input",)))
+        return x[..., 0] if made.kind == "randint" else x
     return _numbers(spec.input, "input", where)
 
 
@@ -130,13 +135,7 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
     """x with one column for each feature: (T, I), or with a batch axis as `batch_first` says."""
     place = where(("input",))
     if source := _generator_in(given):
-        if not source.count:
-            raise SequenceError(f"{given} makes no steps", allowed=f"{source.kind}:3 for 3 steps", where=place)
-        shape = [source.count, spec.input_size]
-        batch_axis = 0 if spec.batch_first else 1
-        if spec.batch is not None:
-            shape.insert(batch_axis, spec.batch)
-        x = _generated(source.kind, tuple(shape), batch_axis, generator)
+        x = _drawn(spec, source, spec.input_size, generator, place)
     elif spec.batch is not None:
         allowed = "batch goes with a generator such as randn:100"
         raise SequenceError("a batch size beside an input that has its own", allowed=allowed, where=where(("batch",)))
@@ -157,16 +156,36 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
     return x
 
 
-def _generated(kind: str, shape: tuple[int, ...], batch_axis: int, generator: Generator) -> Tensor:
+def _drawn(spec: Spec, source: sources.Generator, width: int, generator: Generator, place: str) -> Tensor:
+    """What a generator makes for x: so many steps of `width` numbers, with a batch axis where the spec has a batch."""
+    if not source.count:
+        steps = sources.EXAMPLES[source.kind].split(":")[1]
+        allowed = f"{sources.EXAMPLES[source.kind]} for {steps} steps"
+        raise SequenceError(f"{source} makes no steps", allowed=allowed, where=place)
+    shape = [source.count, width]
+    batch_axis = 0 if spec.batch_first else 1
+    if spec.batch is not None:
+        shape.insert(batch_axis, spec.batch)
+    return _generated(source, tuple(shape), batch_axis, generator, place)
+
+
+def _generated(
+    source: sources.Generator, shape: tuple[int, ...], batch_axis: int, generator: Generator, place: str
+) -> Tensor:
     """Numbers of that shape: (rows, columns), or with a batch axis the same for each of its items, unless random.
 
     ramp counts the rows 1, 2, 3, …; impulse is 1 in the first row; sine has i + 1 periods in column i.
     """
-    if kind == "randn":
+    if source.kind == "randn":
         return drawing.draw_normal(shape, generator)
+    if source.kind == "randint":
+        if not source.below:
+            allowed = f"{sources.RANDINT} for 20 integers from 0 to 4999"
+            raise SequenceError(f"{source} does not say what its integers are below", allowed=allowed, where=place)
+        return torch.randint(source.below, shape, generator=generator, device="cpu")
     rows = shape[0] if len(shape) == 2 else shape[1 - batch_axis]
     at = torch.arange(rows, dtype=torch.float64)[:, None]
-    match kind:
+    match source.kind:
         case "ramp":
             values = at + 1
         case "impulse":
@@ -174,7 +193,7 @@ def _generated(kind: str, shape: tuple[int, ...], batch_axis: int, generator: Ge
         case "sine":
             values = torch.sin(2 * math.pi * at * torch.arange(1, shape[-1] + 1) / rows)
         case _:
-            values = torch.full_like(at, kind == "ones")
+            values = torch.full_like(at, source.kind == "ones")
     return (values if len(shape) == 2 else values.unsqueeze(batch_axis)).expand(shape).contiguous()
 
 
@@ -188,7 +207,7 @@ def _state(
         if source.count not in (None, shape[0]):
             found = f"{given} makes {source.count} states"
             raise SequenceError(found, allowed=f"{source.kind} or {source.kind}:{shape[0]}", where=where((name,)))
-        return _generated(source.kind, shape, 1, generator)
+        return _generated(source, shape, 1, generator, where((name,)))
     state = _numbers(given, name, where)
     if tuple(state.shape) != shape:
         axes = ["layers × directions" if bidirectional else "layers", *["batch"] * (len(shape) == 3), "units"]
@@ -211,10 +230,10 @@ def _numbers(given: Any, name: str, where: Where) -> Tensor:
         case sources.StandardInput():
             return arrays.parse_bytes(_standard_input(), "standard input")
         case sources.File() as file:
-            near = nearest(str(file.path).partition(":")[0], sources.GENERATORS)
+            near = nearest(str(file.path).partition(":")[0], sources.EXAMPLES)
             if near and not sources.is_there(file.path):
                 found = f"no file is called {str(file)!r}"
-                raise SequenceError(found, allowed=sources.FORMS, nearest=f"{near}:3", where=where((name,)))
+                raise SequenceError(found, allowed=sources.FORMS, nearest=sources.EXAMPLES[near], where=where((name,)))
             array = tensors.checked(arrays.read_array(file.path, file.member), str(file))
             return array.detach() if array.is_contiguous() else tensors.real(array, str(file))
     raise AssertionError(given)

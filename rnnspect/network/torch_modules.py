@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.errors import SpecError, listed
 from rnnspect.network.keys import DTYPES
-from rnnspect.network.parameters import parameters_of
+from rnnspect.network.model_tree import ModelShapes, Part
+from rnnspect.network.parameters import Axes, Shapes, parameters_of, shapes_of
 from rnnspect.network.spec import Spec
+
+_TITLE = 90
+"""Characters of a module's line."""
 
 
 def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
     """The spec of a live module; x is not part of it. Raises `SpecError` for any other object."""
     cell = _cell_of(module)
     if cell is None:
-        allowed = f"a Spec, or a {listed(f'torch.nn.{cell.torch_name}' for cell in CELLS.values() if cell.torch_name)}"
-        raise SpecError(f"a {type(module).__name__}", allowed=allowed)
+        raise refused(module)
     same = ("num_layers", "batch_first", "bidirectional", "proj_size")
     own = {name: getattr(module, name) for name in same} | {"dropout": float(module.dropout)}
     return Spec(**_described(cell, module) | own | changes)
+
+
+def spec_of_module(module: nn.Module) -> Spec:
+    """The spec of a live stack, or of the one layer whose steps a live cell makes. Raises `SpecError` for any other
+    object."""
+    live: Any = module
+    return spec_of_cell(live, batch_first=False) if is_cell(module) else spec_of(live)
+
+
+def refused(source: object) -> SpecError:
+    """The error for what is no source of a run: what it is, and what may be given."""
+    names = listed(f"torch.nn.{cell.torch_name}" for cell in CELLS.values() if cell.torch_name)
+    allowed = f"a Spec, or a {names}, a cell of them, or a model with one of these in it"
+    if isinstance(source, type):
+        return SpecError(f"the class {source.__name__}", allowed=f"{allowed}: an object, {source.__name__}(…)")
+    return SpecError(f"a {type(source).__name__}", allowed=allowed)
+
+
+def is_model(source: object) -> TypeGuard[nn.Module]:
+    """Whether it is a module with recurrent modules in it that is not one itself."""
+    if not isinstance(source, nn.Module) or is_stack(source) or is_cell(source):
+        return False
+    return any(is_stack(one) or is_cell(one) for one in source.modules())
 
 
 def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
@@ -31,6 +59,45 @@ def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
     cell = _cell_of(module, "Cell")
     assert cell is not None
     return Spec(**_described(cell, module) | changes)
+
+
+def shapes_of_module(module: nn.Module) -> Shapes:
+    """The shapes of a live stack; or of a cell, whose parameters and axes are those of one step. Raises `SpecError` for
+    any other object."""
+    if not is_cell(module):
+        stack: Any = module
+        return shapes_of(spec_of(stack))
+    cell: Any = module
+    found = shapes_of(spec_of_cell(cell, batch_first=False))
+    names = tuple(replace(one, name=one.name.removesuffix("_l0")) for one in found.parameters)
+
+    def of_a_step(axes: Axes) -> Axes:
+        return Axes(axes.shape[1:], axes.names[1:])
+
+    c_n = found.c_n and of_a_step(found.c_n)
+    inside, out, h_n = (of_a_step(axes) for axes in (found.input, found.output, found.h_n))
+    return replace(found, module=str(module), parameters=names, input=inside, output=out, h_n=h_n, c_n=c_n)
+
+
+def shapes_of_model(model: nn.Module) -> ModelShapes:
+    """Every module of a model with its size, and the shapes of each recurrent one."""
+    parts, recurrent, refused = [], {}, {}
+    for name, module in model.named_modules():
+        sizes = [(0 if is_lazy(one) else one.numel(), one.requires_grad) for one in module.parameters()]
+        trained = sum(size for size, is_trained in sizes if is_trained)
+        parts.append(Part(name, title_of(module), sum(size for size, _ in sizes), trained))
+        if is_stack(module) or is_cell(module):
+            try:
+                recurrent[name] = shapes_of_module(module)
+            except (SpecError, AttributeError, StopIteration) as error:
+                refused[name] = str(error) or "it has no parameters"
+    return ModelShapes(tuple(parts), recurrent, refused)
+
+
+def title_of(module: nn.Module) -> str:
+    """As PyTorch prints it, where that is a short line: Embedding(5000, 16); else its class."""
+    said = type(module).__name__ if any(module.children()) else str(module)
+    return said if len(said) <= _TITLE and said.isprintable() else type(module).__name__
 
 
 def is_stack(module: object) -> bool:

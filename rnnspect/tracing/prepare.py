@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rnnspect import engines
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
+from rnnspect.engines.torch_cell import CellEngine
 from rnnspect.errors import Where
 from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
@@ -20,6 +21,7 @@ from rnnspect.network.drawing import generator_of
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence, sequence_of
 from rnnspect.network.spec import Spec
+from rnnspect.tracing.given import Given
 from rnnspect.weights.loading import weights_of
 
 
@@ -37,9 +39,10 @@ class Prepared:
         """The steps of all layers and directions together."""
         return self.sequence.steps * self.spec.num_layers * self.spec.num_directions
 
-    def with_engine(self, name: str, where: str | None = None) -> Prepared:
-        """The same run by the engine of that name; "torch" leaves it as it is. Raises what `engines.find` raises."""
-        return self if name == "torch" else replace(self, engine=engines.find(name, where))
+    def with_engine(self, engine: str | Callable[..., Any], where: str | None = None) -> Prepared:
+        """The same run by the engine of that name, or by the user's own function or class; "torch" leaves it as it is.
+        Raises what `engines.find` raises."""
+        return self if engine == "torch" else replace(self, engine=engines.find(engine, where))
 
     def run(self) -> Recording:
         """What the engine gives. Raises `EngineError` for what it cannot run."""
@@ -47,7 +50,7 @@ class Prepared:
 
 
 def prepare(
-    source: Spec | nn.RNNBase,
+    source: Spec | nn.Module,
     x: Any = None,
     h0: Any = None,
     c0: Any = None,
@@ -58,15 +61,18 @@ def prepare(
 ) -> Prepared:
     """Everything that a run needs, checked: sizes before memory is taken, shapes before anything runs.
 
-    x, h0, c0 and lengths, where given, stand in place of the spec's. `where` says what an error message calls the place
-    of a key; `require_memory` estimates the bytes that the work needs from the spec, T and B.
+    A module is an nn.RNN, nn.LSTM or nn.GRU, or one of their cells, which is called step by step. x, h0, c0 and
+    lengths, where given, stand in place of the spec's; x may be a packed sequence, and h0 a tuple of h0 and c0. `where`
+    says what an error message calls the place of a key; `require_memory` estimates the bytes that the work needs from
+    the spec, T and B.
 
     Raises `SpecError`, `DeviceError`, `WeightsError`, `SequenceError`, `FileError` or `ResourceError`.
     """
     locate = where or (lambda keys: str(keys[0]))
-    spec = source if isinstance(source, Spec) else torch_modules.spec_of(source)
-    if lengths is not None:
-        spec = spec.with_changes(lengths=_whole(lengths))
+    spec = source if isinstance(source, Spec) else torch_modules.spec_of_module(source)
+    given = Given(x, h0, c0, lengths).plain(spec, torch_modules.is_cell(source))
+    if given.lengths is not None:
+        spec = spec.with_changes(lengths=_whole(given.lengths))
     place = device.resolve(spec, where and where(("device",)))
     require(memory.parameters_need(spec), "the parameters", where and where(("hidden_size",)))
     with device.plain_defaults():
@@ -76,10 +82,14 @@ def prepare(
             engine: Engine = TorchEngine()
         else:
             parameters = torch_modules.parameters_of_module(source, spec)
-            engine = ModuleEngine(source)
-        sequence = sequence_of(spec, generator, locate, require_memory, x, h0, c0)
+            engine = _engine_of(source)
+        sequence = sequence_of(spec, generator, locate, require_memory, given.x, given.h0, given.c0)
     parameters = {name: tensor.to(place) for name, tensor in parameters.items()}
     return Prepared(spec, parameters, sequence.to(place), engine)
+
+
+def _engine_of(module: Any) -> Engine:
+    return CellEngine(module) if torch_modules.is_cell(module) else ModuleEngine(module)
 
 
 def _whole(lengths: Any) -> Any:

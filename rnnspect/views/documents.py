@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.verdict import Point, Verdict
+    from rnnspect.network.model_tree import ModelShapes
     from rnnspect.network.parameters import Axes, Shapes
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
@@ -53,6 +54,15 @@ def shapes_document(shapes: Shapes) -> dict[str, Any]:
         "total": shapes.total,
         "bytes": shapes.bytes,
         **{name: _axes(getattr(shapes, name)) for name in ("input", "output", *_STATES)},
+    }
+
+
+def model_document(model: ModelShapes) -> dict[str, Any]:
+    return {
+        "format": "rnnspect.model",
+        "version": 1,
+        "modules": [vars(part) for part in model.parts],
+        "recurrent": [shapes_document(one) | {"name": name} for name, one in model.recurrent.items()],
     }
 
 

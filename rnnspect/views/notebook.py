@@ -9,6 +9,7 @@ from rich.text import Text
 
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.judging.verdict import Verdict
+from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.shown import Shown
 from rnnspect.reporting.data import Derivation, Report
@@ -36,6 +37,8 @@ def _parts(result: Shown) -> Iterable[RenderableType]:
     match result:
         case Shapes():
             return shapes.parts(result)
+        case ModelShapes():
+            return shapes.model_parts(result)
         case Trace():
             return _trace(result)
         case Verdict():

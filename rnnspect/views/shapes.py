@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
+from rnnspect.network.model_tree import ModelShapes, Part
 from rnnspect.network.parameters import Axes, Parameter, Shapes
 from rnnspect.views import text
 from rnnspect.views.rendering import table
 
 _COLUMNS = ("parameter", "shape", "reads", ">count", ">bytes")
+
+_TREE = ("module", ">parameters", ">trainable", "layer")
 
 
 def parts(shapes: Shapes, name: str = "") -> list[RenderableType]:
@@ -30,6 +33,32 @@ def parts(shapes: Shapes, name: str = "") -> list[RenderableType]:
         Text(_total(shapes)),
         results,
     ]
+
+
+def model_parts(model: ModelShapes) -> Iterator[RenderableType]:
+    """The tree of modules, then the shapes of each recurrent one."""
+    tree = table(*_TREE)
+    tree.columns[-1].no_wrap = False  # the one that may be long
+    for part in model.parts:
+        tree.add_row(*map(text.printable, _in_tree(part)))
+    yield tree
+    yield from (Text(f"{name or 'the model itself'}: {why}", "yellow") for name, why in model.refused.items())
+    for name, one in model.recurrent.items():
+        yield from parts(one, name)
+
+
+def model_as_markdown(model: ModelShapes) -> str:
+    """The same; the depth of a module is told by its full name."""
+    rows = [[part.name or "(the model)", *_in_tree(part)[1:]] for part in model.parts]
+    tree = _markdown(list(_TREE), rows)
+    return "\n".join([tree, *(f"## {name}\n\n{as_markdown(one)}" for name, one in model.recurrent.items())])
+
+
+def _in_tree(part: Part) -> list[str]:
+    """The cells of a module's row, its name below that of the module that it is in."""
+    name = "  " * part.depth + (part.name.rpartition(".")[2] or "(the model)")
+    trained = "all" if part.trainable == part.count else f"{part.trainable:,}"
+    return [name, f"{part.count:,}", trained if part.count else "", part.layer]
 
 
 def as_markdown(shapes: Shapes) -> str:

@@ -49,6 +49,15 @@ def test_a_generator_makes_its_numbers(source: str, expected: list[Any]):
     assert _x(source, **THREE) == expected
 
 
+def test_integers_are_drawn_below_what_is_said():
+    drawn = _sequence("randint:4000:7", **ONE).x
+    assert drawn.shape == (4000, 1, 1)
+    assert set(drawn.flatten().tolist()) == set(range(7))  # each is missed once in (7/6)^4000 > 10^267 drawings
+    assert torch.equal(drawn, _sequence("randint:4000:7", **ONE).x), "by the seed"
+    assert not torch.equal(drawn, _sequence("randint:4000:7", seed=9, **ONE).x)
+    assert _sequence("randint:4:7", h0="randint:1:2", **ONE).h0.unique().tolist() in ([0], [1], [0, 1])
+
+
 def test_a_sine_has_one_more_period_in_each_column():
     expected = [[math.sin(2 * math.pi * (i + 1) * t / 50) for i in range(3)] for t in range(50)]
     # Arguments up to 6π, each rounded to 2e-15.
@@ -163,6 +172,10 @@ BAD_X: list[tuple[Any, dict[str, Any], list[str]]] = [
     (np.zeros((2, 0, 5)), {}, ["x of shape (2, 0, 5) has no steps"]),
     ("ramp:0", {}, ["ramp:0 makes no steps", "ramp:3 for 3 steps"]),
     ("ramp", {}, ["ramp makes no steps"]),
+    ("randint", {}, ["randint makes no steps", "randint:20:5000 for 20 steps"]),
+    ("randint:3", {}, ["randint:3 does not say what its integers are below", "randint:20:5000"]),
+    ("randint:3:0", {}, ["randint:3:0 does not say", "randint:20:5000"]),
+    ("randit:3:4", {}, ["no file is called", "did you mean 'randint:20:5000'?"]),
     ([[1.0, 2.0]], {}, ["x has 2 features at each step, input_size is 5", "(T, 5) or (B, T, 5)"]),
     ([[1.0]], {"batch_first": False}, ["x has 1 feature at each step", "(T, 5) or (T, B, 5)"]),
     ("rmap:3", {}, ["no file is called 'rmap:3'", "did you mean 'ramp:3'?"]),

@@ -136,14 +136,9 @@ class _Reruns:
         """What the engine gives. Raises `_FailedError`, which begins with `when`, for whatever it raises."""
         try:
             with their_errors("it"):
-                try:
-                    chosen = engine or self.prepared.engine
-                    return chosen.run(self.prepared.spec, self.prepared.parameters, sequence)
-                except RnnspectError as error:
-                    failed = error  # told as it is
+                return (engine or self.prepared.engine).run(self.prepared.spec, self.prepared.parameters, sequence)
         except RnnspectError as error:
-            failed = error
-        raise _FailedError(f"{when} {'; '.join(map(str, failed.problems))}")
+            raise _FailedError(f"{when} {'; '.join(map(str, error.problems))}") from None
 
     def _judged(self, name: str, apart: str | None, runs: list[tuple[Sequence, Recording]], scope: str) -> Identity:
         if apart is None:

@@ -3,7 +3,9 @@ as a whole and module by module."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -12,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
-from rnnspect.checking.live.calls import Call, CallVerdict, CapturedCall
+from rnnspect.checking.live.calls import Call, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
+from rnnspect.checking.live.inputs import Drawn, drawn_for, inputs_for, moved, refusing_no_index
 from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.engines.own.loading import evaluating, their_errors
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
-from rnnspect.judging.verdict import Identity
+from rnnspect.judging.verdict import Identity, Verdict
+from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import from_anything, largest, max_abs_difference
 from rnnspect.network.torch_modules import is_cell
 from rnnspect.tracing.prepare import Prepared
@@ -31,48 +35,104 @@ _BEFORE = (
 )
 
 
+_running = partial(their_errors, "running the model")
+
+
 def watch_run(model: nn.Module, *inputs: Any) -> WatchedCalls:
     """Runs the model once on the inputs, watched, in eval mode and without autograd; training modes are put back.
 
     Raises `InputError` with the line of the model's own code where that raises.
     """
-    with evaluating(model), torch.no_grad(), watch(model) as seen, their_errors("running the model"):
+    with evaluating(model), torch.no_grad(), watch(model) as seen, refusing_no_index(model), _running():
         model(*inputs)
     return seen
 
 
-def watch_given(model: nn.Module, x: Any, given: dict[str, Any]) -> tuple[WatchedCalls, CallVerdict]:
-    """Every call of a recurrent module while `model` runs on x, and the worst of them.
+def run_given(model: nn.Module, x: Any, given: Mapping[str, Any]) -> WatchedCalls:
+    """Every call of a recurrent module while `model` runs once on x.
 
-    x is a tensor or an array, or a tuple of what the model takes. `given` holds what else a test said, by its name: a
-    cell takes h0 and c0 as its state, and a model takes nothing. Raises `InputError` for anything else, for an x of
-    None, and where no recurrent module was called.
+    x is a tensor, an array or a source string such as randint:20:5000, or a tuple of what the model takes. `given`
+    holds what else was said, by its name, None where nothing was: a cell takes h0 and c0 as its state, and a model
+    takes nothing. Raises `InputError` for anything else, for an x of None, and where no recurrent module was called.
     """
-    for name in given:
+    said = {name: value for name, value in given.items() if value is not None}
+    for name in said:
         if not (is_cell(model) and name in {"h0", "c0"}):
-            allowed = "of a Spec, nn.RNN, nn.LSTM or nn.GRU, or rnnspect.watch(model)"
+            allowed = "of a Spec, nn.RNN, nn.LSTM or nn.GRU; a model makes its own, or takes it in a tuple as x, and "
+            allowed += "rnnspect.watch(model) sees a run of your own"
             raise InputError(f"{name} of a {type(model).__name__}", allowed=allowed, where=name)
     if x is None:
         raise InputError("a model without x", allowed="what the model takes", where="x")
-    inputs = [_tensor(one, model) for one in (x if isinstance(x, tuple) else (x,))]
-    if states := tuple(_tensor(state, model) for state in given.values()):
-        inputs.append(states if len(states) > 1 else states[0])
-    seen = watch_run(model, *inputs)
-    if seen.worst is None:
+    several = isinstance(x, tuple) and not isinstance(x, PackedSequence)
+    if isinstance(x, str) and not said:
+        return _called(model, run_first(model, inputs_for(model, Spec(input=x)))[1])
+    taken = [_tensor(one, model) for one in (x if several else (x,))]
+    if states := tuple(_tensor(state, model) for state in said.values()):
+        taken.append(states if len(states) > 1 else states[0])
+    return _called(model, watch_run(model, *taken))
+
+
+def run_drawn(model: nn.Module, given: Mapping[str, Any]) -> tuple[WatchedCalls, str]:
+    """As `run_given`, but where x is None on an input that is drawn for the first layer of the model; and a line that
+    says what that was, empty for a given x."""
+    x = given.get("x")
+    beside = {name: value for name, value in given.items() if name != "x"}
+    drawn = (
+        drawn_for(model, None, Spec().seed)
+        if x is None and not any(value is not None for value in beside.values())
+        else []
+    )
+    if not drawn:
+        return run_given(model, x, beside), ""
+    one, seen = run_first(model, drawn)
+    return _called(model, seen), one.said
+
+
+def run_first(model: nn.Module, inputs: Sequence[Drawn]) -> tuple[Drawn, WatchedCalls]:
+    """The model watched on the first of some inputs that it takes. Raises what it raises on the first of all."""
+    failed: InputError | None = None
+    for one in inputs:
+        try:
+            return one, watch_run(model, one.x.clone())
+        except InputError as error:
+            failed = failed or error
+    assert failed is not None
+    raise failed
+
+
+def _called(model: nn.Module, seen: WatchedCalls) -> WatchedCalls:
+    if not seen.calls:
         allowed = "a model that calls an RNN, LSTM, GRU or cell: rnnspect.watch sees those only"
         raise InputError(f"a {type(model).__name__} that called none", allowed=allowed)
-    return seen, seen.worst
+    return seen
+
+
+def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -> Verdict | WatchedCalls:
+    """The verdict where one call of a recurrent module was made and could be read; else all calls, judged."""
+    seen, said = run_drawn(model, given)
+    verdicts = seen.check(explain)
+    if len(verdicts) > 1 or verdicts[0].verdict is None:
+        return seen
+    verdict = verdicts[0].verdict
+    return replace(verdict, notes=(*verdict.notes, said)) if said else verdict
+
+
+def failure(model: nn.Module, x: Any, given: Mapping[str, Any]) -> tuple[str, Verdict | None] | None:
+    """Of a run as in `run_given` every call as a line, and the verdict on the worst; None where all agree."""
+    seen = run_given(model, x, given)
+    worst = seen.worst
+    return None if worst is None or seen.agrees else (str(seen), worst.verdict)
 
 
 def _tensor(value: Any, model: nn.Module) -> Any:
     """Tensors as they are; arrays and lists as tensors in the model's dtype and on its device, those in a tuple too."""
     if value is None or isinstance(value, torch.Tensor | PackedSequence):
         return value
+    if isinstance(value, str):
+        return inputs_for(model, Spec(input=value))[0].x
     if isinstance(value, tuple):
         return tuple(_tensor(one, model) for one in value)
-    parameter = next(parameter for parameter in model.parameters() if parameter.is_floating_point())
-    given = from_anything(value, "x")
-    return given.to(parameter.device, parameter.dtype if given.is_floating_point() else None)
+    return moved(from_anything(value, "x"), model)
 
 
 def evaluated_twice(model: nn.Module, x: Tensor, first: Sequence[Call]) -> list[tuple[Identity, ...]]:

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rnnspect.checking.live.calls import Call, CallVerdict
+from rnnspect.errors import listed
 from rnnspect.network.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from torch import nn
 
@@ -41,6 +42,17 @@ class WatchedCalls(Shown):
         called = {call.module for call in self._calls}
         return tuple(name for name in self.modules if name not in called)
 
+    def of(self, names: Container[str]) -> WatchedCalls:
+        """What was seen of these modules alone, so far."""
+        found = WatchedCalls(tuple(name for name in self.modules if name in names), 0)
+        found._calls = [call for call in self._calls if call.module in names]
+        return found
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every call does."""
+        return self.verdict == "agree"
+
     def check(self, explain: float | None = None) -> tuple[CallVerdict, ...]:
         """Judges every call on its own, in their order; what was judged before is not judged again. Known mistakes are
         looked for in each that differs, `explain` seconds long; if nothing is said, for a fixed amount of work.
@@ -69,6 +81,13 @@ class WatchedCalls(Shown):
         """The worst of all calls; `cannot tell` where there were none."""
         worst = self.worst
         return worst.answer if worst else "cannot tell"
+
+    def __repr__(self) -> str:
+        """<3 calls of 2 modules: encoder, decoder>. Judges nothing."""
+        called = list(dict.fromkeys(call.module or "the model" for call in self._calls))
+        count = f"{len(self._calls)} call{'' if len(self._calls) == 1 else 's'}"
+        modules = f"{len(called)} module{'' if len(called) == 1 else 's'}"
+        return f"<{count} of {modules}{': ' if called else ''}{listed(called, 6)}>"
 
     def __str__(self) -> str:
         """One line a call, then the modules that were never called."""

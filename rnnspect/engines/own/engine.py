@@ -28,6 +28,8 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,9 +61,9 @@ class OwnEngine:
     """Runs the code that `source` names. Raises `InputError` for what cannot be called as above, for wrong shapes, and
     for whatever the code raises, with the line."""
 
-    def __init__(self, source: str) -> None:
-        self._code = _Code(source)
-        self.name = f"{self._code.path.name}:{self._code.attribute}"
+    def __init__(self, source: str | Callable[..., Any]) -> None:
+        self._code = code_of(source)
+        self.name = self._code.name
         self._stateless = False
         self._made_for: tuple[Spec, Mapping[str, Tensor]] | None = None
         self._made: dict[tuple[int, str], _Made] = {}
@@ -79,7 +81,7 @@ class OwnEngine:
         if self._code.in_numpy and (spec.dtype == "bfloat16" or device.type != "cpu"):
             raise cannot(self.name, f"{spec.dtype} on {device}", "it takes numpy arrays", "import torch in its file")
         info = EngineInfo(self.name, "", str(device), spec.dtype, precision_switches(device, sequence.x.dtype, "cells"))
-        with torch.no_grad(), contextlib.redirect_stdout(sys.stderr), importing_from(self._code.path):
+        with torch.no_grad(), contextlib.redirect_stdout(sys.stderr), self._code.importing():
             if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
                 self._made_for, self._made = (spec, parameters), {}
             offer = self._code.offer(spec, parameters, 0, "forward")
@@ -170,18 +172,53 @@ class OwnEngine:
         return torch.as_tensor(given).to(like.device, like.dtype, copy=True)
 
     def _wrong(self, found: str, allowed: str) -> InputError:
-        return InputError(f"{self._code.attribute} gives {found}", allowed=allowed, where=str(self._code.path))
+        return InputError(f"{self._code.attribute} gives {found}", allowed=allowed, where=self._code.where)
 
 
+def code_of(source: str | Callable[..., Any]) -> _Code:
+    """What `path:attribute` names, whose file is run; or a function or class that is there already, of which an
+    nn.Module is copied: its parameters will be set.
+
+    Raises `InputError` as `load_named` does, and for what cannot be called.
+    """
+    if isinstance(source, str):
+        found, path, attribute = load_named(source)
+        if not callable(found):
+            raise InputError(f"a {type(found).__name__}", allowed="a function or a class", where=source)
+        return _Code(found, attribute, not _IMPORTS_TORCH.search(path.read_text(encoding="utf-8")), path)
+    found = copy.deepcopy(source) if isinstance(source, nn.Module) else source
+    return _Code(found, getattr(source, "__name__", type(source).__name__), not _knows_torch(source))
+
+
+def _knows_torch(source: Any) -> bool:
+    """Whether something in the module that defines it is torch, or comes from there."""
+    module = getattr(source, "__module__", None) or type(source).__module__
+    there = vars(sys.modules[module]).values() if module in sys.modules else ()
+    names = (getattr(one, "__name__" if inspect.ismodule(one) else "__module__", None) for one in there)
+    return any(isinstance(name, str) and name.partition(".")[0] == "torch" for name in names)
+
+
+@dataclass(frozen=True)
 class _Code:
-    """What `path:attribute` names. A file that imports torch computes with tensors, any other with numpy arrays."""
+    """What can be called. A file that imports torch computes with tensors, any other with numpy arrays."""
 
-    def __init__(self, source: str) -> None:
-        """Runs the file. Raises `InputError` as `load_named` does, and for what cannot be called."""
-        self.found, self.path, self.attribute = load_named(source)
-        if not callable(self.found):
-            raise InputError(f"a {type(self.found).__name__}", allowed="a function or a class", where=source)
-        self.in_numpy = not _IMPORTS_TORCH.search(self.path.read_text(encoding="utf-8"))
+    found: Callable[..., Any]
+    attribute: str
+    in_numpy: bool
+    path: Path | None = None
+    """The file that was run for it."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.name}:{self.attribute}" if self.path else self.attribute
+
+    @property
+    def where(self) -> str:
+        """What messages call the place of it."""
+        return str(self.path) if self.path else self.attribute
+
+    def importing(self) -> contextlib.AbstractContextManager[None]:
+        return importing_from(self.path) if self.path else contextlib.nullcontext()
 
     def offer(self, spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> _Offer:
         """What may be asked for by name: of the whole network, and of one layer and direction."""
@@ -193,14 +230,14 @@ class _Code:
 
     def make(self, offer: _Offer) -> _Made:
         """What is run: what was found, or what that gives when it is called."""
-        made = self.found
+        made: Any = self.found
         if inspect.isclass(made) or (not isinstance(made, nn.Module) and set(_names(made)) <= offer.keys()):
             self._check_on_offer(_parameters(made), offer)
             with their_errors(f"{self.attribute}()", self.path):
                 made = self.found(**{name: offer[name] for name in _names(self.found) if name in offer})
         if not callable(made):
             found = f"{self.attribute}() gives a {type(made).__name__}"
-            raise InputError(found, allowed="something to call with (x, state)", where=str(self.path))
+            raise InputError(found, allowed="something to call with (x, state)", where=self.where)
         if isinstance(made, nn.Module):
             self._fill(made, offer)
         self._check_on_offer(_parameters(made)[2:], offer)
@@ -228,7 +265,7 @@ class _Code:
         missing = [one.name for one in asked if one.default is one.empty and one.name not in known]
         if missing:
             found, near = f"{self.attribute} asks for {listed(missing)}", nearest(missing[0], known)
-            raise InputError(found, allowed=_ON_OFFER, nearest=near, where=str(self.path))
+            raise InputError(found, allowed=_ON_OFFER, nearest=near, where=self.where)
 
     def _fill(self, module: nn.Module, offer: _Offer) -> None:
         for name, parameter in module.named_parameters():
@@ -236,7 +273,7 @@ class _Code:
             if not hasattr(value, "shape") or tuple(value.shape) != tuple(parameter.shape):
                 found = f"{self.attribute} has a parameter {name} of shape {tuple(parameter.shape)}"
                 allowed = listed(f"{key} {tuple(own.shape)}" for key, own in offer["parameters"].items())
-                raise InputError(found, allowed=allowed, where=str(self.path))
+                raise InputError(found, allowed=allowed, where=self.where)
             parameter.data = torch.as_tensor(value).clone()
         module.eval()
 

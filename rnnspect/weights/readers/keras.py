@@ -19,10 +19,11 @@ from rnnspect.files.free_memory import in_words
 from rnnspect.files.reading import Part, Tensors, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights.readers import interface, named_tensors
+from rnnspect.weights.readers import converted, interface, named_tensors
 from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.keras_config import MAX_LAYERS, ConfiguredLayer, configured_layers, kinds_in, usual_gates
 from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
+from rnnspect.weights.said import NAME as SAID_BY_CONVERT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 2**23
 """Characters of a config; what is in them takes up to 30 times as many bytes in memory."""
-_ATTRIBUTES = ("model_config", "keras_version", "name")
+_ATTRIBUTES = ("model_config", "keras_version", "name", SAID_BY_CONVERT)
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     layers = layers_in(path)
     if not layers:
         return named_tensors.modules_of(_tensors(path), path, flags)
-    return {
+    modules = {
         name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
         for name, layer in layers.items()
     }
+    text = next((layer.tree.text(SAID_BY_CONVERT, "") for layer in layers.values()), None)
+    return converted.network_of(modules, text, str(path))
 
 
 def layers_in(path: Path) -> dict[str, KerasLayer]:

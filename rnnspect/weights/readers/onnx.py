@@ -9,7 +9,8 @@ from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import protobuf
 from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers import interface
+from rnnspect.weights import said
+from rnnspect.weights.readers import converted, interface
 from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.onnx_nodes import (
     SCALES,
@@ -71,10 +72,13 @@ def _keys(part: Part) -> dict[str, Any]:
 
 
 def _modules(path: Path, _flags: Mapping[str, Any]) -> dict[str, Module]:
-    parts = parts_in(read_model(path), str(path))
-    return {
+    model = read_model(path)
+    parts = chosen(parts_in(model, str(path)), None, str(path))
+    layers = {
         name: Module(functools.partial(_tell, part), functools.partial(_read, part)) for name, part in parts.items()
     }
+    text = next((one.value for one in model.metadata_props if one.key == said.NAME), None)
+    return converted.network_of(layers, text, str(path))
 
 
 def _tell(part: Part) -> Told:

@@ -9,6 +9,8 @@ from typing import IO
 from torch import Tensor
 
 from rnnspect.network.spec import Spec
+from rnnspect.weights import said
+from rnnspect.weights.readers import converted
 from rnnspect.weights.writers.interface import Target, needing, packed
 
 _LAYERS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
@@ -21,6 +23,8 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         import h5py
     folder = "bidirectional" if spec.bidirectional else "simple_rnn" if spec.cell == "rnn" else spec.cell
     with h5py.File(file.name, "w") as h5:
+        if text := converted.text_of(spec):
+            h5.attrs[said.NAME] = text
         for layer, direction in spec.places:
             group = f"layers/{folder}{f'_{layer}' if layer else ''}{_BOTH[direction] if spec.bidirectional else ''}"
             for at, array in enumerate(packed("keras", spec, parameters, layer, direction).values()):

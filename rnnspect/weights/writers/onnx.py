@@ -14,6 +14,8 @@ from rnnspect.network.parameters import parameters_of
 from rnnspect.network.recording import STATES
 from rnnspect.network.spec import Spec
 from rnnspect.version import __version__
+from rnnspect.weights import said
+from rnnspect.weights.readers import converted
 from rnnspect.weights.writers.interface import Target, needing
 
 _COPIES = 4
@@ -34,6 +36,8 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     free_memory.require(_COPIES * size, "writing the model")
     model = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
     model.producer_name, model.producer_version = "rnnspect", __version__
+    if text := converted.text_of(spec):
+        model.metadata_props.add(key=said.NAME, value=text)
     file.write(model.SerializeToString())
 
 

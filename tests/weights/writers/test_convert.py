@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rnnspect import Spec, engines
@@ -245,6 +245,64 @@ def test_what_cannot_be_told_is_not_kept_either(rnnspect, tmp_path):
     assert "cannot tell" in result.out
     assert "--dtype float32 holds the same numbers" in " ".join(result.out.split())
     assert left_in(tmp_path) == ["net.pt"]
+
+
+@pytest.mark.parametrize("flags", [["--to", "onnx"], ["--to", "onnx", "--with-lengths"], ["--to", "pytorch"]])
+def test_gates_that_the_usual_sequence_shuts_are_opened_before_nothing_can_be_told(rnnspect, tmp_path, flags):
+    """W_ih x is about 200 for x of size 1; some x of a drawn sequence are small enough."""
+    torch.manual_seed(0)
+    module = torch.nn.GRU(40, 8, batch_first=True)
+    with torch.no_grad():
+        module.weight_ih_l0.mul_(100)
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    path = tmp_path / ("net.onnx" if "onnx" in flags else "net.safetensors")
+    result = rnnspect("convert", tmp_path / "net.pt", *flags, "-o", path, "-f", "json")
+    found = json.loads(result.out)
+    assert (result.status, found["verdict"]) == (0, "agree")
+    assert any("x, h0 were drawn for these weights" in note for note in found["check"]["notes"])
+    assert path.exists()
+
+
+SAME = [
+    ("--cell", "rnn", "--nonlinearity", "relu", "--no-batch-first"),
+    ("--cell", "lstm", "--num-layers", "2", "--dropout", "0.25", "--bidirectional", "--no-batch-first"),
+    ("--cell", "gru", "--no-bias", "--dtype", "float64"),
+]
+
+
+@pytest.mark.parametrize("flags", SAME, ids=" ".join)
+def test_a_safetensors_file_is_read_back_as_the_same_network(rnnspect, tmp_path, flags):
+    path = tmp_path / "net.safetensors"
+    written = json.loads(rnnspect("convert", *NET, *flags, "--to", "pytorch", "-o", path, "-f", "json").out)["spec"]
+    read = rnnspect("shapes", path, "-f", "json")
+    assert read.err == "", "nothing is assumed"
+    network = ("cell", "input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first", "dropout")
+    network += ("bidirectional", "proj_size", "dtype")
+    spec = json.loads(read.out)["spec"]
+    assert {key: spec[key] for key in network} == {key: written[key] for key in network}
+    assert set(load_file(path)) == {one["name"] for one in json.loads(read.out)["parameters"]}
+
+
+BROKEN = {
+    "no JSON": ("{", "is not what convert writes"),
+    "a list": ("[1]", "is not what convert writes"),
+    "deep": ("[" * 9000 + "]" * 9000, "is not what convert writes"),
+    "another type": ('{"batch_first": "yes"}', "batch_first"),
+    "out of range": ('{"dropout": 7}', "dropout"),
+    "of another cell": ('{"nonlinearity": "relu"}', "nonlinearity"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), BROKEN.values(), ids=BROKEN)
+def test_metadata_that_is_wrong_is_refused(rnnspect, tmp_path, text, said):
+    arrays = nn.GRU(4, 6).state_dict()
+    save_file(arrays, tmp_path / "net.safetensors", {"rnnspect": text})
+    result = rnnspect("shapes", tmp_path / "net.safetensors")
+    assert result.status == 2
+    assert said in result.err
+    assert "net.safetensors" in result.err
+    save_file(arrays, tmp_path / "net.safetensors", {"rnnspect": '{"weights": "x", "cell": "lstm", "hidden_size": 3}'})
+    assert rnnspect("shapes", tmp_path / "net.safetensors").status == 0, "shapes and names are not taken from there"
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if name != "pytorch"])

@@ -1,0 +1,197 @@
+"""One module of a live model as a run that is traced, derived and reported: what it received and returned when the
+model ran, with the equations on the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnspect.checking.live.calls import Call, CapturedCall
+from rnnspect.checking.live.capture import Unreadable, read
+from rnnspect.checking.live.runs import run_drawn
+from rnnspect.checking.live.watch import WatchedCalls
+from rnnspect.engines.torch import TorchEngine
+from rnnspect.errors import InputError, RnnspectError, listed
+from rnnspect.files import free_memory
+from rnnspect.judging.case import Case
+from rnnspect.network import memory
+from rnnspect.network.recording import Recording
+from rnnspect.network.spec import Spec
+from rnnspect.network.tensors import max_abs_difference
+from rnnspect.network.torch_modules import is_model
+from rnnspect.tracing.given import Given
+from rnnspect.tracing.prepare import Prepared, prepare
+from rnnspect.weights.readers.interface import matching
+
+MOST_LISTED = 6
+"""Other modules that a note names before it counts the rest."""
+
+
+class AsItRan:
+    """The engine of a call that was made already: it gives what the module returned."""
+
+    name = "torch"
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def noting(self, *notes: str) -> AsItRan:
+        """With notes on the run."""
+        return AsItRan(replace(self._recording, notes=(*self._recording.notes, *notes)))
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: object) -> Recording:
+        del spec, parameters, sequence
+        return self._recording
+
+
+def names_like(seen: WatchedCalls, name: str | None, where: str) -> dict[str, str]:
+    """The modules of a model that `name` chooses, by their names, with their classes: the one of that name, or all that
+    match it as a pattern; all where it is None. Raises `FileError` that lists them where there is none."""
+    kinds = {call.module: call.kind for call in seen.calls}
+    held = {module: f"({kinds.get(module, 'never called')})" for module in seen.modules}
+    return matching(held, name, where, "module", lambda kind: kind)
+
+
+def prepared_call(
+    seen: WatchedCalls,
+    module: str | None,
+    option: str,
+    where: str,
+    needs: Callable[[Spec, int, int], int] = memory.trace_needs,
+) -> tuple[Prepared, str]:
+    """The first call of the first module that was called, or of the first that `module` chooses, as a run; and what
+    it is, with how another is chosen. `option` is what a message calls the way to choose, `where` the model.
+
+    The calls of a cell are joined, as long as each begins with the state that the one before gave.
+
+    Raises `InputError` where none was called, or nothing can be read of the call.
+    """
+    chosen = names_like(seen, module, where) if seen.modules else {}
+    first = next((call for call in seen.calls if call.module in chosen), None)
+    if first is None:
+        what = f"{module!r} of this model" if module else "no RNN, LSTM, GRU or cell of this model"
+        raise InputError(f"{what} was {'never ' if module else ''}called", where=where)
+    calls = [call for call in seen.calls if call.module == first.module]
+    joined = _joined(calls)
+    case = _case(joined[0], where) if len(joined) == 1 else _in_turn([_case(one, where) for one in joined])
+    spec, steps, batch = case.spec, case.sequence.steps, case.sequence.batch
+    free_memory.require(needs(spec, steps, batch), "this run")
+    place = torch.device(spec.device)
+    parameters = {name: values.to(place) for name, values in case.parameters.items()}
+    prepared = Prepared(spec, parameters, case.sequence.to(place), AsItRan(_recording(case)))
+    return prepared, _said(
+        first, len(calls), len(joined), [name for name in seen.modules if name != first.module], option
+    )
+
+
+def prepare_source(
+    source: Spec | nn.Module, given: Given, module: str | None = None, engine: str | Callable[..., Any] = "torch"
+) -> Prepared:
+    """What a trace, a check, a derivation or a report of the library runs: a spec or a module itself, or a call of the
+    recurrent module in a model that `module` names; by the engine that is named, or is the user's own."""
+    if is_model(source):
+        prepared = prepared_model(source, given, module)
+    elif module is not None:
+        found = f"module={module!r} beside a {type(source).__name__}"
+        raise InputError(found, allowed="beside a model with recurrent modules in it")
+    else:
+        prepared = prepare(source, given.x, given.h0, given.c0, lengths=given.lengths)
+    return prepared.with_engine(engine, "engine")
+
+
+def prepared_model(model: nn.Module, given: Given, module: str | None) -> Prepared:
+    """A call of one of the modules of a model that runs once on x, as in `prepared_call`; notes of the run say what was
+    drawn where x is None, and which module it is. Raises `InputError` for all that is given but x."""
+    seen, drawn = run_drawn(model, vars(given))
+    prepared, said = prepared_call(seen, module, "module=…", type(model).__name__)
+    engine = prepared.engine
+    assert isinstance(engine, AsItRan)
+    return replace(prepared, engine=engine.noting(said, *([drawn] if drawn else [])))
+
+
+def _said(first: Call, calls: int, joined: int, others: list[str], option: str) -> str:
+    """this is encoder.rnn (LSTM), its first of 3 calls; --module takes another: 'decoder'"""
+    said = f"this is {first.module or 'the model itself'} ({first.kind})"
+    if joined > 1:
+        said += f", its {'first ' if joined < calls else ''}{joined} calls as so many steps"
+    elif calls > 1:
+        said += f", its first of {calls} calls"
+    return said + (f"; {option} takes another: {listed(map(repr, others), MOST_LISTED)}" if others else "")
+
+
+def _case(call: Call, where: str) -> Case:
+    """Raises `InputError` where nothing can be read of the call."""
+    try:
+        if not isinstance(call.kept, CapturedCall):
+            raise Unreadable(call.kept)
+        return read(call.kept)
+    except Unreadable as error:
+        found = f"{call.module or 'the model itself'} ({call.kind}), call {call.index}: {error}"
+        raise InputError(found, allowed="another module", where=where) from None
+
+
+def _joined(calls: Sequence[Call]) -> list[Call]:
+    """The first call; of a cell also those that follow, as long as each begins with what the one before gave."""
+    first = calls[0]
+    if not isinstance(first.kept, CapturedCall) or not first.kept.is_cell:
+        return [first]
+    found, kept = [first], first.kept
+    for call in calls[1:]:
+        after = call.kept
+        if not isinstance(after, CapturedCall) or after.parameters is not kept.parameters or call.shape != first.shape:
+            break
+        if not _same(kept.returned, after.given.get("hx")):
+            break
+        found.append(call)
+        kept = after
+    return found
+
+
+def _same(given: object, taken: object) -> bool:
+    ours, theirs = (value if isinstance(value, tuple) else (value,) for value in (given, taken))
+    return len(ours) == len(theirs) and all(
+        isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _in_turn(cases: list[Case]) -> Case:
+    """Calls of a cell, one after the other, as the steps of one run."""
+    first = cases[0]
+    names = first.observation.layers[0, "forward"]
+    seen = {name: torch.cat([case.observation.layers[0, "forward"][name] for case in cases]) for name in names}
+    return replace(
+        first,
+        sequence=replace(first.sequence, x=torch.cat([case.sequence.x for case in cases])),
+        observation=replace(first.observation, layers={(0, "forward"): seen}),
+    )
+
+
+def _recording(case: Case) -> Recording:
+    """What the module returned. h of the layers below the top one, which it does not return, is what torch's layers
+    give one by one, where they give the same bits for what it did return."""
+    spec, seen, place = case.spec, case.observation, torch.device(case.spec.device)
+    tops = [seen.layers[spec.num_layers - 1, direction] for direction in spec.directions]
+    output = torch.cat([top["h"] for top in tops], -1).to(place)
+    h_n = output[-1:] if seen.h_n is None else seen.h_n.to(place)
+    c_n = tops[0]["c"][-1:] if seen.h_n is None and "c" in tops[0] else seen.c_n
+    layers = {at: values["h"].to(place) for at, values in seen.layers.items()}
+    if spec.num_layers > 1:
+        layers = _every_layer(case, output) or layers
+    return Recording(seen.engine, output, h_n, None if c_n is None else c_n.to(place), layers, 0.0)
+
+
+def _every_layer(case: Case, output: Tensor) -> dict[tuple[int, str], Tensor] | None:
+    place = output.device
+    parameters = {name: values.to(place) for name, values in case.parameters.items()}
+    try:
+        ran = TorchEngine().run(case.spec, parameters, case.sequence.to(place))
+    except (RnnspectError, RuntimeError):
+        return None
+    theirs = ran.output
+    if theirs is None or ran.stack_difference or (theirs.shape, theirs.dtype) != (output.shape, output.dtype):
+        return None
+    return None if max_abs_difference(theirs, output) else ran.layers

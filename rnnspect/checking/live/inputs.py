@@ -1,0 +1,196 @@
+"""What a live model takes. Where nobody says an input, the first layer that the model calls does; and an embedding that
+does not get integers below its row count says what to pass."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnspect.errors import InputError, RnnspectError, Where, listed
+from rnnspect.files.sources import Generator, parse
+from rnnspect.network.sequence import input_of
+from rnnspect.network.spec import Spec
+from rnnspect.network.torch_modules import is_stack, title_of
+
+STEPS, BATCH = 20, 2
+"""Of an input that nobody gave."""
+_PROBES = ((BATCH, STEPS, 5), (BATCH, STEPS), (STEPS, 5), (STEPS,))
+"""Shapes on which a model is begun, to see which layer it calls first: of numbers, or of tokens."""
+
+
+class _Found(BaseException):
+    """Carries the layer. No `except Exception` of the model's stops it."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An input for a model, and a line that says of it what nobody asked for."""
+
+    x: Tensor
+    said: str = ""
+
+
+def _plainly(keys: tuple[int | str, ...]) -> str:
+    return str(keys[0])
+
+
+def first_layer(model: nn.Module, *inputs: Any) -> tuple[str, nn.Module] | None:
+    """The layer, a module without others in it, that the model calls first on these inputs, and its name; None where
+    it raises before."""
+
+    def found(name: str) -> Any:
+        def called(module: nn.Module, _given: Any) -> None:
+            raise _Found(name, module)
+
+        return called
+
+    hooks = [
+        module.register_forward_pre_hook(found(name))
+        for name, module in model.named_modules()
+        if is_stack(module) or not any(module.children())
+    ]
+    try:
+        with torch.no_grad(), contextlib.suppress(Exception):
+            model(*inputs)
+    except _Found as seen:
+        name, module = seen.args
+        return name, module
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return None
+
+
+def _begun(model: nn.Module) -> tuple[str, nn.Module] | None:
+    """The first layer, whatever kind of input it takes."""
+    for shape in _PROBES:
+        x: Tensor = torch.zeros(shape) if shape[-1] == 5 else torch.zeros(shape, dtype=torch.long)
+        if found := first_layer(model, moved(x, model)):
+            return found
+    return None
+
+
+def moved(x: Tensor, model: nn.Module) -> Tensor:
+    """On the model's device; of real numbers also in its dtype. Integers stay integers."""
+    parameter = next((one for one in model.parameters() if one.is_floating_point()), None)
+    if parameter is None:
+        return x
+    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+
+
+def width_of(layer: nn.Module) -> int | None:
+    """How many features the layer reads at each step; None where it does not say."""
+    widths = (getattr(layer, name, None) for name in ("input_size", "in_features", "in_channels"))
+    return next((width for width in widths if isinstance(width, int) and width > 0), None)
+
+
+def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
+    """Inputs that the first layer of the model can take, the likeliest first: a batch of sequences, then one sequence.
+
+    Of an embedding integers below its row count, of any other layer that says its features random numbers; none where
+    neither is known.
+    """
+    found = _begun(model)
+    if found is None:
+        return []
+    name, layer = found
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+        source, width = f"randint:{STEPS}:{layer.num_embeddings}", 1
+    elif known := width_of(layer):
+        source, width = f"randn:{STEPS}", known
+    else:
+        return []
+    asked = Spec(input=source, input_size=width, batch_first=_batch_first(model), seed=seed)
+    drawn = []
+    for items in (batch,) if batch else (BATCH, None):
+        x = moved(input_of(asked.with_changes(batch=items), _plainly), model)
+        what = f"{source} in the shape {tuple(x.shape)} was drawn for its first layer"
+        drawn.append(Drawn(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
+    return drawn
+
+
+def check_one_input(model: nn.Module) -> None:
+    """Raises `InputError` for a model whose forward does not take one input alone."""
+    named = inspect.signature(model.forward).parameters.values()
+    needed = [one.name for one in named if one.default is one.empty and one.kind is not one.VAR_POSITIONAL]
+    needed = [name for name in needed if name not in [one.name for one in named if one.kind is one.VAR_KEYWORD]]
+    if len(needed) > 1:
+        found = f"{type(model).__name__}.forward takes {len(needed)} inputs: {listed(needed)}"
+        allowed = "a model of one, which a build() can wrap; in Python a tuple of all as x"
+        raise InputError(found, allowed=allowed)
+
+
+def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: bool = False) -> list[Drawn]:
+    """What the `input` of a spec gives for a model: randn:20, randint:20:5000, x.npy, numbers. A generator makes as
+    many features as the spec says where it is `sized`, else as many as the model's first layer reads; where no batch is
+    said one sequence and, for a model that does not take that, a batch."""
+    made = parse(spec.input) if isinstance(spec.input, str) else None
+    if not isinstance(made, Generator):
+        return [Drawn(as_indices(model, moved(input_of(spec, where), model)))]
+    if made.kind != "randint" and not sized and (found := _begun(model)):
+        spec = spec.with_changes(input_size=width_of(found[1]) or spec.input_size)
+    given = [Drawn(as_indices(model, moved(input_of(spec, where), model)))]
+    if spec.batch is None:
+        several = input_of(spec.with_changes(batch=BATCH, batch_first=_batch_first(model)), where)
+        said = f"one sequence alone fails in this model: it ran on a batch, {tuple(several.shape)}"
+        given.append(Drawn(as_indices(model, moved(several, model)), said))
+    return given
+
+
+def _batch_first(model: nn.Module) -> bool:
+    """Of its first nn.RNN, nn.LSTM or nn.GRU; true where there is none."""
+    stack: Any = next((one for one in model.modules() if is_stack(one)), None)
+    return stack is None or bool(stack.batch_first)
+
+
+def as_indices(model: nn.Module, x: Tensor) -> Tensor:
+    """Whole numbers that a file or a list holds as floats as integers, where the model begins with an embedding."""
+    if x.is_floating_point() and x.numel() and bool((x == x.round()).all()):
+        found = first_layer(model, x)
+        if found and isinstance(found[1], nn.Embedding | nn.EmbeddingBag):
+            return x.long()
+    return x
+
+
+@contextlib.contextmanager
+def refusing_no_index(model: nn.Module) -> Iterator[None]:
+    """While the model runs, an embedding that gets what is no row of it raises `InputError`, with what to pass."""
+
+    def asked(name: str) -> Any:
+        def called(module: Any, given: tuple[Any, ...]) -> None:
+            if problem := _no_index(name, module, given[0] if given else None):
+                raise problem
+
+        return called
+
+    hooks = [
+        module.register_forward_pre_hook(asked(name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _no_index(name: str, layer: nn.Embedding | nn.EmbeddingBag, given: Any) -> RnnspectError | None:
+    """The error for what is no index of the layer's rows; None for what is."""
+    if not isinstance(given, Tensor) or not given.numel():
+        return None
+    rows = layer.num_embeddings
+    if given.dtype not in (torch.int64, torch.int32):
+        found = f"{str(given.dtype).removeprefix('torch.')} numbers"
+    elif int(given.max()) >= rows or int(given.min()) < 0:
+        found = f"integers from {int(given.min())} to {int(given.max())}"
+    else:
+        return None
+    allowed = f"integers from 0 to {rows - 1}: the input randint:{STEPS}:{rows} draws {STEPS}"
+    return InputError(f"the layer {name or 'itself'} ({title_of(layer)}) got {found}", allowed=allowed)

@@ -1,0 +1,57 @@
+"""What a command runs: the network that a file and the options describe, or a module of a live model as it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnspect.cli import live
+from rnnspect.cli.describing import Described, Given
+from rnnspect.cli.output import Output, loading
+from rnnspect.engines.own.loading import names_code
+from rnnspect.errors import EngineError
+
+if TYPE_CHECKING:
+    from rnnspect.network.spec import Spec
+    from rnnspect.tracing.prepare import Prepared
+
+
+def is_live(path: Path | None) -> bool:
+    """Whether a source is a live model, path/to/model.py:build. Raises `InputError` for a .py file alone."""
+    if path is not None and path.suffix == ".py":
+        raise live.unnamed(str(path))
+    return path is not None and names_code(str(path))
+
+
+def prepared(
+    given: Given, output: Output, needs: Callable[[Spec, int, int], int], engine: str | None = None
+) -> tuple[Prepared, Described]:
+    """The run, with the engine that was named, or the usual one, and where that is not to be had with none; and what
+    the options describe. `needs` estimates the bytes that the run takes.
+
+    Of a live model it is a call of one of its modules, with what that returned in place of an engine.
+    """
+    if is_live(given.path):
+        made, described = live.prepared_call(str(given.path), given, output, needs)
+        return made.with_engine(engine or "torch", "--engine"), described
+    described = given.describe(output)
+    with loading():
+        from rnnspect.engines.interface import NoEngine
+        from rnnspect.tracing.prepare import by_its_own_node, prepare
+
+    spec, received = described.spec, described.received
+    if received is None:
+        made = prepare(spec, where=described.where, require_memory=needs)
+    else:
+        x = received.x.transpose(0, 1) if spec.batch_first else received.x
+        own = spec.with_changes(input=None, batch=None)
+        states = {"h0": received.h0} | ({} if received.c0 is None else {"c0": received.c0})
+        made = prepare(own, x, **states, lengths=received.lengths, where=described.where, require_memory=needs)
+    made = by_its_own_node(made)
+    try:
+        name = engine or described.engine
+    except EngineError as error:
+        return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems))), described
+    return made.with_engine(name, "--engine"), described
