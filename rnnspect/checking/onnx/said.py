@@ -24,7 +24,6 @@ NAMED = "NAME=x.npy,NAME=randn:20,NAME=randint:20:5000,NAME=3"
 _NAMED = re.compile(r"([^=,\[\]]+)=(.*)", re.DOTALL)
 _NEXT = re.compile(r",(?=[^=,\[\]]+=)")
 _NUMBER = re.compile(r"[+-]?(\d{1,18}\.?\d{0,18}|\.\d{1,18})([eE][+-]?\d{1,3})?")
-_INTEGERS = re.compile(r"randint(?::(\d{1,18}))?(?::(\d{1,18}))?")
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,8 @@ def _one(written: str, name: str) -> torch.Tensor | Drawn:
 
 
 def _generator(written: Any) -> Drawn | None:
-    match = _INTEGERS.fullmatch(str(written).strip())
-    if match:
-        return Drawn("randint", *(int(part) if part else None for part in match.groups()))
     source = sources.parse(written)
-    return Drawn(source.kind, source.count) if isinstance(source, sources.Generator) else None
+    return Drawn(source.kind, source.count, source.below) if isinstance(source, sources.Generator) else None
 
 
 def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
