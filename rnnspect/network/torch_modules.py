@@ -128,8 +128,8 @@ def parameters_of_module(module: nn.Module, spec: Spec) -> dict[str, Tensor]:
 
 
 def _cell_of(module: object, ending: str = "") -> Cell | None:
-    kinds = ((cell, getattr(torch.nn, cell.torch_name + ending)) for cell in CELLS.values() if cell.torch_name)
-    return next((cell for cell, kind in kinds if isinstance(module, kind)), None)
+    kinds = ((cell, getattr(torch.nn, f"{cell.torch_name}{ending}", None)) for cell in CELLS.values())
+    return next((cell for cell, kind in kinds if kind is not None and isinstance(module, kind)), None)
 
 
 def _described(cell: Cell, module: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import InputError, RnnspectError, listed, nearest
+from rnnspect.errors import InputError, RnnspectError, SpecError, listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,12 +120,12 @@ def importing_from(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def their_errors(doing: str, path: Path | None = None) -> Iterator[None]:
     """What their code raises, as an `InputError` that says where: the last line that is in their file. What rnnspect
-    itself raises is told as it is."""
+    says of what it gave to their code is told as it is; a spec that they made wrongly is theirs."""
     try:
         yield
-    except RnnspectError:
-        raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, RnnspectError) and not isinstance(error, SpecError):
+            raise
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise InputError(f"{doing} failed with {said}", where=_place(error, path)) from error
 

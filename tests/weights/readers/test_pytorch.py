@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from rnnspect import FileError, RnnspectError, Spec, WeightsError
 from rnnspect.cells import CELLS
 from rnnspect.cli.describing import Described, describe_every
-from rnnspect.files import npy, safetensors_file, torch_file
 from rnnspect.files.reading import Stored
 from rnnspect.network.drawing import draw_parameters, generator_of
 from rnnspect.network.parameters import parameters_of
@@ -93,8 +92,7 @@ def test_headers_say_what_the_tensors_are(tmp_path: Path, suffix: str):
     tensors = {"a": torch.ones(2, 3), "b.c": torch.ones((), dtype=torch.float64), "d": torch.ones(0, 3).half()}
     tensors |= {"e": torch.ones(3, dtype=torch.int64), "f": torch.ones(1, dtype=torch.bool)}
     save(tmp_path / f"x{suffix}", tensors, [])
-    formats = {".npz": npy.tensors, ".safetensors": safetensors_file.tensors, ".pt": torch_file.tensors}
-    found = formats[suffix](tmp_path / f"x{suffix}").stored
+    found = readers.tensors_in(tmp_path / f"x{suffix}").stored
     assert {name: one.shape for name, one in found.items()} == {name: tuple(t.shape) for name, t in tensors.items()}
     assert [found[name].dtype for name in "ad"] == ["float32", "float16"]
     assert found["b.c"].dtype == "float64"
