@@ -84,7 +84,7 @@ def meet(package: str, file: Path, folder: Path) -> Met:
         ran = subprocess.run([sys.executable, "-m", "rnnspect", name, str(file), *more], capture_output=True, text=True)
         seconds.append(time.perf_counter() - begun)
         statuses.append(ran.returncode)
-        said.append(next((line for line in ran.stderr.splitlines() if not line.startswith("note")), ""))
+        said.append(next((line for line in ran.stderr.splitlines() if line.startswith("error")), ""))
     about = subprocess.run([sys.executable, "-m", "rnnspect", str(file)], capture_output=True, text=True)
     what = " ".join(about.stdout.split()).partition(": ")[2].partition(",")[0]
     return Met(package, file, what, tuple(statuses), tuple(seconds), tuple(said))
