@@ -69,6 +69,13 @@ def read_model(path: Path) -> ModelProto:
     return whole
 
 
+def type_name(kind: int) -> str:
+    """A type of tensors in words: float, or the number of one that ONNX does not have."""
+    from onnx import TensorProto
+
+    return TensorProto.DataType.Name(kind) if kind in TensorProto.DataType.values() else f"type {kind}"
+
+
 def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
     """The graph, and every graph in the attributes of its nodes."""
     yield graph
@@ -145,8 +152,9 @@ def _check_tensor(tensor: TensorProto, path: Path) -> int:
         there = len(tensor.raw_data) * 8 // bits
     else:  # in a list of wider numbers: two make a complex one, and one holds the byte that narrow ones share
         there = values // 2 if kind.startswith("COMPLEX") else values * (8 // bits if kind in _NARROW else 1)
-    if there < count:
-        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with less data than that", where=where)
+    if there < count or (there > count and kind not in _NARROW):
+        less = "less" if there < count else "more"
+        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with {less} data than that", where=where)
     return 0
 
 

@@ -26,6 +26,10 @@ DAMAGED: tuple[type[Exception], ...] = (
 errors. To catch them all hides no mistake in what was read: reading ends at the first."""
 
 
+MOST_SAID = 160
+"""Characters of what another package says that are said again: zipfile's messages may hold the file's bytes."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """One tensor of a file. The dtype is named as in a spec where it is one of a spec's, else as the file names it."""
@@ -108,7 +112,7 @@ def why(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     text = getattr(error, "strerror", None) or str(error)
-    return text[:1].lower() + text[1:]
+    return text[:1].lower() + text[1:MOST_SAID] + ("…" if len(text) > MOST_SAID else "")
 
 
 def in_short(error: BaseException) -> str:

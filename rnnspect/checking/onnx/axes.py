@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rnnspect.files.onnx_file import type_name
 from rnnspect.weights.readers.onnx import Part
 from rnnspect.weights.readers.onnx_nodes import OnnxNode, paths_in
 
@@ -104,8 +105,6 @@ def axes_of(known: ValueInfoProto, uses: Uses) -> tuple[Axis, ...] | None:
 
 def in_words(known: ValueInfoProto) -> str:
     """Name, type and axes as the graph says them: x float [1, T, 3]."""
-    from onnx import TensorProto
-
     tensor = known.type.tensor_type
     axes = [str(axis.dim_value) if axis.HasField("dim_value") else axis.dim_param or "?" for axis in tensor.shape.dim]
-    return f"{known.name} {TensorProto.DataType.Name(tensor.elem_type).lower()} [{', '.join(axes)}]"
+    return f"{known.name} {type_name(tensor.elem_type).lower()} [{', '.join(axes)}]"

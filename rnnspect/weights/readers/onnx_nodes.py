@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
-from rnnspect.files.onnx_file import Constants
+from rnnspect.files.onnx_file import Constants, type_name
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
@@ -34,6 +34,16 @@ INPUTS[QUANTIZED], OUTPUTS[QUANTIZED] = (*INPUTS["LSTM"], *SCALES), OUTPUTS["LST
 WEIGHTS = ("W", "R", "B", "P")
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
 _NAMES = {name.replace("_", ""): name for name in KINDS}
+
+
+_TYPES = {
+    **dict.fromkeys(("hidden_size", "layout", "linear_before_reset", "input_forget"), "INT"),
+    "direction": "STRING",
+    "clip": "FLOAT",
+    "activations": "STRINGS",
+    **dict.fromkeys(("activation_alpha", "activation_beta"), "FLOATS"),
+}
+"""Of which type the attributes of a node are."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,17 @@ class OnnxNode:
 
 def nodes_in(model: ModelProto, file: str, constants: Constants) -> dict[str, OnnxNode]:
     """Every RNN, LSTM and GRU node by name, those of nested graphs too, in the order of the file."""
-    from onnx import helper
+    from onnx import AttributeProto, helper
 
     found: dict[str, OnnxNode] = {}
     for path, node in _walk(((model.graph, None, ""),)):
         name = interface.unique(node.name or next((out for out in node.output if out), node.op_type), found)
+        for attribute in node.attribute:
+            wanted = _TYPES.get(attribute.name)
+            if wanted and attribute.type != AttributeProto.AttributeType.Value(wanted):
+                raise FileError(
+                    f"its attribute {attribute.name} of another type", allowed=wanted, where=f"{file}:{name}"
+                )
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         found[name] = OnnxNode(name, node, path, model, file, constants, attributes)
     return found
@@ -214,7 +230,7 @@ def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
 
 def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
     """The three axes of W and its dtype, from its numbers or from what the graph says of the tensor."""
-    from onnx import TensorProto, helper
+    from onnx import helper
 
     shape, kind, values = None, 0, node.constant("W")
     if values is not None:
@@ -230,7 +246,7 @@ def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
     if shape is None or len(shape) != 3 or 0 in shape:
         found = f"W of shape {tuple(shape)}" if shape else "W of a shape that the file does not say"
         raise WeightsError(found, allowed="three axes", where=node.where)
-    dtype = TensorProto.DataType.Name(kind)
+    dtype = type_name(kind)
     if dtype not in _DTYPES and not node.quantized:
         raise WeightsError(f"W in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
     return shape, _DTYPES.get(dtype, dtype)

@@ -115,6 +115,26 @@ def calling(calls: dict[str, list[str]]) -> bytes:
     return model.SerializeToString()
 
 
+def misnamed(**attributes: object) -> bytes:
+    """A node with attributes of a type that they never have."""
+    model = made.of_node("LSTM")
+    node = next(one for one in model.graph.node if one.op_type == "LSTM")
+    kept = [one for one in node.attribute if one.name not in attributes]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in attributes.items())])
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def reshaped(dims: list[int], kind: int | None = None) -> bytes:
+    """W with other sizes than its numbers have, or of a type that ONNX does not know."""
+    model = made.of_node("LSTM")
+    tensor = next(one for one in model.graph.initializer if len(one.dims) == 3)
+    del tensor.dims[:]
+    tensor.dims.extend(dims)
+    tensor.data_type = kind or tensor.data_type
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
 TOWER = {"F0": ["Relu"] * 10} | {f"F{at}": [f"F{at - 1}"] * 10 for at in range(1, 12)}
 WHOLE = made.of_node("LSTM").SerializeToString()
 FILES = {
@@ -135,6 +155,13 @@ FILES = {
     "graphs in graphs in …": (nested(20000), "graphs in graphs"),
     "a function of itself": (calling({"F": ["F"]}), "the function F calls itself"),
     "functions of each other": (calling({"F": ["Relu", "G"], "G": ["F"]}), "calls itself"),
+    "a size of text": (misnamed(hidden_size="abc"), "its attribute hidden_size of another type; allowed: INT"),
+    "sizes": (misnamed(hidden_size=[4]), "its attribute hidden_size of another type"),
+    "a direction of a number": (misnamed(direction=1), "its attribute direction of another type; allowed: STRING"),
+    "functions of a number": (misnamed(activations=1), "its attribute activations of another type"),
+    "a limit of text": (misnamed(clip="x"), "its attribute clip of another type; allowed: FLOAT"),
+    "more data than the shape": (reshaped([1, 4, 3]), "with more data than that"),
+    "an unknown type": (reshaped([1, 16, 3], 99), "a tensor of unknown type 99"),
     "a tower of functions": (calling(TOWER), "its functions make 1.11e+12 nodes of it"),
 }
 RUNNING = {
