@@ -62,7 +62,9 @@ def _read(
             part.file.seek(start)
             numbers: Any = part.file.read(size).split()
             try:
-                values = np.array(numbers, dtype="S").astype(np.float32).reshape(stored[name].shape, order="F")
+                with np.errstate(over="ignore"):  # a number beyond float32 is infinite in it
+                    values = np.array(numbers, dtype="S").astype(np.float32)
+                values = values.reshape(stored[name].shape, order="F")
             except ValueError:
                 raise FileError("numbers that are none, or too few", where=f"{path}:{name}") from None
             found[name] = torch.from_numpy(np.ascontiguousarray(values))

@@ -61,6 +61,13 @@ def test_it_is_the_lstm_that_dynet_computes(tmp_path: Path, capsys: Any):
     assert json.loads(capsys.readouterr().out)["verdict"] == "agree"
 
 
+def test_a_number_beyond_float32_is_infinite(tmp_path: Path):
+    written(tmp_path / "m", network())
+    (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes().replace(b"e-01", b"e+99", 1))
+    found = tensors(tmp_path / "m")
+    assert sum(int(one.isinf().sum()) for one in found.read(list(found.stored)).values()) == 1
+
+
 def test_damaged_files_are_told(tmp_path: Path):
     path = tmp_path / "m"
     written(path, network())
