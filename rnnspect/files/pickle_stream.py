@@ -9,6 +9,7 @@ and nothing is compared, hashed or copied that a file could make large.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,21 +86,28 @@ def load(file: BinaryIO | mmap.mmap, where: str, after_build: Callable[[Record],
     """
     machine = _Machine(after_build)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
-            if count % _PAUSE == _PAUSE - 1:
-                free_memory.require(_PAUSE * _BYTES_A_STEP, "reading on", where)
-            if count >= MAX_STEPS:
-                found = f"a pickle of more than {MAX_STEPS:,} instructions"
-                raise FileError(found, allowed="fewer; save the arrays alone, as .npz or .safetensors", where=where)
-            step = _STEPS.get(opcode.name)
-            if step is None:
-                raise ValueError(f"instruction {opcode.name}, which no file of arrays has")
-            step(machine, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes in the text of damaged ones
+            _run(machine, file, where)
         if len(machine.stack) != 1:
             raise ValueError(f"it leaves {len(machine.stack)} values")
     except _BROKEN as error:
         raise FileError(f"not a pickle, or a damaged one: {_reason(error)}", where=where) from None
     return Pickle(machine.stack[0], machine.persistent, machine.called, file.tell())
+
+
+def _run(machine: _Machine, file: BinaryIO | mmap.mmap, where: str) -> None:
+    """Every instruction in turn."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
+        if count % _PAUSE == _PAUSE - 1:
+            free_memory.require(_PAUSE * _BYTES_A_STEP, "reading on", where)
+        if count >= MAX_STEPS:
+            found = f"a pickle of more than {MAX_STEPS:,} instructions"
+            raise FileError(found, allowed="fewer; save the arrays alone, as .npz or .safetensors", where=where)
+        step = _STEPS.get(opcode.name)
+        if step is None:
+            raise ValueError(f"instruction {opcode.name}, which no file of arrays has")
+        step(machine, argument)
 
 
 def _reason(error: Exception) -> str:

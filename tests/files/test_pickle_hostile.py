@@ -142,6 +142,13 @@ def attempts(folder: Path, count: int, seed: int) -> tuple[int, float]:
     return read, slowest
 
 
+def test_an_odd_escape_in_a_text_is_no_warning(tmp_path: Path):
+    """Warnings are errors here, as they are in some people's programs."""
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"(dp0\nS'\\d'\nI1\ns.")
+    assert not open_pickle(path).tensors
+
+
 def test_mutated_files_are_read_or_refused_within_three_gigabytes():
     program = (
         "import resource, sys, tempfile, pathlib; import torch, numpy\n"
