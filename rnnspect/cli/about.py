@@ -36,7 +36,7 @@ def about(
         path = readers.inner_file(file)
         kind = readers.kind_of(path)
         what = readers.find(kind).what if kind else "a text, read as a spec in YAML"
-        modules, refused = _held(path, kind is None)
+        modules, refused = _held(path)
         total = _tensors(path) if kind else None
     if refused and not modules:
         raise refused
@@ -54,17 +54,15 @@ def _of_live(source: str, output: Output) -> About:
     return About(source, f"a live model, {model.parts[0].layer}, {model.total:,} parameters", None, None, tuple(held))
 
 
-def _held(path: Path, is_spec: bool) -> tuple[list[Held], RnnspectError | None]:
+def _held(path: Path) -> tuple[list[Held], RnnspectError | None]:
     """The recurrent modules of a file; and of a file without any the reason."""
     from rnnspect.cli.describing import describe_every
     from rnnspect.network.parameters import module_repr
     from rnnspect.views.about import Held
-    from rnnspect.weights import readers
 
     found: list[Held] = []
     try:
         every = describe_every(path, None, {})
-        reads_from = {} if is_spec else readers.reads_from(readers.modules_in(path, {}))
     except InputError as error:
         return [], error
     for name, one in every.items():
@@ -73,7 +71,7 @@ def _held(path: Path, is_spec: bool) -> tuple[list[Held], RnnspectError | None]:
         except RnnspectError as error:
             found.append(Held(name, "", "", "", f"{error.problems[0].found}"))
         else:
-            found.append(Held(name, module_repr(spec), spec.dtype, reads_from.get(name, ""), ""))
+            found.append(Held(name, module_repr(spec), spec.dtype, one.reads_from, ""))
     return found, None
 
 

@@ -70,6 +70,8 @@ class Describing:
     made: Callable[[], Described]
     """Raises `SpecError` with every key that is wrong, or whose flag contradicts the file's parameters, and what the
     file's reader raises for a module that no spec describes."""
+    reads_from: str = ""
+    """The name of the module of the same file whose output it takes, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,10 @@ def describe_every(
         with loading():
             if kind := readers.kind_of(path):
                 modules, noun = readers.modules_in(path, flags | {"names": names}, module), readers.find(kind).noun
+                reads_from = readers.reads_from(modules) if len(modules) > 1 else {}
                 return {
-                    name: Describing(noun, functools.partial(_of_module, one, flags)) for name, one in modules.items()
+                    name: Describing(noun, functools.partial(_of_module, one, flags), reads_from.get(name, ""))
+                    for name, one in modules.items()
                 }
     for found, said in (("a module", module), ("names", names)):
         if said is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from rich.console import RenderableType
@@ -35,22 +36,36 @@ def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats
     several = len(found) > 1
 
     def table(_width: int) -> Iterable[RenderableType]:
-        return [part for name, one in found.items() for part in view.parts(one, name if several else "")]
+        return [part for one in found for part in view.parts(one.shapes, one.heading if several else "")]
 
     def json() -> str:
-        made = [documents.shapes_document(one) | ({"name": name} if several else {}) for name, one in found.items()]
+        said = [{"name": one.name, "reads_from": one.reads_from} if several else {} for one in found]
+        made = [documents.shapes_document(one.shapes) | more for one, more in zip(found, said, strict=True)]
         return documents.as_json(made if several else made[0])
 
-    output.emit(table, json=json, markdown=lambda: "\n".join(map(view.as_markdown, found.values())))
+    output.emit(table, json=json, markdown=lambda: "\n".join(view.as_markdown(one.shapes) for one in found))
 
 
-def _found(given: Given, output: Output) -> dict[str, Shapes]:
-    """The shapes of each recurrent module by its name. Of several, those that no spec describes are left out, with a
+@dataclass(frozen=True)
+class _Found:
+    """One recurrent module of a file."""
+
+    name: str
+    reads_from: str
+    shapes: Shapes
+
+    @property
+    def heading(self) -> str:
+        return self.name + (f", which reads {self.reads_from}" if self.reads_from else "")
+
+
+def _found(given: Given, output: Output) -> list[_Found]:
+    """The shapes of each recurrent module. Of several, those that no spec describes are left out, with a
     note that says why."""
     from rnnspect.network.parameters import shapes_of
 
     every = given.describe_every()
-    found: dict[str, Shapes] = {}
+    found: list[_Found] = []
     for name, one in every.items():
         try:
             described = one.made()
@@ -62,7 +77,7 @@ def _found(given: Given, output: Output) -> dict[str, Shapes]:
             continue
         for note in described.notes:
             output.note(note if len(every) == 1 else note.replace(f"{given.path}:{name} ", f"{given.path} "))
-        found[name] = shapes_of(described.spec)
+        found.append(_Found(name, one.reads_from, shapes_of(described.spec)))
     if not found:
         raise refused
     return found

@@ -18,7 +18,7 @@ _TREE = ("module", ">parameters", ">trainable", "layer")
 
 
 def parts(shapes: Shapes, name: str = "") -> list[RenderableType]:
-    """`name` is that of the module, where there are others beside it."""
+    """`name` is that of the module, and what it reads, where there are others beside it."""
     parameters, results = table(*_COLUMNS), table("", "shape", "axes")
     for parameter in shapes.parameters:
         parameters.add_row(*_row(parameter))

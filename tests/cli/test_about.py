@@ -45,6 +45,9 @@ def test_a_stack_is_said(rnnspect, tmp_path):
         ("lstm_2", "lstm_1"),
         ("lstm_7", ""),
     ]
+    assert "lstm_2, which reads lstm_1: LSTM(4, 6" in rnnspect("shapes", tmp_path / "m.safetensors").out
+    found = json.loads(rnnspect("shapes", tmp_path / "m.safetensors", "--format", "json").out)
+    assert [one["reads_from"] for one in found] == ["", "lstm_1", ""]
 
 
 def test_a_spec_and_a_file_of_nothing(rnnspect, tmp_path):
