@@ -57,12 +57,17 @@ def _found() -> dict[str, Command]:
 COMMANDS = _found()
 
 
+def _is_a_file(word: str) -> bool:
+    """Whether a word in the place of a command is a file: it is there, or it is written as a file's name is."""
+    return is_there(Path(word)) or names_code(word) or "/" in word or bool(Path(word).suffix)
+
+
 class _Commands(TyperGroup):
     """Makes the options of a command when it is called: --help of all commands shows only a sentence of each."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and (is_there(Path(args[0])) or names_code(args[0])):
-            args = [ABOUT, *args]  # a file alone
+        if args and args[0] not in COMMANDS and _is_a_file(args[0]):
+            args = [ABOUT, *args]
         name, command, rest = super().resolve_command(ctx, args)
         return name, COMMANDS[command.name].build() if command and command.name else None, rest
 

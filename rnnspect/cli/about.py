@@ -10,7 +10,7 @@ from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output, loading
 from rnnspect.cli.running import is_live
-from rnnspect.errors import InputError, RnnspectError
+from rnnspect.errors import RnnspectError
 
 if TYPE_CHECKING:
     from rnnspect.views.about import About, Held
@@ -36,10 +36,8 @@ def about(
         path = readers.inner_file(file)
         kind = readers.kind_of(path)
         what = readers.find(kind).what if kind else "a text, read as a spec in YAML"
-        modules, refused = _held(path)
+        modules = _held(path)
         total = _tensors(path) if kind else None
-    if refused and not modules:
-        raise refused
     found = view.About(str(path), what, path.stat().st_size if path.is_file() else None, total, tuple(modules))
     output.emit(lambda _width: view.parts(found), json=lambda: documents.as_json(view.document(found)))
 
@@ -54,25 +52,24 @@ def _of_live(source: str, output: Output) -> About:
     return About(source, f"a live model, {model.parts[0].layer}, {model.total:,} parameters", None, None, tuple(held))
 
 
-def _held(path: Path) -> tuple[list[Held], RnnspectError | None]:
-    """The recurrent modules of a file; and of a file without any the reason."""
+def _held(path: Path) -> list[Held]:
+    """The recurrent modules of a file. Raises the reason where there is none, or no spec describes the only one."""
     from rnnspect.cli.describing import describe_every
     from rnnspect.network.parameters import module_repr
     from rnnspect.views.about import Held
 
+    every = describe_every(path, None, {})
     found: list[Held] = []
-    try:
-        every = describe_every(path, None, {})
-    except InputError as error:
-        return [], error
     for name, one in every.items():
         try:
             spec = one.made().spec
         except RnnspectError as error:
-            found.append(Held(name, "", "", "", f"{error.problems[0].found}"))
+            if len(every) == 1:
+                raise
+            found.append(Held(name, "", "", "", error.problems[0].found))
         else:
             found.append(Held(name, module_repr(spec), spec.dtype, one.reads_from, ""))
-    return found, None
+    return found
 
 
 def _tensors(path: Path) -> int | None:

@@ -58,7 +58,28 @@ def test_a_spec_and_a_file_of_nothing(rnnspect, tmp_path):
     assert "it holds no recurrent parameters" in shown.err
     (tmp_path / "x.7z").write_bytes(b"7z\xbc\xaf" + bytes(50))
     assert "a 7z archive; allowed: one of the files in it" in rnnspect(tmp_path / "x.7z").err
-    assert rnnspect("chekc").status == 2
+    assert "did you mean" in rnnspect("chekc").err.lower()
+    assert rnnspect("none.pt").err == "error: none.pt: no such file\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "not a mapping"),
+        ("cell: lstn\n", "cell"),
+        (
+            '{"format": "layers-model", "modelTopology": {}}',
+            "a model of TensorFlow.js; allowed: one of Keras",
+        ),
+        ("7767517\n3 3\n", "a network of ncnn"),
+    ],
+)
+def test_a_text_that_is_no_spec(rnnspect, tmp_path, text, said):
+    (tmp_path / "x").write_text(text)
+    for command in ((), ("shapes",)):
+        shown = rnnspect(*command, tmp_path / "x")
+        assert (shown.status, shown.out) == (2, "")
+        assert said in shown.err
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.glimpse import glimpse
 from rnnspect.weights.readers import any_layout, interface, named_tensors
-from rnnspect.weights.readers.unread import unread
+from rnnspect.weights.readers.unread import is_spec, unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> str | None:
     end = path.suffix.lower()
     if by_name := next((kind for kind in READERS if end in find(kind).ends), None):
         return by_name
-    if seen.is_text and not seen.is_folder:
+    if is_spec(seen):
         return None
     raise unread(seen)
 

@@ -14,7 +14,6 @@ _SAVE = "numpy.savez('weights.npz', **arrays)"
 _BEGINS = (
     (b"GGUF", "a GGUF file", f"gguf.GGUFReader(file).tensors gives its arrays; {_SAVE}"),
     (b"\x12\x01\x00\x00\x00\x00\x00\x00", "parameters of MXNet", f"mxnet.nd.load(file) gives its arrays; {_SAVE}"),
-    (b"7767517", "a network of ncnn, whose numbers are in its .bin", "the model that it was converted from"),
     (b"MATLAB 5.0", "a MATLAB file", f"scipy.io.loadmat(file) gives its arrays; {_SAVE}"),
     (b"\x00B<Nnet3>", "a network of Kaldi", "nnet3-copy --binary=false writes its numbers as text"),
     (b"ftrt", "an engine of TensorRT", "the model that it was built from, such as its .onnx"),
@@ -29,12 +28,27 @@ _BEGINS = (
     (b"%PDF", "a PDF document", "a file of weights"),
 )
 """The first bytes of a file, what it is, and what to give instead."""
+_TEXTS = (
+    (b"7767517", "a network of ncnn, whose numbers are in its .bin", "the model that it was converted from"),
+    (
+        b'"modelTopology"',
+        "a model of TensorFlow.js",
+        "one of Keras: tensorflowjs_converter --input_format tfjs_layers_model FILE model.h5 writes it",
+    ),
+    (b"<net name=", "a model of OpenVINO, whose numbers are in its .bin", "the model that it was converted from"),
+)
+"""Texts that are no spec: what is in the beginning of one, what it is, and what to give instead."""
 _ORT = (
     "the same as .onnx: o = onnxruntime.SessionOptions(); o.optimized_model_filepath = 'm.onnx'; "
     "onnxruntime.InferenceSession(FILE, o) writes it"
 )
 _MAX_PARTS = 64
 """Parts that a file of Tesseract may have; it has 24 today."""
+
+
+def is_spec(seen: Glimpse) -> bool:
+    """Whether a file may be a spec: a text that is no model of another framework."""
+    return seen.is_text and not seen.is_folder and not any(part in seen.head for part, _, _ in _TEXTS)
 
 
 def unread(seen: Glimpse) -> FileError:
@@ -51,6 +65,9 @@ def unread(seen: Glimpse) -> FileError:
         allowed = "a model of another framework"
     for begin, what, instead in _BEGINS:
         if seen.head.startswith(begin):
+            found, allowed = what, instead
+    for part, what, instead in _TEXTS if seen.is_text else ():
+        if part in seen.head:
             found, allowed = what, instead
     if seen.head[4:8] == b"ORTM":
         found, allowed = "a model in onnxruntime's own format (.ort)", _ORT
