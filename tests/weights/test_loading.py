@@ -174,3 +174,9 @@ def test_parameters_in_a_file_are_taken_as_numbers(tmp_path: Path):
     torch.save({name: nn.Parameter(tensor) for name, tensor in _state_dict().items()}, tmp_path / "weights.pt")
     found = prepare(Spec(weights=str(tmp_path / "weights.pt")))
     assert not any(tensor.requires_grad for tensor in found.parameters.values())
+
+
+def test_a_text_holds_no_weights(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(FileError, match=r"notes\.txt: a text, which holds no weights; allowed: a file of weights"):
+        prepare(Spec(weights=str(tmp_path / "notes.txt")))

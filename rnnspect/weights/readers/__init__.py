@@ -135,7 +135,10 @@ def _with_names(module: Module, names: Mapping[str, str], path: Path) -> Told:
 
 
 def _reader_of(path: Path) -> Reader:
-    return find(kind_of(path) or READERS[0])
+    """Raises as `kind_of`, and `FileError` for a text."""
+    if kind := kind_of(path):
+        return find(kind)
+    raise FileError("a text, which holds no weights", allowed="a file of weights", where=str(path))
 
 
 def _in_words(module: Module) -> str:

@@ -67,13 +67,13 @@ def modules_of(
     if layout is None:
         found = {prefix: one for prefix, one in found.items() if not pytorch.has_one_bias(one, stored)}
     if not found:
-        elsewhere = any_layout.modules_of(tensors, str(path), flags) if layout is None else {}
+        packed = any_layout.modules_of(tensors, str(path), flags) if layout is None else {}
         shaped = by_shape.modules_of(tensors, str(path), flags)
-        if not elsewhere and shaped:
-            return shaped
-        if elsewhere:  # names of a layout that leave two biases beside them alone are another's
-            more = {prefix: one for prefix, one in shaped.items() if one.takes > elsewhere.get(prefix, one).takes}
-            return elsewhere | more
+        # Names of a layout that leave two biases beside them alone are another framework's.
+        fuller = {prefix: shaped[prefix] for prefix in packed if prefix in shaped}
+        fuller = {prefix: one for prefix, one in fuller.items() if one.takes > packed[prefix].takes}
+        if modules := packed | fuller or shaped:
+            return modules
         raise FileError("it holds no recurrent parameters", allowed=_ALLOWED, where=str(path))
     others = len(stored) - sum(len(one.names) for one in found.values())
     made = {prefix: _PyTorch(tensors, one, str(path), flags, said or {}, others) for prefix, one in found.items()}

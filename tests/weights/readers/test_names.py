@@ -82,13 +82,16 @@ def test_products_from_the_right(tmp_path: Path, capsys: Any):
     assert "read by its shapes: weight_ih = Wx, weight_hh = Wh" in agrees(path, module, tmp_path, capsys)
 
 
-def test_dense_layers_are_no_recurrent_ones(tmp_path: Path, capsys: Any):
-    """Layers of a transformer are 4H × H, too, and differ in a number alone."""
-    arrays = {f"layers.{n}.fc.weight": np.ones((16, 4), np.float32) for n in range(2)}
+@pytest.mark.parametrize("inputs", [4, 5])
+def test_dense_layers_are_no_recurrent_ones(tmp_path: Path, capsys: Any, inputs: int):
+    """Layers of a transformer are 4H × H, too, and differ in a number alone; so do two layers of a dense network."""
+    arrays = {f"layers.{n}.fc.weight": np.ones((16, size), np.float32) for n, size in enumerate((inputs, 4))}
     arrays |= {f"layers.{n}.fc.bias": np.ones(16, np.float32) for n in range(2)}
     np.savez(tmp_path / "w.npz", **arrays)
     assert main(["shapes", str(tmp_path / "w.npz")]) == 2
     assert "it holds no recurrent parameters" in capsys.readouterr().err
+    np.savez(tmp_path / "w.npz", **{name: one for name, one in arrays.items() if name.endswith("weight")})
+    assert main(["shapes", str(tmp_path / "w.npz")]) == 2
 
 
 def test_names_can_be_said(tmp_path: Path, capsys: Any):
