@@ -322,7 +322,7 @@ def test_a_model_without_an_input_runs_on_a_drawn_one(tmp_path: Path, capsys: An
     assert main(["check", path, "--batch", str(batch), "--format", "json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["verdict"] == "agree"
-    assert "note: no input was given: drawn were " + shown.format(batch=batch) in captured.err
+    assert "note: no input was given: these were drawn: " + shown.format(batch=batch) in captured.err
 
 
 def test_longer_inputs_are_drawn_until_a_model_runs(tmp_path: Path, capsys: Any):

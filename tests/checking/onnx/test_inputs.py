@@ -118,7 +118,7 @@ def test_a_model_runs_on_what_was_said_and_a_note_says_what_was_drawn(tmp_path: 
     assert main(["check", str(tmp_path / "m.onnx"), "--input", f"words={tmp_path}/w.npz:some", "-f", "json"]) == 0
     out, err = capsys.readouterr()
     assert (json.loads(out)["verdict"], json.loads(out)["checked"]["values"]) == ("agree", 10 * 3 * made.HIDDEN)
-    assert "not all inputs were given: drawn were beside float32 (10, 3, 3), lens int32 (3,), h float32" in err
+    assert "not all inputs were given: these were drawn: beside float32 (10, 3, 3), lens int32 (3,), h float32" in err
     assert "(time = 10, batch = 3); --input beside=x.npy says others" in err
 
 
