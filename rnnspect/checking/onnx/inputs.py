@@ -194,5 +194,6 @@ def _in_words(drawn: Mapping[str, Array], said: Mapping[str, Any], uses: Uses, s
             f"{name} {values.dtype} {tuple(values.shape)}" + (f" = {values.item()}" if values.size == 1 else below)
         )
     chosen = listed(f"{name} = {size}" for name, size in sizes.by_name.items())
-    what = "not all inputs were given: these were drawn:" if said else "no input was given: drawn were"
-    return f"{what} {listed(words)}{f' ({chosen})' if chosen else ''}; --input {next(iter(unsaid))}=x.npy says others"
+    what = "not all inputs were given" if said else "no input was given"
+    drawn_as = listed(words) + (f" ({chosen})" if chosen else "")
+    return f"{what}: these were drawn: {drawn_as}; --input {next(iter(unsaid))}=x.npy says others"
