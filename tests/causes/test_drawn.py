@@ -29,7 +29,7 @@ def test_the_first_that_is_named_is_right_and_none_is_wrong(case: Drawn) -> None
     assert all(case.right(name) for name in names_of(verdict))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_of_200_at_least_95_in_100_are_named_first_and_none_wrongly() -> None:
     answers: Counter[str] = Counter()
     wrong = []
@@ -88,7 +88,7 @@ def large(seed: int) -> tuple[torch.nn.GRU, torch.Tensor, dict[str, Any]]:
         return meant, x, {"output": run(x)[0].numpy()}
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.campaign)])
 def test_where_almost_anything_fits_no_cause_is_named_but_what_to_record(seed: int) -> None:
     meant, x, recorded = large(seed)
     verdict = rnnspect.check(meant, x, recorded=recorded)
