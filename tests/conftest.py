@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 
+# The networks here are tiny: threads would only wait for each other, the more so with one worker a core. BLAS reads
+# this as it is loaded, and so does what the tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import settings
@@ -15,7 +19,6 @@ settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-# The networks here are tiny: threads would only wait for each other, the more so with one worker a core.
 torch.set_num_threads(1)
 
 

@@ -13,6 +13,7 @@ from rnnspect.cli import main
 from rnnspect.views import documents
 from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.planted import Planted
+from tests.marks import sampled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def without_lower_layers(recorded: dict[str, Array]) -> dict[str, Array]:
 
 @pytest.mark.parametrize(
     ("kind", "parameter", "size"),
-    [("rnn", "weight_hh_l0", 1e-4), ("gru", "weight_ih_l0", 1e-3), ("lstm", "bias_hh_l0", 3e-2)],
+    sampled([("rnn", "weight_hh_l0", 1e-4), ("gru", "weight_ih_l0", 1e-3), ("lstm", "bias_hh_l0", 3e-2)], 3),
 )
 def test_a_layer_that_nobody_observed_is_not_explained_by_leaving_out_how_it_ended(
     kind: str, parameter: str, size: float
@@ -52,6 +53,7 @@ def test_a_final_state_that_a_mistake_would_leave_unjudged_is_not_explained_by_i
     assert verdict.causes == ()
 
 
+@pytest.mark.slow
 def test_a_mistake_that_would_spoil_what_is_right_is_refuted() -> None:
     """c_n of a layer that nobody observed is wrong; the layer above, which is right, rests on that layer's h."""
     planted = Planted(Setting("lstm", 2, 1))

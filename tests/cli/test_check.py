@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rnnspect.engines.torch import TorchEngine
+from tests.marks import sampled
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
 
@@ -127,9 +128,7 @@ def test_an_arithmetic_misspelt(rnnspect):
     assert "did you mean 'float32'?" in rnnspect("check", "--arithmetic", "float23").err
 
 
-@pytest.mark.parametrize(
-    "cell", ["rnn", pytest.param("gru", marks=pytest.mark.campaign), pytest.param("lstm", marks=pytest.mark.campaign)]
-)
+@pytest.mark.parametrize("cell", sampled(["rnn", "gru", "lstm"], 3))
 def test_compiled_code_agrees(rnnspect, cell, compiler):
     result = rnnspect("check", "--cell", cell, "--input", "randn:3", "--engine", "torch-compile", "--format", "json")
     assert json.loads(result.out)["engine"]["name"] == "torch-compile"

@@ -272,6 +272,7 @@ def test_shapes_of_a_header_load_no_framework(tmp_path, suffix):
 # Somebody else's model
 
 
+@pytest.mark.slow
 def test_the_speaker_encoder_of_resemblyzer(rnnspect, tmp_path):
     """A three-layer LSTM that others trained and published, beside its optimizer's state."""
     argv = ["pip", "download", "--quiet", "--no-deps", "--retries", "0", "--timeout", "20", "Resemblyzer==0.1.4"]

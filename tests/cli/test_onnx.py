@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from rnnspect.cli import main
 from tests import onnx_models as made
+from tests.marks import sampled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize(("op", "at_least"), [("RNN", 5), ("GRU", 5), ("LSTM", 5)])
+@pytest.mark.parametrize(("op", "at_least"), sampled([("RNN", 5), ("GRU", 5), ("LSTM", 5)], 3))
 def test_the_operators_own_tests_agree(tmp_path: Path, op: str, at_least: int):
     """collect_testcases filters on its first call only: one process an operator."""
     ran = subprocess.run([sys.executable, "-c", NODE_TESTS, op, str(tmp_path)], capture_output=True, text=True)
@@ -400,6 +401,7 @@ def silero(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "silero_vad" / "data"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "samples"), [(16000, 576), (8000, 288)])
 def test_silero_vad(silero: Path, tmp_path: Path, capsys: Any, rate: int, samples: int):
     """Its LSTMs are in Ifs inside Ifs, one for each rate and use; exactly one of them runs."""

@@ -149,6 +149,7 @@ def test_an_odd_escape_in_a_text_is_no_warning(tmp_path: Path):
     assert not open_pickle(path).tensors
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_or_refused_within_three_gigabytes():
     program = (
         "import resource, sys, tempfile, pathlib; import torch, numpy\n"

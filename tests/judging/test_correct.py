@@ -10,6 +10,7 @@ import torch
 
 from tests.judging import loops
 from tests.judging.cases import DTYPES, Case, draw, found, judge, of_case, prepared
+from tests.marks import sampled
 
 BLOCKS, EACH = 40, 125
 KINDS = ("tanh", "relu", "gru", "lstm")
@@ -27,7 +28,7 @@ def assert_right(case: Case) -> None:
     assert finding.over is None, case
 
 
-@pytest.mark.parametrize("block", range(BLOCKS))
+@pytest.mark.parametrize("block", sampled(range(BLOCKS), 8))
 def test_drawn_cases(block: int) -> None:
     rng = random.Random(block)
     for _ in range(EACH):
@@ -59,7 +60,7 @@ def test_constant_input_of_4096(kind: str, engine: str) -> None:
     assert_right(Case(kind, torch.float32, 6, 1, 4096, 8, signal="ones", special="same", engine=engine))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sampled(KINDS, 3))
 def test_second_look_is_needed_and_used(kind: str) -> None:
     """4096 equal products: a plain loop errs by more than λ√k u, every time."""
     case = Case(kind, torch.float32, 4, 1, 4096, 8, signal="ones", special="same", engine="numpy", scale=0.0005)

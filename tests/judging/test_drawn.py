@@ -54,6 +54,7 @@ def test_the_same_seed_draws_the_same_run() -> None:
             )
 
 
+@pytest.mark.slow
 def test_correct_runs_are_not_called_wrong() -> None:
     """And many of those in float32 are said to agree, 55 % of ten thousand: a generator of runs that nobody can judge
     would show nothing."""

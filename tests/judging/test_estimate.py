@@ -13,6 +13,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.tracing.prepare import prepare
+from tests.marks import sampled
 
 STEPS = 5000
 
@@ -26,7 +27,7 @@ def periodic() -> Tensor:
 
 
 @pytest.mark.parametrize("x_of", [constant, periodic])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", sampled(range(4), 4))
 def test_roundings_that_repeat_below_a_long_memory(x_of: Callable[[], Tensor], seed: int) -> None:
     """torch's GRU with an update gate that keeps h for up to T steps: its roundings add up as T, not as √T."""
     torch.manual_seed(seed)
@@ -43,7 +44,7 @@ def test_roundings_that_repeat_below_a_long_memory(x_of: Callable[[], Tensor], s
     assert rnnspect.check(module, x, recorded={"output": output, "h_n": h_n}, explain=0).verdict == "differ"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", sampled(range(6), 6))
 @pytest.mark.parametrize("steps", [1000, STEPS])
 def test_a_counter_of_which_only_the_final_states_are_known(seed: int, steps: int) -> None:
     """f is near 1 and g constant, so that c gains the same at every step, rounded the same way."""

@@ -14,6 +14,7 @@ needs_status = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_status
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_memory_does_not_grow_with_the_run(kind: str) -> None:

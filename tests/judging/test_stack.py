@@ -20,6 +20,7 @@ from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.tracing.trace import trace_prepared
 from tests.judging import loops
 from tests.judging.cases import parameters
+from tests.marks import sampled
 
 if TYPE_CHECKING:
     from rnnspect.judging.verdict import Verdict
@@ -130,7 +131,7 @@ def test_final_states(cell: str, dtype: str, lengths: Any) -> None:
 
 @cells
 @pytest.mark.parametrize("how", ["decimals", "half"])
-@pytest.mark.parametrize("only_top", [False, True])
+@pytest.mark.parametrize("only_top", sampled([False, True], 2))
 def test_a_rounded_recording_of_a_stack(cell: str, how: str, only_top: bool) -> None:
     """What the second layer received was not what was written down of the first."""
     made = network(cell, num_layers=2, bidirectional=True)
@@ -177,7 +178,7 @@ def test_a_wrong_gate_is_named(cell: str, lengths: Any) -> None:
             assert name != "c" or "c from step 7 on" in verdict.pattern
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", sampled(["rnn", "gru", "lstm"], 3))
 @pytest.mark.parametrize("batch", [1, 3])
 def test_recorded_gates_of_plain_loops_need_the_second_look(cell: str, batch: int) -> None:
     """4096 equal products: the gate itself is off by more than any √k, and right."""
@@ -240,6 +241,7 @@ def test_right_tf32_products_never_differ(kind: str, operand: Any, signal: str, 
     assert verdict.first is None, verdict.first
 
 
+@pytest.mark.slow
 @operands
 def test_a_lost_bias_is_found_beside_tf32_products(operand: Any) -> None:
     made = network("lstm", batch=1, hidden_size=32, h0=None)
@@ -278,7 +280,7 @@ def test_float16_overflow_cannot_tell() -> None:
     assert "leave the range of float16" in str(verdict.reason)
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("value", sampled([torch.nan, torch.inf, -torch.inf], 3))
 @cells
 def test_what_is_not_a_number_differs_where_it_begins(cell: str, value: float) -> None:
     made = network(cell)
@@ -322,6 +324,7 @@ def test_lowest_layer_first_even_if_only_its_final_state_is_wrong() -> None:
     assert verdict.pattern == "the final state c_n of layer 0; then layer 1: 1920 of 3840 values"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 def test_a_long_memory_that_rounds_the_same_way_at_every_step() -> None:
     """c near 40 gains 1.6 of its float32 units a step, which are stored as 2: after 20,000 steps the layer that

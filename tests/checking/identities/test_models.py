@@ -129,6 +129,7 @@ def test_a_module_that_takes_the_batch_for_time(identities: Any):
     assert failed["usual"].startswith("batch_first left out")
 
 
+@pytest.mark.slow
 def test_a_module_that_mixes_the_batch(identities: Any):
     found = identities("Norms", status=1)
     assert found["encoder"]["neighbours"]["holds"]

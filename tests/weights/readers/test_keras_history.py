@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rnnspect.cli import main
+from tests.marks import sampled
 from tests.weights.readers import keras_files as made
 from tests.weights.readers.keras_files import Layer
 from tests.weights.readers.test_keras import X, check
@@ -23,7 +24,7 @@ HARD = {"recurrent_activation": "hard_sigmoid"}
 AFTER = {"reset_after": True}
 
 
-@pytest.mark.parametrize("config", [True, False], ids=["config", "weights alone"])
+@pytest.mark.parametrize("config", sampled([True, False], 2), ids=["config", "weights alone"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["", "Bidirectional"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_layers_for_cudnn(tmp_path: Path, capsys: Any, cell: str, bidirectional: bool, config: bool):

@@ -15,6 +15,7 @@ import pytest
 from rnnspect import RnnspectError
 from rnnspect.cli import main
 from rnnspect.weights.readers import keras
+from tests.marks import sampled
 from tests.weights.readers import keras_files as made
 from tests.weights.readers.keras_files import Layer
 
@@ -170,7 +171,7 @@ CONFIGS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("form", ["keras", "h5"])
+@pytest.mark.parametrize("form", sampled(["keras", "h5"], 2))
 @pytest.mark.parametrize(("config", "reason"), CONFIGS.values(), ids=CONFIGS.keys())
 def test_a_hostile_config(tmp_path: Path, capsys: Any, form: str, config: str, reason: str):
     path = tmp_path / f"m.{form}"

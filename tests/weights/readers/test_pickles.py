@@ -170,6 +170,7 @@ PACKAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_file_of_a_published_package(tmp_path: Path, capsys: Any, package: str):
     member, expected = PACKAGES[package]

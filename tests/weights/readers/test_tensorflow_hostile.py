@@ -120,6 +120,7 @@ def test_functions_that_call_each_other_without_end(tmp_path: Path, capsys: pyte
     assert "it holds no recurrent parameters" in refused(tmp_path / "g", capsys)
 
 
+@pytest.mark.slow
 def test_long_chains_and_circles(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Ten thousand sums, each behind ten thousand nodes that hand on what they take, or a circle of them."""
     many = 10_000

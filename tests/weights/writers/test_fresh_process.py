@@ -22,6 +22,7 @@ from rnnspect.checking.converting import convert
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.tracing.prepare import prepare
 from rnnspect.weights import writers
+from tests.marks import sampled
 from tests.weights.writers.loaders import LOADERS, NEEDS, SUFFIXES
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def from_torch(spec: Spec, lost: bool) -> list[np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore")  # whatever a framework warns of is not ours
-@pytest.mark.parametrize("target", writers.names())
+@pytest.mark.parametrize("target", sampled(writers.names(), 3))
 def test_it_gives_what_torch_gives(target, tmp_path):
     if importlib.util.find_spec(NEEDS[target]) is None:
         pytest.skip(f"skipped: {NEEDS[target]} is not installed")
