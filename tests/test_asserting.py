@@ -137,6 +137,7 @@ class Tagger(nn.Module):
         return self.cell(self.rnn(self.embed(x))[0][:, -1], state)[0]
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_each_call_in_a_model_must_agree():
     model, x = Tagger(), torch.randn(3, 7, 4)
     state = torch.randn(3, 3), torch.randn(3, 3)

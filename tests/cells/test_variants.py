@@ -126,6 +126,7 @@ FAULTS |= {"coupled": ["lstm coupled", "lstm both"], "old c": ["lstm peepholes",
 FAULTS |= {"squash": ["lstm softsign h", "lstm clip"]}
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize(
     ("fault", "case"), sampled([(fault, case) for fault, cases in FAULTS.items() for case in cases], 4)
 )
@@ -139,6 +140,7 @@ def test_a_planted_fault_is_found(fault: str, case: str, steps: int):
     assert verdict.first.step <= 2
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("keys", sampled(CASES.values(), 4), ids=CASES.keys())
 def test_one_number_that_is_off_is_found_where_it_is(keys: dict[str, Any]):
     """Teacher-forced: of a wrong h at one step only that step and the next can differ."""

@@ -226,6 +226,7 @@ def test_what_trace_wrote_of_the_equations_is_no_recording() -> None:
 # Every array by its own measure.
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("coarse", ["output", "h_n", "c_n", "l0.forward.h", "l1.forward.i"])
 def test_one_coarse_array_does_not_hide_a_fault_in_another(coarse: str) -> None:
     found = run()

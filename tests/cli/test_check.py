@@ -47,6 +47,7 @@ def test_several_sources_are_a_line_each_and_the_worst_status_wins(rnnspect):
     assert "nothing.yaml: no such file" in with_missing.out.splitlines()[-1]
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_wrong_number_is_found_where_it_is(rnnspect, broken_engine):
     result = rnnspect("check", "configs/gru.yaml", "--format", "json")
     assert result.status == 1
@@ -60,10 +61,12 @@ def test_a_wrong_number_is_found_where_it_is(rnnspect, broken_engine):
     assert "unit 1" in document["pattern"]
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_differ_beats_bad_input(rnnspect, broken_engine):
     assert rnnspect("check", "configs/gru.yaml", "nothing.yaml").status == 1
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_wrong_number_in_words(rnnspect, broken_engine):
     out = rnnspect("check", "configs/gru.yaml").out
     assert "differ: h of layer 0 forward, step 9, batch 0, unit 1" in out
@@ -96,6 +99,7 @@ def test_several_documents_are_a_list(rnnspect):
     assert [document["engine"]["name"] for document in documents] == ["torch", "torch-cell"] * 2
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_junit(rnnspect, tmp_path, broken_engine):
     path = tmp_path / "report.xml"
     rnnspect("check", "configs/gru.yaml", "nothing.yaml", "-o", path)
@@ -179,6 +183,7 @@ def test_the_callers_threads_and_modes_are_left_alone(rnnspect):
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == before
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_stack_that_is_wrong_only_as_a_whole_differs(rnnspect, monkeypatch):
     """A backend may be right for each layer alone and wrong for the stack."""
     right = TorchEngine.run

@@ -72,6 +72,7 @@ def test_one_engine_of_a_saved_run_of_several(rnnspect, tmp_path):
     np.testing.assert_array_equal(shown, kept["l0.reverse.engine.torch-cell.h"][0].astype(np.float32))
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_saved_run_that_was_changed_differs(rnnspect, tmp_path):
     rnnspect("trace", "--cell", "lstm", "--input", "randn:9", "-q", "-o", tmp_path / "run.npz")
     arrays = dict(np.load(tmp_path / "run.npz"))
@@ -84,6 +85,7 @@ def test_a_saved_run_that_was_changed_differs(rnnspect, tmp_path):
     assert (first["step"], first["unit"]) == (6, 1)
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_recording_shows_the_item_that_differs(rnnspect, tmp_path):
     flags = ["--cell", "gru", "--input", "randn:6", "--batch", "3"]
     output = output_of_torch(cell="gru", input="randn:6", batch=3)

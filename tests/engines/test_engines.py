@@ -127,6 +127,7 @@ def test_other_dtypes_do_not_differ_or_are_refused(name, dtype):
             assert verdict.engine.dtype == dtype
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NAMES)
 def test_exchanged_gates_are_found(name):

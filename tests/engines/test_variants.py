@@ -80,6 +80,7 @@ KEPT = {
 }
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize(("case", "attribute"), sampled(KEPT.items(), 4), ids=KEPT.keys())
 def test_an_attribute_that_did_not_arrive_is_found(monkeypatch, case: str, attribute: str):
     right = onnx_graph._attributes
@@ -96,6 +97,7 @@ def test_an_attribute_that_did_not_arrive_is_found(monkeypatch, case: str, attri
     assert checked("onnxruntime", CASES[case]).verdict == "differ"
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_peepholes_in_the_wrong_order_are_found(monkeypatch):
     right = onnx_graph._peepholes
     monkeypatch.setattr(onnx_graph, "_peepholes", lambda spec, p: right(spec, p)[::-1].copy())

@@ -28,7 +28,7 @@ def assert_right(case: Case) -> None:
     assert finding.over is None, case
 
 
-@pytest.mark.parametrize("block", sampled(range(BLOCKS), 8))
+@pytest.mark.parametrize("block", sampled(range(BLOCKS), 20))
 def test_drawn_cases(block: int) -> None:
     rng = random.Random(block)
     for _ in range(EACH):

@@ -142,6 +142,7 @@ def _planted(fault, case: Case, rng: random.Random) -> str:
     return "found"
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("fault", sampled(FAULTS, 3), ids=lambda fault: fault.__name__.strip("_"))
 def test_fault_is_found_where_it_is(fault, dtype: torch.dtype) -> None:

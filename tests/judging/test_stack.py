@@ -280,6 +280,7 @@ def test_float16_overflow_cannot_tell() -> None:
     assert "leave the range of float16" in str(verdict.reason)
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("value", sampled([torch.nan, torch.inf, -torch.inf], 3))
 @cells
 def test_what_is_not_a_number_differs_where_it_begins(cell: str, value: float) -> None:
