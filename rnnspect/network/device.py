@@ -51,7 +51,8 @@ def plain_defaults() -> Iterator[None]:
     """Inside, new tensors lie in main memory and products there have the full precision of their dtype, whatever
     torch.set_default_device, the precision switches and autocast say."""
     cpu = torch.device("cpu")
-    with nullcontext() if torch.get_default_device() == cpu else cpu, exact_products():
+    # Asked of a tensor: torch 2.6's get_default_device does not know of `with torch.device(…)`.
+    with nullcontext() if torch.empty(0).device == cpu else cpu, exact_products():
         yield
 
 

@@ -291,6 +291,7 @@ def test_joblib_itself(tmp_path: Path):
     }
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")  # torch.load unpacks it
 def test_the_tar_archive_of_2016(tmp_path: Path):
     (tmp_path / "x.pt").write_bytes(pickles.tar())
     loaded = torch.load(tmp_path / "x.pt", weights_only=False)
