@@ -1,0 +1,202 @@
+"""How the process ends: a signal is answered within a second, and code of the user's cannot end it unseen."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import re
+import select
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rnnspect.cli.output import say
+from rnnspect.engines.own.loading import names_code
+from rnnspect.files.writing import remove_unfinished
+
+BAD_INPUT = 2
+GRACE = 0.5
+"""Seconds that a command has to stop by itself after a signal."""
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_STATUS_TO = "RNNSPECT_STATUS_TO"
+"""Where there is no fork: the environment variable that names the file for the exit status."""
+_CRASH = b"Fatal Python error"
+_received: list[int] = []
+
+
+class StoppedBySignal(KeyboardInterrupt):
+    """A signal that ends the process, raised wherever the main thread is."""
+
+
+def status_when_stopped() -> int:
+    """The exit status after a KeyboardInterrupt: 128 and the signal's number, as in a shell."""
+    return 128 + (_received[0] if _received else signal.SIGINT)
+
+
+def run_safely(main: Callable[[], int], argv: Sequence[str]) -> int:
+    """The exit status of `main`. Where an argument names code of the user's, it runs in a process of its own: should
+    that end without a status, by os._exit or a crash, this is told and the status is 2."""
+    _open_standard_streams()
+    code = [one.rpartition("=")[2] for one in argv if names_code(one)]
+    if told := os.environ.pop(_STATUS_TO, None):
+        return _answering(main, lambda status: Path(told).write_bytes(bytes([status])))
+    if not code:
+        return _answering(main, lambda _status: None)
+    if hasattr(os, "fork"):
+        return _in_a_fork(main, code)
+    return _in_the_same_command_again(code)
+
+
+def _open_standard_streams() -> None:
+    """A file that is opened later must not get the number of a stream that is closed: messages would go into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _answering(main: Callable[[], int], send: Callable[[int], object], parent: int | None = None) -> int:
+    """Runs `main` and sends its exit status. After SIGINT, SIGTERM or SIGHUP, or as soon as nobody holds the other end
+    of `parent`, `main` is interrupted; if it goes on, in a long call of a library, the process ends without it."""
+    if os.name == "posix":
+        heard, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        threading.Thread(target=_watch, args=(heard, parent, send), daemon=True).start()
+    try:
+        _on_signals(_interrupt)
+        status = main()
+        _on_signals(signal.SIG_DFL)  # there is nothing left to tidy up
+    except StoppedBySignal:
+        status = status_when_stopped()
+    if _received:
+        _end(status, send)
+    send(status)
+    return status
+
+
+def _on_signals(handler: Callable[[int, object], None] | signal.Handlers) -> None:
+    """What is ignored, as under nohup, stays so."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    """Only the first signal counts: a second one would disturb the tidying up."""
+    for one in SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    _received.append(number)
+    raise StoppedBySignal
+
+
+def _watch(heard: int, parent: int | None, send: Callable[[int], object]) -> None:
+    number = 0
+    while number not in SIGNALS:
+        ready, _, _ = select.select([heard] if parent is None else [heard, parent], [], [])
+        if heard in ready:
+            number = os.read(heard, 1)[0]
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+            parent = None
+    time.sleep(GRACE)
+    _say_at_once("\x1b[?25h\r" if sys.stderr.isatty() else "")  # a progress bar hides the cursor
+    _say_at_once("interrupted\n")
+    _end(128 + number, send)
+
+
+def _say_at_once(text: str) -> None:
+    """To stderr, unless nobody reads there; without Python's buffer, which the main thread may be waiting for."""
+    with contextlib.suppress(OSError, ValueError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, text.encode())
+
+
+def _end(status: int, send: Callable[[int], object]) -> NoReturn:
+    """Ends the process now: to free gigabytes in good order takes seconds."""
+    remove_unfinished()
+    send(status)
+    os._exit(status)
+
+
+def _in_a_fork(main: Callable[[], int], code: Sequence[str]) -> int:
+    """Before a framework is loaded, which would not survive it, and before there is a second thread."""
+    told, tell = os.pipe()
+    alive, life = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(life)
+        _keep_stdout()
+        faulthandler.enable(tell, all_threads=False)  # after a crash it writes there where that was
+        return _answering(main, lambda status: os.write(tell, bytes([status])), alive)
+    received = _passing_signals_on_to(child)
+    _, ended = os.waitpid(child, 0)
+    _on_signals(signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.set_blocking(told, False)
+    said = b""
+    with contextlib.suppress(BlockingIOError):  # somebody whom their code started holds it open
+        said = os.read(told, 1 << 16)
+    if said and not said.startswith(_CRASH):
+        return said[0]
+    if received:
+        say("interrupted")
+        return 128 + received[0]
+    return _told_of_its_end(code, os.waitstatus_to_exitcode(ended), said.decode(errors="replace"))
+
+
+def _keep_stdout() -> None:
+    """What their code writes to the file with the number 1 is no result: it goes to stderr. Nor can they close ours."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding)
+
+
+def _passing_signals_on_to(child: int) -> list[int]:
+    """The signals that came, to be looked at later. A child that does not end is killed."""
+    received: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        received.append(number)
+        os.kill(child, number)
+        signal.setitimer(signal.ITIMER_REAL, 2 * GRACE - 0.1)
+
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+    _on_signals(pass_on)
+    return received
+
+
+def _in_the_same_command_again(code: Sequence[str]) -> int:
+    """On Windows."""
+    import subprocess
+
+    handle, name = tempfile.mkstemp()
+    os.close(handle)
+    try:
+        told = {**os.environ, _STATUS_TO: name}
+        ran = subprocess.run(sys.orig_argv, executable=sys.executable, env=told, check=False)  # noqa: S603
+        said = Path(name).read_bytes()
+    except KeyboardInterrupt:
+        return status_when_stopped()
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return said[0] if said else _told_of_its_end(code, ran.returncode)
+
+
+def _told_of_its_end(code: Sequence[str], ended: int, crash: str = "") -> int:
+    how = f"exit status {ended}, as by os._exit" if ended >= 0 else f"signal {-ended} ({signal.strsignal(-ended)})"
+    files = [Path(one.rpartition(":")[0]).resolve() for one in code]
+    lines = [line for line in re.findall(r'File "(.*)", line (\d+)', crash) if Path(line[0]).resolve() in files]
+    where = ", at {}:{}".format(*lines[0]) if lines else ""
+    say(f"error: {', '.join(code)} ended the process: {how}{where}; there is no result")
+    say("help: code that is checked returns or raises an exception")
+    return BAD_INPUT
