@@ -21,7 +21,7 @@ from rnnspect.engines.own.loading import names_code
 from rnnspect.files.writing import remove_unfinished
 
 BAD_INPUT = 2
-GRACE = 0.5
+GRACE = 0.4
 """Seconds that a command has to stop by itself after a signal."""
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _STATUS_TO = "RNNSPECT_STATUS_TO"
