@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from rnnspect.cli import process
 from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, discard, say
+from rnnspect.cli.signals import status_when_stopped
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import RnnspectError
 from rnnspect.files.sources import is_there
@@ -139,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fault(error)
     if status == INTERRUPTED:
         say("interrupted")
-        return process.status_when_stopped()
+        return status_when_stopped()
     return status if isinstance(status, int) else OK
 
 

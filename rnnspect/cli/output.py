@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import RenderableType
 
+from rnnspect.cli.signals import ended_at_once
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
 from rnnspect.views.rendering import Screen, rendered, width_of
@@ -156,7 +157,8 @@ def loading() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        with ended_at_once():
+            yield
     finally:
         gc.freeze()
         if was_enabled:

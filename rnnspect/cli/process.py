@@ -17,26 +17,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from rnnspect.cli.output import say
+from rnnspect.cli.signals import SIGNALS, StoppedBySignal, interrupt, on_signals, received, status_when_stopped
 from rnnspect.engines.own.loading import names_code
 from rnnspect.files.writing import remove_unfinished
 
 BAD_INPUT = 2
 GRACE = 0.4
 """Seconds that a command has to stop by itself after a signal."""
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _STATUS_TO = "RNNSPECT_STATUS_TO"
 """Where there is no fork: the environment variable that names the file for the exit status."""
 _CRASH = b"Fatal Python error"
-_received: list[int] = []
-
-
-class StoppedBySignal(KeyboardInterrupt):
-    """A signal that ends the process, raised wherever the main thread is."""
-
-
-def status_when_stopped() -> int:
-    """The exit status after a KeyboardInterrupt: 128 and the signal's number, as in a shell."""
-    return 128 + (_received[0] if _received else signal.SIGINT)
 
 
 def run_safely(main: Callable[[], int], argv: Sequence[str]) -> int:
@@ -71,30 +61,15 @@ def _answering(main: Callable[[], int], send: Callable[[int], object], parent: i
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         threading.Thread(target=_watch, args=(heard, parent, send), daemon=True).start()
     try:
-        _on_signals(_interrupt)
+        on_signals(interrupt)
         status = main()
-        _on_signals(signal.SIG_DFL)  # there is nothing left to tidy up
+        on_signals(signal.SIG_DFL)  # there is nothing left to tidy up
     except StoppedBySignal:
         status = status_when_stopped()
-    if _received:
+    if received:
         _end(status, send)
     send(status)
     return status
-
-
-def _on_signals(handler: Callable[[int, object], None] | signal.Handlers) -> None:
-    """What is ignored, as under nohup, stays so."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    """Only the first signal counts: a second one would disturb the tidying up."""
-    for one in SIGNALS:
-        signal.signal(one, signal.SIG_IGN)
-    _received.append(number)
-    raise StoppedBySignal
 
 
 def _watch(heard: int, parent: int | None, send: Callable[[int], object]) -> None:
@@ -136,9 +111,9 @@ def _in_a_fork(main: Callable[[], int], code: Sequence[str]) -> int:
         _keep_stdout()
         faulthandler.enable(tell, all_threads=False)  # after a crash it writes there where that was
         return _answering(main, lambda status: os.write(tell, bytes([status])), alive)
-    received = _passing_signals_on_to(child)
+    passed_on = _passing_signals_on_to(child)
     _, ended = os.waitpid(child, 0)
-    _on_signals(signal.SIG_IGN)
+    on_signals(signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 0)
     os.set_blocking(told, False)
     said = b""
@@ -146,9 +121,9 @@ def _in_a_fork(main: Callable[[], int], code: Sequence[str]) -> int:
         said = os.read(told, 1 << 16)
     if said and not said.startswith(_CRASH):
         return said[0]
-    if received:
+    if passed_on:
         say("interrupted")
-        return 128 + received[0]
+        return 128 + passed_on[0]
     return _told_of_its_end(code, os.waitstatus_to_exitcode(ended), said.decode(errors="replace"))
 
 
@@ -163,16 +138,16 @@ def _keep_stdout() -> None:
 
 def _passing_signals_on_to(child: int) -> list[int]:
     """The signals that came, to be looked at later. A child that does not end is killed."""
-    received: list[int] = []
+    passed_on: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
-        received.append(number)
+        passed_on.append(number)
         os.kill(child, number)
         signal.setitimer(signal.ITIMER_REAL, 2 * GRACE - 0.1)
 
     signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
-    _on_signals(pass_on)
-    return received
+    on_signals(pass_on)
+    return passed_on
 
 
 def _in_the_same_command_again(code: Sequence[str]) -> int:
