@@ -125,7 +125,7 @@ def once(
     now = path.read_bytes() if path.exists() else None
     told.wrong.update(wrong(one, process.returncode, err, number, before, now))
     if took > LONGEST:
-        told.wrong["late"] += 1
+        told.wrong[f"an end after more than {LONGEST:.0f} s"] += 1
     if not _is_gone(process.pid):
         told.wrong["a process that goes on"] += 1
     litter = [file.name for file in path.parent.iterdir() if file != path]
@@ -229,6 +229,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--markdown", action="store_true")
     asked = parser.parse_args()
+    for number in SIGNALS[1:]:  # what is ignored here, as in the background of a shell, would be so in every command
+        signal.signal(number, signal.default_int_handler)
     found = campaign(asked.times, asked.seed, asked.workers)
     print("\n".join(lines(table(found), asked.markdown)))
     litter = sum(told.litter for told in found.values())

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from rnnspect.cli.output import say
 from rnnspect.cli.signals import SIGNALS, StoppedBySignal, interrupt, on_signals, received, status_when_stopped
-from rnnspect.engines.own.loading import names_code
+from rnnspect.engines.own.loading import names_code, told_as_theirs
 from rnnspect.files.writing import remove_unfinished
 
 BAD_INPUT = 2
@@ -27,6 +27,7 @@ GRACE = 0.4
 _STATUS_TO = "RNNSPECT_STATUS_TO"
 """Where there is no fork: the environment variable that names the file for the exit status."""
 _CRASH = b"Fatal Python error"
+_told: set[str] = set()
 
 
 def run_safely(main: Callable[[], int], argv: Sequence[str]) -> int:
@@ -109,6 +110,7 @@ def _in_a_fork(main: Callable[[], int], code: Sequence[str]) -> int:
     if not child:
         os.close(life)
         _keep_stdout()
+        threading.excepthook = _tell_of_thread
         faulthandler.enable(tell, all_threads=False)  # after a crash it writes there where that was
         return _answering(main, lambda status: os.write(tell, bytes([status])), alive)
     passed_on = _passing_signals_on_to(child)
@@ -125,6 +127,14 @@ def _in_a_fork(main: Callable[[], int], code: Sequence[str]) -> int:
         say("interrupted")
         return 128 + passed_on[0]
     return _told_of_its_end(code, os.waitstatus_to_exitcode(ended), said.decode(errors="replace"))
+
+
+def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """A failure in a thread that their code started, on one line; a step may start one each time it is called."""
+    said = f"warning: {told_as_theirs('a thread', failed.exc_value or failed.exc_type())}"
+    if said not in _told:
+        _told.add(said)
+        say(said)
 
 
 def _keep_stdout() -> None:

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import InputError, RnnspectError, SpecError, listed, nearest
+from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,20 +139,21 @@ def their_errors(doing: str, path: Path | None = None) -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, RnnspectError) and not isinstance(error, SpecError):
             raise
-        raise InputError(f"{doing} failed with {in_words(error)}", where=_place(error, path)) from error
+        raise InputError([told_as_theirs(doing, error, path)]) from error
     finally:
         if os.getpid() != process:
             os._exit(0)
 
 
-def in_words(error: BaseException) -> str:
-    """The kind of an exception of theirs and what it says, on one line and not for pages."""
+def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -> Problem:
+    """An exception of theirs: its kind and what it says, on one line and not for pages, and where that was."""
     try:
         said = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - it is their code that says it
         said = "(what it says cannot be read)"
     said = said[:_MOST_SAID] + ("…" if len(said) > _MOST_SAID else "")
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    kind = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return Problem(f"{doing} failed with {kind}", where=_place(error, path))
 
 
 def _place(error: BaseException, path: Path | None) -> str | None:
