@@ -158,8 +158,10 @@ def _usage_message(error: Exception) -> str | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """By the message too: torch has no exception of its own for it, and other words for each device."""
-    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+    """By the message too: torch has no exception of its own for it, and other words for each device; the last are those
+    of the system that has no room for a library."""
+    said = ("allocate memory", "out of memory", "failed to map segment")
+    return isinstance(error, MemoryError) or any(one in str(error) for one in said)
 
 
 def _fault(error: Exception) -> int:
