@@ -138,10 +138,11 @@ def once(
 def wrong(
     one: Undisturbed, status: int, err: str, number: signal.Signals, before: bytes | None, now: bytes | None
 ) -> Iterator[str]:
-    # Before Python has begun, and as it ends, a signal kills the process itself: a shell shows the same status.
-    if status not in (-number, 128 + number, one.status):
+    # While modules are loaded a signal kills the process itself: a shell shows the same status. While Python itself
+    # begins, it answers a Ctrl-C with 1 and a traceback of its own.
+    if status not in (-number, 128 + number, one.status) and "init_import_site" not in err:
         yield f"exit status {status}"
-    if "Traceback" in err and "/rnnspect/" in err:
+    if "Traceback" in err and "/rnnspect/cli" in err:
         yield "a traceback"
     if now != before and not (now and is_same(now, one.content)):
         yield "the old file is gone" if now is None else "a half file"
