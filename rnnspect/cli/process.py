@@ -178,10 +178,15 @@ def _in_the_same_command_again(code: Sequence[str]) -> int:
 
 
 def _told_of_its_end(code: Sequence[str], ended: int, crash: str = "") -> int:
-    how = f"exit status {ended}, as by os._exit" if ended >= 0 else f"signal {-ended} ({signal.strsignal(-ended)})"
+    """Says on two lines whose code it was, how it ended and where, as far as that is known, and what to do."""
     files = [Path(one.rpartition(":")[0]).resolve() for one in code]
     lines = [line for line in re.findall(r'File "(.*)", line (\d+)', crash) if Path(line[0]).resolve() in files]
     where = ", at {}:{}".format(*lines[0]) if lines else ""
-    say(f"error: {', '.join(code)} ended the process: {how}{where}; there is no result")
-    say("help: code that is checked returns or raises an exception")
+    how = f"with exit status {ended}, as by os._exit" if ended >= 0 else f"by signal {-ended}"
+    how += f" ({signal.strsignal(-ended)}{where})" if ended < 0 else ""
+    say(f"error: {', '.join(code)}: the process that ran it ended {how}, before there was a result")
+    if ended == -getattr(signal, "SIGKILL", 0):
+        say("help: so the system ends a process when memory runs out, or somebody did")
+    else:
+        say("help: code that is checked has to return, or to raise an exception")
     return BAD_INPUT

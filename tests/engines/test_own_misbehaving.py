@@ -58,10 +58,10 @@ OF_TORCH = {
 }
 RIGHT = ["right", "writes_into_what_it_got", "one_buffer", "backwards_in_memory", "read_only"]
 ENDS = {
-    "ends_with_0": "exit status 0, as by os._exit",
-    "ends_with_1": "exit status 1, as by os._exit",
-    "crashes": "signal 11 (Segmentation fault), at {at}",
-    "kills_itself": "signal 9 (Killed)",
+    "ends_with_0": "with exit status 0, as by os._exit",
+    "ends_with_1": "with exit status 1, as by os._exit",
+    "crashes": "by signal 11 (Segmentation fault, at {at})",
+    "kills_itself": "by signal 9 (Killed)",
 }
 
 
@@ -131,7 +131,7 @@ def test_code_that_ends_the_process_is_seen(name):
     at = f"{HERE / 'misbehaving.py'}:{lines.index('    ctypes.string_at(0)') + 1}"
     assert (result.returncode, result.stdout) == (2, "")
     said, help_line = result.stderr.splitlines()[-2:]
-    assert f"misbehaving.py:{name} ended the process: {ENDS[name].format(at=at)}; there is no result" in said
+    assert f"misbehaving.py:{name}: the process that ran it ended {ENDS[name].format(at=at)}, before" in said
     assert help_line.startswith("help: ")
 
 
@@ -142,7 +142,7 @@ def test_so_it_is_where_there_is_no_fork():
         argv = [sys.executable, "-c", code, *check(f"misbehaving.py:{name}", "-q")]
         result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
         assert result.returncode == status, result.stderr
-        assert ("ended the process" in result.stderr) == (name == "ends_with_0")
+        assert ("the process that ran it ended" in result.stderr) == (name == "ends_with_0")
 
 
 def test_a_model_whose_code_ends_the_process(tmp_path):
@@ -150,7 +150,7 @@ def test_a_model_whose_code_ends_the_process(tmp_path):
     for command in ("check", "shapes", "about"):
         result = fresh(command, str(tmp_path / "model.py:build"))
         assert result.returncode == 2
-        assert "model.py:build ended the process: exit status 0" in result.stderr
+        assert "model.py:build: the process that ran it ended with exit status 0" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["forks", "prints", "closes_stdout", "fails_in_a_thread"])
