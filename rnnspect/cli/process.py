@@ -83,7 +83,7 @@ def _watch(heard: int, parent: int | None, send: Callable[[int], object]) -> Non
             os.kill(os.getpid(), signal.SIGTERM)
             parent = None
     time.sleep(GRACE)
-    _say_at_once("\x1b[?25h\r" if sys.stderr.isatty() else "")  # a progress bar hides the cursor
+    _say_at_once("\x1b[?25h\r\x1b[2K" if sys.stderr.isatty() else "")  # a progress bar hides it
     _say_at_once("interrupted\n")
     _end(128 + number, send)
 

@@ -214,21 +214,39 @@ def test_no_progress_bar_without_a_terminal():
     assert result.stderr.strip() == "0 numpy torch"
 
 
-def test_a_long_report_shows_its_progress(tmp_path):
+def shown(argv: list[str], until: bytes | None = None) -> tuple[int, bytes]:
+    """The exit status, and what a terminal gets as stderr; Ctrl-C is typed as soon as `until` is there."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    argv = [sys.executable, "-m", "rnnspect", "report", "--input", "randn:3000", "-o", str(tmp_path / "report.html")]
-    process = subprocess.Popen(argv, stderr=theirs)
+    process = subprocess.Popen([sys.executable, "-m", "rnnspect", *argv], stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
     said = b""
     try:
         while piece := os.read(ours, 1 << 16):
             said += piece
+            if until is not None and until in said:
+                process.send_signal(signal.SIGINT)
+                until = None
     except OSError:  # how a terminal on Linux ends
         pass
-    assert process.wait(60) == 0
+    return process.wait(60), said
+
+
+def test_a_long_report_shows_its_progress(tmp_path):
+    status, said = shown(["report", "--input", "randn:3000", "-o", str(tmp_path / "report.html")])
+    assert status == 0
     assert b"checking and painting every step" in said
     assert b"6000" in said
+
+
+@pytest.mark.parametrize("steps", [100_000, 1_000_000], ids=["between steps", "in a call of torch"])
+def test_ctrl_c_shows_the_cursor_again(steps):
+    """A progress bar hides it."""
+    status, said = shown(["check", "--cell", "lstm", "--input", f"randn:{steps}"], until=b"checking every step")
+    assert status == 130
+    assert said.count(b"\x1b[?25l") >= 1
+    assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")
+    assert said.endswith(b"interrupted\r\n")
 
 
 @pytest.mark.parametrize(
