@@ -26,13 +26,13 @@ _STATES = ("h_n", "c_n", "head")
 _POINT = ("ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound")
 
 
-def as_json(document: dict[str, Any] | list[dict[str, Any]]) -> str:
+def as_json(document: dict[str, Any] | list[dict[str, Any]], hidden: json_text.Hidden = json_text.escaped) -> str:
     """One line. Numbers that are not finite, which JSON lacks, are the strings "NaN", "Infinity" and "-Infinity"; what
-    is invisible in a text, and may be obeyed, is escaped."""
+    is invisible in a text, and may be obeyed, is escaped, or as `hidden` writes it."""
     try:
-        return "".join(json_text.pieces(document)) + "\n"
+        return "".join(json_text.pieces(document, hidden)) + "\n"
     except ValueError:
-        return "".join(json_text.pieces(json_text.finite(document))) + "\n"
+        return "".join(json_text.pieces(json_text.finite(document), hidden)) + "\n"
 
 
 def shapes_document(shapes: Shapes) -> dict[str, Any]:
