@@ -116,8 +116,9 @@ def once(
     except subprocess.TimeoutExpired:
         begun = time.perf_counter()
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        process.wait(60)
         took = time.perf_counter() - begun
+        _, err = process.communicate(timeout=60)
     else:
         told.late += 1
         return
