@@ -1,5 +1,11 @@
 """`python -m rnnspect`."""
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until the command line answers it: a Ctrl-C while modules are loaded ends the process, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from rnnspect.cli import entry_point
 
 entry_point()

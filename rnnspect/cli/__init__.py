@@ -9,7 +9,6 @@ import importlib
 import inspect
 import os
 import pkgutil
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -19,14 +18,16 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from rnnspect.cli import process
 from rnnspect.cli.options import Command
-from rnnspect.cli.output import COMMAND, say
+from rnnspect.cli.output import COMMAND, discard, say
+from rnnspect.cli.signals import status_when_stopped
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import RnnspectError
 from rnnspect.files.sources import is_there
 from rnnspect.version import version
 
-OK, BAD_INPUT, FAULT, INTERRUPTED, TERMINATED = 0, 2, 4, 130, 143
+OK, BAD_INPUT, FAULT, INTERRUPTED = 0, 2, 4, 130
 REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"
 
 ABOUT = "about"
@@ -103,7 +104,8 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; every error is printed here and nowhere else.
 
-    0 done or agrees · 1 differs · 2 bad input or usage · 3 cannot tell · 4 a fault of rnnspect · 130 interrupted.
+    0 done or agrees · 1 differs · 2 bad input or usage · 3 cannot tell · 4 a fault of rnnspect · 130 interrupted
+    (143 by SIGTERM, 129 by SIGHUP).
     """
     _prepare_streams()
     COMMAND.set(tuple(sys.argv[1:] if argv is None else argv))
@@ -115,15 +117,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"error: {problem}")
         return error.exit_status
     except KeyboardInterrupt:
-        say("interrupted")
-        return INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
-        _close_quietly()
+        discard(sys.stdout)
         return OK
     except OSError as error:
         say(f"error: the result cannot be written: {error.strerror or error}")
-        _close_quietly()
+        discard(sys.stdout)
         return BAD_INPUT
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # which typer answers so as it shows --help
+            raise
+        discard(sys.stdout)
+        return OK
     except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a message
         if usage := _usage_message(error):
             say(usage)
@@ -134,13 +140,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fault(error)
     if status == INTERRUPTED:
         say("interrupted")
+        return status_when_stopped()
     return status if isinstance(status, int) else OK
 
 
 def entry_point() -> None:
-    # At SIGTERM a command stops as at Ctrl-C, and removes the file that it was writing.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    sys.exit(main())
+    sys.exit(process.run_safely(main, sys.argv[1:]))
 
 
 def _usage_message(error: Exception) -> str | None:
@@ -153,8 +158,10 @@ def _usage_message(error: Exception) -> str | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """By the message too: torch has no exception of its own for it, and other words for each device."""
-    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+    """By the message too: torch has no exception of its own for it, and other words for each device; the last are those
+    of the system that has no room for a library."""
+    said = ("allocate memory", "out of memory", "failed to map segment")
+    return isinstance(error, MemoryError) or any(one in str(error) for one in said)
 
 
 def _fault(error: Exception) -> int:
@@ -162,11 +169,6 @@ def _fault(error: Exception) -> int:
     where = f"{Path(place.filename).name}:{place.lineno}"
     say(f"error: a fault of rnnspect {version()} ({type(error).__name__}: {error}, at {where}); {REPORT_TO}")
     return FAULT
-
-
-def _close_quietly() -> None:
-    """Sends the rest of stdout nowhere: nobody reads it any more, and Python would complain when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_streams() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import RenderableType
 
+from rnnspect.cli.signals import ended_at_once
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
 from rnnspect.views.rendering import Screen, rendered, width_of
@@ -44,9 +46,22 @@ _PLAIN = str.maketrans(
 
 
 def say(message: str) -> None:
-    """One message for a person, on stderr; control characters in it are written out."""
+    """One message for a person, on stderr; control characters in it are written out. Where nobody can read it, it is
+    lost, and nothing else changes."""
+    if sys.stderr is None:
+        return
     lines = (printable(line) for line in message.split("\n"))
-    print(_encodable("\n".join(lines), sys.stderr.encoding), file=sys.stderr)  # noqa: T201
+    try:
+        print(_encodable("\n".join(lines), sys.stderr.encoding), file=sys.stderr, flush=True)  # noqa: T201
+    except (OSError, ValueError):
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Sends the rest of a stream nowhere: nobody reads it any more, and Python would complain when it flushes at
+    exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,11 @@ class Output:
             if not self.is_arrays or (self.quiet and self.format is None):
                 return
         shown = text(self.format or default, sys.stdout.isatty())
-        sys.stdout.write(_encodable(shown, sys.stdout.encoding))
+        try:
+            sys.stdout.write(_encodable(shown, sys.stdout.encoding))
+            sys.stdout.flush()
+        except BrokenPipeError:  # as of `| head`, which has read enough: the verdict is what it is
+            discard(sys.stdout)
 
     @property
     def is_arrays(self) -> bool:
@@ -138,7 +157,8 @@ def loading() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        with ended_at_once():
+            yield
     finally:
         gc.freeze()
         if was_enabled:

@@ -14,6 +14,7 @@ from rnnspect.errors import FileError, listed
 from rnnspect.files import npy, safetensors_file, text, torch_file
 from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
 from rnnspect.files.sources import SUFFIXES
+from rnnspect.files.writing import temporary
 
 MAX_PIPE = 2**31
 UNNAMED = "array"
@@ -70,7 +71,7 @@ def parse_bytes(data: bytes, where: str) -> Tensor:
 
 def _unpacked(data: bytes, suffix: str, where: str) -> dict[str, Tensor]:
     """Checkpoints are read from a file, so the bytes become a temporary one."""
-    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+    with temporary(Path(tempfile.gettempdir()), suffix) as file:
         file.write(data)
         file.flush()
         try:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError, ResourceError
@@ -13,7 +14,6 @@ from rnnspect.files import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -79,12 +79,18 @@ def is_pipe(path: Path) -> bool:
         return False
 
 
+def refuse_pipe(path: Path) -> None:
+    """Raises `FileError` for a pipe in the place of a file that is read in several places."""
+    if is_pipe(path):
+        said = f"its content in a file: cat {path} > FILE"
+        raise FileError("a pipe, which can be read only once", allowed=said, where=str(path))
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Part]:
     """A file that can be read at any place. Raises `FileError` for a pipe, and for what `size_of` raises it for."""
     size = size_of(path)
-    if is_pipe(path):
-        raise FileError("a pipe", allowed="a file", where=str(path))
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             yield Part(file, 0, size)
@@ -129,6 +135,8 @@ def check_promise(needed: int, there: int, where: str) -> None:
 
 def decoded(data: bytes, where: str, allowed: str) -> str:
     """The text in a file's bytes. Raises `FileError` for what is no text."""
+    if is_pipe(Path(where)):
+        allowed += f", or what is no text in a file: cat {where} > FILE"
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -1,8 +1,10 @@
-"""Output files appear whole or not at all."""
+"""Output files appear whole or not at all, and temporary files go away however the process ends, kill -9 excepted."""
 
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -10,11 +12,23 @@ from rnnspect.errors import FileError
 from rnnspect.files.reading import why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+_MOST_OF_A_NAME = 50
+"""Characters of a file's name that the name of its temporary file ends in: no system takes more than 255 bytes."""
+_unfinished: set[Path] = set()
+"""Temporary files that are there, or will be in a moment."""
+_opening = threading.Lock()
 
 
 def check_writable(path: Path) -> None:
     """Raises `FileError` for a place where no file can appear, before long work is begun."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # such as links in a circle
+        raise FileError(f"cannot be written: {why(error)}", where=str(path)) from None
     if path.exists() and not path.is_file() and not path.is_dir():
         return
     folder = path.parent
@@ -32,26 +46,44 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     A pipe or device (/dev/stdout) is written to directly. Raises `FileError` for what cannot be written.
     """
-    import tempfile  # loads random and hashlib, which most commands do without
-
+    check_writable(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if path.exists() and not path.is_file():
             with path.open("wb") as file:
                 write(file)
             return
         path = path.resolve()  # what a link points to is replaced, not the link
         check_writable(path)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=f".{path.name}", delete=False) as part:
-            try:
-                write(part)
-                part.flush()
-                Path(part.name).chmod(_mode(path))
-                Path(part.name).replace(path)
-            except BaseException:
-                Path(part.name).unlink(missing_ok=True)
-                raise
+        with temporary(path.parent, f".{path.name[-_MOST_OF_A_NAME:]}") as part:
+            write(part)
+            part.flush()
+            Path(part.name).chmod(_mode(path))
+            Path(part.name).replace(path)
     except OSError as error:
         raise FileError(f"cannot be written: {why(error)}", where=str(path)) from None
+
+
+@contextmanager
+def temporary(folder: Path, suffix: str) -> Iterator[IO[bytes]]:
+    """A new file in a folder, open for writing and reading, that is gone in the end unless it was renamed."""
+    path = folder / f".{os.urandom(6).hex()}{suffix}"
+    _unfinished.add(path)  # before it is made, so that no signal can come between
+    try:
+        with _opening:
+            file = open(path, "x+b", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+        with file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+        _unfinished.discard(path)
+
+
+def remove_unfinished() -> None:
+    """Removes every temporary file that is there, in whatever thread it is written; no other can be made from then on.
+    Only for a process that ends now."""
+    _opening.acquire(timeout=0.2)  # whoever holds it is making one; a network's disk may be slow
+    for path in tuple(_unfinished):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

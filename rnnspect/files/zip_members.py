@@ -7,15 +7,15 @@ import struct
 import zipfile
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.reading import Part, why
+from rnnspect.files.reading import Part, refuse_pipe, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 """What zipfile raises on damaged files."""
@@ -31,6 +31,8 @@ _HEADER = struct.Struct("<26xHH")
 def opened_zip(source: Path | IO[bytes], suffix: str, where: str) -> Iterator[zipfile.ZipFile]:
     """A zip to read from. Raises `FileError` for a damaged one, in whatever place the damage is found, and for members
     that are packed in a way that no array file is."""
+    if isinstance(source, Path):
+        refuse_pipe(source)
     try:
         with zipfile.ZipFile(source) as archive:
             _check_packing(archive, where)

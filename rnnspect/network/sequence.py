@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from rnnspect.errors import SequenceError, Where, nearest
 from rnnspect.files import arrays, free_memory, sources, text
+from rnnspect.files.reading import why
 from rnnspect.network import drawing, tensors
 from rnnspect.network.spec import Spec
 
@@ -247,7 +248,12 @@ def _plain(numbers: Any) -> Any:
 
 
 def _standard_input() -> bytes:
-    data = sys.stdin.buffer.read(arrays.MAX_PIPE + 1)
+    if sys.stdin is None:
+        raise SequenceError("standard input is closed", allowed="numbers on it: -i - < x.csv", where="-")
+    try:
+        data = sys.stdin.buffer.read(arrays.MAX_PIPE + 1)
+    except OSError as error:
+        raise SequenceError(f"standard input cannot be read: {why(error)}", where="-") from None
     if len(data) > arrays.MAX_PIPE:
         raise SequenceError("too much on standard input", allowed=free_memory.in_words(arrays.MAX_PIPE))
     if not data.strip():

@@ -40,7 +40,7 @@ def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
     suite = ElementTree.Element("testsuite", name="rnnspect check")
     kinds = []
     for source, found in rows:
-        engine = found.engine.name if isinstance(found, Verdict) else ""
+        engine = text.printable(found.engine.name) if isinstance(found, Verdict) else ""
         case = ElementTree.SubElement(suite, "testcase", classname=f"rnnspect.{engine}", name=text.printable(source))
         kind, attributes, said = _outcome(found)
         ElementTree.SubElement(case, kind, attributes).text = said

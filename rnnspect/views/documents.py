@@ -6,9 +6,9 @@ strings.
 
 from __future__ import annotations
 
-import json
-import math
 from typing import TYPE_CHECKING, Any
+
+from rnnspect.views import json_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +26,13 @@ _STATES = ("h_n", "c_n", "head")
 _POINT = ("ratio", "layer", "direction", "step", "batch", "unit", "quantity", "manual", "engine", "bound")
 
 
-def as_json(document: dict[str, Any] | list[dict[str, Any]]) -> str:
-    """One line. Numbers that are not finite, which JSON lacks, are the strings "NaN", "Infinity" and "-Infinity"."""
+def as_json(document: dict[str, Any] | list[dict[str, Any]], hidden: json_text.Hidden = json_text.escaped) -> str:
+    """One line. Numbers that are not finite, which JSON lacks, are the strings "NaN", "Infinity" and "-Infinity"; what
+    is invisible in a text, and may be obeyed, is escaped, or as `hidden` writes it."""
     try:
-        return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+        return "".join(json_text.pieces(document, hidden)) + "\n"
     except ValueError:
-        return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False) + "\n"
+        return "".join(json_text.pieces(json_text.finite(document), hidden)) + "\n"
 
 
 def shapes_document(shapes: Shapes) -> dict[str, Any]:
@@ -204,11 +205,21 @@ def numbers(values: Tensor | None, lengths: tuple[int, ...] | None = None) -> An
     """Nested lists; with lengths, the steps of each item beyond its own are null."""
     if values is None:
         return None
-    lists: list[Any] = values.tolist()
+    lists = _lists(values)
     if lengths is not None:
         steps = values.shape[1]
         lists = [[*item[:length], *[None] * (steps - length)] for item, length in zip(lists, lengths, strict=True)]
     return lists
+
+
+def _lists(values: Tensor) -> list[Any]:
+    """As `tolist`, by calls that are short."""
+    if values.dim() < 2 or values.numel() <= json_text.TOGETHER:
+        return values.tolist()
+    rows = json_text.TOGETHER // max(1, values[0].numel())
+    if not rows:
+        return list(map(_lists, values))
+    return [row for piece in values.split(rows) for row in piece.tolist()]  # type: ignore[no-untyped-call]
 
 
 def _given(result: EngineRun) -> dict[str, Any]:
@@ -240,15 +251,3 @@ def _point(point: Point | None) -> dict[str, Any] | None:
     if point is None:
         return None
     return {name: getattr(point, name) for name in _POINT} | {"step": None if point.step < 0 else point.step}
-
-
-def _finite(value: Any) -> Any:
-    """The same with strings for numbers that are not finite."""
-    match value:
-        case dict():
-            return {name: _finite(one) for name, one in value.items()}
-        case list() | tuple():
-            return [_finite(one) for one in value]
-        case float() if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value

@@ -73,7 +73,8 @@ def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
             console.width = max(console.width, part.cell_len)
         console.print(part, soft_wrap=unbroken)
     if screen.picture is not None:
-        return console.export_svg(title=printable(screen.picture), code_format=_SVG)
+        drawn = console.export_svg(title=printable(screen.picture), code_format=_SVG)
+        return "\n".join(map(printable, drawn.split("\n")))
     lines = (line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
     return "".join(f"{line if screen.terminal else printable(line)}\n" for line in lines)
 

@@ -14,14 +14,18 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 def printable(text: str) -> str:
     """The same text with control and invisible formatting characters written out, so that none is obeyed."""
-    return "".join(map(_written_out, text))
+    return "".join(_written_out(char) if is_hidden(char) else char for char in text)
+
+
+def is_hidden(char: str) -> bool:
+    """Whether a character is a control or formatting one (U+2028, U+202E, U+FEFF), half of a pair, or U+FFFE or U+FFFF:
+    XML cannot hold them, and a terminal or an editor may do what they say."""
+    return unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} or char in "\ufffe\uffff"
 
 
 def _written_out(char: str) -> str:
-    """U+FFFE and U+FFFF too: XML cannot hold them."""
-    if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in "\ufffe\uffff":
-        return char
-    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 1 << 8 else f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
 
 
 def number(value: float, precision: int) -> str:

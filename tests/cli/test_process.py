@@ -6,9 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 
+DIFFERS = "check --cell rnn --explain 0 -i '[[1, 2, 3, 4, 5]]' --recorded <(echo '[[9, 9]]')"
 LOADED = """
 import sys
 from rnnspect.cli import main
@@ -72,26 +77,138 @@ def test_a_closed_pipe_ends_quietly():
     assert result.stderr == ""
 
 
-def test_ctrl_c_ends_with_130_and_leaves_no_half_file(tmp_path):
-    """Interrupted when half of the file is written, which is said by a line on stderr."""
-    code = """
+HALF = """
 import sys, time
 import numpy as np
 def half(file, **arrays):
-    file.write(b"half"); file.flush(); print("half", file=sys.stderr, flush=True); time.sleep(60)
+    file.write(b"half"); file.flush(); print("half", file=sys.stderr, flush=True); {then}
 np.savez = half
-from rnnspect.cli import main
-sys.exit(main(sys.argv[1:]))
+from rnnspect.cli import entry_point
+entry_point()
 """
-    argv = [sys.executable, "-c", code, "trace", "-o", str(tmp_path / "run.npz")]
+STATUSES = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+def ended(process: subprocess.Popen[str], number: int) -> tuple[float, str]:
+    """Seconds from a signal to the end, and what was said from then on."""
+    process.send_signal(number)
+    begun = time.perf_counter()
+    _, err = process.communicate(timeout=60)
+    return time.perf_counter() - begun, err
+
+
+@pytest.mark.parametrize(
+    "then", ["time.sleep(60)", "np.add.reduce(np.broadcast_to(np.int8(1), 2**37))"], ids=["Python", "C"]
+)
+@pytest.mark.parametrize(("number", "status"), STATUSES)
+def test_a_signal_ends_with_its_status_and_leaves_no_half_file(tmp_path, number, status, then):
+    """Interrupted when half of the file is written, which is said by a line on stderr. A loop of C that takes seconds
+    hears no signal: the process ends without it."""
+    argv = [sys.executable, "-c", HALF.format(then=then), "trace", "-o", str(tmp_path / "run.npz")]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline() == "half\n"
     assert len(list(tmp_path.iterdir())) == 1
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip() == "interrupted"
+    _, err = ended(process, number)
+    assert (process.returncode, err.strip()) == (status, "interrupted")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "status"), STATUSES)
+def test_a_long_call_of_torch_is_ended(number, status):
+    """Of a second some is left for a machine that is busy."""
+    code = """
+import sys, torch
+whole = torch.nn.LSTM.forward
+def said(*given):
+    print("runs", file=sys.stderr, flush=True)
+    return whole(*given)
+torch.nn.LSTM.forward = said
+torch._VF.lstm, real = (lambda *given: (print("runs", file=sys.stderr, flush=True), real(*given))[1]), torch._VF.lstm
+from rnnspect.cli import entry_point
+entry_point()
+"""
+    argv = [sys.executable, "-c", code, "run", "--cell", "lstm", "--hidden-size", "64", "-i", "randn:500000"]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "runs\n"
+    seconds, err = ended(process, number)
+    assert (process.returncode, err.splitlines()[-1]) == (status, "interrupted")
+    assert seconds < 5
+
+
+def test_their_code_is_ended_even_where_it_lets_nothing_else_run():
+    """sum() of a range holds Python's lock until it is done: the process that waits for it ends it."""
+    engine = Path(__file__).parents[1] / "engines" / "misbehaving.py"
+    argv = ["check", "--cell", "gru", "--hidden-size", "4", "--engine", f"{engine}:holds_the_lock"]
+    process = subprocess.Popen([sys.executable, "-m", "rnnspect", *argv], stderr=subprocess.PIPE, text=True)
+    (child,) = children(process.pid)
+    wait_for(lambda: child.cpu_times().user > 4)
+    _, err = ended(process, signal.SIGTERM)
+    assert (process.returncode, err.strip()) == (143, "interrupted")
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_their_code_does_not_go_on_when_rnnspect_is_killed():
+    engine = Path(__file__).parents[1] / "engines" / "misbehaving.py"
+    argv = ["check", "--cell", "gru", "--hidden-size", "4", "--engine", f"{engine}:sleeps"]
+    process = subprocess.Popen([sys.executable, "-m", "rnnspect", *argv], stderr=subprocess.DEVNULL)
+    (child,) = children(process.pid)
+    process.kill()
+    process.wait(60)
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def children(number: int) -> list[psutil.Process]:
+    """The process in which their code runs, as soon as there is one."""
+    wait_for(lambda: bool(psutil.Process(number).children()))
+    return psutil.Process(number).children()
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    begun = time.perf_counter()
+    while not true():
+        assert time.perf_counter() - begun < 60
+        time.sleep(0.05)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    """As under nohup."""
+    command = f"trap '' HUP; exec {sys.executable} -m rnnspect trace -o {tmp_path / 'run.npz'} -q"
+    process = subprocess.Popen(["bash", "-c", command], stderr=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    _, err = ended(process, signal.SIGHUP)
+    assert (process.returncode, err) == (0, "")
+    assert (tmp_path / "run.npz").exists()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a file that was just opened
+def test_a_signal_before_a_temporary_file_is_there_leaves_none(tmp_path, monkeypatch):
+    """At any line of the function that makes it."""
+    from rnnspect.files import writing
+
+    lines = range(writing.temporary.__wrapped__.__code__.co_firstlineno, 10_000)
+    for stop in lines:
+        reached = False
+
+        def trace(frame, event, _, stop=stop):
+            nonlocal reached
+            if frame.f_code is writing.temporary.__wrapped__.__code__ and event == "line" and frame.f_lineno == stop:
+                reached = True
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        try:
+            sys.settrace(trace)
+            writing.write_text(tmp_path / "whole", "whole")
+        except KeyboardInterrupt:
+            writing.remove_unfinished()
+            writing._opening.release()
+        finally:
+            sys.settrace(None)
+        assert [path.name for path in tmp_path.iterdir()] in ([], ["whole"])
+        (tmp_path / "whole").unlink(missing_ok=True)
+        if stop > lines.start + 40:
+            break
 
 
 def test_no_progress_bar_without_a_terminal():
@@ -99,28 +216,59 @@ def test_no_progress_bar_without_a_terminal():
     assert result.stderr.strip() == "0 numpy torch"
 
 
-def test_a_long_report_shows_its_progress(tmp_path):
+def shown(argv: list[str], until: bytes | None = None) -> tuple[int, bytes]:
+    """The exit status, and what a terminal gets as stderr; Ctrl-C is typed as soon as `until` is there."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    argv = [sys.executable, "-m", "rnnspect", "report", "--input", "randn:3000", "-o", str(tmp_path / "report.html")]
-    process = subprocess.Popen(argv, stderr=theirs)
+    process = subprocess.Popen([sys.executable, "-m", "rnnspect", *argv], stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
     said = b""
     try:
         while piece := os.read(ours, 1 << 16):
             said += piece
+            if until is not None and until in said:
+                process.send_signal(signal.SIGINT)
+                until = None
     except OSError:  # how a terminal on Linux ends
         pass
-    assert process.wait(60) == 0
+    return process.wait(60), said
+
+
+def test_a_long_report_shows_its_progress(tmp_path):
+    status, said = shown(["report", "--input", "randn:3000", "-o", str(tmp_path / "report.html")])
+    assert status == 0
     assert b"checking and painting every step" in said
     assert b"6000" in said
 
 
+@pytest.mark.parametrize("steps", [100_000, 1_000_000], ids=["between steps", "in a call of torch"])
+def test_ctrl_c_shows_the_cursor_again(steps):
+    """A progress bar hides it."""
+    status, said = shown(["check", "--cell", "lstm", "--input", f"randn:{steps}"], until=b"checking every step")
+    assert status == 130
+    assert said.count(b"\x1b[?25l") >= 1
+    assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")
+    assert said.endswith(b"interrupted\r\n")
+
+
 @pytest.mark.parametrize(
-    ("redirection", "status"), [("2>&-", 2), (">&-", 0), (">/dev/full", 2), ("-o /dev/full", 2), ("-o /dev/stdout", 0)]
+    ("argv", "redirection", "status"),
+    [
+        ("shapes --cell lstmm", "2>&-", 2),
+        ("shapes --cell lstmm", "2>/dev/full", 2),
+        ("bogus", "2>/dev/full", 2),
+        ("shapes", ">&-", 0),
+        ("shapes", ">/dev/full", 2),
+        ("shapes", "-o /dev/full", 2),
+        ("shapes", "-o /dev/stdout", 0),
+        ("--help", "| head -c 1; exit ${PIPESTATUS[0]}", 0),
+        ("--help", ">/dev/full", 2),
+        (DIFFERS, "| head -c 1; exit ${PIPESTATUS[0]}", 1),
+        (DIFFERS, ">&-", 1),
+    ],
 )
-def test_streams_that_are_closed_or_full(redirection, status):
-    argv = "shapes --cell lstmm" if redirection == "2>&-" else "shapes"
+def test_the_status_is_the_same_whatever_can_be_read(argv, redirection, status):
+    """Streams that are closed or full: a verdict, or a mistake, is what it was."""
     result = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m rnnspect {argv} {redirection}"],
         capture_output=True,

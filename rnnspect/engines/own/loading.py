@@ -6,13 +6,14 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import InputError, RnnspectError, SpecError, listed, nearest
+from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 FORM = "path/to/model.py:build"
 _PRIVATE = "_rnnspect_model"
 _OURS = Path(__file__).parents[2]
+_NOTHING = object()
+_MOST_SAID = 300
+"""Characters of what their exceptions say that are said again."""
 
 
 def names_code(text: str) -> bool:
@@ -67,11 +71,13 @@ def load_named(source: str) -> tuple[Any, Path, str]:
     with contextlib.redirect_stdout(sys.stderr), importing_from(path):
         with their_errors("loading it", path):
             module = _loaded(path)
-        if not hasattr(module, name):
+            named = getattr(module, name, _NOTHING)
+        if named is _NOTHING:
             choices = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
-            found, allowed = f"nothing is called {name!r}", listed(choices) or "a function that gives a torch.nn.Module"
-            raise InputError(found, allowed=allowed, nearest=nearest(name, choices), where=written)
-        return getattr(module, name), path, name
+            allowed = listed(choices, 8) or "a function that gives a torch.nn.Module"
+            near = nearest(name, choices)
+            raise InputError(f"nothing is called {name!r}", allowed=allowed, nearest=near, where=written)
+        return named, path, name
 
 
 def names_in(path: Path) -> list[str]:
@@ -107,12 +113,15 @@ def _loaded(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def importing_from(path: Path) -> Iterator[None]:
-    """With the file's folder first among the places that it imports from."""
+    """With the file's folder first among the places that it imports from. Afterwards the working directory is what it
+    was: the paths that the user typed are relative to that."""
     folder = path.resolve().parent
     sys.path.insert(0, str(folder))
+    begun = Path.cwd()
     try:
         yield
     finally:
+        os.chdir(begun)
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
 
@@ -120,14 +129,31 @@ def importing_from(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def their_errors(doing: str, path: Path | None = None) -> Iterator[None]:
     """What their code raises, as an `InputError` that says where: the last line that is in their file. What rnnspect
-    says of what it gave to their code is told as it is; a spec that they made wrongly is theirs."""
+    says of what it gave to their code is told as it is; a spec that they made wrongly is theirs. A copy of the process
+    that they made by a fork ends here: one of them tells the result."""
+    process = os.getpid()
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if isinstance(error, RnnspectError) and not isinstance(error, SpecError):
             raise
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise InputError(f"{doing} failed with {said}", where=_place(error, path)) from error
+        raise InputError([told_as_theirs(doing, error, path)]) from error
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
+
+
+def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -> Problem:
+    """An exception of theirs: its kind and what it says, on one line and not for pages, and where that was."""
+    try:
+        said = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - it is their code that says it
+        said = "(what it says cannot be read)"
+    said = said[:_MOST_SAID] + ("…" if len(said) > _MOST_SAID else "")
+    kind = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return Problem(f"{doing} failed with {kind}", where=_place(error, path))
 
 
 def _place(error: BaseException, path: Path | None) -> str | None:

@@ -11,6 +11,7 @@ from string import Template
 
 from rnnspect.reporting.data import Report
 from rnnspect.views.documents import as_json
+from rnnspect.views.json_text import written_out
 from rnnspect.views.report.document import report_document
 
 _SCRIPTS = ("base", "colours", "state", "heatmap", "curves", "network", "expression", "derivation", "page")
@@ -36,7 +37,7 @@ def as_html(report: Report) -> str:
 
 def as_data(report: Report) -> str:
     """JSON that can stand inside of a script element."""
-    return as_json(report_document(report)).rstrip("\n").translate(_ESCAPED)
+    return as_json(report_document(report), written_out).rstrip("\n").translate(_ESCAPED)
 
 
 def _hash(text: str) -> str:

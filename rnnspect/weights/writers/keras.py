@@ -3,6 +3,7 @@ return sequences, in Bidirectional where there are two directions."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import IO
 
@@ -18,17 +19,20 @@ _BOTH = {"forward": "/forward_layer", "reverse": "/backward_layer"}
 
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
-    """A layer is found by its class and its number among those of the class; its arrays by theirs."""
+    """A layer is found by its class and its number among those of the class; its arrays by theirs. HDF5 writes into
+    memory: on a disk that is full it would crash."""
     with needing("keras-files"):
         import h5py
     folder = "bidirectional" if spec.bidirectional else "simple_rnn" if spec.cell == "rnn" else spec.cell
-    with h5py.File(file.name, "w") as h5:
+    written = io.BytesIO()
+    with h5py.File(written, "w") as h5:
         if text := converted.text_of(spec):
             h5.attrs[said.NAME] = text
         for layer, direction in spec.places:
             group = f"layers/{folder}{f'_{layer}' if layer else ''}{_BOTH[direction] if spec.bidirectional else ''}"
             for at, array in enumerate(packed("keras", spec, parameters, layer, direction).values()):
                 h5[f"{group}/cell/vars/{at}"] = array.numpy()
+    file.write(written.getbuffer())
 
 
 def _code(spec: Spec, file: str) -> str:

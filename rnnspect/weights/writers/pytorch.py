@@ -15,14 +15,14 @@ from rnnspect.weights.writers.interface import Target, packed
 
 
 def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     arrays = {
         name + suffix(*place): array
         for place in spec.places
         for name, array in packed("pytorch", spec, parameters, *place).items()
     }
-    save_file(arrays, file.name, {"format": "pt", said.NAME: said.written(spec, UNTOLD)})
+    file.write(save(arrays, {"format": "pt", said.NAME: said.written(spec, UNTOLD)}))
 
 
 def _code(spec: Spec, file: str) -> str:

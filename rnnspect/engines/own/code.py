@@ -1,0 +1,169 @@
+"""Code of the user's: what a name or an object means, what it asks for, and how it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnspect.engines.own.loading import importing_from, load_named, their_errors
+from rnnspect.errors import InputError, listed, nearest
+from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec
+
+Made = Callable[..., Any]
+"""What is run: a step or a sequence."""
+Offer = dict[str, Any]
+"""What it may ask for, by name."""
+
+_OTHERS = {"cell", "dropout", "device", "seed", "weights", "layout", "head"} | {"input", "batch", "h0", "c0", "lengths"}
+_KEYS = [key for key in Spec.model_fields if key not in _OTHERS]
+_OF_A_PLACE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
+_ON_OFFER = f"spec, parameters, {listed(_KEYS)}, parameters by PyTorch's name"
+_IMPORTS_TORCH = re.compile(rb"^\s*(import|from)\s+torch\b", re.MULTILINE)
+
+
+def code_of(source: str | Callable[..., Any]) -> Code:
+    """What `path:attribute` names, whose file is run; or a function or class that is there already, of which an
+    nn.Module is copied: its parameters will be set.
+
+    Raises `InputError` as `load_named` does, and for what cannot be called.
+    """
+    if isinstance(source, str):
+        found, path, attribute = load_named(source)
+        if not callable(found):
+            raise InputError(f"a {type(found).__name__}", allowed="a function or a class", where=source)
+        return Code(found, attribute, not _IMPORTS_TORCH.search(path.read_bytes()), path)
+    with their_errors("copying it"):
+        found = copy.deepcopy(source) if isinstance(source, nn.Module) else source
+    return Code(found, getattr(source, "__name__", type(source).__name__), not _knows_torch(source))
+
+
+def _knows_torch(source: Any) -> bool:
+    """Whether something in the module that defines it is torch, or comes from there."""
+    module = getattr(source, "__module__", None) or type(source).__module__
+    there = vars(sys.modules[module]).values() if module in sys.modules else ()
+    return any(_origin(one).partition(".")[0] == "torch" for one in there)
+
+
+def _origin(one: Any) -> str:
+    """The module that something is or comes from."""
+    try:
+        return str(getattr(one, "__name__" if inspect.ismodule(one) else "__module__", ""))
+    except Exception:  # noqa: BLE001 - its class is anybody's
+        return ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """What can be called. A file that imports torch computes with tensors, any other with numpy arrays."""
+
+    found: Callable[..., Any]
+    attribute: str
+    in_numpy: bool
+    path: Path | None = None
+    """The file that was run for it."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.name}:{self.attribute}" if self.path else self.attribute
+
+    @property
+    def where(self) -> str:
+        """What messages call the place of it."""
+        return str(self.path) if self.path else self.attribute
+
+    @property
+    def line(self) -> str:
+        """What messages call the place of what it gives: the file and the line where it is defined."""
+        found = self.found if inspect.isclass(self.found) or inspect.isroutine(self.found) else type(self.found)
+        try:
+            return f"{self.where}:{inspect.getsourcelines(found)[1]}" if self.path else self.where
+        except (OSError, TypeError):
+            return self.where
+
+    def importing(self) -> contextlib.AbstractContextManager[None]:
+        return importing_from(self.path) if self.path else contextlib.nullcontext()
+
+    def offer(self, spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> Offer:
+        """What may be asked for by name: of the whole network, and of one layer and direction."""
+        own = {name: self.theirs(value) for name, value in parameters.items() if not name.startswith("head.")}
+        end = suffix(layer, direction)
+        here = {name: own.get(name + end) for name in _OF_A_PLACE}
+        keys = {name: getattr(spec, name) for name in _KEYS} | {"input_size": spec.layer_input_size(layer)}
+        return {**keys, **own, **here, "spec": spec, "parameters": own, "layer": layer, "direction": direction}
+
+    def make(self, offer: Offer) -> Made:
+        """What is run: what was found, or what that gives when it is called."""
+        made: Any = self.found
+        if inspect.isclass(made) or (not isinstance(made, nn.Module) and set(names_of(made)) <= offer.keys()):
+            self._check_on_offer(parameters_of(made), offer)
+            with their_errors(f"{self.attribute}()", self.path):
+                made = self.found(**{name: offer[name] for name in names_of(self.found) if name in offer})
+        if not callable(made):
+            found = f"{self.attribute}() gives a {type(made).__name__}"
+            raise InputError(found, allowed="something to call with (x, state)", where=self.where)
+        if isinstance(made, nn.Module):
+            with their_errors(f"setting the parameters of {self.attribute}", self.path):
+                self._fill(made, offer)
+        self._check_on_offer(parameters_of(made)[2:], offer)
+        return made  # type: ignore[no-any-return]
+
+    def asked(self, made: Made) -> set[str]:
+        """The names that it asks for, to be made and to be called."""
+        before = set() if made is self.found else set(names_of(self.found))
+        own = {name for name, _ in made.named_parameters()} if isinstance(made, nn.Module) else set()
+        return before | set(names_of(made)[2:]) | {name.rpartition(".")[2] for name in own}
+
+    def call(self, made: Made, offer: Offer, x: Tensor, state: tuple[Tensor, ...]) -> Any:
+        """Without any state none is given to it."""
+        states = tuple(map(self.theirs, state))
+        options = {name: offer[name] for name in names_of(made)[2:] if name in offer}
+        with their_errors(f"{self.attribute}(x, state)", self.path):
+            return made(self.theirs(x), *((states,) if len(states) > 1 else states), **options)
+
+    def theirs(self, tensor: Tensor) -> Any:
+        """A copy in what the file computes with: whoever writes into it changes nothing of ours."""
+        return tensor.numpy().copy() if self.in_numpy else tensor.detach().clone()
+
+    def _check_on_offer(self, asked: list[inspect.Parameter], offer: Offer) -> None:
+        known = {*offer, "lengths"}
+        missing = [one.name for one in asked if one.default is one.empty and one.name not in known]
+        if missing:
+            found, near = f"{self.attribute} asks for {listed(missing)}", nearest(missing[0], known)
+            raise InputError(found, allowed=_ON_OFFER, nearest=near, where=self.where)
+
+    def _fill(self, module: nn.Module, offer: Offer) -> None:
+        for name, parameter in module.named_parameters():
+            value: Any = offer.get(name.rpartition(".")[2])
+            if not hasattr(value, "shape") or tuple(value.shape) != tuple(parameter.shape):
+                found = f"{self.attribute} has a parameter {name} of shape {tuple(parameter.shape)}"
+                allowed = listed(f"{key} {tuple(own.shape)}" for key, own in offer["parameters"].items())
+                raise InputError(found, allowed=allowed, where=self.where)
+            parameter.data = torch.as_tensor(value).clone()
+        module.eval()
+
+
+def is_step(made: Made) -> bool:
+    return names_of(made)[:1] == ["x_t"]
+
+
+def names_of(made: Any) -> list[str]:
+    return [one.name for one in parameters_of(made)]
+
+
+def parameters_of(made: Any) -> list[inspect.Parameter]:
+    try:
+        found = inspect.signature(made.forward if isinstance(made, nn.Module) else made).parameters.values()
+    except Exception:  # noqa: BLE001 - a builtin says nothing of itself, and its class may be theirs
+        return []
+    return [one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
