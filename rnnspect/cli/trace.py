@@ -74,14 +74,19 @@ def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list
     from rnnspect import engines
 
     if not names:
-        return [made.run()]
+        return [_ran(made, output)]
     every = names == ["all"]
     recordings = []
     for name in engines.names() if every else dict.fromkeys(names):
         try:
-            recordings.append(replace(made, engine=engines.find(name, "--engine")).run())
+            recordings.append(_ran(replace(made, engine=engines.find(name, "--engine")), output))
         except EngineError as error:
             if not every:
                 raise
             output.note(f"note: {error}")
     return recordings
+
+
+def _ran(made: Prepared, output: Output) -> Recording:
+    with progress_bar(f"running {made.engine.name}", made.steps_of_layers, output.quiet) as advance:
+        return made.run(advance)

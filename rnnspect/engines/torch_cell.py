@@ -21,6 +21,7 @@ class TorchCellEngine:
     """Each layer and direction is one cell, called step by step."""
 
     name = "torch-cell"
+    piece: int | None = 1 << 12
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, (), projection="torch.nn.LSTMCell has none")
@@ -35,6 +36,8 @@ class TorchCellEngine:
 
 class CellEngine(TorchCellEngine):
     """Calls a live nn.RNNCell, nn.LSTMCell or nn.GRUCell step by step, in eval mode."""
+
+    piece = None
 
     def __init__(self, cell: nn.RNNCellBase) -> None:
         self._cell = cell

@@ -22,6 +22,7 @@ from rnnspect.network.spec import Spec
 
 class TorchCompileEngine(TorchEngine):
     name = "torch-compile"
+    piece = None  # what it compiles holds all steps, and each piece would be compiled
     _runs = "compiled"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
