@@ -239,7 +239,7 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
 
     if described is None:
         return read_probe(Path(source))
-    needs = memory.check_needs if job.asked.recorded else memory.run_needs
+    needs = memory.check_needs if job.asked.recorded else memory.check_run_needs
     return prepare(described.spec, where=described.where, require_memory=needs)
 
 

@@ -31,8 +31,8 @@ _SUFFIXES = {
     "yaml": (".yaml", ".yml"),
 }
 """How a file's name asks for a format, where that is not a dot and the format's name."""
-_ROWS = 1 << 16
-"""Steps whose numbers are looked at together: a memory-mapped file need not fit into memory."""
+_NUMBERS = 1 << 20
+"""How many are looked at together: a memory-mapped file need not fit into memory."""
 LONG = 2_000
 """Steps, in all layers and directions together, below which the work is over before a progress bar helps."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
@@ -110,6 +110,10 @@ class Output:
         shown = text(self.format or default, sys.stdout.isatty())
         sys.stdout.write(_encodable(shown, sys.stdout.encoding))
 
+    def writes(self, format: str) -> bool:  # noqa: A002
+        """Whether the result is made as that format, for the file or for the screen."""
+        return self.format == format if self.format else self._suffix in _suffixes(format)
+
     @property
     def is_arrays(self) -> bool:
         """Whether the file keeps arrays."""
@@ -125,7 +129,8 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
     for name, values in {"x": sequence.x, "h0": sequence.h0, "c0": sequence.c0}.items():
         if values is None:
             continue
-        pieces = values.split(_ROWS)  # type: ignore[no-untyped-call]
+        rows = max(1, _NUMBERS // max(1, values[0].numel()))
+        pieces = values.split(rows)  # type: ignore[no-untyped-call]
         if count := sum(int((~piece.isfinite()).sum()) for piece in pieces):
             nan = sum(int(piece.isnan().sum()) for piece in pieces)
             output.note(f"warning: {name} has {count} of {values.numel()} numbers that are not finite ({nan} NaN)")

@@ -23,7 +23,8 @@ def run(
         raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
     from rnnspect.network import memory
 
-    made, _ = prepared(given, output, memory.run_needs)
+    needs = memory.run_document_needs if output.writes("json") else memory.run_needs
+    made, _ = prepared(given, output, needs)
     with loading():
         from rnnspect.tracing.trace import run_prepared
         from rnnspect.views import documents

@@ -49,7 +49,7 @@ def trace(
     """Every gate of every step from the equations, with the framework's h beside it."""
     from rnnspect.network import memory
 
-    needs = memory.document_needs if output.format == "json" else memory.trace_needs
+    needs = memory.document_needs if output.writes("json") else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
         from rnnspect.tracing.trace import trace_arrays, trace_recordings
