@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnspect.engines.interface import Engine, cannot
 from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
+from rnnspect.files.quiet import ignoring
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.device import Runs, precision_switches
 from rnnspect.network.parameters import parameters_of
@@ -21,6 +21,7 @@ from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
+from rnnspect.network.torch_modules import ONE_RUN
 from rnnspect.weights.writers.onnx import VARIANTS
 
 
@@ -43,9 +44,8 @@ class TorchEngine:
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        with torch.no_grad(), warnings.catch_warnings():
-            # oneDNN knows no projection; PyTorch's own kernel runs instead, which is no news here.
-            warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+        # oneDNN knows no projection; PyTorch's own kernel runs instead, which is no news here.
+        with torch.no_grad(), ignoring("LSTM with projections is not supported with oneDNN"):
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
@@ -110,6 +110,10 @@ class ModuleEngine(TorchEngine):
     def __init__(self, module: nn.RNNBase, stateless: bool = False) -> None:
         self._module = module
         self._stateless = stateless
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        with ONE_RUN:
+            return super().run(spec, parameters, sequence)
 
     def without_state(self) -> Engine | None:
         assert self._module is not None

@@ -15,6 +15,7 @@ from rnnspect.network.device import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+from rnnspect.network.torch_modules import ONE_RUN
 
 
 class TorchCellEngine:
@@ -43,7 +44,7 @@ class CellEngine(TorchCellEngine):
         self._cell = cell
 
     def _run_one(self, place: Place, x: Tensor) -> Ran:
-        with evaluating(self._cell):
+        with ONE_RUN, evaluating(self._cell):
             return _stepped(self._cell, place, x)
 
 
