@@ -7,8 +7,10 @@ costs more than computing.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -167,6 +169,19 @@ def serves(parameters: LayerParameters, batch: int) -> bool:
     return in_reach and weight.numel() * batch <= MOST_PRODUCTS
 
 
+@dataclass
+class _OneThread:
+    """How many work on one thread now, and what there was before."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    usual: int = 1
+    limit: Any = None
+
+
+_one, _here = _OneThread(), threading.local()
+
+
 @functools.cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
@@ -175,14 +190,31 @@ def _blas() -> ThreadpoolController:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """numpy's BLAS and torch on one thread: in small products threads that wait for each other cost more than they
-    compute, and where the machine has other work a hundred times more."""
-    threads = torch.get_num_threads()
+    compute, and where the machine has other work a hundred times more.
+
+    BLAS has one number for the process. torch has one for each thread, which begins with what was last set in any: a
+    thread that comes while another is inside would take 1 for what it had. So all leave with what the first one found.
+    """
+    if getattr(_here, "inside", False):
+        yield
+        return
+    threads = torch.get_num_threads()  # also where the first one's is taken: it makes torch give this thread its number
+    with _one.lock:
+        if not _one.inside:
+            _one.usual, _one.limit = threads, _blas().limit(limits=1, user_api="blas")
+        _one.inside += 1
+        usual = _one.usual
     torch.set_num_threads(1)
+    _here.inside = True
     try:
-        with _blas().limit(limits=1, user_api="blas"):
-            yield
+        yield
     finally:
-        torch.set_num_threads(threads)
+        _here.inside = False
+        torch.set_num_threads(usual)
+        with _one.lock:
+            _one.inside -= 1
+            if not _one.inside:
+                _one.limit.restore_original_limits()
 
 
 def _by_torch(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:

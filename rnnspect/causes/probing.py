@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
 from rnnspect.files.free_memory import require
@@ -93,13 +94,8 @@ def probe_of(spec: Spec) -> Probe:
 def _few_threads(spec: Spec) -> Iterator[None]:
     """Below some size torch's threads wait for each other longer than they compute, and much longer where the machine
     has other work."""
-    threads = torch.get_num_threads()
-    if max(math.prod(parameter.shape) for parameter in parameters_of(spec)) < _SMALL:
-        torch.set_num_threads(1)
-    try:
+    with one_thread() if max(math.prod(one.shape) for one in parameters_of(spec)) < _SMALL else nullcontext():
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:

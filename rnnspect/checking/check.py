@@ -47,7 +47,7 @@ def check_prepared(
     `check_observation`. With `draw` it runs on an input that is drawn, in place of its own."""
 
     def judge(prepared: Prepared) -> Verdict:
-        recording = prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)
+        recording = prepared.run()
         return judge_recording(prepared, recording, declared, progress, explain).verdict
 
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
+from rnnspect.files.quiet import ignoring
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, otherwise
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
@@ -245,7 +245,6 @@ def _tensor(given: Any, where: str) -> Tensor:
             return given.detach().cpu()
     elif isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.itemsize <= 8:
         # torch has no negative strides and no foreign byte order. Nothing is ever written into a recording.
-        with suppress(ValueError), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        with suppress(ValueError), ignoring("The given NumPy array is not writable"):
             return torch.from_numpy(given)
     return tensors.from_anything(given, where)

@@ -239,7 +239,7 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
 
     if described is None:
         return read_probe(Path(source))
-    needs = memory.check_needs if job.asked.recorded else memory.run_needs
+    needs = memory.check_needs if job.asked.recorded else memory.check_run_needs
     return prepare(described.spec, where=described.where, require_memory=needs)
 
 
@@ -256,17 +256,25 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
 
 
 def _checked(prepared: Prepared, job: _Job) -> Verdict:
-    from rnnspect.checking.check import check_prepared, judge_recorded
+    from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import is_missing
 
     note_what_is_not_finite(prepared.sequence, job.output)
-    with progress_bar("checking every step", prepared.steps_of_layers, job.output.quiet) as advance:
+    steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
+    draw = is_missing(prepared.spec)
+    ran = None
+    if job.asked.recorded is None and not draw:
+        with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
+            ran = prepared.run(advance)
+    with progress_bar("checking every step", steps, quiet) as advance:
         so_far = SoFar(advance)
         try:
+            if ran is not None:
+                return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
             if job.asked.recorded is None:
-                return check_prepared(prepared, job.held_to, so_far, job.asked.explain, is_missing(prepared.spec))
+                return check_prepared(prepared, job.held_to, so_far, explain, draw)
             given, place = read_recorded(str(job.asked.recorded))
-            asked = job.held_to, so_far, place, job.asked.explain, job.rounding
+            asked = job.held_to, so_far, place, explain, job.rounding
             return judge_recorded(prepared, given, *asked).verdict
         except KeyboardInterrupt:
             say(f"stopped {so_far}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.models import CheckRow, row_of_call
+from rnnspect.cli.output import SoFar, progress_bar, say, working
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.sources import Generator, parse
@@ -19,6 +20,7 @@ from rnnspect.files.sources import Generator, parse
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rnnspect.checking.live.calls import CallVerdict
     from rnnspect.checking.live.watch import WatchedCalls
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
@@ -82,7 +84,8 @@ def ran(source: str, given: Given, output: Output) -> LiveRun:
     with contextlib.redirect_stdout(sys.stderr):  # what the model prints is no part of the result
         drawn = [] if sized or is_said else drawn_for(model, spec.batch, spec.seed)
         try:
-            one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
+            with working(f"running {source}", output.quiet):
+                one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
         except InputError as error:
             if is_said:
                 raise
@@ -121,9 +124,9 @@ def live_rows(
     if not seen.calls:
         raise InputError(f"{listed(map(repr, seen.modules))} of this model was never called", where=source)
     found = []
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), working(f"running {source} again", output.quiet):
         every = _identities(run, seen)
-    for one, identities in zip(seen.check(explain), every, strict=True):
+    for one, identities in zip(_judged(seen, explain, output), every, strict=True):
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
@@ -131,6 +134,16 @@ def live_rows(
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found
+
+
+def _judged(seen: WatchedCalls, explain: float | None, output: Output) -> tuple[CallVerdict, ...]:
+    with progress_bar("checking every step", seen.steps, output.quiet) as advance:
+        so_far = SoFar(advance)
+        try:
+            return seen.check(explain, so_far)
+        except KeyboardInterrupt:
+            say(f"stopped {so_far}")
+            raise
 
 
 def _identities(run: LiveRun, asked: WatchedCalls) -> list[tuple[Identity, ...]]:

@@ -33,8 +33,8 @@ _SUFFIXES = {
     "yaml": (".yaml", ".yml"),
 }
 """How a file's name asks for a format, where that is not a dot and the format's name."""
-_ROWS = 1 << 16
-"""Steps whose numbers are looked at together: a memory-mapped file need not fit into memory."""
+_NUMBERS = 1 << 20
+"""How many are looked at together: a memory-mapped file need not fit into memory."""
 LONG = 2_000
 """Steps, in all layers and directions together, below which the work is over before a progress bar helps."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
@@ -129,6 +129,10 @@ class Output:
         except BrokenPipeError:  # as of `| head`, which has read enough: the verdict is what it is
             discard(sys.stdout)
 
+    def writes(self, format: str) -> bool:  # noqa: A002
+        """Whether the result is made as that format, for the file or for the screen."""
+        return self.format == format if self.format else self._suffix in _suffixes(format)
+
     @property
     def is_arrays(self) -> bool:
         """Whether the file keeps arrays."""
@@ -144,7 +148,8 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
     for name, values in {"x": sequence.x, "h0": sequence.h0, "c0": sequence.c0}.items():
         if values is None:
             continue
-        pieces = values.split(_ROWS)  # type: ignore[no-untyped-call]
+        rows = max(1, _NUMBERS // max(1, values[0].numel()))
+        pieces = values.split(rows)  # type: ignore[no-untyped-call]
         if count := sum(int((~piece.isfinite()).sum()) for piece in pieces):
             nan = sum(int(piece.isnan().sum()) for piece in pieces)
             output.note(f"warning: {name} has {count} of {values.numel()} numbers that are not finite ({nan} NaN)")
@@ -192,12 +197,35 @@ def progress_bar(what: str, steps: int, quiet: bool) -> Iterator[Callable[[int],
         yield lambda _done: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=steps)
         yield lambda done: progress.update(task, advance=done)
+
+
+@contextmanager
+def working(what: str, quiet: bool) -> Iterator[None]:
+    """Says on a terminal what runs, and for how long it has, while nobody can tell how much of it is done."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
 
 
 def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import Precision, command, formats, in_output, network
-from rnnspect.cli.output import Output, loading, note_what_is_not_finite
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import prepared
 from rnnspect.errors import InputError
 
@@ -23,14 +23,18 @@ def run(
         raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
     from rnnspect.network import memory
 
-    made, _ = prepared(given, output, memory.run_needs)
+    needs = memory.run_document_needs if output.writes("json") else memory.run_needs
+    made, _ = prepared(given, output, needs)
     with loading():
         from rnnspect.tracing.trace import run_prepared
         from rnnspect.views import documents
         from rnnspect.views import run as view
 
     note_what_is_not_finite(made.sequence, output)
-    result = run_prepared(made)
+    with progress_bar(f"running {made.engine.name}", made.steps_of_layers, output.quiet) as advance:
+        result = run_prepared(made, advance)
+    for note in result.notes:
+        output.note(f"note: {note}")
     output.emit(
         lambda width: view.parts(result, precision, width),
         lambda: result.to_numpy(made.parameters if with_parameters else None),

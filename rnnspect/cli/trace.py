@@ -49,7 +49,7 @@ def trace(
     """Every gate of every step from the equations, with the framework's h beside it."""
     from rnnspect.network import memory
 
-    needs = memory.document_needs if output.format == "json" else memory.trace_needs
+    needs = memory.document_needs if output.writes("json") else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
         from rnnspect.tracing.trace import trace_arrays, trace_recordings
@@ -74,14 +74,19 @@ def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list
     from rnnspect import engines
 
     if not names:
-        return [made.run()]
+        return [_ran(made, output)]
     every = names == ["all"]
     recordings = []
     for name in engines.names() if every else dict.fromkeys(names):
         try:
-            recordings.append(replace(made, engine=engines.find(name, "--engine")).run())
+            recordings.append(_ran(replace(made, engine=engines.find(name, "--engine")), output))
         except EngineError as error:
             if not every:
                 raise
             output.note(f"note: {error}")
     return recordings
+
+
+def _ran(made: Prepared, output: Output) -> Recording:
+    with progress_bar(f"running {made.engine.name}", made.steps_of_layers, output.quiet) as advance:
+        return made.run(advance)

@@ -20,6 +20,7 @@ from rnnspect.network.spec import Spec
 
 class EquinoxEngine:
     name = "equinox"
+    piece: int | None = 1 << 17
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, ("reverse",), projection="equinox.nn.LSTMCell has none")

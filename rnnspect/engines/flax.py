@@ -27,6 +27,7 @@ _CELLS = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCe
 
 class FlaxEngine:
     name = "flax"
+    piece: int | None = 1 << 17
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")

@@ -46,6 +46,15 @@ class Choosy(Engine, Protocol):
 
 
 @runtime_checkable
+class InPieces(Engine, Protocol):
+    """An engine that gives the same bits for a long sequence and for pieces of it, with the state carried."""
+
+    piece: int | None
+    """The most steps of a call, so that one lasts about a second at most and costs more than what a call adds to it;
+    None where a sequence must be one call."""
+
+
+@runtime_checkable
 class Theirs(Engine, Protocol):
     """The user's own code, which may keep a state between calls or mix the items of a batch: a check runs it again."""
 

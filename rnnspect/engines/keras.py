@@ -31,6 +31,7 @@ _DTYPES = ("float32", "float16", "bfloat16")
 
 class KerasEngine:
     name = "keras"
+    piece: int | None = 1 << 14
 
     def check(self, spec: Spec) -> None:
         check_spec(self.name, spec, ("reset", "reverse"), projection="keras.layers.LSTM has none")

@@ -27,6 +27,7 @@ _ONLY_ERRORS = 3
 
 class OnnxruntimeEngine:
     name = "onnxruntime"
+    piece: int | None = 1 << 16
 
     def check(self, spec: Spec) -> None:
         check_spec(self.name, spec, VARIANTS, projection="ONNX's LSTM has none")

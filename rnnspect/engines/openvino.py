@@ -34,6 +34,7 @@ _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 
 class OpenvinoEngine:
     name = "openvino"
+    piece: int | None = 1 << 16
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, ("reset", "reverse"), projection="LSTMSequence has none")

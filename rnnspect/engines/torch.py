@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnspect.engines.interface import Engine, cannot
 from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
+from rnnspect.files.quiet import ignoring
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.device import Runs, precision_switches
 from rnnspect.network.parameters import parameters_of
@@ -21,6 +21,7 @@ from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
+from rnnspect.network.torch_modules import ONE_RUN
 from rnnspect.weights.writers.onnx import VARIANTS
 
 
@@ -28,6 +29,7 @@ class TorchEngine:
     """Runs the module that the spec describes."""
 
     name = "torch"
+    piece: int | None = 1 << 14
     _runs: Runs = "stack"
     _module: nn.RNNBase | None = None
     _stateless = False
@@ -42,9 +44,8 @@ class TorchEngine:
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        with torch.no_grad(), warnings.catch_warnings():
-            # oneDNN knows no projection; PyTorch's own kernel runs instead, which is no news here.
-            warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+        # oneDNN knows no projection; PyTorch's own kernel runs instead, which is no news here.
+        with torch.no_grad(), ignoring("LSTM with projections is not supported with oneDNN"):
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
@@ -59,6 +60,8 @@ class TorchEngine:
                     x, _ = self._run_module(_module(spec, dtype, parameters, layer), x, begun, sequence.lengths)
                 layers |= by_direction(spec, layer, x)
             apart = 0.0 if x is output else max_abs_difference(x, output)
+            if not apart:  # the same numbers: they are kept once
+                layers |= by_direction(spec, spec.num_layers - 1, output)
         c_n = state[1] if len(state) > 1 else None
         return Recording(info, output, state[0], c_n, layers, apart, run_head(spec, parameters, state[0]))
 
@@ -100,11 +103,17 @@ class ConvertedTorch(TorchEngine):
 
 
 class ModuleEngine(TorchEngine):
-    """Runs a live module of torch.nn; with `stateless` it is called without initial states."""
+    """Runs a live module of torch.nn, once; with `stateless` it is called without initial states."""
+
+    piece = None
 
     def __init__(self, module: nn.RNNBase, stateless: bool = False) -> None:
         self._module = module
         self._stateless = stateless
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        with ONE_RUN:
+            return super().run(spec, parameters, sequence)
 
     def without_state(self) -> Engine | None:
         assert self._module is not None

@@ -15,12 +15,14 @@ from rnnspect.network.device import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+from rnnspect.network.torch_modules import ONE_RUN
 
 
 class TorchCellEngine:
     """Each layer and direction is one cell, called step by step."""
 
     name = "torch-cell"
+    piece: int | None = 1 << 12
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, (), projection="torch.nn.LSTMCell has none")
@@ -36,11 +38,13 @@ class TorchCellEngine:
 class CellEngine(TorchCellEngine):
     """Calls a live nn.RNNCell, nn.LSTMCell or nn.GRUCell step by step, in eval mode."""
 
+    piece = None
+
     def __init__(self, cell: nn.RNNCellBase) -> None:
         self._cell = cell
 
     def _run_one(self, place: Place, x: Tensor) -> Ran:
-        with evaluating(self._cell):
+        with ONE_RUN, evaluating(self._cell):
             return _stepped(self._cell, place, x)
 
 

@@ -5,7 +5,6 @@ The compiler unrolls the steps: compiling takes a while, more for a longer seque
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import EngineError
+from rnnspect.files.quiet import ignoring
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -22,6 +22,7 @@ from rnnspect.network.spec import Spec
 
 class TorchCompileEngine(TorchEngine):
     name = "torch-compile"
+    piece = None  # what it compiles holds all steps, and each piece would be compiled
     _runs = "compiled"
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
@@ -33,8 +34,7 @@ class TorchCompileEngine(TorchEngine):
         torch._dynamo.reset()
         try:
             # Without allow_rnn it breaks the graph around an RNN. Its warnings are about torch's own parts.
-            with torch._dynamo.config.patch(allow_rnn=True), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with torch._dynamo.config.patch(allow_rnn=True), ignoring():
                 return super().run(spec, parameters, sequence)
         except torch._dynamo.exc.TorchDynamoException as error:
             first = str(error).partition("\n")[0]

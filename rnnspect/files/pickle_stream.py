@@ -9,12 +9,12 @@ and nothing is compared, hashed or copied that a file could make large.
 from __future__ import annotations
 
 import pickletools
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.quiet import ignoring
 from rnnspect.files.reading import in_short
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def load(file: BinaryIO | mmap.mmap, where: str, after_build: Callable[[Record],
     """
     machine = _Machine(after_build)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes in the text of damaged ones
+        with ignoring():  # about escapes in the text of damaged ones
             _run(machine, file, where)
         if len(machine.stack) != 1:
             raise ValueError(f"it leaves {len(machine.stack)} values")

@@ -9,13 +9,20 @@ import yaml
 
 from rnnspect.errors import FileError, KeyPath, Problem, SpecError, Where
 from rnnspect.files import sources
-from rnnspect.files.reading import decoded, read_bytes
+from rnnspect.files.free_memory import in_words
+from rnnspect.files.reading import decoded, read_bytes, size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 32
+MAX_VALUES = 100_000
+"""Keys and values of a file: reading so many takes about a second and 100 MB."""
+MAX_TEXT = 4096
+"""Characters of one key or value: no path and no number is longer, and an error message shows it."""
+MAX_KEYS = 1000
+_AS_A_FILE = "save the numbers as .npy or .csv, and name that file: input: x.npy"
 _PATHS = ("weights", "input", "h0", "c0")
 
 
@@ -43,8 +50,11 @@ def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
     Paths of files in it are counted from the file's own folder.
 
     Raises `FileError` for a file that cannot be read and `SpecError` for one that is not a mapping, has a key
-    twice, or uses tags, anchors or aliases.
+    twice, uses tags, anchors or aliases, or is longer than a spec can be: many numbers belong into a file of their own.
     """
+    if (size := size_of(path)) > MAX_BYTES:
+        found, allowed = f"a spec of {in_words(size)}", f"at most {in_words(MAX_BYTES)}; {_AS_A_FILE}"
+        raise SpecError(found, allowed=allowed, where=str(path))
     return read_spec(decoded(read_bytes(path, MAX_BYTES), str(path), "a spec in YAML"), path)
 
 
@@ -66,6 +76,8 @@ def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
         raise FileError("the file is empty", allowed="a mapping such as `cell: lstm`", where=str(path))
     if not isinstance(root, yaml.MappingNode):
         raise SpecError("not a mapping", allowed="lines such as `cell: lstm`", where=_at(path, root.start_mark))
+    if len(root.value) > MAX_KEYS:
+        raise SpecError(f"{len(root.value)} keys", allowed="those that rnnspect schema lists", where=str(path))
     marks: dict[KeyPath, Any] = {}
     twice: list[Problem] = []
     data = _value(root, (), marks, twice, path)
@@ -88,8 +100,9 @@ def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
 
 
 def _refuse_code_and_bombs(text: str, path: Path) -> None:
-    """Raises for tags, which can name code, for aliases, which can multiply, and for lists nested too deeply."""
-    depth = documents = 0
+    """Raises for tags, which can name code, for aliases, which can multiply, for lists nested too deeply, and for more
+    values, or a longer one, than can be read in a second or two."""
+    depth = documents = values = 0
     for event in yaml.parse(text, Loader=_Loader):
         mark = event.start_mark
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -97,6 +110,14 @@ def _refuse_code_and_bombs(text: str, path: Path) -> None:
         if tag := getattr(event, "tag", None):
             allowed = "plain values; a spec cannot name code"
             raise SpecError(f"the YAML tag {tag!r}", allowed=allowed, where=_at(path, mark))
+        if isinstance(event, yaml.ScalarEvent):
+            values += 1
+            if values > MAX_VALUES:
+                found = f"more than {MAX_VALUES:,} values"
+                raise SpecError(found, allowed=f"fewer; {_AS_A_FILE}", where=_at(path, mark))
+            if len(event.value) > MAX_TEXT:
+                found = f"a value of {len(event.value):,} characters"
+                raise SpecError(found, allowed=f"at most {MAX_TEXT:,}; {_AS_A_FILE}", where=_at(path, mark))
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:

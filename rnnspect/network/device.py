@@ -6,7 +6,6 @@ One kernel never obeys another's switch: nn.RNN, nn.LSTM and nn.GRU run in cuDNN
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from rnnspect.errors import DeviceError
+from rnnspect.files.quiet import ignoring
 from rnnspect.network.spec import Spec
 
 Runs = Literal["stack", "cells", "compiled"]
@@ -71,8 +71,7 @@ def _named(name: str, where: str | None) -> torch.device:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about kinds that are no devices any more; they are refused below
+        with ignoring():  # about kinds that are no devices any more; they are refused below
             device = torch.device(name)
     except RuntimeError:
         raise _unavailable(f"no device is called {name!r}", name, where) from None

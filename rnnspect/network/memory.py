@@ -1,4 +1,5 @@
-"""How many bytes a piece of work needs, estimated before any memory is taken."""
+"""How many bytes a piece of work needs, estimated before any memory is taken: between what is taken and half as much
+again, where that is above 500 MB. The factors are measured; `tests/cli/test_memory_taken.py` measures them again."""
 
 from __future__ import annotations
 
@@ -6,36 +7,93 @@ from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
 from rnnspect.network.spec import Spec
 
-_WRITTEN = 56
-"""Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, 24 for its digits."""
+WORKSPACE = 1 << 28
+"""Bytes that a framework may take for one piece of a long run; a larger piece is not faster."""
+_LONGEST = 1 << 16
+"""Steps of a piece, by most engines."""
+_STEP = 800
+"""Bytes that PyTorch's own kernels keep for each step besides its numbers: about ten tensors. Measured on nn.GRU and
+nn.RNN of 4 units; oneDNN, which runs nn.LSTM in float32, keeps none."""
+_LIBRARIES = 48 << 20
+"""Bytes of what is imported late, and of the allocator's own."""
+_CHUNKS = 128 << 20
+"""Bytes of the chunks in which a run is judged, however long it is."""
+_WRITTEN = 80
+"""Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, and twice its 20 to 24
+characters, by themselves and in the whole text."""
+_ROW = 88
+"""Bytes of the list that the numbers of one step are in."""
 
 
 def parameters_need(spec: Spec) -> int:
-    """Bytes for the parameters: as drawn in float32, as cast, and once more in the engine."""
+    """Bytes for the parameters: as drawn in float32, as cast to another dtype, and as the engine packs them."""
     shapes = shapes_of(spec)
-    return shapes.total * 4 + 2 * shapes.bytes
+    return (0 if spec.dtype == "float32" else shapes.total * 4) + 2 * shapes.bytes
+
+
+def step_workspace(spec: Spec) -> int:
+    """Bytes that a framework takes while it runs, for each step of an item: W x of all gates of the widest layer, that
+    layer's x and h once more. Half types are computed in float32."""
+    widest = max(spec.layer_input_size(layer) for layer in range(spec.num_layers))
+    return ((len(spec.cell_type.gates) + 2) * spec.hidden_size + widest) * max(4, ITEMSIZE[spec.dtype])
 
 
 def run_needs(spec: Spec, steps: int, batch: int) -> int:
-    """Bytes for x and the outputs of one run."""
-    width = spec.input_size + (2 * spec.num_layers + 1) * spec.num_directions * spec.output_size
-    return parameters_need(spec) + steps * batch * width * ITEMSIZE[spec.dtype]
+    """Bytes for x, h of every layer, and what the framework takes while it runs.
+
+    A run of one direction goes in pieces, which take `WORKSPACE` at most. Any other is one call for the whole stack,
+    whose output, with both directions apart and side by side, stands beside that of its layers.
+    """
+    rows, itemsize = steps * batch, ITEMSIZE[spec.dtype]
+    drawn = 0 if spec.dtype == "float32" else 4  # x is made in float32, and then cast
+    x = rows * spec.input_size * (itemsize + drawn)
+    working, outputs = rows * step_workspace(spec) + steps * _STEP * spec.num_directions, spec.num_layers
+    if spec.directions == ("forward",) and spec.lengths is None:
+        working = min(working, WORKSPACE, _LONGEST * (batch * step_workspace(spec) + _STEP))
+    else:
+        outputs += 2 if spec.num_layers == 1 else 4
+    kept = rows * outputs * spec.num_directions * spec.output_size * itemsize
+    return _LIBRARIES + parameters_need(spec) + x + kept + working
 
 
-def document_needs(spec: Spec, steps: int, batch: int) -> int:
-    """Bytes for a trace and for its JSON: every number as a Python float and as text."""
-    return trace_needs(spec, steps, batch) * (1 + _WRITTEN // ITEMSIZE[spec.dtype])
+def run_document_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for a run and for its JSON."""
+    widths = [spec.input_size, spec.num_directions * spec.output_size]
+    return run_needs(spec, steps, batch) + steps * batch * _as_json(widths)
+
+
+def check_run_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for a run that is judged."""
+    return run_needs(spec, steps, batch) + _CHUNKS
 
 
 def check_needs(spec: Spec, _steps: int, _batch: int) -> int:
     """Bytes for judging a recorded run: it goes in chunks, so the steps do not count."""
-    return parameters_need(spec)
+    return _LIBRARIES + parameters_need(spec) + _CHUNKS
 
 
 def trace_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for every quantity of every step, the engine's outputs, and the float64 differences of one layer."""
-    cell = spec.cell_type
-    units = (len(cell.gates) + len(cell.quantities)) * spec.hidden_size
-    inputs = sum(spec.layer_input_size(layer) for layer in range(spec.num_layers))
-    kept = steps * batch * (len(spec.places) * units + inputs) * ITEMSIZE[spec.dtype]
+    kept = steps * batch * sum(_widths(spec)) * ITEMSIZE[spec.dtype]
     return run_needs(spec, steps, batch) + kept + 3 * 8 * steps * batch * spec.output_size
+
+
+def document_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for a trace and for its JSON."""
+    # besides the quantities: h of every layer as the engine gave it, both outputs, and x as the sequence
+    units = spec.num_directions * spec.output_size
+    widths = [*_widths(spec), *[spec.output_size] * len(spec.places), units, units, spec.input_size]
+    return trace_needs(spec, steps, batch) + steps * batch * _as_json(widths)
+
+
+def _widths(spec: Spec) -> list[int]:
+    """The numbers that each quantity of a trace has at a step of an item."""
+    cell = spec.cell_type
+    of_a_place = [len(cell.gates) * spec.hidden_size, *[spec.hidden_size] * len(cell.quantities)]
+    inputs = [spec.layer_input_size(layer) for layer, _ in spec.places]
+    return [*inputs, *of_a_place * len(spec.places)]
+
+
+def _as_json(widths: list[int]) -> int:
+    """Bytes of the lists and of the text for rows of so many numbers."""
+    return sum(width * _WRITTEN + _ROW for width in widths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -17,6 +18,8 @@ from rnnspect.network.model_tree import ModelShapes, Part
 from rnnspect.network.parameters import Axes, Shapes, parameters_of, shapes_of
 from rnnspect.network.spec import Spec
 
+ONE_RUN = threading.RLock()
+"""Held while a live module runs: its mode is changed for that, and hooks see the calls of every thread."""
 _TITLE = 90
 """Characters of a module's line."""
 

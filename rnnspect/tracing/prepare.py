@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rnnspect import engines
 from rnnspect.engines.interface import Engine
+from rnnspect.engines.shared.pieces import run_in_pieces
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
 from rnnspect.engines.torch_cell import CellEngine
 from rnnspect.errors import Where
@@ -44,9 +45,14 @@ class Prepared:
         Raises what `engines.find` raises."""
         return self if engine == "torch" else replace(self, engine=engines.find(engine, where))
 
-    def run(self) -> Recording:
-        """What the engine gives. Raises `EngineError` for what it cannot run."""
-        return self.engine.run(self.spec, self.parameters, self.sequence)
+    def run(self, progress: Callable[[int], None] = lambda _steps: None) -> Recording:
+        """What the engine gives; `progress` is told how many steps more it has run, in all layers and directions
+        together. A long run goes in pieces where the engine can do that. Raises `EngineError` for what it cannot run.
+        """
+        places = len(self.spec.places)
+        return run_in_pieces(
+            self.engine, self.spec, self.parameters, self.sequence, lambda steps: progress(steps * places)
+        )
 
 
 def prepare(

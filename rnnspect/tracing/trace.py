@@ -34,6 +34,8 @@ class EngineRun:
     lengths: tuple[int, ...] | None
     batched: bool
     stack_difference: float
+    notes: tuple[str, ...] = ()
+    """What of the parameters the engine has no place for, and in how many calls it ran."""
 
     @property
     def steps(self) -> int:
@@ -110,8 +112,6 @@ class Trace(EngineRun, Shown):
     c_n: Pair | None
     head: Pair | None
     max_abs_difference: float
-    notes: tuple[str, ...] = ()
-    """What of the parameters the engine has no place for."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Every array by the name that `rnnspect trace -o run.npz` gives it: numpy.savez(path, **trace.to_numpy()).
@@ -123,9 +123,10 @@ class Trace(EngineRun, Shown):
         return trace_arrays(self)
 
 
-def run_prepared(prepared: Prepared) -> Run:
-    """Runs the engine. Raises `EngineError` for what it cannot run, and where there is none."""
-    recording = prepared.run()
+def run_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _steps: None) -> Run:
+    """Runs the engine. `progress` is that of `Prepared.run`. Raises `EngineError` for what it cannot run, and where
+    there is none."""
+    recording = prepared.run(progress)
     if recording.output is None:
         raise EngineError(listed(recording.notes), allowed="another engine")
     return Run(**_shared(prepared, recording), **_results(recording))
@@ -199,7 +200,6 @@ def _beside(
         c_n=pairs.get("c_n"),
         head=pairs.get("head"),
         max_abs_difference=largest(worst),
-        notes=recording.notes,
     )
 
 
@@ -215,6 +215,7 @@ def _shared(prepared: Prepared, recording: Recording) -> dict[str, Any]:
         "lengths": sequence.lengths,
         "batched": sequence.batched,
         "stack_difference": recording.stack_difference,
+        "notes": recording.notes,
     }
 
 

@@ -75,6 +75,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "output": numbers(run.output, run.lengths),
         **{name: numbers(getattr(run, name)) for name in _STATES},
         "stack_difference": run.stack_difference,
+        "notes": list(run.notes),
     }
 
 

@@ -250,3 +250,39 @@ def test_a_list_is_no_key(tmp_path: Path):
     path.write_text("cell: rnn\n? [a, b]\n: 2\n")
     with pytest.raises(SpecError, match=r"net.yaml:2:3: a list or mapping as a key"):
         read_spec_file(path)
+
+
+_ROWS = ", ".join(f"[{number}]" for number in range(10**5))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"input: [{_ROWS}]", "more than 100,000 values"),
+        ("input:\n" + "- [1.5]\n" * 10**5, "more than 100,000 values"),
+        ("".join(f"k{number}: 1\n" for number in range(2000)), "2000 keys; allowed: those that rnnspect schema lists"),
+        ("cell: " + "x" * 5000, "a value of 5,000 characters; allowed: at most 4,096"),
+        ("hidden_size: " + "1" * 5000, "a value of 5,000 characters; allowed: at most 4,096"),
+        ("x" * 900 + ": [" + "a: {" * 40, "lists nested too deeply"),
+        ("cell: lstm\n" + "#" * 2**23, "a spec of 8.0 MiB; allowed: at most 8.0 MiB; save the numbers as .npy"),
+    ],
+    ids=["row of rows", "rows", "keys", "text", "digits", "nested", "size"],
+)
+def test_what_is_longer_than_a_spec_is_refused_in_short_words(tmp_path, text, said):
+    path = tmp_path / "long.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as raised:
+        read_spec_file(path)
+    assert said in str(raised.value)
+    assert str(path) in str(raised.value)
+    assert len(str(raised.value)) < 400
+    if "values" in said:
+        assert "save the numbers as .npy or .csv, and name that file: input: x.npy" in str(raised.value)
+
+
+def test_a_list_of_many_numbers_is_read(tmp_path):
+    path = tmp_path / "rows.yaml"
+    path.write_text("input: [" + ", ".join("[0.5, -1]" for _ in range(20_000)) + "]")
+    data, where = read_spec_file(path)
+    assert data["input"] == [[0.5, -1]] * 20_000
+    assert where(("input", 19_999, 1)).startswith(f"{path}:1:")

@@ -56,7 +56,7 @@ def test_a_trace_is_estimated_at_what_it_keeps(keys: dict[str, Any], dtype: str)
         tensors += [*layer.engine.values(), *(values for name, values in layer.quantities.items() if name != "x")]
     kept = sum(tensor.numel() * tensor.itemsize for tensor in tensors)
     estimate = memory.trace_needs(spec, found.steps, found.batch)
-    assert kept <= estimate <= 6 * kept
+    assert kept <= estimate <= 6 * kept + 2**26 + 2000 * found.steps  # what libraries take, whatever the size
 
 
 def test_a_run_needs_less_than_a_trace():

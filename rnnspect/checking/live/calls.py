@@ -43,6 +43,15 @@ class Call:
     kept: CapturedCall | str = field(repr=False)
     """Copies of all that the call had, or why there are none."""
 
+    @property
+    def steps(self) -> int:
+        """Its steps in all layers and directions together; 0 where nothing was kept."""
+        if isinstance(self.kept, str):
+            return 0
+        spec = self.kept.spec
+        axis = 1 if spec.batch_first and len(self.shape) == 3 and not self.packed else 0
+        return (1 if self.kept.is_cell else self.shape[axis]) * len(spec.places)
+
 
 @dataclass(frozen=True)
 class CallVerdict:

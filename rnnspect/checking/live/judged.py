@@ -11,22 +11,24 @@ from rnnspect.checking.check import check_observation
 from rnnspect.checking.live.calls import Call, CallVerdict, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.judging.case import Case
+from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.verdict import Verdict
 
 
-def judged(call: Call, explain: float | None = None) -> CallVerdict:
-    """The verdict on one call, or why there is none. `explain` is as `check_observation` has it."""
+def judged(call: Call, explain: float | None = None, progress: Progress = silent) -> CallVerdict:
+    """The verdict on one call, or why there is none. `explain` and `progress` are as `check_observation` has them."""
     if isinstance(call.kept, str):
         return CallVerdict(call, None, call.kept)
     try:
         case = read(call.kept)
     except Unreadable as error:
         return CallVerdict(call, None, str(error))
-    verdict = _judged_below_dropout(case, explain) if call.kept.noisy else check_observation(case, explain=explain)
+    judge = _judged_below_dropout if call.kept.noisy else check_observation
+    verdict = judge(case, progress, explain)
     return CallVerdict(call, verdict, verdict.reason)
 
 
-def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
+def _judged_below_dropout(case: Case, progress: Progress, explain: float | None) -> Verdict:
     """The verdict on a stack with dropout between its layers. What dropout left of the layers below the top is not
     known, so only the final state of the first layer can be judged."""
     spec, seen, sequence = case.spec, case.observation, case.sequence
@@ -39,7 +41,7 @@ def _judged_below_dropout(case: Case, explain: float | None) -> Verdict:
         sequence=replace(sequence, h0=sequence.h0[: spec.num_directions], c0=c0),
         observation=replace(seen, layers={}, h_n=h_n, c_n=c_n),
     )
-    verdict = check_observation(alone, explain=explain)
+    verdict = check_observation(alone, progress, explain)
     if verdict.verdict == "differ":
         return replace(verdict, spec=spec)
     reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"

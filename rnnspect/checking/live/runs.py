@@ -24,7 +24,7 @@ from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Identity, Verdict
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import from_anything, largest, max_abs_difference
-from rnnspect.network.torch_modules import is_cell
+from rnnspect.network.torch_modules import ONE_RUN, is_cell
 from rnnspect.tracing.prepare import Prepared
 
 _STATE = "a state kept between calls: begin each from None, or from zeros"
@@ -43,7 +43,7 @@ def watch_run(model: nn.Module, *inputs: Any) -> WatchedCalls:
 
     Raises `InputError` with the line of the model's own code where that raises.
     """
-    with evaluating(model), torch.no_grad(), watch(model) as seen, refusing_no_index(model), _running():
+    with ONE_RUN, evaluating(model), torch.no_grad(), watch(model) as seen, refusing_no_index(model), _running():
         model(*inputs)
     return seen
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rnnspect.checking.live.calls import CapturedCall
     from rnnspect.checking.live.capture import Listener
+    from rnnspect.judging.finding import Progress
     from rnnspect.judging.verdict import Answer
 
 
@@ -53,18 +54,25 @@ class WatchedCalls(Shown):
         """Whether every call does."""
         return self.verdict == "agree"
 
-    def check(self, explain: float | None = None) -> tuple[CallVerdict, ...]:
+    @property
+    def steps(self) -> int:
+        """The steps of all calls that were kept, in all their layers and directions together."""
+        return sum(call.steps for call in self._calls)
+
+    def check(self, explain: float | None = None, progress: Progress | None = None) -> tuple[CallVerdict, ...]:
         """Judges every call on its own, in their order; what was judged before is not judged again. Known mistakes are
         looked for in each that differs, `explain` seconds long; if nothing is said, for a fixed amount of work.
+        `progress` is told what was found so far and how many steps more are judged.
 
         Of a stack only the top layer is seen at each step; the layers below are estimated. One step alone can leave a
         gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of
         a module together, where one alone does not tell.
         """
         from rnnspect.checking.live.judged import judged, judged_together
+        from rnnspect.judging.finding import silent
 
         for call in self._calls[len(self._judged) :]:
-            self._judged.append(judged(call, explain))
+            self._judged.append(judged(call, explain, progress or silent))
         return judged_together(self._judged)
 
     @property

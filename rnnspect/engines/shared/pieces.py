@@ -1,0 +1,115 @@
+"""A long run in pieces of its steps: one call of the engine each, with the state carried from one to the next. So the
+framework's own workspace stays small, and progress can be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.engines.interface import Engine, InPieces
+from rnnspect.network.memory import WORKSPACE, step_workspace
+from rnnspect.network.recording import Recording
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+_ALIGNED = 64
+"""Bytes of a cache line. Some matrix products sum in another order where a row does not begin on one."""
+_EVEN = 64
+"""A piece has a multiple of so many steps, so that it begins on a cache line wherever the whole does."""
+
+
+def run_in_pieces(
+    engine: Engine,
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> Recording:
+    """What the engine gives for the sequence; a note of the recording says so where it was called for pieces of it.
+    `progress` is told how many steps more have run.
+
+    It is one call where the sequence is short, has lengths, is read backwards, or lies on a GPU; where the engine does
+    not say that it gives the same bits in pieces; and where a stack gives other bits than its layers one by one, which
+    then do not begin a piece with the same state.
+
+    Raises what the engine raises.
+    """
+    count = _piece(engine, spec, sequence)
+    joined = None if count is None else _joined(engine, spec, parameters, sequence, count, progress)
+    if joined is None:
+        joined = engine.run(spec, parameters, sequence)
+        progress(sequence.steps)
+    return joined
+
+
+def _piece(engine: Engine, spec: Spec, sequence: Sequence) -> int | None:
+    """How many steps a piece has; None where the sequence runs in one call."""
+    if not isinstance(engine, InPieces) or engine.piece is None or sequence.x.device.type != "cpu":
+        return None
+    if sequence.lengths is not None or spec.directions != ("forward",):
+        return None
+    most = min(engine.piece, WORKSPACE // (sequence.batch * step_workspace(spec)))
+    count = max(_EVEN, most // _EVEN * _EVEN)
+    return count if count < sequence.steps else None
+
+
+def _joined(
+    engine: Engine,
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    count: int,
+    progress: Callable[[int], None],
+) -> Recording | None:
+    """None where a stack gives other bits than its layers."""
+    joined, part = _Joined(sequence.steps), sequence
+    for start in range(0, sequence.steps, count):
+        ran = engine.run(spec, parameters, replace(part, x=sequence.x[start : start + count]))
+        assert ran.h_n is not None
+        if ran.stack_difference:
+            return None
+        joined.add(start, ran)
+        c = None if ran.c_n is None else _on_cache_lines(ran.c_n)
+        part = replace(sequence, h0=_on_cache_lines(ran.h_n), c0=c)
+        progress(min(count, sequence.steps - start))
+    calls = -(-sequence.steps // count)
+    note = (
+        f"{engine.name} ran in {calls:,} calls of {count:,} steps, each with the state that the one before ended with"
+    )
+    return replace(ran, output=joined.output, layers=joined.layers, notes=(*ran.notes, note))
+
+
+@dataclass
+class _Joined:
+    """The output and the h of each layer, (T, B, ·), put together from the pieces."""
+
+    steps: int
+    output: Tensor | None = None
+    layers: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+
+    def add(self, start: int, ran: Recording) -> None:
+        assert ran.output is not None
+        if self.output is None:
+            self.output = self._empty(ran.output)
+            for place, h in ran.layers.items():  # the top layer's h is the output; one memory holds both
+                self.layers[place] = self.output if place == max(ran.layers) else self._empty(h)
+        steps = slice(start, start + len(ran.output))
+        self.output[steps] = ran.output
+        for place, h in ran.layers.items():
+            self.layers[place][steps] = h
+
+    def _empty(self, piece: Tensor) -> Tensor:
+        return piece.new_empty(self.steps, *piece.shape[1:])
+
+
+def _on_cache_lines(state: Tensor) -> Tensor:
+    """The same states (L·D, B, ·), each layer's at the beginning of a cache line, as inside of a longer run."""
+    layers, *shape = state.shape
+    size = state[0].numel()
+    itemsize = state.element_size()
+    padded = -(-size * itemsize // _ALIGNED) * _ALIGNED // itemsize
+    made = torch.empty(layers, padded, dtype=state.dtype)[:, :size].view(layers, *shape)
+    return made.copy_(state)
