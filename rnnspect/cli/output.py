@@ -134,15 +134,18 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
 @contextmanager
 def loading() -> Iterator[None]:
     """For the imports that load torch, with the garbage collector off. They make a million objects and no garbage, so
-    they take a tenth less time without it, and later the collector does not look at them."""
-    was_enabled = gc.isenabled()
+    they take a tenth less time without it, and later the collector does not look at them. Only once in a process:
+    garbage that is frozen is never collected."""
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
+        if "torch" in sys.modules:
+            gc.freeze()
+        gc.enable()
 
 
 @dataclass

@@ -1,0 +1,207 @@
+"""One command on one file, judged: what `main` returned and wrote, how long it took, and how much memory."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+import os
+import re
+import resource
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.fuzz.mutations.numbers import CANARY
+from tests.fuzz.seeds import ARRAY
+
+SECONDS = 20
+"""A command on a file of some kB that takes longer hangs."""
+GROWTH = 2**30
+"""Bytes by which the process may grow during a command."""
+LONGEST, LONGEST_LINE = 2_000, 800
+"""Characters of all messages, and of one line of them beside the file's path."""
+ANSWER, MESSAGE = "an answer", "a message"
+RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
+"""What Python tells of when code starts another program or speaks to another machine."""
+JUDGES = ("check", "convert", "report")
+"""Commands whose exit status may also be 1 (differs) or 3 (cannot tell)."""
+_NET = ("--cell", "lstm", "--input-size", "3", "--hidden-size", "3")
+_MODELS: dict[tuple[str, ...], int] = {
+    ("shapes", "--format", "json"): 400,
+    ("shapes",): 120,
+    ("about", "--format", "json"): 150,
+    ("about",): 50,
+    ("trace", "--format", "json"): 100,
+    ("trace", "--steps", "0", "--units", "0"): 40,
+    ("run",): 30,
+    ("derive", "--step", "0", "--unit", "0"): 15,
+    ("check", "--explain", "0"): 15,
+    ("report", "-q", "-o", "report.html"): 10,
+    ("convert", "--to", "onnx", "-o", "made.onnx"): 10,
+    ("convert", "--to", "pytorch", "-o", "made.safetensors"): 10,
+    ("probe", "-o", "probe.npz"): 1,
+}
+"""What is asked about a model, and how often in a thousand: what runs the network costs more."""
+_ARRAYS: dict[tuple[str, ...], int] = {
+    ("trace", *_NET, "--format", "json", "--input"): 50,
+    ("trace", *_NET, "--steps", "0", "--units", "0", "--input"): 10,
+    ("run", *_NET, "--input"): 5,
+    ("run", *_NET, "--input", "ones:5", "--h0"): 15,
+    ("check", *_NET, "--input", "ones:5", "--explain", "0", "--recorded"): 10,
+}
+
+
+class LateError(BaseException):
+    """Raised after SECONDS; no code under test catches it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command came to."""
+
+    what: str
+    """An answer, a message, or what is wrong with it."""
+    err: str
+    seconds: float
+
+    @property
+    def failed(self) -> bool:
+        return self.what not in (ANSWER, MESSAGE)
+
+    @property
+    def kind(self) -> str:
+        """The same for failures with the same reason."""
+        return self.what + re.sub(r"\S*/\S*|[\d']\S*", "", self.err)[:200]
+
+
+def command_for(role: str, rng: Random) -> tuple[str, ...]:
+    """What is asked about a file, which comes last."""
+    table = _ARRAYS if role == ARRAY else _MODELS
+    return rng.choices(list(table), list(table.values()))[0]
+
+
+def build_commands_once() -> None:
+    """typer makes every option of a command anew each time that it is called, which takes longer than the rest."""
+    import typer.main
+
+    from rnnspect.cli.options import Command
+
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    Command.build = functools.cache(Command.build)  # type: ignore[method-assign]
+
+
+def tried(arguments: list[str]) -> Outcome:
+    """Runs `main` in this process."""
+    from rnnspect.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    before, begun = _resident(), time.monotonic()
+    status: int | str
+    with _watched() as seen, _late():
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = main(arguments)
+        except BaseException as error:  # noqa: BLE001 - whatever comes out of main is what is looked for
+            status = f"{type(error).__name__} came out of main"
+    seconds = time.monotonic() - begun
+    wrong = status if isinstance(status, str) else _wrong(status, arguments[0], out.getvalue(), err.getvalue())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if peak - before > GROWTH // 8:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    if seconds > SECONDS:
+        wrong = f"it took more than {SECONDS} s"
+    elif peak - before > GROWTH:
+        wrong = f"it took {(peak - before) >> 20} MiB"
+    elif seen:
+        wrong = f"beside the message: {seen[0]}"
+    if Path(CANARY).exists():
+        wrong = "code of the file ran"
+        Path(CANARY).unlink()
+    return Outcome(wrong or (MESSAGE if status == 2 else ANSWER), err.getvalue(), seconds)
+
+
+def _wrong(status: int, command: str, out: str, err: str) -> str:
+    """What is wrong with how a command ended and what it wrote; empty if nothing is."""
+    if status not in ((0, 1, 2, 3) if command in JUDGES else (0, 2)):
+        return f"exit status {status}"
+    if status == 2 and not err.startswith("error: ") and "\nerror: " not in err:
+        return "exit status 2 without a message"
+    longest = max((len(re.sub(r"/\S*", "", line)) for line in err.split("\n")), default=0)
+    if len(err) > LONGEST or longest > LONGEST_LINE:
+        return f"{len(err)} characters of messages" if len(err) > LONGEST else f"a line of {longest} characters"
+    if not err.replace("\n", "").isprintable():
+        return "control characters in a message"
+    return "" if out.replace("\n", "").isprintable() else "control characters in an answer"
+
+
+_seen: list[str] = []
+"""What was heard during the command that runs."""
+
+
+class _Logged(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _seen.append(f"{record.name} logged {record.getMessage()[:200]!r}")
+
+
+@functools.cache
+def _listen() -> None:
+    """To programs that start, and to what libraries log."""
+
+    def audit(event: str, given: Any) -> None:
+        if event in RUNS:
+            _seen.append(f"{event}{given!r}"[:200])
+
+    sys.addaudithook(audit)
+    logging.getLogger().addHandler(_Logged(logging.WARNING))
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[list[str]]:
+    """Gives a list of what came beside what `main` wrote: warnings, lines of a log, programs that were started, and
+    where stderr is a file, what was written past Python."""
+    _listen()
+    _seen.clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        yield _seen
+    _seen.extend(f"{one.category.__name__}: {str(one.message)[:200]}" for one in warned)
+    try:
+        size = os.fstat(2).st_size
+        if size and os.fstat(2).st_mode & 0o100000:
+            _seen.append(f"{size} bytes on stderr")
+            os.ftruncate(2, 0)
+    except OSError:
+        pass
+
+
+@contextlib.contextmanager
+def _late() -> Iterator[None]:
+    """Raises in Python's code after SECONDS; code of C is killed after three times that."""
+
+    def late(*_: Any) -> None:
+        raise LateError
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 3 * SECONDS, hard))
+    old = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+
+def _resident() -> int:
+    """Bytes of memory that the process takes now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
