@@ -118,7 +118,7 @@ def campaign(seeds: dict[str, Seed], folder: Path, numbers: range, workers: int,
     context = multiprocessing.get_context("fork")
     begun = time.monotonic()
     until = begun + 60 * minutes
-    pieces = iter([numbers[at : at + LIFE] for at in range(0, len(numbers), LIFE)])
+    pieces = (numbers[at : at + LIFE] for at in range(0, len(numbers), LIFE))
     waiting: list[range] = []
     running: dict[Any, tuple[Any, range, Any]] = {}
     tally = Tally()
