@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
-MOST_FOUND, MOST_ALLOWED = 240, 400
-"""Characters of what was found and of what is allowed that a message shows: they may come from a damaged file."""
+MOST_FOUND, MOST_ALLOWED, MOST_WHERE = 240, 400, 300
+"""Characters of each part of a problem that a message shows: they may come from a damaged file."""
 KeyPath = tuple[int | str, ...]
 """The keys that lead to a value of a spec, such as ("head", "out_features") or ("lengths", 2)."""
 Where = Callable[[KeyPath], str]
@@ -26,7 +26,7 @@ class Problem:
 
     def __str__(self) -> str:
         found = clipped(self.found, MOST_FOUND)
-        text = f"{self.where}: {found}" if self.where else found
+        text = f"{in_one_line(self.where)}: {found}" if self.where else found
         if self.allowed:
             text += f"; allowed: {clipped(self.allowed, MOST_ALLOWED)}"
         if self.nearest:
@@ -93,8 +93,14 @@ class ResourceError(InputError):
 
 
 def clipped(text: str, most: int) -> str:
-    """The text; of one with more than `most` characters its beginning, and a sign that it goes on."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """The text; of one with more than `most` characters its beginning and its end."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
+
+
+def in_one_line(text: str, most: int = MOST_WHERE) -> str:
+    """A name from a file as messages show it: it cannot begin a line of its own, and is clipped."""
+    return clipped(text, most).replace("\r", "\\r").replace("\n", "\\n")
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

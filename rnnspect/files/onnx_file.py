@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,9 @@ def read_model(path: Path) -> ModelProto:
     free_memory.require(3 * outside, "reading its external data", where)
     _check_functions(model, where)
     try:
-        onnx.load_external_data_for_model(model, str(path.resolve().parent))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about keys of external data that nobody needs
+            onnx.load_external_data_for_model(model, str(path.resolve().parent))
         whole = inliner.inline_local_functions(model) if model.functions else model
     except (ValueError, RuntimeError, OSError, onnx.checker.ValidationError) as error:
         raise FileError(f"not a valid ONNX model: {in_short(error)}", where=where) from None
@@ -145,7 +148,7 @@ def _check_tensor(tensor: TensorProto, path: Path) -> int:
     except (ValueError, KeyError, TypeError):
         raise FileError(f"a tensor of unknown type {tensor.data_type}", where=where) from None
     if tensor.data_location == TensorProto.EXTERNAL:
-        return _check_external(tensor, path, where, count * bits // 8)
+        return _check_external(tensor, path, where, -(-count * bits // 8))
     if kind == "STRING":
         there = values
     elif tensor.HasField("raw_data"):
@@ -162,7 +165,7 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
     entries = {entry.key: entry.value for entry in tensor.external_data}
     folder, location = path.resolve().parent, entries.get("location", "")
     try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
         file = (folder / location).resolve()
         inside = bool(location) and file.is_relative_to(folder)
     except (ValueError, OSError, RuntimeError):
@@ -170,8 +173,11 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
     if not inside:
         raise FileError(f"external data outside its folder: {location!r}", allowed="beside the model", where=where)
     size = size_of(file)
+    length = length if "length" in entries else size - offset
     if offset < 0 or length < needed or offset + length > size:
         raise FileError(f"external data beyond the end of {location!r}", where=where)
+    if length > needed:
+        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with more external data than that", where=where)
     return length
 
 

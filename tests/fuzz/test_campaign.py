@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "an exception": (lambda _: 1 // 0, "ZeroDivisionError came out of main"),
     "no message": (lambda _: 2, "exit status 2 without a message"),
     "a long message": (_prints("error: " + "many words\n" * 300), "3308 characters of messages"),
-    "a long line": (_prints("error: " + "x" * 900), "a line of 907 characters"),
+    "a long line": (_prints("error: " + "x" * 1100), "a line of 1107 characters"),
     "an escape": (_prints("error: \x1b[31m"), "control characters in a message"),
     "a right-to-left override": (_prints("error: \u202e"), "control characters in a message"),
     "an escape in the answer": (lambda _: print("\x07") or 0, "control characters in an answer"),  # type: ignore[func-returns-value]

@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import time
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ SECONDS = 20
 """A command on a file of some kB that takes longer hangs."""
 GROWTH = 2**30
 """Bytes by which the process may grow during a command."""
-LONGEST, LONGEST_LINE = 2_000, 800
+LONGEST, LONGEST_LINE = 2_000, 1_000
 """Characters of all messages, and of one line of them beside the file's path."""
 ANSWER, MESSAGE = "an answer", "a message"
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
@@ -79,7 +80,7 @@ class Outcome:
     @property
     def kind(self) -> str:
         """The same for failures with the same reason."""
-        return self.what + re.sub(r"\S*/\S*|[\d']\S*", "", self.err)[:200]
+        return re.sub(r"\d+", "", self.what) + re.sub(r"\S*/\S*|[\d']\S*", "", self.err)[:100]
 
 
 def command_for(role: str, rng: Random) -> tuple[str, ...]:
@@ -132,14 +133,21 @@ def _wrong(status: int, command: str, out: str, err: str) -> str:
     """What is wrong with how a command ended and what it wrote; empty if nothing is."""
     if status not in ((0, 1, 2, 3) if command in JUDGES else (0, 2)):
         return f"exit status {status}"
-    if status == 2 and not err.startswith("error: ") and "\nerror: " not in err:
+    told = err.startswith("error: ") or "\nerror: " in err or (command == "check" and out.startswith("error"))
+    if status == 2 and not told:
         return "exit status 2 without a message"
     longest = max((len(re.sub(r"/\S*", "", line)) for line in err.split("\n")), default=0)
     if len(err) > LONGEST or longest > LONGEST_LINE:
         return f"{len(err)} characters of messages" if len(err) > LONGEST else f"a line of {longest} characters"
-    if not err.replace("\n", "").isprintable():
+    if _controls(err):
         return "control characters in a message"
-    return "" if out.replace("\n", "").isprintable() else "control characters in an answer"
+    return "control characters in an answer" if _controls(out) else ""
+
+
+def _controls(text: str) -> bool:
+    """Whether there is something in it that a terminal obeys, or that moves other characters."""
+    plain = text.replace("\n", "")
+    return not plain.isprintable() and any(unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") for one in plain)
 
 
 _seen: list[str] = []
