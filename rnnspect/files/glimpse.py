@@ -60,7 +60,9 @@ def _begins_so(path: Path) -> str | None:
     """A file whose name goes on after this one: TensorFlow calls a checkpoint model.ckpt, of which the files are
     model.ckpt.index, model.ckpt.data-00000-of-00001 and so on."""
     try:
-        every = [one for one in itertools.islice(path.parent.iterdir(), MAX_MEMBERS) if one.stem == path.name]
+        every = [
+            one for one in itertools.islice(path.parent.iterdir(), MAX_MEMBERS) if one.stem == path.name and one != path
+        ]
     except (OSError, ValueError):
         return None
     return str(min(every, key=lambda one: (one.suffix != ".index", one.name))) if every else None

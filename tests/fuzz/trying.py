@@ -133,7 +133,7 @@ def _wrong(status: int, command: str, out: str, err: str) -> str:
     """What is wrong with how a command ended and what it wrote; empty if nothing is."""
     if status not in ((0, 1, 2, 3) if command in JUDGES else (0, 2)):
         return f"exit status {status}"
-    told = err.startswith("error: ") or "\nerror: " in err or (command == "check" and out.startswith("error"))
+    told = err.startswith("error: ") or "\nerror: " in err or (command == "check" and "error" in out)
     if status == 2 and not told:
         return "exit status 2 without a message"
     longest = max((len(re.sub(r"/\S*", "", line)) for line in err.split("\n")), default=0)
