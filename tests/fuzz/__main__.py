@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import multiprocessing
 import os
@@ -74,7 +75,8 @@ def main() -> int:
     known: set[str] = set()
     tally = Tally()
     numbers = range(given.first, given.first + given.inputs)
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as scratch:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(dir=memory) as scratch:
         for tally in campaign(seeds, Path(scratch), numbers, given.workers, given.minutes):
             told(tally, seeds, folder, known, sys.stderr)
             (folder / "table.txt").write_text("\n".join(table(tally, given.markdown)) + "\n")

@@ -35,7 +35,7 @@ RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen"
 JUDGES = ("check", "convert", "report")
 """Commands whose exit status may also be 1 (differs) or 3 (cannot tell)."""
 _NET = ("--cell", "lstm", "--input-size", "3", "--hidden-size", "3")
-_MODELS: dict[tuple[str, ...], int] = {
+_MODELS: dict[tuple[str, ...], float] = {
     ("shapes", "--format", "json"): 400,
     ("shapes",): 120,
     ("about", "--format", "json"): 150,
@@ -48,10 +48,10 @@ _MODELS: dict[tuple[str, ...], int] = {
     ("report", "-q", "-o", "report.html"): 10,
     ("convert", "--to", "onnx", "-o", "made.onnx"): 10,
     ("convert", "--to", "pytorch", "-o", "made.safetensors"): 10,
-    ("probe", "-o", "probe.npz"): 1,
+    ("probe", "-o", "probe.npz"): 0.1,
 }
 """What is asked about a model, and how often in a thousand: what runs the network costs more."""
-_ARRAYS: dict[tuple[str, ...], int] = {
+_ARRAYS: dict[tuple[str, ...], float] = {
     ("trace", *_NET, "--format", "json", "--input"): 50,
     ("trace", *_NET, "--steps", "0", "--units", "0", "--input"): 10,
     ("run", *_NET, "--input"): 5,
