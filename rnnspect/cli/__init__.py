@@ -24,7 +24,7 @@ from rnnspect.cli.output import COMMAND, say
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import RnnspectError
 from rnnspect.files.sources import is_there
-from rnnspect.version import __version__
+from rnnspect.version import version
 
 OK, BAD_INPUT, FAULT, INTERRUPTED, TERMINATED = 0, 2, 4, 130, 143
 REPORT_TO = "please report it, with the command that you typed, in the project's issue tracker"
@@ -86,16 +86,16 @@ for _command in COMMANDS.values():
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"rnnspect {__version__}")
+        typer.echo(f"rnnspect {version()}")
         raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    show_version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    del version
+    del show_version
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -160,7 +160,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _fault(error: Exception) -> int:
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}:{place.lineno}"
-    say(f"error: a fault of rnnspect {__version__} ({type(error).__name__}: {error}, at {where}); {REPORT_TO}")
+    say(f"error: a fault of rnnspect {version()} ({type(error).__name__}: {error}, at {where}); {REPORT_TO}")
     return FAULT
 
 

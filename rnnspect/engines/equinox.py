@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from torch import Tensor
 
 from rnnspect.engines.interface import cannot, check_device, check_spec
-from rnnspect.engines.shared.jax import on_cpu, to_jax, to_torch
+from rnnspect.engines.shared.jax import info, on_cpu, to_jax, to_torch
 from rnnspect.engines.shared.layers import Place, Ran, run_layers
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -26,10 +26,9 @@ class EquinoxEngine:
         if spec.cell == "rnn":
             raise cannot(self.name, "cell: rnn", "equinox.nn has only LSTMCell and GRUCell")
         check_device(self.name, sequence)
-        version = f"{equinox.__version__} (jax {jax.__version__})"
-        info = EngineInfo(self.name, version, "cpu", spec.dtype)
+        said = info(self.name, equinox.__version__, spec)
         with on_cpu(spec):
-            return run_layers(spec, parameters, sequence, info, _run_one, "equinox")
+            return run_layers(spec, parameters, sequence, said, _run_one, "equinox")
 
 
 def _run_one(place: Place, x: Tensor) -> Ran:

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import flax
-import jax
 import jax.numpy as jnp
 from flax import nnx, serialization
 from torch import Tensor
 
 from rnnspect.engines.interface import check_device, check_spec
-from rnnspect.engines.shared.jax import on_cpu, to_jax, to_torch
+from rnnspect.engines.shared.jax import info, on_cpu, to_jax, to_torch
 from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -33,7 +32,7 @@ class FlaxEngine:
         check_spec(self.name, spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")
         check_device(self.name, sequence)
         with on_cpu(spec):
-            return run_layers(spec, parameters, sequence, _info(spec), _run_one, "flax-nnx")
+            return run_layers(spec, parameters, sequence, info("flax", flax.__version__, spec), _run_one, "flax-nnx")
 
 
 class ConvertedFlax:
@@ -58,11 +57,7 @@ class ConvertedFlax:
             return to_torch(output, x.dtype), [tuple(to_torch(one, x.dtype) for one in state) for state in ended]
 
         with on_cpu(spec):
-            return run_loaded(spec, sequence, _info(spec), run_layer)
-
-
-def _info(spec: Spec) -> EngineInfo:
-    return EngineInfo("flax", f"{flax.__version__} (jax {jax.__version__})", "cpu", spec.dtype)
+            return run_loaded(spec, sequence, info("flax", flax.__version__, spec), run_layer)
 
 
 def _run_one(place: Place, x: Tensor) -> Ran:

@@ -53,7 +53,7 @@ def _first_of_two_layers() -> list[Case]:
     return list(first.values())
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("case", _first_of_two_layers(), ids=str)
 def test_a_mistake_in_both_layers_is_named_where_the_lower_one_was_not_recorded(case: Case) -> None:
     assert told(case)
@@ -63,7 +63,7 @@ def test_a_mistake_in_both_layers_is_named_where_the_lower_one_was_not_recorded(
     assert judged(case, names) != "wrong"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_at_least_98_in_100_of_all_that_can_be_told_are_named_first() -> None:
     answers: Counter[str] = Counter()
     wrong = []
@@ -78,7 +78,7 @@ def test_at_least_98_in_100_of_all_that_can_be_told_are_named_first() -> None:
     assert answers["right"] >= 0.98 * (answers["right"] + answers["wrong"]), "\n".join(wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.skipif("pairs" in NOT_YET, reason="pairs are not named yet")
 def test_two_mistakes_at_once_are_both_named() -> None:
     missed = []

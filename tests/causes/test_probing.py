@@ -110,7 +110,7 @@ def named() -> Iterator[ParameterSet]:
         cells.setdefault(name, []).append(kind)
     chosen = {(name, kinds[at % len(kinds)]) for at, (name, kinds) in enumerate(cells.items())}
     for at, ((name, kind), there) in enumerate(by_cell.items()):
-        marks = () if (name, kind) in chosen else (pytest.mark.slow,)
+        marks = () if (name, kind) in chosen else (pytest.mark.campaign,)
         yield pytest.param(there[at % len(there)], mistakes[name], marks=marks)
 
 

@@ -128,7 +128,7 @@ def test_an_arithmetic_misspelt(rnnspect):
 
 
 @pytest.mark.parametrize(
-    "cell", ["rnn", pytest.param("gru", marks=pytest.mark.slow), pytest.param("lstm", marks=pytest.mark.slow)]
+    "cell", ["rnn", pytest.param("gru", marks=pytest.mark.campaign), pytest.param("lstm", marks=pytest.mark.campaign)]
 )
 def test_compiled_code_agrees(rnnspect, cell, compiler):
     result = rnnspect("check", "--cell", cell, "--input", "randn:3", "--engine", "torch-compile", "--format", "json")

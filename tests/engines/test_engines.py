@@ -221,3 +221,26 @@ def test_who_resets_after_the_product_refuses(name):
     spec = Before(reset="before", cell="gru", input_size=4, hidden_size=6, input="randn:7", batch=3, h0="randn")
     with pytest.raises(EngineError, match="before"):
         engine.run(spec, prepared.parameters, prepared.sequence)
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "permitted"),
+    [
+        ("flags\t\t: fpu sse avx512f avx512_fp16 amx_tile", "float16", "float16, float16 sums"),
+        ("Features\t: fp asimd fphp asimdhp", "float16", "float16, float16 sums"),
+        ("flags\t\t: fpu sse avx512f", "float16", None),
+        ("flags\t\t: fpu sse avx512f avx512_fp16", "bfloat16", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_sums_that_xla_keeps_in_float16_are_declared(flags, dtype, permitted, tmp_path, monkeypatch):
+    """On a CPU with float16 instructions XLA keeps sums in float16: a run that only those explain is no mistake."""
+    find("equinox")
+    from rnnspect.engines.shared import jax
+    from rnnspect.judging.declared import declared_by
+
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    monkeypatch.setattr(jax, "_CPU", tmp_path / "cpuinfo")
+    declared = declared_by(jax.info("equinox", "0", Spec(dtype=dtype)))
+    assert declared.name == f"{dtype}, float32 sums"
+    assert (declared.permitted and declared.permitted.name) == permitted

@@ -1,4 +1,4 @@
-"""`pytest -m slow -s tests/judging/test_campaign.py`: 10⁵ drawn correct cases, and how near to the bound they came.
+"""`pytest -m campaign -s tests/judging/test_campaign.py`: 10⁵ drawn correct cases, and how near to the bound they came.
 
 RNNSPECT_CASES sets another number.
 """
@@ -24,7 +24,7 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999, 1)
 Line = tuple[str, float, int, int, bool, str]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_campaign(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = range(-(-CASES // EACH))
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:

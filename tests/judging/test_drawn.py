@@ -1,7 +1,7 @@
 """No correct run of the second generator is called wrong, and none of its runs hides a wrong one.
 
-A few hundred runs here; 100,000 with `pytest -m slow -s tests/judging/test_drawn.py`, or as many as DRAWN says, from
-the seed FIRST on.
+A few hundred runs here; 100,000 with `pytest -m campaign -s tests/judging/test_drawn.py`, or as many as DRAWN says,
+from the seed FIRST on.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_a_gate_that_is_off_by_twice_the_resolution_is_seen() -> None:
     assert tried > 20
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_no_drawn_run_is_called_wrong() -> None:
     """Prints what could not be told, and why, by the dtype of the run."""
     answers: Counter[tuple[str, str]] = Counter()

@@ -181,7 +181,7 @@ def test_a_shift_of_twice_the_resolution_is_found(kind: str, dtype: torch.dtype)
     assert demanded > 0 or dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("cases", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [40, pytest.param(500, marks=pytest.mark.campaign)])
 def test_a_shift_of_one_and_a_half_times_the_resolution_is_found_in_drawn_networks(cases: int) -> None:
     """One gate of one unit of each, downwards, as the resolution is told."""
     rng, seen = random.Random(f"resolution {cases}"), 0

@@ -96,7 +96,7 @@ def test_a_mistake_planted_in_bfloat16_differs(case: Case) -> None:
     assert answer(case) in ("differ", "the same")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.usefixtures("states_in_bfloat16")
 def test_every_mistake_planted_in_bfloat16_differs() -> None:
     answers = {str(case): answer(case) for case in planted_in_bfloat16(every=1)}

@@ -21,7 +21,7 @@ def test_memory_does_not_grow_with_the_run(kind: str) -> None:
 
 
 @needs_status
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", ["rnn", "lstm"])
 def test_ten_million_steps(kind: str) -> None:
     assert measured(kind, STEPS) <= LIMIT

@@ -160,7 +160,7 @@ BAD_X: list[tuple[Any, dict[str, Any], list[str]]] = [
     ("[[null]]", ONE, ["null is not a number"]),
     ("[[true]]", ONE, ["True is not a number"]),
     ('[["+-nan"]]', ONE, ["is not a number"]),
-    ("[[1,]]", ONE, ["input:1:5: not JSON"]),
+    ("[[1,]]", ONE, ["input:1:", "not JSON"]),
     ("[[1]", ONE, ["not JSON"]),
     ("[" * 50, ONE, ["not JSON"]),
     ("[" * 100_000 + "]" * 100_000, ONE, ["nested too deeply"]),

@@ -13,7 +13,7 @@ from rnnspect.files.onnx_file import MOST
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.recording import STATES
 from rnnspect.network.spec import Spec
-from rnnspect.version import __version__
+from rnnspect.version import version
 from rnnspect.weights import said
 from rnnspect.weights.readers import converted
 from rnnspect.weights.writers.interface import Target, needing
@@ -35,7 +35,7 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         raise InputError(f"parameters of {free_memory.in_words(size)} in one .onnx file", allowed=allowed)
     free_memory.require(_COPIES * size, "writing the model")
     model = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
-    model.producer_name, model.producer_version = "rnnspect", __version__
+    model.producer_name, model.producer_version = "rnnspect", version()
     if text := converted.text_of(spec):
         model.metadata_props.add(key=said.NAME, value=text)
     file.write(model.SerializeToString())

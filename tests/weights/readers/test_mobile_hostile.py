@@ -224,7 +224,7 @@ def refusal(path: Path) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.campaign)])
 def test_mutated_models(tmp_path: Path, count: int):
     rng = random.Random(13)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
