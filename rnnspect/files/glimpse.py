@@ -60,9 +60,8 @@ def _begins_so(path: Path) -> str | None:
     """A file whose name goes on after this one: TensorFlow calls a checkpoint model.ckpt, of which the files are
     model.ckpt.index, model.ckpt.data-00000-of-00001 and so on."""
     try:
-        every = [
-            one for one in itertools.islice(path.parent.iterdir(), MAX_MEMBERS) if one.stem == path.name and one != path
-        ]
+        beside = itertools.islice(path.parent.iterdir(), MAX_MEMBERS)
+        every = [one for one in beside if one.stem == path.name != one.name]
     except (OSError, ValueError):
         return None
     return str(min(every, key=lambda one: (one.suffix != ".index", one.name))) if every else None

@@ -16,7 +16,7 @@ from tests import fuzz
 from tests.fuzz.campaign import Input, Tally, campaign, input_of, table
 from tests.fuzz.reducing import reduced
 from tests.fuzz.seeds import Seed, every_seed
-from tests.fuzz.trying import Outcome, tried
+from tests.fuzz.trying import Outcome, settle, tried
 
 ALL = 10**12
 
@@ -46,7 +46,7 @@ def keep(one: Input, what: str, err: str, folder: Path) -> None:
 
 
 def _reduce(one: Input, place: Path, arguments: list[str]) -> None:
-    os.chdir(place)
+    settle(place)
     kind = tried(arguments).kind
 
     def fails(content: bytes) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import resource
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import Seed
-from tests.fuzz.trying import ANSWER, MESSAGE, Outcome, build_commands_once, command_for, tried
+from tests.fuzz.trying import ANSWER, MESSAGE, Outcome, command_for, settle, tried
 
 MEMORY = 8 * 2**30
 """Bytes of address space that a worker may take; torch's libraries alone are mapped in 2 GiB."""
@@ -87,13 +86,9 @@ class Tally:
 
 def work(seeds: dict[str, Seed], folder: Path, numbers: range, until: float, current: Any, told: Any) -> None:
     """What a process does: tries these inputs, and sends a `Tally` when it is through or the time is over."""
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(folder)
-    os.dup2(os.open("stderr", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND), 2)
+    settle(folder)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.environ["COLUMNS"] = "80"
-    build_commands_once()
     tally = Tally()
     for name, seed in seeds.items():
         seed.write(folder / name)

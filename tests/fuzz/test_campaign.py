@@ -62,7 +62,7 @@ WRONG: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "a difference where nothing is judged": (lambda _: 1, "exit status 1"),
     "an exception": (lambda _: 1 // 0, "ZeroDivisionError came out of main"),
     "no message": (lambda _: 2, "exit status 2 without a message"),
-    "a long message": (_prints("error: " + "many words\n" * 300), "3308 characters of messages"),
+    "a long message": (_prints("error: " + "many words\n" * 500), "5007 characters of messages"),
     "a long line": (_prints("error: " + "x" * 1100), "a line of 1107 characters"),
     "an escape": (_prints("error: \x1b[31m"), "control characters in a message"),
     "a right-to-left override": (_prints("error: \u202e"), "control characters in a message"),

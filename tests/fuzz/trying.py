@@ -24,11 +24,11 @@ from tests.fuzz.mutations.numbers import CANARY
 from tests.fuzz.seeds import ARRAY
 
 SECONDS = 20
-"""A command on a file of some kB that takes longer hangs."""
+"""A command on a file of some kB that computes for longer hangs, and so does one that waits for three times that."""
 GROWTH = 2**30
 """Bytes by which the process may grow during a command."""
-LONGEST, LONGEST_LINE = 2_000, 1_000
-"""Characters of all messages, and of one line of them beside the file's path."""
+LONGEST, LONGEST_LINE = 4_000, 1_000
+"""Characters of all messages together, and of one line of them, without the paths of files."""
 ANSWER, MESSAGE = "an answer", "a message"
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
 """What Python tells of when code starts another program or speaks to another machine."""
@@ -60,6 +60,9 @@ _ARRAYS: dict[tuple[str, ...], float] = {
 }
 
 
+LATE = "late"
+
+
 class LateError(BaseException):
     """Raised after SECONDS; no code under test catches it."""
 
@@ -89,12 +92,18 @@ def command_for(role: str, rng: Random) -> tuple[str, ...]:
     return rng.choices(list(table), list(table.values()))[0]
 
 
-def build_commands_once() -> None:
-    """typer makes every option of a command anew each time that it is called, which takes longer than the rest."""
+def settle(folder: Path) -> None:
+    """Makes this process one that only tries inputs, in a folder of its own, with a file for stderr. typer's commands
+    are built once: to make every option anew each time takes longer than the rest."""
     import typer.main
 
     from rnnspect.cli.options import Command
 
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    os.environ["COLUMNS"] = "80"
+    os.dup2(os.open("stderr", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND), 2)
+    _alone.append(True)
     typer.main.get_command = functools.cache(typer.main.get_command)
     Command.build = functools.cache(Command.build)  # type: ignore[method-assign]
 
@@ -104,20 +113,20 @@ def tried(arguments: list[str]) -> Outcome:
     from rnnspect.cli import main
 
     out, err = io.StringIO(), io.StringIO()
-    before, begun = _resident(), time.monotonic()
+    before, begun = _resident(), time.process_time()
     status: int | str
     with _watched() as seen, _late():
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 status = main(arguments)
         except BaseException as error:  # noqa: BLE001 - whatever comes out of main is what is looked for
-            status = f"{type(error).__name__} came out of main"
-    seconds = time.monotonic() - begun
+            status = LATE if isinstance(error, LateError) else f"{type(error).__name__} came out of main"
+    seconds = time.process_time() - begun
     wrong = status if isinstance(status, str) else _wrong(status, arguments[0], out.getvalue(), err.getvalue())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if peak - before > GROWTH // 8:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    if seconds > SECONDS:
+    if seconds > SECONDS or status == LATE:
         wrong = f"it took more than {SECONDS} s"
     elif peak - before > GROWTH:
         wrong = f"it took {(peak - before) >> 20} MiB"
@@ -136,9 +145,9 @@ def _wrong(status: int, command: str, out: str, err: str) -> str:
     told = err.startswith("error: ") or "\nerror: " in err or (command == "check" and "error" in out)
     if status == 2 and not told:
         return "exit status 2 without a message"
-    longest = max((len(re.sub(r"/\S*", "", line)) for line in err.split("\n")), default=0)
-    if len(err) > LONGEST or longest > LONGEST_LINE:
-        return f"{len(err)} characters of messages" if len(err) > LONGEST else f"a line of {longest} characters"
+    lines = [len(re.sub(r"/\S*", "", line)) for line in err.split("\n")]
+    if sum(lines) > LONGEST or max(lines) > LONGEST_LINE:
+        return f"{sum(lines)} characters of messages" if sum(lines) > LONGEST else f"a line of {max(lines)} characters"
     if _controls(err):
         return "control characters in a message"
     return "control characters in an answer" if _controls(out) else ""
@@ -152,6 +161,8 @@ def _controls(text: str) -> bool:
 
 _seen: list[str] = []
 """What was heard during the command that runs."""
+_alone: list[bool] = []
+"""Whether stderr is a file that nobody else writes to."""
 
 
 class _Logged(logging.Handler):
@@ -174,25 +185,21 @@ def _listen() -> None:
 @contextlib.contextmanager
 def _watched() -> Iterator[list[str]]:
     """Gives a list of what came beside what `main` wrote: warnings, lines of a log, programs that were started, and
-    where stderr is a file, what was written past Python."""
+    after `settle` what was written to stderr past Python."""
     _listen()
     _seen.clear()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         yield _seen
     _seen.extend(f"{one.category.__name__}: {str(one.message)[:200]}" for one in warned)
-    try:
-        size = os.fstat(2).st_size
-        if size and os.fstat(2).st_mode & 0o100000:
-            _seen.append(f"{size} bytes on stderr")
-            os.ftruncate(2, 0)
-    except OSError:
-        pass
+    if _alone and (size := os.fstat(2).st_size):
+        _seen.append(f"{size} bytes on stderr past Python")
+        os.ftruncate(2, 0)
 
 
 @contextlib.contextmanager
 def _late() -> Iterator[None]:
-    """Raises in Python's code after SECONDS; code of C is killed after three times that."""
+    """Raises in Python's code after SECONDS of computing, or three times that in all; code of C is killed then."""
 
     def late(*_: Any) -> None:
         raise LateError
@@ -200,13 +207,16 @@ def _late() -> Iterator[None]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 3 * SECONDS, hard))
-    old = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
+    old = {which: signal.signal(which, late) for which in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(3 * SECONDS)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)
+        for which, handler in old.items():
+            signal.signal(which, handler)
         resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 

@@ -73,7 +73,7 @@ def fields(data: bytes, rng: Random) -> bytes:
     elif (choice := rng.randrange(9)) == 0:
         del held[at]
     elif choice == 1:
-        held[at:at] = [held[at]] * min(rng.choice((1, 1, 2, 300)), 1 + 2**18 // (len(value) + 1))
+        held[at:at] = [held[at]] * min(rng.choice((1, 1, 2, 100)), 1 + 2**18 // (len(value) + 1))
     elif choice == 2:
         held[at] = rng.choice((0, 1, 2, 3, 4, 5, 8, 15, 20, 2**29 - 1, number_ + 1)), kind, value
     elif choice == 3:
