@@ -28,6 +28,8 @@ _NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 """Types of which a byte holds several: how many bits each takes."""
 MOVING = ("Identity", "Unsqueeze", "Squeeze", "Slice", "Concat", "Transpose", "Reshape", "Cast", "Split", "Flatten")
 """Operators that give no more numbers than they take; exporters make W, R and B with them."""
+MOST_AXES, MOST_NUMBERS = 64, 2**58
+"""What numpy can count."""
 MOST_COMPUTED = 2**31
 MOST_IN_A_ROW = 100
 """How many of these operators in a row are followed."""
@@ -138,7 +140,10 @@ def _check_tensor(tensor: TensorProto, path: Path) -> int:
     from onnx import TensorProto, helper
 
     where = f"{path}:{tensor.name}"
-    if any(size < 0 for size in tensor.dims):
+    if not isinstance(tensor.name, str):  # protobuf gives the bytes of what is not UTF-8
+        raise FileError("a tensor whose name is no text", where=where)
+    beyond = math.prod(max(size, 1) for size in tensor.dims) > MOST_NUMBERS  # which numpy refuses of empty ones, too
+    if any(size < 0 for size in tensor.dims) or len(tensor.dims) > MOST_AXES or beyond:
         raise FileError(f"a tensor of shape {tuple(tensor.dims)}", where=where)
     count = math.prod(tensor.dims)
     try:
@@ -168,7 +173,7 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
         file = (folder / location).resolve()
         inside = bool(location) and file.is_relative_to(folder)
-    except (ValueError, OSError, RuntimeError):
+    except (TypeError, ValueError, OSError, RuntimeError):
         raise FileError("external data that is nowhere", where=where) from None
     if not inside:
         raise FileError(f"external data outside its folder: {location!r}", allowed="beside the model", where=where)
