@@ -18,7 +18,9 @@ from tests.fuzz.campaign import input_of
 from tests.fuzz.mutations.numbers import CANARY
 from tests.fuzz.reducing import reduced
 from tests.fuzz.seeds import ARRAY, Seed, every_seed
-from tests.fuzz.trying import ANSWER, MESSAGE, tried
+from tests.fuzz.trying import ANSWER, LINUX, MESSAGE, tried
+
+pytestmark = pytest.mark.skipif(not LINUX, reason="skipped: memory is measured as Linux tells it")
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ from typing import Any
 from tests.fuzz.mutations.numbers import CANARY
 from tests.fuzz.seeds import ARRAY
 
+LINUX = Path("/proc/self/clear_refs").exists()
+"""Whether memory can be measured here."""
 SECONDS = 20
 """A command on a file of some kB that computes for longer hangs, and so does one that waits for three times that."""
 GROWTH = 2**30
@@ -113,7 +115,9 @@ def tried(arguments: list[str]) -> Outcome:
     from rnnspect.cli import main
 
     out, err = io.StringIO(), io.StringIO()
-    before, begun = _resident(), time.process_time()
+    if _peak() - (before := _resident()) > GROWTH // 8:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    begun = time.process_time()
     status: int | str
     with _watched() as seen, _late():
         try:
@@ -123,13 +127,10 @@ def tried(arguments: list[str]) -> Outcome:
             status = LATE if isinstance(error, LateError) else f"{type(error).__name__} came out of main"
     seconds = time.process_time() - begun
     wrong = status if isinstance(status, str) else _wrong(status, arguments[0], out.getvalue(), err.getvalue())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if peak - before > GROWTH // 8:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     if seconds > SECONDS or status == LATE:
         wrong = f"it took more than {SECONDS} s"
-    elif peak - before > GROWTH:
-        wrong = f"it took {(peak - before) >> 20} MiB"
+    elif (took := _peak() - before) > GROWTH:
+        wrong = f"it took {took >> 20} MiB"
     elif seen:
         wrong = f"beside the message: {seen[0]}"
     if Path(CANARY).exists():
@@ -218,6 +219,11 @@ def _late() -> Iterator[None]:
         for which, handler in old.items():
             signal.signal(which, handler)
         resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+
+def _peak() -> int:
+    """Bytes of memory that the process took at most, since that was last forgotten."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _resident() -> int:
