@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
+MOST_FOUND, MOST_ALLOWED, MOST_WHERE = 240, 400, 300
+"""Characters of each part of a problem that a message shows: they may come from a damaged file."""
 KeyPath = tuple[int | str, ...]
 """The keys that lead to a value of a spec, such as ("head", "out_features") or ("lengths", 2)."""
 Where = Callable[[KeyPath], str]
@@ -23,11 +25,12 @@ class Problem:
     where: str | None = None
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.found}" if self.where else self.found
+        found = clipped(self.found, MOST_FOUND)
+        text = f"{in_one_line(self.where)}: {found}" if self.where else found
         if self.allowed:
-            text += f"; allowed: {self.allowed}"
+            text += f"; allowed: {clipped(self.allowed, MOST_ALLOWED)}"
         if self.nearest:
-            text += f"; did you mean {self.nearest!r}?"
+            text += f"; did you mean {clipped(self.nearest, MOST_FOUND)!r}?"
         return text
 
 
@@ -87,6 +90,17 @@ class EngineError(InputError):
 
 class ResourceError(InputError):
     """More memory than there is."""
+
+
+def clipped(text: str, most: int) -> str:
+    """The text; of one with more than `most` characters its beginning and its end."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
+
+
+def in_one_line(text: str, most: int = MOST_WHERE) -> str:
+    """A name from a file as messages show it: it cannot begin a line of its own, and is clipped."""
+    return clipped(text, most).replace("\r", "\\r").replace("\n", "\\n")
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

@@ -203,9 +203,14 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
         return
     for note in described.notes if described else ():
         job.output.note(note if job.alone else note.replace(f"{label} ", f"{source} "))
+    try:
+        prepared = _prepared(source, described, job)  # once: a pipe can be read no second time
+    except RnnspectError as error:
+        yield from (_failed(f"{label} ({name})", error, job) for name in engines)
+        return
     for name in engines:
         try:
-            verdict = _checked(_prepared(source, described, job).with_engine(name, "--engine"), job)
+            verdict = _checked(prepared.with_engine(name, "--engine"), job)
         except RnnspectError as error:
             # Of all engines those are left out that cannot run a source.
             left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)

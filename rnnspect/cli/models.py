@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cli.values import flag
-from rnnspect.errors import InputError
+from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Skipped, Verdict
+
+
+MOST_LISTED = 12
+"""Nodes that a note names before it counts the rest."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ def onnx_rows(
     found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to, explain)
     for warning in found.warnings:
         output.note(warning)
-    for name in found.never_ran:
-        output.note(f"note: {source} {name} never ran")
+    if found.never_ran:
+        output.note(f"note: {source} {listed(found.never_ran, MOST_LISTED)} never ran")
     if not found.calls:
         raise InputError("no recurrent node ran on this input", where=source)
     return [

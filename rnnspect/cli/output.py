@@ -35,6 +35,8 @@ _SUFFIXES = {
 """How a file's name asks for a format, where that is not a dot and the format's name."""
 _NUMBERS = 1 << 20
 """How many are looked at together: a memory-mapped file need not fit into memory."""
+MOST_NOTES = 20
+"""Notes of one command that are said."""
 LONG = 2_000
 """Steps, in all layers and directions together, below which the work is over before a progress bar helps."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
@@ -74,10 +76,14 @@ class Output:
     _noted: set[str] = field(default_factory=set)
 
     def note(self, message: str) -> None:
-        """Something worth knowing beside the result; said once, and not with -q."""
-        if not self.quiet and message not in self._noted:
-            self._noted.add(message)
+        """Something worth knowing beside the result; said once, not with -q, and not the hundredth of its kind."""
+        if self.quiet or message in self._noted:
+            return
+        self._noted.add(message)
+        if len(self._noted) <= MOST_NOTES or not message.startswith("note: "):
             say(message)
+        elif len(self._noted) == MOST_NOTES + 1:
+            say(f"note: there are more notes than these {MOST_NOTES}")
 
     def check(self, formats: Collection[str], arrays: bool = False) -> None:
         """Raises `InputError` for a format that the command does not have, `FileError` for a file that cannot be
@@ -158,16 +164,19 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
 @contextmanager
 def loading() -> Iterator[None]:
     """For the imports that load torch, with the garbage collector off. They make a million objects and no garbage, so
-    they take a tenth less time without it, and later the collector does not look at them."""
-    was_enabled = gc.isenabled()
+    they take a tenth less time without it, and later the collector does not look at them. Only once in a process:
+    garbage that is frozen is never collected."""
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         with ended_at_once():
             yield
     finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
+        if "torch" in sys.modules:
+            gc.freeze()
+        gc.enable()
 
 
 @dataclass

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.onnx_checks import check_functions, check_names, check_tensor, graphs_in, graphs_of, tensors_of
 from rnnspect.files.reading import in_short, read_bytes, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
 MOST = 2**31 - 1
 """What one protobuf message can hold."""
-MOST_NODES = 10**6
-"""Of a model with its functions written out: twelve small ones that call each other can stand for 10¹² nodes."""
-_NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
-"""Types of which a byte holds several: how many bits each takes."""
 MOVING = ("Identity", "Unsqueeze", "Squeeze", "Slice", "Concat", "Transpose", "Reshape", "Cast", "Split", "Flatten")
 """Operators that give no more numbers than they take; exporters make W, R and B with them."""
 MOST_COMPUTED = 2**31
@@ -56,15 +53,18 @@ def read_model(path: Path) -> ModelProto:
     if not model.graph.node or not model.opset_import:
         raise FileError("not an ONNX model: it has no nodes", where=where)
     loose = [node for function in model.functions for node in function.node]
-    outside = sum(_check_tensor(one, path) for one in _tensors([*graphs_in(model.graph), *_graphs_of(loose)], loose))
+    check_names([*graphs_in(model.graph), *graphs_of(loose)], loose, where)
+    outside = sum(check_tensor(one, path) for one in tensors_of([*graphs_in(model.graph), *graphs_of(loose)], loose))
     free_memory.require(3 * outside, "reading its external data", where)
-    _check_functions(model, where)
+    check_functions(model, where)
     try:
-        onnx.load_external_data_for_model(model, str(path.resolve().parent))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about keys of external data that nobody needs
+            onnx.load_external_data_for_model(model, str(path.resolve().parent))
         whole = inliner.inline_local_functions(model) if model.functions else model
     except (ValueError, RuntimeError, OSError, onnx.checker.ValidationError) as error:
         raise FileError(f"not a valid ONNX model: {in_short(error)}", where=where) from None
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors([*graphs_in(whole.graph)])):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors_of([*graphs_in(whole.graph)])):
         raise FileError("external data of a function", allowed="that of the graph", where=where)
     return whole
 
@@ -74,105 +74,6 @@ def type_name(kind: int) -> str:
     from onnx import TensorProto
 
     return TensorProto.DataType.Name(kind) if kind in TensorProto.DataType.values() else f"type {kind}"
-
-
-def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph, and every graph in the attributes of its nodes."""
-    yield graph
-    yield from _graphs_of(graph.node)
-
-
-def _graphs_of(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from graphs_in(inner)
-
-
-def _check_functions(model: ModelProto, where: str) -> None:
-    """Raises `FileError` for functions in a circle, and for more nodes than are read when all calls are written out."""
-    made: dict[tuple[str, str], int] = {}  # 0 while it is being counted
-
-    def count(nodes: Iterable[NodeProto]) -> int:
-        total = 0
-        for node in nodes:
-            total += 1 + sum(count(graph.node) for a in node.attribute for graph in (a.g, *a.graphs))
-            if (name := (node.domain, node.op_type)) in functions:
-                if name not in made:
-                    made[name] = 0
-                    made[name] = count(functions[name].node)
-                if not made[name]:
-                    raise FileError(f"the function {node.op_type} calls itself", where=where)
-                total += made[name]
-        return total
-
-    functions = {(function.domain, function.name): function for function in model.functions if function.node}
-    try:
-        total = count(model.graph.node)
-    except RecursionError:
-        raise FileError("functions in functions beyond all use", where=where) from None
-    if total > MOST_NODES:
-        found = f"its functions make {total:.3g} nodes of it" if functions else f"{total:.3g} nodes"
-        raise FileError(found, allowed=f"at most {MOST_NODES:,}", where=where)
-
-
-def _tensors(graphs: list[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:
-    """Every tensor in these graphs, and in the attributes of nodes that are in none."""
-    sparse = [tensor for graph in graphs for tensor in graph.sparse_initializer]
-    for graph in graphs:
-        yield from graph.initializer
-    for node in (*loose, *(node for graph in graphs for node in graph.node)):
-        for attribute in node.attribute:
-            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
-            sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-            sparse += attribute.sparse_tensors
-    for tensor in sparse:
-        yield from (tensor.values, tensor.indices)
-
-
-def _check_tensor(tensor: TensorProto, path: Path) -> int:
-    """Bytes of it that are in another file. Raises `FileError` for one that claims more than is there."""
-    from onnx import TensorProto, helper
-
-    where = f"{path}:{tensor.name}"
-    if any(size < 0 for size in tensor.dims):
-        raise FileError(f"a tensor of shape {tuple(tensor.dims)}", where=where)
-    count = math.prod(tensor.dims)
-    try:
-        kind = TensorProto.DataType.Name(tensor.data_type)
-        bits = _NARROW.get(kind, 8 * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize))
-        values = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
-    except (ValueError, KeyError, TypeError):
-        raise FileError(f"a tensor of unknown type {tensor.data_type}", where=where) from None
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return _check_external(tensor, path, where, count * bits // 8)
-    if kind == "STRING":
-        there = values
-    elif tensor.HasField("raw_data"):
-        there = len(tensor.raw_data) * 8 // bits
-    else:  # in a list of wider numbers: two make a complex one, and one holds the byte that narrow ones share
-        there = values // 2 if kind.startswith("COMPLEX") else values * (8 // bits if kind in _NARROW else 1)
-    if there < count or (there > count and kind not in _NARROW):
-        less = "less" if there < count else "more"
-        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with {less} data than that", where=where)
-    return 0
-
-
-def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) -> int:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    folder, location = path.resolve().parent, entries.get("location", "")
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
-        file = (folder / location).resolve()
-        inside = bool(location) and file.is_relative_to(folder)
-    except (ValueError, OSError, RuntimeError):
-        raise FileError("external data that is nowhere", where=where) from None
-    if not inside:
-        raise FileError(f"external data outside its folder: {location!r}", allowed="beside the model", where=where)
-    size = size_of(file)
-    if offset < 0 or length < needed or offset + length > size:
-        raise FileError(f"external data beyond the end of {location!r}", where=where)
-    return length
 
 
 @dataclass(frozen=True)

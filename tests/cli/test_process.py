@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -285,3 +286,17 @@ def test_a_terminal_that_knows_few_characters(encoding, argv):
     env = {**os.environ, "PYTHONIOENCODING": encoding}
     result = python(LOADED, *argv.split(), env=env)
     assert result.stderr.startswith("0")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="skipped: no named pipes on this system")
+def test_two_engines_get_what_came_through_a_pipe_once(tmp_path: Path) -> None:
+    """A pipe that is opened a second time waits for ever."""
+    os.mkfifo(tmp_path / "x")
+    feed = threading.Thread(target=(tmp_path / "x").write_text, args=("1,2,3\n4,5,6\n",), daemon=True)
+    feed.start()
+    command = f"check --cell gru --input-size 3 --input {tmp_path / 'x'} --engine torch --engine torch-cell --explain 0"
+    ended = subprocess.run(
+        [sys.executable, "-m", "rnnspect", *command.split()], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("agree") == 2

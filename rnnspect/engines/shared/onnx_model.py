@@ -15,7 +15,7 @@ from torch import Tensor
 from rnnspect.engines.shared.layers import run_head
 from rnnspect.errors import FileError, InputError
 from rnnspect.files import free_memory
-from rnnspect.files.onnx_file import graphs_in
+from rnnspect.files.onnx_checks import graphs_in
 from rnnspect.network.recording import STATES, EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec

@@ -268,7 +268,7 @@ def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLa
     return next((other for other in readings if (other.packing, other.sizes, len(other.directions)) == wanted), None)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # names of files: a process that reads many keeps no more of them
 def numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
     """A prefix without its numbers, and the numbers: none for lstm, 1 for lstm_1."""
     return re.sub(r"_?\d+", "", prefix), tuple(int(number) for number in re.findall(r"\d{1,9}", prefix))

@@ -10,7 +10,7 @@ import fnmatch
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rnnspect.errors import FileError, RnnspectError, WeightsError, listed, nearest
+from rnnspect.errors import FileError, RnnspectError, WeightsError, in_one_line, listed, nearest
 from rnnspect.network.keys import DTYPES
 from rnnspect.network.parameters import module_repr
 from rnnspect.network.spec import Spec
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rnnspect.files.glimpse import Glimpse
     from rnnspect.files.reading import Tensors
 
+MOST_NOTE = 500
+"""Characters of a note."""
 MOST_LISTED = 12
 """Modules that a message names before it counts the rest."""
 T = TypeVar("T")
@@ -47,6 +49,11 @@ class Told:
     """Keys of a spec that the file cannot tell: a note says which value is taken."""
     others: int = 0
     """How many tensors of the file belong to no recurrent module."""
+
+    def __post_init__(self) -> None:
+        """Names of the file are in the source and in the notes: each stays one line of a bounded length."""
+        object.__setattr__(self, "source", in_one_line(self.source))
+        object.__setattr__(self, "notes", tuple(in_one_line(note, MOST_NOTE) for note in self.notes))
 
 
 @dataclass(frozen=True)

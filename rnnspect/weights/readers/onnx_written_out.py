@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS
 from rnnspect.errors import WeightsError, listed
-from rnnspect.files.onnx_file import graphs_in
+from rnnspect.files.onnx_checks import graphs_in
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.onnx_cells import GATES, OTHERS, Step, steps_in

@@ -9,6 +9,7 @@ GRUBlockCell), keras layers/rnn (LSTMCell, GRUCell of Keras 2 and 3).
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,9 @@ def cells_in(graph: Graph, stored: Mapping[str, Stored]) -> list[Cell]:
     wires = Wires(graph, stored)
     found: dict[frozenset[str], Cell] = {}
     for node in graph.nodes.values():
-        for cell in _Reading(wires, stored).of(node):
-            found.setdefault(frozenset(cell.arrays.values()), cell)
+        with suppress(IndexError):  # a damaged node around has fewer inputs than its operator takes: that is no cell
+            for cell in _Reading(wires, stored).of(node):
+                found.setdefault(frozenset(cell.arrays.values()), cell)
     places = {name: at for at, name in enumerate(stored)}
     return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
 
@@ -68,8 +70,9 @@ def with_functions(graph: Graph, cells: Sequence[Cell]) -> list[Cell]:
     for product in graph.nodes.values():
         if product.op == "MatMul" and len(product.inputs) == 2:
             at = places.get(reading.part_of(product.inputs[1]) or "")
-            if at is not None and (function := reading.after(product.name).function):
-                often[at][function] += 1
+            with suppress(IndexError):  # as above
+                if at is not None and (function := reading.after(product.name).function):
+                    often[at][function] += 1
     return [
         replace(cell, functions=cell.functions or _functions(cell.form, often[at])) for at, cell in enumerate(cells)
     ]

@@ -1,0 +1,138 @@
+"""What is checked of an ONNX model before its numbers are read: names, functions, and that the file holds what its
+tensors claim."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import FileError
+from rnnspect.files.reading import size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+MOST_NODES = 10**6
+"""Of a model with its functions written out: twelve small ones that call each other can stand for 10¹² nodes."""
+_NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+"""Types of which a byte holds several: how many bits each takes."""
+MOST_AXES, MOST_NUMBERS = 64, 2**58
+"""What numpy can count."""
+
+
+def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph, and every graph in the attributes of its nodes."""
+    yield graph
+    yield from graphs_of(graph.node)
+
+
+def graphs_of(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from graphs_in(inner)
+
+
+def check_names(graphs: list[GraphProto], loose: Iterable[NodeProto], where: str) -> None:
+    """Raises `FileError` for names that are not UTF-8, which protobuf gives as bytes."""
+    for node in (*loose, *(node for graph in graphs for node in graph.node)):
+        names = (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+        if not all(isinstance(name, str) for name in names):
+            raise FileError("a node or tensor whose name is no text", where=where)
+    if not all(isinstance(one.name, str) for graph in graphs for one in (*graph.input, *graph.output)):
+        raise FileError("an input or output whose name is no text", where=where)
+
+
+def check_functions(model: ModelProto, where: str) -> None:
+    """Raises `FileError` for functions in a circle, and for more nodes than are read when all calls are written out."""
+    made: dict[tuple[str, str], int] = {}  # 0 while it is being counted
+
+    def count(nodes: Iterable[NodeProto]) -> int:
+        total = 0
+        for node in nodes:
+            total += 1 + sum(count(graph.node) for a in node.attribute for graph in (a.g, *a.graphs))
+            if (name := (node.domain, node.op_type)) in functions:
+                if name not in made:
+                    made[name] = 0
+                    made[name] = count(functions[name].node)
+                if not made[name]:
+                    raise FileError(f"the function {node.op_type} calls itself", where=where)
+                total += made[name]
+        return total
+
+    functions = {(function.domain, function.name): function for function in model.functions if function.node}
+    try:
+        total = count(model.graph.node)
+    except RecursionError:
+        raise FileError("functions in functions beyond all use", where=where) from None
+    if total > MOST_NODES:
+        found = f"its functions make {total:.3g} nodes of it" if functions else f"{total:.3g} nodes"
+        raise FileError(found, allowed=f"at most {MOST_NODES:,}", where=where)
+
+
+def tensors_of(graphs: list[GraphProto], loose: Iterable[NodeProto] = ()) -> Iterator[TensorProto]:
+    """Every tensor in these graphs, and in the attributes of nodes that are in none."""
+    sparse = [tensor for graph in graphs for tensor in graph.sparse_initializer]
+    for graph in graphs:
+        yield from graph.initializer
+    for node in (*loose, *(node for graph in graphs for node in graph.node)):
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+            sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            sparse += attribute.sparse_tensors
+    for tensor in sparse:
+        yield from (tensor.values, tensor.indices)
+
+
+def check_tensor(tensor: TensorProto, path: Path) -> int:
+    """Bytes of it that are in another file. Raises `FileError` for one that claims more than is there."""
+    from onnx import TensorProto, helper
+
+    where = f"{path}:{tensor.name}"
+    if not isinstance(tensor.name, str):  # protobuf gives the bytes of what is not UTF-8
+        raise FileError("a tensor whose name is no text", where=where)
+    beyond = math.prod(max(size, 1) for size in tensor.dims) > MOST_NUMBERS  # which numpy refuses of empty ones, too
+    if any(size < 0 for size in tensor.dims) or len(tensor.dims) > MOST_AXES or beyond:
+        raise FileError(f"a tensor of shape {tuple(tensor.dims)}", where=where)
+    count = math.prod(tensor.dims)
+    try:
+        kind = TensorProto.DataType.Name(tensor.data_type)
+        bits = _NARROW.get(kind, 8 * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize))
+        values = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
+    except (ValueError, KeyError, TypeError):
+        raise FileError(f"a tensor of unknown type {tensor.data_type}", where=where) from None
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return _check_external(tensor, path, where, -(-count * bits // 8))
+    if kind == "STRING":
+        there = values
+    elif tensor.HasField("raw_data"):
+        there = len(tensor.raw_data) * 8 // bits
+    else:  # in a list of wider numbers: two make a complex one, and one holds the byte that narrow ones share
+        there = values // 2 if kind.startswith("COMPLEX") else values * (8 // bits if kind in _NARROW else 1)
+    if there < count or (there > count and kind not in _NARROW):
+        less = "less" if there < count else "more"
+        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with {less} data than that", where=where)
+    return 0
+
+
+def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) -> int:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    folder, location = path.resolve().parent, entries.get("location", "")
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+        file = (folder / location).resolve()
+        inside = bool(location) and file.is_relative_to(folder)
+    except (TypeError, ValueError, OSError, RuntimeError):
+        raise FileError("external data that is nowhere", where=where) from None
+    if not inside:
+        raise FileError(f"external data outside its folder: {location!r}", allowed="beside the model", where=where)
+    size = size_of(file)
+    length = length if "length" in entries else size - offset
+    if offset < 0 or length < needed or offset + length > size:
+        raise FileError(f"external data beyond the end of {location!r}", where=where)
+    if length > needed:
+        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with more external data than that", where=where)
+    return length
