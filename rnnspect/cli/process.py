@@ -9,7 +9,6 @@ import re
 import select
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -163,6 +162,7 @@ def _passing_signals_on_to(child: int) -> list[int]:
 def _in_the_same_command_again(code: Sequence[str]) -> int:
     """On Windows."""
     import subprocess
+    import tempfile
 
     handle, name = tempfile.mkstemp()
     os.close(handle)
