@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ def of_the_process() -> tuple[object, ...]:
         torch.get_float32_matmul_precision(),
         torch.get_rng_state().tolist(),
         list(warnings.filters),
+        sys.stdout,
     )
 
 

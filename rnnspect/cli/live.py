@@ -3,8 +3,6 @@ modules received and returned is checked or shown."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from rnnspect.cli.models import CheckRow, row_of_call
 from rnnspect.cli.output import SoFar, progress_bar, say, working
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.files.sources import Generator, parse
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def ran(source: str, given: Given, output: Output) -> LiveRun:
     model, described = _loaded(source, given, output)
     check_one_input(model)
     spec, sized, is_said = described.spec, "input_size" in described.given, "input" in described.given
-    with contextlib.redirect_stdout(sys.stderr):  # what the model prints is no part of the result
+    with printing_to_stderr():  # what the model prints is no part of the result
         drawn = [] if sized or is_said else drawn_for(model, spec.batch, spec.seed)
         try:
             with working(f"running {source}", output.quiet):
@@ -124,7 +123,7 @@ def live_rows(
     if not seen.calls:
         raise InputError(f"{listed(map(repr, seen.modules))} of this model was never called", where=source)
     found = []
-    with contextlib.redirect_stdout(sys.stderr), working(f"running {source} again", output.quiet):
+    with printing_to_stderr(), working(f"running {source} again", output.quiet):
         every = _identities(run, seen)
     for one, identities in zip(_judged(seen, explain, output), every, strict=True):
         said: Verdict | str = f"cannot tell: {one.reason}"

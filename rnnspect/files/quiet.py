@@ -1,34 +1,50 @@
-"""Warnings left out for a while, by several threads at a time."""
+"""Changes to the whole process for a while, made by several threads at a time: warnings left out, and stdout."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-
-_LOCK = threading.Lock()
-_held = ExitStack()
-_inside = 0
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 
 
-@contextmanager
-def ignoring(message: str = "") -> Iterator[None]:
-    """Inside, warnings whose text begins like this are left out; without a text all are.
+class _Overlapping:
+    """A context manager that many threads may be inside of: the first one in enters what `make` gives, and the last one
+    out leaves it. Without that, where two overlap the second finds, keeps and puts back the change of the first."""
 
-    `warnings.catch_warnings` alone puts back what it found: where two threads overlap, the second finds the filters of
-    the first, and they stay for ever. Here the first thread in keeps the filters, and the last one out puts them back.
-    """
-    global _inside
-    with _LOCK:
-        if not _inside:
-            _held.enter_context(warnings.catch_warnings())
-        _inside += 1
-        warnings.filterwarnings("ignore", message=message)
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _inside -= 1
-            if not _inside:
-                _held.close()
+    def __init__(self, make: Callable[[], AbstractContextManager[object]]) -> None:
+        self._make = make
+        self._held = ExitStack()
+        self._inside = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def entered(self, then: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """`then` is called inside, each time, before any other thread can leave."""
+        with self._lock:
+            if not self._inside:
+                self._held.enter_context(self._make())
+            self._inside += 1
+            then()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._held.close()
+
+
+_filters = _Overlapping(warnings.catch_warnings)
+_stdout = _Overlapping(lambda: redirect_stdout(sys.stderr))
+
+
+def ignoring(message: str = "") -> AbstractContextManager[None]:
+    """Inside, warnings whose text begins like this are left out; without a text all are."""
+    return _filters.entered(lambda: warnings.filterwarnings("ignore", message=message))
+
+
+def printing_to_stderr() -> AbstractContextManager[None]:
+    """Inside, what code of the user's prints is no part of the result."""
+    return _stdout.entered()

@@ -22,10 +22,8 @@ A file that imports torch gets tensors, any other numpy arrays.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +36,7 @@ from rnnspect.engines.own.given import own_tensor, settings_kept
 from rnnspect.engines.own.loading import their_errors
 from rnnspect.engines.shared.layers import Place, Ran, State, run_head, run_layers, run_steps
 from rnnspect.errors import EngineError, InputError, listed
+from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.network.device import precision_switches
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
@@ -68,7 +67,7 @@ class OwnEngine:
         if self._code.in_numpy and (spec.dtype == "bfloat16" or device.type != "cpu"):
             raise cannot(self.name, f"{spec.dtype} on {device}", "it takes numpy arrays", "import torch in its file")
         info = EngineInfo(self.name, "", str(device), spec.dtype, precision_switches(device, sequence.x.dtype, "cells"))
-        with settings_kept(), torch.no_grad(), contextlib.redirect_stdout(sys.stderr), self._code.importing():
+        with settings_kept(), torch.no_grad(), printing_to_stderr(), self._code.importing():
             if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
                 self._made_for, self._made = (spec, parameters), {}
             offer = self._code.offer(spec, parameters, 0, "forward")

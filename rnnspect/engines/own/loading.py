@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, listed, nearest
+from rnnspect.files.quiet import printing_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ def load_model(source: str) -> nn.Module:
     if not callable(found):
         allowed = "a torch.nn.Module, or a function that gives one"
         raise InputError(f"a {type(found).__name__}", allowed=allowed, where=place)
-    with contextlib.redirect_stdout(sys.stderr), importing_from(path), their_errors(f"{name}()", path):
+    with printing_to_stderr(), importing_from(path), their_errors(f"{name}()", path):
         given = found()
     if not isinstance(given, nn.Module):
         raise InputError(f"{name}() gives a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
@@ -68,7 +69,7 @@ def load_named(source: str) -> tuple[Any, Path, str]:
     if path.suffix != ".py" or not path.is_file():
         found = "no such file" if not path.is_file() else "no Python file"
         raise InputError(found, allowed=FORM, where=written)
-    with contextlib.redirect_stdout(sys.stderr), importing_from(path):
+    with printing_to_stderr(), importing_from(path):
         with their_errors("loading it", path):
             module = _loaded(path)
             named = getattr(module, name, _NOTHING)
