@@ -1,7 +1,7 @@
 """Every command that writes is killed at random moments of its life: nothing half written, nothing left behind, the
 right exit status, and an end within a second.
 
-`python -m tests.kill --times 500` prints a table by command and signal; with `--markdown` as a page of docs/ has it.
+`python -m tests.kill --times 500` prints a table by command and signal; `--page docs/survived.md` puts it there, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from tests.page import put_into
 
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST = 1.0
@@ -229,14 +231,18 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--page", type=Path, help="a page of docs/ that gets the table, too")
     asked = parser.parse_args()
     for number in SIGNALS[1:]:  # what is ignored here, as in the background of a shell, would be so in every command
         signal.signal(number, signal.default_int_handler)
     found = campaign(asked.times, asked.seed, asked.workers)
-    print("\n".join(lines(table(found), asked.markdown)))
     litter = sum(told.litter for told in found.values())
-    print(f"\nTemporary files left behind by SIGKILL: {litter}; by another signal: none that is not told above.")
+    told_of_litter = (
+        f"Temporary files left behind by SIGKILL: {litter}; by another signal: none that is not told above."
+    )
+    print("\n".join([*lines(table(found), markdown=False), "", told_of_litter]))
+    if asked.page:
+        put_into(asked.page, "kill", [*lines(table(found), markdown=True), "", told_of_litter])
     return int(any(told.wrong for told in found.values()))
 
 

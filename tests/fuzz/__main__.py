@@ -17,6 +17,7 @@ from tests.fuzz.campaign import Input, Tally, campaign, input_of, table
 from tests.fuzz.reducing import reduced
 from tests.fuzz.seeds import Seed, every_seed
 from tests.fuzz.trying import Outcome, settle, tried
+from tests.page import put_into
 
 ALL = 10**12
 
@@ -29,7 +30,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="the number of the first input: each is made from its own")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="only the formats in whose name this is")
-    parser.add_argument("--markdown", action="store_true", help="the table in Markdown")
+    parser.add_argument("--page", type=Path, help="a page of docs/ that gets the table, too")
     found = parser.parse_args()
     found.minutes = found.minutes or (10 if found.inputs == ALL else math.inf)
     return found
@@ -79,8 +80,10 @@ def main() -> int:
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(dir=memory) as scratch:
         for tally in campaign(seeds, Path(scratch), numbers, given.workers, given.minutes):
             told(tally, seeds, folder, known, sys.stderr)
-            (folder / "table.txt").write_text("\n".join(table(tally, given.markdown)) + "\n")
-    print("\n".join(table(tally, given.markdown)))
+            (folder / "table.txt").write_text("\n".join(table(tally)) + "\n")
+    print("\n".join(table(tally)))
+    if given.page:
+        put_into(given.page, "fuzz", table(tally, markdown=True))
     if tally.failed:
         print(f"{tally.failed:,} failed; one of each kind is in {folder}")
     return int(bool(tally.failed))

@@ -151,7 +151,7 @@ def campaign(seeds: dict[str, Seed], folder: Path, numbers: range, workers: int,
             yield tally
 
 
-def table(tally: Tally, markdown: bool) -> Iterator[str]:
+def table(tally: Tally, markdown: bool = False) -> Iterator[str]:
     """A line for each format."""
     rows = [("format", "inputs", ANSWER, MESSAGE, "failed")]
     whats = (ANSWER, MESSAGE, "failed")
