@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 CASES = [
     "run --cell lstm --input-size 2048 --hidden-size 4096 --input randn:20",

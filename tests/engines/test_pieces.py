@@ -128,7 +128,7 @@ def test_a_check_says_that_the_engine_ran_in_pieces():
     assert verdict.steps == 20_000
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.filterwarnings("ignore")  # whatever a framework warns of is not ours
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["torch", *NAMES])
