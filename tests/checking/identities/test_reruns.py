@@ -184,6 +184,7 @@ def _installed(name: str) -> Engine:
     ],
     ids=["one layer", "deep and padded"],
 )
+@pytest.mark.filterwarnings("ignore")  # whatever a framework warns of is not ours
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("name", [name for name in engines.names() if name != "torch-compile"])
 def test_every_engine_of_ours_holds_them_all(name: str, cell: str, options: dict[str, Any], asked: list[str]):
@@ -194,7 +195,8 @@ def test_every_engine_of_ours_holds_them_all(name: str, cell: str, options: dict
     try:
         ran = engine.run(spec, prepared.parameters, prepared.sequence)
     except EngineError as error:
-        pytest.skip(f"skipped: {error}")
+        assert (name, cell) == ("equinox", "rnn"), error  # noqa: PT017 - which it does not have
+        return
     found = identities_of(replace(prepared, engine=Again(engine)), declared_by(ran.engine), ran)
     assert [one.name for one in found if one.holds] == asked
     assert all(one.holds for one in found), found
