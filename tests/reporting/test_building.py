@@ -199,7 +199,7 @@ def test_names_out_of_files_are_data():
     page = as_html(report)
     changed = as_html(replaced(report, EVIL + "\u2028&<!--"))
     assert len(Elements(changed).elements) == len(Elements(page).elements)
-    assert data_of(changed)["command"] == EVIL + "\u2028&<!--"
+    assert data_of(changed)["command"] == EVIL + r"\u2028&<!--"
 
 
 def replaced(report, text):
