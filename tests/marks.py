@@ -16,5 +16,7 @@ def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
 
 
 def _slow(value: Any) -> Any:
+    if isinstance(value, type(pytest.param())):
+        return pytest.param(*value.values, marks=[*value.marks, pytest.mark.slow], id=value.id)
     values = value if isinstance(value, tuple) else (value,)
     return pytest.param(*values, marks=pytest.mark.slow)

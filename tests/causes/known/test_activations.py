@@ -12,6 +12,7 @@ from rnnspect.arithmetic.activations import allowed, plain
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.cells.functions import APPROXIMATIONS, Activation
 from tests.causes.hooked import Hooks, Network, sigmoid, tanh
+from tests.marks import sampled
 
 Array = Any
 F = np.float32
@@ -64,9 +65,9 @@ MADE: dict[str, tuple[Any, Any]] = {
 CASES = [(kind, function) for kind in ("gru", "lstm") for function in ("tanh", "sigmoid", "both")] + [("rnn", "tanh")]
 
 
-@pytest.mark.parametrize(("kind", "function"), CASES)
+@pytest.mark.parametrize(("kind", "function"), sampled(CASES, 3))
 @pytest.mark.parametrize("how", MADE)
-@pytest.mark.parametrize(("layers", "directions"), [(1, 1), (2, 2)])
+@pytest.mark.parametrize(("layers", "directions"), sampled([(1, 1), (2, 2)], 2))
 def test_an_approximation_is_named_and_no_other_is(
     kind: str, function: str, how: str, layers: int, directions: int
 ) -> None:

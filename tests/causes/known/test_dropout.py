@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import rnnspect
 from rnnspect import Spec
 from rnnspect.causes.search import scopes
+from tests.marks import sampled
 
 KINDS = ("rnn", "gru", "lstm")
 
@@ -156,7 +157,7 @@ def test_what_cannot_be_told_is_not_named() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("size", "directions"), [(2, 1), (5, 2), (32, 1)])
+@pytest.mark.parametrize(("size", "directions"), sampled([(2, 1), (5, 2), (32, 1)], 3))
 def test_a_right_run_and_a_changed_weight_are_not_called_dropout(kind: str, size: int, directions: int) -> None:
     trained = Trained(kind, size, directions=directions)
     assert trained.check(trained.run()).causes == ()

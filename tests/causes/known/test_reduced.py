@@ -13,6 +13,7 @@ import rnnspect
 from rnnspect.views import documents
 from tests.causes.hooked import Hooks, Network
 from tests.judging.loops import cut_to_ten_bits, to_ten_bits
+from tests.marks import sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +106,7 @@ INTEGERS = {
 
 @kinds
 @pytest.mark.parametrize("scale", INTEGERS)
-@pytest.mark.parametrize("which", ["both kernels", "weight_ih", "weight_hh"])
+@pytest.mark.parametrize("which", sampled(["both kernels", "weight_ih", "weight_hh"], 3))
 def test_weights_in_eight_bits_are_named(kind: str, scale: str, which: str) -> None:
     network = Network(kind, 2, 2)
     change = kernels(INTEGERS[scale], *(() if which == "both kernels" else (which,)))
@@ -117,7 +118,7 @@ def test_weights_in_eight_bits_are_named(kind: str, scale: str, which: str) -> N
 
 @kinds
 @stacks
-@pytest.mark.parametrize(("half", "rounding"), [("float16", to_float16), ("bfloat16", to_bfloat16)])
+@pytest.mark.parametrize(("half", "rounding"), sampled([("float16", to_float16), ("bfloat16", to_bfloat16)], 2))
 def test_a_file_that_was_kept_in_half_is_named(
     kind: str, layers: int, directions: int, half: str, rounding: Any
 ) -> None:
@@ -140,7 +141,7 @@ def test_a_right_run_agrees(kind: str, layers: int, directions: int) -> None:
 
 @kinds
 @stacks
-@pytest.mark.parametrize("fault", ["one weight", "every weight", "bias", "row"])
+@pytest.mark.parametrize("fault", sampled(["one weight", "every weight", "bias", "row"], 4))
 def test_a_small_mistake_is_not_taken_for_it(
     kind: str, layers: int, directions: int, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +232,7 @@ def long(kind: str, layers: int = 1, directions: int = 1) -> Network:
 
 @kinds
 @stacks
-@pytest.mark.parametrize("summed", [in_order, in_pairs, in_slices])
+@pytest.mark.parametrize("summed", sampled([in_order, in_pairs, in_slices], 3))
 def test_sums_in_float16_are_named(kind: str, layers: int, directions: int, summed: Any) -> None:
     network = long(kind, layers, directions)
     verdict = network.check(network.recorded(Hooks(summed, summed)))
