@@ -103,6 +103,7 @@ def test_where_almost_anything_fits_no_cause_is_named_but_what_to_record(seed: i
     assert "record h of layer 0 too" in verdict.notes[-1]
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_nothing_says_what_it_tried() -> None:
     case = Drawn(BY_NAME["gru-mix-flipped"], Setting("gru", 2, 2), None, seed=0)
     output = case.planted.run({})["output"]

@@ -76,7 +76,7 @@ def the_same(setting: Setting, *names: str) -> bool:
     return ids == {"tf32-products", "float16-products"} or (square and reshaped and blocks)
 
 
-@pytest.mark.parametrize("setting", sampled(SETTINGS, 5), ids=str)
+@pytest.mark.parametrize("setting", sampled(SETTINGS, 20), ids=str)
 def test_each_mistake_gives_other_numbers_than_every_other_and_than_none(setting):
     probe, net, given = probed(setting)
     valid = probe.sequence.valid()
@@ -115,7 +115,7 @@ def named() -> Iterator[ParameterSet]:
         yield pytest.param(there[at % len(there)], mistakes[name], marks=marks)
 
 
-@pytest.mark.parametrize(("setting", "mistake"), sampled(list(named()), 5), ids=str)
+@pytest.mark.parametrize(("setting", "mistake"), sampled(list(named()), 12), ids=str)
 def test_a_check_of_it_names_that_mistake_and_no_other(setting, mistake):
     probe, net, given = probed(setting)
     prepared = Prepared(probe.spec.with_changes(batch_first=False), probe.parameters, probe.sequence, TorchEngine())

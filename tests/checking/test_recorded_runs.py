@@ -162,6 +162,7 @@ def test_padding_is_no_difference() -> None:
 # Gates of a layer whose h nobody recorded.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "lstm", "projected"])
 @pytest.mark.parametrize("lengths", [None, [30, 4, 11]], ids=["", "ragged"])
 def test_gates_of_an_estimated_layer_are_judged(cell: str, lengths: Any) -> None:

@@ -42,7 +42,9 @@ print(*(b - a for a, b in zip(before, after)))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="skipped: the memory of a process is Linux's to tell")
-@pytest.mark.parametrize("count", [300, pytest.param(6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [pytest.param(300, marks=pytest.mark.slow), pytest.param(6000, marks=pytest.mark.campaign)]
+)
 def test_memory_and_open_files_do_not_grow(tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     made = every_format(tmp_path)
     for kind, path in made.items():

@@ -114,6 +114,7 @@ def test_a_signal_ends_with_its_status_and_leaves_no_half_file(tmp_path, number,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), STATUSES)
 def test_a_long_call_of_torch_is_ended(number, status):
     """Of a second some is left for a machine that is busy."""
@@ -136,6 +137,7 @@ entry_point()
     assert seconds < 5
 
 
+@pytest.mark.slow
 def test_their_code_is_ended_even_where_it_lets_nothing_else_run():
     """sum() of a range holds Python's lock until it is done: the process that waits for it ends it."""
     engine = Path(__file__).parents[1] / "engines" / "misbehaving.py"
@@ -242,6 +244,7 @@ def test_a_long_report_shows_its_progress(tmp_path):
     assert b"6000" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [100_000, 1_000_000], ids=["between steps", "in a call of torch"])
 def test_ctrl_c_shows_the_cursor_again(steps):
     """A progress bar hides it."""
@@ -280,6 +283,7 @@ def test_the_status_is_the_same_whatever_can_be_read(argv, redirection, status):
     assert "fault of rnnspect" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.parametrize("argv", ["trace --help", "trace", "shapes --cell gru"])
 def test_a_terminal_that_knows_few_characters(encoding, argv):

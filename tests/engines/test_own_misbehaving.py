@@ -135,6 +135,7 @@ def test_code_that_ends_the_process_is_seen(name):
     assert help_line.startswith("help: ")
 
 
+@pytest.mark.slow
 def test_so_it_is_where_there_is_no_fork():
     """As on Windows: the same command is run again, and tells its status in a file."""
     code = "import os, sys; del os.fork; from rnnspect.cli import entry_point; entry_point()"
@@ -145,6 +146,7 @@ def test_so_it_is_where_there_is_no_fork():
         assert ("the process that ran it ended" in result.stderr) == (name == "ends_with_0")
 
 
+@pytest.mark.slow
 def test_a_model_whose_code_ends_the_process(tmp_path):
     (tmp_path / "model.py").write_text("import os\ndef build():\n    os._exit(0)\n")
     for command in ("check", "shapes", "about"):
@@ -153,6 +155,7 @@ def test_a_model_whose_code_ends_the_process(tmp_path):
         assert "model.py:build: the process that ran it ended with exit status 0" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["forks", "prints", "closes_stdout", "fails_in_a_thread"])
 def test_the_result_is_told_once_and_alone(name):
     result = fresh(*check(f"misbehaving.py:{name}", "-f", "json"))

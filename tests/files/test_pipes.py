@@ -52,6 +52,7 @@ def test_numbers_come_through_a_pipe(pipe, tmp_path):
     assert fresh("run", "--cell", "rnn", "-i", pipe((tmp_path / "x.npy").read_bytes())).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pipe", "pipe.pt", "pipe.npz", "pipe.h5", "pipe.keras"])
 @pytest.mark.parametrize("command", ["shapes", "check", "about"])
 def test_weights_do_not_and_that_is_said(pipe, tmp_path, name, command):
@@ -63,6 +64,7 @@ def test_weights_do_not_and_that_is_said(pipe, tmp_path, name, command):
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_devices_and_sockets_are_no_files(tmp_path):
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(tmp_path / "s"))

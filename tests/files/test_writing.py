@@ -13,6 +13,7 @@ import pytest
 from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files import writing
+from tests.marks import sampled
 
 WRITERS = {
     "layouts": (["layouts", "-f", "json"], "out.json"),
@@ -34,7 +35,7 @@ def limited(argv: list[str], limit: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", sampled(WRITERS, 6))
 def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, name):
     """The system stops any file at 4 kB, as a full disk stops it somewhere."""
     argv, file = WRITERS[name]
@@ -58,6 +59,7 @@ def test_small_limits_are_told(tmp_path, limit):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_of_sixteen_writers_one_wins(tmp_path):
     out = tmp_path / "out.json"
     command = [sys.executable, "-m", "rnnspect", "layouts", "-f", "json", "-o", str(out), "-q"]

@@ -34,6 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_whole_files_are_read(seeds: dict[str, Seed], here: Path) -> None:
     """Else the campaign would damage what nobody reads anyway."""
     for name, seed in seeds.items():

@@ -66,6 +66,7 @@ def test_correct_runs_are_not_called_wrong() -> None:
     assert 3 * answers["agree"] > answers.total(), answers
 
 
+@pytest.mark.slow
 def test_a_gate_that_is_off_by_twice_the_resolution_is_seen() -> None:
     """Where a verdict says `agree`, one bias of the network is moved by twice what the verdict says it can see."""
     tried = 0

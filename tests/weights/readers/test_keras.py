@@ -49,7 +49,7 @@ def check(path: Path, layer: Layer, output: np.ndarray, *argv: str) -> int:
 
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["", "Bidirectional"])
-@pytest.mark.parametrize(("cell", "config"), sampled(LAYERS.values(), 12), ids=LAYERS.keys())
+@pytest.mark.parametrize(("cell", "config"), sampled(LAYERS.values(), 40), ids=LAYERS.keys())
 @pytest.mark.parametrize("major", [2, 3])
 def test_the_equations_of_keras(
     tmp_path: Path, capsys: Any, major: int, cell: str, config: dict[str, Any], bidirectional: bool

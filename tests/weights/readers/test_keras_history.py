@@ -25,7 +25,7 @@ AFTER = {"reset_after": True}
 
 
 @pytest.mark.parametrize("config", sampled([True, False], 2), ids=["config", "weights alone"])
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["", "Bidirectional"])
+@pytest.mark.parametrize("bidirectional", sampled([False, True], 2), ids=["", "Bidirectional"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_layers_for_cudnn(tmp_path: Path, capsys: Any, cell: str, bidirectional: bool, config: bool):
     """A cuDNN layer has sigmoid in every version, and what it computes is what LSTM and GRU compute of its arrays after
