@@ -46,7 +46,7 @@ def test_what_may_be_obeyed_is_escaped():
 
 @pytest.mark.parametrize("kind", ["table", "json", "junit", "svg", "html"])
 def test_no_output_holds_it_as_it_is(kind, tmp_path, capsys, monkeypatch):
-    """A file's name is what a stranger may choose; a name on disk is bytes, of which \udc80 stands for one."""
+    """A file's name is what a stranger may choose; on disk it is bytes, and a lone surrogate stands for one."""
     monkeypatch.chdir(tmp_path)
     path = f"a{HOSTILE.replace(chr(0x85), '')}<b>.yaml"
     Path(path).write_text("cell: gru\ninput_size: 3\nhidden_size: 4\n")
