@@ -93,6 +93,7 @@ def large(seed: int) -> tuple[torch.nn.GRU, torch.Tensor, dict[str, Any]]:
         return meant, x, {"output": run(x)[0].numpy()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.campaign)])
 def test_where_almost_anything_fits_no_cause_is_named_but_what_to_record(seed: int) -> None:
     meant, x, recorded = large(seed)

@@ -125,6 +125,7 @@ def test_a_check_of_it_names_that_mistake_and_no_other(setting, mistake):
     assert names == {mistake.id} or (mistake.id in names and the_same(setting, *names))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_a_right_run_of_it_agrees(setting):
     probe, net, given = probed(setting)

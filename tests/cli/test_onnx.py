@@ -59,6 +59,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("op", "at_least"), sampled([("RNN", 5), ("GRU", 5), ("LSTM", 5)], 3))
 def test_the_operators_own_tests_agree(tmp_path: Path, op: str, at_least: int):
     """collect_testcases filters on its first call only: one process an operator."""

@@ -98,6 +98,7 @@ def ended(process: subprocess.Popen[str], number: int) -> tuple[float, str]:
     return time.perf_counter() - begun, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "then", ["time.sleep(60)", "np.add.reduce(np.broadcast_to(np.int8(1), 2**37))"], ids=["Python", "C"]
 )

@@ -41,6 +41,7 @@ def fresh(*argv: object) -> subprocess.CompletedProcess[str]:
 SPEC = b"cell: gru\ninput_size: 3\nhidden_size: 4\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["shapes"], ["check", "--explain", "0"], ["trace"], ["run"], ["about"]])
 def test_a_spec_comes_through_a_pipe(pipe, command):
     result = fresh(command[0], pipe(SPEC), *command[1:])

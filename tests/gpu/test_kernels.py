@@ -98,6 +98,7 @@ def test_a_watched_model_under_autocast(place: str, kind: str, dtype: torch.dtyp
     no_fault(one.verdict)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kernels", "float32_products")
 @both_kernels
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])

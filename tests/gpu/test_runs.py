@@ -54,6 +54,7 @@ def replayed(module: nn.Module, x: Tensor) -> Any:
     return given
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float32_products")
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_a_replayed_graph_is_what_the_equations_give(place: str, kind: str):

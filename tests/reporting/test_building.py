@@ -115,6 +115,7 @@ def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
     assert sampled
 
 
+@pytest.mark.slow
 def test_a_run_that_differs_says_where_and_why():
     prepared = prepared_of("layers", 9)
     output = rnnspect.trace(prepared.spec).output.engine[0].clone()

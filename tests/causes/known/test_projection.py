@@ -95,6 +95,7 @@ def test_a_right_projection_agrees(layers: int) -> None:
     assert verdict.causes == ()
 
 
+@pytest.mark.slow
 def test_a_changed_weight_of_the_projection_is_no_known_mistake() -> None:
     projected = Projected((3, 5, 2), 1)
     projected.layers[0]["weight_hr"][1, 2] += np.float32(0.25)
