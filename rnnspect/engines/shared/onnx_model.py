@@ -126,7 +126,8 @@ class Session:
                 from onnx.reference import ReferenceEvaluator
 
                 self._session = ReferenceEvaluator(self._model)
-            given = self._session.run(wanted, dict(feed))
+            with np.errstate(over="ignore"):  # onnx.reference's sigmoid takes exp of what is far below zero
+                given = self._session.run(wanted, dict(feed))
         except Exception as error:  # noqa: BLE001 - onnx.reference raises whatever numpy does
             raise InputError(f"{self._refused}{self.engine.name}: {_line(error)}", where=self._where) from None
         return dict(zip(wanted, given, strict=True))
