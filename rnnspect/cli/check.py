@@ -14,7 +14,7 @@ from rnnspect.cli import probe as probing
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.options import ENGINES, command, formats, network
-from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar, say
+from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
@@ -271,16 +271,11 @@ def _checked(prepared: Prepared, job: _Job) -> Verdict:
     if job.asked.recorded is None and not draw:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
             ran = prepared.run(advance)
-    with progress_bar("checking every step", steps, quiet) as advance:
-        so_far = SoFar(advance)
-        try:
-            if ran is not None:
-                return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
-            if job.asked.recorded is None:
-                return check_prepared(prepared, job.held_to, so_far, explain, draw)
-            given, place = read_recorded(str(job.asked.recorded))
-            asked = job.held_to, so_far, place, explain, job.rounding
-            return judge_recorded(prepared, given, *asked).verdict
-        except KeyboardInterrupt:
-            say(f"stopped {so_far}")
-            raise
+    with checking(steps, quiet) as so_far:
+        if ran is not None:
+            return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
+        if job.asked.recorded is None:
+            return check_prepared(prepared, job.held_to, so_far, explain, draw)
+        given, place = read_recorded(str(job.asked.recorded))
+        asked = job.held_to, so_far, place, explain, job.rounding
+        return judge_recorded(prepared, given, *asked).verdict

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.models import CheckRow, row_of_call
-from rnnspect.cli.output import SoFar, progress_bar, say, working
+from rnnspect.cli.output import checking, working
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.quiet import printing_to_stderr
@@ -19,7 +19,6 @@ from rnnspect.files.sources import Generator, parse
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from rnnspect.checking.live.calls import CallVerdict
     from rnnspect.checking.live.watch import WatchedCalls
     from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
@@ -125,7 +124,9 @@ def live_rows(
     found = []
     with printing_to_stderr(), working(f"running {source} again", output.quiet):
         every = _identities(run, seen)
-    for one, identities in zip(_judged(seen, explain, output), every, strict=True):
+    with checking(seen.steps, output.quiet) as so_far:
+        verdicts = seen.check(explain, so_far)
+    for one, identities in zip(verdicts, every, strict=True):
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
@@ -133,16 +134,6 @@ def live_rows(
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found
-
-
-def _judged(seen: WatchedCalls, explain: float | None, output: Output) -> tuple[CallVerdict, ...]:
-    with progress_bar("checking every step", seen.steps, output.quiet) as advance:
-        so_far = SoFar(advance)
-        try:
-            return seen.check(explain, so_far)
-        except KeyboardInterrupt:
-            say(f"stopped {so_far}")
-            raise
 
 
 def _identities(run: LiveRun, asked: WatchedCalls) -> list[tuple[Identity, ...]]:

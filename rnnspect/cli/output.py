@@ -83,7 +83,7 @@ class Output:
         if len(self._noted) <= MOST_NOTES or not message.startswith("note: "):
             say(message)
         elif len(self._noted) == MOST_NOTES + 1:
-            say(f"note: there are more notes than these {MOST_NOTES}")
+            say(f"note: only the first {MOST_NOTES} notes are shown")
 
     def check(self, formats: Collection[str], arrays: bool = False) -> None:
         """Raises `InputError` for a format that the command does not have, `FileError` for a file that cannot be
@@ -235,6 +235,18 @@ def working(what: str, quiet: bool) -> Iterator[None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         progress.add_task(what, total=None)
         yield
+
+
+@contextmanager
+def checking(steps: int, quiet: bool) -> Iterator[SoFar]:
+    """The progress of a check; where it is interrupted, how far it came is said."""
+    with progress_bar("checking every step", steps, quiet) as advance:
+        so_far = SoFar(advance)
+        try:
+            yield so_far
+        except KeyboardInterrupt:
+            say(f"stopped {so_far}")
+            raise
 
 
 def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002

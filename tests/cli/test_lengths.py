@@ -37,6 +37,6 @@ def test_of_many_notes_some_are_said(capsys: pytest.CaptureFixture[str]) -> None
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         *(f"note: {number}" for number in range(MOST_NOTES)),
-        f"note: there are more notes than these {MOST_NOTES}",
+        f"note: only the first {MOST_NOTES} notes are shown",
         "wrote it",
     ]

@@ -126,7 +126,7 @@ class Session:
                 from onnx.reference import ReferenceEvaluator
 
                 self._session = ReferenceEvaluator(self._model)
-            with np.errstate(over="ignore"):  # onnx.reference's sigmoid takes exp of what is far below zero
+            with np.errstate(over="ignore"):  # onnx.reference's 1 / (1 + exp(-x)) overflows on the way to 0
                 given = self._session.run(wanted, dict(feed))
         except Exception as error:  # noqa: BLE001 - onnx.reference raises whatever numpy does
             raise InputError(f"{self._refused}{self.engine.name}: {_line(error)}", where=self._where) from None
