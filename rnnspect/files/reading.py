@@ -136,7 +136,7 @@ def check_promise(needed: int, there: int, where: str) -> None:
 def decoded(data: bytes, where: str, allowed: str) -> str:
     """The text in a file's bytes. Raises `FileError` for what is no text."""
     if is_pipe(Path(where)):
-        allowed += f", or what is no text in a file: cat {where} > FILE"
+        allowed += f"; weights and models have to be in a file: cat {where} > FILE"
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
