@@ -125,7 +125,8 @@ def test_a_mistake_that_accounts_for_one_layer_only_says_so() -> None:
     assert verdict.causes[0].left == ("layer 1 forward",)
 
 
-@pytest.mark.parametrize("parameter", sampled(["weight_ih_l0", "weight_hh_l1", "bias_hh_l1_reverse"], 3))
+@pytest.mark.slow
+@pytest.mark.parametrize("parameter", ["weight_ih_l0", "weight_hh_l1", "bias_hh_l1_reverse"])
 @pytest.mark.parametrize("kind", BASIC)
 def test_what_is_no_known_mistake_is_given_no_name(kind: str, parameter: str) -> None:
     planted = Planted(Setting(kind, 2, 2))

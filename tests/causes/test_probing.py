@@ -76,7 +76,8 @@ def the_same(setting: Setting, *names: str) -> bool:
     return ids == {"tf32-products", "float16-products"} or (square and reshaped and blocks)
 
 
-@pytest.mark.parametrize("setting", sampled(SETTINGS, 20), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_each_mistake_gives_other_numbers_than_every_other_and_than_none(setting):
     probe, net, given = probed(setting)
     valid = probe.sequence.valid()

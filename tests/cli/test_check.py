@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from rnnspect.engines.torch import TorchEngine
-from tests.marks import sampled
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
 
@@ -132,7 +131,8 @@ def test_an_arithmetic_misspelt(rnnspect):
     assert "did you mean 'float32'?" in rnnspect("check", "--arithmetic", "float23").err
 
 
-@pytest.mark.parametrize("cell", sampled(["rnn", "gru", "lstm"], 3))
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_compiled_code_agrees(rnnspect, cell, compiler):
     result = rnnspect("check", "--cell", cell, "--input", "randn:3", "--engine", "torch-compile", "--format", "json")
     assert json.loads(result.out)["engine"]["name"] == "torch-compile"

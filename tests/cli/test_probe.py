@@ -157,6 +157,7 @@ def test_a_hostile_file_is_refused_with_its_place(rnnspect, probe, changed, mess
     assert message in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -256,6 +256,7 @@ def test_ctrl_c_shows_the_cursor_again(steps):
     assert said.endswith(b"interrupted\r\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "redirection", "status"),
     [

@@ -77,6 +77,7 @@ def views(draw: st.DrawFn) -> torch.Tensor:
     return tensor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["zip", "packed zip", "legacy"])
 @drawn
 @given(data=st.data())

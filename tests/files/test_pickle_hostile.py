@@ -29,6 +29,7 @@ MOST_SECONDS = 60
 """A machine that does other things too takes some seconds; what these files try would take hours."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
 def test_a_pickle_that_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "x.pkl").write_bytes(content)

@@ -49,6 +49,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, name):
     assert names(tmp_path) == [file]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["-n 8", f"-v {300 << 10}"])
 def test_small_limits_are_told(tmp_path, limit):
     """Too few files, or too little memory even for torch's libraries: a message, and nothing half written."""

@@ -208,6 +208,7 @@ def test_a_shift_of_one_and_a_half_times_the_resolution_is_found_in_drawn_networ
         assert judge(case, of_case(case, module), shifted).first is not None, (case, at, resolution)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 @pytest.mark.parametrize("bias", [-9.0, -6.0, 6.0, 9.0])
 def test_the_resolution_of_gates_that_are_nearly_shut_or_open_is_one_that_was_tried(kind: str, bias: float) -> None:

@@ -129,6 +129,7 @@ def test_relu_has_zeros_of_its_own(size: int) -> None:
     assert "dropout-active" not in {cause.name for cause in trained.check(trained.run()).causes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [(kind, torch.float64) for kind in KINDS]

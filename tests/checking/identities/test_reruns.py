@@ -108,6 +108,7 @@ def own(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [6, 100], ids=["all of it", "a part"])
 @pytest.mark.parametrize("name", PLANTED)
 def test_an_own_engine_that_breaks_one_is_named(rnnspect, own: Path, name: str, steps: int):

@@ -272,6 +272,7 @@ def rewired(model: onnx.ModelProto, rng: np.random.Generator) -> None:
             tensor.name = str(rng.choice(names))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_graphs_that_are_wired_wrongly_are_refused_or_answered(tmp_path: Path, capsys: Any, kind: str):
     rng, path = np.random.default_rng(1), tmp_path / "m.onnx"
@@ -306,6 +307,7 @@ def test_one_state_for_all_items(tmp_path: Path, capsys: Any):
     assert (status, rows[0]["verdict"], rows[0]["checked"]["values"]) == (0, "agree", 24), rows
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_answered(tmp_path: Path, capsys: Any):
     rng, path = np.random.default_rng(0), tmp_path / "m.onnx"
     whole = written.unrolled("LSTM", FORMS[2], steps=2).SerializeToString()

@@ -138,6 +138,7 @@ def nested_2(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [nested_2, nested_3])
 def test_nested_models(tmp_path: Path, capsys: Any, write: Any):
     path = write(tmp_path / ("m.keras" if write is nested_3 else "m.h5"))

@@ -103,6 +103,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_of_core_ml(tmp_path: Path, capsys: Any, name: str):
     data, said = BOMBS[name]
