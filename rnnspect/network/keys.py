@@ -72,11 +72,11 @@ _network, _variant, _sequence = (functools.partial(_key, kind) for kind in get_a
 
 
 class Head(BaseModel):
-    """A Linear on the last layer's final hidden state (both directions side by side)."""
+    """A linear layer on the last layer's final hidden state (both directions concatenated)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
-    out_features: Size = Field(description="How many numbers the head gives for each sequence.")
+    out_features: Size = Field(description="Number of outputs per sequence.")
 
 
 class Keys(BaseModel):
@@ -86,46 +86,48 @@ class Keys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
 
     cell: str = _network("rnn", "The recurrent cell.", comment="rnn | lstm | gru", choices=tuple(CELLS))
-    input_size: Size = _network(5, "Features of x at each step. Never guessed from the input.")
-    hidden_size: Size = _network(2, "Units of each layer and direction.")
-    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Stacked layers.")
+    input_size: Size = _network(5, "Features of x at each step; not inferred from the input.")
+    hidden_size: Size = _network(2, "Hidden units per layer and direction.")
+    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Number of stacked layers.")
     nonlinearity: Literal["tanh", "relu"] | None = _network(
         None, "For cell rnn: tanh (the default) or relu.", example="tanh"
     )
-    bias: bool = _network(True, "Whether there are biases, b_ih and b_hh.")
-    batch_first: bool = _network(True, "Batched x and output are (B, T, I); false: (T, B, I).")
-    dropout: Annotated[float, Field(ge=0, le=1)] = _network(
-        0.0, "Dropout between layers. Everything runs in eval mode, where it does nothing."
+    bias: bool = _network(True, "Use the biases b_ih and b_hh.")
+    batch_first: bool = _network(
+        True, "Batched x and output are (batch, step, feature); false: (step, batch, feature)."
     )
-    bidirectional: bool = _network(False, "Whether each layer also runs from the end to the start.")
+    dropout: Annotated[float, Field(ge=0, le=1)] = _network(
+        0.0, "Dropout between layers; no effect here, since everything runs in eval mode."
+    )
+    bidirectional: bool = _network(False, "Each layer also runs backward, from the last step to the first.")
     proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = _network(
-        0, "For cell lstm: h is projected to this many units (0: no projection)."
+        0, "For cell lstm: project h to this many units (0: no projection)."
     )
     reverse: bool = _variant(
         False,
-        "Whether the only direction runs from the end to the start.",
+        "The only direction runs backward, from the last step to the first.",
         example="true",
-        torch="has no reverse direction alone",
+        torch="cannot run backward only",
     )
     reset: Literal["after", "before"] = _variant(
         "after",
-        "For cell gru: whether r acts after the product with h, as in torch.nn.GRU, or before.",
+        "For cell gru: reset gate applied after the matrix product, as in torch.nn.GRU, or before it.",
         example="after",
-        torch="resets after the product",
+        torch="applies the reset gate after the matrix product",
         cell="gru",
         equations="reset before",
     )
     input_forget: bool = _variant(
         False,
-        "For cell lstm: f = 1 − i, without parameters of f (ONNX).",
+        "For cell lstm: forget gate f = 1 − i, without parameters of its own (ONNX input_forget).",
         example="true",
-        torch="has a forget gate of its own",
+        torch="has a separate forget gate",
         cell="lstm",
         equations="coupled",
     )
     peepholes: bool = _variant(
         False,
-        "For cell lstm: i, f and o see the cell state through weight_ch.",
+        "For cell lstm: gates i, f and o also see the cell state, through weight_ch.",
         example="true",
         torch="has no peepholes",
         cell="lstm",
@@ -133,25 +135,25 @@ class Keys(BaseModel):
     )
     activations: list[str] | None = _variant(
         None,
-        "The functions, where they are not the usual ones: for rnn [φ], gru [σ, tanh of n], lstm [σ, tanh "
-        f"of g, tanh of c]; with two directions the reverse one's may follow. Of {', '.join(KINDS)}; numbers in "
-        "parentheses: leaky_relu(0.1).",
-        help="hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
+        "Activation functions other than the usual ones, in the order of the equations: [φ] for rnn, [σ, tanh of n] "
+        "for gru, [σ, tanh of g, tanh of c] for lstm; those of a reverse direction may follow. One of "
+        f"{', '.join(KINDS)}; numbers in parentheses: leaky_relu(0.1).",
+        help="Activation functions, in the order of the equations: hard_sigmoid(0.2,0.5),tanh,tanh.",
         example="[sigmoid, tanh, tanh]",
-        comment="others in their place: hard_sigmoid(0.2, 0.5), softsign …",
+        comment="or others: hard_sigmoid(0.2, 0.5), softsign …",
         completions=tuple(KINDS),
-        torch="has no activations to choose",
+        torch="cannot use other activations",
     )
     clip: Annotated[float, Field(gt=0, le=1e38)] | None = _variant(
         None,
-        "What goes into each function is limited to the range from -clip to clip.",
+        "Clip the input of each activation function to the range from -clip to clip.",
         example="3.0",
         torch="does not clip",
     )
-    dtype: DType = _network("float32", "The dtype of parameters, states and input.", comment=" | ".join(DTYPES))
-    device: str = _network("cpu", "auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …")
+    dtype: DType = _network("float32", "Dtype of parameters, states and input.", comment=" | ".join(DTYPES))
+    device: str = _network("cpu", "Device: auto, or a torch device such as cpu, cuda, cuda:1 or mps.")
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = _network(
-        1, "Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order."
+        1, "Random seed for parameters, head, and random x, h0 and c0."
     )
     weights: str | dict[str, Any] | None = _network(
         None,
@@ -163,13 +165,13 @@ class Keys(BaseModel):
     )
     layout: str | None = _network(
         None,
-        "How the file of weights packs them, by the name in `rnnspect layouts` (left out: PyTorch).",
+        "How the weights file is packed, as `rnnspect layouts` names it (default: PyTorch).",
         example="keras",
     )
     head: Head | None = _network(
         None,
-        "A Linear on the last layer's final hidden state.",
-        help="A Linear on the last layer's final hidden state, with this many outputs.",
+        "A linear layer on the last layer's final hidden state.",
+        help="Add a linear layer with this many outputs on the last layer's final hidden state.",
         example="\n  out_features: 1",
     )
     input: Source | None = _sequence(
@@ -183,24 +185,24 @@ class Keys(BaseModel):
         allowed=_SOURCE_FORMS,
     )
     batch: Size | None = _sequence(
-        None, "How many sequences a generator makes (left out: one, unbatched).", example="4"
+        None, "Number of sequences that a generator makes (default: one, unbatched).", example="4"
     )
     h0: Source | None = _sequence(
         None,
-        "The initial hidden state, written like input. Left out: zeros.",
+        "Initial hidden state, given like the input (default: zeros).",
         example="randn",
         allowed=_SOURCE_FORMS,
     )
     c0: Source | None = _sequence(
         None,
-        "For cell lstm: the initial cell state, written like input. Left out: zeros.",
+        "For cell lstm: initial cell state, given like the input (default: zeros).",
         example="zeros",
         allowed=_SOURCE_FORMS,
     )
     lengths: list[Size] | None = _sequence(
         None,
-        "The length of each sequence of the batch: a packed batch.",
-        help="5,3,2: the length of each sequence of the batch, a packed batch.",
+        "Length of each sequence, for a packed batch.",
+        help="Length of each sequence, for a packed batch: 5,3,2.",
         example="[3, 3, 2, 1]",
     )
 

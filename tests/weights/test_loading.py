@@ -126,7 +126,7 @@ def test_all_that_does_not_fit_is_said_at_once():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([[1, 2], [3]], "a row of 1 where the first has 2"),
+        ([[1, 2], [3]], "this row has length 1, the first has length 2"),
         (["a", 1], "'a' is not a number"),
         ({"a": 1}, "is not a number"),
     ],
@@ -147,7 +147,7 @@ def test_a_mistake_is_found_where_it_is_written(tmp_path: Path):
 def test_weights_of_a_network_with_another_shape_say_every_one(tmp_path: Path):
     with pytest.raises(WeightsError) as raised:
         prepare(Spec(weights=_save(tmp_path, "pt", _state_dict(cell="gru"))))
-    assert "weight_ih_l0 of shape (6, 5); allowed: (2, 5)" in str(raised.value)
+    assert "weight_ih_l0 of shape (6, 5); expected (2, 5)" in str(raised.value)
 
 
 @pytest.mark.parametrize("path", ["none.pt", "none.safetensors", "weights.txt", ""])
@@ -178,5 +178,5 @@ def test_parameters_in_a_file_are_taken_as_numbers(tmp_path: Path):
 
 def test_a_text_holds_no_weights(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(FileError, match=r"notes\.txt: a text, which holds no weights; allowed: a file of weights"):
+    with pytest.raises(FileError, match=r"notes\.txt: a text, which holds no weights; expected a file of weights"):
         prepare(Spec(weights=str(tmp_path / "notes.txt")))

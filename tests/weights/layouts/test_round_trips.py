@@ -143,7 +143,7 @@ def test_a_projection_without_a_place_is_lost():
 
 
 def test_a_form_that_there_is_not():
-    with pytest.raises(InputError, match=r"Equinox has no GRU that resets before the product; allowed: lstm, gru"):
+    with pytest.raises(InputError, match=r"Equinox has no GRU that resets before the product; expected lstm, gru"):
         layouts.find("equinox").packing("gru-before")
 
 
@@ -158,12 +158,12 @@ LSTM = {"kernel": torch.ones(3, 16), "recurrent_kernel": torch.ones(4, 16), "bia
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kernel": None}, "keras.layers.LSTM: kernel missing; allowed: kernel, recurrent_kernel, bias"),
-        ({"kernal": torch.ones(1)}, "no array of it is called 'kernal'; allowed: .*did you mean 'kernel'"),
-        ({"kernel": torch.ones(3, 15)}, r"kernel of shape \(3, 15\); allowed: \(3, 16\) beside recurrent_kernel"),
-        ({"recurrent_kernel": torch.ones(4, 12)}, r"of shape .*; allowed: "),
-        ({"bias": torch.ones(1, 16)}, r"bias of shape \(1, 16\); allowed: one axis of at least 1"),
-        ({"bias": torch.ones(12)}, r"bias of shape \(12,\); allowed: \(16,\) beside recurrent_kernel \(4, 16\)"),
+        ({"kernel": None}, "keras.layers.LSTM: kernel missing; expected kernel, recurrent_kernel, bias"),
+        ({"kernal": torch.ones(1)}, "no array of it is called 'kernal'; expected .*did you mean 'kernel'"),
+        ({"kernel": torch.ones(3, 15)}, r"kernel of shape \(3, 15\); expected \(3, 16\) beside recurrent_kernel"),
+        ({"recurrent_kernel": torch.ones(4, 12)}, r"of shape .*; expected "),
+        ({"bias": torch.ones(1, 16)}, r"bias of shape \(1, 16\); expected one axis of at least 1"),
+        ({"bias": torch.ones(12)}, r"bias of shape \(12,\); expected \(16,\) beside recurrent_kernel \(4, 16\)"),
         ({"kernel": torch.ones(0, 16)}, "two axes of at least 1"),
     ],
 )

@@ -189,7 +189,7 @@ def test_folders_that_are_no_model(tmp_path: Path):
     (tmp_path / "m.mlmodelc/coremldata.bin").write_bytes(b"x")
     (tmp_path / "m.mlpackage/Data/x").mkdir(parents=True)
     (tmp_path / "m.mlpackage/model.mlmodel").write_bytes(b"x")
-    with pytest.raises(FileError, match="a compiled Core ML model; allowed: the"):
+    with pytest.raises(FileError, match="a compiled Core ML model; expected the"):
         readers.modules_in(tmp_path / "m.mlmodelc", {})
-    with pytest.raises(FileError, match=r"a folder with 0 \.mlmodel files under Data; allowed: one"):
+    with pytest.raises(FileError, match=r"a folder with 0 \.mlmodel files under Data; expected one"):
         readers.modules_in(tmp_path / "m.mlpackage", {})

@@ -278,9 +278,9 @@ def test_a_config_beside_other_weights(tmp_path: Path, capsys: Any, config: dict
 def test_flags_beside_a_file(tmp_path: Path, capsys: Any):
     path = made.keras_3(tmp_path / "m.keras", [Layer("lstm", "one")])
     assert main(["shapes", str(path), "--hidden-size", "8"]) == 2
-    assert f"--hidden-size: hidden_size 8, which {path}:one contradicts; allowed: 4" in capsys.readouterr().err
+    assert f"--hidden-size: hidden_size 8, which {path}:one contradicts; expected 4" in capsys.readouterr().err
     assert main(["shapes", str(path), "--layout", "onnx"]) == 2
-    assert f"layout onnx, which {path}:one contradicts; allowed: keras" in capsys.readouterr().err
+    assert f"layout onnx, which {path}:one contradicts; expected keras" in capsys.readouterr().err
     assert main(["shapes", str(path), "--dtype", "float64", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["dtype"] == "float64"
 
@@ -291,7 +291,7 @@ def test_as_the_weights_of_a_spec(tmp_path: Path, capsys: Any):
     shape = ["--input-size", "3", "--hidden-size", "4", "--weights"]
     assert main(["check", "--cell", "lstm", *shape, f"{path}:lower"]) == 0
     assert main(["check", "--cell", "gru", *shape, f"{path}:old"]) == 2
-    assert f"{path}:old: a GRU that resets before the product; allowed: reset: before" in capsys.readouterr().err
+    assert f"{path}:old: a GRU that resets before the product; expected reset: before" in capsys.readouterr().err
 
 
 def test_bfloat16(tmp_path: Path, capsys: Any):

@@ -96,12 +96,12 @@ def no_axes(file: h5py.File) -> None:
 
 
 INSIDE = {
-    itself: "a group that is in itself or in two places",
-    deep: "groups nested without end",
+    itself: "the file is damaged: a group is linked twice or contains itself",
+    deep: "groups are nested too deeply",
     soft_cycle: "a link to another place",
     external_link: "a link to another file",
-    external_storage: "numbers that lie outside the file",
-    virtual: "numbers that lie outside the file",
+    external_storage: "the numbers of this dataset are stored in another file",
+    virtual: "the numbers of this dataset are stored in another file",
     claims(): "it claims 3.6 TiB in a shape of (1000000, 1000000), the file holds 0 bytes of it",
     claims(chunks=(1000, 1000)): "it claims 3.6 TiB",
     packed_a_millionfold: "it claims 3.6 TiB",
@@ -156,13 +156,13 @@ CONFIGS: dict[str, tuple[str, str]] = {
     "a list": ("[1]", "a config that describes no model"),
     "models in models": (
         '{"class_name": "Sequential", "config": {"layers": [' * 200 + "]}}" * 200,
-        "models nested without end",
+        "models are nested too deeply",
     ),
     "layers without end": (
         json.dumps(made.model([Layer("lstm", "one").entry()] * 300)),
-        "more than 256 recurrent layers; allowed: fewer in one file",
+        "more than 256 recurrent layers; expected fewer in one file",
     ),
-    "longer than any": (json.dumps({"class_name": "x" * 2**23}), "a config of 8.0 MiB; allowed: at most 8.0 MiB"),
+    "longer than any": (json.dumps({"class_name": "x" * 2**23}), "a config of 8.0 MiB; expected at most 8.0 MiB"),
     "other layers without end": (json.dumps(made.model([{"class_name": "D"}] * 100_000)), "its layers: D;"),
     "wrappers in wrappers": (
         json.dumps(made.model([])).replace("[]", "[" + '{"config": {"layer": ' * 200 + "{}" + "}}" * 200 + "]"),
@@ -226,7 +226,7 @@ def test_a_zip_that_is_none(tmp_path: Path, capsys: Any):
         archive.writestr("config.json", "{}")
     assert "no model.weights.h5 is in it" in said(path, capsys)
     made.zipped(path, "{}", b"no HDF5")
-    assert "not an HDF5 file, or broken" in said(path, capsys)
+    assert "not an HDF5 file, or damaged" in said(path, capsys)
     path.unlink()
     assert "no such file" in said(path, capsys)
 

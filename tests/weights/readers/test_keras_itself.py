@@ -149,7 +149,7 @@ def test_check_runs_an_engine_with_the_weights(tmp_path: Path, capsys: Any, engi
     status = main(["check", *argv])
     shown = capsys.readouterr()
     if (name, engine) == ("cat", "torch"):
-        assert (status, "torch.nn.GRU resets after the product" in shown.err) == (2, True)
+        assert (status, "torch.nn.GRU applies the reset gate after the matrix product" in shown.err) == (2, True)
         assert main(["check", *argv[:-2]]) == 0, "Keras' own engine is what such a file takes by itself"
         return
     assert status == 0, shown

@@ -43,8 +43,8 @@ def test_what_nobody_knows_gets_the_message_of_its_name_or_of_its_format(tmp_pat
         archive.writestr("readme", "text")
     said = {
         "x": "a zip archive of other files",
-        "a.gguf": "a GGUF file; allowed: .*gguf.GGUFReader",
-        "b.gz": "packed by gzip; allowed: .*gunzip",
+        "a.gguf": "a GGUF file; expected .*gguf.GGUFReader",
+        "b.gz": "packed by gzip; expected .*gunzip",
         "c": "a format that is not known",
         "eng.traineddata": "Tesseract",
     }

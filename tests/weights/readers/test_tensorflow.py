@@ -163,7 +163,7 @@ def test_of_several_checkpoints_the_latest(folder: Path, tmp_path: Path):
     (tmp_path / "model.ckpt-1.index").write_bytes(b"damaged")
     assert list(readers.modules_in(tmp_path, {})) == ["rnn/basic_lstm_cell"]
     (tmp_path / "checkpoint").unlink()
-    with pytest.raises(FileError, match=r"2 checkpoints, .*; allowed: one of model.ckpt-1.index, model.ckpt-20.index"):
+    with pytest.raises(FileError, match=r"2 checkpoints, .*; expected one of model.ckpt-1.index, model.ckpt-20.index"):
         readers.modules_in(tmp_path, {})
 
 

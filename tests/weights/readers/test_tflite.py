@@ -119,7 +119,7 @@ def test_a_stack_of_keras_is_listed_in_order():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("normed", "an LSTM with input_layer_norm_coefficients, .*; allowed: an LSTM without them"),
+        ("normed", "an LSTM with input_layer_norm_coefficients, .*; expected an LSTM without them"),
     ],
 )
 def test_what_no_spec_describes_is_refused_by_name(name: str, said: str):
@@ -136,7 +136,7 @@ def test_settings_beyond_a_spec_are_refused():
         ("proj_clip", 3.0, "an LSTM with proj_clip"),
         ("kernel_type", 1, "an LSTM with kernel_type"),
         ("diagonal_recurrent_tensors", True, "an LSTM with diagonal_recurrent_tensors"),
-        ("fused_activation_function", 3, "the activation RELU6; allowed: NONE, RELU or TANH"),
+        ("fused_activation_function", 3, "the activation RELU6; expected NONE, RELU or TANH"),
     ):
         changed = type(one)(one.kind, one.name, one.arrays, {**one.settings, key: value})
         with pytest.raises(FileError, match=said):
@@ -146,7 +146,7 @@ def test_settings_beyond_a_spec_are_refused():
 def test_main_says_which_file_is_damaged(tmp_path: Path, capsys: Any):
     (tmp_path / "m.tflite").write_bytes(model("lstm").read_bytes()[:200])
     assert main(["shapes", str(tmp_path / "m.tflite")]) == 2
-    assert "m.tflite: damaged or cut short: a table leads outside the file" in capsys.readouterr().err
+    assert "m.tflite: the file is damaged or cut short: a table lies outside it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_what_is_lost_is_refused_and_said(rnnspect, tmp_path):
     assert (result.status, result.out) == (2, "")
     largest = result.err.partition("b_hn, largest ")[2].partition(",")[0]
     assert result.err == (
-        f"error: --to: layer 0 forward: b_hn, largest {largest}, has no place in flax.nnx.GRUCell; allowed: --lossy, "
+        f"error: --to: layer 0 forward: b_hn, largest {largest}, has no place in flax.nnx.GRUCell; expected --lossy, "
         "or --to one of flax-linen, keras, onnx, pytorch\n"
     )
     assert left_in(tmp_path) == []
@@ -187,7 +187,7 @@ def test_what_is_lost_is_refused_and_said(rnnspect, tmp_path):
     assert rnnspect(*given, "--no-bias").status == 0
     many = rnnspect("convert", "--cell", "gru", "--num-layers", "10", "--to", "flax", "-o", path)
     assert many.err.count("\n") == 9
-    assert "2 more have none; allowed: --lossy" in many.err
+    assert "2 more have none; expected --lossy" in many.err
 
 
 def exchanged(layout: Layout, form: str) -> Layout:
@@ -348,13 +348,13 @@ def forbid(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--to", "keras", "-o", "a.h5"], "a file for keras called 'a.h5'; allowed: a name that ends in .weights.h5"),
-        (["--to", "kears", "-o", "a.h5"], "no target is called 'kears'; allowed: flax"),
+        (["--to", "keras", "-o", "a.h5"], "a file for keras called 'a.h5'; expected a name that ends in .weights.h5"),
+        (["--to", "kears", "-o", "a.h5"], "no target is called 'kears'; expected flax"),
         (["--to", "onnx", "-o", "nowhere/a.onnx"], "there is no folder 'nowhere'"),
         (["--to", "onnx"], "Missing option '--output' / '-o'"),
         (["-o", "a.onnx"], "Missing option '--to'"),
         (["--to", "pytorch", "-o", "a.safetensors", "--with-lengths"], "allowed: --to onnx"),
-        (["model.py:build", "--to", "onnx", "-o", "a.onnx"], "model.py:build: a live model; allowed: its checkpoint"),
+        (["model.py:build", "--to", "onnx", "-o", "a.onnx"], "model.py:build: a live model; expected its checkpoint"),
         (["--to", "onnx", "-o", "a.onnx", "--format", "jsn"], "no format is called 'jsn'"),
         (["--cell", "lstm", "--proj-size", "1", "--to", "onnx", "-o", "a.onnx"], "ONNX's LSTM has no projection"),
         (["--cell", "lstm", "--proj-size", "1", "--to", "keras", "-o", "a.weights.h5"], "has no projection"),
@@ -424,7 +424,7 @@ def test_a_key_that_no_target_was_taught_is_refused():
     for target in map(writers.find, TARGETS):
         assert target.refusals(Later()) == []
         assert [str(one) for one in target.refusals(Later(coupled=True))] == [
-            f"{target.name} cannot hold coupled: true, {target.title} have no coupled; allowed: another target"
+            f"{target.name} cannot hold coupled: true, {target.title} have no coupled; expected another target"
         ]
 
 
