@@ -50,8 +50,8 @@ def find(name: object, where: str | None = None) -> Engine:
     try:
         engine: Engine = _module(name).ENGINE()
     except ImportError as error:
-        advice = f"install it: pip install 'rnnspect[{name}]'"
-        raise EngineError(f"cannot load {name}: {unavailable(error)}", advice=advice, where=where) from error
+        said = f"cannot load {name}: {unavailable(error)}; run pip install 'rnnspect[{name}]'"
+        raise EngineError(said, where=where) from error
     return engine
 
 

@@ -55,7 +55,7 @@ def test_a_spec_and_a_file_of_nothing(rnnspect, tmp_path):
     np.savez(tmp_path / "m.npz", w=np.ones((2, 2)))
     shown = rnnspect(tmp_path / "m.npz")
     assert shown.status == 2
-    assert "it holds no recurrent parameters" in shown.err
+    assert "no recurrent parameters found" in shown.err
     (tmp_path / "x.7z").write_bytes(b"7z\xbc\xaf" + bytes(50))
     assert "a 7z archive; expected one of the files in it" in rnnspect(tmp_path / "x.7z").err
     assert "did you mean" in rnnspect("chekc").err.lower()
@@ -69,7 +69,7 @@ def test_a_spec_and_a_file_of_nothing(rnnspect, tmp_path):
         ("cell: lstn\n", "cell"),
         (
             '{"format": "layers-model", "modelTopology": {}}',
-            "a model of TensorFlow.js; expected one of Keras",
+            "a TensorFlow.js model; expected one of Keras",
         ),
         ("7767517\n3 3\n", "a network of ncnn"),
     ],

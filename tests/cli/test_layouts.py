@@ -50,7 +50,7 @@ def test_one_of_them(rnnspect):
 def test_two_side_by_side(rnnspect, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     result = rnnspect("layouts", "onnx", "keras")
-    assert "  1. gates: i o f g → i f g o: take the blocks of H rows in the order 0, 2, 3, 1\n" in result.out
+    assert "  1. gates: i o f g → i f g o: put the blocks of H rows in the order 0, 2, 3, 1\n" in result.out
     assert max(map(len, result.out.splitlines())) <= int(columns)
     steps = json.loads(rnnspect("layouts", "onnx", "keras", "--format", "json").out)["steps"]
     assert list(steps) == ["rnn", "lstm", "gru", "gru-before"]
@@ -59,7 +59,7 @@ def test_two_side_by_side(rnnspect, monkeypatch, columns):
 def test_a_name_that_there_is_not(rnnspect):
     result = rnnspect("layouts", "kears")
     assert (result.status, result.out) == (2, "")
-    assert result.err.startswith("error: layouts: no layout is called 'kears'; expected burn, ")
+    assert result.err.startswith("error: layouts: unknown layout 'kears'; expected burn, ")
     assert result.err.endswith("did you mean 'keras'?\n")
     assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 layouts; expected none, one or two\n"
 
@@ -179,8 +179,8 @@ def test_which_gru_is_said(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", packed("onnx", "gru", drawn(3, 3)))
     err = rnnspect("shapes", path, "--layout", "onnx").err
     assert (
-        f"note: {path} does not say whether the GRU resets after the product or before it; taken: --reset after\n"
-        in err
+        f"note: {path} does not store where the GRU applies its reset gate; "
+        "assuming after the matrix product (--reset after)\n" in err
     )
 
 
@@ -190,7 +190,10 @@ def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
     result = rnnspect("shapes", path)
     assert "GRU(3, 4, bias=False, batch_first=True)" in result.out
     assert f"note: {path} read as keras (keras.layers.GRU, reset_after=True): kernel = " in result.err
-    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in result.err
+    assert (
+        "does not say where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
+        in result.err
+    )
 
 
 def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspect, tmp_path):
@@ -223,7 +226,10 @@ def test_where_arrays_do_not_tell_the_form_of_a_gru_a_flag_does(rnnspect, tmp_pa
         assert rnnspect("check", path, *flags, "--reset", reset, "--recorded", given, "-q").status == status
     left_out = rnnspect("check", path, *flags, "--recorded", given)
     assert left_out.status == 1
-    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in left_out.err
+    assert (
+        "does not say where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
+        in left_out.err
+    )
 
 
 def test_several_layouts_fit(rnnspect, tmp_path):
@@ -239,13 +245,13 @@ def test_several_layouts_fit(rnnspect, tmp_path):
     ("arrays", "flags", "said"),
     [
         ({"a": (2, 2)}, ["--layout", "keras"], ": it holds no parameters as keras names them; expected kernel, "),
-        ({"a": (2, 2)}, [], ": it holds no recurrent parameters; expected names such as weight_ih"),
+        ({"a": (2, 2)}, [], ": no recurrent parameters found; expected names such as weight_ih"),
         (
             {"kernel": (3, 20), "recurrent_kernel": (5, 19)},
             ["--layout", "keras"],
             "recurrent_kernel (5, 19) fit no cell",
         ),
-        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--layout", "kears"], "no layout is called 'kears'"),
+        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--layout", "kears"], "unknown layout 'kears'"),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--module", "x"], "no module 'x' is in it"),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--cell", "gru"], "--cell: cell gru, which "),
     ],
@@ -274,7 +280,7 @@ def test_a_layout_in_a_spec_file(rnnspect, tmp_path):
 def test_mixed_dtypes(rnnspect, tmp_path):
     arrays = packed("keras", "lstm", drawn(4, 3))
     path = save(tmp_path / "x.npz", arrays | {"bias": arrays["bias"].half()})
-    assert "parameters in float32 and float16; expected one dtype, or --dtype" in rnnspect("shapes", path).err
+    assert "parameters of several dtypes: float32 and float16; choose one with --dtype" in rnnspect("shapes", path).err
     assert rnnspect("run", path, "--dtype", "float32", "-q").status == 0
 
 

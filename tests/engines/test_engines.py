@@ -167,7 +167,7 @@ def test_a_framework_that_is_not_installed_is_one_line(monkeypatch):
         raise ModuleNotFoundError("No module named 'keras'", name="keras")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(EngineError, match=r"keras is not installed; install it: pip install 'rnnspect\[keras\]'"):
+    with pytest.raises(EngineError, match=r"keras is not installed; run pip install 'rnnspect\[keras\]'"):
         engines.find("keras")
 
 

@@ -48,9 +48,7 @@ def all_but_one(monkeypatch):
 
     def find(name, where=None):
         if name == "keras":
-            raise EngineError(
-                "keras cannot be loaded: keras is not installed; install it: pip install 'rnnspect[keras]'"
-            )
+            raise EngineError("keras cannot be loaded: keras is not installed; run pip install 'rnnspect[keras]'")
         return right(name, where)
 
     monkeypatch.setattr(engines, "names", lambda: ["torch", "torch-cell", "keras"])

@@ -112,8 +112,14 @@ def test_one_number(name: str):
 
 
 WRONG = {
-    "too many numbers": (proto(1, (1,), b"\x2a\x08", bytes(8)), r"float32 of shape \(1,\) has 8 bytes; expected 4"),
-    "too few bytes": (proto(1, (3,), b"\x22\x08", bytes(8)), r"float32 of shape \(3,\) has 8 bytes; expected 12"),
+    "too many numbers": (
+        proto(1, (1,), b"\x2a\x08", bytes(8)),
+        r"float32 tensor of shape \(1,\) has 8 bytes; expected 4",
+    ),
+    "too few bytes": (
+        proto(1, (3,), b"\x22\x08", bytes(8)),
+        r"float32 tensor of shape \(3,\) has 8 bytes; expected 12",
+    ),
     "half a number": (proto(1, (3,), b"\x2a\x03", bytes(3)), "has 3 bytes"),
     "whole numbers": (proto(3, (3,)), "unsupported dtype int32"),
     "a negative size": (proto(1, (2**64 - 1,)), "of known size"),

@@ -75,7 +75,7 @@ def test_a_layer(tmp_path: Path, capsys: Any, make: Any, form: str, wrapped: boo
     status = agrees(path, numbers(model(X)), X)
     untold = told["activation"] != "tanh" or not (told.get("reset_after", True) or told["use_bias"])
     if form == "weights.h5" and untold:
-        assert (status, "does not say activation" in capsys.readouterr().err) == (1, True)
+        assert (status, "does not store activation" in capsys.readouterr().err) == (1, True)
     else:
         assert status == 0, capsys.readouterr()
 
@@ -169,4 +169,4 @@ def test_a_model_of_a_class_of_ones_own(tmp_path: Path, capsys: Any):
     model = Mine()
     output = numbers(model(X))
     assert agrees(saved(model, tmp_path / "m.keras"), output, X) == 0
-    assert "does not say activation" in capsys.readouterr().err
+    assert "does not store activation" in capsys.readouterr().err

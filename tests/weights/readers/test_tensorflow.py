@@ -68,7 +68,7 @@ def test_its_numbers_are_those_of_tensorflow(folder: Path, run: str, file: str, 
 def test_a_limited_cell_state_is_said(folder: Path, run: str, capsys: pytest.CaptureFixture[str]):
     assert verdict(folder, run, f"{run}.pb", capsys) == "differ"
     main(["shapes", f"{folder}/{run}.pb"])
-    assert "limits c to ±0.3 (cell_clip), which is left out here" in capsys.readouterr().err
+    assert "clips c to ±0.3 (cell_clip), which is ignored here" in capsys.readouterr().err
 
 
 MODULES = {
@@ -150,7 +150,7 @@ def test_without_its_graph_a_checkpoint_says_what_it_assumes(
     assert main(["shapes", str(tmp_path / "model" / "model.ckpt.index")]) == 0
     shown = capsys.readouterr()
     assert "LSTM(3, 5, batch_first=True, peepholes=True)" in shown.out
-    said = "does not say the functions, what is added to f at run time; taken: sigmoid, tanh, tanh, 1"
+    said = "does not store the activations, the forget_bias added at run time; assuming sigmoid, tanh, tanh, 1"
     assert said in " ".join(shown.err.split())
 
 
@@ -163,7 +163,7 @@ def test_of_several_checkpoints_the_latest(folder: Path, tmp_path: Path):
     (tmp_path / "model.ckpt-1.index").write_bytes(b"damaged")
     assert list(readers.modules_in(tmp_path, {})) == ["rnn/basic_lstm_cell"]
     (tmp_path / "checkpoint").unlink()
-    with pytest.raises(FileError, match=r"2 checkpoints, .*; expected one of model.ckpt-1.index, model.ckpt-20.index"):
+    with pytest.raises(FileError, match=r"2 checkpoints, .*; name one of model.ckpt-1.index, model.ckpt-20.index"):
         readers.modules_in(tmp_path, {})
 
 
@@ -215,9 +215,9 @@ def test_a_graph_without_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path = tmp_path / "dense.pb"
     path.write_bytes(b"\x0a\x10\x0a\x01x\x12\x0bPlaceholder")
     assert main(["shapes", str(path)]) == 2
-    assert "it holds no recurrent parameters" in capsys.readouterr().err
+    assert "no recurrent parameters found" in capsys.readouterr().err
 
 
 def test_peepholes_beside_a_projection_are_more_than_a_spec_says(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["check", f"{folder}/{REFUSED}.pb"]) == 2
-    assert "peepholes beside proj_size" in capsys.readouterr().err
+    assert "peepholes and proj_size exclude each other" in capsys.readouterr().err
