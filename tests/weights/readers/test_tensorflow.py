@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files.reading import Stored
+from rnnspect.files.tensorflow.graph_def import read_graph
 from rnnspect.weights import readers
-from rnnspect.weights.readers.tensorflow import by_names
+from rnnspect.weights.readers.tensorflow import by_graph, by_names
 from tests.tensorflow_files import drawn, names_in, unpacked
 
 if TYPE_CHECKING:
@@ -209,6 +211,16 @@ def test_cells_by_their_names(name: str):
         [(form, 3, 5)] if form else []
     )
     assert {known for cell in cells for known in cell.names} == (set(shapes) if form else set())
+
+
+@pytest.mark.parametrize("name", ["layer_gru", "keras_lstm_hard_frozen_while", "keras_gru_before_frozen_while"])
+def test_nodes_with_fewer_inputs_than_their_operator_takes(folder: Path, name: str):
+    """Each node of a graph in turn, cut off after each of its inputs, as in a damaged file: nothing is raised."""
+    graph = read_graph(folder / f"{name}.pb")
+    for node in graph.nodes.values():
+        for count in range(len(node.inputs)):
+            damaged = replace(graph, nodes={**graph.nodes, node.name: replace(node, inputs=node.inputs[:count])})
+            by_graph.with_functions(damaged, by_graph.cells_in(damaged, damaged.stored))
 
 
 def test_a_graph_without_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -136,7 +136,7 @@ def test_settings_beyond_a_spec_are_refused():
         ("proj_clip", 3.0, "the LSTM has proj_clip"),
         ("kernel_type", 1, "the LSTM has kernel_type"),
         ("diagonal_recurrent_tensors", True, "the LSTM has diagonal_recurrent_tensors"),
-        ("fused_activation_function", 3, "the activation RELU6; expected NONE, RELU or TANH"),
+        ("fused_activation_function", 3, "unsupported activation RELU6; expected NONE, RELU or TANH"),
     ):
         changed = type(one)(one.kind, one.name, one.arrays, {**one.settings, key: value})
         with pytest.raises(FileError, match=said):

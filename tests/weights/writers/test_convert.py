@@ -83,7 +83,7 @@ def test_the_document(rnnspect, tmp_path, target):
     found = json.loads(result.out)
     assert (found["format"], found["version"], found["target"]) == ("rnnspect.convert", 1, target)
     assert (found["verdict"], found["unverified"], found["file"], found["lost"]) == ("agree", None, str(path), [])
-    assert found["notes"] == ["the parameters are those drawn from seed 1"]
+    assert found["notes"] == ["no weights were given: these are random, drawn from seed 1"]
     assert found["check"]["format"] == "rnnspect.check"
     assert found["check"]["engine"]["name"].startswith(NEEDS[target])
     assert set(found["spec"]) == set(Spec.model_fields)
@@ -243,7 +243,7 @@ def test_what_cannot_be_told_is_not_kept_either(rnnspect, tmp_path):
     result = rnnspect("convert", tmp_path / "net.pt", "--to", "pytorch", "-o", path)
     assert result.status == 3
     assert "cannot tell" in result.out
-    assert "--dtype float32 holds the same numbers" in " ".join(result.out.split())
+    assert "write the same numbers with --dtype float32" in " ".join(result.out.split())
     assert left_in(tmp_path) == ["net.pt"]
 
 
@@ -348,12 +348,15 @@ def forbid(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--to", "keras", "-o", "a.h5"], "a file for keras called 'a.h5'; expected a name that ends in .weights.h5"),
+        (
+            ["--to", "keras", "-o", "a.h5"],
+            "'a.h5' is not a file name for keras; expected a name that ends in .weights.h5",
+        ),
         (["--to", "kears", "-o", "a.h5"], "unknown target 'kears'; expected flax"),
         (["--to", "onnx", "-o", "nowhere/a.onnx"], "the folder 'nowhere' does not exist"),
         (["--to", "onnx"], "Missing option '--output' / '-o'"),
         (["-o", "a.onnx"], "Missing option '--to'"),
-        (["--to", "pytorch", "-o", "a.safetensors", "--with-lengths"], "expected --to onnx"),
+        (["--to", "pytorch", "-o", "a.safetensors", "--with-lengths"], "use --to onnx"),
         (["model.py:build", "--to", "onnx", "-o", "a.onnx"], "model.py:build: a live model; expected its checkpoint"),
         (["--to", "onnx", "-o", "a.onnx", "--format", "jsn"], "no format is called 'jsn'"),
         (["--cell", "lstm", "--proj-size", "1", "--to", "onnx", "-o", "a.onnx"], "ONNX's LSTM has no projection"),
@@ -385,7 +388,7 @@ def test_what_cannot_be_read_back_is_not_written_to(rnnspect, tmp_path):
     os.mkfifo(tmp_path / "net.onnx")
     result = rnnspect("convert", "--to", "onnx", "-o", tmp_path / "net.onnx")
     assert (result.status, result.out) == (2, "")
-    assert "no plain file" in result.err
+    assert "expected a plain file" in result.err
     assert (tmp_path / "net.onnx").is_fifo()
 
 
@@ -432,7 +435,7 @@ def test_the_parameters_of_a_spec_with_a_head(rnnspect, tmp_path):
     """The head is left out, and what is drawn is what `check` draws."""
     path = tmp_path / "net.safetensors"
     result = rnnspect("convert", "configs/notebook-model.yaml", "--to", "pytorch", "-o", path, "-f", "json")
-    assert json.loads(result.out)["notes"][-1] == "the head is no part of the file"
+    assert json.loads(result.out)["notes"][-1] == "the head is not written to the file"
     found = load_file(path)
     drawn = prepare(Spec.from_data(read_spec_file(Path("configs/notebook-model.yaml"))[0])).parameters
     assert set(drawn) - set(found) == {"head.weight", "head.bias"}
