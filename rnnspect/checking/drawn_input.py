@@ -44,8 +44,8 @@ def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) ->
         if verdict.verdict != "cannot tell" or time.monotonic() - begun > SECONDS:
             break
     were = "were" if drawn else "was"
-    said = f"no input was given: {listed(['x', *drawn])} {were} drawn for these weights, {steps} steps"
-    said += " (fewer could not tell)" if steps > STEPS[0] else ""
+    said = f"no input was given: random {listed(['x', *drawn])} {were} drawn for these weights, {steps} steps"
+    said += " (fewer were not conclusive)" if steps > STEPS[0] else ""
     return replace(verdict, notes=(*verdict.notes, said))
 
 

@@ -194,7 +194,7 @@ def test_the_library_refuses_what_it_cannot_show(tmp_path):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[])
     with pytest.raises(rnnspect.InputError, match="steps: no step 3 in item 0; expected 0 to 2"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[3])
-    with pytest.raises(rnnspect.FileError, match="there is no folder"):
+    with pytest.raises(rnnspect.FileError, match="does not exist"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "none" / "report.html")
     with pytest.raises(rnnspect.SpecError):
         rnnspect.report(torch.nn.Sequential(torch.nn.Linear(3, 4)), path=tmp_path / "report.html")

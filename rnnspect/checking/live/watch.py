@@ -101,7 +101,7 @@ class WatchedCalls(Shown):
         """One line a call, then the modules that were never called."""
         lines = [str(one) for one in self.check()]
         lines += [f"{name or 'the model'}: never called" for name in self.never_called]
-        return "\n".join(lines) or "no RNN, LSTM, GRU or cell is in this model"
+        return "\n".join(lines) or "this model has no RNN, LSTM, GRU or cell"
 
     def _reserve(self, size: int) -> bool:
         """Whether so many bytes may still be kept; they then are."""

@@ -115,7 +115,7 @@ def matching(held: Mapping[str, T], name: str | None, where: str, noun: str, say
     if found := {known: one for known, one in held.items() if fnmatch.fnmatchcase(known, name)}:
         return found
     choices = listed((f"{known!r} {say(one)}" for known, one in held.items()), MOST_LISTED)
-    raise FileError(f"the file has no {noun} {name!r}", allowed=choices, nearest=nearest(name, held), where=where)
+    raise FileError(f"there is no {noun} {name!r}", allowed=choices, nearest=nearest(name, held), where=where)
 
 
 def only(
