@@ -1,4 +1,4 @@
-"""An input for a check to which none was given: drawn so that the gates of these weights are open, and seen.
+"""Draws an input for a check that was given none, such that the gates of these weights are open and tested.
 
 The spec's default input, three steps of a ramp, saturates most trained weights, and saturated gates hide mistakes.
 """

@@ -1,4 +1,4 @@
-"""A probe in a .npz file, read as data: it may come from anybody."""
+"""Reads a probe from a .npz file, only as data, since it may come from anybody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording of somebody else's run, in memory or in a file, as an observation."""
+"""Reads a recording of another implementation's run, from memory or a file."""
 
 from __future__ import annotations
 

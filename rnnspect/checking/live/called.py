@@ -1,5 +1,5 @@
-"""One module of a live model as a run that is traced, derived and reported: what it received and returned when the
-model ran, with the equations on the same numbers."""
+"""Turns a call of one module of a live model into a run to trace, derive or report: what the module received and
+returned, with the equations on the same numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict of one call of a part of an ONNX model, and what is done where the model's own input shows too little."""
+"""The verdict on one call of a part of an ONNX model; where the model's input tests too little, the part runs again."""
 
 from __future__ import annotations
 

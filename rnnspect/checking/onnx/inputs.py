@@ -1,4 +1,4 @@
-"""The inputs of an ONNX model: what --input says of them, and drawn numbers for what it leaves out."""
+"""The inputs of an ONNX model: those given with --input, and random numbers for the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What --input says of a model: arrays of some of its inputs by name, one array or a file of all, or a generator."""
+"""Reads --input for an ONNX model: arrays of some inputs by name, one array or a file of all, or a generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader is: one kind of file with recurrent modules in it, which every command takes as its source.
+"""Defines what a reader is: it reads one kind of file with recurrent modules, which every command accepts as source.
 
 A module of this folder that defines `READER` reads one kind; `READERS` in `__init__.py` lists them. Nothing that a file
 names is imported or run, and `tell` loads no framework, so that shapes are shown at once.

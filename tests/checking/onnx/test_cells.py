@@ -112,7 +112,7 @@ def test_a_first_step_from_constants_is_said_not_to_be_read(tmp_path: Path, caps
     captured = capsys.readouterr()
     assert (status, "agree" in captured.out) == (0, True)
     assert "built from single operators: 2 steps, each of" in captured.err
-    assert "what gives its first h, Mul /cell/Mul_2, is not read as a step" in captured.err
+    assert "what gives its first h, Mul /cell/Mul_2, is not part of a step" in captured.err
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.order} {form.joined} {form.gemm} {form.turned}")
