@@ -23,6 +23,7 @@ STYLE = {
     "skipped": "dim",
 }
 _MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL"}
+_NO_ENGINE = "no engine"
 _FEWEST_DIGITS, _MOST_DIGITS = 6, 17
 _LABEL = 11
 """Characters before the text of a row: two spaces, and a label."""
@@ -42,6 +43,8 @@ def summary(verdict: Verdict, subject: str = "") -> str:
 
 def _sentence(verdict: Verdict, subject: str) -> str:
     who, cell = text.printable(subject or verdict.engine.name), verdict.spec.cell_type.torch_name
+    if verdict.engine.name == _NO_ENGINE:
+        who = "an engine"
     if verdict.verdict == "cannot tell":
         return f"whether {who} matches this {cell}"
     if verdict.verdict == "differ":
