@@ -168,7 +168,9 @@ def _where(over: WrongValues, place: PlaceFinding, steps: int) -> list[str]:
     elif dense and reverse and over.last_step < steps - 1 and over.first_step == 0:
         said.append(f"from step {over.last_step} down (later steps are right)")
     elif over.last_step - over.first_step + 1 < steps or 2 * over.steps < place.finding.steps:
-        said.append(f"{over.steps} steps between {over.first_step} and {over.last_step}")
+        gaps = over.steps < over.last_step - over.first_step + 1
+        between = f"{over.first_step} {'and' if gaps else 'to'} {over.last_step}"
+        said.append(f"{over.steps} steps between {between}" if gaps else f"steps {between}")
     if int(over.units.sum()) < len(over.units):
         said.append(_listed("unit", over.units))
     if len(over.items) > 1 and int(over.items.sum()) < len(over.items):
