@@ -68,7 +68,7 @@ def test_the_file_is_there_once_it_agrees(rnnspect, tmp_path, target):
     assert result.status == 0
     assert "agree: every number is inside what float32 allows" in result.out
     assert "8 steps of 4 sequences" in " ".join(result.out.split())
-    assert "to load it:" in result.out
+    assert "To load it:" in result.out
     assert result.err == f"wrote {path}\n"
     assert left_in(tmp_path) == [path.name]
 
@@ -224,7 +224,7 @@ def test_a_mistake_in_a_layout_leaves_no_file(rnnspect, tmp_path, monkeypatch, t
     assert result.status == 1
     assert result.out.startswith(f"{path} was not written\n")
     assert "differ: h of layer 0 forward, step 0" in result.out
-    assert "to load it" not in result.out
+    assert "To load it" not in result.out
     assert left_in(tmp_path) == [path.name]
     assert path.read_bytes() == b"as it was"
     path.unlink()
