@@ -49,8 +49,8 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
         engine = done.verdict.engine
         yield Text(check.summary(done.verdict), check.STYLE[done.verdict.verdict])
         yield Text(
-            f"{engine.name} {engine.version} loaded the file and ran it on a random input: compared "
-            f"{done.verdict.values:,} values over {done.verdict.steps:,} steps, from random initial states"
+            f"{engine.name} {engine.version} loaded the file and ran it from random states: compared "
+            f"{done.verdict.values:,} values over {done.verdict.steps:,} steps of {done.spec.batch} sequences"
         )
         if not done.verdict.agrees:
             yield from map(Text, check.numbers_of(done.verdict))
