@@ -36,10 +36,11 @@ class CheckOptions:
 
     engine: Annotated[list[str] | None, _checking(help=f"Whose numbers: {ENGINES}; several, or all that can.")] = None
     recorded: Annotated[
-        Path | None,
+        list[Path] | None,
         _checking(
             help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
-            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it."
+            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it. "
+            "Several are a row each."
         ),
     ] = None
     recorded_as: Annotated[
@@ -121,22 +122,25 @@ def check(
         sources = [str(asked.probe)]
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
-    usual = [] if asked.recorded is None else ["torch"]
+    usual = ["torch"] if asked.recorded else []
     chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
     sources = sources or [""]
-    job = _Job(given, asked, sources, chosen, held_to, rounded, output, len(sources) * max(1, len(chosen)) == 1)
+    rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
+    job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
     if asked.write_probe is not None:
         if not job.alone:
-            raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
+            raise InputError(
+                "one probe for several runs", allowed="one source and one engine or recording", where="--write-probe"
+            )
         probing.check_place(asked.write_probe)
-    rows = [row for source in job.sources for row in _rows_of(source, job)]
-    _emit(rows, output)
-    verdicts = [row.found for row in rows if isinstance(row.found, Verdict)]
+    found = [row for source in job.sources for row in _rows_of(source, job)]
+    _emit(found, output)
+    verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
     if asked.write_probe is not None:
         probing.write_where_needed(asked.write_probe, verdicts, output)
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
         output.note("note: --write-probe probe.npz writes a run whose numbers tell these mistakes apart")
-    return min((row.status for row in rows), key=WORST_FIRST.index)
+    return min((row.status for row in found), key=WORST_FIRST.index)
 
 
 def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
@@ -194,7 +198,9 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
 
 
 def _rows_of_module(source: str, label: str, describing: Describing | None, job: _Job) -> Iterator[CheckRow]:
-    """A row for each engine that runs the network; of a probe, which describes itself, where it is None."""
+    """A row for each recording, or each engine that runs the network; of a probe, which describes itself, where it is
+    None."""
+    recordings = job.asked.recorded or ()
     try:
         described = describing.made() if describing else None
         engines = job.engines or [described.engine if described else "torch"]
@@ -206,17 +212,22 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     try:
         prepared = _prepared(source, described, job)  # once: a pipe can be read no second time
     except RnnspectError as error:
-        yield from (_failed(f"{label} ({name})", error, job) for name in engines)
+        yield from (_failed(f"{label} ({name})", error, job) for name in recordings or engines)
         return
-    for name in engines:
-        try:
-            verdict = _checked(prepared.with_engine(name, "--engine"), job)
-        except RnnspectError as error:
-            # Of all engines those are left out that cannot run a source.
-            left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
-            yield _failed(f"{label} ({name})", error, job, left_out)
-        else:
-            yield CheckRow(label, verdict, verdict.exit_status)
+    for file in recordings:
+        yield _row(label if len(recordings) == 1 else f"{label} {file}", prepared, "torch", job, file)
+    for name in engines if not recordings else ():
+        yield _row(label, prepared, name, job)
+
+
+def _row(label: str, prepared: Prepared, engine: str, job: _Job, recorded: Path | None = None) -> CheckRow:
+    try:
+        verdict = _checked(prepared.with_engine(engine, "--engine"), job, recorded)
+    except RnnspectError as error:
+        # Of all engines those are left out that cannot run a source.
+        left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
+        return _failed(label if recorded else f"{label} ({engine})", error, job, left_out)
+    return CheckRow(label, verdict, verdict.exit_status)
 
 
 def _inside(source: str, job: _Job) -> list[CheckRow] | None:
@@ -260,7 +271,7 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _checked(prepared: Prepared, job: _Job) -> Verdict:
+def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
     from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import is_missing
 
@@ -268,14 +279,14 @@ def _checked(prepared: Prepared, job: _Job) -> Verdict:
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
     draw = is_missing(prepared.spec)
     ran = None
-    if job.asked.recorded is None and not draw:
+    if recorded is None and not draw:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
             ran = prepared.run(advance)
     with checking(steps, quiet) as so_far:
         if ran is not None:
             return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
-        if job.asked.recorded is None:
+        if recorded is None:
             return check_prepared(prepared, job.held_to, so_far, explain, draw)
-        given, place = read_recorded(str(job.asked.recorded))
+        given, place = read_recorded(str(recorded))
         asked = job.held_to, so_far, place, explain, job.rounding
         return judge_recorded(prepared, given, *asked).verdict

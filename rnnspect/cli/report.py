@@ -33,7 +33,7 @@ class RunOptions:
         str | None, typer.Option(help="Whose numbers: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
     ] = None
     recorded: Annotated[
-        Path | None, typer.Option(help="What somebody's implementation gave, in place of an engine, as in check.")
+        list[Path] | None, typer.Option(help="What somebody's implementation gave, in place of an engine, as in check.")
     ] = None
     recorded_as: Annotated[str | None, typer.Option(help="How its numbers were rounded, as in check.")] = None
     arithmetic: Annotated[
@@ -77,7 +77,7 @@ def report(
         typed = ""
     else:
         made, described = prepared(given, output, memory.run_needs, run.engine)
-        recordings = Recordings(*read_recorded(str(run.recorded)), rounded) if run.recorded else None
+        recordings = Recordings(*read_recorded(str(run.recorded[0])), rounded) if run.recorded else None
         typed = given.as_typed(described.spec)
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
@@ -88,7 +88,10 @@ def report(
     output.note(summary(page.verdict))
 
 
-def _refuse(output: Output, engine: str | None, recorded: Path | None, is_saved: bool) -> None:
+def _refuse(output: Output, engine: str | None, recorded: list[Path] | None, is_saved: bool) -> None:
+    if recorded and len(recorded) > 1:
+        allowed = "one: a page shows one run; rnnspect check takes several"
+        raise InputError(f"{len(recorded)} recorded runs", allowed=allowed, where="--recorded")
     if output.path is None and sys.stdout.isatty():
         raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
     where = "--engine" if engine and recorded else "--recorded" if recorded and is_saved else None
