@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from rnnspect.cli import live, models
+from rnnspect.cli import completion, live, models
 from rnnspect.cli import probe as probing
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
@@ -27,52 +27,47 @@ if TYPE_CHECKING:
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Exit statuses: of several sources, the one that comes first here is returned."""
-_checking = functools.partial(typer.Option, rich_help_panel="The check")
+_checking = functools.partial(typer.Option, rich_help_panel="What to check")
 
 
 @dataclass(frozen=True)
 class CheckOptions:
     """The options that say what is checked, and how."""
 
-    engine: Annotated[list[str] | None, _checking(help=f"Whose numbers: {ENGINES}; several, or all that can.")] = None
+    engine: Annotated[
+        list[str] | None,
+        _checking(
+            help=f"Engine to check: {ENGINES}; several, or all",
+            metavar="ENGINE",
+            autocompletion=completion.engines_and_all,
+        ),
+    ] = None
     recorded: Annotated[
         list[Path] | None,
         _checking(
-            help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
-            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it. "
-            "Several are a row each."
+            help="Recorded output instead of an engine: .npy, .csv, .pt, …, or a .npz of output, h_n, l0.forward.i, …; "
+            "FILE:ARRAY takes one array; several are a row each"
         ),
     ] = None
     recorded_as: Annotated[
         str | None,
-        _checking(
-            help="How the recorded numbers were rounded, where it is not plain to see: decimals:4, digits:5, %.3e, "
-            "float16, bfloat16, exact."
-        ),
-    ] = None
-    probe: Annotated[
-        Path | None,
-        _checking(
-            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine."
-        ),
-    ] = None
-    write_probe: Annotated[
-        Path | None,
-        _checking(
-            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells."
-        ),
-    ] = None
-    arithmetic: Annotated[
-        str | None, _checking(help="What the run is held to, where it is not what its dtype says.")
+        _checking(metavar="HOW", help="How it was rounded: decimals:4, digits:5, %.3e, float16, bfloat16, exact"),
     ] = None
     explain: Annotated[
         float | None,
+        _checking(help="How long to search for a known mistake; default 10", min=0, metavar="SECONDS"),
+    ] = None
+    arithmetic: Annotated[
+        str | None,
         _checking(
-            help="Seconds to look for the known mistakes that explain a run that differs: if not said, as much work as "
-            "10 s take; 0 does not.",
-            min=0,
-            metavar="SECONDS",
+            help="Arithmetic to judge by; default: that of the dtype",
+            metavar="NAME",
+            autocompletion=completion.arithmetics,
         ),
+    ] = None
+    probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
+    write_probe: Annotated[
+        Path | None, _checking(help="Write a probe.npz if no single known mistake explains what differs")
     ] = None
 
 
@@ -100,14 +95,16 @@ def check(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Specs in YAML, checkpoints, models in .onnx, or a live model as path/to/model.py:build; several are "
-            "a line each. A live model takes --input, and --device moves it; of a generated input --batch and "
-            "--input-size say the sizes, and --seed draws it.",
+            metavar="FILE…",
+            help="Specs in YAML, files of weights, .onnx models, or a live PyTorch model: path/to/model.py:build; "
+            "several are a row each",
             show_default=False,
         ),
     ] = None,
 ) -> int:
-    """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
+    """Whether an implementation computes the equations, and why not.
+
+    Exit status: 0 agree, 1 differ, 2 bad input, 3 cannot tell."""
     with loading():
         from rnnspect import engines
         from rnnspect.judging import rounding
