@@ -19,7 +19,7 @@ ARITHMETICS = (
     "bfloat16-sums",
 )
 """The names that `judging.declared` gives a meaning, with torch."""
-DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps", "xpu")
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
 def engines() -> list[str]:
