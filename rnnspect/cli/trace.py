@@ -35,7 +35,7 @@ class Selected(Selection):
         str | None,
         _table(help="Rows to show: i,f,h or x,input_projection", **(choice((), _ROWS) | {"metavar": "LIST"})),
     ] = None
-    precision: Annotated[int, _table(min=1, max=17, help="Decimals")] = 4
+    precision: Annotated[int | None, _table(min=1, max=17, help="Decimals (default 4)")] = None
 
 
 @command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99 --quantities f,c,h")
@@ -61,8 +61,8 @@ def trace(
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
         from rnnspect.tracing.trace import trace_arrays, trace_recordings
-        from rnnspect.views import documents
-        from rnnspect.views import trace as view
+        from rnnspect.views import documents, summary
+        from rnnspect.views import trace as numbers
 
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
     note_what_is_not_finite(made.sequence, output)
@@ -74,7 +74,8 @@ def trace(
         found = [documents.trace_document(one) for one in traces]
         return documents.as_json(found if len(found) > 1 else found[0])
 
-    output.emit(lambda width: view.parts(traces, selected, width), lambda: trace_arrays(*traces), json=json)
+    view = summary.parts if summary.is_long(selected, made.spec, made.sequence.steps) else numbers.parts
+    output.emit(lambda width: view(traces, selected, width), lambda: trace_arrays(*traces), json=json)
 
 
 def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list[Recording]:
