@@ -49,11 +49,11 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
         engine = done.verdict.engine
         yield Text(check.summary(done.verdict), check.STYLE[done.verdict.verdict])
         yield Text(
-            f"{engine.name} {engine.version} loaded the file and ran it from random states: compared "
-            f"{done.verdict.values:,} values over {done.verdict.steps:,} steps of {done.spec.batch} sequences"
+            f"{engine.name} {engine.version} loaded the file and ran {done.verdict.steps:,} steps of {done.spec.batch} "
+            "sequences from random states"
         )
         if not done.verdict.agrees:
-            yield from map(Text, check.numbers_of(done.verdict))
+            yield from map(Text, check.lines_of(done.verdict))
     yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
     if done.lost and done.verdict:
         yield Text("the check took zeros for what is lost")
