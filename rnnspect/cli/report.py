@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rnnspect.cli import completion
 from rnnspect.cli.describing import Described, Given, read_recorded
-from rnnspect.cli.options import command, formats, network
+from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from rnnspect.reporting.building import Recordings
     from rnnspect.tracing.prepare import Prepared
 
-_WHAT = "What is shown"
+_shown = functools.partial(typer.Option, rich_help_panel="What to show")
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,22 @@ class RunOptions:
     """The options that say whose numbers are shown, and what they are held to."""
 
     engine: Annotated[
-        str | None, typer.Option(help="Whose numbers: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
+        str | None,
+        _shown(help=f"Engine to show: {ENGINES}", metavar="ENGINE", autocompletion=completion.engines),
     ] = None
     recorded: Annotated[
-        Path | None, typer.Option(help="What somebody's implementation gave, in place of an engine, as in check.")
+        list[Path] | None, _shown(help="Recorded output to show instead of an engine's, as in check")
     ] = None
-    recorded_as: Annotated[str | None, typer.Option(help="How its numbers were rounded, as in check.")] = None
+    recorded_as: Annotated[
+        str | None, _shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
+    ] = None
     arithmetic: Annotated[
-        str | None, typer.Option(help="What the run is held to, where it is not what its dtype says.")
+        str | None,
+        _shown(
+            help="Arithmetic to judge by; default: that of the dtype",
+            metavar="NAME",
+            autocompletion=completion.arithmetics,
+        ),
     ] = None
 
 
@@ -48,16 +58,14 @@ def report(
     run: RunOptions,
     batch_index: Annotated[
         int | None,
-        typer.Option(
-            help="Which item of the batch; left out, the one that differs first, or 0.", rich_help_panel=_WHAT
-        ),
+        _shown(help="Sequence of the batch; default the first that differs"),
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option(help="Steps whose derivations the file keeps: 0:10,95: (at most 64).", rich_help_panel=_WHAT),
+        _shown(metavar="LIST", help="Steps whose derivations are kept: 0:10,95: (at most 64)"),
     ] = None,
 ) -> None:
-    """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
+    """A run as one HTML page: heat maps, and how each value was computed."""
     saved = _saved(given)
     _refuse(output, run.engine, run.recorded, saved is not None)
     if run.recorded_as and not run.recorded:
@@ -77,7 +85,7 @@ def report(
         typed = ""
     else:
         made, described = prepared(given, output, memory.run_needs, run.engine)
-        recordings = Recordings(*read_recorded(str(run.recorded)), rounded) if run.recorded else None
+        recordings = Recordings(*read_recorded(str(run.recorded[0])), rounded) if run.recorded else None
         typed = given.as_typed(described.spec)
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
     note_what_is_not_finite(made.sequence, output)
@@ -88,7 +96,10 @@ def report(
     output.note(summary(page.verdict))
 
 
-def _refuse(output: Output, engine: str | None, recorded: Path | None, is_saved: bool) -> None:
+def _refuse(output: Output, engine: str | None, recorded: list[Path] | None, is_saved: bool) -> None:
+    if recorded and len(recorded) > 1:
+        allowed = "one: a page shows one run; rnnspect check takes several"
+        raise InputError(f"{len(recorded)} recorded runs", allowed=allowed, where="--recorded")
     if output.path is None and sys.stdout.isatty():
         raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
     where = "--engine" if engine and recorded else "--recorded" if recorded and is_saved else None

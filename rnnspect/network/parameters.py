@@ -78,6 +78,12 @@ class Shapes(Shown):
         }
 
     @property
+    def multiply_adds(self) -> int:
+        """Of one step of one sequence, in all layers and directions: one for each weight. The head is not counted, as
+        it runs once."""
+        return sum(parameter.count for parameter in self.parameters if parameter.name.startswith("weight_"))
+
+    @property
     def total(self) -> int:
         return sum(parameter.count for parameter in self.parameters)
 

@@ -20,7 +20,7 @@ h of layer 0, forward, at step 1, unit 0
   h at step 0: as torch gave it
 
 h[step 1, 0]
-  h' = φ(W_ih x + b_ih + W_hh h + b_hh)            φ is tanh or relu
+  h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
   = tanh(Σ w·x + b + Σ w·h + b)
   = tanh(-0.837277 + -0.0515543 + -0.0507094 + 0.102491)
   = tanh(-0.83705)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rnnspect.arithmetic.expression import Evaluation, Expression
 from rnnspect.judging.verdict import Verdict
+from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import Derivable, LayerReport, Report
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
@@ -34,7 +35,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "spec": documents.spec_document(spec),
         "shapes": shapes,
         "gates": list(spec.cell_type.gates),
-        "equations": list(spec.cell_type.equations),
+        "equations": list(written_equations(spec)),
         "written": {name: written(spec, name) for name in spec.cell_type.quantities},
         "verdict": _verdict(report.verdict),
         "engine": documents.engine_document(report.verdict.engine),
