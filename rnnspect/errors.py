@@ -92,6 +92,10 @@ class ResourceError(InputError):
     """More memory than there is."""
 
 
+class PackageError(InputError, ImportError):
+    """A package that is not installed, and that only some need."""
+
+
 def clipped(text: str, most: int) -> str:
     """The text; of one with more than `most` characters its beginning and its end."""
     half = most // 2

@@ -157,11 +157,11 @@ def _emit(rows: list[CheckRow], output: Output) -> None:
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
 
     def table(_width: int) -> Iterable[RenderableType]:
-        return view.parts(alone, rows[0].source if rows[0].inside else "") if alone else view.lines(found)
+        return view.parts(alone, rows[0].source if rows[0].inside else "") if alone is not None else view.lines(found)
 
     def json() -> str:
         made = [_document(source, one) for source, one in found]
-        return documents.as_json(made[0] if alone else made)
+        return documents.as_json(made if alone is None else made[0])
 
     output.emit(table, json=json, junit=lambda: view.as_junit(found))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import EngineError, listed
-from rnnspect.network.shown import Shown
+from rnnspect.network.parameters import module_repr
+from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,16 @@ class EngineRun:
     def batch(self) -> int:
         return self.x.shape[0]
 
+    def __repr__(self) -> str:
+        batch = f"a batch of {self.batch}, " if self.batched else ""
+        steps = f"{batch}{counted(self.steps, 'step')}"
+        return in_brief(self, f"{module_repr(self.spec.with_changes(head=None))}, {steps}{self._beside}")
+
+    @property
+    def _beside(self) -> str:
+        """How the engine's numbers are, in a few words."""
+        return f": {self.engine.name}"
+
     def length(self, item: int) -> int:
         """How many steps the item at this place of the batch has."""
         return self.lengths[item] if self.lengths else self.steps
@@ -56,7 +67,7 @@ class EngineRun:
         return input_arrays(self.spec, self.x, self.h0, self.c0, self.lengths) | as_numpy(tensors)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run(EngineRun):
     """What an engine gives. x and output are [batch][step][unit], states [layer·direction][batch][unit], head
     [batch][unit]; on the CPU. `stack_difference` is how far the engine's whole stack is from its layers one by one.
@@ -83,6 +94,10 @@ class Pair:
     manual: Tensor
     engine: Tensor | None
 
+    def __repr__(self) -> str:
+        beside = "the equations alone" if self.engine is None else "the equations and the engine"
+        return in_brief(self, f"of shape {tuple(self.manual.shape)}: {beside}")
+
 
 @dataclass(frozen=True)
 class LayerTrace:
@@ -96,8 +111,11 @@ class LayerTrace:
     """h as the engine gave it, under "h"; empty where the engine does not show this layer."""
     max_abs_difference: float
 
+    def __repr__(self) -> str:
+        return in_brief(self, f"layer {self.layer} {self.direction}: {listed(self.quantities)}")
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Trace(EngineRun, Shown):
     """What the equations give and what the engine gave.
 
@@ -112,6 +130,11 @@ class Trace(EngineRun, Shown):
     c_n: Pair | None
     head: Pair | None
     max_abs_difference: float
+
+    @property
+    def _beside(self) -> str:
+        alone = self.output.engine is None
+        return ": the equations alone" if alone else f": {self.engine.name} at most {self.max_abs_difference:.1e} apart"
 
     def to_numpy(self) -> dict[str, Any]:
         """Every array by the name that `rnnspect trace -o run.npz` gives it: numpy.savez(path, **trace.to_numpy()).

@@ -54,7 +54,7 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
         )
         yield from map(Text, check.numbers_of(done.verdict))
     yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
-    if done.lost and done.verdict:
+    if done.lost and done.verdict is not None:
         yield Text("the check took zeros for what is lost")
     yield from map(Text, done.notes)
     if done.kept:
