@@ -9,6 +9,8 @@
     watch          every recurrent module of a model, while the model runs
 
 `help(rnnspect.check)` explains each parameter, with its shape.
+
+PYTEST_DONT_REWRITE: pytest, which loads `rnnspect.pytest_plugin`, would else warn where this was imported before it.
 """
 
 from typing import TYPE_CHECKING

@@ -29,11 +29,14 @@ def assert_agrees() -> Callable[..., None]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Where rnnspect refuses an argument, the traceback leaves out rnnspect's own files; --full-trace shows them."""
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """Where rnnspect refuses an argument, the traceback ends at the test; `pytest --full-trace` shows the rest."""
+    if call.excinfo is not None and _is_refusal(call.excinfo):
+        for entry in call.excinfo.traceback:
+            if _HERE in Path(entry.path).parents:
+                entry.frame.f_globals["__tracebackhide__"] = _is_refusal  # which pytest asks for each failure
+
+
+def _is_refusal(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     errors = sys.modules.get("rnnspect.errors")
-    if call.excinfo is None or errors is None or item.config.getoption("fulltrace"):
-        return
-    if isinstance(call.excinfo.value, errors.RnnspectError):
-        kept = call.excinfo.traceback.filter(lambda entry: _HERE not in Path(entry.path).parents)
-        call.excinfo.traceback = kept or call.excinfo.traceback
+    return errors is not None and isinstance(excinfo.value, errors.RnnspectError)
