@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -126,3 +127,12 @@ def unavailable(error: ImportError) -> str:
     if (error.name or "").startswith("rnnspect"):
         raise error
     return f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else f"it fails with {error}"
+
+
+@contextmanager
+def from_extra(what: str, extra: str) -> Iterator[None]:
+    """Where a package cannot be imported that `what` needs, raises `PackageError`, which says how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise PackageError(f"{what}: {unavailable(error)}; pip install 'rnnspect[{extra}]'") from error

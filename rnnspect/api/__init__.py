@@ -25,7 +25,8 @@ from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Derivation, Report
-from rnnspect.tracing.trace import LayerTrace, Pair, Trace
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Pair, Trace
 
 __all__ = [
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",

@@ -87,7 +87,7 @@ def trace(
         torch.Size([1, 20, 4])
     """
     from rnnspect.checking.live.called import prepare_source
-    from rnnspect.tracing.trace import trace_prepared
+    from rnnspect.tracing.running import trace_prepared
 
     return trace_prepared(prepare_source(source, Given(x, h0, c0, lengths), module))
 

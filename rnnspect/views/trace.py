@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rnnspect.network.parameters import module_repr
 from rnnspect.network.tensors import differences
-from rnnspect.tracing.trace import LayerTrace, Trace
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 from rnnspect.views.rendering import engine_lines
 from rnnspect.views.selection import Selection, indices, shown_quantities, shown_steps, with_gaps

@@ -44,7 +44,11 @@ class WatchedCalls(Shown):
         return tuple(name for name in self.modules if name not in called)
 
     def of(self, names: Container[str]) -> WatchedCalls:
-        """What was seen of these modules alone, so far."""
+        """What was seen so far of some modules alone.
+
+        Args:
+            names: Their names in the model, such as {"encoder"}.
+        """
         found = WatchedCalls(tuple(name for name in self.modules if name in names), 0)
         found._calls = [call for call in self._calls if call.module in names]
         return found
@@ -63,13 +67,19 @@ class WatchedCalls(Shown):
         return sum(call.steps for call in self._calls)
 
     def check(self, explain: float | None = None, progress: Progress | None = None) -> tuple[CallVerdict, ...]:
-        """Judges every call on its own, in their order; what was judged before is not judged again. Known mistakes are
-        looked for in each that differs, `explain` seconds long; if nothing is said, for a fixed amount of work.
-        `progress` is told what was found so far and how many steps more are judged.
+        """Checks every call on its own, in their order; what was checked before is not checked again.
 
         Of a stack only the top layer is seen at each step; the layers below are estimated. One step alone can leave a
-        gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of
-        a module together, where one alone does not tell.
+        gate untested: f, where the step begins with c = 0. Where one call alone cannot tell, all calls of its module
+        together are checked.
+
+        Args:
+            explain: For how many seconds to look for the mistake in each call that differs. If left out: about 10 s of
+                work.
+            progress: Is told what was found so far, and how many steps more were checked.
+
+        Returns:
+            The verdict on each call. It is true where the call agrees.
         """
         from rnnspect.checking.live.judged import judged, judged_together
         from rnnspect.judging.finding import silent
