@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from rnnspect.api import *  # noqa: F403
 
     __version__: str
+else:  # a type checker knows every name from above, and tells one that is none of them
+
+    def __getattr__(name: str) -> object:
+        """A public name, loaded when it is first asked for: `rnnspect --help` needs none of them."""
+        from importlib import import_module
+
+        if name == "__version__":
+            return import_module(f"{__name__}.version").version()
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.api"), name)
+        return value
+
 
 __all__ = [  # noqa: F405
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
@@ -26,18 +39,6 @@ __all__ = [  # noqa: F405
     "ResourceError", "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict",
     "WatchedCalls", "WeightsError", "assert_agrees", "check", "derive", "report", "shapes", "trace", "watch",
 ]  # fmt: skip
-
-
-def __getattr__(name: str) -> object:
-    """A public name, loaded when it is first asked for: `rnnspect --help` needs none of them."""
-    from importlib import import_module
-
-    if name == "__version__":
-        return import_module(f"{__name__}.version").version()
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.api"), name)
-    return value
 
 
 def __dir__() -> list[str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -75,21 +72,3 @@ def test_what_does_not_fit_is_refused_before_memory_is_taken(monkeypatch):
     monkeypatch.setattr(free_memory, "require", lambda needed, what, where: asked.append((needed, what, where)))
     rows = len(trace.to_pandas())
     assert asked == [(120 * rows, f"a table of {rows:,} rows", "to_pandas")]
-
-
-@pytest.mark.parametrize(
-    ("call", "package", "extra"), [("to_pandas", "pandas", "pandas"), ("plot", "matplotlib", "plot")]
-)
-def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it(call, package, extra):
-    code = f"""
-import sys, rnnspect
-sys.modules[{package!r}] = None
-try:
-    rnnspect.trace(rnnspect.Spec(), "ramp:3").{call}()
-except ImportError as error:
-    assert isinstance(error, rnnspect.PackageError) and isinstance(error, rnnspect.RnnspectError)
-    print(error)
-"""
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert f"{package}" in ran.stdout
-    assert ran.stdout.endswith(f"; pip install 'rnnspect[{extra}]'\n")
