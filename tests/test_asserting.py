@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,11 @@ def test_the_failure_is_the_report():
     with pytest.raises(AssertionError) as failure:
         assert_agrees(module, x, output)
     text = str(failure.value)
-    assert text.startswith("✗ DIFFER  recording does not match this GRU (7 of 126 values are wrong)")
-    assert "h of layer 0 forward, step 5, batch 2, unit 1: expected" in text
+    headline = text.splitlines()[0]
+    assert headline.startswith("differ: h of layer 0 forward, step 5, batch 2, unit 1: expected ")
+    expected, got = map(float, re.findall(r"-?\d\.[\de-]+", headline))
+    assert (expected, got) == pytest.approx((float(output[2, 5, 1]) - 1e-3, float(output[2, 5, 1])), abs=0.5e-3)
+    assert "✗ DIFFER  recording does not match this GRU (7 of 126 values are wrong)" in text
     assert "\x1b" not in text
 
 
@@ -146,6 +150,7 @@ def test_each_call_in_a_model_must_agree():
     with pytest.raises(AssertionError) as failure:
         assert_agrees(model, (x, state))
     text = str(failure.value)
+    assert text.startswith("differ: rnn, call 0: h of layer 0 forward, step 0, unit 0: expected ")
     assert "rnn (GRU), call 0: differ" in text
     assert "cell (LSTMCell), call 0: agree" in text
     assert "First    h of layer 0 forward, step 0" in text

@@ -60,7 +60,8 @@ def trace(
     needs = memory.document_needs if output.writes("json") else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
-        from rnnspect.tracing.trace import trace_arrays, trace_recordings
+        from rnnspect.tracing.running import trace_recordings
+        from rnnspect.tracing.trace import trace_arrays
         from rnnspect.views import documents, summary
         from rnnspect.views import trace as numbers
 

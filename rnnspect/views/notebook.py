@@ -1,4 +1,4 @@
-"""Results as a notebook shows them: small, and cut where the terminal's tables are."""
+"""Results as `print`, rich and a notebook show them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from rnnspect.network.shown import Shown
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, shapes, trace
-from rnnspect.views.rendering import Screen, as_html, rendered
+from rnnspect.views.rendering import Screen, as_html, rendered, width_of
 from rnnspect.views.selection import Selection, shown_steps, with_gaps
 
 _WIDTH = 100
 """Characters. A notebook's cell is about as wide; it decides how many units are shown."""
 _DIGITS = 9
+"""Of the numbers of a derivation, as the command shows them."""
 _STEPS = 6
 """Blocks of rows, one a step, layer and direction, that are shown whole; more are cut."""
 _ENDS = 2
@@ -28,19 +29,27 @@ _ENDS = 2
 
 
 def forms(result: Shown) -> dict[str, str]:
-    """By MIME type: HTML, and the same lines without colours, which a notebook's file keeps beside it."""
-    parts = list(_parts(result))
-    return {"text/plain": rendered(parts, Screen(width=_WIDTH)).rstrip("\n"), "text/html": as_html(parts, _WIDTH)}
+    """By MIME type: HTML, and the same lines without colours, which a notebook's file keeps beside it. Both are small:
+    of a long trace they show less than the command does."""
+    made = list(_trace(result) if isinstance(result, Trace) else parts(result, _WIDTH))
+    return {"text/plain": rendered(made, Screen(width=_WIDTH)).rstrip("\n"), "text/html": as_html(made, _WIDTH)}
 
 
-def _parts(result: Shown) -> Iterable[RenderableType]:
+def text(result: Shown) -> str:
+    """The table as plain text, as wide as the terminal; 80 characters where there is none."""
+    screen = Screen()
+    return rendered(parts(result, width_of(screen)), screen).rstrip("\n")
+
+
+def parts(result: Shown, width: int) -> Iterable[RenderableType]:
+    """The table that the command shows, for a width in characters. What it says of going on is said in Python."""
     match result:
         case Shapes():
             return shapes.parts(result)
         case ModelShapes():
             return shapes.model_parts(result)
         case Trace():
-            return _trace(result)
+            return trace.parts([result], Selection(), width, hint="")
         case Verdict():
             return check.parts(result)
         case Report():
@@ -77,9 +86,9 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
     yield from (Text(f"{name or 'the model'}: never called", "yellow") for name in seen.never_called)
     worst = seen.worst
     if worst is None:
-        yield Text(str(seen), "yellow")
+        yield Text("no RNN, LSTM, GRU or cell is in this model", "yellow")
     elif worst.answer != "agree":
         yield Text("\nthe worst of them:")
         yield Text(str(worst), check.STYLE[worst.answer])
-        if worst.verdict:
+        if worst.verdict is not None:
             yield from check.parts(worst.verdict)

@@ -13,7 +13,8 @@ from rich.text import Text
 from torch import Tensor
 
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.trace import LayerTrace, Trace
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 from rnnspect.views.answers import heading, item_line
 from rnnspect.views.rendering import engine_line

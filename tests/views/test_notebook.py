@@ -18,7 +18,7 @@ from rnnspect import Spec
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.reporting.building import report_prepared
 from rnnspect.tracing.prepare import prepare
-from rnnspect.tracing.trace import trace_prepared
+from rnnspect.tracing.running import trace_prepared
 from rnnspect.views import rendering
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.selection import Selection
