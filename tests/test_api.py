@@ -254,7 +254,7 @@ def test_any_other_object_is_refused(call: Any, other: Any):
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn])
 def test_a_module_in_a_dtype_that_is_not_traced(dtype: torch.dtype):
-    with pytest.raises(SpecError, match=r"a module in .*; allowed: float16, bfloat16, float32, float64"):
+    with pytest.raises(SpecError, match=r"a module in .*; expected float16, bfloat16, float32, float64"):
         shapes(nn.RNN(5, 2, device="meta", dtype=dtype))
 
 

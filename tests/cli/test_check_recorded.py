@@ -106,7 +106,7 @@ def test_how_a_recording_was_rounded_may_be_said(rnnspect, case):
     assert rnnspect(*recorded, "--recorded-as", "exact").status == 1
     refused = rnnspect(*recorded, "--recorded-as", "digits5")
     assert refused.status == 2
-    assert "--recorded-as: no way of rounding is called 'digits5'; allowed: exact, float32" in refused.err
+    assert "--recorded-as: no way of rounding is called 'digits5'; expected exact, float32" in refused.err
     assert "did you mean 'digits:5'?" in refused.err
     assert "which is not rounded to 2 decimals" in rnnspect(*recorded, "--recorded-as", "decimals:2").err
     alone = rnnspect(*argv, "--recorded-as", "float16")
@@ -144,7 +144,7 @@ def test_one_array_of_several_is_chosen(check, case, suffix):
     assert (status, document["notes"]) == (0, [])
     status, error = check(f"{path}:rihgt")
     assert status == 2
-    assert f"--recorded {path}: no array is called 'rihgt'" in error
+    assert f"--recorded {path}: no array named 'rihgt'" in error
     assert "did you mean 'right'?" in error
     assert check(path)[1].startswith(f"error: --recorded {path}:right: a recording of 'right'")
 
@@ -156,9 +156,9 @@ def wrong_files(folder, output):
     (folder / "mine.csv").write_text("1,2\n3,four\n")
     (folder / "mine.txt").write_text("1")
     return {
-        "mine.npz": "mine.npz:output: output of shape (30, 1, 4); allowed: (step, batch, unit) = (30, 1, 6)",
+        "mine.npz": "mine.npz:output: output of shape (30, 1, 4); expected (step, batch, unit) = (30, 1, 6)",
         "mine.npz:h_n": "",
-        "mine.npy": "mine.npy: output of shape (20, 1, 6); allowed: (step, batch, unit) = (30, 1, 6)",
+        "mine.npy": "mine.npy: output of shape (20, 1, 6); expected (step, batch, unit) = (30, 1, 6)",
         "other.npz": "other.npz:x: the recording has another x than this run: 1 at step 0, batch 0, unit 0",
         "mine.csv": "mine.csv:2:3: four is not a number",
         "mine.txt": "mine.txt: files that end in '.txt' are not read",

@@ -208,7 +208,7 @@ def test_every_format_comes_through_a_pipe(tmp_path, suffix, how):
 
 
 def test_standard_input_is_there_once(rnnspect):
-    assert "standard input twice" in rnnspect("trace", "--input", "-", "--h0", "-").err
+    assert "standard input (-) can be read only once" in rnnspect("trace", "--input", "-", "--h0", "-").err
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

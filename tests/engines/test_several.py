@@ -49,7 +49,7 @@ def all_but_one(monkeypatch):
 
     def find(name, where=None):
         if name == "keras":
-            raise EngineError("keras cannot be loaded: keras is not installed; pip install 'rnnspect[keras]'")
+            raise EngineError("keras cannot be loaded: keras is not installed; run pip install 'rnnspect[keras]'")
         return right(name, where)
 
     monkeypatch.setattr(engines, "names", lambda: ["torch", "torch-cell", "keras"])
@@ -87,7 +87,7 @@ def test_with_parameters_wants_a_file_that_holds_them(rnnspect, tmp_path):
     for file in ([], ["-o", tmp_path / "case.json"]):
         result = rnnspect("run", "--with-parameters", *file)
         assert result.status == 2
-        assert "--with-parameters: parameters and no file that holds them; allowed: -o case.npz" in result.err
+        assert "--with-parameters: parameters and no file that holds them; expected -o case.npz" in result.err
 
 
 @pytest.fixture
