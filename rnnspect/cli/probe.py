@@ -57,7 +57,7 @@ def write_where_needed(path: Path, verdicts: Sequence[Verdict], output: Output) 
     made = probe_of(untold[0].spec)
     writing.write_arrays(path, made.to_numpy())
     output.note(
-        f"wrote {path}: with its parameters, x and states each known mistake gives other numbers. Run yours on them, "
+        f"wrote {path}: test data that tells these mistakes apart. Run your implementation on it, "
         f"then: rnnspect check --probe {path} --recorded mine.npz"
     )
     for alike in alike_in_words(made):

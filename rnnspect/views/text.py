@@ -86,7 +86,7 @@ def curve(values: Sequence[float], cells: int, top: float | None = None) -> str:
     runs = [_mean(run) for run in _runs(values, cells)]
     highest = top or max((mean for mean in runs if math.isfinite(mean)), default=0.0) or 1.0
     return "".join(
-        _BLOCKS[min(int(mean / highest * len(_BLOCKS)), len(_BLOCKS) - 1)] if math.isfinite(mean) else "?"
+        _BLOCKS[min(max(round(mean / highest * len(_BLOCKS)), 1), len(_BLOCKS)) - 1] if math.isfinite(mean) else "?"
         for mean in runs
     )
 

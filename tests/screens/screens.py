@@ -22,7 +22,7 @@ OTHERS = {
     "trace-large": "trace --cell lstm --input-size 64 --hidden-size 128 --input randn:200",
     "trace-large-numbers": "trace --cell lstm --input-size 64 --hidden-size 128 --input randn:200 --steps 7",
     "trace-two-layers": "trace --cell gru --num-layers 2 --bidirectional --hidden-size 20 --input randn:30",
-    "derive": "derive configs/gru.yaml --step 0 --unit 0",
+    "derive": "derive configs/gru.yaml --step 0 --unit 0 --precision 5",
     "layouts": "layouts",
     "layouts-keras": "layouts keras",
     "layouts-pytorch-keras": "layouts pytorch keras",

@@ -30,6 +30,7 @@ MESSAGES = "--- stderr"
 """The line above what goes to stderr, which the terminal wraps."""
 _TINY = re.compile(r"\d(\.\d+)?e-(0[6-9]|1\d)\b")
 _OF_A_DIFFERENCE = re.compile(r"(?<= ) *(0|-?\de-\d+)(?= |$)")
+_RATIO = re.compile(r"(?<=the difference is )[\d.]+|(?<=difference: )0\b")
 _VERSION = re.compile(r"\b(torch(?:\.nn)?) \d[\w.+]*")
 
 Shown = Callable[[str, int], str]
@@ -60,6 +61,7 @@ def _masked_line(line: str) -> str:
     if line.lstrip().startswith("difference "):
         line = _OF_A_DIFFERENCE.sub(lambda found: "#".rjust(len(found[0])), line)
     line = _TINY.sub(lambda found: re.sub(r"\d", "#", found[0]), line)
+    line = _RATIO.sub("#", line)
     return _VERSION.sub(r"\1 #", line)
 
 
