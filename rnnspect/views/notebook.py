@@ -14,7 +14,7 @@ from rnnspect.network.parameters import Shapes
 from rnnspect.network.shown import Shown
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.tracing.trace import Trace
-from rnnspect.views import check, derive, shapes, trace
+from rnnspect.views import check, derive, shapes, summary
 from rnnspect.views.rendering import Screen, as_html, rendered, width_of
 from rnnspect.views.selection import Selection, shown_steps, with_gaps
 
@@ -22,16 +22,11 @@ _WIDTH = 100
 """Characters. A notebook's cell is about as wide; it decides how many units are shown."""
 _DIGITS = 9
 """Of the numbers of a derivation, as the command shows them."""
-_STEPS = 6
-"""Blocks of rows, one a step, layer and direction, that are shown whole; more are cut."""
-_ENDS = 2
-"""Steps that are then shown at each end."""
 
 
 def forms(result: Shown) -> dict[str, str]:
-    """By MIME type: HTML, and the same lines without colours, which a notebook's file keeps beside it. Both are small:
-    of a long trace they show less than the command does."""
-    made = list(_trace(result) if isinstance(result, Trace) else parts(result, _WIDTH))
+    """By MIME type: HTML, and the same lines without colours, which a notebook's file keeps beside it."""
+    made = list(parts(result, _WIDTH))
     return {"text/plain": rendered(made, Screen(width=_WIDTH)).rstrip("\n"), "text/html": as_html(made, _WIDTH)}
 
 
@@ -49,7 +44,7 @@ def parts(result: Shown, width: int) -> Iterable[RenderableType]:
         case ModelShapes():
             return shapes.model_parts(result)
         case Trace():
-            return trace.parts([result], Selection(), width, hint="")
+            return summary.numbers_or_summary([result], Selection(), width, in_python=True)
         case Verdict():
             return check.parts(result)
         case Report():
@@ -59,20 +54,6 @@ def parts(result: Shown, width: int) -> Iterable[RenderableType]:
         case WatchedCalls():
             return _calls(result)
     raise TypeError(type(result))
-
-
-def _trace(result: Trace) -> Iterator[RenderableType]:
-    """Whole where that is little; else the first layer and direction alone, and of a long run its two ends."""
-    places, shown = len(result.layers), Selection()
-    if few := places * result.steps > _STEPS:
-        shown = Selection(
-            layers="0",
-            direction=result.layers[0].direction,
-            steps=f":{_ENDS},-{_ENDS}:" if result.steps > _STEPS else None,
-        )
-    yield from trace.parts([result], shown, _WIDTH, hint="")
-    if few and places > 1:
-        yield Text(f"1 of {places} layers and directions is shown; all are in .layers", "dim")
 
 
 def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
