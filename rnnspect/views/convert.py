@@ -22,7 +22,7 @@ def document(done: Conversion) -> dict[str, Any]:
         "version": 1,
         "target": done.target,
         "file": str(done.path) if done.kept else None,
-        "verdict": verdict and verdict.verdict,
+        "verdict": None if verdict is None else verdict.verdict,
         "unverified": done.unverified,
         "lost": [
             {"layer": one.layer, "direction": one.direction, "name": one.lost.name, "largest": one.lost.largest}
@@ -31,7 +31,7 @@ def document(done: Conversion) -> dict[str, Any]:
         "notes": list(done.notes),
         "code": done.code,
         "spec": documents.spec_document(done.spec),
-        "check": verdict and documents.check_document(verdict),
+        "check": None if verdict is None else documents.check_document(verdict),
     }
 
 
