@@ -53,7 +53,7 @@ def figure(spec: Spec, layer: LayerTrace, shot: Shot, quantities: Iterable[str] 
     made.suptitle(f"{module_repr(spec.with_changes(head=None))}, layer {layer.layer} {layer.direction}{batch}")
     for at, (name, values) in enumerate(shown):
         axes = made.add_subplot(rows, columns, at + 1)
-        _draw(made, axes, values, name in spec.cell_type.gates)
+        _draw(made, axes, values, _is_gate(name, spec))
         axes.set_title(name, loc="left")
         axes.set_ylabel(_label("unit", values.shape[1]))
         if at >= len(shown) - columns:
@@ -79,6 +79,13 @@ def _draw(made: Figure, axes: Any, values: Tensor, is_gate: bool) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     made.colorbar(image, ax=axes)
+
+
+def _is_gate(name: str, spec: Spec) -> bool:
+    """Whether a quantity lets a share of something through: no state, and no candidate, which is a tanh."""
+    cell = spec.cell_type
+    written = next((line for line in cell.equations if line.partition("=")[0].strip() == name), "")
+    return name in cell.gates and name not in cell.states and "= tanh(" not in written
 
 
 def _every(count: int) -> int:

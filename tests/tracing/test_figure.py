@@ -36,6 +36,25 @@ def test_each_gate_and_state_is_drawn_over_the_steps_of_the_item():
         assert image.get_extent() == [-0.5, 5.5, 3.5, -0.5]  # step to the right, unit downwards
 
 
+@pytest.mark.parametrize(
+    ("keys", "gates"),
+    [
+        ({"cell": "rnn", "nonlinearity": "relu"}, ""),
+        ({"cell": "gru"}, "rz"),
+        ({"cell": "lstm"}, "ifo"),
+    ],
+    ids=str,
+)
+def test_only_a_gate_has_a_scale_from_0_to_1(keys, gates):
+    """The weights are all positive, and so are x, every state and every candidate."""
+    spec = Spec(**keys, input_size=1, hidden_size=2)
+    weights = {one.name: torch.full(one.shape, 0.1) for one in rnnspect.shapes(spec).parameters}
+    trace = rnnspect.trace(spec.with_changes(weights=weights), torch.ones(5, 1))
+    for name, axes in _maps(trace.plot()).items():
+        low, high = axes.images[0].get_clim()
+        assert ((low, high) == (0, 1)) if name in gates else (low == -high)
+
+
 def test_what_is_no_number_is_drawn_as_such():
     trace = rnnspect.trace(Spec(), torch.tensor([[1.0] * 5, [float("nan")] * 5]))
     (image,) = _maps(trace.plot())["h"].images
