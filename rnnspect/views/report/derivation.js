@@ -46,7 +46,7 @@ function beside(layer, numbers, quantity, unit) {
     lines.push(`${engine}: ${written(given, 9)}`, `difference: ${written(apart, 3)}, ${engine} minus equations`,
       `bound: ${written(bound, 3)} in ${data.verdict.arithmetic}, as in a check; the difference is ${
         written(apart ? Math.abs(apart) / bound : 0, 3)} of it`);
-  } else if (!mapOf(layer, quantity, 'engine')) {
+  } else if (!valuesOf(layer, quantity, 'engine')) {
     lines.push(`${engine} does not show it`);
   }
   return make('ul', { class: 'beside' }, ...lines.map((line) => make('li', {}, line)));
@@ -63,7 +63,7 @@ function turns(layer, { before }, step, unit) {
   const states = there.map(([name, { shape }]) => (
     goButton(`${name} at step ${before}`, layer, name, before, Math.min(unit, shape[1] - 1))));
   const below = data.layers.filter((one) => one.layer === layer.layer - 1).map((one) => goButton(
-    `h of ${placeOf(one)}, step ${step}`, one, 'h', step, Math.min(unit, mapOf(one, 'h', 'equations').picture.units - 1)));
+    `h of ${placeOf(one)}, step ${step}`, one, 'h', step, Math.min(unit, valuesOf(one, 'h', 'equations').units - 1)));
   if (!states.length && !below.length) return [];
   return [make('h3', {}, 'In turn'), make('p', { class: 'turns' }, ...states, ...below)];
 }
