@@ -19,6 +19,7 @@ function header() {
     make('p', { class: 'quiet' }, `${made}, ${engine.dtype}; ${counted(data.steps, 'step')}${batch}${long}`),
     make('p', {}, make('span', { class: `badge ${verdict.verdict.replace(' ', '-')}` }, verdict.verdict), ' ',
       verdict.summary.replace(/^[^:]*: /, '')),
+    included() ? make('p', { class: 'quiet' }, included()) : '',
     make('p', { class: 'quiet' }, 'In a picture: point at a number to see it, click it to see how it comes about; or the arrow keys and Enter.'),
   );
 }
@@ -97,7 +98,7 @@ function equations(layer) {
       const unit = Math.min(now.unit, view.units - 1);
       const manual = numbers ? written(numbers.quantity(one.name, unit)) : numberWritten(view, now.step, unit);
       const engine = valuesOf(layer, one.name, 'engine');
-      const given = engine && (numbers && one.name === 'h' ? written(numbers.entry(layer.beside.engine, unit))
+      const given = engine && (numbers ? written(numbers.engine(one.name, unit))
         : numberWritten(engine, now.step, unit));
       one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${engineName} ${given}`) : '');
     });
@@ -114,8 +115,8 @@ function sampled(view) {
 function stepIn(layer, view, cell) {
   const first = cell * view.per_step;
   const held = (step) => step >= first && step < first + view.per_step;
-  if (held(now.step) && layer.derivable.steps.includes(now.step)) return now.step;
-  return layer.derivable.steps.find(held) ?? (held(now.step) ? now.step : first);
+  if (held(now.step) && openable(now.step)) return now.step;
+  return data.whole ? first : data.kept.find(held) ?? (held(now.step) ? now.step : first);
 }
 
 function mapFigure(layer, one) {
@@ -191,7 +192,7 @@ function pressed(event, layer, one, drawnMap) {
 
 function layerSection(layer) {
   const backwards = layer.direction === 'reverse' ? ', from the last step to the first' : '';
-  const taken = layer.beside ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
+  const taken = layer.kept.bound ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
     : `${whoShows} shows nothing of this layer: all of it is from the equations.`;
   const norms = curvesOf(layer).filter((one) => one.name.startsWith('norm')).map((one) => (
     { name: one.name.endsWith('engine') ? engineName : 'equations', view: one.view }));
