@@ -159,3 +159,27 @@ def test_what_is_not_a_number(computed):
                 np.testing.assert_allclose(found, python, rtol=1e-14, atol=1e-15)
             elif one["shown"] == "difference":
                 assert not np.isnan(one["numbers"]).any()
+
+
+def test_sums_do_not_depend_on_the_order_of_adding(computed):
+    """2⁴⁰ + 2⁻³⁰ − 2⁴⁰: added up in double alone, nothing of the second number would be left.
+    The biases do the same to the sum of the products."""
+    weights = {"weight_ih_l0": [[1.0, 1.0, 1.0]] * 2, "weight_hh_l0": [[0.0, 0.0]] * 2}
+    weights |= {"bias_ih_l0": [2.0**40] * 2, "bias_hh_l0": [-(2.0**40)] * 2}
+    keys = {"cell": "rnn", "nonlinearity": "relu", "dtype": "float64", "weights": weights}
+    x = torch.tensor([[2.0**40, 2.0**-30, -(2.0**40)]] * 3).double()
+    ((*_, h, _, _, _),) = computed(
+        report_prepared(prepare(rnnspect.Spec(input_size=3, hidden_size=2, **keys), x)), EVERY_MAP
+    )
+    assert (h["quantity"], h["shown"]) == ("h", "equations")
+    assert h["numbers"] == [2.0**-30] * 6
+
+
+def test_what_a_check_cannot_judge_is_not_above_its_bound(computed):
+    """The engine's float32 overflows, the equations in double do not."""
+    keys = {"cell": "rnn", "nonlinearity": "relu", "bias": False, "input": "ones:3"}
+    weights = {"weight_ih_l0": [[1e30]] * 2, "weight_hh_l0": [[1e30, 0.0]] * 2}
+    report = report_prepared(prepare(rnnspect.Spec(input_size=1, hidden_size=2, weights=weights, **keys)))
+    ((*_, engine, difference, ratio),) = computed(report, EVERY_MAP)
+    assert engine["numbers"][2:4] == difference["numbers"][2:4] == [math.inf] * 2
+    assert max(ratio["numbers"][:4]) < 1

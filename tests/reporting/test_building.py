@@ -34,6 +34,8 @@ def test_maps_are_what_a_trace_shows(name):
     data = json.loads(as_data(report_prepared(prepared, ReportOptions(item=0))))
     trace = rnnspect.trace(prepared.spec)
     length = trace.length(0)
+    for layer in data["layers"]:  # each number stands in the file once
+        assert [layer["kept"]["given"][name] for name in ("x", "h")] == [None, None]
     assert [(one["layer"], one["direction"]) for one in data["layers"]] == [
         (o.layer, o.direction) for o in trace.layers
     ]
