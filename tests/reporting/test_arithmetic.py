@@ -21,7 +21,7 @@ from tests.reporting.runs import SPECS, prepared_of
 
 PARTS = ("base", "kept", "expression", "values")
 """The scripts that compute, which draw nothing."""
-EVERY_MAP = """() => data.layers.map((layer) => mapsOf(layer).map(({ quantity, shown }) => {
+EVERY_MAP = """() => runs.flatMap((run) => run.layers).map((layer) => mapsOf(layer).map(({ quantity, shown }) => {
   const view = valuesOf(layer, quantity, shown);
   const numbers = [];
   for (let step = 0; step < view.steps; step += 1) {
@@ -79,7 +79,8 @@ def assert_same(report, ask):
     """Python's numbers are those of the equations on what was kept, before any of it was written. A sum is right to
     its last bit or so in both, and σ and tanh are those of two libraries, each right to a few roundings: 1e-14."""
     assert report.whole
-    for layer, maps in zip(report.layers, ask(report, EVERY_MAP), strict=True):
+    layers = [layer for run in report.runs for layer in run.layers]
+    for layer, maps in zip(layers, ask(report, EVERY_MAP), strict=True):
         shown = {(one["quantity"], one["shown"]): one for one in maps}
         assert all(one["exact"] for one in maps)
         kept = layer.kept
@@ -140,6 +141,26 @@ def test_a_layer_that_was_not_recorded(computed):
     report = report_prepared(prepared_of("layers"), recorded=Recordings(output))
     assert [layer.kept.bound is None for layer in report.layers] == [True, True, False, False]
     assert_same(report, computed)
+
+
+def test_two_runs_beside_each_other(computed):
+    """Each starts every step from its own h; what is between them is what their engines gave."""
+    prepared = prepared_of("packed")
+    other = prepared.with_engine("torch-cell", "engine")
+    report = report_prepared(prepared, ReportOptions(item=1, beside=((other, None),)))
+    assert [run.name for run in report.runs] == ["torch", "torch-cell"]
+    assert_same(report, computed)
+    between = "() => data.layers.map((layer) => betweenRuns(layer, counterpart(layer, runs[1]), 'h'))"
+    first, second = ([layer.kept.gave["h"] for layer in run.layers] for run in report.runs)
+    for at, (mine, theirs) in enumerate(zip(first, second, strict=True)):
+        shown = computed(report, f"() => ({between})()[{at}].at(2, 1)")
+        assert shown == theirs[2, 1] - mine[2, 1]
+
+
+def test_two_runs_of_other_numbers_are_refused():
+    other = prepared_of("lstm", seed=5)
+    with pytest.raises(rnnspect.InputError, match="other parameters or another input"):
+        report_prepared(prepared_of("lstm"), ReportOptions(beside=((other, None),)))
 
 
 def test_what_is_not_a_number(computed):

@@ -222,7 +222,8 @@ def replaced(report, text):
     from dataclasses import replace
 
     verdict = replace(report.verdict, notes=(text,), reason=text, engine=replace(report.verdict.engine, name=text))
-    return replace(report, command=text, verdict=verdict)
+    run = replace(report.runs[0], name=text, verdict=verdict)
+    return replace(report, command=text, runs=(run,))
 
 
 def test_variants_are_all_there(monkeypatch):
