@@ -28,8 +28,8 @@ def rows() -> Iterator[Row]:
         rnnspect.report(rnnspect.Spec(), path=Path(folder) / "first.html")  # the first one loads torch
         for (steps, inputs, units, layers), limit in SIZES.items():
             path = Path(folder) / "report.html"
-            sizes = {"input_size": inputs, "hidden_size": units, "num_layers": layers}
-            spec = rnnspect.Spec(cell="lstm", **sizes, input=f"randn:{steps}")
+            spec = rnnspect.Spec(cell="lstm", input_size=inputs, hidden_size=units, input=f"randn:{steps}")
+            spec = spec.with_changes(num_layers=layers)
             start = time.perf_counter()
             rnnspect.report(spec, path=path)
             deep = f", {layers} layers" if layers > 1 else ""
