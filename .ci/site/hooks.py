@@ -1,0 +1,1 @@
+"""What mkdocs asks as it builds the site: the pages that are made from the code."""
