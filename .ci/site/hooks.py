@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+from mkdocs.structure.files import File, Files
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT)]
 
 import causes  # noqa: E402
-from mkdocs.structure.files import File, Files  # noqa: E402
-
-DOCS = HERE.parents[1] / "docs"
+import commands  # noqa: E402
+import live  # noqa: E402
+import worksheets  # noqa: E402
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -23,5 +26,11 @@ def on_files(files: Files, *, config: Any) -> Files:
             files.remove(old)
         files.append(File.generated(config, name, content=text))
 
-    add("causes.md", causes.catalogue((DOCS / "causes.md").read_text(), add))
+    add("commands.md", commands.command_line())
+    add("spec.md", commands.spec_keys())
+    add("layouts.md", commands.layouts())
+    add("worksheets.md", worksheets.page())
+    for name, text in live.reports():
+        add(name, text)
+    add("causes.md", causes.catalogue((ROOT / "docs" / "causes.md").read_text(), add))
     return files
