@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
+import api  # noqa: E402
 import causes  # noqa: E402
 import commands  # noqa: E402
 import live  # noqa: E402
@@ -26,6 +27,7 @@ def on_files(files: Files, *, config: Any) -> Files:
             files.remove(old)
         files.append(File.generated(config, name, content=text))
 
+    add("api.md", api.page())
     add("commands.md", commands.command_line())
     add("spec.md", commands.spec_keys())
     add("layouts.md", commands.layouts())

@@ -28,7 +28,8 @@ NAMED = {
 LEAD = """# Worksheets
 
 Numbers to compute by hand, with a calculator for σ and tanh: σ(v) = 1 / (1 + e⁻ᵛ). Each answer is behind a click: the
-number to four digits, and every sum and product on the way to it, as `rnnspect derive` writes them.
+number to four digits, and every sum and product on the way to it, as `rnnspect derive` writes them. A state that is not
+given is zero.
 """
 
 
@@ -42,7 +43,8 @@ def _sheet(cell: str, asked: tuple[str, ...]) -> str:
     spec = Spec(**yaml.safe_load(text))
     run = rnnspect.trace(spec).layers[0].quantities
     parts = [f"## {cell.upper()}\n", block(text.strip(), "yaml"), block("\n".join(spec.cell_type.equations))]
-    shapes = "How many parameters has it, and which rows belong to which gate?"
+    rows = ", and which rows belong to which gate" if len(spec.cell_type.gates) > 1 else ""
+    shapes = f"How many parameters has it{rows}?"
     parts += [f'??? question "{shapes}"\n\n{_indented(f"shapes {name}")}']
     for number, question in enumerate(asked, 1):
         quantity, step, unit = question.split()
@@ -51,7 +53,7 @@ def _sheet(cell: str, asked: tuple[str, ...]) -> str:
         where = f"at step {step}" if spec.hidden_size == 1 else f"of unit {unit} at step {step}"
         parts += [
             f"**{number}.** What is {NAMED[quantity]} {where}?\n",
-            f'??? success "Answer: {answer:.4f}"\n\n{_indented(command)}',
+            f'??? success "Answer"\n\n    **{answer:.4f}**\n\n{_indented(command)}',
         ]
     return "\n".join(parts)
 
