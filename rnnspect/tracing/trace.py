@@ -86,7 +86,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """One layer and direction. Values are `[batch][step][unit]`, by step of the input; NaN where an item is padded."""
+    """One layer and direction. Values are [batch][step][unit], by step of the input; NaN where an item is padded."""
 
     layer: int
     direction: str
@@ -101,7 +101,7 @@ class LayerTrace:
 class Trace(EngineRun, Shown):
     """What the equations give and what the engine gave.
 
-    Sequences are `[batch][step][unit]` whatever `batch_first` says, states `[layer·direction][batch][unit]`, on the CPU
+    Sequences are [batch][step][unit] whatever `batch_first` says, states [layer·direction][batch][unit], on the CPU
     in the spec's dtype. `max_abs_difference` is the largest |manual − engine| of all that both gave, and
     `stack_difference` how far the engine's whole stack is from its layers one by one, absolute.
     """
