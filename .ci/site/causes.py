@@ -36,9 +36,9 @@ def _entry(row: re.Match[str], add: Callable[[str, str], None]) -> str:
         [
             f"\n### {name} {{ #{name} }}\n",
             f"{did}\n",
-            f"**How it comes about.** {comes}\n",
-            *([f"**Usual in.** {whose(name)}\n"] if whose(name) else []),
-            f"**How to mend it.** {mend}\n",
+            f"**How it happens.** {comes}\n",
+            *([f"**Usual order in.** {whose(name)}\n"] if whose(name) else []),
+            f"**Fix.** {mend}\n",
             f"![Heat maps of h, right and with {name}](causes/{name}.svg){{ loading=lazy width=560 }}\n",
             f'??? example "What a check says: {where}"\n',
             *(f"    {line}\n" for line in _said(name, made)),

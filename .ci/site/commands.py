@@ -31,12 +31,18 @@ def block(text: str, kind: str = "text") -> str:
 
 
 def command_line() -> str:
-    parts = ["# Commands\n", "What each command prints with `--help`.\n", block(said("--help"))]
+    parts = ["# Commands\n", "The help of each command, with all its options.\n", block(said("--help"))]
     for name, command in COMMANDS.items():
         title = f"rnnspect {name}" if name in said("--help") else "rnnspect FILE"
         purpose = (inspect.getdoc(command.function) or "").partition("\n\n")[0].replace("\n", " ")
-        parts += [f"## {title} {{ #{name} }}\n", f"{purpose}\n", block(said(name, "--help"))]
+        parts += [f"## {title} {{ #{name} }}\n", f"{purpose}\n", block(explained(name))]
     return "\n".join(parts)
+
+
+def explained(name: str) -> str:
+    """The help of a command with all its options."""
+    usual = said(name, "--help")
+    return said(name, "--help-all") if "--help-all" in usual else usual
 
 
 def spec_keys() -> str:
