@@ -70,7 +70,7 @@ def linted(folder: Path, workflows: list[str]) -> str:
     return installed or ran("node", "lint.cjs", *workflows, cwd=folder)
 
 
-def unknown_inputs(workflows: list[str], action: dict[str, dict[str, object]]) -> str:
+def unknown_inputs(workflows: list[str], action: dict[str, dict[str, dict[str, object]]]) -> str:
     steps = [
         step
         for path in workflows
@@ -78,8 +78,13 @@ def unknown_inputs(workflows: list[str], action: dict[str, dict[str, object]]) -
         for step in job["steps"]
     ]
     ours = [step["with"] for step in steps if step.get("uses", "").startswith("OWNER/rnnspect@")]
+    if not ours:
+        return "docs/ci.md: no workflow uses the action"
     unknown = sorted({name for given in ours for name in given} - set(action["inputs"]))
-    return f"docs/ci.md: action.yml has no input {', '.join(unknown)}" if unknown or not ours else ""
+    needed = {name for name, told in action["inputs"].items() if told.get("required")}
+    missing = sorted({name for given in ours for name in needed - set(given)})
+    said = {"has no input": unknown, "asks for": missing}
+    return "; ".join(f"docs/ci.md: action.yml {words} {', '.join(names)}" for words, names in said.items() if names)
 
 
 def unknown_hooks(folder: Path) -> str:
