@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -102,6 +103,15 @@ def title_of(module: nn.Module) -> str:
     """As PyTorch prints it, where that is a short line: Embedding(5000, 16); else its class."""
     said = type(module).__name__ if any(module.children()) else str(module)
     return said if len(said) <= _TITLE and said.isprintable() else type(module).__name__
+
+
+def specs_of_stacks(model: nn.Module) -> list[Spec]:
+    """The specs of every nn.RNN, nn.LSTM and nn.GRU in a model; one that no spec describes is left out."""
+    found = []
+    for module in model.modules():
+        with suppress(SpecError):
+            found += [spec_of(module)] if isinstance(module, nn.RNNBase) and is_stack(module) else []
+    return found
 
 
 def is_stack(module: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,40 @@ def test_two_decimals_in_a_csv(check, case):
         assert check(folder / "y.csv")[0] != 1
         np.savetxt(folder / "y.csv", (output[:, 0] * 1.5).numpy(), form, ",")
         assert check(folder / "y.csv")[0] == 1
+
+
+@pytest.mark.parametrize("wrong_at", [0, 1])
+def test_several_recordings_are_a_row_each(rnnspect, case, wrong_at, monkeypatch):
+    """The wrong one is told wherever it stands, in every format and by the exit status."""
+    folder, (output, _) = case
+    names = ["right.npy", "right-too.npy"]
+    names.insert(wrong_at, "wrong.npy")
+    for name in names:
+        np.save(folder / name, (spoilt(output) if name == "wrong.npy" else output).numpy())
+    monkeypatch.chdir(folder)
+    recorded = [word for name in names for word in ("--recorded", name)]
+    argv = ("check", "model.pt", "--input", "x.npy", "--no-batch-first", *recorded)
+    result = rnnspect(*argv)
+    assert result.status == 1
+    verdicts = ["differ" if name == "wrong.npy" else "agree" for name in names]
+    assert re.findall(r"^(differ|agree) ", result.out, re.MULTILINE) == verdicts
+    assert re.findall(r"\S+\.npy", result.out) == names
+    documents = json.loads(rnnspect(*argv, "-f", "json").out)
+    assert [one["verdict"] for one in documents] == verdicts
+    assert [one["source"].endswith(name) for one, name in zip(documents, names, strict=True)] == [True] * 3
+    assert 'tests="3" failures="1"' in rnnspect(*argv, "-f", "junit").out
+
+
+def test_a_recording_that_cannot_be_read_is_one_row_of_several(rnnspect, case):
+    folder, (output, _) = case
+    np.save(folder / "right.npy", output.numpy())
+    given = ("check", folder / "model.pt", "--input", folder / "x.npy", "--no-batch-first")
+    several = rnnspect(*given, "--recorded", folder / "right.npy", "--recorded", folder / "missing.npy")
+    assert several.status == 2
+    assert re.findall(r"^(agree|error) ", several.out, re.MULTILINE) == ["agree", "error"]
+
+
+def test_a_page_shows_one_recording(rnnspect, tmp_path):
+    result = rnnspect("report", "--recorded", "a.npz", "--recorded", "b.npz", "-o", tmp_path / "page.html")
+    assert result.status == 2
+    assert "--recorded: 2 recorded runs; allowed: one" in result.err

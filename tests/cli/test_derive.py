@@ -16,11 +16,15 @@ NOTEBOOK = """\
 RNN(5, 2, batch_first=True)
 torch VERSION on cpu, float32
 h of layer 0, forward, at step 1, unit 0
+  equations: -0.684243
+  torch: -0.684243
+  difference: SMALL (torch − equations)
+  allowed: 2.62e-06 in float32; the difference is SMALL % of it
   x at step 1: the input
   h at step 0: as torch gave it
 
 h[step 1, 0]
-  h' = φ(W_ih x + b_ih + W_hh h + b_hh)            φ is tanh or relu
+  h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
   = tanh(Σ w·x + b + Σ w·h + b)
   = tanh(-0.837277 + -0.0515543 + -0.0507094 + 0.102491)
   = tanh(-0.83705)
@@ -47,12 +51,7 @@ h[step 1, 0]
 
   bias_hh_l0[0] = 0.102491
 
-the equations: -0.684243
-torch: -0.684243
-difference: SMALL, torch minus equations
-bound: 2.62e-06 in float32, as in a check; the difference is SMALL of it
-
-to be derived in turn:
+To derive what it is made of:
   h[step 0, k]: --step 0 --unit k
 """
 
@@ -61,7 +60,7 @@ def test_the_notebooks_example(rnnspect):
     """Six digits are the same on any machine; the difference is what its order of sums leaves."""
     result = rnnspect("derive", "--step", 1, "--unit", 0, "--precision", 6)
     out = re.sub(r"^torch \S+ on", "torch VERSION on", result.out, flags=re.MULTILINE)
-    out = re.sub(r"^(difference: |.*difference is )[-+.\de]+", r"\1SMALL", out, flags=re.MULTILINE)
+    out = re.sub(r"^( *difference: |.*difference is )[-+.\de]+", r"\1SMALL", out, flags=re.MULTILINE)
     assert (result.status, out, result.err) == (0, NOTEBOOK, "")
 
 
@@ -138,8 +137,8 @@ def test_all_three_say_the_same(rnnspect, argv):
     assert (document["format"], document["version"]) == ("rnnspect.derivation", 1)
     value, engine = document["point"]["manual"], document["point"]["engine"]
     markdown = rnnspect("derive", *argv, "-f", "markdown").out
-    assert f"- the equations: {value!r}\n" in markdown
-    assert f"the equations: {value:.9g}\n" in rnnspect("derive", *argv).out
+    assert f"- equations: {value!r}\n" in markdown
+    assert f"equations: {value:.9g}\n" in rnnspect("derive", *argv).out
     assert engine is None or f"- torch: {engine!r}\n" in markdown
 
 
@@ -181,7 +180,7 @@ def test_what_it_says_to_derive_in_turn_can_be(rnnspect, monkeypatch):
 
 def test_a_gate_has_nothing_of_the_engine_beside_it(rnnspect):
     argv = ("derive", "configs/lstm.yaml", "--step", 1, "--unit", 0, "--quantity", "f")
-    assert "torch does not show it" in rnnspect(*argv).out
+    assert "torch: does not show this quantity" in rnnspect(*argv).out
     point = json.loads(rnnspect(*argv, "-f", "json").out)["point"]
     assert (point["engine"], point["bound"], point["ratio"]) == (None, None, None)
 
@@ -189,7 +188,7 @@ def test_a_gate_has_nothing_of_the_engine_beside_it(rnnspect):
 def test_another_engine(rnnspect):
     out = rnnspect("derive", "configs/lstm.yaml", "--step", 1, "--unit", 0, "--engine", "torch-cell").out
     assert "h at step 0: as torch-cell gave it" in out
-    assert re.search(r"^torch-cell: ", out, re.MULTILINE)
+    assert re.search(r"^  torch-cell: ", out, re.MULTILINE)
 
 
 def test_a_checkpoint(rnnspect, tmp_path):
@@ -252,5 +251,5 @@ def test_a_node_of_a_model_is_run_by_onnxruntime(rnnspect, tmp_path):
     argv = ("derive", tmp_path / "gru.onnx", "--input", "randn:4", "--step", 2, "--unit", 1)
     out = rnnspect(*argv).out
     assert "Σ w·(r · h)" in out
-    assert re.search(r"^onnxruntime: ", out, re.MULTILINE)
+    assert re.search(r"^  onnxruntime: ", out, re.MULTILINE)
     assert json.loads(rnnspect(*argv, "-f", "json").out)["point"]["ratio"] < 1

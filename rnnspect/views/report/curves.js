@@ -17,7 +17,7 @@ function curves(caption, said, lines, full) {
     return value;
   });
   whenSeen(canvas, () => {
-    const tops = lines.map((line) => spanOf(line.picture)[1]).filter(Number.isFinite);
+    const tops = lines.map((line) => rangeOf(line.view)[1]).filter(Number.isFinite);
     const most = full || Math.max(...tops, 0) || 1;
     const dots = window.devicePixelRatio || 1;
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * dots));
@@ -26,7 +26,7 @@ function curves(caption, said, lines, full) {
     const style = getComputedStyle(document.documentElement);
     const pen = canvas.getContext('2d');
     lines.forEach((line, at) => {
-      const [cells] = sizesOf(line.picture);
+      const cells = line.view.rows;
       const y = (value) => (1 - value / most) * (canvas.height - 4 * dots) + 2 * dots;
       const x = (cell) => ((cell + 0.5) / cells) * canvas.width;
       pen.strokeStyle = style.getPropertyValue(inks[at % inks.length]);
@@ -35,22 +35,22 @@ function curves(caption, said, lines, full) {
       pen.beginPath();
       let open = false;
       for (let cell = 0; cell < cells; cell += 1) {
-        const held = cellOf(line.picture, cell);
-        if (held.flags & EMPTY) {
+        if (line.view.flags(cell, 0) & EMPTY) {
           open = false;
           continue;
         }
-        if (open) pen.lineTo(x(cell), y(held.low));
-        else pen.moveTo(x(cell), y(held.low));
-        if (held.high !== held.low) pen.lineTo(x(cell), y(held.high));
+        const [low, high] = [line.view.low(cell, 0), line.view.high(cell, 0)];
+        if (open) pen.lineTo(x(cell), y(low));
+        else pen.moveTo(x(cell), y(low));
+        if (high !== low) pen.lineTo(x(cell), y(high));
         open = true;
       }
-      if (cells === 1) pen.lineTo(canvas.width, y(cellOf(line.picture, 0).high));
+      if (cells === 1) pen.lineTo(canvas.width, y(line.view.high(0, 0)));
       pen.stroke();
     });
   });
   watch(() => {
-    lines.forEach((line, at) => { numbers[at].textContent = cellWritten(cellAt(line.picture, now.step, 0)); });
+    lines.forEach((line, at) => { numbers[at].textContent = numberWritten(line.view, now.step, 0); });
     column.style.left = `${((now.step + 0.5) / data.length) * 100}%`;
   });
   return figure;

@@ -21,42 +21,22 @@ function whenSeen(element, draw) {
   ofSize.observe(element);
 }
 
-// `upright` pictures have steps along x and units down; others, such as weights, have rows down and columns along x.
-function axesOf(picture, upright) {
-  const [steps, units] = sizesOf(picture);
+// `upright` views have steps along x and units down; others, such as weights, have rows down and columns along x.
+function axesOf(view, upright) {
+  const { rows, columns } = view;
   return upright
-    ? { wide: steps, high: units, at: (x, y) => x * units + y }
-    : { wide: units, high: steps, at: (x, y) => x + y * units };
+    ? { wide: rows, high: columns, at: (x, y) => [x, y] }
+    : { wide: columns, high: rows, at: (x, y) => [y, x] };
 }
 
-function farthest(cell) {
-  return Math.abs(cell.low) > Math.abs(cell.high) ? cell.low : cell.high;
-}
-
-function spanOf(picture) {
-  if (picture.span) return picture.span;
-  let low = Infinity;
-  let high = -Infinity;
-  const [steps, units] = sizesOf(picture);
-  for (let at = 0; at < steps * units; at += 1) {
-    const cell = cellOf(picture, at);
-    if (!(cell.flags & EMPTY)) {
-      if (cell.low < low) low = cell.low;
-      if (cell.high > high) high = cell.high;
-    }
-  }
-  picture.span = [low, high];
-  return picture.span;
-}
-
-// Pictures that are to be compared have one scale.
-function spanOfAll(pictures) {
-  const spans = pictures.map(spanOf);
+// Views that are to be compared have one scale.
+function spanOfAll(several) {
+  const spans = several.map(rangeOf);
   return [Math.min(...spans.map((one) => one[0])), Math.max(...spans.map((one) => one[1]))];
 }
 
-function paint(canvas, picture, upright, shown, span) {
-  const axes = axesOf(picture, upright);
+function paint(canvas, view, upright, shown, span) {
+  const axes = axesOf(view, upright);
   const dots = window.devicePixelRatio || 1;
   const wide = Math.max(1, Math.min(axes.wide, Math.round(canvas.clientWidth * dots)));
   const high = Math.max(1, Math.min(axes.high, Math.round(canvas.clientHeight * dots)));
@@ -70,10 +50,12 @@ function paint(canvas, picture, upright, shown, span) {
     const column = Math.floor((x * wide) / axes.wide);
     for (let y = 0; y < axes.high; y += 1) {
       const dot = Math.floor((y * high) / axes.high) * wide + column;
-      const cell = cellOf(picture, axes.at(x, y));
-      if (cell.flags & ~EMPTY) odd[dot] = 1;
-      if (cell.flags & EMPTY) continue;
-      const value = farthest(cell);
+      const [i, j] = axes.at(x, y);
+      const flags = view.flags(i, j);
+      if (flags & ~EMPTY) odd[dot] = 1;
+      if (flags & EMPTY) continue;
+      const [least, most] = [view.low(i, j), view.high(i, j)];
+      const value = Math.abs(least) > Math.abs(most) ? least : most;
       if (!(Math.abs(values[dot]) > Math.abs(value))) values[dot] = value;
     }
   }
@@ -105,10 +87,10 @@ function legend(place, scale, span, shown) {
   place.hidden = false;
 }
 
-// `wanted` gives a caption, a picture and others `like` it, `upright`, `shown`, blocks of rows, and what a cell is.
+// `wanted` gives a caption, a view and others `like` it, `upright`, `shown`, blocks of rows, and what a cell is.
 function heatmap(wanted) {
-  const { picture, upright } = wanted;
-  const axes = axesOf(picture, upright);
+  const { view, upright } = wanted;
+  const axes = axesOf(view, upright);
   const canvas = make('canvas', { class: 'map', role: 'img', 'aria-label': `${wanted.caption}: ${wanted.said}` });
   canvas.tabIndex = 0;
   const column = make('div', { class: 'column' });
@@ -122,10 +104,10 @@ function heatmap(wanted) {
   const figure = make('figure', {}, ...parts, plot, canvas.legend);
   (wanted.blocks || []).forEach((block, at) => {
     const line = make('div', { class: at ? 'block ruled' : 'block' }, block.name);
-    line.style.top = `${(block.start / (upright ? picture.units : picture.steps)) * 100}%`;
+    line.style.top = `${(block.start / (upright ? view.units : view.steps)) * 100}%`;
     plot.append(line);
   });
-  whenSeen(canvas, () => paint(canvas, picture, upright, wanted.shown, spanOfAll([picture, ...(wanted.like || [])])));
+  whenSeen(canvas, () => paint(canvas, view, upright, wanted.shown, spanOfAll([view, ...(wanted.like || [])])));
   const placed = (element, x, y) => {
     element.style.left = `${(x / axes.wide) * 100}%`;
     element.style.width = `${100 / axes.wide}%`;
@@ -135,8 +117,8 @@ function heatmap(wanted) {
   };
   if (wanted.first) {
     const ring = make('div', { class: 'ring', title: 'the first number that differs' });
-    ring.style.left = `${((Math.floor(wanted.first.step / picture.per_step) + 0.5) / axes.wide) * 100}%`;
-    ring.style.top = `${((Math.floor(wanted.first.unit / picture.per_unit) + 0.5) / axes.high) * 100}%`;
+    ring.style.left = `${((Math.floor(wanted.first.step / view.per_step) + 0.5) / axes.wide) * 100}%`;
+    ring.style.top = `${((Math.floor(wanted.first.unit / view.per_unit) + 0.5) / axes.high) * 100}%`;
     plot.append(ring);
   }
   const pointed = (event) => {
@@ -146,7 +128,7 @@ function heatmap(wanted) {
   };
   canvas.addEventListener('pointermove', (event) => {
     const [x, y] = pointed(event);
-    tipAt(event, `${wanted.address(x, y)}: ${cellWritten(cellOf(picture, axes.at(x, y)))}`);
+    tipAt(event, `${wanted.address(x, y)}: ${cellWritten(view, ...axes.at(x, y))}`);
   });
   canvas.addEventListener('pointerleave', () => { document.getElementById('tip').hidden = true; });
   canvas.addEventListener('click', (event) => wanted.chosen && wanted.chosen(...pointed(event)));

@@ -19,6 +19,7 @@ function header() {
     make('p', { class: 'quiet' }, `${made}, ${engine.dtype}; ${counted(data.steps, 'step')}${batch}${long}`),
     make('p', {}, make('span', { class: `badge ${verdict.verdict.replace(' ', '-')}` }, verdict.verdict), ' ',
       verdict.summary.replace(/^[^:]*: /, '')),
+    included() ? make('p', { class: 'quiet' }, included()) : '',
     make('p', { class: 'quiet' }, 'In a picture: point at a number to see it, click it to see how it comes about; or the arrow keys and Enter.'),
   );
 }
@@ -86,66 +87,67 @@ function equations(layer) {
     const name = line.split(' = ')[0].trim().replace(/'$/, '');
     const numbers = make('td', { class: 'now' });
     return { name, numbers, row: make('tr', {}, make('td', { class: 'mono' }, line.replace(/ {4,}/, '    ')), numbers) };
-  }).filter((one) => mapOf(layer, one.name, 'equations'));
+  }).filter((one) => valuesOf(layer, one.name, 'equations'));
   const caption = make('caption', {});
   watch(() => {
     const numbers = numbersAt(layer, now.step);
-    const exact = numbers || mapOf(layer, 'h', 'equations').picture.values;
+    const exact = numbers || valuesOf(layer, 'h', 'equations').exact;
     caption.textContent = `${exact ? 'at' : 'in the cell that holds'} step ${now.step}, unit ${now.unit}`;
     rows.forEach((one) => {
-      const { picture } = mapOf(layer, one.name, 'equations');
-      const unit = Math.min(now.unit, picture.units - 1);
-      const manual = numbers ? written(numbers.quantity(one.name, unit)) : cellWritten(cellAt(picture, now.step, unit));
-      const engine = mapOf(layer, one.name, 'engine');
-      const given = engine && (numbers && one.name === 'h' ? written(numbers.entry(layer.beside.engine, unit))
-        : cellWritten(cellAt(engine.picture, now.step, unit)));
+      const view = valuesOf(layer, one.name, 'equations');
+      const unit = Math.min(now.unit, view.units - 1);
+      const manual = numbers ? written(numbers.quantity(one.name, unit)) : numberWritten(view, now.step, unit);
+      const engine = valuesOf(layer, one.name, 'engine');
+      const given = engine && (numbers ? written(numbers.engine(one.name, unit))
+        : numberWritten(engine, now.step, unit));
       one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${engineName} ${given}`) : '');
     });
   });
   return make('table', { class: 'equations' }, caption, make('tbody', {}, ...rows.map((one) => one.row)));
 }
 
-function sampled(picture) {
-  if (picture.values) return '';
-  return `; each cell is the range over ${counted(picture.per_step, 'step')} × ${counted(picture.per_unit, 'unit')}`;
+function sampled(view) {
+  if (view.exact) return '';
+  return `; each cell is the range over ${counted(view.per_step, 'step')} × ${counted(view.per_unit, 'unit')}`;
 }
 
 // The step that a click on a cell means: one of which the derivation is kept, if the cell has one.
-function stepIn(layer, picture, cell) {
-  const first = cell * picture.per_step;
-  const held = (step) => step >= first && step < first + picture.per_step;
-  if (held(now.step) && layer.derivable.steps.includes(now.step)) return now.step;
-  return layer.derivable.steps.find(held) ?? (held(now.step) ? now.step : first);
+function stepIn(layer, view, cell) {
+  const first = cell * view.per_step;
+  const held = (step) => step >= first && step < first + view.per_step;
+  if (held(now.step) && openable(now.step)) return now.step;
+  return data.whole ? first : data.kept.find(held) ?? (held(now.step) ? now.step : first);
 }
 
 function mapFigure(layer, one) {
-  const { picture, quantity, shown } = one;
+  const { quantity, shown } = one;
+  const view = valuesOf(layer, quantity, shown);
   const gates = data.gates.length;
   const packed = quantity === 'input_projection' && gates > 1;
-  const hidden = picture.units / (packed ? gates : 1);
+  const hidden = view.units / (packed ? gates : 1);
   const named = (unit) => (packed ? `${data.gates[Math.floor(unit / hidden)]}, unit ${unit % hidden}` : `unit ${unit}`);
   const whose = { equations: 'equations', engine: engineName, difference: `${engineName} − equations`, ratio: '|difference| / bound' }[shown];
   const drawnMap = heatmap({
-    picture,
+    view,
     upright: true,
     shown,
     caption: quantity,
-    like: ['equations', 'engine'].includes(shown) ? ['equations', 'engine'].map((name) => mapOf(layer, quantity, name)?.picture).filter(Boolean) : [],
+    like: ['equations', 'engine'].includes(shown) ? ['equations', 'engine'].map((name) => valuesOf(layer, quantity, name)).filter(Boolean) : [],
     first: firstOf(layer)?.quantity === quantity ? firstOf(layer) : null,
-    said: `${whose}, ${picture.steps.toLocaleString('en')} steps × ${counted(picture.units, 'unit')}${sampled(picture)}`,
+    said: `${whose}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
     blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden })) : [],
     address: (x, y) => {
-      const units = picture.per_unit === 1 ? named(y) : `units ${range(y * picture.per_unit, picture.per_unit, picture.units)}`;
-      const steps = range(x * picture.per_step, picture.per_step, picture.steps);
+      const units = view.per_unit === 1 ? named(y) : `units ${range(y * view.per_unit, view.per_unit, view.units)}`;
+      const steps = range(x * view.per_step, view.per_step, view.steps);
       return `${quantity} (${whose}), ${placeOf(layer)}, step ${steps}, ${units}`;
     },
-    chosen: (x, y) => open(layer, one, stepIn(layer, picture, x), y * picture.per_unit),
+    chosen: (x, y) => open(layer, one, stepIn(layer, view, x), y * view.per_unit),
     key: (event) => pressed(event, layer, one, drawnMap),
   });
   watch(() => {
-    const row = Math.min(one.row ?? now.unit, picture.units - 1);
-    drawnMap.placed(drawnMap.column, Math.floor(now.step / picture.per_step), null);
-    drawnMap.placed(drawnMap.mark, Math.floor(now.step / picture.per_step), Math.floor(row / picture.per_unit));
+    const row = Math.min(one.row ?? now.unit, view.units - 1);
+    drawnMap.placed(drawnMap.column, Math.floor(now.step / view.per_step), null);
+    drawnMap.placed(drawnMap.mark, Math.floor(now.step / view.per_step), Math.floor(row / view.per_unit));
   });
   return drawnMap.figure;
 }
@@ -153,28 +155,29 @@ function mapFigure(layer, one) {
 // x leads to the layer below, and the input projection to the gate that it goes into.
 function open(layer, one, step, unit) {
   const below = data.layers.filter((other) => other.layer === layer.layer - 1);
+  const view = valuesOf(layer, one.quantity, one.shown);
   if (one.quantity === 'input_projection') {
-    const hidden = one.picture.units / data.gates.length;
+    const hidden = view.units / data.gates.length;
     derive(layer, data.gates[Math.floor(unit / hidden)], step, unit % hidden);
   } else if (one.quantity === 'x' && below.length) {
-    const units = one.picture.units / below.length;
+    const units = view.units / below.length;
     derive(below[Math.floor(unit / units)], 'h', step, unit % units);
   } else if (one.quantity === 'x') {
     move(step, null);
-    say(`x is the input: ${cellWritten(cellAt(one.picture, step, unit))}`);
+    say(`x is the input: ${numberWritten(view, step, unit)}`);
   } else derive(layer, one.quantity, step, unit);
 }
 
 function pressed(event, layer, one, drawnMap) {
-  const { picture } = one;
-  const row = Math.min(one.row ?? now.unit, picture.units - 1);
-  const steps = { ArrowLeft: -picture.per_step, ArrowRight: picture.per_step, PageDown: -10 * picture.per_step, PageUp: 10 * picture.per_step };
-  const units = { ArrowUp: -picture.per_unit, ArrowDown: picture.per_unit };
+  const view = valuesOf(layer, one.quantity, one.shown);
+  const row = Math.min(one.row ?? now.unit, view.units - 1);
+  const steps = { ArrowLeft: -view.per_step, ArrowRight: view.per_step, PageDown: -10 * view.per_step, PageUp: 10 * view.per_step };
+  const units = { ArrowUp: -view.per_unit, ArrowDown: view.per_unit };
   if (event.key in steps) move(now.step + steps[event.key], null);
   else if (event.key === 'Home') move(0, null);
   else if (event.key === 'End') move(data.length - 1, null);
   else if (event.key in units) {
-    one.row = Math.max(0, Math.min(picture.units - 1, row + units[event.key]));
+    one.row = Math.max(0, Math.min(view.units - 1, row + units[event.key]));
     if (!(one.quantity === 'x' || one.quantity === 'input_projection')) {
       move(null, one.row);
       one.row = undefined;
@@ -182,45 +185,45 @@ function pressed(event, layer, one, drawnMap) {
   } else if (event.key === 'Enter' || event.key === ' ') open(layer, one, now.step, row);
   else return;
   event.preventDefault();
-  const unit = Math.min(one.row ?? now.unit, picture.units - 1);
-  say(`${one.quantity} ${one.shown}, step ${now.step}, unit ${unit}: ${cellWritten(cellAt(picture, now.step, unit))}`);
+  const unit = Math.min(one.row ?? now.unit, view.units - 1);
+  say(`${one.quantity} ${one.shown}, step ${now.step}, unit ${unit}: ${numberWritten(view, now.step, unit)}`);
   drawnMap.canvas.focus();
 }
 
 function layerSection(layer) {
   const backwards = layer.direction === 'reverse' ? ', from the last step to the first' : '';
-  const taken = layer.beside ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
+  const taken = layer.kept.bound ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
     : `${whoShows} shows nothing of this layer: all of it is from the equations.`;
-  const norms = layer.curves.filter((one) => one.name.startsWith('norm')).map((one) => (
-    { name: one.name.endsWith('engine') ? engineName : 'equations', picture: one.picture }));
-  const gates = layer.curves.filter((one) => one.name.startsWith('saturated')).map((one) => (
-    { name: one.name.slice('saturated '.length), picture: one.picture }));
+  const norms = curvesOf(layer).filter((one) => one.name.startsWith('norm')).map((one) => (
+    { name: one.name.endsWith('engine') ? engineName : 'equations', view: one.view }));
+  const gates = curvesOf(layer).filter((one) => one.name.startsWith('saturated')).map((one) => (
+    { name: one.name.slice('saturated '.length), view: one.view }));
   const words = [...new Set(Object.values(layer.saturated))];
   const limits = words.map((said) => `${Object.keys(layer.saturated).filter((gate) => layer.saturated[gate] === said).join(', ')} ${said}`);
   section(`Layer ${layer.layer}, ${layer.direction}`, make('p', { class: 'quiet' }, taken + (backwards && ` It runs${backwards.slice(1)}.`)),
     equations(layer),
     make('div', { class: 'grid' }, curves('norm of h', 'Euclidean, over time', norms),
       curves('saturated units', `share of each gate over time; ${limits.join('; ')}`, gates, 1)),
-    make('div', { class: 'grid' }, ...layer.maps.filter((one) => one.quantity === 'h').map((one) => mapFigure(layer, one))),
-    make('div', { class: 'grid' }, ...layer.maps.filter((one) => one.quantity !== 'h').map((one) => mapFigure(layer, one))));
+    make('div', { class: 'grid' }, ...mapsOf(layer).filter((one) => one.quantity === 'h').map((one) => mapFigure(layer, one))),
+    make('div', { class: 'grid' }, ...mapsOf(layer).filter((one) => one.quantity !== 'h').map((one) => mapFigure(layer, one))));
 }
 
 function weightFigure(parameter) {
-  const picture = data.weights[parameter.name];
+  const view = weightsOf(parameter.name);
   const gateOf = (row) => parameter.gates.find((gate) => row >= gate.start && row < gate.stop);
   return heatmap({
-    picture,
+    view,
     upright: false,
     shown: 'weight',
-    small: picture.steps < 12,
+    small: view.steps < 12,
     caption: parameter.name,
-    said: `${picture.steps} rows × ${picture.units} column${picture.units === 1 ? '' : 's'}${sampled(picture).replace('steps', 'rows').replace('step', 'row').replace('unit', 'column')}`,
+    said: `${view.steps} rows × ${view.units} column${view.units === 1 ? '' : 's'}${sampled(view).replace('steps', 'rows').replace('step', 'row').replace('unit', 'column')}`,
     blocks: parameter.gates.length > 1 ? parameter.gates : [],
     address: (x, y) => {
-      const row = y * picture.per_step;
+      const row = y * view.per_step;
       const gate = gateOf(row);
-      return `${parameter.name}[${range(row, picture.per_step, picture.steps)}, ${
-        range(x * picture.per_unit, picture.per_unit, picture.units)}]${gate && picture.per_step === 1 ? ` (${gate.name}, unit ${row - gate.start})` : ''}`;
+      return `${parameter.name}[${range(row, view.per_step, view.steps)}, ${
+        range(x * view.per_unit, view.per_unit, view.units)}]${gate && view.per_step === 1 ? ` (${gate.name}, unit ${row - gate.start})` : ''}`;
     },
   }).figure;
 }

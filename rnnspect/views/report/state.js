@@ -30,13 +30,3 @@ function firstOf(layer) {
   const here = first && first.layer === layer.layer && first.direction === layer.direction;
   return here && first.batch === data.item && first.step !== null ? first : null;
 }
-
-function mapOf(layer, quantity, shown) {
-  return layer.maps.find((one) => one.quantity === quantity && one.shown === shown);
-}
-
-// The cell of a picture, step × unit, that holds a number.
-function cellAt(picture, step, unit) {
-  const [, wide] = sizesOf(picture);
-  return cellOf(picture, Math.floor(step / picture.per_step) * wide + Math.floor(unit / picture.per_unit));
-}
