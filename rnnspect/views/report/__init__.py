@@ -14,7 +14,10 @@ from rnnspect.views.documents import as_json
 from rnnspect.views.json_text import written_out
 from rnnspect.views.report.document import report_document
 
-_SCRIPTS = ("base", "colours", "state", "values", "heatmap", "curves", "network", "expression", "derivation", "page")
+_SCRIPTS = (
+    *("base", "colours", "state", "values", "place", "heatmap", "curves", "network", "expression", "derivation"),
+    *("quantities", "sketch", "cell", "answer", "playing", "stage", "maps", "page"),
+)
 """In the order in which they use each other."""
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 """What could end or change a script element, or a line of it, as JSON writes it too."""

@@ -1,0 +1,120 @@
+// The answer at the top of the page: what was found, where, why, and what to do next.
+
+const engineName = data.engine.name;
+const whoGave = data.recorded ? 'the recording' : engineName;
+const whoShows = data.recorded ? 'The recording' : engineName;
+
+function cellName() {
+  return data.shapes.module.replace('Model(', '').replace('(rnn): ', '').trim().split('(')[0];
+}
+
+function times(ratio) {
+  const number = numberOf(ratio);
+  return Number.isFinite(number) ? `${number.toLocaleString('en', { maximumFractionDigits: 1 })} ×` : 'infinitely many times';
+}
+
+function share(ratio) {
+  const number = numberOf(ratio);
+  return Number.isFinite(number) ? `${(number * 100).toLocaleString('en', { maximumSignificantDigits: 2 })} %` : '?';
+}
+
+// An error or a bound: 8.0e-7.
+function tiny(value) {
+  return Number.isFinite(value) ? Math.abs(value).toExponential(1) : written(value);
+}
+
+// "h of layer 0 forward, step 3, unit 1": of a batch, the item too.
+function pointWritten(point) {
+  const step = point.step === null ? '' : `, step ${point.step}`;
+  const item = data.items > 1 ? `, batch item ${point.batch}` : '';
+  return `${point.quantity} of layer ${point.layer} ${point.direction}${step}${item}, unit ${point.unit}`;
+}
+
+function answerWritten() {
+  const { verdict } = data;
+  const { values } = verdict.checked;
+  if (verdict.verdict === 'agree') {
+    return `${whoShows} computes this ${cellName()}: all ${counted(values, 'compared value')} match within ${verdict.arithmetic} rounding error.`;
+  }
+  if (verdict.verdict === 'differ') {
+    return `${whoShows} ${data.recorded ? 'is not of' : 'is not'} this ${cellName()}: ${verdict.pattern ?? 'values'} are wrong.`;
+  }
+  return `Cannot tell whether ${whoGave} computes this ${cellName()}: ${verdict.reason}.`;
+}
+
+function causeWritten(cause) {
+  const left = cause.left.length ? `; ${cause.left.join(', ')} still differs` : '';
+  const together = cause.together.length ? ` Together: ${cause.together.join(' + ')}.` : '';
+  return make('div', { class: 'cause' }, make('p', {}, `${cause.explanation} `, make('code', {}, `[${cause.name}]`)),
+    make('p', { class: 'quiet' }, `Assuming this mistake, the largest error drops from ${times(cause.worst_ratio_before)} the limit to ${
+      written(numberOf(cause.worst_ratio_after), 2)} × (${cause.scope.join(', ')}${left}).${together}`));
+}
+
+function nextStep() {
+  const { first, verdict } = data.verdict;
+  const layer = first && data.layers.find(firstOf);
+  if (layer) {
+    const button = goButton('See how it was computed', layer, first.quantity, first.step, first.unit);
+    const command = data.recorded ? null : make('code', {}, commandFor(layer, first.quantity, first.step, first.unit));
+    return [button, command];
+  }
+  if (verdict === 'differ') return ['Make the report of the batch item that differs: leave out --batch-index.'];
+  if (verdict === 'agree') return ['Hover over a map for a value, click to see how it was computed.'];
+  return ['Read the notes below: they say which input would tell.'];
+}
+
+function rowsOfAnswer() {
+  const { verdict } = data;
+  const { first, worst, causes } = verdict;
+  const rows = [];
+  const row = (name, ...said) => rows.push(make('dt', {}, name), make('dd', {}, ...said));
+  causes.forEach((cause) => row('Cause', causeWritten(cause)));
+  causes.forEach((cause) => row('Fix', cause.fix));
+  if (first) {
+    const [manual, engine, bound] = [first.manual, first.engine, first.bound].map(numberOf);
+    row('First', `${pointWritten(first)}: expected ${written(manual, 9)}, got ${written(engine, 9)}; difference ${
+      tiny(engine - manual)}, allowed ${tiny(bound)}`);
+  } else if (worst) {
+    row('Largest error', `${share(worst.ratio)} of the allowed ${tiny(numberOf(worst.bound))}, at ${pointWritten(worst)}`);
+  }
+  verdict.indistinguishable.forEach((names) => row('Alike', `these numbers cannot tell ${names.join(' from ')}`));
+  verdict.identities.filter((one) => !one.holds).forEach((one) => row('Check failed',
+    `${one.name}: ${one.evidence}${one.usual ? `; usually ${one.usual}` : ''}`));
+  verdict.notes.forEach((note) => row('Note', note));
+  row('Next', ...nextStep());
+  return rows;
+}
+
+const MARKS = { agree: '✓', differ: '✗' };
+
+function header() {
+  const { engine, verdict } = data;
+  const made = [engine.name, engine.version].filter(Boolean).join(' ') + (engine.device ? ` on ${engine.device}` : '');
+  const batch = data.items > 1 ? `, batch item ${data.item} of ${data.items}` : '';
+  const long = data.length < data.steps ? ` (${counted(data.length, 'step')} long)` : '';
+  const kind = verdict.verdict.replace(' ', '-');
+  document.getElementById('head').append(
+    make('h1', {}, data.shapes.module),
+    make('p', { class: 'quiet' }, `${made}, ${engine.dtype}; ${counted(data.steps, 'step')}${batch}${long}`),
+    make('section', { class: `answer ${kind}`, 'aria-label': 'Verdict' },
+      make('p', { class: 'said' }, make('span', { class: 'badge' }, make('span', { 'aria-hidden': 'true' }, `${MARKS[verdict.verdict] ?? '?'} `),
+        make('b', { class: 'verdict' }, verdict.verdict)), ' ', answerWritten()),
+      make('dl', {}, ...rowsOfAnswer()), sensitivity()),
+  );
+}
+
+function sensitivity() {
+  const { verdict } = data;
+  const rows = Object.entries(verdict.resolution).flatMap(([place, gates]) => Object.entries(gates).map(
+    ([gate, one]) => [place, gate, ...[one.finest, one.median, one.coarsest].map((value) => {
+      const number = numberOf(value);
+      return Number.isFinite(number) ? written(number, 2) : '> 0.12';
+    })]));
+  const passed = verdict.identities.filter((one) => one.holds).map((one) => one.name);
+  const said = [`compared ${counted(verdict.checked.values, 'value')} over ${counted(verdict.checked.steps, 'step')}`,
+    ...(passed.length ? [`consistency checks passed: ${passed.join(', ')}`] : []),
+    ...(verdict.checked.explained ? [`${counted(verdict.checked.explained, 'value')} above the bound fit another order of adding up`] : [])];
+  return make('details', {}, make('summary', {}, 'What was compared, and the smallest gate error this check would detect'),
+    make('ul', {}, ...said.map((one) => make('li', {}, one))),
+    rows.length ? table(['layer', 'gate', 'best unit', 'median', 'worst unit'], rows) : null);
+}
