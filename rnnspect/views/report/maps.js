@@ -6,11 +6,15 @@ function sampled(view) {
 }
 
 // The step that a click on a cell means: one of which the derivation is kept, if the cell has one.
-function stepIn(layer, view, cell) {
+function stepIn(view, cell) {
   const first = cell * view.per_step;
-  const held = (step) => step >= first && step < first + view.per_step;
-  if (held(now.step) && layer.derivable.steps.includes(now.step)) return now.step;
-  return layer.derivable.steps.find(held) ?? (held(now.step) ? now.step : first);
+  const steps = Array.from({ length: Math.min(view.per_step, view.steps - first) }, (_, at) => first + at);
+  const wanted = steps.includes(now.step) ? [now.step, ...steps] : steps;
+  return wanted.find(openable) ?? wanted[0];
+}
+
+function whoseOf(shown) {
+  return { equations: 'equations', engine: engineName, difference: `${engineName} − equations`, ratio: '|difference| / bound' }[shown];
 }
 
 function mapFigure(layer, one) {
@@ -20,36 +24,65 @@ function mapFigure(layer, one) {
   const packed = quantity === 'input_projection' && gates > 1;
   const hidden = view.units / (packed ? gates : 1);
   const named = (unit) => (packed ? `${data.gates[Math.floor(unit / hidden)]}, unit ${unit % hidden}` : `unit ${unit}`);
-  const whose = { equations: 'equations', engine: engineName, difference: `${engineName} − equations`, ratio: '|difference| / bound' }[shown];
-  const drawnMap = heatmap({
+  const both = ['equations', 'engine'];
+  const map = heatmap({
     view,
     upright: true,
     shown,
+    limits: both.includes(shown) ? limitsOf(layer, quantity) : null,
     caption: quantity,
-    like: ['equations', 'engine'].includes(shown) ? ['equations', 'engine'].map((name) => valuesOf(layer, quantity, name)).filter(Boolean) : [],
+    name: nameOf(quantity),
+    like: both.includes(shown) ? both.map((name) => valuesOf(layer, quantity, name)).filter(Boolean) : [],
     first: firstOf(layer)?.quantity === quantity ? firstOf(layer) : null,
-    said: `${whose}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
-    blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden })) : [],
+    said: `${whoseOf(shown)}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
+    blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden, stop: (at + 1) * hidden })) : [],
+    order: packed || quantity === 'x' ? null : () => orderOf(layer, view),
     address: (x, y) => {
       const units = view.per_unit === 1 ? named(y) : `units ${range(y * view.per_unit, view.per_unit, view.units)}`;
       const steps = range(x * view.per_step, view.per_step, view.steps);
-      return `${quantity} (${whose}), ${placeOf(layer)}, step ${steps}, ${units}`;
+      return `${quantity} (${whoseOf(shown)}), ${placeOf(layer)}, step ${steps}, ${units}`;
     },
-    chosen: (x, y) => open(layer, one, stepIn(layer, view, x), y * view.per_unit),
-    key: (event) => pressed(event, layer, one, drawnMap),
+    chosen: (x, y) => open(layer, one, stepIn(view, x), y * view.per_unit),
+    unitChosen: packed || quantity === 'x' ? null : (y) => {
+      move(null, y * view.per_unit);
+      unitLine(layer, map, true);
+    },
+    key: (event) => pressed(event, layer, one, map),
   });
-  watch(() => {
+  map.file = `${placeOf(layer)} ${quantity} ${shown}`;
+  addTools(layer, map);
+  map.update = () => {
     const row = Math.min(one.row ?? now.unit, view.units - 1);
-    drawnMap.placed(drawnMap.column, Math.floor(now.step / view.per_step), null);
-    drawnMap.placed(drawnMap.mark, Math.floor(now.step / view.per_step), Math.floor(row / view.per_unit));
-  });
-  return drawnMap.figure;
+    map.place(Math.floor(now.step / view.per_step), Math.floor(row / view.per_unit));
+  };
+  watch(map.update);
+  return map.figure;
+}
+
+// A unit over time below its map: of the equations, and of the engine where both are of one kind.
+function unitLine(layer, map, on = !map.line) {
+  if (!on) {
+    map.line?.remove();
+    map.line = null;
+    return;
+  }
+  if (map.line) return;
+  const { view } = map;
+  const lines = (map.like.length > 1 ? ['equations', 'engine'] : [map.shown]).map((shown) => (
+    { name: whoseOf(shown), view: valuesOf(layer, map.caption, shown), column: () => Math.floor(Math.min(now.unit, view.units - 1) / view.per_unit) }));
+  const title = make('span', {});
+  const { figure } = curves('', '', lines, map.limits?.[0] === 0 ? map.limits : null);
+  figure.querySelector('figcaption').replaceChildren(title);
+  watch(() => { title.textContent = `${map.caption} of unit ${Math.min(now.unit, view.units - 1)} over time`; });
+  map.line = figure;
+  map.figure.append(figure);
 }
 
 // x leads to the layer below, and the input projection to the gate that it goes into.
 function open(layer, one, step, unit) {
   const below = data.layers.filter((other) => other.layer === layer.layer - 1);
   const view = valuesOf(layer, one.quantity, one.shown);
+  show(layer);
   if (one.quantity === 'input_projection') {
     const hidden = view.units / data.gates.length;
     derive(layer, data.gates[Math.floor(unit / hidden)], step, unit % hidden);
@@ -62,16 +95,20 @@ function open(layer, one, step, unit) {
   } else derive(layer, one.quantity, step, unit);
 }
 
-function pressed(event, layer, one, drawnMap) {
+function pressed(event, layer, one, map) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const view = valuesOf(layer, one.quantity, one.shown);
   const row = Math.min(one.row ?? now.unit, view.units - 1);
   const steps = { ArrowLeft: -view.per_step, ArrowRight: view.per_step, PageDown: -10 * view.per_step, PageUp: 10 * view.per_step };
-  const units = { ArrowUp: -view.per_unit, ArrowDown: view.per_unit };
+  const units = { ArrowUp: -1, ArrowDown: 1 };
   if (event.key in steps) move(now.step + steps[event.key], null);
   else if (event.key === 'Home') move(0, null);
   else if (event.key === 'End') move(data.length - 1, null);
+  else if (event.key === '+' || event.key === '=') zoomBy(map, 0.5);
+  else if (event.key === '-') zoomBy(map, 2);
+  else if (event.key === '0') zoomOut(map);
   else if (event.key in units) {
-    one.row = Math.max(0, Math.min(view.units - 1, row + units[event.key]));
+    one.row = besideOf(map, view, row, units[event.key]);
     if (!(one.quantity === 'x' || one.quantity === 'input_projection')) {
       move(null, one.row);
       one.row = undefined;
@@ -79,24 +116,34 @@ function pressed(event, layer, one, drawnMap) {
   } else if (event.key === 'Enter' || event.key === ' ') open(layer, one, now.step, row);
   else return;
   event.preventDefault();
+  event.stopPropagation();
   const unit = Math.min(one.row ?? now.unit, view.units - 1);
   say(`${one.quantity} ${one.shown}, step ${now.step}, unit ${unit}: ${numberWritten(view, now.step, unit)}`);
-  drawnMap.canvas.focus();
+  map.canvas.focus();
+}
+
+// The unit in the row above or below, as the rows stand.
+function besideOf(map, view, unit, by) {
+  const order = map.order();
+  const cell = Math.floor(unit / view.per_unit);
+  const row = Math.max(0, Math.min(view.columns - 1, (order ? order.indexOf(cell) : cell) + by));
+  return (order ? order[row] : row) * view.per_unit;
 }
 
 function layerSection(layer) {
-  const backwards = layer.direction === 'reverse' ? ', from the last step to the first' : '';
+  const backwards = layer.direction === 'reverse' ? ' It runs from the last step to the first.' : '';
   const taken = layer.beside ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
     : `${whoShows} shows nothing of this layer: all of it is from the equations.`;
-  const norms = curvesOf(layer).filter((one) => one.name.startsWith('norm')).map((one) => (
-    { name: one.name.endsWith('engine') ? engineName : 'equations', view: one.view }));
-  const gates = curvesOf(layer).filter((one) => one.name.startsWith('saturated')).map((one) => (
-    { name: one.name.slice('saturated '.length), view: one.view }));
+  const named = (start, name) => curvesOf(layer).filter((one) => one.name.startsWith(start)).map((one) => ({ name: name(one.name), view: one.view }));
+  const norms = named('norm', (name) => (name.endsWith('engine') ? engineName : 'equations'));
+  const gates = named('saturated', (name) => name.slice('saturated '.length));
   const words = [...new Set(Object.values(layer.saturated))];
   const limits = words.map((said) => `${Object.keys(layer.saturated).filter((gate) => layer.saturated[gate] === said).join(', ')} ${said}`);
-  section(`Layer ${layer.layer}, ${layer.direction}`, make('p', { class: 'quiet' }, taken + (backwards && ` It runs${backwards.slice(1)}.`)),
-    make('div', { class: 'grid' }, curves('norm of h', 'Euclidean, over time', norms),
-      curves('saturated units', `share of each gate over time; ${limits.join('; ')}`, gates, 1)),
-    make('div', { class: 'grid' }, ...mapsOf(layer).filter((one) => one.quantity === 'h').map((one) => mapFigure(layer, one))),
-    make('div', { class: 'grid' }, ...mapsOf(layer).filter((one) => one.quantity !== 'h').map((one) => mapFigure(layer, one))));
+  const figures = (wanted) => make('div', { class: 'grid' }, ...mapsOf(layer).filter(wanted).map((one) => mapFigure(layer, one)));
+  const made = section(`Layer ${layer.layer}, ${layer.direction}`,
+    make('div', { class: 'bar' }, make('p', { class: 'quiet' }, taken + backwards), orderChooser(layer)),
+    figures((one) => one.quantity === 'h'), figures((one) => one.quantity !== 'h'),
+    make('div', { class: 'grid' }, curves('norm of h', 'Euclidean, over time', norms).figure,
+      curves('saturated units', `share of each gate over time; ${limits.join('; ')}`, gates, [0, 1]).figure));
+  made.dataset.layer = placeOf(layer);
 }

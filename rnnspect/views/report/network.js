@@ -58,7 +58,7 @@ function network() {
         const side = which === 0 ? -1 : 1;
         const sign = direction === 'reverse' ? '←' : '→';
         arrow(layer ? x : centre + (x - centre) * 0.4, y, x, y - 24);
-        box(x - 72, y - 70, 144, data.layers.find((one) => one.layer === layer && one.direction === direction),
+        box(x - 76, y - 70, 152, data.layers.find((one) => one.layer === layer && one.direction === direction),
           `${sign} ${spec.hidden_size} units${spec.proj_size ? `, ${units} out` : ''}`);
         arrow(x + side * 132, y - 58, x + side * 75, y - 58);
         text(x + side * 106, y - 63, states, { class: 'small' });

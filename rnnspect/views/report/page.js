@@ -3,7 +3,7 @@
 function weightFigure(parameter) {
   const view = weightsOf(parameter.name);
   const gateOf = (row) => parameter.gates.find((gate) => row >= gate.start && row < gate.stop);
-  return heatmap({
+  const map = heatmap({
     view,
     upright: false,
     shown: 'weight',
@@ -17,7 +17,10 @@ function weightFigure(parameter) {
       return `${parameter.name}[${range(row, view.per_step, view.steps)}, ${
         range(x * view.per_unit, view.per_unit, view.units)}]${gate && view.per_step === 1 ? ` (${gate.name}, unit ${row - gate.start})` : ''}`;
     },
-  }).figure;
+  });
+  map.file = parameter.name;
+  addTools(null, map);
+  return map.figure;
 }
 
 function parametersSection() {
