@@ -60,7 +60,7 @@ function drawCurves({ canvas, ticksAcross, ticksDown }, lines, ends) {
   lines.forEach(({ view, column }, at) => {
     const cells = [Math.floor(first / view.per_step), Math.ceil(after / view.per_step)];
     const x = (cell) => ((cell + 0.5 - cells[0]) / (cells[1] - cells[0])) * canvas.width;
-    pen.strokeStyle = onPaper.on ? ['#1f5fa8', '#c05a00', '#4d7a2a', '#8a3fa0'][at % 4] : style.getPropertyValue(inks[at % inks.length]);
+    pen.strokeStyle = onPaper.on ? ['#1f5fa8', '#b05200', '#4d7a2a', '#8a3fa0'][at % 4] : style.getPropertyValue(inks[at % inks.length]);
     pen.lineWidth = 1.5 * dots;
     pen.setLineDash(at % 2 ? [5 * dots, 4 * dots] : []);
     pen.beginPath();

@@ -51,6 +51,8 @@ function mapFigure(layer, one) {
   });
   map.file = `${placeOf(layer)} ${quantity} ${shown}`;
   addTools(layer, map);
+  layer.figures ??= new Map();
+  layer.figures.set(`${quantity} ${shown}`, map);
   map.update = () => {
     const row = Math.min(one.row ?? now.unit, view.units - 1);
     map.place(Math.floor(now.step / view.per_step), Math.floor(row / view.per_unit));

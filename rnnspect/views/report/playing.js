@@ -50,7 +50,7 @@ function controls() {
   form.append(make('div', { class: 'buttons' },
     button('◀', 'One step back', () => move(now.step - 1, null)), toggle,
     button('▶|', 'One step forward', () => move(now.step + 1, null)), speed),
-  make('label', { class: 'wide' }, 'step ', slider), step, make('label', {}, 'unit ', unit));
+  make('label', { class: 'wide' }, 'step ', slider), step, make('label', {}, 'unit ', unit), ...searchBox());
   playing.watchers.push(() => {
     const on = playing.timer !== null;
     toggle.textContent = on ? '❚❚' : '▶';

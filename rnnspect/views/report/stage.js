@@ -53,7 +53,7 @@ function stage() {
     const { drawing, table: numbers } = made.get(now.layer);
     if (on !== now.layer) {
       cell.replaceChildren(drawing.picture);
-      lines.replaceChildren(numbers.table, make('p', { class: 'quiet' }, 'Click a gate to see how it was computed.'));
+      lines.replaceChildren(numbers.table, make('p', { class: 'quiet' }, 'Click a gate to see how it was computed. Space plays, ← and → step, / searches.'));
       on = now.layer;
     }
     title.textContent = `Inside the cell: step ${now.step}, unit ${now.unit}`;
