@@ -1,4 +1,4 @@
-"""What a person sees and does on the page: the answer, the drawn cell, zoom, sorting, search, links, files and paper."""
+"""What a person sees and does on the page: the answer, the drawn cell, zoom, sorting, search, links, files, paper."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ CONTRAST = """() => {
   };
   const paper = light(getComputedStyle(document.body).backgroundColor);
   const wrong = [];
-  for (const one of document.querySelectorAll('p, dt, dd, td, th, figcaption, button, .tick, .name, .badge, .legend span')) {
+  for (const one of document.querySelectorAll('p, dt, dd, td, th, figcaption, button, .tick, .name, .badge, span')) {
     if (!one.textContent.trim() || one.closest('svg')) continue;
     const ink = light(getComputedStyle(one).color);
     const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);

@@ -28,8 +28,8 @@ _SCRIPTS = (
         "zoom",
         "frame",
     ),
-    *("heatmap", "pointing", "curves", "network", "sketch", "cell", "answer", "search", "playing", "stage", "saving"),
-    *("maps", "keys", "page"),
+    *("heatmap", "pointing", "curves", "network", "sketch", "cell", "answer", "search", "playing", "stage"),
+    *("saving", "maps", "keys", "page"),
 )
 """In the order in which they use each other."""
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
