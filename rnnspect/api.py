@@ -208,8 +208,8 @@ def report(
     """Writes one HTML file that shows a run, and returns what is in it; its `verdict` is that of `rnnspect.check`.
 
     The first arguments are those of `rnnspect.check`, `module` is that of `trace`. `batch_index` is the item that is
-    shown, left out the one that differs first. `steps` are those whose derivations are kept; left out, up to 64 of
-    them. The file appears whole or not at all.
+    shown, left out the one that differs first. Every number of it opens; of a run too long for one file those of
+    `steps` do, left out up to 64 of them. The file appears whole or not at all.
 
     Raises what `check` raises, `FileError` where the file cannot be written, and `InputError` for an item or a step
     that is not there.

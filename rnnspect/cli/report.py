@@ -54,7 +54,9 @@ def report(
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option(help="Steps whose derivations the file keeps: 0:10,95: (at most 64).", rich_help_panel=_WHAT),
+        typer.Option(
+            help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64).", rich_help_panel=_WHAT
+        ),
     ] = None,
 ) -> None:
     """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
@@ -150,7 +152,7 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
 
 
 def _steps(text: str | None, count: int) -> tuple[int, ...] | None:
-    from rnnspect.reporting.building import MOST_KEPT
+    from rnnspect.reporting.keeping import MOST_KEPT
     from rnnspect.views.selection import indices
 
     if text is None:

@@ -138,23 +138,33 @@ class Derivation(Shown):
         return math.inf if math.isnan(ratio) else ratio
 
 
-@dataclass(frozen=True)
-class EngineBeside:
-    """The engine's h at the kept steps (kept, P), and how far a check lets it be from the equations'."""
+@dataclass(frozen=True, eq=False)
+class Derivable:
+    """The equations of one layer and direction, from which a page derives its quantities."""
 
-    engine: Array
-    bound: Array
+    equations: dict[str, Expression]
+    projection: Expression
+    """W_ih x + b_ih of all gates, packed."""
+    parameters: Mapping[str, Tensor]
+    """Of all layers."""
 
 
 @dataclass(frozen=True, eq=False)
-class Derivable:
-    """What a page derives the quantities of one layer and direction from, at the kept steps."""
+class Kept:
+    """The numbers of one layer and direction at the kept steps, in float64: (kept, units), by step of the input."""
 
-    equations: dict[str, Expression]
-    parameters: Mapping[str, Tensor]
-    """Of all layers."""
-    given: dict[int, dict[str, Array]]
-    """By step of the input, in order: what `given_of` gives."""
+    steps: tuple[int, ...]
+    given: dict[str, Array]
+    """What each step starts from in a check: x, and h and c of the step before."""
+    gave: dict[str, Array]
+    """What the engine showed: h, and perhaps gates. h of the equations alone where it did not show the layer."""
+    bound: Array | None
+    """How far a check lets the engine's h be from the equations'; infinity where it cannot judge. None where the engine
+    did not show the layer."""
+
+    def at(self, place: int) -> dict[str, Array]:
+        """What the step at this place among the kept ones starts from."""
+        return {name: values[place] for name, values in self.given.items()}
 
 
 @dataclass(frozen=True)
@@ -163,16 +173,15 @@ class LayerReport:
 
     layer: int
     direction: str
-    maps: dict[tuple[str, str], Picture]
+    maps: dict[tuple[str, str], Picture | None]
     """Step × unit, by quantity and what is shown of it: "equations", "engine", "difference", or its "ratio" to the
-    bound."""
+    bound. None where every step is kept: the page derives it."""
     curves: dict[str, Picture]
     """One number a step, such as the norm of h."""
     saturated: dict[str, str]
     """When a unit of a gate counts as saturated: "below 0.05 or above 0.95"."""
     derivable: Derivable
-    beside: EngineBeside | None
-    """None where the engine did not show this layer."""
+    kept: Kept
 
 
 @dataclass(frozen=True)
@@ -192,6 +201,8 @@ class Report(Shown):
     length: int
     """Steps of the item that is shown."""
     batched: bool
+    whole: bool
+    """Whether every step and every weight is kept: then each number of the run can be derived."""
     layers: tuple[LayerReport, ...]
     weights: dict[str, Picture]
     """Every parameter, row × column; a bias has one column."""

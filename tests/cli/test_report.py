@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rnnspect
-from tests.reporting.reading import cells_of, data_of, map_of
+from tests.reporting.reading import data_of, values_of
 
 
 def page(path):
@@ -49,8 +49,7 @@ def test_a_saved_run_is_that_run(rnnspect, config, tmp_path):
     assert saved["verdict"]["verdict"] == "agree"
     for at, layer in enumerate(live["layers"]):
         for one in layer["maps"]:
-            expected, _ = cells_of(one["picture"])
-            shown, _ = cells_of(map_of(saved, at, one["quantity"], one["shown"]))
+            expected, shown = (values_of(data, at, one["quantity"], one["shown"]) for data in (live, saved))
             if one["shown"] == "ratio":  # the check of a recording asks for the same, in another order of sums
                 np.testing.assert_allclose(shown, expected, rtol=1e-4, atol=1e-9)
             else:
@@ -66,10 +65,10 @@ def test_one_engine_of_a_saved_run_of_several(rnnspect, tmp_path):
     assert "a run of several engines; allowed: --engine torch or torch-cell" in refused.err
     assert rnnspect(*argv, "--engine", "onnxruntime").status == 2
     assert rnnspect(*argv, "--engine", "torch-cell").status == 0
-    shown, _ = cells_of(map_of(page(tmp_path / "report.html"), 1, "h", "engine"))
+    shown = values_of(page(tmp_path / "report.html"), 1, "h", "engine")
     kept = np.load(tmp_path / "run.npz")
     assert shown.shape == kept["l0.reverse.engine.torch-cell.h"].shape[1:]
-    np.testing.assert_array_equal(shown, kept["l0.reverse.engine.torch-cell.h"][0].astype(np.float32))
+    np.testing.assert_array_equal(shown, kept["l0.reverse.engine.torch-cell.h"][0])
 
 
 @pytest.mark.usefixtures("no_causes")
@@ -96,19 +95,20 @@ def test_a_recording_shows_the_item_that_differs(rnnspect, tmp_path):
     assert page(tmp_path / "report.html")["item"] == 2
     assert rnnspect("report", *flags, *recorded, "--batch-index", "1").status == 0
     shown = page(tmp_path / "report.html")
-    np.testing.assert_array_equal(cells_of(map_of(shown, 0, "h", "engine"))[0], output[1])
+    np.testing.assert_array_equal(values_of(shown, 0, "h", "engine"), output[1])
 
 
 def output_of_torch(**spec):
     return rnnspect.trace(rnnspect.Spec(**spec)).output.engine.numpy().copy()
 
 
-def test_the_steps_that_are_asked_for_are_kept(rnnspect, tmp_path):
+def test_of_a_run_too_long_for_one_file_the_steps_that_are_asked_for_are_kept(rnnspect, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
     flags = ["--input", "randn:500", "--cell", "lstm", "-o", tmp_path / "report.html"]
     rnnspect("report", *flags, "--steps", "7,100:103,-1")
-    assert page(tmp_path / "report.html")["layers"][0]["derivable"]["steps"] == [7, 100, 101, 102, 499]
+    assert page(tmp_path / "report.html")["kept"] == [7, 100, 101, 102, 499]
     rnnspect("report", *flags)
-    kept = page(tmp_path / "report.html")["layers"][0]["derivable"]["steps"]
+    kept = page(tmp_path / "report.html")["kept"]
     assert len(kept) == 64
     assert {0, 499} < set(kept)
 
@@ -182,9 +182,8 @@ def test_the_library_writes_the_same_file(tmp_path):
     made = rnnspect.report(module, x, path=tmp_path / "report.html", batch_index=1, steps=[4, 2])
     assert made.verdict.agrees
     shown = page(tmp_path / "report.html")
-    assert (shown["item"], shown["command"]) == (1, None)
-    assert shown["layers"][0]["derivable"]["steps"] == [2, 4]
-    np.testing.assert_array_equal(cells_of(map_of(shown, 0, "h", "engine"))[0], module(x)[0][1].detach().numpy())
+    assert (shown["item"], shown["command"], shown["whole"]) == (1, None, True)
+    np.testing.assert_array_equal(values_of(shown, 0, "h", "engine"), module(x)[0][1].detach().numpy())
 
 
 def test_the_library_refuses_what_it_cannot_show(tmp_path):

@@ -16,7 +16,7 @@ from rnnspect import engines
 from rnnspect.reporting.building import Recordings, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.reading import Exported, cells_of, map_of
+from tests.reporting.reading import Exported, values_of
 from tests.reporting.runs import prepared_of
 
 STEPS = 7
@@ -165,7 +165,7 @@ def test_dragging_zooms_and_a_double_click_shows_all_again(opened, long):
     canvas.hover(position=page.at(canvas, 2, 1, 10, 4))
     address, _, value = page.text("#tip").rpartition(": ")
     assert address.endswith("step 12, unit 5")
-    assert float(value) == pytest.approx(float(cells_of(map_of(data, 0, "f"))[0][12, 5]), rel=1e-5)
+    assert float(value) == pytest.approx(float(values_of(data, 0, "f")[12, 5]), rel=1e-5)
     other = page.map("c", "equations")  # the steps of all maps, the units of one
     other.hover(position=page.at(other, 2, 5, 10, 16))
     assert page.text("#tip").split(": ")[0].endswith("step 12, unit 5")
@@ -197,9 +197,9 @@ def test_units_are_sorted_by_what_matters(opened, long, by):
     if by == "difference":
         assert top == 9  # where the recording is off
     elif by == "variance":
-        assert top == int(cells_of(map_of(data, 0, "h"))[0].var(0).argmax())
+        assert top == int(values_of(data, 0, "h").var(0).argmax())
     else:
-        gates = {gate: cells_of(map_of(data, 0, gate))[0] for gate in "ifgo"}
+        gates = {gate: values_of(data, 0, gate) for gate in "ifgo"}
         count = sum((abs(v) >= 0.95 if g == "g" else (v <= 0.05) | (v >= 0.95)).sum(0) for g, v in gates.items())
         assert top == int(count.argmax())
     canvas.click(position=page.at(canvas, 20, 0, 40, 16))
@@ -233,7 +233,7 @@ def test_a_map_is_saved(opened, long, tmp_path):
     assert head == ["step", *(f"unit {unit}" for unit in range(16))]
     assert [row[0] for row in rows] == [str(step) for step in range(40)]
     saved = np.array([[float(value) for value in row[1:]] for row in rows])
-    np.testing.assert_array_equal(saved.astype("f4"), cells_of(map_of(data, 0, "c"))[0].astype("f4"))
+    np.testing.assert_array_equal(saved.astype("f4"), values_of(data, 0, "c").astype("f4"))
     with page.page.expect_download() as made:
         page.page.get_by_role("button", name="Save as PNG: c").click()
     made.value.save_as(tmp_path / "c.png")

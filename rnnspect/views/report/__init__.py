@@ -15,21 +15,9 @@ from rnnspect.views.json_text import written_out
 from rnnspect.views.report.document import report_document
 
 _SCRIPTS = (
-    *(
-        "base",
-        "colours",
-        "state",
-        "values",
-        "place",
-        "expression",
-        "derivation",
-        "quantities",
-        "sight",
-        "zoom",
-        "frame",
-    ),
-    *("heatmap", "pointing", "curves", "network", "sketch", "cell", "answer", "search", "playing", "stage"),
-    *("saving", "maps", "keys", "page"),
+    *("base", "colours", "state", "kept", "expression", "values", "place", "derivation", "quantities"),
+    *("sight", "zoom", "frame", "heatmap", "pointing", "curves", "network", "sketch", "cell", "answer"),
+    *("search", "playing", "stage", "saving", "maps", "keys", "page"),
 )
 """In the order in which they use each other."""
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

@@ -39,16 +39,16 @@ function beside(layer, numbers, quantity, unit) {
   const engine = data.engine.name;
   const manual = numbers.quantity(quantity, unit);
   const lines = [`the equations: ${written(manual, 9)}`];
-  if (quantity === 'h' && layer.beside) {
-    const given = numbers.entry(layer.beside.engine, unit);
-    const bound = numbers.entry(layer.beside.bound, unit);
-    const apart = Object.is(given, manual) || (Number.isNaN(given) && Number.isNaN(manual)) ? 0 : given - manual;
-    lines.push(`${engine}: ${written(given, 9)}`, `difference: ${written(apart, 3)}, ${engine} minus equations`,
-      `bound: ${written(bound, 3)} in ${data.verdict.arithmetic}, as in a check; the difference is ${
-        written(apart ? Math.abs(apart) / bound : 0, 3)} of it`);
-  } else if (!valuesOf(layer, quantity, 'engine')) {
-    lines.push(`${engine} does not show it`);
-  }
+  if (valuesOf(layer, quantity, 'engine')) {
+    const given = numbers.engine(quantity, unit);
+    const difference = apart(given, manual);
+    lines.push(`${engine}: ${written(given, 9)}`, `difference: ${written(difference, 3)}, ${engine} minus equations`);
+    if (quantity === 'h') {
+      const bound = numbers.bound(unit);
+      lines.push(`bound: ${written(bound, 3)} in ${data.verdict.arithmetic}, as in a check; the difference is ${
+        written(ratioOf(difference, bound), 3)} of it`);
+    }
+  } else lines.push(`${engine} does not show it`);
   return make('ul', { class: 'beside' }, ...lines.map((line) => make('li', {}, line)));
 }
 
@@ -59,9 +59,9 @@ function goButton(said, layer, quantity, step, unit) {
 }
 
 function turns(layer, { before }, step, unit) {
-  const there = Object.entries(layer.derivable.given).filter(([name]) => name !== 'x' && before !== null);
-  const states = there.map(([name, { shape }]) => (
-    goButton(`${name} at step ${before}`, layer, name, before, Math.min(unit, shape[1] - 1))));
+  const there = Object.keys(layer.kept.given).filter((name) => name !== 'x' && before !== null);
+  const states = there.map((name) => (
+    goButton(`${name} at step ${before}`, layer, name, before, Math.min(unit, givenOf(layer, name).units - 1))));
   const below = data.layers.filter((one) => one.layer === layer.layer - 1).map((one) => goButton(
     `h of ${placeOf(one)}, step ${step}`, one, 'h', step, Math.min(unit, valuesOf(one, 'h', 'equations').units - 1)));
   if (!states.length && !below.length) return [];
@@ -101,7 +101,7 @@ function derive(layer, quantity, step, unit) {
   const command = make('code', { class: 'command' }, commandFor(layer, quantity, step, unit));
   if (numbers === null) parts.push(...elsewhere(layer, quantity, step, unit, command));
   else {
-    const shown = layer.beside ? `h of the step before as ${whoGave} gave it`
+    const shown = layer.kept.bound ? `h of the step before as ${whoGave} gave it`
       : `${whoShows} shows nothing of this layer: all of it is from the equations`;
     const from = numbers.before === null ? 'from the initial state' : shown;
     parts.push(make('p', { class: 'quiet' }, from), ...equationsOf(layer, numbers, quantity, unit),
@@ -114,16 +114,17 @@ function derive(layer, quantity, step, unit) {
   move(step, unit);
 }
 
+// What a step that is not in the file opens: the command that gives it.
 function elsewhere(layer, quantity, step, unit, command) {
-  const kept = layer.derivable.steps;
+  const { kept } = data;
   const near = [...kept].sort((one, other) => Math.abs(one - step) - Math.abs(other - step)).slice(0, 3).sort((a, b) => a - b);
-  const again = `make the report again with --steps ${step}`;
-  const how = data.recorded ? [make('p', {}, `It is of a recording: ${again}.`)]
-    : [make('p', {}, 'This gives it:'), make('p', {}, command), make('p', { class: 'quiet' }, `Or ${again}.`)];
+  const again = `ake the report again with --steps ${step}`;
+  const how = data.recorded ? [make('p', {}, `Step ${step} is not included. M${again}.`)]
+    : [make('p', {}, `Step ${step} is not included. Run:`), make('p', {}, command), make('p', { class: 'quiet' }, `Or m${again}.`)];
   return [
-    make('p', {}, `This file keeps derivations of ${counted(kept.length, 'step')} of ${data.length.toLocaleString('en')}; step ${step} is none of them.`),
     ...how,
-    make('h3', {}, 'The nearest steps that are kept'),
+    make('p', { class: 'quiet' }, included()),
+    make('h3', {}, 'The nearest steps that are included'),
     make('p', { class: 'turns' }, ...near.map((one) => goButton(`step ${one}`, layer, quantity, one, unit))),
   ];
 }

@@ -6,7 +6,22 @@ function total(values) {
   let lost = 0;
   for (const value of values) {
     const next = sum + value;
-    lost += Math.abs(sum) >= Math.abs(value) ? (sum - next) + value : (value - next) + sum;
+    const added = next - sum;
+    lost += (sum - (next - added)) + (value - added);
+    sum = next;
+  }
+  return Number.isFinite(lost) ? sum + lost : sum;
+}
+
+// The same of the products of a row of weights with a vector.
+function dot(weights, start, vector) {
+  let sum = 0;
+  let lost = 0;
+  for (let k = 0; k < vector.length; k += 1) {
+    const product = weights[start + k] * vector[k];
+    const next = sum + product;
+    const added = next - sum;
+    lost += (sum - (next - added)) + (product - added);
     sum = next;
   }
   return Number.isFinite(lost) ? sum + lost : sum;
@@ -14,7 +29,6 @@ function total(values) {
 
 // By kind of an expression, of its operands and then its numbers. NaN stays NaN.
 const operations = {
-  '+': (...values) => total(values),
   '−': (p, q) => p - q,
   '·': (p, q) => p * q,
   number: (n) => n,
@@ -32,40 +46,95 @@ const operations = {
   softplus: (s) => Math.log1p(Math.exp(-Math.abs(s))) + Math.max(s, 0),
 };
 
-// The numbers of a layer at a step, each computed when it is asked for; null for a step that is not kept.
+// How many units each expression of a layer is wanted for.
+function unitsOf(layer) {
+  const { expressions, equations, projection } = layer.derivable;
+  const units = expressions.map(() => 0);
+  const want = (at, count) => {
+    if (units[at] >= count) return;
+    units[at] = count;
+    const one = expressions[at];
+    one.of.forEach((part) => want(part, one.kind === 'sum' ? data.weights[one.name].units : count));
+  };
+  for (const root of [...Object.values(equations), ...(projection ? [projection] : [])]) want(root.at, root.units);
+  return units;
+}
+
+// A function of all units of its operands, one unit after the other.
+function applied({ kind, numbers }, operands, units) {
+  const result = new Float64Array(units);
+  const [p, q] = operands;
+  const operation = operations[kind];
+  if (kind === '+') {
+    const parts = [];
+    for (let unit = 0; unit < units; unit += 1) {
+      operands.forEach((operand, at) => { parts[at] = operand[unit]; });
+      result[unit] = total(parts);
+    }
+  } else if (q) {
+    for (let unit = 0; unit < units; unit += 1) result[unit] = operation(p[unit], q[unit]);
+  } else if (p) {
+    for (let unit = 0; unit < units; unit += 1) result[unit] = operation(p[unit], ...numbers);
+  } else result.fill(operation(...numbers));
+  return result;
+}
+
+// The numbers of a layer at a kept step: those of an expression for all units at once, when one is first asked for.
+function stepOf(layer, place) {
+  const { expressions, equations } = layer.derivable;
+  layer.units ??= unitsOf(layer);
+  const vectors = [];
+  const row = ({ numbers, units }) => numbers.subarray(place * units, (place + 1) * units);
+  const evaluated = (one, units) => {
+    if (one.kind === 'given') return row(givenOf(layer, one.name));
+    if (one.kind === 'quantity') return vector(equations[one.name].at);
+    if (one.values) return one.kind === 'sum' ? row(arrayOf(one.values)) : unpacked(one.values);
+    if (one.kind === 'parameter') return unpacked(data.weights[one.name].values).subarray(one.row, one.row + units);
+    if (one.kind !== 'sum') return applied(one, one.of.map(vector), units);
+    const weights = unpacked(data.weights[one.name].values);
+    const inner = vector(one.of[0]);
+    const columns = data.weights[one.name].units;
+    const result = new Float64Array(units);
+    for (let unit = 0; unit < units; unit += 1) result[unit] = dot(weights, (one.row + unit) * columns, inner);
+    return result;
+  };
+  function vector(at) {
+    vectors[at] ??= evaluated(expressions[at], layer.units[at]);
+    return vectors[at];
+  }
+  return vector;
+}
+
+// The numbers of a layer at a step, by place of an expression and by name; null for a step that is not in the file.
 function numbersAt(layer, step) {
-  const { steps, given, expressions, equations } = layer.derivable;
-  const kept = steps.indexOf(step);
-  if (kept < 0) return null;
+  const place = placeIn(step);
+  if (place < 0) return null;
   if (layer.numbers?.step === step) return layer.numbers;
-  const known = expressions.map(() => []);
-  const entry = (array, unit) => unpacked(array)[array.shape.length > 1 ? kept * array.shape[1] + unit : unit];
+  const vector = stepOf(layer, place);
+  const before = stepBefore(layer, step);
+  const entry = (kept, unit) => kept.numbers[place * kept.units + unit];
   // Each weight of a sum, the number that it is multiplied with, and the product.
   const products = (one, unit) => {
     const { values, units } = data.weights[one.name];
     const row = unpacked(values).subarray((one.row + unit) * units, (one.row + unit + 1) * units);
-    return Array.from(row, (w, k) => ({ k, w, v: value(one.of[0], k), product: w * value(one.of[0], k) }));
+    const inner = vector(one.of[0]);
+    return Array.from(row, (w, k) => ({ k, w, v: inner[k], product: w * inner[k] }));
   };
-  const evaluated = (one, unit) => {
-    if (one.values) return entry(one.values, unit);
-    if (one.kind === 'given') return entry(given[one.name], unit);
-    if (one.kind === 'quantity') return value(equations[one.name].at, unit);
-    if (one.kind === 'parameter') return unpacked(data.weights[one.name].values)[one.row + unit];
-    if (one.kind === 'sum') return total(products(one, unit).map((each) => each.product));
-    return operations[one.kind](...one.of.map((part) => value(part, unit)), ...one.numbers);
-  };
-  function value(at, unit) {
-    known[at][unit] ??= evaluated(expressions[at], unit);
-    return known[at][unit];
-  }
-  const order = layer.direction === 'reverse' ? data.length - 1 - step : step;
-  const before = order === 0 ? null : step + (layer.direction === 'reverse' ? 1 : -1);
   // As in rnnspect derive: a state before the first step is h0 or c0, at its own place.
   const address = (one, unit) => {
     if (one.kind === 'quantity' || one.name === 'x') return `${one.name}[step ${step}, ${unit}]`;
     return before === null ? `${one.name}0[${[...layer.place, unit].join(', ')}]` : `${one.name}[step ${before}, ${unit}]`;
   };
-  layer.numbers = { step, before, value, quantity: (name, unit) => value(equations[name].at, unit), entry, products, address };
+  layer.numbers = {
+    step,
+    before,
+    value: (at, unit) => vector(at)[unit],
+    quantity: (name, unit) => vector(layer.derivable.equations[name].at)[unit],
+    engine: (name, unit) => (gaveOf(layer, name) ? entry(gaveOf(layer, name), unit) : null),
+    bound: (unit) => (boundOf(layer) ? entry(boundOf(layer), unit) : null),
+    products,
+    address,
+  };
   return layer.numbers;
 }
 

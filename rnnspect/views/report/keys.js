@@ -10,6 +10,7 @@ document.addEventListener('keydown', (event) => {
   else if (event.key === 'ArrowRight') move(now.step + 1, null);
   else return;
   event.preventDefault();
+  if (event.key.startsWith('Arrow')) say(`step ${now.step}`);
 });
 
 // Drawings that never came into sight are drawn for paper, all of them in light colours.

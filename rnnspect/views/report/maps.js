@@ -8,9 +8,9 @@ function sampled(view) {
 // The step that a click on a cell means: one of which the derivation is kept, if the cell has one.
 function stepIn(view, cell) {
   const first = cell * view.per_step;
-  const steps = Array.from({ length: Math.min(view.per_step, view.steps - first) }, (_, at) => first + at);
-  const wanted = steps.includes(now.step) ? [now.step, ...steps] : steps;
-  return wanted.find(openable) ?? wanted[0];
+  const held = (step) => step >= first && step < first + view.per_step;
+  if (held(now.step) && openable(now.step)) return now.step;
+  return data.whole ? first : data.kept.find(held) ?? (held(now.step) ? now.step : first);
 }
 
 function whoseOf(shown) {
@@ -36,7 +36,7 @@ function mapFigure(layer, one) {
     first: firstOf(layer)?.quantity === quantity ? firstOf(layer) : null,
     said: `${whoseOf(shown)}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
     blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden, stop: (at + 1) * hidden })) : [],
-    order: packed || quantity === 'x' ? null : () => orderOf(layer, view),
+    order: packed || quantity === 'x' ? null : () => sortedRows(layer, view),
     address: (x, y) => {
       const units = view.per_unit === 1 ? named(y) : `units ${range(y * view.per_unit, view.per_unit, view.units)}`;
       const steps = range(x * view.per_step, view.per_step, view.steps);
@@ -134,8 +134,9 @@ function besideOf(map, view, unit, by) {
 
 function layerSection(layer) {
   const backwards = layer.direction === 'reverse' ? ' It runs from the last step to the first.' : '';
-  const taken = layer.beside ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
+  const taken = layer.kept.bound ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
     : `${whoShows} shows nothing of this layer: all of it is from the equations.`;
+  const hint = layer === data.layers[0] ? ' Hover for a value, click to see how it was computed, drag to zoom.' : '';
   const named = (start, name) => curvesOf(layer).filter((one) => one.name.startsWith(start)).map((one) => ({ name: name(one.name), view: one.view }));
   const norms = named('norm', (name) => (name.endsWith('engine') ? engineName : 'equations'));
   const gates = named('saturated', (name) => name.slice('saturated '.length));
@@ -143,7 +144,7 @@ function layerSection(layer) {
   const limits = words.map((said) => `${Object.keys(layer.saturated).filter((gate) => layer.saturated[gate] === said).join(', ')} ${said}`);
   const figures = (wanted) => make('div', { class: 'grid' }, ...mapsOf(layer).filter(wanted).map((one) => mapFigure(layer, one)));
   const made = section(`Layer ${layer.layer}, ${layer.direction}`,
-    make('div', { class: 'bar' }, make('p', { class: 'quiet' }, taken + backwards), orderChooser(layer)),
+    make('div', { class: 'bar' }, make('p', { class: 'quiet' }, taken + backwards + hint), orderChooser(layer)),
     figures((one) => one.quantity === 'h'), figures((one) => one.quantity !== 'h'),
     make('div', { class: 'grid' }, curves('norm of h', 'Euclidean, over time', norms).figure,
       curves('saturated units', `share of each gate over time; ${limits.join('; ')}`, gates, [0, 1]).figure));

@@ -26,7 +26,7 @@ function weightFigure(parameter) {
 function parametersSection() {
   const rows = data.shapes.parameters.map((one) => [one.name, one.shape.join(' × '), one.reads,
     one.gates.map((gate) => `${gate.name} ${gate.start}:${gate.stop}`).join('  '), one.count.toLocaleString('en'), one.bytes.toLocaleString('en')]);
-  section('Parameters', table(['parameter', 'shape', 'reads', 'gate rows', 'count', 'bytes'], rows),
+  section('Parameters', table(['parameter', 'shape', 'dimensions', 'gate rows', 'count', 'bytes'], rows),
     make('p', { class: 'quiet' }, `${data.shapes.total.toLocaleString('en')} parameters, ${data.shapes.bytes.toLocaleString('en')} bytes in ${data.spec.dtype}`),
     make('div', { class: 'grid' }, ...data.shapes.parameters.map(weightFigure)));
 }

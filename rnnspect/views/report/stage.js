@@ -24,8 +24,7 @@ function equations(layer) {
       const unit = Math.min(now.unit, view.units - 1);
       const manual = numbers ? written(numbers.quantity(one.name, unit)) : numberWritten(view, now.step, unit);
       const engine = valuesOf(layer, one.name, 'engine');
-      const given = engine && (numbers && one.name === 'h' ? written(numbers.entry(layer.beside.engine, unit))
-        : numberWritten(engine, now.step, unit));
+      const given = engine && (numbers ? written(numbers.engine(one.name, unit)) : numberWritten(engine, now.step, unit));
       one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${engineName} ${given}`) : '');
     });
   };

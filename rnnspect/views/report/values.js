@@ -14,28 +14,79 @@ function viewOf(picture) {
   const rows = Math.ceil(steps / per_step);
   const columns = Math.ceil(units / per_unit);
   const view = { steps, units, per_step, per_unit, rows, columns, exact: Boolean(picture.values) };
-  if (view.exact) return Object.assign(view, exactly(() => unpacked(picture.values), columns));
+  if (view.exact) return exactView(steps, units, () => unpacked(picture.values));
   const bound = (name) => (i, j) => picture.origin + unpacked(picture[name])[i * columns + j] * picture.step;
   const flags = (i, j) => (picture.flags ? unpacked(picture.flags)[i * columns + j] : 0);
   return Object.assign(view, { low: bound('low'), high: bound('high'), flags, at: () => null });
 }
 
-// Of numbers that are made when the first of them is asked for.
-function exactly(numbers, columns) {
-  const at = (i, j) => numbers()[i * columns + j];
+// Of numbers (steps, units) that are made when the first of them is asked for.
+function exactView(steps, units, made) {
+  let numbers = null;
+  const at = (i, j) => {
+    numbers ??= made();
+    return numbers[i * units + j];
+  };
   const flags = (i, j) => {
     const value = at(i, j);
     if (Number.isFinite(value)) return 0;
     return EMPTY | (Number.isNaN(value) ? NAN : value > 0 ? PLUS : MINUS);
   };
-  return { low: at, high: at, flags, at };
+  return { steps, units, per_step: 1, per_unit: 1, rows: steps, columns: units, exact: true, low: at, high: at, flags, at };
+}
+
+// Each quantity that has an equation, at every step: one pass over the steps.
+function quantitiesOf(layer) {
+  if (layer.derived) return layer.derived;
+  const equations = Object.entries(layer.derivable.equations);
+  layer.derived = Object.fromEntries(equations.map(([name, { units }]) => [name, new Float64Array(data.length * units)]));
+  for (let step = 0; step < data.length; step += 1) {
+    const vector = stepOf(layer, step);
+    for (const [name, { at, units }] of equations) layer.derived[name].set(vector(at), step * units);
+  }
+  return layer.derived;
+}
+
+function projectionOf(layer) {
+  const { at, units } = layer.derivable.projection;
+  const numbers = new Float64Array(data.length * units);
+  for (let step = 0; step < data.length; step += 1) numbers.set(stepOf(layer, step)(at), step * units);
+  return numbers;
+}
+
+// engine − equations; 0 where both are the same infinity or both NaN.
+function apart(engine, manual) {
+  return Object.is(engine, manual) || engine === manual ? 0 : engine - manual;
+}
+
+// |difference| / bound; 0 where a check cannot judge, whose bound is infinite, and infinite where one is not a number.
+function ratioOf(difference, bound) {
+  if (difference === 0 || bound === Infinity) return 0;
+  const ratio = Math.abs(difference) / bound;
+  return Number.isNaN(ratio) ? Infinity : ratio;
+}
+
+// What is shown of a quantity, from the numbers that the file keeps of every step.
+function derivedView(layer, quantity, shown) {
+  const exact = (units, made) => exactView(data.length, units, made);
+  const { equations, projection } = layer.derivable;
+  if (quantity === 'input_projection') return exact(projection.units, () => projectionOf(layer));
+  if (quantity === 'x') return exact(givenOf(layer, 'x').units, () => givenOf(layer, 'x').numbers);
+  const { units } = equations[quantity];
+  if (shown === 'equations') return exact(units, () => quantitiesOf(layer)[quantity]);
+  const engine = () => gaveOf(layer, quantity).numbers;
+  if (shown === 'engine') return exact(units, engine);
+  const difference = () => Float64Array.from(engine(), (value, at) => apart(value, quantitiesOf(layer)[quantity][at]));
+  if (shown === 'difference') return exact(units, difference);
+  return exact(units, () => difference().map((value, at) => ratioOf(value, boundOf(layer).numbers[at])));
 }
 
 const views = new Map();
 
-function viewed(picture) {
-  if (!views.has(picture)) views.set(picture, viewOf(picture));
-  return views.get(picture);
+// Made once for each key.
+function viewed(key, made) {
+  if (!views.has(key)) views.set(key, made());
+  return views.get(key);
 }
 
 // The heat maps of a layer in the order in which they are drawn: { quantity, shown }.
@@ -46,21 +97,31 @@ function mapsOf(layer) {
 // `shown` is "equations", "engine", "difference" or "ratio" (of |difference| to the bound); null where there is none.
 function valuesOf(layer, quantity, shown) {
   const found = layer.maps.find((one) => one.quantity === quantity && one.shown === shown);
-  return found ? viewed(found.picture) : null;
+  if (!found) return null;
+  return viewed(found, () => (found.picture ? viewOf(found.picture) : derivedView(layer, quantity, shown)));
 }
 
 // Numbers over time, one a step: { name, view }.
 function curvesOf(layer) {
-  return layer.curves.map((one) => ({ name: one.name, view: viewed(one.picture) }));
+  return layer.curves.map((one) => ({ name: one.name, view: viewed(one, () => viewOf(one.picture)) }));
 }
 
 function weightsOf(name) {
-  return viewed(data.weights[name]);
+  return viewed(data.weights[name], () => viewOf(data.weights[name]));
 }
 
 // Whether a click on a number of this step opens how it was computed.
 function openable(step) {
-  return data.layers[0].derivable.steps.includes(step);
+  return placeIn(step) >= 0;
+}
+
+// What of a long run is not in the file; null where every number is.
+function included() {
+  if (data.whole) return null;
+  const { kept, length } = data;
+  const steps = kept.length === length ? `All ${counted(length, 'step')} open`
+    : `${kept.length} of ${counted(length, 'step')} open`;
+  return `This run has more numbers than fit into one file. ${steps}; a cell of a heat map may be the range of several numbers.`;
 }
 
 // The smallest and the largest finite number; Infinity and -Infinity where there is none.

@@ -62,7 +62,7 @@ function scoresOf(layer, by, columns) {
 }
 
 // The columns of a view in the order that was chosen for its layer; null where they stand as they are.
-function orderOf(layer, view) {
+function sortedRows(layer, view) {
   const by = layer.order ?? 'unit';
   if (by === 'unit') return null;
   layer.orders ??= new Map();
