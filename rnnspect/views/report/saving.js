@@ -70,13 +70,13 @@ function addTools(layer, map) {
     return made;
   };
   const name = (end) => `rnnspect ${map.file}.${end}`;
-  if (map.unitChosen) small('line', 'Show the unit over time', () => unitLine(layer, map));
+  if (map.unitChosen) small('over time', 'Show the unit over time', () => unitLine(layer, map));
   small('PNG', 'Save as PNG', () => {
     map.canvas.draw();
     pngOf(map, (blob) => save(name('png'), blob));
   });
   small('CSV', 'Save as CSV', () => save(name('csv'), new Blob([csvOf(map)], { type: 'text/csv' })));
-  const whole = small('whole', 'Show the whole map again', () => zoomOut(map));
+  const whole = small('whole map', 'Show the whole map again', () => zoomOut(map));
   map.changed = () => {
     whole.hidden = !isZoomed(map);
     map.update?.();
