@@ -16,7 +16,7 @@ from rnnspect.reporting.building import Recordings, ReportOptions, report_prepar
 from rnnspect.reporting.keeping import kept_steps
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.reading import Elements, Exported, cells_of, data_of, map_of, values_of
+from tests.reporting.reading import Elements, Exported, array_of, cells_of, data_of, map_of, values_of
 from tests.reporting.runs import EVIL, SPECS, prepared_of
 
 KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peepholes": {"peepholes": True}}
@@ -155,6 +155,15 @@ def test_infinities_and_nan_are_shown():
     assert not np.isnan(shown[:2]).any()
     difference = values_of(data, 0, "h", "difference")
     assert not difference[2:].any()
+
+
+def test_bounds_beyond_float32_are_kept():
+    """Those of numbers near 1e-60 would be 0 in float32, and every ratio infinite."""
+    spec = rnnspect.Spec(cell="rnn", input_size=3, hidden_size=4, bias=False, nonlinearity="relu", dtype="float64")
+    data = json.loads(as_data(report_prepared(prepare(spec, torch.randn(5, 3, dtype=torch.float64) * 1e-60))))
+    bound = array_of(data["layers"][0]["kept"]["bound"])
+    assert 0 < bound.max() < 1e-60
+    assert values_of(data, 0, "h", "ratio").max() < 1
 
 
 def test_saturation_is_a_share_of_units():

@@ -13,18 +13,35 @@ function total(values) {
   return Number.isFinite(lost) ? sum + lost : sum;
 }
 
-// The same of the products of a row of weights with a vector.
-function dot(weights, start, vector) {
-  let sum = 0;
-  let lost = 0;
-  for (let k = 0; k < vector.length; k += 1) {
-    const product = weights[start + k] * vector[k];
-    const next = sum + product;
-    const added = next - sum;
-    lost += (sum - (next - added)) + (product - added);
-    sum = next;
+// The products of rows of weights, from `start` on, with each of `count` vectors, added up in the same way. Two vectors
+// at a time: half the weights to read, and two sums that do not wait for each other.
+function sumsOf(weights, start, rows, vectors, count) {
+  const columns = vectors.length / count;
+  const result = new Float64Array(rows * count);
+  for (let row = 0; row < rows; row += 1) {
+    const first = start + row * columns;
+    for (let one = 0; one < count; one += 2) {
+      const other = Math.min(one + 1, count - 1);
+      const [a, b] = [one * columns, other * columns];
+      let [sumA, lostA, sumB, lostB] = [0, 0, 0, 0];
+      for (let k = 0; k < columns; k += 1) {
+        const w = weights[first + k];
+        const productA = w * vectors[a + k];
+        const nextA = sumA + productA;
+        const addedA = nextA - sumA;
+        lostA += (sumA - (nextA - addedA)) + (productA - addedA);
+        sumA = nextA;
+        const productB = w * vectors[b + k];
+        const nextB = sumB + productB;
+        const addedB = nextB - sumB;
+        lostB += (sumB - (nextB - addedB)) + (productB - addedB);
+        sumB = nextB;
+      }
+      result[one * rows + row] = Number.isFinite(lostA) ? sumA + lostA : sumA;
+      result[other * rows + row] = Number.isFinite(lostB) ? sumB + lostB : sumB;
+    }
   }
-  return Number.isFinite(lost) ? sum + lost : sum;
+  return result;
 }
 
 // By kind of an expression, of its operands and then its numbers. NaN stays NaN.
@@ -60,49 +77,51 @@ function unitsOf(layer) {
   return units;
 }
 
-// A function of all units of its operands, one unit after the other.
-function applied({ kind, numbers }, operands, units) {
-  const result = new Float64Array(units);
+// An operation on numbers side by side, one after the other.
+function applied({ kind, numbers }, operands, length) {
+  const result = new Float64Array(length);
   const [p, q] = operands;
   const operation = operations[kind];
   if (kind === '+') {
     const parts = [];
-    for (let unit = 0; unit < units; unit += 1) {
-      operands.forEach((operand, at) => { parts[at] = operand[unit]; });
-      result[unit] = total(parts);
+    for (let at = 0; at < length; at += 1) {
+      for (let part = 0; part < operands.length; part += 1) parts[part] = operands[part][at];
+      result[at] = total(parts);
     }
-  } else if (q) {
-    for (let unit = 0; unit < units; unit += 1) result[unit] = operation(p[unit], q[unit]);
-  } else if (p) {
-    for (let unit = 0; unit < units; unit += 1) result[unit] = operation(p[unit], ...numbers);
-  } else result.fill(operation(...numbers));
+  } else if (q) for (let at = 0; at < length; at += 1) result[at] = operation(p[at], q[at]);
+  else if (p) for (let at = 0; at < length; at += 1) result[at] = operation(p[at], numbers[0], numbers[1]);
+  else result.fill(operation(...numbers));
   return result;
 }
 
-// The numbers of a layer at a kept step: those of an expression for all units at once, when one is first asked for.
-function stepOf(layer, place) {
+function repeated(values, count) {
+  const result = new Float64Array(values.length * count);
+  for (let one = 0; one < count; one += 1) result.set(values, one * values.length);
+  return result;
+}
+
+// The numbers of a layer at `count` kept steps from a place on: those of an expression at all of them, (steps, units),
+// when one is first asked for. No step waits for another: each starts from what the engine gave at the one before.
+function numbersOf(layer, place, count = 1) {
   const { expressions, equations } = layer.derivable;
   layer.units ??= unitsOf(layer);
-  const vectors = [];
-  const row = ({ numbers, units }) => numbers.subarray(place * units, (place + 1) * units);
+  const known = [];
+  const rows = ({ numbers, units }) => numbers.subarray(place * units, (place + count) * units);
   const evaluated = (one, units) => {
-    if (one.kind === 'given') return row(givenOf(layer, one.name));
-    if (one.kind === 'quantity') return vector(equations[one.name].at);
-    if (one.values) return one.kind === 'sum' ? row(arrayOf(one.values)) : unpacked(one.values);
-    if (one.kind === 'parameter') return unpacked(data.weights[one.name].values).subarray(one.row, one.row + units);
-    if (one.kind !== 'sum') return applied(one, one.of.map(vector), units);
+    if (one.kind === 'given') return rows(givenOf(layer, one.name));
+    if (one.kind === 'quantity') return of(equations[one.name].at);
+    if (one.kind === 'sum' && one.values) return rows(arrayOf(one.values));
+    if (one.kind === 'parameter' && one.values) return repeated(unpacked(one.values), count);
+    if (one.kind !== 'sum' && one.kind !== 'parameter') return applied(one, one.of.map(of), units * count);
     const weights = unpacked(data.weights[one.name].values);
-    const inner = vector(one.of[0]);
-    const columns = data.weights[one.name].units;
-    const result = new Float64Array(units);
-    for (let unit = 0; unit < units; unit += 1) result[unit] = dot(weights, (one.row + unit) * columns, inner);
-    return result;
+    if (one.kind === 'parameter') return repeated(weights.subarray(one.row, one.row + units), count);
+    return sumsOf(weights, one.row * data.weights[one.name].units, units, of(one.of[0]), count);
   };
-  function vector(at) {
-    vectors[at] ??= evaluated(expressions[at], layer.units[at]);
-    return vectors[at];
+  function of(at) {
+    known[at] ??= evaluated(expressions[at], layer.units[at]);
+    return known[at];
   }
-  return vector;
+  return of;
 }
 
 // The numbers of a layer at a step, by place of an expression and by name; null for a step that is not in the file.
@@ -110,7 +129,7 @@ function numbersAt(layer, step) {
   const place = placeIn(step);
   if (place < 0) return null;
   if (layer.numbers?.step === step) return layer.numbers;
-  const vector = stepOf(layer, place);
+  const vector = numbersOf(layer, place);
   const before = stepBefore(layer, step);
   const entry = (kept, unit) => kept.numbers[place * kept.units + unit];
   // Each weight of a sum, the number that it is multiplied with, and the product.

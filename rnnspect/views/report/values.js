@@ -35,23 +35,22 @@ function exactView(steps, units, made) {
   return { steps, units, per_step: 1, per_unit: 1, rows: steps, columns: units, exact: true, low: at, high: at, flags, at };
 }
 
-// Each quantity that has an equation, at every step: one pass over the steps.
-function quantitiesOf(layer) {
-  if (layer.derived) return layer.derived;
-  const equations = Object.entries(layer.derivable.equations);
-  layer.derived = Object.fromEntries(equations.map(([name, { units }]) => [name, new Float64Array(data.length * units)]));
-  for (let step = 0; step < data.length; step += 1) {
-    const vector = stepOf(layer, step);
-    for (const [name, { at, units }] of equations) layer.derived[name].set(vector(at), step * units);
+const BLOCK = 16;
+
+// Some expressions of a layer at every step, (steps, units), by their name: { name: { at, units } } gives them.
+function everyStep(layer, wanted) {
+  const roots = Object.entries(wanted);
+  const found = Object.fromEntries(roots.map(([name, { units }]) => [name, new Float64Array(data.length * units)]));
+  for (let step = 0; step < data.length; step += BLOCK) {
+    const of = numbersOf(layer, step, Math.min(BLOCK, data.length - step));
+    for (const [name, { at, units }] of roots) found[name].set(of(at), step * units);
   }
-  return layer.derived;
+  return found;
 }
 
-function projectionOf(layer) {
-  const { at, units } = layer.derivable.projection;
-  const numbers = new Float64Array(data.length * units);
-  for (let step = 0; step < data.length; step += 1) numbers.set(stepOf(layer, step)(at), step * units);
-  return numbers;
+function quantitiesOf(layer) {
+  layer.quantities ??= everyStep(layer, layer.derivable.equations);
+  return layer.quantities;
 }
 
 // engine − equations; 0 where both are the same infinity or both NaN.
@@ -70,7 +69,7 @@ function ratioOf(difference, bound) {
 function derivedView(layer, quantity, shown) {
   const exact = (units, made) => exactView(data.length, units, made);
   const { equations, projection } = layer.derivable;
-  if (quantity === 'input_projection') return exact(projection.units, () => projectionOf(layer));
+  if (quantity === 'input_projection') return exact(projection.units, () => everyStep(layer, { projection }).projection);
   if (quantity === 'x') return exact(givenOf(layer, 'x').units, () => givenOf(layer, 'x').numbers);
   const { units } = equations[quantity];
   if (shown === 'equations') return exact(units, () => quantitiesOf(layer)[quantity]);
