@@ -18,10 +18,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from rnnspect.cli import process
+from rnnspect.cli import process, signals
 from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, discard, say
-from rnnspect.cli.signals import status_when_stopped
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import RnnspectError
 from rnnspect.files.sources import is_there
@@ -113,9 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = app(args=None if argv is None else list(argv), prog_name="rnnspect", standalone_mode=False)
         sys.stdout.flush()
     except RnnspectError as error:
-        for problem in error.problems:
-            say(f"error: {problem}")
-        return error.exit_status
+        if not signals.received:
+            for problem in error.problems:
+                say(f"error: {problem}")
+            return error.exit_status
+        status = INTERRUPTED  # a library that was interrupted while it was loaded has made an error of its own of it
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
@@ -140,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fault(error)
     if status == INTERRUPTED:
         say("interrupted")
-        return status_when_stopped()
+        return signals.status_when_stopped()
     return status if isinstance(status, int) else OK
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -13,14 +14,16 @@ from rnnspect.cli import live, models
 from rnnspect.cli import probe as probing
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
+from rnnspect.cli.next_command import next_command
 from rnnspect.cli.options import ENGINES, command, formats, network
-from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
+    from rnnspect.checking.check import Terms
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.rounding import Rounding
     from rnnspect.tracing.prepare import Prepared
@@ -64,6 +67,9 @@ class CheckOptions:
     arithmetic: Annotated[
         str | None, _checking(help="What the run is held to, where it is not what its dtype says.")
     ] = None
+    verbose: Annotated[
+        bool, _checking("--verbose", "-v", help="Also the smallest error of each gate that this check would detect.")
+    ] = False
     explain: Annotated[
         float | None,
         _checking(
@@ -89,6 +95,8 @@ class _Job:
     output: Output
     alone: bool
     """Whether there is one row at most: then what is wrong is raised, and no row."""
+    shown: list[Verdict] = field(default_factory=list)
+    """The verdict whose first lines are on the screen already, while causes are looked for."""
 
 
 @command("rnnspect check configs/lstm.yaml --engine torch-cell")
@@ -130,7 +138,7 @@ def check(
             raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
         probing.check_place(asked.write_probe)
     rows = [row for source in job.sources for row in _rows_of(source, job)]
-    _emit(rows, output)
+    _emit(rows, output, asked.verbose, job.shown != [])
     verdicts = [row.found for row in rows if isinstance(row.found, Verdict)]
     if asked.write_probe is not None:
         probing.write_where_needed(asked.write_probe, verdicts, output)
@@ -148,31 +156,25 @@ def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: P
         )
 
 
-def _emit(rows: list[CheckRow], output: Output) -> None:
-    """One run in full, several as a line each."""
+def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> None:
+    """One run in full, without its first lines if these were shown before; several as a row each."""
     from rnnspect.views import check as view
-    from rnnspect.views import documents
+    from rnnspect.views import checks, documents
 
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
 
-    def table(_width: int) -> Iterable[RenderableType]:
-        return view.parts(alone, rows[0].source if rows[0].inside else "") if alone else view.lines(found)
+    def table(width: int) -> Iterable[RenderableType]:
+        if alone is None:
+            return checks.rows(found, width)
+        begun = () if shown else view.first_lines(alone, rows[0].subject)
+        return itertools.chain(begun, view.other_lines(alone, rows[0].then, verbose))
 
     def json() -> str:
-        made = [_document(source, one) for source, one in found]
+        made = [checks.document(source, one) for source, one in found]
         return documents.as_json(made[0] if alone else made)
 
-    output.emit(table, json=json, junit=lambda: view.as_junit(found))
-
-
-def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
-    from rnnspect.views import documents
-
-    if isinstance(found, Verdict):
-        return documents.check_document(found, source)
-    why = {"skipped": found.reason} if isinstance(found, Skipped) else {"error": found}
-    return {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why
+    output.emit(table, json=json, junit=lambda: checks.as_junit(found))
 
 
 def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
@@ -208,15 +210,19 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     except RnnspectError as error:
         yield from (_failed(f"{label} ({name})", error, job) for name in engines)
         return
+    subject = str(job.asked.recorded or "")
     for name in engines:
         try:
-            verdict = _checked(prepared.with_engine(name, "--engine"), job)
+            verdict = _checked(prepared.with_engine(name, "--engine"), job, subject)
         except RnnspectError as error:
             # Of all engines those are left out that cannot run a source.
             left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
             yield _failed(f"{label} ({name})", error, job, left_out)
         else:
-            yield CheckRow(label, verdict, verdict.exit_status)
+            given = replace(job.given, path=Path(source) if source else None)
+            engine = name if job.engines else None
+            then = next_command(verdict, given, described, engine, job.asked.recorded) if described else ""
+            yield CheckRow(label, verdict, verdict.exit_status, subject, then)
 
 
 def _inside(source: str, job: _Job) -> list[CheckRow] | None:
@@ -232,7 +238,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
 
     if source and readers.kind_of(Path(source)) == "onnx":
         _refuse_beside(job, "a model of ONNX is run by onnxruntime")
-        return models.onnx_rows(source, job.given.options, job.held_to, job.asked.explain, job.output)
+        return models.onnx_rows(source, job.given.options, _terms(job), job.output)
     return None
 
 
@@ -260,7 +266,13 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _checked(prepared: Prepared, job: _Job) -> Verdict:
+def _terms(job: _Job) -> Terms:
+    from rnnspect.checking.check import Terms
+
+    return Terms(job.held_to, job.asked.explain, SoFar(lambda _steps: None, job.output.quiet))
+
+
+def _checked(prepared: Prepared, job: _Job, subject: str) -> Verdict:
     from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import is_missing
 
@@ -271,7 +283,14 @@ def _checked(prepared: Prepared, job: _Job) -> Verdict:
     if job.asked.recorded is None and not draw:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
             ran = prepared.run(advance)
-    with checking(steps, quiet) as so_far:
+
+    def told(verdict: Verdict) -> None:
+        from rnnspect.views.check import first_lines
+
+        job.shown.append(verdict)
+        job.output.begin(first_lines(verdict, subject))
+
+    with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
         if ran is not None:
             return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
         if job.asked.recorded is None:

@@ -10,7 +10,7 @@ import typer
 
 from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.options import command, formats, network
-from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError
@@ -85,7 +85,7 @@ def report(
     note_what_is_not_finite(made.sequence, output)
     typed += f" --engine {shlex.quote(run.engine)}" if run.engine else ""
     with progress_bar("checking and painting every step", 2 * made.steps_of_layers, output.quiet) as advance:
-        page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
+        page = report_prepared(made, asked, recordings, held_to, typed, SoFar(advance), flag)
     output.emit(html=lambda: as_html(page))
     output.note(summary(page.verdict))
 

@@ -123,6 +123,8 @@ class Verdict(Shown):
     """Those of them that these numbers cannot tell apart."""
     identities: tuple[Identity, ...] = ()
     """Those that were looked at. One that fails is reported; the answer rests on the equations alone."""
+    items: int = 1
+    """How many sequences the batch has."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Structured arrays: `worst` and `first`, each of one `Point` or none, and `resolution`, a row for each gate.

@@ -52,7 +52,7 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
             f"{engine.name} {engine.version} loaded it and ran a drawn sequence: {done.verdict.values:,} values in "
             f"{done.verdict.steps:,} steps of {done.spec.batch} sequences, from states that are not zero"
         )
-        yield from map(Text, check.numbers_of(done.verdict))
+        yield from map(Text, check.lines_of(done.verdict))
     yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
     if done.lost and done.verdict:
         yield Text("the check took zeros for what is lost")

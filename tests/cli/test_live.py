@@ -167,7 +167,8 @@ def test_a_report_judges_the_call_as_the_check_does(rnnspect, model, built):
     assert "differ" in wrong.err
     assert rnnspect("check", f"{model}:Spoilt", "-i", path, "--module", "rnn").status == 1
     checked = rnnspect("check", f"{model}:Spoilt", "-i", path, "--module", "cell")
-    assert (checked.status, len(checked.out.splitlines())) == (0, 9), checked.out
+    assert checked.status == 0
+    assert checked.out.startswith("agree  "), checked.out
 
 
 def test_lengths_are_those_of_the_packed_batch_in_the_model(rnnspect, model):

@@ -180,7 +180,7 @@ def test_what_a_node_receives_may_be_constant(tmp_path: Path, capsys: Any, fixed
     model.graph.input.extend(inputs)
     path = saved(tmp_path, model)[0]
     assert main(["check", path, "--input", "randn:5", "--batch", "2"]) == 0
-    assert "agree" in capsys.readouterr().out
+    assert "AGREE" in capsys.readouterr().out
 
 
 def test_lengths_and_weights_that_are_inputs(tmp_path: Path, capsys: Any):

@@ -79,7 +79,7 @@ def test_a_saved_run_that_was_changed_differs(rnnspect, tmp_path):
     arrays["engine.output"][0, 6, 1] += 0.5
     np.savez(tmp_path / "run.npz", **arrays)
     result = rnnspect("report", tmp_path / "run.npz", "-o", tmp_path / "report.html")
-    assert "differ: h of layer 0 forward, step 6, batch 0, unit 1" in result.err
+    assert "differ: recording does not match this LSTM" in result.err
     first = page(tmp_path / "report.html")["verdict"]["first"]
     assert (first["step"], first["unit"]) == (6, 1)
 

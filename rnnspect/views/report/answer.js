@@ -4,10 +4,6 @@ const engineName = data.engine.name;
 const whoGave = data.recorded ? 'the recording' : engineName;
 const whoShows = data.recorded ? 'The recording' : engineName;
 
-function cellName() {
-  return data.shapes.module.replace('Model(', '').replace('(rnn): ', '').trim().split('(')[0];
-}
-
 function times(ratio) {
   const number = numberOf(ratio);
   return Number.isFinite(number) ? `${number.toLocaleString('en', { maximumFractionDigits: 1 })} ×` : 'infinitely many times';
@@ -30,16 +26,15 @@ function pointWritten(point) {
   return `${point.quantity} of layer ${point.layer} ${point.direction}${step}${item}, unit ${point.unit}`;
 }
 
+// The answer in a sentence, as a check says it, without the word that stands before it.
 function answerWritten() {
-  const { verdict } = data;
-  const { values } = verdict.checked;
-  if (verdict.verdict === 'agree') {
-    return `${whoShows} computes this ${cellName()}: all ${counted(values, 'compared value')} match within ${verdict.arithmetic} rounding error.`;
-  }
-  if (verdict.verdict === 'differ') {
-    return `${whoShows} ${data.recorded ? 'is not of' : 'is not'} this ${cellName()}: ${verdict.pattern ?? 'values'} are wrong.`;
-  }
-  return `Cannot tell whether ${whoGave} computes this ${cellName()}: ${verdict.reason}.`;
+  const said = data.verdict.summary.replace(/^(agree|differ): |^cannot tell /, '');
+  return said.endsWith('.') ? said : `${said}.`;
+}
+
+// Where the wrong values are, without how many, which the answer says.
+function whereWritten({ pattern }) {
+  return (pattern ?? '').replace(/(; )?\d+ of \d+ values$/, '');
 }
 
 function causeWritten(cause) {
@@ -68,15 +63,17 @@ function rowsOfAnswer() {
   const { first, worst, causes } = verdict;
   const rows = [];
   const row = (name, ...said) => rows.push(make('dt', {}, name), make('dd', {}, ...said));
-  causes.forEach((cause) => row('Cause', causeWritten(cause)));
-  causes.forEach((cause) => row('Fix', cause.fix));
   if (first) {
     const [manual, engine, bound] = [first.manual, first.engine, first.bound].map(numberOf);
     row('First', `${pointWritten(first)}: expected ${written(manual, 9)}, got ${written(engine, 9)}; difference ${
       tiny(engine - manual)}, allowed ${tiny(bound)}`);
+    if (whereWritten(verdict)) row('Where', whereWritten(verdict));
+    if (verdict.reason) row('But', verdict.reason);
   } else if (worst) {
     row('Largest error', `${share(worst.ratio)} of the allowed ${tiny(numberOf(worst.bound))}, at ${pointWritten(worst)}`);
   }
+  causes.forEach((cause) => row('Cause', causeWritten(cause)));
+  [...new Set(causes.map((cause) => cause.fix))].forEach((fix) => row('Fix', fix));
   verdict.indistinguishable.forEach((names) => row('Alike', `these numbers cannot tell ${names.join(' from ')}`));
   verdict.identities.filter((one) => !one.holds).forEach((one) => row('Check failed',
     `${one.name}: ${one.evidence}${one.usual ? `; usually ${one.usual}` : ''}`));

@@ -221,7 +221,9 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
     assert json.loads(capsys.readouterr().out)["output"]["engine"] is None
     assert main(["derive", str(path), "--step", "1", "--unit", "0"]) == 0
     assert main(["report", str(path), "-o", str(tmp_path / "run.html")]) == 0
-    assert "cannot tell: nothing of this run was observed" in capsys.readouterr().err
+    assert (
+        "cannot tell whether an engine matches this LSTM: no value of this run was recorded" in capsys.readouterr().err
+    )
     given = ["--input", str(tmp_path / "x.npy"), "--recorded", str(tmp_path / "out.npy")]
     assert main(["report", str(path), *given, "-o", str(tmp_path / "given.html")]) == 0
     assert "agree: every number" in capsys.readouterr().err
