@@ -13,7 +13,7 @@ import pytest
 
 import rnnspect
 from rnnspect import engines
-from rnnspect.reporting.building import Recordings, report_prepared
+from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
 from tests.reporting.reading import Exported, values_of
@@ -39,8 +39,8 @@ def long():
 def drawn_numbers(page):
     """The numbers on the arrows of the cell, by name; those that have none are left out."""
     texts = page.page.locator("svg.cell text:has(.number)").all_text_contents()
-    found = dict(re.fullmatch(r"(.*?) ?([-+.\de]+)", text).groups() for text in texts)
-    return {name: float(value) for name, value in found.items() if name}
+    found = [re.fullmatch(r"(.*?) ?([-+.\de]+)", text) for text in texts]
+    return {one[1]: float(one[2]) for one in found if one and one[1]}
 
 
 def until(page, condition):
@@ -100,6 +100,7 @@ def test_the_drawn_cell_has_the_numbers_of_the_step(opened, name):
         assert shown[gate] == pytest.approx(exported.quantity(gate, 1), rel=1e-3)
     for state in prepared.spec.cell_type.states:
         assert shown[f"{state}′"] == pytest.approx(exported.quantity(state, 1), rel=1e-3)
+    assert shown["got"] == pytest.approx(shown["h′"], rel=1e-3)  # what the engine gave
     assert "NaN" not in page.page.locator("svg.cell").text_content()
 
 
@@ -107,6 +108,20 @@ def test_a_click_on_a_gate_opens_it(opened, lstm):
     page = opened(as_html(lstm))
     page.page.locator("svg.cell .gate", has_text="forget").click()
     assert page.text("#derived") == "f of layer 0, forward, at step 0, unit 0"
+    page.press("Escape")
+    page.page.get_by_role("button", name="o, the output gate").focus()
+    page.press("Enter")
+    assert page.text("#derived") == "o of layer 0, forward, at step 0, unit 0"
+
+
+def test_a_step_that_is_not_in_the_file_has_no_numbers_on_its_arrows(opened, monkeypatch):
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
+    page = opened(as_html(report_prepared(prepared_of("gru"), ReportOptions(steps=(0, 1)))))
+    assert "2 of 7 steps open" in page.text(".answer dl")
+    assert drawn_numbers(page)
+    page.press("ArrowRight", "ArrowRight")
+    assert "step 2 (its numbers are not included)" in page.page.locator("main h2").first.inner_text()
+    assert not drawn_numbers(page)
 
 
 def test_it_plays_and_pauses_by_key(opened, long):

@@ -16,7 +16,7 @@ from rnnspect.views.report.document import report_document
 
 _SCRIPTS = (
     *("base", "colours", "state", "kept", "expression", "values", "place", "derivation", "quantities"),
-    *("sight", "zoom", "frame", "heatmap", "pointing", "curves", "network", "sketch", "cell", "answer"),
+    *("sight", "zoom", "frame", "heatmap", "pointing", "curves", "sketch", "network", "cell", "answer"),
     *("search", "playing", "stage", "saving", "maps", "keys", "page"),
 )
 """In the order in which they use each other."""

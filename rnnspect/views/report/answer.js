@@ -79,7 +79,7 @@ function rowsOfAnswer() {
     `${one.name}: ${one.evidence}${one.usual ? `; usually ${one.usual}` : ''}`));
   verdict.notes.forEach((note) => row('Note', note));
   row('Next', ...nextStep());
-  if (included()) row('Not all', included());
+  if (included()) row('Sampled', included());
   return rows;
 }
 

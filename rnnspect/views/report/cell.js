@@ -10,9 +10,10 @@ function drawnNumbers(layer, step, unit) {
   const place = (quantity, path) => path.reduce((at, turn) => expressions[at]?.of[turn], equations[quantity].at);
   const of = (quantity) => Math.min(unit, valuesOf(layer, quantity, 'equations').units - 1);
   return {
-    quantity: (name) => (numbers ? numbers.quantity(name, of(name))
-      : numberWritten(valuesOf(layer, name, 'equations'), step, of(name))),
+    quantity: (name) => (numbers ? numbers.quantity(name, of(name)) : null),
     part: (name, ...path) => value(place(name, path), hidden),
+    // What the engine gave for h.
+    got: () => (numbers ? numbers.engine('h', of('h')) : null),
     // Of a sum with r ⊙ (W_hn·h + b_hn) in it what r is multiplied with.
     factor: (name) => {
       const product = sumOf(layer, name).of.find((at) => expressions[at].kind === '·');
@@ -35,6 +36,12 @@ function sumOf(layer, name) {
 }
 
 const FLOOR = 315;
+
+// h as it leaves the cell, and what the engine gave for it.
+function ended(d, layer, y) {
+  d.number(618, y - 8, 'h′', (n) => n.quantity('h'));
+  if (valuesOf(layer, 'h', 'engine')) d.number(618, y + 17, 'got', (n) => n.got(), 'quiet');
+}
 
 // What every cell has: its body, and x coming in along the bottom as far as `end`.
 function begun(d, layer, end, top = 40) {
@@ -110,7 +117,7 @@ function lstmOutput(d, layer, o, top, gates) {
     d.box(x, 278, 'W_hr', { wide: 46, title: 'the projection: h is W_hr times o ⊙ tanh(c)' });
   }
   d.wire([[x, projected ? 298 : gates + 12], [x, FLOOR], [708, FLOOR]]);
-  d.number(618, FLOOR - 8, 'h′', (n) => n.quantity('h'));
+  ended(d, layer, FLOOR);
 }
 
 // i and f see c as it was, o the new one.
@@ -154,7 +161,7 @@ function gruDrawing(d, layer) {
   d.number(z + 6, mix - 8, 'z', (one) => one.quantity('z'));
   d.number(r + 6, meet - 8, 'r', (one) => one.quantity('r'));
   d.number(add - 44, meet + 30, 'n', (one) => one.quantity('n'));
-  d.number(618, top - 8, 'h′', (one) => one.quantity('h'));
+  ended(d, layer, top);
 }
 
 // r after the product with h, or before it.
@@ -184,7 +191,7 @@ function rnnDrawing(d, layer) {
   d.number(96, middle + 18, 'W_hh·h + b', (n) => n.share('h', 'hh'), 'quiet');
   d.number(add + 8, 270, 'W_ih·x + b', (n) => n.share('h', 'ih'), 'quiet');
   d.number(add + 18, middle - 8, '', (n) => n.part('h', 0), 'quiet');
-  d.number(618, middle - 8, 'h′', (n) => n.quantity('h'));
+  ended(d, layer, middle);
 }
 
 const DRAWINGS = { lstm: lstmDrawing, gru: gruDrawing, rnn: rnnDrawing };

@@ -24,17 +24,10 @@ function network() {
   const box = (x, y, wide, layer, below) => {
     const wrong = firstOf(layer) ? '✗ ' : '';
     const said = `layer ${layer.layer}, ${layer.direction}`;
-    const made = drawn('g', { class: 'layer', role: 'button', tabindex: '0',
-      'aria-label': `${said}: show its cell${wrong && '; the first wrong value is here'}` },
-    drawn('rect', { x, y, width: wide, height: 44, rx: 6 }),
-    drawn('text', { x: x + wide / 2, y: y + 19, class: 'name' }, wrong + said),
-    drawn('text', { x: x + wide / 2, y: y + 35, class: 'small' }, below));
-    made.addEventListener('click', () => show(layer));
-    made.addEventListener('keydown', (event) => {
-      if (event.key !== 'Enter' && event.key !== ' ') return;
-      event.preventDefault();
-      show(layer);
-    });
+    const made = drawn('g', { class: 'layer' }, drawn('rect', { x, y, width: wide, height: 44, rx: 6 }),
+      drawn('text', { x: x + wide / 2, y: y + 19, class: 'name' }, wrong + said),
+      drawn('text', { x: x + wide / 2, y: y + 35, class: 'small' }, below));
+    pressable(made, `${said}: show its cell${wrong && '; the first wrong value is here'}`, () => show(layer));
     watch(() => made.setAttribute('aria-pressed', String(now.layer === layer)));
     picture.append(made);
   };

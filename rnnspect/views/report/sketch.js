@@ -2,9 +2,22 @@
 
 const BOX = { wide: 60, high: 40 };
 
+// A part of a drawing that is a button, by pointer and by key.
+function pressable(part, label, press) {
+  part.setAttribute('role', 'button');
+  part.setAttribute('tabindex', '0');
+  part.setAttribute('aria-label', label);
+  part.addEventListener('click', press);
+  part.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' && event.key !== ' ') return;
+    event.preventDefault();
+    press();
+  });
+}
+
 // What is added to a drawing comes out as `picture`; `of` gives a number out of those of a step, see cell.js.
 function sketch(width, height, label) {
-  const picture = drawn('svg', { viewBox: `0 0 ${width} ${height}`, class: 'cell', role: 'img', 'aria-label': label });
+  const picture = drawn('svg', { viewBox: `0 0 ${width} ${height}`, class: 'cell', role: 'group', 'aria-label': label });
   const follows = [];
   const add = (tag, settings, ...children) => picture.appendChild(drawn(tag, settings, ...children));
   const dot = (cx, cy) => add('circle', { cx, cy, r: 3, class: 'dot' });
@@ -14,10 +27,10 @@ function sketch(width, height, label) {
     const made = add('g', { class: press ? 'gate pressed' : 'gate' }, drawn('title', {}, title),
       drawn('rect', { x: left, y: top, width: wide, height: BOX.high, rx: 5, class: 'face' }), level,
       drawn('text', { x, y: y + (below ? -1 : 5), class: 'sign' }, sign), drawn('text', { x, y: y + 14, class: 'below' }, below));
-    if (press) made.addEventListener('click', press);
+    if (press) pressable(made, title, press);
     if (!limits) return;
     follows.push((numbers) => { // filled as far as the gate is open
-      const share = (of(numbers) - limits[0]) / (limits[1] - limits[0]);
+      const share = ((of(numbers) ?? limits[0]) - limits[0]) / (limits[1] - limits[0]);
       const high = share > 0 ? BOX.high * Math.min(1, share) : 0;
       level.setAttribute('height', high);
       level.setAttribute('y', top + BOX.high - high);
@@ -28,13 +41,13 @@ function sketch(width, height, label) {
     dot,
     box,
     body: (x, y, wide, high) => add('rect', { x, y, width: wide, height: high, rx: 12, class: 'body' }),
-    text: (x, y, said, settings) => add('text', { x, y, ...settings }, said),
+    text: (x, y, said, settings) => add('text', { x, y, 'aria-hidden': 'true', ...settings }, said),
     number: (x, y, name, of, look = '') => {
       const value = drawn('tspan', { class: 'number' });
-      add('text', { x, y, class: look }, drawn('tspan', { class: 'name' }, name && `${name} `), value);
+      add('text', { x, y, class: look, 'aria-hidden': 'true' }, drawn('tspan', { class: 'name' }, name && `${name} `), value);
       follows.push((numbers) => {
         const found = of(numbers);
-        value.textContent = typeof found === 'number' ? written(found, 4) : found ?? '';
+        value.textContent = found === null ? '' : written(found, 4);
       });
     },
     // A line through points, with an arrow at its end, or a dot where it leaves another line.

@@ -55,7 +55,7 @@ function stage() {
       lines.replaceChildren(numbers.table, make('p', { class: 'quiet' }, 'Click a gate to see how it was computed. Space plays, ← and → step, / searches.'));
       on = now.layer;
     }
-    title.textContent = `Inside the cell: step ${now.step}, unit ${now.unit}`;
+    title.textContent = `Inside the cell: step ${now.step}${openable(now.step) ? '' : ' (its numbers are not included)'}, unit ${now.unit}`;
     drawing.follow();
     numbers.follow();
   });
