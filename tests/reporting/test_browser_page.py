@@ -163,6 +163,31 @@ def test_a_link_leads_to_a_place(opened):
     until(page, "document.getElementById('said').textContent.includes('does not have')")
 
 
+def test_a_link_opens_how_a_number_was_computed(opened, lstm):
+    page = opened(as_html(lstm))
+    canvas = page.map("f", "equations")
+    canvas.click(position=page.at(canvas, 4, 2, STEPS, 4))
+    until(page, "location.hash === '#layer=0&direction=forward&step=4&unit=2&quantity=f'")
+    address = page.page.url
+    page.press("Escape")
+    until(page, "location.hash === '#layer=0&direction=forward&step=4&unit=2'")
+    page.page.goto("about:blank")
+    page.page.goto(address)
+    assert page.text("#derived") == "f of layer 0, forward, at step 4, unit 2"
+
+
+def test_a_scale_lies_around_the_middle_of_what_can_be(opened, lstm):
+    page = opened(as_html(lstm))
+    for quantity, whose, middle in [("f", "equations", "0.5"), ("g", "equations", "0"), ("h", "torch,", "0")]:
+        page.map(quantity, whose).scroll_into_view_if_needed()
+        figure = page.page.locator("figure", has=page.page.locator(f"[aria-label^='{quantity}: {whose}']"))
+        legend = figure.locator(".legend span:not(.scale)")
+        legend.first.wait_for()
+        low, said, high = legend.all_inner_texts()
+        assert said == middle
+        assert float(low) + float(high) == 2 * float(middle)
+
+
 def dragged(page, canvas, start, end):
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()

@@ -1,7 +1,8 @@
-// The place that the page shows, as the end of its address: #layer=1&direction=forward&step=7&unit=3. So a link can
-// lead to a number, and a page that is loaded again is where it was.
+// The place that the page shows, as the end of its address: #layer=1&direction=forward&step=7&unit=3, with &quantity=f
+// where it shows how a number was computed. So a link can lead to a number, and a page that is loaded again is where it was.
 
 now.layer = data.layers[0];
+now.quantity = null;
 
 function show(layer) {
   if (now.layer === layer) return;
@@ -11,7 +12,7 @@ function show(layer) {
 
 function placeWritten() {
   const { layer, direction } = now.layer;
-  return `#layer=${layer}&direction=${direction}&step=${now.step}&unit=${now.unit}`;
+  return `#layer=${layer}&direction=${direction}&step=${now.step}&unit=${now.unit}${now.quantity ? `&quantity=${now.quantity}` : ''}`;
 }
 
 // Goes where the address says; whether it says anything.
@@ -26,16 +27,26 @@ function placeRead() {
   if (said && !there) say('The address of this page names a layer that the network does not have.');
   if (said && there) show(there);
   move(step, unit);
+  const quantity = asked.get('quantity');
+  if (said && there && quantity in now.layer.derivable.equations) {
+    derive(now.layer, quantity, now.step, Math.min(now.unit, valuesOf(now.layer, quantity, 'equations').units - 1));
+  }
   return said;
 }
 
 let writing = null;
 
 // A little later, and once for many moves: browsers count how often an address changes.
+function writePlace() {
+  window.clearTimeout(writing);
+  writing = window.setTimeout(() => window.history.replaceState(null, '', placeWritten()), 200);
+}
+
 function followPlace() {
-  watch(() => {
-    window.clearTimeout(writing);
-    writing = window.setTimeout(() => window.history.replaceState(null, '', placeWritten()), 200);
-  });
+  watch(writePlace);
   window.addEventListener('hashchange', placeRead);
+  document.getElementById('derivation').addEventListener('close', () => {
+    now.quantity = null;
+    writePlace();
+  });
 }
