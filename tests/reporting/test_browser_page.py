@@ -52,6 +52,21 @@ def until(page, condition):
     raise AssertionError(condition)
 
 
+DOTS = """(one) => {
+  const copy = document.createElement('canvas');
+  [copy.width, copy.height] = [one.width, one.height];
+  const pen = copy.getContext('2d', { willReadFrequently: true });
+  pen.drawImage(one, 0, 0);
+  return [...pen.getImageData(0, 0, one.width, one.height).data];
+}"""
+
+
+def dots_of(canvas):
+    """(height, width, 4) of what a canvas shows."""
+    wide, high = canvas.evaluate("one => [one.width, one.height]")
+    return np.reshape(canvas.evaluate(DOTS), (high, wide, 4))
+
+
 def test_the_answer_comes_first(opened):
     prepared = prepared_of("gru")
     gru = rnnspect.trace(prepared.spec).output.engine[0]
@@ -227,23 +242,35 @@ def test_a_click_in_a_zoomed_map_opens_what_it_shows(opened, long):
     assert page.page.get_by_role("button", name="Show the whole map again: f").count() == 0
 
 
-@pytest.mark.parametrize("by", ["difference", "variance", "saturation"])
+@pytest.mark.parametrize("by", ["difference", "variance"])
 def test_units_are_sorted_by_what_matters(opened, long, by):
     page, data = opened(as_html(long)), json.loads(as_data(long))
-    page.page.locator(".sorting select").select_option(by)
     canvas = page.map("h", "|difference|" if by == "difference" else "equations")
-    canvas.hover(position=page.at(canvas, 20, 0, 40, 16))
-    top = int(re.search(r"unit (\d+):", page.text("#tip"))[1])
-    if by == "difference":
-        assert top == 9  # where the recording is off
-    elif by == "variance":
-        assert top == int(values_of(data, 0, "h").var(0).argmax())
-    else:
-        gates = {gate: values_of(data, 0, gate) for gate in "ifgo"}
-        count = sum((abs(v) >= 0.95 if g == "g" else (v <= 0.05) | (v >= 0.95)).sum(0) for g, v in gates.items())
-        assert top == int(count.argmax())
-    canvas.click(position=page.at(canvas, 20, 0, 40, 16))
-    assert page.text("#derived").endswith(f"unit {top}")
+    page.at(canvas, 0, 0, 40, 16)
+    until(page, "document.querySelectorAll('.legend .scale').length > 3")
+    before = dots_of(canvas)
+    assert before.shape == (16, 40, 4)
+    page.page.locator(".sorting select").select_option(by)
+    score = abs(values_of(data, 0, "h", "difference")).max(0) if by == "difference" else values_of(data, 0, "h").var(0)
+    order = np.argsort(-score, kind="stable")
+    assert by == "variance" or order[0] == 9  # where the recording is off
+    np.testing.assert_array_equal(dots_of(canvas), before[order])
+    canvas.hover(position=page.at(canvas, 20, 2, 40, 16))
+    assert f"unit {order[2]}:" in page.text("#tip")
+    canvas.click(position=page.at(canvas, 20, 2, 40, 16))
+    assert page.text("#derived").endswith(f"unit {order[2]}")
+
+
+def test_units_are_sorted_by_how_often_they_saturate(opened):
+    prepared = prepare(rnnspect.Spec(cell="rnn", nonlinearity="relu", input_size=3, hidden_size=16, input="randn:40"))
+    report = report_prepared(prepared)
+    page, data = opened(as_html(report)), json.loads(as_data(report))
+    page.page.locator(".sorting select").select_option("saturation")
+    order = np.argsort(-(values_of(data, 0, "h") <= 0).sum(0), kind="stable")
+    canvas = page.map("h", "equations")
+    for row in (0, 7, 15):
+        canvas.hover(position=page.at(canvas, 20, row, 40, 16))
+        assert f"unit {order[row]}:" in page.text("#tip")
 
 
 def test_a_unit_over_time(opened, long):
@@ -257,8 +284,8 @@ def test_a_unit_over_time(opened, long):
     assert page.page.locator("#unit").input_value() == "9"
     assert "recording" in line.locator(".legend").inner_text()
     line.scroll_into_view_if_needed()
-    drawn = "one => new Set(one.getContext('2d').getImageData(0, 0, one.width, one.height).data).size > 3"
-    until(page, f"({drawn})(document.querySelector('figure figure canvas'))")
+    page.page.wait_for_timeout(200)
+    assert len(np.unique(dots_of(line.locator("canvas")))) > 2  # something is drawn
     page.page.get_by_role("button", name="Show the unit over time: h, equations").click()
     assert line.count() == 0
 
