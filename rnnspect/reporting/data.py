@@ -185,15 +185,26 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
-class Report(Shown):
-    """A run as a page shows it.
+class RunReport:
+    """One implementation's run: what it is called, what a check says of it, and its layers.
 
     The equations are those of a check: each step starts from what the engine gave at the step before.
     """
 
+    name: str
+    verdict: Verdict
+    recorded: bool
+    """Whether it is somebody's recording."""
+    layers: tuple[LayerReport, ...]
+
+
+@dataclass(frozen=True)
+class Report(Shown):
+    """One run as a page shows it, or several of the same network on the same input."""
+
     spec: Spec
     shapes: Shapes
-    verdict: Verdict
+    runs: tuple[RunReport, ...]
     steps: int
     items: int
     """How many sequences the batch has."""
@@ -203,10 +214,17 @@ class Report(Shown):
     batched: bool
     whole: bool
     """Whether every step and every weight is kept: then each number of the run can be derived."""
-    layers: tuple[LayerReport, ...]
     weights: dict[str, Picture]
     """Every parameter, row × column; a bias has one column."""
     command: str | None
     """How the run was described on the command line, for commands that say more of it; None for a live module."""
-    recorded: bool
-    """Whether what is shown is somebody's recording."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the first run."""
+        return self.runs[0].verdict
+
+    @property
+    def layers(self) -> tuple[LayerReport, ...]:
+        """Those of the first run."""
+        return self.runs[0].layers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rnnspect.judging.case import Case
 from rnnspect.judging.layer import ComparedChunk
+from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Kept
 from rnnspect.reporting.deriving import cell_state_before
 
@@ -44,15 +45,16 @@ class Frame:
     quantities."""
 
 
-def frame_of(case: Case, item: int, asked: tuple[int, ...] | None, interesting: int) -> Frame:
-    """Every step where the file has room for them. Else the steps that were `asked` for, or those about the
-    `interesting` one (-1: none)."""
+def frame_of(cases: Sequence[Case], item: int, asked: tuple[int, ...] | None, interesting: int) -> Frame:
+    """Every step where the file has room for them, of all runs that it is to show. Else the steps that were `asked`
+    for, or those about the `interesting` one (-1: none)."""
+    case = cases[0]
     spec, length = case.spec, case.sequence.length(item)
-    if _bytes_of_all(case, length) <= _EVERYTHING:
+    if _bytes_of_input(case, length) + sum(_bytes_of_run(one, length) for one in cases) <= _EVERYTHING:
         return Frame(item, length, tuple(range(length)), _CURVE, whole=True)
     # So that all pictures fit: x, its projection, each quantity, and of h the engine's, the difference and the ratio.
-    cells = _PICTURES // (CELL * (len(spec.quantities) + 3) * spec.num_layers * spec.num_directions)
-    kept = asked or kept_steps(length, _kept_at_most(case), interesting)
+    cells = _PICTURES // (CELL * (len(spec.quantities) + 3) * spec.num_layers * spec.num_directions * len(cases))
+    kept = asked or kept_steps(length, _kept_at_most(spec, len(cases)), interesting)
     return Frame(item, length, kept, cells)
 
 
@@ -71,11 +73,15 @@ def kept_steps(length: int, most: int, interesting: int) -> tuple[int, ...]:
     return tuple(sorted(kept))
 
 
-def _bytes_of_all(case: Case, length: int) -> int:
-    """Of the weights, and at each step of what it started from, what the engine gave and its bound."""
-    spec, cell = case.spec, case.spec.cell_type
-    total = sum(values.numel() * _width(values) for values in case.parameters.values())
-    total += length * spec.input_size * _width(case.sequence.x)
+def _bytes_of_input(case: Case, length: int) -> int:
+    """Of the weights and of x."""
+    weights = sum(values.numel() * _width(values) for values in case.parameters.values())
+    return weights + length * case.spec.input_size * _width(case.sequence.x)
+
+
+def _bytes_of_run(case: Case, length: int) -> int:
+    """At each step of what it starts from, of what the engine gave, and of its bound; and of the curves."""
+    spec, cell, total = case.spec, case.spec.cell_type, 0
     for place in itertools.product(range(spec.num_layers), spec.directions):
         shown: Mapping[str, Tensor] = case.observation.layers.get(place, {})
         each = sum(values.shape[-1] * _width(values) for values in shown.values())
@@ -90,13 +96,13 @@ def _width(values: Tensor) -> int:
     return max(values.element_size(), 4)
 
 
-def _kept_at_most(case: Case) -> int:
+def _kept_at_most(spec: Spec, runs: int) -> int:
     """How many steps fit into a file of the usual size. The file holds x and the states of each and, where there is no
     room for the weights, both sums of products of each gate."""
-    spec, cell = case.spec, case.spec.cell_type
+    cell = spec.cell_type
     units = (2 * len(cell.gates) + len(cell.states)) * spec.hidden_size
     numbers = sum(units + spec.layer_input_size(layer) for layer in range(spec.num_layers))
-    return max(min(MOST_KEPT, _DERIVATIONS // (8 * numbers * spec.num_directions)), 1)
+    return max(min(MOST_KEPT, _DERIVATIONS // (8 * numbers * spec.num_directions * runs)), 1)
 
 
 class Part:

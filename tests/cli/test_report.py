@@ -151,6 +151,31 @@ def test_flags_beside_a_saved_run_are_refused(rnnspect, tmp_path):
         assert flags[0] in result.err
 
 
+def test_two_runs_stand_beside_each_other(rnnspect, tmp_path, monkeypatch):
+    """Two files, a file beside an engine, or two engines."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("torch", "torch-cell"):
+        rnnspect("trace", "--cell", "lstm", "--engine", name, "-q", "-o", f"{name}.npz")
+    of_both = {
+        "torch.npz torch-cell.npz": ["torch.npz", "torch-cell.npz"],
+        "--cell lstm --engine torch --engine torch-cell": ["torch", "torch-cell"],
+        "--cell lstm --engine torch-cell --recorded torch.npz": ["torch-cell", "torch.npz"],
+        "--cell lstm --recorded torch.npz --recorded torch-cell.npz": ["torch.npz", "torch-cell.npz"],
+    }
+    for argv, names in of_both.items():
+        result = rnnspect("report", *argv.split(), "-o", "report.html")
+        assert result.status == 0, result.err
+        shown = page(tmp_path / "report.html")
+        assert [shown["name"], *(one["name"] for one in shown["beside"])] == names
+        assert [line.split(": ")[0] for line in result.err.splitlines() if ": agree: " in line] == names
+        both = [values_of(one, 0, "h", "engine") for one in (shown, shown | shown["beside"][0])]
+        expected = [np.load(f"{name.removesuffix('.npz')}.npz")["engine.output"][0] for name in names]
+        np.testing.assert_array_equal(both, expected)
+    several = rnnspect("report", "torch.npz", "torch-cell.npz", "torch.npz", "-o", "report.html")
+    assert several.status == 2
+    assert "3 runs in one page; allowed: at most 2" in several.err
+
+
 SPECS = {
     "no JSON": "{",
     "no mapping": "[1]",

@@ -21,7 +21,7 @@ from tests.reporting.runs import SPECS, prepared_of
 
 PARTS = ("base", "kept", "expression", "values")
 """The scripts that compute, which draw nothing."""
-EVERY_MAP = """() => data.layers.map((layer) => mapsOf(layer).map(({ quantity, shown }) => {
+EVERY_MAP = """() => runs.flatMap((run) => run.layers).map((layer) => mapsOf(layer).map(({ quantity, shown }) => {
   const view = valuesOf(layer, quantity, shown);
   const numbers = [];
   for (let step = 0; step < view.steps; step += 1) {
@@ -79,7 +79,8 @@ def assert_same(report, ask):
     """Python's numbers are those of the equations on what was kept, before any of it was written. A sum is right to
     its last bit or so in both, and σ and tanh are those of two libraries, each right to a few roundings: 1e-14."""
     assert report.whole
-    for layer, maps in zip(report.layers, ask(report, EVERY_MAP), strict=True):
+    layers = [layer for run in report.runs for layer in run.layers]
+    for layer, maps in zip(layers, ask(report, EVERY_MAP), strict=True):
         shown = {(one["quantity"], one["shown"]): one for one in maps}
         assert all(one["exact"] for one in maps)
         kept = layer.kept
@@ -142,6 +143,26 @@ def test_a_layer_that_was_not_recorded(computed):
     assert_same(report, computed)
 
 
+def test_two_runs_beside_each_other(computed):
+    """Each starts every step from its own h; what is between them is what their engines gave."""
+    prepared = prepared_of("packed")
+    other = prepared.with_engine("torch-cell", "engine")
+    report = report_prepared(prepared, ReportOptions(item=1, beside=((other, None),)))
+    assert [run.name for run in report.runs] == ["torch", "torch-cell"]
+    assert_same(report, computed)
+    between = "() => data.layers.map((layer) => betweenRuns(layer, counterpart(layer, runs[1]), 'h'))"
+    first, second = ([layer.kept.gave["h"] for layer in run.layers] for run in report.runs)
+    for at, (mine, theirs) in enumerate(zip(first, second, strict=True)):
+        shown = computed(report, f"() => ({between})()[{at}].at(2, 1)")
+        assert shown == theirs[2, 1] - mine[2, 1]
+
+
+def test_two_runs_of_other_numbers_are_refused():
+    other = prepared_of("lstm", seed=5)
+    with pytest.raises(rnnspect.InputError, match="other parameters or another input"):
+        report_prepared(prepared_of("lstm"), ReportOptions(beside=((other, None),)))
+
+
 def test_what_is_not_a_number(computed):
     """An infinity and a NaN in x: the same places are infinite or no numbers as in Python."""
     x = torch.randn(6, 3)
@@ -159,3 +180,27 @@ def test_what_is_not_a_number(computed):
                 np.testing.assert_allclose(found, python, rtol=1e-14, atol=1e-15)
             elif one["shown"] == "difference":
                 assert not np.isnan(one["numbers"]).any()
+
+
+def test_sums_do_not_depend_on_the_order_of_adding(computed):
+    """2⁴⁰ + 2⁻³⁰ − 2⁴⁰: added up in double alone, nothing of the second number would be left.
+    The biases do the same to the sum of the products."""
+    weights = {"weight_ih_l0": [[1.0, 1.0, 1.0]] * 2, "weight_hh_l0": [[0.0, 0.0]] * 2}
+    weights |= {"bias_ih_l0": [2.0**40] * 2, "bias_hh_l0": [-(2.0**40)] * 2}
+    keys = {"cell": "rnn", "nonlinearity": "relu", "dtype": "float64", "weights": weights}
+    x = torch.tensor([[2.0**40, 2.0**-30, -(2.0**40)]] * 3).double()
+    ((*_, h, _, _, _),) = computed(
+        report_prepared(prepare(rnnspect.Spec(input_size=3, hidden_size=2, **keys), x)), EVERY_MAP
+    )
+    assert (h["quantity"], h["shown"]) == ("h", "equations")
+    assert h["numbers"] == [2.0**-30] * 6
+
+
+def test_what_a_check_cannot_judge_is_not_above_its_bound(computed):
+    """The engine's float32 overflows, the equations in double do not."""
+    keys = {"cell": "rnn", "nonlinearity": "relu", "bias": False, "input": "ones:3"}
+    weights = {"weight_ih_l0": [[1e30]] * 2, "weight_hh_l0": [[1e30, 0.0]] * 2}
+    report = report_prepared(prepare(rnnspect.Spec(input_size=1, hidden_size=2, weights=weights, **keys)))
+    ((*_, engine, difference, ratio),) = computed(report, EVERY_MAP)
+    assert engine["numbers"][2:4] == difference["numbers"][2:4] == [math.inf] * 2
+    assert max(ratio["numbers"][:4]) < 1

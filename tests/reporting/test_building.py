@@ -34,6 +34,8 @@ def test_maps_are_what_a_trace_shows(name):
     data = json.loads(as_data(report_prepared(prepared, ReportOptions(item=0))))
     trace = rnnspect.trace(prepared.spec)
     length = trace.length(0)
+    for layer in data["layers"]:  # each number stands in the file once
+        assert [layer["kept"]["given"][name] for name in ("x", "h")] == [None, None]
     assert [(one["layer"], one["direction"]) for one in data["layers"]] == [
         (o.layer, o.direction) for o in trace.layers
     ]
@@ -220,7 +222,8 @@ def replaced(report, text):
     from dataclasses import replace
 
     verdict = replace(report.verdict, notes=(text,), reason=text, engine=replace(report.verdict.engine, name=text))
-    return replace(report, command=text, verdict=verdict)
+    run = replace(report.runs[0], name=text, verdict=verdict)
+    return replace(report, command=text, runs=(run,))
 
 
 def test_variants_are_all_there(monkeypatch):

@@ -36,7 +36,7 @@ function commandFor(layer, quantity, step, unit) {
 }
 
 function beside(layer, numbers, quantity, unit) {
-  const engine = data.engine.name;
+  const engine = layer.run.engine.name;
   const manual = numbers.quantity(quantity, unit);
   const lines = [`the equations: ${written(manual, 9)}`];
   if (valuesOf(layer, quantity, 'engine')) {
@@ -45,7 +45,7 @@ function beside(layer, numbers, quantity, unit) {
     lines.push(`${engine}: ${written(given, 9)}`, `difference: ${written(difference, 3)}, ${engine} minus equations`);
     if (quantity === 'h') {
       const bound = numbers.bound(unit);
-      lines.push(`bound: ${written(bound, 3)} in ${data.verdict.arithmetic}, as in a check; the difference is ${
+      lines.push(`bound: ${written(bound, 3)} in ${layer.run.verdict.arithmetic}, as in a check; the difference is ${
         written(ratioOf(difference, bound), 3)} of it`);
     }
   } else lines.push(`${engine} does not show it`);
@@ -62,7 +62,7 @@ function turns(layer, { before }, step, unit) {
   const there = Object.keys(layer.kept.given).filter((name) => name !== 'x' && before !== null);
   const states = there.map((name) => (
     goButton(`${name} at step ${before}`, layer, name, before, Math.min(unit, givenOf(layer, name).units - 1))));
-  const below = data.layers.filter((one) => one.layer === layer.layer - 1).map((one) => goButton(
+  const below = layer.run.layers.filter((one) => one.layer === layer.layer - 1).map((one) => goButton(
     `h of ${placeOf(one)}, step ${step}`, one, 'h', step, Math.min(unit, valuesOf(one, 'h', 'equations').units - 1)));
   if (!states.length && !below.length) return [];
   return [make('h3', {}, 'In turn'), make('p', { class: 'turns' }, ...states, ...below)];
@@ -106,7 +106,7 @@ function derive(layer, quantity, step, unit) {
     const from = numbers.before === null ? 'from the initial state' : shown;
     parts.push(make('p', { class: 'quiet' }, from), ...equationsOf(layer, numbers, quantity, unit),
       make('h3', {}, 'Beside the engine'), beside(layer, numbers, quantity, unit), ...turns(layer, numbers, step, unit));
-    if (!data.recorded) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));
+    if (layer.run === data && !data.recorded) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));
   }
   dialog.replaceChildren(...parts);
   if (!dialog.open) dialog.showModal();

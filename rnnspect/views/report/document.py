@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rnnspect.arithmetic.expression import Evaluation, Expression
 from rnnspect.judging.verdict import Verdict
-from rnnspect.reporting.data import LayerReport, Report
+from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
@@ -27,8 +27,8 @@ EMPTY = 8
 
 
 def report_document(report: Report) -> dict[str, Any]:
-    """Version 2: where every step is kept (`whole`), the page derives what is shown of each quantity: its `maps` have
-    no pictures."""
+    """The first run stands at the top, others `beside` it. Where every step is kept (`whole`), the page derives what is
+    shown of each quantity: its `maps` have no pictures."""
     spec = report.spec
     shapes = documents.shapes_document(report.shapes)
     return {
@@ -39,8 +39,8 @@ def report_document(report: Report) -> dict[str, Any]:
         "gates": list(spec.cell_type.gates),
         "equations": list(spec.cell_type.equations),
         "written": {name: written(spec, name) for name in spec.cell_type.quantities},
-        "verdict": _verdict(report.verdict),
-        "engine": documents.engine_document(report.verdict.engine),
+        **_run(report, report.runs[0]),
+        "beside": [_run(report, run) for run in report.runs[1:]],
         "steps": report.steps,
         "items": report.items,
         "item": report.item,
@@ -48,10 +48,18 @@ def report_document(report: Report) -> dict[str, Any]:
         "whole": report.whole,
         "kept": None if report.whole else list(report.layers[0].kept.steps),
         "x": exactly(report.layers[0].kept.given["x"]) if report.whole else None,
-        "layers": [_layer(report, layer) for layer in report.layers],
         "weights": {name: picture_document(picture, exact=True) for name, picture in report.weights.items()},
         "command": report.command,
-        "recorded": report.recorded,
+    }
+
+
+def _run(report: Report, run: RunReport) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "verdict": _verdict(run.verdict),
+        "engine": documents.engine_document(run.verdict.engine),
+        "recorded": run.recorded,
+        "layers": [_layer(report, run, layer) for layer in run.layers],
     }
 
 
@@ -62,7 +70,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {name: checked[name] for name in kept} | {"summary": summary(verdict), "lines": list(lines_of(verdict))}
 
 
-def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
+def _layer(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:
     row = report.spec.row(layer.layer, layer.direction)
     return {
         "layer": layer.layer,
@@ -75,15 +83,15 @@ def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
         "curves": [{"name": name, "picture": picture_document(picture)} for name, picture in layer.curves.items()],
         "saturated": layer.saturated,
         "derivable": _derivable(layer, report),
-        "kept": _kept(layer, report),
+        "kept": _kept(report, run, layer),
     }
 
 
-def _kept(layer: LayerReport, report: Report) -> dict[str, Any]:
+def _kept(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:
     """What the layer was given and gave at the kept steps, (steps, units). Of what it was given, null is what the file
     holds elsewhere: x is that of the network or h of the layers below, and h is that of the step before, after h0."""
     kept = layer.kept
-    elsewhere = _elsewhere(layer, report) if report.whole else {}
+    elsewhere = _elsewhere(report, run, layer) if report.whole else {}
     same = {name: np.array_equal(kept.given[name], values, equal_nan=True) for name, values in elsewhere.items()}
     first = -1 if layer.direction == "reverse" else 0
     return {
@@ -94,9 +102,9 @@ def _kept(layer: LayerReport, report: Report) -> dict[str, Any]:
     }
 
 
-def _elsewhere(layer: LayerReport, report: Report) -> dict[str, Array]:
+def _elsewhere(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Array]:
     """What the page takes as x and as h of the step before, where it has every step."""
-    below = [one.kept.gave["h"] for one in report.layers if one.layer == layer.layer - 1]
+    below = [one.kept.gave["h"] for one in run.layers if one.layer == layer.layer - 1]
     given, gave = layer.kept.given["h"], layer.kept.gave["h"]
     reverse = layer.direction == "reverse"
     before = np.concatenate([gave[1:], given[-1:]] if reverse else [given[:1], gave[:-1]])

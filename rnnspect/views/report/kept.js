@@ -1,6 +1,15 @@
 // The numbers that the file keeps of a layer: what each kept step starts from, and what the engine gave. They are
 // (steps, units) in one typed array: { numbers, units }.
 
+// Every run that the page shows: { name, verdict, engine, recorded, layers }. The first one is `data` itself.
+const runs = [data, ...data.beside];
+for (const run of runs) run.layers.forEach((layer) => { layer.run = run; });
+
+// The same layer and direction in another run.
+function counterpart(layer, run) {
+  return run.layers.find((one) => one.layer === layer.layer && one.direction === layer.direction);
+}
+
 function arrayOf(array) {
   return { numbers: unpacked(array), units: array.shape[1] };
 }
@@ -22,7 +31,7 @@ function stepBefore(layer, step) {
 
 // What the layers below gave, side by side, or the input of the network.
 function inputOf(layer) {
-  const below = data.layers.filter((one) => one.layer === layer.layer - 1).map((one) => gaveOf(one, 'h'));
+  const below = layer.run.layers.filter((one) => one.layer === layer.layer - 1).map((one) => gaveOf(one, 'h'));
   if (!below.length) return arrayOf(data.x);
   if (below.length === 1) return below[0];
   const units = below.reduce((sum, one) => sum + one.units, 0);

@@ -88,6 +88,20 @@ function viewed(key, made) {
   return views.get(key);
 }
 
+// What the implementation of another run gave minus what that of this one gave; null where one of them does not show
+// it, or where the file does not hold every step. `other` is the counterpart of the layer.
+function betweenRuns(layer, other, quantity) {
+  const [mine, theirs] = [layer, other].map((one) => valuesOf(one, quantity, 'engine'));
+  if (!mine?.exact || !theirs?.exact) return null;
+  const made = () => Float64Array.from({ length: mine.steps * mine.units }, (_, at) => {
+    const [step, unit] = [Math.floor(at / mine.units), at % mine.units];
+    return apart(theirs.at(step, unit), mine.at(step, unit));
+  });
+  mine.beside ??= new Map();
+  if (!mine.beside.has(theirs)) mine.beside.set(theirs, exactView(mine.steps, mine.units, made));
+  return mine.beside.get(theirs);
+}
+
 // The heat maps of a layer in the order in which they are drawn: { quantity, shown }.
 function mapsOf(layer) {
   return layer.maps;
