@@ -76,7 +76,7 @@ def test_the_answer_comes_first(opened):
     assert page.page.locator(".answer dt").all_inner_texts()[-1] == "Next"
     first = page.page.locator(".answer dt:has-text('First') + dd").inner_text()
     assert first.startswith("h of layer 0 forward, step 0, unit 0: expected ")
-    page.page.get_by_role("button", name="See how it was computed").click()
+    page.page.get_by_role("button", name="See how it was computed", exact=True).click()
     assert page.text("#derived") == "h of layer 0, forward, at step 0, unit 0"
 
 
@@ -325,6 +325,35 @@ def test_search(opened, long):
         page.page.locator("#search").fill(asked)
         page.press("Enter")
         assert page.text(".found") == said
+
+
+def test_two_runs_stand_beside_each_other(opened):
+    prepared = prepared_of("layers")
+    output = rnnspect.trace(prepared.spec).output.engine[0].clone()
+    output[5, 3] += 0.25
+    recorded = Recordings(output, name="mine.npz")
+    report = report_prepared(prepared, ReportOptions(beside=((prepared, recorded),)))
+    page, data = opened(as_html(report)), json.loads(as_data(report))
+    assert page.page.locator(".verdict").all_inner_texts() == ["agree", "differ"]
+    assert "mine.npz: " in page.page.locator(".answer .said").nth(1).inner_text()
+    assert page.page.locator("#run option").all_inner_texts() == ["torch", "mine.npz"]
+    assert page.page.locator("#run").input_value() == "1"  # the one that differs, where it does first
+    assert page.text(".equations caption") == "at step 5, unit 3"
+    assert page.text(".equations tr:last-child .now").split()[1] == "mine.npz"
+    between = page.map("h", "mine.npz − torch", 1)
+    for step, unit, expected in [(5, 3, 0.25), (5, 2, 0.0)]:
+        between.hover(position=page.at(between, step, unit, STEPS, 4))
+        address, _, value = page.text("#tip").rpartition(": ")
+        assert address == f"h (mine.npz − torch), layer 1 forward, step {step}, unit {unit}"
+        assert float(value) == pytest.approx(expected, abs=1e-6)  # 0.25 was added in float32
+    canvas = page.map("h", "equations, mine.npz", 1)
+    canvas.click(position=page.at(canvas, 6, 1, STEPS, 4))
+    other = Exported(data | data["beside"][0], 2, 6)
+    assert float(page.text("#derivation .beside li >> nth=0").split()[-1]) == pytest.approx(other.quantity("h", 1))
+    until(page, "location.hash.endsWith('&quantity=h&run=1')")
+    page.press("Escape")
+    page.page.locator("#run").select_option("torch")
+    assert page.text(".equations tr:last-child .now").split()[1] == "torch"
 
 
 def images_of(pdf: bytes) -> list[bytes]:

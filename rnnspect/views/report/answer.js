@@ -1,8 +1,8 @@
 // The answer at the top of the page: what was found, where, why, and what to do next.
 
-const engineName = data.engine.name;
-const whoGave = data.recorded ? 'the recording' : engineName;
-const whoShows = data.recorded ? 'The recording' : engineName;
+function whoGave(run) {
+  return run.recorded && runs.length === 1 ? 'the recording' : run.name;
+}
 
 function times(ratio) {
   const number = numberOf(ratio);
@@ -27,8 +27,8 @@ function pointWritten(point) {
 }
 
 // The answer in a sentence, as a check says it, without the word that stands before it.
-function answerWritten() {
-  const said = data.verdict.summary.replace(/^(agree|differ): |^cannot tell /, '');
+function answerWritten({ verdict }) {
+  const said = verdict.summary.replace(/^(agree|differ): |^cannot tell /, '');
   return said.endsWith('.') ? said : `${said}.`;
 }
 
@@ -45,12 +45,12 @@ function causeWritten(cause) {
       written(numberOf(cause.worst_ratio_after), 2)} × (${cause.scope.join(', ')}${left}).${together}`));
 }
 
-function nextStep() {
-  const { first, verdict } = data.verdict;
-  const layer = first && data.layers.find(firstOf);
+function nextStep(run) {
+  const { first, verdict } = run.verdict;
+  const layer = run.layers.find(firstOf);
   if (layer) {
     const button = goButton('See how it was computed', layer, first.quantity, first.step, first.unit);
-    const command = data.recorded ? null : make('code', {}, commandFor(layer, first.quantity, first.step, first.unit));
+    const command = run !== data || run.recorded ? null : make('code', {}, commandFor(layer, first.quantity, first.step, first.unit));
     return [button, command];
   }
   if (verdict === 'differ') return ['Make the report of the batch item that differs: leave out --batch-index.'];
@@ -58,8 +58,8 @@ function nextStep() {
   return ['Read the notes below: they say which input would tell.'];
 }
 
-function rowsOfAnswer() {
-  const { verdict } = data;
+function rowsOfAnswer(run) {
+  const { verdict } = run;
   const { first, worst, causes } = verdict;
   const rows = [];
   const row = (name, ...said) => rows.push(make('dt', {}, name), make('dd', {}, ...said));
@@ -78,31 +78,38 @@ function rowsOfAnswer() {
   verdict.identities.filter((one) => !one.holds).forEach((one) => row('Check failed',
     `${one.name}: ${one.evidence}${one.usual ? `; usually ${one.usual}` : ''}`));
   verdict.notes.forEach((note) => row('Note', note));
-  row('Next', ...nextStep());
-  if (included()) row('Sampled', included());
+  row('Next', ...nextStep(run));
+  if (run === data && included()) row('Sampled', included());
   return rows;
 }
 
 const MARKS = { agree: '✓', differ: '✗' };
 
+function answerOf(run) {
+  const { verdict } = run;
+  const badge = make('span', { class: 'badge' }, make('span', { 'aria-hidden': 'true' }, `${MARKS[verdict.verdict] ?? '?'} `),
+    make('b', { class: 'verdict' }, verdict.verdict));
+  return make('section', { class: `answer ${verdict.verdict.replace(' ', '-')}`, 'aria-label': `Verdict${runs.length > 1 ? ` on ${run.name}` : ''}` },
+    make('p', { class: 'said' }, badge, ' ', runs.length > 1 && run.recorded ? `${run.name}: ` : '', answerWritten(run)),
+    make('dl', {}, ...rowsOfAnswer(run)), sensitivity(run));
+}
+
+// Whose numbers the page shows: "torch 2.9 on cpu, float32".
+function madeBy({ engine }) {
+  return `${[engine.name, engine.version].filter(Boolean).join(' ')}${engine.device ? ` on ${engine.device}` : ''}, ${engine.dtype}`;
+}
+
 function header() {
-  const { engine, verdict } = data;
-  const made = [engine.name, engine.version].filter(Boolean).join(' ') + (engine.device ? ` on ${engine.device}` : '');
   const batch = data.items > 1 ? `, batch item ${data.item} of ${data.items}` : '';
   const long = data.length < data.steps ? ` (${counted(data.length, 'step')} long)` : '';
-  const kind = verdict.verdict.replace(' ', '-');
   document.getElementById('head').append(
     make('h1', {}, data.shapes.module),
-    make('p', { class: 'quiet' }, `${made}, ${engine.dtype}; ${counted(data.steps, 'step')}${batch}${long}`),
-    make('section', { class: `answer ${kind}`, 'aria-label': 'Verdict' },
-      make('p', { class: 'said' }, make('span', { class: 'badge' }, make('span', { 'aria-hidden': 'true' }, `${MARKS[verdict.verdict] ?? '?'} `),
-        make('b', { class: 'verdict' }, verdict.verdict)), ' ', answerWritten()),
-      make('dl', {}, ...rowsOfAnswer()), sensitivity()),
+    make('p', { class: 'quiet' }, `${[...new Set(runs.map(madeBy))].join(' and ')}; ${counted(data.steps, 'step')}${batch}${long}`),
+    make('div', { class: 'answers' }, ...runs.map(answerOf)),
   );
 }
 
-function sensitivity() {
-  const { verdict } = data;
+function sensitivity({ verdict }) {
   const rows = Object.entries(verdict.resolution).flatMap(([place, gates]) => Object.entries(gates).map(
     ([gate, one]) => [place, gate, ...[one.finest, one.median, one.coarsest].map((value) => {
       const number = numberOf(value);

@@ -36,7 +36,7 @@ function commandFor(layer, quantity, step, unit) {
 }
 
 function beside(layer, numbers, quantity, unit) {
-  const engine = layer.run.engine.name;
+  const engine = layer.run.name;
   const manual = numbers.quantity(quantity, unit);
   const lines = [`the equations: ${written(manual, 9)}`];
   if (valuesOf(layer, quantity, 'engine')) {
@@ -101,8 +101,8 @@ function derive(layer, quantity, step, unit) {
   const command = make('code', { class: 'command' }, commandFor(layer, quantity, step, unit));
   if (numbers === null) parts.push(...elsewhere(layer, quantity, step, unit, command));
   else {
-    const shown = layer.kept.bound ? `h of the step before as ${whoGave} gave it`
-      : `${whoShows} shows nothing of this layer: all of it is from the equations`;
+    const shown = layer.kept.bound ? `h of the step before as ${whoGave(layer.run)} gave it`
+      : `${layer.run.name} shows nothing of this layer: all of it is from the equations`;
     const from = numbers.before === null ? 'from the initial state' : shown;
     parts.push(make('p', { class: 'quiet' }, from), ...equationsOf(layer, numbers, quantity, unit),
       make('h3', {}, 'Beside the engine'), beside(layer, numbers, quantity, unit), ...turns(layer, numbers, step, unit));

@@ -13,13 +13,21 @@ function stepIn(view, cell) {
   return data.whole ? first : data.kept.find(held) ?? (held(now.step) ? now.step : first);
 }
 
-function whoseOf(shown) {
-  return { equations: 'equations', engine: engineName, difference: `${engineName} − equations`, ratio: '|difference| / bound' }[shown];
+// Whose numbers a map shows. Of two runs, equations and bounds are those of the one or of the other.
+function whoseOf({ run }, shown) {
+  const of = runs.length > 1 ? `, ${run.name}` : '';
+  if (shown === 'between') return `${runs[1].name} − ${runs[0].name}`;
+  return { equations: `equations${of}`, engine: run.name, difference: `${run.name} − equations`, ratio: `|difference| / bound${of}` }[shown];
+}
+
+// "between" is what the other run gave minus what this one gave.
+function shownView(layer, { quantity, shown }) {
+  return shown === 'between' ? betweenRuns(layer, counterpart(layer, runs[1]), quantity) : valuesOf(layer, quantity, shown);
 }
 
 function mapFigure(layer, one) {
   const { quantity, shown } = one;
-  const view = valuesOf(layer, quantity, shown);
+  const view = shownView(layer, one);
   const gates = data.gates.length;
   const packed = quantity === 'input_projection' && gates > 1;
   const hidden = view.units / (packed ? gates : 1);
@@ -32,15 +40,15 @@ function mapFigure(layer, one) {
     limits: both.includes(shown) ? limitsOf(layer, quantity) : null,
     caption: quantity,
     name: nameOf(quantity),
-    like: both.includes(shown) ? both.map((name) => valuesOf(layer, quantity, name)).filter(Boolean) : [],
+    like: likeOf(layer, quantity, shown),
     first: firstOf(layer)?.quantity === quantity ? firstOf(layer) : null,
-    said: `${whoseOf(shown)}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
+    said: `${whoseOf(layer, shown)}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
     blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden, stop: (at + 1) * hidden })) : [],
     order: packed || quantity === 'x' ? null : () => sortedRows(layer, view),
     address: (x, y) => {
       const units = view.per_unit === 1 ? named(y) : `units ${range(y * view.per_unit, view.per_unit, view.units)}`;
       const steps = range(x * view.per_step, view.per_step, view.steps);
-      return `${quantity} (${whoseOf(shown)}), ${placeOf(layer)}, step ${steps}, ${units}`;
+      return `${quantity} (${whoseOf(layer, shown)}), ${placeOf(layer)}, step ${steps}, ${units}`;
     },
     chosen: (x, y) => open(layer, one, stepIn(view, x), y * view.per_unit),
     unitChosen: packed || quantity === 'x' ? null : (y) => {
@@ -49,7 +57,7 @@ function mapFigure(layer, one) {
     },
     key: (event) => pressed(event, layer, one, map),
   });
-  map.file = `${placeOf(layer)} ${quantity} ${shown}`;
+  map.file = `${runs.length > 1 ? `${layer.run.name} ` : ''}${placeOf(layer)} ${quantity} ${shown}`;
   addTools(layer, map);
   layer.figures ??= new Map();
   layer.figures.set(`${quantity} ${shown}`, map);
@@ -61,6 +69,13 @@ function mapFigure(layer, one) {
   return map.figure;
 }
 
+// What has the same scale: the equations and the engine, of every run; else the same of every run.
+function likeOf(layer, quantity, shown) {
+  const kinds = ['equations', 'engine'].includes(shown) ? ['equations', 'engine'] : [shown];
+  const found = runs.flatMap((run) => kinds.map((kind) => valuesOf(counterpart(layer, run), quantity, kind))).filter(Boolean);
+  return shown === 'ratio' ? [] : found;
+}
+
 // A unit over time below its map: of the equations, and of the engine where both are of one kind.
 function unitLine(layer, map, on = !map.line) {
   if (!on) {
@@ -70,8 +85,11 @@ function unitLine(layer, map, on = !map.line) {
   }
   if (map.line) return;
   const { view } = map;
-  const lines = (map.like.length > 1 ? ['equations', 'engine'] : [map.shown]).map((shown) => (
-    { name: whoseOf(shown), view: valuesOf(layer, map.caption, shown), column: () => Math.floor(Math.min(now.unit, view.units - 1) / view.per_unit) }));
+  const column = () => Math.floor(Math.min(now.unit, view.units - 1) / view.per_unit);
+  const engines = runs.map((run) => counterpart(layer, run)).filter((one) => valuesOf(one, map.caption, 'engine'));
+  const beside = ['equations', 'engine'].includes(map.shown) && engines.length > 0;
+  const lines = beside ? [[layer, 'equations'], ...engines.map((one) => [one, 'engine'])].map(([one, shown]) => (
+    { name: whoseOf(one, shown), view: valuesOf(one, map.caption, shown), column })) : [{ name: whoseOf(layer, map.shown), view, column }];
   const title = make('span', {});
   const { figure } = curves('', '', lines, map.limits?.[0] === 0 ? map.limits : null);
   figure.querySelector('figcaption').replaceChildren(title);
@@ -82,8 +100,8 @@ function unitLine(layer, map, on = !map.line) {
 
 // x leads to the layer below, and the input projection to the gate that it goes into.
 function open(layer, one, step, unit) {
-  const below = data.layers.filter((other) => other.layer === layer.layer - 1);
-  const view = valuesOf(layer, one.quantity, one.shown);
+  const below = layer.run.layers.filter((other) => other.layer === layer.layer - 1);
+  const view = shownView(layer, one);
   show(layer);
   if (one.quantity === 'input_projection') {
     const hidden = view.units / data.gates.length;
@@ -99,7 +117,7 @@ function open(layer, one, step, unit) {
 
 function pressed(event, layer, one, map) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const view = valuesOf(layer, one.quantity, one.shown);
+  const view = shownView(layer, one);
   const row = Math.min(one.row ?? now.unit, view.units - 1);
   const steps = { ArrowLeft: -view.per_step, ArrowRight: view.per_step, PageDown: -10 * view.per_step, PageUp: 10 * view.per_step };
   const units = { ArrowUp: -1, ArrowDown: 1 };
@@ -132,21 +150,45 @@ function besideOf(map, view, unit, by) {
   return (order ? order[row] : row) * view.per_unit;
 }
 
-function layerSection(layer) {
-  const backwards = layer.direction === 'reverse' ? ' It runs from the last step to the first.' : '';
-  const taken = layer.kept.bound ? `Each step starts from what ${whoGave} gave at the step before, as in a check.`
-    : `${whoShows} shows nothing of this layer: all of it is from the equations.`;
-  const hint = layer === data.layers[0] ? ' Hover for a value, click to see how it was computed, drag to zoom.' : '';
-  const named = (start, name) => curvesOf(layer).filter((one) => one.name.startsWith(start)).map((one) => ({ name: name(one.name), view: one.view }));
-  const norms = named('norm', (name) => (name.endsWith('engine') ? engineName : 'equations'));
-  const gates = named('saturated', (name) => name.slice('saturated '.length));
+// The same layer of the other runs.
+function othersOf(layer) {
+  return runs.slice(1).map((run) => counterpart(layer, run));
+}
+
+// Of two runs each map stands beside the same of the other; the input of the network is that of both.
+function mapsGrid(layer, wanted, first = null) {
+  const others = othersOf(layer);
+  const ofBoth = (one) => !layer.layer && ['x', 'input_projection'].includes(one.quantity);
+  const each = (one) => (ofBoth(one) ? [layer] : [layer, ...others].filter((of) => valuesOf(of, one.quantity, one.shown)));
+  const rows = mapsOf(layer).filter(wanted).map((one) => each(one).map((of) => mapFigure(of, one)));
+  [[first], ...rows].filter((row) => row.length === 1 && row[0]).forEach(([figure]) => figure.classList.add('alone'));
+  return make('div', { class: others.length ? 'grid pairs' : 'grid' }, first, ...rows.flat());
+}
+
+function normCurves(layer) {
+  const lines = [layer, ...othersOf(layer)].flatMap((one) => curvesOf(one).map(({ name, view }) => ({ name, view, one })))
+    .filter(({ name, one }) => name === 'norm of h, engine' || (name === 'norm of h' && one === layer));
+  return curves('norm of h', 'Euclidean, over time', lines.map(({ name, view, one }) => (
+    { name: name === 'norm of h' ? 'equations' : one.run.name, view }))).figure;
+}
+
+function saturationCurves(layer) {
+  const gates = curvesOf(layer).filter((one) => one.name.startsWith('saturated ')).map(({ name, view }) => ({ name: name.slice('saturated '.length), view }));
   const words = [...new Set(Object.values(layer.saturated))];
   const limits = words.map((said) => `${Object.keys(layer.saturated).filter((gate) => layer.saturated[gate] === said).join(', ')} ${said}`);
-  const figures = (wanted) => make('div', { class: 'grid' }, ...mapsOf(layer).filter(wanted).map((one) => mapFigure(layer, one)));
-  const made = section(`Layer ${layer.layer}, ${layer.direction}`,
+  return curves('saturated units', `share of each gate over time; ${limits.join('; ')}`, gates, [0, 1]).figure;
+}
+
+function layerSection(layer) {
+  const giver = runs.length > 1 ? 'its own run' : whoGave(layer.run);
+  const taken = layer.kept.bound ? `Each step starts from what ${giver} gave at the step before, as in a check.`
+    : `${layer.run.name} shows nothing of this layer: all of it is from the equations.`;
+  const backwards = layer.direction === 'reverse' ? ' It runs from the last step to the first.' : '';
+  const hint = layer === data.layers[0] ? ' Hover for a value, click to see how it was computed, drag to zoom.' : '';
+  const [other] = othersOf(layer);
+  const between = other && betweenRuns(layer, other, 'h') ? mapFigure(layer, { quantity: 'h', shown: 'between' }) : null;
+  section(`Layer ${layer.layer}, ${layer.direction}`,
     make('div', { class: 'bar' }, make('p', { class: 'quiet' }, taken + backwards + hint), orderChooser(layer)),
-    figures((one) => one.quantity === 'h'), figures((one) => one.quantity !== 'h'),
-    make('div', { class: 'grid' }, curves('norm of h', 'Euclidean, over time', norms).figure,
-      curves('saturated units', `share of each gate over time; ${limits.join('; ')}`, gates, [0, 1]).figure));
-  made.dataset.layer = placeOf(layer);
+    mapsGrid(layer, (one) => one.quantity === 'h', between), mapsGrid(layer, (one) => one.quantity !== 'h'),
+    make('div', { class: 'grid' }, normCurves(layer), saturationCurves(layer)));
 }

@@ -22,13 +22,13 @@ function network() {
     drawn('line', { x1, y1, x2, y2, class: 'arrow', 'marker-end': 'url(#arrowhead)' }),
   );
   const box = (x, y, wide, layer, below) => {
-    const wrong = firstOf(layer) ? '✗ ' : '';
+    const wrong = runs.some((run) => firstOf(counterpart(layer, run))) ? '✗ ' : '';
     const said = `layer ${layer.layer}, ${layer.direction}`;
     const made = drawn('g', { class: 'layer' }, drawn('rect', { x, y, width: wide, height: 44, rx: 6 }),
       drawn('text', { x: x + wide / 2, y: y + 19, class: 'name' }, wrong + said),
       drawn('text', { x: x + wide / 2, y: y + 35, class: 'small' }, below));
-    pressable(made, `${said}: show its cell${wrong && '; the first wrong value is here'}`, () => show(layer));
-    watch(() => made.setAttribute('aria-pressed', String(now.layer === layer)));
+    pressable(made, `${said}: show its cell${wrong && '; the first wrong value is here'}`, () => show(counterpart(layer, now.layer.run)));
+    watch(() => made.setAttribute('aria-pressed', String(counterpart(now.layer, data) === layer)));
     picture.append(made);
   };
   const sizeOf = (letter) => (letter === 'T' ? data.steps : letter === 'B' ? data.items : letter);

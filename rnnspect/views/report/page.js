@@ -36,10 +36,10 @@ controls();
 stage();
 data.layers.forEach(layerSection);
 parametersSection();
-const { first } = data.verdict;
-if (!placeRead() && first && data.layers.some(firstOf)) {
-  show(data.layers.find(firstOf));
-  move(first.step, first.unit);
+const wrong = runs.flatMap((run) => run.layers).find(firstOf);
+if (!placeRead() && wrong) {
+  show(wrong);
+  move(firstOf(wrong).step, firstOf(wrong).unit);
 }
 followPlace();
 document.documentElement.dataset.ready = 'yes';

@@ -12,7 +12,8 @@ function show(layer) {
 
 function placeWritten() {
   const { layer, direction } = now.layer;
-  return `#layer=${layer}&direction=${direction}&step=${now.step}&unit=${now.unit}${now.quantity ? `&quantity=${now.quantity}` : ''}`;
+  const run = now.layer.run === data ? '' : `&run=${runs.indexOf(now.layer.run)}`;
+  return `#layer=${layer}&direction=${direction}&step=${now.step}&unit=${now.unit}${now.quantity ? `&quantity=${now.quantity}` : ''}${run}`;
 }
 
 // Goes where the address says; whether it says anything.
@@ -22,7 +23,7 @@ function placeRead() {
   const [step, unit, layer] = ['step', 'unit', 'layer'].map(number);
   const same = (one) => (layer === null || one.layer === layer)
     && (asked.get('direction') === null || one.direction === asked.get('direction'));
-  const there = data.layers.find(same);
+  const there = runs[number('run') ?? 0]?.layers.find(same);
   const said = layer !== null || asked.has('direction') || step !== null || unit !== null;
   if (said && !there) say('The address of this page names a layer that the network does not have.');
   if (said && there) show(there);

@@ -57,11 +57,10 @@ function controls() {
     toggle.title = on ? 'Pause' : 'Play';
     toggle.setAttribute('aria-label', toggle.title);
   });
-  const { first } = data.verdict;
-  const layer = first && data.layers.find(firstOf);
+  const layer = runs.flatMap((run) => run.layers).find(firstOf);
   if (layer) {
+    const first = firstOf(layer);
     form.append(button('first difference', 'first difference', () => {
-      show(layer);
       derive(layer, first.quantity, first.step, first.unit);
     }));
   }

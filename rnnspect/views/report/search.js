@@ -11,9 +11,9 @@ function askedFor(text) {
   const [step, unit, index] = ['step', 'unit', 'layer'].map(number);
   const words = text.replace(/\b(step|unit|layer)\s*[=:]?\s*\d+/g, ' ').split(/[\s,]+/).filter(Boolean);
   const direction = words.find((word) => word === 'forward' || word === 'reverse') ?? null;
-  const layer = data.layers.find((one) => one.layer === (index ?? now.layer.layer) && one.direction === (direction ?? (index === null ? now.layer.direction : one.direction)));
+  const layer = now.layer.run.layers.find((one) => one.layer === (index ?? now.layer.layer) && one.direction === (direction ?? (index === null ? now.layer.direction : one.direction)));
   const maps = mapsOf(layer ?? now.layer);
-  const shown = words.map((word) => SHOWN[word] ?? (word === engineName.toLowerCase() ? 'engine' : null)).find(Boolean) ?? null;
+  const shown = words.map((word) => SHOWN[word] ?? (word === now.layer.run.name.toLowerCase() ? 'engine' : null)).find(Boolean) ?? null;
   const named = (word) => maps.find((one) => one.quantity.toLowerCase() === word)
     ?? (word.length > 2 ? maps.find((one) => nameOf(one.quantity).split(' ').some((name) => name.startsWith(word))) : null);
   const quantity = words.map(named).find(Boolean)?.quantity ?? (shown ? 'h' : null);

@@ -25,18 +25,23 @@ function equations(layer) {
       const manual = numbers ? written(numbers.quantity(one.name, unit)) : numberWritten(view, now.step, unit);
       const engine = valuesOf(layer, one.name, 'engine');
       const given = engine && (numbers ? written(numbers.engine(one.name, unit)) : numberWritten(engine, now.step, unit));
-      one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${engineName} ${given}`) : '');
+      one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${layer.run.name} ${given}`) : '');
     });
   };
   return { table: make('table', { class: 'equations' }, caption, make('tbody', {}, ...rows.map((one) => one.row))), follow };
 }
 
 function chooser() {
-  const select = make('select', { id: 'layer', 'aria-label': 'Layer and direction' },
-    ...data.layers.map((one, at) => make('option', { value: String(at) }, placeOf(one))));
-  select.addEventListener('change', () => show(data.layers[Number(select.value)]));
-  watch(() => { select.value = String(data.layers.indexOf(now.layer)); });
-  return data.layers.length > 1 ? make('label', {}, 'layer ', select) : null;
+  const choice = (name, label, all, said, chosen, go) => {
+    const select = make('select', { id: name, 'aria-label': label }, ...all.map((one, at) => make('option', { value: String(at) }, said(one))));
+    select.addEventListener('change', () => go(all[Number(select.value)]));
+    watch(() => { select.value = String(all.indexOf(chosen())); });
+    return all.length > 1 ? make('label', {}, `${name} `, select) : null;
+  };
+  return make('div', { class: 'choices' },
+    choice('run', 'Run', runs, (run) => run.name, () => now.layer.run, (run) => show(counterpart(now.layer, run))),
+    choice('layer', 'Layer and direction', data.layers, placeOf, () => counterpart(now.layer, data),
+      (one) => show(counterpart(one, now.layer.run))));
 }
 
 function stage() {

@@ -61,14 +61,21 @@ function scoresOf(layer, by, columns) {
   return gates.length ? gates[0].map((_, j) => gates.reduce((sum, one) => sum + one[j], 0)) : undefined;
 }
 
+// Of all runs: a unit that matters in one of them.
+function scoresOfAll(layer, by, columns) {
+  const all = runs.map((run) => scoresOf(counterpart(layer, run), by, columns)).filter(Boolean);
+  return all.length ? all[0].map((_, j) => Math.max(...all.map((one) => one[j]))) : null;
+}
+
 // The columns of a view in the order that was chosen for its layer; null where they stand as they are.
-function sortedRows(layer, view) {
+function sortedRows(one, view) {
+  const layer = counterpart(one, data);
   const by = layer.order ?? 'unit';
   if (by === 'unit') return null;
   layer.orders ??= new Map();
   const key = `${by} ${view.columns}`;
   if (!layer.orders.has(key)) {
-    const scores = scoresOf(layer, by, view.columns);
+    const scores = scoresOfAll(layer, by, view.columns);
     layer.orders.set(key, scores ? [...scores.keys()].sort((a, b) => (scores[b] === scores[a] ? a - b : scores[b] - scores[a])) : null);
   }
   return layer.orders.get(key);
