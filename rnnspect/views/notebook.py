@@ -67,7 +67,7 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
     yield from (Text(f"{name or 'the model'}: never called", "yellow") for name in seen.never_called)
     worst = seen.worst
     if worst is None:
-        yield Text("no RNN, LSTM, GRU or cell is in this model", "yellow")
+        yield Text("this model has no RNN, LSTM, GRU or cell", "yellow")
     elif worst.answer != "agree":
         yield Text("\nthe worst of them:")
         yield Text(str(worst), check.STYLE[worst.answer])
