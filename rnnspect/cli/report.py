@@ -69,7 +69,7 @@ def report(
     saved = _saved(given)
     _refuse(output, run.engine, run.recorded, saved is not None)
     if run.recorded_as and not run.recorded:
-        raise InputError("no recorded run", allowed="--recorded FILE beside it", where="--recorded-as")
+        raise InputError("needs --recorded FILE", where="--recorded-as")
     with loading():
         from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
@@ -98,14 +98,14 @@ def report(
 
 def _refuse(output: Output, engine: str | None, recorded: list[Path] | None, is_saved: bool) -> None:
     if recorded and len(recorded) > 1:
-        allowed = "one: a page shows one run; rnnspect check takes several"
-        raise InputError(f"{len(recorded)} recorded runs", allowed=allowed, where="--recorded")
+        found = f"{len(recorded)} recordings; a page shows one run"
+        raise InputError(found, advice="rnnspect check takes several", where="--recorded")
     if output.path is None and sys.stdout.isatty():
-        raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
+        raise InputError("report needs an output file: -o report.html")
     where = "--engine" if engine and recorded else "--recorded" if recorded and is_saved else None
     if where:
-        beside = "a run that was saved" if is_saved else "a recorded run"
-        raise InputError(f"{where} beside {beside}", allowed="one or the other", where=where)
+        beside = "a saved run" if is_saved else "--recorded"
+        raise InputError(f"cannot be combined with {beside}", where=where)
 
 
 def _saved(given: Given) -> Described | None:
@@ -117,7 +117,7 @@ def _saved(given: Given) -> Described | None:
         return None
     if given.typed:
         beside = flag(next(iter(given.typed)))
-        raise InputError("a run that was saved is as it was", allowed=f"{beside} beside a spec", where=beside)
+        raise InputError("cannot change a saved run", advice="pass it with a spec", where=beside)
     from rnnspect.network.spec import Spec
 
     def where(_keys: tuple[int | str, ...]) -> str:
@@ -154,7 +154,7 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
         own = {replace(name, engine=None) if name.engine == engine else name: v for name, v in named.items()}
         return {str(name): values for name, values in own.items() if name.engine is None}
     if engine or several:
-        found = "a run of several engines" if several else f"{engine!r} beside a run that was saved"
+        found = "a run of several engines" if several else f"{engine!r} is not in this saved run"
         allowed = f"--engine {' or '.join(several)}" if several else "its own engine"
         raise InputError(found, allowed=allowed, where="--engine" if engine else path)
     return arrays
