@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -101,6 +102,10 @@ class ResourceError(InputError):
     """More memory than there is."""
 
 
+class PackageError(InputError, ImportError):
+    """A package that is not installed, and that only some need."""
+
+
 def clipped(text: str, most: int) -> str:
     """The text; of one with more than `most` characters its beginning and its end."""
     half = most // 2
@@ -131,3 +136,12 @@ def unavailable(error: ImportError) -> str:
     if (error.name or "").startswith("rnnspect"):
         raise error
     return f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else f"it fails with {error}"
+
+
+@contextmanager
+def from_extra(what: str, extra: str) -> Iterator[None]:
+    """Where a package cannot be imported that `what` needs, raises `PackageError`, which says how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise PackageError(f"{what}: {unavailable(error)}; pip install 'rnnspect[{extra}]'") from error

@@ -302,8 +302,9 @@ def test_check_of_a_module_and_of_what_it_gave():
 def test_every_public_name_is_there_when_it_is_asked_for() -> None:
     """Types are checked by the same list: `rnnspect` takes all that `rnnspect.api.__all__` names, and nothing else."""
     names = rnnspect.api.__all__
+    assert rnnspect.__all__ == names
     assert all(getattr(rnnspect, name) is getattr(rnnspect.api, name) for name in names)
-    assert {*names} <= {*dir(rnnspect)}
+    assert [name for name in dir(rnnspect) if not name.startswith("__")] == sorted(names)
     typed = [
         node for node in ast.walk(ast.parse(Path(rnnspect.__file__).read_text())) if isinstance(node, ast.ImportFrom)
     ]

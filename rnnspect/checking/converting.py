@@ -91,7 +91,7 @@ def convert(
         raise _refused(lost, spec, parameters)
     held = _without(lost, spec, parameters)
     verdict, unverified = _written(replace(prepared, parameters=held), target, path)
-    if verdict and verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
+    if verdict is not None and verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
         notes.append(f"{spec.dtype} rounds too coarsely for a check; write the same numbers with --dtype float32")
     return Conversion(target.name, path, spec, verdict, unverified, lost, tuple(notes), target.code(spec, str(path)))
 
@@ -111,7 +111,7 @@ def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | 
             verdict = _verdict(replace(prepared, engine=engine))
         except EngineError as error:
             unverified = listed(map(str, error.problems))
-        if verdict and not verdict.agrees:
+        if verdict is not None and not verdict.agrees:
             raise _NotKeptError
 
     with suppress(_NotKeptError):

@@ -128,7 +128,7 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
 
     def json() -> str:
         made = [checks.document(source, one) for source, one in found]
-        return documents.as_json(made[0] if alone else made)
+        return documents.as_json(made if alone is None else made[0])
 
     output.emit(table, json=json, junit=lambda: checks.as_junit(found))
 

@@ -26,7 +26,7 @@ def run(
     needs = memory.run_document_needs if output.writes("json") else memory.run_needs
     made, _ = prepared(given, output, needs)
     with loading():
-        from rnnspect.tracing.trace import run_prepared
+        from rnnspect.tracing.running import run_prepared
         from rnnspect.views import documents
         from rnnspect.views import run as view
 

@@ -60,9 +60,9 @@ def trace(
     needs = memory.document_needs if output.writes("json") else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
-        from rnnspect.tracing.trace import trace_arrays, trace_recordings
+        from rnnspect.tracing.running import trace_recordings
+        from rnnspect.tracing.trace import trace_arrays
         from rnnspect.views import documents, summary
-        from rnnspect.views import trace as numbers
 
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
     note_what_is_not_finite(made.sequence, output)
@@ -74,8 +74,8 @@ def trace(
         found = [documents.trace_document(one) for one in traces]
         return documents.as_json(found if len(found) > 1 else found[0])
 
-    view = summary.parts if summary.is_long(selected, made.spec, made.sequence.steps) else numbers.parts
-    output.emit(lambda width: view(traces, selected, width), lambda: trace_arrays(*traces), json=json)
+    view = functools.partial(summary.numbers_or_summary, traces, selected)
+    output.emit(view, lambda: trace_arrays(*traces), json=json)
 
 
 def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list[Recording]:

@@ -15,6 +15,8 @@ from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
 if TYPE_CHECKING:
     from rnnspect.cells.interface import Cell
 
+_FEW = 8
+"""Numbers of a list that a spec shows in its own line."""
 _VARIANT = {name: DEFAULTS[name] for name, key in KEYS.items() if key.kind == "variant"}
 
 
@@ -24,6 +26,13 @@ class Spec(Keys):
 
     Raises `SpecError` naming every key that is wrong.
     """
+
+    def __repr__(self) -> str:
+        """Spec(cell='gru', hidden_size=4): the keys that were given. Weights and numbers are only counted."""
+        given = ((name, getattr(self, name)) for name in KEYS if name in self.model_fields_set)
+        return f"Spec({', '.join(f'{name}={_counted(value)}' for name, value in given)})"
+
+    __str__ = __repr__
 
     @property
     def cell_type(self) -> Cell:
@@ -225,6 +234,14 @@ def _wrong(
 
 def _cell(info: ValidationInfo) -> Cell | None:
     return CELLS.get(info.data.get("cell", ""))
+
+
+def _counted(value: Any) -> str:
+    """The value of a key. Of weights, and of numbers in rows or many of them, only how many there are."""
+    if isinstance(value, dict):
+        return f"<{len(value)} of them>"
+    many = isinstance(value, list) and (len(value) > _FEW or any(isinstance(one, list) for one in value))
+    return f"<{len(value)} of them>" if many else repr(value)
 
 
 def _up_to(most: int) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.network.shown import Shown
+from rnnspect.network.parameters import module_repr
+from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +114,12 @@ class Derivation(Shown):
     arithmetic: str
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        at = self.at
+        batch = f", batch {at.batch}" if at.batch else ""
+        place = f"{at.quantity} of layer {at.layer} {at.direction}, step {at.step}{batch}, unit {at.unit}"
+        return in_brief(self, f"{place}: {self.value:.9g}")
+
     def number(self, expression: Expression) -> float:
         """The value of an expression for the unit of the derivation."""
         return self.evaluation.value(expression, self.at.unit)
@@ -199,3 +206,7 @@ class Report(Shown):
     """How the run was described on the command line, for commands that say more of it; None for a live module."""
     recorded: bool
     """Whether what is shown is somebody's recording."""
+
+    def __repr__(self) -> str:
+        module = module_repr(self.spec.with_changes(head=None))
+        return in_brief(self, f"{self.verdict.verdict}: {module}, {counted(self.steps, 'step')}")

@@ -22,7 +22,7 @@ def document(done: Conversion) -> dict[str, Any]:
         "version": 1,
         "target": done.target,
         "file": str(done.path) if done.kept else None,
-        "verdict": verdict and verdict.verdict,
+        "verdict": None if verdict is None else verdict.verdict,
         "unverified": done.unverified,
         "lost": [
             {"layer": one.layer, "direction": one.direction, "name": one.lost.name, "largest": one.lost.largest}
@@ -31,7 +31,7 @@ def document(done: Conversion) -> dict[str, Any]:
         "notes": list(done.notes),
         "code": done.code,
         "spec": documents.spec_document(done.spec),
-        "check": verdict and documents.check_document(verdict),
+        "check": None if verdict is None else documents.check_document(verdict),
     }
 
 
@@ -55,7 +55,7 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
         if not done.verdict.agrees:
             yield from map(Text, check.lines_of(done.verdict))
     yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
-    if done.lost and done.verdict:
+    if done.lost and done.verdict is not None:
         yield Text("the check took zeros for what is lost")
     yield from map(Text, done.notes)
     if done.kept:

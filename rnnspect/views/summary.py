@@ -4,7 +4,7 @@ over time."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import RenderableType
@@ -13,8 +13,10 @@ from rich.text import Text
 from torch import Tensor
 
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.trace import LayerTrace, Trace
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
+from rnnspect.views import trace as in_numbers
 from rnnspect.views.answers import heading, item_line
 from rnnspect.views.rendering import engine_line
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities
@@ -23,6 +25,8 @@ MOST_UNITS, MOST_STEPS = 16, 12
 """Above one of them a trace is shown so, unless numbers are asked for."""
 _MOST_ROWS = 17
 """Lines of the table: with the others they fit a terminal of 24 lines."""
+_THEN = "--steps {step} shows numbers · report -o r.html shows everything"
+_THEN_IN_PYTHON = ".layers holds the numbers · .to_pandas() · .plot()"
 _DECIMALS = 2
 _WIDEST = 60
 """Characters of a curve over time."""
@@ -43,19 +47,31 @@ def is_long(selection: Selection, spec: Spec, steps: int) -> bool:
     return not asked and (spec.hidden_size > MOST_UNITS or steps > MOST_STEPS)
 
 
-def parts(traces: Sequence[Trace], selection: Selection, width: int) -> Iterator[RenderableType]:
+def numbers_or_summary(
+    traces: Sequence[Trace], selection: Selection, width: int, in_python: bool = False
+) -> Iterable[RenderableType]:
+    """What `rnnspect trace` shows: a summary of what is large, else every number. `in_python` says in Python how to go
+    on."""
+    trace = traces[0]
+    if is_long(selection, trace.spec, trace.steps):
+        then = _THEN_IN_PYTHON if in_python else _THEN.format(step=min(7, trace.steps - 1))
+        return parts(traces, selection, width, then, "" if in_python else CHOOSES_ITEM)
+    return in_numbers.parts(traces, selection, width, "" if in_python else CHOOSES_ITEM)
+
+
+def parts(traces: Sequence[Trace], selection: Selection, width: int, then: str, hint: str) -> Iterator[RenderableType]:
     """Traces of several engines on the same sequence differ only in their answers. `width` is that of the screen."""
     trace = traces[0]
     yield from heading(traces, width)
     yield Text("; ".join(engine_line(one.engine) for one in traces), "dim")
     yield from (Text(note) for one in traces for note in one.notes)
     if trace.batch > 1:
-        yield item_line(trace, selection.batch_index, CHOOSES_ITEM)
+        yield item_line(trace, selection.batch_index, hint)
     rows, hidden = _rows(trace, selection)
     yield _table(rows, width)
     if hidden:
         yield Text(hidden, "dim")
-    yield Text(f"--steps {min(7, trace.steps - 1)} shows numbers · report -o r.html shows everything")
+    yield Text(then)
 
 
 def _rows(trace: Trace, selection: Selection) -> tuple[list[_Row], str]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from rnnspect.network.shown import counted as counted
+
 _BLOCKS = "▁▂▃▄▅▆▇█"
 LOUD = "bold magenta"
 """The style of what matters most: it can be read on white and on black, which yellow cannot."""
@@ -114,11 +116,6 @@ def what_is_left_out(values: Sequence[float], is_difference: bool, precision: in
         return f"+{len(values)}: all {number(low, min(precision, 2))}"
     bounds = [difference(v) if is_difference else number(v, min(precision, 2)) for v in (low, high)]
     return f"+{len(values)}: {bounds[0]} to {bounds[1]}"
-
-
-def counted(count: int, noun: str) -> str:
-    """1 step, 1,000 steps."""
-    return f"{count:,} {noun}" + ("s" if count != 1 else "")
 
 
 def shape(sizes: Sequence[int | str]) -> str:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rnnspect.network.equations import equation_lines
 from rnnspect.network.tensors import differences
-from rnnspect.tracing.trace import LayerTrace, Trace
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 from rnnspect.views.answers import heading, item_line, rounding_sized
 from rnnspect.views.rendering import engine_lines

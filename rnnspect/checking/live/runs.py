@@ -123,13 +123,6 @@ def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -
     return replace(verdict, notes=(*verdict.notes, said)) if said else verdict
 
 
-def failure(model: nn.Module, x: Any, given: Mapping[str, Any]) -> tuple[str, Verdict | None] | None:
-    """Of a run as in `run_given` every call as a line, and the verdict on the worst; None where all agree."""
-    seen = run_given(model, x, given)
-    worst = seen.worst
-    return None if worst is None or seen.agrees else (str(seen), worst.verdict)
-
-
 def _tensor(value: Any, model: nn.Module) -> Any:
     """Tensors as they are; arrays and lists as tensors in the model's dtype and on its device, those in a tuple too."""
     if value is None or isinstance(value, torch.Tensor | PackedSequence):
