@@ -38,7 +38,7 @@ class Selected(Selection):
     precision: Annotated[int | None, _table(min=1, max=17, help="Decimals (default 4)")] = None
 
 
-@command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99 --quantities f,c,h")
+@command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99")
 def trace(
     given: Annotated[Given, network()],
     selected: Selected,

@@ -17,7 +17,8 @@ from rnnspect.network.spec import Spec
 def test_help_has_an_example_that_works(rnnspect, command, tmp_path, monkeypatch):
     result = rnnspect(command, "--help")
     assert result.status == 0
-    assert f"Example:  rnnspect {command}" in result.out
+    assert re.search(rf"^Example:  rnnspect {command} .*\S$|^Example:  rnnspect {command}$", result.out, re.MULTILINE)
+    assert result.out.rstrip().splitlines()[-1].startswith("Example:")  # on one line, to be copied
 
 
 def test_without_a_command_the_help_is_shown(rnnspect):
