@@ -19,9 +19,12 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from rich.text import Text
 
 from rnnspect.cli import main
 from rnnspect.cli.output import _encodable
+from rnnspect.views.rendering import Screen, rendered
+from rnnspect.views.text import LOUD
 from tests.screens.screens import CHECK, SCREENS, WIDTHS
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +125,15 @@ def test_colours_change_no_text_and_can_be_read_on_white_and_on_black(
     assert not (codes & COLOURS and no_colour)
     plain = [line.rstrip() for line in masked(_SGR.sub("", coloured)).splitlines()]
     assert plain == (GOLDEN / f"{name}.80.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_what_is_loud_can_be_read_on_white_and_on_black(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    written = rendered([Text("3e-02", LOUD)], Screen(terminal=True, width=80))
+    codes = {code for found in _SGR.findall(written) for code in found.split(";")}
+    assert "1" in codes
+    assert codes <= READABLE
 
 
 @pytest.mark.parametrize("name", ["trace", "trace-large", "shapes", "derive", "layouts", "init"])
