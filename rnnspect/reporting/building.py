@@ -39,7 +39,7 @@ class Recordings:
     given: Any
     where: Callable[[str | None], str] = lambda _name: "recorded"
     rounding: Rounding | None = None
-    name: str = "recording"
+    name: str = "the recording"
 
 
 @dataclass(frozen=True)

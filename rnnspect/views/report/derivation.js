@@ -1,4 +1,4 @@
-// What a click on a number opens: how it comes about.
+// What a click on a number opens: how it was computed.
 
 const MOST = 8;
 
@@ -10,12 +10,14 @@ function linesOf({ expressions, equations }, numbers, quantity, unit) {
 }
 
 // The largest products of a sum, and what the others come to; the sum alone where the weights are not in the file.
-function productsOf({ expressions }, numbers, at, unit) {
+function productsOf(layer, numbers, at, unit) {
+  const { expressions } = layer.derivable;
   const sum = expressions[at];
   const each = filled(sum.each, (inner) => numbers.address(expressions[inner], 'k'));
   const title = make('p', { class: 'sum' }, `Σ ${sum.name}[${sum.row + unit}, k] · ${
     sum.vector.includes(' ') ? `(${each})` : each} = ${written(numbers.value(at, unit), 9)}`);
-  if (sum.values) return [title, make('p', { class: 'quiet' }, 'Its products are not in this file: see below.')];
+  if (sum.values) return [title, make('p', { class: 'quiet' }, `The weights are too large for this file.${
+    hasCommand(layer) ? ' The command below shows the products.' : ''}`)];
   const size = (one) => (Number.isNaN(one.product) ? Infinity : Math.abs(one.product));
   const all = numbers.products(sum, unit).sort((one, other) => size(other) - size(one) || one.k - other.k);
   const shown = all.length > MOST + 1 ? MOST : all.length;
@@ -27,6 +29,11 @@ function productsOf({ expressions }, numbers, at, unit) {
   return [title, table(['k', 'w', sum.vector, 'product'], rows, { box: 'sideways', class: 'products' })];
 }
 
+// Whether a command derives the numbers of a layer: not those of a recording.
+function hasCommand(layer) {
+  return layer.run === data && !data.recorded;
+}
+
 function commandFor(layer, quantity, step, unit) {
   const place = [['layer', layer.layer], ['direction', layer.direction], ['step', step], ['unit', unit],
     ['quantity', quantity], ['batch-index', data.item]].filter(([name, value]) => name !== 'batch-index' || value);
@@ -35,21 +42,37 @@ function commandFor(layer, quantity, step, unit) {
   return `rnnspect.derive(source, x, …, ${said.join(', ')})`;
 }
 
-function beside(layer, numbers, quantity, unit) {
-  const engine = layer.run.name;
+// What of the allowed difference a difference is.
+function shareOf(ratio) {
+  if (ratio <= 1) return `${written(100 * ratio, 2)} % of it`;
+  return Number.isFinite(ratio) ? `${written(ratio, 3)} times as large` : 'infinitely many times as large';
+}
+
+function comparison(layer, numbers, quantity, unit) {
+  const { name, verdict } = layer.run;
   const manual = numbers.quantity(quantity, unit);
-  const lines = [`the equations: ${written(manual, 9)}`];
+  const lines = [`equations: ${written(manual, 9)}`];
   if (valuesOf(layer, quantity, 'engine')) {
     const given = numbers.engine(quantity, unit);
     const difference = apart(given, manual);
-    lines.push(`${engine}: ${written(given, 9)}`, `difference: ${written(difference, 3)}, ${engine} minus equations`);
-    if (quantity === 'h') {
-      const bound = numbers.bound(unit);
-      lines.push(`bound: ${written(bound, 3)} in ${layer.run.verdict.arithmetic}, as in a check; the difference is ${
-        written(ratioOf(difference, bound), 3)} of it`);
+    lines.push(`${name}: ${written(given, 9)}`, `difference: ${written(difference, 3)} (${name} − equations)`);
+    const bound = quantity === 'h' ? numbers.bound(unit) : null;
+    if (bound === Infinity) lines.push('A check cannot judge this value.');
+    else if (bound !== null) {
+      lines.push(`allowed: ${written(bound, 3)} in ${verdict.arithmetic}, as in a check; the difference is ${
+        shareOf(ratioOf(difference, bound))}`);
     }
-  } else lines.push(`${engine} does not show it`);
+  } else lines.push(`${name} does not show it`);
   return make('ul', { class: 'beside' }, ...lines.map((line) => make('li', {}, line)));
+}
+
+// What the step starts from.
+function startOf(layer, { before }) {
+  const states = Object.keys(layer.kept.given).filter((name) => name !== 'x');
+  if (before === null) return `Starts from the initial state, ${states.map((name) => `${name}0`).join(' and ')}.`;
+  if (!layer.kept.bound) return `Starts from step ${before} of the equations: ${layer.run.name} does not show this layer.`;
+  const c = states.includes('c') ? `, and from c of the equations` : '';
+  return `Starts from h that ${layer.run.name} gave at step ${before}${c}, as in a check.`;
 }
 
 function goButton(said, layer, quantity, step, unit) {
@@ -65,7 +88,7 @@ function turns(layer, { before }, step, unit) {
   const below = layer.run.layers.filter((one) => one.layer === layer.layer - 1).map((one) => goButton(
     `h of ${placeOf(one)}, step ${step}`, one, 'h', step, Math.min(unit, valuesOf(one, 'h', 'equations').units - 1)));
   if (!states.length && !below.length) return [];
-  return [make('h3', {}, 'In turn'), make('p', { class: 'turns' }, ...states, ...below)];
+  return [make('h3', {}, 'Numbers that it uses'), make('p', { class: 'turns' }, ...states, ...below)];
 }
 
 // The quantity, then what it names of the same step, and so on: each in lines, with its sums and parameters.
@@ -79,7 +102,7 @@ function* equationsOf(layer, numbers, quantity, unit) {
     yield make('div', { class: 'lines' }, ...lines.map((line) => make('div', {}, `= ${line}`)));
     const leaves = leavesOf(expressions, equations[name].at);
     const ofKind = (kind) => leaves.filter((at) => expressions[at].kind === kind);
-    for (const at of ofKind('sum')) yield* productsOf(layer.derivable, numbers, at, unit);
+    for (const at of ofKind('sum')) yield* productsOf(layer, numbers, at, unit);
     for (const at of ofKind('parameter')) {
       const one = expressions[at];
       yield make('p', { class: 'sum' }, `${one.name}[${one.row + unit}] = ${written(numbers.value(at, unit), 9)}`);
@@ -101,12 +124,9 @@ function derive(layer, quantity, step, unit) {
   const command = make('code', { class: 'command' }, commandFor(layer, quantity, step, unit));
   if (numbers === null) parts.push(...elsewhere(layer, quantity, step, unit, command));
   else {
-    const shown = layer.kept.bound ? `h of the step before as ${whoGave(layer.run)} gave it`
-      : `${layer.run.name} shows nothing of this layer: all of it is from the equations`;
-    const from = numbers.before === null ? 'from the initial state' : shown;
-    parts.push(make('p', { class: 'quiet' }, from), ...equationsOf(layer, numbers, quantity, unit),
-      make('h3', {}, 'Beside the engine'), beside(layer, numbers, quantity, unit), ...turns(layer, numbers, step, unit));
-    if (layer.run === data && !data.recorded) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));
+    parts.push(make('p', { class: 'quiet' }, startOf(layer, numbers)), ...equationsOf(layer, numbers, quantity, unit),
+      make('h3', {}, `Comparison with ${layer.run.name}`), comparison(layer, numbers, quantity, unit), ...turns(layer, numbers, step, unit));
+    if (hasCommand(layer)) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));
   }
   dialog.replaceChildren(...parts);
   if (!dialog.open) dialog.showModal();
@@ -121,7 +141,7 @@ function elsewhere(layer, quantity, step, unit, command) {
   const { kept } = data;
   const near = [...kept].sort((one, other) => Math.abs(one - step) - Math.abs(other - step)).slice(0, 3).sort((a, b) => a - b);
   const again = `ake the report again with --steps ${step}`;
-  const how = data.recorded ? [make('p', {}, `Step ${step} is not included. M${again}.`)]
+  const how = !hasCommand(layer) ? [make('p', {}, `Step ${step} is not included. M${again}.`)]
     : [make('p', {}, `Step ${step} is not included. Run:`), make('p', {}, command), make('p', { class: 'quiet' }, `Or m${again}.`)];
   return [
     ...how,
