@@ -43,7 +43,8 @@ LONG = 2_000
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 """What was typed after `rnnspect`, for the title of a picture."""
 _PLAIN = str.maketrans(
-    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^", "✓": "+", "✗": "x"}
+    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "–": "-", "▲": "^", "✓": "+", "✗": "x", "⊙": "*"}
+    | {"σ": "sigmoid", "Σ": "sum", "α": "alpha", "β": "beta", "≤": "<=", "≥": ">=", "½": "1/2", "²": "^2"}
     | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
 )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rnnspect.cli import completion
 from rnnspect.cli.describing import Described, Given, read_recorded
-from rnnspect.cli.options import command, formats, network
+from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from rnnspect.reporting.building import Recordings
     from rnnspect.tracing.prepare import Prepared
 
-_WHAT = "What is shown"
+_shown = functools.partial(typer.Option, rich_help_panel="What to show")
 MOST = 2
 """Runs that one page shows."""
 
@@ -34,17 +36,26 @@ class RunOptions:
 
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Whose numbers: torch, torch-cell, … or path/to/mine.py:MyLSTM. Two: beside each other."),
+        _shown(
+            help=f"Engine to show: {ENGINES}; two are shown side by side",
+            metavar="ENGINE",
+            autocompletion=completion.engines,
+        ),
     ] = None
     recorded: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="What somebody's implementation gave, as in check. Beside an engine or another one, both are shown."
-        ),
+        _shown(help="Recorded output to show, as in check; beside an engine or another one, both are shown"),
     ] = None
-    recorded_as: Annotated[str | None, typer.Option(help="How its numbers were rounded, as in check.")] = None
+    recorded_as: Annotated[
+        str | None, _shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
+    ] = None
     arithmetic: Annotated[
-        str | None, typer.Option(help="What the run is held to, where it is not what its dtype says.")
+        str | None,
+        _shown(
+            help="Arithmetic to judge by; default: that of the dtype",
+            metavar="NAME",
+            autocompletion=completion.arithmetics,
+        ),
     ] = None
 
 
@@ -54,22 +65,18 @@ def report(
     output: Annotated[Output, formats("html")],
     run: RunOptions,
     others: Annotated[
-        list[Path] | None, typer.Argument(metavar="[OTHER]", help="Another recorded run, shown beside the first.")
+        list[Path] | None, typer.Argument(metavar="[OTHER]", help="Another recorded run, shown beside the first")
     ] = None,
     batch_index: Annotated[
         int | None,
-        typer.Option(
-            help="Which item of the batch; left out, the one that differs first, or 0.", rich_help_panel=_WHAT
-        ),
+        _shown(help="Sequence of the batch; default the first that differs"),
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option(
-            help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64).", rich_help_panel=_WHAT
-        ),
+        _shown(metavar="LIST", help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64)"),
     ] = None,
 ) -> None:
-    """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
+    """A run as one HTML page: heat maps, and how each value was computed."""
     saved, engines, files = _saved(given), run.engine or [], [*(run.recorded or []), *(others or [])]
     _refuse(output, engines, files, saved is not None)
     if run.recorded_as and not files:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.network.shown import Shown
+from rnnspect.network.parameters import module_repr
+from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,6 +113,12 @@ class Derivation(Shown):
     """How far apart a check lets the two be at this address, in this `arithmetic`."""
     arithmetic: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        at = self.at
+        batch = f", batch {at.batch}" if at.batch else ""
+        place = f"{at.quantity} of layer {at.layer} {at.direction}, step {at.step}{batch}, unit {at.unit}"
+        return in_brief(self, f"{place}: {self.value:.9g}")
 
     def number(self, expression: Expression) -> float:
         """The value of an expression for the unit of the derivation."""
@@ -228,3 +235,7 @@ class Report(Shown):
     def layers(self) -> tuple[LayerReport, ...]:
         """Those of the first run."""
         return self.runs[0].layers
+
+    def __repr__(self) -> str:
+        module = module_repr(self.spec.with_changes(head=None))
+        return in_brief(self, f"{self.verdict.verdict}: {module}, {counted(self.steps, 'step')}")

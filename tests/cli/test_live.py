@@ -278,5 +278,5 @@ def test_whole_numbers_in_a_list_are_tokens_where_the_model_begins_with_an_embed
 def test_a_command_that_takes_no_live_model_says_which_do(rnnspect, model):
     result = rnnspect("probe", f"{model}:Tagger", "-o", model.parent / "probe.npz")
     assert result.status == 2
-    assert "a live model; allowed: a spec or a file of weights" in result.err
+    assert "a live model; expected a spec or a file of weights" in result.err
     assert f"{model}:Tagger" in rnnspect("trace", model).err, "a file alone names what it has"

@@ -443,7 +443,7 @@ def test_a_package_that_is_not_there(tmp_path, capsys, monkeypatch, package, com
     monkeypatch.setitem(sys.modules, package, None)
     assert main([command, *(arguments if command == "check" else arguments[:1])]) == 2
     err = capsys.readouterr().err
-    assert f"needs the package {package}; allowed: after: pip install 'rnnspect[onnx]'" in err
+    assert f"needs the package {package}; expected install it: pip install 'rnnspect[onnx]'" in err
     assert len(err.splitlines()) == 1
 
 

@@ -90,9 +90,9 @@ def test_what_was_said_is_what_the_notes_say() -> None:
 def test_numbers_with_more_digits_than_somebody_says() -> None:
     """A wrong number would pass with the error of a rounding that never was."""
     module, x, y = relu()
-    with pytest.raises(InputError, match="which is not rounded to 2 decimals; allowed: a rounding"):
+    with pytest.raises(InputError, match="which is not rounded to 2 decimals; expected a rounding"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimals:2")
-    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; allowed: exact"):
+    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; expected exact"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimal")
 
 

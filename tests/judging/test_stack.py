@@ -17,7 +17,7 @@ from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import suffix
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import Prepared, prepare
-from rnnspect.tracing.trace import trace_prepared
+from rnnspect.tracing.running import trace_prepared
 from tests.judging import loops
 from tests.judging.cases import parameters
 from tests.marks import sampled

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rnnspect.arithmetic.expression import Evaluation, Expression
 from rnnspect.judging.verdict import Verdict
+from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
@@ -37,7 +38,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "spec": documents.spec_document(spec),
         "shapes": shapes,
         "gates": list(spec.cell_type.gates),
-        "equations": list(spec.cell_type.equations),
+        "equations": list(written_equations(spec)),
         "written": {name: written(spec, name) for name in spec.cell_type.quantities},
         **_run(report, report.runs[0]),
         "beside": [_run(report, run) for run in report.runs[1:]],
