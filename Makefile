@@ -1,5 +1,5 @@
 # Daily work, from a checkout with: pip install -e '.[dev]'
-.PHONY: check test tests campaigns docs bench release audit
+.PHONY: check test tests campaigns docs site bench release audit
 
 check:  ## lint, format, types, and who may import whom
 	ruff check .
@@ -18,6 +18,10 @@ campaigns:  ## hours: 100,000 drawn correct runs, every mistake in every cell
 
 docs:  ## every example in the README and docs/ gives what it shows
 	python .ci/readme.py check
+
+site:  ## the documentation as a site, in site/; a warning is an error, and nothing in it comes from another host
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	python .ci/site/offline.py site
 
 bench:  ## every table of ratios
 	python -m benchmarks

@@ -178,8 +178,7 @@ def report(
         engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
         arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", …
         batch_index: Which item of the batch is shown. If left out: the one that differs first.
-        steps: Of a run too long for one file, the steps to include. If left out: up to 64 of them. A shorter run is
-            included whole.
+        steps: Of a run too long for one file, the steps that can be opened. If left out: up to 64 of them.
         module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
 
     Returns:

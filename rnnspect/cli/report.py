@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from rnnspect.reporting.building import Recordings
     from rnnspect.tracing.prepare import Prepared
 
+_shown = functools.partial(typer.Option, rich_help_panel="What to show")
 MOST = 2
 """Runs that one page shows."""
-_shown = functools.partial(typer.Option, rich_help_panel="What to show")
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class RunOptions:
     engine: Annotated[
         list[str] | None,
         _shown(
-            help=f"Engine to show, or two side by side: {ENGINES}",
+            help=f"Engine to show: {ENGINES}; two are shown side by side",
             metavar="ENGINE",
             autocompletion=completion.engines,
         ),
     ] = None
     recorded: Annotated[
-        list[Path] | None, _shown(help="Recorded output to show, as in check; a second one is shown beside it")
+        list[Path] | None,
+        _shown(help="Recorded output to show, as in check; beside an engine or another one, both are shown"),
     ] = None
     recorded_as: Annotated[
         str | None, _shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
@@ -64,7 +65,7 @@ def report(
     output: Annotated[Output, formats("html")],
     run: RunOptions,
     others: Annotated[
-        list[Path] | None, typer.Argument(metavar="[OTHER]", help="Another recorded run, shown beside the first.")
+        list[Path] | None, typer.Argument(metavar="[OTHER]", help="Another recorded run, shown beside the first")
     ] = None,
     batch_index: Annotated[
         int | None,
@@ -72,7 +73,7 @@ def report(
     ] = None,
     steps: Annotated[
         str | None,
-        _shown(metavar="LIST", help="Steps to include of a run too long for one file: 0:10,95: (at most 64)"),
+        _shown(metavar="LIST", help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64)"),
     ] = None,
 ) -> None:
     """A run as one HTML page: heat maps, and how each value was computed."""

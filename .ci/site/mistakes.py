@@ -1,0 +1,120 @@
+"""Every known mistake, made in a small network: what comes out, and what a check says of it.
+
+Most are planted in the numpy loops of tests/causes, which know nothing of the package. The others, of variants that the
+loops do not have, are made by the interpretation that the search tries.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import rnnspect
+from rnnspect import Spec, Verdict
+from rnnspect.arithmetic.unroll import unroll
+from rnnspect.causes.known import catalogue
+from rnnspect.judging.case import Case
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.estimate import estimate
+from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.observation import Observation
+from rnnspect.judging.stack import judge_stack
+from rnnspect.network.recording import EngineInfo
+from rnnspect.tracing.prepare import prepare
+from tests.causes.mistakes import MISTAKES, Setting
+from tests.causes.planted import Case as Planted
+from tests.causes.planted import told
+
+Array = NDArray[np.float32]
+SIZES = ((1, 1), (1, 2), (2, 1), (2, 2))
+"""Layers and directions, the smallest network first."""
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {"cell": "lstm"},
+    {"cell": "gru"},
+    {"cell": "lstm", "activations": ["hard_sigmoid", "tanh", "softsign"]},
+    {"cell": "lstm", "clip": 0.3},
+    {"cell": "lstm", "input_forget": True},
+    {"cell": "lstm", "peepholes": True},
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """`right` and `wrong` are the output (steps, units) of the sequence of the batch that is off most."""
+
+    variant: str
+    """Which kind of the mistake, where there are several."""
+    right: Array
+    wrong: Array
+    verdict: Verdict
+
+
+def example_of(name: str) -> Example:
+    """Raises `LookupError` where nothing here makes the mistake so that a check names it."""
+    made = next((one for one in chain(planted(name), read_otherwise(name)) if name in named(one.verdict)), None)
+    if made is None:
+        raise LookupError(f"no example of {name}: plant it in tests/causes/mistakes.py")
+    return made
+
+
+def named(verdict: Verdict) -> list[str]:
+    return [cause.name for cause in verdict.causes]
+
+
+def planted(name: str) -> Iterator[Example]:
+    for layers, directions in SIZES:
+        for mistake in MISTAKES:
+            if mistake.id != name:
+                continue
+            for kind in reversed(mistake.cells):
+                setting = mistake.setting(Setting(kind, layers, directions))
+                if isinstance(setting, Setting) and told(case := Planted(mistake, setting)):
+                    right, verdict = case.planted.run({}), case.planted.check(case.recorded)
+                    item = _worst(right["output"], case.recorded["output"])
+                    shown = (one["output"][:, item] for one in (right, case.recorded))
+                    yield Example(mistake.variant, *shown, verdict)
+
+
+def read_otherwise(name: str) -> Iterator[Example]:
+    for spec, reading in readings():
+        for cause in catalogue(reading):
+            if cause.name == name:
+                right, wrong = (estimate(one).h.float().numpy() for one in (reading, cause.change(reading)))
+                verdict = rnnspect.check(spec, recorded=wrong)
+                item = _worst(right, wrong)
+                yield Example("", right[:, item], wrong[:, item], verdict)
+
+
+def whose(name: str) -> str:
+    """The frameworks whose usual way the mistake is, with what tells its kinds apart; empty where it is nobody's."""
+    found = {}
+    for _, reading in readings():
+        for cause in catalogue(reading):
+            if cause.name == name and cause.frameworks:
+                found[cause.key] = f"{', '.join(map(str, cause.parameters.values()))}: {', '.join(cause.frameworks)}"
+    return "; ".join(dict.fromkeys(found.values()))
+
+
+@functools.cache
+def readings() -> list[tuple[Spec, Interpretation]]:
+    """Right runs of one layer, one of each variant."""
+    found = []
+    for keys in VARIANTS:
+        spec = Spec(**keys, input_size=4, hidden_size=5, batch_first=False, input="randn:7", batch=4, h0="randn")
+        made = prepare(spec)
+        runs = unroll(spec, made.parameters, made.sequence)
+        seen = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
+        observed = Observation(EngineInfo("equations", "", "", spec.dtype), seen, None, None)
+        case = Case(spec, made.parameters, made.sequence, observed, ARITHMETICS[spec.dtype])
+        found.append((spec, judge_stack(case).readings[0, "forward"]))
+    return found
+
+
+def _worst(right: Array, wrong: Array) -> int:
+    return int(np.abs(right - wrong).max((0, 2)).argmax())
