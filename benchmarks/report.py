@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
-SIZES = {(50, 16, 64): 1.5, (500, 16, 512): 8.0, (100_000, 64, 512): 8.0}
-"""(steps, inputs, units): at most so many MB."""
+SIZES = {(50, 16, 64, 1): 1.5, (200, 64, 128, 2): 8.0, (500, 16, 512, 1): 8.0, (100_000, 64, 512, 1): 8.0}
+"""(steps, inputs, units, layers): at most so many MB."""
 USABLE = 3.0
 MOVED = "one => { one.value = 1; one.dispatchEvent(new Event('input')); return document.documentElement.offsetHeight; }"
 
@@ -26,12 +26,14 @@ MOVED = "one => { one.value = 1; one.dispatchEvent(new Event('input')); return d
 def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         rnnspect.report(rnnspect.Spec(), path=Path(folder) / "first.html")  # the first one loads torch
-        for (steps, inputs, units), limit in SIZES.items():
+        for (steps, inputs, units, layers), limit in SIZES.items():
             path = Path(folder) / "report.html"
             spec = rnnspect.Spec(cell="lstm", input_size=inputs, hidden_size=units, input=f"randn:{steps}")
+            spec = spec.with_changes(num_layers=layers)
             start = time.perf_counter()
             rnnspect.report(spec, path=path)
-            what = f"report of LSTM, T = {steps:,}, B = 1, {inputs} → {units}"
+            deep = f", {layers} layers" if layers > 1 else ""
+            what = f"report of LSTM, T = {steps:,}, B = 1, {inputs} → {units}{deep}"
             yield Row(f"{what}, made", "seconds", None, time.perf_counter() - start)
             yield Row(what, "MB", limit, path.stat().st_size / 1e6)
             if CHROMIUM and (taken := _seconds(path)):

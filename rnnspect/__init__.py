@@ -1,23 +1,45 @@
-"""Open up a recurrent network: its shapes, every gate of every step, and the framework's numbers beside them."""
+"""See inside an RNN, LSTM or GRU, and prove that an implementation of it computes its equations.
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+    shapes         every parameter and the rows of each gate in it
+    trace          every gate of every step, with the framework's numbers beside it
+    derive         one number as arithmetic
+    report         a run as an HTML page
+    check          whether a run is what the equations give, and if not, where and why
+    assert_agrees  the same for a test suite
+    watch          every recurrent module of a model, while the model runs
+
+`help(rnnspect.check)` explains each parameter, with its shape.
+
+PYTEST_DONT_REWRITE: pytest, which loads `rnnspect.pytest_plugin`, would else warn where this was imported before it.
+"""
+
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rnnspect.api import *  # noqa: F403
+
     __version__: str
-    from rnnspect.api import *  # noqa: F403  (its __all__ is the one list of public names)
+else:  # a type checker knows every name from above, and tells one that is none of them
+
+    def __getattr__(name: str) -> object:
+        """A public name, loaded when it is first asked for: `rnnspect --help` needs none of them."""
+        from importlib import import_module
+
+        if name == "__version__":
+            return import_module(f"{__name__}.version").version()
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.api"), name)
+        return value
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, loaded when it is first asked for: `rnnspect --help` needs none of them."""
-    if name == "__version__":
-        return import_module(f"{__name__}.version").version()
-    api = import_module(f"{__name__}.api")
-    if name not in getattr(api, "__all__", ()):  # which a module that asks while api is being loaded does not see yet
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(api, name)
-    return value
+__all__ = [  # noqa: F405
+    "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
+    "Head", "Identity", "InputError", "LayerTrace", "ModelShapes", "PackageError", "Pair", "Point", "Report",
+    "ResourceError", "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict",
+    "WatchedCalls", "WeightsError", "assert_agrees", "check", "derive", "report", "shapes", "trace", "watch",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *import_module(f"{__name__}.api").__all__})
+    return sorted({*__all__, "__version__", *(name for name in globals() if name.startswith("__"))})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,20 +18,28 @@ Where = Callable[[KeyPath], str]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: what was found, what is allowed, the nearest choice, and where."""
+    """One thing that is wrong, as one line of text."""
 
     found: str
+    """What was found, such as "unknown cell 'grru'"."""
     allowed: str | None = None
+    """What is allowed instead; it follows "expected": "rnn, gru, lstm"."""
     nearest: str | None = None
+    """The allowed name that is most like the one found."""
     where: str | None = None
+    """The file, its line, or the option."""
+    advice: str | None = None
+    """What to do next, as an instruction: "pass --dtype float32"."""
 
     def __str__(self) -> str:
         found = clipped(self.found, MOST_FOUND)
         text = f"{in_one_line(self.where)}: {found}" if self.where else found
         if self.allowed:
-            text += f"; allowed: {clipped(self.allowed, MOST_ALLOWED)}"
+            text += f"; expected {clipped(self.allowed, MOST_ALLOWED)}"
         if self.nearest:
             text += f"; did you mean {clipped(self.nearest, MOST_FOUND)!r}?"
+        if self.advice:
+            text += f"; {clipped(self.advice, MOST_ALLOWED)}"
         return text
 
 
@@ -46,9 +55,10 @@ class RnnspectError(Exception):
         allowed: str | None = None,
         nearest: str | None = None,
         where: str | None = None,
+        advice: str | None = None,
     ) -> None:
         if isinstance(found, str):
-            self.problems: tuple[Problem, ...] = (Problem(found, allowed, nearest, where),)
+            self.problems: tuple[Problem, ...] = (Problem(found, allowed, nearest, where, advice),)
         else:
             self.problems = tuple(found)
         super().__init__("\n".join(map(str, self.problems)))
@@ -92,6 +102,10 @@ class ResourceError(InputError):
     """More memory than there is."""
 
 
+class PackageError(InputError, ImportError):
+    """A package that is not installed, and that only some need."""
+
+
 def clipped(text: str, most: int) -> str:
     """The text; of one with more than `most` characters its beginning and its end."""
     half = most // 2
@@ -122,3 +136,12 @@ def unavailable(error: ImportError) -> str:
     if (error.name or "").startswith("rnnspect"):
         raise error
     return f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else f"it fails with {error}"
+
+
+@contextmanager
+def from_extra(what: str, extra: str) -> Iterator[None]:
+    """Where a package cannot be imported that `what` needs, raises `PackageError`, which says how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise PackageError(f"{what}: {unavailable(error)}; pip install 'rnnspect[{extra}]'") from error

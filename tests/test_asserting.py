@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,10 @@ from torch import nn
 
 import rnnspect
 from rnnspect import Spec, SpecError, assert_agrees
+from rnnspect.checking.live.watch import WatchedCalls
+from rnnspect.views.asserting import failure
 from tests.marks import sampled
+from tests.views import results as exact
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +73,11 @@ def test_the_failure_is_the_report():
     with pytest.raises(AssertionError) as failure:
         assert_agrees(module, x, output)
     text = str(failure.value)
-    assert text.startswith("GRU(4, 6, batch_first=True)")
-    assert "differ: h of layer 0 forward, step 5, batch 2, unit 1" in text
-    assert "where: " in text
+    headline = text.splitlines()[0]
+    assert headline.startswith("differ: h of layer 0 forward, step 5, batch 2, unit 1: expected ")
+    expected, got = map(float, re.findall(r"-?\d\.[\de-]+", headline))
+    assert (expected, got) == pytest.approx((float(output[2, 5, 1]) - 1e-3, float(output[2, 5, 1])), abs=0.5e-3)
+    assert "✗ DIFFER  recording does not match this GRU (7 of 126 values wrong)" in text
     assert "\x1b" not in text
 
 
@@ -88,7 +95,7 @@ def test_what_cannot_be_told_fails():
     module = nn.LSTM(4, 6)
     with torch.no_grad():
         module.bias_ih_l0.fill_(-30)
-    with pytest.raises(AssertionError, match="cannot tell"):
+    with pytest.raises(AssertionError, match="CANNOT TELL"):
         assert_agrees(module, torch.randn(7, 2, 4))
 
 
@@ -147,9 +154,10 @@ def test_each_call_in_a_model_must_agree():
     with pytest.raises(AssertionError) as failure:
         assert_agrees(model, (x, state))
     text = str(failure.value)
+    assert text.startswith("differ: rnn, call 0: h of layer 0 forward, step 0, unit 0: expected ")
     assert "rnn (GRU), call 0: differ" in text
     assert "cell (LSTMCell), call 0: agree" in text
-    assert "differ: h of layer 0 forward, step 0" in text
+    assert "First    h of layer 0 forward, step 0" in text
 
 
 @pytest.mark.parametrize("cell", sampled([nn.RNNCell(4, 6), nn.LSTMCell(4, 6), nn.GRUCell(4, 6)], 3), ids=str)
@@ -186,3 +194,25 @@ def test_a_model_without_x_or_that_fails_or_that_calls_nothing():
 
     with pytest.raises(rnnspect.InputError, match="called none"):
         assert_agrees(Idle(), torch.randn(3, 7, 4))
+
+
+def test_a_call_that_could_not_be_read_is_said_in_the_first_line():
+    seen = WatchedCalls(("rnn",), 0)
+    seen._add("rnn", "GRU", (3, 4), False, "its numbers did not fit into memory=…")
+    assert failure(seen).splitlines()[0] == "cannot tell: rnn, call 0: its numbers did not fit into memory=…"
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "said"),
+    [
+        (0.0284817, -0.0253947, "expected 0.0285, got -0.0254"),
+        (0.028481734, 0.028481741, "expected 0.02848173, got 0.02848174"),
+        (1.0, float("nan"), "expected 1, got nan"),
+        (1.0, 1.0, "expected 1, got 1"),
+    ],
+)
+def test_both_numbers_have_the_digits_that_tell_them_apart(expected: float, got: float, said: str):
+    verdict = exact.differ()
+    first = replace(verdict.first, manual=expected, engine=got)
+    headline = failure(replace(verdict, first=first)).splitlines()[0]
+    assert headline == f"differ: h of layer 0 forward, unit 3: {said}"

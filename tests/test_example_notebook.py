@@ -20,7 +20,7 @@ VARIES = [
     (re.compile(r"nearest to its bound: .*? allows here"), "NEAREST"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
     (re.compile(r"difference: (0|TINY)"), "difference: TINY"),
-    (re.compile(r"the same number everywhere|at most TINY apart"), "CLOSE"),
+    (re.compile(r"gives the same numbers|matches, maximum difference TINY"), "CLOSE"),
     (re.compile(r"\b[\d.,]+ of (it|the bound)\b|\b\d[\d,.]* times the"), "RATIO"),
     (re.compile("─+"), "─"),
 ]

@@ -112,7 +112,7 @@ def test_check_of_a_model_is_a_verdict_of_one_call_and_all_calls_of_several(tagg
     many = rnnspect.check(tagger, torch.randint(30, (2, 7)))
     assert isinstance(many, WatchedCalls)
     assert many.agrees
-    assert repr(many) == "<8 calls of 2 modules: rnn, cell>"
+    assert repr(many) == "<WatchedCalls 8 calls of 2 modules: rnn, cell>"
     assert "cell (GRUCell), call 6: agree" in str(many)
     tagger.cell.register_forward_hook(lambda _module, _given, out: out + 0.01)
     spoilt = rnnspect.check(tagger, torch.randint(30, (2, 7)))

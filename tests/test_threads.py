@@ -58,6 +58,7 @@ def work() -> dict[str, Callable[[], object]]:
         "somebody's own": lambda: check(Spec(cell="rnn", bias=False, input="randn:40"), engine=mine),
         "trace": lambda: trace(Spec(**lstm, input="randn:50")),
         "shapes": lambda: shapes(Spec(**lstm)),
+        "shapes, printed": lambda: str(shapes(Spec(**lstm))),
     }
 
 

@@ -1,6 +1,6 @@
 """A cell's equations as expressions: recorded once for every unit and step, and evaluated where a number is wanted.
 
-The page of a report evaluates the same expressions: `views/report/derivation.js`.
+The page of a report evaluates the same expressions: `views/report/expression.js`.
 """
 
 from __future__ import annotations
@@ -129,6 +129,14 @@ class Recorder:
             return Expression(f.name, (limited,), numbers=numbers)
 
         return applied
+
+
+def input_projection_of(
+    cell: Cell, parameters: Mapping[str, Tensor], layer: int, direction: str, nonlinearity: Nonlinearity
+) -> Expression:
+    """W_ih x + b_ih of one layer and direction, the rows of all gates one after the other."""
+    p = LayerParameters.of(parameters, layer, direction)
+    return Recorder(p, len(cell.gates), nonlinearity, suffix(layer, direction)).input(Expression("given", name="x"))
 
 
 def equations_of(

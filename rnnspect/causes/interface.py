@@ -1,4 +1,4 @@
-"""What a known mistake is."""
+"""Defines what a known mistake is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class Cause:
     name: str
     """A fixed id, such as gate-order."""
     explanation: str
-    """After "if": what the engine did and how that comes about."""
+    """A clause that says what the engine did: "the two halves of the output are swapped"."""
     fix: str
-    """What to do; where it is about weights, to those that are handed over and to those that are read (`both_ways`)."""
+    """What to do about it. For weights: both when they are exported to the engine and when they are imported from it
+    (`both_ways`)."""
     change: Callable[[Interpretation], Interpretation]
     parameters: dict[str, Any] = field(default_factory=dict)
-    """What tells causes of one name apart."""
+    """Tells causes of the same name apart."""
     reach: Literal["place", "layer", "stack"] = "place"
     """Where the mistake is made if it is made at all: in this direction, in each direction of the layer, or everywhere.
     There the run has to agree with the changed reading, also where it agreed without the mistake."""
@@ -44,6 +45,6 @@ class Cause:
         return self.name, tuple(sorted(self.parameters.items()))
 
 
-def both_ways(handed: str, read: str) -> str:
-    """A fix of weights: what to do to those that the engine is given, and to those that this run took from a file."""
-    return f"Weights you hand over: {handed} Weights you read: {read}"
+def both_ways(exported: str, imported: str) -> str:
+    """A fix of weights: what to do when they are exported to the engine, and when they are imported from its files."""
+    return f"If you export weights to the engine: {exported} If you import its weights: {imported}"

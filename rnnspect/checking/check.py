@@ -29,6 +29,16 @@ from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
+class Terms:
+    """How a check is made: the arithmetic that the run is held to, None for what its engine declares; how many seconds
+    causes are looked for, as `check_observation` has it; and who is told how it goes."""
+
+    declared: Declared | None = None
+    explain: float | None = None
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
 class Checked:
     """A verdict, and the case that it is about: its arithmetic is the one that the verdict holds for."""
 
@@ -147,7 +157,7 @@ def _checked(
     beside = if_rounded(case, rounded(), lambda case: _judged(case, progress)[1])
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
-    with plain_defaults():
+    with progress.searching(verdict), plain_defaults():
         why = search.explain(case, judged, explain)
     notes = (*verdict.notes, *beside.notes, *([] if why.note is None else [why.note]))
     reason = None

@@ -78,8 +78,10 @@ def convert(
         raise InputError(problems)
     drawn: dict[str, Any] = {**DRAWN, "c0": "randn" if spec.cell_type.has_cell_state else None}
     drawn["lengths"] = LENGTHS if lengths else None
-    notes = [] if spec.weights is not None else [f"the parameters are those drawn from seed {spec.seed}"]
-    notes += [] if spec.head is None else ["the head is no part of the file"]
+    notes = (
+        [] if spec.weights is not None else [f"no weights were given: these are random, drawn from seed {spec.seed}"]
+    )
+    notes += [] if spec.head is None else ["the head is not written to the file"]
     whole = prepare(spec.with_changes(**drawn, device="cpu"), where=where, require_memory=memory.run_needs)
     spec = whole.spec.with_changes(head=None)
     parameters = {name: value for name, value in whole.parameters.items() if not name.startswith("head.")}
@@ -89,8 +91,8 @@ def convert(
         raise _refused(lost, spec, parameters)
     held = _without(lost, spec, parameters)
     verdict, unverified = _written(replace(prepared, parameters=held), target, path)
-    if verdict and verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
-        notes.append(f"{spec.dtype} rounds too much for a check; --dtype float32 holds the same numbers")
+    if verdict is not None and verdict.verdict == "cannot tell" and spec.dtype in ("float16", "bfloat16"):
+        notes.append(f"{spec.dtype} rounds too coarsely for a check; write the same numbers with --dtype float32")
     return Conversion(target.name, path, spec, verdict, unverified, lost, tuple(notes), target.code(spec, str(path)))
 
 
@@ -109,7 +111,7 @@ def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | 
             verdict = _verdict(replace(prepared, engine=engine))
         except EngineError as error:
             unverified = listed(map(str, error.problems))
-        if verdict and not verdict.agrees:
+        if verdict is not None and not verdict.agrees:
             raise _NotKeptError
 
     with suppress(_NotKeptError):
@@ -129,14 +131,14 @@ def _verdict(prepared: Prepared) -> Verdict:
 
 def _check_path(path: Path, target: Target, lengths: bool) -> None:
     if not path.name.lower().endswith(target.suffix) or path.name.lower() == target.suffix:
-        found = f"a file for {target.name} called {path.name!r}"
+        found = f"{path.name!r} is not a file name for {target.name}"
         raise InputError(found, allowed=f"a name that ends in {target.suffix}", where="--output")
     if lengths and not target.takes_lengths:
-        found = f"a file for {target.name} holds parameters alone"
+        found = f"a file for {target.name} holds only parameters, no input for lengths"
         takes = [name for name in writers.names() if writers.find(name).takes_lengths]
-        raise InputError(found, allowed=f"--to {listed(takes)}", where="--with-lengths")
+        raise InputError(found, advice=f"use --to {listed(takes)}", where="--with-lengths")
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise FileError("no plain file", allowed="a file that can be read back", where=str(path))
+        raise FileError("this is a pipe or device", allowed="a plain file, which can be read back", where=str(path))
     writing.check_writable(path)
 
 
@@ -146,11 +148,11 @@ def _refused(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tens
         for name in writers.names()
         if not (one := writers.find(name)).refusals(spec) and not one.lost(spec, parameters)
     ]
-    allowed = "--lossy" + (f", or --to one of {listed(whole)}" if whole else "")
+    advice = f"{f'use --to with one of {listed(whole)}, or ' if whole else ''}drop it with --lossy"
     said = list(map(str, lost[:_SHOWN]))
-    said += [f"{len(lost) - _SHOWN} more have none"] if len(lost) > _SHOWN else []
+    said += [f"{len(lost) - _SHOWN} more cannot be stored"] if len(lost) > _SHOWN else []
     problems = [Problem(one, where="--to") for one in said[:-1]]
-    return InputError([*problems, Problem(said[-1], allowed, where="--to")])
+    return InputError([*problems, Problem(said[-1], advice=advice, where="--to")])
 
 
 def _without(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,10 +18,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from rnnspect.cli import process
+from rnnspect.cli import help as text
+from rnnspect.cli import process, signals
 from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, discard, say
-from rnnspect.cli.signals import status_when_stopped
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import RnnspectError
 from rnnspect.files.sources import is_there
@@ -32,35 +32,44 @@ REPORT_TO = "please report it, with the command that you typed, in the project's
 
 ABOUT = "about"
 """The command that is meant where a file stands in the place of one."""
-_ORDER = (
-    "about",
-    "shapes",
-    "run",
-    "trace",
-    "derive",
-    "report",
-    "check",
-    "probe",
-    "layouts",
-    "convert",
-    "init",
-    "schema",
-)
-"""How --help lists the commands; those that are not named here follow."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "See": ("shapes", "run", "trace", "derive", "report"),
+    "Prove": ("check", "probe"),
+    "Carry over": ("layouts", "convert"),
+    "Describe": ("about", "init", "schema"),
+}
+"""The commands by what a person wants, as --help lists them; those that are not named here end the last group."""
 
 
 def _found() -> dict[str, Command]:
     modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
     found = {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Command)}
-    return {name: found[name] for name in dict.fromkeys((*_ORDER, *sorted(found)))}
+    named = [name for group in GROUPS.values() for name in group]
+    return {name: found[name] for name in dict.fromkeys((*named, *sorted(found)))}
 
 
 COMMANDS = _found()
 
 
+def _sentences() -> dict[str, dict[str, str]]:
+    """By group, each command with the first sentence of its help."""
+    groups = {heading: list(names) for heading, names in GROUPS.items()}
+    groups["Describe"] += [name for name in COMMANDS if not any(name in group for group in GROUPS.values())]
+    return {
+        heading: {name: text.first_sentence(inspect.getdoc(COMMANDS[name].function) or "") for name in names}
+        for heading, names in groups.items()
+    }
+
+
 def _is_a_file(word: str) -> bool:
     """Whether a word in the place of a command is a file: it is there, or it is written as a file's name is."""
     return is_there(Path(word)) or names_code(word) or "/" in word or bool(Path(word).suffix)
+
+
+_ABOUT = (
+    "See inside an RNN, LSTM or GRU: every gate of every step, and whether an implementation computes its equations."
+)
+_EXAMPLE = "rnnspect trace --cell lstm --hidden-size 3 --input ramp:4"
 
 
 class _Commands(TyperGroup):
@@ -72,12 +81,13 @@ class _Commands(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         return name, COMMANDS[command.name].build() if command and command.name else None, rest
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(text.of_all_commands(_ABOUT, _sentences(), self.get_params(ctx), _EXAMPLE))
+
 
 app = typer.Typer(
     name="rnnspect",
     cls=_Commands,
-    help="Open up a recurrent network: its shapes, every gate of every step, and the framework's numbers beside them.",
-    epilog="Example:  rnnspect trace --cell lstm --hidden-size 3 --input 'ramp:4'",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -94,7 +104,7 @@ def _version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    show_version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    show_version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version"),
 ) -> None:
     del show_version
     if context.invoked_subcommand is None:
@@ -113,9 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = app(args=None if argv is None else list(argv), prog_name="rnnspect", standalone_mode=False)
         sys.stdout.flush()
     except RnnspectError as error:
-        for problem in error.problems:
-            say(f"error: {problem}")
-        return error.exit_status
+        if not signals.received:
+            for problem in error.problems:
+                say(f"error: {problem}")
+            return error.exit_status
+        status = INTERRUPTED  # a library that was interrupted while it was loaded has made an error of its own of it
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
@@ -140,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fault(error)
     if status == INTERRUPTED:
         say("interrupted")
-        return status_when_stopped()
+        return signals.status_when_stopped()
     return status if isinstance(status, int) else OK
 
 

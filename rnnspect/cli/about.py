@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 def about(
     output: Annotated[Output, formats("table", "json")],
     file: Annotated[
-        Path, typer.Argument(help="A file of weights, a model, a folder with one, or a spec; path/to/model.py:build.")
+        Path, typer.Argument(help="A file of weights, a model, a folder with one, a spec, or path/to/model.py:build")
     ],
 ) -> None:
-    """What a file is, which recurrent modules are in it, and what to ask next. `rnnspect FILE` is the same."""
+    """What a file is, and the recurrent modules in it.
+
+    rnnspect FILE is the same."""
     from rnnspect.views import about as view
     from rnnspect.views import documents
     from rnnspect.weights import readers

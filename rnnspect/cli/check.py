@@ -1,78 +1,35 @@
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
 
 from rnnspect.cli import live, models
 from rnnspect.cli import probe as probing
+from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
-from rnnspect.cli.options import ENGINES, command, formats, network
-from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.next_command import next_command
+from rnnspect.cli.options import command, formats, network
+from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
+    from rnnspect.checking.check import Terms
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.rounding import Rounding
     from rnnspect.tracing.prepare import Prepared
 
 WORST_FIRST = (4, 1, 2, 3, 0)
 """Exit statuses: of several sources, the one that comes first here is returned."""
-_checking = functools.partial(typer.Option, rich_help_panel="The check")
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """The options that say what is checked, and how."""
-
-    engine: Annotated[list[str] | None, _checking(help=f"Whose numbers: {ENGINES}; several, or all that can.")] = None
-    recorded: Annotated[
-        Path | None,
-        _checking(
-            help="What somebody's implementation gave, in place of an engine: the output in a .npy, .csv, .pt … file, "
-            "or output, h_n, c_n and l0.forward.i … in a .npz or .safetensors; mine.npz:output is one array of it."
-        ),
-    ] = None
-    recorded_as: Annotated[
-        str | None,
-        _checking(
-            help="How the recorded numbers were rounded, where it is not plain to see: decimals:4, digits:5, %.3e, "
-            "float16, bfloat16, exact."
-        ),
-    ] = None
-    probe: Annotated[
-        Path | None,
-        _checking(
-            help="What rnnspect probe wrote, in place of a spec and its numbers; beside --recorded, or for an engine."
-        ),
-    ] = None
-    write_probe: Annotated[
-        Path | None,
-        _checking(
-            help="Where it differs and no cause, or more than one, explains it: the probe.npz to write, which tells."
-        ),
-    ] = None
-    arithmetic: Annotated[
-        str | None, _checking(help="What the run is held to, where it is not what its dtype says.")
-    ] = None
-    explain: Annotated[
-        float | None,
-        _checking(
-            help="Seconds to look for the known mistakes that explain a run that differs: if not said, as much work as "
-            "10 s take; 0 does not.",
-            min=0,
-            metavar="SECONDS",
-        ),
-    ] = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +46,8 @@ class _Job:
     output: Output
     alone: bool
     """Whether there is one row at most: then what is wrong is raised, and no row."""
+    shown: list[Verdict] = field(default_factory=list)
+    """The verdict whose first lines are on the screen already, while causes are looked for."""
 
 
 @command("rnnspect check configs/lstm.yaml --engine torch-cell")
@@ -99,14 +58,16 @@ def check(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Specs in YAML, checkpoints, models in .onnx, or a live model as path/to/model.py:build; several are "
-            "a line each. A live model takes --input, and --device moves it; of a generated input --batch and "
-            "--input-size say the sizes, and --seed draws it.",
+            metavar="FILE…",
+            help="Specs in YAML, files of weights, .onnx models, or a live PyTorch model: path/to/model.py:build; "
+            "several are a row each",
             show_default=False,
         ),
     ] = None,
 ) -> int:
-    """Whether an engine computes the equations: agree, differ (exit status 1) or cannot tell (3), with the reason."""
+    """Whether an implementation computes the equations, and why not.
+
+    Exit status: 0 agree, 1 differ, 2 bad input, 3 cannot tell."""
     with loading():
         from rnnspect import engines
         from rnnspect.judging import rounding
@@ -121,22 +82,24 @@ def check(
         sources = [str(asked.probe)]
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
-    usual = [] if asked.recorded is None else ["torch"]
+    usual = ["torch"] if asked.recorded else []
     chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
     sources = sources or [""]
-    job = _Job(given, asked, sources, chosen, held_to, rounded, output, len(sources) * max(1, len(chosen)) == 1)
+    rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
+    job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
     if asked.write_probe is not None:
         if not job.alone:
-            raise InputError("one probe for several runs", allowed="one source and engine", where="--write-probe")
+            allowed = "one source, with one engine or recording"
+            raise InputError("one probe for several runs", allowed=allowed, where="--write-probe")
         probing.check_place(asked.write_probe)
-    rows = [row for source in job.sources for row in _rows_of(source, job)]
-    _emit(rows, output)
-    verdicts = [row.found for row in rows if isinstance(row.found, Verdict)]
+    found = [row for source in job.sources for row in _rows_of(source, job)]
+    _emit(found, output, asked.verbose, job.shown != [])
+    verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
     if asked.write_probe is not None:
         probing.write_where_needed(asked.write_probe, verdicts, output)
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
         output.note("note: --write-probe probe.npz writes a run whose numbers tell these mistakes apart")
-    return min((row.status for row in rows), key=WORST_FIRST.index)
+    return min((row.status for row in found), key=WORST_FIRST.index)
 
 
 def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
@@ -148,31 +111,25 @@ def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: P
         )
 
 
-def _emit(rows: list[CheckRow], output: Output) -> None:
-    """One run in full, several as a line each."""
+def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> None:
+    """One run in full, without its first lines if these were shown before; several as a row each."""
     from rnnspect.views import check as view
-    from rnnspect.views import documents
+    from rnnspect.views import checks, documents
 
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
 
-    def table(_width: int) -> Iterable[RenderableType]:
-        return view.parts(alone, rows[0].source if rows[0].inside else "") if alone else view.lines(found)
+    def table(width: int) -> Iterable[RenderableType]:
+        if alone is None:
+            return checks.rows(found, width)
+        begun = () if shown else view.first_lines(alone, rows[0].subject)
+        return itertools.chain(begun, view.other_lines(alone, rows[0].then, verbose))
 
     def json() -> str:
-        made = [_document(source, one) for source, one in found]
-        return documents.as_json(made[0] if alone else made)
+        made = [checks.document(source, one) for source, one in found]
+        return documents.as_json(made if alone is None else made[0])
 
-    output.emit(table, json=json, junit=lambda: view.as_junit(found))
-
-
-def _document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
-    from rnnspect.views import documents
-
-    if isinstance(found, Verdict):
-        return documents.check_document(found, source)
-    why = {"skipped": found.reason} if isinstance(found, Skipped) else {"error": found}
-    return {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why
+    output.emit(table, json=json, junit=lambda: checks.as_junit(found))
 
 
 def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
@@ -194,7 +151,9 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
 
 
 def _rows_of_module(source: str, label: str, describing: Describing | None, job: _Job) -> Iterator[CheckRow]:
-    """A row for each engine that runs the network; of a probe, which describes itself, where it is None."""
+    """A row for each recording, or each engine that runs the network; of a probe, which describes itself, where it is
+    None."""
+    recordings: list[Path | None] = [*(job.asked.recorded or ())]
     try:
         described = describing.made() if describing else None
         engines = job.engines or [described.engine if described else "torch"]
@@ -206,17 +165,22 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     try:
         prepared = _prepared(source, described, job)  # once: a pipe can be read no second time
     except RnnspectError as error:
-        yield from (_failed(f"{label} ({name})", error, job) for name in engines)
+        yield from (_failed(f"{label} ({name})", error, job) for name in recordings or engines)
         return
-    for name in engines:
-        try:
-            verdict = _checked(prepared.with_engine(name, "--engine"), job)
-        except RnnspectError as error:
-            # Of all engines those are left out that cannot run a source.
-            left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
-            yield _failed(f"{label} ({name})", error, job, left_out)
-        else:
-            yield CheckRow(label, verdict, verdict.exit_status)
+    given = replace(job.given, path=Path(source) if source else None)
+    for file in recordings or [None]:
+        for name in engines:
+            said = f"{label} {file}" if len(recordings) > 1 else label
+            try:
+                verdict = _checked(prepared.with_engine(name, "--engine"), job, file)
+            except RnnspectError as error:
+                # Of all engines those are left out that cannot run a source.
+                left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
+                yield _failed(f"{label} ({name})" if file is None else said, error, job, left_out)
+            else:
+                engine = name if job.engines else None
+                then = next_command(verdict, given, described, engine, file) if described else ""
+                yield CheckRow(said, verdict, verdict.exit_status, "" if file is None else str(file), then)
 
 
 def _inside(source: str, job: _Job) -> list[CheckRow] | None:
@@ -232,7 +196,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
 
     if source and readers.kind_of(Path(source)) == "onnx":
         _refuse_beside(job, "a model of ONNX is run by onnxruntime")
-        return models.onnx_rows(source, job.given.options, job.held_to, job.asked.explain, job.output)
+        return models.onnx_rows(source, job.given.options, _terms(job), job.output)
     return None
 
 
@@ -260,7 +224,13 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _checked(prepared: Prepared, job: _Job) -> Verdict:
+def _terms(job: _Job) -> Terms:
+    from rnnspect.checking.check import Terms
+
+    return Terms(job.held_to, job.asked.explain, SoFar(lambda _steps: None, job.output.quiet))
+
+
+def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
     from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import is_missing
 
@@ -268,14 +238,21 @@ def _checked(prepared: Prepared, job: _Job) -> Verdict:
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
     draw = is_missing(prepared.spec)
     ran = None
-    if job.asked.recorded is None and not draw:
+    if recorded is None and not draw:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
             ran = prepared.run(advance)
-    with checking(steps, quiet) as so_far:
+
+    def told(verdict: Verdict) -> None:
+        from rnnspect.views.check import first_lines
+
+        job.shown.append(verdict)
+        job.output.begin(first_lines(verdict, str(recorded or "")))
+
+    with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
         if ran is not None:
             return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
-        if job.asked.recorded is None:
+        if recorded is None:
             return check_prepared(prepared, job.held_to, so_far, explain, draw)
-        given, place = read_recorded(str(job.asked.recorded))
+        given, place = read_recorded(str(recorded))
         asked = job.held_to, so_far, place, explain, job.rounding
         return judge_recorded(prepared, given, *asked).verdict

@@ -10,10 +10,10 @@ from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, loading
 from rnnspect.engines.own.loading import names_code
-from rnnspect.errors import InputError
+from rnnspect.errors import InputError, listed
 from rnnspect.weights import writers
 
-_conversion = functools.partial(typer.Option, rich_help_panel="The conversion")
+_conversion = functools.partial(typer.Option, rich_help_panel="Conversion")
 
 
 @command("rnnspect convert configs/lstm.yaml --to onnx -o lstm.onnx")
@@ -21,19 +21,19 @@ def convert(
     given: Annotated[Given, network(sequence=False, leave_out=("head", "device"))],
     to: Annotated[
         str,
-        _conversion(help=f"Which framework's: {', '.join(writers.names())}.", autocompletion=writers.names),
+        _conversion(help=f"Framework: {listed(writers.names())}", metavar="NAME", autocompletion=writers.names),
     ],
-    file: Annotated[
-        Path, _conversion("--output", "-o", help="The file to write, such as model.onnx or model.weights.h5.")
-    ],
+    file: Annotated[Path, _conversion("--output", "-o", help="File to write: model.onnx, model.weights.h5, …")],
     output: Annotated[Output, formats("table", "json", file=False)],
-    lossy: Annotated[bool, _conversion("--lossy", help="Leave out what has no place there.")] = False,
+    lossy: Annotated[bool, _conversion("--lossy", help="Go on where something cannot be kept; it says what")] = False,
     with_lengths: Annotated[
-        bool, _conversion("--with-lengths", help="The .onnx also takes the lengths of a batch.")
+        bool, _conversion("--with-lengths", help="The .onnx also takes the lengths of a batch")
     ] = False,
 ) -> int:
-    """The parameters as a file that another framework loads, and the framework's run of it checked: a file that differs
-    (exit status 1), or of which that cannot be told (3), is not kept."""
+    """Weights as a file for another framework, verified.
+
+    Keeps the file only if verification passes: exit status 1 if the framework's run of it differs, 3 if the check
+    cannot tell."""
     source = str(given.path or "")
     if names_code(source) or source.endswith(".py"):
         raise InputError("a live model", allowed="its checkpoint, such as torch.save makes", where=source)

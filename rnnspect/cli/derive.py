@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from rnnspect.cli import completion
 from rnnspect.cli.describing import Given
-from rnnspect.cli.options import DIRECTIONS, QUANTITIES, choice, command, formats, in_output, network
+from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, in_output, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import prepared
 from rnnspect.cli.values import flag
@@ -19,14 +20,14 @@ _which = functools.partial(typer.Option, rich_help_panel="Which number")
 class Which:
     """The options that say which number."""
 
-    step: Annotated[int, _which(help="Which step of the input; -1 is the item's last.")]
-    unit: Annotated[int, _which(help="Which unit.")]
-    quantity: Annotated[str, _which(help="h, or a gate or c of the cell.", **choice((), QUANTITIES))] = "h"
-    layer: Annotated[int, _which(help="Which layer.")] = 0
-    direction: Annotated[
-        str | None, _which(help="Which direction; the first one if not said.", **choice(DIRECTIONS))
-    ] = None
-    batch_index: Annotated[int, _which(help="Which item of the batch.")] = 0
+    step: Annotated[int, _which(help="Step; -1 is the last")]
+    unit: Annotated[int, _which(help="Unit")]
+    quantity: Annotated[
+        str, _which(help="h, c or a gate of the cell", **(choice((), QUANTITIES) | {"metavar": "NAME"}))
+    ] = "h"
+    layer: Annotated[int, _which(help="Layer (default 0)")] = 0
+    direction: Annotated[str | None, _which(help="Direction; default the first", **choice(DIRECTIONS))] = None
+    batch_index: Annotated[int, _which(help="Sequence of the batch (default 0)")] = 0
 
 
 @command("rnnspect derive --cell lstm --input randn:100 --step 99 --unit 0 --quantity c")
@@ -35,12 +36,13 @@ def derive(
     output: Annotated[Output, formats("table", "json", "markdown")],
     which: Which,
     engine: Annotated[
-        str | None, typer.Option(help="Whose h stands beside: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
+        str | None,
+        _which(help=f"Engine to compare with: {ENGINES}", metavar="ENGINE", autocompletion=completion.engines),
     ] = None,
-    every: Annotated[bool, in_output("--all", help="Every product of a sum, not only the largest.")] = False,
-    precision: Annotated[int, in_output(min=1, max=17, help="Digits in the table.")] = 9,
+    every: Annotated[bool, in_output("--all", help="Every product of a sum, not only the largest")] = False,
+    precision: Annotated[int, in_output(min=1, max=17, help="Digits in the table")] = 9,
 ) -> None:
-    """One number as arithmetic: every sum and product down to the inputs, with the framework's number beside it."""
+    """One number as arithmetic, down to the inputs."""
     from rnnspect.network import memory
 
     made, _ = prepared(given, output, memory.run_needs, engine)

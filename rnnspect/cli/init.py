@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated
 
 from rnnspect.cli.options import command, formats
@@ -7,13 +8,15 @@ from rnnspect.cli.output import Output
 
 _INTRODUCTION = """\
 # yaml-language-server: $schema=rnnspect.schema.json
-# (editors complete and check this file once `rnnspect schema -o rnnspect.schema.json` has written that file)
+# For completion and checks in an editor, write that file once:
+#   rnnspect schema -o rnnspect.schema.json
 #
-# What is left out takes the value shown here. Try it:  rnnspect trace THIS_FILE
+# A key that is left out takes the value shown here. Try it:
+#   rnnspect trace THIS_FILE
 """
 _LAST = ("batch", "lengths", "h0", "c0", "weights", "layout", "head")
 """The keys that most specs leave out, after the others."""
-_COMMENTS_AT = 22
+_COMMENTS_AT, _WIDTH = 22, 80
 
 
 @command("rnnspect init -o net.yaml && rnnspect trace net.yaml")
@@ -39,5 +42,11 @@ def _line(name: str) -> str:
     value = [f"{hidden}{line.rstrip()}" for line in f"{name}: {key.example or default}".split("\n")]
     sentences = (field.description or "").rstrip(".").split(". ")
     comment = key.comment or "; ".join(sentence[:1].lower() + sentence[1:] for sentence in sentences)
-    comment = comment.replace("\n", "\n" + " " * _COMMENTS_AT + "# ")
-    return "\n".join([*value[:-1], f"{value[-1]:<{_COMMENTS_AT - 2}}  # {comment}\n"])
+    start = max(_COMMENTS_AT, len(value[-1]) + 2)
+    lines = [
+        part
+        for line in comment.split("\n")
+        for part in textwrap.wrap(line, _WIDTH - start - len("# "), break_on_hyphens=False)
+    ]
+    said = ("\n" + " " * start + "# ").join(lines)
+    return "\n".join([*value[:-1], f"{value[-1]:<{start}}# {said}\n"])

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from rnnspect.cli.options import command, formats, layout_names
+from rnnspect.cli import completion
+from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
 
@@ -15,14 +16,14 @@ def layouts(
     chosen: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME [OTHER]]",
-            help="One framework; or two, and how to get from the first to the second.",
-            autocompletion=layout_names,
+            metavar="NAME OTHER",
+            help="One framework; or two, to see how to get from the first to the second",
+            autocompletion=completion.layouts,
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """How frameworks pack the same parameters: gate order, orientation, biases."""
+    """How frameworks pack the same parameters: gate order, axes, biases."""
     from rnnspect.views import documents
     from rnnspect.views import layouts as view
     from rnnspect.weights import layouts as known

@@ -128,7 +128,7 @@ def live_rows(
         verdicts = seen.check(explain, so_far)
     for one, identities in zip(verdicts, every, strict=True):
         said: Verdict | str = f"cannot tell: {one.reason}"
-        if one.verdict:
+        if one.verdict is not None:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
         found.append(row_of_call(f"{source} {one.name or 'itself'}, call {one.index}", said))
     for name in seen.never_called:

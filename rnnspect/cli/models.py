@@ -12,8 +12,8 @@ from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
+    from rnnspect.checking.check import Terms
     from rnnspect.cli.output import Output
-    from rnnspect.judging.declared import Declared
     from rnnspect.judging.verdict import Skipped, Verdict
 
 
@@ -28,13 +28,13 @@ class CheckRow:
     source: str
     found: Verdict | Skipped | str
     status: int
-    inside: bool = False
-    """Whether it is one call in a model, not a whole source."""
+    subject: str = ""
+    """What was checked, where that is not its engine: a recording, or a call in a model."""
+    then: str = ""
+    """The next command to type."""
 
 
-def onnx_rows(
-    source: str, flags: Mapping[str, Any], held_to: Declared | None, explain: float | None, output: Output
-) -> list[CheckRow]:
+def onnx_rows(source: str, flags: Mapping[str, Any], terms: Terms, output: Output) -> list[CheckRow]:
     """A row for each call of each recurrent node of an ONNX model; `flags` are the options of the command."""
     from rnnspect.checking.onnx.check import check_model
 
@@ -43,7 +43,7 @@ def onnx_rows(
         allowed = "--module, --input, --batch, --seed"
         raise InputError("a model says itself what it is", allowed=allowed, where=flag(beyond[0]))
     seed = 1 if flags["seed"] is None else flags["seed"]
-    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, held_to, explain)
+    found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, terms)
     for warning in found.warnings:
         output.note(warning)
     if found.never_ran:
@@ -57,4 +57,4 @@ def onnx_rows(
 
 
 def row_of_call(label: str, found: Verdict | str) -> CheckRow:
-    return CheckRow(label, found, EXIT_STATUS["cannot tell"] if isinstance(found, str) else found.exit_status, True)
+    return CheckRow(label, found, EXIT_STATUS["cannot tell"] if isinstance(found, str) else found.exit_status, label)

@@ -16,19 +16,24 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from rnnspect.cells import CELLS
+from rnnspect.cli import completion
+from rnnspect.cli import help as text
 from rnnspect.cli.describing import Given
 from rnnspect.cli.output import Output
 from rnnspect.cli.values import types_of
+from rnnspect.errors import listed
 
 Options = list[inspect.Parameter]
 
-ENGINES = "torch, torch-cell, onnxruntime, keras, … or path/to/mine.py:MyLSTM"
+ENGINES = "torch, keras, … or path/to/mine.py:MyLSTM"
 DIRECTIONS = ("forward", "reverse")
 QUANTITIES = sorted({name for cell in CELLS.values() for name in cell.quantities})
-_HEADINGS = {"network": "The network", "variant": "The network", "sequence": "The sequence"}
-in_output = functools.partial(typer.Option, rich_help_panel="Output")
+_HEADINGS = {"network": text.NETWORK, "variant": text.VARIANTS, "sequence": text.INPUT}
+_RARE = ("batch_first", "dropout", "layout", "head")
+"""Options that --help only names, as most runs do without them."""
+in_output = functools.partial(typer.Option, rich_help_panel=text.OUTPUT)
 """An option of what is written, and where, under the heading Output."""
-Precision = Annotated[int, in_output(min=1, max=17, help="Decimals in a table.")]
+Precision = Annotated[int, in_output(min=1, max=17, help="Decimals in a table")]
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class Command:
     def build(self) -> Any:
         """The command as typer runs it, with all its options."""
         app = typer.Typer(add_completion=False)
-        app.command(self.name, epilog=f"Example:  {self.example}")(_flat(self.function))
+        example = f"Example:  {self.example}"
+        app.command(self.name, cls=text.PlainCommand, epilog=example)(_flat(self.function))
         return typer.main.get_command(app)
 
 
@@ -78,10 +84,10 @@ def formats(*names: str, arrays: bool = False, file: bool = True) -> Group:
         chosen.check(names, arrays)
         return chosen
 
-    kept = " A .npz file keeps every array." if arrays else ""
-    written = in_output("--format", "-f", help=f"{' or '.join(names)}.", **choice(names))
-    to = in_output("--output", "-o", help=f"A file to write.{kept}")
-    silent = "No notes, warnings or progress; with -o no table." if file else "No notes or warnings."
+    kept = "; .npz keeps every array" if arrays else ""
+    written = in_output("--format", "-f", help=listed(names), metavar="NAME", autocompletion=lambda: list(names))
+    to = in_output("--output", "-o", help=f"File to write{kept}")
+    silent = "No notes or progress; with -o, no table" if file else "No notes or warnings"
     options = [
         _optional("format", Annotated[str | None, written]),
         *([_optional("output", Annotated[Path | None, to])] if file else []),
@@ -110,17 +116,20 @@ def _of_key(name: str) -> inspect.Parameter:
     key, kind = KEYS[name], types_of(Keys.model_fields[name].annotation)[0]
     choices = key.choices or (get_args(kind) if get_origin(kind) is Literal else ())
     taken = kind if kind in (bool, int, float) else int if kind is Head else str
-    said = choice(choices, key.completions) | ({"autocompletion": layout_names} if name == "layout" else {})
+    said = choice(choices, key.completions) | completion.OF_KEYS.get(name, {})
     declared = (f"--{name}", *key.short) if key.short else ()
-    option = typer.Option(*declared, help=key.help, rich_help_panel=_HEADINGS[key.kind], **said)
+    heading = text.RARE if name in _RARE else _HEADINGS[key.kind]
+    option = typer.Option(*declared, help=_with_default(name), rich_help_panel=heading, **said)
     return _optional(name, Annotated[taken | None, option])
 
 
-def layout_names() -> list[str]:
-    """For completion: nothing else needs the layouts loaded."""
-    from rnnspect.weights import layouts
+def _with_default(name: str) -> str:
+    """The help of a key, with its default where that is a word or a number that it does not say itself."""
+    from rnnspect.network.keys import DEFAULTS, KEYS
 
-    return layouts.names()
+    said, default = KEYS[name].help.rstrip("."), DEFAULTS[name]
+    plain = default in (None, 0) or isinstance(default, bool) or "default" in said
+    return said if plain else f"{said} (default {default})"
 
 
 def _optional(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
@@ -132,17 +141,27 @@ _SOURCE = _optional(
     Annotated[
         Path | None,
         typer.Argument(
-            help="A spec in YAML; flags win over it. Or a file of weights or a model, whose format is known by its "
-            "content: a checkpoint of PyTorch, safetensors, numpy, Keras, ONNX, …; or a live model of PyTorch, as "
-            "path/to/model.py:build.",
+            metavar="FILE",
+            help="A spec in YAML (options override it), a file of weights or a model (PyTorch, Keras, ONNX, …), "
+            "or a live PyTorch model: path/to/model.py:build",
             show_default=False,
         ),
     ],
 )
-_WHICH = "Which recurrent module of a file, or a pattern: encoder.rnn, encoder.*"
-_CALLED = "What a file calls the parameters, where nobody can tell: weight_ih_l0=enc_w_ih,weight_hh_l0=…"
-_NAMES = _optional("names", Annotated[str | None, typer.Option(help=_CALLED, rich_help_panel=_HEADINGS["network"])])
-_MODULE = _optional("module", Annotated[str | None, typer.Option(help=_WHICH, rich_help_panel=_HEADINGS["network"])])
+_WHICH = "Recurrent module in the file: encoder.rnn, encoder.*"
+_CALLED = "Names of the parameters in the file: weight_ih_l0=enc_w_ih,weight_hh_l0=…"
+_NAMES = _optional("names", Annotated[str | None, typer.Option(help=_CALLED, rich_help_panel=text.RARE)])
+_MODULE = _optional(
+    "module", Annotated[str | None, typer.Option(help=_WHICH, rich_help_panel=text.NETWORK, metavar="NAME")]
+)
+_HELP_ALL = _optional(
+    "help_all",
+    Annotated[
+        bool,
+        in_output("--help-all", is_eager=True, callback=text.show_all, help="Show every option"),
+    ],
+    False,
+)
 
 
 def _flat(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -158,7 +177,8 @@ def _flat(function: Callable[..., int | None]) -> Callable[..., int | None]:
 
     run.__doc__ = function.__doc__
     every = [option for group in groups.values() for option in group.options]
-    run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    has_more = any(option in every for option in (_NAMES, _MODULE))
+    run.__signature__ = inspect.Signature([*every, _HELP_ALL] if has_more else every)  # type: ignore[attr-defined]
     return run
 
 

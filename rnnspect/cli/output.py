@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
     from rnnspect.judging.finding import Finding
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.sequence import Sequence
 
 _SUFFIXES = {
@@ -42,7 +43,8 @@ LONG = 2_000
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 """What was typed after `rnnspect`, for the title of a picture."""
 _PLAIN = str.maketrans(
-    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "▲": "^"}
+    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "–": "-", "▲": "^", "✓": "+", "✗": "x", "⊙": "*"}
+    | {"σ": "sigmoid", "Σ": "sum", "α": "alpha", "β": "beta", "≤": "<=", "≥": ">=", "½": "1/2", "²": "^2"}
     | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
 )
 
@@ -128,12 +130,16 @@ class Output:
             self.note(f"wrote {self.path}")
             if not self.is_arrays or (self.quiet and self.format is None):
                 return
-        shown = text(self.format or default, sys.stdout.isatty())
-        try:
-            sys.stdout.write(_encodable(shown, sys.stdout.encoding))
-            sys.stdout.flush()
-        except BrokenPipeError:  # as of `| head`, which has read enough: the verdict is what it is
-            discard(sys.stdout)
+        _print(text(self.format or default, sys.stdout.isatty()))
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the result is a table on stdout."""
+        return self.path is None and self.format in (None, "table")
+
+    def begin(self, table: Iterable[RenderableType]) -> None:
+        """Shows the first lines of the table on stdout, where the rest takes a while."""
+        _print(rendered(table, Screen(sys.stdout.isatty())))
 
     def writes(self, format: str) -> bool:  # noqa: A002
         """Whether the result is made as that format, for the file or for the screen."""
@@ -184,6 +190,10 @@ class SoFar:
     """How far a long check has come, for the progress bar and for the message when it is interrupted."""
 
     advance: Callable[[int], None]
+    quiet: bool = False
+    end_bar: Callable[[], None] = lambda: None
+    told: Callable[[Verdict], None] | None = None
+    """Is told of a run that differs, before causes are looked for; once."""
     steps: int = 0
     differs: bool = False
 
@@ -191,6 +201,21 @@ class SoFar:
         self.steps += steps
         self.differs |= found is not None and found.first is not None
         self.advance(steps)
+
+    @contextmanager
+    def searching(self, differs: Verdict) -> Iterator[None]:
+        from rnnspect.views.check import first_place
+
+        self.end_bar()
+        self.advance = lambda _steps: None  # a bar and what is told would be drawn over each other
+        said = "looking for a known mistake that explains it"
+        if self.told:
+            self.told(differs)
+            self.told = None
+        else:
+            said = f"differs at {first_place(differs)}; {said}"
+        with working(said, self.quiet):
+            yield
 
     def __str__(self) -> str:
         if not self.steps:
@@ -238,15 +263,25 @@ def working(what: str, quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def checking(steps: int, quiet: bool) -> Iterator[SoFar]:
-    """The progress of a check; where it is interrupted, how far it came is said."""
-    with progress_bar("checking every step", steps, quiet) as advance:
-        so_far = SoFar(advance)
+def checking(steps: int, quiet: bool, told: Callable[[Verdict], None] | None = None) -> Iterator[SoFar]:
+    """The progress of a check, of which `told` is told before causes are looked for; where it is interrupted, how far
+    it came is said."""
+    with ExitStack() as bar:
+        advance = bar.enter_context(progress_bar("checking every step", steps, quiet))
+        so_far = SoFar(advance, quiet, bar.close, told)
         try:
             yield so_far
         except KeyboardInterrupt:
             say(f"stopped {so_far}")
             raise
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(_encodable(text, sys.stdout.encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of `| head`, which has read enough: the verdict is what it is
+        discard(sys.stdout)
 
 
 def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002

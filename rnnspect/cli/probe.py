@@ -17,9 +17,10 @@ _ITS_OWN = ("weights", "head", "input", "batch", "h0", "c0")
 
 @command("rnnspect probe configs/lstm.yaml -o probe.npz")
 def probe(given: Annotated[Given, network()], output: Annotated[Output, formats("table", arrays=True)]) -> None:
-    """Parameters, x and states with which every known mistake gives other numbers: run yours on them, and check that.
+    """Test data that tells all known mistakes apart.
 
-    What the spec says of parameters and input is left aside. With lengths, the probe has lengths, its own."""
+    Run your implementation on it, then: rnnspect check --probe probe.npz --recorded mine.npz. Parameters and input of
+    the spec are not used; the probe has its own."""
     path = output.path
     if path is None or not output.is_arrays:
         found = "no file for the arrays" if path is None else f"a probe in {path}"
@@ -56,7 +57,7 @@ def write_where_needed(path: Path, verdicts: Sequence[Verdict], output: Output) 
     made = probe_of(untold[0].spec)
     writing.write_arrays(path, made.to_numpy())
     output.note(
-        f"wrote {path}: with its parameters, x and states each known mistake gives other numbers. Run yours on them, "
+        f"wrote {path}: test data that tells these mistakes apart. Run your implementation on it, "
         f"then: rnnspect check --probe {path} --recorded mine.npz"
     )
     for alike in alike_in_words(made):

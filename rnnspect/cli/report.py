@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rnnspect.cli import completion
 from rnnspect.cli.describing import Described, Given, read_recorded
-from rnnspect.cli.options import command, formats, network
-from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.options import ENGINES, command, formats, network
+from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError
@@ -19,10 +21,13 @@ from rnnspect.network.recording import ArrayName
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rnnspect.judging.rounding import Rounding
     from rnnspect.reporting.building import Recordings
     from rnnspect.tracing.prepare import Prepared
 
-_WHAT = "What is shown"
+_shown = functools.partial(typer.Option, rich_help_panel="What to show")
+MOST = 2
+"""Runs that one page shows."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,27 @@ class RunOptions:
     """The options that say whose numbers are shown, and what they are held to."""
 
     engine: Annotated[
-        str | None, typer.Option(help="Whose numbers: torch, torch-cell, … or path/to/mine.py:MyLSTM.")
+        list[str] | None,
+        _shown(
+            help=f"Engine to show: {ENGINES}; two are shown side by side",
+            metavar="ENGINE",
+            autocompletion=completion.engines,
+        ),
     ] = None
     recorded: Annotated[
-        Path | None, typer.Option(help="What somebody's implementation gave, in place of an engine, as in check.")
+        list[Path] | None,
+        _shown(help="Recorded output to show, as in check; beside an engine or another one, both are shown"),
     ] = None
-    recorded_as: Annotated[str | None, typer.Option(help="How its numbers were rounded, as in check.")] = None
+    recorded_as: Annotated[
+        str | None, _shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
+    ] = None
     arithmetic: Annotated[
-        str | None, typer.Option(help="What the run is held to, where it is not what its dtype says.")
+        str | None,
+        _shown(
+            help="Arithmetic to judge by; default: that of the dtype",
+            metavar="NAME",
+            autocompletion=completion.arithmetics,
+        ),
     ] = None
 
 
@@ -46,55 +64,68 @@ def report(
     given: Annotated[Given, network()],
     output: Annotated[Output, formats("html")],
     run: RunOptions,
+    others: Annotated[
+        list[Path] | None, typer.Argument(metavar="[OTHER]", help="Another recorded run, shown beside the first")
+    ] = None,
     batch_index: Annotated[
         int | None,
-        typer.Option(
-            help="Which item of the batch; left out, the one that differs first, or 0.", rich_help_panel=_WHAT
-        ),
+        _shown(help="Sequence of the batch; default the first that differs"),
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option(help="Steps whose derivations the file keeps: 0:10,95: (at most 64).", rich_help_panel=_WHAT),
+        _shown(metavar="LIST", help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64)"),
     ] = None,
 ) -> None:
-    """One HTML file that shows a run: every quantity as a heat map, each number's derivation, and the verdict."""
-    saved = _saved(given)
-    _refuse(output, run.engine, run.recorded, saved is not None)
-    if run.recorded_as and not run.recorded:
+    """A run as one HTML page: heat maps, and how each value was computed."""
+    saved, engines, files = _saved(given), run.engine or [], [*(run.recorded or []), *(others or [])]
+    _refuse(output, engines, files, saved is not None)
+    if run.recorded_as and not files:
         raise InputError("no recorded run", allowed="--recorded FILE beside it", where="--recorded-as")
     with loading():
         from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
         from rnnspect.network import memory
-        from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
+        from rnnspect.reporting.building import ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
 
     held_to = named(run.arithmetic, "--arithmetic") if run.arithmetic else None
     rounded = rounding.named(run.recorded_as, "--recorded-as")
+    runs: list[tuple[Prepared, Recordings | None]]
     if saved is not None:
-        made, recordings = _saved_run(saved, str(given.path), run.engine)
-        typed = ""
+        whose: list[str | None] = [*engines] or [None]
+        runs, typed = [_saved_run(saved, str(given.path), one) for one in whose], ""
+        made = runs[0][0]
     else:
-        made, described = prepared(given, output, memory.run_needs, run.engine)
-        recordings = Recordings(*read_recorded(str(run.recorded)), rounded) if run.recorded else None
+        made, described = prepared(given, output, memory.run_needs, engines[0] if engines else None)
+        runs = [(made, None)] if engines or not files else []
+        runs += [(made.with_engine(one, "--engine"), None) for one in engines[1:]]
         typed = given.as_typed(described.spec)
-    asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps))
+    runs += [(made, _recorded(path, rounded)) for path in files]
+    recordings = runs[0][1]
+    asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps), tuple(runs[1:]))
     note_what_is_not_finite(made.sequence, output)
-    typed += f" --engine {shlex.quote(run.engine)}" if run.engine else ""
-    with progress_bar("checking and painting every step", 2 * made.steps_of_layers, output.quiet) as advance:
-        page = report_prepared(made, asked, recordings, held_to, typed, lambda _found, steps: advance(steps), flag)
+    typed += f" --engine {shlex.quote(engines[0])}" if engines else ""
+    total = 2 * made.steps_of_layers * len(runs)
+    with progress_bar("checking and painting every step", total, output.quiet) as advance:
+        page = report_prepared(made, asked, recordings, held_to, typed, SoFar(advance), flag)
     output.emit(html=lambda: as_html(page))
-    output.note(summary(page.verdict))
+    for one in page.runs:
+        output.note((f"{one.name}: " if len(page.runs) > 1 else "") + summary(one.verdict))
 
 
-def _refuse(output: Output, engine: str | None, recorded: Path | None, is_saved: bool) -> None:
+def _refuse(output: Output, engines: list[str], files: list[Path], is_saved: bool) -> None:
     if output.path is None and sys.stdout.isatty():
         raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
-    where = "--engine" if engine and recorded else "--recorded" if recorded and is_saved else None
-    if where:
-        beside = "a run that was saved" if is_saved else "a recorded run"
-        raise InputError(f"{where} beside {beside}", allowed="one or the other", where=where)
+    count = len(files) + (max(len(engines), 1) if is_saved else len(engines))
+    if count > MOST:
+        raise InputError(f"{count} runs in one page", allowed=f"at most {MOST}", where="--recorded or --engine")
+
+
+def _recorded(path: Path, rounded: Rounding | None) -> Recordings:
+    from rnnspect.reporting.building import Recordings
+
+    return Recordings(*read_recorded(str(path)), rounded, path.name)
 
 
 def _saved(given: Given) -> Described | None:
@@ -132,7 +163,8 @@ def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Pre
     elif not spec.batch_first:
         x = x.transpose(0, 1)
     prepared = prepare(spec, x, **states, where=described.where, require_memory=memory.check_needs)
-    return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else path)
+    named = Path(path).name + (f", {engine}" if engine else "")
+    return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else path, name=named)
 
 
 def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict[str, Tensor]:
@@ -150,7 +182,7 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
 
 
 def _steps(text: str | None, count: int) -> tuple[int, ...] | None:
-    from rnnspect.reporting.building import MOST_KEPT
+    from rnnspect.reporting.keeping import MOST_KEPT
     from rnnspect.views.selection import indices
 
     if text is None:

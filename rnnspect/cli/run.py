@@ -15,10 +15,10 @@ def run(
     output: Annotated[Output, formats("table", "json", arrays=True)],
     precision: Precision = 4,
     with_parameters: Annotated[
-        bool, in_output("--with-parameters", help="Keep the parameters in the .npz file, too.")
+        bool, in_output("--with-parameters", help="Keep the parameters in the .npz file too")
     ] = False,
 ) -> None:
-    """What the framework gives for a sequence: output, h_n, c_n and the head."""
+    """What the framework computes: output, h_n, c_n and the head."""
     if with_parameters and not output.is_arrays:
         raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
     from rnnspect.network import memory
@@ -26,7 +26,7 @@ def run(
     needs = memory.run_document_needs if output.writes("json") else memory.run_needs
     made, _ = prepared(given, output, needs)
     with loading():
-        from rnnspect.tracing.trace import run_prepared
+        from rnnspect.tracing.running import run_prepared
         from rnnspect.views import documents
         from rnnspect.views import run as view
 

@@ -8,7 +8,7 @@ from rnnspect.cli.output import Output
 
 @command("rnnspect schema -o rnnspect.schema.json")
 def schema(output: Annotated[Output, formats("json")]) -> None:
-    """The JSON Schema behind a spec file."""
+    """The JSON Schema of a spec file, for editors."""
     import json
 
     from rnnspect.network.spec import json_schema

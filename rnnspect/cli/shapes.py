@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 @command("rnnspect shapes --cell lstm --num-layers 2 --bidirectional")
 def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats("table", "json", "markdown")]) -> None:
-    """Every parameter: name, shape, gate rows, count, bytes; and the shapes that come out. A file with several
-    recurrent modules shows each; a live model, path/to/model.py:build, also the tree of its modules."""
+    """Parameter shapes, module tree, multiply-adds and memory.
+
+    A file with several recurrent modules shows each of them."""
     from rnnspect.views import documents
     from rnnspect.views import shapes as view
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rnnspect.cli import completion
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
@@ -18,23 +19,23 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 _ROWS = sorted(["x", "input_projection", *QUANTITIES])
-_table = functools.partial(typer.Option, rich_help_panel="What the table shows")
+_table = functools.partial(typer.Option, rich_help_panel="What to show")
 
 
 @dataclass(frozen=True)
 class Selected(Selection):
     """The options that say what the table shows."""
 
-    steps: Annotated[str | None, _table(help="Steps to show: 0:10,95: or -1.")] = None
-    layers: Annotated[str | None, _table(help="Layers to show: 0,2 or 1:.")] = None
-    direction: Annotated[str | None, _table(help="One of the directions.", **choice(DIRECTIONS))] = None
-    units: Annotated[str | None, _table(help="Units to show: 0:8.")] = None
-    batch_index: Annotated[int, _table(help="Which item of the batch to show.")] = 0
+    steps: Annotated[str | None, _table(metavar="LIST", help="Steps to show: 7 or 0:10,95: or -1")] = None
+    layers: Annotated[str | None, _table(metavar="LIST", help="Layers to show: 0,2 or 1:")] = None
+    direction: Annotated[str | None, _table(help="Direction to show", **choice(DIRECTIONS))] = None
+    units: Annotated[str | None, _table(metavar="LIST", help="Units to show: 0:8")] = None
+    batch_index: Annotated[int, _table(help="Sequence of the batch to show")] = 0
     quantities: Annotated[
         str | None,
-        _table(help="Rows to show: i,f,h or x,input_projection.", **choice((), _ROWS)),
+        _table(help="Rows to show: i,f,h or x,input_projection", **(choice((), _ROWS) | {"metavar": "LIST"})),
     ] = None
-    precision: Annotated[int, _table(min=1, max=17, help="Decimals.")] = 4
+    precision: Annotated[int | None, _table(min=1, max=17, help="Decimals (default 4)")] = None
 
 
 @command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99 --quantities f,c,h")
@@ -43,18 +44,25 @@ def trace(
     selected: Selected,
     output: Annotated[Output, formats("table", "json", "svg", arrays=True)],
     engine: Annotated[
-        list[str] | None, typer.Option(help=f"Whose h stands beside: {ENGINES}; several, or all that can.")
+        list[str] | None,
+        _table(
+            help=f"Engine to compare with: {ENGINES}; several, or all",
+            metavar="ENGINE",
+            autocompletion=completion.engines_and_all,
+        ),
     ] = None,
 ) -> None:
-    """Every gate of every step from the equations, with the framework's h beside it."""
+    """Every gate of every step, with the framework's h beside it.
+
+    Above 16 units or 12 steps a summary; --steps or --units show the numbers."""
     from rnnspect.network import memory
 
     needs = memory.document_needs if output.writes("json") else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
-        from rnnspect.tracing.trace import trace_arrays, trace_recordings
-        from rnnspect.views import documents
-        from rnnspect.views import trace as view
+        from rnnspect.tracing.running import trace_recordings
+        from rnnspect.tracing.trace import trace_arrays
+        from rnnspect.views import documents, summary
 
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
     note_what_is_not_finite(made.sequence, output)
@@ -66,7 +74,8 @@ def trace(
         found = [documents.trace_document(one) for one in traces]
         return documents.as_json(found if len(found) > 1 else found[0])
 
-    output.emit(lambda width: view.parts(traces, selected, width), lambda: trace_arrays(*traces), json=json)
+    view = functools.partial(summary.numbers_or_summary, traces, selected)
+    output.emit(view, lambda: trace_arrays(*traces), json=json)
 
 
 def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list[Recording]:

@@ -1,5 +1,5 @@
-"""Somebody else's implementations, one a file: a file here that defines `ENGINE` is an engine, named as the file is.
-Where it also defines `CONVERTED`, that runs a file that `rnnspect.weights.writers` wrote for its framework.
+"""The engines: implementations by other people that are compared with the equations, one per file. A file here that
+defines `ENGINE` is an engine, named after the file. `CONVERTED`, where defined, runs a converted file.
 
 `shared/` holds what several of them need, `own/` runs the user's own code. An engine takes its framework from the
 extra of its own name: pip install 'rnnspect[keras]'.
@@ -40,17 +40,17 @@ def find(name: object, where: str | None = None) -> Engine:
 
         return OwnEngine(name)
     if not isinstance(name, str):
-        allowed = "a name such as torch-cell, or a function or class that runs it"
-        raise InputError(f"a {type(name).__name__} as engine", allowed=allowed, where=where)
+        allowed = "a name such as torch-cell, or a function or class"
+        raise InputError(f"the engine is a {type(name).__name__}", allowed=allowed, where=where)
     known = names()
     if name not in known:
-        found = f"no engine is called {name!r}"
+        found = f"unknown engine {name!r}"
         near = nearest(name, known)
         raise InputError(found, allowed=f"{listed(known)}, or path/to/mine.py:MyLSTM", nearest=near, where=where)
     try:
         engine: Engine = _module(name).ENGINE()
     except ImportError as error:
-        said = f"{name} cannot be loaded: {unavailable(error)}; pip install 'rnnspect[{name}]'"
+        said = f"cannot load {name}: {unavailable(error)}; run pip install 'rnnspect[{name}]'"
         raise EngineError(said, where=where) from error
     return engine
 
@@ -72,8 +72,9 @@ def first_able(names: Iterable[str], spec: Spec, where: str) -> str:
             reasons += [problem.found for problem in error.problems]
         else:
             return name
-    allowed = "another engine with --engine, or --recorded with what one gave"
-    raise EngineError(f"no engine here runs it: {'; '.join(reasons)}", allowed=allowed, where=where)
+    advice = "install one of them, or check numbers that you have recorded: --recorded FILE"
+    found = f"no engine here can run this network: {'; '.join(reasons)}"
+    raise EngineError(found, advice=advice, where=where)
 
 
 def load(name: str, path: Path, spec: Spec) -> Engine:

@@ -1,5 +1,5 @@
-"""What an engine is: it runs a spec and gives a `rnnspect.network.recording.Recording`; and how it refuses what it
-cannot run, with the reason."""
+"""Defines what an engine is: it runs a spec and returns a `rnnspect.network.recording.Recording`, or refuses with the
+reason."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 _WITHOUT = {
-    "reset": "here it resets after the product",
-    "reverse": "here its one direction runs from the start",
-    "input_forget": "its forget gate has parameters of its own",
-    "peepholes": "its gates do not see the cell state",
-    "activations": "here its functions are the usual ones",
-    "clip": "here it does not limit what goes into a function",
+    "reset": "it applies the reset gate after the matrix product",
+    "reverse": "it cannot run backward only",
+    "input_forget": "its forget gate has its own parameters",
+    "peepholes": "it has no peepholes",
+    "activations": "it cannot use other activations",
+    "clip": "it does not clip",
 }
 """What an engine does in place of what a key of the spec asks for."""
 
@@ -74,12 +74,12 @@ class NoEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         del parameters
         info = EngineInfo(self.name, "", str(sequence.x.device), spec.dtype)
-        return Recording(info, None, None, None, {}, 0.0, notes=(f"the equations stand alone; {self._reason}",))
+        return Recording(info, None, None, None, {}, 0.0, notes=(f"only the equations were computed: {self._reason}",))
 
 
-def cannot(engine: str, what: str, why: str, allowed: str | None = None) -> EngineError:
-    """The error to raise; `allowed` is what can be run instead, another engine if it is not said."""
-    return EngineError(f"{engine} cannot run {what}: {why}", allowed=allowed or "another engine")
+def cannot(engine: str, what: str, why: str, advice: str | None = None) -> EngineError:
+    """The error to raise; `advice` says what can be run instead, by default another engine."""
+    return EngineError(f"{engine} cannot run {what}: {why}", advice=advice or "choose another engine")
 
 
 def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str) -> None:
@@ -88,14 +88,16 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str)
     It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection.
     """
     if not spec.cell_type.torch_name:
-        raise cannot(engine, f"cell {spec.cell}", "it has no such cell", "your own code, path/to/mine.py:step")
+        advice = "run your own code: --engine path/to/mine.py:step"
+        raise cannot(engine, f"cell {spec.cell}", "it has no such cell", advice)
     for name, field in type(spec).model_fields.items():
         if name not in PLAIN and name not in knows and getattr(spec, name) != field.default:
             usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"
             why = _WITHOUT.get(name, f"it has no {name}")
-            raise cannot(engine, f"{name}: {_said(getattr(spec, name))}", why, f"{usual}, or another engine")
+            advice = f"use {usual}, or another engine"
+            raise cannot(engine, f"{name}: {_said(getattr(spec, name))}", why, advice)
     if spec.proj_size:
-        raise cannot(engine, "a projection", projection, "proj_size: 0, or another engine")
+        raise cannot(engine, "a projection", projection, "use proj_size: 0, or another engine")
 
 
 def _said(value: Any) -> str:
@@ -108,10 +110,10 @@ def _said(value: Any) -> str:
 def check_dtype(engine: str, spec: Spec, dtypes: Collection[str], why: str) -> None:
     """Raises `EngineError` for a dtype that is not among `dtypes`, with the reason."""
     if spec.dtype not in dtypes:
-        raise cannot(engine, spec.dtype, why, f"{listed(dtypes)}, or another engine")
+        raise cannot(engine, spec.dtype, why, f"use {' or '.join(dtypes)}, or another engine")
 
 
 def check_device(engine: str, sequence: Sequence) -> None:
     """Raises `EngineError` unless the sequence is in main memory."""
     if sequence.x.device.type != "cpu":
-        raise cannot(engine, f"on {sequence.x.device}", "here it runs on the CPU only", "--device cpu")
+        raise cannot(engine, f"on {sequence.x.device}", "it runs only on the CPU here", "use --device cpu")

@@ -37,7 +37,7 @@ class KerasEngine:
         check_spec(self.name, spec, ("reset", "reverse"), projection="keras.layers.LSTM has none")
         backend = keras.backend.backend()
         if backend != "tensorflow":
-            check_dtype(self.name, spec, _DTYPES, f"on {backend} its operations turn float64 into float32")
+            check_dtype(self.name, spec, _DTYPES, f"it converts float64 to float32 on {backend}")
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         self.check(spec)
@@ -54,7 +54,7 @@ class ConvertedKeras:
     def __init__(self, path: Path, spec: Spec) -> None:
         backend = keras.backend.backend()
         if spec.dtype == "float64" and backend != "tensorflow":
-            raise EngineError(f"Keras turns float64 into float32 on {backend}")
+            raise EngineError(f"Keras converts float64 to float32 on {backend}")
         with keras.device("cpu"):
             self._model = _model(spec)
             self._model.load_weights(path)

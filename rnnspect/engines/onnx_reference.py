@@ -32,7 +32,7 @@ class OnnxReferenceEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, VARIANTS, projection="ONNX's LSTM has none")
         _check_functions(self.name, spec)
-        check_dtype(self.name, spec, _DTYPES, "numpy has no such numbers")
+        check_dtype(self.name, spec, _DTYPES, "numpy has no such dtype")
         check_device(self.name, sequence)
         model = model_of(spec, parameters, sequence.lengths is not None, batch_first=False)
         info = EngineInfo(self.name, onnx.__version__, "cpu", spec.dtype)
@@ -42,7 +42,7 @@ class OnnxReferenceEngine:
         try:
             evaluator = ReferenceEvaluator(model)
         except RuntimeError as error:
-            raise cannot(self.name, "this spec", f"onnx.reference says {error}") from error
+            raise cannot(self.name, "this spec", f"onnx.reference reports: {error}") from error
         with np.errstate(all="ignore"):  # its 1 / (1 + exp(-x)) overflows on the way to 0
             return dict(zip(evaluator.output_names, evaluator.run(None, feed), strict=True))
 

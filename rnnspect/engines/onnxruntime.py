@@ -32,7 +32,7 @@ class OnnxruntimeEngine:
     def check(self, spec: Spec) -> None:
         check_spec(self.name, spec, VARIANTS, projection="ONNX's LSTM has none")
         # It takes float16, and then computes in float32 and rounds what leaves a node: that is neither of the two.
-        check_dtype(self.name, spec, ("float32",), "on the CPU its RNN, LSTM and GRU are float32 only")
+        check_dtype(self.name, spec, ("float32",), "on the CPU, its RNN, LSTM and GRU compute only in float32")
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         self.check(spec)
@@ -48,7 +48,7 @@ class ConvertedOnnx:
 
     def __init__(self, path: Path, spec: Spec) -> None:
         if spec.dtype != "float32":
-            raise EngineError(f"onnxruntime's RNN, LSTM and GRU compute in float32 only, not in {spec.dtype}")
+            raise EngineError(f"onnxruntime's RNN, LSTM and GRU compute only in float32, not in {spec.dtype}")
         self._model = read_model(path)
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
@@ -67,7 +67,7 @@ def _outputs(model: ModelProto, feed: dict[str, Any]) -> dict[str, Any]:
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, feed), strict=True))
     except _FAILURES as error:
-        raise InputError(f"onnxruntime fails with {str(error).partition(chr(10))[0]}") from error
+        raise InputError(f"onnxruntime failed: {str(error).partition(chr(10))[0]}") from error
 
 
 ENGINE, CONVERTED = OnnxruntimeEngine, ConvertedOnnx

@@ -38,7 +38,7 @@ class OpenvinoEngine:
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         check_spec(self.name, spec, ("reset", "reverse"), projection="LSTMSequence has none")
-        check_dtype(self.name, spec, ("float32",), "its CPU plugin computes in float32 whatever it is given")
+        check_dtype(self.name, spec, ("float32",), "its CPU plugin always computes in float32")
         check_device(self.name, sequence)
         version = openvino.__version__.partition("-")[0]
         info = EngineInfo(self.name, version, "cpu", spec.dtype, _PRECISION)

@@ -39,8 +39,8 @@ class TorchEngine:
         if spec.beyond_torch:
             in_onnx = bool(spec.cell_type.torch_name) and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
             runs = in_onnx and spec.dtype == "float32"
-            allowed = "--engine onnxruntime, in trace and check" if runs else None
-            raise cannot(self.name, "this spec", spec.beyond_torch, allowed)
+            advice = "use --engine onnxruntime, in trace and check" if runs else None
+            raise cannot(self.name, "this spec", spec.beyond_torch, advice)
         device, dtype = sequence.x.device, sequence.x.dtype
         switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
@@ -95,7 +95,9 @@ class ConvertedTorch(TorchEngine):
         self._held = read_safetensors(path)
         wanted = {parameter.name for parameter in parameters_of(spec)}
         if set(self._held) != wanted:
-            raise InputError(f"it holds {listed(sorted(self._held))}", allowed=listed(sorted(wanted)), where=str(path))
+            raise InputError(
+                f"the file holds {listed(sorted(self._held))}", allowed=listed(sorted(wanted)), where=str(path)
+            )
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         del parameters

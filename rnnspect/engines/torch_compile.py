@@ -28,9 +28,11 @@ class TorchCompileEngine(TorchEngine):
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """Raises `EngineError` where nothing would be compiled, or the machine has no compiler."""
         if sequence.lengths is not None:
-            raise EngineError("torch-compile cannot run a packed batch: it falls back to eager there")
+            raise EngineError(
+                "torch-compile cannot run a packed batch: torch does not compile it", advice="use --engine torch"
+            )
         if not hasattr(torch._dynamo.config, "allow_rnn"):
-            raise EngineError(f"torch {torch.__version__} runs an RNN eagerly under torch.compile")
+            raise EngineError(f"torch {torch.__version__} does not compile RNNs")
         torch._dynamo.reset()
         try:
             # Without allow_rnn it breaks the graph around an RNN. Its warnings are about torch's own parts.
@@ -39,7 +41,7 @@ class TorchCompileEngine(TorchEngine):
         except torch._dynamo.exc.TorchDynamoException as error:
             first = str(error).partition("\n")[0]
             raise EngineError(
-                f"this machine cannot compile: {first}", allowed="a C++ compiler, or --engine torch"
+                f"this machine cannot compile: {first}", advice="install a C++ compiler, or use --engine torch"
             ) from None
 
     def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:

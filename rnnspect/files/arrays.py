@@ -41,7 +41,7 @@ def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] |
     if member is None:
         return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
     if member not in arrays:
-        raise FileError.unknown(f"no array is called {member!r}", member, arrays, str(path))
+        raise FileError.unknown(f"no array named {member!r}", member, arrays, str(path))
     return {member: arrays[member]}
 
 
@@ -50,7 +50,8 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     size_of(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise FileError(f"files that end in {path.suffix!r} are not read", allowed=listed(SUFFIXES), where=str(path))
+        found = f"cannot read arrays from files that end in {path.suffix!r}"
+        raise FileError(found, allowed=listed(SUFFIXES), where=str(path))
     return reader(path)
 
 
@@ -82,8 +83,8 @@ def _unpacked(data: bytes, suffix: str, where: str) -> dict[str, Tensor]:
 
 def _only(arrays: dict[str, Tensor], where: str) -> Tensor:
     if len(arrays) != 1:
-        allowed = f"one of them, as {where}:{next(iter(arrays))}"
-        raise FileError(f"it holds {len(arrays)} arrays ({listed(arrays)})", allowed=allowed, where=where)
+        advice = f"name one: {where}:{next(iter(arrays))}"
+        raise FileError(f"the file holds {len(arrays)} arrays: {listed(arrays)}", advice=advice, where=where)
     return next(iter(arrays.values()))
 
 

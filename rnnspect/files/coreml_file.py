@@ -93,7 +93,8 @@ def model_in(path: Path) -> Path:
         return path
     found = sorted(path.glob("Data/*/*.mlmodel"))
     if len(found) != 1:
-        raise FileError(f"a folder with {len(found)} .mlmodel files under Data", allowed="one", where=str(path))
+        found_in = f"this folder has {len(found)} .mlmodel files under Data"
+        raise FileError(found_in, allowed="exactly one", where=str(path))
     return found[0]
 
 
@@ -103,19 +104,19 @@ def read_operators(path: Path) -> tuple[Operator, ...]:
     Raises `FileError` for what is no Core ML model, or is damaged, `ResourceError` for one too large.
     """
     where, file = str(path), model_in(path)
-    free_memory.require(2 * size_of(file), "reading it", where)
+    free_memory.require(2 * size_of(file), "reading this file", where)
     model = Message(memoryview(read_bytes(file, MOST)), where)
     found: list[Operator] = []
     for operator in _in_model(model, file.parent, 0):
         if len(found) == MAX_RECURRENT:
-            raise FileError("too many recurrent layers", allowed=f"{MAX_RECURRENT}", where=where)
+            raise FileError("the model has too many recurrent layers", allowed=f"at most {MAX_RECURRENT}", where=where)
         found.append(operator)
     return tuple(found)
 
 
 def _in_model(model: Message, folder: Path, depth: int) -> Iterator[Operator]:
     if depth > MAX_DEPTH:
-        raise FileError("models nested without end", allowed=f"{MAX_DEPTH} in one another", where=model.where)
+        raise FileError("models are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=model.where)
     for field in _NETWORKS:
         for network in model.messages(field):
             yield from _in_network(network, 0)
@@ -130,9 +131,9 @@ def _in_model(model: Message, folder: Path, depth: int) -> Iterator[Operator]:
 def _in_network(network: Message, depth: int) -> Iterator[Operator]:
     """The recurrent layers of a network, and of the networks in its branches and loops."""
     if depth > MAX_DEPTH:
-        raise FileError("networks nested without end", allowed=f"{MAX_DEPTH} in one another", where=network.where)
+        raise FileError("networks are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=network.where)
     if len(network.every(1)) > MAX_LAYERS:
-        raise FileError("more layers than any network has", allowed=f"{MAX_LAYERS}", where=network.where)
+        raise FileError("the network has too many layers", allowed=f"at most {MAX_LAYERS}", where=network.where)
     for layer in network.messages(1):
         for field, kind in KINDS.items():
             for parameters in layer.messages(field):
@@ -149,8 +150,8 @@ def _layer(layer: Message, kind: str, parameters: Message) -> Operator:
     inputs, hidden = parameters.number(1), parameters.number(2)
     where = f"{parameters.where}:{name}"
     if not (0 < inputs < MOST and 0 < hidden < MOST):
-        found = f"inputVectorSize {inputs}, outputVectorSize {hidden}"
-        raise FileError(found, allowed="whole numbers from 1", where=where)
+        found = f"inputVectorSize is {inputs} and outputVectorSize is {hidden}"
+        raise FileError(found, allowed=f"1 to {MOST - 1} for both", where=where)
     own = parameters.message(15) if is_lstm else parameters
     flags = _FLAGS["LSTM" if is_lstm else kind]
     settings: dict[str, Any] = {flag: bool(own.number(field)) for field, flag in flags.items()}
@@ -165,7 +166,8 @@ def _layer(layer: Message, kind: str, parameters: Message) -> Operator:
     if kind == "biDirectionalLSTM":
         both = parameters.messages(20)
         if len(both) != 2:
-            raise FileError(f"{len(both)} sets of weights of an LSTM of both directions", allowed="2", where=where)
+            found_in = f"a bidirectional LSTM with {len(both)} sets of weights"
+            raise FileError(found_in, allowed="2", where=where)
         parts = dict(zip(("forward_", "backward_"), both, strict=True))
     arrays: dict[str, Held] = {}
     for way, part in parts.items():
@@ -184,7 +186,8 @@ def _function(one: Message, where: str) -> tuple[str, float, float]:
     for field, name in _FUNCTIONS.items():
         if field in one:
             if name in ("PReLU", "parametricSoftplus"):
-                raise FileError(f"activation {name}", allowed="one without arrays of its own", where=where)
+                found = f"the activation {name} has trainable parameters, which a spec cannot describe"
+                raise FileError(found, where=where)
             inner = one.message(field)
             return name, inner.decimal(1), inner.decimal(2)
-    raise FileError("an activation that is none of its schema", allowed=listed(_FUNCTIONS.values()), where=where)
+    raise FileError("unknown activation function", allowed=listed(_FUNCTIONS.values()), where=where)

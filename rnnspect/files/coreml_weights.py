@@ -27,24 +27,24 @@ def weights(message: Message, shape: tuple[int, ...], where: str) -> Held | None
     if halves := message.data(_HALVES):
         return _counted(halves, Stored(shape, "float16"), where)
     if message.data(_INT8):
-        raise FileError("weights in int8RawValue", allowed="in recurrent layers: rawValue, or floats", where=where)
+        raise FileError("weights stored as int8RawValue", allowed="rawValue, or floats", where=where)
     if not (raw := message.data(_RAW)):
         return None
     quantization = message.message(_QUANTIZATION)
     bits = quantization.number(1)
     if not 1 <= bits <= 8 or len(raw) != math.ceil(count * bits / 8):
-        found = f"{len(raw)} bytes in numbers of {bits} bits"
-        raise FileError(found, allowed=f"{count} numbers of 1 to 8 bits each", where=where)
+        found = f"{len(raw)} bytes of {bits}-bit weights"
+        raise FileError(found, allowed=f"{count} weights of 1 to 8 bits each", where=where)
     linear = quantization.message(_LINEAR)
     scales, biases = joined(linear.every(1)), joined(linear.every(2))
     table = joined(quantization.message(_TABLE).every(1))
     rows = shape[0]
     if _TABLE in quantization:
         if len(table) != 4 << bits:
-            found = f"a table of {len(table) // 4} numbers for {bits} bits"
+            found = f"the lookup table of {bits}-bit weights has {len(table) // 4} entries"
             raise FileError(found, allowed=f"{1 << bits}", where=where)
     elif len(scales) not in (4, 4 * rows) or len(biases) not in (0, 4, 4 * rows):
-        found = f"{len(scales) // 4} scales and {len(biases) // 4} biases for numbers of {bits} bits"
+        found = f"{len(scales) // 4} scales and {len(biases) // 4} biases for {bits}-bit weights"
         raise FileError(found, allowed=f"1 or {rows} of each", where=where)
 
     def read() -> Tensor:
@@ -66,8 +66,8 @@ def joined(parts: list[memoryview]) -> memoryview:
 def _counted(data: memoryview, stored: Stored, where: str) -> Held:
     size, count = SIZES[stored.dtype], math.prod(stored.shape)
     if len(data) != count * size:
-        found = f"{len(data) // size} numbers"
-        raise FileError(found, allowed=f"{count}, for the shape {stored.shape}", where=where)
+        found = f"the array has {len(data) // size} values"
+        raise FileError(found, allowed=f"{count} for its shape {stored.shape}", where=where)
     return plain(data, stored, where)
 
 

@@ -35,7 +35,7 @@ def tensors(path: Path) -> Tensors:
             part.file.seek(at)
             match = _LINE.match(part.file.read(MAX_LINE))
             if match is None or len(stored) >= MOST:
-                raise FileError("not a file of DyNet, or broken", where=where)
+                raise FileError("not a DyNet file, or damaged", where=where)
             name, shape = match[1].decode(errors="replace"), tuple(map(int, match[2].split(b",")))
             start, size = at + match.end(), int(match[3])
             at = start + size * (2 if match[4] == b"FULL" else 1)
@@ -43,7 +43,7 @@ def tensors(path: Path) -> Tensors:
             for axis in shape:
                 count *= axis
             if at > part.size or count * _LEAST > size or name in stored:
-                raise FileError(f"{name} does not fit the file", where=where)
+                raise FileError(f"the file is damaged: it has too few bytes for {name}", where=where)
             stored[name], places[name] = Stored(shape, "float32"), (start, size)
     return Tensors(stored, lambda names: _read(path, stored, places, names))
 
@@ -58,7 +58,7 @@ def _read(
     with opened(path) as part:
         for name in names:
             start, size = places[name]
-            free_memory.require(12 * size, "reading it", str(path))
+            free_memory.require(12 * size, "reading this file", str(path))
             part.file.seek(start)
             numbers: Any = part.file.read(size).split()
             try:
@@ -66,6 +66,8 @@ def _read(
                     values = np.array(numbers, dtype="S").astype(np.float32)
                 values = values.reshape(stored[name].shape, order="F")
             except ValueError:
-                raise FileError("numbers that are none, or too few", where=f"{path}:{name}") from None
+                raise FileError(
+                    "the file is damaged: numbers are missing or unreadable", where=f"{path}:{name}"
+                ) from None
             found[name] = torch.from_numpy(np.ascontiguousarray(values))
     return found

@@ -89,7 +89,7 @@ class Table:
         return struct.unpack_from(form, self.data, at)[0]
 
     def _outside(self) -> FileError:
-        return FileError("damaged or cut short: a table leads outside the file", where=self.where)
+        return FileError("the file is damaged or cut short: a table lies outside it", where=self.where)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Tables:
     def at(self, index: int) -> Table:
         """Raises `FileError` for an index that there is not."""
         if not 0 <= index < self.count:
-            found = f"damaged: number {index} of {self.count} tables is asked for"
+            found = f"the file is damaged: it refers to table {index} of {self.count}"
             raise FileError(found, where=self.inside.where)
         place = self.inside._follow(self.start + 4 * index)
         return Table(self.inside.data, place, self.inside.where)

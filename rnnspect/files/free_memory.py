@@ -1,4 +1,4 @@
-"""What is asked of the machine before memory is taken."""
+"""Checks that there is enough free memory before any is allocated."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
 
 
 def require(needed: float, what: str, where: str | None = None) -> None:
-    """Raises `ResourceError` if this machine has not `needed` bytes to spare."""
+    """Raises `ResourceError` if fewer than `needed` bytes of memory are free."""
     import psutil
 
     available = psutil.virtual_memory().available
     if needed > available:
-        found = f"{what} would need {in_words(needed)}"
-        raise ResourceError(found, allowed=f"at most the {in_words(available)} that are free", where=where)
+        found = f"{what} would need {in_words(needed)} of memory, and {in_words(available)} is free"
+        raise ResourceError(found, where=where)
 
 
 def in_words(size: float) -> str:

@@ -72,18 +72,17 @@ def read_tree(part: Part, where: str, attributes: Collection[str], skip: str) ->
                 tree.datasets[path] = Stored(numbers.shape, numbers.dtype)
                 continue
             if address in seen:
-                found = "a group that is in itself or in two places"
-                raise FileError(found, allowed="each group once", where=place)
+                raise FileError("the file is damaged: a group is linked twice or contains itself", where=place)
             seen.add(address)
             if path.count("/") >= MAX_DEPTH:
-                raise FileError("groups nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
+                raise FileError("groups are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=where)
             if texts := dict(h5.texts(file, header, attributes, place)):
                 tree.attributes[path] = texts
             within = []
             for name, at in h5.links(file, header, place):
                 known += 1
                 if known > MAX_OBJECTS or len(path) + len(name) > MAX_PATH:
-                    raise FileError(f"more than {MAX_OBJECTS} groups and datasets, or names without end", where=where)
+                    raise FileError(f"more than {MAX_OBJECTS} groups and datasets, or a name too long", where=where)
                 if path or not skip or not name.startswith(skip):
                     within.append((f"{path}/{name}" if path else name, at))
             left += reversed(within)
@@ -126,13 +125,14 @@ def _numbers(file: h5.BoundedReads, header: Header, where: str) -> _Numbers:
     takes more bytes than the file can hold."""
     layout = h5.messages(header, h5.LAYOUT)[0]
     if h5.messages(header, h5.EXTERNAL) or layout[1] == _VIRTUAL:
-        raise FileError("numbers that lie outside the file", allowed="in the file itself", where=where)
+        raise FileError("the numbers of this dataset are stored in another file", where=where)
     if (layout[0], layout[1]) not in ((3, _CONTIGUOUS), (4, _CONTIGUOUS), (3, _CHUNKED)):
-        raise FileError(f"numbers in layout {layout[0]}.{layout[1]}", allowed="as Keras writes them", where=where)
+        found = f"unsupported HDF5 storage layout {layout[0]}.{layout[1]}"
+        raise FileError(found, allowed="a layout that Keras writes", where=where)
     filters = [one["filter_id"] for one in header.filter_pipeline or ()]
     if unknown := [number for number in filters if number not in _FILTERS]:
         allowed = ", ".join(_FILTERS.values())
-        raise FileError(f"numbers packed by filter {unknown[0]}", allowed=allowed, where=where)
+        raise FileError(f"unsupported HDF5 compression filter {unknown[0]}", allowed=allowed, where=where)
     if layout[1] == _CONTIGUOUS:
         chunk = None
         address, size = struct.unpack_from("<QQ", layout, 2)
@@ -144,8 +144,9 @@ def _numbers(file: h5.BoundedReads, header: Header, where: str) -> _Numbers:
     shape, datatype = header.shape, h5.messages(header, h5.DATATYPE)[0]
     claimed = 0 if shape is None else math.prod(shape) * h5.size_in(datatype)
     if claimed > there:
-        text = f"it claims {free_memory.in_words(claimed)} in a shape of {shape}"
-        raise FileError(f"{text}, the file holds {free_memory.in_words(min(there, file.part.size))} of it", where=where)
+        held = free_memory.in_words(min(there, file.part.size))
+        found = f"the file is damaged: the shape {shape} needs {free_memory.in_words(claimed)}, found {held}"
+        raise FileError(found, where=where)
     return _Numbers(tuple(shape or ()), *_dtype(file, header, datatype, where), address, chunk, filters)
 
 
@@ -169,10 +170,10 @@ def _read(file: h5.BoundedReads, numbers: _Numbers, where: str) -> Tensor:
     import torch
 
     if numbers.descr is None:
-        raise FileError(f"numbers stored as {numbers.dtype}", where=where)
+        raise FileError(f"cannot read values stored as {numbers.dtype}", where=where)
     dtype = np.dtype(numbers.descr)
     size = math.prod(numbers.shape) * dtype.itemsize
-    free_memory.require(2 * (size + math.prod(numbers.chunk or ()) * dtype.itemsize), "reading it", where)
+    free_memory.require(2 * (size + math.prod(numbers.chunk or ()) * dtype.itemsize), "reading this file", where)
     if numbers.chunk is not None:
         values = _read_chunks(file, numbers, numbers.chunk, dtype, where)
     else:
@@ -194,7 +195,7 @@ def _read_chunks(file: h5.BoundedReads, numbers: _Numbers, shape: tuple[int, ...
             chunks[key["chunk_offset"][:-1]] = address, key["chunk_size"], key["filter_mask"]
     ranges = [range(0, end, step) for end, step in zip(numbers.shape, shape, strict=True)]
     if math.prod(map(len, ranges)) > len(chunks):
-        raise h5.broken("it lacks some of its numbers", where)
+        raise h5.broken("values are missing", where)
     for starts in product(*ranges):
         address, packed_size, left_out = chunks[starts]
         file.seek(address)

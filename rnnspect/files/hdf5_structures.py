@@ -83,11 +83,11 @@ def opened(part: Part, where: str) -> Iterator[tuple[BoundedReads, int]]:
             raise broken("it is cut short", where)
         yield file, start.offset_to_dataobjects
     except (InvalidHDF5File, *DAMAGED):
-        raise FileError("not an HDF5 file, or broken", where=where) from None
+        raise FileError("not an HDF5 file, or damaged", where=where) from None
 
 
 def broken(reason: str, where: str) -> FileError:
-    return FileError(f"not an HDF5 file, or broken: {reason}", where=where)
+    return FileError(f"not an HDF5 file, or damaged: {reason}", where=where)
 
 
 def header_at(file: BoundedReads, address: int, where: str) -> Header:
@@ -99,7 +99,8 @@ def header_at(file: BoundedReads, address: int, where: str) -> Header:
     for kind, what, optional in ((_LINK_INFO, "links", 8), (_ATTRIBUTE_INFO, "attributes", 2)):
         for message in messages(header, kind):
             if struct.unpack_from("<Q", message, 2 + optional * (message[1] & 1)) != (UNDEFINED,):
-                raise FileError(f"{what} in a fractal heap", allowed="as Keras writes them", where=where)
+                found = f"{what} are stored in a fractal heap, which is not supported"
+                raise FileError(found, where=where)
     return header
 
 
@@ -131,7 +132,7 @@ def links(file: BoundedReads, header: Header, where: str) -> Iterator[tuple[str,
 
 
 def _elsewhere(place: str, where: str) -> FileError:
-    return FileError(f"a link to {place}", allowed="groups and numbers in the file itself", where=where)
+    return FileError(f"a link to {place}, which is not followed", where=where)
 
 
 def texts(file: BoundedReads, header: Header, names: Collection[str], where: str) -> Iterator[tuple[str, str]]:
@@ -155,7 +156,7 @@ def texts(file: BoundedReads, header: Header, names: Collection[str], where: str
             file.text_left -= size
             if file.text_left < 0:
                 allowed = f"at most {free_memory.in_words(MAX_TEXT)}"
-                raise FileError(f"an attribute {name} that is too large", allowed=allowed, where=where)
+                raise FileError(f"the attribute {name} is too large", allowed=allowed, where=where)
             text = GlobalHeap(file.allow(size + MAX_HEAP), heap).objects[index][:size] if size else b""
             yield name, text.decode(errors="replace")
 

@@ -25,7 +25,7 @@ class Message:
         self._inside: dict[int, list[Message]] = {}
         for count, (field, value) in enumerate(fields(data, where)):
             if count == MAX_FIELDS:
-                raise FileError("a message of more fields than any has", allowed=f"{MAX_FIELDS}", where=where)
+                raise FileError("a message has too many fields", allowed=f"at most {MAX_FIELDS}", where=where)
             self._fields.setdefault(field, []).append(value)
 
     def __contains__(self, field: int) -> bool:
@@ -97,7 +97,7 @@ class Message:
         return value
 
     def _other(self, field: int) -> FileError:
-        return FileError(f"damaged: field {field} is of another type than its schema says", where=self.where)
+        return FileError(f"the file is damaged: field {field} has the wrong type", where=self.where)
 
 
 def _decoded(data: memoryview) -> str:

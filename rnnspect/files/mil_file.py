@@ -78,7 +78,7 @@ class Program:
         """An array inside the program, or in its file of weights."""
         kind, shape = _type(value, where)
         if kind not in SIZES:
-            raise FileError(f"numbers of {kind}", allowed=listed(SIZES), where=where)
+            raise FileError(f"unsupported dtype {kind}", allowed=listed(SIZES), where=where)
         stored = Stored(shape, kind)
         if 5 in value:
             return self._in_file(value.message(5), stored, where)
@@ -88,7 +88,7 @@ class Program:
                 return plain(joined(tensor.message(field).every(1)), stored, where)
         if _BYTES in tensor:
             return plain(tensor.message(_BYTES).data(1), stored, where)
-        raise FileError(f"a constant of {kind} without its numbers", where=where)
+        raise FileError(f"the file is damaged: a {kind} constant has no values", where=where)
 
     def dequantized(self, said: dict[str, Message], where: str) -> Held:
         """The floats of an operator `constexpr_affine_dequantize` with these attributes."""
@@ -99,7 +99,7 @@ class Program:
         rows = shape[axis] if isinstance(axis, int) and 0 <= axis < len(shape) else 0
         if any(one.stored.shape not in ((), (rows,)) for one in (scale, zero)):
             found = f"scales of shape {scale.stored.shape} and zero points of shape {zero.stored.shape}"
-            raise FileError(found, allowed=f"one of each, or ({rows},)", where=where)
+            raise FileError(found, allowed=f"() or ({rows},) for both", where=where)
 
         def read() -> Any:
             along = [-1 if at == axis else 1 for at in range(len(shape))]
@@ -117,14 +117,15 @@ class Program:
         except (OSError, ValueError, RuntimeError):
             inside = False
         if not inside:
-            raise FileError(f"weights outside its folder: {name[:99]!r}", allowed="weights in it", where=where)
+            found = f"the weights file {name[:99]!r} lies outside the model's folder"
+            raise FileError(found, allowed="a file inside it", where=where)
         size = math.prod(stored.shape) * SIZES[stored.dtype]
         with opened(path) as part:
             start = _bytes_at(part.file, part.size, offset, _BLOB.size, where)
             sentinel, kind, length, at = _BLOB.unpack(start)
             if sentinel != _SENTINEL or _BLOB_TYPES.get(kind) != stored.dtype or length != size:
                 found = f"{path.name} has no {stored.dtype} of shape {stored.shape} at byte {offset}"
-                raise FileError(f"damaged, or weights of another model: {found}", where=where)
+                raise FileError(f"the weights are damaged or of another model: {found}", where=where)
             check_promise(at + length, part.size, where)
 
         def read() -> Any:
@@ -187,7 +188,7 @@ def _outputs(operation: Message) -> list[str]:
 def _bytes_at(file: Any, there: int, at: int, size: int, where: str) -> bytes:
     """Raises `FileError` where the file ends before."""
     if at < 0:
-        raise FileError(f"damaged: a place of {at} in its weights", where=where)
+        raise FileError(f"the file is damaged: the weights have the offset {at}", where=where)
     check_promise(at + size, there, where)
     file.seek(at)
     found: bytes = file.read(size)
@@ -198,9 +199,9 @@ def _bytes_at(file: Any, there: int, at: int, size: int, where: str) -> bytes:
 def _operations(block: Message, where: str, depth: int = 0) -> Iterator[Message]:
     """Those of a block and of the blocks in them, in the order of the program."""
     if depth > MAX_DEPTH:
-        raise FileError("blocks nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
+        raise FileError("blocks are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=where)
     if len(block.every(3)) > MAX_OPERATIONS:
-        raise FileError("more operations than any program has", allowed=f"{MAX_OPERATIONS}", where=where)
+        raise FileError("the program has too many operations", allowed=f"at most {MAX_OPERATIONS}", where=where)
     for operation in block.messages(3):
         yield operation
         for inner in operation.messages(4):
@@ -213,7 +214,7 @@ def _type(value: Message, where: str) -> tuple[str, tuple[int, ...]]:
     axes = kind.messages(3)
     shape = tuple(one.message(1).number(1) for one in axes)
     if len(axes) > MAX_AXES or any(1 not in one or size < 0 for one, size in zip(axes, shape, strict=True)):
-        raise FileError("a constant without a known shape", where=where)
+        raise FileError("the shape of a constant is not known", where=where)
     number = kind.number(1)
     return _TYPES.get(number, f"type {number}"), shape
 

@@ -73,10 +73,10 @@ def parse_header(file: IO[bytes], where: str) -> Header:
     text = file.read(count).decode("latin-1")
     order, shape, dtype = _ORDER.search(text), _SHAPE.search(text), _DTYPE.search(text)
     if not order or not shape:
-        raise FileError("not a .npy file: its header says no shape", where=where)
+        raise FileError("not a .npy file: its header gives no shape", where=where)
     sizes = tuple(int(axis.strip().rstrip("L")) for axis in shape[1].split(",") if axis.strip())
     if len(sizes) > MAX_AXES:
-        raise FileError(f"an array of {len(sizes)} axes", allowed=f"at most {MAX_AXES}", where=where)
+        raise FileError(f"the array has {len(sizes)} dimensions", allowed=f"at most {MAX_AXES}", where=where)
     return Header(dtype[1] if dtype else None, order[1] == "True", sizes)
 
 
@@ -118,17 +118,18 @@ def read_npz_text(path: Path, name: str) -> str | None:
             header = parse_header(member, where)
             match = _TEXT.fullmatch(header.descr or "")
             if match is None or header.shape:
-                raise FileError(f"an array of {header.described}", allowed="one text", where=where)
+                raise FileError(f"the array holds {header.described}", allowed="a single string", where=where)
             needed = 4 * int(match[2])
             if needed > MAX_TEXT:
-                raise FileError(f"text of {free_memory.in_words(needed)}", allowed="at most 64 MiB", where=where)
+                found = f"the text takes {free_memory.in_words(needed)}"
+                raise FileError(found, allowed="at most 64 MiB", where=where)
             content = member.read(needed)
     if len(content) < needed:
-        raise FileError("the file ends too early", where=where)
+        raise FileError("the file is cut short", where=where)
     try:
         return content.decode("utf-32-be" if match[1] == ">" else "utf-32-le").rstrip("\0")
     except UnicodeDecodeError:
-        raise FileError("not text", where=where) from None
+        raise FileError("the array holds no readable text", where=where) from None
 
 
 def saved_spec(path: Path) -> dict[str, Any] | None:
@@ -146,8 +147,7 @@ def saved_spec(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        allowed = "what rnnspect trace -o keeps"
-        raise FileError("no spec, though it is called so", allowed=allowed, where=f"{path}:spec")
+        raise FileError("this array is not a spec", allowed="a file that rnnspect wrote", where=f"{path}:spec")
     return found
 
 
@@ -201,14 +201,14 @@ def parse_npy(file: IO[bytes], size: int, where: str) -> Tensor:
 
     header = parse_header(file, where)
     if not header.kind or not header.descr:
-        found = f"an array of {header.described}"
-        raise FileError(found, allowed="numbers; objects would need code to load", where=where)
+        found = f"the array holds {header.described}"
+        raise FileError(found, allowed="numbers (Python objects are never loaded: that could run code)", where=where)
     dtype = np.dtype(header.descr)
     needed = math.prod(header.shape) * dtype.itemsize
     check_promise(needed, size - file.tell(), where)
-    free_memory.require(2 * needed, "reading it", where)
+    free_memory.require(2 * needed, "reading this file", where)
     content = bytearray(file.read(needed))
     if len(content) < needed:
-        raise FileError("the file ends too early", where=where)
+        raise FileError("the file is cut short", where=where)
     array = np.frombuffer(content, dtype).reshape(header.shape, order="F" if header.fortran else "C")
     return torch.from_numpy(np.array(array, dtype=dtype.newbyteorder("="), order="C"))

@@ -41,9 +41,9 @@ def check_names(graphs: list[GraphProto], loose: Iterable[NodeProto], where: str
     for node in (*loose, *(node for graph in graphs for node in graph.node)):
         names = (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
         if not all(isinstance(name, str) for name in names):
-            raise FileError("a node or tensor whose name is no text", where=where)
+            raise FileError("the file is damaged: the name of a node or tensor is not text", where=where)
     if not all(isinstance(one.name, str) for graph in graphs for one in (*graph.input, *graph.output)):
-        raise FileError("an input or output whose name is no text", where=where)
+        raise FileError("the file is damaged: the name of an input or output is not text", where=where)
 
 
 def check_functions(model: ModelProto, where: str) -> None:
@@ -67,9 +67,9 @@ def check_functions(model: ModelProto, where: str) -> None:
     try:
         total = count(model.graph.node)
     except RecursionError:
-        raise FileError("functions in functions beyond all use", where=where) from None
+        raise FileError("functions are nested too deeply", where=where) from None
     if total > MOST_NODES:
-        found = f"its functions make {total:.3g} nodes of it" if functions else f"{total:.3g} nodes"
+        found = f"the model has {total:.3g} nodes{' with its functions written out' if functions else ''}"
         raise FileError(found, allowed=f"at most {MOST_NODES:,}", where=where)
 
 
@@ -93,17 +93,17 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
 
     where = f"{path}:{tensor.name}"
     if not isinstance(tensor.name, str):  # protobuf gives the bytes of what is not UTF-8
-        raise FileError("a tensor whose name is no text", where=where)
+        raise FileError("the file is damaged: the name of a tensor is not text", where=where)
     beyond = math.prod(max(size, 1) for size in tensor.dims) > MOST_NUMBERS  # which numpy refuses of empty ones, too
     if any(size < 0 for size in tensor.dims) or len(tensor.dims) > MOST_AXES or beyond:
-        raise FileError(f"a tensor of shape {tuple(tensor.dims)}", where=where)
+        raise FileError(f"the tensor has the shape {tuple(tensor.dims)}, which is not possible", where=where)
     count = math.prod(tensor.dims)
     try:
         kind = TensorProto.DataType.Name(tensor.data_type)
         bits = _NARROW.get(kind, 8 * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize))
         values = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
     except (ValueError, KeyError, TypeError):
-        raise FileError(f"a tensor of unknown type {tensor.data_type}", where=where) from None
+        raise FileError(f"the tensor has the unknown data type {tensor.data_type}", where=where) from None
     if tensor.data_location == TensorProto.EXTERNAL:
         return _check_external(tensor, path, where, -(-count * bits // 8))
     if kind == "STRING":
@@ -114,7 +114,7 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
         there = values // 2 if kind.startswith("COMPLEX") else values * (8 // bits if kind in _NARROW else 1)
     if there < count or (there > count and kind not in _NARROW):
         less = "less" if there < count else "more"
-        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with {less} data than that", where=where)
+        raise FileError(f"the tensor has {less} data than its shape {tuple(tensor.dims)} needs", where=where)
     return 0
 
 
@@ -126,13 +126,14 @@ def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) ->
         file = (folder / location).resolve()
         inside = bool(location) and file.is_relative_to(folder)
     except (TypeError, ValueError, OSError, RuntimeError):
-        raise FileError("external data that is nowhere", where=where) from None
+        raise FileError("the location of the external data is not valid", where=where) from None
     if not inside:
-        raise FileError(f"external data outside its folder: {location!r}", allowed="beside the model", where=where)
+        found = f"the external data {location!r} lies outside the model's folder"
+        raise FileError(found, allowed="a file inside it", where=where)
     size = size_of(file)
     length = length if "length" in entries else size - offset
     if offset < 0 or length < needed or offset + length > size:
-        raise FileError(f"external data beyond the end of {location!r}", where=where)
+        raise FileError(f"the external data lies beyond the end of {location!r}", where=where)
     if length > needed:
-        raise FileError(f"a tensor of shape {tuple(tensor.dims)} with more external data than that", where=where)
+        raise FileError(f"the tensor has more external data than its shape {tuple(tensor.dims)} needs", where=where)
     return length

@@ -40,16 +40,16 @@ def read_model(path: Path) -> ModelProto:
         from google.protobuf.message import DecodeError
         from onnx import inliner
     except ImportError:
-        allowed = "after: pip install 'rnnspect[onnx]'"
-        raise FileError("reading it needs the package onnx", allowed=allowed, where=str(path)) from None
+        advice = "install it: pip install 'rnnspect[onnx]'"
+        raise FileError("reading this file needs the package onnx", advice=advice, where=str(path)) from None
     where = str(path)
-    free_memory.require(4 * size_of(path), "reading it", where)
+    free_memory.require(4 * size_of(path), "reading this file", where)
     data = read_bytes(path, MOST)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError:
-        raise FileError("not an ONNX model, or cut short, or graphs in graphs beyond all use", where=where) from None
+        raise FileError("not an ONNX model, or damaged, or with graphs nested too deeply", where=where) from None
     if not model.graph.node or not model.opset_import:
         raise FileError("not an ONNX model: it has no nodes", where=where)
     loose = [node for function in model.functions for node in function.node]
@@ -65,7 +65,7 @@ def read_model(path: Path) -> ModelProto:
     except (ValueError, RuntimeError, OSError, onnx.checker.ValidationError) as error:
         raise FileError(f"not a valid ONNX model: {in_short(error)}", where=where) from None
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors_of([*graphs_in(whole.graph)])):
-        raise FileError("external data of a function", allowed="that of the graph", where=where)
+        raise FileError("a function of the model has external data, which is not supported", where=where)
     return whole
 
 

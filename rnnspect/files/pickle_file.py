@@ -46,7 +46,7 @@ def open_pickle(path: Path) -> PickleFile:
         is_torch = head.startswith(TORCH_MAGIC)
         size = min(part.size, MAX_PICKLE) if is_torch else part.size
         if not is_torch:
-            free_memory.require(2 * size, "reading it", str(path))
+            free_memory.require(2 * size, "reading this file", str(path))
         with mmap.mmap(part.file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
             if is_torch:
                 return _torch_stream(path, part, mapped)
@@ -75,7 +75,7 @@ def _torch_stream(path: Path, part: Part, mapped: mmap.mmap) -> PickleFile:
         count = part.file.read(_COUNT.size)
         dtype = dtypes.get(key) if isinstance(key, str) else None
         if dtype is None or len(count) < _COUNT.size:
-            raise FileError("the file ends too early, or holds a storage that nothing speaks of", where=where)
+            raise FileError("the file is cut short or damaged: a storage is missing", where=where)
         size = max(_COUNT.unpack(count)[0], 0) * SIZES[dtype]
         start += _COUNT.size
         check_promise(size, part.size - start, where)
@@ -116,7 +116,8 @@ def _plain(path: Path, file: mmap.mmap) -> PickleFile:
             return
         dtype, shape = numpy_dtype(state.get("dtype")), sizes_in(state.get("shape"))
         if dtype is None or shape is None or any(not 0 <= size < 2**62 for size in shape):
-            raise FileError("joblib's array of objects", allowed="numbers; save them as .npz", where=where)
+            found = "a joblib array of Python objects, which are never loaded: that could run code"
+            raise FileError(found, advice="save the numbers as .npz", where=where)
         if state.get("numpy_array_alignment_bytes") is not None:
             file.seek(int.from_bytes(file.read(1), "little"), io.SEEK_CUR)
         size, start = math.prod(shape) * SIZES[dtype[0]], file.tell()

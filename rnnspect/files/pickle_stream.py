@@ -89,9 +89,9 @@ def load(file: BinaryIO | mmap.mmap, where: str, after_build: Callable[[Record],
         with ignoring():  # about escapes in the text of damaged ones
             _run(machine, file, where)
         if len(machine.stack) != 1:
-            raise ValueError(f"it leaves {len(machine.stack)} values")
+            raise ValueError(f"it ends with {len(machine.stack)} values instead of one")
     except _BROKEN as error:
-        raise FileError(f"not a pickle, or a damaged one: {_reason(error)}", where=where) from None
+        raise FileError(f"not a pickle, or damaged: {_reason(error)}", where=where) from None
     return Pickle(machine.stack[0], machine.persistent, machine.called, file.tell())
 
 
@@ -101,19 +101,19 @@ def _run(machine: _Machine, file: BinaryIO | mmap.mmap, where: str) -> None:
         if count % _PAUSE == _PAUSE - 1:
             free_memory.require(_PAUSE * _BYTES_A_STEP, "reading on", where)
         if count >= MAX_STEPS:
-            found = f"a pickle of more than {MAX_STEPS:,} instructions"
-            raise FileError(found, allowed="fewer; save the arrays alone, as .npz or .safetensors", where=where)
+            found = f"the pickle has more than {MAX_STEPS:,} instructions"
+            raise FileError(found, advice="save only the arrays, as .npz or .safetensors", where=where)
         step = _STEPS.get(opcode.name)
         if step is None:
-            raise ValueError(f"instruction {opcode.name}, which no file of arrays has")
+            raise ValueError(f"instruction {opcode.name}, which files of arrays never have")
         step(machine, argument)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
-        return "it asks for more memory than there is"
+        return "it needs more memory than there is"
     if isinstance(error, LookupError):
-        return "it uses a value that it does not hold"
+        return "it refers to a missing value"
     return in_short(error)[:200]
 
 
@@ -150,7 +150,7 @@ class _Machine:
 
     def tuple_of(self, count: int) -> None:
         if count > len(self.stack):
-            raise IndexError("it ends too early")
+            raise IndexError("it is cut short")
         found = tuple(self.stack[-count:])
         self.stack[-count:] = [found]
 
@@ -173,13 +173,13 @@ class _Machine:
 
     def name(self, module_and_name: str) -> None:
         if len(module_and_name) > MAX_KEY:
-            raise ValueError(f"a class whose name has {len(module_and_name)} characters")
+            raise ValueError(f"a class name of {len(module_and_name)} characters")
         self.push(Named(module_and_name.replace(" ", ".")))
 
     def name_from_stack(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise TypeError("a class whose name is no text")
+            raise TypeError("a class name that is not text")
         self.name(f"{module[:MAX_KEY]} {name[:MAX_KEY]}")
 
     def call(self, called: Any, args: Any) -> None:

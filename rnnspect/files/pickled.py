@@ -97,9 +97,9 @@ def described(value: Any) -> str:
         keys = [str(key)[:_MOST_SHOWN] for key in value if isinstance(key, str | int)]
         return f"a dict with keys {listed(keys, _SHOWN)}" if keys else "a dict" if value else "an empty dict"
     if isinstance(value, list | tuple):
-        return f"a {type(value).__name__} of {len(value)} values"
+        return f"a {type(value).__name__} of {len(value)} items"
     if isinstance(value, Record):
-        return "a storage of torch" if value.name == PERSISTENT else f"an object of {value.name[:_MOST_SHOWN]}"
+        return "a torch storage" if value.name == PERSISTENT else f"an object of {value.name[:_MOST_SHOWN]}"
     return value.name[:_MOST_SHOWN] if isinstance(value, Named) else f"a {type(value).__name__}"
 
 
@@ -188,8 +188,8 @@ class _Search:
         key = key.decode("latin-1") if isinstance(key, bytes) else "?" if isinstance(key, Unhashed) else str(key)
         self.characters += len(name) + len(key) + 1
         if self.characters > MAX_CHARACTERS:
-            found = f"names of more than {MAX_CHARACTERS:,} characters together"
-            raise FileError(found, allowed="fewer; save the arrays alone, as .npz or .safetensors", where=self.where)
+            found = f"the names in the file have more than {MAX_CHARACTERS:,} characters together"
+            raise FileError(found, advice="save only the arrays, as .npz or .safetensors", where=self.where)
         return f"{name}.{key}" if name else key
 
 

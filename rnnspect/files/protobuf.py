@@ -35,9 +35,9 @@ def fields(data: memoryview, where: str) -> Iterator[tuple[int, Value]]:
         elif kind in (FIXED32, FIXED64):
             size = 8 if kind == FIXED64 else 4
         else:
-            raise FileError(f"a field of wire type {kind}, which no message has", where=where)
+            raise FileError(f"the file is damaged: a field has the unknown wire type {kind}", where=where)
         if number == 0 or size > end - at:
-            raise FileError("a message that ends too early", where=where)
+            raise FileError("the file is damaged or cut short", where=where)
         yield number, data[at : at + size]
         at += size
 
@@ -52,7 +52,7 @@ def varint(data: memoryview, at: int, where: str) -> tuple[int, int]:
         at += 1
         if not data[at - 1] & 0x80:
             return found & (1 << 64) - 1, at
-    raise FileError("a message that ends too early", where=where)
+    raise FileError("the file is damaged or cut short", where=where)
 
 
 def signed(value: int) -> int:

@@ -61,7 +61,7 @@ def size_of(path: Path) -> int:
     """The size of a file in bytes. Raises `FileError` where there is no file or it is empty."""
     try:
         if path.is_dir():
-            raise FileError("a folder", allowed="a file", where=str(path))
+            raise FileError("this is a folder", allowed="a file", where=str(path))
         size = path.stat().st_size
         regular = path.is_file()
     except (OSError, ValueError) as error:
@@ -82,8 +82,8 @@ def is_pipe(path: Path) -> bool:
 def refuse_pipe(path: Path) -> None:
     """Raises `FileError` for a pipe in the place of a file that is read in several places."""
     if is_pipe(path):
-        said = f"its content in a file: cat {path} > FILE"
-        raise FileError("a pipe, which can be read only once", allowed=said, where=str(path))
+        advice = f"save it to a file first: cat {path} > FILE"
+        raise FileError("this is a pipe, which can be read only once", advice=advice, where=str(path))
 
 
 @contextmanager
@@ -109,7 +109,9 @@ def read_bytes(path: Path, at_most: int) -> bytes:
     if not data:
         raise FileError("the file is empty", where=str(path))
     if len(data) > at_most:
-        raise ResourceError("the file is too large to read", allowed=f"{at_most} bytes", where=str(path))
+        raise ResourceError(
+            "the file is too large", allowed=f"at most {free_memory.in_words(at_most)}", where=str(path)
+        )
     return data
 
 
@@ -127,20 +129,21 @@ def in_short(error: BaseException) -> str:
 
 
 def check_promise(needed: int, there: int, where: str) -> None:
-    """Raises for a header that promises more bytes than there are."""
+    """Raises `FileError` for a header that needs more bytes than the file has."""
     if needed > there:
-        found = f"its header promises {free_memory.in_words(needed)}, the file holds {free_memory.in_words(there)}"
+        found = f"the file is damaged or cut short: expected {free_memory.in_words(needed)}, "
+        found += f"found {free_memory.in_words(there)}"
         raise FileError(found, where=where)
 
 
 def decoded(data: bytes, where: str, allowed: str) -> str:
     """The text in a file's bytes. Raises `FileError` for what is no text."""
     if is_pipe(Path(where)):
-        allowed += f"; weights and models have to be in a file: cat {where} > FILE"
+        allowed += f"; to read weights or a model, save them to a file first: cat {where} > FILE"
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise FileError("a binary file", allowed=allowed, where=where) from None
+        raise FileError("this is a binary file", allowed=allowed, where=where) from None
     if "\0" in text:
-        raise FileError("a binary file", allowed=allowed, where=where)
+        raise FileError("this is a binary file", allowed=allowed, where=where)
     return text

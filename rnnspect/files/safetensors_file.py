@@ -44,9 +44,9 @@ def read_safetensors_header(path: Path) -> dict[str, Stored]:
         found[name], count = _stored(entry, there, f"{where}:{name}")
         taken += count
     if not found:
-        raise FileError("it holds no tensor", where=where)
+        raise FileError("the file holds no tensors", where=where)
     if taken != there:
-        reason = f"its header speaks of {free_memory.in_words(taken)}, the file holds {free_memory.in_words(there)}"
+        reason = f"its header describes {free_memory.in_words(taken)}, the file has {free_memory.in_words(there)}"
         raise _broken(reason, where)
     return found
 
@@ -66,14 +66,14 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
         there = part.size - _LENGTH.size - length
         if not 2 <= length <= MAX_HEADER or there < 0:
-            raise _broken("its header's length does not fit the file", where)
+            raise _broken("the length of its header is wrong", where)
         text = part.file.read(length)
     try:
         header = json.loads(text.decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError):
-        raise _broken("its header is not JSON with each name once", where) from None
+        raise _broken("its header is not valid JSON, or repeats a name", where) from None
     if not isinstance(header, dict):
-        raise _broken("its header is not a mapping", where)
+        raise _broken("its header is not a JSON object", where)
     return header, there
 
 
@@ -82,14 +82,14 @@ def _stored(entry: Any, there: int, where: str) -> tuple[Stored, int]:
     fields = entry if isinstance(entry, dict) else {}
     dtype, shape, place = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or not _are_sizes(shape, MAX_AXES) or not _are_sizes(place, 2):
-        raise _broken("its header says no dtype, shape and place", where)
+        raise _broken("its header lacks the dtype, shape or offsets of this tensor", where)
     if len(place) != 2 or place[0] > place[1]:
-        raise _broken("its place is no range", where)
+        raise _broken("its offsets are not a range", where)
     check_promise(place[1], there, where)
     count = place[1] - place[0]
     needed = math.prod(shape) * _SIZES.get(dtype, 0)
     if dtype in _SIZES and needed != count:
-        reason = f"{dtype} of shape {tuple(shape)} takes {free_memory.in_words(needed)}, its place has {count} bytes"
+        reason = f"{dtype} of shape {tuple(shape)} takes {free_memory.in_words(needed)}, its offsets span {count} bytes"
         raise _broken(reason, where)
     return Stored(tuple(shape), _NAMES.get(dtype, dtype)), count
 
@@ -106,7 +106,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _broken(reason: str, where: str) -> FileError:
-    return FileError(f"not a .safetensors file: {reason}", where=where)
+    return FileError(f"not a .safetensors file, or damaged: {reason}", where=where)
 
 
 def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[st
 
     damaged: tuple[type[Exception], ...] = (SafetensorError, *DAMAGED)
     if only is None:
-        free_memory.require(2 * size_of(path), "reading it", str(path))
+        free_memory.require(2 * size_of(path), "reading this file", str(path))
     try:
         if only is not None:
             with safe_open(path, framework="pt") as file:
@@ -125,5 +125,5 @@ def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[st
     except damaged as error:
         raise _broken(in_short(error), str(path)) from None
     if not found:
-        raise FileError("it holds no tensor", where=str(path))
+        raise FileError("the file holds no tensors", where=str(path))
     return found

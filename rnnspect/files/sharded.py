@@ -31,15 +31,17 @@ def tensors(path: Path) -> Tensors:
         if not all(isinstance(name, str) and isinstance(file, str) for name, file in files.items()):
             raise TypeError
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        raise FileError("not an index of a checkpoint", allowed='{"weight_map": {NAME: FILE}}', where=where) from None
+        found = "this is not the index of a sharded checkpoint"
+        raise FileError(found, allowed='{"weight_map": {NAME: FILE}}', where=where) from None
     shards = {}
     for file in dict.fromkeys(files.values()):
         if not file.endswith(".safetensors") or "/" in file or "\\" in file:
-            raise FileError(f"its file {file!r}", allowed="a .safetensors file beside it", where=where)
+            found = f"the index names the file {file!r}"
+            raise FileError(found, allowed="a .safetensors file in the same folder", where=where)
         shards[file] = safetensors_file.tensors(path.parent / file)
     for name, file in files.items():
         if name not in shards[file].stored:
-            raise FileError(f"{file} does not hold {name}", where=where)
+            raise FileError(f"the tensor {name} is not in {file}, as the index says", where=where)
 
     def read(names: Collection[str]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}

@@ -74,9 +74,11 @@ def checked(found: Strided, where: str) -> Strided:
     shape, strides = found.shape, found.strides
     counts = (*shape, *strides, found.offset)
     if len(shape) != len(strides) or len(shape) > MAX_AXES or found.dtype not in SIZES:
-        raise FileError(f"a tensor of {len(shape)} axes and {len(strides)} strides", where=where)
+        raise FileError(
+            f"the file is damaged: a tensor has {len(shape)} dimensions and {len(strides)} strides", where=where
+        )
     if any(type(count) is not int or not 0 <= count < 2**62 for count in counts) or math.prod(shape) >= 2**62:
-        raise FileError("a tensor whose shape is none", where=where)
+        raise FileError("the file is damaged: a tensor has an impossible shape", where=where)
     last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     needed = 0 if 0 in shape else (found.offset + last + 1) * SIZES[found.dtype]
     check_promise(needed, found.place.size, where)
@@ -101,7 +103,7 @@ def read_all(path: Path, wanted: Mapping[str, Strided]) -> dict[str, Tensor]:
         if place.member is None:
             return torch.frombuffer(mapped, dtype=torch.uint8, offset=place.start, count=place.size)
         if place.member not in unpacked:
-            free_memory.require(2 * place.size, "unpacking it", str(path))
+            free_memory.require(2 * place.size, "unpacking this file", str(path))
             with opened_zip(path, path.suffix, str(path)) as archive:
                 content = bytearray(archive.read(place.member))
             unpacked[place.member] = torch.frombuffer(content, dtype=torch.uint8)
@@ -112,7 +114,9 @@ def read_all(path: Path, wanted: Mapping[str, Strided]) -> dict[str, Tensor]:
         try:
             found[name] = _read(one, bytes_at(one.place))
         except DAMAGED as error:
-            raise FileError(f"its numbers cannot be read: {in_short(error)}", where=f"{path}:{name}") from None
+            raise FileError(
+                f"the values of this tensor cannot be read: {in_short(error)}", where=f"{path}:{name}"
+            ) from None
     return found
 
 
@@ -121,7 +125,7 @@ def _read(one: Strided, content: Tensor) -> Tensor:
 
     size = SIZES[one.dtype]
     if content.numel() < one.place.size:
-        raise ValueError("the file ends too early")
+        raise ValueError("the file is cut short")
     content = content[: content.numel() // size * size]
     number = size // 2 if one.dtype.startswith("complex") else size
     if one.big_endian != (sys.byteorder == "big") and number > 1:

@@ -18,14 +18,14 @@ from rnnspect.files.reading import decoded, read_bytes, size_of
 Place = Callable[[tuple[int, ...]], str]
 
 MAX_BYTES = 2**31
-NUMBERS = "text with numbers"
+NUMBERS = "numbers as text"
 MAX_AXES = 8
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 def read_text(path: Path, memory_per_byte: int) -> str:
     """The text of a file, if the numbers that it becomes fit in memory."""
-    free_memory.require(size_of(path) * memory_per_byte, "reading it", str(path))
+    free_memory.require(size_of(path) * memory_per_byte, "reading this file", str(path))
     return decoded(read_bytes(path, MAX_BYTES), str(path), NUMBERS)
 
 
@@ -36,7 +36,7 @@ def parse_json(text: str, where: str) -> Tensor:
     except json.JSONDecodeError as error:
         raise SequenceError(f"not JSON: {error.msg}", where=f"{where}:{error.lineno}:{error.colno}") from None
     except RecursionError:
-        raise SequenceError("lists nested too deeply", allowed="2 or 3 levels", where=where) from None
+        raise SequenceError("the lists are nested too deeply", allowed="2 or 3 levels", where=where) from None
     return from_lists(numbers, lambda at: where + "".join(f"[{step}]" for step in at))
 
 
@@ -49,9 +49,9 @@ def from_lists(numbers: Any, where: Place) -> Tensor:
 
 
 def parse_rows(text: str, separator: str, where: str) -> Tensor:
-    """Rows of numbers as a float64 tensor (rows, columns); empty lines and comments, which begin with #, are skipped.
+    """Rows of numbers as a float64 tensor (rows, columns). Empty lines and lines that begin with # are skipped.
 
-    Raises `SequenceError` for what is not a number, and for rows of several lengths.
+    Raises `SequenceError` for anything that is not a number, and for rows of different lengths.
     """
     rows: list[list[float]] = []
     for line_number, line in enumerate(text.splitlines(), 1):
@@ -60,11 +60,11 @@ def parse_rows(text: str, separator: str, where: str) -> Tensor:
         row = _row(line, separator, f"{where}:{line_number}", first=not rows)
         if rows and len(row) != len(rows[0]):
             count = "1 number" if len(row) == 1 else f"{len(row)} numbers"
-            found = f"{count} where the first row has {len(rows[0])}"
-            raise SequenceError(found, allowed="rows of one length", where=f"{where}:{line_number}")
+            found = f"this row has {count}, the first row has {len(rows[0])}"
+            raise SequenceError(found, where=f"{where}:{line_number}")
         rows.append(row)
     if not rows:
-        raise SequenceError("no rows", where=where)
+        raise SequenceError("the file has no rows of numbers", where=where)
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -80,9 +80,9 @@ def _row(line: str, separator: str, where: str, first: bool) -> list[float]:
         try:
             row.append(float(cell.replace("_", "x")))  # Python takes 1_0 for 10, no table does
         except ValueError:
-            found = f"{_short(cell.strip())} is not a number" if cell.strip() else "an empty cell"
-            allowed = "numbers only" + ("; begin a header line with #" if first and not row else "")
-            raise SequenceError(found, allowed=allowed, where=f"{where}:{column}") from None
+            found = f"{_short(cell.strip())} is not a number" if cell.strip() else "this cell is empty"
+            advice = "start a header line with #" if first and not row else None
+            raise SequenceError(found, advice=advice, where=f"{where}:{column}") from None
         column += len(cell) + 1
     return row
 
@@ -100,15 +100,14 @@ def _shape(numbers: Any) -> list[int]:
 def _flatten(numbers: Any, shape: list[int], at: tuple[int, ...], flat: list[float], where: Place) -> None:
     if len(at) == len(shape):
         if isinstance(numbers, list):
-            raise SequenceError("a list where a number should be", allowed="rows of one length", where=where(at))
+            raise SequenceError("expected a number, got a list", where=where(at))
         flat.append(_number(numbers, where, at))
         return
     if not isinstance(numbers, list):
-        found = f"{_short(numbers)} where a row should be"
-        raise SequenceError(found, allowed="rows of one length", where=where(at))
+        raise SequenceError(f"expected a row of numbers, got {_short(numbers)}", where=where(at))
     if len(numbers) != shape[len(at)]:
-        found = f"a row of {len(numbers)} where the first has {shape[len(at)]}"
-        raise SequenceError(found, allowed="rows of one length", where=where(at))
+        found = f"this row has length {len(numbers)}, the first has length {shape[len(at)]}"
+        raise SequenceError(found, where=where(at))
     for index, item in enumerate(numbers):
         _flatten(item, shape, (*at, index), flat, where)
 
@@ -121,7 +120,7 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
             return float("inf") if item > 0 else float("-inf")
     if isinstance(item, str) and _NOT_FINITE.fullmatch(item.strip()):
         return float(item)
-    raise SequenceError(f"{_short(item)} is not a number", allowed="numbers, NaN, Infinity", where=where(at))
+    raise SequenceError(f"{_short(item)} is not a number", allowed="a number, NaN or Infinity", where=where(at))
 
 
 def _short(item: Any) -> str:

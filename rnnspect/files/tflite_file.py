@@ -96,7 +96,7 @@ class Model:
 def read_model(path: Path) -> Model:
     """The recurrent operators of a model. Raises `FileError` for what is no such model or is damaged."""
     where = str(path)
-    free_memory.require(2 * size_of(path), "reading it", where)
+    free_memory.require(2 * size_of(path), "reading this file", where)
     data = memoryview(read_bytes(path, 2 * MOST))
     if bytes(data[flatbuffers.IDENTIFIER]) != MAGIC:
         raise FileError("not a .tflite file: TFL3 is not at byte 4", where=where)
@@ -111,7 +111,7 @@ def read_model(path: Path) -> Model:
         for operator in graph.operators:
             left -= 1
             if left < 0:
-                raise FileError("more operators than any network has", allowed=f"{MAX_OPERATORS}", where=where)
+                raise FileError("the model has too many operators", allowed=f"at most {MAX_OPERATORS}", where=where)
             code = graph.code_of(operator)
             others.update([_OTHERS[code]] if code in _OTHERS else [])
             if code in KINDS:
@@ -121,7 +121,8 @@ def read_model(path: Path) -> Model:
                 left -= len(body.operators)
                 found.append(loop(body, next(iter(graph.named(operator.numbers(2, "<i", 1))), "")))
             if len(found) > MAX_RECURRENT:
-                raise FileError("too many recurrent operators", allowed=f"{MAX_RECURRENT}", where=where)
+                found_in = "the model has too many recurrent operators"
+                raise FileError(found_in, allowed=f"at most {MAX_RECURRENT}", where=where)
     return Model(tuple(found), others)
 
 

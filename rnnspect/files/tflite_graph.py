@@ -36,7 +36,7 @@ class Graph:
         """The number of an operator in the enum BuiltinOperator."""
         index: int = operator.number(0, "<I")
         if index >= len(self._codes):
-            found = f"damaged: an operator of kind {index}, of {len(self._codes)}"
+            found = f"the file is damaged: an operator has code {index} of {len(self._codes)}"
             raise FileError(found, where=operator.where)
         return self._codes[index]
 
@@ -77,13 +77,14 @@ class Graph:
         if not data or one.number(5, _BOOL, False):
             return None
         if one.table(6) is not None:
-            raise FileError("a sparse tensor", allowed="a dense one", where=where)
+            raise FileError("the tensor is sparse, which is not supported", where=where)
         shape, number = one.numbers(0, "<i", MAX_AXES + 1), one.number(1, _BYTE)
         dtype = _TYPES.get(number, f"type {number}")
         if dtype not in SIZES:
-            raise FileError(f"numbers of {dtype}", allowed=listed(_TYPES.values()), where=where)
+            raise FileError(f"unsupported dtype {dtype}", allowed=listed(_TYPES.values()), where=where)
         if len(shape) > MAX_AXES or any(size < 0 for size in shape):
-            raise FileError(f"a constant of shape {shape}", allowed=f"at most {MAX_AXES} known sizes", where=where)
+            found = f"a constant has the shape {shape}"
+            raise FileError(found, allowed=f"at most {MAX_AXES} dimensions of known size", where=where)
         stored = Stored(shape, dtype)
         held = plain(data, stored, where)
         return _scaled(one, data, stored, where) if "int" in dtype else held
@@ -95,7 +96,7 @@ class Graph:
         if offset <= 1:
             return buffer.vector(0, 1)
         if offset + size > len(buffer.data):
-            raise FileError("damaged or cut short: a buffer leads outside the file", where=buffer.where)
+            raise FileError("the file is damaged or cut short: a buffer lies outside it", where=buffer.where)
         return buffer.data[offset : offset + size]
 
 
@@ -103,13 +104,13 @@ def _scaled(one: Table, data: memoryview, stored: Stored, where: str) -> Held:
     """Floats stored as integers: scale · (number − zero point), one scale for all or one for each row of an axis."""
     quantization = one.table(4)
     if quantization is None:
-        raise FileError(f"numbers of {stored.dtype} without a scale", allowed="floats", where=where)
+        raise FileError(f"the {stored.dtype} tensor has no scale", where=where)
     scales, zeros = len(quantization.vector(2, 4)) // 4, len(quantization.vector(3, 8)) // 8
     axis = quantization.number(6, "<i")
     rows = stored.shape[axis] if 0 <= axis < len(stored.shape) else 1
     if scales not in (1, rows) or zeros not in (0, scales):
         found = f"{scales} scales and {zeros} zero points"
-        raise FileError(found, allowed=f"one of each, or {rows}", where=where)
+        raise FileError(found, allowed=f"1 or {rows} of each", where=where)
     along = [-1 if scales > 1 and at == axis else 1 for at in range(len(stored.shape))]
 
     def read() -> Tensor:

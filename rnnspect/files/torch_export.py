@@ -50,14 +50,13 @@ def tensors(path: Path) -> Tensors:
             elif is_state_dict(info.filename):
                 found |= _in_file_of_torch(archive, info, path)
     if not found:
-        allowed = "one of torch.export.save"
-        raise FileError("an archive of torch.export without parameters", allowed=allowed, where=where)
+        raise FileError("this torch.export archive holds no parameters", where=where)
     stored = {name: tensor.stored for name, tensor in found.items()}
     return Tensors(stored, lambda names: read_all(path, {name: found[name] for name in names}))
 
 
 def _in_file_of_torch(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> dict[str, Strided]:
-    free_memory.require(2 * info.file_size, "reading it", str(path))
+    free_memory.require(2 * info.file_size, "reading this file", str(path))
     return parse_zip(io.BytesIO(archive.read(info)), path).tensors
 
 
@@ -66,17 +65,17 @@ def _in_config(archive: zipfile.ZipFile, member: str, path: Path) -> dict[str, S
     try:
         config = json.loads(read_member(archive, member, str(path)))
     except (ValueError, RecursionError):
-        raise FileError("not JSON", where=where) from None
+        raise FileError("the list of tensors is not valid JSON", where=where) from None
     entries = config.get("config") if isinstance(config, dict) else None
     if not isinstance(entries, dict):
-        raise FileError("it says no tensors", where=where)
+        raise FileError("the archive lists no tensors", where=where)
     folder, members = member.rpartition("/")[0], {info.filename: info for info in archive.infolist()}
     big_endian = any(archive.read(info) == b"big" for info in members.values() if _is_byteorder(info))
     found: dict[str, Strided] = {}
     for name, entry in entries.items():
         at = f"{folder}/{entry.get('path_name')}" if isinstance(entry, dict) else ""
         if at not in members:
-            raise FileError(f"it speaks of a tensor {name[:100]!r}, which is not in the archive", where=where)
+            raise FileError(f"the archive lists the tensor {name[:100]!r} and does not hold it", where=where)
         if entry.get("use_pickle"):
             only = _in_file_of_torch(archive, members[at], path).get(UNNAMED)
             found |= {name: only} if only else {}

@@ -25,15 +25,17 @@ def read_torch(path: Path) -> dict[str, Tensor]:
 
     Raises `FileError` for a file that would need code to load, and for one that holds no tensors.
     """
-    free_memory.require(2 * size_of(path), "reading it", str(path))
+    free_memory.require(2 * size_of(path), "reading this file", str(path))
     file = open_pickle(path)
     if runs_code(file.called):
-        raise FileError("loading it would run code", allowed="tensors only; save model.state_dict()", where=str(path))
+        refused = "loading this file would run code"
+        advice = "save only the tensors: torch.save(model.state_dict(), FILE)"
+        raise FileError(refused, advice=advice, where=str(path))
     found = _by_name(file.value, file.by_identity)
     if found is None:
-        raise FileError(f"it holds {file.described}", allowed="a tensor or a state dict", where=str(path))
+        raise FileError(f"the file holds {file.described}", allowed="a tensor or a state dict", where=str(path))
     if not found:
-        raise FileError("it holds no tensor", where=str(path))
+        raise FileError("the file holds no tensors", where=str(path))
     return read_all(path, found)
 
 

@@ -39,7 +39,8 @@ def read_tar(file: mmap.mmap, where: str) -> tuple[Pickle, dict[int, Strided]]:
     """The object, and by their keys the storages and tensors that it speaks of."""
     places = dict(_members(file, where))
     if missing := [name for name in MEMBERS if name not in places]:
-        raise FileError(f"a tar archive without {missing[0]!r}", allowed="one that torch.save wrote", where=where)
+        found_in = f"this tar archive has no {missing[0]!r}"
+        raise FileError(found_in, allowed="one that torch.save wrote", where=where)
     file.seek(places["storages"])
     found = dict(_storages(file, where))
     for view in _listed(load(file, where).value):
@@ -61,7 +62,7 @@ def _members(file: mmap.mmap, where: str) -> Iterator[tuple[str, int]]:
             return
         digits = header[_SIZE].strip(b" \0") or b"0"
         if not digits.isdigit() or b"8" in digits or b"9" in digits:
-            raise FileError("a damaged tar archive: a member without a size", where=where)
+            raise FileError("the tar archive is damaged: a member has no size", where=where)
         yield header[_NAME].split(b"\0")[0].decode("latin-1").removeprefix("./"), at + _BLOCK
         at += _BLOCK + -(-int(digits, 8) // _BLOCK) * _BLOCK
 
@@ -71,7 +72,7 @@ def _storages(file: mmap.mmap, where: str) -> Iterator[tuple[int, Strided]]:
         values = load(file, where).value
         dtype = storage_dtype(values[2]) if isinstance(values, tuple) and len(values) == 3 else None
         if dtype is None:
-            raise FileError("a storage without its class", where=where)
+            raise FileError("the file is damaged: a storage has no class", where=where)
         (count,) = _unpack(file, 1, where)
         start = file.tell()
         check_promise(count * SIZES[dtype], file.size() - start, where)
@@ -86,7 +87,7 @@ def _tensors(file: mmap.mmap, storages: dict[int, Strided], where: str) -> dict[
         storage = storages.get(_key(values[1], where)) if isinstance(values, tuple) and len(values) == 3 else None
         axes = int.from_bytes(file.read(8)[:4], "little")  # four bytes more follow: it was written as a longer number
         if storage is None or axes > MAX_AXES:
-            raise FileError("a tensor without its storage", where=where)
+            raise FileError("the file is damaged: a tensor has no storage", where=where)
         numbers = _unpack(file, 2 * axes + 1, where)
         place, dtype, offset = storage.place, storage.dtype, storage.offset + numbers[-1]
         tensor = Strided(place, dtype, numbers[:axes], numbers[axes : 2 * axes], offset)
@@ -97,14 +98,14 @@ def _tensors(file: mmap.mmap, storages: dict[int, Strided], where: str) -> dict[
 def _count(file: mmap.mmap, where: str) -> int:
     count = load(file, where).value
     if type(count) is not int or not 0 <= count <= MAX_COUNT:
-        raise FileError("a count that is none", allowed=f"up to {MAX_COUNT:,}", where=where)
+        raise FileError("the file is damaged: a count is out of range", allowed=f"0 to {MAX_COUNT:,}", where=where)
     return count
 
 
 def _unpack(file: mmap.mmap, count: int, where: str) -> tuple[int, ...]:
     data = file.read(8 * count)
     if len(data) < 8 * count or not _are_counts(numbers := struct.unpack(f"<{count}q", data)):
-        raise FileError("the file ends too early", where=where)
+        raise FileError("the file is cut short", where=where)
     return numbers
 
 
@@ -121,4 +122,4 @@ def _key(value: Any, where: str) -> int:
         return value
     if isinstance(value, str) and value.isdecimal() and len(value) <= MAX_DIGITS:
         return int(value)
-    raise FileError("a tensor or storage without a key", where=where)
+    raise FileError("the file is damaged: a tensor or storage has no key", where=where)

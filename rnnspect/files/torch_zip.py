@@ -34,7 +34,7 @@ def parse_zip(source: Path | io.BytesIO, path: Path) -> PickleFile:
         members = {info.filename: info for info in archive.infolist()}
         roots = [name.removesuffix(PICKLE) for name in members if name.rpartition("/")[2] == PICKLE]
         if not roots:
-            raise FileError(f"a zip archive without {PICKLE}", allowed="what torch.save writes", where=where)
+            raise FileError(f"this zip archive has no {PICKLE}", allowed="one that torch.save wrote", where=where)
         root = roots[0]
         order = members.get(f"{root}byteorder")
         big_endian = order is not None and order.file_size < 10 and archive.read(order) == b"big"
@@ -81,7 +81,7 @@ class _Members:
         if size > MAX_PICKLE:
             allowed = f"at most {free_memory.in_words(MAX_PICKLE)}"
             raise FileError(f"{name} takes {free_memory.in_words(size)}", allowed=allowed, where=str(self.path))
-        free_memory.require(2 * size, "reading it", str(self.path))
+        free_memory.require(2 * size, "reading this file", str(self.path))
         return io.BytesIO(self.archive.read(name))
 
     def with_settings(self, root: str, module: PickledModule) -> PickledModule:
@@ -103,7 +103,7 @@ class _Members:
             return None
         if name not in self.places:
             if name not in self.members:
-                raise FileError(f"it speaks of a storage {name[:100]!r}, which is not in it", where=str(self.path))
+                raise FileError(f"the file is damaged: the storage {name[:100]!r} is missing", where=str(self.path))
             self.places[name] = place_of(self.archive, self.members[name], self.source)
         check_promise(identity[4] * SIZES[dtype], self.places[name].size, f"{self.path}:{name}")
         return Strided(self.places[name], dtype, (identity[4],), (1,), 0, self.big_endian)

@@ -28,16 +28,16 @@ def check_writable(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:  # such as links in a circle
-        raise FileError(f"cannot be written: {why(error)}", where=str(path)) from None
+        raise FileError(f"cannot write this file: {why(error)}", where=str(path)) from None
     if path.exists() and not path.is_file() and not path.is_dir():
         return
     folder = path.parent
     if path.is_dir():
-        raise FileError("a folder", allowed="the name of a file to write", where=str(path))
+        raise FileError("this is a folder", allowed="a file name", where=str(path))
     if not folder.is_dir():
-        raise FileError(f"there is no folder {str(folder)!r}", allowed="a folder that exists", where=str(path))
+        raise FileError(f"the folder {str(folder)!r} does not exist", where=str(path))
     if not os.access(folder, os.W_OK):
-        raise FileError("the folder cannot be written to", where=str(path))
+        raise FileError("no permission to write to this folder", where=str(path))
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -60,7 +60,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             Path(part.name).chmod(_mode(path))
             Path(part.name).replace(path)
     except OSError as error:
-        raise FileError(f"cannot be written: {why(error)}", where=str(path)) from None
+        raise FileError(f"cannot write this file: {why(error)}", where=str(path)) from None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A spec file: YAML that can describe and never make code run. Remembers where each value stands."""
+"""Reads a spec file: YAML from which nothing can be run. Remembers the line of each value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_VALUES = 100_000
 MAX_TEXT = 4096
 """Characters of one key or value: no path and no number is longer, and an error message shows it."""
 MAX_KEYS = 1000
-_AS_A_FILE = "save the numbers as .npy or .csv, and name that file: input: x.npy"
+_AS_A_FILE = "save the numbers in a .npy or .csv file and name it: input: x.npy"
 _PATHS = ("weights", "input", "h0", "c0")
 
 
@@ -53,8 +53,8 @@ def read_spec_file(path: Path) -> tuple[dict[str, Any], Where]:
     twice, uses tags, anchors or aliases, or is longer than a spec can be: many numbers belong into a file of their own.
     """
     if (size := size_of(path)) > MAX_BYTES:
-        found, allowed = f"a spec of {in_words(size)}", f"at most {in_words(MAX_BYTES)}; {_AS_A_FILE}"
-        raise SpecError(found, allowed=allowed, where=str(path))
+        found = f"this spec is {in_words(size)} long"
+        raise SpecError(found, allowed=f"at most {in_words(MAX_BYTES)}", advice=_AS_A_FILE, where=str(path))
     return read_spec(decoded(read_bytes(path, MAX_BYTES), str(path), "a spec in YAML"), path)
 
 
@@ -65,19 +65,20 @@ def read_spec(text: str, path: Path) -> tuple[dict[str, Any], Where]:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise SpecError(f"not YAML: {error.problem or error.context}", where=_at(path, mark)) from None
+        raise SpecError(f"this is not valid YAML: {error.problem or error.context}", where=_at(path, mark)) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = f"{path}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-        raise SpecError("a character that no YAML file may hold", allowed="text", where=place) from None
+        raise SpecError("this character is not allowed in YAML", where=place) from None
     except yaml.YAMLError as error:
-        raise SpecError(f"not YAML: {str(error).partition(chr(10))[0]}", where=str(path)) from None
+        raise SpecError(f"this is not valid YAML: {str(error).partition(chr(10))[0]}", where=str(path)) from None
     if root is None:
-        raise FileError("the file is empty", allowed="a mapping such as `cell: lstm`", where=str(path))
+        raise FileError("the file is empty", allowed="lines such as `cell: lstm`", where=str(path))
     if not isinstance(root, yaml.MappingNode):
-        raise SpecError("not a mapping", allowed="lines such as `cell: lstm`", where=_at(path, root.start_mark))
+        raise SpecError("this is not a spec", allowed="lines such as `cell: lstm`", where=_at(path, root.start_mark))
     if len(root.value) > MAX_KEYS:
-        raise SpecError(f"{len(root.value)} keys", allowed="those that rnnspect schema lists", where=str(path))
+        found = f"this spec has {len(root.value)} keys"
+        raise SpecError(found, advice="`rnnspect schema` lists the keys there are", where=str(path))
     marks: dict[KeyPath, Any] = {}
     twice: list[Problem] = []
     data = _value(root, (), marks, twice, path)
@@ -106,26 +107,28 @@ def _refuse_code_and_bombs(text: str, path: Path) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         mark = event.start_mark
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise SpecError("an anchor or alias", allowed="each value written out", where=_at(path, mark))
+            found = "YAML anchors and aliases are not allowed in a spec"
+            raise SpecError(found, advice="write each value out", where=_at(path, mark))
         if tag := getattr(event, "tag", None):
-            allowed = "plain values; a spec cannot name code"
-            raise SpecError(f"the YAML tag {tag!r}", allowed=allowed, where=_at(path, mark))
+            found = f"the YAML tag {tag!r} is not allowed in a spec"
+            raise SpecError(found, advice="write a plain value", where=_at(path, mark))
         if isinstance(event, yaml.ScalarEvent):
             values += 1
             if values > MAX_VALUES:
-                found = f"more than {MAX_VALUES:,} values"
-                raise SpecError(found, allowed=f"fewer; {_AS_A_FILE}", where=_at(path, mark))
+                found = f"this spec has more than {MAX_VALUES:,} values"
+                raise SpecError(found, advice=_AS_A_FILE, where=_at(path, mark))
             if len(event.value) > MAX_TEXT:
-                found = f"a value of {len(event.value):,} characters"
-                raise SpecError(found, allowed=f"at most {MAX_TEXT:,}; {_AS_A_FILE}", where=_at(path, mark))
+                found = f"this value has {len(event.value):,} characters"
+                place = _at(path, mark)
+                raise SpecError(found, allowed=f"at most {MAX_TEXT:,}", advice=_AS_A_FILE, where=place)
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise SpecError("a second document", allowed="one spec a file", where=_at(path, mark))
+                raise SpecError("a second YAML document", allowed="one spec per file", where=_at(path, mark))
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             allowed = f"at most {MAX_DEPTH} levels"
-            raise SpecError("lists nested too deeply", allowed=allowed, where=_at(path, mark))
+            raise SpecError("the lists are nested too deeply", allowed=allowed, where=_at(path, mark))
 
 
 def _value(node: yaml.Node, keys: KeyPath, marks: dict[KeyPath, Any], twice: list[Problem], path: Path) -> Any:
@@ -134,12 +137,13 @@ def _value(node: yaml.Node, keys: KeyPath, marks: dict[KeyPath, Any], twice: lis
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise SpecError("a list or mapping as a key", allowed="text", where=_at(path, key_node.start_mark))
+                place = _at(path, key_node.start_mark)
+                raise SpecError("a key cannot be a list or a mapping", allowed="text", where=place)
             key = str(key_node.value)
             if key in mapping:
                 first = marks[(*keys, key)].line + 1
-                found = f"the key {key!r} a second time (the first is on line {first})"
-                twice.append(Problem(found, "each key once", where=_at(path, key_node.start_mark)))
+                found = f"the key {key!r} is repeated (first on line {first})"
+                twice.append(Problem(found, where=_at(path, key_node.start_mark)))
                 continue
             marks[(*keys, key)] = key_node.start_mark
             mapping[key] = _value(value_node, (*keys, key), marks, twice, path)
@@ -154,7 +158,7 @@ def _scalar(node: yaml.Node, path: Path) -> Any:
     try:
         return loader.construct_object(node)
     except (ValueError, yaml.YAMLError):
-        raise SpecError(f"{node.value!r} is no value", where=_at(path, node.start_mark)) from None
+        raise SpecError(f"cannot read the value {node.value!r}", where=_at(path, node.start_mark)) from None
     finally:
         loader.dispose()
 

@@ -38,19 +38,20 @@ def opened_zip(source: Path | IO[bytes], suffix: str, where: str) -> Iterator[zi
             _check_packing(archive, where)
             yield archive
     except _BROKEN as error:
-        raise FileError(f"not a {suffix} file: {why(error)}", where=where) from None
+        raise FileError(f"not a {suffix} file, or damaged: {why(error)}", where=where) from None
 
 
 def _check_packing(archive: zipfile.ZipFile, where: str) -> None:
     for info in archive.infolist():
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FileError(f"{info.filename!r} is packed in an unusual way", allowed="stored or deflated", where=where)
+            found = f"{info.filename!r} has an unsupported zip compression"
+            raise FileError(found, allowed="stored or deflated", where=where)
 
 
 def check_archive(archive: zipfile.ZipFile, where: str) -> None:
     """Raises for members that are packed in a way that no array file is, and for a zip that would not fit in memory."""
     _check_packing(archive, where)
-    free_memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking it", where)
+    free_memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking this file", where)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
@@ -58,11 +59,11 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
     info = archive.getinfo(name)
     if info.file_size > MAX_TEXT:
         allowed = f"at most {free_memory.in_words(MAX_TEXT)}"
-        raise FileError(f"{name} would take {free_memory.in_words(info.file_size)}", allowed=allowed, where=where)
+        raise FileError(f"{name} takes {free_memory.in_words(info.file_size)}", allowed=allowed, where=where)
     try:
         return archive.read(info).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise FileError(f"{name} is no text", where=where) from None
+        raise FileError(f"{name} is not text", where=where) from None
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
     """
     info = archive.getinfo(name)
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        free_memory.require(2 * info.file_size, "unpacking it", str(path))
+        free_memory.require(2 * info.file_size, "unpacking this file", str(path))
         yield Part(io.BytesIO(archive.read(info)), 0, info.file_size)
         return
     archive.open(info).close()  # checks that a header is there and speaks of the same member
@@ -83,5 +84,5 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
         after = _HEADER.unpack(file.read(_HEADER.size))
         start = info.header_offset + _HEADER.size + sum(after)
         if start + info.file_size > size or info.file_size != info.compress_size:
-            raise FileError(f"{name!r} is longer than the file", where=str(path))
+            raise FileError(f"the file is damaged: {name!r} is longer than the file", where=str(path))
         yield Part(file, start, info.file_size)

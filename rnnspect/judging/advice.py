@@ -14,20 +14,25 @@ _LARGE = 3.0
 _ROWS = 256
 
 
-def which_input_would_tell(case: Case, place: PlaceFinding, shift: float) -> str:
-    """What to give a network so that the gates of a layer show that could now be off by `shift` unseen."""
-    cell, sequence = case.spec.cell_type, case.sequence
-    hidden = (place.finding.resolution > shift).double().mean(1) > 0.5
+def untested(case: Case, place: PlaceFinding, shift: float) -> str:
+    """Which gates of a layer could be off by `shift` unseen, why, and which input would reveal it."""
+    cell, sequence, finding = case.spec.cell_type, case.sequence, place.finding
+    hidden = (finding.resolution > shift).double().mean(1) > 0.5
     gates = [gate for gate, is_hidden in zip(cell.gates, hidden.tolist(), strict=True) if is_hidden]
-    at = case.spec.row(place.layer, place.direction)
-    if gates == ["f"] and sequence.c0 is not None and not sequence.c0[at].any():
-        return "gate f multiplies the cell state, and c0 is zero: --c0 randn, or more steps, would tell"
-    if gates == ["r"] and not sequence.h0[at].any():
-        return "gate r multiplies what h gives, and h0 is zero: --h0 randn, or more steps, would tell"
     named = f"gate{'s' if len(gates) > 1 else ''} {', '.join(gates)}" if gates else "its gates"
+    unseen = f"an error of {shift:g} in {named} ({finding.coarse(shift)} of {finding.units} units)"
+    recorded = case.observation.kept_of((*place.at, "h"))
+    if recorded.how and recorded.rounded:
+        return f"it was recorded with {recorded.how}, which hides {unseen}; record every digit"
+    at, hardly = case.spec.row(*place.at), "cannot" if sequence.steps == 1 else "can hardly"
+    if gates == ["f"] and sequence.c0 is not None and not sequence.c0[at].any():
+        return f"the forget gate f {hardly} be tested: it multiplies the cell state, and c0 is zero; pass --c0 randn"
+    if gates == ["r"] and not sequence.h0[at].any():
+        return f"the reset gate r {hardly} be tested: it multiplies the hidden state, and h0 is zero; pass --h0 randn"
+    unseen = f"this input cannot reveal {unseen}"
     if place.layer == 0 and (size := _typical(case, place.direction)) > _LARGE:
-        return f"W_ih x is typically {size:.2g}, which saturates {named}: an x some {size:.2g} times smaller would tell"
-    return f"an input that leaves {named} half open, of more steps, would tell"
+        return f"{unseen}: W_ih x is typically {size:.2g}, which saturates them; make x about {size:.2g} times smaller"
+    return f"{unseen}; use more steps, of an input that leaves them half open"
 
 
 def _typical(case: Case, direction: str) -> float:

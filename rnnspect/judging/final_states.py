@@ -25,7 +25,7 @@ class Lookalike(NamedTuple):
     ratio: float
 
 
-LOST = "could not be judged: roundings, or a sum beyond the range of its dtype, may have carried it anywhere"
+LOST = "could not be checked: rounding, or an overflow of its dtype, could explain any value"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def past_use(expected: Expected, limit: float) -> str | None:
     typical = float(expected.bound[known].nan_to_num(torch.inf, torch.inf).median())
     if typical == torch.inf:
         return LOST
-    return f"could not be judged: a correct one may be off by {typical:.2g}"
+    return f"could not be checked: even a correct one may be off by {typical:.2g}"
 
 
 def is_coarse(expected: Expected, limit: float) -> Tensor:

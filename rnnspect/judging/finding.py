@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from rnnspect.judging.chunks import Chunk
 
+if TYPE_CHECKING:
+    from rnnspect.judging.verdict import Verdict
+
 Address = tuple[int, int, int]
 """Step, batch item and unit in a chunk."""
 Again = Callable[[int, int, int], tuple[tuple[slice, slice, slice], Tensor]]
-Progress = Callable[["Finding | None", int], None]
-"""Told what was found so far, None in a layer that nobody observed, and how many steps more are done."""
 
 COARSE = 0.01
 """A shift of a gate's pre-activation that a check should be able to see."""
@@ -203,8 +205,26 @@ def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
     return replace(whole, steps=moved[0].steps, first=first, over=over)
 
 
-def silent(_found: Finding | None, _steps: int) -> None:
-    """Progress that nobody watches."""
+class Progress(Protocol):
+    """Told how a check goes."""
+
+    def __call__(self, found: Finding | None, steps: int, /) -> None:
+        """What was found so far, None in a layer that was not recorded, and how many steps more are done."""
+
+    def searching(self, differs: Verdict, /) -> AbstractContextManager[None]:
+        """Entered when a run differs, while known mistakes are looked for that explain it."""
+
+
+class _Silent:
+    def __call__(self, _found: Finding | None, _steps: int) -> None:
+        pass
+
+    def searching(self, _differs: Verdict) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+silent: Progress = _Silent()
+"""Progress that nobody watches."""
 
 
 @dataclass(frozen=True)

@@ -55,19 +55,19 @@ def if_rounded(
 
 def _cut_off(how: str) -> IfRounded:
     note = (
-        f"all differences are below {_UNITS} units of {how}: were the recorded numbers cut off there, or rounded more "
-        "than once?"
+        f"every difference is below {_UNITS} units of {how}: perhaps the recorded values were truncated there, or "
+        "rounded more than once"
     )
     return IfRounded(notes=(note,))
 
 
 def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
     if way is None:
-        reason = "its arrays may have been rounded, each in another way: record all digits"
+        reason = "its arrays appear rounded, each in another way; record every digit"
     else:
         reason = (
-            f"the recording may have been rounded to {way}, and then nothing is wrong: "
-            f"say --recorded-as {way.name} if it was, --recorded-as exact if it was not"
+            f"if the recorded values were rounded to {way}, all of them match; "
+            f"pass --recorded-as {way.name} if they were, --recorded-as exact if not"
         )
     return replace(verdict, verdict="cannot tell", reason=reason)
 

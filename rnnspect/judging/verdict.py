@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rnnspect.network.shown import Shown
+from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from rnnspect.network.recording import EngineInfo
@@ -33,6 +33,14 @@ class Point:
     @property
     def at(self) -> tuple[int, str]:
         return self.layer, self.direction
+
+    @property
+    def address(self) -> str:
+        """h of layer 0 forward, step 3, batch 1, unit 2. A final state has no step, and batch item 0 is not named."""
+        parts = [f"{self.quantity} of layer {self.layer} {self.direction}"]
+        parts += [f"step {self.step}"] if self.step >= 0 else []
+        parts += [f"batch {self.batch}"] if self.batch else []
+        return ", ".join([*parts, f"unit {self.unit}"])
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Verdict(Shown):
-    """`agree`, `differ` or `cannot tell`, with what it rests on."""
+    """`agree`, `differ` or `cannot tell`, with what it rests on. In an `if` or an `assert` only `agree` is true."""
 
     verdict: Answer
     reason: str | None
@@ -123,6 +131,8 @@ class Verdict(Shown):
     """Those of them that these numbers cannot tell apart."""
     identities: tuple[Identity, ...] = ()
     """Those that were looked at. One that fails is reported; the answer rests on the equations alone."""
+    items: int = 1
+    """How many sequences the batch has."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Structured arrays: `worst` and `first`, each of one `Point` or none, and `resolution`, a row for each gate.
@@ -138,6 +148,16 @@ class Verdict(Shown):
     @property
     def agrees(self) -> bool:
         return self.verdict == "agree"
+
+    def __bool__(self) -> bool:
+        return self.agrees
+
+    def __repr__(self) -> str:
+        if self.first:
+            cause = f"; {self.causes[0].name}" if self.causes else ""
+            return in_brief(self, f"{self.verdict}: {self.first.address}{cause}")
+        said = self.reason or f"{self.engine.name}, {self.arithmetic}, {counted(self.steps, 'step')}"
+        return in_brief(self, f"{self.verdict}: {said}")
 
     @property
     def exit_status(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rnnspect.judging.advice import which_input_would_tell
+from rnnspect.judging.advice import untested
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE, Deviation, PlaceFinding, WrongValues
@@ -40,6 +40,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         spec=spec,
         engine=case.observation.engine,
         telling=declared.telling,
+        items=case.sequence.batch,
     )
 
 
@@ -67,27 +68,25 @@ def _unsure(case: Case, judged: Judged) -> str | None:
         if finding.unjudged:
             values = f"{finding.unjudged} of {finding.values} values"
             if any(layer == place.layer - 1 for layer, _ in judged.estimated):
-                beyond = f"{where}: what it received was estimated, and roundings may have carried {values} anywhere"
+                beyond = f"{where}: its input was not recorded, and rounding alone could explain any {values}"
             else:
-                beyond = f"{where}: {values}, or sums on the way to them, leave the range of {spec.dtype}"
+                beyond = f"{where}: {values}, or sums that lead to them, overflow {spec.dtype}"
             return _not_finite(case) or beyond
-        if place.quantity == "h" and (coarse := finding.coarse(telling)) * 2 > finding.units:
-            units = f"{coarse} of {finding.units} units"
-            unseen = f"{where}: in {units} a gate could be off by {telling:g} and nobody would see it"
-            return f"{unseen}; {which_input_would_tell(case, place, telling)}"
+        if place.quantity == "h" and finding.coarse(telling) * 2 > finding.units:
+            return f"{where}: {untested(case, place, telling)}"
         if finding.past_use * 2 > finding.values:
             return (
-                f"{where}: what it received was estimated, and at {finding.past_use} of {finding.values} values a "
-                f"correct engine may be off by more than {PAST_USE}"
+                f"{where}: its input was not recorded, and a correct engine could be off by more than {PAST_USE} at "
+                f"{finding.past_use} of {finding.values} values; record the layers below it too"
             )
     if judged.past_use:
         return "; ".join(judged.past_use)
     if not judged.places and not judged.finals:
-        return "nothing of this run was observed"
+        return "no value of this run was recorded"
     seen = {place.direction for place in judged.places if (place.layer, place.quantity) == (spec.num_layers - 1, "h")}
     if len(seen) < spec.num_directions:
         which = f" {next(d for d in spec.directions if d not in seen)}" if seen else ""
-        return f"the top layer's{which} h was not observed at each step"
+        return f"the top layer's{which} h was not recorded at every step"
     return None
 
 
@@ -165,11 +164,13 @@ def _where(over: WrongValues, place: PlaceFinding, steps: int) -> list[str]:
         said += [f"step {over.first_step} alone"] if steps > 1 else []
     elif dense and not reverse and over.first_step > 0 and over.last_step == steps - 1:
         before = "step 0 is" if over.first_step == 1 else f"steps 0 to {over.first_step - 1} are"
-        said.append(f"from step {over.first_step} on, {before} inside the bound")
+        said.append(f"from step {over.first_step} on ({before} right)")
     elif dense and reverse and over.last_step < steps - 1 and over.first_step == 0:
-        said.append(f"from step {over.last_step} down, the later ones are inside the bound")
+        said.append(f"from step {over.last_step} down (later steps are right)")
     elif over.last_step - over.first_step + 1 < steps or 2 * over.steps < place.finding.steps:
-        said.append(f"{over.steps} steps between {over.first_step} and {over.last_step}")
+        gaps = over.steps < over.last_step - over.first_step + 1
+        between = f"{over.first_step} {'and' if gaps else 'to'} {over.last_step}"
+        said.append(f"{over.steps} steps between {between}" if gaps else f"steps {between}")
     if int(over.units.sum()) < len(over.units):
         said.append(_listed("unit", over.units))
     if len(over.items) > 1 and int(over.items.sum()) < len(over.items):
@@ -194,11 +195,11 @@ def _not_finite(case: Case) -> str | None:
     sequence = case.sequence
     for name, tensor in case.parameters.items():
         if not name.startswith("head.") and (kind := _kind(tensor)):
-            return f"{name} holds {kind}: nothing can be judged"
+            return f"{name} contains {kind}: nothing can be checked"
     for name, state in (("h0", sequence.h0), ("c0", sequence.c0)):
         if state is not None and (kind := _kind(state)):
             item = int((~state.isfinite()).any(2).any(0).nonzero()[0])
-            return f"{name} holds {kind} for item {item}, of which nothing can be judged"
+            return f"{name} contains {kind} for item {item}, which cannot be checked"
     valid = sequence.valid()
     bad = ~sequence.x.isfinite().all(-1)
     bad = bad if valid is None else bad & valid
@@ -206,7 +207,7 @@ def _not_finite(case: Case) -> str | None:
         return None
     step, item = (int(at) for at in bad.nonzero()[0])
     kind = _kind(sequence.x[step, item])
-    return f"x holds {kind} at step {step}, item {item}; from there on nothing can be judged"
+    return f"x contains {kind} at step {step}, item {item}; nothing after it can be checked"
 
 
 def _kind(values: Tensor) -> str | None:

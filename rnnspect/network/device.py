@@ -42,7 +42,7 @@ def resolve(spec: Spec, where: str | None = None) -> torch.device:
         torch.nn.functional.linear(one, one, one[0]).tanh().sigmoid().tolist()
     except _REFUSALS:
         found = f"the device {str(device)!r} cannot run {spec.dtype}"
-        raise DeviceError(found, allowed="another dtype or device", where=where) from None
+        raise DeviceError(found, advice="choose another dtype or device", where=where) from None
     return device
 
 
@@ -74,7 +74,7 @@ def _named(name: str, where: str | None) -> torch.device:
         with ignoring():  # about kinds that are no devices any more; they are refused below
             device = torch.device(name)
     except RuntimeError:
-        raise _unavailable(f"no device is called {name!r}", name, where) from None
+        raise _unavailable(f"unknown device {name!r}", name, where) from None
     if device.type == "meta":
         raise _unavailable("the meta device holds no numbers", name, where)
     return device

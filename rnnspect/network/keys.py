@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS
-from rnnspect.files.sources import FORMS, GENERATORS
+from rnnspect.files.sources import GENERATORS
 
 DType = Literal["float16", "bfloat16", "float32", "float64"]
 DTYPES: tuple[str, ...] = get_args(DType)
@@ -76,7 +76,7 @@ class Head(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
-    out_features: Size = Field(description="How many numbers the head gives for each sequence.")
+    out_features: Size = Field(description="Number of outputs per sequence.")
 
 
 class Keys(BaseModel):
@@ -85,47 +85,67 @@ class Keys(BaseModel):
     # Built when the first spec is made: --help makes none.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
 
-    cell: str = _network("rnn", "The recurrent cell.", comment="rnn | lstm | gru", choices=tuple(CELLS))
-    input_size: Size = _network(5, "Features of x at each step. Never guessed from the input.")
-    hidden_size: Size = _network(2, "Units of each layer and direction.")
-    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Stacked layers.")
+    cell: str = _network(
+        "rnn", "The recurrent cell.", help="Recurrent cell", comment="rnn | lstm | gru", choices=tuple(CELLS)
+    )
+    input_size: Size = _network(
+        5, "Features of x at each step; not inferred from the input.", help="Features of x at each step"
+    )
+    hidden_size: Size = _network(2, "Hidden units per layer and direction.")
+    num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Number of stacked layers.")
     nonlinearity: Literal["tanh", "relu"] | None = _network(
-        None, "For cell rnn: tanh (the default) or relu.", example="tanh"
+        None, "For cell rnn: tanh (the default) or relu.", help="For cell rnn; default tanh", example="tanh"
     )
-    bias: bool = _network(True, "Whether there are biases, b_ih and b_hh.")
-    batch_first: bool = _network(True, "Batched x and output are (B, T, I); false: (T, B, I).")
+    bias: bool = _network(True, "Use the biases b_ih and b_hh.", help="Biases b_ih and b_hh; default: with them")
+    batch_first: bool = _network(
+        True,
+        "Batched x and output are (batch, step, feature); false: (step, batch, feature).",
+        help="Batched x is (B, T, I), the default, or (T, B, I)",
+    )
     dropout: Annotated[float, Field(ge=0, le=1)] = _network(
-        0.0, "Dropout between layers. Everything runs in eval mode, where it does nothing."
+        0.0,
+        "Dropout between layers; no effect here, since everything runs in eval mode.",
+        help="Dropout between layers; no effect, as all runs in eval mode",
     )
-    bidirectional: bool = _network(False, "Whether each layer also runs from the end to the start.")
+    bidirectional: bool = _network(
+        False,
+        "Each layer also runs backward, from the last step to the first.",
+        help="Also run each layer backwards in time",
+    )
     proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = _network(
-        0, "For cell lstm: h is projected to this many units (0: no projection)."
+        0,
+        "For cell lstm: project h to this many units (0: no projection).",
+        help="For cell lstm: project h to this many units",
     )
     reverse: bool = _variant(
         False,
-        "Whether the only direction runs from the end to the start.",
+        "The only direction runs backward, from the last step to the first.",
+        help="Run backwards in time only",
         example="true",
-        torch="has no reverse direction alone",
+        torch="cannot run backward only",
     )
     reset: Literal["after", "before"] = _variant(
         "after",
-        "For cell gru: whether r acts after the product with h, as in torch.nn.GRU, or before.",
+        "For cell gru: reset gate applied after the matrix product, as in torch.nn.GRU, or before it.",
+        help="For cell gru: reset gate applied after the matrix product with h (default, as in torch) or before",
         example="after",
-        torch="resets after the product",
+        torch="applies the reset gate after the matrix product",
         cell="gru",
         equations="reset before",
     )
     input_forget: bool = _variant(
         False,
-        "For cell lstm: f = 1 − i, without parameters of f (ONNX).",
+        "For cell lstm: forget gate f = 1 − i, without parameters of its own (ONNX input_forget).",
+        help="For cell lstm: f = 1 − i, as in ONNX",
         example="true",
-        torch="has a forget gate of its own",
+        torch="has a separate forget gate",
         cell="lstm",
         equations="coupled",
     )
     peepholes: bool = _variant(
         False,
-        "For cell lstm: i, f and o see the cell state through weight_ch.",
+        "For cell lstm: gates i, f and o also see the cell state, through weight_ch.",
+        help="For cell lstm: i, f and o also see c",
         example="true",
         torch="has no peepholes",
         cell="lstm",
@@ -133,49 +153,63 @@ class Keys(BaseModel):
     )
     activations: list[str] | None = _variant(
         None,
-        "The functions, where they are not the usual ones: for rnn [φ], gru [σ, tanh of n], lstm [σ, tanh "
-        f"of g, tanh of c]; with two directions the reverse one's may follow. Of {', '.join(KINDS)}; numbers in "
-        "parentheses: leaky_relu(0.1).",
-        help="hard_sigmoid(0.2,0.5),tanh,tanh: the functions, in the order of the equations.",
+        "Activation functions other than the usual ones, in the order of the equations: [φ] for rnn, [σ, tanh of n] "
+        "for gru, [σ, tanh of g, tanh of c] for lstm; those of a reverse direction may follow. One of "
+        f"{', '.join(KINDS)}; numbers in parentheses: leaky_relu(0.1).",
+        help="Functions in the order of the equations: hard_sigmoid(0.2,0.5),tanh,tanh",
         example="[sigmoid, tanh, tanh]",
-        comment="others in their place: hard_sigmoid(0.2, 0.5), softsign …",
+        comment="or others: hard_sigmoid(0.2, 0.5), softsign …",
         completions=tuple(KINDS),
-        torch="has no activations to choose",
+        torch="cannot use other activations",
     )
     clip: Annotated[float, Field(gt=0, le=1e38)] | None = _variant(
         None,
-        "What goes into each function is limited to the range from -clip to clip.",
+        "Clip the input of each activation function to the range from -clip to clip.",
+        help="Limit what goes into each function to -X … X",
         example="3.0",
         torch="does not clip",
     )
-    dtype: DType = _network("float32", "The dtype of parameters, states and input.", comment=" | ".join(DTYPES))
-    device: str = _network("cpu", "auto, or what torch.device takes: cpu, cuda, cuda:1, mps, …")
+    dtype: DType = _network(
+        "float32",
+        "Dtype of parameters, states and input.",
+        help="float32 (default), float16, bfloat16 or float64",
+        comment=" | ".join(DTYPES),
+    )
+    device: str = _network(
+        "cpu",
+        "Device: auto, or a torch device such as cpu, cuda, cuda:1 or mps.",
+        help="cpu, cuda, cuda:1, mps, … or auto",
+    )
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = _network(
-        1, "Parameters, then the head, then random x, h0 and c0 are drawn from it, in that order."
+        1,
+        "Random seed for parameters, head, and random x, h0 and c0.",
+        help="Random seed",
     )
     weights: str | dict[str, Any] | None = _network(
         None,
         "A file with the parameters (.pt, .npz, .safetensors), or the numbers by parameter name.",
-        help="A file with the parameters (.pt, .npz, .safetensors), or file:module.",
+        help="File with the parameters, or FILE:MODULE",
         example="model.pt",
         comment="a file with the parameters, or the numbers by name: {weight_ih_l0: [[…], […]], …}",
         allowed="a file, or a mapping from parameter name to numbers",
     )
     layout: str | None = _network(
         None,
-        "How the file of weights packs them, by the name in `rnnspect layouts` (left out: PyTorch).",
+        "How the weights file is packed, as `rnnspect layouts` names it (default: PyTorch).",
+        help="How --weights is packed: a name of rnnspect layouts",
         example="keras",
     )
     head: Head | None = _network(
         None,
-        "A Linear on the last layer's final hidden state.",
-        help="A Linear on the last layer's final hidden state, with this many outputs.",
+        "A linear layer on the last layer's final hidden state.",
+        help="Add a Linear with N outputs on the final h",
         example="\n  out_features: 1",
     )
     input: Source | None = _sequence(
         "ramp:3",
         f"x: {_SOURCE_FORMS}.",
-        help=f"x: {FORMS}.",
+        help=f"x: a file, - for stdin, [[…], …] or a generator: {' '.join(f'{one}:N' for one in GENERATORS)} "
+        "randint:N:BELOW (default ramp:3)",
         comment=f"{' '.join(f'{name}:N' for name in GENERATORS)}, a file (x.npy, x.npz:name, x.csv …),\n"
         "or the numbers: [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]",
         short=("-i",),
@@ -183,24 +217,29 @@ class Keys(BaseModel):
         allowed=_SOURCE_FORMS,
     )
     batch: Size | None = _sequence(
-        None, "How many sequences a generator makes (left out: one, unbatched).", example="4"
+        None,
+        "Number of sequences that a generator makes (default: one, unbatched).",
+        help="Number of sequences that a generator makes",
+        example="4",
     )
     h0: Source | None = _sequence(
         None,
-        "The initial hidden state, written like input. Left out: zeros.",
+        "Initial hidden state, given like the input (default: zeros).",
+        help="Initial hidden state, as --input; default zeros",
         example="randn",
         allowed=_SOURCE_FORMS,
     )
     c0: Source | None = _sequence(
         None,
-        "For cell lstm: the initial cell state, written like input. Left out: zeros.",
+        "For cell lstm: initial cell state, given like the input (default: zeros).",
+        help="Initial cell state of an lstm; default zeros",
         example="zeros",
         allowed=_SOURCE_FORMS,
     )
     lengths: list[Size] | None = _sequence(
         None,
-        "The length of each sequence of the batch: a packed batch.",
-        help="5,3,2: the length of each sequence of the batch, a packed batch.",
+        "Length of each sequence, for a packed batch.",
+        help="Length of each sequence of the batch: 5,3,2",
         example="[3, 3, 2, 1]",
     )
 

@@ -3,6 +3,8 @@ again, where that is above 500 MB. The factors are measured; `tests/cli/test_mem
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
 from rnnspect.network.spec import Spec
@@ -18,6 +20,9 @@ _LIBRARIES = 48 << 20
 """Bytes of what is imported late, and of the allocator's own."""
 _CHUNKS = 128 << 20
 """Bytes of the chunks in which a run is judged, however long it is."""
+_ESTIMATED = 72
+"""Bytes for each value of a layer below the top, which a live model does not show: it is computed in float64, several
+times, for how far roundings may carry it. Measured."""
 _WRITTEN = 80
 """Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, and twice its 20 to 24
 characters, by themselves and in the whole text."""
@@ -70,6 +75,17 @@ def check_run_needs(spec: Spec, steps: int, batch: int) -> int:
 def check_needs(spec: Spec, _steps: int, _batch: int) -> int:
     """Bytes for judging a recorded run: it goes in chunks, so the steps do not count."""
     return _LIBRARIES + parameters_need(spec) + _CHUNKS
+
+
+def model_needs(specs: Iterable[Spec], x_bytes: int, rows: int) -> int:
+    """Bytes for running a live model on x twice and keeping what its stacks received and returned, if each runs on all
+    `rows` of x, steps times items: x as it was given and as each run may change it, both runs' copies, and what PyTorch
+    takes while the widest stack runs."""
+    specs = list(specs)
+    copies = sum(rows * (one.input_size + one.num_directions * one.output_size) * ITEMSIZE[one.dtype] for one in specs)
+    working = max((rows * one.num_directions * step_workspace(one) for one in specs), default=0)
+    unseen = max((rows * one.num_directions * one.output_size for one in specs if one.num_layers > 1), default=0)
+    return _LIBRARIES + 2 * x_bytes + 2 * copies + working + _CHUNKS + unseen * _ESTIMATED
 
 
 def trace_needs(spec: Spec, steps: int, batch: int) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rnnspect.errors import listed
 from rnnspect.network.parameters import Shapes
-from rnnspect.network.shown import Shown
+from rnnspect.network.shown import Shown, counted, in_brief
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class ModelShapes(Shown):
     recurrent: Mapping[str, Shapes]
     refused: Mapping[str, str]
     """By the name of a recurrent module why its shapes cannot be told."""
+
+    def __repr__(self) -> str:
+        recurrent = listed((name or "the model itself" for name in self.recurrent), 4) or "none"
+        return in_brief(self, f"{self.parts[0].layer}: {counted(self.total, 'parameter')}, recurrent: {recurrent}")
 
     @property
     def total(self) -> int:

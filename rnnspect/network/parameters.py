@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.network.keys import ITEMSIZE
-from rnnspect.network.shown import Shown
+from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +76,16 @@ class Shapes(Shown):
             "parameters": structured({"name": "U"} | sizes, parameters),
             "gates": structured({"parameter": "U", "gate": "U", "start": "i8", "stop": "i8"}, gates),
         }
+
+    def __repr__(self) -> str:
+        size = f"{counted(self.total, 'parameter')}, {counted(self.bytes, 'byte')} in {self.spec.dtype}"
+        return in_brief(self, f"{module_repr(self.spec.with_changes(head=None))}: {size}")
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one step of one sequence, in all layers and directions: one for each weight. The head is not counted, as
+        it runs once."""
+        return sum(parameter.count for parameter in self.parameters if parameter.name.startswith("weight_"))
 
     @property
     def total(self) -> int:

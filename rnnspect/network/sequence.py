@@ -89,9 +89,10 @@ def sequence_of(
         spec = spec.with_changes(batch=None)  # it was meant for the generator that x replaces
     x, h0, c0 = spec.input if x is None else x, spec.h0 if h0 is None else h0, spec.c0 if c0 is None else c0
     if x is None:
-        raise SequenceError("no input", allowed=sources.FORMS, where=where(("input",)))
+        raise SequenceError("no input was given", allowed=sources.FORMS, where=where(("input",)))
     if sum(isinstance(given, str) and given.strip() == "-" for given in (x, h0, c0)) > 1:
-        raise SequenceError("standard input twice", allowed="- once", where=where(("h0",)))
+        advice = "give the other one as a file"
+        raise SequenceError("standard input (-) can be read only once", advice=advice, where=where(("h0",)))
     if (made := _generator_in(x)) and made.count:  # a file's reader looks at the file's own size
         needed = require_memory(spec, made.count, spec.batch or 1)
         free_memory.require(needed, f"running {x} through this network", where(("input",)))
@@ -109,7 +110,7 @@ def sequence_of(
 
     h = state("h0", h0, spec.output_size)
     if c0 is not None and not spec.cell_type.has_cell_state:
-        raise SequenceError(f"cell {spec.cell} has no cell state", allowed="leave c0 out", where=where(("c0",)))
+        raise SequenceError(f"cell {spec.cell} has no cell state", advice="leave c0 out", where=where(("c0",)))
     c = state("c0", c0, spec.hidden_size) if spec.cell_type.has_cell_state else None
     return Sequence(found, h, c, _lengths(spec, steps, batch, batched, where), batched)
 
@@ -138,8 +139,8 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
     if source := _generator_in(given):
         x = _drawn(spec, source, spec.input_size, generator, place)
     elif spec.batch is not None:
-        allowed = "batch goes with a generator such as randn:100"
-        raise SequenceError("a batch size beside an input that has its own", allowed=allowed, where=where(("batch",)))
+        found = "batch is for generators such as randn:100; this input has its own batch size"
+        raise SequenceError(found, advice="leave batch out", where=where(("batch",)))
     else:
         x = _numbers(given, "input", where)
     if x.dim() == 1:
@@ -147,13 +148,13 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
     axes = "(B, T, {0})" if spec.batch_first else "(T, B, {0})"
     allowed = f"(T, {{0}}) or {axes}".format(spec.input_size)
     if x.dim() not in (2, 3):
-        raise SequenceError(f"x of shape {tuple(x.shape)}", allowed=allowed, where=place)
+        raise SequenceError(f"x has the shape {tuple(x.shape)}", allowed=allowed, where=place)
     if 0 in x.shape:
-        raise SequenceError(f"x of shape {tuple(x.shape)} has no steps", allowed=allowed, where=place)
+        raise SequenceError(f"x has the shape {tuple(x.shape)}, which is empty", allowed=allowed, where=place)
     if x.shape[-1] != spec.input_size:
         features = "1 feature" if x.shape[-1] == 1 else f"{x.shape[-1]} features"
-        found = f"x has {features} at each step, input_size is {spec.input_size}"
-        raise SequenceError(found, allowed=f"x of shape {allowed}", where=place)
+        found = f"x has {features} per step, input_size is {spec.input_size}"
+        raise SequenceError(found, allowed=f"the shape {allowed}", where=place)
     return x
 
 
@@ -161,8 +162,8 @@ def _drawn(spec: Spec, source: sources.Generator, width: int, generator: Generat
     """What a generator makes for x: so many steps of `width` numbers, with a batch axis where the spec has a batch."""
     if not source.count:
         steps = sources.EXAMPLES[source.kind].split(":")[1]
-        allowed = f"{sources.EXAMPLES[source.kind]} for {steps} steps"
-        raise SequenceError(f"{source} makes no steps", allowed=allowed, where=place)
+        advice = f"write {sources.EXAMPLES[source.kind]} for {steps} steps"
+        raise SequenceError(f"{source} needs a length", advice=advice, where=place)
     shape = [source.count, width]
     batch_axis = 0 if spec.batch_first else 1
     if spec.batch is not None:
@@ -181,8 +182,8 @@ def _generated(
         return drawing.draw_normal(shape, generator)
     if source.kind == "randint":
         if not source.below:
-            allowed = f"{sources.RANDINT} for 20 integers from 0 to 4999"
-            raise SequenceError(f"{source} does not say what its integers are below", allowed=allowed, where=place)
+            advice = f"write {sources.RANDINT} for 20 integers from 0 to 4999"
+            raise SequenceError(f"{source} needs an upper limit", advice=advice, where=place)
         return torch.randint(source.below, shape, generator=generator, device="cpu")
     rows = shape[0] if len(shape) == 2 else shape[1 - batch_axis]
     at = torch.arange(rows, dtype=torch.float64)[:, None]
@@ -206,14 +207,14 @@ def _state(
         return torch.zeros(shape)
     if source := _generator_in(given):
         if source.count not in (None, shape[0]):
-            found = f"{given} makes {source.count} states"
-            raise SequenceError(found, allowed=f"{source.kind} or {source.kind}:{shape[0]}", where=where((name,)))
+            found = f"{given} gives {source.count} initial states, the network needs {shape[0]} (layers × directions)"
+            raise SequenceError(found, advice=f"write {source.kind}", where=where((name,)))
         return _generated(source, shape, 1, generator, where((name,)))
     state = _numbers(given, name, where)
     if tuple(state.shape) != shape:
         axes = ["layers × directions" if bidirectional else "layers", *["batch"] * (len(shape) == 3), "units"]
         allowed = f"({', '.join(axes)}) = {shape}"
-        raise SequenceError(f"{name} of shape {tuple(state.shape)}", allowed=allowed, where=where((name,)))
+        raise SequenceError(f"{name} has the shape {tuple(state.shape)}", allowed=allowed, where=where((name,)))
     return state
 
 
@@ -233,7 +234,7 @@ def _numbers(given: Any, name: str, where: Where) -> Tensor:
         case sources.File() as file:
             near = nearest(str(file.path).partition(":")[0], sources.EXAMPLES)
             if near and not sources.is_there(file.path):
-                found = f"no file is called {str(file)!r}"
+                found = f"there is no file or generator {str(file)!r}"
                 raise SequenceError(found, allowed=sources.FORMS, nearest=sources.EXAMPLES[near], where=where((name,)))
             array = tensors.checked(arrays.read_array(file.path, file.member), str(file))
             return array.detach() if array.is_contiguous() else tensors.real(array, str(file))
@@ -249,15 +250,16 @@ def _plain(numbers: Any) -> Any:
 
 def _standard_input() -> bytes:
     if sys.stdin is None:
-        raise SequenceError("standard input is closed", allowed="numbers on it: -i - < x.csv", where="-")
+        raise SequenceError("standard input is closed", advice="give it numbers: -i - < x.csv", where="-")
     try:
         data = sys.stdin.buffer.read(arrays.MAX_PIPE + 1)
     except OSError as error:
         raise SequenceError(f"standard input cannot be read: {why(error)}", where="-") from None
     if len(data) > arrays.MAX_PIPE:
-        raise SequenceError("too much on standard input", allowed=free_memory.in_words(arrays.MAX_PIPE))
+        limit = free_memory.in_words(arrays.MAX_PIPE)
+        raise SequenceError("standard input has too much data", allowed=f"at most {limit}")
     if not data.strip():
-        raise SequenceError("nothing came through standard input", allowed=".npy, .npz, JSON or rows of numbers")
+        raise SequenceError("standard input is empty", allowed=".npy, .npz, JSON or rows of numbers")
     return data
 
 
@@ -266,12 +268,13 @@ def _lengths(spec: Spec, steps: int, batch: int, batched: bool, where: Where) ->
         return None
     place = where(("lengths",))
     if not batched:
-        raise SequenceError("lengths beside an x without a batch axis", allowed="a batch, or no lengths", where=place)
+        found = "lengths are for a batch, and this x has no batch axis"
+        raise SequenceError(found, advice="leave lengths out", where=place)
     if len(spec.lengths) != batch:
-        found = f"{len(spec.lengths)} lengths for a batch of {batch}"
-        raise SequenceError(found, allowed="one length a sequence", where=place)
+        found = f"{len(spec.lengths)} lengths for a batch of {batch} sequences"
+        raise SequenceError(found, allowed=f"{batch}", where=place)
     for index, length in enumerate(spec.lengths):
         if length > steps:
-            found = f"length {length} in a batch of {steps} steps"
+            found = f"a sequence of length {length} in a batch of {steps} steps"
             raise SequenceError(found, allowed=f"1 to {steps}", where=where(("lengths", index)))
     return tuple(spec.lengths)

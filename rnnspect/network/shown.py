@@ -1,31 +1,71 @@
-"""How a result shows itself in a notebook."""
+"""How a result shows itself: printed, in one line, and in a notebook."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rnnspect.errors import clipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+MOST = 100
+"""Characters of the line that stands for a result in a Python session or in a failed assertion."""
 
 
-def _as_repr(result: object) -> dict[str, str]:
-    return {"text/plain": repr(result)}
+class Views(Protocol):
+    """What draws the tables. `rnnspect.views.notebook` does."""
+
+    def text(self, result: Any) -> str:
+        """The table as plain text, as wide as the terminal."""
+        ...
+
+    def parts(self, result: Any, width: int) -> Iterable[Any]:
+        """The table in rich's own pieces, for a width in characters."""
+        ...
+
+    def forms(self, result: Any) -> dict[str, str]:
+        """What a notebook keeps, by MIME type."""
+        ...
 
 
-forms: Callable[[Any], dict[str, str]] = _as_repr
-"""Gives the forms of a result by MIME type. `rnnspect.api`, which stands above the views, puts theirs here."""
+views: Callable[[], Views] | None = None
+"""Loads the tables. `rnnspect.api`, which stands above the views, puts theirs here."""
 
 
 class Shown:
-    """A result that shows itself where it is the last line of a notebook's cell."""
+    """A result that is printed as its table, and shows it where it is the last line of a notebook's cell."""
+
+    def __str__(self) -> str:
+        """The table of the command, without colours: as wide as the terminal, or 80 characters where there is none."""
+        return views().text(self) if views else repr(self)
+
+    def __rich_console__(self, _console: Any, options: Any) -> Iterable[Any]:
+        """The same in colour, for `rich.print`."""
+        return views().parts(self, options.max_width) if views else (repr(self),)
 
     def _repr_mimebundle_(self, **_chosen: Any) -> dict[str, str]:
-        """Static HTML without scripts, and the same as text, both cut as the terminal's tables are.
+        """Static HTML without scripts, and the same as text.
 
-        Without the text, IPython would keep the repr in the notebook's file: every number of a run.
+        Without the text, IPython would keep the repr in the notebook's file.
         """
-        return forms(self)
+        return views().forms(self) if views else {"text/plain": repr(self)}
 
     def _repr_html_(self) -> str | None:
         """The HTML alone, for what asks for nothing else."""
-        return forms(self).get("text/html")
+        return self._repr_mimebundle_().get("text/html")
+
+
+def in_brief(result: object, said: str) -> str:
+    """<Verdict agree: float32, 3 steps>: the kind of result and what it says, on one line of at most `MOST` characters.
+
+    Names may come from files: what is no plain character is written out.
+    """
+    plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in said)
+    kind = type(result).__name__
+    return f"<{kind} {clipped(plain, MOST - len(kind) - len('<  … >'))}>"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 step, 1,000 steps."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -15,6 +15,8 @@ from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
 if TYPE_CHECKING:
     from rnnspect.cells.interface import Cell
 
+_FEW = 8
+"""Numbers of a list that a spec shows in its own line."""
 _VARIANT = {name: DEFAULTS[name] for name, key in KEYS.items() if key.kind == "variant"}
 
 
@@ -24,6 +26,13 @@ class Spec(Keys):
 
     Raises `SpecError` naming every key that is wrong.
     """
+
+    def __repr__(self) -> str:
+        """Spec(cell='gru', hidden_size=4): the keys that were given. Weights and numbers are only counted."""
+        given = ((name, getattr(self, name)) for name in KEYS if name in self.model_fields_set)
+        return f"Spec({', '.join(f'{name}={_counted(value)}' for name, value in given)})"
+
+    __str__ = __repr__
 
     @property
     def cell_type(self) -> Cell:
@@ -111,7 +120,7 @@ class Spec(Keys):
     @classmethod
     def _known_cell(cls, cell: str) -> str:
         if cell not in CELLS:
-            raise _wrong(f"no cell is called {cell!r}", listed(CELLS), nearest(cell, CELLS))
+            raise _wrong(f"unknown cell {cell!r}", listed(CELLS), nearest(cell, CELLS))
         return cell
 
     @field_validator("nonlinearity")
@@ -123,7 +132,7 @@ class Spec(Keys):
         if cell.has_nonlinearity:
             return nonlinearity or "tanh"
         if nonlinearity is not None:
-            raise _wrong(f"cell {cell.name} has no nonlinearity to choose", "leave it out")
+            raise _wrong(f"cell {cell.name} has no nonlinearity to choose", advice="leave it out")
         return None
 
     @field_validator("proj_size")
@@ -132,17 +141,17 @@ class Spec(Keys):
         cell, hidden_size = _cell(info), info.data.get("hidden_size")
         if proj_size and cell is not None and not cell.has_projection:
             having = listed(name for name, known in CELLS.items() if known.has_projection)
-            raise _wrong(f"proj_size with cell {cell.name}", f"proj_size goes with cell {having}")
+            raise _wrong(f"cell {cell.name} has no proj_size, only cell {having} has one", advice="leave it out")
         if hidden_size is not None and proj_size >= hidden_size:
             found = f"proj_size {proj_size} is not smaller than hidden_size {hidden_size}"
-            raise _wrong(found, "0 for no projection" + _up_to(hidden_size - 1))
+            raise _wrong(found, "0 (no projection)" + _up_to(hidden_size - 1))
         return proj_size
 
     @field_validator("reverse")
     @classmethod
     def _only_direction(cls, reverse: bool, info: ValidationInfo) -> bool:
         if reverse and info.data.get("bidirectional"):
-            raise _wrong("reverse beside bidirectional", "one of them")
+            raise _wrong("reverse and bidirectional exclude each other", advice="leave one of them out")
         return reverse
 
     @field_validator(*(name for name, key in KEYS.items() if key.cell))
@@ -152,9 +161,10 @@ class Spec(Keys):
         if value == DEFAULTS[name]:
             return value
         if cell is not None and cell.name != KEYS[name].cell:
-            raise _wrong(f"{name} with cell {cell.name}", f"{name} goes with cell {KEYS[name].cell}")
+            found = f"cell {cell.name} has no {name}, only cell {KEYS[name].cell} has it"
+            raise _wrong(found, advice="leave it out")
         if info.data.get("proj_size"):
-            raise _wrong(f"{name} beside proj_size", "one of them")
+            raise _wrong(f"{name} and proj_size exclude each other", advice="leave one of them out")
         return value
 
     @field_validator("activations")
@@ -164,18 +174,21 @@ class Spec(Keys):
         if cell is None or activations is None:
             return activations
         if info.data.get("proj_size"):
-            raise _wrong("activations beside proj_size", "one of them")
+            raise _wrong("activations and proj_size exclude each other", advice="leave one of them out")
         if info.data.get("nonlinearity") == "relu":
-            raise _wrong("activations beside nonlinearity relu", "one of them")
+            raise _wrong("activations and nonlinearity exclude each other", advice="leave one of them out")
         for written in activations:
             if parse(written) is None:
                 name = written.partition("(")[0].strip()
-                found = f"no activation is written {written!r}" if name in KINDS else f"no activation {name!r}"
-                raise _wrong(found, f"{listed(KINDS)}; numbers in parentheses", nearest(name, KINDS))
+                if name in KINDS:
+                    raise _wrong(
+                        f"cannot read the activation {written!r}", advice="write numbers as in leaky_relu(0.1)"
+                    )
+                raise _wrong(f"unknown activation {name!r}", listed(KINDS), nearest(name, KINDS))
         one = len(cell.functions)
         fitting = [one, 2 * one] if info.data.get("bidirectional") else [one]
         if len(activations) not in fitting:
-            raise _wrong(f"{len(activations)} activations with cell {cell.name}", " or ".join(map(str, fitting)))
+            raise _wrong(f"{len(activations)} activations for cell {cell.name}", " or ".join(map(str, fitting)))
         return activations
 
     @field_validator("c0")
@@ -183,14 +196,14 @@ class Spec(Keys):
     def _cell_state_of_lstm(cls, c0: Source | None, info: ValidationInfo) -> Source | None:
         cell = _cell(info)
         if c0 is not None and cell is not None and not cell.has_cell_state:
-            raise _wrong(f"cell {cell.name} has no cell state", "leave c0 out")
+            raise _wrong(f"cell {cell.name} has no cell state", advice="leave c0 out")
         return c0
 
     @field_validator("layout")
     @classmethod
     def _layout_of_a_file(cls, layout: str | None, info: ValidationInfo) -> str | None:
         if layout is not None and not isinstance(info.data.get("weights"), str):
-            raise _wrong("a layout without a file of weights", "layout beside weights: FILE")
+            raise _wrong("layout says how a weights file is packed, and there is none", advice="add weights: FILE")
         return layout
 
     @model_validator(mode="wrap")
@@ -212,12 +225,23 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **described}
 
 
-def _wrong(found: str, allowed: str, near: str | None = None) -> PydanticCustomError:
-    return PydanticCustomError("rnnspect", "{found}", {"found": found, "allowed": allowed, "nearest": near})
+def _wrong(
+    found: str, allowed: str | None = None, near: str | None = None, advice: str | None = None
+) -> PydanticCustomError:
+    said = {"found": found, "allowed": allowed, "nearest": near, "advice": advice}
+    return PydanticCustomError("rnnspect", "{found}", said)
 
 
 def _cell(info: ValidationInfo) -> Cell | None:
     return CELLS.get(info.data.get("cell", ""))
+
+
+def _counted(value: Any) -> str:
+    """The value of a key. Of weights, and of numbers in rows or many of them, only how many there are."""
+    if isinstance(value, dict):
+        return f"<{len(value)} of them>"
+    many = isinstance(value, list) and (len(value) > _FEW or any(isinstance(one, list) for one in value))
+    return f"<{len(value)} of them>" if many else repr(value)
 
 
 def _up_to(most: int) -> str:

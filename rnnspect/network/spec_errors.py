@@ -1,4 +1,4 @@
-"""What is wrong with a spec, as a message: what was found, what is allowed, the nearest choice, and where.
+"""Says what is wrong with a spec: what was found, what is expected, the nearest choice, and where.
 
 pydantic finds what is wrong; what is allowed is read off the JSON Schema, which says it already.
 """
@@ -43,7 +43,7 @@ def problems(error: ValidationError, data: Any, where: Where | None, model: type
 def shown(found: Any) -> str:
     """A value as YAML and JSON write it, cut to the length of a line."""
     if found is None or isinstance(found, bool):
-        return "nothing" if found is None else str(found).lower()
+        return "empty" if found is None else str(found).lower()
     text = repr(found)
     kind = {"str": "the text ", "list": "the list ", "dict": "the mapping "}.get(type(found).__name__, "")
     return kind + (text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "...")
@@ -55,7 +55,7 @@ def _explained(detail: ErrorDetails, schema: dict[str, Any], where: str) -> Prob
     found = f"{key if name == 'head' else name} is {shown(detail['input'])}"
     match detail["type"]:
         case "rnnspect":
-            return Problem(context["found"], context["allowed"], context["nearest"], where)
+            return Problem(context["found"], context["allowed"], context["nearest"], where, context["advice"])
         case "extra_forbidden":
             keys = (schema["$defs"]["Head"] if len(detail["loc"]) > 1 else schema)["properties"]
             return Problem(

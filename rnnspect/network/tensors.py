@@ -21,7 +21,7 @@ def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
     written out.
     """
     checked(tensor, where)
-    free_memory.require(tensor.numel() * max(tensor.element_size(), 8), "writing it out", where)
+    free_memory.require(tensor.numel() * max(tensor.element_size(), 8), "copying this tensor", where)
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
@@ -29,7 +29,7 @@ def checked(tensor: torch.Tensor, where: str) -> torch.Tensor:
     """The same tensor. Raises `SequenceError` for what holds no real numbers."""
     plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
     if not plain or tensor.is_complex():
-        raise SequenceError(f"a tensor of {_kind(tensor)}", allowed="real dense numbers", where=where)
+        raise SequenceError(f"the tensor is {_kind(tensor)}", allowed="a dense tensor of real numbers", where=where)
     return tensor
 
 
@@ -40,18 +40,18 @@ def from_anything(given: Any, where: str) -> torch.Tensor:
     try:
         array = np.asarray(given)
     except (ValueError, TypeError, RuntimeError) as error:
-        found = f"no array of numbers ({type(given).__name__})"
-        raise SequenceError(found, allowed="numbers in rows of one length", where=where) from error
+        found = f"this {type(given).__name__} is not an array of numbers"
+        raise SequenceError(found, allowed="numbers in rows of equal length", where=where) from error
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        found = f"an array of {array.dtype.name} ({type(given).__name__})"
+        found = f"this {type(given).__name__} has the dtype {array.dtype.name}"
         raise SequenceError(found, allowed="real numbers", where=where)
-    free_memory.require(math.prod(array.shape) * 8, "a copy of it", where)
+    free_memory.require(math.prod(array.shape) * 8, "a copy of this array", where)
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def _kind(tensor: torch.Tensor) -> str:
     if tensor.is_meta:
-        return "the meta device, which has no numbers"
+        return "on the meta device, which has no values"
     return str(tensor.dtype).removeprefix("torch.") + ("" if tensor.layout == torch.strided else f" ({tensor.layout})")
 
 

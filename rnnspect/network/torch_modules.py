@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -44,10 +45,11 @@ def spec_of_module(module: nn.Module) -> Spec:
 def refused(source: object) -> SpecError:
     """The error for what is no source of a run: what it is, and what may be given."""
     names = listed(f"torch.nn.{cell.torch_name}" for cell in CELLS.values() if cell.torch_name)
-    allowed = f"a Spec, or a {names}, a cell of them, or a model with one of these in it"
+    allowed = f"a Spec, {names}, a cell such as torch.nn.LSTMCell, or a model that contains one of these"
     if isinstance(source, type):
-        return SpecError(f"the class {source.__name__}", allowed=f"{allowed}: an object, {source.__name__}(…)")
-    return SpecError(f"a {type(source).__name__}", allowed=allowed)
+        advice = f"pass an object, such as {source.__name__}(…)"
+        return SpecError(f"got the class {source.__name__}", allowed=allowed, advice=advice)
+    return SpecError(f"got an object of type {type(source).__name__}", allowed=allowed)
 
 
 def is_model(source: object) -> TypeGuard[nn.Module]:
@@ -103,6 +105,15 @@ def title_of(module: nn.Module) -> str:
     return said if len(said) <= _TITLE and said.isprintable() else type(module).__name__
 
 
+def specs_of_stacks(model: nn.Module) -> list[Spec]:
+    """The specs of every nn.RNN, nn.LSTM and nn.GRU in a model; one that no spec describes is left out."""
+    found = []
+    for module in model.modules():
+        with suppress(SpecError):
+            found += [spec_of(module)] if isinstance(module, nn.RNNBase) and is_stack(module) else []
+    return found
+
+
 def is_stack(module: object) -> bool:
     """Whether it is an nn.RNN, nn.LSTM or nn.GRU, or derived from one."""
     return _cell_of(module) is not None
@@ -140,7 +151,7 @@ def _described(cell: Cell, module: Any) -> dict[str, Any]:
     parameter = next(module.parameters())
     dtype = str(parameter.dtype).removeprefix("torch.")
     if dtype not in DTYPES:
-        raise SpecError(f"a module in {dtype}", allowed=listed(DTYPES))
+        raise SpecError(f"the module has the dtype {dtype}", allowed=listed(DTYPES))
     return {name: getattr(module, name) for name in ("input_size", "hidden_size", "bias")} | {
         "cell": cell.name,
         "nonlinearity": module.nonlinearity if cell.has_nonlinearity else None,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.network.shown import Shown
+from rnnspect.network.parameters import module_repr
+from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +114,12 @@ class Derivation(Shown):
     arithmetic: str
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        at = self.at
+        batch = f", batch {at.batch}" if at.batch else ""
+        place = f"{at.quantity} of layer {at.layer} {at.direction}, step {at.step}{batch}, unit {at.unit}"
+        return in_brief(self, f"{place}: {self.value:.9g}")
+
     def number(self, expression: Expression) -> float:
         """The value of an expression for the unit of the derivation."""
         return self.evaluation.value(expression, self.at.unit)
@@ -138,23 +145,33 @@ class Derivation(Shown):
         return math.inf if math.isnan(ratio) else ratio
 
 
-@dataclass(frozen=True)
-class EngineBeside:
-    """The engine's h at the kept steps (kept, P), and how far a check lets it be from the equations'."""
+@dataclass(frozen=True, eq=False)
+class Derivable:
+    """The equations of one layer and direction, from which a page derives its quantities."""
 
-    engine: Array
-    bound: Array
+    equations: dict[str, Expression]
+    projection: Expression
+    """W_ih x + b_ih of all gates, packed."""
+    parameters: Mapping[str, Tensor]
+    """Of all layers."""
 
 
 @dataclass(frozen=True, eq=False)
-class Derivable:
-    """What a page derives the quantities of one layer and direction from, at the kept steps."""
+class Kept:
+    """The numbers of one layer and direction at the kept steps, in float64: (kept, units), by step of the input."""
 
-    equations: dict[str, Expression]
-    parameters: Mapping[str, Tensor]
-    """Of all layers."""
-    given: dict[int, dict[str, Array]]
-    """By step of the input, in order: what `given_of` gives."""
+    steps: tuple[int, ...]
+    given: dict[str, Array]
+    """What each step starts from in a check: x, and h and c of the step before."""
+    gave: dict[str, Array]
+    """What the engine showed: h, and perhaps gates. h of the equations alone where it did not show the layer."""
+    bound: Array | None
+    """How far a check lets the engine's h be from the equations'; infinity where it cannot judge. None where the engine
+    did not show the layer."""
+
+    def at(self, place: int) -> dict[str, Array]:
+        """What the step at this place among the kept ones starts from."""
+        return {name: values[place] for name, values in self.given.items()}
 
 
 @dataclass(frozen=True)
@@ -163,28 +180,38 @@ class LayerReport:
 
     layer: int
     direction: str
-    maps: dict[tuple[str, str], Picture]
+    maps: dict[tuple[str, str], Picture | None]
     """Step × unit, by quantity and what is shown of it: "equations", "engine", "difference", or its "ratio" to the
-    bound."""
+    bound. None where every step is kept: the page derives it."""
     curves: dict[str, Picture]
     """One number a step, such as the norm of h."""
     saturated: dict[str, str]
     """When a unit of a gate counts as saturated: "below 0.05 or above 0.95"."""
     derivable: Derivable
-    beside: EngineBeside | None
-    """None where the engine did not show this layer."""
+    kept: Kept
 
 
 @dataclass(frozen=True)
-class Report(Shown):
-    """A run as a page shows it.
+class RunReport:
+    """One implementation's run: what it is called, what a check says of it, and its layers.
 
     The equations are those of a check: each step starts from what the engine gave at the step before.
     """
 
+    name: str
+    verdict: Verdict
+    recorded: bool
+    """Whether it is somebody's recording."""
+    layers: tuple[LayerReport, ...]
+
+
+@dataclass(frozen=True)
+class Report(Shown):
+    """One run as a page shows it, or several of the same network on the same input."""
+
     spec: Spec
     shapes: Shapes
-    verdict: Verdict
+    runs: tuple[RunReport, ...]
     steps: int
     items: int
     """How many sequences the batch has."""
@@ -192,10 +219,23 @@ class Report(Shown):
     length: int
     """Steps of the item that is shown."""
     batched: bool
-    layers: tuple[LayerReport, ...]
+    whole: bool
+    """Whether every step and every weight is kept: then each number of the run can be derived."""
     weights: dict[str, Picture]
     """Every parameter, row × column; a bias has one column."""
     command: str | None
     """How the run was described on the command line, for commands that say more of it; None for a live module."""
-    recorded: bool
-    """Whether what is shown is somebody's recording."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the first run."""
+        return self.runs[0].verdict
+
+    @property
+    def layers(self) -> tuple[LayerReport, ...]:
+        """Those of the first run."""
+        return self.runs[0].layers
+
+    def __repr__(self) -> str:
+        module = module_repr(self.spec.with_changes(head=None))
+        return in_brief(self, f"{self.verdict.verdict}: {module}, {counted(self.steps, 'step')}")

@@ -21,6 +21,7 @@ from rnnspect.judging.layer import ComparedChunk
 from rnnspect.judging.observation import observed_by
 from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
+from rnnspect.network.equations import written_equations
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
@@ -261,8 +262,8 @@ def _stops(expression: Expression, unit: str) -> Iterator[tuple[Expression, str]
 
 
 def written(spec: Spec, name: str) -> str | None:
-    """The line of the cell's docstring that defines this quantity."""
-    lines = (line for line in spec.cell_type.equations if line.partition(" = ")[0].strip().rstrip("'") == name)
+    """The equation of this network that defines this quantity."""
+    lines = (line for line in written_equations(spec) if line.partition(" = ")[0].strip().rstrip("'") == name)
     return next(lines, None)
 
 

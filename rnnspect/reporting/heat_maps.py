@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnnspect.arithmetic.expression import Expression, equations_of, given_of
+from rnnspect.arithmetic.expression import Expression, equations_of, input_projection_of
 from rnnspect.cells.functions import KINDS
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
@@ -19,25 +20,14 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
-from rnnspect.reporting.data import Derivable, EngineBeside, LayerReport
-from rnnspect.reporting.deriving import cell_state_before
+from rnnspect.reporting.data import Derivable, LayerReport
 from rnnspect.reporting.downsampling import Picture, blank
+from rnnspect.reporting.keeping import Frame, Keeper, Part
 
 Array = npt.NDArray[np.float64]
 
 NEAR = 0.05
 """A gate's unit counts as saturated when it is at most this far from its limit."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a report shows of a run: an item of the batch, its number of steps, the steps whose derivations are kept,
-    and how many cells a picture may have."""
-
-    item: int
-    length: int
-    kept: tuple[int, ...]
-    cells: int
 
 
 @dataclass(frozen=True)
@@ -68,86 +58,75 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
     p = LayerParameters.of(case.parameters, layer, direction)
     u = case.declared.over(p.terms, seen.kept_of((layer, direction, "h")))
     judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
-    wide = judge.layer.wide.parameters
-    equations = equations_of(spec.cell_type, case.parameters, layer, direction, spec.nonlinearity_of(direction))
-    canvas = _Canvas(frame)
-    given: dict[int, dict[str, Array]] = {}
-    beside: dict[int, tuple[Array, Array]] = {}
-    saturated, shown = saturations(spec.cell_type.gates, equations), seen.layers.get(place, {})
+    of_layer = spec.cell_type, case.parameters, layer, direction, spec.nonlinearity_of(direction)
+    derivable = Derivable(equations_of(*of_layer), input_projection_of(*of_layer), case.parameters)
+    saturated, shown = saturations(spec.cell_type.gates, derivable.equations), seen.layers.get(place, {})
+    canvas = _Canvas(frame, judge.layer.wide.parameters, shown)
+    keeper = Keeper(frame, shown)
     for compared in judge.compared_chunks(run, frame.item):
-        part = _Part(compared, run.reverse, frame)
+        part = Part(compared, run.reverse, frame)
         if not part.count:
             break
-        x, engine = part.of(compared.chunk.x), part.of(compared.after)
-        canvas.map("x", "equations", part.start, x)
-        projected = linear(torch.from_numpy(x), wide.weight_ih, wide.bias_ih).numpy()
-        canvas.map("input_projection", "equations", part.start, projected)
+        keeper.keep(compared, part)
         canvas.curve("norm of h", part.start, _norm(part.of(compared.q["h"].v)))
-        for name, values in compared.q.items():
-            canvas.map(name, "equations", part.start, manual := part.of(values.v))
-            if name == "h" and run.h_error is None:
-                canvas.beside(name, part.start, manual, engine)
-                canvas.map(name, "ratio", part.start, part.of(compared.ratio))
-                canvas.curve("norm of h, engine", part.start, _norm(engine))
-            elif name in shown:
-                canvas.beside(name, part.start, manual, shown[name][part.steps, frame.item].double().numpy())
+        if "h" in shown:
+            canvas.curve("norm of h, engine", part.start, _norm(part.of(compared.after)))
         for gate, one in saturated.items():
             canvas.curve(f"saturated {gate}", part.start, one.share(part.of(compared.q[gate].v)))
-        for step in set(frame.kept).intersection(range(part.start, part.start + part.count)):
-            n = part.order(step)
-            given[step] = given_of(compared.chunk.x[n, 0], compared.chunk.before[n, 0], cell_state_before(compared, n))
-            beside[step] = compared.after[n, 0].double().numpy(), compared.bound[n, 0].double().numpy(force=True).copy()
+        if not frame.whole:
+            canvas.paint(compared, part)
         progress(None, part.count)
-    stacked = [np.stack([beside[step][at] for step in sorted(beside)]) for at in (0, 1)]
+    derived = dict.fromkeys(derived_maps(spec.cell_type.quantities, shown))
     return LayerReport(
         layer=layer,
         direction=direction,
-        maps=canvas.maps,
+        maps=derived if frame.whole else {name: canvas.maps[name] for name in derived},
         curves=canvas.curves,
         saturated={gate: one.words for gate, one in saturated.items()},
-        derivable=Derivable(equations, case.parameters, dict(sorted(given.items()))),
-        beside=EngineBeside(*stacked) if run.h_error is None else None,
+        derivable=derivable,
+        kept=keeper.kept(),
     )
 
 
-class _Part:
-    """The steps of a chunk by their index in the input, without those beyond the item's length."""
-
-    def __init__(self, compared: ComparedChunk, reverse: bool, frame: Frame) -> None:
-        chunk, self._reverse = compared.chunk, reverse
-        self.count = max(min(len(chunk.x), frame.length - chunk.start), 0)
-        self.start = frame.length - chunk.start - self.count if reverse else chunk.start
-        self.steps = slice(self.start, self.start + self.count)
-
-    def of(self, values: Tensor) -> Array:
-        """(steps, 1, units) in processing order as (n, units) by step of the input."""
-        mine = values[: self.count, 0]
-        return (mine.flip(0) if self._reverse else mine).double().numpy()
-
-    def order(self, step: int) -> int:
-        """Where a step is in the chunk."""
-        return self.start + self.count - 1 - step if self._reverse else step - self.start
+def derived_maps(quantities: tuple[str, ...], shown: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """What there is to see of a layer: each quantity, and what is shown of it."""
+    for name in ("x", "input_projection", *quantities):
+        yield name, "equations"
+        if name in shown:
+            yield from ((name, "engine"), (name, "difference"))
+        if name == "h" and name in shown:
+            yield name, "ratio"
 
 
 class _Canvas:
-    """The pictures of a layer by name, in the order in which they are begun."""
+    """The pictures of a layer by name."""
 
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
+    def __init__(self, frame: Frame, p: LayerParameters, shown: Mapping[str, Tensor]) -> None:
+        self._frame, self._p, self._shown = frame, p, shown
         self.maps: dict[tuple[str, str], Picture] = {}
         self.curves: dict[str, Picture] = {}
 
-    def map(self, quantity: str, shown: str, start: int, values: Array) -> None:
-        self.maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
+    def paint(self, compared: ComparedChunk, part: Part) -> None:
+        """Adds the steps of a chunk to every picture of a quantity."""
+        x, start = part.of(compared.chunk.x), part.start
+        self._map("x", "equations", start, x)
+        projected = linear(torch.from_numpy(x), self._p.weight_ih, self._p.bias_ih).numpy()
+        self._map("input_projection", "equations", start, projected)
+        for name, values in compared.q.items():
+            self._map(name, "equations", start, manual := part.of(values.v))
+            if name in self._shown:
+                engine = part.shown(self._shown[name])
+                self._map(name, "engine", start, engine)
+                apart = differences(torch.from_numpy(manual), torch.from_numpy(engine))
+                self._map(name, "difference", start, apart.numpy())
+            if name == "h" and name in self._shown:
+                self._map(name, "ratio", start, part.of(compared.ratio))
 
     def curve(self, name: str, start: int, values: Array) -> None:
         self.curves.setdefault(name, self._blank(values)).paint(start, values)
 
-    def beside(self, name: str, start: int, manual: Array, engine: Array) -> None:
-        """The engine's numbers, and how far they are from the equations'."""
-        self.map(name, "engine", start, engine)
-        apart = differences(torch.from_numpy(manual), torch.from_numpy(engine))
-        self.map(name, "difference", start, apart.numpy())
+    def _map(self, quantity: str, shown: str, start: int, values: Array) -> None:
+        self.maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
 
     def _blank(self, values: Array) -> Picture:
         return blank(self._frame.length, values.shape[1], self._frame.cells)

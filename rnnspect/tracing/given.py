@@ -3,23 +3,11 @@ plain x, h0, c0 and lengths that a sequence is made of. Loads torch when there i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any
 
 from rnnspect.errors import SequenceError
 from rnnspect.network.spec import Spec
-
-
-class Asked(TypedDict, total=False):
-    """What `rnnspect.check` takes by name."""
-
-    lengths: Any
-    recorded: Any
-    recorded_as: str | None
-    engine: str | Callable[..., Any]
-    arithmetic: str | None
-    explain: float | None
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import EngineError, listed
-from rnnspect.network.shown import Shown
+from rnnspect.errors import InputError, from_extra
+from rnnspect.network.parameters import module_repr
+from rnnspect.network.shown import Shown, counted, in_brief
+from rnnspect.tracing.layers import LayerTrace
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
     from torch import Tensor
 
-    from rnnspect.network.recording import EngineInfo, Recording
+    from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
-    from rnnspect.tracing.prepare import Prepared
 
 
 RESULTS = ("output", "h_n", "c_n", "head")
@@ -45,6 +48,16 @@ class EngineRun:
     def batch(self) -> int:
         return self.x.shape[0]
 
+    def __repr__(self) -> str:
+        batch = f"a batch of {self.batch}, " if self.batched else ""
+        steps = f"{batch}{counted(self.steps, 'step')}"
+        return in_brief(self, f"{module_repr(self.spec.with_changes(head=None))}, {steps}{self._beside}")
+
+    @property
+    def _beside(self) -> str:
+        """How the engine's numbers are, in a few words."""
+        return f": {self.engine.name}"
+
     def length(self, item: int) -> int:
         """How many steps the item at this place of the batch has."""
         return self.lengths[item] if self.lengths else self.steps
@@ -56,7 +69,7 @@ class EngineRun:
         return input_arrays(self.spec, self.x, self.h0, self.c0, self.lengths) | as_numpy(tensors)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run(EngineRun):
     """What an engine gives. x and output are [batch][step][unit], states [layer·direction][batch][unit], head
     [batch][unit]; on the CPU. `stack_difference` is how far the engine's whole stack is from its layers one by one.
@@ -83,21 +96,12 @@ class Pair:
     manual: Tensor
     engine: Tensor | None
 
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """One layer and direction. Values are [batch][step][unit], by step of the input; NaN where an item is padded."""
-
-    layer: int
-    direction: str
-    quantities: dict[str, Tensor]
-    """x, input_projection (W_ih x + b_ih), then every gate and state of the cell, in the order of computation."""
-    engine: dict[str, Tensor]
-    """h as the engine gave it, under "h"; empty where the engine does not show this layer."""
-    max_abs_difference: float
+    def __repr__(self) -> str:
+        beside = "the equations alone" if self.engine is None else "the equations and the engine"
+        return in_brief(self, f"of shape {tuple(self.manual.shape)}: {beside}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Trace(EngineRun, Shown):
     """What the equations give and what the engine gave.
 
@@ -113,6 +117,11 @@ class Trace(EngineRun, Shown):
     head: Pair | None
     max_abs_difference: float
 
+    @property
+    def _beside(self) -> str:
+        alone = self.output.engine is None
+        return ": the equations alone" if alone else f": {self.engine.name} at most {self.max_abs_difference:.1e} apart"
+
     def to_numpy(self) -> dict[str, Any]:
         """Every array by the name that `rnnspect trace -o run.npz` gives it: numpy.savez(path, **trace.to_numpy()).
 
@@ -122,113 +131,77 @@ class Trace(EngineRun, Shown):
         """
         return trace_arrays(self)
 
+    def to_pandas(self, quantities: Iterable[str] | None = None) -> DataFrame:
+        """A tidy table: one row for each layer, direction, step, batch item, quantity and unit.
 
-def run_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _steps: None) -> Run:
-    """Runs the engine. `progress` is that of `Prepared.run`. Raises `EngineError` for what it cannot run, and where
-    there is none."""
-    recording = prepared.run(progress)
-    if recording.output is None:
-        raise EngineError(listed(recording.notes), allowed="another engine")
-    return Run(**_shared(prepared, recording), **_results(recording))
+        Its columns are these six, then `equations`, `engine` and `difference`, which is engine − equations; both are
+        NaN where the engine does not show the quantity. Steps beyond an item's length have no rows. The rows of an
+        input projection are those of its gates, "input_projection f". This needs pandas: pip install 'rnnspect[pandas]'
 
+        Args:
+            quantities: Which ones, such as ["f", "c", "h"]. If left out: all.
 
-def trace_prepared(prepared: Prepared) -> Trace:
-    """Runs the equations and the engine on the same parameters and sequence, both on the sequence's device."""
-    return trace_recordings(prepared, (prepared.run(),))[0]
+        Raises:
+            InputError: If the cell has no such quantity.
+            PackageError: If pandas is not installed.
+            ResourceError: If the table does not fit into memory.
 
+        Examples:
+            >>> import rnnspect
+            >>> table = rnnspect.trace(rnnspect.Spec(cell="lstm", hidden_size=2), "randn:50").to_pandas()
+            >>> forget = table[table.quantity == "f"].pivot(index="step", columns="unit", values="equations")
+            >>> forget.shape
+            (50, 2)
+        """
+        with from_extra("to_pandas", "pandas"):
+            from rnnspect.tracing.frame import frame
+        lengths = [self.length(item) for item in range(self.batch)]
+        return frame(self.spec, self.layers, lengths, quantities)
 
-def trace_recordings(
-    prepared: Prepared, recordings: Sequence[Recording], progress: Callable[[int], None] = lambda _steps: None
-) -> tuple[Trace, ...]:
-    """A trace for each engine that ran. The equations run once, and all traces share their numbers, which are moved to
-    the CPU layer by layer."""
-    import torch
+    def plot(
+        self,
+        quantities: Iterable[str] | None = None,
+        *,
+        layer: int = 0,
+        direction: str | None = None,
+        batch_index: int = 0,
+    ) -> Figure:
+        """A heat map over time, steps to the right and units downwards, of each gate and state of one layer.
 
-    from rnnspect.arithmetic.unroll import head_of, output_of, unroll
-    from rnnspect.network.device import plain_defaults
-    from rnnspect.network.tensors import max_abs_difference
+        The figure belongs to no window and not to pyplot. A notebook shows it where it is the last line of a cell, and
+        `.savefig("gates.png")` writes it. This needs matplotlib: pip install 'rnnspect[plot]'
 
-    spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
-    layers: list[list[LayerTrace]] = [[] for _ in recordings]
-    tops: list[Tensor] = []
-    finals: list[tuple[Tensor, ...]] = []
-    with torch.no_grad(), plain_defaults():
-        valid = sequence.valid()
-        for run in unroll(spec, parameters, sequence, progress):
-            quantities = {name: _batch_major(values) for name, values in run.quantities.items()}
-            for recording, seen in zip(recordings, layers, strict=True):
-                h = recording.layers.get((run.layer, run.direction))
-                if h is not None and valid is not None:
-                    h = torch.where(valid.to(h.device)[..., None], h, torch.nan)
-                apart = 0.0 if h is None else max_abs_difference(run.quantities["h"], h)
-                shown = {} if h is None else {"h": _batch_major(h)}
-                seen.append(LayerTrace(run.layer, run.direction, quantities, shown, apart))
-            finals.append(run.final)
-            if run.layer == spec.num_layers - 1:
-                tops.append(run.quantities["h"])
-        output = _batch_major(output_of(tops, sequence))
-        states = tuple(torch.stack(state) for state in zip(*finals, strict=True))
-        head = head_of(parameters, states[0], spec.num_directions).cpu() if spec.head else None
-    manual = {"output": output, "head": head} | {
-        name: state.cpu() for name, state in zip(("h_n", "c_n"), states, strict=False)
-    }
-    return tuple(
-        _beside(prepared, manual, recording, tuple(seen)) for recording, seen in zip(recordings, layers, strict=True)
-    )
+        Args:
+            quantities: Which ones, such as ["f", "c", "h"]. If left out: every gate and state.
+            layer: Which layer, from 0. -1 is the last one.
+            direction: "forward" or "reverse". If left out: the first that the network has.
+            batch_index: Which item of the batch, from 0.
 
+        Raises:
+            InputError: If there is no such quantity, layer, direction or item.
+            PackageError: If matplotlib is not installed.
 
-def _beside(
-    prepared: Prepared, manual: dict[str, Tensor | None], recording: Recording, layers: tuple[LayerTrace, ...]
-) -> Trace:
-    """The trace of one engine: what the equations gave, and beside it what that engine gave."""
-    from rnnspect.network.tensors import largest, max_abs_difference
+        Examples:
+            >>> import rnnspect
+            >>> figure = rnnspect.trace(rnnspect.Spec(cell="lstm", hidden_size=8), "randn:50").plot()
+            >>> figure.savefig("gates.png")
+        """
+        with from_extra("plot", "plot"):
+            from rnnspect.tracing.figure import Shot, figure
+        if not 0 <= batch_index < self.batch:
+            allowed = "0" if self.batch == 1 else f"0 to {self.batch - 1}"
+            raise InputError(f"no batch item {batch_index}", allowed=allowed, where="batch_index")
+        shown = Shot(batch_index, self.length(batch_index), self.batched)
+        return figure(self.spec, self._place(layer, direction), shown, quantities)
 
-    pairs = {
-        name: Pair(ours, theirs)
-        for name, theirs in _results(recording).items()
-        if (theirs is not None or recording.output is None) and (ours := manual.get(name)) is not None
-    }
-    # The output of a single layer is that layer's h, which was compared already.
-    compared = [pair for name, pair in pairs.items() if name != "output" or prepared.spec.num_layers > 1]
-    worst = [layer.max_abs_difference for layer in layers]
-    worst += [max_abs_difference(pair.manual, pair.engine) for pair in compared if pair.engine is not None]
-    return Trace(
-        **_shared(prepared, recording),
-        layers=layers,
-        output=pairs["output"],
-        h_n=pairs["h_n"],
-        c_n=pairs.get("c_n"),
-        head=pairs.get("head"),
-        max_abs_difference=largest(worst),
-    )
-
-
-def _shared(prepared: Prepared, recording: Recording) -> dict[str, Any]:
-    """The fields of `EngineRun`."""
-    sequence = prepared.sequence
-    return {
-        "spec": prepared.spec,
-        "engine": recording.engine,
-        "x": _batch_major(sequence.x),
-        "h0": sequence.h0.cpu(),
-        "c0": None if sequence.c0 is None else sequence.c0.cpu(),
-        "lengths": sequence.lengths,
-        "batched": sequence.batched,
-        "stack_difference": recording.stack_difference,
-        "notes": recording.notes,
-    }
-
-
-def _results(recording: Recording) -> dict[str, Any]:
-    """What the engine gave by the names in `RESULTS`, on the CPU; None for what this network does not have."""
-    given = {name: getattr(recording, name) for name in RESULTS}
-    if recording.output is not None:
-        given["output"] = recording.output.transpose(0, 1)
-    return {name: None if values is None else values.cpu() for name, values in given.items()}
-
-
-def _batch_major(values: Tensor) -> Tensor:
-    return values.transpose(0, 1).cpu()
+    def _place(self, layer: int, direction: str | None) -> LayerTrace:
+        """One layer, from 0 or from the end, and direction, the first if None. Raises `InputError` for any other."""
+        count, chosen = self.spec.num_layers, direction or self.spec.directions[0]
+        if not -count <= layer < count:
+            raise InputError(f"no layer {layer}", allowed="0" if count == 1 else f"0 to {count - 1}", where="layer")
+        if chosen not in self.spec.directions:
+            raise InputError.unknown(f"no direction {chosen!r}", chosen, self.spec.directions, "direction")
+        return next(one for one in self.layers if (one.layer, one.direction) == (layer % count, chosen))
 
 
 def trace_arrays(*traces: Trace) -> dict[str, Any]:

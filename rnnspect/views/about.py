@@ -55,8 +55,8 @@ def parts(found: About) -> list[RenderableType]:
 
 
 _NEXT = (
-    ("shapes", "every parameter with its shape"),
-    ("check", "whether a framework computes these equations"),
+    ("shapes", "every parameter and shape"),
+    ("check", "compare with a framework"),
     ("trace", "every gate of every step"),
 )
 

@@ -1,20 +1,19 @@
-"""Verdicts as text: one in full, several as a line each; and as JUnit XML."""
+"""One verdict as text: the answer and the first wrong value, then the causes, the next command and the rest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from xml.etree import ElementTree
+from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from rnnspect.errors import listed
-from rnnspect.judging.verdict import Explanation, Point, Skipped, Verdict
+from rnnspect.judging.verdict import Explanation, Point, Verdict
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import text
-from rnnspect.views.rendering import Screen, engine_lines, rendered, table
+from rnnspect.views.rendering import Screen, engine_line, rendered, table
 
 STYLE = {
     "agree": "bold green",
@@ -23,165 +22,199 @@ STYLE = {
     "error": "bold red",
     "skipped": "dim",
 }
-_USUAL = 0.01
-"""The shift of a gate that a check shows in full precision; a verdict says where it is more."""
-_DIGITS = 9
-"""Significant ones: they tell any two numbers of float32 apart."""
-
-
-def lines(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> list[Text]:
-    """One line a source; a text in the place of a verdict says why there is none."""
-    widest = max(len(text.printable(source)) for source, _ in rows)
-    return [_line(source, widest, found) for source, found in rows]
-
-
-def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
-    """One test case for each source and engine; a text in the place of a verdict says why there is none."""
-    suite = ElementTree.Element("testsuite", name="rnnspect check")
-    kinds = []
-    for source, found in rows:
-        engine = text.printable(found.engine.name) if isinstance(found, Verdict) else ""
-        case = ElementTree.SubElement(suite, "testcase", classname=f"rnnspect.{engine}", name=text.printable(source))
-        kind, attributes, said = _outcome(found)
-        ElementTree.SubElement(case, kind, attributes).text = said
-        kinds.append(kind)
-    counts = {"tests": len(rows), "failures": kinds.count("failure"), "errors": kinds.count("error")}
-    counts |= {"skipped": kinds.count("skipped")} if "skipped" in kinds else {}
-    suite.attrib |= {name: str(count) for name, count in counts.items()}
-    ElementTree.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+_MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL"}
+_NO_ENGINE = "no engine"
+_FEWEST_DIGITS, _MOST_DIGITS = 6, 17
+_LABEL = 11
+"""Characters before the text of a row: two spaces, and a label."""
 
 
 def report_text(verdict: Verdict) -> str:
     """The whole report on one run, in lines of at most 120 characters."""
-    return rendered(parts(verdict), Screen(width=120))
+    return rendered(parts(verdict, verbose=True), Screen(width=120))
 
 
-def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
-    """The element in a test case, its attributes and its text."""
-    if not isinstance(found, Verdict):
-        answer, why = _without_verdict(found)
-        return answer, {"message": why}, ""
-    report = report_text(found)
-    if found.agrees:
-        return "system-out", {}, report
-    kind = "failure" if found.verdict == "differ" else "error"
-    return kind, {"message": text.printable(summary(found))}, report
+def summary(verdict: Verdict, subject: str = "") -> str:
+    """The answer in one sentence; `subject` names what was checked, where that is not the engine."""
+    if verdict.verdict == "cannot tell":
+        return f"cannot tell {_sentence(verdict, subject)}: {verdict.reason}"
+    return f"{verdict.verdict}: {_sentence(verdict, subject)}"
 
 
-def _line(source: str, widest: int, found: Verdict | Skipped | str) -> Text:
-    answer, said = (found.verdict, _said(found)) if isinstance(found, Verdict) else _without_verdict(found)
-    line = Text(f"{answer:<{len('cannot tell')}}", STYLE[answer], no_wrap=True, overflow="ignore")
-    line.append(f"  {text.printable(source):<{widest}}  {said}", "not bold default")
-    for one in found.identities if isinstance(found, Verdict) else ():
-        if not one.holds:
-            line.append(f"; fails {one.name}: {text.printable(one.evidence)}", "not bold yellow")
-    return line
-
-
-def _without_verdict(found: Skipped | str) -> tuple[str, str]:
-    """The word in place of a verdict, and why there is none."""
-    return ("skipped", text.printable(found.reason)) if isinstance(found, Skipped) else ("error", text.printable(found))
-
-
-def _said(verdict: Verdict) -> str:
-    engine = " ".join(filter(None, (verdict.engine.name, verdict.engine.version)))
-    if verdict.first:
-        said = f"{_ratio(verdict.first.ratio)} its bound at {_place(verdict.first)}"
-        said += f"; {_names(verdict.causes[0])}" if verdict.causes else ""
-        said += f"; {text.printable(verdict.notes[0])}" if verdict.notes else ""
-    elif verdict.verdict == "cannot tell":
-        said = str(verdict.reason)
-    else:
-        coarsest = max((line.coarsest for line in verdict.resolution), default=0.0)
-        worst = verdict.worst.ratio if verdict.worst else 0.0
-        said = f"worst {worst:.3f}, resolution {_shift(coarsest)}"
-    return f"{engine}, {verdict.arithmetic}: {said}"
-
-
-def summary(verdict: Verdict) -> str:
-    """The answer in one sentence."""
-    if verdict.verdict == "agree":
-        hidden = f"; it hides gate shifts below {verdict.telling:g}" if verdict.telling > _USUAL else ""
-        return f"agree: every number is inside what {verdict.arithmetic} allows{hidden}"
+def _sentence(verdict: Verdict, subject: str) -> str:
+    who, cell = text.printable(subject or verdict.engine.name), verdict.spec.cell_type.torch_name
+    if verdict.engine.name == _NO_ENGINE:
+        who = "an engine"
+    if verdict.verdict == "cannot tell":
+        return f"whether {who} matches this {cell}"
     if verdict.verdict == "differ":
-        assert verdict.first is not None
-        return f"differ: {_place(verdict.first)}"
-    return f"cannot tell: {verdict.reason}"
+        wrong = _counted_wrong(verdict)
+        return f"{who} does not match this {cell}{f' ({wrong} wrong)' if wrong else ''}"
+    arithmetic = verdict.arithmetic
+    rounding = f"the rounding error of {arithmetic}" if " " in arithmetic else f"{arithmetic} rounding error"
+    every = f"all {text.counted(verdict.values, 'value')}" if verdict.values != 1 else "its value"
+    return f"{who} matches this {cell} ({every} within {rounding})"
 
 
-def numbers_of(verdict: Verdict) -> Iterator[str]:
-    """Both numbers where the run first differs, and why; else where they are nearest to the bound."""
+def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]:
+    """The answer, and the first wrong value: what is known before a cause is looked for."""
+    heading = Table.grid(padding=(0, 2))
+    heading.add_row(
+        Text(_MARK[verdict.verdict], STYLE[verdict.verdict], no_wrap=True), Text(_sentence(verdict, subject))
+    )
+    yield heading
     if verdict.first:
-        yield _numbers(verdict.first, verdict)
+        yield _row("First", where_and_what(verdict.first, verdict))
+        yield _row("", _how_far(verdict.first))
+        if pattern := (verdict.pattern or "").removesuffix(_counted_wrong(verdict)).rstrip("; "):
+            yield _row("Where", pattern)
+    elif verdict.verdict == "cannot tell":
+        yield _row("Why", str(verdict.reason))
+
+
+def other_lines(verdict: Verdict, then: str = "", verbose: bool = False) -> Iterator[RenderableType]:
+    """The causes, the next command, and what the answer rests on. The sensitivity of every gate is told where it is
+    asked for, or where it is why nothing can be told."""
+    if verdict.first and verdict.reason:
+        yield _row("But", verdict.reason)
+    yield from _causes(verdict)
+    if verdict.first:
+        yield from _notes(verdict)
+    if then:
+        yield _row("Next", then)
+    if verdict.worst and not verdict.first:
+        yield _row("Largest", _largest(verdict.worst, verdict))
+    if verdict.resolution and verdict.agrees:
+        yield _row("Detects", detects(verdict) + ("" if verbose else " (-v: every gate)"))
+    yield _row("Network", module_repr(verdict.spec.with_changes(head=None)))
+    yield _row("Engine", engine_line(verdict.engine))
+    if verdict.engine.precision:
+        yield _row("", ", ".join(f"{name} = {value}" for name, value in verdict.engine.precision.items()))
+    yield from _identities(verdict)
+    compared = f"{text.counted(verdict.values, 'value')} over {text.counted(verdict.steps, 'step')}"
+    yield _row("Compared", f"{compared}: {_observed(verdict)}")
+    if verdict.estimated:
+        was = "was" if len(verdict.estimated) == 1 else "were"
+        unseen = f"{listed(verdict.estimated)} {was} not recorded; computed here, with rounding allowed for"
+        yield _row("", unseen)
+    if verdict.cleared:
+        above = f"{text.counted(verdict.cleared, 'value')} above the limit"
+        yield _row("", f"{above} are explained by another order of summation")
+    if not verdict.first:
+        yield from _notes(verdict)
+    if verdict.resolution and (verbose or verdict.verdict == "cannot tell"):
+        yield _sensitivity(verdict)
+
+
+def parts(verdict: Verdict, subject: str = "", then: str = "", verbose: bool = False) -> Iterator[RenderableType]:
+    """The report on one run. `subject` is what `summary` takes, `then` the next command to type."""
+    yield from first_lines(verdict, subject)
+    yield from other_lines(verdict, then, verbose)
+
+
+def first_place(verdict: Verdict) -> str:
+    """Where a run that differs does so first."""
+    return _place(verdict.first, verdict) if verdict.first else ""
+
+
+def lines_of(verdict: Verdict) -> Iterator[str]:
+    """The first wrong value and its causes, or the largest error, as lines of plain text."""
+    if verdict.first:
+        yield f"first: {where_and_what(verdict.first, verdict)}; {_how_far(verdict.first)}"
         yield f"where: {verdict.pattern}"
         if verdict.reason:
             yield verdict.reason
-        yield from _causes(verdict)
+        for label, said in _told(verdict):
+            yield f"{label.lower()}: {said}" if label else said
     elif verdict.worst:
-        yield f"nearest to its bound: {_place(verdict.worst)}"
-        yield _numbers(verdict.worst, verdict)
+        yield f"largest {_largest(verdict.worst, verdict)}"
 
 
-def parts(verdict: Verdict, source: str = "") -> Iterator[RenderableType]:
-    """The whole report on one run; `source` says which, where that is a call inside of a model."""
-    if source:
-        yield Text(text.printable(source))
-    yield Text(module_repr(verdict.spec.with_changes(head=None)), "bold")
-    yield from engine_lines(verdict.engine)
-    yield Text(summary(verdict), STYLE[verdict.verdict])
-    for line in map(Text, numbers_of(verdict)):
-        # What to read first: the name of a cause, and how to mend it.
-        line.highlight_regex(r"^cause: \S+( \+ \S+)*(?=: )", "bold yellow")
-        line.highlight_regex(r"^  fix:", "bold green")
-        yield line
-    yield from _identities(verdict)
-    if verdict.cleared:
-        yield Text(f"{verdict.cleared} values above the bound are explained by some order of summation")
-    steps = text.counted(verdict.steps, "step")
-    yield Text(f"looked at {verdict.values:,} values in {steps}: {_observed(verdict)}")
-    if verdict.estimated:
-        yield Text(f"nobody observed {', '.join(verdict.estimated)}: stepped, and allowed what roundings do to it")
-    yield from (Text(text.printable(note)) for note in verdict.notes)
-    if verdict.resolution:
-        yield _resolution(verdict)
+def _row(label: str, said: str | Text) -> Table:
+    """A label, and text that is wrapped beside it."""
+    grid = Table.grid(padding=0)
+    grid.add_column(width=_LABEL, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(f"  {label}", "dim"), said if isinstance(said, Text) else Text(said))
+    return grid
 
 
-def _identities(verdict: Verdict) -> Iterator[Text]:
+def _counted_wrong(verdict: Verdict) -> str:
+    """80 of 80 values; empty where the final states alone are wrong."""
+    last = (verdict.pattern or "").rpartition("; ")[2].rpartition(": ")[2]
+    return last if last.endswith(" values") and " of " in last else ""
+
+
+def _notes(verdict: Verdict) -> Iterator[RenderableType]:
+    for at, note in enumerate(verdict.notes):
+        yield _row("" if at else "Notes" if len(verdict.notes) > 1 else "Note", text.printable(note))
+
+
+def _identities(verdict: Verdict) -> Iterator[RenderableType]:
     """One line for all that hold, and one for each that does not, with what usually causes that."""
-    if held := [one.name for one in verdict.identities if one.holds]:
-        yield Text(f"identities that hold: {listed(held)}")
     for one in verdict.identities:
         if not one.holds:
-            usual = f"; usually {one.usual}" if one.usual else ""
-            yield Text(f"identity that fails: {one.name}: {text.printable(one.evidence)}{usual}", "yellow")
+            usual = f"; usual cause: {one.usual}" if one.usual else ""
+            said = f"consistency check: {one.name}: {text.printable(one.evidence)}{usual}"
+            yield _row("Failed", Text(said, "yellow"))
+    if held := [one.name for one in verdict.identities if one.holds]:
+        yield _row("Passed", f"consistency checks: {listed(held)}")
 
 
-def _causes(verdict: Verdict) -> Iterator[str]:
-    """Two causes that explain a run only together are told as one."""
+def _causes(verdict: Verdict) -> Iterator[RenderableType]:
+    for label, said in _told(verdict):
+        style = {"Fix": "bold green"}.get(label, "")
+        line = Text(said, style)
+        line.highlight_regex(r"\[[^\]]+\]$", "bold yellow")  # the name of a cause
+        yield _row(label, line)
+
+
+def _told(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Every cause as labels and texts. Two causes that explain a run only together are told as one."""
     before = ""
     for cause in verdict.causes:
         if cause.together and cause.name == cause.together[-1]:
             continue
         both = [one for one in verdict.causes if one.together == cause.together] if cause.together else [cause]
-        names = _names(cause)
+        names = names_of(cause)
         if before and any({before, names} <= set(group) for group in verdict.indistinguishable):
-            yield "these numbers cannot tell that from:"
+            yield "", "these numbers cannot tell that from:"
         before = names
-        numbers = f"{cause.worst_ratio_before:,.1f} times the bound becomes {cause.worst_ratio_after:.3f} of it"
-        yield f"cause: {names}: {numbers} if {' and '.join(text.printable(one.explanation) for one in both)}"
-        yield from (f"  fix: {text.printable(one.fix)}" for one in both)
+        yield "Cause", f"{' and '.join(text.printable(one.explanation) for one in both)}  [{names}]"
+        ratios = f"{times(cause.worst_ratio_before)} the limit to {times(cause.worst_ratio_after)}"
+        yield "", f"assuming this mistake, the largest error drops from {ratios}"
         if cause.left:
-            yield f"  accounts for {listed(cause.scope)}; {listed(cause.left)} still differs"
+            yield "", f"it explains {listed(cause.scope)}; {listed(cause.left)} still differs"
+        for one in both:
+            yield "Fix", text.printable(one.fix)
 
 
-def _names(cause: Explanation) -> str:
+def names_of(cause: Explanation) -> str:
     return " + ".join(cause.together) or cause.name
 
 
-def _resolution(verdict: Verdict) -> Table:
-    heads = ("layer", "gate", ">finest unit", ">median", ">coarsest", ">unit", f">units above {verdict.telling:g}")
-    made = table(*heads, title="\nthe smallest shift of a gate's pre-activation that would have been seen")
+def detects(verdict: Verdict) -> str:
+    """The gate error that every unit would show."""
+    worst = max((line.coarsest for line in verdict.resolution), default=0.0)
+    if not verdict.resolution:
+        return "errors in the values that were recorded"
+    if worst < math.inf:
+        return f"gate errors of {worst:.1e} and more"
+    insensitive = sum(1 for line in verdict.resolution if line.coarsest == math.inf)
+    return f"gate errors, but not in every unit of {insensitive} of {len(verdict.resolution)} gates"
+
+
+def _sensitivity(verdict: Verdict) -> Table:
+    heads = (
+        "layer",
+        "gate",
+        ">best",
+        ">median",
+        ">worst",
+        ">worst unit",
+        f">units > {verdict.telling:g}",
+    )
+    made = table(*heads, title="\nsensitivity: the smallest gate error this check would detect")
     before = ""
     for line in verdict.resolution:
         place = f"{line.layer} {line.direction}"
@@ -206,18 +239,31 @@ def _observed(verdict: Verdict) -> str:
     return "; ".join(f"{place}: {', '.join(quantities)}" for place, quantities in by_place.items())
 
 
-def _place(point: Point) -> str:
+def _place(point: Point, verdict: Verdict) -> str:
     step = "" if point.step < 0 else f", step {point.step}"
-    return f"{point.quantity} of layer {point.layer} {point.direction}{step}, batch {point.batch}, unit {point.unit}"
+    item = f", batch {point.batch}" if verdict.items > 1 else ""
+    return f"{point.quantity} of layer {point.layer} {point.direction}{step}{item}, unit {point.unit}"
 
 
-def _numbers(point: Point, verdict: Verdict) -> str:
-    return (
-        f"equations {point.manual:.{_DIGITS}g}, {verdict.engine.name} {point.engine:.{_DIGITS}g}: "
-        f"{abs(point.engine - point.manual):.2e} apart, "
-        f"{_ratio(point.ratio)} the {point.bound:.2e} that {verdict.arithmetic} allows here"
-    )
+def where_and_what(point: Point, verdict: Verdict) -> str:
+    digits = next((n for n in range(_FEWEST_DIGITS, _MOST_DIGITS) if _differ(point, n)), _MOST_DIGITS)
+    return f"{_place(point, verdict)}: expected {point.manual:.{digits}g}, got {point.engine:.{digits}g}"
 
 
-def _ratio(ratio: float) -> str:
-    return f"{ratio:.3f} of" if ratio <= 1 else f"{ratio:,.1f} times"
+def _differ(point: Point, digits: int) -> bool:
+    """Whether so many digits show both numbers as different, and one digit less as well."""
+    return all(f"{point.manual:.{n}g}" != f"{point.engine:.{n}g}" for n in (digits, digits - 1))
+
+
+def _largest(point: Point, verdict: Verdict) -> str:
+    share = f"{100 * point.ratio:.2g} % of the allowed {point.bound:.1e}"
+    return f"error: {share}, in {_place(point, verdict)}"
+
+
+def _how_far(point: Point) -> str:
+    return f"difference {abs(point.engine - point.manual):.1e}, allowed {point.bound:.1e}"
+
+
+def times(ratio: float) -> str:
+    """0.03 ×; 147,644 ×."""
+    return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.2g} ×"

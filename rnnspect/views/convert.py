@@ -22,7 +22,7 @@ def document(done: Conversion) -> dict[str, Any]:
         "version": 1,
         "target": done.target,
         "file": str(done.path) if done.kept else None,
-        "verdict": verdict and verdict.verdict,
+        "verdict": None if verdict is None else verdict.verdict,
         "unverified": done.unverified,
         "lost": [
             {"layer": one.layer, "direction": one.direction, "name": one.lost.name, "largest": one.lost.largest}
@@ -31,14 +31,14 @@ def document(done: Conversion) -> dict[str, Any]:
         "notes": list(done.notes),
         "code": done.code,
         "spec": documents.spec_document(done.spec),
-        "check": verdict and documents.check_document(verdict),
+        "check": None if verdict is None else documents.check_document(verdict),
     }
 
 
 def parts(done: Conversion) -> Iterator[RenderableType]:
     """What was written, what the target made of it, and how it is loaded."""
     name = printable(str(done.path))
-    kept = f"{module_repr(done.spec)} as {done.target} has it: {name}"
+    kept = f"{module_repr(done.spec)} for {done.target}: {name}"
     # A path is copied whole, or not at all.
     heading = Text(kept, "bold") if done.kept else Text(f"{name} was not written", "bold red")
     heading.no_wrap, heading.overflow = True, "ignore"
@@ -49,15 +49,16 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
         engine = done.verdict.engine
         yield Text(check.summary(done.verdict), check.STYLE[done.verdict.verdict])
         yield Text(
-            f"{engine.name} {engine.version} loaded it and ran a drawn sequence: {done.verdict.values:,} values in "
-            f"{done.verdict.steps:,} steps of {done.spec.batch} sequences, from states that are not zero"
+            f"{engine.name} {engine.version} loaded the file and ran {done.verdict.steps:,} steps of {done.spec.batch} "
+            "sequences from random states"
         )
-        yield from map(Text, check.numbers_of(done.verdict))
+        if not done.verdict.agrees:
+            yield from map(Text, check.lines_of(done.verdict))
     yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
-    if done.lost and done.verdict:
+    if done.lost and done.verdict is not None:
         yield Text("the check took zeros for what is lost")
     yield from map(Text, done.notes)
     if done.kept:
-        yield Text("\nto load it:\n")
+        yield Text("\nTo load it:\n")
         for line in done.code.splitlines():
             yield Text(f"    {printable(line)}" if line else "", no_wrap=True, overflow="ignore")

@@ -1,4 +1,4 @@
-"""A derivation as text and as markdown: each quantity's arithmetic, then the engine's number beside the result."""
+"""A derivation as text and as markdown: the number beside the engine's, then each quantity's arithmetic."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def parts(
     yield from engine_lines(derivation.engine)
     yield from map(Text, derivation.notes)
     yield Text(_title(derivation), "bold")
+    for line in _beside(derivation, number, _rounded(3)):
+        yield Padding(Text(line), (0, 0, 0, 2))
     yield from (Text(f"  {what}: {source}", "dim") for what, source in derivation.taken)
     for equation in derivation.equations:
         yield Text(f"\n{equation.address}", "bold")
@@ -59,15 +61,15 @@ def parts(
                 for row in rows:
                     made.add_row(*row)
                 yield Padding(made, (0, 0, 0, 2))
-    yield Text("\n" + "\n".join(_beside(derivation, number, _rounded(3))), "bold")
     if derivation.in_turn:
-        yield Text("\nto be derived in turn:")
+        yield Text("\nTo derive what it is made of:")
         yield from (Text(f"  {one.what}: {said(_other(derivation, one))}") for one in derivation.in_turn)
 
 
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
     yield f"# {_title(derivation)}\n"
     yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}\n"
+    yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {what}: {source}" for what, source in derivation.taken)
     for equation in derivation.equations:
@@ -81,16 +83,14 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
             if rows:
                 yield f"\n| k | w | {vector} | product |\n| ---: | ---: | ---: | ---: |"
                 yield from (f"| {' | '.join(row)} |" for row in rows)
-    yield "\n## Beside the engine\n"
-    yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
     if derivation.in_turn:
-        yield "\n## To be derived in turn\n"
+        yield "\n## To derive what it is made of\n"
         yield from (f"- {one.what}: `{as_flags(_other(derivation, one))}`" for one in derivation.in_turn)
 
 
 def _title(derivation: Derivation) -> str:
     at = derivation.at
-    item = f", batch item {at.batch} of {derivation.items}" if derivation.items > 1 else ""
+    item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
     return f"{at.quantity} of layer {at.layer}, {at.direction}, at step {at.step}, unit {at.unit}{item}"
 
 
@@ -129,19 +129,19 @@ def _listed(
 
 def _beside(derivation: Derivation, number: Callable[[float], str], rough: Callable[[float], str]) -> Iterator[str]:
     name = derivation.engine.name
-    yield f"the equations: {number(derivation.value)}"
+    yield f"equations: {number(derivation.value)}"
     if derivation.engine_value is None or derivation.difference is None:
-        yield f"{name} does not show it"
+        yield f"{name}: does not show this quantity"
         return
     yield f"{name}: {number(derivation.engine_value)}"
-    yield f"difference: {rough(derivation.difference)}, {name} minus equations"
+    yield f"difference: {rough(derivation.difference)} ({name} − equations)"
     if derivation.bound is not None and derivation.ratio is not None:
-        allowed = f"{rough(derivation.bound)} in {derivation.arithmetic}"
-        yield f"bound: {allowed}, as in a check; the difference is {rough(derivation.ratio)} of it"
+        used = f"{rough(100 * derivation.ratio)} %" if derivation.ratio < 1 else f"{rough(derivation.ratio)} times"
+        yield f"allowed: {rough(derivation.bound)} in {derivation.arithmetic}; the difference is {used} of it"
 
 
 def _rounded(precision: int) -> Callable[[float], str]:
-    return lambda value: f"{value:.{precision}g}" if math.isfinite(value) else text.number(value, precision)
+    return lambda value: f"{value + 0.0:.{precision}g}" if math.isfinite(value) else text.number(value, precision)
 
 
 def _every_digit(value: float) -> str:

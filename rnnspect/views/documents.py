@@ -54,6 +54,7 @@ def shapes_document(shapes: Shapes) -> dict[str, Any]:
         ],
         "total": shapes.total,
         "bytes": shapes.bytes,
+        "multiply_adds": shapes.multiply_adds,
         **{name: _axes(getattr(shapes, name)) for name in ("input", "output", *_STATES)},
     }
 

@@ -19,15 +19,18 @@ def alike_in_words(probe: Probe) -> list[str]:
     """Which mistakes do not show in the probe, and which it does not tell from one another."""
     unseen = dict.fromkeys(other for one, other in probe.alike if one == RIGHT)
     others = [pair for pair in probe.alike if not {*pair} <= {RIGHT, *unseen}]
-    pairs = [" and ".join(pair) for pair in others]
-    lines = [f"no numbers that were drawn tell from a right run {listed(unseen)}"] if unseen else []
-    return lines + ([f"no numbers that were drawn tell apart {listed(pairs)}"] if pairs else [])
+    lines = [f"the probe cannot tell a correct run from {listed(unseen)}"] if unseen else []
+    return lines + [f"the probe cannot tell {one} from {other}" for one, other in others]
 
 
 def parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
     """The arrays in the file, and the lines that run somebody's implementation on it."""
     yield Text(module_repr(probe.spec), "bold")
-    yield Text("each known mistake gives other numbers with these:")
+    yield Text(
+        "test data that tells all known mistakes apart:"
+        if not probe.alike
+        else "test data that tells known mistakes apart:"
+    )
     arrays = table("array", "shape", "axes")
     for name, shape, axes in _arrays(probe):
         arrays.add_row(name, str(shape), axes)
@@ -37,19 +40,17 @@ def parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
     name, states = text.printable(str(path)), ("h", "c") if probe.sequence.c0 is not None else ("h",)
     kept = ", ".join(["output=output", *(f"{state}_n={state}_n" for state in states)])
     given = [f'given["{array}"]' for array, _, _ in _arrays(probe) if array in {"x", "h0", "c0", "lengths"}]
-    yield Text("\nrun yours on it:\n")
+    yield Text("\nRun your implementation on it:\n")
     yield from _code(
         f'given = np.load("{name}")',
-        "# load the parameters, they are named as PyTorch names them; then",
+        "# load the parameters: they have PyTorch's names; then",
         f"{', '.join(['output', *(f'{state}_n' for state in states)])} = yours({', '.join(given)})",
         f'np.savez("mine.npz", {kept})',
     )
     if probe.spec.num_layers > 1:
         top = probe.spec.num_layers - 1
-        yield Text(
-            f"\nwith h of the layers below, it shows more: l0.forward.h to l{top}.forward.h, (batch, step, unit)"
-        )
-    yield Text("\nand ask:\n")
+        yield Text(f"\nSave h of each layer too, to see more: l0.forward.h to l{top}.forward.h, (batch, step, unit)")
+    yield Text("\nThen check what it gave:\n")
     yield from _code(f"rnnspect check --probe {name} --recorded mine.npz")
 
 

@@ -11,6 +11,7 @@ from rnnspect.errors import InputError, listed, nearest
 if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
 
+CHOOSES_ITEM = " (--batch-index chooses another)"
 HEAD_AND_TAIL = 5
 """Steps shown at each end of a run that is too long to show whole."""
 
@@ -25,7 +26,11 @@ class Selection:
     units: str | None = None
     batch_index: int = 0
     quantities: str | None = None
-    precision: int = 4
+    precision: int | None = None
+
+    @property
+    def decimals(self) -> int:
+        return 4 if self.precision is None else self.precision
 
 
 def indices(text: str, count: int, what: str) -> list[int]:

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
+from rnnspect.files import free_memory
+from rnnspect.files.sources import Generator, parse
+from rnnspect.network import memory
+from rnnspect.network.equations import equation_lines
 from rnnspect.network.model_tree import ModelShapes, Part
 from rnnspect.network.parameters import Axes, Parameter, Shapes
 from rnnspect.views import text
 from rnnspect.views.rendering import table
 
-_COLUMNS = ("parameter", "shape", "reads", ">count", ">bytes")
+_COLUMNS = ("parameter", "shape", "dimensions", ">count", ">bytes")
+_ROWS = "rows per gate"
+_USUAL_STEPS = 100
+"""Of the run whose memory is told, where the spec does not say how many."""
 
 _TREE = ("module", ">parameters", ">trainable", "layer")
 
@@ -25,12 +32,13 @@ def parts(shapes: Shapes, name: str = "") -> list[RenderableType]:
     for result, axes in _results(shapes):
         results.add_row(result, text.shape(axes.shape), ", ".join(axes.names))
     packed = shapes.parameters[0]
-    gates = Text(f"gate rows wherever it reads {packed.reads.split()[0]}: {_gates(packed)}")
     return [
-        Text(f"{name}: {shapes.module}" if name else shapes.module),
+        Text(f"{name}: {shapes.module}" if name else shapes.module, "bold"),
+        *(Text(f"  {line}", "dim") for line in equation_lines(shapes.spec)),
         parameters,
-        gates,
+        *([Text(f"{_ROWS}: {_gates(packed)}")] if len(packed.gates) > 1 else []),
         Text(_total(shapes)),
+        *map(Text, _work(shapes)),
         results,
     ]
 
@@ -42,7 +50,10 @@ def model_parts(model: ModelShapes) -> Iterator[RenderableType]:
     for part in model.parts:
         tree.add_row(*map(text.printable, _in_tree(part)))
     yield tree
-    yield from (Text(f"{name or 'the model itself'}: {why}", "yellow") for name, why in model.refused.items())
+    frozen = model.total - model.parts[0].trainable
+    said = f"{model.parts[0].trainable:,} trainable, {frozen:,} frozen" if frozen else "all trainable"
+    yield Text(f"total: {text.counted(model.total, 'parameter')}, {said}\n")
+    yield from (Text(f"{name or 'the model itself'}: {why}", text.LOUD) for name, why in model.refused.items())
     for name, one in model.recurrent.items():
         yield from parts(one, name)
 
@@ -57,17 +68,18 @@ def model_as_markdown(model: ModelShapes) -> str:
 def _in_tree(part: Part) -> list[str]:
     """The cells of a module's row, its name below that of the module that it is in."""
     name = "  " * part.depth + (part.name.rpartition(".")[2] or "(the model)")
-    trained = "all" if part.trainable == part.count else f"{part.trainable:,}"
+    trained = "all" if part.trainable == part.count else f"{part.trainable:,}" if part.trainable else "none"
     return [name, f"{part.count:,}", trained if part.count else "", part.layer]
 
 
 def as_markdown(shapes: Shapes) -> str:
-    """The same, with the gate rows of each parameter in its line."""
-    heads = [*_COLUMNS[:3], "gate rows", *_COLUMNS[3:]]
+    """The same, with the rows of each gate in the line of each parameter."""
+    heads = [*_COLUMNS[:3], _ROWS, *_COLUMNS[3:]]
     rows = [[*row[:3], _gates(parameter), *row[3:]] for parameter in shapes.parameters for row in [_row(parameter)]]
     results = [[name, f"({', '.join(map(str, axes.shape))})", ", ".join(axes.names)] for name, axes in _results(shapes)]
     parameters, shown = _markdown(heads, rows), _markdown(["", "shape", "axes"], results)
-    return f"```\n{shapes.module}\n```\n\n{parameters}\n{_total(shapes)}\n\n{shown}"
+    said = "\n\n".join([_total(shapes), *_work(shapes)])
+    return f"```\n{shapes.module}\n```\n\n{parameters}\n{said}\n\n{shown}"
 
 
 def _row(parameter: Parameter) -> list[str]:
@@ -81,6 +93,16 @@ def _gates(parameter: Parameter) -> str:
 
 def _total(shapes: Shapes) -> str:
     return f"total: {shapes.total:,} parameters, {text.size(shapes.bytes)} in {shapes.spec.dtype}"
+
+
+def _work(shapes: Shapes) -> Iterator[str]:
+    """What a step and a run take."""
+    yield f"multiply-adds: {shapes.multiply_adds:,} a step, for each sequence"
+    spec = shapes.spec
+    source = parse(spec.input) if isinstance(spec.input, str) else None
+    steps = source.count if isinstance(source, Generator) and source.count else _USUAL_STEPS
+    batch, needed = spec.batch or 1, free_memory.in_words(memory.run_needs(spec, steps, spec.batch or 1))
+    yield f"memory of a run: about {needed} for {text.counted(steps, 'step')}, batch of {batch}"
 
 
 def _results(shapes: Shapes) -> Iterator[tuple[str, Axes]]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from rnnspect.network.shown import counted as counted
+
 _BLOCKS = "▁▂▃▄▅▆▇█"
+LOUD = "bold magenta"
+"""The style of what matters most: it can be read on white and on black, which yellow cannot."""
 
 
 def printable(text: str) -> str:
@@ -49,7 +53,7 @@ def difference(value: float) -> str:
 def styled(value: float, precision: int) -> Text:
     """A number whose colour says its sign and whose weight says its size; the digits say both as well."""
     if not math.isfinite(value):
-        return Text(number(value, precision), "bold magenta")
+        return Text(number(value, precision), LOUD)
     hue = "red" if value < 0 else "cyan"
     size = abs(value)
     style = "dim" if size < 0.05 else hue if size < 0.5 else f"bold {hue}"
@@ -60,9 +64,13 @@ def sparkline(values: Sequence[float], cells: int) -> str:
     """The magnitude of all values in at most `cells` blocks, each the largest of its run; ▲ above 1, ? for NaN."""
     if not values:
         return ""
+    return "".join(map(_block, _runs(values, cells)))
+
+
+def _runs(values: Sequence[float], cells: int) -> Iterator[Sequence[float]]:
     cells = min(cells, len(values))
     edges = [round(at * len(values) / cells) for at in range(cells + 1)]
-    return "".join(_block(values[a:b]) for a, b in itertools.pairwise(edges))
+    return (values[a:b] for a, b in itertools.pairwise(edges))
 
 
 def _block(values: Sequence[float]) -> str:
@@ -72,10 +80,34 @@ def _block(values: Sequence[float]) -> str:
     return "▲" if size > 1 else _BLOCKS[min(int(size * len(_BLOCKS)), len(_BLOCKS) - 1)]
 
 
+def curve(values: Sequence[float], cells: int, top: float | None = None) -> str:
+    """Magnitudes over time in at most `cells` blocks, each the mean of its run, from 0 to `top`, or to the largest of
+    them; ? for NaN and infinity."""
+    runs = [_mean(run) for run in _runs(values, cells)]
+    highest = top or max((mean for mean in runs if math.isfinite(mean)), default=0.0) or 1.0
+    return "".join(
+        _BLOCKS[min(max(round(mean / highest * len(_BLOCKS)), 1), len(_BLOCKS)) - 1] if math.isfinite(mean) else "?"
+        for mean in runs
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def quantity(name: str, bias: bool = True, gate: str = "h") -> str:
+    """The name of a quantity in a table: what is called input_projection elsewhere as it stands in the equations."""
+    if name != "input_projection":
+        return name
+    return f"W_i{gate} x + b_i{gate}" if bias else f"W_i{gate} x"
+
+
 def what_is_left_out(values: Sequence[float], is_difference: bool, precision: int) -> str:
-    """How many values are not shown, and between which they lie."""
+    """The values that are not shown: themselves where one or two fit, else how many, and between which they lie."""
     if not values:
         return ""
+    if len(values) <= 2:
+        return "  ".join(difference(one) if is_difference else number(one, precision) for one in values)
     numbers = [value for value in values if not math.isnan(value)]
     if not numbers:
         return f"+{len(values)}: all NaN"
@@ -84,11 +116,6 @@ def what_is_left_out(values: Sequence[float], is_difference: bool, precision: in
         return f"+{len(values)}: all {number(low, min(precision, 2))}"
     bounds = [difference(v) if is_difference else number(v, min(precision, 2)) for v in (low, high)]
     return f"+{len(values)}: {bounds[0]} to {bounds[1]}"
-
-
-def counted(count: int, noun: str) -> str:
-    """1 step, 1,000 steps."""
-    return f"{count:,} {noun}" + ("s" if count != 1 else "")
 
 
 def shape(sizes: Sequence[int | str]) -> str:

@@ -8,25 +8,26 @@ from rich.console import RenderableType
 from rich.text import Text
 from torch import Tensor
 
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.equations import equation_lines
 from rnnspect.network.tensors import differences
-from rnnspect.tracing.trace import LayerTrace, Trace
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
+from rnnspect.views.answers import heading, item_line, rounding_sized
 from rnnspect.views.rendering import engine_lines
-from rnnspect.views.selection import Selection, indices, shown_quantities, shown_steps, with_gaps
+from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
 
 
 def parts(
-    traces: Sequence[Trace], selection: Selection, width: int, hint: str = " (--batch-index chooses)"
+    traces: Sequence[Trace], selection: Selection, width: int, hint: str = CHOOSES_ITEM
 ) -> Iterator[RenderableType]:
     """Traces of several engines on the same sequence stand side by side, in lines of `width` characters. `hint` says
     how another item of the batch is chosen."""
-    trace, item, precision = traces[0], selection.batch_index, selection.precision
-    yield from _heading(traces)
+    trace, item, precision = traces[0], selection.batch_index, selection.decimals
+    yield from _heading(traces, width)
     if trace.batch > 1:
-        length = f", {text.counted(trace.length(item), 'step')} long" if trace.lengths else ""
-        yield Text(f"batch item {item} of {trace.batch}{length}{hint}")
+        yield item_line(trace, item, hint)
     layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
     for at, layer in enumerate(trace.layers):
         if layer.layer in layers and selection.direction in (None, layer.direction):
@@ -40,24 +41,20 @@ def parts(
             yield from vector_tables(title, ("step", "quantity"), blocks, units, precision, width)
     if trace.head:
         heads = {one.engine.name: one.head.engine[item] for one in traces if one.head and one.head.engine is not None}
-        rows = list(_compared("head", trace.head.manual[item], heads))
+        rows = list(_compared("head", trace.head.manual[item], heads, rounding_sized(trace)))
         yield from vector_tables("\nhead", ("", ""), [VectorBlock("", rows)], None, precision, width)
-    for at, one in enumerate(traces):
-        yield Text(("" if at else "\n") + _summary(one), "bold")
 
 
-def _heading(traces: Sequence[Trace]) -> Iterator[Text]:
+def _heading(traces: Sequence[Trace], width: int) -> Iterator[Text]:
     trace = traces[0]
-    batch = f"a batch of {trace.batch}, " if trace.batched else ""
-    module = module_repr(trace.spec.with_changes(head=None))
-    yield Text(f"{module} on {batch}{text.counted(trace.steps, 'step')}", "bold")
+    yield from heading(traces, width)
     for one in traces:
         yield from engine_lines(one.engine, one.stack_difference)
         yield from map(Text, one.notes)
-    yield from (Text(f"  {line}", "dim") for line in trace.spec.cell_type.equations)
-    name = trace.engine.name if len(traces) == 1 else "the engine above"
-    difference = "" if trace.output.engine is None else f"difference: {name} minus equations; "
-    yield Text(f"{difference}magnitude: of all units, ▲ above 1, ? NaN", "dim")
+    yield from (Text(f"  {line}", "dim") for line in equation_lines(trace.spec))
+    name = trace.engine.name if len(traces) == 1 else "engine"
+    difference = "" if trace.output.engine is None else f"difference = {name} − equations; "
+    yield Text(f"{difference}bars show |value|, ▲ is above 1, ? is NaN", "dim")
 
 
 def _quantities(trace: Trace, layer: LayerTrace, selection: Selection) -> dict[str, Tensor]:
@@ -68,9 +65,9 @@ def _quantities(trace: Trace, layer: LayerTrace, selection: Selection) -> dict[s
         values = layer.quantities[name][selection.batch_index]
         if name == "input_projection" and len(gates) > 1:
             by_gate = zip(gates, values.chunk(len(gates), dim=-1), strict=True)
-            chosen |= {f"{name} {gate}": of_gate for gate, of_gate in by_gate}
+            chosen |= {text.quantity(name, trace.spec.bias, gate): of_gate for gate, of_gate in by_gate}
         else:
-            chosen[name] = values
+            chosen[text.quantity(name, trace.spec.bias)] = values
     return chosen
 
 
@@ -85,7 +82,7 @@ def _blocks(
 
     `engines` holds what each engine showed of this layer and direction.
     """
-    item = selection.batch_index
+    item, quiet = selection.batch_index, rounding_sized(trace)
     length = trace.length(item)
     initial = list(_initial(trace, layer, selection))
     start = [VectorBlock("start", initial)] if initial else []
@@ -93,17 +90,17 @@ def _blocks(
         yield from start
     for step in with_gaps(shown_steps(selection, trace.steps), length):
         if isinstance(step, range):
-            yield gap(f"{step[0]} left out" if len(step) == 1 else f"{step[0]} to {step[-1]} left out")
+            yield gap(f"step {step[0]} hidden" if len(step) == 1 else f"steps {step[0]}–{step[-1]} hidden")
             continue
         rows: list[VectorRow] = []
         for name, values in quantities.items():
             shown = {who: given[name][item, step] for who, given in engines.items() if name in given}
-            rows += _compared(name, values[step], shown)
+            rows += _compared(name, values[step], shown, quiet)
         yield VectorBlock(str(step), rows)
     if layer.direction == "reverse":
         yield from start
     if length < trace.steps:
-        yield gap(f"{length} on: padding")
+        yield gap(f"from step {length}: padding")
 
 
 def _initial(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[VectorRow]:
@@ -115,18 +112,9 @@ def _initial(trace: Trace, layer: LayerTrace, selection: Selection) -> Iterator[
             yield VectorRow(f"{name}0", state[at, selection.batch_index].tolist())
 
 
-def _compared(name: str, manual: Tensor, engines: dict[str, Tensor]) -> Iterator[VectorRow]:
+def _compared(name: str, manual: Tensor, engines: dict[str, Tensor], quiet: float) -> Iterator[VectorRow]:
+    """The equations' numbers, and those of each engine with the difference; one up to `quiet` is said quietly."""
     yield VectorRow(name, manual.tolist())
     for who, engine in engines.items():
         yield VectorRow(f"{name} ({who})", engine.tolist())
-        yield VectorRow("difference", differences(manual, engine).tolist(), is_difference=True)
-
-
-def _summary(trace: Trace) -> str:
-    if trace.output.engine is None:
-        return "the equations alone"
-    apart = trace.max_abs_difference
-    found = "the same number everywhere" if apart == 0 else f"at most {apart:.2e} apart"
-    if bool(trace.output.engine.isnan().any()):
-        found += ", NaN included"
-    return f"the equations and {trace.engine.name}: {found}"
+        yield VectorRow("difference", differences(manual, engine).tolist(), is_difference=True, quiet=quiet)

@@ -11,9 +11,10 @@ from rich.text import Text
 from rnnspect.views import text
 from rnnspect.views.rendering import table
 
-_MAGNITUDE = "magnitude"
+_BARS, _BAR_CELLS = "|value|", 9
 _LEFT_OUT = 20
-"""Characters of the column that says what is left out."""
+"""Characters of the column that says what is hidden."""
+_HIDDEN = "other units"
 _PADDING = 2
 
 
@@ -22,6 +23,8 @@ class VectorRow:
     name: str
     values: list[float]
     is_difference: bool = False
+    quiet: float = 0.0
+    """The difference up to which it is one of rounding."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,21 @@ def vector_tables(
     widest = max((len(row.values) for row in rows), default=0)
     numbers = [_cell(row, unit, precision) for row in rows for unit in range(len(row.values))]
     column = max(len(f"[{widest}]"), *map(len, numbers), 1) + _PADDING
-    free = width - len(_MAGNITUDE) - 3 * _PADDING
+    free = width - 2 * _PADDING
     free -= max(len(leads[0]), *(len(block.label) for block in blocks), 1)
     free -= max(len(leads[1]), *(len(row.name) for row in rows), 1)
-    fitting = max(1, free // column)
+    beside_bars = max(1, (free - _BAR_CELLS - _PADDING) // column)
     if units is not None:
-        for start in range(0, len(units), fitting):
+        for start in range(0, len(units), beside_bars):
             said = title if start == 0 else f"{title}, continued"
-            yield _table(said, leads, blocks, units[start : start + fitting], precision)
-    elif widest <= fitting:
+            yield _table(said, leads, blocks, units[start : start + beside_bars], precision)
+    elif widest <= beside_bars:
         yield _table(title, leads, blocks, range(widest), precision)
+    elif widest <= free // column:  # a number says more than a bar
+        yield _table(title, leads, blocks, range(widest), precision, ())
     else:
-        shown = range(max(1, (free - _LEFT_OUT - _PADDING) // column))
-        yield _table(title, leads, blocks, shown, precision, says_rest=True)
+        shown = range(max(1, (free - _BAR_CELLS - _LEFT_OUT - 2 * _PADDING) // column))
+        yield _table(title, leads, blocks, shown, precision, (_HIDDEN, _BARS))
 
 
 def _table(
@@ -74,18 +79,20 @@ def _table(
     blocks: Sequence[VectorBlock],
     units: Sequence[int],
     precision: int,
-    says_rest: bool = False,
+    beside: Sequence[str] = (_BARS,),
 ) -> Table:
+    """The columns of these units, and `beside` them what is said of all."""
     made = table(f">{leads[0]}", leads[1], *(f">[{unit}]" for unit in units), title=title)
-    for name in ["left out", _MAGNITUDE] if says_rest else [_MAGNITUDE]:
+    for name in beside:
         made.add_column(name, no_wrap=True, style="dim")
     for block in blocks:
         for at, row in enumerate(block.rows):
             cells = [_cell(row, unit, precision) for unit in units]
-            if says_rest:
+            if _HIDDEN in beside:
                 rest = [value for unit, value in enumerate(row.values) if unit not in units]
                 cells.append(Text(text.what_is_left_out(rest, row.is_difference, precision)))
-            cells.append(Text("" if row.is_difference else text.sparkline(row.values, len(_MAGNITUDE))))
+            if _BARS in beside:
+                cells.append(Text("" if row.is_difference else text.sparkline(row.values, _BAR_CELLS)))
             made.add_row(block.label if at == 0 else "", row.name, *cells)
         made.add_section()
     return made
@@ -96,5 +103,5 @@ def _cell(row: VectorRow, unit: int, precision: int) -> Text:
         return Text("")
     value = row.values[unit]
     if row.is_difference:
-        return Text(text.difference(value), "dim" if value == 0 else "bold yellow")
+        return Text(text.difference(value), "dim" if abs(value) <= row.quiet else text.LOUD)
     return text.styled(value, precision)

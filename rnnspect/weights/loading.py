@@ -36,7 +36,7 @@ def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str,
         file = parse_file(weights)
         known = {key: getattr(spec, key) for key in ("cell", "dtype", "num_layers", "reset")}
         known["layout"] = spec.layout or "pytorch"
-        given = readers.module_in(file.path, known, file.member, "after a colon").read(spec)
+        given = readers.module_in(file.path, known, file.member, "name it after a colon:").read(spec)
         found = given.parameters
 
         def place(name: str) -> str:
@@ -56,7 +56,9 @@ def _one(name: str, value: Any, where: Where) -> Tensor:
         file = parse_file(value)
         found = readers.tensors_in(file.path)
         if file.member is None or file.member not in found.stored:
-            what = f"no tensor is called {file.member!r}" if file.member else "which tensor of the file is not said"
+            what = (
+                f"no tensor named {file.member!r}" if file.member else "the name of a tensor is missing after the file"
+            )
             raise FileError.unknown(what, file.member or "", found.stored, where(("weights", name)))
         return found.read([file.member])[file.member]
     plain = value.tolist() if hasattr(value, "tolist") else value
@@ -71,7 +73,7 @@ def fitting(spec: Spec, found: Mapping[str, Tensor], place: Callable[[str], str]
     expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
     problems = _names(found, expected, place)
     problems += [
-        Problem(f"{name} of shape {tuple(found[name].shape)}", str(shape), where=place(name))
+        Problem(f"{name} has the shape {tuple(found[name].shape)}", str(shape), where=place(name))
         for name, shape in expected.items()
         if name in found and tuple(found[name].shape) != shape
     ]
@@ -85,9 +87,7 @@ def _names(found: Collection[str], expected: Collection[str], place: Callable[[s
     unknown = [name for name in found if name not in expected]
     likely = {name: nearest(name, expected) for name in unknown}
     missing = [name for name in expected if name not in found and name not in likely.values()]
-    problems = [
-        Problem(f"no parameter is called {name!r}", nearest=likely[name], where=place(name)) for name in unknown
-    ]
+    problems = [Problem(f"unknown parameter {name!r}", nearest=likely[name], where=place(name)) for name in unknown]
     if missing:
         names = listed(map(repr, missing))
         problems.append(Problem(f"missing: {names}", where=place(missing[0])))

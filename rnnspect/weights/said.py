@@ -36,5 +36,5 @@ def read(text: str | None, keys: Collection[str], where: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
-        raise FileError(f"its metadata {NAME!r} is not what convert writes", allowed="keys as JSON", where=where)
+        raise FileError(f"the file's metadata {NAME!r} is damaged", allowed="a JSON object", where=where)
     return {key: value for key, value in said.items() if key in keys}

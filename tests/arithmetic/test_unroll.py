@@ -12,7 +12,7 @@ from hypothesis import given
 from rnnspect import Spec, Trace, trace
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.tracing.prepare import prepare
-from rnnspect.tracing.trace import trace_prepared
+from rnnspect.tracing.running import trace_prepared
 from tests.comparison import ARITHMETICS, CELLS, assert_engine_agrees, computing_with, specs
 from tests.reference import reference
 

@@ -84,7 +84,7 @@ def test_a_search_that_was_cut_short_says_so() -> None:
     given, recorded = planted.given, planted.run(GATE_ORDER)
     verdict = rnnspect.check(planted.spec, given.x, given.h0, given.c0, recorded=recorded, explain=1e-9)
     assert verdict.causes == ()
-    assert "not enough to try every" in verdict.notes[-1]
+    assert "not all mistakes and pairs tried" in verdict.notes[-1]
 
 
 def test_two_mistakes_at_once_are_one_cause_of_two_names() -> None:
@@ -160,7 +160,6 @@ def test_the_command_takes_the_seconds(tmp_path: Path, capsys: pytest.CaptureFix
 def test_each_of_several_sources_names_its_cause(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["check", "configs/gru.yaml", "--engine", "torch-cell", "--engine", "examples/mine.py:step"]
     assert main(command) == 1
-    right, wrong = capsys.readouterr().out.splitlines()
+    right, wrong = capsys.readouterr().out.split("differ ")
     assert right.startswith("agree ")
-    assert wrong.startswith("differ ")
-    assert wrong.endswith("; gru-reset-before")
+    assert wrong.split()[-1] == "gru-reset-before"

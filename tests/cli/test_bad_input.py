@@ -66,7 +66,7 @@ def test_every_wrong_key_is_said_at_once_with_its_place(rnnspect, tmp_path):
     assert f"{spec}:2:1: unknown key 'hiden_size'" in result.err
     assert "did you mean 'hidden_size'?" in result.err
     assert f"{spec}:3:1: num_layers is 0" in result.err
-    assert f"{spec}:4:1: bias is the text 'maybe'; allowed: true or false" in result.err
+    assert f"{spec}:4:1: bias is the text 'maybe'; expected true or false" in result.err
     assert f"{spec}:5:14" in result.err
 
 

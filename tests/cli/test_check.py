@@ -33,14 +33,15 @@ def broken_engine(monkeypatch):
 def test_our_own_configs_agree(rnnspect, config):
     result = rnnspect("check", config)
     assert result.status == 0
-    assert "agree: every number is inside what float" in result.out
-    assert "the smallest shift of a gate's pre-activation that would have been seen" in result.out
+    assert result.out.startswith("✓ AGREE  torch matches this ")
+    assert "sensitivity: the smallest gate error this check would detect" not in result.out
+    assert "sensitivity: the smallest gate error this check would detect" in rnnspect("check", config, "-v").out
 
 
-def test_several_sources_are_a_line_each_and_the_worst_status_wins(rnnspect):
+def test_several_sources_are_a_row_each_and_the_worst_status_wins(rnnspect):
     result = rnnspect("check", *CONFIGS)
     assert result.status == 0
-    assert len(result.out.splitlines()) == len(CONFIGS)
+    assert sum(line.startswith("agree  ") for line in result.out.splitlines()) == len(CONFIGS)
     with_missing = rnnspect("check", *CONFIGS, "nothing.yaml")
     assert with_missing.status == 2
     assert "nothing.yaml: no such file" in with_missing.out.splitlines()[-1]
@@ -68,15 +69,19 @@ def test_differ_beats_bad_input(rnnspect, broken_engine):
 @pytest.mark.usefixtures("no_causes")
 def test_a_wrong_number_in_words(rnnspect, broken_engine):
     out = rnnspect("check", "configs/gru.yaml").out
-    assert "differ: h of layer 0 forward, step 9, batch 0, unit 1" in out
-    assert "times the" in out
+    assert out.startswith("✗ DIFFER  torch does not match this GRU (5 of 80 values wrong)\n")
+    assert "h of layer 0 forward, step 9, unit 1: expected " in out
+    assert out.index("First ") < out.index("allowed ") < out.index("Where ") < out.index("Next ")
+    assert "rnnspect derive configs/gru.yaml --step 9 --unit 1" in out
 
 
 def test_where_gates_cannot_be_seen_it_cannot_tell(rnnspect):
     """In bfloat16 an LSTM's h is rounded to eight bits: a gate may be off by more than a hundredth unseen."""
     result = rnnspect("check", "--cell", "lstm", "--dtype", "bfloat16", "--hidden-size", "8")
     assert result.status == 3
-    assert "cannot tell: layer 0 forward: in 8 of 8 units" in result.out
+    assert result.out.startswith("? CANNOT TELL  whether torch matches this LSTM\n")
+    assert "the forget gate f can hardly be tested" in result.out
+    assert "sensitivity: the smallest gate error this check would detect" in result.out
 
 
 def test_document_keys(rnnspect):

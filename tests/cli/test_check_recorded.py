@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_how_a_recording_was_rounded_may_be_said(rnnspect, case):
     assert rnnspect(*recorded, "--recorded-as", "exact").status == 1
     refused = rnnspect(*recorded, "--recorded-as", "digits5")
     assert refused.status == 2
-    assert "--recorded-as: no way of rounding is called 'digits5'; allowed: exact, float32" in refused.err
+    assert "--recorded-as: no way of rounding is called 'digits5'; expected exact, float32" in refused.err
     assert "did you mean 'digits:5'?" in refused.err
     assert "which is not rounded to 2 decimals" in rnnspect(*recorded, "--recorded-as", "decimals:2").err
     alone = rnnspect(*argv, "--recorded-as", "float16")
@@ -143,7 +144,7 @@ def test_one_array_of_several_is_chosen(check, case, suffix):
     assert (status, document["notes"]) == (0, [])
     status, error = check(f"{path}:rihgt")
     assert status == 2
-    assert f"--recorded {path}: no array is called 'rihgt'" in error
+    assert f"--recorded {path}: no array named 'rihgt'" in error
     assert "did you mean 'right'?" in error
     assert check(path)[1].startswith(f"error: --recorded {path}:right: a recording of 'right'")
 
@@ -155,9 +156,9 @@ def wrong_files(folder, output):
     (folder / "mine.csv").write_text("1,2\n3,four\n")
     (folder / "mine.txt").write_text("1")
     return {
-        "mine.npz": "mine.npz:output: output of shape (30, 1, 4); allowed: (step, batch, unit) = (30, 1, 6)",
+        "mine.npz": "mine.npz:output: output of shape (30, 1, 4); expected (step, batch, unit) = (30, 1, 6)",
         "mine.npz:h_n": "",
-        "mine.npy": "mine.npy: output of shape (20, 1, 6); allowed: (step, batch, unit) = (30, 1, 6)",
+        "mine.npy": "mine.npy: output of shape (20, 1, 6); expected (step, batch, unit) = (30, 1, 6)",
         "other.npz": "other.npz:x: the recording has another x than this run: 1 at step 0, batch 0, unit 0",
         "mine.csv": "mine.csv:2:3: four is not a number",
         "mine.txt": "mine.txt: files that end in '.txt' are not read",
@@ -193,3 +194,40 @@ def test_two_decimals_in_a_csv(check, case):
         assert check(folder / "y.csv")[0] != 1
         np.savetxt(folder / "y.csv", (output[:, 0] * 1.5).numpy(), form, ",")
         assert check(folder / "y.csv")[0] == 1
+
+
+@pytest.mark.parametrize("wrong_at", [0, 1])
+def test_several_recordings_are_a_row_each(rnnspect, case, wrong_at, monkeypatch):
+    """The wrong one is told wherever it stands, in every format and by the exit status."""
+    folder, (output, _) = case
+    names = ["right.npy", "right-too.npy"]
+    names.insert(wrong_at, "wrong.npy")
+    for name in names:
+        np.save(folder / name, (spoilt(output) if name == "wrong.npy" else output).numpy())
+    monkeypatch.chdir(folder)
+    recorded = [word for name in names for word in ("--recorded", name)]
+    argv = ("check", "model.pt", "--input", "x.npy", "--no-batch-first", *recorded)
+    result = rnnspect(*argv)
+    assert result.status == 1
+    verdicts = ["differ" if name == "wrong.npy" else "agree" for name in names]
+    assert re.findall(r"^(differ|agree) ", result.out, re.MULTILINE) == verdicts
+    assert re.findall(r"\S+\.npy", result.out) == names
+    documents = json.loads(rnnspect(*argv, "-f", "json").out)
+    assert [one["verdict"] for one in documents] == verdicts
+    assert [one["source"].endswith(name) for one, name in zip(documents, names, strict=True)] == [True] * 3
+    assert 'tests="3" failures="1"' in rnnspect(*argv, "-f", "junit").out
+
+
+def test_a_recording_that_cannot_be_read_is_one_row_of_several(rnnspect, case):
+    folder, (output, _) = case
+    np.save(folder / "right.npy", output.numpy())
+    given = ("check", folder / "model.pt", "--input", folder / "x.npy", "--no-batch-first")
+    several = rnnspect(*given, "--recorded", folder / "right.npy", "--recorded", folder / "missing.npy")
+    assert several.status == 2
+    assert re.findall(r"^(agree|error) ", several.out, re.MULTILINE) == ["agree", "error"]
+
+
+def test_a_page_shows_one_recording(rnnspect, tmp_path):
+    result = rnnspect("report", "--recorded", "a.npz", "--recorded", "b.npz", "-o", tmp_path / "page.html")
+    assert result.status == 2
+    assert "--recorded: 2 recorded runs; allowed: one" in result.err

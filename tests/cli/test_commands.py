@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import jsonschema
 import numpy as np
 import pytest
 import yaml
 
-from rnnspect.cli import COMMANDS
+from rnnspect.cli import COMMANDS, GROUPS
 from rnnspect.cli.init import starter
 from rnnspect.network.spec import Spec
 
@@ -26,13 +27,26 @@ def test_without_a_command_the_help_is_shown(rnnspect):
 
 
 def test_help_lists_the_commands_in_the_order_of_work(rnnspect):
-    words = rnnspect("--help").out.partition(" Commands ")[2].split()
-    assert [words.index(name) for name in COMMANDS] == sorted(words.index(name) for name in COMMANDS)
-    assert list(COMMANDS)[:3] == ["about", "shapes", "run"]
+    """By what a person wants, a line each that is a whole sentence on 80 columns."""
+    shown = rnnspect("--help").out
+    assert re.findall(r"^  ([a-z]+)  +[A-Z].*\w$", shown, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^[A-Z][a-z ]+$", shown, re.MULTILINE) == [*GROUPS, "Options"]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_screen(rnnspect, command):
+    """What is left to --help-all is named, and explained there."""
+    short, whole = rnnspect(command, "--help").out, rnnspect(command, "--help-all")
+    assert len(short.splitlines()) <= 60
+    if whole.status == 0:
+        named = re.findall(r"--\S+", short.partition("More options")[2].partition("\n")[2].partition("Example:")[0])
+        assert named
+        assert all(re.search(rf"^  {re.escape(name)} ", whole.out, re.MULTILINE) for name in named)
 
 
 def test_every_key_of_a_spec_has_an_option(rnnspect):
-    shown = rnnspect("shapes", "--help").out
+    shown = rnnspect("shapes", "--help").out.replace("[no-]", "")
     assert all(f"--{name.replace('_', '-')}" in shown for name in Spec.model_fields)
 
 
@@ -194,7 +208,7 @@ def test_every_format_comes_through_a_pipe(tmp_path, suffix, how):
 
 
 def test_standard_input_is_there_once(rnnspect):
-    assert "standard input twice" in rnnspect("trace", "--input", "-", "--h0", "-").err
+    assert "standard input (-) can be read only once" in rnnspect("trace", "--input", "-", "--h0", "-").err
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

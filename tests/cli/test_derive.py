@@ -16,11 +16,15 @@ NOTEBOOK = """\
 RNN(5, 2, batch_first=True)
 torch VERSION on cpu, float32
 h of layer 0, forward, at step 1, unit 0
+  equations: -0.684243
+  torch: -0.684243
+  difference: SMALL (torch − equations)
+  allowed: 2.62e-06 in float32; the difference is SMALL % of it
   x at step 1: the input
   h at step 0: as torch gave it
 
 h[step 1, 0]
-  h' = φ(W_ih x + b_ih + W_hh h + b_hh)            φ is tanh or relu
+  h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
   = tanh(Σ w·x + b + Σ w·h + b)
   = tanh(-0.837277 + -0.0515543 + -0.0507094 + 0.102491)
   = tanh(-0.83705)
@@ -47,12 +51,7 @@ h[step 1, 0]
 
   bias_hh_l0[0] = 0.102491
 
-the equations: -0.684243
-torch: -0.684243
-difference: SMALL, torch minus equations
-bound: 2.62e-06 in float32, as in a check; the difference is SMALL of it
-
-to be derived in turn:
+To derive what it is made of:
   h[step 0, k]: --step 0 --unit k
 """
 
@@ -61,7 +60,7 @@ def test_the_notebooks_example(rnnspect):
     """Six digits are the same on any machine; the difference is what its order of sums leaves."""
     result = rnnspect("derive", "--step", 1, "--unit", 0, "--precision", 6)
     out = re.sub(r"^torch \S+ on", "torch VERSION on", result.out, flags=re.MULTILINE)
-    out = re.sub(r"^(difference: |.*difference is )[-+.\de]+", r"\1SMALL", out, flags=re.MULTILINE)
+    out = re.sub(r"^( *difference: |.*difference is )[-+.\de]+", r"\1SMALL", out, flags=re.MULTILINE)
     assert (result.status, out, result.err) == (0, NOTEBOOK, "")
 
 
@@ -138,8 +137,8 @@ def test_all_three_say_the_same(rnnspect, argv):
     assert (document["format"], document["version"]) == ("rnnspect.derivation", 1)
     value, engine = document["point"]["manual"], document["point"]["engine"]
     markdown = rnnspect("derive", *argv, "-f", "markdown").out
-    assert f"- the equations: {value!r}\n" in markdown
-    assert f"the equations: {value:.9g}\n" in rnnspect("derive", *argv).out
+    assert f"- equations: {value!r}\n" in markdown
+    assert f"equations: {value:.9g}\n" in rnnspect("derive", *argv).out
     assert engine is None or f"- torch: {engine!r}\n" in markdown
 
 
@@ -181,7 +180,7 @@ def test_what_it_says_to_derive_in_turn_can_be(rnnspect, monkeypatch):
 
 def test_a_gate_has_nothing_of_the_engine_beside_it(rnnspect):
     argv = ("derive", "configs/lstm.yaml", "--step", 1, "--unit", 0, "--quantity", "f")
-    assert "torch does not show it" in rnnspect(*argv).out
+    assert "torch: does not show this quantity" in rnnspect(*argv).out
     point = json.loads(rnnspect(*argv, "-f", "json").out)["point"]
     assert (point["engine"], point["bound"], point["ratio"]) == (None, None, None)
 
@@ -189,7 +188,7 @@ def test_a_gate_has_nothing_of_the_engine_beside_it(rnnspect):
 def test_another_engine(rnnspect):
     out = rnnspect("derive", "configs/lstm.yaml", "--step", 1, "--unit", 0, "--engine", "torch-cell").out
     assert "h at step 0: as torch-cell gave it" in out
-    assert re.search(r"^torch-cell: ", out, re.MULTILINE)
+    assert re.search(r"^  torch-cell: ", out, re.MULTILINE)
 
 
 def test_a_checkpoint(rnnspect, tmp_path):
@@ -215,17 +214,17 @@ PACKED = ["--batch", "2", "--lengths", "3,2", "--batch-index", "1"]
 CASES = {
     "no step": (["derive", "--unit", "0"], ["--step", "rnnspect derive --help"]),
     "no unit": (["derive", "--step", "0"], ["--unit", "rnnspect derive --help"]),
-    "step": ([*HERE, "--step", "7"], ["--step: no step 7; allowed: 0 to 2"]),
-    "step before the first": ([*HERE, "--step", "-4"], ["--step: no step -4; allowed: 0 to 2"]),
-    "padding": ([*HERE, *PACKED, "--step", "2"], ["--step: step 2 is beyond item 1's length 2; allowed: 0 to 1"]),
-    "unit": ([*HERE, "--unit", "2"], ["--unit: no unit 2; allowed: 0 to 1"]),
+    "step": ([*HERE, "--step", "7"], ["--step: no step 7; expected 0 to 2"]),
+    "step before the first": ([*HERE, "--step", "-4"], ["--step: no step -4; expected 0 to 2"]),
+    "padding": ([*HERE, *PACKED, "--step", "2"], ["--step: step 2 is beyond item 1's length 2; expected 0 to 1"]),
+    "unit": ([*HERE, "--unit", "2"], ["--unit: no unit 2; expected 0 to 1"]),
     "unit of a projection": (
         [*HERE, "--cell", "lstm", "--hidden-size", "4", "--proj-size", "2", "--unit", "3"],
-        ["--unit: no unit 3; allowed: 0 to 1"],
+        ["--unit: no unit 3; expected 0 to 1"],
     ),
-    "layer": ([*HERE, "--layer", "1"], ["--layer: no layer 1; allowed: 0"]),
+    "layer": ([*HERE, "--layer", "1"], ["--layer: no layer 1; expected 0"]),
     "direction": ([*HERE, "--direction", "reverse"], ["--direction", "'reverse'", "forward"]),
-    "item": ([*HERE, "--batch-index", "1"], ["--batch-index: no batch item 1; allowed: 0"]),
+    "item": ([*HERE, "--batch-index", "1"], ["--batch-index: no batch item 1; expected 0"]),
     "quantity": ([*HERE, "--cell", "gru", "--quantity", "c"], ["--quantity: cell gru", "'c'", "r, z, n, h"]),
     "precision": ([*HERE, "--precision", "18"], ["--precision"]),
     "engine": ([*HERE, "--engine", "tourch"], ["--engine", "did you mean 'torch'?"]),
@@ -249,5 +248,5 @@ def test_a_node_of_a_model_is_run_by_onnxruntime(rnnspect, tmp_path):
     argv = ("derive", tmp_path / "gru.onnx", "--input", "randn:4", "--step", 2, "--unit", 1)
     out = rnnspect(*argv).out
     assert "Σ w·(r · h)" in out
-    assert re.search(r"^onnxruntime: ", out, re.MULTILINE)
+    assert re.search(r"^  onnxruntime: ", out, re.MULTILINE)
     assert json.loads(rnnspect(*argv, "-f", "json").out)["point"]["ratio"] < 1

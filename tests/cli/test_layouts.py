@@ -43,14 +43,14 @@ def test_one_of_them(rnnspect):
     out = rnnspect("layouts", "haiku").out
     assert " linear/w   W_ii W_ig W_if W_io ; W_hi W_hg W_hf W_ho\n" in out
     assert "adds 1 to f at run time, not stored" in out
-    assert "Haiku has no GRU that resets after the product" in out
+    assert "Haiku has no GRU that applies the reset gate after the matrix product" in out
 
 
 @pytest.mark.parametrize("columns", ["80", "200"])
 def test_two_side_by_side(rnnspect, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     result = rnnspect("layouts", "onnx", "keras")
-    assert "  1. gates: i o f g → i f g o: take the blocks of H rows in the order 0, 2, 3, 1\n" in result.out
+    assert "  1. gates: i o f g → i f g o: put the blocks of H rows in the order 0, 2, 3, 1\n" in result.out
     assert max(map(len, result.out.splitlines())) <= int(columns)
     steps = json.loads(rnnspect("layouts", "onnx", "keras", "--format", "json").out)["steps"]
     assert list(steps) == ["rnn", "lstm", "gru", "gru-before"]
@@ -59,9 +59,9 @@ def test_two_side_by_side(rnnspect, monkeypatch, columns):
 def test_a_name_that_there_is_not(rnnspect):
     result = rnnspect("layouts", "kears")
     assert (result.status, result.out) == (2, "")
-    assert result.err.startswith("error: layouts: no layout is called 'kears'; allowed: burn, ")
+    assert result.err.startswith("error: layouts: unknown layout 'kears'; expected burn, ")
     assert result.err.endswith("did you mean 'keras'?\n")
-    assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 layouts; allowed: none, one or two\n"
+    assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 layouts; expected none, one or two\n"
 
 
 # Files
@@ -179,8 +179,8 @@ def test_which_gru_is_said(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", packed("onnx", "gru", drawn(3, 3)))
     err = rnnspect("shapes", path, "--layout", "onnx").err
     assert (
-        f"note: {path} does not say whether the GRU resets after the product or before it; taken: --reset after\n"
-        in err
+        f"note: {path} does not store where the GRU applies its reset gate; "
+        "assuming after the matrix product (--reset after)\n" in err
     )
 
 
@@ -190,7 +190,10 @@ def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
     result = rnnspect("shapes", path)
     assert "GRU(3, 4, bias=False, batch_first=True)" in result.out
     assert f"note: {path} read as keras (keras.layers.GRU, reset_after=True): kernel = " in result.err
-    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in result.err
+    assert (
+        "does not say where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
+        in result.err
+    )
 
 
 def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspect, tmp_path):
@@ -202,7 +205,7 @@ def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspec
     assert rnnspect("check", path, "-i", "randn:5", "--engine", "onnxruntime", "-q").status == 0
     result = rnnspect("check", path, "-i", "randn:5")
     assert result.status == 2
-    assert "torch.nn.GRU resets after the product; allowed: --engine onnxruntime" in result.err
+    assert "torch.nn.GRU applies the reset gate after the matrix product; expected --engine onnxruntime" in result.err
     against = rnnspect("shapes", path, "--reset", "after")
     assert against.status == 2
     assert "--reset: reset after, which" in against.err
@@ -223,7 +226,10 @@ def test_where_arrays_do_not_tell_the_form_of_a_gru_a_flag_does(rnnspect, tmp_pa
         assert rnnspect("check", path, *flags, "--reset", reset, "--recorded", given, "-q").status == status
     left_out = rnnspect("check", path, *flags, "--recorded", given)
     assert left_out.status == 1
-    assert "does not say whether the GRU resets after the product or before it; taken: --reset after" in left_out.err
+    assert (
+        "does not say where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
+        in left_out.err
+    )
 
 
 def test_several_layouts_fit(rnnspect, tmp_path):
@@ -231,21 +237,21 @@ def test_several_layouts_fit(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", packed("equinox", "lstm", drawn(4, 3), "cell."))
     result = rnnspect("shapes", path)
     assert result.status == 2
-    said = "it could be laid out as coreml, equinox; allowed: --layout with one of them"
+    said = "it could be laid out as coreml, equinox; expected --layout with one of them"
     assert result.err == f"error: {path}:cell: {said}\n"
 
 
 @pytest.mark.parametrize(
     ("arrays", "flags", "said"),
     [
-        ({"a": (2, 2)}, ["--layout", "keras"], ": it holds no parameters as keras names them; allowed: kernel, "),
-        ({"a": (2, 2)}, [], ": it holds no recurrent parameters; allowed: names such as weight_ih"),
+        ({"a": (2, 2)}, ["--layout", "keras"], ": it holds no parameters as keras names them; expected kernel, "),
+        ({"a": (2, 2)}, [], ": no recurrent parameters found; expected names such as weight_ih"),
         (
             {"kernel": (3, 20), "recurrent_kernel": (5, 19)},
             ["--layout", "keras"],
             "recurrent_kernel (5, 19) fit no cell",
         ),
-        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--layout", "kears"], "no layout is called 'kears'"),
+        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--layout", "kears"], "unknown layout 'kears'"),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--module", "x"], "no module 'x' is in it"),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--cell", "gru"], "--cell: cell gru, which "),
     ],
@@ -265,13 +271,16 @@ def test_a_layout_in_a_spec_file(rnnspect, tmp_path):
     spec.write_text("cell: lstm\ninput_size: 3\nhidden_size: 5\nweights: w.npz\nlayout: keras\n")
     assert np.abs(output_of(rnnspect, spec) - output_of(rnnspect, as_pytorch(tmp_path, [p]))).max() < 2e-6
     spec.write_text("cell: lstm\nlayout: keras\n")
-    assert "a layout without a file of weights; allowed: layout beside weights: FILE" in rnnspect("shapes", spec).err
+    assert (
+        "layout says how a weights file is packed, and there is none; expected layout beside weights: FILE"
+        in rnnspect("shapes", spec).err
+    )
 
 
 def test_mixed_dtypes(rnnspect, tmp_path):
     arrays = packed("keras", "lstm", drawn(4, 3))
     path = save(tmp_path / "x.npz", arrays | {"bias": arrays["bias"].half()})
-    assert "parameters in float32 and float16; allowed: one dtype, or --dtype" in rnnspect("shapes", path).err
+    assert "parameters of several dtypes: float32 and float16; choose one with --dtype" in rnnspect("shapes", path).err
     assert rnnspect("run", path, "--dtype", "float32", "-q").status == 0
 
 

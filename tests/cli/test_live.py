@@ -167,7 +167,8 @@ def test_a_report_judges_the_call_as_the_check_does(rnnspect, model, built):
     assert "differ" in wrong.err
     assert rnnspect("check", f"{model}:Spoilt", "-i", path, "--module", "rnn").status == 1
     checked = rnnspect("check", f"{model}:Spoilt", "-i", path, "--module", "cell")
-    assert (checked.status, len(checked.out.splitlines())) == (0, 9), checked.out
+    assert checked.status == 0
+    assert checked.out.startswith("agree  "), checked.out
 
 
 def test_lengths_are_those_of_the_packed_batch_in_the_model(rnnspect, model):
@@ -277,5 +278,5 @@ def test_whole_numbers_in_a_list_are_tokens_where_the_model_begins_with_an_embed
 def test_a_command_that_takes_no_live_model_says_which_do(rnnspect, model):
     result = rnnspect("probe", f"{model}:Tagger", "-o", model.parent / "probe.npz")
     assert result.status == 2
-    assert "a live model; allowed: a spec or a file of weights" in result.err
+    assert "a live model; expected a spec or a file of weights" in result.err
     assert f"{model}:Tagger" in rnnspect("trace", model).err, "a file alone names what it has"

@@ -25,7 +25,18 @@ CASES = [
     "trace --cell gru --input-size 4 --hidden-size 4 --input randn:120000 -f json",
     "report --cell lstm --input-size 64 --hidden-size 64 --input randn:400 --batch 1000 -o report.html",
     "derive --cell lstm --input-size 64 --hidden-size 64 --input randn:1000 --batch 1000 --step 5 --unit 3",
+    "check model.py:lstm --input randn:1000 --batch 1000 --input-size 64",
+    "check model.py:gru --input randn:500 --batch 500 --input-size 64",
 ]
+MODEL = """
+from torch import nn
+
+def lstm():
+    return nn.LSTM(64, 64, batch_first=True)
+
+def gru():
+    return nn.GRU(64, 64, 2, batch_first=True, bidirectional=True)
+"""
 MEASURED = """
 import sys
 from rnnspect.network import sequence
@@ -51,6 +62,7 @@ print(status, said[0], taken * 1024, file=sys.stderr)
 @pytest.mark.parametrize("command", CASES)
 def test_what_is_said_is_what_is_taken(command, tmp_path):
     """At least 0.95 of it, as pages are not all of one process, and at most 1.6, above 500 MB."""
+    (tmp_path / "model.py").write_text(MODEL)
     ran = subprocess.run(
         [sys.executable, "-c", MEASURED, *command.split()],
         stdout=subprocess.DEVNULL,

@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rnnspect.errors import EngineError
+
 DIFFERS = "check --cell rnn --explain 0 -i '[[1, 2, 3, 4, 5]]' --recorded <(echo '[[9, 9]]')"
 LOADED = """
 import sys
@@ -306,3 +308,20 @@ def test_two_engines_get_what_came_through_a_pipe_once(tmp_path: Path) -> None:
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.count("agree") == 2
+
+
+def test_an_error_that_a_signal_caused_is_the_signal(monkeypatch, capsys):
+    """A library whose loading is interrupted may turn that into an ImportError of its own, which an engine reports."""
+    from rnnspect import cli, engines
+    from rnnspect.cli import signals
+
+    def interrupted(*_given):
+        signals.received.append(signal.SIGTERM)
+        raise EngineError("onnxruntime cannot be loaded")
+
+    monkeypatch.setattr(engines, "find", interrupted)
+    try:
+        assert cli.main(["check", "configs/gru.yaml", "--engine", "onnxruntime"]) == 143
+    finally:
+        signals.received.clear()
+    assert capsys.readouterr().err == "interrupted\n"

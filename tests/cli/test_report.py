@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rnnspect
-from tests.reporting.reading import cells_of, data_of, map_of
+from tests.reporting.reading import data_of, values_of
 
 
 def page(path):
@@ -34,7 +34,7 @@ def test_a_terminal_gets_no_page(rnnspect, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     result = rnnspect("report")
     assert (result.status, result.out) == (2, "")
-    assert result.err == "error: --output: a page for a browser, and no file; allowed: -o report.html\n"
+    assert result.err == "error: --output: a page for a browser, and no file; expected -o report.html\n"
 
 
 @pytest.mark.parametrize("config", ["lstm", "gru", "bidirectional", "packed"])
@@ -49,8 +49,7 @@ def test_a_saved_run_is_that_run(rnnspect, config, tmp_path):
     assert saved["verdict"]["verdict"] == "agree"
     for at, layer in enumerate(live["layers"]):
         for one in layer["maps"]:
-            expected, _ = cells_of(one["picture"])
-            shown, _ = cells_of(map_of(saved, at, one["quantity"], one["shown"]))
+            expected, shown = (values_of(data, at, one["quantity"], one["shown"]) for data in (live, saved))
             if one["shown"] == "ratio":  # the check of a recording asks for the same, in another order of sums
                 np.testing.assert_allclose(shown, expected, rtol=1e-4, atol=1e-9)
             else:
@@ -63,13 +62,13 @@ def test_one_engine_of_a_saved_run_of_several(rnnspect, tmp_path):
     argv = ["report", tmp_path / "run.npz", "-o", tmp_path / "report.html"]
     refused = rnnspect(*argv)
     assert refused.status == 2
-    assert "a run of several engines; allowed: --engine torch or torch-cell" in refused.err
+    assert "a run of several engines; expected --engine torch or torch-cell" in refused.err
     assert rnnspect(*argv, "--engine", "onnxruntime").status == 2
     assert rnnspect(*argv, "--engine", "torch-cell").status == 0
-    shown, _ = cells_of(map_of(page(tmp_path / "report.html"), 1, "h", "engine"))
+    shown = values_of(page(tmp_path / "report.html"), 1, "h", "engine")
     kept = np.load(tmp_path / "run.npz")
     assert shown.shape == kept["l0.reverse.engine.torch-cell.h"].shape[1:]
-    np.testing.assert_array_equal(shown, kept["l0.reverse.engine.torch-cell.h"][0].astype(np.float32))
+    np.testing.assert_array_equal(shown, kept["l0.reverse.engine.torch-cell.h"][0])
 
 
 @pytest.mark.usefixtures("no_causes")
@@ -80,7 +79,7 @@ def test_a_saved_run_that_was_changed_differs(rnnspect, tmp_path):
     arrays["engine.output"][0, 6, 1] += 0.5
     np.savez(tmp_path / "run.npz", **arrays)
     result = rnnspect("report", tmp_path / "run.npz", "-o", tmp_path / "report.html")
-    assert "differ: h of layer 0 forward, step 6, batch 0, unit 1" in result.err
+    assert "differ: recording does not match this LSTM" in result.err
     first = page(tmp_path / "report.html")["verdict"]["first"]
     assert (first["step"], first["unit"]) == (6, 1)
 
@@ -96,19 +95,20 @@ def test_a_recording_shows_the_item_that_differs(rnnspect, tmp_path):
     assert page(tmp_path / "report.html")["item"] == 2
     assert rnnspect("report", *flags, *recorded, "--batch-index", "1").status == 0
     shown = page(tmp_path / "report.html")
-    np.testing.assert_array_equal(cells_of(map_of(shown, 0, "h", "engine"))[0], output[1])
+    np.testing.assert_array_equal(values_of(shown, 0, "h", "engine"), output[1])
 
 
 def output_of_torch(**spec):
     return rnnspect.trace(rnnspect.Spec(**spec)).output.engine.numpy().copy()
 
 
-def test_the_steps_that_are_asked_for_are_kept(rnnspect, tmp_path):
+def test_of_a_run_too_long_for_one_file_the_steps_that_are_asked_for_are_kept(rnnspect, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
     flags = ["--input", "randn:500", "--cell", "lstm", "-o", tmp_path / "report.html"]
     rnnspect("report", *flags, "--steps", "7,100:103,-1")
-    assert page(tmp_path / "report.html")["layers"][0]["derivable"]["steps"] == [7, 100, 101, 102, 499]
+    assert page(tmp_path / "report.html")["kept"] == [7, 100, 101, 102, 499]
     rnnspect("report", *flags)
-    kept = page(tmp_path / "report.html")["layers"][0]["derivable"]["steps"]
+    kept = page(tmp_path / "report.html")["kept"]
     assert len(kept) == 64
     assert {0, 499} < set(kept)
 
@@ -151,6 +151,31 @@ def test_flags_beside_a_saved_run_are_refused(rnnspect, tmp_path):
         assert flags[0] in result.err
 
 
+def test_two_runs_stand_beside_each_other(rnnspect, tmp_path, monkeypatch):
+    """Two files, a file beside an engine, or two engines."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("torch", "torch-cell"):
+        rnnspect("trace", "--cell", "lstm", "--engine", name, "-q", "-o", f"{name}.npz")
+    of_both = {
+        "torch.npz torch-cell.npz": ["torch.npz", "torch-cell.npz"],
+        "--cell lstm --engine torch --engine torch-cell": ["torch", "torch-cell"],
+        "--cell lstm --engine torch-cell --recorded torch.npz": ["torch-cell", "torch.npz"],
+        "--cell lstm --recorded torch.npz --recorded torch-cell.npz": ["torch.npz", "torch-cell.npz"],
+    }
+    for argv, names in of_both.items():
+        result = rnnspect("report", *argv.split(), "-o", "report.html")
+        assert result.status == 0, result.err
+        shown = page(tmp_path / "report.html")
+        assert [shown["name"], *(one["name"] for one in shown["beside"])] == names
+        assert [line.split(": ")[0] for line in result.err.splitlines() if ": agree: " in line] == names
+        both = [values_of(one, 0, "h", "engine") for one in (shown, shown | shown["beside"][0])]
+        expected = [np.load(f"{name.removesuffix('.npz')}.npz")["engine.output"][0] for name in names]
+        np.testing.assert_array_equal(both, expected)
+    several = rnnspect("report", "torch.npz", "torch-cell.npz", "torch.npz", "-o", "report.html")
+    assert several.status == 2
+    assert "3 runs in one page; expected at most 2" in several.err
+
+
 SPECS = {
     "no JSON": "{",
     "no mapping": "[1]",
@@ -182,9 +207,8 @@ def test_the_library_writes_the_same_file(tmp_path):
     made = rnnspect.report(module, x, path=tmp_path / "report.html", batch_index=1, steps=[4, 2])
     assert made.verdict.agrees
     shown = page(tmp_path / "report.html")
-    assert (shown["item"], shown["command"]) == (1, None)
-    assert shown["layers"][0]["derivable"]["steps"] == [2, 4]
-    np.testing.assert_array_equal(cells_of(map_of(shown, 0, "h", "engine"))[0], module(x)[0][1].detach().numpy())
+    assert (shown["item"], shown["command"], shown["whole"]) == (1, None, True)
+    np.testing.assert_array_equal(values_of(shown, 0, "h", "engine"), module(x)[0][1].detach().numpy())
 
 
 def test_the_library_refuses_what_it_cannot_show(tmp_path):
@@ -192,9 +216,9 @@ def test_the_library_refuses_what_it_cannot_show(tmp_path):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", batch_index=3)
     with pytest.raises(rnnspect.InputError, match="steps: no step at all"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[])
-    with pytest.raises(rnnspect.InputError, match="steps: no step 3 in item 0; allowed: 0 to 2"):
+    with pytest.raises(rnnspect.InputError, match="steps: no step 3 in item 0; expected 0 to 2"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[3])
-    with pytest.raises(rnnspect.FileError, match="there is no folder"):
+    with pytest.raises(rnnspect.FileError, match="does not exist"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "none" / "report.html")
     with pytest.raises(rnnspect.SpecError):
         rnnspect.report(torch.nn.Sequential(torch.nn.Linear(3, 4)), path=tmp_path / "report.html")

@@ -149,13 +149,13 @@ def test_a_sequence_shows_its_top_layer_alone(rnnspect, mine):
     ("name", "said"),
     [
         ("loops.py:raises", "loops.py:37: raises(x, state) failed with ValueError"),
-        ("loops.py:short", "short gives 1 values after a step; allowed: state = (h, c)"),
-        ("loops.py:narrow", "narrow gives h of shape (3, 1); allowed: (3, 2)"),
-        ("loops.py:text", "text gives a str for a sequence; allowed: (output, (h_n, c_n))"),
+        ("loops.py:short", "short returns 1 values for a step; expected the state (h, c)"),
+        ("loops.py:narrow", "narrow returns h with shape (3, 1); expected (3, 2)"),
+        ("loops.py:text", "text returns a str for a sequence; expected (output, (h_n, c_n))"),
         ("loops.py:asks", "did you mean 'weight_ih'?"),
-        ("loops.py:number", "a int; allowed: a function or a class"),
-        ("loops.py:nothing", "nothing is called 'nothing'"),
-        ("loops.py:single", "is a step and asks for weight_hh_l0, weight_ih_l0"),
+        ("loops.py:number", "a int; expected a function or a class"),
+        ("loops.py:nothing", "this file has no 'nothing'"),
+        ("loops.py:single", "computes a step and asks for weight_hh_l0, weight_ih_l0"),
         ("modules.py:Wide", "Wide has a parameter cell.weight_ih of shape (12, 77)"),
         ("none.py:step", "no such file"),
     ],
@@ -171,4 +171,4 @@ def test_what_cannot_be_called_is_one_line(rnnspect, mine, name, said):
 def test_numpy_has_no_bfloat16(rnnspect, mine):
     result = rnnspect("check", *ONE, "--dtype", "bfloat16", "--engine", mine("loops.py:step"))
     assert result.status == 2
-    assert "cannot run bfloat16 on cpu: it takes numpy arrays; allowed: import torch in its file" in result.err
+    assert "cannot run bfloat16 on cpu: it computes with numpy arrays; import torch in its file" in result.err

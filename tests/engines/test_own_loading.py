@@ -65,20 +65,20 @@ def test_what_it_prints_is_no_result(write, capsys: pytest.CaptureFixture[str]):
 
 
 WRONG = {
-    "no such name": ("def build(): pass\n", "biuld", r"'biuld'; allowed: build; did you mean 'build'"),
-    "no module": ("def build(): return 3\n", "build", r"py:build: build\(\) gives a int; allowed: a torch"),
-    "a number": ("build = 3\n", "build", r"a int; allowed: a torch\.nn\.Module, or a function"),
+    "no such name": ("def build(): pass\n", "biuld", r"'biuld'; expected build; did you mean 'build'"),
+    "no module": ("def build(): return 3\n", "build", r"py:build: build\(\) returns a int; expected a torch"),
+    "a number": ("build = 3\n", "build", r"a int; expected a torch\.nn\.Module, or a function"),
     "it raises": ("def build():\n    return {}['a']\n", "build", r"model\.py:2: build\(\) failed with KeyError: 'a'"),
-    "loading raises": ("x = 1\nx / 0\n", "build", r"model\.py:2: loading it failed with ZeroDivisionError"),
+    "loading raises": ("x = 1\nx / 0\n", "build", r"model\.py:2: loading this file failed with ZeroDivisionError"),
     "torch raises": (
         "from torch import nn\ndef build():\n    return nn.GRU('a', 2)\n",
         "build",
         r"model\.py:3: build\(\) failed with",
     ),
-    "syntax": ("def build(:\n", "build", r"model\.py:1: loading it failed with SyntaxError"),
-    "it exits": ("import sys\nsys.exit(3)\n", "build", r"model\.py:2: loading it failed with SystemExit: 3"),
+    "syntax": ("def build(:\n", "build", r"model\.py:1: loading this file failed with SyntaxError"),
+    "it exits": ("import sys\nsys.exit(3)\n", "build", r"model\.py:2: loading this file failed with SystemExit: 3"),
     "arguments": ("def build(size): pass\n", "build", r"model\.py: build\(\) failed with TypeError.*'size'"),
-    "no import": ("import no_such_package_here\n", "build", r"model\.py:1: loading it failed with ModuleNotFoundError"),
+    "no import": ("import no_such_pack\n", "build", r"model\.py:1: loading this file failed with ModuleNotFound"),
 }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_with_its_line(write, text: str, name: str, messag
 
 @pytest.mark.parametrize("source", ["model.py", ":build", "model.py:", ""])
 def test_an_argument_of_another_form(source: str):
-    with pytest.raises(InputError, match=r"names no model; allowed: path/to/model\.py:build"):
+    with pytest.raises(InputError, match=r"does not name a model; expected path/to/model\.py:build"):
         load_model(source)
 
 
@@ -101,7 +101,7 @@ def test_no_such_file(tmp_path: Path):
     with pytest.raises(InputError, match="no such file"):
         load_model(f"{tmp_path}:build")
     (tmp_path / "model.txt").write_text("")
-    with pytest.raises(InputError, match="no Python file"):
+    with pytest.raises(InputError, match="this is not a Python file"):
         load_model(f"{tmp_path / 'model.txt'}:build")
 
 

@@ -23,37 +23,37 @@ WRONG = {
     "raises_broken_pipe": ["failed with BrokenPipeError", AT],
     "raises_stop": ["failed with StopIteration", AT],
     "raises_recursion": ["failed with RecursionError", AT],
-    "raises_unreadable": ["failed with UnreadableError: (what it says cannot be read)", AT],
+    "raises_unreadable": ["failed with UnreadableError: (its message cannot be read)", AT],
     "exits": ["failed with SystemExit: 0", AT],
-    "nothing": ["gives a NoneType as h; allowed: a tensor or an array", AT],
-    "text": ["gives a str as h", AT],
-    "narrow": ["gives h of shape (1, 3); allowed: (1, 4)", AT],
-    "pair": ["gives a tuple as h", AT],
-    "integers": ["gives h of dtype int32; allowed: floating-point numbers", AT],
-    "complex_numbers": ["gives h of dtype complex64", AT],
-    "objects": ["gives h of dtype object", AT],
-    "strings": ["gives h of dtype <U", AT],
-    "masked": ["gives h of masked values", AT],
-    "no_array": ["reading h that no_array gives failed with RuntimeError: Could not infer dtype of NoArray"],
-    "shapeless": ["reading h that shapeless gives failed with RuntimeError: no shape", AT],
-    "generator": ["gives a generator as h", AT],
-    "coroutine": ["gives a coroutine as h", AT],
-    "sequence_list": ["gives a list for a sequence; allowed: (output, h_n)", AT],
-    "sequence_wrong": ["gives output of shape (1, 3, 3); allowed: (1, 3, 4)", AT],
+    "nothing": ["returns a NoneType for h; expected a tensor or an array", AT],
+    "text": ["returns a str for h", AT],
+    "narrow": ["returns h with shape (1, 3); expected (1, 4)", AT],
+    "pair": ["returns a tuple for h", AT],
+    "integers": ["returns h with dtype int32; expected floating-point numbers", AT],
+    "complex_numbers": ["returns h with dtype complex64", AT],
+    "objects": ["returns h with dtype object", AT],
+    "strings": ["returns h with dtype <U", AT],
+    "masked": ["returns h with masked values", AT],
+    "no_array": ["reading h that no_array returns failed with RuntimeError: Could not infer dtype of NoArray"],
+    "shapeless": ["reading h that shapeless returns failed with RuntimeError: no shape", AT],
+    "generator": ["returns a generator for h", AT],
+    "coroutine": ["returns a coroutine for h", AT],
+    "sequence_list": ["returns a list for a sequence; expected (output, h_n)", AT],
+    "sequence_wrong": ["returns output with shape (1, 3, 3); expected (1, 3, 4)", AT],
     "asks": ["asks for weigth_ih", "did you mean 'weight_ih'?"],
-    "any_arguments": ["any_arguments() gives a int; allowed: something to call with (x, state)"],
-    "number": ["a int; allowed: a function or a class", AT],
+    "any_arguments": ["any_arguments() returns a int; expected a function of (x, state)"],
+    "number": ["a int; expected a function or a class", AT],
     "Uncallable": ["Uncallable() failed with RuntimeError: no instance", AT],
     "Broken": ["Broken() failed with RuntimeError: no building", AT],
-    "no_such_name": ["nothing is called 'no_such_name'"],
+    "no_such_name": ["this file has no 'no_such_name'"],
 }
 OF_TORCH = {
-    "sparse": ["gives h of layout torch.sparse_coo"],
-    "meta": ["gives h of a tensor on the device meta, which has no values"],
-    "quantised": ["gives h of dtype torch.qint8"],
-    "complex_numbers": ["gives h of dtype torch.complex64"],
-    "booleans": ["gives h of dtype torch.bool"],
-    "nested": ["reading h that nested gives failed with RuntimeError"],
+    "sparse": ["returns h with layout torch.sparse_coo"],
+    "meta": ["returns h with the device meta, which has no values"],
+    "quantised": ["returns h with dtype torch.qint8"],
+    "complex_numbers": ["returns h with dtype torch.complex64"],
+    "booleans": ["returns h with dtype torch.bool"],
+    "nested": ["reading h that nested returns failed with RuntimeError"],
     "Lazy": ["setting the parameters of Lazy failed with RuntimeError"],
 }
 RIGHT = ["right", "writes_into_what_it_got", "one_buffer", "backwards_in_memory", "read_only"]
@@ -121,7 +121,7 @@ def test_a_module_that_answers_no_name(rnnspect, tmp_path):
     (tmp_path / "ga.py").write_text("def __getattr__(name):\n    raise RuntimeError(name)\n")
     result = rnnspect("check", *SPEC, "--engine", tmp_path / "ga.py:step")
     assert result.status == 2
-    assert "ga.py:2: loading it failed with RuntimeError: step" in result.err
+    assert "ga.py:2: loading this file failed with RuntimeError: step" in result.err
 
 
 @pytest.mark.parametrize("name", ENDS)

@@ -62,7 +62,7 @@ def test_each_piece_begins_with_the_state_that_the_one_before_ended_with():
     assert ran.h_n is not None
     assert ran.h_n[0, 0].tolist() == [300, 300]
     assert ran.layers[0, "forward"] is ran.output
-    said = "counting ran in 3 calls of 128 steps, each with the state that the one before ended with"
+    said = "counting ran in 3 calls of 128 steps, with the state carried from call to call"
     assert ran.notes == ("its own note", said)
 
 
@@ -123,7 +123,7 @@ def test_torch_gives_the_same_numbers_in_pieces(monkeypatch, cell, shape):
 def test_a_check_says_that_the_engine_ran_in_pieces():
     verdict = check(Spec(cell="lstm", input="randn:20000"))
     assert verdict.agrees
-    said = "torch ran in 2 calls of 16,384 steps, each with the state that the one before ended with"
+    said = "torch ran in 2 calls of 16,384 steps, with the state carried from call to call"
     assert said in verdict.notes
     assert verdict.steps == 20_000
 

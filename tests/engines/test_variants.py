@@ -161,11 +161,11 @@ def test_a_single_direction_from_the_end(name: str, cell: str, lengths: list[int
 
 
 REASONS = {
-    "reset": "resets after the product",
-    "reverse": "runs from the start|has no reverse direction alone",
+    "reset": "applies the reset gate after the matrix product",
+    "reverse": "runs from the start|cannot run backward only",
     "input_forget": "forget gate",
     "peepholes": "do not see the cell state|has no peepholes",
-    "activations": "usual ones|has no activations to choose",
+    "activations": "usual ones|cannot use other activations",
     "clip": "does not limit|does not clip",
 }
 REFUSED = {
@@ -194,7 +194,7 @@ def test_what_an_engine_does_not_know_it_refuses_in_the_words_of_a_spec(name: st
         checked(name, ASKED[key])
     said = str(raised.value)
     if name in ("torch", "torch-compile"):
-        assert said.endswith("allowed: --engine onnxruntime, in trace and check")
+        assert said.endswith("use --engine onnxruntime, in trace and check")
     else:
         value = {"activations": "[sigmoid, tanh, softsign]", "clip": "0.5", "reset": "before"}.get(key, "true")
         assert f"{name} cannot run {key}: {value}: " in said
@@ -202,7 +202,7 @@ def test_what_an_engine_does_not_know_it_refuses_in_the_words_of_a_spec(name: st
 
 def test_the_default_engine_names_no_engine_that_cannot():
     for more in ({"dtype": "float64"}, {"proj_size": 2}):
-        with pytest.raises(EngineError, match="allowed: another engine"):
+        with pytest.raises(EngineError, match="choose another engine"):
             check_prepared(replace(prepared(LSTM, reverse=True, **more), engine=TorchEngine()))
 
 
@@ -248,13 +248,13 @@ def test_flags_say_what_a_file_may(rnnspect, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--cell", "lstm", "--peepholes"], "torch.nn.LSTM has no peepholes; allowed: --engine onnxruntime"),
-        (["--cell", "gru", "--reset", "befor"], "--reset: reset is the text 'befor'; allowed: after, before; did you"),
-        (["--clip", "0"], "--clip: clip is 0.0; allowed: a number above 0"),
-        (["--cell", "gru", "--peepholes"], "--peepholes: peepholes with cell gru"),
-        (["--cell", "lstm", "--activations", "sigmoid,tahn,tanh"], "--activations: no activation 'tahn'"),
+        (["--cell", "lstm", "--peepholes"], "torch.nn.LSTM has no peepholes; use --engine onnxruntime"),
+        (["--cell", "gru", "--reset", "befor"], "--reset: reset is the text 'befor'; expected after, before; did you"),
+        (["--clip", "0"], "--clip: clip is 0.0; expected a number above 0"),
+        (["--cell", "gru", "--peepholes"], "--peepholes: cell gru has no peepholes"),
+        (["--cell", "lstm", "--activations", "sigmoid,tahn,tanh"], "--activations: unknown activation 'tahn'"),
         (["--activations", "affine(1,2"], "--activations: "),
-        (["--reverse", "--bidirectional"], "reverse beside bidirectional"),
+        (["--reverse", "--bidirectional"], "reverse and bidirectional exclude each other"),
     ],
 )
 def test_wrong_flags_are_one_line(rnnspect, flags: list[str], said: str):

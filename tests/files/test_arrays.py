@@ -136,13 +136,13 @@ def test_a_parameter_in_a_file_is_taken_as_numbers(tmp_path: Path):
 
 def test_an_array_that_is_not_there(tmp_path: Path):
     np.savez(tmp_path / "x.npz", input=NUMBERS, state=NUMBERS)
-    with pytest.raises(FileError, match=r"no array is called 'inptu'; allowed: input, state; did you mean 'input'\?"):
+    with pytest.raises(FileError, match=r"no array named 'inptu'; expected input, state; did you mean 'input'\?"):
         read_array(tmp_path / "x.npz", "inptu")
 
 
 def test_several_arrays_and_none_chosen(tmp_path: Path):
     np.savez(tmp_path / "x.npz", a=NUMBERS, b=NUMBERS)
-    with pytest.raises(FileError, match=r"it holds 2 arrays \(a, b\); allowed: one of them, as .*x\.npz:a"):
+    with pytest.raises(FileError, match=r"the file holds 2 arrays: a, b; name one: .*x\.npz:a"):
         read_array(tmp_path / "x.npz")
 
 
@@ -182,24 +182,28 @@ def test_a_file_that_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_unknown_suffix(tmp_path: Path):
-    with pytest.raises(FileError, match=r"files that end in '\.xlsx' are not read; allowed: \.npy, \.npz, \.csv"):
+    with pytest.raises(FileError, match=r"files that end in '\.xlsx'; expected \.npy, \.npz, \.csv"):
         read_array(_written(tmp_path, "x.xlsx", b"1"))
 
 
 TEXTS: list[tuple[str, bytes, str]] = [
-    ("csv", b"1,2\n3\n", r"x\.csv:2: 1 number where the first row has 2"),
-    ("csv", b"1,2\n3,4,5\n", r"x\.csv:2: 3 numbers where the first row has 2"),
-    ("csv", b"a,b\n1,2\n", r"x\.csv:1:1: 'a' is not a number; allowed: numbers only; begin a header line with #"),
-    ("csv", b"1,2\n3,four\n", r"x\.csv:2:3: 'four' is not a number; allowed: numbers only$"),
-    ("csv", b"1,\n", r"x\.csv:1:3: an empty cell"),
+    ("csv", b"1,2\n3\n", r"x\.csv:2: this row has 1 number, the first row has 2"),
+    ("csv", b"1,2\n3,4,5\n", r"x\.csv:2: this row has 3 numbers, the first row has 2"),
+    (
+        "csv",
+        b"a,b\n1,2\n",
+        r"x\.csv:1:1: 'a' is not a number; start a header line with #",
+    ),
+    ("csv", b"1,2\n3,four\n", r"x\.csv:2:3: 'four' is not a number$"),
+    ("csv", b"1,\n", r"x\.csv:1:3: this cell is empty"),
     ("csv", b"1;2\n", r"x\.csv:1:1: '1;2' is not a number"),
     ("tsv", b"1,2\n", r"x\.tsv:1:1: '1,2' is not a number"),
     ("csv", b"\n\n# only\n", "no rows"),
-    ("csv", b"1\0,2\n", "a binary file"),
-    ("csv", b"\xff\xfe1\x00", "a binary file"),
-    ("csv", b"\x93NUMPY\x01\x00", "a binary file"),
-    ("json", b"\x80", "a binary file"),
-    ("json", b"[[1,2],[3]]", r"x\.json\[1\]: a row of 1 where the first has 2"),
+    ("csv", b"1\0,2\n", "this is a binary file"),
+    ("csv", b"\xff\xfe1\x00", "this is a binary file"),
+    ("csv", b"\x93NUMPY\x01\x00", "this is a binary file"),
+    ("json", b"\x80", "this is a binary file"),
+    ("json", b"[[1,2],[3]]", r"x\.json\[1\]: this row has length 1, the first has length 2"),
     ("json", b'[["a"]]', r"x\.json\[0\]\[0\]: 'a' is not a number"),
     ("json", b"[[1,\n2,,]]", r"x\.json:2:3: not JSON"),
     ("json", b'{"x": [1]}', "is not a number"),
@@ -286,7 +290,7 @@ def test_an_archive_cut_anywhere(tmp_path: Path, suffix: str):
 
 
 def test_a_header_that_claims_more_than_the_file_holds_says_so(tmp_path: Path):
-    with pytest.raises(FileError, match=r"its header promises 7.3 TiB, the file holds 8 bytes"):
+    with pytest.raises(FileError, match=r"expected 7.3 TiB, found 8 bytes"):
         read_array(_written(tmp_path, "x.npy", _npy(_header((10**12,)), bytes(8))))
 
 
@@ -302,7 +306,7 @@ class _Runs:
 
 def test_an_array_of_objects_does_not_run_its_code(tmp_path: Path):
     np.save(tmp_path / "x.npy", np.array([_Runs(tmp_path / "ran")], dtype=object))
-    with pytest.raises(FileError, match="an array of objects; allowed: numbers; objects would need code to load"):
+    with pytest.raises(FileError, match="the array holds objects; expected numbers"):
         read_array(tmp_path / "x.npy")
     assert not (tmp_path / "ran").exists()
 
@@ -318,7 +322,7 @@ def test_a_checkpoint_does_not_run_its_code(tmp_path: Path, how: str):
             path,
             _use_new_zipfile_serialization=how != "legacy",
         )
-    with pytest.raises(FileError, match="loading it would run code; allowed: tensors only"):
+    with pytest.raises(FileError, match="loading this file would run code; save only the tensors"):
         read_array(path)
     assert not (tmp_path / "ran").exists()
 
@@ -330,13 +334,13 @@ def test_a_checkpoint_does_not_run_its_code(tmp_path: Path, how: str):
 )
 def test_a_checkpoint_without_tensors(tmp_path: Path, content: Any):
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(FileError, match="it holds"):
+    with pytest.raises(FileError, match="the file holds"):
         read_array(tmp_path / "x.pt")
 
 
 def test_a_checkpoint_of_a_whole_module_says_what_to_save(tmp_path: Path):
     torch.save(torch.nn.RNN(5, 2), tmp_path / "x.pt")
-    with pytest.raises(FileError, match=r"save model\.state_dict\(\)"):
+    with pytest.raises(FileError, match=r"save only the tensors: torch\.save\(model\.state_dict\(\)"):
         read_array(tmp_path / "x.pt")
 
 
@@ -379,7 +383,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch
     path = _zip(tmp_path, zipfile.ZIP_DEFLATED, {"x.npy": _npy_of_zeros(1 << 17)})
     assert path.stat().st_size < 5000
     _with_little_memory(monkeypatch, 1 << 20)
-    with pytest.raises(ResourceError, match=r"unpacking it would need 2\.0 MiB"):
+    with pytest.raises(ResourceError, match=r"unpacking this file would need 2\.0 MiB"):
         read_array(path)
 
 
@@ -417,7 +421,7 @@ def test_a_file_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytes
     else:
         path.write_text("[" + ",".join(["1"] * (1 << 16)) + "]")
     _with_little_memory(monkeypatch, 1 << 17)
-    with pytest.raises(ResourceError, match="would need"):
+    with pytest.raises(ResourceError, match=r"would need .* of memory"):
         read_array(path)
 
 

@@ -34,5 +34,5 @@ def test_a_size_that_no_float_holds_has_words_too():
 def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     free_memory.require(1000, "this")
-    with pytest.raises(ResourceError, match="this would need 1001 bytes; allowed: at most the 1000 bytes"):
+    with pytest.raises(ResourceError, match="this would need 1001 bytes of memory, and 1000 bytes is free"):
         free_memory.require(1001, "this")

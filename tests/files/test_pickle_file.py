@@ -339,7 +339,7 @@ BEYOND = {
 @pytest.mark.parametrize("content", BEYOND.values(), ids=BEYOND.keys())
 def test_a_tensor_beyond_its_storage(tmp_path: Path, content: bytes):
     (tmp_path / "x.pt").write_bytes(pickles.zipped(content, SIX.tobytes()))
-    with pytest.raises(FileError, match=r"x\.pt.*: (its header promises|a tensor )"):
+    with pytest.raises(FileError, match=r"x\.pt.*: the file is damaged"):
         open_pickle(tmp_path / "x.pt")
 
 
@@ -370,7 +370,7 @@ def test_a_module_in_two_places_is_listed_once(tmp_path: Path):
 def test_what_holds_no_arrays_says_what_it_is(tmp_path: Path):
     for content, said in (
         ({"a": 1, "b": 2}, "a dict with keys a, b"),
-        ([1, 2], "a list of 2 values"),
+        ([1, 2], "a list of 2 items"),
         (Path("x"), "an object of pathlib"),
         ("text", "a str"),
     ):
@@ -384,7 +384,7 @@ def test_a_storage_that_is_not_there(tmp_path: Path):
         for info in whole.infolist():
             if "/data/" not in info.filename:
                 part.writestr(info.filename, whole.read(info))
-    with pytest.raises(FileError, match="it speaks of a storage 'whole/data/0', which is not in it"):
+    with pytest.raises(FileError, match="the storage 'whole/data/0' is missing"):
         open_pickle(tmp_path / "x.pt")
 
 

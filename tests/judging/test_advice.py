@@ -12,7 +12,9 @@ def test_a_forget_gate_beside_a_cell_state_of_zero() -> None:
     module, x = torch.nn.LSTM(5, 8), torch.randn(1, 2, 5)
     verdict = rnnspect.check(module, x)
     assert verdict.verdict == "cannot tell"
-    assert str(verdict.reason).endswith("c0 is zero: --c0 randn, or more steps, would tell")
+    assert str(verdict.reason).endswith(
+        "the forget gate f cannot be tested: it multiplies the cell state, and c0 is zero; pass --c0 randn"
+    )
     assert rnnspect.check(module, x, c0="randn").agrees
     assert rnnspect.check(module, torch.randn(4, 2, 5)).agrees
 
@@ -21,7 +23,7 @@ def test_a_reset_gate_beside_a_state_of_zero() -> None:
     torch.manual_seed(0)
     module, x = torch.nn.GRU(5, 8, bias=False), torch.randn(1, 2, 5)
     verdict = rnnspect.check(module, x)
-    assert str(verdict.reason).endswith("h0 is zero: --h0 randn, or more steps, would tell")
+    assert str(verdict.reason).endswith("it multiplies the hidden state, and h0 is zero; pass --h0 randn")
     assert rnnspect.check(module, x, h0="randn").agrees
 
 
@@ -31,8 +33,8 @@ def test_an_input_that_saturates() -> None:
     verdict = rnnspect.check(module, x)
     assert verdict.verdict == "cannot tell"
     said = str(verdict.reason)
-    assert "which saturates gates" in said
-    smaller = float(said.rpartition("an x some ")[2].partition(" times smaller")[0])
+    assert "which saturates them" in said
+    smaller = float(said.rpartition("make x about ")[2].partition(" times smaller")[0])
     assert rnnspect.check(module, x / smaller, c0="randn").agrees
 
 
@@ -42,5 +44,17 @@ def test_a_layer_above_that_nothing_opens() -> None:
     with torch.no_grad():
         module.bias_ih_l1 += 50
     verdict = rnnspect.check(module, torch.randn(20, 2, 5))
-    assert str(verdict.reason).startswith("layer 1 forward: in 8 of 8 units")
-    assert str(verdict.reason).endswith("an input that leaves gate h half open, of more steps, would tell")
+    assert str(verdict.reason).startswith(
+        "layer 1 forward: this input cannot reveal an error of 0.01 in gate h (8 of 8 units)"
+    )
+    assert str(verdict.reason).endswith("use more steps, of an input that leaves them half open")
+
+
+def test_a_recording_in_few_digits() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(5, 8), torch.randn(20, 2, 5)
+    output = module(x)[0].detach().numpy()
+    verdict = rnnspect.check(module, x, recorded=output.round(2))
+    assert verdict.verdict == "cannot tell"
+    assert "it was recorded with 2 decimals, which hides an error of 0.01 in gate" in str(verdict.reason)
+    assert rnnspect.check(module, x, recorded=output).agrees

@@ -146,7 +146,7 @@ def test_a_final_state_with_a_bound_past_use_cannot_be_told() -> None:
     assert not any(name.endswith("c_n") for name in verdict.observed)
     assert all(point is None or point.quantity != "c_n" for point in (verdict.worst, verdict.first))
     assert past_use(Expected(torch.zeros(2, 3), torch.full((2, 3), 3.0)), COARSE) == (
-        "could not be judged: a correct one may be off by 3"
+        "could not be checked: even a correct one may be off by 3"
     )
     assert past_use(Expected(torch.zeros(2, 3), torch.full((2, 3), torch.inf)), COARSE) is not None
     assert past_use(Expected(torch.ones(2, 3), torch.full((2, 3), 1e-3)), COARSE) is None
@@ -170,7 +170,7 @@ def test_a_float32_final_state_that_nothing_pins_down_is_the_reason() -> None:
         patch.setattr(stack, "_as_recorded", wide)
         verdict = check(made, replace(observed(made), h_n=None))
     assert verdict.verdict == "cannot tell"
-    assert str(verdict.reason).startswith("c_n of layer 0 could not be judged: a correct one may be off by 1")
+    assert str(verdict.reason).startswith("c_n of layer 0 could not be checked: even a correct one may be off by 1")
 
 
 @cells
@@ -180,7 +180,7 @@ def test_nan_in_x_is_said(cell: str, bidirectional: bool) -> None:
     made.sequence.x[11, 2, 3] = torch.nan
     verdict = check(made, observed(made))
     assert verdict.verdict == "cannot tell"
-    assert verdict.reason == "x holds NaN at step 11, item 2; from there on nothing can be judged"
+    assert verdict.reason == "x contains NaN at step 11, item 2; nothing after it can be checked"
     made.sequence.x[11] = torch.nan
     worst = check(made, observed(made)).worst
     assert worst is None or worst.bound == worst.bound, "a bound that is no number is none"
@@ -190,10 +190,10 @@ def test_nan_in_x_is_said(cell: str, bidirectional: bool) -> None:
 def test_nan_elsewhere_is_said(cell: str) -> None:
     made = network(cell)
     made.sequence.h0[0, 1, 2] = torch.nan
-    assert str(check(made, observed(made)).reason) == "h0 holds NaN for item 1, of which nothing can be judged"
+    assert str(check(made, observed(made)).reason) == "h0 contains NaN for item 1, which cannot be checked"
     made = network(cell)
     made.parameters["weight_hh_l0"][0, 0] = torch.nan
-    assert str(check(made, observed(made)).reason) == "weight_hh_l0 holds NaN: nothing can be judged"
+    assert str(check(made, observed(made)).reason) == "weight_hh_l0 contains NaN: nothing can be checked"
 
 
 def steep(seed: int, hidden_size: int, steps: int) -> tuple[Prepared, Observation]:

@@ -72,8 +72,8 @@ def taken_apart(module: torch.nn.RNN, x: torch.Tensor, y: torch.Tensor, h_n: tor
     verdict = check(h_n[None])
     assert verdict.verdict == "cannot tell"
     assert verdict.reason is not None
-    assert "say --recorded-as" in verdict.reason
-    named = verdict.reason.split("say --recorded-as ")[1].split()[0]
+    assert "pass --recorded-as" in verdict.reason
+    named = verdict.reason.split("pass --recorded-as ")[1].split()[0]
     for said in (named, form):
         assert check(h_n[None], said).verdict != "differ"
     assert check(h_n[None], "exact").verdict == "differ"
@@ -90,9 +90,9 @@ def test_what_was_said_is_what_the_notes_say() -> None:
 def test_numbers_with_more_digits_than_somebody_says() -> None:
     """A wrong number would pass with the error of a rounding that never was."""
     module, x, y = relu()
-    with pytest.raises(InputError, match="which is not rounded to 2 decimals; allowed: a rounding"):
+    with pytest.raises(InputError, match="which is not rounded to 2 decimals; expected a rounding"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimals:2")
-    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; allowed: exact"):
+    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; expected exact"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimal")
 
 
@@ -138,7 +138,9 @@ def test_differences_of_a_few_units_are_told_beside_the_verdict() -> None:
     rounded[3, 1, int(y[3, 1].argmax())] += 2e-3
     verdict = rnnspect.check(module, x, recorded=rounded)
     assert verdict.verdict == "differ"
-    assert verdict.notes[0].startswith("all differences are below 4 units of 3 decimals: were the recorded numbers cut")
+    assert verdict.notes[0].startswith(
+        "every difference is below 4 units of 3 decimals: perhaps the recorded values were"
+    )
     rounded[3, 1, int(y[3, 1].argmax())] += 2e-2
     verdict = rnnspect.check(module, x, recorded=rounded)
     assert verdict.verdict == "differ"

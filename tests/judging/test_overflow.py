@@ -68,7 +68,7 @@ def test_an_engine_that_met_an_infinity_is_not_blamed(cell: str, value: float) -
     for ends in ({}, run.met_ends):
         verdict = run.check(output=run.met, **ends)
         assert verdict.verdict == "cannot tell"
-        assert "values, or sums on the way to them, leave the range of float32" in str(verdict.reason)
+        assert "values, or sums that lead to them, overflow float32" in str(verdict.reason)
 
 
 @pytest.mark.parametrize("cell", CELLS)

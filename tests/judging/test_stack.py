@@ -17,7 +17,7 @@ from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import suffix
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import Prepared, prepare
-from rnnspect.tracing.trace import trace_prepared
+from rnnspect.tracing.running import trace_prepared
 from tests.judging import loops
 from tests.judging.cases import parameters
 from tests.marks import sampled
@@ -277,7 +277,7 @@ def test_float16_overflow_cannot_tell() -> None:
         made.parameters[name].mul_(30)
     verdict = check(made, observed(made))
     assert verdict.verdict == "cannot tell"
-    assert "leave the range of float16" in str(verdict.reason)
+    assert "overflow float16" in str(verdict.reason)
 
 
 @pytest.mark.usefixtures("no_causes")
@@ -310,7 +310,7 @@ def test_half_of_the_top_layer_is_not_enough() -> None:
     layers = {(0, "forward"): every_layer(made)[0, "forward"]}
     verdict = check(made, observed(made, layers=layers, h_n=None))
     assert verdict.verdict == "cannot tell"
-    assert verdict.reason == "the top layer's reverse h was not observed at each step"
+    assert verdict.reason == "the top layer's reverse h was not recorded at every step"
 
 
 def test_lowest_layer_first_even_if_only_its_final_state_is_wrong() -> None:
@@ -359,7 +359,7 @@ def test_an_estimate_that_has_lost_the_run_cannot_tell() -> None:
     made = chaotic()
     verdict = check(made, observed(made, h_n=None))
     assert verdict.verdict == "cannot tell"
-    assert "what it received was estimated" in str(verdict.reason)
+    assert "its input was not recorded" in str(verdict.reason)
     assert check(made, observed(made, layers=every_layer(made))).verdict == "agree"
 
 

@@ -61,8 +61,8 @@ def h(where: WrongValues | None, layer: int = 0, direction: str = "forward") -> 
     ("where", "said"),
     [
         (over(range(STEPS)), "320 of 320 values"),
-        (over(range(1, STEPS)), "from step 1 on, step 0 is inside the bound; 304 of 320 values"),
-        (over(range(5, STEPS)), "from step 5 on, steps 0 to 4 are inside the bound; 240 of 320 values"),
+        (over(range(1, STEPS)), "from step 1 on (step 0 is right); 304 of 320 values"),
+        (over(range(5, STEPS)), "from step 5 on (steps 0 to 4 are right); 240 of 320 values"),
         (over([5, STEPS - 1]), "2 steps between 5 and 19; 32 of 320 values"),
         (over([3]), "step 3 alone; 16 of 320 values"),
         (over([3], [4], [1]), "step 3 alone; unit 4; batch item 1; 1 of 320 values"),
@@ -84,7 +84,7 @@ def test_many_scattered_units() -> None:
 def test_directions() -> None:
     both = {"bidirectional": True}
     said = pattern(h(None), h(over(range(5)), direction="reverse"), **both)
-    assert said == "only the reverse direction; from step 4 down, the later ones are inside the bound; 80 of 640 values"
+    assert said == "only the reverse direction; from step 4 down (later steps are right); 80 of 640 values"
     said = pattern(h(over(range(STEPS))), h(over(range(STEPS)), direction="reverse"), **both)
     assert said == "640 of 640 values"
     assert pattern(h(over(range(STEPS)), direction="reverse"), **both) == "320 of 320 values"  # the other was not seen

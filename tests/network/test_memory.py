@@ -26,7 +26,7 @@ from rnnspect.tracing.prepare import prepare
 def test_more_than_there_is_is_refused_before_it_is_taken(keys: dict[str, Any], said: str):
     with pytest.raises(ResourceError, match=said) as raised:
         prepare(Spec(**keys))
-    assert "iB; allowed: at most the " in str(raised.value)
+    assert "iB of memory, and " in str(raised.value)
     assert raised.value.exit_status == 2
 
 

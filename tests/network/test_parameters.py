@@ -14,7 +14,7 @@ from rnnspect import Spec, shapes, trace
 from rnnspect.cells import CELLS
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.tracing.prepare import prepare
-from rnnspect.tracing.trace import trace_prepared
+from rnnspect.tracing.running import trace_prepared
 from tests.reference import reference
 
 GRID = [

@@ -152,11 +152,15 @@ def test_a_tensor_that_learns_is_taken_as_numbers():
 
 
 BAD_X: list[tuple[Any, dict[str, Any], list[str]]] = [
-    ("[[1,2],[3]]", {"input_size": 2}, ["input[1]: a row of 1 where the first has 2", "rows of one length"]),
-    ([[1, 2], [3]], {"input_size": 2}, ["input", "a row of 1 where the first has 2"]),
-    ("[[1,2],3]", {"input_size": 2}, ["where a row should be"]),
-    ("[1,[2]]", ONE, ["a list where a number should be"]),
-    ('[["a"]]', ONE, ["input[0][0]: 'a' is not a number", "numbers, NaN, Infinity"]),
+    (
+        "[[1,2],[3]]",
+        {"input_size": 2},
+        ["input[1]: this row has length 1, the first has length 2", "this row has length 1, the first has length 2"],
+    ),
+    ([[1, 2], [3]], {"input_size": 2}, ["input", "this row has length 1, the first has length 2"]),
+    ("[[1,2],3]", {"input_size": 2}, ["expected a row of numbers"]),
+    ("[1,[2]]", ONE, ["expected a number, got a list"]),
+    ('[["a"]]', ONE, ["input[0][0]: 'a' is not a number", "a number, NaN or Infinity"]),
     ("[[null]]", ONE, ["null is not a number"]),
     ("[[true]]", ONE, ["True is not a number"]),
     ('[["+-nan"]]', ONE, ["is not a number"]),
@@ -164,29 +168,29 @@ BAD_X: list[tuple[Any, dict[str, Any], list[str]]] = [
     ("[[1]", ONE, ["not JSON"]),
     ("[" * 50, ONE, ["not JSON"]),
     ("[" * 100_000 + "]" * 100_000, ONE, ["nested too deeply"]),
-    ("[]", ONE, ["has no steps"]),
-    ("[[]]", ONE, ["has no steps"]),
-    (5.0, ONE, ["x of shape ()"]),
-    ([[[[1.0]]]], ONE, ["x of shape (1, 1, 1, 1)", "(T, 1) or (B, T, 1)"]),
-    (np.zeros((0, 5)), {}, ["x of shape (0, 5) has no steps"]),
-    (np.zeros((2, 0, 5)), {}, ["x of shape (2, 0, 5) has no steps"]),
-    ("ramp:0", {}, ["ramp:0 makes no steps", "ramp:3 for 3 steps"]),
-    ("ramp", {}, ["ramp makes no steps"]),
-    ("randint", {}, ["randint makes no steps", "randint:20:5000 for 20 steps"]),
-    ("randint:3", {}, ["randint:3 does not say what its integers are below", "randint:20:5000"]),
-    ("randint:3:0", {}, ["randint:3:0 does not say", "randint:20:5000"]),
-    ("randit:3:4", {}, ["no file is called", "did you mean 'randint:20:5000'?"]),
-    ([[1.0, 2.0]], {}, ["x has 2 features at each step, input_size is 5", "(T, 5) or (B, T, 5)"]),
-    ([[1.0]], {"batch_first": False}, ["x has 1 feature at each step", "(T, 5) or (T, B, 5)"]),
-    ("rmap:3", {}, ["no file is called 'rmap:3'", "did you mean 'ramp:3'?"]),
-    ("rand:5", {}, ["no file is called 'rand:5'", "did you mean 'randn:3'?"]),
-    (torch.ones(3, 5) * 1j, {}, ["complex64", "real dense numbers"]),
-    (torch.eye(5).to_sparse(), {}, ["sparse", "real dense numbers"]),
+    ("[]", ONE, ["which is empty"]),
+    ("[[]]", ONE, ["which is empty"]),
+    (5.0, ONE, ["x has the shape ()"]),
+    ([[[[1.0]]]], ONE, ["x has the shape (1, 1, 1, 1)", "(T, 1) or (B, T, 1)"]),
+    (np.zeros((0, 5)), {}, ["x has the shape (0, 5), which is empty"]),
+    (np.zeros((2, 0, 5)), {}, ["x has the shape (2, 0, 5), which is empty"]),
+    ("ramp:0", {}, ["ramp:0 needs a length", "ramp:3 for 3 steps"]),
+    ("ramp", {}, ["ramp needs a length"]),
+    ("randint", {}, ["randint needs a length", "randint:20:5000 for 20 steps"]),
+    ("randint:3", {}, ["randint:3 needs an upper limit", "randint:20:5000"]),
+    ("randint:3:0", {}, ["randint:3:0 needs an upper limit", "randint:20:5000"]),
+    ("randit:3:4", {}, ["there is no file or generator", "did you mean 'randint:20:5000'?"]),
+    ([[1.0, 2.0]], {}, ["x has 2 features per step, input_size is 5", "(T, 5) or (B, T, 5)"]),
+    ([[1.0]], {"batch_first": False}, ["x has 1 feature per step", "(T, 5) or (T, B, 5)"]),
+    ("rmap:3", {}, ["there is no file or generator 'rmap:3'", "did you mean 'ramp:3'?"]),
+    ("rand:5", {}, ["there is no file or generator 'rand:5'", "did you mean 'randn:3'?"]),
+    (torch.ones(3, 5) * 1j, {}, ["complex64", "a dense tensor of real numbers"]),
+    (torch.eye(5).to_sparse(), {}, ["sparse", "a dense tensor of real numbers"]),
 ]
 
 
 def test_a_batch_size_goes_with_a_generator():
-    with pytest.raises(SequenceError, match="a batch size beside an input"):
+    with pytest.raises(SequenceError, match="this input has its own batch size"):
         prepare(Spec(input=[[1.0] * 5], batch=2))
 
 
@@ -259,15 +263,15 @@ def test_with_a_projection_h_and_c_have_their_own_units():
 
 
 BAD_STATES: list[tuple[str, Any, dict[str, Any], list[str]]] = [
-    ("h0", [[1.0]], {}, ["h0 of shape (1, 1)", "(layers, units) = (1, 2)"]),
-    ("h0", [1.0, 2.0], {}, ["h0 of shape (2,)", "(layers, units) = (1, 2)"]),
+    ("h0", [[1.0]], {}, ["h0 has the shape (1, 1)", "(layers, units) = (1, 2)"]),
+    ("h0", [1.0, 2.0], {}, ["h0 has the shape (2,)", "(layers, units) = (1, 2)"]),
     ("h0", np.zeros((1, 3, 2)), {"batch": 2}, ["(1, 3, 2)", "(layers, batch, units) = (1, 2, 2)"]),
     ("h0", np.zeros((1, 2)), {"batch": 2}, ["(1, 2)", "(layers, batch, units) = (1, 2, 2)"]),
     ("h0", np.zeros((2, 2)), {"num_layers": 2, "bidirectional": True}, ["(layers × directions, units) = (4, 2)"]),
-    ("h0", "ramp:3", {}, ["ramp:3 makes 3 states", "ramp or ramp:1"]),
+    ("h0", "ramp:3", {}, ["ramp:3 gives 3 initial states", "write ramp"]),
     ("c0", np.zeros((1, 3)), {"cell": "lstm", "hidden_size": 4, "proj_size": 3}, ["c0", "(layers, units) = (1, 4)"]),
     ("c0", "zeros", {"cell": "gru"}, ["cell gru has no cell state", "leave c0 out"]),
-    ("h0", "[[1,2],[3]]", {}, ["a row of 1 where the first has 2"]),
+    ("h0", "[[1,2],[3]]", {}, ["this row has length 1, the first has length 2"]),
 ]
 
 
@@ -283,9 +287,9 @@ def test_a_state_that_does_not_fit(name: str, state: Any, keys: dict[str, Any], 
 
 BAD_LENGTHS: list[tuple[dict[str, Any], list[str]]] = [
     ({"lengths": [4, 3], "batch": 2}, ["length 4 in a batch of 3 steps", "1 to 3"]),
-    ({"lengths": [3], "batch": 2}, ["1 lengths for a batch of 2", "one length a sequence"]),
+    ({"lengths": [3], "batch": 2}, ["1 lengths for a batch of 2", "lengths for a batch of"]),
     ({"lengths": [], "batch": 2}, ["0 lengths for a batch of 2"]),
-    ({"lengths": [3]}, ["lengths beside an x without a batch axis"]),
+    ({"lengths": [3]}, ["lengths are for a batch, and this x has no batch axis"]),
 ]
 
 

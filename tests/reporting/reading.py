@@ -51,9 +51,45 @@ def cells_of(picture: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def map_of(data: dict[str, Any], layer: int, quantity: str, shown: str = "equations") -> dict[str, Any]:
+def map_of(data: dict[str, Any], layer: int, quantity: str, shown: str = "equations") -> dict[str, Any] | None:
+    """A picture, None where the page derives it."""
     maps = data["layers"][layer]["maps"]
     return next(one["picture"] for one in maps if (one["quantity"], one["shown"]) == (quantity, shown))
+
+
+def values_of(data: dict[str, Any], layer: int, quantity: str, shown: str = "equations") -> np.ndarray:
+    """What the page shows of a quantity, every number of it: derived from what the file keeps."""
+    assert map_of(data, layer, quantity, shown) is None
+    kept = data["layers"][layer]["kept"]
+    if shown == "engine":
+        return array_of(kept["gave"][quantity]).astype(float)
+    if shown == "equations":
+        if quantity == "x":
+            return given_of(data, layer, "x")
+        every = [Exported(data, layer, step) for step in range(data["length"])]
+        units = every[0].units(quantity)
+        return np.array([[one.quantity(quantity, unit) for unit in range(units)] for one in every])
+    manual, engine = (values_of(data, layer, quantity, which) for which in ("equations", "engine"))
+    with np.errstate(invalid="ignore"):
+        same = (manual == engine) | (np.isnan(manual) & np.isnan(engine))
+        apart = np.where(same, 0, engine - manual)
+        if shown == "difference":
+            return apart
+        bound = array_of(kept["bound"])
+        ratio = np.where(np.isinf(bound) | same, 0, np.abs(apart) / bound)
+    return np.where(np.isnan(ratio), np.inf, ratio)
+
+
+def given_of(data: dict[str, Any], layer: int, name: str) -> np.ndarray:
+    """x, or h or c of the step before, at every kept step."""
+    one = data["layers"][layer]
+    if one["kept"]["given"][name] is not None:
+        return array_of(one["kept"]["given"][name]).astype(float)
+    if name == "x":
+        below = [array_of(other["kept"]["gave"]["h"]) for other in data["layers"] if other["layer"] == one["layer"] - 1]
+        return np.concatenate(below, 1) if below else array_of(data["x"]).astype(float)
+    gave, first = array_of(one["kept"]["gave"]["h"]), array_of(one["kept"]["h0"])[None]
+    return np.concatenate([gave[1:], first] if one["direction"] == "reverse" else [first, gave[:-1]])
 
 
 class Exported:
@@ -61,11 +97,17 @@ class Exported:
 
     def __init__(self, data: dict[str, Any], layer: int, step: int) -> None:
         self._weights, self._derivable = data["weights"], data["layers"][layer]["derivable"]
-        self._kept = self._derivable["steps"].index(step)
+        self._kept = step if data["whole"] else data["kept"].index(step)
+        self._given = {name: given_of(data, layer, name)[self._kept] for name in data["layers"][layer]["kept"]["given"]}
         self._known: dict[tuple[int, int], float] = {}
+        projection = self._derivable["projection"]
+        self._roots = self._derivable["equations"] | ({"input_projection": projection} if projection else {})
+
+    def units(self, name: str) -> int:
+        return self._roots[name]["units"]
 
     def quantity(self, name: str, unit: int) -> float:
-        return self.value(self._derivable["equations"][name]["at"], unit)
+        return self.value(self._roots[name]["at"], unit)
 
     def value(self, at: int, unit: int) -> float:
         if (at, unit) not in self._known:
@@ -78,7 +120,7 @@ class Exported:
             return float(values[self._kept, unit] if values.ndim > 1 else values[unit])
         match one["kind"]:
             case "given":
-                return float(array_of(self._derivable["given"][one["name"]])[self._kept, unit])
+                return float(self._given[one["name"]][unit])
             case "quantity":
                 return self.quantity(one["name"], unit)
             case "parameter":

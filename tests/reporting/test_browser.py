@@ -20,7 +20,7 @@ from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import derive
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.reading import Exported, cells_of, map_of
+from tests.reporting.reading import Exported, cells_of, map_of, values_of
 from tests.reporting.runs import EVIL, prepared_of
 
 STEPS = 7
@@ -57,12 +57,12 @@ def test_hovering_gives_the_value_and_its_address(opened, report):
         ("h", "torch", "engine"),
         ("x", "equations", "equations"),
     ):
-        picture = map_of(data, 0, quantity, kind)
+        values = values_of(data, 0, quantity, kind)
         canvas = page.map(quantity, shown + ",")
-        canvas.hover(position=page.at(canvas, 5, 2, STEPS, picture["units"]))
+        canvas.hover(position=page.at(canvas, 5, 2, *values.shape))
         address, _, value = page.text("#tip").rpartition(": ")
         assert address == f"{quantity} ({shown}), layer 0 forward, step 5, unit 2"
-        assert float(value) == pytest.approx(float(cells_of(picture)[0][5, 2]), rel=1e-5)
+        assert float(value) == pytest.approx(float(values[5, 2]), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "layers", "projected", "packed"])
@@ -162,14 +162,17 @@ def test_the_step_before_is_a_click_away(opened, report):
     assert page.text("#derived") == "c of layer 0, forward, at step 1, unit 3"
 
 
-def test_elsewhere_stands_the_command_that_gives_it(opened, tmp_path, monkeypatch, capsys):
+def test_a_step_that_is_not_included_opens_the_command_that_gives_it(opened, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
     target = tmp_path / "out.html"
     argv = ["report", "--cell", "gru", "--input", "randn:12", "--hidden-size", "3", "--steps", "0:4", "-o", str(target)]
     assert main(argv) == 0
     page = opened(target.read_text())
     canvas = page.map("n", "equations")
     canvas.click(position=page.at(canvas, 9, 2, 12, 3))
-    assert "keeps derivations of 4 steps of 12" in page.text("#derivation")
+    assert "Step 9 is not included. Run:" in page.text("#derivation")
+    assert "4 of 12 steps open" in page.text("#derivation")
+    assert "4 of 12 steps open" in page.text("#head")
     command = shlex.split(page.text("#derivation .command"))
     capsys.readouterr()
     assert main([*command[1:], "--format", "json"]) == 0
@@ -187,7 +190,7 @@ def test_the_first_difference_is_marked_and_reached(opened):
     output = rnnspect.trace(prepared.spec).output.engine[0].clone()
     output[5, 3] += 0.25
     page = opened(as_html(report_prepared(prepared, recorded=Recordings(output))))
-    assert page.text(".badge") == "differ"
+    assert page.text(".verdict") == "differ"
     assert page.page.locator(".ring").count() == 4  # equations, recording, difference and ratio of that layer
     assert page.page.locator("#exactly").input_value() == "5"
     page.page.get_by_role("button", name="first difference").click()
@@ -200,7 +203,8 @@ def test_the_first_difference_is_marked_and_reached(opened):
 
 
 def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
-    monkeypatch.setattr("rnnspect.reporting.building._PICTURES", 0)
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
+    monkeypatch.setattr("rnnspect.reporting.keeping._PICTURES", 0)
     prepared = prepare(rnnspect.Spec(cell="lstm", input_size=3, hidden_size=40, input="randn:600"))
     report = report_prepared(prepared)
     page, data = opened(as_html(report)), json.loads(as_data(report))
@@ -215,14 +219,14 @@ def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):
     assert f"step {3 * steps}–{4 * steps - 1}" in address
     low, high = (float(part) for part in value.split(" to "))
     of_cell = rnnspect.trace(prepared.spec).layers[0].quantities["c"][0, 3 * steps : 4 * steps, units : 2 * units]
-    kept = next(step for step in report.layers[0].derivable.given if step > 300)
+    kept = next(step for step in data["kept"] if step > 300)
     page.page.locator("#exactly").fill(str(kept))
     page.press("Enter")
     assert page.text(".equations caption") == f"at step {kept}, unit 0"
-    place = list(report.layers[0].derivable.given).index(kept)
+    place = data["kept"].index(kept)
     numbers = page.text(".equations tr:last-child .now").split()
     assert float(numbers[0]) == pytest.approx(Exported(data, 0, kept).quantity("h", 0), rel=1e-5)
-    assert float(numbers[2]) == pytest.approx(report.layers[0].beside.engine[place, 0], rel=1e-5)
+    assert float(numbers[2]) == pytest.approx(report.layers[0].kept.gave["h"][place, 0], rel=1e-5)
     page.page.locator("#exactly").fill(str(kept + 1))
     page.press("Enter")
     assert page.text(".equations caption") == f"in the cell that holds step {kept + 1}, unit 0"
@@ -261,7 +265,8 @@ def test_hostile_names_are_shown_as_text(opened, tmp_path, monkeypatch):
     assert main(argv) == 0
     page = opened((tmp_path / "evil.html").read_text())
     assert page.page.locator("img").count() == 0
-    assert f"{EVIL.replace('/', '')} was taken as the output" in page.text("main")
+    assert f"{EVIL.replace('/', '')} was taken as the output" in page.text("body")
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
     argv = ["report", f"{name}.yaml", "--steps", "0", "-o", "evil.html"]
     assert main(argv) == 0
     page = opened((tmp_path / "evil.html").read_text())

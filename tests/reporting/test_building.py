@@ -12,10 +12,11 @@ import torch
 import rnnspect
 from rnnspect.cells import VARIANTS
 from rnnspect.cells.functions import KINDS
-from rnnspect.reporting.building import Recordings, ReportOptions, kept_steps, report_prepared
+from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
+from rnnspect.reporting.keeping import kept_steps
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.reading import Elements, Exported, cells_of, data_of, map_of
+from tests.reporting.reading import Elements, Exported, array_of, cells_of, data_of, map_of, values_of
 from tests.reporting.runs import EVIL, SPECS, prepared_of
 
 KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peepholes": {"peepholes": True}}
@@ -33,22 +34,25 @@ def test_maps_are_what_a_trace_shows(name):
     data = json.loads(as_data(report_prepared(prepared, ReportOptions(item=0))))
     trace = rnnspect.trace(prepared.spec)
     length = trace.length(0)
+    for layer in data["layers"]:  # each number stands in the file once
+        assert [layer["kept"]["given"][name] for name in ("x", "h")] == [None, None]
     assert [(one["layer"], one["direction"]) for one in data["layers"]] == [
         (o.layer, o.direction) for o in trace.layers
     ]
     for at, layer in enumerate(trace.layers):
         for quantity, values in layer.quantities.items():
-            shown, _ = cells_of(map_of(data, at, quantity))
+            shown = values_of(data, at, quantity)
             np.testing.assert_allclose(shown, values[0, :length].numpy(), rtol=0, atol=1e-5)
-        engine, _ = cells_of(map_of(data, at, "h", "engine"))
-        np.testing.assert_array_equal(engine, layer.engine["h"][0, :length].float().numpy())
+        engine = values_of(data, at, "h", "engine")
+        np.testing.assert_array_equal(engine, layer.engine["h"][0, :length].double().numpy())
 
 
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("item", [0, -1])
 def test_numbers_are_those_of_derive(name, item):
     """The same lines on the same numbers; σ and tanh are those of another library, each right to a few roundings. The
-    norms in a bound are summed in other orders and in float32, which tells it to 1e-6."""
+    norms in a bound are summed in other orders and in float32, which tells it to 1e-6; a ratio is as far off as the
+    value is, in bounds."""
     prepared = prepared_of(name)
     item %= prepared.sequence.batch
     report = report_prepared(prepared, ReportOptions(item=item))
@@ -69,10 +73,10 @@ def test_numbers_are_those_of_derive(name, item):
             assert exported.quantity(quantity, unit) == pytest.approx(derivation.value, rel=1e-14, abs=1e-15)
             assert data["written"][quantity] == derivation.equations[0].written
             if quantity == "h":
-                shown, _ = cells_of(map_of(data, at, "h", "ratio"))
-                assert shown[step, unit] == pytest.approx(derivation.ratio, rel=1e-5, abs=1e-12)
-                assert layer.beside.bound[-1, unit] == pytest.approx(derivation.bound, rel=1e-5)
-                assert layer.beside.engine[-1, unit] == derivation.engine_value
+                shown = values_of(data, at, "h", "ratio")
+                assert shown[step, unit] == pytest.approx(derivation.ratio, rel=1e-5, abs=1e-15 / derivation.bound)
+                assert layer.kept.bound[-1, unit] == pytest.approx(derivation.bound, rel=1e-5)
+                assert layer.kept.gave["h"][-1, unit] == derivation.engine_value
 
 
 @pytest.mark.parametrize(
@@ -82,8 +86,9 @@ def test_weights_that_do_not_fit_are_not_needed(monkeypatch, keys):
     """Neither those of a product nor biases, which are then of more than the 256 rows that are always there."""
     spec = rnnspect.Spec(input_size=3, hidden_size=90, input="randn:4", **keys)
     prepared = _by_onnx(prepare(spec)) if "reset" in keys else prepare(spec)
-    whole = json.loads(as_data(report_prepared(prepared, ReportOptions(steps=(1, 3)))))
-    monkeypatch.setattr("rnnspect.reporting.building._WEIGHTS", 0)
+    whole = json.loads(as_data(report_prepared(prepared)))
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
+    monkeypatch.setattr("rnnspect.reporting.building.WEIGHTS", 0)
     few = json.loads(as_data(report_prepared(prepared, ReportOptions(steps=(1, 3)))))
     for name in ("weight_hh_l0", "bias_hh_l0"):
         assert "values" in whole["weights"][name]
@@ -96,8 +101,9 @@ def test_weights_that_do_not_fit_are_not_needed(monkeypatch, keys):
 
 def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
     """The same run painted twice: once with room for every number, once with the fewest cells."""
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
     whole = json.loads(as_data(report_of("layers", 300)))
-    monkeypatch.setattr("rnnspect.reporting.building._PICTURES", 0)
+    monkeypatch.setattr("rnnspect.reporting.keeping._PICTURES", 0)
     few = json.loads(as_data(report_of("layers", 300)))
     sampled = 0
     for at, layer in enumerate(few["layers"]):
@@ -125,8 +131,8 @@ def test_a_run_that_differs_says_where_and_why():
     first = data["verdict"]["first"]
     assert (data["verdict"]["verdict"], first["layer"], first["step"], first["unit"]) == ("differ", 1, 5, 3)
     # The recording shows the top layer alone.
-    assert [layer["beside"] is None for layer in data["layers"]] == [True, True, False, False]
-    ratio, _ = cells_of(map_of(data, 2, "h", "ratio"))
+    assert [layer["kept"]["bound"] is None for layer in data["layers"]] == [True, True, False, False]
+    ratio = values_of(data, 2, "h", "ratio")
     assert np.argwhere(ratio > 1).tolist()[0] == [5, 3]
     assert ratio[:5].max() < 1
     assert first["ratio"] == pytest.approx(ratio[5, 3], rel=1e-6)
@@ -137,7 +143,7 @@ def test_gates_of_a_recording_stand_beside():
     trace = rnnspect.trace(prepared.spec)
     given = {"output": trace.output.engine[0], "l0.forward.i": trace.layers[0].quantities["i"][0]}
     data = json.loads(as_data(report_prepared(prepared, recorded=Recordings(given))))
-    shown, _ = cells_of(map_of(data, 0, "i", "engine"))
+    shown = values_of(data, 0, "i", "engine")
     np.testing.assert_array_equal(shown, given["l0.forward.i"].numpy())
 
 
@@ -146,11 +152,20 @@ def test_infinities_and_nan_are_shown():
     x[2, 0] = torch.nan
     spec = rnnspect.Spec(cell="rnn", input_size=3, hidden_size=4, bias=False)
     data = json.loads(as_data(report_prepared(prepare(spec, x))))
-    shown, _ = cells_of(map_of(data, 0, "h"))
+    shown = values_of(data, 0, "h")
     assert np.isnan(shown[2:]).all()
     assert not np.isnan(shown[:2]).any()
-    difference, _ = cells_of(map_of(data, 0, "h", "difference"))
+    difference = values_of(data, 0, "h", "difference")
     assert not difference[2:].any()
+
+
+def test_bounds_beyond_float32_are_kept():
+    """Those of numbers near 1e-60 would be 0 in float32, and every ratio infinite."""
+    spec = rnnspect.Spec(cell="rnn", input_size=3, hidden_size=4, bias=False, nonlinearity="relu", dtype="float64")
+    data = json.loads(as_data(report_prepared(prepare(spec, torch.randn(5, 3, dtype=torch.float64) * 1e-60))))
+    bound = array_of(data["layers"][0]["kept"]["bound"])
+    assert 0 < bound.max() < 1e-60
+    assert values_of(data, 0, "h", "ratio").max() < 1
 
 
 def test_saturation_is_a_share_of_units():
@@ -207,11 +222,12 @@ def replaced(report, text):
     from dataclasses import replace
 
     verdict = replace(report.verdict, notes=(text,), reason=text, engine=replace(report.verdict.engine, name=text))
-    return replace(report, command=text, verdict=verdict)
+    run = replace(report.runs[0], name=text, verdict=verdict)
+    return replace(report, command=text, runs=(run,))
 
 
-def test_variants_are_all_there():
-    """The specs above leave out what torch has not; their derivations are data of the same kind."""
+def test_variants_are_all_there(monkeypatch):
+    """What is derived of the numbers that are kept is what the equations of a check give, shown as float32."""
     for (cell, variant), found in VARIANTS.items():
         keys = {key: value for name, chosen in KEYS.items() if name in variant for key, value in chosen.items()}
         spec = rnnspect.Spec(cell=cell, input_size=3, hidden_size=4, input="randn:4", **keys)
@@ -219,11 +235,12 @@ def test_variants_are_all_there():
         pytest.importorskip("onnxruntime")
         data = json.loads(as_data(report_prepared(_by_onnx(prepare(spec)))))
         assert list(data["layers"][0]["derivable"]["equations"]) == list(found.quantities)
-        for name in found.quantities:
-            shown, _ = cells_of(map_of(data, 0, name))
-            exact = [[Exported(data, 0, step).quantity(name, unit) for unit in range(4)] for step in range(4)]
-            # Shown as float32.
-            np.testing.assert_allclose(exact, shown, rtol=2.0**-23, atol=2.0**-149)
+        with monkeypatch.context() as without_room:
+            without_room.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
+            painted = json.loads(as_data(report_prepared(_by_onnx(prepare(spec)))))
+        for name in ("x", "input_projection", *found.quantities):
+            shown, _ = cells_of(map_of(painted, 0, name))
+            np.testing.assert_allclose(values_of(data, 0, name), shown, rtol=2.0**-23, atol=2.0**-149)
 
 
 def _by_onnx(prepared):

@@ -444,15 +444,15 @@ def test_a_step_counts_from_the_end_of_its_item():
 
 
 WRONG = [
-    ({"step": 3}, InputError, "step: no step 3; allowed: 0 to 2, or -1 for the last"),
+    ({"step": 3}, InputError, "step: no step 3; expected 0 to 2, or -1 for the last"),
     ({"step": -4}, InputError, "step: no step -4"),
     ({"step": 2, "batch_index": 1}, SequenceError, "step: step 2 is beyond item 1's length 2"),
-    ({"unit": 2}, InputError, "unit: no unit 2; allowed: 0 to 1"),
-    ({"layer": 1}, InputError, "layer: no layer 1; allowed: 0"),
-    ({"batch_index": -1}, InputError, "batch_index: no batch item -1; allowed: 0 to 1"),
-    ({"direction": "revers"}, InputError, "direction: this network has no direction 'revers'; allowed: forward"),
+    ({"unit": 2}, InputError, "unit: no unit 2; expected 0 to 1"),
+    ({"layer": 1}, InputError, "layer: no layer 1; expected 0"),
+    ({"batch_index": -1}, InputError, "batch_index: no batch item -1; expected 0 to 1"),
+    ({"direction": "revers"}, InputError, "direction: this network has no direction 'revers'; expected forward"),
     ({"quantity": "hh"}, InputError, "did you mean 'h'?"),
-    ({"quantity": "x"}, InputError, "cell rnn has no quantity 'x' to derive; allowed: h"),
+    ({"quantity": "x"}, InputError, "cell rnn has no quantity 'x' to derive; expected h"),
 ]
 
 

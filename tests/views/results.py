@@ -13,7 +13,8 @@ from rnnspect.causes.probing import RIGHT, Probe
 from rnnspect.judging.verdict import Explanation, GateResolution, Identity, Point, Skipped, Verdict
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
-from rnnspect.tracing.trace import LayerTrace, Pair, Run, Trace
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Pair, Run, Trace
 
 ENGINE = EngineInfo("torch", "2.9.1", "cpu", "float32", {"TF32": "on"})
 OTHER = EngineInfo("keras", "3.12.0", "cpu", "float32")

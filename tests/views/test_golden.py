@@ -16,7 +16,7 @@ import pytest
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.views import check, derive, layouts, probe, run, shapes, trace
+from rnnspect.views import check, checks, derive, layouts, probe, run, shapes, trace
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.selection import Selection
 from rnnspect.weights.layouts import every, find
@@ -43,9 +43,11 @@ TABLES: dict[str, Callable[[int], Iterable[RenderableType]]] = {
         trace.parts, [results.trace(), results.trace(results.OTHER)], Selection(steps="0", quantities="h")
     ),
     "check-agree": lambda _width: check.parts(results.agree()),
-    "check-differ": lambda _width: check.parts(results.differ(), source="model.onnx, node 3"),
+    "check-differ": lambda _width: check.parts(
+        results.differ(), subject="model.onnx, node 3", then="rnnspect derive configs/gru.yaml --step 0 --unit 3"
+    ),
     "check-cannot-tell": lambda _width: check.parts(results.cannot_tell()),
-    "check-of-several": lambda _width: check.lines(results.ROWS),
+    "check-of-several": lambda width: checks.rows(results.ROWS, width),
     "derive-rnn": lambda _width: derive.parts(results.derivation("rnn"), 6),
     "derive-gru": lambda _width: derive.parts(results.derivation("gru"), 6, every=True),
     "probe": lambda _width: probe.parts(results.probe(), Path("probe.npz")),

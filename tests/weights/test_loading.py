@@ -98,12 +98,12 @@ def _changed(**changes: Any) -> dict[str, Any]:
 
 BAD: list[tuple[dict[str, Any], list[str]]] = [
     (_changed(bias_ih_l0=None), ["missing: 'bias_ih_l0'", "weight_ih_l0, weight_hh_l0"]),
-    (_changed(bias_ih=[1, 2]), ["no parameter is called 'bias_ih'", "did you mean 'bias_ih_l0'?"]),
-    (_changed(bias_ih_l0=[1, 2, 3]), ["bias_ih_l0 of shape (3,)", "allowed: (2,)"]),
-    (_changed(weight_ih_l0=[[0] * 2] * 5), ["weight_ih_l0 of shape (5, 2)", "allowed: (2, 5)"]),
-    (_changed(weight_hh_l0=[1, 2, 3, 4]), ["weight_hh_l0 of shape (4,)", "allowed: (2, 2)"]),
-    (_changed(bias_ih_l0=5), ["bias_ih_l0 of shape (1,)", "allowed: (2,)"]),
-    (_changed(**{"head.weight": [[1, 2]]}), ["no parameter is called 'head.weight'"]),
+    (_changed(bias_ih=[1, 2]), ["unknown parameter 'bias_ih'", "did you mean 'bias_ih_l0'?"]),
+    (_changed(bias_ih_l0=[1, 2, 3]), ["bias_ih_l0 has the shape (3,)", "allowed: (2,)"]),
+    (_changed(weight_ih_l0=[[0] * 2] * 5), ["weight_ih_l0 has the shape (5, 2)", "allowed: (2, 5)"]),
+    (_changed(weight_hh_l0=[1, 2, 3, 4]), ["weight_hh_l0 has the shape (4,)", "allowed: (2, 2)"]),
+    (_changed(bias_ih_l0=5), ["bias_ih_l0 has the shape (1,)", "allowed: (2,)"]),
+    (_changed(**{"head.weight": [[1, 2]]}), ["unknown parameter 'head.weight'"]),
     ({}, ["missing: 'weight_ih_l0'", "'bias_hh_l0'"]),
 ]
 
@@ -126,7 +126,7 @@ def test_all_that_does_not_fit_is_said_at_once():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([[1, 2], [3]], "a row of 1 where the first has 2"),
+        ([[1, 2], [3]], "this row has length 1, the first has length 2"),
         (["a", 1], "'a' is not a number"),
         ({"a": 1}, "is not a number"),
     ],
@@ -138,16 +138,16 @@ def test_weights_that_are_no_numbers(value: Any, said: str):
 
 def test_a_mistake_is_found_where_it_is_written(tmp_path: Path):
     path = _save(tmp_path, "pt", {"bias": torch.ones(2)} | _state_dict())
-    with pytest.raises(WeightsError, match=rf"{path}:bias: no parameter is called 'bias'"):
+    with pytest.raises(WeightsError, match=rf"{path}:bias: unknown parameter 'bias'"):
         prepare(Spec(weights=path))
-    with pytest.raises(WeightsError, match=r"at \('weights', 'bias'\): no parameter is called 'bias'"):
+    with pytest.raises(WeightsError, match=r"at \('weights', 'bias'\): unknown parameter 'bias'"):
         prepare(Spec(weights=_changed(bias=[1])), where=lambda keys: f"at {keys}")
 
 
 def test_weights_of_a_network_with_another_shape_say_every_one(tmp_path: Path):
     with pytest.raises(WeightsError) as raised:
         prepare(Spec(weights=_save(tmp_path, "pt", _state_dict(cell="gru"))))
-    assert "weight_ih_l0 of shape (6, 5); allowed: (2, 5)" in str(raised.value)
+    assert "weight_ih_l0 has the shape (6, 5); expected (2, 5)" in str(raised.value)
 
 
 @pytest.mark.parametrize("path", ["none.pt", "none.safetensors", "weights.txt", ""])
@@ -178,5 +178,7 @@ def test_parameters_in_a_file_are_taken_as_numbers(tmp_path: Path):
 
 def test_a_text_holds_no_weights(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(FileError, match=r"notes\.txt: a text, which holds no weights; allowed: a file of weights"):
+    with pytest.raises(
+        FileError, match=r"notes\.txt: this is a text file, which holds no weights; expected a weights file"
+    ):
         prepare(Spec(weights=str(tmp_path / "notes.txt")))

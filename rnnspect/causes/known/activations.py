@@ -1,4 +1,4 @@
-"""Another function than σ or tanh, or what is shipped as nearly the same."""
+"""Activation functions other than sigmoid and tanh, and approximations of the two."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation
 from rnnspect.judging.interpretation import Interpretation
 
 _HARD = {
-    "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3, and ONNX"),
+    "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3 and ONNX"),
     "x / 6 + 0.5": (Activation("hard_sigmoid", 1 / 6, 0.5), "PyTorch and Keras 3"),
 }
 _SOFTSIGN = Activation("softsign")
@@ -44,8 +44,8 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
         other = TANH if usual.phi == RELU else RELU
         yield Cause(
             "activation-relu",
-            f"φ is {other}, not {usual.phi}",
-            f"Set nonlinearity: {other}, or change the engine's.",
+            f"the activation is {other}, not {usual.phi}",
+            f"Set nonlinearity: {other} in the spec, or change the engine's activation.",
             functools.partial(replace, nonlinearity=other.name),
         )
         return
@@ -53,8 +53,8 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
         for formula, (hard, who) in _HARD.items():
             yield Cause(
                 "hard-sigmoid",
-                f"the gates are hard sigmoids, {formula} cut to 0 … 1, as {who} define it",
-                "Set recurrent_activation='sigmoid', or state the activations in the spec.",
+                f"the gates use hard_sigmoid, {formula} clipped to 0 … 1, as in {who}",
+                "Set recurrent_activation='sigmoid' in the engine, or give its activations in the spec.",
                 functools.partial(Interpretation.with_functions, sigmoid=hard),
                 {"formula": formula},
             )
@@ -62,8 +62,8 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
         of: dict[str, Any] = {"tanh": RELU, "squash": RELU} if reading.cell.has_cell_state else {"tanh": RELU}
         yield Cause(
             "activation-relu",
-            "relu stands where the equations have tanh",
-            "Set activation='tanh', or state the activations in the spec.",
+            "relu is used instead of tanh",
+            "Set activation='tanh' in the engine, or give its activations in the spec.",
             functools.partial(Interpretation.with_functions, **of),
         )
 
@@ -82,7 +82,7 @@ def _approximated(reading: Interpretation) -> Iterator[Cause]:
                 yield Cause(
                     "activation-approximated",
                     f"{said} approximated: {how}",
-                    "Take the exact functions, or give this check a model that has the approximated ones.",
+                    "Use the exact functions, or check against a model that has the approximated ones.",
                     functools.partial(Interpretation.with_functions, **made),
                     {"function": function, "how": how},
                 )

@@ -1,4 +1,4 @@
-"""Biases that are left out, counted twice or in the wrong place, and the forget bias that is added at run time."""
+"""Biases that are missing, counted twice or swapped, and the forget bias that is added at run time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rnnspect.judging.interpretation import Interpretation
 _Biases = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From bias_ih and bias_hh as they are to those that the engine runs with."""
 _DOUBLED: dict[str, tuple[str, _Biases]] = {
-    "bias_ih": ("bias_ih stands in both places", lambda b_ih, _: (b_ih, b_ih)),
-    "bias_hh": ("bias_hh stands in both places", lambda _, b_hh: (b_hh, b_hh)),
-    "the sum": ("the sum of both biases is given in both places", lambda b_ih, b_hh: (b_ih + b_hh, b_ih + b_hh)),
-    "2 bias_ih + bias_hh": ("bias_ih is added twice, beside bias_hh", lambda b_ih, b_hh: (2 * b_ih, b_hh)),
-    "bias_ih + 2 bias_hh": ("bias_hh is added twice, beside bias_ih", lambda b_ih, b_hh: (b_ih, 2 * b_hh)),
+    "bias_ih": ("bias_ih is used for both biases", lambda b_ih, _: (b_ih, b_ih)),
+    "bias_hh": ("bias_hh is used for both biases", lambda _, b_hh: (b_hh, b_hh)),
+    "the sum": ("the sum of both biases is used for each of them", lambda b_ih, b_hh: (b_ih + b_hh, b_ih + b_hh)),
+    "2 bias_ih + bias_hh": ("bias_ih is added twice", lambda b_ih, b_hh: (2 * b_ih, b_hh)),
+    "bias_ih + 2 bias_hh": ("bias_hh is added twice", lambda b_ih, b_hh: (b_ih, 2 * b_hh)),
 }
 _SUMMED: dict[str, tuple[str, _Biases]] = {
     "the sum, beside bias_hh": (
-        "the sum of both biases stands for bias_ih, beside bias_hh",
+        "the sum of both biases is used as bias_ih, and bias_hh is added as well",
         lambda b_ih, b_hh: (b_ih + b_hh, b_hh),
     ),
     "the sum, beside bias_ih": (
-        "the sum of both biases stands for bias_hh, beside bias_ih",
+        "the sum of both biases is used as bias_hh, and bias_ih is added as well",
         lambda b_ih, b_hh: (b_ih, b_ih + b_hh),
     ),
 }
@@ -42,8 +42,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 "bias-doubled",
                 explanation,
                 both_ways(
-                    "give each bias once: the two as they are, or their sum with zeros beside it.",
-                    "they count a bias twice; take one away, so that bias_ih + bias_hh is what is meant.",
+                    "pass each bias once: both as they are, or their sum and zeros.",
+                    "a bias is counted twice; subtract it once, so that bias_ih + bias_hh is right.",
                 ),
                 functools.partial(_with_biases, change=change),
                 {"which": which},
@@ -51,8 +51,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         if apart:
             yield Cause(
                 "bias-misplaced",
-                "bias_ih and bias_hh stand in each other's place",
-                both_ways("exchange the two.", "exchange the two."),
+                "bias_ih and bias_hh are swapped",
+                both_ways("swap the two.", "swap the two."),
                 functools.partial(_with_biases, change=lambda b_ih, b_hh: (b_hh, b_ih)),
             )
     if "f" in reading.cell.gates:
@@ -65,10 +65,10 @@ def _lost() -> Iterator[Cause]:
         verb = "are" if len(names) > 1 else "is"
         yield Cause(
             "bias-dropped",
-            f"{which} {verb} left out",
+            f"{which} {verb} missing",
             both_ways(
-                f"load {which}; where the engine has one bias, give it the sum of both.",
-                f"the model they are of has no {which.removeprefix('both ')}; put zeros there.",
+                f"load {which}; if the engine has only one bias, pass the sum of both.",
+                f"the model has no {which.removeprefix('both ')}; use zeros.",
             ),
             functools.partial(_dropped, names=names),
             {"which": which},
@@ -78,20 +78,20 @@ def _lost() -> Iterator[Cause]:
 def _forget_biases() -> Iterator[Cause]:
     yield Cause(
         "forget-bias-added",
-        "1 is added to the forget gate's bias at run time, as TensorFlow 1's and Haiku's cells do",
+        "1 is added to the forget gate's bias at run time, as in TensorFlow 1 and Haiku",
         both_ways(
-            "take 1 off b_f, or set forget_bias=0.",
-            "add 1 to b_f: the framework they are of adds it at run time.",
+            "subtract 1 from b_f, or set forget_bias=0.",
+            "add 1 to b_f, because their framework adds it at run time.",
         ),
         functools.partial(_forget, by=1),
     )
     yield Cause(
         "forget-bias-missing",
-        "the parameters hold a forget bias that is 1 too large for the engine: it was stored with what another "
+        "the forget gate's bias in these parameters is 1 larger than the engine's: it includes the 1 that another "
         "framework adds at run time",
         both_ways(
-            "add 1 to b_f, or have the engine add it.",
-            "take 1 off b_f: it was added to a bias that had it already.",
+            "add 1 to b_f, or let the engine add it.",
+            "subtract 1 from b_f: it was added to a bias that already had it.",
         ),
         functools.partial(_forget, by=-1),
     )

@@ -1,4 +1,4 @@
-"""The direction in which a sequence is read, and what the two directions of a layer have to do with each other."""
+"""Mistakes in the direction in which a sequence is processed, and between the two directions of a layer."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     run = reading.run
     yield Cause(
         "directions-exchanged",
-        "the sequence is read from the other end" + (", padding and all" if run.lengths is not None else ""),
-        "Turn the direction, or exchange the two halves of the output.",
+        "the sequence is processed in the opposite direction"
+        + (", padding included" if run.lengths is not None else ""),
+        "Reverse the direction, or swap the two halves of the output.",
         lambda r: r.with_run(reverse=not r.run.reverse),
         {"what": "the order of steps"},
     )
     if run.reverse:
         yield Cause(
             "reverse-not-realigned",
-            "the reverse direction's output stands in the order in which it was computed, from the last step on",
-            "Turn it in time, each item within its own length, before it is put beside the forward half.",
+            "the reverse direction's output is in the order in which it was computed, last step first",
+            "Flip it in time, each sequence within its own length, before concatenating it with the forward half.",
             _realigned,
         )
         if run.lengths is not None:
             yield Cause(
                 "reverse-from-padding",
-                "the reverse direction starts in the padding, at the last step of the batch and not of the item",
-                "Hand over the lengths (pack_padded_sequence, sequence_lens, a mask), or reverse each item by itself.",
+                "the reverse direction starts in the padding: at the last step of the batch, not of each sequence",
+                "Pass the lengths (pack_padded_sequence, sequence_lens, a mask), or reverse each sequence separately.",
                 without_lengths,
             )
     if reading.stack.spec.bidirectional:
@@ -43,9 +44,10 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
 
 
 def _between(reading: Interpretation) -> Iterator[Cause]:
+    other = reading.other[1]
     yield Cause(
         "directions-exchanged",
-        "the two halves of the output stand in each other's place",
+        "the two halves of the output are swapped",
         "Put the forward half first.",
         _as_the_other,
         {"what": "the halves of the output"},
@@ -53,21 +55,20 @@ def _between(reading: Interpretation) -> Iterator[Cause]:
     )
     yield Cause(
         "direction-weights-exchanged",
-        "each direction runs on the parameters of the other",
+        "the two directions use each other's parameters",
         both_ways(
-            "exchange the two sets: PyTorch's end in _l0 and _l0_reverse, ONNX and Keras keep the forward ones first.",
-            "exchange the two sets.",
+            "swap the two sets: in PyTorch they end in _l0 and _l0_reverse, in ONNX and Keras forward comes first.",
+            "swap the two sets.",
         ),
         _with_the_others_parameters,
         reach="layer",
     )
     yield Cause(
         "direction-weights-shared",
-        f"the {reading.direction} direction runs on the parameters of the other: both have the same",
+        f"the {reading.direction} direction uses the {other} direction's parameters",
         both_ways(
-            f"load the {reading.direction} direction's own (in PyTorch those that end in _reverse are the reverse "
-            "direction's).",
-            f"take the other direction's for the {reading.direction} one too: the model that they are of does.",
+            f"load the {reading.direction} direction's own parameters (in PyTorch, the reverse ones end in _reverse).",
+            f"use the {other} direction's parameters for the {reading.direction} direction too, as the model does.",
         ),
         _with_the_others_parameters,
         {"direction": reading.direction},

@@ -108,9 +108,9 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         steps, items = int(changed.lengths.sum()), changed.x.shape[1]
         yield Cause(
             "dropout-active",
-            f"dropout with p = {p:.4g} is active on the layer's {where}: the engine ran in train mode, zeroed "
-            f"elements at random and multiplied the others by {1 / (1 - p):.4g} (the masks were read off "
-            f"{_counted(steps, 'step')} of {_counted(items, 'batch item')}; no others were looked at)",
+            f"dropout with p = {p:.4g} is active on the layer's {where}: the engine ran in train mode, set elements to "
+            f"zero at random and multiplied the others by {1 / (1 - p):.4g} (found in {_counted(steps, 'step')} of "
+            f"{_counted(items, 'batch item')}; no others were examined)",
             "Call model.eval() (training=False, deterministic=True) before the run, or set dropout to 0.",
             functools.partial(_changed, run=changed, relative=u),
             {"where": where, "p": p},

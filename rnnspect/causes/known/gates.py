@@ -1,4 +1,4 @@
-"""The blocks of rows of a packed parameter taken for other gates."""
+"""Weight rows that are read in another gate order."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         words, known = " ".join(order), packed_so(reading, order)
         yield Cause(
             "gate-order",
-            f"the rows are read as the gates {words}" + (f", the order of {listed(known)}" if known else ""),
+            f"the gates are read in the order {words}, not {' '.join(gates)}"
+            + (f" (as in {listed(known)})" if known else ""),
             both_ways(
-                f"permute the blocks of {reading.units} rows from {' '.join(gates)} to {words}.",
-                f"they are packed {words}; permute the blocks to {' '.join(gates)}.",
+                f"reorder the blocks of {reading.units} rows from {' '.join(gates)} to {words}.",
+                f"reorder the blocks from {words} to {' '.join(gates)}.",
             ),
             functools.partial(_read_as, gates=order),
             {"order": words},

@@ -1,4 +1,4 @@
-"""The forms of a GRU that are taken for one another, and the bias that has no place in some of them."""
+"""The two forms of a GRU, and the bias b_hn that one of them does not have."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     if reading.cell.variant:
         yield Cause(
             "gru-reset-after",
-            "the GRU resets after the product: n = tanh(W_n x + b_in + r ⊙ (U_n h + b_hn)), as torch and cuDNN do",
-            "Set reset: after, or change the engine's form (linear_before_reset = 0, reset_after=False).",
+            "the reset gate is applied after the matrix product, as in PyTorch and cuDNN: "
+            "n = tanh(W_n x + b_in + r ⊙ (U_n h + b_hn))",
+            "Set reset: after in the spec, or in the engine linear_before_reset = 0 (ONNX), reset_after=False (Keras).",
             lambda r: replace(r, cell=CELLS["gru"]),
         )
     else:
         yield Cause(
             "gru-reset-before",
-            "the GRU resets before the product: n = tanh(W_n x + b_in + U_n (r ⊙ h) + b_hn), as the first paper does",
-            "Export with linear_before_reset = 1 (ONNX), reset_after=True (Keras), or apply r to U_n h + b_hn.",
+            "the reset gate is applied before the matrix product, as in the original paper: "
+            "n = tanh(W_n x + b_in + U_n (r ⊙ h) + b_hn)",
+            "Use linear_before_reset = 1 (ONNX) or reset_after=True (Keras), or multiply U_n h + b_hn by r.",
             lambda r: replace(r, cell=VARIANTS["gru", "reset before"]),
         )
     yield Cause(
         "gru-mix-flipped",
-        "the update gate mixes the other way round: h' = z ⊙ n + (1 − z) ⊙ h",
+        "z and 1 − z are swapped: h' = z ⊙ n + (1 − z) ⊙ h",
         both_ways(
-            "turn the signs of the rows and biases of z, or exchange z and 1 − z in the last line.",
-            "turn the signs of the rows and biases of z: they are of a model that mixes so.",
+            "negate the rows and biases of z, or swap z and 1 − z in the last equation.",
+            "negate the rows and biases of z.",
         ),
         lambda r: r.with_rows(lambda packed: _with_block(r, packed, "z", -r.blocks(packed)["z"])),
     )
@@ -43,19 +45,19 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         return
     yield Cause(
         "gru-b_hn-dropped",
-        "b_hn is left out: the engine has one bias for each gate",
+        "b_hn is missing: the engine has only one bias per gate",
         both_ways(
-            "keep the recurrent bias of n apart (linear_before_reset, reset_after, a bias of its own), inside r ⊙ ( ).",
-            "they are of a model without b_hn; put zeros there.",
+            "keep b_hn separate, inside r ⊙ ( ): linear_before_reset = 1 (ONNX), reset_after=True (Keras).",
+            "the model has no b_hn; set it to zeros.",
         ),
         lambda r: r.with_parameters(bias_hh=_without_n(r)),
     )
     yield Cause(
         "gru-b_hn-folded",
-        "b_hn is added to b_in, outside r ⊙ ( ): the two biases of n were summed as those of r and z may be",
+        "b_hn is added to b_in, outside r ⊙ ( ): only the biases of r and z may be summed",
         both_ways(
-            "keep the recurrent bias of n apart and inside r ⊙ ( ); only those of r and z add up.",
-            "they are of a model without b_hn; add the rows of n of bias_hh to those of bias_ih, and put zeros there.",
+            "keep b_hn separate and inside r ⊙ ( ); sum only the biases of r and z.",
+            "the model has no b_hn; add the n rows of bias_hh to those of bias_ih, then set them to zeros.",
         ),
         _folded,
     )

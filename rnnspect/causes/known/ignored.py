@@ -1,6 +1,6 @@
-"""What a spec asks for beyond torch.nn and an engine passes over: clip, activations, coupled gates, peepholes.
+"""Settings beyond torch.nn that an engine ignores: clip, activations, coupled gates, peepholes.
 
-ONNX's operators say all of it in optional attributes and inputs, and a runtime that does not know one need not say so.
+In ONNX they are optional attributes and inputs, and a runtime may ignore one without saying so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Ignored = tuple[str, str, _Change]
 def causes(reading: Interpretation) -> Iterator[Cause]:
     ignored = list(_asked(reading))
     for key, otherwise, change in ignored:
-        fix = f"Take an engine that knows {key}, or build what it says into the model."
+        fix = f"Use an engine that supports {key}, or build it into the model."
         yield Cause(_name(key), f"{key} is ignored: {otherwise}", fix, change, {"which": "all"})
     for size in range(2, len(ignored) + 1):
         for several in itertools.combinations(ignored, size):
@@ -35,7 +35,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             yield Cause(
                 _name(several[0][0]),
                 f"{keys} are ignored: " + "; ".join(otherwise for _, otherwise, _ in several),
-                "Take an engine that knows them, or build what they say into the model.",
+                "Use an engine that supports them, or build them into the model.",
                 functools.partial(_one_after_the_other, changes=[change for _, _, change in several]),
                 {"which": keys},
             )
@@ -49,13 +49,13 @@ def _name(key: str) -> str:
 def _asked(reading: Interpretation) -> Iterator[_Ignored]:
     asked, cell = reading.functions, reading.cell
     if not replace(asked, clip=None, constants=()).are_usual:  # a relu that is another φ is known without this
-        usual = "σ and tanh stand wherever another function was asked for"
+        usual = "sigmoid and tanh are used instead"
         yield "activations", usual, _with_usual_functions
     if asked.clip is not None:
-        unlimited = f"what goes into the functions is not limited to ± {asked.clip:g}"
+        unlimited = f"the inputs of the functions are not clipped to ±{asked.clip:g}"
         yield "clip", unlimited, lambda r: r.with_functions(clip=None)
     if "coupled" in cell.variant:
-        uncoupled = "the forget gate has rows of its own, here zeros, and stands at ½"
+        uncoupled = "the forget gate has its own parameters, here zeros, and stays at ½"
         yield "input_forget", uncoupled, lambda r: _as_lstm(r, coupled=False, peepholes=bool(r.cell.peepholes))
     if cell.peepholes:
         yield (
@@ -71,10 +71,10 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
     if asked.clip is not None and cell.has_cell_state:
         yield Cause(
             "clip-misplaced",
-            f"clip = {asked.clip:g} limits the gates and the candidate only: the cell state goes into its function "
-            "unlimited, as in onnxruntime",
-            "Leave clip out where cell states are larger than it, or take an engine that limits every function's input "
-            "as ONNX's text says.",
+            f"clip = {asked.clip:g} is applied only to the gates and the candidate: the cell state enters its function "
+            "unclipped, as in onnxruntime",
+            "Do not use clip where cell states exceed it, or use an engine that clips the input of every function, as "
+            "ONNX specifies.",
             lambda r: r.with_functions(clips_squash=False),
             {"where": "gates alone"},
         )
@@ -84,9 +84,8 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
     if (plain := replace(asked, **usual_numbers)) != asked:
         yield Cause(
             "activations-ignored",
-            "activation_alpha and activation_beta are ignored: the functions are those asked for, with ONNX's usual "
-            "numbers in them",
-            "State the numbers for each function that has some, in the order of activations.",
+            "activation_alpha and activation_beta are ignored: the functions are used with ONNX's default numbers",
+            "Give the numbers of every function that has some, in the order of activations.",
             functools.partial(replace, nonlinearity=plain),
             {"which": "alpha and beta"},
         )
@@ -95,8 +94,7 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
     if reading.direction == "reverse" and spec.bidirectional and forward != asked:
         yield Cause(
             "activations-ignored",
-            "the reverse direction has the functions of the forward one: its own, the second half of activations, are "
-            "ignored",
+            "the reverse direction uses the forward direction's functions: the second half of activations is ignored",
             "List the functions of both directions, and check that the engine reads the second half.",
             functools.partial(replace, nonlinearity=forward),
             {"which": "the reverse direction's"},
@@ -104,7 +102,7 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
     if cell.name == "lstm" and reading.p.weight_hr is None:
         yield Cause(
             "input-forget-added",
-            "the forget gate is 1 − i: its own parameters are not used, as where input_forget = 1 was set",
+            "the forget gate is 1 − i, as with input_forget = 1: its own parameters are not used",
             "Set input_forget = 0 (ONNX), or uncouple the gates.",
             lambda r: _as_lstm(r, coupled=True, peepholes=bool(r.cell.peepholes)),
         )

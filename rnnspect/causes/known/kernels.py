@@ -1,4 +1,4 @@
-"""Kernels that are transposed, or only given another shape."""
+"""Kernels that are transposed, or reshaped instead of transposed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.judging.interpretation import Interpretation
 
+USE_THE_OTHER = "they were stored this way; where you read them, use .T instead of reshape, or reshape instead of .T."
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
 _RESHAPED = {
-    "as in × out": "out × in, read in their order as in × out (a reshape, not a transpose)",
-    "from in × out": "kept in × out, and given the shape out × in by a reshape instead of a transpose",
+    "as in × out": ("out × in", "in × out"),
+    "from in × out": ("in × out", "out × in"),
 }
+"""How a kernel is stored, and the shape that it is given."""
 _GATE_BY_GATE = "gate by gate, "
 """Each gate's block by itself: Keras keeps so what a CuDNN layer was given."""
 
@@ -28,10 +30,10 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         if rows == columns * gates:
             yield Cause(
                 name,
-                f"each gate's block of {which} is transposed: it is square, so no shape told",
+                f"each gate's block of {which} is transposed (the blocks are square, so the shapes fit anyway)",
                 both_ways(
-                    "transpose each block: PyTorch and ONNX keep out × in, Keras, Flax and TensorFlow in × out.",
-                    "transpose each block of what the file holds once, and not twice.",
+                    "transpose each block: PyTorch and ONNX store out × in; Keras, Flax and TensorFlow store in × out.",
+                    "transpose each block of the file exactly once.",
                 ),
                 functools.partial(_transposed, which=which),
             )
@@ -49,21 +51,27 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
 
 
 def _kernel_reshaped(names: tuple[str, ...], how: str, echo: bool = False) -> Cause:
-    which = " and ".join(names)
+    which, verb = " and ".join(names), "is" if len(names) == 1 else "are"
     plain = how.removeprefix(_GATE_BY_GATE)
     each = "each gate's block of " if plain != how else ""
-    cudnn = ", as between Keras' files of CuDNN layers and of others" if each else ""
+    cudnn = ", as between CuDNN layers and others in Keras files" if each else ""
     return Cause(
         "kernel-reshaped",
-        f"the numbers of {each}{which} are {_RESHAPED[plain]}{cudnn}",
+        f"{each}{which} {'is' if each else verb} {reshaped_not_transposed(plain)}{cudnn}",
         both_ways(
-            f"transpose {each}{which} (.T); reshape and view keep the order of the numbers.",
-            "they were stored so: where they are read, put .T in the place of reshape, or reshape in that of .T.",
+            f"transpose {each}{which} (.T); reshape and view do not reorder the numbers.",
+            USE_THE_OTHER,
         ),
         functools.partial(reshaped, names=names, how=how),
         {"which": which, "how": how},
         echo=echo,
     )
+
+
+def reshaped_not_transposed(how: str) -> str:
+    """What happened to a kernel, after "is": reshaped from out × in to in × out instead of transposed."""
+    stored, given = _RESHAPED[how]
+    return f"reshaped from {stored} to {given} instead of transposed"
 
 
 def _transposed(reading: Interpretation, which: str) -> Interpretation:

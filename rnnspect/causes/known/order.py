@@ -1,4 +1,4 @@
-"""The order of steps, padding, and the axes of time and batch."""
+"""Mistakes in the order of steps, in padding, and in the time and batch axes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             explanation, fix = _SHIFTED[when]
             yield Cause(
                 "shifted-by-one",
-                f"{explanation}, and zeros at the {at_the_end}",
+                f"{explanation}, with zeros at the {at_the_end} step",
                 fix,
                 functools.partial(_shifted, when=when, zeros=True),
                 {"when": when, at_the_end: "zeros"},
@@ -36,8 +36,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         if not run.reverse or reading.stack.spec.bidirectional:
             yield Cause(
                 "padding-not-masked",
-                "the padding is run like any other step",
-                "Hand over the lengths (pack_padded_sequence, sequence_lens, a mask), or take each item's state at its "
+                "the padding is processed like any other step",
+                "Pass the lengths (pack_padded_sequence, sequence_lens, a mask), or take each sequence's state at its "
                 "own last step.",
                 without_lengths,
                 reach="layer",
@@ -48,8 +48,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         if steps == batch or not any(bool(state.any()) for state in reading.stack.states[reading.at]):
             yield Cause(
                 "time-batch-exchanged",
-                "the axes of time and batch are exchanged: the items of the batch are taken for steps",
-                "Set batch_first (time_major, layout) to what the input is, or transpose it; a view does not.",
+                "the time and batch axes are swapped: batch items are processed as steps",
+                "Set batch_first (time_major, layout) to match the input, or transpose it; view does not transpose.",
                 _transposed,
             )
         yield from _views(reading)
@@ -66,16 +66,16 @@ def without_lengths(reading: Interpretation) -> Interpretation:
 
 _SHIFTED = {
     "late": (
-        "the output is one step late: the state before each step is given",
-        "Give the state after each step.",
+        "the output is one step late: it holds the state before each step",
+        "Return the state after each step.",
     ),
     "early": (
-        "the output is one step early: at each step the state after the next one is given",
-        "Give the state after each step, from the first one on.",
+        "the output is one step early: it holds the state after the next step",
+        "Return the state after each step, starting with the first.",
     ),
     "skipped": (
-        "the first step is skipped: the run begins with the second",
-        "Begin with the first step.",
+        "the first step is skipped: the run starts with the second",
+        "Start with the first step.",
     ),
 }
 
@@ -134,14 +134,14 @@ def _views(reading: Interpretation) -> Iterator[Cause]:
             if not ((at_bottom and bottom) or (at_top and top)):
                 continue
             said = {
-                "input": f"the input, {first} first, is viewed as {other} first",
-                "output": f"the output, {other} first, is viewed as {first} first",
-                "both": f"the input, {first} first, is viewed as {other} first, and the output viewed back",
+                "input": f"the {first}-first input is viewed as {other}-first",
+                "output": f"the {other}-first output is viewed as {first}-first",
+                "both": f"the {first}-first input is viewed as {other}-first, and the output viewed back,",
             }
             yield Cause(
                 "batch-mixed",
-                f"{said[what]}, where a transpose is meant: the steps of one item become those of another",
-                "Transpose the two axes; view and reshape keep the numbers in their order.",
+                f"{said[what]} instead of transposed, which mixes the steps of different sequences",
+                "Transpose the two axes; view and reshape do not reorder the numbers.",
                 functools.partial(_viewed, x=at_bottom and bottom, h=at_top and top, from_batch=from_batch),
                 {"what": what, "from": f"{first} first"},
             )

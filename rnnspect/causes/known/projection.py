@@ -1,4 +1,4 @@
-"""An LSTM's projection in another place, or given another shape.
+"""An LSTM's projection applied in the wrong place, or reshaped instead of transposed.
 
 h is projected to fewer units than the cell has, so an engine that leaves the projection out, or applies it twice or
 before the output gate, finds shapes that do not fit. What is here runs all the same.
@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from rnnspect.causes.interface import Cause, both_ways
-from rnnspect.causes.known.kernels import reshaped
+from rnnspect.causes.known.kernels import USE_THE_OTHER, reshaped, reshaped_not_transposed
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Arithmetic, V
 from rnnspect.judging.interpretation import Interpretation
@@ -30,28 +30,25 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     ):
         yield Cause(
             "projection-misplaced",
-            f"h is squashed after the projection: {equation}",
-            "Compute h = W_hr (o ⊙ tanh(c)): the projection comes last, with nothing after it.",
+            f"tanh is applied after the projection: {equation}",
+            "Compute h = W_hr (o ⊙ tanh(c)): the projection comes last.",
             functools.partial(replace, cell=replace(CELLS["lstm"], step=step)),
             {"how": how},
         )
     yield Cause(
         "projection-misplaced",
-        f"the projection is left out: h is the first {units} of the {width} units of o ⊙ tanh(c)",
-        "Multiply o ⊙ tanh(c) by W_hr before it is given and handed on to the next step.",
+        f"the projection is missing: h is the first {units} of the {width} units of o ⊙ tanh(c)",
+        "Multiply o ⊙ tanh(c) by W_hr before returning it and passing it to the next step.",
         lambda r: r.with_parameters(weight_hr=torch.eye(units, width, dtype=w_hr.dtype)),
         {"how": "left out"},
     )
-    for how, explanation in (
-        ("as in × out", "its numbers, out × in, are taken in their order as in × out (a reshape, not a transpose)"),
-        ("from in × out", "it was kept in × out, and given its shape by a reshape instead of a transpose"),
-    ):
+    for how in ("as in × out", "from in × out"):
         yield Cause(
             "kernel-reshaped",
-            f"weight_hr: {explanation}",
+            f"weight_hr is {reshaped_not_transposed(how)}",
             both_ways(
-                "transpose weight_hr (.T); reshape and view keep the order of the numbers.",
-                "they were stored so: where they are read, put .T in the place of reshape, or reshape in that of .T.",
+                "transpose weight_hr (.T); reshape and view do not reorder the numbers.",
+                USE_THE_OTHER,
             ),
             functools.partial(reshaped, names=("weight_hr",), how=how),
             {"which": "weight_hr", "how": how},

@@ -1,4 +1,4 @@
-"""Reduced arithmetic: products of rounded operands, and weights that were kept in fewer bits."""
+"""Reduced precision: products of rounded operands, and weights stored with fewer bits."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         yield from _products()
         yield Cause(
             "float16-sums",
-            "products are summed in float16: nearly every value is off by as much as that makes, and no small change "
-            "of weights would explain it",
-            "Have sums accumulated in float32; the operands may stay in float16.",
+            "products are accumulated in float16: the errors have the size that this causes, and no small change of "
+            "weights explains them",
+            "Accumulate in float32; the operands may stay in float16.",
             _with_half_sums,
             shown=sums_show,
         )
@@ -51,8 +51,8 @@ def _products() -> Iterator[Cause]:
         said = {"tf32": "TF32"}.get(arithmetic, arithmetic.removesuffix("-products"))
         yield Cause(
             name,
-            f"the operands of products are rounded to {said}, as a switch or a compiler option allows",
-            f"If that is meant, say --arithmetic {arithmetic}; else switch it off.",
+            f"the operands of matrix products are rounded to {said}, which some settings and compiler options allow",
+            f"If this is intended, check with --arithmetic {arithmetic}; otherwise switch it off.",
             functools.partial(_with_products, arithmetic=arithmetic),
             shown=functools.partial(come_closer, roundings=COARSER[arithmetic]),
         )
@@ -78,8 +78,8 @@ def _halved(reading: Interpretation) -> Iterator[Cause]:
         for which, names in ({"every parameter": every} | _WHICH).items():
             yield Cause(
                 f"{half}-weights",
-                f"{which} {_is(which)} rounded to {half}, as where a file was kept in {half}",
-                "Keep the file in the dtype of the parameters, or give this check the rounded ones.",
+                f"{which} {_is(which)} rounded to {half}, as by a file stored in {half}",
+                "Store the file in the dtype of the parameters, or check with the rounded ones.",
                 functools.partial(_each, names=names, change=functools.partial(_through, dtype=dtype)),
                 {"which": which},
             )
@@ -95,7 +95,7 @@ def _of_integers() -> Iterator[Cause]:
             yield Cause(
                 "int8-weights",
                 f"{which} {_is(which)} rounded to 8-bit integers, {said}",
-                "Leave the weights as they are, or give this check the rounded ones, to check all else.",
+                "Do not quantize the weights, or check with the rounded ones to test everything else.",
                 functools.partial(_each, names=names, change=change),
                 {"which": which, "scale": scale},
             )
@@ -129,15 +129,15 @@ def _multiples(w: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
 
 
 _INTEGERS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-    "per tensor": ("one scale for all", functools.partial(_symmetric, steps=127, by_row=False)),
-    "per row": ("one scale a row", functools.partial(_symmetric, steps=127, by_row=True)),
+    "per tensor": ("one scale per tensor", functools.partial(_symmetric, steps=127, by_row=False)),
+    "per row": ("one scale per row", functools.partial(_symmetric, steps=127, by_row=True)),
     "per tensor, of 127.5": (
-        "one scale for all, max |w| / 127.5 as PyTorch has it",
+        "one scale per tensor, max |w| / 127.5 as in PyTorch",
         functools.partial(_symmetric, steps=127.5, by_row=False),
     ),
     "per row, of 127.5": (
-        "one scale a row, max |w| / 127.5 as PyTorch has it",
+        "one scale per row, max |w| / 127.5 as in PyTorch",
         functools.partial(_symmetric, steps=127.5, by_row=True),
     ),
-    "per tensor, with a zero point": ("one scale for all and a zero point", _asymmetric),
+    "per tensor, with a zero point": ("one scale and one zero point per tensor", _asymmetric),
 }

@@ -1,4 +1,4 @@
-"""What a layer receives from the one below, and whose parameters it has."""
+"""Mistakes between the layers of a stack: a wrong input from the layer below, or another layer's parameters."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _NAME = "layer-input-wrong"
 _Change = Callable[[Interpretation], Interpretation]
 _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {
     "halves exchanged": (
-        "the two directions of the layer below stand in each other's place",
+        "the two directions of the layer below are swapped",
         lambda forward, reverse: (reverse, forward),
     ),
     "forward twice": (
-        "the forward direction of the layer below stands in both places",
+        "the forward direction of the layer below is used for both directions",
         lambda forward, _: (forward, forward),
     ),
     "reverse twice": (
-        "the reverse direction of the layer below stands in both places",
+        "the reverse direction of the layer below is used for both directions",
         lambda _, reverse: (reverse, reverse),
     ),
     "forward alone": (
-        "the reverse direction of the layer below is ignored: zeros stand in its place",
+        "the reverse direction of the layer below is replaced by zeros",
         lambda forward, reverse: (forward, torch.zeros_like(reverse)),
     ),
     "reverse alone": (
-        "the forward direction of the layer below is ignored: zeros stand in its place",
+        "the forward direction of the layer below is replaced by zeros",
         lambda forward, reverse: (torch.zeros_like(forward), reverse),
     ),
 }
@@ -43,8 +43,8 @@ _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
     if reading.layer:
-        whole = f"the whole output of layer {reading.layer - 1}, forward half first, step by step"
-        fix = f"Hand layer {reading.layer} {whole}."
+        whole = f"the whole output of layer {reading.layer - 1} at each step, forward half first"
+        fix = f"Pass layer {reading.layer} {whole}."
         for received, explanation, change in _inputs(reading):
             yield Cause(_NAME, explanation, fix, change, {"input": received})
     stack = reading.stack
@@ -54,8 +54,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             between = " and ".join(map(str, sorted((layer, reading.layer))))
             yield Cause(
                 _NAME,
-                f"layers {between} are exchanged: layer {reading.layer} runs on the parameters of layer {layer}",
-                both_ways(*[f"put the parameters of layers {between} in each other's place."] * 2),
+                f"layers {between} are swapped: layer {reading.layer} uses the parameters of layer {layer}",
+                both_ways(*[f"swap the parameters of layers {between}."] * 2),
                 functools.partial(_with_parameters_of, layer=layer),
                 {"exchanged": between},
             )
@@ -65,18 +65,16 @@ def _inputs(reading: Interpretation) -> Iterator[tuple[str, str, _Change]]:
     """What a layer may receive instead of the output of the one below, an explanation, and the change."""
     layer, stack = reading.layer, reading.stack
     if stack.x.shape[2] == reading.p.weight_ih.shape[1]:
-        explanation = f"layer {layer} receives x, as if it were the lowest"
+        explanation = f"layer {layer} gets x as its input, like the lowest layer"
         yield "x", explanation, lambda r: r.with_run(x=r.stack.x, error=None)
     for other in range(layer - 1):
-        explanation = f"layer {layer} receives the output of layer {other}: what is between is skipped"
+        explanation = f"layer {layer} gets the output of layer {other} as its input, skipping the layers between"
         yield f"layer {other}", explanation, functools.partial(_from_layer, layer=other)
     if not stack.spec.bidirectional:
         return
     for what, (explanation, halves) in _HALVES.items():
         yield what, explanation, functools.partial(_with_halves, halves=halves)
-    explanation = (
-        "the reverse direction of the layer below comes in the order in which it was computed, from the last step on"
-    )
+    explanation = "the reverse direction of the layer below is in the order in which it was computed, last step first"
     yield "reverse not realigned", explanation, _turned
 
 

@@ -1,4 +1,4 @@
-"""Initial and carried states."""
+"""Mistakes in initial states, and in the state that is carried from step to step."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             words = " and ".join(ignored)
             yield Cause(
                 "state-ignored",
-                f"{words} {'are' if len(ignored) > 1 else 'is'} ignored: the engine starts from zero",
-                f"Pass {words}; an exported model may have lost the input for it.",
+                f"{words} {'are' if len(ignored) > 1 else 'is'} ignored: the engine starts from zeros",
+                f"Pass {words}; an exported model may lack an input for it.",
                 functools.partial(_from_zero, names=ignored),
                 {"which": words},
             )
     if run.c0 is not None and run.c0.shape == run.h0.shape and not torch.equal(run.h0, run.c0):
         yield Cause(
             "h-c-exchanged",
-            "h0 and c0 stand in each other's place",
-            "Hand them over as (h, c): Keras, PyTorch and ONNX do; TensorFlow 1 and Flax take (c, h).",
+            "h0 and c0 are swapped",
+            "Pass (h, c) to PyTorch, Keras and ONNX, and (c, h) to TensorFlow 1 and Flax.",
             lambda r: r.with_run(h0=r.run.c0, c0=r.run.h0),
         )
     yield Cause(
         "state-left-over",
-        "the run begins with the state that an earlier call on the same input ended with, not with its own",
-        "Reset the state between calls (reset_states, stateful=False, a fresh h0).",
+        "the run starts from the final state of an earlier call on the same input, not from its own initial state",
+        "Reset the state between calls (reset_states, stateful=False, a new h0).",
         lambda r: r.begun_with(_ended(r)),
         reach="stack",
     )
@@ -58,8 +58,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         for start in ("zero", "the initial state"):
             yield Cause(
                 "state-not-carried",
-                f"each step starts from {start}: the state is not handed on from step to step",
-                "Give each step the state that the one before it returned.",
+                f"each step starts from {start}: the state is not carried from step to step",
+                "Pass each step the state that the previous step returned.",
                 functools.partial(_every_step_alone, from_zero=start == "zero"),
                 {"start": start},
                 unused=_unused_at_zero(reading) if start == "zero" else (),
@@ -140,8 +140,8 @@ def _of_others(reading: Interpretation) -> Iterator[Cause]:
         if places != every:
             yield Cause(
                 "states-interleaved",
-                f"the initial states are taken as standing {order}, not layer by layer with forward before reverse",
-                "Hand them over as (layers · directions, batch, units), the direction changing fastest.",
+                f"the initial states are in the wrong order: {order}, not layer by layer with forward before reverse",
+                "Order them as (layers × directions, batch, units), with the direction changing fastest.",
                 functools.partial(_with_states_of, at=dict(zip(every, places, strict=True))[reading.at]),
                 {"order": order},
                 reach="stack",
@@ -150,17 +150,16 @@ def _of_others(reading: Interpretation) -> Iterator[Cause]:
         if len(every) > 1:
             yield Cause(
                 "batch-mixed",
-                "the initial states, batch first, are viewed as (layers · directions, batch, units), where a transpose "
-                "is meant",
-                "Transpose the two axes; view and reshape keep the numbers in their order.",
+                "the batch-first initial states are viewed as (layers × directions, batch, units), not transposed",
+                "Transpose the two axes; view and reshape do not reorder the numbers.",
                 _viewed,
                 {"what": "states"},
                 reach="stack",
             )
         yield Cause(
             "batch-mixed",
-            "every item of the batch begins with the state of the first",
-            "Hand over a state for each item; expand one only where all are meant to be equal.",
+            "every sequence of the batch starts from the initial state of the first one",
+            "Pass one state per sequence; expand a single one only if all are to be equal.",
             lambda r: r.with_states(state[:1].expand_as(state) for state in r.run.state),
             {"what": "the state of item 0"},
             reach="stack",

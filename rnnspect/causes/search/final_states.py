@@ -1,4 +1,4 @@
-"""Why final states are wrong where every step is right: what they are instead says it."""
+"""Explains final states that are wrong although every step is right, by what they are instead."""
 
 from __future__ import annotations
 
@@ -7,35 +7,40 @@ from rnnspect.judging.interpretation import At
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation, Point
 
-_GIVE = "Give what the cell returned after the last step that it processed."
-_LOST = "state-not-carried", "states", "the final state is {}: what the cell returned was not handed on", _GIVE
+_GIVE = "Return the state after the last step that was processed."
+_LOST = (
+    "state-not-carried",
+    "states",
+    "the final state is {}: the state that the cell ended with was not returned",
+    _GIVE,
+)
 _EXCHANGED = (
     "h-c-exchanged",
     "states",
-    "h and c stand in each other's place: here stands {}",
-    "Hand them over as (h, c): PyTorch, Keras and ONNX do; TensorFlow 1 and Flax give (c, h).",
+    "h and c are swapped: this is {}",
+    "PyTorch, Keras and ONNX return (h, c); TensorFlow 1 and Flax return (c, h).",
 )
 _CAUSES = {
     "elsewhere": (
         "states-interleaved",
         "states",
-        "the final states stand in another order than layer by layer, in each forward before reverse: here stands {}",
-        "Put them as (layers · directions, batch, units); h_n.view(layers, directions, …) takes them apart.",
+        "the final states are not in the order layer by layer, forward before reverse: this is {}",
+        "Order them as (layers × directions, batch, units); h_n.view(layers, directions, …) takes them apart.",
     ),
     "padding": (
         "padding-not-masked",
         "order",
-        "the final state is taken at the last step of the batch, which is padding for shorter items",
-        "Take each item's state at its own last step; output[:, -1] is not that.",
+        "the final state is taken at the last step of the batch, which is padding for shorter sequences",
+        "Take each sequence's state at its own last step; output[:, -1] is something else.",
     ),
     "reverse begun": (
         "reverse-not-realigned",
         "order",
-        "the reverse direction's final state is taken at the last step, where that direction has only begun",
-        "Take it at step 0; output[:, -1] holds the last state of the forward direction alone.",
+        "the reverse direction's final state is taken at the last step, where that direction starts",
+        "Take it at step 0; output[:, -1] is the final state of the forward direction only.",
     ),
     "begun": ("directions-exchanged", "order", "the final state is taken at the first step", _GIVE),
-    "earlier": ("shifted-by-one", "order", "the final state is one step old", _GIVE),
+    "earlier": ("shifted-by-one", "order", "the final state is that of the step before the last", _GIVE),
     "zeros": _LOST,
     "initial": _LOST,
 }

@@ -1,4 +1,4 @@
-"""What is said of a search that named no mistake: what it tried, and what would tell more."""
+"""Says what a search tried when it named no mistake, and what to do to learn more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     said, vague = ["no known mistake explains this run"], list(search.vague.values())
     if vague:
         fit = "1 known mistake fits" if len(vague) == 1 else f"{len(vague)} known mistakes fit"
-        said = [f"no cause is named: {fit}, but too little is known of this run to be sure ({vague[0]})"]
+        said = [f"no cause is named: {fit}, but this run shows too little to be sure ({vague[0]})"]
     if advice := _advice(case, judged, bool(vague)):
         said.append(advice)
     if tried := _tried(case, search.tried):
@@ -29,8 +29,9 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
 
 def _stopped(seconds: float | None) -> str:
     if seconds is None:
-        return "stopped before all was tried (--explain 60 searches for 60 s)"
-    return f"stopped after {seconds:g} s, which was not enough to try every mistake and every pair"
+        return "stopped before everything was tried (--explain 60 searches for 60 s)"
+    longer = max(60.0, 6 * seconds)
+    return f"stopped after {seconds:g} s, not all mistakes and pairs tried (--explain {longer:g} searches longer)"
 
 
 def _tried(case: Case, tried: Sequence[Tried]) -> str:
@@ -60,7 +61,7 @@ def _advice(case: Case, judged: Judged, vague: bool) -> str | None:
         layers = sorted({layer for layer, _ in judged.estimated})
         both = " in both directions" if case.spec.bidirectional else ""
         which = f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
-        return f"record h of {which} too{both}: each layer is then judged by itself"
+        return f"record h of {which} as well{both}, so that each layer is judged separately"
     if vague:
-        return "record the output at each step, from an input that keeps the gates open (such as randn:20)"
+        return "record the output at every step, for an input that keeps the gates open (such as randn:20)"
     return None

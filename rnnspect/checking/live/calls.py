@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rnnspect.network.shown import in_brief
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
@@ -71,11 +73,25 @@ class CallVerdict:
 
     @property
     def answer(self) -> Answer:
-        return self.verdict.verdict if self.verdict else "cannot tell"
+        return self.verdict.verdict if self.verdict is not None else "cannot tell"
+
+    @property
+    def _start(self) -> str:
+        return f"{self.name or 'the model'} ({self.call.kind}), call {self.index}: {self.answer}"
+
+    def __repr__(self) -> str:
+        return in_brief(self, self._start)
+
+    @property
+    def agrees(self) -> bool:
+        return self.answer == "agree"
+
+    def __bool__(self) -> bool:
+        return self.agrees
 
     def __str__(self) -> str:
         """encoder.rnn (LSTM), call 0: agree, float32, at most 0.04 of the bound"""
-        start = f"{self.name or 'the model'} ({self.call.kind}), call {self.index}: {self.answer}"
+        start = self._start
         if self.verdict is None:
             return f"{start}: {self.reason}"
         said = [f"{start}, {self.verdict.arithmetic}"]

@@ -21,10 +21,12 @@ from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.engines.own.loading import evaluating, their_errors
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
+from rnnspect.files import free_memory
 from rnnspect.judging.verdict import Identity, Verdict
+from rnnspect.network import memory
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import from_anything, largest, max_abs_difference
-from rnnspect.network.torch_modules import ONE_RUN, is_cell
+from rnnspect.network.torch_modules import ONE_RUN, is_cell, specs_of_stacks
 from rnnspect.tracing.prepare import Prepared
 
 _STATE = "a state kept between calls: begin each from None, or from zeros"
@@ -89,9 +91,13 @@ def run_drawn(model: nn.Module, given: Mapping[str, Any]) -> tuple[WatchedCalls,
 
 
 def run_first(model: nn.Module, inputs: Sequence[Drawn]) -> tuple[Drawn, WatchedCalls]:
-    """The model watched on the first of some inputs that it takes. Raises what it raises on the first of all."""
+    """The model watched on the first of some inputs that it takes. Raises what it raises on the first of all, and
+    `ResourceError` where its stacks would need more memory than is free."""
     failed: InputError | None = None
+    stacks = specs_of_stacks(model)
     for one in inputs:
+        rows = one.x.numel() // (one.x.shape[-1] if one.x.is_floating_point() and one.x.dim() > 1 else 1)
+        free_memory.require(memory.model_needs(stacks, one.x.nbytes, rows), "running the model", "--input")
         try:
             return one, watch_run(model, one.x.clone())
         except InputError as error:
@@ -115,13 +121,6 @@ def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -
         return seen
     verdict = verdicts[0].verdict
     return replace(verdict, notes=(*verdict.notes, said)) if said else verdict
-
-
-def failure(model: nn.Module, x: Any, given: Mapping[str, Any]) -> tuple[str, Verdict | None] | None:
-    """Of a run as in `run_given` every call as a line, and the verdict on the worst; None where all agree."""
-    seen = run_given(model, x, given)
-    worst = seen.worst
-    return None if worst is None or seen.agrees else (str(seen), worst.verdict)
 
 
 def _tensor(value: Any, model: nn.Module) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.errors import listed
-from rnnspect.network.shown import Shown
+from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -44,7 +44,11 @@ class WatchedCalls(Shown):
         return tuple(name for name in self.modules if name not in called)
 
     def of(self, names: Container[str]) -> WatchedCalls:
-        """What was seen of these modules alone, so far."""
+        """What was seen so far of some modules alone.
+
+        Args:
+            names: Their names in the model, such as {"encoder"}.
+        """
         found = WatchedCalls(tuple(name for name in self.modules if name in names), 0)
         found._calls = [call for call in self._calls if call.module in names]
         return found
@@ -54,19 +58,28 @@ class WatchedCalls(Shown):
         """Whether every call does."""
         return self.verdict == "agree"
 
+    def __bool__(self) -> bool:
+        return self.agrees
+
     @property
     def steps(self) -> int:
         """The steps of all calls that were kept, in all their layers and directions together."""
         return sum(call.steps for call in self._calls)
 
     def check(self, explain: float | None = None, progress: Progress | None = None) -> tuple[CallVerdict, ...]:
-        """Judges every call on its own, in their order; what was judged before is not judged again. Known mistakes are
-        looked for in each that differs, `explain` seconds long; if nothing is said, for a fixed amount of work.
-        `progress` is told what was found so far and how many steps more are judged.
+        """Checks every call on its own, in their order; what was checked before is not checked again.
 
         Of a stack only the top layer is seen at each step; the layers below are estimated. One step alone can leave a
-        gate unseen: f of a step that begins with c = 0. What would have been seen is therefore told from all calls of
-        a module together, where one alone does not tell.
+        gate untested: f, where the step begins with c = 0. Where one call alone cannot tell, all calls of its module
+        together are checked.
+
+        Args:
+            explain: For how many seconds to look for the mistake in each call that differs. If left out: about 10 s of
+                work.
+            progress: Is told what was found so far, and how many steps more were checked.
+
+        Returns:
+            The verdict on each call. It is true where the call agrees.
         """
         from rnnspect.checking.live.judged import judged, judged_together
         from rnnspect.judging.finding import silent
@@ -80,28 +93,21 @@ class WatchedCalls(Shown):
         """The first call that differs, else the first that cannot be told, else the one nearest to its bound."""
         checked = self.check()
         for answer in ("differ", "cannot tell"):
-            if found := next((one for one in checked if one.answer == answer), None):
-                return found
+            if found := [one for one in checked if one.answer == answer]:
+                return found[0]
         return max(checked, key=_ratio, default=None)
 
     @property
     def verdict(self) -> Answer:
         """The worst of all calls; `cannot tell` where there were none."""
         worst = self.worst
-        return worst.answer if worst else "cannot tell"
+        return "cannot tell" if worst is None else worst.answer
 
     def __repr__(self) -> str:
-        """<3 calls of 2 modules: encoder, decoder>. Judges nothing."""
+        """<WatchedCalls 3 calls of 2 modules: encoder, decoder>. Judges nothing."""
         called = list(dict.fromkeys(call.module or "the model" for call in self._calls))
-        count = f"{len(self._calls)} call{'' if len(self._calls) == 1 else 's'}"
-        modules = f"{len(called)} module{'' if len(called) == 1 else 's'}"
-        return f"<{count} of {modules}{': ' if called else ''}{listed(called, 6)}>"
-
-    def __str__(self) -> str:
-        """One line a call, then the modules that were never called."""
-        lines = [str(one) for one in self.check()]
-        lines += [f"{name or 'the model'}: never called" for name in self.never_called]
-        return "\n".join(lines) or "no RNN, LSTM, GRU or cell is in this model"
+        count = f"{counted(len(self._calls), 'call')} of {counted(len(called), 'module')}"
+        return in_brief(self, f"{count}{': ' if called else ''}{listed(called, 6)}")
 
     def _reserve(self, size: int) -> bool:
         """Whether so many bytes may still be kept; they then are."""
@@ -117,16 +123,27 @@ class WatchedCalls(Shown):
 
 @contextmanager
 def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
-    """Watches every nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell and nn.GRUCell of a model, itself included.
+    """Watches every RNN, LSTM, GRU and cell of torch.nn in a model while the model runs, to check each call afterwards.
 
-        with rnnspect.watch(model) as seen:
-            model(x)
-        for one in seen.check(): print(one)
+    The model runs as it would: nothing is checked inside of the `with` block. The hooks go when the block is left,
+    however it is left. A module whose `forward` is called by hand, or that was scripted, is not seen.
 
-    Each call is kept with what it received and returned, as copies on the CPU, and with the parameters that it ran
-    with, which are copied when they have changed. `memory` is how many bytes of that are kept; a call beyond it is
-    listed and `cannot tell`. The model runs as it would: nothing is judged before `check`. A module whose `forward` is
-    called by hand, or that was scripted, is not seen. The hooks go when the block is left, however it is left.
+    Args:
+        model: The model, or one such module itself.
+        memory: How many bytes of what the calls received and returned, and of the parameters that they ran with, are
+            kept, as copies on the CPU. A call beyond that is listed, and its verdict is "cannot tell".
+
+    Yields:
+        The calls. They grow while the model runs; `check` gives the verdict on each, and the whole is true if all
+        agree: `assert seen`.
+
+    Examples:
+        >>> import rnnspect, torch
+        >>> model = torch.nn.ModuleDict({"encoder": torch.nn.LSTM(3, 4), "decoder": torch.nn.GRUCell(4, 5)})
+        >>> with rnnspect.watch(model) as seen:
+        ...     last = model["decoder"](model["encoder"](torch.randn(20, 2, 3))[0][-1])
+        >>> [(one.name, one.answer) for one in seen.check()]
+        [('encoder', 'agree'), ('decoder', 'agree')]
     """
     from rnnspect.checking.live.capture import Listener
     from rnnspect.network.torch_modules import is_cell, is_stack, kind_of
@@ -144,4 +161,4 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
 
 
 def _ratio(one: CallVerdict) -> float:
-    return one.verdict.worst.ratio if one.verdict and one.verdict.worst else 0.0
+    return one.verdict.worst.ratio if one.verdict is not None and one.verdict.worst else 0.0

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rnnspect.checking.check import check_observation
+from rnnspect.checking.check import Terms, check_observation
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
 from rnnspect.checking.onnx.exposed import CellTaps, loops_around
 from rnnspect.engines.shared.onnx_cell import CellEngine
 from rnnspect.engines.shared.onnx_model import Ran
 from rnnspect.errors import InputError, RnnspectError
 from rnnspect.judging.case import Case
-from rnnspect.judging.declared import ARITHMETICS, Declared
+from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import observed_by
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.recording import Recording
@@ -36,8 +36,7 @@ class CellCalls:
 
     tap: CellTaps
     ran: Ran
-    held_to: Declared | None
-    explain: float | None
+    terms: Terms
 
     def verdicts(self) -> Iterator[NodeVerdict]:
         """One for each sequence; none of a branch that was not taken."""
@@ -105,8 +104,8 @@ class CellCalls:
 
     def _judged(self, sequence: Sequence, given: Recording) -> Verdict:
         spec, parameters = self.tap.spec, parameters_of_cell(self.tap.part)
-        case = Case(spec, parameters, sequence, observed_by(given), self.held_to or ARITHMETICS[spec.dtype])
-        return check_observation(case, explain=self.explain)
+        case = Case(spec, parameters, sequence, observed_by(given), self.terms.declared or ARITHMETICS[spec.dtype])
+        return check_observation(case, self.terms.progress, self.terms.explain)
 
     def _alone(self, sequence: Sequence) -> Verdict:
         """The verdict on a run of the cell alone."""

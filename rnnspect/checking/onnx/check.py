@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnnspect.checking.check import Terms
 from rnnspect.checking.onnx.calls import NodeVerdict, why
 from rnnspect.checking.onnx.cells import CellCalls
 from rnnspect.checking.onnx.exposed import CellTaps, NodeTaps
@@ -14,7 +15,6 @@ from rnnspect.checking.onnx.nodes import NodeCalls
 from rnnspect.checking.onnx.runs import ModelRun, run_parts
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
-from rnnspect.judging.declared import Declared
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import Part, chosen, part_in, parts_in
@@ -35,11 +35,10 @@ def check_model(
     module: str | None,
     batch: int | None,
     seed: int,
-    held_to: Declared | None,
-    explain: float | None,
+    terms: Terms,
 ) -> ModelVerdict:
     """Runs the model once on `given`: its inputs by name, one array, or a generator. `module` names the only node to
-    judge; `batch` and `seed` are for a generator; `explain` is as `check_observation` has it.
+    judge; `batch` and `seed` are for a generator; `terms` say how.
 
     Raises `FileError` for a file that is no such model, or none of whose nodes can be read, `InputError` for inputs
     that do not fit it or a graph that no runtime runs.
@@ -56,7 +55,7 @@ def check_model(
         calls += [NodeVerdict(name, None, run.why_left_out) for name in run.left_out]
         warnings += (f"note: {run.feed.note}",) if run.feed.note else ()
         for tap in run.taps:
-            found = list(_calls_of(tap, run, held_to, explain).verdicts())
+            found = list(_calls_of(tap, run, terms).verdicts())
             calls += found
             never += [] if found else [tap.part.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
@@ -69,17 +68,14 @@ def received(path: Path, module: str | None, given: Any, batch: int | None, seed
     model = read_model(path)
     layers, _ = _layers({(part := part_in(model, module, file)).name: part})
     run = run_parts(model, given, layers, batch, seed, file)
-    first = next((one for tap in run.taps for one in _calls_of(tap, run, None, 0).received()), None)
+    first = next((one for tap in run.taps for one in _calls_of(tap, run, Terms()).received()), None)
     if first is None:
         raise InputError("it did not run on this input", where=f"{file}:{module}" if module else file)
     return first, run.feed.note
 
 
-def _calls_of(
-    tap: NodeTaps | CellTaps, run: ModelRun, held_to: Declared | None, explain: float | None
-) -> NodeCalls | CellCalls:
-    own = (run.ran, held_to, explain)
-    return NodeCalls(tap, *own) if isinstance(tap, NodeTaps) else CellCalls(tap, *own)
+def _calls_of(tap: NodeTaps | CellTaps, run: ModelRun, terms: Terms) -> NodeCalls | CellCalls:
+    return NodeCalls(tap, run.ran, terms) if isinstance(tap, NodeTaps) else CellCalls(tap, run.ran, terms)
 
 
 def _layers(parts: Mapping[str, Part]) -> tuple[list[tuple[Part, Spec]], list[NodeVerdict]]:

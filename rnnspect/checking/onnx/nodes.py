@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.checking.check import check_observation
+from rnnspect.checking.check import Terms, check_observation
 from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
 from rnnspect.checking.onnx.exposed import NodeTaps, loops_around
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, recording_of_node
 from rnnspect.errors import InputError, RnnspectError
 from rnnspect.judging.case import Case
-from rnnspect.judging.declared import ARITHMETICS, Declared
+from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.recording import Recording
@@ -32,8 +32,7 @@ class NodeCalls:
 
     tap: NodeTaps
     ran: Ran
-    held_to: Declared | None
-    explain: float | None
+    terms: Terms
 
     @property
     def widened(self) -> bool:
@@ -123,9 +122,9 @@ class NodeCalls:
         layers = {place: {"h": values[:, some]} for place, values in given.layers.items()}
         rounded = (2.0**-11, 2.0**-25) if self.widened else (0.0, 0.0)
         seen = Observation(given.engine, layers, h_n, c_n, *rounded)
-        case = Case(spec, parameters, sequence, seen, self.held_to or declared)
+        case = Case(spec, parameters, sequence, seen, self.terms.declared or declared)
         # Known mistakes in how h is used do not show where h is an input.
-        verdict = check_observation(case, explain=0 if node.quantized else self.explain)
+        verdict = check_observation(case, self.terms.progress, 0 if node.quantized else self.terms.explain)
         return replace(verdict, spec=self.tap.spec)
 
     def _alone(self, weights: Mapping[str, Array], sequence: Sequence) -> Verdict:

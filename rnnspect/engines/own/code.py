@@ -1,4 +1,4 @@
-"""Code of the user's: what a name or an object means, what it asks for, and how it is called."""
+"""Finds the user's own code by its name or object, and calls it with the arguments that it asks for."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def code_of(source: str | Callable[..., Any]) -> Code:
     if isinstance(source, str):
         found, path, attribute = load_named(source)
         if not callable(found):
-            raise InputError(f"a {type(found).__name__}", allowed="a function or a class", where=source)
+            raise InputError(f"this is a {type(found).__name__}", allowed="a function or a class", where=source)
         return Code(found, attribute, not _IMPORTS_TORCH.search(path.read_bytes()), path)
-    with their_errors("copying it"):
+    with their_errors("copying this module"):
         found = copy.deepcopy(source) if isinstance(source, nn.Module) else source
     return Code(found, getattr(source, "__name__", type(source).__name__), not _knows_torch(source))
 
@@ -110,8 +110,8 @@ class Code:
             with their_errors(f"{self.attribute}()", self.path):
                 made = self.found(**{name: offer[name] for name in names_of(self.found) if name in offer})
         if not callable(made):
-            found = f"{self.attribute}() gives a {type(made).__name__}"
-            raise InputError(found, allowed="something to call with (x, state)", where=self.where)
+            found = f"{self.attribute}() returns a {type(made).__name__}"
+            raise InputError(found, allowed="a function of (x, state)", where=self.where)
         if isinstance(made, nn.Module):
             with their_errors(f"setting the parameters of {self.attribute}", self.path):
                 self._fill(made, offer)

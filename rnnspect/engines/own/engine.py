@@ -65,7 +65,8 @@ class OwnEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         device = sequence.x.device
         if self._code.in_numpy and (spec.dtype == "bfloat16" or device.type != "cpu"):
-            raise cannot(self.name, f"{spec.dtype} on {device}", "it takes numpy arrays", "import torch in its file")
+            advice = "import torch in its file to get tensors"
+            raise cannot(self.name, f"{spec.dtype} on {device}", "it computes with numpy arrays", advice)
         info = EngineInfo(self.name, "", str(device), spec.dtype, precision_switches(device, sequence.x.dtype, "cells"))
         with settings_kept(), torch.no_grad(), printing_to_stderr(), self._code.importing():
             if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
@@ -96,16 +97,16 @@ class OwnEngine:
         one = {name.removesuffix(end) for name in parameters for end in ends if name.endswith(end)}
         wrong = (set(parameters) if is_step(made) else one | {"layer", "direction"}) & self._code.asked(made)
         if wrong and spec.num_layers * spec.num_directions > 1:
-            kind, instead = ("step", "weight_ih, weight_hh …") if is_step(made) else ("sequence", "weight_ih_l0 …")
-            found = f"{self.name} is a {kind} and asks for {listed(sorted(wrong))}"
-            raise EngineError(found, allowed=f"{instead}, or a network of one layer and direction")
+            kind, names = ("step", "weight_ih, weight_hh …") if is_step(made) else ("sequence", "weight_ih_l0 …")
+            found = f"{self.name} computes a {kind} and asks for {listed(sorted(wrong))}, which fits only one layer "
+            raise EngineError(f"{found}and direction", advice=f"ask for {names} instead")
 
     def _step(self, step: Made, offer: Offer, x_t: Tensor, state: State) -> State:
         names = ("h", "c")[: len(state)]
         given = self._code.call(step, offer, x_t, state)
         new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
         if len(new) != len(names):
-            raise self._wrong(f"{len(new)} values after a step", f"state = ({listed(names)})")
+            raise self._wrong(f"{len(new)} values for a step", f"the state ({listed(names)})")
         named = zip(names, new, state, strict=True)
         return tuple(self._checked(name, one, tuple(before.shape), x_t) for name, one, before in named)
 
@@ -151,19 +152,19 @@ class OwnEngine:
     def _checked(self, name: str, given: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """As a tensor in the network's dtype, on its device; a copy, for code may write its next step into the same
         memory."""
-        with their_errors(f"reading {name} that {self._code.attribute} gives", self._code.path):
+        with their_errors(f"reading {name} that {self._code.attribute} returns", self._code.path):
             sizes = tuple(given.shape) if hasattr(given, "shape") else None
             found = own_tensor(given) if sizes == shape else sizes
         if sizes is None:
             if inspect.iscoroutine(given):
                 given.close()  # else Python warns that nobody awaited it
-            raise self._wrong(f"a {type(given).__name__} as {name}", "a tensor or an array")
+            raise self._wrong(f"a {type(given).__name__} for {name}", "a tensor or an array")
         if not isinstance(found, Tensor):
             said, allowed = (
                 (found, "floating-point numbers") if isinstance(found, str) else (f"shape {sizes}", str(shape))
             )
-            raise self._wrong(f"{name} of {said}", allowed)
+            raise self._wrong(f"{name} with {said}", allowed)
         return found.to(like.device, like.dtype)
 
     def _wrong(self, found: str, allowed: str) -> InputError:
-        return InputError(f"{self._code.attribute} gives {found}", allowed=allowed, where=self._code.line)
+        return InputError(f"{self._code.attribute} returns {found}", allowed=allowed, where=self._code.line)

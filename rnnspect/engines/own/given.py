@@ -26,7 +26,7 @@ def own_tensor(given: Any) -> Tensor | str:
     if found.layout != torch.strided:
         return f"layout {found.layout}"
     if found.is_meta:
-        return "a tensor on the device meta, which has no values"
+        return "the device meta, which has no values"
     if not found.is_floating_point():  # quantised and complex tensors, too
         return f"dtype {found.dtype}"
     return found.detach().clone()

@@ -1,5 +1,5 @@
-"""What a name such as path/to/model.py:build names in a Python file. Loading it runs the file, so only an argument that
-the user typed may name one."""
+"""Loads what path/to/model.py:build names in a Python file. This runs the file, so only an argument that the user typed
+may name one."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def load_model(source: str) -> nn.Module:
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        allowed = "a torch.nn.Module, or a function that gives one"
-        raise InputError(f"a {type(found).__name__}", allowed=allowed, where=place)
+        allowed = "a torch.nn.Module, or a function that returns one"
+        raise InputError(f"this is a {type(found).__name__}", allowed=allowed, where=place)
     with printing_to_stderr(), importing_from(path), their_errors(f"{name}()", path):
         given = found()
     if not isinstance(given, nn.Module):
-        raise InputError(f"{name}() gives a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
+        raise InputError(f"{name}() returns a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
     return given
 
 
@@ -64,20 +64,20 @@ def load_named(source: str) -> tuple[Any, Path, str]:
     """Whatever `path/to/model.py:build` names, the file and the name. Raises as `load_model` does."""
     written, _, name = source.rpartition(":")
     if not written or not name:
-        raise InputError(f"{source!r} names no model", allowed=FORM)
+        raise InputError(f"{source!r} does not name a model", allowed=FORM)
     path = Path(written)
     if path.suffix != ".py" or not path.is_file():
-        found = "no such file" if not path.is_file() else "no Python file"
+        found = "no such file" if not path.is_file() else "this is not a Python file"
         raise InputError(found, allowed=FORM, where=written)
     with printing_to_stderr(), importing_from(path):
-        with their_errors("loading it", path):
+        with their_errors("loading this file", path):
             module = _loaded(path)
             named = getattr(module, name, _NOTHING)
         if named is _NOTHING:
             choices = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
-            allowed = listed(choices, 8) or "a function that gives a torch.nn.Module"
+            allowed = listed(choices, 8) or "a function that returns a torch.nn.Module"
             near = nearest(name, choices)
-            raise InputError(f"nothing is called {name!r}", allowed=allowed, nearest=near, where=written)
+            raise InputError(f"this file has no {name!r}", allowed=allowed, nearest=near, where=written)
         return named, path, name
 
 
@@ -151,7 +151,7 @@ def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -
     try:
         said = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - it is their code that says it
-        said = "(what it says cannot be read)"
+        said = "(its message cannot be read)"
     said = said[:_MOST_SAID] + ("…" if len(said) > _MOST_SAID else "")
     kind = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return Problem(f"{doing} failed with {kind}", where=_place(error, path))

@@ -50,7 +50,7 @@ def on_cpu(spec: Spec) -> Iterator[None]:
             yield
         except jax.errors.JaxRuntimeError as error:
             why = str(error).partition("\n")[0]
-            raise EngineError(f"jax cannot run {spec.dtype} on this CPU: {why}", allowed="dtype: float32") from None
+            raise EngineError(f"jax cannot run {spec.dtype} on this CPU: {why}", advice="use dtype: float32") from None
 
 
 def to_jax(tensor: Tensor) -> Any:

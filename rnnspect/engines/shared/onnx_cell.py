@@ -64,7 +64,8 @@ class CellEngine:
         for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in known):
             held[name] = cell.view.constant(name)
             if held[name] is None:
-                raise InputError(f"its step needs {name}, too", allowed="x, h, c and constants", where=cell.where)
+                found = f"one step of this cell needs {name}, which is not x, h, c or a constant"
+                raise InputError(found, where=cell.where)
         graph = helper.make_graph(
             nodes,
             "cell",

@@ -96,8 +96,8 @@ class Session:
         try:
             import onnxruntime
         except ImportError:
-            allowed = "after: pip install 'rnnspect[onnx]'"
-            raise InputError("running it needs the package onnxruntime", allowed=allowed, where=where) from None
+            advice = "install it: pip install 'rnnspect[onnx]'"
+            raise InputError("running this model needs the package onnxruntime", advice=advice, where=where) from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SILENT
         if any(node.quantized for node in nodes):
@@ -105,7 +105,7 @@ class Session:
         try:
             data = model.SerializeToString()
         except ValueError:
-            raise FileError("more than 2 GiB with its external data", where=where) from None
+            raise FileError("the model is larger than 2 GiB with its external data", where=where) from None
         _require_memory(model, where)
         self._model, self._where, self._refused = model, where, ""
         runtime, version = "onnxruntime", onnxruntime.__version__
@@ -114,8 +114,8 @@ class Session:
         except Exception as error:  # noqa: BLE001 - its exceptions share no class but this one
             runtime, version, self._refused = "onnx.reference", onnx.__version__, f"onnxruntime: {_line(error)}; "
             if unsound := _unsound(nodes):
-                found, allowed = f"{self._refused}onnx.reference ignores {unsound}", "what one of them runs"
-                raise InputError(found, allowed=allowed, where=where) from None
+                found = f"cannot run this model: {self._refused}onnx.reference ignores {unsound}"
+                raise InputError(found, where=where) from None
             self._session = None
         self.engine = EngineInfo(runtime, version, "cpu", dtype)
 

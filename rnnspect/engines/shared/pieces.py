@@ -76,9 +76,7 @@ def _joined(
         part = replace(sequence, h0=_on_cache_lines(ran.h_n), c0=c)
         progress(min(count, sequence.steps - start))
     calls = -(-sequence.steps // count)
-    note = (
-        f"{engine.name} ran in {calls:,} calls of {count:,} steps, each with the state that the one before ended with"
-    )
+    note = f"{engine.name} ran in {calls:,} calls of {count:,} steps, with the state carried from call to call"
     return replace(ran, output=joined.output, layers=joined.layers, notes=(*ran.notes, note))
 
 

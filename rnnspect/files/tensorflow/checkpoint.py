@@ -79,12 +79,15 @@ class Checkpoint:
     def _bytes(self, key: str) -> memoryview:
         entry, where = self.entries[key], f"{self.index}:{key}"
         if entry.is_split:
-            raise FileError("a variable that is stored in slices", allowed="one without a partitioner", where=where)
+            found = "this variable is stored in slices (by a partitioner), which is not supported"
+            raise FileError(found, where=where)
         stem = self.index.name.removesuffix(".index")
         if not 0 <= entry.shard < self.shards:
-            raise FileError(f"it is said to lie in file {entry.shard} of {self.shards}", where=where)
+            raise FileError(
+                f"the index is damaged: it places this tensor in file {entry.shard} of {self.shards}", where=where
+            )
         if entry.offset < 0 or entry.size < 0:
-            raise FileError("a place before the file", where=where)
+            raise FileError("the index is damaged: a negative offset", where=where)
         path = self.index.with_name(f"{stem}.data-{entry.shard:05d}-of-{self.shards:05d}")
         data = mapped(path)
         check_promise(entry.offset + entry.size, len(data), f"{path}:{key}")
@@ -105,7 +108,7 @@ def read_checkpoint(index: Path) -> Checkpoint:
             name = text(memoryview(key), where)
             found[name] = _entry(value, f"{where}:{name}")
     if not found:
-        raise FileError("it holds no tensor", where=where)
+        raise FileError("the file holds no tensors", where=where)
     return Checkpoint(index, shards, found)
 
 
@@ -119,7 +122,7 @@ def _shards(header: memoryview, where: str) -> int:
     """How many files hold the numbers. Raises `FileError` for numbers that are written big-endian."""
     given = dict(fields(header, where))
     if number(given.get(2, 0), where) != 0:
-        raise FileError("a checkpoint of a big-endian machine", allowed="little-endian", where=where)
+        raise FileError("the checkpoint is big-endian", allowed="little-endian", where=where)
     return number(given.get(1, 1), where)
 
 

@@ -91,7 +91,7 @@ def _cost(node: Node) -> int:
 
 def _check(cost: int, where: str) -> None:
     if cost > MAX_COST:
-        raise FileError("more nodes than any graph has", allowed=f"{MAX_COST} of them and their inputs", where=where)
+        raise FileError("the graph has too many nodes", allowed=f"at most {MAX_COST} with their inputs", where=where)
 
 
 def _written_out(nodes: Mapping[str, Node], known: Mapping[str, Function]) -> dict[str, Node]:

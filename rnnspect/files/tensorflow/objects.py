@@ -55,7 +55,7 @@ def objects_in(data: memoryview, where: str) -> Objects:
     """The objects that a TrackableObjectGraph lists. Raises `FileError` for bytes that are none."""
     found = [_object(message(value, where), where) for key, value in fields(data, where) if key == 1]
     if len(found) > MAX_OBJECTS:
-        raise FileError("more objects than any model has", allowed=f"{MAX_OBJECTS}", where=where)
+        raise FileError("the checkpoint has too many objects", allowed=f"at most {MAX_OBJECTS}", where=where)
     return Objects(tuple(found))
 
 

@@ -42,9 +42,9 @@ def entries(data: memoryview, where: str) -> Iterator[tuple[bytes, memoryview]]:
         for key, value in _block(data, place, where):
             count, total = count + 1, total + len(key)
             if count > 1 and key <= last:
-                raise FileError("its names are not in order", where=where)
+                raise FileError("the index is damaged: its names are not sorted", where=where)
             if count > MAX_ENTRIES or total > MAX_KEYS:
-                raise FileError("more names than any checkpoint has", allowed=f"{MAX_ENTRIES}", where=where)
+                raise FileError("the index has too many names", allowed=f"at most {MAX_ENTRIES}", where=where)
             last = key
             yield key, value
 
@@ -60,19 +60,19 @@ def _block(data: memoryview, place: tuple[int, int], where: str) -> Iterator[tup
     start, size = place
     end = start + size
     if end + _TRAILER > len(data) or size < 4:
-        raise FileError("a block that lies outside the file", where=where)
+        raise FileError("the index is damaged: a block lies outside the file", where=where)
     if data[end] != 0:
-        raise FileError("an index that is compressed", allowed="as tf.train.Saver writes it", where=where)
+        raise FileError("the index is compressed, which is not supported", where=where)
     (restarts,) = struct.unpack("<I", data[end - 4 : end])
     if 4 * restarts > size - 4:
-        raise FileError("a block whose end is damaged", where=where)
+        raise FileError("the index is damaged: the end of a block is wrong", where=where)
     block, at, key = data[start : end - 4 - 4 * restarts], 0, b""
     while at < len(block):
         shared, at = varint(block, at, where)
         fresh, at = varint(block, at, where)
         length, at = varint(block, at, where)
         if shared > len(key) or shared + fresh > MAX_KEY or fresh + length > len(block) - at:
-            raise FileError("a name that does not fit its block", where=where)
+            raise FileError("the index is damaged: a name is too long for its block", where=where)
         key = key[:shared] + bytes(block[at : at + fresh])
         at += fresh
         yield key, block[at : at + length]

@@ -46,20 +46,20 @@ def text(data: memoryview | int, where: str) -> str:
     try:
         return bytes(message(data, where)).decode()
     except UnicodeDecodeError:
-        raise FileError("a name that is no text", where=where) from None
+        raise FileError("the file is damaged: a name is not text", where=where) from None
 
 
 def message(data: memoryview | int, where: str) -> memoryview:
     """A field that is a text or another message. Raises `FileError` for a whole number in its place."""
     if isinstance(data, int):
-        raise FileError("a number where a text or message belongs", where=where)
+        raise FileError("the file is damaged: expected text or a message, got a number", where=where)
     return data
 
 
 def number(data: memoryview | int, where: str) -> int:
     """A field that is a whole number. Raises `FileError` for another."""
     if not isinstance(data, int):
-        raise FileError("bytes where a number belongs", where=where)
+        raise FileError("the file is damaged: expected a number, got bytes", where=where)
     return signed(data)
 
 
@@ -76,8 +76,8 @@ def shape_of(data: memoryview, where: str) -> tuple[int, ...]:
             sizes = [number(value, where) for key, value in fields(message(dim, where), where) if key == 1]
             shape.append(sizes[-1] if sizes else 0)
             if len(shape) > MAX_AXES or shape[-1] < 0:
-                found = f"a tensor of shape {', '.join(map(str, shape[:8]))}"
-                raise FileError(found, allowed=f"known sizes of at most {MAX_AXES} axes", where=where)
+                found = f"a tensor has the shape ({', '.join(map(str, shape[:8]))})"
+                raise FileError(found, allowed=f"at most {MAX_AXES} dimensions of known size", where=where)
     return tuple(shape)
 
 
@@ -105,7 +105,7 @@ def tensor_of(proto: memoryview, where: str) -> Tensor:
     size, count = size_of(stored, where), math.prod(stored.shape)
     if len(content) == count * size:
         return from_bytes(content, stored, where)
-    free_memory.require(2 * count * size, "reading it", where)
+    free_memory.require(2 * count * size, "reading this file", where)
     given = torch.frombuffer(bytearray(content or bytes(size)), dtype=getattr(torch, stored.dtype))
     found = given[-1:].repeat(count)
     found[: len(given)] = given
@@ -160,7 +160,7 @@ def from_bytes(data: bytes | bytearray | memoryview, stored: Stored, where: str)
 
     if len(data) != math.prod(stored.shape) * size_of(stored, where):
         raise _unfit(stored, len(data), where)
-    free_memory.require(2 * len(data), "reading it", where)
+    free_memory.require(2 * len(data), "reading this file", where)
     dtype = getattr(torch, stored.dtype)
     return torch.frombuffer(bytearray(data), dtype=dtype).reshape(stored.shape) if data else torch.empty(stored.shape)
 
@@ -168,11 +168,11 @@ def from_bytes(data: bytes | bytearray | memoryview, stored: Stored, where: str)
 def size_of(stored: Stored, where: str) -> int:
     """Bytes of one number. Raises `FileError` for dtypes that no parameter has."""
     if stored.dtype not in SIZES:
-        raise FileError(f"a tensor of {stored.dtype}", allowed=", ".join(SIZES), where=where)
+        raise FileError(f"unsupported dtype {stored.dtype}", allowed=", ".join(SIZES), where=where)
     return SIZES[stored.dtype]
 
 
 def _unfit(stored: Stored, there: int, where: str) -> FileError:
-    found = f"{stored.dtype} of shape {stored.shape} in {there} bytes"
-    allowed = f"{math.prod(stored.shape) * SIZES[stored.dtype]} bytes"
+    found = f"a {stored.dtype} tensor of shape {stored.shape} has {there} bytes"
+    allowed = f"{math.prod(stored.shape) * SIZES[stored.dtype]}"
     return FileError(found, allowed=allowed, where=where)

@@ -14,7 +14,11 @@ from rnnspect.views.documents import as_json
 from rnnspect.views.json_text import written_out
 from rnnspect.views.report.document import report_document
 
-_SCRIPTS = ("base", "colours", "state", "heatmap", "curves", "network", "expression", "derivation", "page")
+_SCRIPTS = (
+    *("base", "colours", "state", "kept", "expression", "values", "place", "derivation", "quantities"),
+    *("sight", "zoom", "frame", "heatmap", "pointing", "curves", "sketch", "network", "cell", "answer"),
+    *("search", "playing", "stage", "saving", "maps", "keys", "page"),
+)
 """In the order in which they use each other."""
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 """What could end or change a script element, or a line of it, as JSON writes it too."""

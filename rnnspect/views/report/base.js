@@ -8,8 +8,16 @@ function make(tag, settings, ...children) {
     if (name in element && typeof value !== 'string') element[name] = value;
     else element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== ''));
   return element;
+}
+
+const main = document.getElementById('main');
+
+function section(title, ...children) {
+  const made = make('section', {}, title && make('h2', {}, title), ...children);
+  main.append(made);
+  return made;
 }
 
 function table(names, rows, settings = {}) {
@@ -61,34 +69,6 @@ const NAN = 1;
 const PLUS = 2;
 const MINUS = 4;
 const EMPTY = 8;
-
-// What a cell of a picture holds: low and high among the finite numbers, and flags of what else there is.
-function cellOf(picture, at) {
-  if (picture.values) {
-    const value = unpacked(picture.values)[at];
-    const flags = Number.isNaN(value) ? NAN : Number.isFinite(value) ? 0 : value > 0 ? PLUS : MINUS;
-    return { low: value, high: value, flags: flags ? flags | EMPTY : 0 };
-  }
-  const flags = picture.flags ? unpacked(picture.flags)[at] : 0;
-  return {
-    low: picture.origin + unpacked(picture.low)[at] * picture.step,
-    high: picture.origin + unpacked(picture.high)[at] * picture.step,
-    flags,
-  };
-}
-
-function cellWritten(cell) {
-  const odd = [[NAN, 'NaN'], [PLUS, 'Inf'], [MINUS, '-Inf']].filter(([flag]) => cell.flags & flag);
-  const said = odd.map(([, name]) => name);
-  if (!(cell.flags & EMPTY)) {
-    said.unshift(cell.low === cell.high ? written(cell.low) : `${written(cell.low)} to ${written(cell.high)}`);
-  }
-  return said.join(' and ');
-}
-
-function sizesOf(picture) {
-  return [Math.ceil(picture.steps / picture.per_step), Math.ceil(picture.units / picture.per_unit)];
-}
 
 function range(first, size, count) {
   const last = Math.min(first + size, count) - 1;

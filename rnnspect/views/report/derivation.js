@@ -1,4 +1,4 @@
-// What a click on a number opens: how it comes about.
+// What a click on a number opens: how it was computed.
 
 const MOST = 8;
 
@@ -10,12 +10,14 @@ function linesOf({ expressions, equations }, numbers, quantity, unit) {
 }
 
 // The largest products of a sum, and what the others come to; the sum alone where the weights are not in the file.
-function productsOf({ expressions }, numbers, at, unit) {
+function productsOf(layer, numbers, at, unit) {
+  const { expressions } = layer.derivable;
   const sum = expressions[at];
   const each = filled(sum.each, (inner) => numbers.address(expressions[inner], 'k'));
   const title = make('p', { class: 'sum' }, `Σ ${sum.name}[${sum.row + unit}, k] · ${
     sum.vector.includes(' ') ? `(${each})` : each} = ${written(numbers.value(at, unit), 9)}`);
-  if (sum.values) return [title, make('p', { class: 'quiet' }, 'Its products are not in this file: see below.')];
+  if (sum.values) return [title, make('p', { class: 'quiet' }, `The weights are too large for this file.${
+    hasCommand(layer) ? ' The command below shows the products.' : ''}`)];
   const size = (one) => (Number.isNaN(one.product) ? Infinity : Math.abs(one.product));
   const all = numbers.products(sum, unit).sort((one, other) => size(other) - size(one) || one.k - other.k);
   const shown = all.length > MOST + 1 ? MOST : all.length;
@@ -27,6 +29,11 @@ function productsOf({ expressions }, numbers, at, unit) {
   return [title, table(['k', 'w', sum.vector, 'product'], rows, { box: 'sideways', class: 'products' })];
 }
 
+// Whether a command derives the numbers of a layer: not those of a recording.
+function hasCommand(layer) {
+  return layer.run === data && !data.recorded;
+}
+
 function commandFor(layer, quantity, step, unit) {
   const place = [['layer', layer.layer], ['direction', layer.direction], ['step', step], ['unit', unit],
     ['quantity', quantity], ['batch-index', data.item]].filter(([name, value]) => name !== 'batch-index' || value);
@@ -35,21 +42,37 @@ function commandFor(layer, quantity, step, unit) {
   return `rnnspect.derive(source, x, …, ${said.join(', ')})`;
 }
 
-function beside(layer, numbers, quantity, unit) {
-  const engine = data.engine.name;
+// What of the allowed difference a difference is.
+function shareOf(ratio) {
+  if (ratio <= 1) return `${written(100 * ratio, 2)} % of it`;
+  return Number.isFinite(ratio) ? `${written(ratio, 3)} times as large` : 'infinitely many times as large';
+}
+
+function comparison(layer, numbers, quantity, unit) {
+  const { name, verdict } = layer.run;
   const manual = numbers.quantity(quantity, unit);
-  const lines = [`the equations: ${written(manual, 9)}`];
-  if (quantity === 'h' && layer.beside) {
-    const given = numbers.entry(layer.beside.engine, unit);
-    const bound = numbers.entry(layer.beside.bound, unit);
-    const apart = Object.is(given, manual) || (Number.isNaN(given) && Number.isNaN(manual)) ? 0 : given - manual;
-    lines.push(`${engine}: ${written(given, 9)}`, `difference: ${written(apart, 3)}, ${engine} minus equations`,
-      `bound: ${written(bound, 3)} in ${data.verdict.arithmetic}, as in a check; the difference is ${
-        written(apart ? Math.abs(apart) / bound : 0, 3)} of it`);
-  } else if (!mapOf(layer, quantity, 'engine')) {
-    lines.push(`${engine} does not show it`);
-  }
+  const lines = [`equations: ${written(manual, 9)}`];
+  if (valuesOf(layer, quantity, 'engine')) {
+    const given = numbers.engine(quantity, unit);
+    const difference = apart(given, manual);
+    lines.push(`${name}: ${written(given, 9)}`, `difference: ${written(difference, 3)} (${name} − equations)`);
+    const bound = quantity === 'h' ? numbers.bound(unit) : null;
+    if (bound === Infinity) lines.push('A check cannot judge this value.');
+    else if (bound !== null) {
+      lines.push(`allowed: ${written(bound, 3)} in ${verdict.arithmetic}, as in a check; the difference is ${
+        shareOf(ratioOf(difference, bound))}`);
+    }
+  } else lines.push(`${name} does not show it`);
   return make('ul', { class: 'beside' }, ...lines.map((line) => make('li', {}, line)));
+}
+
+// What the step starts from.
+function startOf(layer, { before }) {
+  const states = Object.keys(layer.kept.given).filter((name) => name !== 'x');
+  if (before === null) return `Starts from the initial state, ${states.map((name) => `${name}0`).join(' and ')}.`;
+  if (!layer.kept.bound) return `Starts from step ${before} of the equations: ${layer.run.name} does not show this layer.`;
+  const c = states.includes('c') ? `, and from c of the equations` : '';
+  return `Starts from h that ${layer.run.name} gave at step ${before}${c}, as in a check.`;
 }
 
 function goButton(said, layer, quantity, step, unit) {
@@ -59,13 +82,13 @@ function goButton(said, layer, quantity, step, unit) {
 }
 
 function turns(layer, { before }, step, unit) {
-  const there = Object.entries(layer.derivable.given).filter(([name]) => name !== 'x' && before !== null);
-  const states = there.map(([name, { shape }]) => (
-    goButton(`${name} at step ${before}`, layer, name, before, Math.min(unit, shape[1] - 1))));
-  const below = data.layers.filter((one) => one.layer === layer.layer - 1).map((one) => goButton(
-    `h of ${placeOf(one)}, step ${step}`, one, 'h', step, Math.min(unit, mapOf(one, 'h', 'equations').picture.units - 1)));
+  const there = Object.keys(layer.kept.given).filter((name) => name !== 'x' && before !== null);
+  const states = there.map((name) => (
+    goButton(`${name} at step ${before}`, layer, name, before, Math.min(unit, givenOf(layer, name).units - 1))));
+  const below = layer.run.layers.filter((one) => one.layer === layer.layer - 1).map((one) => goButton(
+    `h of ${placeOf(one)}, step ${step}`, one, 'h', step, Math.min(unit, valuesOf(one, 'h', 'equations').units - 1)));
   if (!states.length && !below.length) return [];
-  return [make('h3', {}, 'In turn'), make('p', { class: 'turns' }, ...states, ...below)];
+  return [make('h3', {}, 'Numbers that it uses'), make('p', { class: 'turns' }, ...states, ...below)];
 }
 
 // The quantity, then what it names of the same step, and so on: each in lines, with its sums and parameters.
@@ -79,7 +102,7 @@ function* equationsOf(layer, numbers, quantity, unit) {
     yield make('div', { class: 'lines' }, ...lines.map((line) => make('div', {}, `= ${line}`)));
     const leaves = leavesOf(expressions, equations[name].at);
     const ofKind = (kind) => leaves.filter((at) => expressions[at].kind === kind);
-    for (const at of ofKind('sum')) yield* productsOf(layer.derivable, numbers, at, unit);
+    for (const at of ofKind('sum')) yield* productsOf(layer, numbers, at, unit);
     for (const at of ofKind('parameter')) {
       const one = expressions[at];
       yield make('p', { class: 'sum' }, `${one.name}[${one.row + unit}] = ${written(numbers.value(at, unit), 9)}`);
@@ -101,29 +124,29 @@ function derive(layer, quantity, step, unit) {
   const command = make('code', { class: 'command' }, commandFor(layer, quantity, step, unit));
   if (numbers === null) parts.push(...elsewhere(layer, quantity, step, unit, command));
   else {
-    const shown = layer.beside ? `h of the step before as ${whoGave} gave it`
-      : `${whoShows} shows nothing of this layer: all of it is from the equations`;
-    const from = numbers.before === null ? 'from the initial state' : shown;
-    parts.push(make('p', { class: 'quiet' }, from), ...equationsOf(layer, numbers, quantity, unit),
-      make('h3', {}, 'Beside the engine'), beside(layer, numbers, quantity, unit), ...turns(layer, numbers, step, unit));
-    if (!data.recorded) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));
+    parts.push(make('p', { class: 'quiet' }, startOf(layer, numbers)), ...equationsOf(layer, numbers, quantity, unit),
+      make('h3', {}, `Comparison with ${layer.run.name}`), comparison(layer, numbers, quantity, unit), ...turns(layer, numbers, step, unit));
+    if (hasCommand(layer)) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));
   }
   dialog.replaceChildren(...parts);
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
+  now.quantity = quantity;
+  show(layer);
   move(step, unit);
 }
 
+// What a step that is not in the file opens: the command that gives it.
 function elsewhere(layer, quantity, step, unit, command) {
-  const kept = layer.derivable.steps;
+  const { kept } = data;
   const near = [...kept].sort((one, other) => Math.abs(one - step) - Math.abs(other - step)).slice(0, 3).sort((a, b) => a - b);
-  const again = `make the report again with --steps ${step}`;
-  const how = data.recorded ? [make('p', {}, `It is of a recording: ${again}.`)]
-    : [make('p', {}, 'This gives it:'), make('p', {}, command), make('p', { class: 'quiet' }, `Or ${again}.`)];
+  const again = `ake the report again with --steps ${step}`;
+  const how = !hasCommand(layer) ? [make('p', {}, `Step ${step} is not included. M${again}.`)]
+    : [make('p', {}, `Step ${step} is not included. Run:`), make('p', {}, command), make('p', { class: 'quiet' }, `Or m${again}.`)];
   return [
-    make('p', {}, `This file keeps derivations of ${counted(kept.length, 'step')} of ${data.length.toLocaleString('en')}; step ${step} is none of them.`),
     ...how,
-    make('h3', {}, 'The nearest steps that are kept'),
+    make('p', { class: 'quiet' }, included()),
+    make('h3', {}, 'The nearest steps that are included'),
     make('p', { class: 'turns' }, ...near.map((one) => goButton(`step ${one}`, layer, quantity, one, unit))),
   ];
 }

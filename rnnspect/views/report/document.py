@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from rnnspect.arithmetic.expression import Evaluation, Expression
 from rnnspect.judging.verdict import Verdict
-from rnnspect.reporting.data import Derivable, LayerReport, Report
+from rnnspect.network.equations import written_equations
+from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
-from rnnspect.views.check import numbers_of, summary
+from rnnspect.views.check import lines_of, summary
 from rnnspect.views.expression import Piece, filled, levels, multiplied, words
+
+Array = npt.NDArray[np.float64]
 
 _NAME = attrgetter("name")
 _LEVELS = 2**16 - 1
@@ -25,60 +28,98 @@ EMPTY = 8
 
 
 def report_document(report: Report) -> dict[str, Any]:
+    """The first run stands at the top, others `beside` it. Where every step is kept (`whole`), the page derives what is
+    shown of each quantity: its `maps` have no pictures."""
     spec = report.spec
     shapes = documents.shapes_document(report.shapes)
-    width = "<f8" if spec.dtype == "float64" else "<f4"
     return {
         "format": "rnnspect.report",
-        "version": 1,
+        "version": 2,
         "spec": documents.spec_document(spec),
         "shapes": shapes,
         "gates": list(spec.cell_type.gates),
-        "equations": list(spec.cell_type.equations),
+        "equations": list(written_equations(spec)),
         "written": {name: written(spec, name) for name in spec.cell_type.quantities},
-        "verdict": _verdict(report.verdict),
-        "engine": documents.engine_document(report.verdict.engine),
+        **_run(report, report.runs[0]),
+        "beside": [_run(report, run) for run in report.runs[1:]],
         "steps": report.steps,
         "items": report.items,
         "item": report.item,
         "length": report.length,
-        "layers": [_layer(report, layer) for layer in report.layers],
-        "weights": {name: picture_document(picture, width) for name, picture in report.weights.items()},
+        "whole": report.whole,
+        "kept": None if report.whole else list(report.layers[0].kept.steps),
+        "x": exactly(report.layers[0].kept.given["x"]) if report.whole else None,
+        "weights": {name: picture_document(picture, exact=True) for name, picture in report.weights.items()},
         "command": report.command,
-        "recorded": report.recorded,
+    }
+
+
+def _run(report: Report, run: RunReport) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "verdict": _verdict(run.verdict),
+        "engine": documents.engine_document(run.verdict.engine),
+        "recorded": run.recorded,
+        "layers": [_layer(report, run, layer) for layer in run.layers],
     }
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     checked = documents.check_document(verdict)
     kept = ["verdict", "first", "worst", "causes", "indistinguishable", "identities", "notes"]
-    kept += ["resolution", "checked", "arithmetic"]
-    return {name: checked[name] for name in kept} | {"summary": summary(verdict), "lines": list(numbers_of(verdict))}
+    kept += ["resolution", "checked", "arithmetic", "pattern", "reason"]
+    return {name: checked[name] for name in kept} | {"summary": summary(verdict), "lines": list(lines_of(verdict))}
 
 
-def _layer(report: Report, layer: LayerReport) -> dict[str, Any]:
+def _layer(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:
     row = report.spec.row(layer.layer, layer.direction)
     return {
         "layer": layer.layer,
         "direction": layer.direction,
         "place": [row, report.item] if report.batched else [row],
         "maps": [
-            {"quantity": quantity, "shown": shown, "picture": picture_document(picture)}
+            {"quantity": quantity, "shown": shown, "picture": picture and picture_document(picture)}
             for (quantity, shown), picture in layer.maps.items()
         ],
         "curves": [{"name": name, "picture": picture_document(picture)} for name, picture in layer.curves.items()],
         "saturated": layer.saturated,
-        "derivable": _derivable(layer.derivable, report),
-        "beside": layer.beside and {name: _array(values, "<f8") for name, values in vars(layer.beside).items()},
+        "derivable": _derivable(layer, report),
+        "kept": _kept(report, run, layer),
     }
 
 
-def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
+def _kept(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:
+    """What the layer was given and gave at the kept steps, (steps, units). Of what it was given, null is what the file
+    holds elsewhere: x is that of the network or h of the layers below, and h is that of the step before, after h0."""
+    kept = layer.kept
+    elsewhere = _elsewhere(report, run, layer) if report.whole else {}
+    same = {name: np.array_equal(kept.given[name], values, equal_nan=True) for name, values in elsewhere.items()}
+    first = -1 if layer.direction == "reverse" else 0
+    return {
+        "given": {name: None if same.get(name) else exactly(values) for name, values in kept.given.items()},
+        "h0": exactly(kept.given["h"][first]) if same.get("h") else None,
+        "gave": {name: exactly(values) for name, values in kept.gave.items()},
+        "bound": None if kept.bound is None else _about(kept.bound),
+    }
+
+
+def _elsewhere(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Array]:
+    """What the page takes as x and as h of the step before, where it has every step."""
+    below = [one.kept.gave["h"] for one in run.layers if one.layer == layer.layer - 1]
+    given, gave = layer.kept.given["h"], layer.kept.gave["h"]
+    reverse = layer.direction == "reverse"
+    before = np.concatenate([gave[1:], given[-1:]] if reverse else [given[:1], gave[:-1]])
+    return {"x": np.concatenate(below, 1) if below else report.layers[0].kept.given["x"], "h": before}
+
+
+def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
     """The equations, as one list of expressions in which each stands after its operands, which are named by their place
-    in the list; what is given at the kept steps, (steps, units); and how each quantity is written. Where the file does
-    not hold every weight, a sum has `values` (steps, units) and a parameter `values` (units)."""
-    given, hidden = list(derivable.given.values()), report.spec.hidden_size
-    steps = [Evaluation(derivable.equations, derivable.parameters, one) for one in given]
+    in the list; how each quantity is written; and the input projection, where there is no picture of it. Where the file
+    does not hold every weight, a sum has `values` (steps, units) and a parameter `values` (units)."""
+    derivable, hidden = layer.derivable, report.spec.hidden_size
+    equations, parameters = derivable.equations, derivable.parameters
+    steps = [] if report.whole else [layer.kept.at(place) for place in range(len(layer.kept.steps))]
+    evaluated = [Evaluation(equations, parameters, one) for one in steps]
     places: dict[Expression, int] = {}
 
     def place(one: Expression) -> int:
@@ -96,29 +137,33 @@ def _derivable(derivable: Derivable, report: Report) -> dict[str, Any]:
         if one.kind == "sum":
             document |= {"vector": filled(multiplied(one), _NAME), "each": placed(multiplied(one))}
         if one.kind == "sum" and not report.weights[one.name].exact:
-            document["values"] = _array(np.array([step.sums(one, hidden) for step in steps]), "<f8")
+            document["values"] = _array(np.array([step.sums(one, hidden) for step in evaluated]), "<f8")
         if one.kind == "parameter" and not report.weights[one.name].exact:
-            document["values"] = _array(np.array([steps[0].value(one, unit) for unit in range(hidden)]), "<f8")
+            document["values"] = _array(np.array([evaluated[0].value(one, unit) for unit in range(hidden)]), "<f8")
         return document
 
-    equations = {
-        name: {"at": place(one), "words": placed(words(one, _NAME)), "levels": placed(list(levels(one)))}
-        for name, one in derivable.equations.items()
+    made = {
+        name: {
+            "at": place(one),
+            "units": report.spec.output_size if name == "h" else hidden,
+            "words": placed(words(one, _NAME)),
+            "levels": placed(list(levels(one))),
+        }
+        for name, one in equations.items()
     }
-    return {
-        "steps": list(derivable.given),
-        "given": {name: _array(np.stack([one[name] for one in given]), "<f8") for name in given[0]},
-        "expressions": list(map(exported, places)),
-        "equations": equations,
-    }
+    projection = None
+    if report.whole:  # else there is a picture of it
+        projection = {"at": place(derivable.projection), "units": hidden * len(report.spec.cell_type.gates)}
+    return {"expressions": list(map(exported, places)), "equations": made, "projection": projection}
 
 
-def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
-    """An exact picture as its numbers, of type `width`. Any other as two integers n of two bytes for each cell, which
-    stand for the lowest and the highest number as `origin` + n · `step`, rounded outwards: no number is outside."""
+def picture_document(picture: Picture, exact: bool = False) -> dict[str, Any]:
+    """A picture of every number as these numbers, in float32 unless they have to be `exact`. Any other as two integers
+    n of two bytes for each cell, which stand for the lowest and the highest number as `origin` + n · `step`, rounded
+    outwards: no number is outside."""
     sizes: dict[str, Any] = {name: getattr(picture, name) for name in ("steps", "units", "per_step", "per_unit")}
     if picture.exact:
-        return sizes | {"values": _array(picture.low, width)}
+        return sizes | {"values": exactly(picture.low) if exact else _array(picture.low, "<f4")}
     there = picture.low <= picture.high
     origin = float(picture.low[there].min(initial=np.inf)) if there.any() else 0.0
     top = float(picture.high[there].max(initial=-np.inf)) if there.any() else 0.0
@@ -132,6 +177,19 @@ def picture_document(picture: Picture, width: str = "<f4") -> dict[str, Any]:
     flags = picture.flags | np.where(there, 0, EMPTY).astype(np.uint8)
     made = sizes | {"origin": origin, "step": step, "low": _array(down, "<u2"), "high": _array(up, "<u2")}
     return made | ({"flags": _array(flags, "|u1")} if flags.any() else {})
+
+
+def exactly(values: Array) -> dict[str, Any]:
+    """As float32 where that holds every number, else as float64."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = values.astype(np.float32)
+    return _array(values, "<f4" if np.array_equal(narrow, values, equal_nan=True) else "<f8")
+
+
+def _about(bound: Array) -> dict[str, Any]:
+    """To seven digits, as float32; as float64 where one is beyond its range."""
+    small, large = bound[bound > 0].min(initial=1), bound[np.isfinite(bound)].max(initial=0)
+    return _array(bound, "<f4" if small >= 2.0**-126 and large < 2.0**127 else "<f8")
 
 
 def _array(values: npt.NDArray[Any], dtype: str) -> dict[str, Any]:

@@ -6,15 +6,46 @@ function total(values) {
   let lost = 0;
   for (const value of values) {
     const next = sum + value;
-    lost += Math.abs(sum) >= Math.abs(value) ? (sum - next) + value : (value - next) + sum;
+    const added = next - sum;
+    lost += (sum - (next - added)) + (value - added);
     sum = next;
   }
   return Number.isFinite(lost) ? sum + lost : sum;
 }
 
+// The products of rows of weights, from `start` on, with each of `count` vectors, added up in the same way. Two vectors
+// at a time: half the weights to read, and two sums that do not wait for each other.
+function sumsOf(weights, start, rows, vectors, count) {
+  const columns = vectors.length / count;
+  const result = new Float64Array(rows * count);
+  for (let row = 0; row < rows; row += 1) {
+    const first = start + row * columns;
+    for (let one = 0; one < count; one += 2) {
+      const other = Math.min(one + 1, count - 1);
+      const [a, b] = [one * columns, other * columns];
+      let [sumA, lostA, sumB, lostB] = [0, 0, 0, 0];
+      for (let k = 0; k < columns; k += 1) {
+        const w = weights[first + k];
+        const productA = w * vectors[a + k];
+        const nextA = sumA + productA;
+        const addedA = nextA - sumA;
+        lostA += (sumA - (nextA - addedA)) + (productA - addedA);
+        sumA = nextA;
+        const productB = w * vectors[b + k];
+        const nextB = sumB + productB;
+        const addedB = nextB - sumB;
+        lostB += (sumB - (nextB - addedB)) + (productB - addedB);
+        sumB = nextB;
+      }
+      result[one * rows + row] = Number.isFinite(lostA) ? sumA + lostA : sumA;
+      result[other * rows + row] = Number.isFinite(lostB) ? sumB + lostB : sumB;
+    }
+  }
+  return result;
+}
+
 // By kind of an expression, of its operands and then its numbers. NaN stays NaN.
 const operations = {
-  '+': (...values) => total(values),
   '−': (p, q) => p - q,
   '·': (p, q) => p * q,
   number: (n) => n,
@@ -32,40 +63,97 @@ const operations = {
   softplus: (s) => Math.log1p(Math.exp(-Math.abs(s))) + Math.max(s, 0),
 };
 
-// The numbers of a layer at a step, each computed when it is asked for; null for a step that is not kept.
+// How many units each expression of a layer is wanted for.
+function unitsOf(layer) {
+  const { expressions, equations, projection } = layer.derivable;
+  const units = expressions.map(() => 0);
+  const want = (at, count) => {
+    if (units[at] >= count) return;
+    units[at] = count;
+    const one = expressions[at];
+    one.of.forEach((part) => want(part, one.kind === 'sum' ? data.weights[one.name].units : count));
+  };
+  for (const root of [...Object.values(equations), ...(projection ? [projection] : [])]) want(root.at, root.units);
+  return units;
+}
+
+// An operation on numbers side by side, one after the other.
+function applied({ kind, numbers }, operands, length) {
+  const result = new Float64Array(length);
+  const [p, q] = operands;
+  const operation = operations[kind];
+  if (kind === '+') {
+    const parts = [];
+    for (let at = 0; at < length; at += 1) {
+      for (let part = 0; part < operands.length; part += 1) parts[part] = operands[part][at];
+      result[at] = total(parts);
+    }
+  } else if (q) for (let at = 0; at < length; at += 1) result[at] = operation(p[at], q[at]);
+  else if (p) for (let at = 0; at < length; at += 1) result[at] = operation(p[at], numbers[0], numbers[1]);
+  else result.fill(operation(...numbers));
+  return result;
+}
+
+function repeated(values, count) {
+  const result = new Float64Array(values.length * count);
+  for (let one = 0; one < count; one += 1) result.set(values, one * values.length);
+  return result;
+}
+
+// The numbers of a layer at `count` kept steps from a place on: those of an expression at all of them, (steps, units),
+// when one is first asked for. No step waits for another: each starts from what the engine gave at the one before.
+function numbersOf(layer, place, count = 1) {
+  const { expressions, equations } = layer.derivable;
+  layer.units ??= unitsOf(layer);
+  const known = [];
+  const rows = ({ numbers, units }) => numbers.subarray(place * units, (place + count) * units);
+  const evaluated = (one, units) => {
+    if (one.kind === 'given') return rows(givenOf(layer, one.name));
+    if (one.kind === 'quantity') return of(equations[one.name].at);
+    if (one.kind === 'sum' && one.values) return rows(arrayOf(one.values));
+    if (one.kind === 'parameter' && one.values) return repeated(unpacked(one.values), count);
+    if (one.kind !== 'sum' && one.kind !== 'parameter') return applied(one, one.of.map(of), units * count);
+    const weights = unpacked(data.weights[one.name].values);
+    if (one.kind === 'parameter') return repeated(weights.subarray(one.row, one.row + units), count);
+    return sumsOf(weights, one.row * data.weights[one.name].units, units, of(one.of[0]), count);
+  };
+  function of(at) {
+    known[at] ??= evaluated(expressions[at], layer.units[at]);
+    return known[at];
+  }
+  return of;
+}
+
+// The numbers of a layer at a step, by place of an expression and by name; null for a step that is not in the file.
 function numbersAt(layer, step) {
-  const { steps, given, expressions, equations } = layer.derivable;
-  const kept = steps.indexOf(step);
-  if (kept < 0) return null;
+  const place = placeIn(step);
+  if (place < 0) return null;
   if (layer.numbers?.step === step) return layer.numbers;
-  const known = expressions.map(() => []);
-  const entry = (array, unit) => unpacked(array)[array.shape.length > 1 ? kept * array.shape[1] + unit : unit];
+  const vector = numbersOf(layer, place);
+  const before = stepBefore(layer, step);
+  const entry = (kept, unit) => kept.numbers[place * kept.units + unit];
   // Each weight of a sum, the number that it is multiplied with, and the product.
   const products = (one, unit) => {
     const { values, units } = data.weights[one.name];
     const row = unpacked(values).subarray((one.row + unit) * units, (one.row + unit + 1) * units);
-    return Array.from(row, (w, k) => ({ k, w, v: value(one.of[0], k), product: w * value(one.of[0], k) }));
+    const inner = vector(one.of[0]);
+    return Array.from(row, (w, k) => ({ k, w, v: inner[k], product: w * inner[k] }));
   };
-  const evaluated = (one, unit) => {
-    if (one.values) return entry(one.values, unit);
-    if (one.kind === 'given') return entry(given[one.name], unit);
-    if (one.kind === 'quantity') return value(equations[one.name].at, unit);
-    if (one.kind === 'parameter') return unpacked(data.weights[one.name].values)[one.row + unit];
-    if (one.kind === 'sum') return total(products(one, unit).map((each) => each.product));
-    return operations[one.kind](...one.of.map((part) => value(part, unit)), ...one.numbers);
-  };
-  function value(at, unit) {
-    known[at][unit] ??= evaluated(expressions[at], unit);
-    return known[at][unit];
-  }
-  const order = layer.direction === 'reverse' ? data.length - 1 - step : step;
-  const before = order === 0 ? null : step + (layer.direction === 'reverse' ? 1 : -1);
   // As in rnnspect derive: a state before the first step is h0 or c0, at its own place.
   const address = (one, unit) => {
     if (one.kind === 'quantity' || one.name === 'x') return `${one.name}[step ${step}, ${unit}]`;
     return before === null ? `${one.name}0[${[...layer.place, unit].join(', ')}]` : `${one.name}[step ${before}, ${unit}]`;
   };
-  layer.numbers = { step, before, value, quantity: (name, unit) => value(equations[name].at, unit), entry, products, address };
+  layer.numbers = {
+    step,
+    before,
+    value: (at, unit) => vector(at)[unit],
+    quantity: (name, unit) => vector(layer.derivable.equations[name].at)[unit],
+    engine: (name, unit) => (gaveOf(layer, name) ? entry(gaveOf(layer, name), unit) : null),
+    bound: (unit) => (boundOf(layer) ? entry(boundOf(layer), unit) : null),
+    products,
+    address,
+  };
   return layer.numbers;
 }
 

@@ -26,17 +26,7 @@ function placeOf(layer) {
 
 // The first address that differs, where it is of the batch item that is shown.
 function firstOf(layer) {
-  const first = data.verdict.first;
+  const { first } = layer.run.verdict;
   const here = first && first.layer === layer.layer && first.direction === layer.direction;
   return here && first.batch === data.item && first.step !== null ? first : null;
-}
-
-function mapOf(layer, quantity, shown) {
-  return layer.maps.find((one) => one.quantity === quantity && one.shown === shown);
-}
-
-// The cell of a picture, step × unit, that holds a number.
-function cellAt(picture, step, unit) {
-  const [, wide] = sizesOf(picture);
-  return cellOf(picture, Math.floor(step / picture.per_step) * wide + Math.floor(unit / picture.per_unit));
 }

@@ -47,7 +47,7 @@ def find(name: str, where: str | None = None) -> Layout:
     """The layout of that name. Raises `InputError` for another name, `FileError` for a file that says no layout."""
     known = names()
     if name not in known:
-        raise InputError.unknown(f"no layout is called {name!r}", name, known, where)
+        raise InputError.unknown(f"unknown layout {name!r}", name, known, where)
     return read(_FOLDER / f"{name}.toml")
 
 
@@ -86,8 +86,8 @@ def _packing(form: str, forms: Mapping[str, dict[str, Any]], common: Mapping[str
         try:
             blocks_in(str(line), form)
         except ValueError as error:
-            allowed = f"W_i, W_h, b_i, b_h or b_ and then one of {listed(FORMS[form])}"
-            raise FileError(f"no block is written {error}", allowed=allowed, where=f"{where}.arrays.{name}") from None
+            allowed = f"W_i, W_h, b_i, b_h or b_ followed by one of {listed(FORMS[form])}"
+            raise FileError(f"unknown block {error}", allowed=allowed, where=f"{where}.arrays.{name}") from None
     if "quirks" in common and "quirks" in own:
         fields["quirks"] = [*common["quirks"], *own["quirks"]]
     return Packing(form, **{**fields, "quirks": tuple(fields.get("quirks", ()))})
@@ -97,8 +97,9 @@ def _check(given: Mapping[str, Any], kinds: Mapping[str, type], needed: tuple[st
     """Raises `FileError` for a key that there is not, one of another type, or one that is missing."""
     for key, value in given.items():
         if key not in kinds:
-            raise FileError.unknown(f"no key is called {key!r}", key, kinds, where)
+            raise FileError.unknown(f"unknown key {key!r}", key, kinds, where)
         if type(value) is not kinds[key]:
-            raise FileError(f"{key} = {value!r}", allowed=f"{key} as {kinds[key].__name__}", where=where)
+            found = f"{key} = {value!r} is a {type(value).__name__}"
+            raise FileError(found, allowed=f"a {kinds[key].__name__}", where=where)
     if missing := [key for key in needed if key not in given]:
-        raise FileError(f"{listed(missing)} missing", where=where)
+        raise FileError(f"missing: {listed(missing)}", where=where)

@@ -37,8 +37,8 @@ FORMS: dict[str, tuple[str, ...]] = {
 IN_WORDS = {
     "rnn": "RNN",
     "lstm": "LSTM",
-    "gru": "GRU that resets after the product",
-    "gru-before": "GRU that resets before the product",
+    "gru": "GRU with reset after the matrix product",
+    "gru-before": "GRU with reset before the matrix product",
 }
 """The forms as people say them."""
 ORIENTATIONS = ("out×in", "in×out", "reshaped")
@@ -158,7 +158,7 @@ def sizes_of(packing: Packing, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
     for name, shape in shapes.items():
         axes = 2 if not packing.is_bias(name) or len(packing.blocks[name]) > 1 else 1
         if len(shape) != axes or 0 in shape:
-            raise _unfit(packing, name, shape, f"{'two axes' if axes == 2 else 'one axis'} of at least 1")
+            raise _unfit(packing, name, shape, f"{'two dimensions' if axes == 2 else 'one dimension'} of at least 1")
     out, into = (0, 1) if packing.orientation == "out×in" else (1, 0)
     weights = [name for name in packing.weights if name in shapes]
     of_h = next(name for name in weights if packing.blocks[name][-1][0].side == "h")
@@ -170,7 +170,7 @@ def sizes_of(packing: Packing, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
     for name, shape in shapes.items():
         fits = _expected(packing, name, sides, hidden, projection)
         if shape != fits or sides["i"] < 1:
-            raise _unfit(packing, name, shape, f"{fits} beside {of_h} {shapes[of_h]}")
+            raise _unfit(packing, name, shape, f"{fits} to fit {of_h} {shapes[of_h]}")
     bias = packing.bias_always or bool(packing.forget_bias) or any(name in shapes for name in packing.biases)
     return Sizes(sides["i"], hidden, projection, bias)
 
@@ -188,18 +188,18 @@ def _check_names(packing: Packing, given: Collection[str]) -> None:
     known = packing.arrays
     needed = [*packing.weights, *(packing.biases if any(name in given for name in packing.biases) else [])]
     problems = [
-        Problem(f"no array of it is called {name!r}", listed(known), nearest(name, known), packing.where)
+        Problem(f"unknown array {name!r}", listed(known), nearest(name, known), packing.where)
         for name in given
         if name not in known
     ]
     if missing := [name for name in needed if name not in given]:
-        problems.append(Problem(f"{listed(missing)} missing", listed(known), where=packing.where))
+        problems.append(Problem(f"missing: {listed(missing)}", listed(known), where=packing.where))
     if problems:
         raise WeightsError(problems)
 
 
 def _unfit(packing: Packing, name: str, shape: tuple[int, ...], allowed: str) -> WeightsError:
-    return WeightsError(f"{name} of shape {shape}", allowed=allowed, where=packing.where)
+    return WeightsError(f"{name} has the shape {shape}", allowed=allowed, where=packing.where)
 
 
 @functools.cache

@@ -32,7 +32,7 @@ class Lost:
     where: str
 
     def __str__(self) -> str:
-        return f"{self.name}, largest {self.largest:.3g}, has no place in {self.where}"
+        return f"{self.where} cannot store {self.name} (largest value {self.largest:.3g})"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""A packing in words, read off its arrays, and the steps from one packing to another. Loads no framework."""
+"""Describes in words how a framework packs its weights, and the steps from one packing to another.
+
+Loads no framework.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from rnnspect.weights.layouts.interface import FORMS, Packing
 
 def notes(packing: Packing) -> tuple[str, ...]:
     """What there is besides gates, kernels and biases: forget bias, mix, peepholes, projection, quirks."""
-    found = [f"adds {packing.forget_bias:g} to f at run time, not stored"] if packing.forget_bias else []
-    found += ["mix flipped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
+    found = (
+        [f"adds {packing.forget_bias:g} to the forget gate's bias at run time (not stored)"]
+        if packing.forget_bias
+        else []
+    )
+    found += ["z and 1 − z swapped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
     found += [f"peepholes {packing.peepholes}"] if packing.peepholes else []
     found += [f"projection {name}" for name in packing.arrays if packing.is_projection(name)]
     return (*found, *packing.quirks)
@@ -42,7 +49,7 @@ def biases(packing: Packing) -> str:
     if len(gates) == 2 * len(FORMS[packing.form]):
         return "two" if len(arrays) > 1 else "two rows" if len(packing.blocks[arrays[0]]) > 1 else "two, joined"
     if packing.form == "gru":
-        return "one, b_hn apart" if gates.count("n") == 2 else "one, without b_hn"
+        return "one, b_hn separate" if gates.count("n") == 2 else "one, without b_hn"
     # Some frameworks keep their one bias with the input's or the state's kernel, which makes no difference.
     sides = {name.rpartition(".")[0].removeprefix("dense_")[:1] for name in arrays}
     return "one (sum)" + {"i": ", input side", "h": ", hidden side"}.get("".join(sides), "")
@@ -58,9 +65,9 @@ def steps_between(one: Packing, other: Packing) -> list[str]:
     if gates != wanted and "separate" not in {kernels, wanted_kernels}:
         taken = ", ".join(str(gates.index(gate)) for gate in wanted)
         axis = "rows" if one.orientation == "out×in" else "columns"
-        steps.append(f"gates: {' '.join(gates)} → {' '.join(wanted)}: take the blocks of H {axis} in the order {taken}")
+        steps.append(f"gates: {' '.join(gates)} → {' '.join(wanted)}: put the blocks of H {axis} in the order {taken}")
     if is_flipped(one) != is_flipped(other):
-        steps.append("z: change the sign of its kernels and biases, for the mix is flipped")
+        steps.append("z: negate its kernels and biases, since z and 1 − z are swapped")
     if one.orientation != other.orientation:
         steps += _turns(one, other)
     steps += _bias_steps(one, other)
@@ -72,16 +79,16 @@ def steps_between(one: Packing, other: Packing) -> list[str]:
         steps.append(f"states: {one.states} → {other.states}")
     gates = [*FORMS[one.form], *("r" if one.form == "lstm" else "")]
     steps += [
-        f"{kind}_{side}{gate} has no place in {other.where}: lost, unless it is zero"
+        f"{kind}_{side}{gate} cannot be stored in {other.where}: lost unless it is zero"
         for kind, side, gate in product("Wb", "ih", gates)
         if (kind, side, gate) in one.held - other.held
     ]
-    return steps or ["nothing to do: the arrays are the same, under other names"]
+    return steps or ["nothing to do: the arrays are the same, with other names"]
 
 
 def _turns(one: Packing, other: Packing) -> list[str]:
     """How kernels get from one orientation to another; what is reshaped is (out, in) first."""
-    by_gate = "each gate of a kernel on its own"
+    by_gate = "each gate of a kernel separately"
     first = "out×in" if one.orientation == "reshaped" else one.orientation
     wanted = "out×in" if other.orientation == "reshaped" else other.orientation
     steps = [f"{by_gate}: (in, H) reshaped to (H, in)"] if one.orientation == "reshaped" else []
@@ -98,10 +105,10 @@ def _bias_steps(one: Packing, other: Packing) -> list[str]:
         sums = {block.gate for block in other.every_block if not block.side}
         summed = ", ".join(f"b_{g} = b_i{g} + b_h{g}" for g in FORMS[one.form] if g in sums)
         step += f": {summed}"
-        step += "; b_in stays as it is" if one.form == "gru" else ""
+        step += "; b_in is unchanged" if one.form == "gru" else ""
     elif first.startswith("one") and second.startswith("two"):
-        step += ": what is one becomes the first, and the second is zeros"
-        step += ", but for b_hn" if ("b", "h", "n") in one.held and one.form == "gru" else ""
+        step += ": the one bias becomes the first, the second is zeros"
+        step += ", except b_hn" if ("b", "h", "n") in one.held and one.form == "gru" else ""
     return [step]
 
 

@@ -118,7 +118,7 @@ def tensors_in(path: Path) -> Tensors:
     path = inner_file(path)
     reader = _reader_of(path)
     if reader.tensors is None:
-        raise FileError(f"{reader.what}, whose arrays have no names of their own", where=str(path))
+        raise FileError(f"this is {reader.what}; its arrays cannot be picked by name", where=str(path))
     return reader.tensors(path)
 
 
@@ -138,7 +138,7 @@ def _reader_of(path: Path) -> Reader:
     """Raises as `kind_of`, and `FileError` for a text."""
     if kind := kind_of(path):
         return find(kind)
-    raise FileError("a text, which holds no weights", allowed="a file of weights", where=str(path))
+    raise FileError("this is a text file, which holds no weights", allowed="a weights file", where=str(path))
 
 
 def _in_words(module: Module) -> str:

@@ -109,8 +109,8 @@ def _tell(
     keys["weights"] = path if len(names) == len(stored) else f"{path}:{first.prefix}"
     notes = [] if "layout" in flags else [f"note: {source} {_how_read(stack)}"]
     if stack.both_resets and "reset" not in flags:
-        unknown = "whether the GRU resets after the product or before it; taken: --reset after"
-        notes.append(f"note: {source} does not say {unknown}")
+        assumed = "where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
+        notes.append(f"note: {source} does not store {assumed}")
     return Told(keys, source, "", tuple(notes), UNTOLD, len(stored) - len(names))
 
 
@@ -158,9 +158,9 @@ def _stack_of(layers: Mapping[str, list[FoundLayer]], path: str, module: str, fl
     if len({_meaning(layer) for layer in fitting}) > 1:
         names = list(dict.fromkeys(layer.layout.name for layer in fitting))
         forms = listed(layer.packing.form for layer in fitting)
-        what, flag = (f"any of {forms}", "--cell") if len(names) == 1 else (f"laid out as {listed(names)}", "--layout")
+        what, flag = (forms, "--cell") if len(names) == 1 else (listed(names), "--layout")
         place = f"{path}:{module}" if module else path
-        raise InputError(f"it could be {what}", allowed=f"{flag} with one of them", where=place)
+        raise InputError(f"the arrays fit several {flag[2:]}s: {what}", advice=f"choose one with {flag}", where=place)
     chain = [fitting[0]]
     most = flags.get("num_layers") or len(layers)
     while len(chain) < most and (upper := _above(chain[-1], layers)):
@@ -283,6 +283,8 @@ def _nothing(stored: Mapping[str, Stored], layout: Layout, path: str) -> InputEr
                 arrays = listed(f"{there} {stored[there].shape}" for there in names.values())
                 place = f"{path}:{prefix}" if prefix else path
                 cells = listed(packing.form for packing in packings)
-                return WeightsError(f"{arrays} fit no cell of {layout.name}", allowed=cells, where=place)
+                return WeightsError(
+                    f"the shapes fit no cell in the layout {layout.name}: {arrays}", allowed=cells, where=place
+                )
     every = dict.fromkeys(name for packing in packings for name in packing.arrays)
-    return FileError(f"it holds no parameters as {layout.name} names them", allowed=listed(every), where=path)
+    return FileError(f"no parameters with the names of the layout {layout.name}", allowed=listed(every), where=path)

@@ -120,7 +120,7 @@ def _tell(layer: FoundLayer, stored: Mapping[str, Stored], source: str, flags: M
     keys |= dtype_of((stored[there].dtype for there in layer.names.values()), flags.get("dtype"), source)
     read = ", ".join(f"{known.removesuffix('_l0')} = {there}" for known, there in layer.names.items())
     gates = " ".join(CELLS[layer.cell].gates)
-    notes = (f"note: {source} read by its shapes: {read}; gates taken in PyTorch's order, {gates}",)
+    notes = (f"note: {source} is read by its shapes: {read}; assuming PyTorch's gate order, {gates}",)
     return Told(keys, source, notes=notes, untold=UNTOLD, others=len(stored) - len(layer.names))
 
 

@@ -51,8 +51,8 @@ def _tell(layers: tuple[Module, ...], spec: Spec, keys: Mapping[str, Any], path:
         own.get(key, keys[key]) == keys[key] for own in every for key in _OF_A_LAYER if key in keys
     )
     if not fits:
-        found = f"its layers are not the {spec.num_layers} of the network that its metadata {said.NAME!r} says"
-        raise FileError(found, allowed="--module with one of the layers", where=path)
+        found = f"the layers do not fit the network of {spec.num_layers} layers in the file's metadata {said.NAME!r}"
+        raise FileError(found, advice="choose one layer with --module", where=path)
     return Told({**keys, "weights": f"{path}:{name}"}, path)
 
 

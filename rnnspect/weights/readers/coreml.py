@@ -31,7 +31,7 @@ _LEVEL = ("sigmoid", "tanh", "hard_sigmoid")
 _UNREACHED = 1000.0
 """A limit of c that counts as none: c grows by at most 1 in a step."""
 _PARTS = ("inputGate", "forgetGate", "outputGate")
-_INSTEAD = "weights as plain floats: coremltools.optimize.coreml.decompress_weights(model).save(…) gives them"
+_INSTEAD = "store them as plain floats: coremltools.optimize.coreml.decompress_weights(model).save(…)"
 
 
 def _recognises(seen: Glimpse) -> bool:
@@ -42,12 +42,12 @@ def _recognises(seen: Glimpse) -> bool:
 
 def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     if path.is_dir() and (path / "coremldata.bin").exists():
-        allowed = "the .mlmodel or .mlpackage that it was compiled from"
-        raise FileError("a compiled Core ML model", allowed=allowed, where=str(path))
+        advice = "use the .mlmodel or .mlpackage that it was compiled from"
+        raise FileError("this is a compiled Core ML model", advice=advice, where=str(path))
     operators = coreml_file.read_operators(path)
     if not operators:
-        found = "a Core ML model without recurrent layers"
-        raise FileError(found, allowed="lstm, gru or rnn layers or operators", where=str(path))
+        found = "this Core ML model has no LSTM, GRU or RNN layers"
+        raise FileError(found, where=str(path))
     return modules_of(operators, path, flags, _describe)
 
 
@@ -77,7 +77,9 @@ def _layer(layer: Operator, where: str) -> Described:
     if is_lstm:
         keys |= {"input_forget": True} if settings["coupledInputAndForgetGate"] else {}
         notes += _limit(settings["cellClipThreshold"] or _LIMIT)
-        notes += ["adds 1 to the biases of f; they are shown with it"] if settings["forgetBias"] else []
+        notes += (
+            ["adds 1 to the forget gate's bias; the bias is shown with the 1 added"] if settings["forgetBias"] else []
+        )
     has_bias = settings["hasBiasVector" if cell == "rnn" else "hasBiasVectors"]
     directions = []
     for way in ("forward_", "backward_") if both else ("",):
@@ -89,7 +91,7 @@ def _layer(layer: Operator, where: str) -> Described:
             arrays = _with_forget_bias(arrays, settings["outputVectorSize"])
         if is_lstm and settings["hasPeepholeVectors"]:
             if missing := [gate for gate, held in zip(_PARTS, peepholes, strict=True) if held is None]:
-                raise FileError(f"no peephole weights of {listed(missing)}", allowed="three vectors", where=where)
+                raise FileError(f"the peephole weights of {listed(missing)} are missing", where=where)
             arrays[PEEPHOLES] = joined([held for held in peepholes if held])
         directions.append(arrays)
     form = "gru-before" if cell == "gru" else cell
@@ -101,7 +103,7 @@ def _operator(operator: Operator, where: str) -> Described:
     settings, cell = operator.settings, operator.kind.removeprefix(mil_file.PREFIX)
     direction = settings.get("direction", "forward")
     if direction not in ("forward", "reverse", *(("bidirectional",) if cell == "lstm" else ())):
-        raise FileError(f"direction {direction!r}", allowed="forward, reverse or bidirectional", where=where)
+        raise FileError(f"unknown direction {direction!r}", allowed="forward, reverse or bidirectional", where=where)
     names = ("weight_ih", "weight_hh", "bias", "peephole")
     ways = ("", "_back") if direction == "bidirectional" else ("",)
     require(operator, (name + way for way in ways for name in names), where, _INSTEAD)
@@ -122,7 +124,7 @@ def _limit(limit: Any) -> list[str]:
     """What to say of a limit of c."""
     if not isinstance(limit, float) or not 0 < limit < _UNREACHED:
         return []
-    return [f"limits c to ±{limit:g}; no limit here: the same while |c| is below it"]
+    return [f"clips c to ±{limit:g}; not clipped here, which is the same while |c| is smaller"]
 
 
 def _functions(cell: str, functions: list[str], where: str) -> dict[str, Any]:
@@ -141,7 +143,7 @@ def _function(name: str, alpha: float, beta: float, where: str) -> str:
     """A function as a spec writes it. Core ML takes its usual numbers where alpha and beta are left out."""
     ours = _NAMES.get(name, name)
     if ours not in KINDS:
-        raise FileError(f"activation {name!r}", allowed=listed(KINDS), where=where)
+        raise FileError(f"unsupported activation {name!r}", allowed=listed(KINDS), where=where)
     numbers = KINDS[ours].numbers
     said = dict(zip(numbers, (alpha, beta), strict=False))
     return str(Activation(ours, **(said if any(said.values()) else numbers)))

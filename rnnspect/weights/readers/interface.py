@@ -115,15 +115,17 @@ def matching(held: Mapping[str, T], name: str | None, where: str, noun: str, say
     if found := {known: one for known, one in held.items() if fnmatch.fnmatchcase(known, name)}:
         return found
     choices = listed((f"{known!r} {say(one)}" for known, one in held.items()), MOST_LISTED)
-    raise FileError(f"no {noun} {name!r} is in it", allowed=choices, nearest=nearest(name, held), where=where)
+    raise FileError(f"the file has no {noun} {name!r}", allowed=choices, nearest=nearest(name, held), where=where)
 
 
-def only(found: Mapping[str, T], where: str, noun: str, say: Callable[[T], str], how: str = "--module with") -> T:
+def only(
+    found: Mapping[str, T], where: str, noun: str, say: Callable[[T], str], how: str = "choose one with --module:"
+) -> T:
     """The only one of what a file holds; `how` says in a message how one is named. Raises `FileError` for several."""
     if len(found) == 1:
         return next(iter(found.values()))
     choices = listed((f"{known!r} {say(one)}" for known, one in found.items()), MOST_LISTED)
-    raise FileError(f"it holds {len(found)} recurrent {noun}s", allowed=f"{how} one of {choices}", where=where)
+    raise FileError(f"the file has {len(found)} recurrent {noun}s", advice=f"{how} {choices}", where=where)
 
 
 def in_words(keys: Callable[[], Mapping[str, Any]]) -> str:
@@ -141,9 +143,10 @@ def dtype_of(dtypes: Iterable[str], asked: str | None, where: str, what: str = "
     """
     names = list(dict.fromkeys(dtypes))
     if unknown := [name for name in names if name not in DTYPES]:
-        raise WeightsError(f"{what} stored as {listed(unknown)}", allowed=listed(DTYPES), where=where)
+        raise WeightsError(f"{what} of dtype {listed(unknown)}", allowed=listed(DTYPES), where=where)
     if asked is None and len(names) > 1:
-        raise WeightsError(f"{what} in {' and '.join(names)}", allowed="one dtype, or --dtype", where=where)
+        found = f"{what} of several dtypes: {' and '.join(names)}"
+        raise WeightsError(found, advice="choose one with --dtype", where=where)
     return {} if asked else {"dtype": names[0]}
 
 

@@ -57,7 +57,7 @@ class KerasLayer:
         """Why a spec cannot describe it; None where it can."""
         if self.configured and self.configured.reason:
             return self.configured.reason
-        return None if self.weights else "its weights are not where its config wants them"
+        return None if self.weights else "its weights are not where its config says"
 
     @property
     def layout(self) -> str:
@@ -94,7 +94,7 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     read = configured_layers(config, numbers, where) if text else []
     found = weights_in(tree, numbers)
     if max(len(read), len(found)) > MAX_LAYERS:
-        raise FileError(f"more than {MAX_LAYERS} recurrent layers", allowed="fewer in one file", where=where)
+        raise FileError(f"the file has more than {MAX_LAYERS} recurrent layers", where=where)
     layers: dict[str, KerasLayer] = {}
 
     def add(name: str, configured: ConfiguredLayer | None, own: tuple[Weights, ...]) -> None:
@@ -118,8 +118,8 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     is_keras = text or numbers or any("/vars/" in place or place.startswith(ROOT) for place in tree.datasets)
     if not layers and is_keras:
         others = listed(kinds_in(config) if text else kinds_of(tree), MOST_LISTED)
-        what = "a Keras file without a recurrent layer" + (f"; its layers: {others}" if others else "")
-        raise FileError(what, allowed="an LSTM, GRU or SimpleRNN in it", where=where)
+        what = "this Keras file has no LSTM, GRU or SimpleRNN layer" + (f"; its layers: {others}" if others else "")
+        raise FileError(what, where=where)
     return layers
 
 
@@ -149,8 +149,8 @@ def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
 
     keys = _described(layer, spec.dtype)
     if keys.get("reset", spec.reset) != spec.reset:
-        other = f"a GRU that resets {keys['reset']} the product"
-        raise WeightsError(other, allowed=f"reset: {keys['reset']}", where=layer.where)
+        other = f"this GRU applies the reset gate {keys['reset']} the matrix product"
+        raise WeightsError(other, advice=f"use reset: {keys['reset']}", where=layer.where)
     own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
     with _opened(path) as (weights, _, _):
         every = [place for arrays in layer.weights for place in arrays.paths.values()]
@@ -169,13 +169,13 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     Raises `FileError` for a layer that a spec cannot describe, `WeightsError` for weights that do not fit the config.
     """
     if layer.reason:
-        raise FileError(layer.reason, allowed="what a spec can say", where=layer.where)
+        raise FileError(f"a spec cannot describe this layer: {layer.reason}", where=layer.where)
     stored = [{name: layer.tree.datasets[path] for name, path in arrays.paths.items()} for arrays in layer.weights]
     first, *others = layer.weights
     if not first.readings or any(other.readings[:1] != first.readings[:1] for other in others):
         found = listed(f"{name} {one.shape}" for arrays in stored for name, one in arrays.items())
         allowed = "kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H), the same in both directions"
-        raise WeightsError(f"arrays of no cell: {found}", allowed=allowed, where=layer.where)
+        raise WeightsError(f"the shapes fit no cell: {found}", allowed=allowed, where=layer.where)
     reading = first.readings[0]
     keys: dict[str, Any] = {"cell": reading.cell, **vars(reading.sizes)}
     keys |= {"bidirectional": bool(others), "batch_first": True}
@@ -186,8 +186,10 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     configured = layer.configured.keys if layer.configured else {}
     for key in ("cell", "hidden_size", "bias", "reset"):
         if key in configured and key in keys and configured[key] != keys[key]:
-            found = f"a config of {key} {configured[key]} beside weights of {keys[key]}"
-            raise WeightsError(found, allowed="both the same", where=layer.where)
+            found = (
+                f"the file contradicts itself: {key} is {configured[key]} in its config and {keys[key]} in its weights"
+            )
+            raise WeightsError(found, where=layer.where)
     return keys | configured
 
 
@@ -198,14 +200,14 @@ def _notes(layer: KerasLayer, keys: Mapping[str, Any], flags: Mapping[str, Any])
     gates, said = _usual_gates(layer), []
     taken = {"activation": "tanh"} | ({"recurrent_activation": gates} if keys["cell"] != "rnn" else {})
     if layer.layout == "keras-cudnn":
-        taken, said = {}, [f"is a CuDNN{keys['cell'].upper()}, by its two biases in one array"]
+        taken, said = {}, [f"is read as a CuDNN{keys['cell'].upper()}, because it has two biases in one array"]
     taken = {} if flags.keys() & {"activations", "nonlinearity"} else taken
     taken |= {"go_backwards": "false"} if len(layer.weights) == 1 else {}
     taken |= {"reset_after": "true"} if keys["cell"] == "gru" and "reset" not in keys else {}
     if taken:
-        said.append(f"does not say {listed(taken)}; taken: {listed(taken.values())}")
-    tf_2 = " (TensorFlow 2.0 and 2.1, which say 2.2.4 too, had sigmoid)" if layer.version == (2, 2, 4) else ""
-    before = f", as Keras had it before 2.3{tf_2}; --activations says another"
+        said.append(f"does not store {listed(taken)}; assuming {listed(taken.values())}")
+    tf_2 = " (but sigmoid in TensorFlow 2.0 and 2.1, which also report 2.2.4)" if layer.version == (2, 2, 4) else ""
+    before = f", the default before Keras 2.3{tf_2}; change it with --activations"
     since = before if "hard_sigmoid" in taken.values() else ""
     return (f"note: {layer.where} {'; it '.join(said)}{since}",) if said else ()
 
@@ -232,7 +234,8 @@ def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
     where = str(path)
     with opened_zip(path, ".keras", where) as archive:
         if missing := {"config.json", "model.weights.h5"} - set(archive.namelist()):
-            raise FileError(f"no {sorted(missing)[0]} is in it", allowed="a .keras file of Keras 3", where=where)
+            found = f"the file has no {sorted(missing)[0]}"
+            raise FileError(found, allowed="a .keras file of Keras 3", where=where)
         config = read_member(archive, "config.json", where)
         about = read_member(archive, "metadata.json", where) if "metadata.json" in archive.namelist() else "{}"
         metadata = _json(about, where)
@@ -243,11 +246,12 @@ def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
 
 def _json(text: str, where: str) -> Any:
     if len(text) > MAX_CONFIG:
-        raise FileError(f"a config of {in_words(len(text))}", allowed=f"at most {in_words(MAX_CONFIG)}", where=where)
+        found = f"the config is {in_words(len(text))} long"
+        raise FileError(found, allowed=f"at most {in_words(MAX_CONFIG)}", where=where)
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise FileError("a config that is no JSON", where=where) from None
+        raise FileError("the config is not valid JSON", where=where) from None
 
 
 def _numbers(version: str | None) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ MAX_DEPTH = 64
 _BARE = {"LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
 _CUDNN = {"CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
 _CELLS = {name.removesuffix("Cell"): cell for name, cell in _BARE.items()} | _CUDNN
-_REFUSED = {f"ConvLSTM{n}D": f"the products of ConvLSTM{n}D are convolutions" for n in (1, 2, 3)}
+_REFUSED = {f"ConvLSTM{n}D": f"ConvLSTM{n}D computes convolutions" for n in (1, 2, 3)}
 _SAME = ("sigmoid", "tanh", "relu", "elu", "softplus", "softsign")
 """Activations that a spec calls as Keras does."""
 _DROPS = ("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout")
@@ -68,7 +68,7 @@ def configured_layers(config: Any, version: tuple[int, ...], where: str) -> list
     `version` is that of the Keras that wrote the file. Raises `FileError` for a config that describes no model.
     """
     if not isinstance(config, dict) or "class_name" not in config:
-        raise FileError("a config that describes no model", where=where)
+        raise FileError("the config describes no model", where=where)
     return list(islice(_model(config.get("config"), "", (), version, where), MAX_LAYERS + 1))
 
 
@@ -93,7 +93,7 @@ def _model(
     """The layers of a model. Keras 3 names a layer's group after its class and numbers them from the second one on
     (saving_lib.py, _save_container_state)."""
     if len(names) > MAX_DEPTH:
-        raise FileError("models nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
+        raise FileError("models are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=where)
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     used: dict[str, int] = {}
     stepwise: dict[str, str] = {}  # by the name of a layer the recurrent layer whose h of every step it gives
@@ -156,7 +156,7 @@ def _layer(
         yield _read(names, group, wrapped, inner, version)
     elif isinstance(wrapped, dict):
         if len(names) > MAX_DEPTH:
-            raise FileError("layers nested without end", allowed=f"{MAX_DEPTH} in one another", where=where)
+            raise FileError("layers are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=where)
         yield from _layer(wrapped, f"{group}/layer", names, version, where)
     else:
         yield from _model(config, group, names, version, where)
@@ -174,20 +174,22 @@ def _read(
         backwards, gives_steps = bool(config.get("go_backwards", False)), bool(config.get("return_sequences", False))
         if around is not None:
             if backwards:
-                raise _CannotSayError("its forward layer goes backwards")
+                raise _CannotSayError("its forward layer has go_backwards=True")
             if isinstance(other := around.get("backward_layer"), dict):
                 second, theirs, _ = _cell(other, version)
                 differ = [key for key in _SHARED if theirs.get(key) != config.get(key)]
                 if second != cell or differ:
-                    what = differ[0] if second == cell else "their cell"
+                    what = differ[0] if second == cell else "the cell"
                     raise _CannotSayError(f"its two directions differ in {what}")
                 others = _functions(cell, theirs, version)
                 functions += others if others != functions else []
             if (mode := around.get("merge_mode", "concat")) != "concat":
-                notes += [f"merges its directions by {mode}; here they stand side by side"]
+                notes += [f"merges its directions with {mode!r}; here they are concatenated"]
                 gives_steps = False
         elif backwards:
-            notes += ["goes backwards and gives its last step first; here each stands at its place in the input"]
+            notes += [
+                "has go_backwards=True and returns its last step first; here the steps are in the order of the input"
+            ]
     except _CannotSayError as reason:
         return ConfiguredLayer(names, group, both, reason=str(reason))
     keys |= {"bidirectional": both} | ({"reverse": True} if backwards else {})
@@ -200,16 +202,16 @@ def _cell(entry: dict[str, Any], version: tuple[int, ...]) -> tuple[str, dict[st
     RNN(LSTMCell(…)) the config is joined with that of the cell."""
     kind, config = str(entry.get("class_name")), entry.get("config")
     if not isinstance(config, dict):
-        raise _CannotSayError(f"{kind} without a config")
+        raise _CannotSayError(f"its {kind} has no config")
     if kind == "RNN":
         inner = config.get("cell")
         bare = str(inner.get("class_name")) if isinstance(inner, dict) else "no cell"
         if not isinstance(inner, dict) or bare not in _BARE or not isinstance(inner.get("config"), dict):
-            raise _CannotSayError(f"RNN of {bare}")
+            raise _CannotSayError(f"the cell of its RNN is {bare}")
         _check_own(inner, bare)
         return _BARE[bare], *_as_today(_BARE[bare], config | inner["config"], version)
     if kind not in _CELLS:
-        raise _CannotSayError(f"both directions of {kind}")
+        raise _CannotSayError(f"Bidirectional around {kind}")
     _check_own(entry, kind)
     if kind in _CUDNN:
         usual = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": True}
@@ -222,8 +224,8 @@ def _as_today(cell: str, config: dict[str, Any], version: tuple[int, ...]) -> tu
     if cell == "rnn" or "recurrent_activation" in today:
         return today, []
     gates = usual_gates(version)
-    since = "as Keras had it before 2.3" if gates == "hard_sigmoid" else "as Keras has it since 2.3"
-    note = f"does not say recurrent_activation; taken: {gates}, {since}"
+    since = "the default before Keras 2.3" if gates == "hard_sigmoid" else "the default since Keras 2.3"
+    note = f"does not store recurrent_activation; assuming {gates}, {since}"
     return today | {"recurrent_activation": gates}, [note]
 
 
@@ -236,13 +238,13 @@ def _check_own(entry: dict[str, Any], kind: str) -> None:
     """Raises for somebody's own class that is called LSTM; Keras 3 says which module a class comes from."""
     module = entry.get("module")
     if module is not None and not str(module).startswith(("keras", "tf_keras", "tensorflow.")):
-        raise _CannotSayError(f"{kind} of {module}, which is not Keras'")
+        raise _CannotSayError(f"{kind} is a class of {module}, not of Keras")
 
 
 def _keys(cell: str, config: dict[str, Any]) -> dict[str, Any]:
     units = config.get("units")
     if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-        raise _CannotSayError(f"units of {units!r}"[:80])
+        raise _CannotSayError(f"units is {units!r}"[:80])
     keys: dict[str, Any] = {"cell": cell, "hidden_size": units, "bias": bool(config.get("use_bias", True))}
     if cell == "gru" and ("reset_after" in config or not keys["bias"]):  # older Keras had no other form
         keys["reset"] = "after" if config.get("reset_after") else "before"
@@ -273,23 +275,25 @@ def _activation(value: Any, version: tuple[int, ...]) -> str:
         return f"hard_sigmoid({1 / 6 if version >= (3,) else 0.2!r}, 0.5)"
     if name == "leaky_relu":
         return "leaky_relu(0.2)"
-    raise _CannotSayError(f"the activation {name}"[:80])
+    raise _CannotSayError(f"unsupported activation {name}"[:80])
 
 
 def _notes(config: dict[str, Any], version: tuple[int, ...]) -> list[str]:
     notes = []
     drops = [f"{key} {config[key]}" for key in ("dropout", "recurrent_dropout") if config.get(key)]
     if drops:
-        notes.append(f"has {' and '.join(drops)}, in training only")
+        notes.append(f"has {' and '.join(drops)}, which acts only in training")
     if config.get("stateful"):
-        notes.append("is stateful: Keras starts a batch where the one before ended, here h0 and c0 say where")
+        notes.append("is stateful: Keras carries the state from batch to batch, here h0 and c0 set it")
     if "hard_sigmoid" in (config.get("activation"), config.get("recurrent_activation")) and version < (3,):
-        notes.append("has the hard_sigmoid of Keras 2, 0.2 x + 0.5; Keras 3 computes x/6 + 0.5 of the same file")
+        notes.append(
+            "uses hard_sigmoid as Keras 2 has it, 0.2 x + 0.5; Keras 3 would compute x/6 + 0.5 with the same file"
+        )
     policy = config.get("dtype")
     inner = policy.get("config") if isinstance(policy, dict) else None
     policy = inner.get("name") if isinstance(inner, dict) else policy
     if str(policy).startswith("mixed_"):
-        notes.append(f"computes under {policy}; here in the dtype of its weights, or --dtype")
+        notes.append(f"has the dtype policy {policy}; here it runs in the dtype of its weights, or as --dtype says")
     return notes
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _ALLOWED = (
-    "names such as weight_ih_l0, kernel and recurrent_kernel, or W and R, under any prefix; or say which they are: "
+    "names such as weight_ih_l0, or kernel and recurrent_kernel, or W and R, with any prefix; for other names say "
     "--names weight_ih_l0=NAME,weight_hh_l0=NAME,…"
 )
 
@@ -38,7 +38,7 @@ def renamed(tensors: Tensors, names: Mapping[str, str], path: Path) -> Tensors:
     """
     for name in names.values():
         if name not in tensors.stored:
-            raise FileError.unknown(f"no tensor is called {name!r}", name, tensors.stored, str(path))
+            raise FileError.unknown(f"no tensor named {name!r}", name, tensors.stored, str(path))
 
     def read(wanted: Collection[str]) -> dict[str, Tensor]:
         numbers = tensors.read([names[name] for name in wanted])
@@ -74,7 +74,7 @@ def modules_of(
         fuller = {prefix: one for prefix, one in fuller.items() if one.takes > packed[prefix].takes}
         if modules := packed | fuller or shaped:
             return modules
-        raise FileError("it holds no recurrent parameters", allowed=_ALLOWED, where=str(path))
+        raise FileError("no recurrent parameters found", allowed=_ALLOWED, where=str(path))
     others = len(stored) - sum(len(one.names) for one in found.values())
     made = {prefix: _PyTorch(tensors, one, str(path), flags, said or {}, others) for prefix, one in found.items()}
     return {prefix: Module(one.tell, one.read) for prefix, one in made.items()}

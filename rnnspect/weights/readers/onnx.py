@@ -48,8 +48,8 @@ def parts_in(model: ModelProto, file: str) -> dict[str, Part]:
     found: dict[str, Part] = {**nodes, **cells_in(model, file, constants, nodes)}
     if not found:
         seen = counted(model)
-        read = f"; of its {seen} none could be read as a cell that is written out" if seen else ""
-        raise FileError(f"it holds no RNN, LSTM or GRU node{read}", where=file)
+        read = f", and its {seen} could not be read as a cell built from single operators" if seen else ""
+        raise FileError(f"the model has no RNN, LSTM or GRU node{read}", where=file)
     return found
 
 
@@ -85,8 +85,8 @@ def _tell(part: Part) -> Told:
     """A part is one layer; whether a node's input is (T, B, I) or (B, T, I) is an attribute."""
     notes = [part.note] if isinstance(part, WrittenCell) else [part.warning or ""]
     if isinstance(part, OnnxNode) and part.quantized:
-        stands_for = "shown as the LSTM that they stand for; check judges it as it runs"
-        notes.append(f"note: {part.where} has weights of 8 bits, {stands_for}")
+        shown = "here they are shown as floats; check judges the node with its 8-bit products"
+        notes.append(f"note: {part.where} has 8-bit weights; {shown}")
     return Told(_keys(part) | {"weights": part.where}, part.where, notes=tuple(note for note in notes if note))
 
 
@@ -96,8 +96,8 @@ def _read(part: Part, _spec: Spec) -> StoredParameters:
         return StoredParameters(parameters_of_cell(part))
     arrays = {name: part.constant(name) for name in (*WEIGHTS, *SCALES) if part.input(name)}
     if missing := [name for name, values in arrays.items() if values is None]:
-        found = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} no constant of the file"
-        raise WeightsError(found, allowed="check, which runs the graph", where=part.where)
+        found = f"the model computes {listed(missing)} when it runs"
+        raise WeightsError(found, advice="use check, which runs the model", where=part.where)
     if part.quantized:
         floats = dequantized(part, {name: arrays[name] for name in WEIGHTS if name in arrays})
         arrays = {name: values.astype("float32") for name, values in floats.items()}

@@ -77,7 +77,7 @@ class OnnxNode:
         before = self.node.op_type == "GRU" and not self.attributes.get("linear_before_reset")
         if not before or self.model.producer_name.lower() != "pytorch":
             return None
-        return f"warning: {self.where}: linear_before_reset=0 from PyTorch, whose GRU resets after the product"
+        return f"warning: {self.where}: linear_before_reset=0, but the model is from PyTorch, whose GRU needs 1"
 
     def input(self, name: str) -> str:
         """The name in the graph of the tensor that the node takes as W, X, …; empty where it takes none."""
@@ -105,7 +105,7 @@ def nodes_in(model: ModelProto, file: str, constants: Constants) -> dict[str, On
             wanted = _TYPES.get(attribute.name)
             if wanted and attribute.type != AttributeProto.AttributeType.Value(wanted):
                 raise FileError(
-                    f"its attribute {attribute.name} of another type", allowed=wanted, where=f"{file}:{name}"
+                    f"the attribute {attribute.name} has the wrong type", allowed=wanted, where=f"{file}:{name}"
                 )
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         found[name] = OnnxNode(name, node, path, model, file, constants, attributes)
@@ -127,10 +127,10 @@ def described(node: OnnxNode) -> dict[str, Any]:
     direction = attributes.get("direction", b"forward").decode(errors="replace")
     if direction not in ("forward", "reverse", "bidirectional"):
         allowed = "forward, reverse or bidirectional"
-        raise FileError(f"direction {direction!r}", allowed=allowed, where=node.where)
+        raise FileError(f"unknown direction {direction!r}", allowed=allowed, where=node.where)
     if rows != gates * hidden or directions != 1 + (direction == "bidirectional"):
-        found = f"W of shape {shape} with hidden_size {hidden}, {direction}"
-        raise WeightsError(found, allowed=f"{gates}·hidden rows for each direction", where=node.where)
+        found = f"W has the shape {shape} with hidden_size {hidden} and direction {direction}"
+        raise WeightsError(found, allowed=f"{gates}·hidden rows per direction", where=node.where)
     keys: dict[str, Any] = {"cell": cell, "input_size": inputs, "hidden_size": hidden, "dtype": kind}
     keys |= {"bias": bool(node.input("B")), "bidirectional": direction == "bidirectional"}
     keys |= {"reverse": True} if direction == "reverse" else {}
@@ -160,7 +160,8 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
     for name, values in there.items():
         if values.shape[0] != spec.num_directions:
-            raise WeightsError(f"{name} of shape {tuple(values.shape)}", where=node.where)
+            found_in = f"{name} has the shape {tuple(values.shape)}"
+            raise WeightsError(found_in, allowed=f"{spec.num_directions} directions first", where=node.where)
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
         p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
@@ -183,7 +184,7 @@ def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array
         directions, rows = len(weights[name]), weights[name].shape[-1]
         scale, zero = (np.asarray(node.constant(f"{name}_{what}")) for what in ("scale", "zero_point"))
         if weights[name].ndim != 3 or not {scale.size, zero.size} <= {directions, directions * rows}:
-            said = f"{name} of shape {weights[name].shape} with a scale of shape {scale.shape}"
+            said = f"{name} has the shape {weights[name].shape} and its scale {scale.shape}"
             raise WeightsError(said, allowed=f"({directions},) or ({directions}, {rows})", where=node.where)
         scale, zero = (values.astype(np.float64).reshape(directions, 1, -1) for values in (scale, zero))
         found[name] = ((found[name] - zero) * scale).transpose(0, 2, 1)
@@ -219,7 +220,8 @@ def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
         name = _NAMES.get(given.decode(errors="replace").lower())
         if name is None:
             allowed = listed(KINDS)
-            raise FileError(f"activation {given.decode(errors='replace')!r}", allowed=allowed, where=node.where)
+            said = f"unsupported activation {given.decode(errors='replace')!r}"
+            raise FileError(said, allowed=allowed, where=node.where)
         numbers = dict(KINDS[name].numbers)
         for number, values in (("alpha", alphas), ("beta", betas)):
             if number in numbers and values:
@@ -244,11 +246,11 @@ def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
                 kind = info.type.tensor_type.elem_type
                 break
     if shape is None or len(shape) != 3 or 0 in shape:
-        found = f"W of shape {tuple(shape)}" if shape else "W of a shape that the file does not say"
-        raise WeightsError(found, allowed="three axes", where=node.where)
+        found = f"W has the shape {tuple(shape)}" if shape else "the shape of W is not known"
+        raise WeightsError(found, allowed="three dimensions", where=node.where)
     dtype = type_name(kind)
     if dtype not in _DTYPES and not node.quantized:
-        raise WeightsError(f"W in {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
+        raise WeightsError(f"W has the dtype {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
     return shape, _DTYPES.get(dtype, dtype)
 
 

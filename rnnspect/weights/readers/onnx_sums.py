@@ -115,7 +115,7 @@ class GraphView:
         """The numbers of a constant that is in a sum. Raises `FileError` where the file does not hold them."""
         values = self.constant(name)
         if values is None:
-            raise FileError(f"the numbers of {name} are not known")
+            raise FileError(f"the values of {name} are not stored in the model")
         return values
 
     def source(self, name: str) -> str:

@@ -76,11 +76,11 @@ class WrittenCell:
         nodes, count = self.nodes(self.steps[0]), len(self.steps)
         kinds = listed(f"{number} {kind}" for kind, number in Counter(node.op_type for node in nodes).items())
         steps = f"{count} steps, each" if count > 1 else "one step"
-        said = f"note: {self.where} is no node, but written out: {steps} of {kinds}"
+        said = f"note: {self.where} is not one node but built from single operators: {steps} of {kinds}"
         first, last = (self.view.maker(name) for name in (self.steps[0].h, self.steps[0].given[0]))
         if first is not None and last is not None and first.op_type == last.op_type:  # as where its h is constant
-            said += f"; what gives its first h, {first.op_type} {first.name or first.output[0]}, is not read as a step"
-        return said + ("; which of its two inputs is x, and which h, is a guess" if self.guessed else "")
+            said += f"; what gives its first h, {first.op_type} {first.name or first.output[0]}, is not part of a step"
+        return said + ("; which of its two inputs is x and which is h is a guess" if self.guessed else "")
 
 
 def cells_in(model: ModelProto, file: str, constants: Constants, taken: Iterable[str]) -> dict[str, WrittenCell]:
@@ -114,8 +114,8 @@ def described_cell(cell: WrittenCell) -> dict[str, Any]:
     names |= {one.name for total in step.sums for one in total.offsets}
     dtypes = {cell.view.known(name).dtype.name for name in names}
     if len(dtypes) != 1 or not dtypes <= {*_DTYPES}:
-        allowed = f"one of {listed(_DTYPES)}"
-        raise WeightsError(f"constants in {listed(sorted(dtypes))}", allowed=allowed, where=cell.where)
+        found = f"constants of dtype {' and '.join(sorted(dtypes))}"
+        raise WeightsError(found, allowed=f"one of {listed(_DTYPES)}", where=cell.where)
     features = next(one.features for one in step.sums[0].products if one.source != step.h)
     keys: dict[str, Any] = {"cell": step.cell, "input_size": features, "hidden_size": step.units}
     keys |= {"batch_first": False, "bias": any(total.offsets for total in step.sums), "dtype": dtypes.pop()}
@@ -173,7 +173,8 @@ def _added(cell: WrittenCell, units: int, offsets: Iterable[Offset]) -> Array:
         total += flat[slice(*one.rows)] if flat.size > 1 or units == 1 else flat[0]
     rounded = total.astype(dtype)
     if not (rounded == total).all():
-        raise WeightsError("biases that are added up where it runs, and have no sum in its dtype", where=cell.where)
+        found = "the model adds biases when it runs, and their sum does not fit its dtype exactly"
+        raise WeightsError(found, where=cell.where)
     return rounded
 
 

@@ -85,7 +85,7 @@ class _Module:
             packed[keys["dtype"]] = None
             keys["dtype"] = "float32"
         floats = keys.get("dtype", self.dtype)
-        notes = [*described.notes, *(f"has weights in {one}; shown as the {floats} they stand for" for one in packed)]
+        notes = [*described.notes, *(f"has weights in {one}; here they are shown as {floats}" for one in packed)]
         said = tuple(f"note: {self.where} {note}" for note in notes)
         return Told(keys | {"weights": self.where}, self.where, self.reads_from, said)
 
@@ -99,8 +99,8 @@ class _Module:
         self._sizes(described)
         own = Spec.from_data({**self.tell().keys, "input": None}, lambda _keys: self.where)
         if own.reset != spec.reset:
-            other = f"a GRU that resets {own.reset} the product"
-            raise WeightsError(other, allowed=f"reset: {own.reset}", where=self.where)
+            other = f"this GRU applies the reset gate {own.reset} the matrix product"
+            raise WeightsError(other, advice=f"use reset: {own.reset}", where=self.where)
         found: dict[str, Tensor] = {}
         for arrays, direction in zip(described.directions, own.directions, strict=True):
             there = {name: held.read() for name, held in arrays.items()}
@@ -121,13 +121,13 @@ class _Module:
         except WeightsError as error:
             raise WeightsError(replace(problem, where=self.where) for problem in error.problems) from None
         if any(other != sizes[0] for other in sizes):
-            raise WeightsError("two directions of other sizes", allowed="the same sizes", where=self.where)
+            raise WeightsError("the two directions have different sizes", where=self.where)
         for arrays in described.directions:
             if (held := arrays.get(PEEPHOLES)) and held.stored.shape != (3 * sizes[0].hidden_size,):
-                found = f"peephole weights of shape {held.stored.shape}"
+                found = f"the peephole weights have the shape {held.stored.shape}"
                 raise WeightsError(found, allowed=f"({3 * sizes[0].hidden_size},)", where=self.where)
         if len({PEEPHOLES in arrays for arrays in described.directions}) > 1:
-            raise WeightsError("peepholes in one direction only", allowed="both or none", where=self.where)
+            raise WeightsError("only one direction has peepholes", allowed="both or neither", where=self.where)
         return sizes[0]
 
 
@@ -160,7 +160,8 @@ def require(operator: Operator, needed: Iterable[str], where: str, instead: str)
     """Raises `FileError` where arrays that it needs are computed as the model runs; `instead` says what to do."""
     missing = [name for name in needed if name not in operator.arrays]
     if computed := [said for said in operator.computed if said.partition(" ")[0] in missing]:
-        raise FileError(f"its {listed(computed)}: not stored as numbers", allowed=instead, where=where)
+        found = f"these weights are not stored as plain numbers: {listed(computed)}"
+        raise FileError(found, advice=instead, where=where)
 
 
 def _shapes(arrays: Mapping[str, Held]) -> dict[str, tuple[int, ...]]:

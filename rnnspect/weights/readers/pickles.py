@@ -33,11 +33,11 @@ def modules_of(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     """
     file = pickle_file.open_pickle(path)
     if not file.tensors:
-        found = f"{file.what} that holds {file.described}, and no arrays in it"
-        raise FileError(found, allowed="one with the parameters of a network", where=str(path))
+        found = f"this is {file.what} that holds {file.described}, and no arrays"
+        raise FileError(found, allowed="the parameters of a network", where=str(path))
     modules = named_tensors.modules_of(file.content, path, flags)
-    how = {"a TorchScript archive": "its code is not run"}.get(file.what, "its classes are not imported")
-    notes = (f"note: {path} is {file.what}: {how}, its tensors are read",) if runs_code(file.called) else ()
+    how = {"a TorchScript archive": "its code is not run"}.get(file.what, "its classes are not loaded")
+    notes = (f"note: {path} is {file.what}: {how}, only its tensors are read",) if runs_code(file.called) else ()
     return {name: _with_words_of(module, file.modules.get(name), notes) for name, module in modules.items()}
 
 

@@ -92,13 +92,13 @@ def described(module: RecurrentModule, path: str, dtype: str | None = None, cell
     whole, first = _place(path, module.prefix), place("weight_hh_l0")
     stack = _stack(module, whole)
     wrong = [
-        Problem(f"{name} of shape {stored.shape}", f"{axes} of at least 1", where=place(name))
+        Problem(f"{name} has the shape {stored.shape}", f"{axes} of at least 1", where=place(name))
         for name, stored in module.stored.items()
-        for count, axes in [(1, "one axis") if name.startswith(("bias", "weight_ch")) else (2, "two axes")]
+        for count, axes in [(1, "one dimension") if name.startswith(("bias", "weight_ch")) else (2, "two dimensions")]
         if len(stored.shape) != count or 0 in stored.shape
     ]
     wrong += [
-        Problem(f"{name} is stored as {stored.dtype}", listed(DTYPES), where=place(name))
+        Problem(f"{name} has the dtype {stored.dtype}", listed(DTYPES), where=place(name))
         for name, stored in module.stored.items()
         if stored.dtype not in DTYPES
     ]
@@ -111,7 +111,7 @@ def described(module: RecurrentModule, path: str, dtype: str | None = None, cell
         f"{name} {module.stored[name].shape}" for name in ("weight_hh_l0", "weight_hr_l0") if name in module.stored
     ]
     unfit = [
-        Problem(f"{one.name} of shape {there}", f"{one.shape} beside {listed(sizes)}", where=place(one.name))
+        Problem(f"{one.name} has the shape {there}", f"{one.shape} to fit {listed(sizes)}", where=place(one.name))
         for one in parameters_of(spec)
         if (there := module.stored[one.name].shape) != one.shape
     ]
@@ -125,7 +125,7 @@ def _stack(module: RecurrentModule, where: str) -> dict[str, Any]:
     there = module.stored
     last = max(int(match["layer"]) for name in there if (match := _NAME.fullmatch(name)))
     if last >= MAX_LAYERS:
-        raise WeightsError(f"a layer {last}", allowed=f"0 to {MAX_LAYERS - 1}", where=where)
+        raise WeightsError(f"the file has a layer {last}", allowed=f"0 to {MAX_LAYERS - 1}", where=where)
     bias = any(name.startswith("bias") for name in there)
     bidirectional = any(name.endswith("_reverse") for name in there)
     kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if bias else [])]
@@ -135,7 +135,7 @@ def _stack(module: RecurrentModule, where: str) -> dict[str, Any]:
     ends = [suffix(layer, direction) for layer in range(last + 1) for direction in directions]
     if missing := [kind + end for end in ends for kind in kinds if kind + end not in there]:
         wanted = [name.removesuffix("_l0") for name in missing] if module.is_cell else missing
-        found = f"{listed(wanted, _SHOWN)} missing beside {listed(module.names.values(), _SHOWN)}"
+        found = f"missing: {listed(wanted, _SHOWN)} (found {listed(module.names.values(), _SHOWN)})"
         raise WeightsError(found, allowed=f"{listed(kinds)} for each layer and direction", where=where)
     peepholes = {"peepholes": True} if "weight_ch" in others else {}
     return {"num_layers": last + 1, "bias": bias, "bidirectional": bidirectional} | peepholes
@@ -150,12 +150,12 @@ def _sizes(module: RecurrentModule, asked: str | None, place: str) -> dict[str, 
     fit = [cell for cell in cells if len(cell.gates) * hidden == rows]
     if not fit:
         times = listed(sorted(f"{len(cell.gates)} ({cell.name})" for cell in cells))
-        found = f"weight_hh_l0 of shape {(rows, units)}, which is {rows / hidden:.4g} rows for each of {hidden} units"
+        found = f"weight_hh_l0 has the shape {(rows, units)}, that is {rows / hidden:.4g} rows per hidden unit"
         raise WeightsError(found, allowed=times, where=place)
     chosen = next((cell for cell in fit if cell.name == asked), fit[0])
     if len(fit) > 1 and chosen.name != asked:
         names = listed(cell.name for cell in fit)
-        raise WeightsError(f"shapes that fit several cells ({names})", allowed="--cell with one of them", where=place)
+        raise WeightsError(f"the shapes fit several cells: {names}", advice="choose one with --cell", where=place)
     return {
         "cell": chosen.name,
         "input_size": module.stored["weight_ih_l0"].shape[1],

@@ -58,9 +58,9 @@ def _latest(folder: Path) -> Path:
         said = _LATEST.search(decoded(read_bytes(state, MAX_STATE), str(state), "a text")) if state.is_file() else None
         name = re.split(r"[/\\]", said[1])[-1] if said else None
         if name not in stems:
-            found = f"{len(stems)} checkpoints, and no file that says which one is the latest"
-            allowed = f"one of {listed((f'{stem}.index' for stem in stems), 12)}"
-            raise FileError(found, allowed=allowed, where=str(folder))
+            found = f"the folder has {len(stems)} checkpoints, and no file that says which one is the latest"
+            advice = f"name one of {listed((f'{stem}.index' for stem in stems), 12)}"
+            raise FileError(found, advice=advice, where=str(folder))
         stems = [name]
     return folder / f"{stems[0]}.index"
 

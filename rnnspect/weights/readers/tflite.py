@@ -40,11 +40,11 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     model = tflite_file.read_model(path)
     known = [one for one in model.operators if one.kind != LOOP or tflite_loops.described(one)]
     if not known:
-        found = "it holds no LSTM or RNN operator"
+        found = "the model has no LSTM or RNN operator"
         loops = {"WHILE": len(model.operators)} if model.operators else {}
         if others := [f"{count} {kind}" for kind, count in (loops | model.others).items()]:
-            found += f", but {listed(others)}, which may be a recurrent network written out"
-        raise FileError(found, allowed="the model that it was converted from", where=str(path))
+            found += f", but {listed(others)}, which may be a recurrent network built from single operators"
+        raise FileError(found, advice="use the model that it was converted from", where=str(path))
     return modules_of(known, path, flags, _describe)
 
 
@@ -55,15 +55,15 @@ def _describe(operator: Operator, where: str) -> Described:
         return loop
     function = settings["fused_activation_function"]
     if function not in _FUNCTIONS:
-        found = f"the activation {_OTHER_FUNCTIONS.get(function, function)}"
+        found = f"unsupported activation {_OTHER_FUNCTIONS.get(function, function)}"
         raise FileError(found, allowed="NONE, RELU or TANH", where=where)
     ways = ("fw_", "bw_") if kind.startswith("BIDIRECTIONAL") else ("",)
     if aux := [name for name in operator.arrays if "aux" in name]:
-        raise FileError(f"weights of a second input: {listed(aux, 2)}", allowed="one input", where=where)
+        raise FileError(f"the operator has a second input ({listed(aux, 2)}), which is not supported", where=where)
     keys: dict[str, Any] = {"batch_first": not settings.get("time_major", False)}
-    notes = [] if "SEQUENCE" in kind else ["is one step of a loop outside it"]
+    notes = [] if "SEQUENCE" in kind else ["is a single step; the loop is outside it"]
     if any("integers" in held.packed for held in operator.arrays.values()):
-        notes.append("rounds x and h to 8 bits, too, as it runs; here they are not rounded")
+        notes.append("also rounds x and h to 8 bits when it runs; here they are not rounded")
     if "LSTM" not in kind:
         keys |= functions_of("rnn", [_FUNCTIONS[function]])
         keys |= {"nonlinearity": "tanh"} if function == 4 else {}
@@ -75,12 +75,12 @@ def _describe(operator: Operator, where: str) -> Described:
     _refuse(operator, where)
     directions = [_lstm(operator, way, where) for way in ways]
     if settings["cell_clip"] > 0:
-        notes.append(f"limits c to ±{settings['cell_clip']:g}; no limit here: the same while |c| is below it")
+        notes.append(f"clips c to ±{settings['cell_clip']:g}; not clipped here, which is the same while |c| is smaller")
     if coupled := [arrays for arrays in directions if "input_to_input_weights" not in arrays]:
         if len(coupled) != len(directions):
-            raise FileError("coupled gates in one direction only", allowed="both or none", where=where)
+            raise FileError("only one direction has coupled gates", allowed="both or neither", where=where)
         keys["input_forget"] = True
-        notes.append("couples its gates as i = 1 − f; shown as f = 1 − i with the weights of f, their signs changed")
+        notes.append("has coupled gates, i = 1 − f; shown as f = 1 − i, with the weights of f negated")
         directions = [_coupled(arrays) for arrays in directions]
     keys |= functions_of("lstm", ["sigmoid", _FUNCTIONS[function], _FUNCTIONS[function]])
     return Described("lstm", "tflite", tuple(directions), keys, tuple(notes))
@@ -92,7 +92,7 @@ def _refuse(operator: Operator, where: str) -> None:
     beyond = [name for name in arrays if name.endswith(("layer_norm_coefficients", "projection_bias"))]
     beyond += [name for name in ("kernel_type", "diagonal_recurrent_tensors", "proj_clip") if settings.get(name)]
     if beyond:
-        raise FileError(f"an LSTM with {listed(beyond)}", allowed="an LSTM without them", where=where)
+        raise FileError(f"the LSTM has {listed(beyond)}, which is not supported", where=where)
 
 
 def _lstm(operator: Operator, way: str, where: str) -> dict[str, Held]:
@@ -104,7 +104,7 @@ def _lstm(operator: Operator, way: str, where: str) -> dict[str, Held]:
     if len(peepholes) == 2 and "input_to_input_weights" not in found:
         peepholes = [peepholes[0], *peepholes]
     if len(peepholes) not in (0, 3):
-        raise FileError(f"{len(peepholes)} vectors of peephole weights", allowed="none, or one a gate", where=where)
+        raise FileError(f"{len(peepholes)} vectors of peephole weights", allowed="0 or 3", where=where)
     return found | ({PEEPHOLES: joined(peepholes)} if peepholes else {})
 
 

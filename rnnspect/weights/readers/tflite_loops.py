@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _STATE = re.compile(r"U h\[(s\d+)\]")
 _MARKED = re.compile(r"(W x|\(U h\[s\d+\]\+W x\))'")
-_NOTE = "is a loop of single operators, which compute these equations"
+_NOTE = "is a loop of single operators that compute these equations"
 
 
 def described(loop: Operator) -> Described | None:

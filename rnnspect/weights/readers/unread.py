@@ -10,37 +10,41 @@ from rnnspect.errors import FileError
 if TYPE_CHECKING:
     from rnnspect.files.glimpse import Glimpse
 
-_SAVE = "numpy.savez('weights.npz', **arrays)"
+_SAVE = "then numpy.savez('weights.npz', **arrays)"
 _BEGINS = (
-    (b"GGUF", "a GGUF file", f"gguf.GGUFReader(file).tensors gives its arrays; {_SAVE}"),
-    (b"\x12\x01\x00\x00\x00\x00\x00\x00", "parameters of MXNet", f"mxnet.nd.load(file) gives its arrays; {_SAVE}"),
-    (b"MATLAB 5.0", "a MATLAB file", f"scipy.io.loadmat(file) gives its arrays; {_SAVE}"),
-    (b"\x00B<Nnet3>", "a network of Kaldi", "nnet3-copy --binary=false writes its numbers as text"),
-    (b"ftrt", "an engine of TensorRT", "the model that it was built from, such as its .onnx"),
-    (b"\x1f\x8b", "packed by gzip", "the file in it: gunzip FILE"),
-    (b"BZh", "packed by bzip2", "the file in it: bunzip2 FILE"),
-    (b"\xfd7zXZ", "packed by xz", "the file in it: unxz FILE"),
-    (b"x\x9c", "packed by zlib, as joblib does", "joblib.dump(joblib.load(FILE), 'plain.joblib') unpacks it"),
-    (b"x\x5e", "packed by zlib, as joblib does", "joblib.dump(joblib.load(FILE), 'plain.joblib') unpacks it"),
-    (b"x\xda", "packed by zlib, as joblib does", "joblib.dump(joblib.load(FILE), 'plain.joblib') unpacks it"),
-    (b"7z\xbc\xaf", "a 7z archive", "one of the files in it"),
-    (b"\x7fELF", "a program or library", "the file of its weights"),
-    (b"%PDF", "a PDF document", "a file of weights"),
+    (b"GGUF", "a GGUF file", f"read its arrays with gguf.GGUFReader(file).tensors, {_SAVE}"),
+    (
+        b"\x12\x01\x00\x00\x00\x00\x00\x00",
+        "an MXNet parameter file",
+        f"read its arrays with mxnet.nd.load(file), {_SAVE}",
+    ),
+    (b"MATLAB 5.0", "a MATLAB file", f"read its arrays with scipy.io.loadmat(file), {_SAVE}"),
+    (b"\x00B<Nnet3>", "a Kaldi network", "write its numbers as text with nnet3-copy --binary=false"),
+    (b"ftrt", "a TensorRT engine", "use the model that it was built from, such as its .onnx"),
+    (b"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip FILE"),
+    (b"BZh", "compressed with bzip2", "unpack it first: bunzip2 FILE"),
+    (b"\xfd7zXZ", "compressed with xz", "unpack it first: unxz FILE"),
+    (b"x\x9c", "compressed with zlib, as joblib does", "unpack it: joblib.dump(joblib.load(FILE), 'plain.joblib')"),
+    (b"x\x5e", "compressed with zlib, as joblib does", "unpack it: joblib.dump(joblib.load(FILE), 'plain.joblib')"),
+    (b"x\xda", "compressed with zlib, as joblib does", "unpack it: joblib.dump(joblib.load(FILE), 'plain.joblib')"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it and give one of its files"),
+    (b"\x7fELF", "a program or library", "give its weights file"),
+    (b"%PDF", "a PDF document", "give a weights file"),
 )
 """The first bytes of a file, what it is, and what to give instead."""
 _TEXTS = (
-    (b"7767517", "a network of ncnn, whose numbers are in its .bin", "the model that it was converted from"),
+    (b"7767517", "an ncnn network, whose numbers are in its .bin", "use the model that it was converted from"),
     (
         b'"modelTopology"',
-        "a model of TensorFlow.js",
-        "one of Keras: tensorflowjs_converter --input_format tfjs_layers_model FILE model.h5 writes it",
+        "a TensorFlow.js model",
+        "convert it to Keras: tensorflowjs_converter --input_format tfjs_layers_model FILE model.h5",
     ),
-    (b"<net name=", "a model of OpenVINO, whose numbers are in its .bin", "the model that it was converted from"),
+    (b"<net name=", "an OpenVINO model, whose numbers are in its .bin", "use the model that it was converted from"),
 )
 """Texts that are no spec: what is in the beginning of one, what it is, and what to give instead."""
 _ORT = (
-    "the same as .onnx: o = onnxruntime.SessionOptions(); o.optimized_model_filepath = 'm.onnx'; "
-    "onnxruntime.InferenceSession(FILE, o) writes it"
+    "write it as .onnx: o = onnxruntime.SessionOptions(); o.optimized_model_filepath = 'm.onnx'; "
+    "onnxruntime.InferenceSession(FILE, o)"
 )
 _MAX_PARTS = 64
 """Parts that a file of Tesseract may have; it has 24 today."""
@@ -52,26 +56,26 @@ def is_spec(seen: Glimpse) -> bool:
 
 
 def unread(seen: Glimpse) -> FileError:
-    """The error for what is neither a file of weights nor a text."""
-    allowed = "a spec in YAML, or a file of weights: rnnspect layouts says how they may be named"
-    found = "a file of a format that is not known here"
+    """The error for what is neither a weights file nor text."""
+    advice = "give a spec in YAML or a weights file (`rnnspect layouts` lists the names it may use)"
+    found = "in an unknown format"
     if seen.is_folder:
-        found = f"a folder of {len(seen.members)} files without weights that are known here"
-        allowed = "one file of weights"
+        found = f"a folder of {len(seen.members)} files, none of them known weights"
+        advice = "give one weights file"
     elif seen.members:
-        found, allowed = "a zip archive of other files", "one of the files in it"
+        found, advice = "a zip archive of other files", "unpack it and give one of its files"
     elif _is_tesseract(seen.head):
-        found = "a file of Tesseract (traineddata), which keeps its LSTM in a format of its own"
-        allowed = "a model of another framework"
+        found = "a Tesseract file (traineddata), whose LSTM format is not supported"
+        advice = "give a model of another framework"
     for begin, what, instead in _BEGINS:
         if seen.head.startswith(begin):
-            found, allowed = what, instead
+            found, advice = what, instead
     for part, what, instead in _TEXTS if seen.is_text else ():
         if part in seen.head:
-            found, allowed = what, instead
+            found, advice = what, instead
     if seen.head[4:8] == b"ORTM":
-        found, allowed = "a model in onnxruntime's own format (.ort)", _ORT
-    return FileError(found, allowed=allowed, where=str(seen.path))
+        found, advice = "a model in onnxruntime's own format (.ort)", _ORT
+    return FileError(f"this file is {found}", advice=advice, where=str(seen.path))
 
 
 def _is_tesseract(head: bytes) -> bool:

@@ -26,6 +26,6 @@ def find(name: str, where: str | None = None) -> Target:
     """The target of that name. Raises `InputError` for another name."""
     known = names()
     if name not in known:
-        raise InputError.unknown(f"no target is called {name!r}", name, known, where)
+        raise InputError.unknown(f"unknown target {name!r}", name, known, where)
     target: Target = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").TARGET
     return target

@@ -41,5 +41,5 @@ TARGET = Target(
     write=_write,
     code=_code,
     holds=("reverse",),
-    without={"activations": "a file of parameters does not say them"},
+    without={"activations": "a file of parameters does not store them"},
 )

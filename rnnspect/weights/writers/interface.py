@@ -58,11 +58,14 @@ class Target:
                 continue
             why = reasons.get(name, f"{self.title} have no {name}")
             written = str(value).lower() if isinstance(value, bool) else value
-            problems.append(Problem(f"{self.name} cannot hold {name}: {written}, {why}", "another target"))
+            problems.append(
+                Problem(f"{self.name} cannot store {name}: {written}: {why}", advice="choose another target")
+            )
         if not problems and form_of(spec) not in cells:
             problems.append(Problem(f"{self.name} has no {form_of(spec)}", listed(cells)))
         if spec.dtype not in self.dtypes:
-            problems.append(Problem(f"{self.name} cannot hold {spec.dtype}", f"--dtype {listed(self.dtypes)}"))
+            advice = f"use --dtype with one of {listed(self.dtypes)}"
+            problems.append(Problem(f"{self.name} cannot store {spec.dtype}", advice=advice))
         return problems
 
     def lost(self, spec: Spec, parameters: Parameters) -> tuple[packing.LostAt, ...]:

@@ -44,7 +44,7 @@ def _code(spec: Spec, file: str) -> str:
     arguments += ", go_backwards=layer == 0" if spec.reverse else ""
     layer = f"keras.layers.{_LAYERS[spec.cell]}({arguments}{kind})"
     layer = f"keras.layers.Bidirectional({layer}{kind})" if spec.bidirectional else layer
-    last_first = "# It gives its last step first, as Keras does where a layer goes backwards.\n" if spec.reverse else ""
+    last_first = "# With go_backwards=True, Keras returns the last step first.\n" if spec.reverse else ""
     return f"""\
 import keras
 
@@ -65,5 +65,5 @@ TARGET = Target(
     code=_code,
     dtypes=("float16", "float32", "float64"),
     holds=("reset", "reverse"),
-    without={"activations": "a file of weights does not say them"},
+    without={"activations": "a weights file does not store them"},
 )

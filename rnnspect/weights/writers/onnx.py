@@ -32,7 +32,7 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     size = sum(parameter.bytes for parameter in parameters_of(spec))
     if size > MOST - _FRAME:
         allowed = f"at most {free_memory.in_words(MOST)}"
-        raise InputError(f"parameters of {free_memory.in_words(size)} in one .onnx file", allowed=allowed)
+        raise InputError(f"the parameters take {free_memory.in_words(size)} in one .onnx file", allowed=allowed)
     free_memory.require(_COPIES * size, "writing the model")
     model = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
     model.producer_name, model.producer_version = "rnnspect", version()

@@ -40,7 +40,7 @@ def _assert_no_fault(seen: WatchedCalls) -> None:
     for one in seen.check():
         assert one.verdict is not None, str(one)
         assert one.verdict.worst.ratio <= 1
-        assert one.answer == "agree" or "a gate could be off by" in one.reason, str(one)
+        assert one.answer == "agree" or "be tested" in one.reason or "cannot reveal" in one.reason, str(one)
 
 
 class Attention(nn.Module):

@@ -85,9 +85,9 @@ def test_axes_without_names():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("wordz=randn:3", "no input is called 'wordz'; allowed: words int32 [time, batch], beside float"),
-        ("words=sine:3", "sine for an input of a model; allowed: randn, randint, ones, zeros"),
-        ("beside=[1, 2]", "beside of shape (2,); allowed: beside float [time, batch, 3]"),
+        ("wordz=randn:3", "no input is called 'wordz'; expected words int32 [time, batch], beside float"),
+        ("words=sine:3", "sine for an input of a model; expected randn, randint, ones, zeros"),
+        ("beside=[1, 2]", "beside of shape (2,); expected beside float [time, batch, 3]"),
         ("words=nowhere.npy", "nowhere.npy: no such file"),
         ("words=-", "allowed: NAME=x.npy,NAME=randn:20"),
         ("beside=randn:99999999999", "drawing beside"),
@@ -157,7 +157,7 @@ def test_a_model_of_onnxruntime_itself_is_named(tmp_path: Path, capsys: Any):
     onnxruntime.InferenceSession(tmp_path / "m.onnx", options)
     for command in ("shapes", "check", "trace", "report"):
         assert main([command, str(tmp_path / "m.ort"), *(["-o", "r.html"] if command == "report" else [])]) == 2
-        assert "a model in onnxruntime's own format (.ort); allowed: the same as .onnx" in capsys.readouterr().err
+        assert "a model in onnxruntime's own format (.ort); expected the same as .onnx" in capsys.readouterr().err
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "again.onnx")
     onnxruntime.InferenceSession(tmp_path / "m.ort", options)

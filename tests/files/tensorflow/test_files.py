@@ -59,7 +59,7 @@ def test_the_data_beside_the_index(tmp_path: Path):
     data = folder / "model.ckpt.data-00000-of-00001"
     checkpoint = read_checkpoint(folder / "model.ckpt.index")
     data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises(FileError, match="promises 720 bytes, the file holds 100 bytes"):
+    with pytest.raises(FileError, match="expected 720 bytes, found 100 bytes"):
         checkpoint.read(["rnn/basic_lstm_cell/kernel"])
     data.unlink()
     with pytest.raises(FileError, match=r"data-00000-of-00001: no such file"):
@@ -112,12 +112,18 @@ def test_one_number(name: str):
 
 
 WRONG = {
-    "too many numbers": (proto(1, (1,), b"\x2a\x08", bytes(8)), r"float32 of shape \(1,\) in 8 bytes; allowed: 4"),
-    "too few bytes": (proto(1, (3,), b"\x22\x08", bytes(8)), r"float32 of shape \(3,\) in 8 bytes; allowed: 12"),
-    "half a number": (proto(1, (3,), b"\x2a\x03", bytes(3)), "in 3 bytes"),
-    "whole numbers": (proto(3, (3,)), "a tensor of int32"),
-    "a negative size": (proto(1, (2**64 - 1,)), "known sizes"),
-    "a number for its shape": (memoryview(b"\x08\x01\x10\x01"), "a number where"),
+    "too many numbers": (
+        proto(1, (1,), b"\x2a\x08", bytes(8)),
+        r"float32 tensor of shape \(1,\) has 8 bytes; expected 4",
+    ),
+    "too few bytes": (
+        proto(1, (3,), b"\x22\x08", bytes(8)),
+        r"float32 tensor of shape \(3,\) has 8 bytes; expected 12",
+    ),
+    "half a number": (proto(1, (3,), b"\x2a\x03", bytes(3)), "has 3 bytes"),
+    "whole numbers": (proto(3, (3,)), "unsupported dtype int32"),
+    "a negative size": (proto(1, (2**64 - 1,)), "of known size"),
+    "a number for its shape": (memoryview(b"\x08\x01\x10\x01"), "got a number"),
 }
 
 
@@ -131,7 +137,7 @@ def test_numbers_that_do_not_fit(name: str):
 def test_what_would_not_fit_in_memory():
     from rnnspect.errors import ResourceError
 
-    with pytest.raises(ResourceError, match="reading it would need"):
+    with pytest.raises(ResourceError, match="reading this file would need"):
         tensor_of(proto(1, (2**30, 2**20)), "x")
     assert stored_in(proto(1, (2**30, 2**20)), "x") == Stored((2**30, 2**20), "float32")
 
@@ -166,11 +172,11 @@ TABLES = {
     "no table": (memoryview(bytes(100)), "not the index of a TensorFlow checkpoint"),
     "too short": (memoryview(table.MAGIC), "not the index of a TensorFlow checkpoint"),
     "compressed": (written(block((0, b"a", b"1")), kind=1), "compressed"),
-    "not in order": (written(block((0, b"b", b"1"), (0, b"a", b"2"))), "not in order"),
-    "the same block twice": (written(*2 * [block((0, b"a", b"1"))]), "not in order"),
-    "shares more than there is": (written(block((0, b"a", b"1"), (2, b"b", b"2"))), "does not fit its block"),
-    "longer than its block": (written(bytes([0, 9, 9]) + block((0, b"a", b"1"))), "does not fit its block"),
-    "restarts without end": (written(block((0, b"a", b"1"), restarts=0)[:-4] + b"\xff\xff\xff\x0f"), "end is damaged"),
+    "not sorted": (written(block((0, b"b", b"1"), (0, b"a", b"2"))), "not sorted"),
+    "the same block twice": (written(*2 * [block((0, b"a", b"1"))]), "not sorted"),
+    "shares more than there is": (written(block((0, b"a", b"1"), (2, b"b", b"2"))), "too long for its block"),
+    "longer than its block": (written(bytes([0, 9, 9]) + block((0, b"a", b"1"))), "too long for its block"),
+    "restarts without end": (written(block((0, b"a", b"1"), restarts=0)[:-4] + b"\xff\xff\xff\x0f"), "end of a block"),
     "a block outside": (memoryview(bytes(8) + b"\0\0\x7f\x7f".ljust(40, b"\0") + table.MAGIC), "outside the file"),
 }
 
@@ -186,7 +192,7 @@ def test_keys_that_grow_without_end(monkeypatch: pytest.MonkeyPatch):
     """A few bytes an entry say a key as long as the one before."""
     monkeypatch.setattr(table, "MAX_KEYS", 1000)
     pairs = [(0, b"a" * 100, b""), *((99, bytes([98 + at]), b"") for at in range(20))]
-    with pytest.raises(FileError, match="more names than any checkpoint has"):
+    with pytest.raises(FileError, match="the index has too many names"):
         list(table.entries(written(block(*pairs)), "x"))
 
 
@@ -241,9 +247,9 @@ def test_numbers_in_the_second_of_two_files(tmp_path: Path):
 def test_what_a_checkpoint_may_not_say(tmp_path: Path):
     with pytest.raises(FileError, match="big-endian"):
         read_checkpoint(bundle(tmp_path, HEADER + b"\x10\x01", ENTRY))
-    with pytest.raises(FileError, match="w: a variable that is stored in slices"):
+    with pytest.raises(FileError, match="w: this variable is stored in slices"):
         read_checkpoint(bundle(tmp_path, HEADER, ENTRY + b"\x3a\x00")).read(["w"])
-    with pytest.raises(FileError, match="w: it is said to lie in file 7 of 2"):
+    with pytest.raises(FileError, match=r"w: .*places this tensor in file 7 of 2"):
         read_checkpoint(bundle(tmp_path, HEADER, ENTRY + b"\x18\x07")).read(["w"])
-    with pytest.raises(FileError, match="w: a place before the file"):
+    with pytest.raises(FileError, match="w: the index is damaged: a negative offset"):
         read_checkpoint(bundle(tmp_path, HEADER, ENTRY + b"\x20" + b"\xff" * 9 + b"\x01")).read(["w"])

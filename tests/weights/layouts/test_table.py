@@ -32,7 +32,7 @@ STATED = {
     ("keras-1", "lstm"): ("i g f o", False, "separate", "one (sum)"),
     ("keras-1", "gru-before"): ("z r n", False, "separate", "one (sum)"),
     ("tf1", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
-    ("tf1", "gru"): ("r z n", False, "[x; h] stacked, in 3", "one, b_hn apart"),
+    ("tf1", "gru"): ("r z n", False, "[x; h] stacked, in 3", "one, b_hn separate"),
     ("tf1", "gru-before"): ("r z n", False, "[x; h] stacked, in 2", "one (sum)"),
     ("tf-block-lstm", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
     ("tf-block-lstm-v2", "lstm"): ("i f g o", False, "[x; h] stacked", "one (sum)"),
@@ -40,15 +40,15 @@ STATED = {
     ("onnx", "gru"): ("z r n", True, "fused", "two, joined"),
     ("onnx", "gru-before"): ("z r n", True, "fused", "two, joined"),
     ("flax-linen", "lstm"): ("i f g o", False, "separate", "one (sum), hidden side"),
-    ("flax-linen", "gru"): ("r z n", False, "separate", "one, b_hn apart"),
+    ("flax-linen", "gru"): ("r z n", False, "separate", "one, b_hn separate"),
     ("flax-nnx", "lstm"): ("i f g o", False, "fused", "one (sum), hidden side"),
     ("flax-nnx", "gru"): ("r z n", False, "fused", "one, without b_hn"),
     ("haiku", "lstm"): ("i g f o", False, "[x; h] stacked", "one (sum)"),
     ("haiku", "gru-before"): ("z r n", False, "fused", "one (sum)"),
     ("equinox", "lstm"): ("i f g o", True, "fused", "one (sum)"),
-    ("equinox", "gru"): ("r z n", True, "fused", "one, b_hn apart"),
+    ("equinox", "gru"): ("r z n", True, "fused", "one, b_hn separate"),
     ("mlx", "lstm"): ("i f g o", True, "fused", "one (sum)"),
-    ("mlx", "gru"): ("r z n", True, "fused", "one, b_hn apart"),
+    ("mlx", "gru"): ("r z n", True, "fused", "one, b_hn separate"),
     ("coreml", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("coreml", "gru-before"): ("r n z", True, "fused", "one (sum)"),
     ("coreml-layers", "lstm"): ("i f g o", True, "separate", "one (sum)"),
@@ -56,9 +56,9 @@ STATED = {
     ("tflite", "lstm"): ("i f g o", True, "separate", "one (sum)"),
     ("dynet", "lstm"): ("i f o g", True, "fused", "one (sum)"),
     ("ncnn", "lstm"): ("i f o g", True, "fused", "one (sum)"),
-    ("ncnn", "gru"): ("r z n", True, "fused", "one, b_hn apart"),
+    ("ncnn", "gru"): ("r z n", True, "fused", "one, b_hn separate"),
     ("openvino", "lstm"): ("f i g o", True, "fused", "one (sum)"),
-    ("openvino", "gru"): ("z r n", True, "fused", "one, b_hn apart"),
+    ("openvino", "gru"): ("z r n", True, "fused", "one, b_hn separate"),
     ("openvino", "gru-before"): ("z r n", True, "fused", "one (sum)"),
     ("burn", "lstm"): ("i f g o", False, "separate", "two"),
     ("burn", "gru"): ("r z n", False, "separate", "two"),
@@ -113,7 +113,7 @@ def test_the_way_from_one_to_another():
     onnx, keras, haiku = (layouts.find(name).cells["lstm"] for name in ("onnx", "keras", "haiku"))
     steps = steps_between(onnx, keras)
     assert steps[:2] == [
-        "gates: i o f g → i f g o: take the blocks of H rows in the order 0, 2, 3, 1",
+        "gates: i o f g → i f g o: put the blocks of H rows in the order 0, 2, 3, 1",
         "transpose every kernel: out×in → in×out",
     ]
     assert (
@@ -123,10 +123,10 @@ def test_the_way_from_one_to_another():
     assert "f: subtract 1 from its bias" in steps_between(keras, haiku)
     assert "f: add 1 to its bias" in steps_between(haiku, keras)
     two = layouts.find("pytorch").cells["gru"]
-    lost = "b_hn has no place in flax.nnx.GRUCell: lost, unless it is zero"
+    lost = "b_hn cannot be stored in flax.nnx.GRUCell: lost unless it is zero"
     assert lost in steps_between(two, layouts.find("flax-nnx").cells["gru"])
     assert steps_between(two, layouts.find("candle").cells["gru"]) == [
-        "nothing to do: the arrays are the same, under other names"
+        "nothing to do: the arrays are the same, with other names"
     ]
 
 
@@ -157,8 +157,8 @@ def gates(packing: Packing, kernel: torch.Tensor) -> list[torch.Tensor]:
 
 def test_the_way_from_and_to_what_is_reshaped():
     pytorch, cudnn, keras = (layouts.find(name).cells["gru"] for name in ("pytorch", "keras-cudnn", "keras"))
-    assert "each gate of a kernel on its own: (H, in) reshaped to (in, H)" in steps_between(pytorch, cudnn)
+    assert "each gate of a kernel separately: (H, in) reshaped to (in, H)" in steps_between(pytorch, cudnn)
     assert steps_between(cudnn, keras)[:2] == [
-        "each gate of a kernel on its own: (in, H) reshaped to (H, in)",
+        "each gate of a kernel separately: (in, H) reshaped to (H, in)",
         "transpose every kernel: out×in → in×out",
     ]

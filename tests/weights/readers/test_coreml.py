@@ -39,7 +39,7 @@ def run(capsys: Any) -> Any:
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], tuple[str, ...]]:
     """The keys, the parameters and the notes of the only module."""
-    module = readers.module_in(FOLDER / name, {}, None, "--module with")
+    module = readers.module_in(FOLDER / name, {}, None, "choose one with --module:")
     told = module.tell()
     parameters = module.read(Spec(**told.keys)).parameters
     return told.keys, {key: one.numpy() for key, one in parameters.items()}, told.notes
@@ -67,7 +67,7 @@ def test_a_layer_of_both_directions(name: str):
 def test_weights_in_fewer_bits_are_within_half_a_step_of_the_floats(name: str, bits: int):
     """coremltools divides the range of each row, or with a table that of the whole array, into 2^bits − 1 steps."""
     _, parameters, notes = read(name)
-    assert f"has weights in {bits}-bit integers; shown as the float32 they stand for" in notes[0]
+    assert f"has weights in {bits}-bit integers; here they are shown as float32" in notes[0]
     own = gates(LSTM, "forward ")
     for key, theirs in (("weight_ih_l0", "W_x"), ("weight_hh_l0", "W_h")):
         found = dict(zip("ifgo", np.split(parameters[key], 4), strict=True))
@@ -87,8 +87,8 @@ def test_a_layer_with_peepholes_and_what_is_added_to_f():
     peepholes = [drawn(f"{gate} p", UNITS) for gate in ("inputGate", "forgetGate", "outputGate")]
     np.testing.assert_array_equal(parameters["weight_ch_l0"], np.concatenate(peepholes))
     assert (keys["peepholes"], keys["activations"]) == (True, ["hard_sigmoid(0.2, 0.5)", "tanh", "tanh"])
-    assert "adds 1 to the biases of f" in notes[1]
-    assert "limits c to ±20" in notes[0]
+    assert "adds 1 to the forget gate's bias" in notes[1]
+    assert "clips c to ±20" in notes[0]
 
 
 def test_coupled_gates_and_the_reverse_direction():
@@ -142,7 +142,7 @@ def test_an_operator_of_both_directions():
             np.testing.assert_array_equal(parameters[key + ours], expected)
         peepholes = (own | made.PEEPHOLE)["peephole" + end]
         np.testing.assert_array_equal(parameters["weight_ch_l0" + ours], peepholes)
-    assert "limits c to ±3; no limit here: the same while |c| is below it" in notes[0]
+    assert "clips c to ±3; not clipped here, which is the same while |c| is smaller" in notes[0]
     assert (keys["bidirectional"], keys["peepholes"]) == (True, True)
 
 
@@ -161,7 +161,7 @@ def test_an_operator_in_8_bits_is_within_half_a_step_of_the_floats():
     # half a step, and a scale and a product below 1 that are rounded to float16
     assert (np.abs(parameters["weight_hh_l0"].astype(np.float32) - exact) <= steps / 2 + 3 * 2.0**-11).all()
     assert len(np.unique(parameters["weight_hh_l0"])) > 10
-    assert "has weights in 8-bit integers; shown as the float16 they stand for" in notes[0]
+    assert "has weights in 8-bit integers; here they are shown as float16" in notes[0]
     assert keys["dtype"] == "float16"
 
 
@@ -177,7 +177,7 @@ def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, nam
 def test_coremltools_writes_the_same_today(tmp_path: Path, name: str):
     pytest.importorskip("coremltools", reason="coremltools is not installed")
     made.WRITTEN[name](tmp_path / name)
-    module = readers.module_in(tmp_path / name, {}, None, "--module with")
+    module = readers.module_in(tmp_path / name, {}, None, "choose one with --module:")
     keys, parameters, _ = read(name)
     now = module.read(Spec(**keys)).parameters
     assert now.keys() == parameters.keys()
@@ -189,7 +189,7 @@ def test_folders_that_are_no_model(tmp_path: Path):
     (tmp_path / "m.mlmodelc/coremldata.bin").write_bytes(b"x")
     (tmp_path / "m.mlpackage/Data/x").mkdir(parents=True)
     (tmp_path / "m.mlpackage/model.mlmodel").write_bytes(b"x")
-    with pytest.raises(FileError, match="a compiled Core ML model; allowed: the"):
+    with pytest.raises(FileError, match="a compiled Core ML model; use the"):
         readers.modules_in(tmp_path / "m.mlmodelc", {})
-    with pytest.raises(FileError, match=r"a folder with 0 \.mlmodel files under Data; allowed: one"):
+    with pytest.raises(FileError, match=r"this folder has 0 \.mlmodel files under Data; expected exactly one"):
         readers.modules_in(tmp_path / "m.mlpackage", {})

@@ -86,7 +86,7 @@ def test_keras_1(tmp_path: Path, capsys: Any, cell: str, fused: bool, bidirectio
     assert check(path, layer, layer.output(X, 2)) == 0, capsys.readouterr()
     said = capsys.readouterr().err
     if cell != "rnn":
-        assert "taken: hard_sigmoid, as Keras had it before 2.3" in said if config else "hard_sigmoid" in said
+        assert "assuming hard_sigmoid, the default before Keras 2.3" in said if config else "hard_sigmoid" in said
         layer.config = {}
         assert check(path, layer, layer.output(X, 2)) == 1, "sigmoid is something else"
 
@@ -100,7 +100,7 @@ def test_what_keras_1_says_in_other_words(tmp_path: Path, capsys: Any):
         file.attrs["model_config"] = json.dumps(made.model([{"class_name": "GRU", "config": said}]))
         made.write_keras_1(file.create_group("model_weights"), layer)
     assert check(path, layer, layer.output(X, 2)) == 0, capsys.readouterr()
-    assert "has recurrent_dropout 0.5, in training only" in capsys.readouterr().err
+    assert "has recurrent_dropout 0.5, which acts only in training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("version", "major"), [("2.1.5", 2), ("2.2.4-tf", 2), ("2.3.0", 0), ("3.1.0", 0), (None, 0)])
@@ -115,10 +115,10 @@ def test_weights_alone_have_the_gates_of_their_version(
         made.write_named(file, layer)
     assert check(path, layer, layer.output(X, 2)) == 0, capsys.readouterr()
     said = capsys.readouterr().err
-    gates = "hard_sigmoid, false, as Keras had it before 2.3" if major else "sigmoid, false\n"
-    assert f"recurrent_activation, go_backwards; taken: tanh, {gates}" in said
-    assert ("TensorFlow 2.0 and 2.1, which say 2.2.4 too, had sigmoid" in said) == (version == "2.2.4-tf")
-    assert ("; --activations says another\n" in said) == bool(major)
+    gates = "hard_sigmoid, false, the default before Keras 2.3" if major else "sigmoid, false\n"
+    assert f"recurrent_activation, go_backwards; assuming tanh, {gates}" in said
+    assert ("sigmoid in TensorFlow 2.0 and 2.1, which also report 2.2.4" in said) == (version == "2.2.4-tf")
+    assert ("; change it with --activations\n" in said) == bool(major)
     layer.config = {}
     other = ["--activations", "sigmoid,tanh" + (",tanh" if cell == "lstm" else "")]
     assert check(path, layer, layer.output(X, 2), *other) == 0, capsys.readouterr()
@@ -181,7 +181,7 @@ def test_a_file_without_a_recurrent_layer_says_what_is_in_it(tmp_path: Path, cap
         file["model_weights/dense/kernel:0"] = np.zeros((3, 2))
     for kinds in ("conv, dense", "Conv2D, Dense"):
         assert main(["shapes", str(path)]) == 2
-        found = f"error: {path}: a Keras file without a recurrent layer; its layers: {kinds}; "
+        found = f"error: {path}: this Keras file has no LSTM, GRU or SimpleRNN layer; its layers: {kinds}\n"
         assert capsys.readouterr().err.startswith(found)
         with h5py.File(path, "r+") as file:
             file.attrs["model_config"] = json.dumps(network(conv, network(DENSE, conv)))
@@ -206,7 +206,7 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
     monkeypatch.delitem(sys.modules, "rnnspect.engines.onnxruntime")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert main(["check", str(path)]) == 2
-    assert "onnxruntime is not installed; pip install 'rnnspect[onnxruntime]'" in capsys.readouterr().err
+    assert "onnxruntime is not installed; run pip install 'rnnspect[onnxruntime]'" in capsys.readouterr().err
     assert check(path, layer, layer.output(X, 2)) == 0, "what was recorded takes no engine"
     capsys.readouterr()
     assert main(["trace", str(path), "-o", str(tmp_path / "run.npz")]) == 0
@@ -215,13 +215,18 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
         assert not any("engine" in name for name in kept)
     assert main(["trace", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert ("the equations stand alone; no engine here runs it: " in shown, "difference" in shown) == (True, False)
+    assert (
+        "only the equations were computed: no engine here can run this network: " in shown,
+        "difference" in shown,
+    ) == (True, False)
     assert shown.endswith("\nthe equations alone\n")
     assert main(["trace", str(path), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["output"]["engine"] is None
     assert main(["derive", str(path), "--step", "1", "--unit", "0"]) == 0
     assert main(["report", str(path), "-o", str(tmp_path / "run.html")]) == 0
-    assert "cannot tell: nothing of this run was observed" in capsys.readouterr().err
+    assert (
+        "cannot tell whether an engine matches this LSTM: no value of this run was recorded" in capsys.readouterr().err
+    )
     given = ["--input", str(tmp_path / "x.npy"), "--recorded", str(tmp_path / "out.npy")]
     assert main(["report", str(path), *given, "-o", str(tmp_path / "given.html")]) == 0
     assert "agree: every number" in capsys.readouterr().err
@@ -241,4 +246,4 @@ def test_another_hdf5_file_is_read_by_its_names(tmp_path: Path, capsys: Any):
     with h5py.File(path, "w") as file:
         file["table"] = np.zeros((2, 3))
     assert main(["shapes", str(path)]) == 2
-    assert "it holds no recurrent parameters" in capsys.readouterr().err
+    assert "no recurrent parameters found" in capsys.readouterr().err

@@ -96,20 +96,20 @@ def no_axes(file: h5py.File) -> None:
 
 
 INSIDE = {
-    itself: "a group that is in itself or in two places",
-    deep: "groups nested without end",
+    itself: "the file is damaged: a group is linked twice or contains itself",
+    deep: "groups are nested too deeply",
     soft_cycle: "a link to another place",
     external_link: "a link to another file",
-    external_storage: "numbers that lie outside the file",
-    virtual: "numbers that lie outside the file",
-    claims(): "it claims 3.6 TiB in a shape of (1000000, 1000000), the file holds 0 bytes of it",
-    claims(chunks=(1000, 1000)): "it claims 3.6 TiB",
-    packed_a_millionfold: "it claims 3.6 TiB",
-    unusual_filter: "numbers packed by filter 6",
-    text_for_numbers: "weights stored as object",
-    whole_numbers: "weights stored as int32",
-    other_shape: "arrays of no cell",
-    no_axes: "arrays of no cell",
+    external_storage: "the numbers of this dataset are stored in another file",
+    virtual: "the numbers of this dataset are stored in another file",
+    claims(): "the shape (1000000, 1000000) needs 3.6 TiB, found 0 bytes",
+    claims(chunks=(1000, 1000)): "the shape (1000000, 1000000) needs 3.6 TiB",
+    packed_a_millionfold: "the shape (1000000, 1000000) needs 3.6 TiB",
+    unusual_filter: "unsupported HDF5 compression filter 6",
+    text_for_numbers: "weights of dtype object",
+    whole_numbers: "weights of dtype int32",
+    other_shape: "the shapes fit no cell",
+    no_axes: "the shapes fit no cell",
 }
 
 
@@ -150,23 +150,26 @@ def test_what_lies_in_an_hdf5_file(tmp_path: Path, capsys: Any, form: str, spoil
 
 
 CONFIGS: dict[str, tuple[str, str]] = {
-    "no JSON": ("{", "a config that is no JSON"),
-    "nested without end": ("[" * 100_000, "a config that is no JSON"),
-    "a number of ten thousand digits": ('{"class_name": ' + "9" * 10_000 + "}", "a config that is no JSON"),
-    "a list": ("[1]", "a config that describes no model"),
+    "no JSON": ("{", "the config is not valid JSON"),
+    "nested without end": ("[" * 100_000, "the config is not valid JSON"),
+    "a number of ten thousand digits": ('{"class_name": ' + "9" * 10_000 + "}", "the config is not valid JSON"),
+    "a list": ("[1]", "the config describes no model"),
     "models in models": (
         '{"class_name": "Sequential", "config": {"layers": [' * 200 + "]}}" * 200,
-        "models nested without end",
+        "models are nested too deeply",
     ),
     "layers without end": (
         json.dumps(made.model([Layer("lstm", "one").entry()] * 300)),
-        "more than 256 recurrent layers; allowed: fewer in one file",
+        "more than 256 recurrent layers",
     ),
-    "longer than any": (json.dumps({"class_name": "x" * 2**23}), "a config of 8.0 MiB; allowed: at most 8.0 MiB"),
-    "other layers without end": (json.dumps(made.model([{"class_name": "D"}] * 100_000)), "its layers: D;"),
+    "longer than any": (
+        json.dumps({"class_name": "x" * 2**23}),
+        "the config is 8.0 MiB long; expected at most 8.0 MiB",
+    ),
+    "other layers without end": (json.dumps(made.model([{"class_name": "D"}] * 100_000)), "its layers: D"),
     "wrappers in wrappers": (
         json.dumps(made.model([])).replace("[]", "[" + '{"config": {"layer": ' * 200 + "{}" + "}}" * 200 + "]"),
-        "layers nested without end",
+        "layers are nested too deeply",
     ),
 }
 
@@ -224,9 +227,9 @@ def test_a_zip_that_is_none(tmp_path: Path, capsys: Any):
     assert "the file is empty" in said(path, capsys)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
-    assert "no model.weights.h5 is in it" in said(path, capsys)
+    assert "the file has no model.weights.h5" in said(path, capsys)
     made.zipped(path, "{}", b"no HDF5")
-    assert "not an HDF5 file, or broken" in said(path, capsys)
+    assert "not an HDF5 file, or damaged" in said(path, capsys)
     path.unlink()
     assert "no such file" in said(path, capsys)
 
@@ -240,15 +243,15 @@ def test_a_zip_that_unpacks_to_more_than_there_is(tmp_path: Path, capsys: Any):
     path.write_bytes(data[: at + 24] + (2**32 - 2).to_bytes(4, "little") + data[at + 28 :])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 2**30}))
-        assert "unpacking it would need 8.0 GiB" in said(path, capsys)
+        assert "unpacking this file would need 8.0 GiB" in said(path, capsys)
     made.zipped(path, "x" * (2**26 + 1), b"", zipfile.ZIP_DEFLATED)
-    assert "config.json would take 64.0 MiB" in said(path, capsys)
+    assert "config.json takes 64.0 MiB" in said(path, capsys)
 
 
 def test_what_is_no_hdf5(tmp_path: Path, capsys: Any):
     path = tmp_path / "m.h5"
     path.write_bytes(b"PK\x03\x04" + bytes(100))
-    assert "not a .keras file: file is not a zip file" in said(path, capsys)
+    assert "not a .keras file, or damaged: file is not a zip file" in said(path, capsys)
     path.unlink()
     path.mkdir()
     assert "a folder" in said(path, capsys)

@@ -75,7 +75,7 @@ def test_a_layer(tmp_path: Path, capsys: Any, make: Any, form: str, wrapped: boo
     status = agrees(path, numbers(model(X)), X)
     untold = told["activation"] != "tanh" or not (told.get("reset_after", True) or told["use_bias"])
     if form == "weights.h5" and untold:
-        assert (status, "does not say activation" in capsys.readouterr().err) == (1, True)
+        assert (status, "does not store activation" in capsys.readouterr().err) == (1, True)
     else:
         assert status == 0, capsys.readouterr()
 
@@ -149,7 +149,7 @@ def test_check_runs_an_engine_with_the_weights(tmp_path: Path, capsys: Any, engi
     status = main(["check", *argv])
     shown = capsys.readouterr()
     if (name, engine) == ("cat", "torch"):
-        assert (status, "torch.nn.GRU resets after the product" in shown.err) == (2, True)
+        assert (status, "torch.nn.GRU applies the reset gate after the matrix product" in shown.err) == (2, True)
         assert main(["check", *argv[:-2]]) == 0, "Keras' own engine is what such a file takes by itself"
         return
     assert status == 0, shown
@@ -169,4 +169,4 @@ def test_a_model_of_a_class_of_ones_own(tmp_path: Path, capsys: Any):
     model = Mine()
     output = numbers(model(X))
     assert agrees(saved(model, tmp_path / "m.keras"), output, X) == 0
-    assert "does not say activation" in capsys.readouterr().err
+    assert "does not store activation" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def test_the_module_computes_what_torch_computes(tmp_path: Path, capsys: Any, ho
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("pickled", "its classes are not imported"), ("traced", "its code is not run")]
+    ("how", "said"), [("pickled", "its classes are not loaded"), ("traced", "its code is not run")]
 )
 def test_it_is_said_that_nothing_is_run(tmp_path: Path, capsys: Any, how: str, said: str):
     written(how, Several(), tmp_path / "x.pt")
@@ -127,7 +127,7 @@ def test_no_command_runs_what_a_pickle_names(tmp_path: Path, command: str):
 def test_a_pickle_without_arrays_says_what_it_is(tmp_path: Path, capsys: Any):
     (tmp_path / "x").write_bytes(pickle.dumps({"a": 1, "b": "text"}))
     assert main(["shapes", str(tmp_path / "x")]) == 2
-    assert "a pickle that holds a dict with keys a, b, and no arrays in it" in capsys.readouterr().err
+    assert "this is a pickle that holds a dict with keys a, b, and no arrays" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -50,7 +50,7 @@ def model(name: str) -> Path:
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The keys and the parameters of the only module."""
-    module = readers.module_in(model(name), {}, None, "--module with")
+    module = readers.module_in(model(name), {}, None, "choose one with --module:")
     keys = module.tell().keys
     return keys, {key: one.numpy() for key, one in module.read(Spec(**keys)).parameters.items()}
 
@@ -105,7 +105,7 @@ def test_weights_in_8_bits_are_within_half_a_step_of_the_floats(run: Any):
             # half a step, and three roundings of a product below 1
             assert np.abs(ours - exact).max() <= np.abs(exact).max() / 254 + 3 * 2.0**-24
             assert len(np.unique(ours)) < 256
-    assert "has weights in 8-bit integers; shown as the float32 they stand for" in run("shapes", model(ROUNDED))[2]
+    assert "has weights in 8-bit integers; here they are shown as float32" in run("shapes", model(ROUNDED))[2]
 
 
 def test_a_stack_of_keras_is_listed_in_order():
@@ -113,13 +113,13 @@ def test_a_stack_of_keras_is_listed_in_order():
     first, second = (module.tell() for module in modules.values())
     assert (first.keys["hidden_size"], second.keys["input_size"], second.keys["hidden_size"]) == (4, 4, 3)
     assert second.reads_from == next(iter(modules))
-    assert any("limits c to ±10" in note for note in first.notes)
+    assert any("clips c to ±10" in note for note in first.notes)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("normed", "an LSTM with input_layer_norm_coefficients, .*; allowed: an LSTM without them"),
+        ("normed", "the LSTM has input_layer_norm_coefficients, .*, which is not supported"),
     ],
 )
 def test_what_no_spec_describes_is_refused_by_name(name: str, said: str):
@@ -133,10 +133,10 @@ def test_settings_beyond_a_spec_are_refused():
     assert model_.operators[0].settings["cell_clip"] == 20.0
     one = model_.operators[0]
     for key, value, said in (
-        ("proj_clip", 3.0, "an LSTM with proj_clip"),
-        ("kernel_type", 1, "an LSTM with kernel_type"),
-        ("diagonal_recurrent_tensors", True, "an LSTM with diagonal_recurrent_tensors"),
-        ("fused_activation_function", 3, "the activation RELU6; allowed: NONE, RELU or TANH"),
+        ("proj_clip", 3.0, "the LSTM has proj_clip"),
+        ("kernel_type", 1, "the LSTM has kernel_type"),
+        ("diagonal_recurrent_tensors", True, "the LSTM has diagonal_recurrent_tensors"),
+        ("fused_activation_function", 3, "unsupported activation RELU6; expected NONE, RELU or TANH"),
     ):
         changed = type(one)(one.kind, one.name, one.arrays, {**one.settings, key: value})
         with pytest.raises(FileError, match=said):
@@ -146,7 +146,7 @@ def test_settings_beyond_a_spec_are_refused():
 def test_main_says_which_file_is_damaged(tmp_path: Path, capsys: Any):
     (tmp_path / "m.tflite").write_bytes(model("lstm").read_bytes()[:200])
     assert main(["shapes", str(tmp_path / "m.tflite")]) == 2
-    assert "m.tflite: damaged or cut short: a table leads outside the file" in capsys.readouterr().err
+    assert "m.tflite: the file is damaged or cut short: a table lies outside it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -178,5 +178,7 @@ def test_a_bias_that_is_added_in_one_place_alone_is_no_bias():
 def test_other_loops_are_counted(monkeypatch: pytest.MonkeyPatch):
     """A loop with an operator in it that is not known."""
     monkeypatch.delitem(files_loops._FUNCTIONS, 28)
-    with pytest.raises(FileError, match="it holds no LSTM or RNN operator, but 1 WHILE, 2 FULLY_CONNECTED, which may"):
+    with pytest.raises(
+        FileError, match="the model has no LSTM or RNN operator, but 1 WHILE, 2 FULLY_CONNECTED, which may"
+    ):
         readers.modules_in(model("keras3_rnn"), {})

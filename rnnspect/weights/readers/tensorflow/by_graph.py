@@ -9,7 +9,6 @@ GRUBlockCell), keras layers/rnn (LSTMCell, GRUCell of Keras 2 and 3).
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +54,8 @@ def cells_in(graph: Graph, stored: Mapping[str, Stored]) -> list[Cell]:
     wires = Wires(graph, stored)
     found: dict[frozenset[str], Cell] = {}
     for node in graph.nodes.values():
-        with suppress(IndexError):  # a damaged node around has fewer inputs than its operator takes: that is no cell
-            for cell in _Reading(wires, stored).of(node):
-                found.setdefault(frozenset(cell.arrays.values()), cell)
+        for cell in _Reading(wires, stored).of(node):
+            found.setdefault(frozenset(cell.arrays.values()), cell)
     places = {name: at for at, name in enumerate(stored)}
     return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
 
@@ -70,9 +68,8 @@ def with_functions(graph: Graph, cells: Sequence[Cell]) -> list[Cell]:
     for product in graph.nodes.values():
         if product.op == "MatMul" and len(product.inputs) == 2:
             at = places.get(reading.part_of(product.inputs[1]) or "")
-            with suppress(IndexError):  # as above
-                if at is not None and (function := reading.after(product.name).function):
-                    often[at][function] += 1
+            if at is not None and (function := reading.after(product.name).function):
+                often[at][function] += 1
     return [
         replace(cell, functions=cell.functions or _functions(cell.form, often[at])) for at, cell in enumerate(cells)
     ]
@@ -167,7 +164,7 @@ class _Reading:
     def _gru(self, split: Node) -> Iterator[Cell]:
         """GRUCell: r and u are the parts of σ of one product, r ⊙ h goes into the other."""
         gates = self.wires.made_by(split.inputs[1], *FUNCTIONS)
-        if gates is None:
+        if gates is None or not gates.inputs:
             return
         products, biases = self._sum(gates.inputs[0])
         if len(products) != 1 or len(biases) != 1:
@@ -179,8 +176,9 @@ class _Reading:
                     continue
                 total = self.wires.user(product.name, *ADDS)
                 function = self.after(total.name).function if total else ""
-                if total and function:
-                    given = (products[0], biases[0], product.inputs[1], total.inputs[1])
+                bias = _input(total, 1)
+                if bias and function:
+                    given = (products[0], biases[0], product.inputs[1], bias)
                     arrays = dict(zip(_GRU, given, strict=True))
                     yield from self._cell("tf1", "gru-before", arrays, functions=(FUNCTIONS[gates.op], function))
 
@@ -200,7 +198,8 @@ class _Reading:
             form = "gru"
         else:
             state = other if other.op == "MatMul" else self.wires.made_by(other.inputs[0], "MatMul")
-            recurrent, form = [state.inputs[1]] if state else [], "gru-before"
+            kernel = _input(state, 1)
+            recurrent, form = [kernel] if kernel else [], "gru-before"
         if len(recurrent) != 1:
             return
         arrays = {"kernel": products[0], "recurrent_kernel": self._whole(recurrent[0])} | _bias(biases)
@@ -269,7 +268,7 @@ class _Reading:
         limit = plus and self.wires.user(plus.name, *_LIMITS)
         if not times or not plus or not limit:
             return "", None
-        slope, shift = (self.wires.made_by(node.inputs[1], "Const") for node in (times, plus))
+        slope, shift = (self.wires.made_by(_input(node, 1) or "", "Const") for node in (times, plus))
         if slope is None or shift is None:
             return "", None
         return f"hard_sigmoid({self._number(slope):.7g}, {self._number(shift):.7g})", limit
@@ -286,6 +285,11 @@ class _Reading:
         """A constant that is one number; 0 where it is none."""
         proto = node.tensor
         return 0.0 if proto is None else number_of(proto, node.where) or 0.0
+
+
+def _input(node: Node | None, at: int) -> str | None:
+    """One input of a node; None where there is no node, or a damaged one with fewer inputs than its operator takes."""
+    return node.inputs[at] if node is not None and at < len(node.inputs) else None
 
 
 def _bias(biases: Sequence[str]) -> dict[str, str]:

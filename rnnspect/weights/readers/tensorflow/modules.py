@@ -47,8 +47,8 @@ def modules_of(
     named = by_names.cells_in(tensors.stored, {name for cell in cells for name in cell.names})
     cells += by_graph.with_functions(graph, named) if graph else named
     if not cells:
-        allowed = "LSTM, GRU or RNN cells, by the operations of a graph or by names such as lstm_cell/kernel"
-        raise FileError("it holds no recurrent parameters", allowed=allowed, where=path)
+        allowed = "LSTM, GRU or RNN cells in a graph, or names such as lstm_cell/kernel"
+        raise FileError("no recurrent parameters found", allowed=allowed, where=path)
     found: dict[str, Module] = {}
     often, names = Counter[str](), dict[int, str]()
     others = len(tensors.stored) - len({name for cell in cells for name in cell.names})
@@ -86,11 +86,13 @@ def _tell(
 def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[str, Any]:
     """What Keras says of a layer. Raises `FileError` for what no spec can say, `WeightsError` for another layer."""
     if layer.reason:
-        raise FileError(layer.reason, allowed="what a spec can say", where=source)
+        raise FileError(f"a spec cannot describe this layer: {layer.reason}", where=source)
     for key in ("cell", "hidden_size", "bias", "bidirectional"):
         if key in layer.keys and layer.keys[key] != keys[key]:
-            found = f"a config of {key} {layer.keys[key]} beside weights of {keys[key]}"
-            raise WeightsError(found, allowed="both the same", where=source)
+            found = (
+                f"the file contradicts itself: {key} is {layer.keys[key]} in its config and {keys[key]} in its weights"
+            )
+            raise WeightsError(found, where=source)
     return dict(layer.keys)
 
 
@@ -100,21 +102,23 @@ def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
     packing = cell.packing
     arrays = listed((f"{name} = {packing.arrays[name]}" for name in cell.arrays), 3)
     notes = [f"read as {cell.layout} ({packing.where}): {arrays}"]
-    unsaid = [] if cell.functions or said else [("the functions", _USUAL[cell.form])]
+    unsaid = [] if cell.functions or said else [("the activations", _USUAL[cell.form])]
     if packing.forget_bias and cell.forget_bias is None:
-        unsaid.append(("what is added to f at run time", f"{packing.forget_bias:g}"))
+        unsaid.append(("the forget_bias added at run time", f"{packing.forget_bias:g}"))
     if cell.form == "gru" and "bias" not in cell.arrays and cell.layout == "keras" and not cell.functions and not said:
-        unsaid.append(("whether r acts after the product or before it", "--reset after"))
+        unsaid.append(("where the GRU applies its reset gate", "after the matrix product (--reset after)"))
     if unsaid:
         notes.append(
-            f"does not say {listed(what for what, _ in unsaid)}; taken: {listed(taken for _, taken in unsaid)}"
+            f"does not store {listed(what for what, _ in unsaid)}; assuming {listed(taken for _, taken in unsaid)}"
         )
     added = sorted({one.forget_bias for one in stack.cells if one.forget_bias is not None})
     if added and added != [packing.forget_bias]:
-        notes.append(f"adds {listed(f'{number:g}' for number in added)} to f at run time, as its graph says")
+        notes.append(
+            f"adds {listed(f'{number:g}' for number in added)} to the forget gate at run time, as its graph says"
+        )
     limits = sorted({one.clip for one in stack.cells if one.clip is not None})
     if limits:
-        notes.append(f"limits c to ±{listed(f'{number:g}' for number in limits)} (cell_clip), which is left out here")
+        notes.append(f"clips c to ±{listed(f'{number:g}' for number in limits)} (cell_clip), which is ignored here")
     return notes
 
 

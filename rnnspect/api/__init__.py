@@ -1,0 +1,45 @@
+"""The library: the same answers as the commands, for a spec or a live module. Loads torch when it is called."""
+
+from __future__ import annotations
+
+from rnnspect.api.proving import assert_agrees, check
+from rnnspect.api.seeing import derive, report, shapes, trace
+from rnnspect.checking.live.calls import Call, CallVerdict
+from rnnspect.checking.live.watch import WatchedCalls, watch
+from rnnspect.errors import (
+    DeviceError,
+    EngineError,
+    FileError,
+    InputError,
+    PackageError,
+    ResourceError,
+    RnnspectError,
+    SequenceError,
+    SpecError,
+    WeightsError,
+)
+from rnnspect.judging.verdict import Explanation, GateResolution, Identity, Point, Verdict
+from rnnspect.network import shown
+from rnnspect.network.keys import Head
+from rnnspect.network.model_tree import ModelShapes
+from rnnspect.network.parameters import Shapes
+from rnnspect.network.spec import Spec
+from rnnspect.reporting.data import Derivation, Report
+from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.trace import Pair, Trace
+
+__all__ = [
+    "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
+    "Head", "Identity", "InputError", "LayerTrace", "ModelShapes", "PackageError", "Pair", "Point", "Report",
+    "ResourceError", "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict",
+    "WatchedCalls", "WeightsError", "assert_agrees", "check", "derive", "report", "shapes", "trace", "watch",
+]  # fmt: skip
+
+
+def _views() -> shown.Views:
+    from rnnspect.views import notebook
+
+    return notebook
+
+
+shown.views = _views

@@ -1,0 +1,177 @@
+"""Whether a run is what the equations give: as an answer, and as an assertion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, overload
+
+from rnnspect.network.spec import Spec
+from rnnspect.tracing.given import Given
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnnspect.checking.live.watch import WatchedCalls
+    from rnnspect.judging.verdict import Verdict
+
+
+@overload
+def check(
+    source: Spec | nn.RNNBase | nn.RNNCellBase,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: Any = None,
+    recorded: Any = None,
+    recorded_as: str | None = None,
+    engine: str | Callable[..., Any] = "torch",
+    arithmetic: str | None = None,
+    explain: float | None = None,
+) -> Verdict: ...
+@overload
+def check(
+    source: nn.Module,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: Any = None,
+    recorded: Any = None,
+    recorded_as: str | None = None,
+    engine: str | Callable[..., Any] = "torch",
+    arithmetic: str | None = None,
+    explain: float | None = None,
+) -> Verdict | WatchedCalls: ...
+def check(
+    source: Spec | nn.Module,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: Any = None,
+    recorded: Any = None,
+    recorded_as: str | None = None,
+    engine: str | Callable[..., Any] = "torch",
+    arithmetic: str | None = None,
+    explain: float | None = None,
+) -> Verdict | WatchedCalls:
+    """Checks whether a run is what the equations give, at every step, unit and layer that can be seen.
+
+    Args:
+        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs as it is.
+        x: The input: (T, I), or of a batch (T, B, I), with `batch_first` (B, T, I). A tensor, an array, nested lists,
+            or a source such as "randn:100" or "x.npy". Of a cell (I,) or (B, I), of a model what it takes, or a tuple
+            of that. If left out: the spec's own, or one that is drawn, and a note says which.
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P), where P is proj_size or else hidden_size. May be
+            (h0, c0), as nn.LSTM takes them. If left out: zeros, or as the spec says.
+        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
+        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
+        recorded: What somebody's implementation gave; it is checked, and nothing runs. The output, of the shape that
+            torch.nn gives; what a torch.nn module returns; or a mapping such as {"output": y, "h_n": h}.
+        recorded_as: How those numbers were rounded, if that is not plain to see: "%.3e", "decimals:4", "digits:5",
+            "float16" or "exact".
+        engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
+        arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
+        explain: For how many seconds to look for the mistake, if the run differs. If left out: about 10 s of work.
+
+    Returns:
+        The verdict: "agree", "differ" or "cannot tell". It is true only for "agree". If a model makes more than one
+        call of its recurrent modules, all calls as `watch` gives them; that is true if all agree.
+
+    Raises:
+        RnnspectError: If the arguments do not fit together or cannot be run. A run that differs raises nothing.
+
+    Examples:
+        >>> import rnnspect, torch
+        >>> gru = torch.nn.GRU(3, 4, batch_first=True)
+        >>> rnnspect.check(gru, torch.randn(2, 20, 3)).verdict
+        'agree'
+    """
+    return _checked(source, Given(x, h0, c0, lengths), recorded, recorded_as, engine, arithmetic, explain)
+
+
+def assert_agrees(
+    source: Spec | nn.Module,
+    x: Any = None,
+    recorded: Any = None,
+    *,
+    h0: Any = None,
+    c0: Any = None,
+    lengths: Any = None,
+    arithmetic: str | None = None,
+) -> None:
+    """Fails unless a run is what the equations give. For test suites: the message is the verdict, where, and why.
+
+    Args:
+        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it. A model runs once on
+            x, in eval mode, and every call of a recurrent module in it has to agree.
+        x: The input: (T, I), or of a batch (T, B, I), with `batch_first` (B, T, I). A tensor, an array, nested lists,
+            or a source such as "randn:100" or "x.npy". Of a cell (I,) or (B, I), of a model what it takes, or a tuple
+            of that.
+        recorded: What somebody's implementation gave; it is checked, and nothing runs. The output, of the shape that
+            torch.nn gives; what a torch.nn module returns; or a mapping such as {"output": y, "h_n": h}.
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P), where P is proj_size or else hidden_size; of a
+            cell (H,) or (B, H). May be (h0, c0), as nn.LSTM takes them. If left out: zeros, or as the spec says.
+        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
+        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
+        arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
+
+    Raises:
+        AssertionError: If the verdict is "differ" or "cannot tell".
+        RnnspectError: If the arguments do not fit together or cannot be run.
+
+    Examples:
+        >>> import rnnspect, torch
+        >>> lstm = torch.nn.LSTM(3, 4)
+        >>> x = torch.randn(20, 3)
+        >>> rnnspect.assert_agrees(lstm, x)
+        >>> rnnspect.assert_agrees(lstm, x, recorded=lstm(x)[0])
+    """
+    from rnnspect.network.torch_modules import is_cell, is_model
+    from rnnspect.views.asserting import failure
+
+    __tracebackhide__ = True  # pytest shows the line of the test
+    itself: Any = source
+    if is_model(source) or is_cell(source):
+        from rnnspect.checking.live.runs import run_given
+
+        given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
+        found: Verdict | WatchedCalls = run_given(itself, x, given)
+    else:
+        found = check(itself, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
+    if not found.agrees:
+        raise AssertionError(failure(found))
+
+
+def _checked(
+    source: Spec | nn.Module,
+    given: Given,
+    recorded: Any,
+    recorded_as: str | None,
+    engine: str | Callable[..., Any],
+    arithmetic: str | None,
+    explain: float | None,
+) -> Verdict | WatchedCalls:
+    from rnnspect.checking.check import check_prepared, judge_recorded
+    from rnnspect.checking.drawn_input import is_missing
+    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.judging import declared, rounding
+    from rnnspect.network.torch_modules import is_model
+
+    is_run = recorded is None
+    if is_model(source):
+        from rnnspect.checking.live.runs import checked
+
+        own = None if engine == "torch" else engine
+        beside = {"recorded": recorded, "engine": own, "arithmetic": arithmetic, "recorded_as": recorded_as}
+        return checked(source, vars(given) | beside, explain)
+    draw = is_run and given.x is None and given.lengths is None and (not isinstance(source, Spec) or is_missing(source))
+    if draw and not isinstance(source, Spec):
+        given = Given("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
+    prepared = prepare_source(source, given, None, engine if is_run else "torch")
+    held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
+    if is_run:
+        return check_prepared(prepared, held_to, explain=explain, draw=draw)
+    rounded = rounding.named(recorded_as, "recorded_as")
+    return judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounded).verdict

@@ -1,0 +1,222 @@
+"""What is inside a network and a run of it: shapes, every quantity, one number as arithmetic, and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from rnnspect.network.parameters import Shapes, shapes_of
+from rnnspect.network.spec import Spec
+from rnnspect.tracing.given import Given
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnnspect.network.model_tree import ModelShapes
+    from rnnspect.reporting.data import Derivation, Report
+    from rnnspect.tracing.prepare import Prepared
+    from rnnspect.tracing.trace import Trace
+
+
+@overload
+def shapes(source: Spec | nn.RNNBase | nn.RNNCellBase) -> Shapes: ...
+@overload
+def shapes(source: nn.Module) -> Shapes | ModelShapes: ...
+def shapes(source: Spec | nn.Module) -> Shapes | ModelShapes:
+    """Lists every parameter: its name, shape, number of bytes, and which of its rows belong to which gate.
+
+    Args:
+        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it. Of a spec this loads
+            no framework.
+
+    Returns:
+        The shapes. Of a model the tree of its modules, and the shapes of each recurrent one by its name.
+
+    Raises:
+        SpecError: If it is none of these.
+
+    Examples:
+        >>> import rnnspect
+        >>> found = rnnspect.shapes(rnnspect.Spec(cell="lstm", input_size=3, hidden_size=4))
+        >>> [(one.name, one.shape) for one in found.parameters][:2]
+        [('weight_ih_l0', (16, 3)), ('weight_hh_l0', (16, 4))]
+    """
+    if isinstance(source, Spec):
+        return shapes_of(source)
+    from rnnspect.network.torch_modules import is_model, shapes_of_model, shapes_of_module
+
+    return shapes_of_model(source) if is_model(source) else shapes_of_module(source)
+
+
+def trace(
+    source: Spec | nn.Module,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: Any = None,
+    module: str | None = None,
+) -> Trace:
+    """Computes every gate and state of every step from the equations, and sets the framework's numbers beside them.
+
+    A module runs in eval mode, without autograd, and is left as it was.
+
+    Args:
+        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it. A model runs once,
+            and the first call of its first recurrent module is shown.
+        x: The input: (T, I), or of a batch (T, B, I), with `batch_first` (B, T, I); a packed sequence too. A tensor,
+            an array, nested lists, or a source such as "randn:100" or "x.npy". Of a cell (I,) or (B, I), of a model
+            what it takes, or a tuple of that. If left out: the spec's own, or of a model one that is drawn.
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P), where P is proj_size or else hidden_size; of a
+            cell (H,) or (B, H). May be (h0, c0), as nn.LSTM takes them. If left out: zeros, or as the spec says.
+        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
+        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
+        module: Of a model the name of the recurrent module to show, or a pattern such as "encoder.*".
+
+    Returns:
+        The trace: by layer and direction each quantity, as a tensor (B, T, units).
+
+    Raises:
+        RnnspectError: If the arguments do not fit together or cannot be run.
+
+    Examples:
+        >>> import rnnspect, torch
+        >>> found = rnnspect.trace(torch.nn.LSTM(3, 4), torch.ones(20, 3))
+        >>> found.layers[0].quantities["f"].shape  # the forget gate: batch, steps, units
+        torch.Size([1, 20, 4])
+    """
+    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.tracing.running import trace_prepared
+
+    return trace_prepared(prepare_source(source, Given(x, h0, c0, lengths), module))
+
+
+def derive(
+    source: Spec | nn.Module,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    step: int,
+    unit: int,
+    layer: int = 0,
+    direction: str | None = None,
+    batch_index: int = 0,
+    quantity: str = "h",
+    lengths: Any = None,
+    engine: str | Callable[..., Any] = "torch",
+    module: str | None = None,
+) -> Derivation:
+    """Writes out one number of a run as arithmetic: every product and sum, down to x and the state before.
+
+    Args:
+        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs once.
+        x: The input, of the same shapes as `trace` takes: (T, I), (T, B, I) or with `batch_first` (B, T, I).
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P). If left out: zeros, or as the spec says.
+        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
+        step: The index in the input, from 0. -1 is the last step of that item.
+        unit: Which unit of the layer, from 0. -1 is the last one.
+        layer: Which layer, from 0. -1 is the last one.
+        direction: "forward" or "reverse". If left out: the first that the network has.
+        batch_index: Which item of the batch, from 0.
+        quantity: h, c, or a gate such as i, f, g, o (LSTM), r, z, n (GRU).
+        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
+        engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
+        module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
+
+    Returns:
+        The derivation. It is computed in float64 from what the engine itself gave at the step before, so the
+        difference and how much of it is allowed are those of `check` at this address.
+
+    Raises:
+        InputError: If there is no such step, unit, layer, direction or quantity.
+        RnnspectError: If the other arguments do not fit together or cannot be run.
+
+    Examples:
+        >>> import rnnspect
+        >>> found = rnnspect.derive(rnnspect.Spec(hidden_size=2), "ramp:3", step=2, unit=0)
+        >>> abs(found.difference) <= found.bound
+        True
+    """
+    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.reporting.data import At
+    from rnnspect.reporting.deriving import derive_prepared, locate
+
+    prepared = prepare_source(source, Given(x, h0, c0, lengths), module, engine)
+    at = At(layer=layer, direction=direction or "", step=step, batch=batch_index, unit=unit, quantity=quantity)
+    return derive_prepared(prepared, locate(prepared, at))
+
+
+def report(
+    source: Spec | nn.Module,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    path: str | Path,
+    lengths: Any = None,
+    recorded: Any = None,
+    recorded_as: str | None = None,
+    engine: str | Callable[..., Any] = "torch",
+    arithmetic: str | None = None,
+    batch_index: int | None = None,
+    steps: Iterable[int] | None = None,
+    module: str | None = None,
+) -> Report:
+    """Writes one HTML file that shows a run, and returns what is in it.
+
+    Args:
+        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs once.
+        x: The input, of the same shapes as `trace` takes: (T, I), (T, B, I) or with `batch_first` (B, T, I).
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P). If left out: zeros, or as the spec says.
+        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
+        path: The file to write. It appears whole or not at all.
+        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
+        recorded: What somebody's implementation gave, to be shown in place of a run, as `check` takes it.
+        recorded_as: How those numbers were rounded, if that is not plain to see: "decimals:4", "float16", …
+        engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
+        arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", …
+        batch_index: Which item of the batch is shown. If left out: the one that differs first.
+        steps: Of a run too long for one file, the steps that can be opened. If left out: up to 64 of them.
+        module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
+
+    Returns:
+        What the page shows. Its `verdict` is that of `check`.
+
+    Raises:
+        RnnspectError: If the arguments do not fit together, cannot be run, or the file cannot be written.
+
+    Examples:
+        >>> import rnnspect, torch
+        >>> rnnspect.report(torch.nn.GRU(3, 4), torch.randn(20, 3), path="report.html").verdict.verdict
+        'agree'
+    """
+    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.files import writing
+    from rnnspect.views.report import as_html
+
+    writing.check_writable(Path(path))
+    prepared = prepare_source(source, Given(x, h0, c0, lengths), module, engine)
+    made = _reported(prepared, batch_index, steps, recorded, recorded_as, arithmetic)
+    writing.write_text(Path(path), as_html(made))
+    return made
+
+
+def _reported(
+    prepared: Prepared,
+    batch_index: int | None,
+    steps: Iterable[int] | None,
+    recorded: Any,
+    recorded_as: str | None,
+    arithmetic: str | None,
+) -> Report:
+    from rnnspect.judging import declared, rounding
+    from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
+
+    return report_prepared(
+        prepared,
+        ReportOptions(batch_index, None if steps is None else tuple(sorted(set(steps)))),
+        None if recorded is None else Recordings(recorded, rounding=rounding.named(recorded_as, "recorded_as")),
+        declared.named(arithmetic, "arithmetic") if arithmetic else None,
+    )

@@ -1,0 +1,57 @@
+"""The options of `check`: what is checked, and how."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnnspect.cli import completion
+from rnnspect.cli.options import ENGINES
+
+_checking = functools.partial(typer.Option, rich_help_panel="What to check")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """The options that say what is checked, and how."""
+
+    engine: Annotated[
+        list[str] | None,
+        _checking(
+            help=f"Engine to check: {ENGINES}; several, or all",
+            metavar="ENGINE",
+            autocompletion=completion.engines_and_all,
+        ),
+    ] = None
+    recorded: Annotated[
+        list[Path] | None,
+        _checking(
+            help="Recorded output instead of an engine: .npy, .csv, .pt, …, or a .npz of output, h_n, l0.forward.i, …; "
+            "FILE:ARRAY takes one array; several are a row each"
+        ),
+    ] = None
+    recorded_as: Annotated[
+        str | None,
+        _checking(metavar="HOW", help="How it was rounded: decimals:4, digits:5, %.3e, float16, bfloat16, exact"),
+    ] = None
+    verbose: Annotated[bool, _checking("--verbose", "-v", help="Also show the smallest detectable gate error")] = False
+    explain: Annotated[
+        float | None,
+        _checking(help="How long to search for a known mistake; default 10", min=0, metavar="SECONDS"),
+    ] = None
+    arithmetic: Annotated[
+        str | None,
+        _checking(
+            help="Arithmetic to judge by; default: that of the dtype",
+            metavar="NAME",
+            autocompletion=completion.arithmetics,
+        ),
+    ] = None
+    probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
+    write_probe: Annotated[
+        Path | None, _checking(help="Write a probe.npz if no single known mistake explains what differs")
+    ] = None

@@ -1,0 +1,54 @@
+"""What was traced of one layer and direction, and the quantities of it that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnnspect.errors import InputError, listed
+from rnnspect.network.shown import in_brief
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rnnspect.network.spec import Spec
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """One layer and direction. Values are [batch][step][unit], by step of the input; NaN where an item is padded."""
+
+    layer: int
+    direction: str
+    quantities: dict[str, Tensor]
+    """x, input_projection (W_ih x + b_ih), then every gate and state of the cell, in the order of computation."""
+    engine: dict[str, Tensor]
+    """h as the engine gave it, under "h"; empty where the engine does not show this layer."""
+    max_abs_difference: float
+
+    def __repr__(self) -> str:
+        return in_brief(self, f"layer {self.layer} {self.direction}: {listed(self.quantities)}")
+
+
+def chosen(quantities: Iterable[str], spec: Spec) -> tuple[str, ...]:
+    """In the order of computation, each once. Raises `InputError` for one that the cell does not have."""
+    asked = (quantities,) if isinstance(quantities, str) else tuple(quantities)
+    for name in asked:
+        if name not in spec.quantities:
+            found = f"cell {spec.cell} has no quantity {name!r}"
+            raise InputError.unknown(found, name, spec.quantities, "quantities")
+    return tuple(name for name in spec.quantities if name in asked)
+
+
+def by_gate(layer: LayerTrace, names: Iterable[str], spec: Spec) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """The name of each quantity, its values [batch][step][unit] from the equations, and the engine's where it shows
+    them. The input projection, which is packed, is taken apart: "input_projection f"."""
+    gates = spec.cell_type.gates
+    for name in names:
+        values = layer.quantities[name]
+        if name == "input_projection" and len(gates) > 1:
+            blocks = zip(gates, values.chunk(len(gates), dim=-1), strict=True)
+            yield from ((f"{name} {gate}", block, None) for gate, block in blocks)
+        else:
+            yield name, values, layer.engine.get(name)

@@ -1,0 +1,93 @@
+"""Several verdicts as text, a row each; and as JUnit XML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.views import check, documents, text
+
+
+def rows(found: Sequence[tuple[str, Verdict | Skipped | str]], width: int) -> Iterator[RenderableType]:
+    """A row for each source; a text in the place of a verdict says why there is none."""
+    names = [text.printable(source) for source, _ in found]
+    beside = max(map(len, names)) <= width // 3
+    grid = Table.grid(padding=(0, 2))
+    for one in ("", "", "")[: 3 if beside else 2]:
+        grid.add_column(one, overflow="fold")
+    for name, (_, row) in zip(names, found, strict=True):
+        answer, said = (row.verdict, _said(row)) if isinstance(row, Verdict) else _without_verdict(row)
+        told = Text(said)
+        for identity in row.identities if isinstance(row, Verdict) else ():
+            if not identity.holds:
+                told.append(
+                    f"; consistency check failed: {identity.name}: {text.printable(identity.evidence)}", "yellow"
+                )
+        cells = (Text(name), told) if beside else (Text(f"{name}\n").append_text(told),)
+        grid.add_row(Text(answer, check.STYLE[answer]), *cells)
+    yield grid
+
+
+def document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
+    """What the JSON of a check says of one source."""
+    if isinstance(found, Verdict):
+        return documents.check_document(found, source)
+    why = {"skipped": found.reason} if isinstance(found, Skipped) else {"error": found}
+    return {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why
+
+
+def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
+    """One test case for each source and engine; a text in the place of a verdict says why there is none."""
+    suite = ElementTree.Element("testsuite", name="rnnspect check")
+    kinds = []
+    for source, found in rows:
+        engine = text.printable(found.engine.name) if isinstance(found, Verdict) else ""
+        case = ElementTree.SubElement(suite, "testcase", classname=f"rnnspect.{engine}", name=text.printable(source))
+        kind, attributes, said = _outcome(found)
+        ElementTree.SubElement(case, kind, attributes).text = said
+        kinds.append(kind)
+    counts = {"tests": len(rows), "failures": kinds.count("failure"), "errors": kinds.count("error")}
+    counts |= {"skipped": kinds.count("skipped")} if "skipped" in kinds else {}
+    suite.attrib |= {name: str(count) for name, count in counts.items()}
+    ElementTree.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+
+
+def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
+    """The element in a test case, its attributes and its text."""
+    if not isinstance(found, Verdict):
+        answer, why = _without_verdict(found)
+        return answer, {"message": why}, ""
+    report = check.report_text(found)
+    if found.agrees:
+        return "system-out", {}, report
+    kind = "failure" if found.verdict == "differ" else "error"
+    return kind, {"message": f"{found.verdict}: {_why(found)}"}, report
+
+
+def _without_verdict(found: Skipped | str) -> tuple[str, str]:
+    """The word in place of a verdict, and why there is none."""
+    return ("skipped", text.printable(found.reason)) if isinstance(found, Skipped) else ("error", text.printable(found))
+
+
+def _said(verdict: Verdict) -> str:
+    engine = " ".join(filter(None, (text.printable(verdict.engine.name), verdict.engine.version)))
+    if verdict.agrees:
+        share = f"largest error {100 * verdict.worst.ratio:.2g} % of its limit, " if verdict.worst else ""
+        return f"{engine}, {verdict.arithmetic}: {share}detects {check.detects(verdict)}"
+    return f"{engine}, {verdict.arithmetic}: {_why(verdict)}"
+
+
+def _why(verdict: Verdict) -> str:
+    """In a line: where it first differs and the likeliest cause, or why it cannot be told."""
+    if verdict.first is None:
+        return text.printable(str(verdict.reason))
+    said = f"{check.where_and_what(verdict.first, verdict)}, {check.times(verdict.first.ratio)} the limit"
+    said += f"; {check.names_of(verdict.causes[0])}" if verdict.causes else ""
+    return said + (f"; {text.printable(verdict.notes[0])}" if verdict.notes else "")
