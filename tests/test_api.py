@@ -315,7 +315,8 @@ def test_every_public_name_is_there_when_it_is_asked_for() -> None:
 
 def test_the_library_is_loaded_when_it_is_asked_for() -> None:
     code = "import sys, rnnspect; assert not {'torch', 'numpy', 'pydantic', 'rich'} & {*sys.modules}; rnnspect.Trace"
-    code += "; assert not {'torch', 'numpy', 'rich'} & {*sys.modules}"
+    code += "; dir(rnnspect); repr(rnnspect.shapes(rnnspect.Spec()))"
+    code += "; assert not {'torch', 'numpy', 'rich', 'pandas', 'matplotlib'} & {*sys.modules}"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 

@@ -111,7 +111,7 @@ def test_how_a_recording_was_rounded_may_be_said(rnnspect, case):
     assert "is not rounded to 2 decimals" in rnnspect(*recorded, "--recorded-as", "decimals:2").err
     alone = rnnspect(*argv, "--recorded-as", "float16")
     assert alone.status == 2
-    assert "--recorded-as: no recorded run" in alone.err
+    assert "--recorded-as: needs --recorded FILE" in alone.err
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".npy"])
@@ -227,7 +227,8 @@ def test_a_recording_that_cannot_be_read_is_one_row_of_several(rnnspect, case):
     assert re.findall(r"^(agree|error) ", several.out, re.MULTILINE) == ["agree", "error"]
 
 
-def test_a_page_shows_one_recording(rnnspect, tmp_path):
-    result = rnnspect("report", "--recorded", "a.npz", "--recorded", "b.npz", "-o", tmp_path / "page.html")
+def test_a_page_shows_two_recordings_at_most(rnnspect, tmp_path):
+    recorded = [word for name in "abc" for word in ("--recorded", f"{name}.npz")]
+    result = rnnspect("report", *recorded, "-o", tmp_path / "page.html")
     assert result.status == 2
-    assert "--recorded: 2 recorded runs; allowed: one" in result.err
+    assert "3 runs in one page; expected at most 2" in result.err

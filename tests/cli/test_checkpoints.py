@@ -70,12 +70,12 @@ def test_what_shapes_cannot_tell_is_said(rnnspect, checkpoint):
     result = rnnspect("shapes", checkpoint)
     source = f"{checkpoint}:{prefix_of(checkpoint)}"
     assert result.err.splitlines() == [
-        f"note: {source} does not say batch_first or dropout; taken: --batch-first --dropout 0",
-        "note: 2 other tensors in the file left alone",
+        f"note: {source}: not stored: batch_first, dropout; assuming --batch-first --dropout 0",
+        "note: ignored 2 unrelated tensors in the file",
     ]
     assert rnnspect("shapes", checkpoint, "--quiet").err == ""
     given = rnnspect("shapes", checkpoint, "--no-batch-first", "--dropout", "0.5")
-    assert given.err == "note: 2 other tensors in the file left alone\n"
+    assert given.err == "note: ignored 2 unrelated tensors in the file\n"
     assert "LSTM(3, 4, num_layers=2, dropout=0.5, bidirectional=True)" in given.out
 
 
@@ -84,7 +84,7 @@ def test_the_nonlinearity_is_said_and_can_be_given(rnnspect, tmp_path):
     result = rnnspect("trace", path)
     assert (
         result.err
-        == f"note: {path} does not say nonlinearity or batch_first; taken: --nonlinearity tanh --batch-first\n"
+        == f"note: {path}: not stored: nonlinearity, batch_first; assuming --nonlinearity tanh --batch-first\n"
     )
     given = rnnspect("run", path, "--nonlinearity", "relu", "--batch-first", "--format", "json")
     assert given.err == ""
@@ -148,9 +148,9 @@ def test_other_tensors_beside_a_state_dict_are_left_alone(rnnspect, tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, extra=np.ones(2), **{name: t.numpy() for name, t in torch.nn.GRU(3, 4).state_dict().items()})
     result = rnnspect("trace", path, "--no-batch-first", "--format", "json")
-    assert result.err == "note: 1 other tensor in the file left alone\n"
+    assert result.err == "note: ignored 1 unrelated tensor in the file\n"
     assert json.loads(result.out)["spec"]["weights"] == f"{path}:"
-    assert f"which {path} contradicts" in rnnspect("trace", path, "--cell", "lstm").err
+    assert f"lstm, but {path}" in rnnspect("trace", path, "--cell", "lstm").err
 
 
 # What is refused
@@ -165,13 +165,13 @@ def refused(result: Any, *parts: str) -> None:
 
 
 FLAGS = [
-    ("--cell", "gru", "cell gru", "lstm"),
-    ("--hidden-size", "8", "hidden_size 8", "4"),
-    ("--input-size", "8", "input_size 8", "3"),
-    ("--num-layers", "3", "num_layers 3", "2"),
-    ("--proj-size", "3", "proj_size 3", "0"),
-    ("--no-bias", None, "bias false", "true"),
-    ("--no-bidirectional", None, "bidirectional false", "true"),
+    ("--cell", "gru", "gru", "lstm"),
+    ("--hidden-size", "8", "8", "4"),
+    ("--input-size", "8", "8", "3"),
+    ("--num-layers", "3", "3", "2"),
+    ("--proj-size", "3", "3", "0"),
+    ("--no-bias", None, "false", "true"),
+    ("--no-bidirectional", None, "false", "true"),
 ]
 
 
@@ -181,13 +181,15 @@ def test_a_flag_against_the_file(rnnspect, tmp_path, command, flag, value, found
     path = save(tmp_path / "x.safetensors", tagger())
     result = rnnspect(command, path, flag, *([value] if value else []))
     name = "--" + flag.removeprefix("--").removeprefix("no-")
-    refused(result, f"error: {name}: {found}, which {path}:rnn contradicts; expected {allowed}")
+    refused(result, f"error: {name}: {found}, but {path}:rnn has {allowed}")
 
 
 def test_every_flag_against_the_file_is_said_at_once(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", tagger())
     result = rnnspect("trace", path, "--hidden-size", 8, "--cell", "rnn", "--weights", "y.pt", "--head", 1)
-    refused(result, "--cell: ", "--hidden-size: ", "--weights: weights beside a checkpoint", "--head: head beside")
+    refused(
+        result, "--cell: ", "--hidden-size: ", "--weights: cannot be combined with", "--head: cannot be combined with"
+    )
     assert len(result.err.splitlines()) == 4
 
 
@@ -212,7 +214,7 @@ def test_several_modules_and_none_chosen(rnnspect, tmp_path):
     for command in ("trace", "report", "run"):
         shown = rnnspect(command, path, *(["-o", tmp_path / "page.html"] if command == "report" else []))
         assert shown.status == 0
-        assert "holds 2 recurrent modules; this is the first, 'encoder'; --module takes another: 'decoder'" in shown.err
+        assert "has 2 recurrent modules; using the first, 'encoder'; --module chooses another: 'decoder'" in shown.err
     shown = rnnspect("check", path, "--format", "json")
     assert shown.status == 0
     assert [one["source"] for one in json.loads(shown.out)] == [f"{path}:encoder", f"{path}:decoder"]
@@ -228,8 +230,8 @@ def test_a_module_misspelt(rnnspect, tmp_path):
 
 
 def test_a_module_of_no_checkpoint(rnnspect):
-    refused(rnnspect("shapes", "--module", "rnn"), "--module: a module of no file of weights; expected beside")
-    refused(rnnspect("shapes", "configs/lstm.yaml", "--module", "rnn"), "--module: a module of no file of weights")
+    refused(rnnspect("shapes", "--module", "rnn"), "--module: needs a file of weights")
+    refused(rnnspect("shapes", "configs/lstm.yaml", "--module", "rnn"), "--module: needs a file of weights")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -197,7 +197,7 @@ def test_a_checkpoint(rnnspect, tmp_path):
     module = torch.nn.GRU(3, 4, batch_first=True)
     torch.save(module.state_dict(), tmp_path / "gru.pt")
     result = rnnspect("derive", tmp_path / "gru.pt", "--step", 1, "--unit", 2, "-f", "json")
-    assert "does not say batch_first" in result.err
+    assert "not stored: batch_first" in result.err
     values = re.findall(r'"address": "weight_hh_l0\[2, 3\]", "value": ([-.\de]+)', result.out)
     assert set(map(float, values)) == {float(module.weight_hh_l0.detach()[2, 3])}
 

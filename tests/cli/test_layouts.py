@@ -61,7 +61,7 @@ def test_a_name_that_there_is_not(rnnspect):
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("error: layouts: unknown layout 'kears'; expected burn, ")
     assert result.err.endswith("did you mean 'keras'?\n")
-    assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 layouts; expected none, one or two\n"
+    assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 names; expected none, one or two\n"
 
 
 # Files
@@ -148,8 +148,8 @@ def test_a_stack_and_what_is_said_of_it(rnnspect, tmp_path):
     assert result.err.splitlines() == [
         f"note: {path}:lstm/lstm_cell read as keras (keras.layers.LSTM): kernel = W_ii W_if W_ig W_io, "
         "recurrent_kernel = W_hi W_hf W_hg W_ho, bias = b_i b_f b_g b_o, 2 layers from 'lstm_1/lstm_cell'",
-        f"note: {path}:lstm/lstm_cell does not say batch_first or dropout; taken: --batch-first --dropout 0",
-        "note: 1 other tensor in the file left alone",
+        f"note: {path}:lstm/lstm_cell: not stored: batch_first, dropout; assuming --batch-first --dropout 0",
+        "note: ignored 1 unrelated tensor in the file",
     ]
     assert np.abs(output_of(rnnspect, path) - output_of(rnnspect, as_pytorch(tmp_path, layers))).max() < 2e-6
     one = rnnspect("shapes", path, "--module", "lstm_1/lstm_cell")
@@ -253,7 +253,7 @@ def test_several_layouts_fit(rnnspect, tmp_path):
         ),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--layout", "kears"], "unknown layout 'kears'"),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--module", "x"], "there is no module 'x'"),
-        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--cell", "gru"], "--cell: cell gru, which "),
+        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--cell", "gru"], "--cell: gru, but "),
     ],
 )
 def test_files_that_do_not_fit(rnnspect, tmp_path, arrays, flags, said):

@@ -249,8 +249,12 @@ WRONG = {
     "no bound": (["Tagger", "-i", "randint:20"], "needs an upper limit", "randint:20:5000"),
     "no module of that name": (["Tagger", "--module", "rn"], "there is no module 'rn'", "did you mean 'rnn'"),
     "never called": (["Tagger", "--module", "unused"], "'unused' of this model was never called", "model.py:Tagger"),
-    "no recurrent module": (["no_rnn"], "no RNN, LSTM, GRU or cell of this model was called", "model.py:no_rnn"),
-    "a network beside it": (["Tagger", "--hidden-size", "3"], "--hidden-size beside a live model", "of its own"),
+    "no recurrent module": (["no_rnn"], "the model called no RNN, LSTM, GRU or cell", "model.py:no_rnn"),
+    "a network beside it": (
+        ["Tagger", "--hidden-size", "3"],
+        "--hidden-size: cannot be used with a live model",
+        "has its own",
+    ),
     "more than memory holds": (
         ["numbers", "-i", f"randn:{10**13}"],
         "drawing randn:10000000000000 would need",

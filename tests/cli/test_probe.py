@@ -185,17 +185,17 @@ def test_no_archive_at_all(rnnspect, tmp_path):
 
 
 USAGE = {
-    "no file": (["probe"], "error: --output: no file for the arrays; expected -o probe.npz"),
-    "another file": (["probe", "-o", "probe.txt"], "a probe in probe.txt; expected -o probe.npz"),
-    "numbers of its own": (["probe", "-o", "p.npz", "--input", "ones:3", "--h0", "randn"], "--h0: h0 of a probe"),
-    "a spec beside it": (["check", "net.yaml", "--probe", "p.npz"], "error: net.yaml: beside a probe"),
-    "an option beside it": (["check", "--probe", "p.npz", "--hidden-size", "3"], "--hidden-size: beside a probe"),
-    "a probe of a probe": (["check", "--probe", "p.npz", "--write-probe", "q.npz"], "--write-probe: beside a probe"),
+    "no file": (["probe"], "error: probe needs an output file: -o probe.npz"),
+    "another file": (["probe", "-o", "probe.txt"], "cannot write a probe as probe.txt; use a name that ends in .npz"),
+    "numbers of its own": (["probe", "-o", "p.npz", "--input", "ones:3", "--h0", "randn"], "--h0: cannot be used with"),
+    "a spec beside it": (["check", "net.yaml", "--probe", "p.npz"], "error: net.yaml: cannot be combined with --probe"),
+    "an option beside it": (["check", "--probe", "p.npz", "--hidden-size", "3"], "--hidden-size: cannot be combined"),
+    "a probe of a probe": (["check", "--probe", "p.npz", "--write-probe", "q.npz"], "--write-probe: cannot be"),
     "a probe of several": (
         ["check", "--engine", "torch", "--engine", "torch-cell", "--write-probe", "q.npz"],
-        "--write-probe: one probe for several runs",
+        "--write-probe: writes a probe for one run, not several",
     ),
-    "a probe in text": (["check", "--write-probe", "q.txt"], "--write-probe: a probe in q.txt; expected probe.npz"),
+    "a probe in text": (["check", "--write-probe", "q.txt"], "--write-probe: cannot write a probe as q.txt"),
 }  # fmt: skip
 
 

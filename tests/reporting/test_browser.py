@@ -190,7 +190,7 @@ def test_the_first_difference_is_marked_and_reached(opened):
     output = rnnspect.trace(prepared.spec).output.engine[0].clone()
     output[5, 3] += 0.25
     page = opened(as_html(report_prepared(prepared, recorded=Recordings(output))))
-    assert page.text(".badge") == "differ"
+    assert page.text(".verdict") == "differ"
     assert page.page.locator(".ring").count() == 4  # equations, recording, difference and ratio of that layer
     assert page.page.locator("#exactly").input_value() == "5"
     page.page.get_by_role("button", name="first difference").click()
@@ -265,7 +265,7 @@ def test_hostile_names_are_shown_as_text(opened, tmp_path, monkeypatch):
     assert main(argv) == 0
     page = opened((tmp_path / "evil.html").read_text())
     assert page.page.locator("img").count() == 0
-    assert f"{EVIL.replace('/', '')} is read as the output" in page.text("main")
+    assert f"{EVIL.replace('/', '')} is read as the output" in page.text("body")
     monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
     argv = ["report", f"{name}.yaml", "--steps", "0", "-o", "evil.html"]
     assert main(argv) == 0

@@ -8,8 +8,16 @@ function make(tag, settings, ...children) {
     if (name in element && typeof value !== 'string') element[name] = value;
     else element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== ''));
   return element;
+}
+
+const main = document.getElementById('main');
+
+function section(title, ...children) {
+  const made = make('section', {}, title && make('h2', {}, title), ...children);
+  main.append(made);
+  return made;
 }
 
 function table(names, rows, settings = {}) {

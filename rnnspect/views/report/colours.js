@@ -13,10 +13,11 @@ const scales = {
 };
 const beyond = { light: [214, 0, 110], dark: [255, 64, 160] };
 const notNumbers = { light: [120, 60, 160], dark: [190, 130, 235] };
+const onPaper = { on: false };
 const darkness = window.matchMedia('(prefers-color-scheme: dark)');
 
 function theme() {
-  return darkness.matches ? 'dark' : 'light';
+  return darkness.matches && !onPaper.on ? 'dark' : 'light';
 }
 
 function channels(hex) {
@@ -39,15 +40,13 @@ function tableOf(name) {
   return tables[key];
 }
 
-// The scale of a picture's finite numbers, from `low` to `high`.
-function scaleOf(low, high, shown) {
-  if (!(low <= high)) return { name: 'much', low: 0, high: 1 };
-  if (shown === 'ratio') return { name: 'much', low: 0, high: Math.min(high, 1) || 1, limit: 1, top: high };
-  if (low < 0) {
-    const most = Math.max(-low, high);
-    return { name: 'around', low: -most, high: most };
-  }
-  return { name: 'much', low: 0, high: high <= 1 && high > 0.2 ? 1 : high || 1 };
+// The scale of finite numbers from `low` to `high`: of a gate that lies between 0 and 1 around 0.5, else around 0.
+function scaleOf(low, high, shown, limits) {
+  const some = low <= high;
+  if (shown === 'ratio') return { name: 'much', low: 0, high: some ? Math.min(high, 1) || 1 : 1, limit: 1, top: some ? high : 1 };
+  if (limits && limits[0] === 0) return { name: 'around', low: limits[0], high: limits[1], middle: (limits[0] + limits[1]) / 2 };
+  const most = (some && Math.max(-low, high)) || 1;
+  return { name: 'around', low: -most, high: most, middle: 0 };
 }
 
 function colourOf(scale, value, odd) {

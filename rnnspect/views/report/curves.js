@@ -1,57 +1,85 @@
-// Numbers over time as bands: each dot from the smallest to the largest number in it.
+// Numbers over time as lines: where a dot stands for several numbers, from the smallest to the largest of them.
 
 const inks = ['--ink1', '--ink2', '--ink3', '--ink4'];
 
-// `full` is the top of the axis where it is not the largest number.
-function curves(caption, said, lines, full) {
-  const canvas = make('canvas', { class: 'curve', role: 'img', 'aria-label': `${caption}: ${said}` });
+// `lines` are { name, view, column }: `column` gives the column of the view. `ends` are the ends of the axis where they
+// are not those of the numbers.
+function curves(caption, said, lines, ends = null) {
+  const framed = frame(`${caption}: ${said}`, 96, ['step →', ''], { class: 'curve', role: 'img' });
+  const { canvas, plot } = framed;
   const column = make('div', { class: 'column' });
-  const plot = make('div', { class: 'plot curved' }, canvas, column);
-  const top = make('span', {});
+  plot.append(column);
   const key = make('div', { class: 'legend' });
-  const figure = make('figure', {}, make('figcaption', {}, make('b', {}, caption), ` ${said}, 0 to `, top), plot, key);
   const numbers = lines.map((line, at) => {
     const value = make('span', {});
-    const name = make('span', { class: `ink${(at % inks.length) + 1}` }, `${at % 2 ? '╌' : '─'} ${line.name} `);
-    key.append(make('span', {}, name, value));
+    key.append(make('span', {}, make('span', { class: `ink${(at % inks.length) + 1}` }, `${at % 2 ? '╌' : '─'} ${line.name} `), value));
     return value;
   });
+  const columnOf = (line) => (line.column ? line.column() : 0);
+  let drawnFor = '';
   whenSeen(canvas, () => {
-    const tops = lines.map((line) => rangeOf(line.view)[1]).filter(Number.isFinite);
-    const most = full || Math.max(...tops, 0) || 1;
-    const dots = window.devicePixelRatio || 1;
-    canvas.width = Math.max(1, Math.round(canvas.clientWidth * dots));
-    canvas.height = Math.max(1, Math.round(canvas.clientHeight * dots));
-    top.textContent = written(most, 3);
-    const style = getComputedStyle(document.documentElement);
-    const pen = canvas.getContext('2d');
-    lines.forEach((line, at) => {
-      const cells = line.view.rows;
-      const y = (value) => (1 - value / most) * (canvas.height - 4 * dots) + 2 * dots;
-      const x = (cell) => ((cell + 0.5) / cells) * canvas.width;
-      pen.strokeStyle = style.getPropertyValue(inks[at % inks.length]);
-      pen.lineWidth = 1.5 * dots;
-      pen.setLineDash(at % 2 ? [5 * dots, 4 * dots] : []);
-      pen.beginPath();
-      let open = false;
-      for (let cell = 0; cell < cells; cell += 1) {
-        if (line.view.flags(cell, 0) & EMPTY) {
-          open = false;
-          continue;
-        }
-        const [low, high] = [line.view.low(cell, 0), line.view.high(cell, 0)];
-        if (open) pen.lineTo(x(cell), y(low));
-        else pen.moveTo(x(cell), y(low));
-        if (high !== low) pen.lineTo(x(cell), y(high));
-        open = true;
-      }
-      if (cells === 1) pen.lineTo(canvas.width, y(line.view.high(0, 0)));
-      pen.stroke();
-    });
+    drawnFor = lines.map(columnOf).join();
+    drawCurves(framed, lines.map((line) => ({ view: line.view, column: columnOf(line) })), ends);
   });
+  const figure = make('figure', { class: 'chart' }, make('figcaption', {}, make('b', {}, caption), ` ${said}`), framed.whole, key);
   watch(() => {
-    lines.forEach((line, at) => { numbers[at].textContent = numberWritten(line.view, now.step, 0); });
-    column.style.left = `${((now.step + 0.5) / data.length) * 100}%`;
+    if (drawnFor && drawnFor !== lines.map(columnOf).join() && canvas.near) canvas.draw();
+    lines.forEach((line, at) => {
+      numbers[at].textContent = cellWritten(line.view, Math.floor(now.step / line.view.per_step), columnOf(line));
+    });
+    const [first, after] = stepsShown();
+    column.hidden = now.step < first || now.step >= after;
+    column.style.left = `${((now.step + 0.5 - first) / (after - first)) * 100}%`;
   });
-  return figure;
+  return { figure, canvas };
+}
+
+function rangeOfColumn(view, j) {
+  let [low, high] = [Infinity, -Infinity];
+  for (let i = 0; i < view.rows; i += 1) {
+    if (view.flags(i, j) & EMPTY) continue;
+    low = Math.min(low, view.low(i, j));
+    high = Math.max(high, view.high(i, j));
+  }
+  return [low, high];
+}
+
+function drawCurves({ canvas, ticksAcross, ticksDown }, lines, ends) {
+  const spans = lines.map(({ view, column }) => rangeOfColumn(view, column)).filter(([low]) => Number.isFinite(low));
+  const [low, high] = ends ?? [Math.min(0, ...spans.map((one) => one[0])), Math.max(0, ...spans.map((one) => one[1]))];
+  const top = high > low ? high : low + 1;
+  const dots = window.devicePixelRatio || 1;
+  canvas.width = Math.max(1, Math.round(canvas.clientWidth * dots));
+  canvas.height = Math.max(1, Math.round(canvas.clientHeight * dots));
+  const [first, after] = stepsShown();
+  const share = (value) => (top - value) / (top - low);
+  const edge = 3 * dots;
+  const y = (value) => edge + share(value) * (canvas.height - 2 * edge);
+  const style = getComputedStyle(document.documentElement);
+  const pen = canvas.getContext('2d');
+  lines.forEach(({ view, column }, at) => {
+    const cells = [Math.floor(first / view.per_step), Math.ceil(after / view.per_step)];
+    const x = (cell) => ((cell + 0.5 - cells[0]) / (cells[1] - cells[0])) * canvas.width;
+    pen.strokeStyle = onPaper.on ? ['#1f5fa8', '#b05200', '#4d7a2a', '#8a3fa0'][at % 4] : style.getPropertyValue(inks[at % inks.length]);
+    pen.lineWidth = 1.5 * dots;
+    pen.setLineDash(at % 2 ? [5 * dots, 4 * dots] : []);
+    pen.beginPath();
+    let open = false;
+    for (let cell = cells[0]; cell < cells[1]; cell += 1) {
+      if (view.flags(cell, column) & EMPTY) {
+        open = false;
+        continue;
+      }
+      const [least, most] = [view.low(cell, column), view.high(cell, column)];
+      if (open) pen.lineTo(x(cell), y(least));
+      else pen.moveTo(x(cell), y(least));
+      if (most !== least) pen.lineTo(x(cell), y(most));
+      open = true;
+    }
+    if (cells[1] - cells[0] === 1) pen.lineTo(canvas.width, y(view.high(cells[0], column)));
+    pen.stroke();
+  });
+  const marks = [...new Set([top, ...(low < 0 && top > 0 ? [0] : []), low])];
+  ticksAcross(wholeTicks(first, after, canvas.clientWidth / FAR.x, (step) => (step + 0.5 - first) / (after - first)));
+  ticksDown(marks.map((value) => ({ at: 0.03 + 0.94 * share(value), said: written(value, 2) })));
 }

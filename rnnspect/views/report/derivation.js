@@ -131,6 +131,8 @@ function derive(layer, quantity, step, unit) {
   dialog.replaceChildren(...parts);
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
+  now.quantity = quantity;
+  show(layer);
   move(step, unit);
 }
 

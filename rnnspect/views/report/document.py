@@ -67,7 +67,7 @@ def _run(report: Report, run: RunReport) -> dict[str, Any]:
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     checked = documents.check_document(verdict)
     kept = ["verdict", "first", "worst", "causes", "indistinguishable", "identities", "notes"]
-    kept += ["resolution", "checked", "arithmetic"]
+    kept += ["resolution", "checked", "arithmetic", "pattern", "reason"]
     return {name: checked[name] for name in kept} | {"summary": summary(verdict), "lines": list(lines_of(verdict))}
 
 

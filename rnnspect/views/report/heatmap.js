@@ -1,25 +1,5 @@
-// A heat map on a canvas: drawn when it comes into sight, with no more cells than the screen has dots. Where several
-// numbers share a dot, it has the colour of the one that is farthest from zero.
-
-const inSight = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    entry.target.near = entry.isIntersecting;
-    if (entry.isIntersecting) entry.target.draw();
-  }
-}, { rootMargin: '200px' });
-const ofSize = new ResizeObserver((entries) => entries.forEach((entry) => entry.target.near && entry.target.draw()));
-const everyDrawing = [];
-darkness.addEventListener('change', () => everyDrawing.forEach((one) => {
-  one.stale = true;
-  if (one.near) one.draw();
-}));
-
-function whenSeen(element, draw) {
-  element.draw = draw;
-  everyDrawing.push(element);
-  inSight.observe(element);
-  ofSize.observe(element);
-}
+// A heat map on a canvas, with no more cells than the screen has dots. Where several numbers share a dot, it has the
+// colour of the one that is farthest from the middle of the scale.
 
 // `upright` views have steps along x and units down; others, such as weights, have rows down and columns along x.
 function axesOf(view, upright) {
@@ -35,28 +15,22 @@ function spanOfAll(several) {
   return [Math.min(...spans.map((one) => one[0])), Math.max(...spans.map((one) => one[1]))];
 }
 
-function paint(canvas, view, upright, shown, span) {
-  const axes = axesOf(view, upright);
-  const dots = window.devicePixelRatio || 1;
-  const wide = Math.max(1, Math.min(axes.wide, Math.round(canvas.clientWidth * dots)));
-  const high = Math.max(1, Math.min(axes.high, Math.round(canvas.clientHeight * dots)));
-  if (canvas.width === wide && canvas.height === high && canvas.painted && !canvas.stale) return;
-  canvas.width = wide;
-  canvas.height = high;
-  const scale = scaleOf(...span, shown);
+// The dots of a map, `wide` × `high`, as an image: `window` says which cells, `order` which of them stands in which row.
+function imageOf({ view, axes, shown, scale }, [left, right, top, bottom], order, wide, high) {
   const values = new Float64Array(wide * high).fill(NaN);
   const odd = new Uint8Array(wide * high);
-  for (let x = 0; x < axes.wide; x += 1) {
-    const column = Math.floor((x * wide) / axes.wide);
-    for (let y = 0; y < axes.high; y += 1) {
-      const dot = Math.floor((y * high) / axes.high) * wide + column;
-      const [i, j] = axes.at(x, y);
+  const middle = scale.middle ?? 0;
+  for (let x = left; x < right; x += 1) {
+    const column = Math.floor(((x - left) * wide) / (right - left));
+    for (let y = top; y < bottom; y += 1) {
+      const dot = Math.floor(((y - top) * high) / (bottom - top)) * wide + column;
+      const [i, j] = axes.at(x, order ? order[y] : y);
       const flags = view.flags(i, j);
       if (flags & ~EMPTY) odd[dot] = 1;
       if (flags & EMPTY) continue;
       const [least, most] = [view.low(i, j), view.high(i, j)];
-      const value = Math.abs(least) > Math.abs(most) ? least : most;
-      if (!(Math.abs(values[dot]) > Math.abs(value))) values[dot] = value;
+      const value = Math.abs(least - middle) > Math.abs(most - middle) ? least : most;
+      if (!(Math.abs(values[dot] - middle) > Math.abs(value - middle))) values[dot] = value;
     }
   }
   const image = new ImageData(wide, high);
@@ -66,18 +40,17 @@ function paint(canvas, view, upright, shown, span) {
     image.data.set(infinite ? beyond[theme()] : colourOf(scale, values[dot], odd[dot]), dot * 4);
     image.data[dot * 4 + 3] = 255;
   }
-  canvas.getContext('2d').putImageData(image, 0, 0);
-  canvas.painted = true;
-  canvas.stale = false;
-  legend(canvas.legend, scale, span, shown);
+  return image;
 }
 
-function legend(place, scale, span, shown) {
+function legend(place, scale, span) {
   const strip = make('canvas', { width: 256, height: 1, class: 'strip', 'aria-hidden': 'true' });
   const image = new ImageData(256, 1);
   tableOf(scale.name).forEach((colour, at) => image.data.set([...colour, 255], at * 4));
   strip.getContext('2d').putImageData(image, 0, 0);
-  const parts = [make('span', {}, written(scale.low, 3)), strip, make('span', {}, written(scale.high, 3))];
+  const middle = scale.middle === undefined ? null : make('span', { class: 'middle' }, written(scale.middle, 3));
+  const parts = [make('span', {}, written(scale.low, 3)), make('span', { class: 'scale' }, strip, middle),
+    make('span', {}, written(scale.high, 3))];
   if (scale.limit !== undefined) {
     const above = span[1] > scale.limit;
     parts.push(make('span', { class: above ? 'beyond' : '' }, above ? `■ above the bound, up to ${Number.isFinite(span[1]) ? span[1].toLocaleString('en', { maximumSignificantDigits: 3 }) : 'Inf'}`
@@ -87,61 +60,115 @@ function legend(place, scale, span, shown) {
   place.hidden = false;
 }
 
-// `wanted` gives a caption, a view and others `like` it, `upright`, `shown`, blocks of rows, and what a cell is.
+// What a map is made from. `wanted` gives a caption, a view and others `like` it, `upright`, `shown`, `limits`, blocks of
+// rows, what a cell is called, its `order`, and what a click and a key do.
 function heatmap(wanted) {
   const { view, upright } = wanted;
   const axes = axesOf(view, upright);
-  const canvas = make('canvas', { class: 'map', role: 'img', 'aria-label': `${wanted.caption}: ${wanted.said}` });
+  const between = axes.high * (upright ? 4 : 2);
+  const height = Math.max(wanted.small ? 24 : 72, Math.min(between, 220));
+  const framed = frame(`${wanted.caption}: ${wanted.said}`, height, upright ? ['step →', 'unit ↓'] : ['column →', 'row ↓'],
+    { class: 'map', role: 'application', 'aria-roledescription': 'heat map', 'aria-describedby': 'keys' });
+  const { canvas, plot } = framed;
   canvas.tabIndex = 0;
   const column = make('div', { class: 'column' });
   const mark = make('div', { class: 'mark' });
-  const plot = make('div', { class: 'plot' }, canvas, column, mark);
-  const between = (axes.high * (upright ? 4 : 2));
-  plot.style.height = `${Math.max(wanted.small ? 24 : 72, Math.min(between, 220))}px`;
-  canvas.legend = make('div', { class: 'legend' });
-  canvas.legend.hidden = true;
-  const parts = [make('figcaption', {}, make('b', {}, wanted.caption), ` ${wanted.said}`)];
-  const figure = make('figure', {}, ...parts, plot, canvas.legend);
-  (wanted.blocks || []).forEach((block, at) => {
-    const line = make('div', { class: at ? 'block ruled' : 'block' }, block.name);
-    line.style.top = `${(block.start / (upright ? view.units : view.steps)) * 100}%`;
+  plot.append(column, mark);
+  const key = make('div', { class: 'legend' });
+  key.hidden = true;
+  const map = { ...wanted, axes, framed, canvas, rows: null, across: null };
+  map.window = () => windowOf(map);
+  map.order = () => (wanted.order ? wanted.order() : null);
+  map.tools = make('span', { class: 'tools' });
+  map.figure = make('figure', { class: 'chart' },
+    make('figcaption', {}, make('b', {}, wanted.caption), wanted.name ? ` ${wanted.name},` : '', ` ${wanted.said}`), framed.whole,
+    make('div', { class: 'foot' }, key, map.tools));
+  const blocks = (wanted.blocks || []).slice(1).map((block) => {
+    const line = make('div', { class: 'block' });
     plot.append(line);
+    return { line, start: block.start / (upright ? view.per_unit : view.per_step) };
   });
-  whenSeen(canvas, () => paint(canvas, view, upright, wanted.shown, spanOfAll([view, ...(wanted.like || [])])));
-  const placed = (element, x, y) => {
-    element.style.left = `${(x / axes.wide) * 100}%`;
-    element.style.width = `${100 / axes.wide}%`;
-    if (y === null) return;
-    element.style.top = `${(y / axes.high) * 100}%`;
-    element.style.height = `${100 / axes.high}%`;
+  const ring = wanted.first ? make('div', { class: 'ring', title: 'the first wrong value' }) : null;
+  if (ring) plot.append(ring);
+  const middleOf = (cell, from, to) => (cell + 0.5 - from) / (to - from);
+  const rowOf = (cell) => (map.order() ? map.order().indexOf(cell) : cell);
+  const moveMarks = () => {
+    const [left, right, top, bottom] = map.window();
+    blocks.forEach(({ line, start }) => lay(line, null, (start - top) / (bottom - top)));
+    if (ring) lay(ring, middleOf(Math.floor(wanted.first.step / view.per_step), left, right), middleOf(rowOf(Math.floor(wanted.first.unit / view.per_unit)), top, bottom));
   };
-  if (wanted.first) {
-    const ring = make('div', { class: 'ring', title: 'the first number that differs' });
-    ring.style.left = `${((Math.floor(wanted.first.step / view.per_step) + 0.5) / axes.wide) * 100}%`;
-    ring.style.top = `${((Math.floor(wanted.first.unit / view.per_unit) + 0.5) / axes.high) * 100}%`;
-    plot.append(ring);
-  }
-  const pointed = (event) => {
-    const box = canvas.getBoundingClientRect();
-    const inside = (at, size, cells) => Math.max(0, Math.min(cells - 1, Math.floor((at / size) * cells)));
-    return [inside(event.clientX - box.left, box.width, axes.wide), inside(event.clientY - box.top, box.height, axes.high)];
+  map.place = (x, y) => {
+    const [left, right, top, bottom] = map.window();
+    const row = rowOf(y);
+    const inside = x >= left && x < right;
+    column.hidden = !inside;
+    mark.hidden = !inside || row < top || row >= bottom;
+    [column, mark].forEach((one) => {
+      one.style.left = `${((x - left) / (right - left)) * 100}%`;
+      one.style.width = `${100 / (right - left)}%`;
+    });
+    mark.style.top = `${((row - top) / (bottom - top)) * 100}%`;
+    mark.style.height = `${100 / (bottom - top)}%`;
+    moveMarks();
   };
-  canvas.addEventListener('pointermove', (event) => {
-    const [x, y] = pointed(event);
-    tipAt(event, `${wanted.address(x, y)}: ${cellWritten(view, ...axes.at(x, y))}`);
+  whenSeen(canvas, () => {
+    const span = spanOfAll([view, ...(wanted.like || [])]);
+    map.scale = scaleOf(...span, wanted.shown, wanted.limits);
+    if (!paint(map)) return;
+    legend(key, map.scale, span);
+    axisTicks(map);
+    moveMarks();
   });
-  canvas.addEventListener('pointerleave', () => { document.getElementById('tip').hidden = true; });
-  canvas.addEventListener('click', (event) => wanted.chosen && wanted.chosen(...pointed(event)));
-  canvas.addEventListener('keydown', (event) => wanted.key && wanted.key(event));
-  return { figure, canvas, placed, column, mark, axes };
+  pointing(map);
+  return map;
 }
 
-function tipAt(event, text) {
-  const tip = document.getElementById('tip');
-  tip.textContent = text;
-  tip.hidden = false;
-  const right = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8);
-  const below = event.clientY + 18 + tip.offsetHeight < window.innerHeight;
-  tip.style.left = `${Math.max(4, right)}px`;
-  tip.style.top = `${below ? event.clientY + 18 : event.clientY - tip.offsetHeight - 10}px`;
+// At shares of a plot's width and height; out of sight where it is outside.
+function lay(element, x, y) {
+  element.hidden = (x !== null && (x < 0 || x > 1)) || y < 0 || y > 1;
+  if (x !== null) element.style.left = `${x * 100}%`;
+  element.style.top = `${y * 100}%`;
+}
+
+// The cells that are shown: from left to right and from top to bottom.
+function windowOf({ view, upright, axes, rows, across }) {
+  const [first, after] = stepsShown();
+  const [left, right] = upright ? [Math.floor(first / view.per_step), Math.ceil(after / view.per_step)] : across ?? [0, axes.wide];
+  return [left, right, ...(rows ?? [0, axes.high])];
+}
+
+// Whether there was anything to draw anew.
+function paint(map) {
+  const { canvas } = map;
+  const window_ = map.window();
+  const dots = window.devicePixelRatio || 1;
+  const wide = Math.max(1, Math.min(window_[1] - window_[0], Math.round(canvas.clientWidth * dots)));
+  const high = Math.max(1, Math.min(window_[3] - window_[2], Math.round(canvas.clientHeight * dots)));
+  const same = canvas.width === wide && canvas.height === high && canvas.painted && !canvas.stale;
+  if (same && canvas.across === canvas.clientWidth) return false;
+  canvas.across = canvas.clientWidth;
+  if (same) return true; // only the ticks stand elsewhere
+  canvas.width = wide;
+  canvas.height = high;
+  canvas.getContext('2d').putImageData(imageOf(map, window_, map.order(), wide, high), 0, 0);
+  canvas.painted = true;
+  canvas.stale = false;
+  return true;
+}
+
+function axisTicks({ view, upright, framed, canvas, blocks, window: shownCells, order }) {
+  const [left, right, top, bottom] = shownCells();
+  const [perX, perY] = upright ? [view.per_step, view.per_unit] : [view.per_unit, view.per_step];
+  const share = (one, per, from, to) => (Math.floor(one / per) + 0.5 - from) / (to - from);
+  const [wide, high] = upright ? [view.steps, view.units] : [view.units, view.steps];
+  framed.ticksAcross(wholeTicks(left * perX, Math.min(right * perX, wide), canvas.clientWidth / FAR.x, (one) => share(one, perX, left, right)));
+  if (blocks?.length) {
+    framed.ticksDown(blocks.map(({ name, start, stop }) => ({ said: name, at: ((start + stop) / 2 / perY - top) / (bottom - top) }))
+      .filter(({ at }) => at >= 0 && at <= 1));
+  } else if (order()) {
+    const sorted = order().slice(top, bottom);
+    framed.ticksDown(sorted.map((unit, row) => ({ said: String(unit * perY), at: (row + 0.5) / sorted.length })));
+  } else {
+    framed.ticksDown(wholeTicks(top * perY, Math.min(bottom * perY, high), canvas.clientHeight / FAR.y, (one) => share(one, perY, top, bottom)));
+  }
 }

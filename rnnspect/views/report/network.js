@@ -1,4 +1,5 @@
-// The network as a drawing: x below, a row of boxes for each layer, output and final states above.
+// The network as a drawing: x below, a row of boxes for each layer, output and final states above. A click on a box
+// shows the cell of that layer.
 
 function network() {
   const { spec, shapes } = data;
@@ -6,10 +7,10 @@ function network() {
   const layers = spec.num_layers;
   const shown = layers <= 6 ? [...Array(layers).keys()] : [0, 1, null, layers - 2, layers - 1];
   const row = 92;
-  const width = two ? 600 : 380;
+  const width = two ? 440 : 270;
   const height = shown.length * row + 70;
   const picture = drawn('svg', {
-    viewBox: `0 0 ${width} ${height}`, role: 'img', class: two ? 'network two' : 'network',
+    viewBox: `0 0 ${width} ${height}`, role: 'group', class: two ? 'network two' : 'network',
     'aria-label': `${shapes.module}: ${layers} layers, ${two ? 'two directions' : 'one direction'}`,
   });
   const head = drawn('marker', {
@@ -20,16 +21,21 @@ function network() {
   const arrow = (x1, y1, x2, y2) => picture.append(
     drawn('line', { x1, y1, x2, y2, class: 'arrow', 'marker-end': 'url(#arrowhead)' }),
   );
-  const box = (x, y, wide, said, below) => {
-    picture.append(drawn('rect', { x, y, width: wide, height: 44, rx: 6 }));
-    text(x + wide / 2, y + 19, said, { class: 'name' });
-    text(x + wide / 2, y + 35, below, { class: 'small' });
+  const box = (x, y, wide, layer, below) => {
+    const wrong = runs.some((run) => firstOf(counterpart(layer, run))) ? '✗ ' : '';
+    const said = `layer ${layer.layer}, ${layer.direction}`;
+    const made = drawn('g', { class: 'layer' }, drawn('rect', { x, y, width: wide, height: 44, rx: 6 }),
+      drawn('text', { x: x + wide / 2, y: y + 19, class: 'name' }, wrong + said),
+      drawn('text', { x: x + wide / 2, y: y + 35, class: 'small' }, below));
+    pressable(made, `${said}: show its cell${wrong && '; the first wrong value is here'}`, () => show(counterpart(layer, now.layer.run)));
+    watch(() => made.setAttribute('aria-pressed', String(counterpart(now.layer, data) === layer)));
+    picture.append(made);
   };
   const sizeOf = (letter) => (letter === 'T' ? data.steps : letter === 'B' ? data.items : letter);
   const size = (axes) => `(${axes.shape.map(sizeOf).join(', ')})`;
   const centre = width / 2;
   const directions = two ? ['forward', 'reverse'] : [spec.reverse ? 'reverse' : 'forward'];
-  const places = two ? [centre - 115, centre + 115] : [centre];
+  const places = two ? [centre - 82, centre + 82] : [centre];
   const units = spec.proj_size || spec.hidden_size;
   const states = shapes.c_n ? 'h0, c0' : 'h0';
   const finals = shapes.c_n ? 'h_n, c_n' : 'h_n';
@@ -45,12 +51,12 @@ function network() {
         const side = which === 0 ? -1 : 1;
         const sign = direction === 'reverse' ? '←' : '→';
         arrow(layer ? x : centre + (x - centre) * 0.4, y, x, y - 24);
-        box(x - 100, y - 70, 200, `layer ${layer}, ${direction}`,
+        box(x - 76, y - 70, 152, data.layers.find((one) => one.layer === layer && one.direction === direction),
           `${sign} ${spec.hidden_size} units${spec.proj_size ? `, ${units} out` : ''}`);
-        arrow(x + side * 168, y - 58, x + side * 103, y - 58);
-        text(x + side * 138, y - 63, states, { class: 'small' });
-        arrow(x + side * 103, y - 36, x + side * 168, y - 36);
-        text(x + side * 138, y - 20, finals, { class: 'small' });
+        arrow(x + side * 132, y - 58, x + side * 75, y - 58);
+        text(x + side * 106, y - 63, states, { class: 'small' });
+        arrow(x + side * 75, y - 36, x + side * 132, y - 36);
+        text(x + side * 106, y - 20, finals, { class: 'small' });
       });
       if (layer < layers - 1) text(centre, y - row + 15, `h (${between})`, { class: 'small' });
     }

@@ -26,7 +26,7 @@ function placeOf(layer) {
 
 // The first address that differs, where it is of the batch item that is shown.
 function firstOf(layer) {
-  const first = data.verdict.first;
+  const { first } = layer.run.verdict;
   const here = first && first.layer === layer.layer && first.direction === layer.direction;
   return here && first.batch === data.item && first.step !== null ? first : null;
 }

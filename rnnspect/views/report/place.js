@@ -1,0 +1,53 @@
+// The place that the page shows, as the end of its address: #layer=1&direction=forward&step=7&unit=3, with &quantity=f
+// where it shows how a number was computed. So a link can lead to a number, and a page that is loaded again is where it was.
+
+now.layer = data.layers[0];
+now.quantity = null;
+
+function show(layer) {
+  if (now.layer === layer) return;
+  now.layer = layer;
+  watchers.forEach((watcher) => watcher());
+}
+
+function placeWritten() {
+  const { layer, direction } = now.layer;
+  const run = now.layer.run === data ? '' : `&run=${runs.indexOf(now.layer.run)}`;
+  return `#layer=${layer}&direction=${direction}&step=${now.step}&unit=${now.unit}${now.quantity ? `&quantity=${now.quantity}` : ''}${run}`;
+}
+
+// Goes where the address says; whether it says anything.
+function placeRead() {
+  const asked = new URLSearchParams(window.location.hash.slice(1));
+  const number = (name) => (/^\d{1,9}$/.test(asked.get(name) ?? '') ? Number(asked.get(name)) : null);
+  const [step, unit, layer] = ['step', 'unit', 'layer'].map(number);
+  const same = (one) => (layer === null || one.layer === layer)
+    && (asked.get('direction') === null || one.direction === asked.get('direction'));
+  const there = runs[number('run') ?? 0]?.layers.find(same);
+  const said = layer !== null || asked.has('direction') || step !== null || unit !== null;
+  if (said && !there) say('The address of this page names a layer that the network does not have.');
+  if (said && there) show(there);
+  move(step, unit);
+  const quantity = asked.get('quantity');
+  if (said && there && quantity in now.layer.derivable.equations) {
+    derive(now.layer, quantity, now.step, Math.min(now.unit, valuesOf(now.layer, quantity, 'equations').units - 1));
+  }
+  return said;
+}
+
+let writing = null;
+
+// A little later, and once for many moves: browsers count how often an address changes.
+function writePlace() {
+  window.clearTimeout(writing);
+  writing = window.setTimeout(() => window.history.replaceState(null, '', placeWritten()), 200);
+}
+
+function followPlace() {
+  watch(writePlace);
+  window.addEventListener('hashchange', placeRead);
+  document.getElementById('derivation').addEventListener('close', () => {
+    now.quantity = null;
+    writePlace();
+  });
+}

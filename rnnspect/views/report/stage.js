@@ -1,0 +1,67 @@
+// The network, the cell of one layer with its numbers, and the cell's equations: of the step and unit that is shown.
+
+// A line of the cell as it is for this network: with the function that φ is, and without a projection that is not there.
+function lineOf(layer, line) {
+  const [said] = line.split(/ {4,}/);
+  const plain = data.spec.proj_size ? said : said.replace(/W_hr \((.*)\)/, '$1');
+  return data.spec.cell === 'rnn' ? plain.replace('φ', signOf(expressionOf(layer, 'h'))) : plain;
+}
+
+// Each line of the cell, and its number.
+function equations(layer) {
+  const rows = data.equations.map((line) => {
+    const name = line.split(' = ')[0].trim().replace(/'$/, '');
+    const numbers = make('td', { class: 'now' });
+    return { name, numbers, row: make('tr', {}, make('td', { class: 'mono' }, lineOf(layer, line)), numbers) };
+  }).filter((one) => valuesOf(layer, one.name, 'equations'));
+  const caption = make('caption', {});
+  const follow = () => {
+    const numbers = numbersAt(layer, now.step);
+    const exact = numbers || valuesOf(layer, 'h', 'equations').exact;
+    caption.textContent = `${exact ? 'at' : 'in the cell that holds'} step ${now.step}, unit ${now.unit}`;
+    rows.forEach((one) => {
+      const view = valuesOf(layer, one.name, 'equations');
+      const unit = Math.min(now.unit, view.units - 1);
+      const manual = numbers ? written(numbers.quantity(one.name, unit)) : numberWritten(view, now.step, unit);
+      const engine = valuesOf(layer, one.name, 'engine');
+      const given = engine && (numbers ? written(numbers.engine(one.name, unit)) : numberWritten(engine, now.step, unit));
+      one.numbers.replaceChildren(make('b', {}, manual), engine ? make('span', { class: 'quiet' }, ` ${layer.run.name} ${given}`) : '');
+    });
+  };
+  return { table: make('table', { class: 'equations' }, caption, make('tbody', {}, ...rows.map((one) => one.row))), follow };
+}
+
+function chooser() {
+  const choice = (name, label, all, said, chosen, go) => {
+    const select = make('select', { id: name, 'aria-label': label }, ...all.map((one, at) => make('option', { value: String(at) }, said(one))));
+    select.addEventListener('change', () => go(all[Number(select.value)]));
+    watch(() => { select.value = String(all.indexOf(chosen())); });
+    return all.length > 1 ? make('label', {}, `${name} `, select) : null;
+  };
+  return make('div', { class: 'choices' },
+    choice('run', 'Run', runs, (run) => run.name, () => now.layer.run, (run) => show(counterpart(now.layer, run))),
+    choice('layer', 'Layer and direction', data.layers, placeOf, () => counterpart(now.layer, data),
+      (one) => show(counterpart(one, now.layer.run))));
+}
+
+function stage() {
+  const cell = make('div', { class: 'drawing', tabindex: '0', role: 'group', 'aria-label': 'The cell, drawn' });
+  const lines = make('div', { class: 'lines-now' });
+  const title = make('h2', {});
+  const made = new Map();
+  let on = null;
+  section('', make('div', { class: 'bar' }, title, chooser()),
+    make('div', { class: 'stage' }, make('div', { class: 'network-box' }, network()), cell, lines));
+  watch(() => {
+    if (!made.has(now.layer)) made.set(now.layer, { drawing: cellDrawing(now.layer), table: equations(now.layer) });
+    const { drawing, table: numbers } = made.get(now.layer);
+    if (on !== now.layer) {
+      cell.replaceChildren(drawing.picture);
+      lines.replaceChildren(numbers.table, make('p', { class: 'quiet' }, 'Click a gate to see how it was computed. Space plays, ← and → step, / searches.'));
+      on = now.layer;
+    }
+    title.textContent = `Inside the cell: step ${now.step}${openable(now.step) ? '' : ' (its numbers are not included)'}, unit ${now.unit}`;
+    drawing.follow();
+    numbers.follow();
+  });
+}
