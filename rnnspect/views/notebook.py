@@ -68,7 +68,7 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
     yield from (Text(f"{name or 'the model'}: never called", LOUD) for name in seen.never_called)
     worst = seen.worst
     if worst is None:
-        yield Text("no RNN, LSTM, GRU or cell is in this model", LOUD)
+        yield Text("this model has no RNN, LSTM, GRU or cell", LOUD)
     elif worst.answer != "agree":
         yield Text("\nthe worst of them:")
         yield Text(str(worst), check.STYLE[worst.answer])

@@ -130,7 +130,7 @@ def test_our_own_files_are_recordings(rnnspect, tmp_path, command):
     assert rnnspect("check", *same_x, "--seed", "2", "--recorded", path).status == 1
     other = rnnspect("check", *LSTM, "--recorded", path)
     assert other.status == 2
-    assert f"--recorded {path}:x: the recording has another x than this run: 1 at step 0, batch 0, unit 0" in other.err
+    assert f"--recorded {path}:x: x is not this run's: it has 1 at step 0, batch 0, unit 0" in other.err
 
 
 def test_a_recording_of_another_shape(rnnspect, case):
@@ -256,11 +256,11 @@ def test_the_device_is_where_a_live_model_runs(rnnspect, model):
 def test_a_python_file_alone_names_what_it_has(rnnspect, tmp_path, model):
     result = rnnspect("check", model)
     assert result.status == 2
-    assert f"allowed: {model}:Tagger, {model}:wrong, {model}:raises" in result.err
+    assert f"expected {model}:Tagger, {model}:wrong, {model}:raises" in result.err
     marker = tmp_path / "was_run"
     (tmp_path / "side.py").write_text(f"open({str(marker)!r}, 'w')\ndef build(): pass\ndef sized(n): pass\n")
     result = rnnspect("check", tmp_path / "side.py")
-    assert f"allowed: {tmp_path / 'side.py'}:build\n" in result.err
+    assert f"expected {tmp_path / 'side.py'}:build\n" in result.err
     assert not marker.exists(), "it is read, never run"
     (tmp_path / "broken.py").write_text("def build(:\n")
     assert "broken.py:build, a function that gives it" in rnnspect("check", tmp_path / "broken.py").err

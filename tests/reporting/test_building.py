@@ -121,6 +121,15 @@ def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
     assert sampled
 
 
+@pytest.mark.parametrize(("steps", "whole"), [(5200, True), (5600, False), (20_000, False)])
+def test_a_file_stays_below_its_limit(steps, whole):
+    """Every step of a run of 64 units takes some 1 kB: h and its bound, each 4 bytes a unit, and c in double."""
+    spec = rnnspect.Spec(cell="lstm", input_size=4, hidden_size=64, input=f"randn:{steps}")
+    report = report_prepared(prepare(spec))
+    assert report.whole == whole
+    assert 3.5e6 < len(as_html(report)) < 8e6
+
+
 @pytest.mark.slow
 def test_a_run_that_differs_says_where_and_why():
     prepared = prepared_of("layers", 9)

@@ -36,7 +36,12 @@ MESSAGES = "--- stderr"
 _TINY = re.compile(r"\d(\.\d+)?e-(0[6-9]|1\d)\b")
 _OF_A_DIFFERENCE = re.compile(r"(?<= ) *(0|-?\de-\d+)(?= |$)")
 _RATIO = re.compile(r"(?<=the difference is )[\d.]+|(?<=difference: )0\b")
-_VERSION = re.compile(r"\b(torch(?:\.nn)?) \d[\w.+]*")
+_LARGEST = re.compile(r"(?<=  Largest  error: ).*?(?=\n  [A-Z])", re.DOTALL)
+_OF_A_ROW = re.compile(r"largest\s+error\s.*?and\s+more", re.DOTALL)
+"""It wraps where its numbers say."""
+_SENSITIVITY = re.compile(r"(?<=sensitivity: the smallest gate error this check would detect\n).*", re.DOTALL)
+_RATIOS_OF_A_CHECK = re.compile(r"(?<=gate errors of )\S+|\S+(?= ×)|\S+(?= % of the allowed)")
+_VERSION = re.compile(r"\b(torch(?:\.nn|-cell)?) \d[\w.+]*")
 
 Shown = Callable[[str, int], str]
 
@@ -58,6 +63,8 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
 
 def masked(text: str) -> str:
+    text = _OF_A_ROW.sub("#", _LARGEST.sub("#", text))
+    text = _SENSITIVITY.sub(lambda found: re.sub(r"\d", "#", found[0]), text)
     return "".join(map(_masked_line, text.splitlines(keepends=True)))
 
 
@@ -67,6 +74,7 @@ def _masked_line(line: str) -> str:
         line = _OF_A_DIFFERENCE.sub(lambda found: "#".rjust(len(found[0])), line)
     line = _TINY.sub(lambda found: re.sub(r"\d", "#", found[0]), line)
     line = _RATIO.sub("#", line)
+    line = _RATIOS_OF_A_CHECK.sub(lambda found: re.sub(r"[\d.,e-]+", "#", found[0]), line)
     return _VERSION.sub(r"\1 #", line)
 
 

@@ -132,9 +132,9 @@ function openable(step) {
 function included() {
   if (data.whole) return null;
   const { kept, length } = data;
-  const steps = kept.length === length ? `All ${counted(length, 'step')} open`
-    : `${kept.length} of ${counted(length, 'step')} open`;
-  return `This run has more numbers than fit into one file. ${steps}; a cell of a heat map may be the range of several numbers.`;
+  const steps = kept.length === length ? `All ${counted(length, 'step')} open.`
+    : `${kept.length} of ${counted(length, 'step')} open; a click on any other says how to get it.`;
+  return `This run has more numbers than fit into one file. ${steps} A cell of a heat map may be the range of several numbers.`;
 }
 
 // The smallest and the largest finite number; Infinity and -Infinity where there is none.
