@@ -23,7 +23,7 @@ def parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
     yield Text(f"input shape: {text.shape(_as_the_module_takes(run, run.x))}")
     items = range(min(run.batch, HEAD_AND_TAIL))
     left_out = run.batch - len(items)
-    more = [gap(f"{left_out} more not shown")] if left_out else []
+    more = [gap(f"{left_out} hidden")] if left_out else []
 
     title = f"\noutput: {text.shape(_as_the_module_takes(run, run.output))}"
     blocks = [VectorBlock(str(item), list(_steps(run, item))) for item in items]
@@ -31,7 +31,7 @@ def parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
     for name, state in (("h_n", run.h_n), ("c_n", run.c_n)):
         if state is not None:
             title = f"\n{name}: {text.shape(state.shape if run.batched else (state.shape[0], state.shape[2]))}"
-            rest = [VectorRow(f"… {left_out} not shown", [])] if left_out else []
+            rest = [VectorRow(f"… {left_out} hidden", [])] if left_out else []
             blocks = [
                 VectorBlock(
                     _place(run, place), [*(VectorRow(str(item), of_batch[item].tolist()) for item in items), *rest]
@@ -50,7 +50,7 @@ def _steps(run: Run, item: int) -> Iterator[VectorRow]:
     length = run.length(item)
     for step in with_gaps(shown_steps(Selection(), run.steps), length):
         if isinstance(step, range):
-            yield VectorRow(f"… {len(step)} not shown", [])
+            yield VectorRow(f"… {len(step)} hidden", [])
         else:
             yield VectorRow(str(step), run.output[item, step].tolist())
     if length < run.steps:

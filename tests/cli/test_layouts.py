@@ -208,7 +208,7 @@ def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspec
     assert "torch.nn.GRU applies the reset gate after the matrix product; use --engine onnxruntime" in result.err
     against = rnnspect("shapes", path, "--reset", "after")
     assert against.status == 2
-    assert "--reset: reset after, which" in against.err
+    assert "--reset: after, but" in against.err
 
 
 def test_where_arrays_do_not_tell_the_form_of_a_gru_a_flag_does(rnnspect, tmp_path):

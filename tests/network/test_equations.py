@@ -17,7 +17,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.engines.interface import NoEngine
 from rnnspect.network.equations import equation_lines, written_equations
 from rnnspect.tracing.prepare import prepare
-from rnnspect.tracing.trace import trace_prepared
+from rnnspect.tracing.running import trace_prepared
 
 SIZES: dict[str, Any] = {"input_size": 3, "hidden_size": 4, "dtype": "float64"}
 VARIANT_KEYS = {
