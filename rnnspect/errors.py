@@ -1,4 +1,4 @@
-"""What can go wrong. Every error knows its exit status; nothing here prints."""
+"""The errors that rnnspect raises. Each knows its exit status; nothing here prints."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Problem:
 
 
 class RnnspectError(Exception):
-    """Anything rnnspect raises on purpose: one problem, or several that were found at once."""
+    """Base class of all errors that rnnspect raises on purpose: one problem, or several found at once."""
 
     exit_status = 2
 
@@ -71,35 +71,35 @@ class RnnspectError(Exception):
 
 
 class InputError(RnnspectError):
-    """What the user typed, or the file they gave, cannot be used."""
+    """An argument or a file cannot be used."""
 
 
 class SpecError(InputError):
-    """A spec that describes no network."""
+    """A spec is wrong: it does not describe a network."""
 
 
 class WeightsError(InputError):
-    """Parameters that do not fit the spec."""
+    """Parameters do not fit the spec."""
 
 
 class SequenceError(InputError):
-    """x, h0, c0 or lengths that do not fit the spec or each other."""
+    """x, h0, c0 or lengths do not fit the spec or each other."""
 
 
 class FileError(InputError):
-    """A file that is missing, broken, unsafe to open, or cannot be written."""
+    """A file is missing, damaged, unsafe to load, or cannot be written."""
 
 
 class DeviceError(InputError):
-    """A device that this machine lacks, or a dtype that the device cannot run."""
+    """This machine lacks the device, or the device cannot run the dtype."""
 
 
 class EngineError(InputError):
-    """An engine that cannot run such a network, or is not installed. Where all engines are asked for it is left out."""
+    """An engine is not installed, or cannot run this network. With `--engine all` such an engine is skipped."""
 
 
 class ResourceError(InputError):
-    """More memory than there is."""
+    """The work needs more memory than is free."""
 
 
 class PackageError(InputError, ImportError):
@@ -118,7 +118,7 @@ def in_one_line(text: str, most: int = MOST_WHERE) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that a typing mistake most likely meant, or None."""
+    """The choice that is most likely meant by a misspelled word, or None."""
     by_fold = {choice.casefold(): choice for choice in choices}
     close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
     return by_fold[close[0]] if close else None

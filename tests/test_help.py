@@ -49,10 +49,13 @@ def test_each_parameter_is_explained(name: str) -> None:
 def test_shapes_results_errors_and_an_example_are_told(name: str) -> None:
     said, of_each = sections(FUNCTIONS[name]), explained(FUNCTIONS[name])
     assert all(shape in of_each[one] for one, shape in SHAPES.items() if one in of_each)
+    assert "x" not in of_each or "\nShapes: T steps" in said[""]  # what the letters stand for
     assert {"Args", "Examples"} <= {*said}
     assert said[""].strip()
     assert name == "watch" or "Raises" in said
     assert name == "assert_agrees" or {"Returns", "Yields"} & {*said}
+    for title in ("Returns", "Yields"):  # a line that is not indented further would be another result
+        assert all(line.startswith(" " * 8) for line in said.get(title, "").rstrip().splitlines()[1:])
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])

@@ -58,7 +58,7 @@ def test_a_trace_of_a_model_is_that_of_its_module_on_what_it_received(tagger: Ta
     for ours, other in zip(whole.layers, alone.layers, strict=True):
         assert torch.equal(ours.engine["h"], other.engine["h"])
         assert all(torch.equal(ours.quantities[name], other.quantities[name]) for name in ours.quantities)
-    assert "this is rnn (LSTM); module=… takes another: 'cell', 'unused'" in whole.notes
+    assert "this is rnn (LSTM); choose another with module=…: 'cell', 'unused'" in whole.notes
     assert torch.equal(rnnspect.trace(tagger, tokens.numpy()).output.engine, whole.output.engine)
 
 
@@ -87,12 +87,14 @@ def test_calls_of_a_cell_that_begin_anew_are_no_run():
 
     found = rnnspect.trace(Anew(), torch.randn(3, 2, 4))
     assert found.steps == 2
-    assert "this is cell (GRUCell), its first 2 calls as so many steps" in found.notes
+    assert "this is cell (GRUCell), its first 2 calls as 2 steps" in found.notes
 
 
 def test_without_x_one_is_drawn_for_the_first_layer(tagger: Tagger):
     found = rnnspect.trace(tagger)
-    assert any("randint:20:30 in the shape (2, 20) was drawn for its first layer" in note for note in found.notes)
+    assert any(
+        "randint:20:30 with the shape (2, 20) was drawn for the model's first layer" in note for note in found.notes
+    )
     one = rnnspect.trace(tagger, "randint:9:30")  # one sequence alone fails in this model
     assert (one.steps, one.batch) == (9, 2)
 
@@ -248,34 +250,34 @@ def test_a_callable_that_knows_no_torch_takes_numpy():
 
 
 REFUSED = {
-    "a class": (lambda: rnnspect.trace(nn.LSTM, "randn:3"), "the class LSTM", "an object, LSTM(…)"),
-    "no recurrent module": (lambda: rnnspect.check(nn.Linear(3, 2), "randn:3"), "a Linear", "a model with one of"),
-    "a function": (lambda: rnnspect.shapes(len), "a builtin_function_or_method", "a Spec, or a torch.nn.RNN"),
-    "an engine": (lambda: rnnspect.check(Spec(), engine=3), "a int as engine", "a function or class"),
+    "a class": (lambda: rnnspect.trace(nn.LSTM, "randn:3"), "the class LSTM", "pass an object, such as LSTM(…)"),
+    "no recurrent module": (lambda: rnnspect.check(nn.Linear(3, 2), "randn:3"), "type Linear", "a model that"),
+    "a function": (lambda: rnnspect.shapes(len), "builtin_function_or_method", "a Spec, torch.nn.RNN"),
+    "an engine": (lambda: rnnspect.check(Spec(), engine=3), "the engine is a int", "a function or class"),
     "(h0, c0) of a GRU": (
         lambda: rnnspect.trace(nn.GRU(3, 4), "randn:3", (torch.zeros(1, 4), torch.zeros(1, 4))),
-        "a tuple of 2 for cell gru",
-        "h0 alone",
+        "a tuple of 2, and cell gru has no cell state",
+        "a tensor or an array",
     ),
     "c0 twice": (
         lambda: rnnspect.trace(nn.LSTM(3, 4), "randn:3", (np.zeros((1, 4)), np.zeros((1, 4))), np.zeros((1, 4))),
-        "c0 beside h0 = (h0, c0)",
-        "h0 and c0 each by itself",
+        "c0 is given twice",
+        "h0 and c0 separately",
     ),
     "lengths twice": (
         lambda: rnnspect.trace(nn.GRU(3, 4), pack_sequence([torch.zeros(2, 3)]), lengths=[2]),
-        "lengths beside a packed sequence",
-        "one of them",
+        "a packed sequence has its own lengths",
+        "leave lengths out",
     ),
-    "a packed sequence for a cell": (
+    "a cell takes no packed sequence": (
         lambda: rnnspect.trace(nn.GRUCell(3, 4), pack_sequence([torch.zeros(2, 3)])),
-        "a packed sequence for a cell",
-        "x (T, B, I), with lengths",
+        "a cell takes no packed sequence",
+        "pass x (step, batch, feature) and lengths",
     ),
-    "a cell on four axes": (lambda: rnnspect.trace(nn.GRUCell(3, 4), np.zeros((1, 1, 1, 3))), "for a cell", "(B, I)"),
-    "a state of a model": (lambda: rnnspect.trace(Tagger(), [[1]], [[1.0]]), "h0 of a Tagger", "in a tuple as x"),
-    "an engine of a model": (lambda: rnnspect.check(Tagger(), [[1]], engine=step), "engine of a Tagger", "of a Spec"),
-    "a module of a stack": (lambda: rnnspect.trace(nn.GRU(3, 4), "randn:3", module="x"), "beside a GRU", "a model"),
+    "a cell on four axes": (lambda: rnnspect.trace(nn.GRUCell(3, 4), np.zeros((1, 1, 1, 3))), "(1, 1, 1, 3)", "(batch"),
+    "a state of a model": (lambda: rnnspect.trace(Tagger(), [[1]], [[1.0]]), "h0 is for a Spec", "as a tuple x"),
+    "an engine of a model": (lambda: rnnspect.check(Tagger(), [[1]], engine=step), "engine is for a Spec", "not for a"),
+    "a module of a stack": (lambda: rnnspect.trace(nn.GRU(3, 4), "randn:3", module="x"), "not for a GRU", "leave"),
     "no such module": (lambda: rnnspect.trace(Tagger(), [[1]], module="rn"), "no module 'rn'", "did you mean 'rnn'"),
     "never called": (lambda: rnnspect.trace(Tagger(), [[1]], module="unused"), "was never called", "Tagger"),
     "no index": (lambda: rnnspect.check(Tagger(), [[0.5]]), "got float32 numbers", "randint:20:30"),
@@ -295,7 +297,7 @@ def test_a_model_that_calls_none_is_no_answer():
         def forward(self, tokens: Tensor, h: Any = None) -> Any:
             return tokens
 
-    with pytest.raises(InputError, match="called none"):
+    with pytest.raises(InputError, match="called no nn"):
         rnnspect.check(Idle(), [[1]])
     with pytest.raises(SpecError):
         rnnspect.check(nn.Linear(3, 2))

@@ -102,6 +102,7 @@ def test_a_failure_is_the_verdict_and_the_line_of_the_test(installed: pytest.Pyt
     assert [line for line in found.outlines if re.search(r"^(rnnspect|.*/rnnspect)/\S+\.py:\d", line)] == []
 
 
+@pytest.mark.slow
 def test_the_full_trace_is_there_for_who_asks(installed: pytest.Pytester) -> None:
     installed.makepyfile(USED)
     found = installed.runpytest_subprocess("--full-trace", "-k", "test_refused", timeout=300)

@@ -56,6 +56,8 @@ def _said(name: str, made: Example) -> list[str]:
         said.append(
             f"First wrong value: {place}, {where}: expected {first.manual:.6g}, got {first.engine:.6g} ({far})."
         )
+    if verdict.pattern:
+        said.append(f"Wrong: {verdict.pattern}.")
     cause = next(cause for cause in verdict.causes if cause.name == name)
     said += [f"Cause: `{name}`: {cause.explanation}.", f"Fix: {cause.fix}"]
     if others := [other.name for other in verdict.causes if other.name != name]:

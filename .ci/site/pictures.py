@@ -22,7 +22,7 @@ def compared(right: Numbers, wrong: Numbers, title: str) -> str:
     maps = [
         ("expected", right, _signed),
         ("with the mistake", wrong, _signed),
-        (f"difference, at most {apart.max():.1e}", apart, _apart),
+        (f"difference, at most {apart.max():.2g}", apart, _apart),
     ]
     height = TOP + ROW * right.shape[1] + 18
     parts = [

@@ -58,13 +58,15 @@ def check(
 ) -> Verdict | WatchedCalls:
     """Checks whether a run is what the equations give, at every step, unit and layer that can be seen.
 
+    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
+
     Args:
         source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs as it is.
         x: The input: (T, I), or of a batch (T, B, I), with `batch_first` (B, T, I). A tensor, an array, nested lists,
             or a source such as "randn:100" or "x.npy". Of a cell (I,) or (B, I), of a model what it takes, or a tuple
             of that. If left out: the spec's own, or one that is drawn, and a note says which.
-        h0: h before the first step: (L·D, P), of a batch (L·D, B, P), where P is proj_size or else hidden_size. May be
-            (h0, c0), as nn.LSTM takes them. If left out: zeros, or as the spec says.
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P). May be (h0, c0), as
+            nn.LSTM takes them. If left out: zeros, or as the spec says.
         c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
         recorded: What somebody's implementation gave; it is checked, and nothing runs. The output, of the shape that
@@ -77,7 +79,7 @@ def check(
 
     Returns:
         The verdict: "agree", "differ" or "cannot tell". It is true only for "agree". If a model makes more than one
-        call of its recurrent modules, all calls as `watch` gives them; that is true if all agree.
+            call of its recurrent modules, all calls as `watch` gives them; that is true if all agree.
 
     Raises:
         RnnspectError: If the arguments do not fit together or cannot be run. A run that differs raises nothing.
@@ -103,6 +105,8 @@ def assert_agrees(
 ) -> None:
     """Fails unless a run is what the equations give. For test suites: the message is the verdict, where, and why.
 
+    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
+
     Args:
         source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it. A model runs once on
             x, in eval mode, and every call of a recurrent module in it has to agree.
@@ -111,7 +115,7 @@ def assert_agrees(
             of that.
         recorded: What somebody's implementation gave; it is checked, and nothing runs. The output, of the shape that
             torch.nn gives; what a torch.nn module returns; or a mapping such as {"output": y, "h_n": h}.
-        h0: h before the first step: (L·D, P), of a batch (L·D, B, P), where P is proj_size or else hidden_size; of a
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P); of a
             cell (H,) or (B, H). May be (h0, c0), as nn.LSTM takes them. If left out: zeros, or as the spec says.
         c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.

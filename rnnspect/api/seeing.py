@@ -62,13 +62,15 @@ def trace(
 
     A module runs in eval mode, without autograd, and is left as it was.
 
+    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
+
     Args:
         source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it. A model runs once,
             and the first call of its first recurrent module is shown.
         x: The input: (T, I), or of a batch (T, B, I), with `batch_first` (B, T, I); a packed sequence too. A tensor,
             an array, nested lists, or a source such as "randn:100" or "x.npy". Of a cell (I,) or (B, I), of a model
             what it takes, or a tuple of that. If left out: the spec's own, or of a model one that is drawn.
-        h0: h before the first step: (L·D, P), of a batch (L·D, B, P), where P is proj_size or else hidden_size; of a
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P); of a
             cell (H,) or (B, H). May be (h0, c0), as nn.LSTM takes them. If left out: zeros, or as the spec says.
         c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
@@ -110,6 +112,8 @@ def derive(
 ) -> Derivation:
     """Writes out one number of a run as arithmetic: every product and sum, down to x and the state before.
 
+    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
+
     Args:
         source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs once.
         x: The input, of the same shapes as `trace` takes: (T, I), (T, B, I) or with `batch_first` (B, T, I).
@@ -127,7 +131,7 @@ def derive(
 
     Returns:
         The derivation. It is computed in float64 from what the engine itself gave at the step before, so the
-        difference and how much of it is allowed are those of `check` at this address.
+            difference and how much of it is allowed are those of `check` at this address.
 
     Raises:
         InputError: If there is no such step, unit, layer, direction or quantity.
@@ -165,6 +169,8 @@ def report(
     module: str | None = None,
 ) -> Report:
     """Writes one HTML file that shows a run, and returns what is in it.
+
+    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
 
     Args:
         source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs once.

@@ -1,4 +1,4 @@
-"""The functions that may stand where equations have σ and tanh: their values, and what is allowed around them.
+"""The functions that can be used in place of σ and tanh: their values, and what is allowed around them.
 
 They are those of `cells/functions.py`: ONNX's, and what is shipped in place of σ and tanh: hard tanh; x / (1 + |x|);
 the quotient of polynomials x (27 + x²) / (27 + 9 x²), cut to ± 1; PLAN (Amin, Curtis, Hayes-Gill, Piecewise linear

@@ -1,4 +1,4 @@
-"""Numbers with their bound: how far a correct engine may be from the equations, in any order of evaluation.
+"""Numbers with an error bound: how far a correct engine may be from the equations, in any order of evaluation.
 
 Values and bounds are (steps, batch, units), bounds absolute. The model is fl(x ∘ y) = (x ∘ y)(1 + δ) with |δ| at most
 the unit roundoff u, and one number for underflow (Higham, Accuracy and Stability of Numerical Algorithms, 2002,

@@ -1,4 +1,4 @@
-"""A case that tells every known mistake from every other: parameters, x and states drawn for it."""
+"""Draws test data that tells all known mistakes apart: parameters, x and initial states."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEPS, BATCH = 7, 4
 LENGTHS = (7, 6, 4, 3)
 ELSEWHERE = ("weights", "layout", "head", "input", "batch", "h0", "c0", "lengths")
 """Keys of a spec that a probe has no use for: it has its own numbers, and no head."""
-RIGHT = "a right run"
+RIGHT = "a correct run"
 _DRAWS = 8
 _FAR = 4.0
 _SMALL = 2**22

@@ -1,15 +1,15 @@
-"""The gated recurrent unit (Cho et al. 2014) as torch.nn.GRU states it: r acts after the product with h.
+"""The gated recurrent unit (Cho et al. 2014) as in torch.nn.GRU: reset gate applied after the matrix product.
 
 This is the GRU of PyTorch, cuDNN and Keras' default (`reset_after=True`), ONNX's with `linear_before_reset`, and that
-of version 1 of the paper (arXiv 1406.1078). Version 3 has r before the product: that is `gru_before.py`. Chung et al.
-2014 exchange z and 1 − z.
+of version 1 of the paper (arXiv 1406.1078). In version 3 r is applied before the product: see `gru_before.py`.
+Chung et al. 2014 swap z and 1 − z.
 
     r  = σ(W_ir x + b_ir + W_hr h + b_hr)
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)
     n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))
     h' = (1 − z) ⊙ n + z ⊙ h
 
-The last line is computed as n + z ⊙ (h − n): the same number, with one product less.
+The last line is computed as n + z ⊙ (h − n), which is the same with one product less.
 """
 
 from __future__ import annotations

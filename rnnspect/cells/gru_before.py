@@ -1,8 +1,8 @@
-"""The gated recurrent unit as it was published (Cho et al. 2014; version 3 of arXiv 1406.1078): r acts before the
-product with h.
+"""The gated recurrent unit as published (Cho et al. 2014; version 3 of arXiv 1406.1078): reset gate applied before the
+matrix product.
 
 This is ONNX's GRU unless `linear_before_reset` is set, and Keras' with `reset_after=False`. It is not torch.nn.GRU,
-which is `gru.py`; no weights make one the other.
+which is `gru.py`; no choice of weights turns one into the other.
 
     r  = σ(W_ir x + b_ir + W_hr h + b_hr)
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)

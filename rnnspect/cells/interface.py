@@ -1,4 +1,4 @@
-"""What a cell is, and the arithmetic that its equations are written over.
+"""Defines what a cell is, and the arithmetic that its equations are written in.
 
 The equations are plain functions `step(a, wx, h)` or `step(a, wx, h, c)`, where wx is W_ih x + b_ih. They hold no loop,
 no table and no tolerance: the arithmetic `a` says what W v, +, ⊙, σ, tanh and the other operations mean. Over numbers

@@ -1,8 +1,8 @@
-"""Long short-term memory as torch.nn.LSTM states it (Hochreiter & Schmidhuber 1997; with the forget gate of Gers,
+"""Long short-term memory as in torch.nn.LSTM (Hochreiter & Schmidhuber 1997; with the forget gate of Gers,
 Schmidhuber & Cummins 2000; with the projection of Sak, Senior & Beaufays 2014).
 
 This is the LSTM of PyTorch, cuDNN and Keras, and ONNX's without P and `input_forget`. Frameworks order the gates
-differently (here i f g o), and TensorFlow 1 adds 1 to the input of f. No gate sees c: that is `lstm_peephole.py`.
+differently (here i f g o), and TensorFlow 1 adds 1 to the input of f. For gates that see c, see `lstm_peephole.py`.
 
     i  = σ(W_ii x + b_ii + W_hi h + b_hi)
     f  = σ(W_if x + b_if + W_hf h + b_hf)

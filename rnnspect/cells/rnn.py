@@ -1,5 +1,5 @@
-"""Elman's recurrent network (Elman, Finding Structure in Time, 1990), as torch.nn.RNN states it: Keras' SimpleRNN, and
-ONNX's RNN. In Jordan's network, with which it is confused, the output is fed back and not h.
+"""Elman's recurrent network (Elman, Finding Structure in Time, 1990), as in torch.nn.RNN, Keras' SimpleRNN and ONNX's
+RNN. It is sometimes confused with Jordan's network, which feeds back the output instead of h.
 
 h' = φ(W_ih x + b_ih + W_hh h + b_hh)            φ is tanh or relu
 """

@@ -101,7 +101,7 @@ def judge_recording(
         return by_layer
     whole = judged(observed_whole(recording, prepared.spec))
     note = (
-        f"as a whole the stack is up to {recording.stack_difference:.2e} from its layers one by one; both were judged"
+        f"the stack as a whole and its layers one by one differ by up to {recording.stack_difference:.2e}; both judged"
     )
     identities = (*whole.verdict.identities, *by_layer.verdict.identities)
     answered = by_layer if whole.verdict.agrees else whole
@@ -162,7 +162,7 @@ def _checked(
     notes = (*verdict.notes, *beside.notes, *([] if why.note is None else [why.note]))
     reason = None
     if reduced := next((PRODUCTS[one.name] for one in why.causes if one.name in PRODUCTS and not one.left), None):
-        reason = f"{ARITHMETICS[reduced].name} explain it; if they are meant, say --arithmetic {reduced}"
+        reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
     found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
     return Checked(replace(found, reason=reason, notes=notes), case)
 

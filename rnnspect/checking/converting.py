@@ -1,4 +1,4 @@
-"""A conversion: parameters written as another framework loads them, and the framework's run of the file checked."""
+"""Writes parameters as another framework loads them, and checks that framework's run of the file."""
 
 from __future__ import annotations
 

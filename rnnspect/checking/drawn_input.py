@@ -1,4 +1,4 @@
-"""An input for a check to which none was given: drawn so that the gates of these weights are open, and seen.
+"""Draws an input for a check that was given none, such that the gates of these weights are open and tested.
 
 The spec's default input, three steps of a ramp, saturates most trained weights, and saturated gates hide mistakes.
 """
@@ -44,8 +44,8 @@ def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) ->
         if verdict.verdict != "cannot tell" or time.monotonic() - begun > SECONDS:
             break
     were = "were" if drawn else "was"
-    said = f"no input was given: {listed(['x', *drawn])} {were} drawn for these weights, {steps} steps"
-    said += " (fewer could not tell)" if steps > STEPS[0] else ""
+    said = f"no input was given: random {listed(['x', *drawn])} {were} drawn for these weights, {steps} steps"
+    said += " (fewer were not conclusive)" if steps > STEPS[0] else ""
     return replace(verdict, notes=(*verdict.notes, said))
 
 

@@ -1,4 +1,4 @@
-"""A probe in a .npz file, read as data: it may come from anybody."""
+"""Reads a probe from a .npz file, only as data, since it may come from anybody."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def read_probe(path: Path) -> Prepared:
     size_of(path)
     text = read_npz_text(path, "spec")
     if text is None:
-        raise FileError("no spec in it", allowed="a file that rnnspect probe wrote", where=str(path))
+        raise FileError("the file holds no spec", allowed="a file that rnnspect probe wrote", where=str(path))
     data, where = read_spec(text, Path(f"{path}:spec"))
     beside = [key for key in ELSEWHERE if data.pop(key, None) is not None]
     if beside:
-        allowed = "the network alone; the arrays beside it are the rest"
-        raise SpecError(Problem(f"the spec says {key}", allowed, where=where((key,))) for key in beside)
+        allowed = "only the network in the spec of a probe; the file's arrays are the rest"
+        raise SpecError(Problem(f"the spec has the key {key}", allowed, where=where((key,))) for key in beside)
     arrays = read_npz(path, str(path))
     given = {name: arrays.pop(name) for name in INPUTS if name in arrays}
     if missing := [name for name in ("x", "h0") if name not in given]:
-        raise FileError(f"no {listed(missing)} in it", allowed="a file that rnnspect probe wrote", where=str(path))
+        raise FileError(f"missing: {listed(missing)}", allowed="a file that rnnspect probe wrote", where=str(path))
     lengths: Any = given["lengths"].tolist() if "lengths" in given else None
 
     def place(keys: tuple[int | str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""A recording of somebody else's run, in memory or in a file, as an observation."""
+"""Reads a recording of another implementation's run, from memory or a file."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def observations_of(
         if name not in inputs and str(name) not in _PASSED_OVER and not _of_equations(name, called)
     }
     if not seen:
-        raise SequenceError("a recording that holds nothing of the run", allowed=_in_words(spec), where=where(None))
+        raise SequenceError("the recording has nothing to compare", allowed=_in_words(spec), where=where(None))
     arrays_seen, dtype = {called[name]: values for name, values in seen.items()}, getattr(torch, spec.dtype)
     _refuse_unrounded(arrays_seen, said, where)
     valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said)
@@ -101,7 +101,7 @@ def observations_of(
         return [(way, observed(kept).observations) for way, kept in otherwise(arrays_seen, dtype)]
 
     renamed = called.get(ArrayName("output"), "output")
-    notes = [] if renamed == "output" else [f"{renamed} was taken as the output"]
+    notes = [] if renamed == "output" else [f"{renamed} is read as the output"]
     notes += _rounded({name: kept.how for name, kept in exactly.items()})
     read = observed(exactly)
     return replace(read, notes=(*notes, *read.notes), otherwise=ways if said is None else list)
@@ -109,8 +109,9 @@ def observations_of(
 
 def _refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: Where) -> None:
     if said is not None and (off := first_off(arrays, said)):
-        found = f"it holds {off[1]:.9g}, which is not rounded to {said}"
-        raise SequenceError(found, allowed="a rounding that all numbers fit, or exact", where=where(off[0]))
+        found = f"{off[1]:.9g} is not rounded to {said}"
+        advice = "choose a rounding that fits all numbers, or exact"
+        raise SequenceError(found, advice=advice, where=where(off[0]))
 
 
 def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
@@ -139,9 +140,9 @@ def _named(
         if fits and not _RESERVED.match(unknown[0]):
             renamed = unknown.pop()
     for name in unknown:
-        found = f"a recording of {name!r}"
+        found = f"unknown array {name!r} in the recording"
         if name == "c_n":
-            found += f", which a {spec.cell} has not: output, (h, c) = {spec.cell}(x) takes the layers of h_n apart"
+            found += f": a {spec.cell} has no cell state, so output, (h, c) = {spec.cell}(x) splits the layers of h_n"
         raise SequenceError(found, allowed=_in_words(spec), nearest=nearest(name, known), where=where(name))
     return {ArrayName.parse("output" if name == renamed else name): name for name in arrays}
 
@@ -226,16 +227,20 @@ def _with_output(
     if not other:
         return Recorded((taken(missing),))
     names = listed(str(ArrayName("h", place)) for place in other)
-    note = f"output is not what {names} holds; both were judged"
+    note = f"output and {names} differ; both were judged"
     return Recorded((taken(missing), taken(output)), (note,))
 
 
 def _rounded(how: Mapping[str, str]) -> list[str]:
-    """A note for each way of rounding that was found: "read as rounded to 2 decimals: output, h_n"."""
+    """A note for each way of rounding that was found: "output, h_n appear rounded to 2 decimals"."""
     by_how: dict[str, list[str]] = {}
     for name, said in how.items():
         by_how.setdefault(said, []).append(name)
-    return [f"read as rounded to {said}: {listed(names)}" for said, names in by_how.items() if said]
+    return [
+        f"{listed(names)} {'appears' if len(names) == 1 else 'appear'} rounded to {said}"
+        for said, names in by_how.items()
+        if said
+    ]
 
 
 def _tensor(given: Any, where: str) -> Tensor:

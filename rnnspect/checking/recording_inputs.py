@@ -64,7 +64,13 @@ class RecordedShapes:
         """The error for an array of another shape than these axes have; x without a batch has no such axis."""
         named = [axis for axis in axes if axis != "batch" or self.sequence.batched]
         allowed = f"({', '.join(named)}) = {tuple(axes[axis] for axis in named)}"
-        return SequenceError(f"{name} of shape {tuple(values.shape)}", allowed=allowed, where=where)
+        shape = tuple(values.shape)
+        found, advice = f"{name} has the shape {shape}", None
+        if named[:1] == ["step"] and len(shape) == len(named) and shape[1:] == tuple(axes[axis] for axis in named)[1:]:
+            found = f"{name} has {shape[0]} steps, the input has {axes['step']}"
+            if "input" not in self.spec.model_fields_set:
+                advice = f"no input was given (the default is {self.spec.input}): give yours with --input"
+        return SequenceError(found, allowed=allowed, where=where, advice=advice)
 
 
 def check_inputs(
@@ -119,5 +125,7 @@ def _apart(
 
 
 def _another(name: str, theirs: str, ours: str, where: Callable[[str | None], str]) -> SequenceError:
-    found = f"the recording has another {name} than this run: {theirs}, where this run has {ours}"
-    return SequenceError(found, allowed=f"the same {name}, or a recording without it", where=where(name))
+    verb = "are" if name == "lengths" else "is"
+    found = f"the recording's {name} {verb} not this run's: it has {theirs}, this run has {ours}"
+    advice = f"run with the recording's {name}, or leave {name} out of the recording"
+    return SequenceError(found, advice=advice, where=where(name))

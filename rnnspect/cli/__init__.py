@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         return OK
     except OSError as error:
-        say(f"error: the result cannot be written: {error.strerror or error}")
+        say(f"error: cannot write the result: {error.strerror or error}")
         discard(sys.stdout)
         return BAD_INPUT
     except SystemExit as error:
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(usage)
             return BAD_INPUT
         if _is_out_of_memory(error):
-            say(f"error: more memory than there is: {str(error).partition(chr(10))[0] or 'Python could not have any'}")
+            say(f"error: out of memory: {str(error).partition(chr(10))[0] or 'Python got none'}")
             return BAD_INPUT
         return _fault(error)
     if status == INTERRUPTED:

@@ -74,9 +74,9 @@ def check(
         from rnnspect.judging.declared import named
 
     if asked.recorded and asked.engine:
-        raise InputError("an engine beside a recorded run", allowed="--engine or --recorded", where="--recorded")
+        raise InputError("cannot be combined with --engine", advice="pass one of them", where="--recorded")
     if asked.recorded_as and not asked.recorded:
-        raise InputError("no recorded run", allowed="--recorded FILE beside it", where="--recorded-as")
+        raise InputError("needs --recorded FILE", where="--recorded-as")
     if asked.probe is not None:
         _refuse_beside_probe(sources, given, asked.write_probe)
         sources = [str(asked.probe)]
@@ -89,8 +89,8 @@ def check(
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
     if asked.write_probe is not None:
         if not job.alone:
-            allowed = "one source, with one engine or recording"
-            raise InputError("one probe for several runs", allowed=allowed, where="--write-probe")
+            advice = "pass one source, with one engine or recording"
+            raise InputError("writes a probe for one run, not several", advice=advice, where="--write-probe")
         probing.check_place(asked.write_probe)
     found = [row for source in job.sources for row in _rows_of(source, job)]
     _emit(found, output, asked.verbose, job.shown != [])
@@ -98,7 +98,7 @@ def check(
     if asked.write_probe is not None:
         probing.write_where_needed(asked.write_probe, verdicts, output)
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
-        output.note("note: --write-probe probe.npz writes a run whose numbers tell these mistakes apart")
+        output.note("note: --write-probe probe.npz writes test data that tells these mistakes apart")
     return min((row.status for row in found), key=WORST_FIRST.index)
 
 
@@ -107,7 +107,8 @@ def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: P
     beside = [*(sources or []), *map(flag, given.typed), *(["--write-probe"] if write_probe else [])]
     if beside:
         raise InputError(
-            Problem("beside a probe", "--probe alone, with its own numbers", where=name) for name in beside
+            Problem("cannot be combined with --probe, which has its own network and input", where=name)
+            for name in beside
         )
 
 
@@ -135,7 +136,7 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
 def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
     """A row for each engine and recurrent module, or for each call inside of a model. Raises what is wrong where one
     row was asked for."""
-    label = source or "the notebook's example"
+    label = source or "(no file)"
     try:
         if (rows := _inside(source, job)) is not None:
             yield from rows
@@ -156,6 +157,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     recordings: list[Path | None] = [*(job.asked.recorded or ())]
     try:
         described = describing.made() if describing else None
+        label = label if source or described is None else _named(described, job.given)
         engines = job.engines or [described.engine if described else "torch"]
     except RnnspectError as error:
         yield _failed(label, error, job)
@@ -183,19 +185,27 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
                 yield CheckRow(said, verdict, verdict.exit_status, "" if file is None else str(file), then)
 
 
+def _named(described: Described, given: Given) -> str:
+    """A network that no file describes: RNN(5, 2) (defaults)."""
+    from rnnspect.network.parameters import module_repr
+
+    shown = module_repr(described.spec.with_changes(batch_first=False, head=None))
+    return shown if given.typed else f"{shown} (defaults)"
+
+
 def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     """A row for each call inside of a model, which runs itself; None for what is no model."""
     if job.asked.probe:
         return None
     if names_code(source):
-        _refuse_beside(job, "a live model runs itself")
+        _refuse_beside(job, "cannot be used with a live model, which runs itself")
         return live.live_rows(source, job.given, job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise live.unnamed(source)
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
     if source and readers.kind_of(Path(source)) == "onnx":
-        _refuse_beside(job, "a model of ONNX is run by onnxruntime")
+        _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs")
         return models.onnx_rows(source, job.given.options, _terms(job), job.output)
     return None
 
@@ -214,7 +224,7 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
 
 def _refuse_beside(job: _Job, found: str) -> None:
     if beside := "--recorded" if job.asked.recorded else "--engine" if job.engines else "":
-        raise InputError(found, allowed=f"{beside} beside a spec", where=beside)
+        raise InputError(found, advice="pass a spec or a file of weights", where=beside)
 
 
 def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False) -> CheckRow:

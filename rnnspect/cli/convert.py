@@ -36,7 +36,7 @@ def convert(
     cannot tell."""
     source = str(given.path or "")
     if names_code(source) or source.endswith(".py"):
-        raise InputError("a live model", allowed="its checkpoint, such as torch.save makes", where=source)
+        raise InputError("a live model", advice="save its weights with torch.save and convert that file", where=source)
     described = given.describe(output, the_only=True)
     with loading():
         from rnnspect.checking import converting

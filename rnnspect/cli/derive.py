@@ -30,7 +30,7 @@ class Which:
     batch_index: Annotated[int, _which(help="Sequence of the batch (default 0)")] = 0
 
 
-@command("rnnspect derive --cell lstm --input randn:100 --step 99 --unit 0 --quantity c")
+@command("rnnspect derive --cell lstm --input randn:100 --step 99 --unit 0")
 def derive(
     given: Annotated[Given, network()],
     output: Annotated[Output, formats("table", "json", "markdown")],

@@ -105,8 +105,8 @@ class Given:
             first = only(every, str(self.path), first.noun, _in_words)
         elif others:
             names = listed(map(repr, list(every)[1:]), MOST_LISTED)
-            what = f"{len(every)} recurrent {first.noun}s; this is the first, {next(iter(every))!r}"
-            output.note(f"note: {self.path} holds {what}; --module takes another: {names}")
+            what = f"{len(every)} recurrent {first.noun}s; using the first, {next(iter(every))!r}"
+            output.note(f"note: {self.path} has {what}; --module chooses another: {names}")
         described = first.made()
         for note in described.notes:
             output.note(note)
@@ -155,10 +155,9 @@ def describe_every(
                     name: Describing(noun, functools.partial(_of_module, one, flags), reads_from.get(name, ""))
                     for name, one in modules.items()
                 }
-    for found, said in (("a module", module), ("names", names)):
+    for where, said in (("--module", module), ("--names", names)):
         if said is not None:
-            where = "--module" if said is module else "--names"
-            raise InputError(f"{found} of no file of weights", allowed="beside a file of weights", where=where)
+            raise InputError("needs a file of weights", where=where)
     return {"": Describing("network", functools.partial(_of_spec, path, flags))}
 
 
@@ -199,12 +198,12 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
     if flags.get("layout") == "pytorch" and "layout" not in told.keys:
         flags = {key: value for key, value in flags.items() if key != "layout"}  # a spec's own layout, left unsaid
     against = [
-        Problem(f"{key} {_said(flags[key])}, which {told.source} contradicts", _said(value), where=flag(key))
+        Problem(f"{_said(flags[key])}, but {told.source} has {_said(value)}", where=flag(key))
         for key, value in told.keys.items()
         if key in flags and key != "weights" and flags[key] != value
     ]
     against += [
-        Problem(f"{key} beside a checkpoint", "the parameters in the file", where=flag(key))
+        Problem("cannot be combined with a file of weights, which has its own", where=flag(key))
         for key in ("weights", "head")
         if key in flags
     ]
@@ -228,9 +227,9 @@ def _notes(told: Told, spec: Spec, flags: dict[str, Any]) -> list[str]:
     notes = []
     if untold := [key for key in told.untold if key not in flags and taken[key]]:
         said = " ".join(str(taken[key]) for key in untold)
-        notes.append(f"note: {told.source} does not say {' or '.join(untold)}; taken: {said}")
+        notes.append(f"note: {told.source}: not stored: {', '.join(untold)}; assuming {said}")
     if told.others:
-        notes.append(f"note: {told.others} other tensor{'s' if told.others > 1 else ''} in the file left alone")
+        notes.append(f"note: ignored {told.others} unrelated tensor{'s' if told.others > 1 else ''} in the file")
     return notes
 
 
@@ -257,7 +256,7 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
         meaningless += [name for name, key in KEYS.items() if key.cell not in ("", cell.name)]
         meaningless += ["activations"]
     gone = [key for key in meaningless if key not in flags and data.pop(key, None) is not None]
-    return (f"note: {listed(gone)} of {name} left out, for what the flags say",) if gone else ()
+    return (f"note: ignored {listed(gone)} of {name}, which the options replace",) if gone else ()
 
 
 def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:

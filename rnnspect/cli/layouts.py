@@ -29,7 +29,7 @@ def layouts(
     from rnnspect.weights import layouts as known
 
     if chosen and len(chosen) > 2:
-        raise InputError(f"{len(chosen)} layouts", allowed="none, one or two", where="layouts")
+        raise InputError(f"{len(chosen)} names", allowed="none, one or two", where="layouts")
     found = [known.find(name, "layouts") for name in chosen] if chosen else list(known.every())
     between = len(chosen or ()) == 2
 

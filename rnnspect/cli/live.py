@@ -51,7 +51,7 @@ def unnamed(source: str) -> InputError:
         return InputError("no such file", allowed=FORM, where=source)
     names = names_in(path)
     choices = listed(f"{source}:{name}" for name in names) if names else f"{source}:build, a function that gives it"
-    return InputError("a Python file, without the name of what gives the model", allowed=choices, where=source)
+    return InputError("names no function or class that gives the model", allowed=choices, where=source)
 
 
 def shapes(source: str, given: Given, output: Output) -> ModelShapes:
@@ -92,7 +92,7 @@ def ran(source: str, given: Given, output: Output) -> LiveRun:
     if one.said:
         output.note(f"note: {one.said}; {'--input says another' if drawn else '--batch says how many'}")
     if not seen.calls:
-        raise InputError("no RNN, LSTM, GRU or cell of this model was called", where=source)
+        raise InputError("the model called no RNN, LSTM, GRU or cell", where=source)
     return LiveRun(model, one.x, seen, described)
 
 
@@ -116,7 +116,7 @@ def live_rows(
     from rnnspect.checking.live.called import names_like
 
     if held_to:
-        raise InputError("an arithmetic beside a live model", allowed="what its dtypes say", where="--arithmetic")
+        raise InputError("cannot be used with a live model, whose dtypes decide", where="--arithmetic")
     run = ran(source, given, output)
     seen = run.seen.of(names_like(run.seen, given.options["module"], source))
     if not seen.calls:
@@ -180,9 +180,9 @@ def _refuse_what_is_ignored(described: Described) -> None:
     for key in sorted(described.given - used):
         option = flag(key)
         if key in ("batch", "input_size", "seed"):
-            allowed = "with an input that is drawn, such as --input randn:100" if key == "seed" else "with a generator"
-            problems.append(Problem(f"{option} beside an input that it does not make", allowed, where=option))
+            advice = "pass --input randn:100" if key == "seed" else "pass a generator, such as --input randn:100"
+            problems.append(Problem("has no effect on this input", advice=advice, where=option))
         else:
-            problems.append(Problem(f"{option} beside a live model", "what a live model has of its own", where=option))
+            problems.append(Problem("cannot be used with a live model, which has its own", where=option))
     if problems:
         raise SpecError(problems)

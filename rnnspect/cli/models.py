@@ -40,8 +40,9 @@ def onnx_rows(source: str, flags: Mapping[str, Any], terms: Terms, output: Outpu
 
     beyond = [name for name in flags if flags[name] is not None and name not in ("module", "input", "batch", "seed")]
     if beyond:
-        allowed = "--module, --input, --batch, --seed"
-        raise InputError("a model says itself what it is", allowed=allowed, where=flag(beyond[0]))
+        said = "cannot be used with an ONNX model, which defines its network"
+        advice = "it takes --module, --input, --batch and --seed"
+        raise InputError(said, advice=advice, where=flag(beyond[0]))
     seed = 1 if flags["seed"] is None else flags["seed"]
     found = check_model(Path(source), flags["input"], flags["module"], flags["batch"], seed, terms)
     for warning in found.warnings:

@@ -92,14 +92,14 @@ class Output:
         written."""
         if self.format is not None and self.format not in formats:
             near = nearest(self.format, formats)
-            found = f"no format is called {self.format!r}"
+            found = f"unknown format {self.format!r}"
             raise InputError(found, allowed=listed(formats), nearest=near, where="--format")
         if self.path is None:
             return
         known = sorted(suffix for name in formats for suffix in _suffixes(name)) + [".txt"] + [".npz"] * arrays
         if (self._suffix and self._suffix not in known) or self.path == Path("-"):
-            found = f"no result is written as {self._suffix or self.path}"
-            raise InputError(found, allowed=listed(known), nearest=nearest(self._suffix, known), where="--output")
+            advice = "leave out -o to print the result" if self.path == Path("-") else f"use {' or '.join(known)}"
+            raise InputError(f"cannot write {self._suffix or self.path}", advice=advice, where="--output")
         writing.check_writable(self.path)
 
     def emit(
@@ -164,7 +164,7 @@ def note_what_is_not_finite(sequence: Sequence, output: Output) -> None:
         pieces = values.split(rows)  # type: ignore[no-untyped-call]
         if count := sum(int((~piece.isfinite()).sum()) for piece in pieces):
             nan = sum(int(piece.isnan().sum()) for piece in pieces)
-            output.note(f"warning: {name} has {count} of {values.numel()} numbers that are not finite ({nan} NaN)")
+            output.note(f"warning: {name} has {count} of {values.numel()} values that are not finite ({nan} NaN)")
 
 
 @contextmanager

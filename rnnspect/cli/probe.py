@@ -23,10 +23,11 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
     the spec are not used; the probe has its own."""
     path = output.path
     if path is None or not output.is_arrays:
-        found = "no file for the arrays" if path is None else f"a probe in {path}"
-        raise InputError(found, allowed="-o probe.npz", where="--output")
+        if path is None:
+            raise InputError("probe needs an output file: -o probe.npz")
+        raise InputError(f"cannot write a probe as {path}", advice="use a name that ends in .npz", where="--output")
     if own := [key for key in _ITS_OWN if key in given.typed]:
-        raise InputError(Problem(f"{key} of a probe, which has its own", where=flag(key)) for key in own)
+        raise InputError(Problem("cannot be used with probe, which makes its own", where=flag(key)) for key in own)
     described = given.describe(output)
     with loading():
         from rnnspect.causes.probing import probe_of
@@ -39,7 +40,9 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
 def check_place(path: Path) -> None:
     """Raises for a file that no probe can be written to, before long work is begun."""
     if path.suffix.lower() != ".npz":
-        raise InputError(f"a probe in {path}", allowed="probe.npz", where="--write-probe")
+        raise InputError(
+            f"cannot write a probe as {path}", advice="use a name that ends in .npz", where="--write-probe"
+        )
     writing.check_writable(path)
 
 

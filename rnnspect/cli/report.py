@@ -59,13 +59,13 @@ class RunOptions:
     ] = None
 
 
-@command("rnnspect report --cell lstm --hidden-size 64 --input randn:50 -o report.html")
+@command("rnnspect report --cell lstm --input randn:50 -o report.html")
 def report(
     given: Annotated[Given, network()],
     output: Annotated[Output, formats("html")],
     run: RunOptions,
     others: Annotated[
-        list[Path] | None, typer.Argument(metavar="[OTHER]", help="Another recorded run, shown beside the first")
+        list[Path] | None, typer.Argument(metavar="OTHER", help="Another recorded run, shown beside the first")
     ] = None,
     batch_index: Annotated[
         int | None,
@@ -80,7 +80,7 @@ def report(
     saved, engines, files = _saved(given), run.engine or [], [*(run.recorded or []), *(others or [])]
     _refuse(output, engines, files, saved is not None)
     if run.recorded_as and not files:
-        raise InputError("no recorded run", allowed="--recorded FILE beside it", where="--recorded-as")
+        raise InputError("needs --recorded FILE", where="--recorded-as")
     with loading():
         from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
@@ -116,7 +116,7 @@ def report(
 
 def _refuse(output: Output, engines: list[str], files: list[Path], is_saved: bool) -> None:
     if output.path is None and sys.stdout.isatty():
-        raise InputError("a page for a browser, and no file", allowed="-o report.html", where="--output")
+        raise InputError("report needs an output file: -o report.html")
     count = len(files) + (max(len(engines), 1) if is_saved else len(engines))
     if count > MOST:
         raise InputError(f"{count} runs in one page", allowed=f"at most {MOST}", where="--recorded or --engine")
@@ -137,7 +137,7 @@ def _saved(given: Given) -> Described | None:
         return None
     if given.typed:
         beside = flag(next(iter(given.typed)))
-        raise InputError("a run that was saved is as it was", allowed=f"{beside} beside a spec", where=beside)
+        raise InputError("cannot change a saved run", advice="pass it with a spec", where=beside)
     from rnnspect.network.spec import Spec
 
     def where(_keys: tuple[int | str, ...]) -> str:
@@ -175,7 +175,7 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
         own = {replace(name, engine=None) if name.engine == engine else name: v for name, v in named.items()}
         return {str(name): values for name, values in own.items() if name.engine is None}
     if engine or several:
-        found = "a run of several engines" if several else f"{engine!r} beside a run that was saved"
+        found = "a run of several engines" if several else f"{engine!r} is not in this saved run"
         allowed = f"--engine {' or '.join(several)}" if several else "its own engine"
         raise InputError(found, allowed=allowed, where="--engine" if engine else path)
     return arrays

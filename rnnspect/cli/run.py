@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """What the framework computes: output, h_n, c_n and the head."""
     if with_parameters and not output.is_arrays:
-        raise InputError("parameters and no file that holds them", allowed="-o case.npz", where="--with-parameters")
+        raise InputError("needs an output file: -o case.npz", where="--with-parameters")
     from rnnspect.network import memory
 
     needs = memory.run_document_needs if output.writes("json") else memory.run_needs

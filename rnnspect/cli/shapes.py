@@ -73,7 +73,7 @@ def _found(given: Given, output: Output) -> list[_Found]:
         except RnnspectError as error:
             if len(every) == 1:
                 raise
-            output.note(f"note: left out: {error}")
+            output.note(f"note: skipped: {error}")
             refused = error
             continue
         for note in described.notes:

@@ -38,7 +38,7 @@ class Selected(Selection):
     precision: Annotated[int | None, _table(min=1, max=17, help="Decimals (default 4)")] = None
 
 
-@command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99 --quantities f,c,h")
+@command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99")
 def trace(
     given: Annotated[Given, network()],
     selected: Selected,
@@ -67,7 +67,7 @@ def trace(
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
     note_what_is_not_finite(made.sequence, output)
     recordings = _recordings(engine, made, output)
-    with progress_bar("stepping through the equations", made.steps_of_layers, output.quiet) as progress:
+    with progress_bar("computing the equations", made.steps_of_layers, output.quiet) as progress:
         traces = trace_recordings(made, recordings, progress)
 
     def json() -> str:

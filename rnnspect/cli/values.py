@@ -20,7 +20,7 @@ def names_in(text: str | None) -> dict[str, str] | None:
         return None
     pairs = [part.partition("=") for part in text.split(",")]
     if bad := next((name or theirs for name, _, theirs in pairs if not name.strip() or not theirs.strip()), None):
-        raise InputError(f"{bad!r} is no name", allowed="weight_ih_l0=NAME,weight_hh_l0=NAME,…", where="--names")
+        raise InputError(f"cannot read {bad!r}", allowed="weight_ih_l0=NAME,weight_hh_l0=NAME,…", where="--names")
     return {name.strip(): theirs.strip() for name, _, theirs in pairs}
 
 
@@ -49,4 +49,4 @@ def parsed(name: str, value: Any) -> Any:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{value!r} is no list of {name}", allowed="5,3,2", where=flag(name)) from None
+        raise InputError(f"{value!r} is not a list of whole numbers", allowed="5,3,2", where=flag(name)) from None

@@ -1,4 +1,4 @@
-"""What can be seen of a file or a folder at once, so that its format is known by its content, not by its name."""
+"""Looks at the first bytes of a file or the names in a folder, to recognise the format by its content."""
 
 from __future__ import annotations
 

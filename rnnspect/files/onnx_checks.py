@@ -1,4 +1,4 @@
-"""What is checked of an ONNX model before its numbers are read: names, functions, and that the file holds what its
+"""Checks an ONNX model before its numbers are read: names, functions, and that the file holds what its
 tensors claim."""
 
 from __future__ import annotations

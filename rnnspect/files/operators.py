@@ -1,4 +1,4 @@
-"""What a file holds of one operator of a model: its arrays by the names of the format's schema, and its settings."""
+"""One operator of a model in a file: its arrays, by the names of the format's schema, and its settings."""
 
 from __future__ import annotations
 

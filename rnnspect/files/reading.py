@@ -1,4 +1,4 @@
-"""What the readers of all formats share: a file's size, bytes and text, one tensor in words, and errors in words."""
+"""Shared by the readers of all formats: a file's size, bytes and text, one tensor's shape, and errors in words."""
 
 from __future__ import annotations
 

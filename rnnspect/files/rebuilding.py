@@ -1,4 +1,4 @@
-"""What the records of a pickle stand for: the tensors of torch and the arrays of numpy, by the exact names of the
+"""Rebuilds torch tensors and numpy arrays from the records of a pickle, by the exact names of the
 functions that would make them. Nothing is called; numbers stay where they are until they are asked for."""
 
 from __future__ import annotations

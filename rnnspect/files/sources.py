@@ -1,4 +1,4 @@
-"""How x, h0 and c0 can be written: a generator, a file, one array of an archive, standard input, the numbers."""
+"""Parses how x, h0 and c0 are given: a generator, a file, one array of an archive, standard input, or the numbers."""
 
 from __future__ import annotations
 

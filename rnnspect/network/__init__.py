@@ -1,1 +1,1 @@
-"""What is talked about: a spec, its parameters, the sequence that runs, the device and precision it runs in."""
+"""The network and its run as data: spec, parameters, input sequence, device and precision."""

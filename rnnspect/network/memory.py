@@ -1,4 +1,4 @@
-"""How many bytes a piece of work needs, estimated before any memory is taken: between what is taken and half as much
+"""Estimates how many bytes a piece of work needs, before any are allocated: between the real amount and half as much
 again, where that is above 500 MB. The factors are measured; `tests/cli/test_memory_taken.py` measures them again."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which parameters a spec has: names, shapes, and the rows of each gate in them. It loads neither torch nor numpy."""
+"""The parameters of a spec: names, shapes, and the rows of each gate. Loads neither torch nor numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine gave when it ran, which engine it was, and the names of arrays that a run is kept under."""
+"""What an engine returned in a run, which engine it was, and the array names under which a run is saved."""
 
 from __future__ import annotations
 

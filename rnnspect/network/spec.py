@@ -1,4 +1,4 @@
-"""What to build: a recurrent network and the sequence it runs, as plain data. Loads no framework."""
+"""The spec: a recurrent network and the sequence it runs, as plain data. Loads no framework."""
 
 from __future__ import annotations
 

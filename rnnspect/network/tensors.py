@@ -43,7 +43,7 @@ def from_anything(given: Any, where: str) -> torch.Tensor:
         found = f"this {type(given).__name__} is not an array of numbers"
         raise SequenceError(found, allowed="numbers in rows of equal length", where=where) from error
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        found = f"this {type(given).__name__} has the dtype {array.dtype.name}"
+        found = f"a {type(given).__name__} of dtype {array.dtype.name}"
         raise SequenceError(found, allowed="real numbers", where=where)
     free_memory.require(math.prod(array.shape) * 8, "a copy of this array", where)
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

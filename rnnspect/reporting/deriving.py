@@ -45,7 +45,7 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     check_item(at.batch, sequence.batch, where("batch_index"))
     length = sequence.length(at.batch)
     if length <= at.step < sequence.steps:
-        found = f"step {at.step} is beyond item {at.batch}'s length {length}"
+        found = f"step {at.step} is beyond the length {length} of sequence {at.batch}"
         raise SequenceError(found, allowed=_range(length), where=where("step"))
     counts = {
         "layer": spec.num_layers,
@@ -217,7 +217,11 @@ def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple
 
     def given(layer: int) -> str:
         shown = all((layer, direction) in seen.layers for direction in case.spec.directions)
-        return f"as {seen.engine.name} gave it" if shown else f"from the equations, for {seen.engine.name} shows none"
+        return (
+            f"as {seen.engine.name} returned it"
+            if shown
+            else f"from the equations ({seen.engine.name} does not return it)"
+        )
 
     below = at.layer - 1
     yield f"x at step {at.step}", "the input" if not at.layer else f"h of layer {below} {given(below)}"
@@ -227,7 +231,7 @@ def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple
     yield f"h at step {before}", given(at.layer)
     if len(state) > 1:
         since = f"h {given(at.layer)} at each step since c0" if order > 1 else "h0 and c0"
-        yield f"c at step {before}", f"from the equations, on {since}"
+        yield f"c at step {before}", f"from the equations, with {since}"
 
 
 def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) -> Iterator[InTurn]:

@@ -30,8 +30,8 @@ class Given:
         found = self._apart(spec)
         if isinstance(found.x, PackedSequence):
             if of_a_cell:
-                allowed = "x (T, B, I), with lengths=…"
-                raise SequenceError("a packed sequence for a cell", allowed=allowed, where="x")
+                advice = "pass x (step, batch, feature) and lengths=…"
+                raise SequenceError("a cell takes no packed sequence", advice=advice, where="x")
             found = found._padded(spec)
         return found._of_a_cell() if of_a_cell else found
 
@@ -40,19 +40,19 @@ class Given:
         if not isinstance(self.h0, tuple) or not all(one is None or _is_state(one) for one in self.h0):
             return self
         if not spec.cell_type.has_cell_state:
-            allowed = "h0 alone, a tensor or an array"
-            raise SequenceError(f"h0 as a tuple of {len(self.h0)} for cell {spec.cell}", allowed=allowed, where="h0")
+            found = f"h0 is a tuple of {len(self.h0)}, and cell {spec.cell} has no cell state"
+            raise SequenceError(found, allowed="a tensor or an array", where="h0")
         if len(self.h0) != 2 or self.c0 is not None:
-            found = "c0 beside h0 = (h0, c0)" if len(self.h0) == 2 else f"h0 as a tuple of {len(self.h0)}"
-            raise SequenceError(found, allowed="h0 = (h0, c0), or h0 and c0 each by itself", where="h0")
+            found = "c0 is given twice" if len(self.h0) == 2 else f"h0 is a tuple of {len(self.h0)}"
+            raise SequenceError(found, allowed="h0 = (h0, c0), or h0 and c0 separately", where="h0")
         return replace(self, h0=self.h0[0], c0=self.h0[1])
 
     def _padded(self, spec: Spec) -> Given:
         from torch.nn.utils.rnn import pad_packed_sequence
 
         if self.lengths is not None:
-            allowed = "one of them: a packed sequence has its own lengths"
-            raise SequenceError("lengths beside a packed sequence", allowed=allowed, where="lengths")
+            found = "a packed sequence has its own lengths"
+            raise SequenceError(found, advice="leave lengths out", where="lengths")
         x, lengths = pad_packed_sequence(self.x, spec.batch_first)
         return replace(self, x=x, lengths=lengths)
 
@@ -66,8 +66,8 @@ class Given:
         if x.dim() == 3:  # steps, for a loop over the cell; its states may be those that a cell takes
             return replace(self, x=x, h0=_with_a_row(self.h0, "h0"), c0=_with_a_row(self.c0, "c0"))
         if x.dim() not in (1, 2):
-            allowed = "(I,) or (B, I), one step, or (T, B, I)"
-            raise SequenceError(f"x of shape {tuple(x.shape)} for a cell", allowed=allowed, where="x")
+            allowed = "(feature,) or (batch, feature) for one step, or (step, batch, feature)"
+            raise SequenceError(f"x has the shape {tuple(x.shape)}", allowed=allowed, where="x")
         return replace(self, x=x[None], h0=_with_a_row(self.h0, "h0"), c0=_with_a_row(self.c0, "c0"))
 
 

@@ -1,4 +1,4 @@
-"""From a spec or a live module to what runs: parameters and sequence on a device, and the engine."""
+"""Prepares a run of a spec or a live module: parameters and sequence on a device, and the engine."""
 
 from __future__ import annotations
 

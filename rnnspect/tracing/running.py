@@ -21,7 +21,7 @@ def run_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _s
     there is none."""
     recording = prepared.run(progress)
     if recording.output is None:
-        raise EngineError(listed(recording.notes), allowed="another engine")
+        raise EngineError(listed(recording.notes), advice="choose another engine")
     return Run(**_shared(prepared, recording), **_results(recording))
 
 

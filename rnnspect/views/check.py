@@ -49,10 +49,10 @@ def _sentence(verdict: Verdict, subject: str) -> str:
         return f"whether {who} matches this {cell}"
     if verdict.verdict == "differ":
         wrong = _counted_wrong(verdict)
-        return f"{who} does not match this {cell}{f' ({wrong} are wrong)' if wrong else ''}"
+        return f"{who} does not match this {cell}{f' ({wrong} wrong)' if wrong else ''}"
     arithmetic = verdict.arithmetic
     rounding = f"the rounding error of {arithmetic}" if " " in arithmetic else f"{arithmetic} rounding error"
-    every = f"all {text.counted(verdict.values, 'value')} are" if verdict.values != 1 else "its value is"
+    every = f"all {text.counted(verdict.values, 'value')}" if verdict.values != 1 else "its value"
     return f"{who} matches this {cell} ({every} within {rounding})"
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rnnspect.checking.converting import Conversion
 from rnnspect.network.parameters import module_repr
-from rnnspect.views import check, documents
+from rnnspect.views import check, documents, text
 from rnnspect.views.text import printable
 
 
@@ -44,7 +44,7 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
     heading.no_wrap, heading.overflow = True, "ignore"
     yield heading
     if done.verdict is None:
-        yield Text(f"not verified here: {done.unverified}", "bold yellow")
+        yield Text(f"not verified here: {done.unverified}", text.LOUD)
     else:
         engine = done.verdict.engine
         yield Text(check.summary(done.verdict), check.STYLE[done.verdict.verdict])
@@ -54,7 +54,7 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
         )
         if not done.verdict.agrees:
             yield from map(Text, check.lines_of(done.verdict))
-    yield from (Text(f"lost: {one}", "yellow") for one in done.lost)
+    yield from (Text(f"lost: {one}", text.LOUD) for one in done.lost)
     if done.lost and done.verdict is not None:
         yield Text("the check took zeros for what is lost")
     yield from map(Text, done.notes)

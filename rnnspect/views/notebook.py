@@ -17,6 +17,7 @@ from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, shapes, summary
 from rnnspect.views.rendering import Screen, as_html, rendered, width_of
 from rnnspect.views.selection import Selection, shown_steps, with_gaps
+from rnnspect.views.text import LOUD
 
 _WIDTH = 100
 """Characters. A notebook's cell is about as wide; it decides how many units are shown."""
@@ -64,10 +65,10 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
             yield Text(f"… {len(at)} not shown", "dim")
         else:
             yield Text(str(judged[at]), check.STYLE[judged[at].answer])
-    yield from (Text(f"{name or 'the model'}: never called", "yellow") for name in seen.never_called)
+    yield from (Text(f"{name or 'the model'}: never called", LOUD) for name in seen.never_called)
     worst = seen.worst
     if worst is None:
-        yield Text("no RNN, LSTM, GRU or cell is in this model", "yellow")
+        yield Text("this model has no RNN, LSTM, GRU or cell", LOUD)
     elif worst.answer != "agree":
         yield Text("\nthe worst of them:")
         yield Text(str(worst), check.STYLE[worst.answer])

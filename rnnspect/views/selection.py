@@ -97,7 +97,7 @@ def _part(part: str, count: int, what: str) -> list[int]:
             raise ValueError(part)
     except ValueError:
         allowed = "numbers and ranges such as 0:10,95:"
-        raise InputError(f"{part!r} names no {what}", allowed=allowed, where=option) from None
+        raise InputError(f"{part!r} is not a {what} or a range of them", allowed=allowed, where=option) from None
     if colon:
         chosen = list(range(count))[slice(*bounds)]
     else:

@@ -24,7 +24,7 @@ def test_every_gate_is_seen_whatever_the_size_of_the_weights(
             parameter.mul_(scale)
     verdict = rnnspect.check(module)
     assert verdict.agrees, verdict.reason
-    assert [note for note in verdict.notes if note.startswith("no input was given: x, h0")]
+    assert [note for note in verdict.notes if note.startswith("no input was given: random x, h0")]
 
 
 def test_a_wrong_module_differs() -> None:
@@ -40,10 +40,12 @@ def test_longer_ones_are_drawn_where_one_cannot_tell(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("rnnspect.checking.drawn_input._SIZES", (99.0, 100.0))  # saturated
     torch.manual_seed(0)
     verdict = rnnspect.check(torch.nn.LSTM(3, 8))
-    assert verdict.notes[-1].endswith("64 steps (fewer could not tell)")
+    assert verdict.notes[-1].endswith("64 steps (fewer were not conclusive)")
 
 
 def test_states_that_were_said_are_kept() -> None:
     torch.manual_seed(0)
     module, h0 = torch.nn.GRU(3, 8), torch.full((1, 8), 0.5)
-    assert rnnspect.check(module, h0=h0).notes[-1] == "no input was given: x was drawn for these weights, 64 steps"
+    assert (
+        rnnspect.check(module, h0=h0).notes[-1] == "no input was given: random x was drawn for these weights, 64 steps"
+    )

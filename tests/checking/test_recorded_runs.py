@@ -139,7 +139,7 @@ def test_the_one_that_differs_makes_it_differ(bad: str) -> None:
     verdict = check({"output": found["output"], f"{TOP}.h": found[f"{TOP}.h"], bad: spoilt})
     assert verdict.first is not None
     assert (verdict.first.layer, verdict.first.step, verdict.first.batch, verdict.first.unit) == (1, 7, 2, 3)
-    assert verdict.notes == (f"output is not what {TOP}.h holds; both were judged",)
+    assert verdict.notes == (f"output and {TOP}.h differ; both were judged",)
 
 
 def test_both_may_be_right_and_not_the_same() -> None:
@@ -259,12 +259,12 @@ def test_inputs_of_the_same_run_are_fine() -> None:
 
 
 OTHERS: dict[str, tuple[Any, str]] = {
-    "x": (lambda spec: torch.ones(3, 30, 4), r"another x than this run: 1 at step 0, batch 0, unit 0"),
-    "x of another length": (lambda spec: torch.ones(3, 29, 4), r"x of shape \(3, 29, 4\)"),
-    "h0": (lambda spec: torch.ones(2, 3, 6), r"another h0 than this run: 1 at place 0, batch 0, unit 0, .* has 0;"),
-    "c0": (lambda spec: torch.ones(2, 3, 6), r"another c0"),
-    "lengths": (lambda spec: [30, 30, 4], r"another lengths than this run: \[30, 30, 4\].*\[30, 30, 30\]"),
-    "weight_hh_l1": (lambda spec: torch.zeros(24, 6), r"another weight_hh_l1 .* at row 0, column 0"),
+    "x": (lambda spec: torch.ones(3, 30, 4), r"x is not this run's: it has 1 at step 0, batch 0, unit 0"),
+    "x of another length": (lambda spec: torch.ones(3, 29, 4), r"x has the shape \(3, 29, 4\)"),
+    "h0": (lambda spec: torch.ones(2, 3, 6), r"h0 is not this run's: it has 1 at place 0, batch 0, unit 0, .* has 0;"),
+    "c0": (lambda spec: torch.ones(2, 3, 6), r"c0 is not this run's"),
+    "lengths": (lambda spec: [30, 30, 4], r"lengths are not this run's: it has \[30, 30, 4\].*\[30, 30, 30\]"),
+    "weight_hh_l1": (lambda spec: torch.zeros(24, 6), r"weight_hh_l1 is not this run's: .* at row 0, column 0"),
     "bias_ih_l0": (lambda spec: torch.zeros(6), r"bias_ih_l0 has the shape \(6,\).*\(row\) = \(24,\)"),
 }  # fmt: skip
 
@@ -295,15 +295,15 @@ def test_a_single_array_of_any_name_is_the_output(name: str) -> None:
     found = run()
     verdict = check({name: found["output"], "h_n": found["h_n"]})
     assert verdict.agrees
-    assert verdict.notes == (f"{name} was taken as the output",)
+    assert verdict.notes == (f"{name} is read as the output",)
     assert check({name: wrong(found["output"], (3, 1, 2), 0.01)}).verdict == "differ"
 
 
 def test_two_arrays_of_unknown_names_are_not() -> None:
     output = run()["output"]
-    with pytest.raises(SequenceError, match=r"a recording of 'y'.*allowed: output"):
+    with pytest.raises(SequenceError, match=r"unknown array 'y' in the recording.*expected output"):
         check({"y": output, "z": output})
-    with pytest.raises(SequenceError, match=r"a recording of 'l1\.backward\.h'"):
+    with pytest.raises(SequenceError, match=r"unknown array 'l1\.backward\.h' in the recording"):
         check({"l1.backward.h": output})
 
 

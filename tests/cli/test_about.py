@@ -57,7 +57,7 @@ def test_a_spec_and_a_file_of_nothing(rnnspect, tmp_path):
     assert shown.status == 2
     assert "no recurrent parameters found" in shown.err
     (tmp_path / "x.7z").write_bytes(b"7z\xbc\xaf" + bytes(50))
-    assert "a 7z archive; expected one of the files in it" in rnnspect(tmp_path / "x.7z").err
+    assert "a 7z archive; unpack it and give one of its files" in rnnspect(tmp_path / "x.7z").err
     assert "did you mean" in rnnspect("chekc").err.lower()
     assert rnnspect("none.pt").err == "error: none.pt: no such file\n"
 
@@ -69,9 +69,9 @@ def test_a_spec_and_a_file_of_nothing(rnnspect, tmp_path):
         ("cell: lstn\n", "cell"),
         (
             '{"format": "layers-model", "modelTopology": {}}',
-            "a TensorFlow.js model; expected one of Keras",
+            "a TensorFlow.js model; convert it to Keras",
         ),
-        ("7767517\n3 3\n", "a network of ncnn"),
+        ("7767517\n3 3\n", "an ncnn network"),
     ],
 )
 def test_a_text_that_is_no_spec(rnnspect, tmp_path, text, said):
@@ -109,8 +109,8 @@ def test_a_checkpoint_in_several_files(rnnspect, folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda index: index["weight_map"].update(w="../x.safetensors"), "a .safetensors file beside it"),
-        (lambda index: index["weight_map"].update(w="model-00001-of-00002.safetensors"), "does not hold w"),
+        (lambda index: index["weight_map"].update(w="../x.safetensors"), "a .safetensors file in the same folder"),
+        (lambda index: index["weight_map"].update(w="model-00001-of-00002.safetensors"), "the tensor w is not in"),
         (lambda index: index["weight_map"].update(w="none.safetensors"), "no such file"),
         (lambda index: index["weight_map"].update(w=3), "this is not the index of a sharded checkpoint"),
         (lambda index: index.update(weight_map=[]), "this is not the index of a sharded checkpoint"),
@@ -128,4 +128,4 @@ def test_an_index_that_lies(rnnspect, folder, change, said):
 def test_a_folder_without_weights(rnnspect, tmp_path):
     (tmp_path / "readme").write_text("x")
     shown = rnnspect(tmp_path)
-    assert (shown.status, "a folder of 1 files without weights" in shown.err) == (2, True)
+    assert (shown.status, "a folder of 1 files, none of them known weights" in shown.err) == (2, True)

@@ -69,7 +69,7 @@ def test_differ_beats_bad_input(rnnspect, broken_engine):
 @pytest.mark.usefixtures("no_causes")
 def test_a_wrong_number_in_words(rnnspect, broken_engine):
     out = rnnspect("check", "configs/gru.yaml").out
-    assert out.startswith("✗ DIFFER  torch does not match this GRU (5 of 80 values are wrong)\n")
+    assert out.startswith("✗ DIFFER  torch does not match this GRU (5 of 80 values wrong)\n")
     assert "h of layer 0 forward, step 9, unit 1: expected " in out
     assert out.index("First ") < out.index("allowed ") < out.index("Where ") < out.index("Next ")
     assert "rnnspect derive configs/gru.yaml --step 9 --unit 1" in out

@@ -67,7 +67,7 @@ def test_other_tuples_are_refused(check, case):
     torch.save((output, h_n, h_n), folder / "returned.pt")
     status, error = check(folder / "returned.pt")
     assert status == 2
-    assert f"--recorded {folder}/returned.pt: it holds a tuple" in error
+    assert f"--recorded {folder}/returned.pt: the file holds a tuple" in error
 
 
 @pytest.mark.parametrize("name", ["arr_0", "y"])
@@ -75,7 +75,7 @@ def test_a_sole_array_is_the_output_and_a_note_says_so(check, case, name):
     folder, (output, _) = case
     np.savez(folder / "y.npz", **{name: output.numpy()})
     status, document = check(folder / "y.npz")
-    assert (status, document["notes"]) == (0, [f"{name} was taken as the output"])
+    assert (status, document["notes"]) == (0, [f"{name} is read as the output"])
     np.savez(folder / "y.npz", **{name: spoilt(output).numpy()})
     assert check(folder / "y.npz")[0] == 1
 
@@ -93,8 +93,8 @@ def test_the_note_is_in_the_report(rnnspect, case):
         folder / "y.npz",
     )
     out = rnnspect(*argv).out
-    assert "y was taken as the output" in out
-    assert "read as rounded to 4 decimals: y" in out
+    assert "y is read as the output" in out
+    assert "y appears rounded to 4 decimals" in out
 
 
 def test_how_a_recording_was_rounded_may_be_said(rnnspect, case):
@@ -102,16 +102,16 @@ def test_how_a_recording_was_rounded_may_be_said(rnnspect, case):
     np.save(folder / "y.npy", np.round(output.numpy(), 4))
     argv = ("check", folder / "model.pt", "--input", folder / "x.npy", "--no-batch-first")
     recorded = (*argv, "--recorded", folder / "y.npy", "--explain", "0")
-    assert "read as rounded to 4 decimals: output" in rnnspect(*recorded, "--recorded-as", "%.4f").out
+    assert "output appears rounded to 4 decimals" in rnnspect(*recorded, "--recorded-as", "%.4f").out
     assert rnnspect(*recorded, "--recorded-as", "exact").status == 1
     refused = rnnspect(*recorded, "--recorded-as", "digits5")
     assert refused.status == 2
     assert "--recorded-as: no way of rounding is called 'digits5'; expected exact, float32" in refused.err
     assert "did you mean 'digits:5'?" in refused.err
-    assert "which is not rounded to 2 decimals" in rnnspect(*recorded, "--recorded-as", "decimals:2").err
+    assert "is not rounded to 2 decimals" in rnnspect(*recorded, "--recorded-as", "decimals:2").err
     alone = rnnspect(*argv, "--recorded-as", "float16")
     assert alone.status == 2
-    assert "--recorded-as: no recorded run" in alone.err
+    assert "--recorded-as: needs --recorded FILE" in alone.err
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".npy"])
@@ -146,7 +146,7 @@ def test_one_array_of_several_is_chosen(check, case, suffix):
     assert status == 2
     assert f"--recorded {path}: no array named 'rihgt'" in error
     assert "did you mean 'right'?" in error
-    assert check(path)[1].startswith(f"error: --recorded {path}:right: a recording of 'right'")
+    assert check(path)[1].startswith(f"error: --recorded {path}:right: unknown array 'right' in the recording")
 
 
 def wrong_files(folder, output):
@@ -156,12 +156,12 @@ def wrong_files(folder, output):
     (folder / "mine.csv").write_text("1,2\n3,four\n")
     (folder / "mine.txt").write_text("1")
     return {
-        "mine.npz": "mine.npz:output: output of shape (30, 1, 4); expected (step, batch, unit) = (30, 1, 6)",
+        "mine.npz": "mine.npz:output: output has the shape (30, 1, 4); expected (step, batch, unit) = (30, 1, 6)",
         "mine.npz:h_n": "",
-        "mine.npy": "mine.npy: output of shape (20, 1, 6); expected (step, batch, unit) = (30, 1, 6)",
-        "other.npz": "other.npz:x: the recording has another x than this run: 1 at step 0, batch 0, unit 0",
+        "mine.npy": "mine.npy: output has 20 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6)",
+        "other.npz": "other.npz:x: x is not this run's: it has 1 at step 0, batch 0, unit 0",
         "mine.csv": "mine.csv:2:3: four is not a number",
-        "mine.txt": "mine.txt: files that end in '.txt' are not read",
+        "mine.txt": "mine.txt: cannot read arrays from files that end in '.txt'",
         "none.npy": "none.npy: no such file",
         "none.npz:output": "none.npz: no such file",
     }
@@ -184,7 +184,7 @@ def test_what_run_wrote_says_whose_x_it_is(rnnspect, tmp_path):
     assert rnnspect("check", *spec, "--recorded", path).status == 0
     other = rnnspect("check", "--cell", "gru", "--input", "ones:20", "--recorded", path)
     assert other.status == 2
-    assert "another x than this run" in other.err
+    assert "x is not this run's" in other.err
 
 
 def test_two_decimals_in_a_csv(check, case):
@@ -227,7 +227,8 @@ def test_a_recording_that_cannot_be_read_is_one_row_of_several(rnnspect, case):
     assert re.findall(r"^(agree|error) ", several.out, re.MULTILINE) == ["agree", "error"]
 
 
-def test_a_page_shows_one_recording(rnnspect, tmp_path):
-    result = rnnspect("report", "--recorded", "a.npz", "--recorded", "b.npz", "-o", tmp_path / "page.html")
+def test_a_page_shows_two_recordings_at_most(rnnspect, tmp_path):
+    recorded = [word for name in "abc" for word in ("--recorded", f"{name}.npz")]
+    result = rnnspect("report", *recorded, "-o", tmp_path / "page.html")
     assert result.status == 2
-    assert "--recorded: 2 recorded runs; allowed: one" in result.err
+    assert "3 runs in one page; expected at most 2" in result.err

@@ -29,7 +29,7 @@ def before(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 def test_the_verdict_is_shown_before_the_search_begins(before: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(WRONG) == 1
-    assert before[0].startswith("✗ DIFFER  mine.py:step does not match this GRU (80 of 80 values are wrong)\n  First ")
+    assert before[0].startswith("✗ DIFFER  mine.py:step does not match this GRU (80 of 80 values wrong)\n  First ")
     after = capsys.readouterr().out
     assert "DIFFER" not in after, "it is shown once"
     assert "no known mistake explains this run" in after

@@ -130,7 +130,7 @@ def test_our_own_files_are_recordings(rnnspect, tmp_path, command):
     assert rnnspect("check", *same_x, "--seed", "2", "--recorded", path).status == 1
     other = rnnspect("check", *LSTM, "--recorded", path)
     assert other.status == 2
-    assert f"--recorded {path}:x: the recording has another x than this run: 1 at step 0, batch 0, unit 0" in other.err
+    assert f"--recorded {path}:x: x is not this run's: it has 1 at step 0, batch 0, unit 0" in other.err
 
 
 def test_a_recording_of_another_shape(rnnspect, case):
@@ -142,7 +142,10 @@ def test_a_recording_of_another_shape(rnnspect, case):
 
 
 def test_an_engine_beside_a_recording_is_refused(rnnspect):
-    assert "--engine or --recorded" in rnnspect("check", "--engine", "torch", "--recorded", "x.npy").err
+    assert (
+        "--recorded: cannot be combined with --engine"
+        in rnnspect("check", "--engine", "torch", "--recorded", "x.npy").err
+    )
 
 
 def test_arrays_in_npy_files_are_mapped(case):
@@ -207,7 +210,7 @@ def test_only_the_command_line_names_code(rnnspect, tmp_path, model):
 def test_nothing_beside_a_live_model_is_ignored(rnnspect, model, flag):
     result = rnnspect("check", f"{model}:right", "--input", "randn:3", *flag)
     assert result.status == 2
-    assert "a live model runs itself" in result.err
+    assert "cannot be used with a live model, which runs itself" in result.err
 
 
 OWN = [
@@ -228,8 +231,8 @@ def test_what_a_live_model_has_of_its_own_cannot_be_said(rnnspect, model, flag):
 
 def test_all_of_them_are_said_at_once(rnnspect, model):
     err = rnnspect("check", f"{model}:right", "--input", "randn:3", "--hidden-size", "4", "--dtype", "float64").err
-    assert "--hidden-size: --hidden-size beside a live model" in err
-    assert "--dtype: --dtype beside a live model" in err
+    assert "--hidden-size: cannot be used with a live model" in err
+    assert "--dtype: cannot be used with a live model" in err
 
 
 def test_what_makes_an_input_counts_only_for_one_that_is_made(rnnspect, model, tmp_path):
@@ -237,9 +240,9 @@ def test_what_makes_an_input_counts_only_for_one_that_is_made(rnnspect, model, t
     for flag in ("--batch", "--seed", "--input-size"):
         result = rnnspect("check", f"{model}:right", "--input", tmp_path / "x.npy", flag, "3")
         assert result.status == 2
-        assert f"{flag} beside an input that it does not make" in result.err
+        assert f"{flag}: has no effect on this input" in result.err
     result = rnnspect("check", f"{model}:right", "--input", "ones:3", "--batch", "2", "--seed", "3")
-    assert "--seed beside an input that it does not make" in result.err
+    assert "--seed: has no effect on this input" in result.err
     said = ("--input", "randn:3", "--batch", "2", "--seed", "3", "--input-size", "5", "--device", "cpu")
     assert rnnspect("check", f"{model}:right", *said).status in (0, 3)
 
@@ -253,11 +256,11 @@ def test_the_device_is_where_a_live_model_runs(rnnspect, model):
 def test_a_python_file_alone_names_what_it_has(rnnspect, tmp_path, model):
     result = rnnspect("check", model)
     assert result.status == 2
-    assert f"allowed: {model}:Tagger, {model}:wrong, {model}:raises" in result.err
+    assert f"expected {model}:Tagger, {model}:wrong, {model}:raises" in result.err
     marker = tmp_path / "was_run"
     (tmp_path / "side.py").write_text(f"open({str(marker)!r}, 'w')\ndef build(): pass\ndef sized(n): pass\n")
     result = rnnspect("check", tmp_path / "side.py")
-    assert f"allowed: {tmp_path / 'side.py'}:build\n" in result.err
+    assert f"expected {tmp_path / 'side.py'}:build\n" in result.err
     assert not marker.exists(), "it is read, never run"
     (tmp_path / "broken.py").write_text("def build(:\n")
     assert "broken.py:build, a function that gives it" in rnnspect("check", tmp_path / "broken.py").err

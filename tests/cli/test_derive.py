@@ -197,7 +197,7 @@ def test_a_checkpoint(rnnspect, tmp_path):
     module = torch.nn.GRU(3, 4, batch_first=True)
     torch.save(module.state_dict(), tmp_path / "gru.pt")
     result = rnnspect("derive", tmp_path / "gru.pt", "--step", 1, "--unit", 2, "-f", "json")
-    assert "does not say batch_first" in result.err
+    assert "not stored: batch_first" in result.err
     values = re.findall(r'"address": "weight_hh_l0\[2, 3\]", "value": ([-.\de]+)', result.out)
     assert set(map(float, values)) == {float(module.weight_hh_l0.detach()[2, 3])}
 
@@ -216,7 +216,10 @@ CASES = {
     "no unit": (["derive", "--step", "0"], ["--unit", "rnnspect derive --help"]),
     "step": ([*HERE, "--step", "7"], ["--step: no step 7; expected 0 to 2"]),
     "step before the first": ([*HERE, "--step", "-4"], ["--step: no step -4; expected 0 to 2"]),
-    "padding": ([*HERE, *PACKED, "--step", "2"], ["--step: step 2 is beyond item 1's length 2; expected 0 to 1"]),
+    "padding": (
+        [*HERE, *PACKED, "--step", "2"],
+        ["--step: step 2 is beyond the length 2 of sequence 1; expected 0 to 1"],
+    ),
     "unit": ([*HERE, "--unit", "2"], ["--unit: no unit 2; expected 0 to 1"]),
     "unit of a projection": (
         [*HERE, "--cell", "lstm", "--hidden-size", "4", "--proj-size", "2", "--unit", "3"],

@@ -42,7 +42,7 @@ def test_all_of_them(rnnspect):
 def test_one_of_them(rnnspect):
     out = rnnspect("layouts", "haiku").out
     assert " linear/w   W_ii W_ig W_if W_io ; W_hi W_hg W_hf W_ho\n" in out
-    assert "adds 1 to f at run time, not stored" in out
+    assert "adds 1 to the forget gate's bias at run time (not stored)" in out
     assert "Haiku has no GRU that applies the reset gate after the matrix product" in out
 
 
@@ -61,7 +61,7 @@ def test_a_name_that_there_is_not(rnnspect):
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("error: layouts: unknown layout 'kears'; expected burn, ")
     assert result.err.endswith("did you mean 'keras'?\n")
-    assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 layouts; expected none, one or two\n"
+    assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 names; expected none, one or two\n"
 
 
 # Files
@@ -148,8 +148,8 @@ def test_a_stack_and_what_is_said_of_it(rnnspect, tmp_path):
     assert result.err.splitlines() == [
         f"note: {path}:lstm/lstm_cell read as keras (keras.layers.LSTM): kernel = W_ii W_if W_ig W_io, "
         "recurrent_kernel = W_hi W_hf W_hg W_ho, bias = b_i b_f b_g b_o, 2 layers from 'lstm_1/lstm_cell'",
-        f"note: {path}:lstm/lstm_cell does not say batch_first or dropout; taken: --batch-first --dropout 0",
-        "note: 1 other tensor in the file left alone",
+        f"note: {path}:lstm/lstm_cell: not stored: batch_first, dropout; assuming --batch-first --dropout 0",
+        "note: ignored 1 unrelated tensor in the file",
     ]
     assert np.abs(output_of(rnnspect, path) - output_of(rnnspect, as_pytorch(tmp_path, layers))).max() < 2e-6
     one = rnnspect("shapes", path, "--module", "lstm_1/lstm_cell")
@@ -191,7 +191,7 @@ def test_a_recurrent_kernel_is_no_kernel(rnnspect, tmp_path):
     assert "GRU(3, 4, bias=False, batch_first=True)" in result.out
     assert f"note: {path} read as keras (keras.layers.GRU, reset_after=True): kernel = " in result.err
     assert (
-        "does not say where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
+        "does not store where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
         in result.err
     )
 
@@ -205,7 +205,7 @@ def test_a_gru_that_resets_before_is_never_read_as_one_that_resets_after(rnnspec
     assert rnnspect("check", path, "-i", "randn:5", "--engine", "onnxruntime", "-q").status == 0
     result = rnnspect("check", path, "-i", "randn:5")
     assert result.status == 2
-    assert "torch.nn.GRU applies the reset gate after the matrix product; expected --engine onnxruntime" in result.err
+    assert "torch.nn.GRU applies the reset gate after the matrix product; use --engine onnxruntime" in result.err
     against = rnnspect("shapes", path, "--reset", "after")
     assert against.status == 2
     assert "--reset: reset after, which" in against.err
@@ -227,7 +227,7 @@ def test_where_arrays_do_not_tell_the_form_of_a_gru_a_flag_does(rnnspect, tmp_pa
     left_out = rnnspect("check", path, *flags, "--recorded", given)
     assert left_out.status == 1
     assert (
-        "does not say where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
+        "does not store where the GRU applies its reset gate; assuming after the matrix product (--reset after)"
         in left_out.err
     )
 
@@ -237,23 +237,23 @@ def test_several_layouts_fit(rnnspect, tmp_path):
     path = save(tmp_path / "x.npz", packed("equinox", "lstm", drawn(4, 3), "cell."))
     result = rnnspect("shapes", path)
     assert result.status == 2
-    said = "it could be laid out as coreml, equinox; expected --layout with one of them"
+    said = "the arrays fit several layouts: coreml, equinox; choose one with --layout"
     assert result.err == f"error: {path}:cell: {said}\n"
 
 
 @pytest.mark.parametrize(
     ("arrays", "flags", "said"),
     [
-        ({"a": (2, 2)}, ["--layout", "keras"], ": it holds no parameters as keras names them; expected kernel, "),
+        ({"a": (2, 2)}, ["--layout", "keras"], ": no parameters with the names of the layout keras; expected kernel, "),
         ({"a": (2, 2)}, [], ": no recurrent parameters found; expected names such as weight_ih"),
         (
             {"kernel": (3, 20), "recurrent_kernel": (5, 19)},
             ["--layout", "keras"],
-            "recurrent_kernel (5, 19) fit no cell",
+            "recurrent_kernel (5, 19)",
         ),
         ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--layout", "kears"], "unknown layout 'kears'"),
-        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--module", "x"], "no module 'x' is in it"),
-        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--cell", "gru"], "--cell: cell gru, which "),
+        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--module", "x"], "there is no module 'x'"),
+        ({"kernel": (3, 20), "recurrent_kernel": (5, 20)}, ["--cell", "gru"], "--cell: gru, but "),
     ],
 )
 def test_files_that_do_not_fit(rnnspect, tmp_path, arrays, flags, said):
@@ -272,8 +272,7 @@ def test_a_layout_in_a_spec_file(rnnspect, tmp_path):
     assert np.abs(output_of(rnnspect, spec) - output_of(rnnspect, as_pytorch(tmp_path, [p]))).max() < 2e-6
     spec.write_text("cell: lstm\nlayout: keras\n")
     assert (
-        "layout says how a weights file is packed, and there is none; expected layout beside weights: FILE"
-        in rnnspect("shapes", spec).err
+        "layout says how a weights file is packed, and there is none; add weights: FILE" in rnnspect("shapes", spec).err
     )
 
 

@@ -181,7 +181,7 @@ def test_tokens_are_drawn_below_the_rows_of_the_embedding(rnnspect, model):
     for command in ("trace", "check"):
         result = rnnspect(command, f"{model}:Tagger")
         assert result.status == 0
-        said = "randint:20:50 in the shape (2, 20) was drawn for its first layer, embed (Embedding(50, 4))"
+        said = "randint:20:50 with the shape (2, 20) was drawn for the model's first layer, embed (Embedding(50, 4))"
         assert said in result.err
     assert "it ran on a batch, (2, 9)" in rnnspect("run", f"{model}:Tagger", "-i", "randint:9:50").err
     one = rnnspect("run", f"{model}:Tagger", "-i", "randint:20:50", "--batch", "2", "--format", "json", "-q")
@@ -191,7 +191,7 @@ def test_tokens_are_drawn_below_the_rows_of_the_embedding(rnnspect, model):
 
 def test_numbers_are_drawn_for_a_layer_that_reads_them(rnnspect, model):
     result = rnnspect("trace", f"{model}:numbers", "--format", "json")
-    assert "randn:20 in the shape (20, 2, 7) was drawn for its first layer, 0 (Linear(" in result.err
+    assert "randn:20 with the shape (20, 2, 7) was drawn for the model's first layer, 0 (Linear(" in result.err
     assert len(json.loads(result.out)["output"]["engine"]) == 2
     for command in ("check", "trace"):
         result = rnnspect(command, f"{model}:Convolved", "--format", "json")
@@ -221,7 +221,7 @@ def test_shapes_show_the_tree_of_modules_and_open_the_recurrent_ones(rnnspect, m
     none = rnnspect("shapes", f"{model}:no_rnn")
     assert "Linear(in_features=3, out_features=2," in none.out
     assert "has no RNN, LSTM, GRU or cell in it" in none.err
-    assert "allowed: 'rnn' (LSTM(" in rnnspect("shapes", f"{model}:Tagger", "--module", "x").err
+    assert "expected 'rnn' (LSTM(" in rnnspect("shapes", f"{model}:Tagger", "--module", "x").err
 
 
 def test_a_model_alone_says_what_is_in_it(rnnspect, model):
@@ -230,7 +230,7 @@ def test_a_model_alone_says_what_is_in_it(rnnspect, model):
     assert shown.out == rnnspect("about", f"{model}:Tagger").out
     for said in ("a live model, Tagger", "GRUCell(12, 3)", f"rnnspect trace   {model}:Tagger"):
         assert said in shown.out
-    assert f"allowed: {model}:Tagger" in rnnspect(model).err, "a file alone names what it has"
+    assert f"expected {model}:Tagger" in rnnspect(model).err, "a file alone names what it has"
 
 
 def test_what_is_not_trained_is_said(rnnspect, tmp_path):
@@ -246,15 +246,19 @@ WRONG = {
     "below zero": (["Tagger", "-i", "[[1, -1]]"], "got integers from -1 to 1", "integers from 0 to 49"),
     "two inputs": (["Two"], "Two.forward takes 2 inputs: source, target", "in Python a tuple of all as x"),
     "no input that fits": (["Picky"], "running the model failed", "--input randn:20 --input-size 40"),
-    "no bound": (["Tagger", "-i", "randint:20"], "does not say what its integers are below", "randint:20:5000"),
-    "no module of that name": (["Tagger", "--module", "rn"], "no module 'rn' is in it", "did you mean 'rnn'"),
+    "no bound": (["Tagger", "-i", "randint:20"], "needs an upper limit", "randint:20:5000"),
+    "no module of that name": (["Tagger", "--module", "rn"], "there is no module 'rn'", "did you mean 'rnn'"),
     "never called": (["Tagger", "--module", "unused"], "'unused' of this model was never called", "model.py:Tagger"),
-    "no recurrent module": (["no_rnn"], "no RNN, LSTM, GRU or cell of this model was called", "model.py:no_rnn"),
-    "a network beside it": (["Tagger", "--hidden-size", "3"], "--hidden-size beside a live model", "of its own"),
+    "no recurrent module": (["no_rnn"], "the model called no RNN, LSTM, GRU or cell", "model.py:no_rnn"),
+    "a network beside it": (
+        ["Tagger", "--hidden-size", "3"],
+        "--hidden-size: cannot be used with a live model",
+        "has its own",
+    ),
     "more than memory holds": (
         ["numbers", "-i", f"randn:{10**13}"],
         "drawing randn:10000000000000 would need",
-        "that are free",
+        "is free",
     ),
 }
 

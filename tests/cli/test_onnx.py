@@ -201,9 +201,9 @@ def test_lengths_and_weights_that_are_inputs(tmp_path: Path, capsys: Any):
     arguments = saved(tmp_path, model, x=X, lens=np.array([6, 0]), **held)
     status, found = documents(arguments, capsys)
     assert (status, found[0]["checked"]["values"]) == (0, 6 * 2 * made.HIDDEN)
-    assert "1 batch item without any step left out" in found[0]["notes"]
+    assert "ignored 1 batch item of length 0" in found[0]["notes"]
     assert main(["trace", arguments[0]]) == 2
-    assert "no constant of the file" in capsys.readouterr().err
+    assert "when it runs; use check" in capsys.readouterr().err
 
 
 def test_float64_which_onnxruntime_lacks_for_rnn(tmp_path: Path, capsys: Any):
@@ -285,7 +285,7 @@ def test_inputs_that_do_not_fit(tmp_path: Path, capsys: Any):
     cases = {
         "no input is called 'outr'": {"x": X, "outr": np.array(True), "inner": np.array(True)},
         "missing: inner": {"x": X, "outer": np.array(True)},
-        "x of shape (6, 2)": {"x": X[..., 0], "outer": np.array(True), "inner": np.array(True)},
+        "x has the shape (6, 2)": {"x": X[..., 0], "outer": np.array(True), "inner": np.array(True)},
     }
     for said, arrays in cases.items():
         assert main(["check", *saved(tmp_path, made.in_if("GRU"), **arrays)]) == 2
@@ -323,7 +323,7 @@ def test_a_model_without_an_input_runs_on_a_drawn_one(tmp_path: Path, capsys: An
     assert main(["check", path, "--batch", str(batch), "--format", "json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["verdict"] == "agree"
-    assert "note: no input was given: these were drawn: " + shown.format(batch=batch) in captured.err
+    assert "note: no input was given: drew " + shown.format(batch=batch) in captured.err
 
 
 def test_longer_inputs_are_drawn_until_a_model_runs(tmp_path: Path, capsys: Any):
@@ -443,7 +443,7 @@ def test_a_package_that_is_not_there(tmp_path, capsys, monkeypatch, package, com
     monkeypatch.setitem(sys.modules, package, None)
     assert main([command, *(arguments if command == "check" else arguments[:1])]) == 2
     err = capsys.readouterr().err
-    assert f"needs the package {package}; expected install it: pip install 'rnnspect[onnx]'" in err
+    assert f"needs the package {package}; install it: pip install 'rnnspect[onnx]'" in err
     assert len(err.splitlines()) == 1
 
 
@@ -453,7 +453,7 @@ def test_what_a_model_says_itself_cannot_be_said_beside_it(tmp_path: Path, capsy
         assert main(["check", *arguments, *more]) == 2
         assert more[0] in capsys.readouterr().err
     assert main(["shapes", arguments[0], "--hidden-size", "3"]) == 2
-    assert "contradicts" in capsys.readouterr().err
+    assert ", but " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])

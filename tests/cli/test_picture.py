@@ -77,5 +77,5 @@ def test_a_name_is_text_in_a_picture(rnnspect, name, tmp_path):
 def test_other_commands_say_what_they_write(rnnspect, tmp_path):
     result = rnnspect("shapes", "-o", tmp_path / "shapes.svg")
     assert result.status == 2
-    assert "no result is written as .svg" in result.err
+    assert "cannot write .svg" in result.err
     assert list(tmp_path.iterdir()) == []

@@ -124,25 +124,25 @@ def with_spec(path, **changed):
 
 
 HOSTILE = {
-    "no spec": ({"spec": None}, "probe.npz: no spec in it; expected a file that rnnspect probe wrote"),
-    "a spec of numbers": ({"spec": np.ones(3)}, "probe.npz:spec: an array of '<f8'; expected one text"),
+    "no spec": ({"spec": None}, "probe.npz: the file holds no spec; expected a file that rnnspect probe wrote"),
+    "a spec of numbers": ({"spec": np.ones(3)}, "probe.npz:spec: the array holds '<f8'; expected a single string"),
     "a spec that is pickled": (
         {"spec": np.array({"cell": "gru"}, dtype=object)},
-        "probe.npz:spec: an array of objects",
+        "probe.npz:spec: the array holds objects",
     ),
-    "several specs": ({"spec": np.array(["{}", "{}"])}, "allowed: one text"),
-    "text that is no spec": ({"spec": np.array("[1")}, "probe.npz:spec:2:1: not YAML"),
+    "several specs": ({"spec": np.array(["{}", "{}"])}, "expected a single string"),
+    "text that is no spec": ({"spec": np.array("[1")}, "probe.npz:spec:2:1: this is not valid YAML"),
     "a spec with code": ({"spec": np.array("cell: !!python/name:os.system")}, "is not allowed in a spec"),
-    "no x": ({"x": None}, "probe.npz: no x in it"),
+    "no x": ({"x": None}, "probe.npz: missing: x"),
     "x of a wrong shape": ({"x": np.ones((2, 3, 9))}, "probe.npz:x: x has 9 features per step, input_size is 4"),
-    "h0 of a wrong shape": ({"h0": np.ones((2, 3))}, "probe.npz:h0: h0 of shape (2, 3)"),
+    "h0 of a wrong shape": ({"h0": np.ones((2, 3))}, "probe.npz:h0: h0 has the shape (2, 3)"),
     "c0 of a gru": ({"c0": np.ones((2, 4, 3))}, "probe.npz:c0: cell gru has no cell state"),
     "lengths that are none": ({"lengths": np.ones((4, 1))}, "probe.npz:lengths"),
-    "lengths past the end": ({"lengths": np.array([7, 8, 1, 1])}, "probe.npz:lengths: length 8"),
-    "an x that is pickled": ({"x": np.array([{}], dtype=object)}, "objects would need code to load"),
+    "lengths past the end": ({"lengths": np.array([7, 8, 1, 1])}, "probe.npz:lengths: a sequence of length 8"),
+    "an x that is pickled": ({"x": np.array([{}], dtype=object)}, "Python objects are never loaded"),
     "a parameter of a wrong shape": (
         {"weight_ih_l1": np.ones((9, 9))},
-        "probe.npz:weight_ih_l1: weight_ih_l1 of shape",
+        "probe.npz:weight_ih_l1: weight_ih_l1 has the shape",
     ),
     "a parameter too few": ({"bias_hh_l1": None}, "missing: 'bias_hh_l1'"),
     "an array that is none": ({"extra": np.ones(2)}, "probe.npz:extra: unknown parameter 'extra'"),
@@ -161,11 +161,11 @@ def test_a_hostile_file_is_refused_with_its_place(rnnspect, probe, changed, mess
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"weights": "/etc/passwd"}, "the spec says weights; expected the network alone"),
-        ({"input": "secret.npy"}, "the spec says input"),
-        ({"h0": "secret.npy"}, "the spec says h0"),
+        ({"weights": "/etc/passwd"}, "the spec has the key weights; expected only the network"),
+        ({"input": "secret.npy"}, "the spec has the key input"),
+        ({"h0": "secret.npy"}, "the spec has the key h0"),
         ({"hidden_size": 10**9}, "weight_ih_l0 has the shape (9, 4); expected (3000000000, 4)"),
-        ({"cell": "grru"}, "no cell is called 'grru'; expected rnn, gru, lstm; did you mean 'gru'?"),
+        ({"cell": "grru"}, "unknown cell 'grru'; expected rnn, gru, lstm; did you mean 'gru'?"),
         ({"no_such": 1}, "no_such"),
     ],
     ids=str,
@@ -185,17 +185,17 @@ def test_no_archive_at_all(rnnspect, tmp_path):
 
 
 USAGE = {
-    "no file": (["probe"], "error: --output: no file for the arrays; expected -o probe.npz"),
-    "another file": (["probe", "-o", "probe.txt"], "a probe in probe.txt; expected -o probe.npz"),
-    "numbers of its own": (["probe", "-o", "p.npz", "--input", "ones:3", "--h0", "randn"], "--h0: h0 of a probe"),
-    "a spec beside it": (["check", "net.yaml", "--probe", "p.npz"], "error: net.yaml: beside a probe"),
-    "an option beside it": (["check", "--probe", "p.npz", "--hidden-size", "3"], "--hidden-size: beside a probe"),
-    "a probe of a probe": (["check", "--probe", "p.npz", "--write-probe", "q.npz"], "--write-probe: beside a probe"),
+    "no file": (["probe"], "error: probe needs an output file: -o probe.npz"),
+    "another file": (["probe", "-o", "probe.txt"], "cannot write a probe as probe.txt; use a name that ends in .npz"),
+    "numbers of its own": (["probe", "-o", "p.npz", "--input", "ones:3", "--h0", "randn"], "--h0: cannot be used with"),
+    "a spec beside it": (["check", "net.yaml", "--probe", "p.npz"], "error: net.yaml: cannot be combined with --probe"),
+    "an option beside it": (["check", "--probe", "p.npz", "--hidden-size", "3"], "--hidden-size: cannot be combined"),
+    "a probe of a probe": (["check", "--probe", "p.npz", "--write-probe", "q.npz"], "--write-probe: cannot be"),
     "a probe of several": (
         ["check", "--engine", "torch", "--engine", "torch-cell", "--write-probe", "q.npz"],
-        "--write-probe: one probe for several runs",
+        "--write-probe: writes a probe for one run, not several",
     ),
-    "a probe in text": (["check", "--write-probe", "q.txt"], "--write-probe: a probe in q.txt; expected probe.npz"),
+    "a probe in text": (["check", "--write-probe", "q.txt"], "--write-probe: cannot write a probe as q.txt"),
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def test_a_terminal_gets_no_page(rnnspect, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     result = rnnspect("report")
     assert (result.status, result.out) == (2, "")
-    assert result.err == "error: --output: a page for a browser, and no file; expected -o report.html\n"
+    assert result.err == "error: report needs an output file: -o report.html\n"
 
 
 @pytest.mark.parametrize("config", ["lstm", "gru", "bidirectional", "packed"])
@@ -236,4 +236,4 @@ def test_how_a_recording_was_rounded_may_be_said(rnnspect, tmp_path):
     assert page(tmp_path / "report.html")["verdict"]["verdict"] == "differ"
     alone = rnnspect("report", *argv, "--recorded-as", "exact", "-o", tmp_path / "report.html")
     assert alone.status == 2
-    assert "--recorded-as: no recorded run" in alone.err
+    assert "--recorded-as: needs --recorded FILE" in alone.err

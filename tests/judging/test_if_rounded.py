@@ -83,14 +83,14 @@ def taken_apart(module: torch.nn.RNN, x: torch.Tensor, y: torch.Tensor, h_n: tor
 def test_what_was_said_is_what_the_notes_say() -> None:
     module, x, y = saturated()
     verdict = rnnspect.check(module, x, recorded=written("%.4f", y), recorded_as="%.4f")
-    assert verdict.notes == ("read as rounded to 4 decimals: output",)
+    assert verdict.notes == ("output appears rounded to 4 decimals",)
     assert rnnspect.check(module, x, recorded=y, recorded_as="exact").notes == ()
 
 
 def test_numbers_with_more_digits_than_somebody_says() -> None:
     """A wrong number would pass with the error of a rounding that never was."""
     module, x, y = relu()
-    with pytest.raises(InputError, match="which is not rounded to 2 decimals; expected a rounding"):
+    with pytest.raises(InputError, match="is not rounded to 2 decimals; choose a rounding"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimals:2")
     with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; expected exact"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimal")
@@ -101,7 +101,7 @@ def test_an_array_that_was_not_rounded_is_exact_beside_one_that_was() -> None:
     wrong = y[-1:] * (1 + 1e-4)
     found = {"output": written("%.2f", y), "h_n": wrong}
     verdict = rnnspect.check(module, x, recorded=found, recorded_as="decimals:2")
-    assert verdict.notes[0] == "read as rounded to 2 decimals: output"
+    assert verdict.notes[0] == "output appears rounded to 2 decimals"
 
 
 @pytest.mark.parametrize("form", ["%.1f", "%.2f", "%.3e", "%.2g", "float16", "bfloat16"])
@@ -144,7 +144,7 @@ def test_differences_of_a_few_units_are_told_beside_the_verdict() -> None:
     rounded[3, 1, int(y[3, 1].argmax())] += 2e-2
     verdict = rnnspect.check(module, x, recorded=rounded)
     assert verdict.verdict == "differ"
-    assert verdict.notes == ("read as rounded to 3 decimals: output",)
+    assert verdict.notes == ("output appears rounded to 3 decimals",)
 
 
 def test_half_numbers_that_overflowed_cannot_be_judged() -> None:

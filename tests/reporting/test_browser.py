@@ -265,7 +265,7 @@ def test_hostile_names_are_shown_as_text(opened, tmp_path, monkeypatch):
     assert main(argv) == 0
     page = opened((tmp_path / "evil.html").read_text())
     assert page.page.locator("img").count() == 0
-    assert f"{EVIL.replace('/', '')} was taken as the output" in page.text("body")
+    assert f"{EVIL.replace('/', '')} is read as the output" in page.text("body")
     monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
     argv = ["report", f"{name}.yaml", "--steps", "0", "-o", "evil.html"]
     assert main(argv) == 0

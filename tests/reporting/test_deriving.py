@@ -365,7 +365,7 @@ def test_a_layer_that_nobody_shows_is_stepped_and_said_so():
     if worst.step >= 0:
         assert_as_in_a_check(at_point(prepared, worst), worst)
     above = derived(prepared, step=4, unit=1, layer=1)
-    assert dict(above.taken)["x at step 4"] == "h of layer 0 from the equations, for torch shows none"
+    assert dict(above.taken)["x at step 4"] == "h of layer 0 from the equations (torch does not return it)"
     assert above.bound is not None
     hidden = derived(prepared, step=4, unit=1, layer=0)
     assert (hidden.engine_value, hidden.bound) == (None, None)
@@ -446,7 +446,7 @@ def test_a_step_counts_from_the_end_of_its_item():
 WRONG = [
     ({"step": 3}, InputError, "step: no step 3; expected 0 to 2, or -1 for the last"),
     ({"step": -4}, InputError, "step: no step -4"),
-    ({"step": 2, "batch_index": 1}, SequenceError, "step: step 2 is beyond item 1's length 2"),
+    ({"step": 2, "batch_index": 1}, SequenceError, "step: step 2 is beyond the length 2 of sequence 1"),
     ({"unit": 2}, InputError, "unit: no unit 2; expected 0 to 1"),
     ({"layer": 1}, InputError, "layer: no layer 1; expected 0"),
     ({"batch_index": -1}, InputError, "batch_index: no batch item -1; expected 0 to 1"),

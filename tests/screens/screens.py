@@ -8,7 +8,15 @@ WIDTHS = (80, 120, 200)
 
 HELP = {"help": "--help"} | {f"help-{name}": f"{name} --help" for name in COMMANDS}
 
-CHECK: dict[str, str] = {}
+_OTHER_GRU = "check configs/gru.yaml --engine examples/mine.py:step"
+CHECK = {
+    "check-agree": "check configs/lstm.yaml",
+    "check-verbose": "check configs/lstm.yaml -v",
+    "check-differ": _OTHER_GRU,
+    "check-cannot-tell": "check --cell lstm --hidden-size 4 --input ones:1",
+    "check-saturated": "check --cell gru --input-size 2 --hidden-size 4 --input '[[300.0, 200.0], [50.0, 400.0]]'",
+    "check-several": f"{_OTHER_GRU} --engine torch-cell",
+}
 """Screens of `check`: the verdict of each is in its first eight lines."""
 
 OTHERS = {

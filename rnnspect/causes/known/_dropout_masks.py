@@ -1,4 +1,4 @@
-"""Which elements of an input dropout zeroed, read off what a layer made of it."""
+"""Finds which elements of an input dropout set to zero, from what a layer computed with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the numbers of a float32 run show that its products are of rounded operands, or summed in float16.
+"""Tells whether a float32 run shows products of rounded operands, or sums accumulated in float16.
 
 Products of rounded operands are recomputed and held against the run. In which order sums in float16 were made is not
 known, and each gives other numbers, so these cannot be recomputed. What can be told, once float16 operands alone do

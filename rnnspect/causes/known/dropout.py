@@ -1,4 +1,4 @@
-"""Dropout that was active: of an input, or of the output, elements are zeroed and the others multiplied by 1/(1 − p).
+"""Dropout that was active: elements of an input or output are zero, and the others multiplied by 1/(1 − p).
 
 The mask is random, so it is read off the run: a step's h tells which elements of its input were kept, and of an output
 the zeros do. Where an input has more elements than there are numbers that depend on them, it cannot be told, unless

@@ -1,4 +1,4 @@
-"""Why a run differs: the known mistakes after which it agrees."""
+"""Searches for the known mistakes that explain a run which differs from the equations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a run agrees with a reading; its beginning first, so that most readings are refuted in a few steps."""
+"""Checks whether a run agrees under an assumed mistake; its first steps first, which rule out most mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is looked into before a search stops: by work, which is the same on every machine, or by the clock."""
+"""Limits how much a search may try: by work, which is the same on every machine, or by the clock."""
 
 from __future__ import annotations
 

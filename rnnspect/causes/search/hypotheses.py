@@ -1,4 +1,4 @@
-"""The catalogue of mistakes, tried on a run that differs: one at a time, then two at once."""
+"""Tries the known mistakes on a run that differs: one at a time, then two at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order mistakes are tried, and where: the likely before the unlikely."""
+"""Decides in which order mistakes are tried, and in which layers: the likely ones first."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from rnnspect.network.tensors import first_apart
 ENDS = "output and h_n"
 PADDING = "output beyond the end"
 _UNPACKED = (
-    "the padded batch was run without its lengths, or the framework repeats the last output; read no step beyond an "
-    "item's end"
+    "the padded batch was run without its lengths, or the framework repeats the last output; do not use steps beyond a "
+    "sequence's end"
 )
 
 
@@ -34,9 +34,9 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
         return ()
     wrong = [point for point in points if point.ratio > 1]
     if not wrong:
-        at = "each item's last step" if sequence.valid() is not None else f"step {sequence.steps - 1}"
-        both = ", of the reverse direction output at step 0" if spec.bidirectional else ""
-        return (Identity(ENDS, True, f"h_n is output at {at}{both}"),)
+        at = "each sequence's last step" if sequence.valid() is not None else f"step {sequence.steps - 1}"
+        both = " (reverse direction: at step 0)" if spec.bidirectional else ""
+        return (Identity(ENDS, True, f"h_n equals output at {at}{both}"),)
     for other in _misreadings(case):
         if other.ends and all(_near(case, other.h_n[spec.row(*at)], h) for at, h in other.ends.items()):
             return (Identity(ENDS, False, other.said, other.usual),)
@@ -47,7 +47,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
             said.append(f"h_n of {place} is {found.said}")
         else:
             address = f"batch {point.batch}, unit {point.unit}"
-            said.append(f"h_n of {place} is {point.engine:.6g} where output ends with {point.manual:.6g} ({address})")
+            said.append(f"h_n of {place} is {point.engine:.6g}, and output ends with {point.manual:.6g} ({address})")
     return (Identity(ENDS, False, "; ".join(said), _usual(judged)),)
 
 
@@ -62,10 +62,10 @@ def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[I
             left = (beyond != 0) & ~beyond.isnan()
             if bool(left.any()):
                 step, unit = left.nonzero()[0].tolist()
-                at = f"step {length + step}, batch {item}, which ends after {length}"
+                at = f"step {length + step}, batch {item}, which has only {length} steps"
                 said = f"h of layer {layer} {direction} is {float(beyond[step, unit]):.6g} at {at}"
                 return (Identity(PADDING, False, said, _UNPACKED),)
-    return (Identity(PADDING, True, "output is zero, or no number, beyond each item's length"),)
+    return (Identity(PADDING, True, "output is zero or NaN beyond each sequence's length"),)
 
 
 class _Misreading(NamedTuple):
@@ -87,16 +87,16 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     ends = {at: last(h, lengths, at[1] == "reverse") for at, h in seen.items()}
     yield _Misreading(
-        f"h_n is output at step {sequence.steps - 1}, whatever the item and the direction",
-        "output[:, -1] taken as the last state: a shorter item has ended before, and there the reverse direction has "
-        "made its first step only",
+        f"h_n is output at step {sequence.steps - 1} for every sequence and direction",
+        "output[:, -1] used as the final state: shorter sequences have ended before it, and the reverse direction only "
+        "starts there",
         h_n,
         {at: h[-1] for at, h in seen.items()},
     )
     if spec.bidirectional and spec.num_layers > 1:
         yield _Misreading(
-            "h_n lies by direction and then by layer",
-            "the states of one direction stacked before those of the other; torch.nn has layer 0 forward, layer 0 "
+            "h_n is ordered by direction, then by layer",
+            "the states of one direction stacked before those of the other; torch.nn orders layer 0 forward, layer 0 "
             "reverse, layer 1 forward …: h_n.view(num_layers, num_directions, batch, units)",
             h_n.reshape(spec.num_directions, spec.num_layers, *h_n.shape[1:]).transpose(0, 1).flatten(0, 1),
             ends,
@@ -104,15 +104,15 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
     places, batch = h_n.shape[:2]
     for moved in (h_n.reshape(batch, places, -1).transpose(0, 1), h_n.transpose(0, 1).reshape(places, batch, -1)):
         yield _Misreading(
-            "h_n is a view in which batch and layers × directions are exchanged",
-            "view or reshape where a transpose is meant: h_n.transpose(0, 1).reshape(batch, -1)",
+            "in h_n, the axes batch and layers × directions are mixed up by a view",
+            "view or reshape used instead of a transpose: h_n.transpose(0, 1).reshape(batch, -1)",
             moved,
             ends,
         )
     if observation.c_n is not None and observation.c_n.shape == h_n.shape:
         yield _Misreading(
-            "c_n is what output ends with, and h_n is not",
-            "the states taken as (c, h), as TensorFlow 1 has them; torch.nn gives (h_n, c_n)",
+            "output ends with c_n, not with h_n",
+            "the states read as (c, h), as in TensorFlow 1; torch.nn returns (h_n, c_n)",
             observation.c_n,
             ends,
         )
@@ -125,8 +125,8 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
             ("(batch, step, unit)", output.reshape(batch, steps, -1).transpose(0, 1)),
         ):
             yield _Misreading(
-                f"output is a view of {found}: seen as that, it ends with h_n",
-                "view or reshape where a transpose is meant: output.transpose(0, 1)",
+                f"output is a view of {found}: read that way, it ends with h_n",
+                "view or reshape used instead of a transpose: output.transpose(0, 1)",
                 h_n,
                 {
                     at: last(h, lengths, at[1] == "reverse")
@@ -139,11 +139,11 @@ def _usual(judged: Judged) -> str:
     """The usual mistake behind an h_n that is no misreading of all layers and directions together."""
     kinds = {meaning.kind for (name, _, _), meaning in judged.meanings.items() if name == "h_n"}
     if "c_n" in kinds:
-        return "the states taken as (c, h), or c returned for h; torch.nn gives (h_n, c_n)"
+        return "the states read as (c, h), or c returned instead of h; torch.nn returns (h_n, c_n)"
     if "elsewhere" in kinds:
-        return "the layers or directions of h_n in another order, or h_n[0] where h_n[-1] is meant"
+        return "the layers or directions of h_n in another order, or h_n[0] instead of h_n[-1]"
     return (
-        "another state returned than the one that the loop ended with: the first one, one a step early, another call's"
+        "a state returned that is not the one that the loop ended with: the first, one a step early, or another call's"
     )
 
 

@@ -32,9 +32,9 @@ TWICE, NEIGHBOURS, CHUNKS, NO_STATE = "two evaluations", "neighbours", "chunks",
 USUAL = {
     TWICE: "dropout that eval() does not turn off, such as F.dropout without training=self.training, or a state kept "
     "between calls",
-    NEIGHBOURS: "batch and time exchanged (batch_first), a view where a transpose is meant, or a norm over the batch",
-    CHUNKS: "the state that is given is not what it begins with, or the one it returns is not the one it ended with",
-    NO_STATE: "a first state of something else than zeros where none is given, or one kept from the call before",
+    NEIGHBOURS: "batch and time swapped (batch_first), a view instead of a transpose, or a norm over the batch",
+    CHUNKS: "the run does not start from the given state, or does not return the state that it ended with",
+    NO_STATE: "an initial state other than zeros when none is given, or one kept from the previous call",
 }
 
 
@@ -84,7 +84,7 @@ class _Reruns:
     @cached_property
     def first(self) -> Recording:
         """What the engine gave for `short` when it was first run."""
-        return self.ran or self.run(self.short, f"called once more, on {_scope(self.short)},")
+        return self.ran or self.run(self.short, f"run again on {_scope(self.short)},")
 
     def twice(self) -> Identity:
         return self._compared(TWICE, self.short, "the second time", "")
@@ -94,7 +94,7 @@ class _Reruns:
         if self.short.batch < ITEMS:
             return None
         changed = replace(self.short, x=with_another_item(self.short.x, 1))
-        return self._compared(NEIGHBOURS, changed, "with another item 0", "item 1 beside another item 0, ", left_out=1)
+        return self._compared(NEIGHBOURS, changed, "with item 0 changed", "item 1 with item 0 changed, ", left_out=1)
 
     def chunks(self) -> Identity | None:
         short = self.short
@@ -108,13 +108,13 @@ class _Reruns:
         begun = self.run(head, f"on its first {half} steps")
         assert begun.h_n is not None
         tail = replace(whole, x=whole.x[half:], h0=begun.h_n, c0=begun.c_n, lengths=None)
-        ended = self.run(tail, f"from step {half} on, with the state carried,")
+        ended = self.run(tail, f"from step {half} on, with the state carried over,")
         assert begun.output is not None
         assert ended.output is not None
         apart = _apart(ran, replace(ended, output=torch.cat([begun.output, ended.output])))
         if apart and not self._agrees(whole, ran):
             return None  # nothing to hold the chunks to: other kernels may run in them
-        scope = f"steps 0 to {half - 1} and {half} to {steps - 1} with the state carried, against both at once"
+        scope = f"steps 0–{half - 1}, then {half}–{steps - 1} with the state carried over, compared with one run"
         return self._judged(CHUNKS, apart, [(head, begun), (tail, ended)], scope)
 
     def no_state(self) -> Identity | None:
@@ -122,7 +122,7 @@ class _Reruns:
         stateless = self.prepared.engine.without_state()
         if stateless is None or any(bool(state.any()) for state in self.short.state):
             return None
-        return self._compared(NO_STATE, self.short, "without a state", "without a state against zeros, ", stateless)
+        return self._compared(NO_STATE, self.short, "without a state", "no state compared with zeros, ", stateless)
 
     def _compared(
         self, name: str, sequence: Sequence, when: str, what: str, engine: Engine | None = None, left_out: int = 0
@@ -142,9 +142,9 @@ class _Reruns:
 
     def _judged(self, name: str, apart: str | None, runs: list[tuple[Sequence, Recording]], scope: str) -> Identity:
         if apart is None:
-            return Identity(name, True, f"the same bits: {scope}")
+            return Identity(name, True, f"bit for bit the same: {scope}")
         if all(self._agrees(*one) for one in runs):
-            return Identity(name, True, f"{apart}, and each is what the equations allow: {scope}")
+            return Identity(name, True, f"{apart}, within rounding error: {scope}")
         return Identity(name, False, f"{apart}: {scope}", USUAL[name])
 
     def _agrees(self, sequence: Sequence, ran: Recording) -> bool:
@@ -167,7 +167,7 @@ def _short(sequence: Sequence) -> Sequence:
 
 def _scope(short: Sequence) -> str:
     steps = f"{short.steps} step" + ("s" if short.steps > 1 else "")
-    return steps if short.batch == 1 else f"{steps} of {short.batch} items"
+    return steps if short.batch == 1 else f"{steps} of {short.batch} sequences"
 
 
 def _apart(first: Recording, second: Recording, left_out: int = 0) -> str | None:

@@ -1,5 +1,5 @@
-"""One module of a live model as a run that is traced, derived and reported: what it received and returned when the
-model ran, with the equations on the same numbers."""
+"""Turns a call of one module of a live model into a run to trace, derive or report: what the module received and
+returned, with the equations on the same numbers."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ def prepared_call(
     chosen = names_like(seen, module, where) if seen.modules else {}
     first = next((call for call in seen.calls if call.module in chosen), None)
     if first is None:
-        what = f"{module!r} of this model" if module else "no RNN, LSTM, GRU or cell of this model"
-        raise InputError(f"{what} was {'never ' if module else ''}called", where=where)
+        what = f"the module {module!r} of this model" if module else "the RNN, LSTM or GRU of this model"
+        found = f"{what} was never called" if seen.modules else "this model has no RNN, LSTM, GRU or cell"
+        raise InputError(found, where=where)
     calls = [call for call in seen.calls if call.module == first.module]
     joined = _joined(calls)
     case = _case(joined[0], where) if len(joined) == 1 else _in_turn([_case(one, where) for one in joined])
@@ -96,8 +97,8 @@ def prepare_source(
     if is_model(source):
         prepared = prepared_model(source, given, module)
     elif module is not None:
-        found = f"module={module!r} beside a {type(source).__name__}"
-        raise InputError(found, allowed="beside a model with recurrent modules in it")
+        found = f"module={module!r} is for a model that contains recurrent modules, not for a {type(source).__name__}"
+        raise InputError(found, advice="leave module out")
     else:
         prepared = prepare(source, given.x, given.h0, given.c0, lengths=given.lengths)
     return prepared.with_engine(engine, "engine")
@@ -117,10 +118,10 @@ def _said(first: Call, calls: int, joined: int, others: list[str], option: str) 
     """this is encoder.rnn (LSTM), its first of 3 calls; --module takes another: 'decoder'"""
     said = f"this is {first.module or 'the model itself'} ({first.kind})"
     if joined > 1:
-        said += f", its {'first ' if joined < calls else ''}{joined} calls as so many steps"
+        said += f", its {'first ' if joined < calls else ''}{joined} calls as {joined} steps"
     elif calls > 1:
         said += f", its first of {calls} calls"
-    return said + (f"; {option} takes another: {listed(map(repr, others), MOST_LISTED)}" if others else "")
+    return said + (f"; choose another with {option}: {listed(map(repr, others), MOST_LISTED)}" if others else "")
 
 
 def _case(call: Call, where: str) -> Case:
@@ -131,7 +132,7 @@ def _case(call: Call, where: str) -> Case:
         return read(call.kept)
     except Unreadable as error:
         found = f"{call.module or 'the model itself'} ({call.kind}), call {call.index}: {error}"
-        raise InputError(found, allowed="another module", where=where) from None
+        raise InputError(found, where=where) from None
 
 
 def _joined(calls: Sequence[Call]) -> list[Call]:

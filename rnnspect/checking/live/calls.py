@@ -98,8 +98,8 @@ class CallVerdict:
         if one := self.verdict.first:
             step = "" if one.step < 0 else f", step {one.step}"
             at = f"layer {one.layer} {one.direction}{step}, batch item {one.batch}, unit {one.unit}"
-            said.append(f"first {one.quantity} of {at}")
-            said.append(f"{one.engine:.6g} where the equations give {one.manual:.6g}, {one.ratio:.3g} × the bound")
+            said.append(f"first at {one.quantity} of {at}")
+            said.append(f"expected {one.manual:.6g}, got {one.engine:.6g} ({one.ratio:.3g} × the limit)")
         elif self.verdict.worst:
-            said.append(f"at most {self.verdict.worst.ratio:.2g} of the bound")
+            said.append(f"largest error {self.verdict.worst.ratio:.2g} × the limit")
         return ", ".join(said) + (f": {self.verdict.reason}" if self.verdict.reason else "")

@@ -21,7 +21,7 @@ from rnnspect.network.recording import EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
-_FULL = "it was not kept: the calls before it had filled the memory that watch may use"
+_FULL = "it was not kept: earlier calls have used up the memory that watch may use"
 
 
 class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a verdict)
@@ -74,7 +74,7 @@ class Listener:
         """The call without what it will return, or why it is not kept."""
         parameter = next(self._module.parameters())
         if parameter.is_meta:
-            return "it is on the meta device, which has no numbers"
+            return "it is on the meta device, which has no values"
         try:
             spec, parameters = self._described(parameter)
         except (InputError, AttributeError) as error:
@@ -157,13 +157,13 @@ def read(kept: CapturedCall) -> Case:
     x, lengths, batched = _input(kept)
     x, spec = _whole(kept, x, batched), kept.spec
     if 0 in x.shape or x.shape[-1] != spec.input_size:
-        raise Unreadable(f"it received x of shape {tuple(x.shape)}, and its input_size is {spec.input_size}")
+        raise Unreadable(f"it received x with the shape {tuple(x.shape)}, and its input_size is {spec.input_size}")
     batch = x.shape[1]
     places, units = spec.num_layers * spec.num_directions, (spec.output_size, spec.hidden_size)
     shapes: list[tuple[int, ...]] = [(places, batch, size) for size in units[: len(spec.cell_type.states)]]
     hx = kept.given.get("hx")
     begun = [x.new_zeros(shape) for shape in shapes] if hx is None else _states(kept, hx, batched)
-    _check_shapes("it received a state of shape", begun, shapes)
+    _check_shapes("it received a state with the shape", begun, shapes)
     output, finals = _output(kept, batched, lengths)
     wanted = (*x.shape[:2], spec.output_size * spec.num_directions)
     if tuple(output.shape) != wanted:
@@ -183,7 +183,7 @@ def _input(kept: CapturedCall) -> tuple[Tensor, tuple[int, ...] | None, bool]:
         lengths = tuple(counts.tolist())
         return padded, None if min(lengths) == len(padded) else lengths, True
     if not isinstance(x, Tensor) or x.dim() not in (axes, axes + 1):
-        raise Unreadable("it did not receive x as a torch.nn module does")
+        raise Unreadable("its x is not what a torch.nn module receives")
     batched = x.dim() > axes
     return x.transpose(0, 1) if batched and kept.spec.batch_first and not kept.is_cell else x, None, batched
 
@@ -204,7 +204,7 @@ def _states(kept: CapturedCall, given: Any, batched: bool) -> list[Tensor]:
     """h, or h and c: (L·D, B, ·)."""
     states = list(given) if isinstance(given, tuple) else [given]
     if len(states) != len(kept.spec.cell_type.states) or not all(isinstance(state, Tensor) for state in states):
-        raise Unreadable("its states are not those of a torch.nn module")
+        raise Unreadable("its states are not like those of a torch.nn module")
     return [_whole(kept, state, batched) for state in states]
 
 
@@ -214,17 +214,17 @@ def _output(kept: CapturedCall, batched: bool, lengths: tuple[int, ...] | None) 
         finals = _states(kept, kept.returned, batched)
         return finals[0], finals
     if not isinstance(kept.returned, tuple) or len(kept.returned) != 2:
-        raise Unreadable("it did not return output and states as a torch.nn module does")
+        raise Unreadable("it did not return (output, states) like a torch.nn module")
     output, final = kept.returned
     if isinstance(output, PackedSequence):
         output, counts = pad_packed_sequence(output)
         if lengths is not None and tuple(counts.tolist()) != lengths:
-            raise Unreadable("the lengths of its output are not those of its x")
+            raise Unreadable("its output and its x have different lengths")
     elif isinstance(output, Tensor):
         output = _whole(kept, output, batched)
         output = output.transpose(0, 1) if batched and kept.spec.batch_first and output.dim() == 3 else output
     else:
-        raise Unreadable("its output is no tensor")
+        raise Unreadable("its output is not a tensor")
     return output, _states(kept, final, batched)
 
 

@@ -110,7 +110,7 @@ def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
     drawn = []
     for items in (batch,) if batch else (BATCH, None):
         x = moved(input_of(asked.with_changes(batch=items), _plainly), model)
-        what = f"{source} in the shape {tuple(x.shape)} was drawn for its first layer"
+        what = f"{source} with the shape {tuple(x.shape)} was drawn for the model's first layer"
         drawn.append(Drawn(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
     return drawn
 
@@ -122,8 +122,8 @@ def check_one_input(model: nn.Module) -> None:
     needed = [name for name in needed if name not in [one.name for one in named if one.kind is one.VAR_KEYWORD]]
     if len(needed) > 1:
         found = f"{type(model).__name__}.forward takes {len(needed)} inputs: {listed(needed)}"
-        allowed = "a model of one, which a build() can wrap; in Python a tuple of all as x"
-        raise InputError(found, allowed=allowed)
+        advice = "wrap the model in one that takes a single input, or in Python pass a tuple of all inputs as x"
+        raise InputError(found, advice=advice)
 
 
 def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: bool = False) -> list[Drawn]:
@@ -138,7 +138,7 @@ def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: boo
     given = [Drawn(as_indices(model, moved(input_of(spec, where), model)))]
     if spec.batch is None:
         several = input_of(spec.with_changes(batch=BATCH, batch_first=_batch_first(model)), where)
-        said = f"one sequence alone fails in this model: it ran on a batch, {tuple(several.shape)}"
+        said = f"this model fails on a single sequence, so it ran on a batch of shape {tuple(several.shape)}"
         given.append(Drawn(as_indices(model, moved(several, model)), said))
     return given
 
@@ -192,5 +192,5 @@ def _no_index(name: str, layer: nn.Embedding | nn.EmbeddingBag, given: Any) -> R
         found = f"integers from {int(given.min())} to {int(given.max())}"
     else:
         return None
-    allowed = f"integers from 0 to {rows - 1}: the input randint:{STEPS}:{rows} draws {STEPS}"
-    return InputError(f"the layer {name or 'itself'} ({title_of(layer)}) got {found}", allowed=allowed)
+    allowed, advice = f"integers from 0 to {rows - 1}", f"the input randint:{STEPS}:{rows} draws {STEPS} of them"
+    return InputError(f"the layer {name or 'itself'} ({title_of(layer)}) got {found}", allowed=allowed, advice=advice)

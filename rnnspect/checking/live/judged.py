@@ -44,7 +44,9 @@ def _judged_below_dropout(case: Case, progress: Progress, explain: float | None)
     verdict = check_observation(alone, progress, explain)
     if verdict.verdict == "differ":
         return replace(verdict, spec=spec)
-    reason = f"dropout {spec.dropout:g} was active between its layers (train mode), and nobody saw what it left"
+    reason = (
+        f"dropout {spec.dropout:g} was active between its layers (train mode), with unknown masks; call model.eval()"
+    )
     return replace(verdict, verdict="cannot tell", reason=reason, spec=spec)
 
 
@@ -76,7 +78,7 @@ def _key(one: CallVerdict) -> object:
 def _with_joint(one: CallVerdict, joint: Verdict | None) -> CallVerdict:
     if one.verdict is None or one.answer != "cannot tell" or joint is None or not joint.agrees:
         return one
-    note = "what would have been seen is told from all calls of this module together"
+    note = "the sensitivity is that of all calls of this module together"
     notes = (*one.verdict.notes, note)
     verdict = replace(one.verdict, verdict="agree", reason=None, resolution=joint.resolution, notes=notes)
     return CallVerdict(one.call, verdict, None)

@@ -29,8 +29,8 @@ from rnnspect.network.tensors import from_anything, largest, max_abs_difference
 from rnnspect.network.torch_modules import ONE_RUN, is_cell, specs_of_stacks
 from rnnspect.tracing.prepare import Prepared
 
-_STATE = "a state kept between calls: begin each from None, or from zeros"
-_EXCHANGED = "batch_first left out: torch.nn takes (step, batch, unit) unless it is said"
+_STATE = "a state kept between calls: start each call from None or zeros"
+_EXCHANGED = "batch_first=True is missing: by default torch.nn expects (step, batch, unit)"
 _BEFORE = (
     "what the model does before the module: dropout that eval() does not turn off, such as F.dropout without "
     "training=self.training, another random draw, or a state kept between calls"
@@ -60,11 +60,11 @@ def run_given(model: nn.Module, x: Any, given: Mapping[str, Any]) -> WatchedCall
     said = {name: value for name, value in given.items() if value is not None}
     for name in said:
         if not (is_cell(model) and name in {"h0", "c0"}):
-            allowed = "of a Spec, nn.RNN, nn.LSTM or nn.GRU; a model makes its own, or takes it in a tuple as x, and "
-            allowed += "rnnspect.watch(model) sees a run of your own"
-            raise InputError(f"{name} of a {type(model).__name__}", allowed=allowed, where=name)
+            found = f"{name} is for a Spec, nn.RNN, nn.LSTM or nn.GRU, not for a {type(model).__name__}"
+            advice = "pass all inputs of the model as a tuple x, or use rnnspect.watch(model) around your own run"
+            raise InputError(found, advice=advice, where=name)
     if x is None:
-        raise InputError("a model without x", allowed="what the model takes", where="x")
+        raise InputError("a model needs an input", advice="pass x, what the model takes", where="x")
     several = isinstance(x, tuple) and not isinstance(x, PackedSequence)
     if isinstance(x, str) and not said:
         return _called(model, run_first(model, inputs_for(model, Spec(input=x)))[1])
@@ -108,8 +108,8 @@ def run_first(model: nn.Module, inputs: Sequence[Drawn]) -> tuple[Drawn, Watched
 
 def _called(model: nn.Module, seen: WatchedCalls) -> WatchedCalls:
     if not seen.calls:
-        allowed = "a model that calls an RNN, LSTM, GRU or cell: rnnspect.watch sees those only"
-        raise InputError(f"a {type(model).__name__} that called none", allowed=allowed)
+        found = f"{type(model).__name__} called no nn.RNN, nn.LSTM, nn.GRU or cell in this run"
+        raise InputError(found, advice="rnnspect can only check a model that calls one of these")
     return seen
 
 
@@ -140,7 +140,9 @@ def evaluated_twice(model: nn.Module, x: Tensor, first: Sequence[Call]) -> list[
     try:
         second = watch_run(model, x.clone()).calls
     except InputError as error:
-        failed = Identity(TWICE, False, f"the second one fails: {listed(map(str, error.problems))}", USUAL[TWICE])
+        failed = Identity(
+            TWICE, False, f"the second evaluation failed: {listed(map(str, error.problems))}", USUAL[TWICE]
+        )
         return [(failed,)] * len(first)
     return [_same(one, two) for one, two in zip_longest(first, second[: len(first)])]
 
@@ -169,14 +171,18 @@ def _same(first: Call, second: Call | None) -> tuple[Identity, ...]:
     if isinstance(first.kept, str) or (second is not None and isinstance(second.kept, str)):
         return ()
     if second is None or not isinstance(second.kept, CapturedCall) or second.module != first.module:
-        return (Identity(TWICE, False, "the second one does not make this call", USUAL[TWICE]),)
+        return (Identity(TWICE, False, "the second evaluation does not make this call", USUAL[TWICE]),)
     one, two = first.kept, second.kept
     for name, usual in (("input", _BEFORE), ("hx", _STATE)):
         if said := _apart(one.given.get(name), two.given.get(name)):
-            return (Identity(TWICE, False, f"the second one gives the module another {name}, {said}", usual),)
+            return (
+                Identity(TWICE, False, f"in the second evaluation the module receives another {name}, {said}", usual),
+            )
     if said := _apart(one.returned, two.returned):
-        return (Identity(TWICE, False, f"the module returns something else the second time, {said}", USUAL[TWICE]),)
-    return (Identity(TWICE, True, "the same bits: all that the module received and returned"),)
+        return (
+            Identity(TWICE, False, f"in the second evaluation the module returns something else, {said}", USUAL[TWICE]),
+        )
+    return (Identity(TWICE, True, "bit for bit the same: everything that the module received and returned"),)
 
 
 def _mixed(first: Call, second: Call | None) -> tuple[Identity, ...]:
@@ -191,9 +197,9 @@ def _mixed(first: Call, second: Call | None) -> tuple[Identity, ...]:
     if axis is None or _others_are_equal(y, returned, axis):
         return ()
     most = max_abs_difference(_others(y, axis), _others(returned, axis))
-    said = f"beside another item 0 of the batch it returns others by up to {most:.2g} apart"
+    said = f"when item 0 of the batch changes, the other items change by up to {most:.2g}"
     if axis != (0 if first.kept.spec.batch_first else 1):
-        return (Identity(NEIGHBOURS, False, f"{said}: it takes axis {axis}, the batch, for time", _EXCHANGED),)
+        return (Identity(NEIGHBOURS, False, f"{said}: it processes axis {axis}, the batch, as time", _EXCHANGED),)
     return (Identity(NEIGHBOURS, False, said, USUAL[NEIGHBOURS]),)
 
 
@@ -231,6 +237,6 @@ def _apart(first: Any, second: Any) -> str | None:
     """How far all tensors in two values are apart; None where they are the same."""
     a, b = list(tensors_in(first)), list(tensors_in(second))
     if [tensor.shape for tensor in a] != [tensor.shape for tensor in b]:
-        return "of another shape"
+        return "with another shape"
     most = largest([max_abs_difference(*pair) for pair in zip(a, b, strict=True)])
     return f"up to {most:.2g} apart" if most else None

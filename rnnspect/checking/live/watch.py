@@ -135,7 +135,7 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
 
     Yields:
         The calls. They grow while the model runs; `check` gives the verdict on each, and the whole is true if all
-        agree: `assert seen`.
+            agree: `assert seen`.
 
     Examples:
         >>> import rnnspect, torch

@@ -1,4 +1,4 @@
-"""The verdict of one call of a part of an ONNX model, and what is done where the model's own input shows too little."""
+"""The verdict on one call of a part of an ONNX model; where the model's input tests too little, the part runs again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def probed(verdict: Verdict, spec: Spec, alone: Callable[[Sequence], Verdict], w
         return verdict
     if again.verdict == "cannot tell":
         return verdict
-    note = f"what its own input does not tell of its gates was seen on {steps} drawn steps through the {what} alone"
+    note = f"the model's input does not test every gate, so the {what} was also run on {steps} random steps"
     if again.verdict == "differ":
-        return replace(again, notes=(*again.notes, f"{note}; its own input told nothing"))
+        return replace(again, notes=(*again.notes, f"{note}, where it differs"))
     return replace(verdict, verdict="agree", reason=None, resolution=again.resolution, notes=(*verdict.notes, note))

@@ -66,7 +66,7 @@ class CellCalls:
                 {name: values.flatten(0, loops - 1) if loops else values[None] for name, values in shown.items()}
             )
         if len({len(values) for step in steps for values in step.values()}) != 1:
-            raise InputError("its tensors do not have as many iterations as each other")
+            raise InputError("its tensors have different numbers of iterations")
         for iteration in range(len(steps[0]["X"])):
             for step in steps:
                 yield {name: _rows(values[iteration]) for name, values in step.items()}
@@ -83,10 +83,11 @@ class CellCalls:
         for name, values in ((name, values) for step in steps for name, values in step.items()):
             alone = name.startswith("initial") and values.shape == (1, sizes[name])  # one state for all items
             if values.shape != (batch, sizes[name]) and not alone:
-                found = f"{self.tap.part.tensors(self.tap.part.steps[0])[name]} of shape {tuple(values.shape)}"
-                raise InputError(found, allowed=f"({batch}, {sizes[name]}), as the cell that it was read as")
+                found = f"{self.tap.part.tensors(self.tap.part.steps[0])[name]} has the shape {tuple(values.shape)}"
+                raise InputError(found, allowed=f"({batch}, {sizes[name]})")
             if values.dtype != getattr(torch, spec.dtype):
-                raise InputError(f"{name} in {str(values.dtype).removeprefix('torch.')}", allowed=spec.dtype)
+                found = f"{name} has the dtype {str(values.dtype).removeprefix('torch.')}"
+                raise InputError(found, allowed=spec.dtype)
         x = torch.stack([step["X"] for step in steps])
         states = [first[f"initial_{name}"].expand(batch, spec.hidden_size)[None] for name in _states(first)]
         return Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
@@ -97,9 +98,9 @@ class CellCalls:
         given = Recording(self.ran.engine, h, h[-1:], c_n, {(0, "forward"): h}, 0.0)
         verdict = probed(self._judged(sequence, given), self.tap.spec, self._alone, "cell")
         kind = "step" if len(steps) == 1 else "steps"
-        notes = [f"{len(steps)} {kind} of a cell that is written out in other operators"]
+        notes = [f"{len(steps)} {kind} of a cell built from single operators"]
         if self.ran.engine.name != "onnxruntime":
-            notes.append("run by onnx.reference: onnxruntime does not run this graph")
+            notes.append("run by onnx.reference, because onnxruntime cannot run this graph")
         return replace(verdict, notes=(*verdict.notes, *notes))
 
     def _judged(self, sequence: Sequence, given: Recording) -> Verdict:

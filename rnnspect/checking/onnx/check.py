@@ -70,7 +70,7 @@ def received(path: Path, module: str | None, given: Any, batch: int | None, seed
     run = run_parts(model, given, layers, batch, seed, file)
     first = next((one for tap in run.taps for one in _calls_of(tap, run, Terms()).received()), None)
     if first is None:
-        raise InputError("it did not run on this input", where=f"{file}:{module}" if module else file)
+        raise InputError("this node did not run on this input", where=f"{file}:{module}" if module else file)
     return first, run.feed.note
 
 
@@ -87,7 +87,7 @@ def _layers(parts: Mapping[str, Part]) -> tuple[list[tuple[Part, Spec]], list[No
         if isinstance(part, OnnxNode) and part.quantized:
             unknown = [one for one in ("W", "R", *SCALES) if not part.is_fixed(one)]
             if unknown:
-                reason = f"cannot tell: its {unknown[0]} is no constant of the file, and its integers are not known"
+                reason = f"cannot tell: its {unknown[0]} is not stored in the model, so its integers are not known"
                 calls.append(NodeVerdict(name, None, reason))
                 continue
         try:

@@ -143,7 +143,7 @@ def _lead_out(owner: NodeProto, attribute: str, shown: list[tuple[str, int]]) ->
             if listed.name in ("scan_output_axes", "scan_output_directions"):
                 listed.ints.extend([0] * len(shown))
     elif owner.op_type != "Loop":
-        raise FileError(f"a node in a graph of {owner.op_type}", allowed="If, Loop or Scan")
+        raise FileError(f"the node is inside a {owner.op_type}", allowed="If, Loop or Scan")
 
 
 def _turn(node: OnnxNode, prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""The inputs of an ONNX model: what --input says of them, and drawn numbers for what it leaves out."""
+"""The inputs of an ONNX model: those given with --input, and random numbers for the others."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def _fitting(values: torch.Tensor, known: ValueInfoProto) -> Array:
 
     tensor = known.type.tensor_type
     if not known.type.HasField("tensor_type"):
-        raise InputError(f"{known.name} is no tensor", allowed="a model whose inputs are tensors", where=PLACE)
+        raise InputError(f"the input {known.name} is not a tensor, which is not supported", where=PLACE)
     sizes = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
     fits = len(sizes) == values.dim() and all(a in (None, b) for a, b in zip(sizes, values.shape, strict=True))
     if tensor.HasField("shape") and not fits:
-        found = f"{known.name} of shape {tuple(values.shape)}"
+        found = f"{known.name} has the shape {tuple(values.shape)}"
         raise SequenceError(found, allowed=in_words(known), where=PLACE)
     return array_of(values).astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
@@ -127,14 +127,16 @@ def _check(how: Drawn, name: str, known: ValueInfoProto) -> None:
     from onnx import TensorProto
 
     if how.kind and how.kind not in KINDS:
-        raise SequenceError(f"{how.kind} for an input of a model", allowed=listed(KINDS), where=f"{PLACE} {name}")
+        found = f"{how.kind} cannot draw an input of a model"
+        raise SequenceError(found, allowed=listed(KINDS), where=f"{PLACE} {name}")
     if known.type.tensor_type.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
         _refuse(known)
 
 
 def _refuse(known: ValueInfoProto) -> None:
-    found = f"{in_words(known)}, for which no numbers can be made up"
-    raise SequenceError(found, allowed=f"--input {known.name}=x.npy, or a .npz with every input", where=PLACE)
+    found = f"cannot draw numbers for the input {in_words(known)}"
+    advice = f"give it: --input {known.name}=x.npy, or a .npz file with every input"
+    raise SequenceError(found, advice=advice, where=PLACE)
 
 
 def _all_drawn(
@@ -196,4 +198,4 @@ def _in_words(drawn: Mapping[str, Array], said: Mapping[str, Any], uses: Uses, s
     chosen = listed(f"{name} = {size}" for name, size in sizes.by_name.items())
     what = "not all inputs were given" if said else "no input was given"
     drawn_as = listed(words) + (f" ({chosen})" if chosen else "")
-    return f"{what}: these were drawn: {drawn_as}; --input {next(iter(unsaid))}=x.npy says others"
+    return f"{what}: drew {drawn_as}; give others with --input {next(iter(unsaid))}=x.npy"

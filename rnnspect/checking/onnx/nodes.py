@@ -90,11 +90,15 @@ class NodeCalls:
         given = recording_of_node(spec, sequence, self.ran.engine, arrays)
         verdict = self._judged(weights, sequence, lengths, given)
         verdict = probed(verdict, spec, lambda drawn: self._alone(weights, drawn), "node")
-        notes = ["run with its axes exchanged: onnxruntime refuses layout=1"] if node.attributes.get("layout") else []
+        notes = (
+            ["run with time and batch transposed, because onnxruntime does not support layout=1"]
+            if node.attributes.get("layout")
+            else []
+        )
         if left_out := int((lengths <= 0).sum()):
-            notes.append(f"{left_out} batch item{'s' if left_out > 1 else ''} without any step left out")
+            notes.append(f"ignored {left_out} batch item{'s' if left_out > 1 else ''} of length 0")
         if runtime != "onnxruntime":
-            notes.append("run by onnx.reference: onnxruntime does not run this graph")
+            notes.append("run by onnx.reference, because onnxruntime cannot run this graph")
         if self.widened:
             notes.append("onnxruntime casts float16 to float32 around the node")
         if node.quantized:
@@ -109,7 +113,7 @@ class NodeCalls:
         """
         node, spec, some, x = self.tap.part, self.tap.spec, lengths > 0, sequence.x
         if not some.any():
-            raise InputError("no batch item has any step")
+            raise InputError("every batch item has length 0")
         floats = dequantized(node, weights) if node.quantized else weights
         parameters = parameters_of_node(node, floats)
         declared = ARITHMETICS["float32" if self.widened else spec.dtype]

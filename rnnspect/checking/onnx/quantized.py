@@ -29,12 +29,12 @@ Array = np.ndarray[Any, Any]
 
 ARITHMETIC = Declared("float32, 8-bit products", SINGLE)
 NOTE = (
-    "8-bit products: W and R as their integers say, x quantised once a call, h at each step over the batch (in one "
-    "thread); what the weights lost when they were quantised is not judged"
+    "8-bit products: judged with the quantized W and R, x quantized once per call, h at each step over the batch "
+    "(in one thread); what the weights lost when they were quantized is not judged"
 )
 _LEVELS = np.float32(255)
 _CUT_OFF = (
-    "two products of it can together leave 16 bits, which processors without VNNI cut off (to avoid it: reduce_range)"
+    "the sum of two products can exceed 16 bits, and processors without VNNI cut it off (quantize with reduce_range)"
 )
 
 

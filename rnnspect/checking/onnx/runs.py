@@ -43,7 +43,7 @@ def run_parts(model: ModelProto, given: Any, layers: list[Layer], batch: int | N
         if not inside:
             raise
         run = _run(model, feeds, [layer for layer in layers if layer[0].name not in inside], file)
-        reason = why(error, "cannot tell: what it receives in a loop cannot be led out: ")
+        reason = why(error, "cannot tell: what it receives inside a loop cannot be shown: ")
         return ModelRun(run.taps, run.ran, run.feed, inside, reason)
 
 

@@ -1,4 +1,4 @@
-"""What --input says of a model: arrays of some of its inputs by name, one array or a file of all, or a generator."""
+"""Reads --input for an ONNX model: arrays of some inputs by name, one array or a file of all, or a generator."""
 
 from __future__ import annotations
 
@@ -71,8 +71,9 @@ def what_is_said(
     read = _read(sources.parse(given), needed)
     _check_names(list(read), inputs)
     if missing := [name for name in needed if name not in read]:
-        allowed = f"{listed(map(in_words, inputs.values()))}; or --input {NAMED}, and the others are drawn"
-        raise SequenceError(f"missing: {listed(missing)}", allowed=allowed, where=PLACE)
+        allowed = listed(map(in_words, inputs.values()))
+        advice = f"with --input {NAMED} the others are drawn"
+        raise SequenceError(f"missing: {listed(missing)}", allowed=allowed, advice=advice, where=PLACE)
     return dict(read)
 
 
@@ -90,7 +91,7 @@ def _check_names(names: list[str], inputs: Mapping[str, ValueInfoProto]) -> None
     if unknown:
         every = listed(map(in_words, inputs.values()))
         raise SequenceError(
-            Problem(f"no input is called {name!r}", every, nearest(name, inputs), PLACE) for name in unknown
+            Problem(f"the model has no input {name!r}", every, nearest(name, inputs), PLACE) for name in unknown
         )
 
 
@@ -125,4 +126,4 @@ def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
             return {needed[0]: arrays.read_array(path, member)}
         case sources.Literal(numbers=str() as written) if needed:
             return {needed[0]: text.parse_json(written, PLACE)}
-    raise SequenceError(f"{source} beside a model", allowed="a file, a generator, or the numbers", where=PLACE)
+    raise SequenceError(f"cannot read {source} for a model", allowed="a file, a generator or numbers", where=PLACE)

@@ -1,4 +1,4 @@
-"""What code of the user's gives back, as a tensor; and what it changes in torch, put back."""
+"""Reads what the user's own code returns as a tensor, and restores the torch settings that it changed."""
 
 from __future__ import annotations
 

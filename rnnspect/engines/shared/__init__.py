@@ -1,1 +1,1 @@
-"""What several engines need: one layer at a time as a stack, what an engine cannot run, JAX, models in ONNX."""
+"""Shared by several engines: stacks run layer by layer, long runs in pieces, JAX, and ONNX models."""

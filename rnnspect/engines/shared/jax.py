@@ -1,4 +1,4 @@
-"""What the engines on jax share: arrays to jax and back, the device they run on, and what they declare."""
+"""Shared by the engines on jax: arrays to jax and back, the device, and the arithmetic they declare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layout is: for each cell the arrays that a framework has, and which rows of PyTorch's parameters are in them.
+"""Defines what a layout is: for each cell, a framework's arrays and the rows of PyTorch's parameters in them.
 
 An array is written as its blocks, in the letters of PyTorch's equations:
 

@@ -1,4 +1,4 @@
-"""From PyTorch's parameters to a framework's arrays and back, by what a layout says.
+"""Converts PyTorch's parameters to a framework's arrays and back, as a layout says.
 
 Every number is read and written once. A matrix whose blocks move as it is transposed goes by way of strips that fit a
 cache, since torch transposes fast only what is contiguous.

@@ -1,4 +1,4 @@
-"""What a reader is: one kind of file with recurrent modules in it, which every command takes as its source.
+"""Defines what a reader is: it reads one kind of file with recurrent modules, which every command accepts as source.
 
 A module of this folder that defines `READER` reads one kind; `READERS` in `__init__.py` lists them. Nothing that a file
 names is imported or run, and `tell` loads no framework, so that shapes are shown at once.
@@ -115,7 +115,7 @@ def matching(held: Mapping[str, T], name: str | None, where: str, noun: str, say
     if found := {known: one for known, one in held.items() if fnmatch.fnmatchcase(known, name)}:
         return found
     choices = listed((f"{known!r} {say(one)}" for known, one in held.items()), MOST_LISTED)
-    raise FileError(f"the file has no {noun} {name!r}", allowed=choices, nearest=nearest(name, held), where=where)
+    raise FileError(f"there is no {noun} {name!r}", allowed=choices, nearest=nearest(name, held), where=where)
 
 
 def only(

@@ -1,4 +1,4 @@
-"""What the config of a Keras model, which is JSON, says of its recurrent layers. Nothing that it names is imported."""
+"""Reads the recurrent layers from the config of a Keras model, which is JSON. Nothing that it names is imported."""
 
 from __future__ import annotations
 

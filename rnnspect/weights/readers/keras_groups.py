@@ -1,4 +1,4 @@
-"""Which arrays of a Keras file are the weights of one recurrent layer, by their paths and shapes.
+"""Finds the arrays of a Keras file that are the weights of one recurrent layer, by their paths and shapes.
 
 A .keras or .weights.h5 of Keras 3 has vars/0, vars/1 and vars/2 of each cell, under the attributes that lead to it:
 layers/lstm/cell/vars/0. Keras 2, and Keras 3 in .h5, have kernel, recurrent_kernel and bias under the layers' names:

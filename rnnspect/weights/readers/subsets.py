@@ -1,4 +1,4 @@
-"""Which groups of tensors are parts of larger ones: a GRU's gates alone could be an LSTM, its candidate an RNN."""
+"""Drops groups of tensors that are parts of larger ones: a GRU's gates alone could be an LSTM, its candidate an RNN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats that no reader here knows: what such a file is called, and how to get its arrays out."""
+"""Formats that cannot be read: what such a file is, and how to get its arrays out."""
 
 from __future__ import annotations
 

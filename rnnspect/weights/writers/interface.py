@@ -1,4 +1,4 @@
-"""What a target of a conversion is, and what the writers share."""
+"""Defines what a target of a conversion is, and what the writers share."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_the_last_column_of_output_is_no_last_state(kind: str, padded: bool, bid
     x, output, states = run_of(module, padded)
     states["h_n"] = _last_output(output, states["h_n"])
     found = failed(checked(module, x, {"output": output, **states}, padded))["output and h_n"]
-    assert found.evidence == "h_n is output at step 6, whatever the item and the direction"
+    assert found.evidence == "h_n is output at step 6 for every sequence and direction"
     assert found.usual is not None
     assert "output[:, -1] taken as the last state" in found.usual
 
@@ -79,7 +79,7 @@ def test_states_stacked_by_direction():
     forward, reverse = states["h_n"][0::2], states["h_n"][1::2]
     states["h_n"] = torch.cat([forward, reverse])
     found = failed(checked(module, x, {"output": output, **states}))["output and h_n"]
-    assert found.evidence == "h_n lies by direction and then by layer"
+    assert found.evidence == "h_n is ordered by direction, then by layer"
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_h_n_viewed_where_a_transpose_is_meant(view: Callable[[Tensor], np.ndarr
     module = drawn("GRU", bidirectional=True)
     x, output, states = run_of(module)
     found = failed(checked(module, x, {"output": output, "h_n": view(states["h_n"])}))["output and h_n"]
-    assert found.evidence == "h_n is a view in which batch and layers × directions are exchanged"
+    assert found.evidence == "in h_n, the axes batch and layers × directions are mixed up by a view"
     assert found.usual is not None
-    assert found.usual.startswith("view or reshape where a transpose is meant")
+    assert found.usual.startswith("view or reshape used instead of a transpose")
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
@@ -112,7 +112,7 @@ def test_output_viewed_where_a_transpose_is_meant(bidirectional: bool, batch_fir
         given, moved = x.transpose(0, 1), output.numpy().reshape(STEPS, BATCH, -1)
         axes = "(batch, step, unit)"
     found = failed(checked(module, given, {"output": moved, **states}))["output and h_n"]
-    assert found.evidence == f"output is a view of {axes}: seen as that, it ends with h_n"
+    assert found.evidence == f"output is a view of {axes}: read that way, it ends with h_n"
 
 
 def test_states_taken_as_c_and_h():
@@ -120,18 +120,18 @@ def test_states_taken_as_c_and_h():
     x, output, states = run_of(module)
     swapped = {"h_n": states["c_n"], "c_n": states["h_n"]}
     found = failed(checked(module, x, {"output": output, **swapped}))["output and h_n"]
-    assert found.evidence == "c_n is what output ends with, and h_n is not"
+    assert found.evidence == "output ends with c_n, not with h_n"
     alone = failed(checked(module, x, {"output": output, "h_n": states["c_n"]}))["output and h_n"]
     assert alone.evidence == "h_n of layer 1 is c_n of layer 1"
     assert alone.usual is not None
-    assert "taken as (c, h)" in alone.usual
+    assert "read as (c, h)" in alone.usual
 
 
 def test_h_n_of_a_gru_unpacked_as_h_and_c():
     module = drawn("GRU", num_layers=2)
     x, output, states = run_of(module)
     h, c = states["h_n"]
-    said = r"output, \(h, c\) = gru\(x\) takes the layers of h_n apart"
+    said = r"output, \(h, c\) = gru\(x\) splits the layers of h_n"
     for recorded in ({"output": output, "h_n": h, "c_n": c}, (output, (h, c))):
         with pytest.raises(rnnspect.SequenceError, match=said):
             checked(module, x, recorded)
@@ -143,7 +143,7 @@ def test_another_number_is_shown_with_the_one_that_output_ends_with():
     states["h_n"][0, 2, 3] += 0.25
     found = failed(checked(module, x, {"output": output, **states}))["output and h_n"]
     assert "(batch 2, unit 3)" in found.evidence
-    assert f"where output ends with {float(output[2, -1, 3]):.6g}" in found.evidence
+    assert f"and output ends with {float(output[2, -1, 3]):.6g}" in found.evidence
 
 
 @pytest.mark.parametrize(("fill", "holds"), [(0.0, True), (float("nan"), True), (0.5, False)])
@@ -156,4 +156,4 @@ def test_what_is_beyond_the_end_of_an_item(fill: float, holds: bool):
     found = {one.name: one for one in verdict.identities}["output beyond the end"]
     assert found.holds is holds
     if not holds:
-        assert found.evidence == "h of layer 0 forward is 0.5 at step 3, batch 1, which ends after 3"
+        assert found.evidence == "h of layer 0 forward is 0.5 at step 3, batch 1, which has only 3 steps"

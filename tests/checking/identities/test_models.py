@@ -101,7 +101,7 @@ def test_a_right_model_holds_them_all(identities: Any, name: str):
     ("name", "evidence", "usual"),
     [
         ("DropsOut", "another input", "dropout that eval() does not turn off"),
-        ("Keeps", "another hx", "a state kept between calls: begin each from None, or from zeros"),
+        ("Keeps", "another hx", "a state kept between calls: start each call from None or zeros"),
     ],
 )
 def test_a_model_of_which_two_evaluations_differ(identities: Any, name: str, evidence: str, usual: str):
@@ -125,8 +125,8 @@ def test_a_module_that_takes_the_batch_for_time(identities: Any):
     assert found["encoder"]["neighbours"]["holds"]
     failed = found["decoder"]["neighbours"]
     assert not failed["holds"]
-    assert failed["evidence"].endswith("it takes axis 0, the batch, for time")
-    assert failed["usual"].startswith("batch_first left out")
+    assert failed["evidence"].endswith("it processes axis 0, the batch, as time")
+    assert failed["usual"].startswith("batch_first=True is missing")
 
 
 @pytest.mark.slow

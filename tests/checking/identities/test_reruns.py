@@ -153,7 +153,7 @@ def test_one_that_fails_is_seen_in_every_view(rnnspect, own: Path):
     argv = ("check", *NETWORK, "-i", "randn:100", "--engine", f"{own}:Drops")
     table = " ".join(rnnspect(*argv).out.split())
     assert "identity that fails: chunks: output differs by up to" in table
-    assert "steps 0 to 31 and 32 to 63 with the state carried" in table
+    assert "steps 0–31, then 32–63 with the state carried over" in table
     assert "usually the state that is given is not what it begins with" in table
     lines = rnnspect(*argv, "--engine", "torch").out.splitlines()
     assert [line.partition("; fails ")[2].partition(" differs")[0] for line in lines] == ["chunks: output", ""]

@@ -598,7 +598,7 @@ def test_a_model_on_the_meta_device_cannot_be_told():
 def test_a_model_without_recurrent_modules():
     with watch(nn.Linear(2, 2)) as seen:
         pass
-    assert str(seen) == "no RNN, LSTM, GRU or cell is in this model"
+    assert str(seen) == "this model has no RNN, LSTM, GRU or cell"
 
 
 def test_calls_can_be_judged_while_it_is_watched():

@@ -111,8 +111,8 @@ def test_a_first_step_from_constants_is_said_not_to_be_read(tmp_path: Path, caps
     status = main(["check", path, "--input", "randn:3"])
     captured = capsys.readouterr()
     assert (status, "agree" in captured.out) == (0, True)
-    assert "written out: 2 steps, each of" in captured.err
-    assert "what gives its first h, Mul /cell/Mul_2, is not read as a step" in captured.err
+    assert "built from single operators: 2 steps, each of" in captured.err
+    assert "what gives its first h, Mul /cell/Mul_2, is not part of a step" in captured.err
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.order} {form.joined} {form.gemm} {form.turned}")
@@ -150,7 +150,7 @@ def test_steps_in_a_loop_are_one_sequence(tmp_path: Path, capsys: Any, carried: 
     assert [*read(tmp_path / "m.onnx")] == ["rnn"]
     status, rows = documents([str(tmp_path / "m.onnx"), "--input", "randn:5"], capsys)
     assert (status, [row["verdict"] for row in rows]) == (0, ["agree"]), rows
-    assert "5 steps of a cell that is written out in other operators" in rows[0]["notes"]
+    assert "5 steps of a cell built from single operators" in rows[0]["notes"]
 
 
 def test_what_a_loop_changes_is_no_constant(tmp_path: Path, capsys: Any):
@@ -189,7 +189,7 @@ def test_other_commands_take_it_as_a_node(tmp_path: Path, capsys: Any, reset: st
     assert main(["shapes", path]) == 0
     out, err = capsys.readouterr()
     assert "GRU(3, 4" in out
-    assert "is no node, but written out: 3 steps, each of" in err
+    assert "is not one node but built from single operators: 3 steps, each of" in err
     assert main(["trace", path, "--input", "randn:6"]) == 0
     engine = "onnxruntime" if reset == "before" else "torch"
     assert engine in capsys.readouterr().out
@@ -204,7 +204,7 @@ def test_one_gate_that_nobody_uses_so_is_counted(tmp_path: Path, capsys: Any):
     onnx.save(model, tmp_path / "m.onnx")
     for command in ("shapes", "check", "trace"):
         assert main([command, str(tmp_path / "m.onnx")]) == 2
-        assert "of its 3 Sigmoid, 1 Split none could be read as a cell" in capsys.readouterr().err
+        assert "its 3 Sigmoid, 1 Split could not be read as a cell" in capsys.readouterr().err
 
 
 def test_sums_beside_themselves_end(tmp_path: Path, capsys: Any):
@@ -216,7 +216,7 @@ def test_sums_beside_themselves_end(tmp_path: Path, capsys: Any):
     nodes += [helper.make_node("Tanh", ["s90"], ["t"]), helper.make_node("Mul", ["y", "t"], ["yy"])]
     onnx.save(made.model(nodes, {"W": np.eye(3, dtype=np.float32), "n0": np.array([3])}), tmp_path / "m.onnx")
     assert main(["shapes", str(tmp_path / "m.onnx")]) == 2
-    assert "none could be read" in capsys.readouterr().err
+    assert "could not be read as a cell" in capsys.readouterr().err
 
 
 def in_dtype(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
@@ -246,7 +246,7 @@ def test_constants_in_two_dtypes_are_refused(tmp_path: Path, capsys: Any):
     onnx.save(model, tmp_path / "m.onnx")
     for command in ("shapes", "check"):
         assert main([command, str(tmp_path / "m.onnx")]) == 2
-        assert "constants in float32, float64; expected one of float32" in capsys.readouterr().err
+        assert "constants of dtype float32 and float64; expected one of float32" in capsys.readouterr().err
 
 
 def rewired(model: onnx.ModelProto, rng: np.random.Generator) -> None:

@@ -85,11 +85,11 @@ def test_axes_without_names():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("wordz=randn:3", "no input is called 'wordz'; expected words int32 [time, batch], beside float"),
-        ("words=sine:3", "sine for an input of a model; expected randn, randint, ones, zeros"),
-        ("beside=[1, 2]", "beside of shape (2,); expected beside float [time, batch, 3]"),
+        ("wordz=randn:3", "the model has no input 'wordz'; expected words int32 [time, batch], beside float"),
+        ("words=sine:3", "sine cannot draw an input of a model; expected randn, randint, ones, zeros"),
+        ("beside=[1, 2]", "beside has the shape (2,); expected beside float [time, batch, 3]"),
         ("words=nowhere.npy", "nowhere.npy: no such file"),
-        ("words=-", "allowed: NAME=x.npy,NAME=randn:20"),
+        ("words=-", "expected NAME=x.npy,NAME=randn:20"),
         ("beside=randn:99999999999", "drawing beside"),
     ],
 )
@@ -104,11 +104,11 @@ def test_what_does_not_fit(tmp_path: Path, capsys: Any, given: str, said: str):
 def test_what_cannot_be_drawn_is_named():
     one = model()
     one.graph.input.append(made.value("text", onnx.TensorProto.STRING, [1]))
-    with pytest.raises(SequenceError, match=r"text string \[1\], for which no numbers can be made up.*--input text=x"):
+    with pytest.raises(SequenceError, match=r"cannot draw numbers for the input text string \[1\].*--input text=x"):
         drawn("randn:3", one)
     one = model()
     one.graph.input[1].type.tensor_type.ClearField("shape")
-    with pytest.raises(SequenceError, match=r"beside float .*, for which no numbers"):
+    with pytest.raises(SequenceError, match=r"cannot draw numbers for the input beside float"):
         drawn(None, one)
 
 
@@ -118,8 +118,8 @@ def test_a_model_runs_on_what_was_said_and_a_note_says_what_was_drawn(tmp_path: 
     assert main(["check", str(tmp_path / "m.onnx"), "--input", f"words={tmp_path}/w.npz:some", "-f", "json"]) == 0
     out, err = capsys.readouterr()
     assert (json.loads(out)["verdict"], json.loads(out)["checked"]["values"]) == ("agree", 10 * 3 * made.HIDDEN)
-    assert "not all inputs were given: these were drawn: beside float32 (10, 3, 3), lens int32 (3,), h float32" in err
-    assert "(time = 10, batch = 3); --input beside=x.npy says others" in err
+    assert "not all inputs were given: drew beside float32 (10, 3, 3), lens int32 (3,), h float32" in err
+    assert "(time = 10, batch = 3); give others with --input beside=x.npy" in err
 
 
 @pytest.mark.parametrize("layout", [0, 1])
@@ -145,7 +145,7 @@ def test_a_node_is_traced_on_what_it_received(tmp_path: Path, capsys: Any, layou
     assert main(["derive", path, "--input", said, "--step", "2", "--unit", "1"]) == 0
     assert main(["report", path, "--input", said, "-o", str(tmp_path / "r.html")]) == 0
     assert main(["trace", path, "--input", "nobody=ones"]) == 2
-    assert "no input is called 'nobody'" in capsys.readouterr().err
+    assert "the model has no input 'nobody'" in capsys.readouterr().err
 
 
 def test_a_model_of_onnxruntime_itself_is_named(tmp_path: Path, capsys: Any):
@@ -157,7 +157,7 @@ def test_a_model_of_onnxruntime_itself_is_named(tmp_path: Path, capsys: Any):
     onnxruntime.InferenceSession(tmp_path / "m.onnx", options)
     for command in ("shapes", "check", "trace", "report"):
         assert main([command, str(tmp_path / "m.ort"), *(["-o", "r.html"] if command == "report" else [])]) == 2
-        assert "a model in onnxruntime's own format (.ort); expected the same as .onnx" in capsys.readouterr().err
+        assert "a model in onnxruntime's own format (.ort); write it as .onnx" in capsys.readouterr().err
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "again.onnx")
     onnxruntime.InferenceSession(tmp_path / "m.ort", options)

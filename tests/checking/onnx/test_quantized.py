@@ -64,7 +64,7 @@ def test_it_agrees(tmp_path: Path, capsys: Any, direction: str, kind: str, per_c
     given(tmp_path, lengths)
     status, found = checked(path, capsys)
     assert (status, found["verdict"], found["arithmetic"]) == (0, "agree", "float32, 8-bit products"), found
-    assert any("quantised" in note for note in found["notes"])
+    assert any("quantized" in note for note in found["notes"])
 
 
 @pytest.mark.parametrize("attributes", [{"input_forget": 1}, {"activations": ["HardSigmoid", "Tanh", "Softsign"]}])
@@ -186,7 +186,7 @@ def test_a_single_step_is_told_by_drawn_ones(tmp_path: Path, capsys: Any):
     given(tmp_path, [1], steps=1)
     status, found = checked(path, capsys)
     assert (status, found["verdict"]) == (0, "agree")
-    assert any("drawn steps" in note for note in found["notes"])
+    assert any("random steps" in note for note in found["notes"])
 
 
 def test_a_processor_that_cuts_sums_off_is_thought_of(tmp_path, capsys, monkeypatch):
@@ -226,7 +226,7 @@ def test_integers_that_the_file_does_not_hold(tmp_path: Path, capsys: Any):
     given(tmp_path, [30])
     status, found = checked(path, capsys)
     assert status == 3
-    assert "its W is no constant of the file" in found[0]["error"]
+    assert "its W is not stored in the model" in found[0]["error"]
 
 
 def test_it_is_shown_as_the_lstm_that_its_integers_stand_for(tmp_path: Path, capsys: Any):
@@ -234,7 +234,7 @@ def test_it_is_shown_as_the_lstm_that_its_integers_stand_for(tmp_path: Path, cap
     assert main(["shapes", str(path)]) == 0
     shown = capsys.readouterr()
     assert f"LSTM({INPUTS}, {H})" in shown.out
-    assert "weights of 8 bits, shown as the LSTM that they stand for" in shown.err
+    assert "8-bit weights; here they are shown as floats" in shown.err
     assert main(["trace", str(path), "-f", "json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["format"] == "rnnspect.trace"
     (node,) = nodes_in(model := read_model(path), str(path), Constants(model)).values()

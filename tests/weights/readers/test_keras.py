@@ -287,9 +287,9 @@ def test_a_config_beside_other_weights(tmp_path: Path, capsys: Any, config: dict
 def test_flags_beside_a_file(tmp_path: Path, capsys: Any):
     path = made.keras_3(tmp_path / "m.keras", [Layer("lstm", "one")])
     assert main(["shapes", str(path), "--hidden-size", "8"]) == 2
-    assert f"--hidden-size: hidden_size 8, which {path}:one contradicts; expected 4" in capsys.readouterr().err
+    assert f"--hidden-size: 8, but {path}:one has 4" in capsys.readouterr().err
     assert main(["shapes", str(path), "--layout", "onnx"]) == 2
-    assert f"layout onnx, which {path}:one contradicts; expected keras" in capsys.readouterr().err
+    assert f"--layout: onnx, but {path}:one has keras" in capsys.readouterr().err
     assert main(["shapes", str(path), "--dtype", "float64", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["dtype"] == "float64"
 

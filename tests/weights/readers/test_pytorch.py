@@ -146,9 +146,7 @@ def test_modules_are_taken_by_name_or_by_a_pattern(tmp_path: Path):
     assert list(readers.modules_in(path, {}, "decoder")) == ["decoder"]
     listed = r"'encoder.a' \(LSTM\(4, 6, num_layers=3\)\), 'encoder.b' \(RNN\(5, 2\)\), 'decoder' \(RNN\(5, 2\)\), "
     listed += r"'broken' \(unusable: missing: weight_ih_l0"
-    with pytest.raises(
-        FileError, match=rf"the file has no module 'decodr'; expected {listed}.*did you mean 'decoder'\?"
-    ):
+    with pytest.raises(FileError, match=rf"there is no module 'decodr'; expected {listed}.*did you mean 'decoder'\?"):
         readers.modules_in(path, {}, "decodr")
     with pytest.raises(FileError, match=rf"4 recurrent modules; name it after a colon: {listed}"):
         readers.module_in(path, {}, None, "name it after a colon:")

@@ -1,4 +1,4 @@
-"""What Keras says of the recurrent layers of a SavedModel: a config in JSON for each object that is a layer."""
+"""Reads what Keras says about the recurrent layers of a SavedModel: a JSON config for each layer object."""
 
 from __future__ import annotations
 

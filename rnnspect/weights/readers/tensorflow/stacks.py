@@ -1,4 +1,4 @@
-"""Cells as the modules that people know: both directions of a layer, and layers one above the other."""
+"""Joins cells into modules: both directions of a layer, and layers on top of each other."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What several targets need, and no target itself."""
+"""Shared by several targets; not a target itself."""
