@@ -159,7 +159,7 @@ def wrong_files(folder, output):
         "mine.npz": "mine.npz:output: output has the shape (30, 1, 4); expected (step, batch, unit) = (30, 1, 6)",
         "mine.npz:h_n": "",
         "mine.npy": "mine.npy: output has 20 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6)",
-        "other.npz": "other.npz:x: x is not this run's: it has 1 at step 0, batch 0, unit 0",
+        "other.npz": "other.npz:x: the recording's x is not this run's: it has 1 at step 0, batch 0, unit 0",
         "mine.csv": "mine.csv:2:3: four is not a number",
         "mine.txt": "mine.txt: cannot read arrays from files that end in '.txt'",
         "none.npy": "none.npy: no such file",

@@ -14,7 +14,7 @@ def test_a_checkpoint_is_checked_on_a_drawn_input_unless_one_is_said(rnnspect, t
     torch.save(module.state_dict(), tmp_path / "model.pt")
     result = rnnspect("check", tmp_path / "model.pt")
     assert result.status == 0
-    assert "no input was given: x, h0, c0 were drawn for these weights" in result.out
+    assert "no input was given: random x, h0, c0 were drawn for these weights" in result.out
     said = rnnspect("check", tmp_path / "model.pt", "--input", "ramp:3")
     assert "drawn" not in said.out
     assert said.status == 3

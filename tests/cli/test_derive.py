@@ -21,7 +21,7 @@ h of layer 0, forward, at step 1, unit 0
   difference: SMALL (torch − equations)
   allowed: 2.62e-06 in float32; the difference is SMALL % of it
   x at step 1: the input
-  h at step 0: as torch gave it
+  h at step 0: as torch returned it
 
 h[step 1, 0]
   h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
@@ -187,7 +187,7 @@ def test_a_gate_has_nothing_of_the_engine_beside_it(rnnspect):
 
 def test_another_engine(rnnspect):
     out = rnnspect("derive", "configs/lstm.yaml", "--step", 1, "--unit", 0, "--engine", "torch-cell").out
-    assert "h at step 0: as torch-cell gave it" in out
+    assert "h at step 0: as torch-cell returned it" in out
     assert re.search(r"^  torch-cell: ", out, re.MULTILINE)
 
 
