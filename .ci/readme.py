@@ -33,8 +33,14 @@ INSTALL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = [
     (re.compile(r"\b(torch|torch-cell|onnxruntime) \d[\w.+]*"), r"\1 VERSION"),
     (re.compile(r"^ *Largest .*\n(           .*\n)*", re.MULTILINE), "LARGEST\n"),
+    (
+        re.compile(
+            r"\s+largest\s+error\s+[\d.]+\s+%\s+of\s+its\s+limit,\s+detects\s+gate\s+errors\s+of\s+\S+\s+and\s+more"
+        ),
+        " ROW",
+    ),
     (re.compile(r"from [\d,.]+\s+×\s+the\s+limit\s+to\s+[\d.]+\s+×"), "RATIO"),
-    (re.compile(r"[\d.]+ % of (the allowed|its limit|it)|[\d,.]+ × the (allowed|limit)"), "SHARE"),
+    (re.compile(r"[\d.]+ % of (the allowed|it)|[\d,.]+ × the (allowed|limit)"), "SHARE"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
     (re.compile(r"the same number everywhere|maximum difference (0\.0e\+00|TINY)"), "CLOSE"),
     (re.compile(r"^ +difference .*$", re.MULTILINE), "DIFFERENCE"),

@@ -57,7 +57,9 @@ def test_a_cause_is_made_and_checked_and_drawn(made: Any):
     pictures: dict[str, str] = {}
     entry = made("causes").catalogue(page + row, pictures.__setitem__)
     assert "### gru-reset-before { #gru-reset-before }" in entry
-    assert "Cause: `gru-reset-before`: the GRU resets before the product" in entry
+    cause = next(line for line in entry.splitlines() if line.startswith("    Cause: `gru-reset-before`: "))
+    assert "U_n (r ⊙ h)" in cause
+    assert "linear_before_reset" in entry
     assert "`differ`" in entry
     assert "| id |" not in entry
     picture = pictures["causes/gru-reset-before.svg"]
