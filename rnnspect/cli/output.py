@@ -96,9 +96,13 @@ class Output:
             raise InputError(found, allowed=listed(formats), nearest=near, where="--format")
         if self.path is None:
             return
-        known = sorted(suffix for name in formats for suffix in _suffixes(name)) + [".txt"] + [".npz"] * arrays
+        known = [*sorted([suffix for name in formats for suffix in _suffixes(name)] + [".npz"] * arrays), ".txt"]
         if (self._suffix and self._suffix not in known) or self.path == Path("-"):
-            advice = "leave out -o to print the result" if self.path == Path("-") else f"use {' or '.join(known)}"
+            advice = (
+                "leave out -o to print the result"
+                if self.path == Path("-")
+                else f"use {', '.join(known[:-1])} or {known[-1]}"
+            )
             raise InputError(f"cannot write {self._suffix or self.path}", advice=advice, where="--output")
         writing.check_writable(self.path)
 

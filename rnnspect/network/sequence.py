@@ -233,6 +233,9 @@ def _numbers(given: Any, name: str, where: Where) -> Tensor:
             return arrays.parse_bytes(_standard_input(), "standard input")
         case sources.File() as file:
             near = nearest(str(file.path).partition(":")[0], sources.EXAMPLES)
+            if not near and not file.path.suffix and not sources.is_there(file.path):
+                found = f"there is no file or generator {str(file)!r}"
+                raise SequenceError(found, advice="try randn:20", where=where((name,)))
             if near and not sources.is_there(file.path):
                 found = f"there is no file or generator {str(file)!r}"
                 raise SequenceError(found, allowed=sources.FORMS, nearest=sources.EXAMPLES[near], where=where((name,)))
