@@ -32,11 +32,12 @@ LINK = re.compile(r"\]\(([\w./-]+\.\w+)\)")
 INSTALL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = [
     (re.compile(r"\b(torch|torch-cell|onnxruntime) \d[\w.+]*"), r"\1 VERSION"),
+    (re.compile(r"^ *Largest .*\n(           .*\n)*", re.MULTILINE), "LARGEST\n"),
+    (re.compile(r"from [\d,.]+\s+×\s+the\s+limit\s+to\s+[\d.]+\s+×"), "RATIO"),
+    (re.compile(r"[\d.]+ % of (the allowed|its limit|it)|[\d,.]+ × the (allowed|limit)"), "SHARE"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
-    (re.compile(r"the same number everywhere|at most TINY apart"), "CLOSE"),
+    (re.compile(r"the same number everywhere|maximum difference (0\.0e\+00|TINY)"), "CLOSE"),
     (re.compile(r"^ +difference .*$", re.MULTILINE), "DIFFERENCE"),
-    (re.compile(r"worst \d\.\d+|\b0\.\d+ of (the|it)|\d[\d,.]* times the"), "RATIO"),
-    (re.compile(r"^nearest to its bound: .*\n(.*apart.*\n.*here|.*\n)", re.MULTILINE), "NEAREST\n"),
     (re.compile(r"(\d\.\d{5})\d{2,}"), r"\1"),
     (re.compile(r"[ ─]+"), " "),
 ]

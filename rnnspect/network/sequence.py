@@ -233,12 +233,10 @@ def _numbers(given: Any, name: str, where: Where) -> Tensor:
             return arrays.parse_bytes(_standard_input(), "standard input")
         case sources.File() as file:
             near = nearest(str(file.path).partition(":")[0], sources.EXAMPLES)
-            if not near and not file.path.suffix and not sources.is_there(file.path):
+            if (near or not file.path.suffix) and not sources.is_there(file.path):
                 found = f"there is no file or generator {str(file)!r}"
-                raise SequenceError(found, advice="try randn:20", where=where((name,)))
-            if near and not sources.is_there(file.path):
-                found = f"there is no file or generator {str(file)!r}"
-                raise SequenceError(found, allowed=sources.FORMS, nearest=sources.EXAMPLES[near], where=where((name,)))
+                meant, advice = (sources.EXAMPLES[near], None) if near else (None, "try randn:20")
+                raise SequenceError(found, nearest=meant, advice=advice, where=where((name,)))
             array = tensors.checked(arrays.read_array(file.path, file.member), str(file))
             return array.detach() if array.is_contiguous() else tensors.real(array, str(file))
     raise AssertionError(given)

@@ -155,12 +155,12 @@ def test_one_number_that_is_off_is_found_where_it_is(keys: dict[str, Any]):
 
 
 WRONG = {
-    "reset goes with cell gru": {"cell": "lstm", "reset": "before"},
-    "peepholes goes with cell lstm": {"cell": "gru", "peepholes": True},
+    "cell lstm has no reset, only cell gru": {"cell": "lstm", "reset": "before"},
+    "cell gru has no peepholes, only cell lstm": {"cell": "gru", "peepholes": True},
     "did you mean 'softsign'": {"cell": "rnn", "activations": ["softsing"]},
     "3 or 6": {"cell": "lstm", "bidirectional": True, "activations": ["tanh"]},
-    "one of them": {"bidirectional": True, "reverse": True},
-    "no activation is written": {"cell": "rnn", "activations": ["tanh(3)"]},
+    "exclude each other": {"bidirectional": True, "reverse": True},
+    "cannot read the activation 'tanh(3)'": {"cell": "rnn", "activations": ["tanh(3)"]},
     "clip": {"cell": "rnn", "clip": -1.0},
 }
 

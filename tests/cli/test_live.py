@@ -130,7 +130,7 @@ def test_the_calls_of_a_cell_are_shown_as_the_steps_of_one_run(rnnspect, model, 
         h = tagger.cell(y[:, t], h)
         steps.append(h)
     result = rnnspect("trace", f"{model}:Tagger", "--input", path, "--module", "ce*", "--format", "json")
-    assert "this is cell (GRUCell), its 9 calls as so many steps; --module takes another: 'rnn'" in result.err
+    assert "this is cell (GRUCell), its 9 calls as 9 steps; choose another with --module: 'rnn'" in result.err
     assert torch.equal(torch.tensor(json.loads(result.out)["output"]["engine"]), torch.stack(steps, 1))
 
 
@@ -183,7 +183,7 @@ def test_tokens_are_drawn_below_the_rows_of_the_embedding(rnnspect, model):
         assert result.status == 0
         said = "randint:20:50 with the shape (2, 20) was drawn for the model's first layer, embed (Embedding(50, 4))"
         assert said in result.err
-    assert "it ran on a batch, (2, 9)" in rnnspect("run", f"{model}:Tagger", "-i", "randint:9:50").err
+    assert "it ran on a batch of shape (2, 9)" in rnnspect("run", f"{model}:Tagger", "-i", "randint:9:50").err
     one = rnnspect("run", f"{model}:Tagger", "-i", "randint:20:50", "--batch", "2", "--format", "json", "-q")
     assert one.out == rnnspect("run", f"{model}:Tagger", "--format", "json", "-q").out
     assert one.out != rnnspect("run", f"{model}:Tagger", "--seed", "9", "--format", "json", "-q").out
@@ -244,7 +244,7 @@ WRONG = {
     "numbers": (["Tagger", "-i", "randn:20"], "embed (Embedding(50, 4)) got float32 numbers", "randint:20:50"),
     "too large": (["Tagger", "-i", "randint:20:900"], "got integers from", "integers from 0 to 49"),
     "below zero": (["Tagger", "-i", "[[1, -1]]"], "got integers from -1 to 1", "integers from 0 to 49"),
-    "two inputs": (["Two"], "Two.forward takes 2 inputs: source, target", "in Python a tuple of all as x"),
+    "two inputs": (["Two"], "Two.forward takes 2 inputs: source, target", "in Python pass a tuple of all inputs as x"),
     "no input that fits": (["Picky"], "running the model failed", "--input randn:20 --input-size 40"),
     "no bound": (["Tagger", "-i", "randint:20"], "needs an upper limit", "randint:20:5000"),
     "no module of that name": (["Tagger", "--module", "rn"], "there is no module 'rn'", "did you mean 'rnn'"),

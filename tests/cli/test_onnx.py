@@ -283,7 +283,7 @@ def test_a_node_is_traced(tmp_path: Path, capsys: Any, op: str, keys: dict[str, 
 def test_inputs_that_do_not_fit(tmp_path: Path, capsys: Any):
     path = saved(tmp_path, made.in_if("GRU"))[0]
     cases = {
-        "no input is called 'outr'": {"x": X, "outr": np.array(True), "inner": np.array(True)},
+        "the model has no input 'outr'": {"x": X, "outr": np.array(True), "inner": np.array(True)},
         "missing: inner": {"x": X, "outer": np.array(True)},
         "x has the shape (6, 2)": {"x": X[..., 0], "outer": np.array(True), "inner": np.array(True)},
     }
@@ -434,7 +434,7 @@ def test_a_loop_whose_calls_cannot_be_led_out(tmp_path: Path, capsys: Any):
     model = made.model([helper.make_node("Loop", ["three", "yes"], ["y"], body=body)], held)
     status, found = documents(saved(tmp_path, model), capsys)
     assert status == 3
-    assert "cannot be led out" in found[0]["error"]
+    assert "cannot be shown" in found[0]["error"]
 
 
 @pytest.mark.parametrize(("package", "command"), [("onnx", "shapes"), ("onnx", "check"), ("onnxruntime", "check")])

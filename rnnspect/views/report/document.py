@@ -38,7 +38,6 @@ def report_document(report: Report) -> dict[str, Any]:
         "spec": documents.spec_document(spec),
         "shapes": shapes,
         "gates": list(spec.cell_type.gates),
-        "equations": list(written_equations(spec)),
         "written": {name: written(spec, name) for name in spec.cell_type.quantities},
         **_run(report, report.runs[0]),
         "beside": [_run(report, run) for run in report.runs[1:]],
@@ -76,6 +75,7 @@ def _layer(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]
     return {
         "layer": layer.layer,
         "direction": layer.direction,
+        "equations": list(written_equations(report.spec, layer.direction)),
         "place": [row, report.item] if report.batched else [row],
         "maps": [
             {"quantity": quantity, "shown": shown, "picture": picture and picture_document(picture)}

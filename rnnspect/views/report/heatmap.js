@@ -57,7 +57,6 @@ function legend(place, scale, span) {
       : 'nothing above the bound'));
   }
   place.replaceChildren(...parts);
-  place.hidden = false;
 }
 
 // What a map is made from. `wanted` gives a caption, a view and others `like` it, `upright`, `shown`, `limits`, blocks of
@@ -75,7 +74,6 @@ function heatmap(wanted) {
   const mark = make('div', { class: 'mark' });
   plot.append(column, mark);
   const key = make('div', { class: 'legend' });
-  key.hidden = true;
   const map = { ...wanted, axes, framed, canvas, rows: null, across: null };
   map.window = () => windowOf(map);
   map.order = () => (wanted.order ? wanted.order() : null);

@@ -1,18 +1,11 @@
 // The network, the cell of one layer with its numbers, and the cell's equations: of the step and unit that is shown.
 
-// A line of the cell as it is for this network: with the function that φ is, and without a projection that is not there.
-function lineOf(layer, line) {
-  const [said] = line.split(/ {4,}/);
-  const plain = data.spec.proj_size ? said : said.replace(/W_hr \((.*)\)/, '$1');
-  return data.spec.cell === 'rnn' ? plain.replace('φ', signOf(expressionOf(layer, 'h'))) : plain;
-}
-
 // Each line of the cell, and its number.
 function equations(layer) {
-  const rows = data.equations.map((line) => {
+  const rows = layer.equations.map((line) => {
     const name = line.split(' = ')[0].trim().replace(/'$/, '');
     const numbers = make('td', { class: 'now' });
-    return { name, numbers, row: make('tr', {}, make('td', { class: 'mono' }, lineOf(layer, line)), numbers) };
+    return { name, numbers, row: make('tr', {}, make('td', { class: 'mono' }, line), numbers) };
   }).filter((one) => valuesOf(layer, one.name, 'equations'));
   const caption = make('caption', {});
   const follow = () => {

@@ -187,9 +187,7 @@ def _read(
                 notes += [f"merges its directions with {mode!r}; here they are concatenated"]
                 gives_steps = False
         elif backwards:
-            notes += [
-                "has go_backwards=True and returns its last step first; here the steps are in the order of the input"
-            ]
+            notes += ["has go_backwards=True and returns its last step first; here steps are in the input's order"]
     except _CannotSayError as reason:
         return ConfiguredLayer(names, group, both, reason=str(reason))
     keys |= {"bidirectional": both} | ({"reverse": True} if backwards else {})
@@ -286,9 +284,7 @@ def _notes(config: dict[str, Any], version: tuple[int, ...]) -> list[str]:
     if config.get("stateful"):
         notes.append("is stateful: Keras carries the state from batch to batch, here h0 and c0 set it")
     if "hard_sigmoid" in (config.get("activation"), config.get("recurrent_activation")) and version < (3,):
-        notes.append(
-            "uses hard_sigmoid as Keras 2 has it, 0.2 x + 0.5; Keras 3 would compute x/6 + 0.5 with the same file"
-        )
+        notes.append("uses hard_sigmoid as in Keras 2, 0.2 x + 0.5; Keras 3 would compute x/6 + 0.5 with this file")
     policy = config.get("dtype")
     inner = policy.get("config") if isinstance(policy, dict) else None
     policy = inner.get("name") if isinstance(inner, dict) else policy

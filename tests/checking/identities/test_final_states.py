@@ -63,7 +63,7 @@ def test_the_last_column_of_output_is_no_last_state(kind: str, padded: bool, bid
     found = failed(checked(module, x, {"output": output, **states}, padded))["output and h_n"]
     assert found.evidence == "h_n is output at step 6 for every sequence and direction"
     assert found.usual is not None
-    assert "output[:, -1] taken as the last state" in found.usual
+    assert "output[:, -1] used as the final state" in found.usual
 
 
 def test_of_a_whole_run_forwards_it_is_the_last_state():

@@ -154,7 +154,7 @@ def test_one_that_fails_is_seen_in_every_view(rnnspect, own: Path):
     table = " ".join(rnnspect(*argv).out.split())
     assert "identity that fails: chunks: output differs by up to" in table
     assert "steps 0–31, then 32–63 with the state carried over" in table
-    assert "usually the state that is given is not what it begins with" in table
+    assert "usually the run does not start from the given state" in table
     lines = rnnspect(*argv, "--engine", "torch").out.splitlines()
     assert [line.partition("; fails ")[2].partition(" differs")[0] for line in lines] == ["chunks: output", ""]
     assert "identity that fails: chunks" in rnnspect(*argv, "--format", "junit").out

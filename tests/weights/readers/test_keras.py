@@ -68,7 +68,7 @@ def test_what_two_versions_call_hard_sigmoid(tmp_path: Path, capsys: Any):
     layer = Layer("lstm", "one", {"recurrent_activation": "hard_sigmoid"})
     old = made.keras_2(tmp_path / "m.h5", [layer])
     assert check(old, layer, layer.output(X, 2)) == 0
-    assert "hard_sigmoid as Keras 2 has it, 0.2 x + 0.5; Keras 3 would compute x/6 + 0.5" in capsys.readouterr().err
+    assert "hard_sigmoid as in Keras 2, 0.2 x + 0.5; Keras 3 would compute x/6 + 0.5" in capsys.readouterr().err
     assert check(old, layer, layer.output(X, 3)) == 1
     assert check(made.keras_2(tmp_path / "n.h5", [layer], "3.15.1"), layer, layer.output(X, 3)) == 0
     missing = Layer("lstm", "one", {"recurrent_activation": "hard_sigmoid"})
