@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import RenderableType
 
+from rnnspect.cli.encoding import encodable
 from rnnspect.cli.signals import ended_at_once
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
@@ -42,11 +43,6 @@ LONG = 2_000
 """Steps, in all layers and directions together, below which the work is over before a progress bar helps."""
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 """What was typed after `rnnspect`, for the title of a picture."""
-_PLAIN = str.maketrans(
-    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "–": "-", "▲": "^", "✓": "+", "✗": "x", "⊙": "*"}
-    | {"σ": "sigmoid", "Σ": "sum", "α": "alpha", "β": "beta", "≤": "<=", "≥": ">=", "½": "1/2", "²": "^2"}
-    | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
-)
 
 
 def say(message: str) -> None:
@@ -56,7 +52,7 @@ def say(message: str) -> None:
         return
     lines = (printable(line) for line in message.split("\n"))
     try:
-        print(_encodable("\n".join(lines), sys.stderr.encoding), file=sys.stderr, flush=True)  # noqa: T201
+        print(encodable("\n".join(lines), sys.stderr.encoding), file=sys.stderr, flush=True)  # noqa: T201
     except (OSError, ValueError):
         discard(sys.stderr)
 
@@ -96,9 +92,13 @@ class Output:
             raise InputError(found, allowed=listed(formats), nearest=near, where="--format")
         if self.path is None:
             return
-        known = sorted(suffix for name in formats for suffix in _suffixes(name)) + [".txt"] + [".npz"] * arrays
+        known = [*sorted([suffix for name in formats for suffix in _suffixes(name)] + [".npz"] * arrays), ".txt"]
         if (self._suffix and self._suffix not in known) or self.path == Path("-"):
-            advice = "leave out -o to print the result" if self.path == Path("-") else f"use {' or '.join(known)}"
+            advice = (
+                "leave out -o to print the result"
+                if self.path == Path("-")
+                else f"use {', '.join(known[:-1])} or {known[-1]}"
+            )
             raise InputError(f"cannot write {self._suffix or self.path}", advice=advice, where="--output")
         writing.check_writable(self.path)
 
@@ -278,7 +278,7 @@ def checking(steps: int, quiet: bool, told: Callable[[Verdict], None] | None = N
 
 def _print(text: str) -> None:
     try:
-        sys.stdout.write(_encodable(text, sys.stdout.encoding))
+        sys.stdout.write(encodable(text, sys.stdout.encoding))
         sys.stdout.flush()
     except BrokenPipeError:  # as of `| head`, which has read enough: the verdict is what it is
         discard(sys.stdout)
@@ -286,13 +286,3 @@ def _print(text: str) -> None:
 
 def _suffixes(format: str) -> tuple[str, ...]:  # noqa: A002
     return _SUFFIXES.get(format, (f".{format}",))
-
-
-def _encodable(text: str, encoding: str | None) -> str:
-    """The same text in what the stream can encode: drawn characters become plain ones, others become escapes."""
-    name = encoding or "utf-8"
-    try:
-        text.encode(name)
-    except UnicodeEncodeError:
-        return text.translate(_PLAIN).encode(name, "backslashreplace").decode(name)
-    return text

@@ -31,6 +31,7 @@ CASES = {
     ),
     "c0 on an rnn": (["trace", "--c0", "zeros"], ["--c0", "no cell state"]),
     "missing file": (["trace", "--input", "nothing.npy"], ["nothing.npy", "no such file"]),
+    "neither file nor generator": (["trace", "--input", "hello"], ["--input", "no file or generator", "randn:20"]),
     "missing spec": (["trace", "nothing.yaml"], ["nothing.yaml", "no such file"]),
     "unknown suffix": (["trace", "--input", "pyproject.toml"], ["'.toml'", ".npy"]),
     "device misspelt": (["trace", "--device", "cpuu"], ["'cpuu'", "did you mean 'cpu'?"]),

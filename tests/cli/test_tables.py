@@ -114,11 +114,11 @@ def test_another_item_of_a_packed_batch_ends_at_its_length(rnnspect):
 
 def test_a_plain_terminal_gets_plain_characters(rnnspect):
     """What stdout cannot encode gives way; nothing fails."""
-    from rnnspect.cli.output import _encodable
+    from rnnspect.cli.encoding import encodable
 
     text = rnnspect("trace").out
-    assert _encodable(text, "utf-8") == text
-    plain = _encodable(text, "ascii")
+    assert encodable(text, "utf-8") == text
+    plain = encodable(text, "ascii")
     assert plain.isascii()
     assert "-0.3520" in plain
 

@@ -22,7 +22,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from rnnspect.cli import main
-from rnnspect.cli.output import _encodable
+from rnnspect.cli.encoding import encodable
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.text import LOUD
 from tests.screens.screens import CHECK, SCREENS, WIDTHS
@@ -148,5 +148,5 @@ def test_what_is_loud_can_be_read_on_white_and_on_black(monkeypatch: pytest.Monk
 def test_a_plain_terminal_gets_plain_characters(name: str) -> None:
     """Nothing is lost but the form of a character where the encoding has no others, and no line becomes an escape."""
     lines = "\n".join(golden(name, 80))
-    assert "\\" not in _encodable(lines, "ascii")
-    assert _encodable(lines, "ascii").isascii()
+    assert "\\" not in encodable(lines, "ascii")
+    assert encodable(lines, "ascii").isascii()
