@@ -18,7 +18,7 @@ from rnnspect.views.rendering import Screen, engine_line, rendered, table
 STYLE = {
     "agree": "bold green",
     "differ": "bold red",
-    "cannot tell": "bold yellow",
+    "cannot tell": text.LOUD,
     "error": "bold red",
     "skipped": "dim",
 }
@@ -156,7 +156,7 @@ def _identities(verdict: Verdict) -> Iterator[RenderableType]:
         if not one.holds:
             usual = f"; usual cause: {one.usual}" if one.usual else ""
             said = f"consistency check: {one.name}: {text.printable(one.evidence)}{usual}"
-            yield _row("Failed", Text(said, "yellow"))
+            yield _row("Failed", Text(said, text.LOUD))
     if held := [one.name for one in verdict.identities if one.holds]:
         yield _row("Passed", f"consistency checks: {listed(held)}")
 
@@ -165,7 +165,7 @@ def _causes(verdict: Verdict) -> Iterator[RenderableType]:
     for label, said in _told(verdict):
         style = {"Fix": "bold green"}.get(label, "")
         line = Text(said, style)
-        line.highlight_regex(r"\[[^\]]+\]$", "bold yellow")  # the name of a cause
+        line.highlight_regex(r"\[[^\]]+\]$", text.LOUD)  # the name of a cause
         yield _row(label, line)
 
 

@@ -27,7 +27,7 @@ def rows(found: Sequence[tuple[str, Verdict | Skipped | str]], width: int) -> It
         for identity in row.identities if isinstance(row, Verdict) else ():
             if not identity.holds:
                 told.append(
-                    f"; consistency check failed: {identity.name}: {text.printable(identity.evidence)}", "yellow"
+                    f"; consistency check failed: {identity.name}: {text.printable(identity.evidence)}", text.LOUD
                 )
         cells = (Text(name), told) if beside else (Text(f"{name}\n").append_text(told),)
         grid.add_row(Text(answer, check.STYLE[answer]), *cells)

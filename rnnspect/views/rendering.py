@@ -41,7 +41,7 @@ _SVG = """\
 </svg>
 """
 
-HUES = {"red": "#f00", "cyan": "#08f", "green": "#0a0", "yellow": "#b80", "magenta": "#c0c"}
+HUES = {"red": "#f00", "cyan": "#08f", "green": "#0a0", "magenta": "#c0c"}
 SHARE = 45
 """Percent of the page's own text colour in each hue in HTML: dark on a light page and light on a dark one."""
 _CSS = (
