@@ -40,7 +40,7 @@ _LARGEST = re.compile(r"(?<=  Largest  error: ).*?(?=\n  [A-Z])", re.DOTALL)
 _OF_A_ROW = re.compile(r"largest\s+error\s.*?and\s+more", re.DOTALL)
 """It wraps where its numbers say."""
 _SENSITIVITY = re.compile(r"(?<=sensitivity: the smallest gate error this check would detect\n).*", re.DOTALL)
-_RATIOS_OF_A_CHECK = re.compile(r"(?<=gate errors of )\S+|\S+(?= ×)|\S+(?= % of the allowed)")
+_RATIOS_OF_A_CHECK = re.compile(r"(?<=gate errors of )\S+|\d[\d.,]*(?= ×)|\d[\d.]*(?= % of the allowed)")
 _VERSION = re.compile(r"\b(torch(?:\.nn|-cell)?) \d[\w.+]*")
 
 Shown = Callable[[str, int], str]
