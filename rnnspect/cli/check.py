@@ -131,6 +131,9 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
         return documents.as_json(made if alone is None else made[0])
 
     output.emit(table, json=json, junit=lambda: checks.as_junit(found))
+    if output.path is not None:  # the result is in the file, so the answers are told beside it
+        for row in rows:
+            output.note(checks.in_short(row.source, row.found) if alone is None else view.summary(alone, row.subject))
 
 
 def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:

@@ -181,7 +181,7 @@ def _told(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "", "these numbers cannot tell that from:"
         before = names
         yield "Cause", f"{' and '.join(text.printable(one.explanation) for one in both)}  [{names}]"
-        ratios = f"{times(cause.worst_ratio_before)} the limit to {times(cause.worst_ratio_after)}"
+        ratios = f"{text.times(cause.worst_ratio_before)} the limit to {text.times(cause.worst_ratio_after)}"
         yield "", f"assuming this mistake, the largest error drops from {ratios}"
         if cause.left:
             yield "", f"it explains {listed(cause.scope)}; {listed(cause.left)} still differs"
@@ -262,8 +262,3 @@ def _largest(point: Point, verdict: Verdict) -> str:
 
 def _how_far(point: Point) -> str:
     return f"difference {abs(point.engine - point.manual):.1e}, allowed {point.bound:.1e}"
-
-
-def times(ratio: float) -> str:
-    """0.03 ×; 147,644 ×."""
-    return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.2g} ×"

@@ -34,6 +34,12 @@ def rows(found: Sequence[tuple[str, Verdict | Skipped | str]], width: int) -> It
     yield grid
 
 
+def in_short(source: str, found: Verdict | Skipped | str) -> str:
+    """differ: configs/gru.yaml."""
+    answer = found.verdict if isinstance(found, Verdict) else _without_verdict(found)[0]
+    return f"{answer}: {text.printable(source)}"
+
+
 def document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
     """What the JSON of a check says of one source."""
     if isinstance(found, Verdict):
@@ -88,6 +94,6 @@ def _why(verdict: Verdict) -> str:
     """In a line: where it first differs and the likeliest cause, or why it cannot be told."""
     if verdict.first is None:
         return text.printable(str(verdict.reason))
-    said = f"{check.where_and_what(verdict.first, verdict)}, {check.times(verdict.first.ratio)} the limit"
+    said = f"{check.where_and_what(verdict.first, verdict)}, {text.times(verdict.first.ratio)} the limit"
     said += f"; {check.names_of(verdict.causes[0])}" if verdict.causes else ""
     return said + (f"; {text.printable(verdict.notes[0])}" if verdict.notes else "")

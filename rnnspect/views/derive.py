@@ -136,8 +136,9 @@ def _beside(derivation: Derivation, number: Callable[[float], str], rough: Calla
     yield f"{name}: {number(derivation.engine_value)}"
     yield f"difference: {rough(derivation.difference)} ({name} − equations)"
     if derivation.bound is not None and derivation.ratio is not None:
-        used = f"{rough(100 * derivation.ratio)} %" if derivation.ratio < 1 else f"{rough(derivation.ratio)} times"
-        yield f"allowed: {rough(derivation.bound)} in {derivation.arithmetic}; the difference is {used} of it"
+        ratio = derivation.ratio
+        used = f"{rough(100 * ratio)} % of it" if ratio < 1 else f"{text.times(ratio)} as large"
+        yield f"allowed: {rough(derivation.bound)} in {derivation.arithmetic}; the difference is {used}"
 
 
 def _rounded(precision: int) -> Callable[[float], str]:

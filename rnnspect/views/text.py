@@ -128,3 +128,8 @@ def size(count: int) -> str:
     from rnnspect.files import free_memory  # which --help does without
 
     return f"{count:,} bytes" if count < 1024 else f"{count:,} bytes ({free_memory.in_words(count)})"
+
+
+def times(ratio: float) -> str:
+    """0.03 ×; 147,644 ×."""
+    return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.2g} ×"
