@@ -7,6 +7,7 @@ from commands import ROOT, block, said
 
 import rnnspect
 from rnnspect import Spec
+from rnnspect.network.equations import written_equations
 
 SHEETS = {
     "rnn": ("h 0 0", "h 0 1", "h 1 0", "h 1 1"),
@@ -42,7 +43,7 @@ def _sheet(cell: str, asked: tuple[str, ...]) -> str:
     text = (ROOT / name).read_text()
     spec = Spec(**yaml.safe_load(text))
     run = rnnspect.trace(spec).layers[0].quantities
-    parts = [f"## {cell.upper()}\n", block(text.strip(), "yaml"), block("\n".join(spec.cell_type.equations))]
+    parts = [f"## {cell.upper()}\n", block(text.strip(), "yaml"), block("\n".join(written_equations(spec)))]
     rows = ", and which rows belong to which gate" if len(spec.cell_type.gates) > 1 else ""
     shapes = f"How many parameters has it{rows}?"
     parts += [f'??? question "{shapes}"\n\n{_indented(f"shapes {name}")}']

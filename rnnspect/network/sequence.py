@@ -89,7 +89,8 @@ def sequence_of(
         spec = spec.with_changes(batch=None)  # it was meant for the generator that x replaces
     x, h0, c0 = spec.input if x is None else x, spec.h0 if h0 is None else h0, spec.c0 if c0 is None else c0
     if x is None:
-        raise SequenceError("no input was given", allowed=sources.FORMS, where=where(("input",)))
+        allowed = f"a tensor or an array (T, {spec.input_size}), or {sources.FORMS}"
+        raise SequenceError("no input was given", allowed=allowed, where=where(("input",)))
     if sum(isinstance(given, str) and given.strip() == "-" for given in (x, h0, c0)) > 1:
         advice = "give the other one as a file"
         raise SequenceError("standard input (-) can be read only once", advice=advice, where=where(("h0",)))

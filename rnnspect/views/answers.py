@@ -54,6 +54,6 @@ def rounding_sized(trace: Trace) -> float:
 
 
 def item_line(trace: Trace, item: int, hint: str) -> Text:
-    """Which sequence of a batch is shown; `hint` says how another is chosen."""
+    """Which item of a batch is shown; `hint` says how another is chosen."""
     length = f", {text.counted(trace.length(item), 'step')} long" if trace.lengths else ""
-    return Text(f"sequence {item} of {trace.batch}{length}{hint}")
+    return Text(f"batch item {item} of {trace.batch}{length}{hint}")

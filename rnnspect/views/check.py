@@ -72,9 +72,9 @@ def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]
         yield _row("Why", str(verdict.reason))
 
 
-def other_lines(verdict: Verdict, then: str = "", verbose: bool = False) -> Iterator[RenderableType]:
+def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) -> Iterator[RenderableType]:
     """The causes, the next command, and what the answer rests on. The sensitivity of every gate is told where it is
-    asked for, or where it is why nothing can be told."""
+    asked for (`verbose`; with None nothing says how to ask), or where it is why nothing can be told."""
     if verdict.first and verdict.reason:
         yield _row("But", verdict.reason)
     yield from _causes(verdict)
@@ -85,7 +85,7 @@ def other_lines(verdict: Verdict, then: str = "", verbose: bool = False) -> Iter
     if verdict.worst and not verdict.first:
         yield _row("Largest", _largest(verdict.worst, verdict))
     if verdict.resolution and verdict.agrees:
-        yield _row("Detects", detects(verdict) + ("" if verbose else " (-v: every gate)"))
+        yield _row("Detects", detects(verdict) + (" (-v: every gate)" if verbose is False else ""))
     yield _row("Network", module_repr(verdict.spec.with_changes(head=None)))
     yield _row("Engine", engine_line(verdict.engine))
     if verdict.engine.precision:
@@ -106,7 +106,9 @@ def other_lines(verdict: Verdict, then: str = "", verbose: bool = False) -> Iter
         yield _sensitivity(verdict)
 
 
-def parts(verdict: Verdict, subject: str = "", then: str = "", verbose: bool = False) -> Iterator[RenderableType]:
+def parts(
+    verdict: Verdict, subject: str = "", then: str = "", verbose: bool | None = False
+) -> Iterator[RenderableType]:
     """The report on one run. `subject` is what `summary` takes, `then` the next command to type."""
     yield from first_lines(verdict, subject)
     yield from other_lines(verdict, then, verbose)

@@ -131,7 +131,7 @@ def _beside(derivation: Derivation, number: Callable[[float], str], rough: Calla
     name = derivation.engine.name
     yield f"equations: {number(derivation.value)}"
     if derivation.engine_value is None or derivation.difference is None:
-        yield f"{name}: does not show this quantity"
+        yield f"{name}: returns h and the last c only, so there is nothing to compare with"
         return
     yield f"{name}: {number(derivation.engine_value)}"
     yield f"difference: {rough(derivation.difference)} ({name} − equations)"

@@ -47,9 +47,9 @@ def parts(result: Shown, width: int) -> Iterable[RenderableType]:
         case Trace():
             return summary.numbers_or_summary([result], Selection(), width, in_python=True)
         case Verdict():
-            return check.parts(result)
+            return check.parts(result, verbose=None)
         case Report():
-            return check.parts(result.verdict)  # the page itself is the file
+            return check.parts(result.verdict, verbose=None)  # the page itself is the file
         case Derivation():
             return derive.parts(result, _DIGITS, said=derive.as_keywords)
         case WatchedCalls():
@@ -73,4 +73,4 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
         yield Text("\nthe worst of them:")
         yield Text(str(worst), check.STYLE[worst.answer])
         if worst.verdict is not None:
-            yield from check.parts(worst.verdict)
+            yield from check.parts(worst.verdict, verbose=None)

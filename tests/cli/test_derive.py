@@ -180,7 +180,7 @@ def test_what_it_says_to_derive_in_turn_can_be(rnnspect, monkeypatch):
 
 def test_a_gate_has_nothing_of_the_engine_beside_it(rnnspect):
     argv = ("derive", "configs/lstm.yaml", "--step", 1, "--unit", 0, "--quantity", "f")
-    assert "torch: does not show this quantity" in rnnspect(*argv).out
+    assert "torch: returns h and the last c only" in rnnspect(*argv).out
     point = json.loads(rnnspect(*argv, "-f", "json").out)["point"]
     assert (point["engine"], point["bound"], point["ratio"]) == (None, None, None)
 

@@ -54,7 +54,7 @@ function nextStep(run) {
     return [button, command];
   }
   if (verdict === 'differ') return ['Make the report of the batch item that differs: leave out --batch-index.'];
-  if (verdict === 'agree') return ['Hover over a map for a value, click to see how it was computed.'];
+  if (verdict === 'agree') return ['Click a gate in the diagram, or a map below it, to see how the number was computed.'];
   return ['Read the notes below: they say which input would tell.'];
 }
 
