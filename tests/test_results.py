@@ -107,7 +107,7 @@ def test_print_gives_what_the_command_prints(name: str, width: int, capsys: Any,
     assert "\x1b" not in str(made)
     assert max(map(len, lines)) <= width
     hint = re.compile(
-        r"(?<=: )(--\w+ \S+ ?)+$|\bstep=.*$|^--steps.*$|^\.layers holds.*$"
+        r"(?<=: )(--\w+ \S+ ?)+$|\bstep=.*$|^--steps.*$|^\.layers holds.*$| \(-v: every gate\)$"
     )  # how to go on is said as it is asked for here
     assert [hint.sub("", line) for line in lines] == [hint.sub("", line) for line in of_command]
 

@@ -132,14 +132,16 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
 
     output.emit(table, json=json, junit=lambda: checks.as_junit(found))
     if output.path is not None:  # the result is in the file, so the answers are told beside it
-        for row in rows:
-            output.note(checks.in_short(row.source, row.found) if alone is None else view.summary(alone, row.subject))
+        for said in checks.in_short(found) if alone is None else [view.summary(alone, rows[0].subject)]:
+            output.note(said)
 
 
 def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
     """A row for each engine and recurrent module, or for each call inside of a model. Raises what is wrong where one
     row was asked for."""
     label = source or "(no file)"
+    if not source and not job.given.typed and not job.asked.probe:
+        job.output.note("note: no network was given; this is the built-in example")
     try:
         if (rows := _inside(source, job)) is not None:
             yield from rows

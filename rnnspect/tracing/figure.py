@@ -24,7 +24,7 @@ _MOST = 2000
 """Steps, and units, that a heat map has at most; a screen has fewer points."""
 
 
-class _Shown(Figure):  # type: ignore[misc]
+class _Shown(Figure):  # type: ignore[misc, unused-ignore]
     """A figure that a notebook shows although pyplot, which else sees to that, was never imported."""
 
     def _repr_png_(self) -> bytes:

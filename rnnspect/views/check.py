@@ -38,7 +38,10 @@ def summary(verdict: Verdict, subject: str = "") -> str:
     """The answer in one sentence; `subject` names what was checked, where that is not the engine."""
     if verdict.verdict == "cannot tell":
         return f"cannot tell {_sentence(verdict, subject)}: {verdict.reason}"
-    return f"{verdict.verdict}: {_sentence(verdict, subject)}"
+    failed = [one.name for one in verdict.identities if not one.holds]
+    but = f"; consistency check failed: {listed(failed)}" if failed else ""
+    first = f"; first {where_and_what(verdict.first, verdict)}" if verdict.first else ""
+    return f"{verdict.verdict}: {_sentence(verdict, subject)}{first}{but}"
 
 
 def _sentence(verdict: Verdict, subject: str) -> str:
@@ -59,6 +62,8 @@ def _sentence(verdict: Verdict, subject: str) -> str:
 def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]:
     """The answer, and the first wrong value: what is known before a cause is looked for."""
     heading = Table.grid(padding=(0, 2))
+    heading.add_column(no_wrap=True)
+    heading.add_column(overflow="fold")
     heading.add_row(
         Text(_MARK[verdict.verdict], STYLE[verdict.verdict], no_wrap=True), Text(_sentence(verdict, subject))
     )
@@ -70,6 +75,8 @@ def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]
             yield _row("Where", pattern)
     elif verdict.verdict == "cannot tell":
         yield _row("Why", str(verdict.reason))
+    if not verdict.first:
+        yield from _failed(verdict)
 
 
 def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) -> Iterator[RenderableType]:
@@ -152,13 +159,19 @@ def _notes(verdict: Verdict) -> Iterator[RenderableType]:
         yield _row("" if at else "Notes" if len(verdict.notes) > 1 else "Note", text.printable(note))
 
 
-def _identities(verdict: Verdict) -> Iterator[RenderableType]:
-    """One line for all that hold, and one for each that does not, with what usually causes that."""
+def _failed(verdict: Verdict) -> Iterator[RenderableType]:
+    """Each consistency check that failed, with what usually causes that."""
     for one in verdict.identities:
         if not one.holds:
             usual = f"; usual cause: {one.usual}" if one.usual else ""
             said = f"consistency check: {one.name}: {text.printable(one.evidence)}{usual}"
             yield _row("Failed", Text(said, text.LOUD))
+
+
+def _identities(verdict: Verdict) -> Iterator[RenderableType]:
+    """One line for all that hold; those that do not stand after the first wrong value, or else with the answer."""
+    if verdict.first:
+        yield from _failed(verdict)
     if held := [one.name for one in verdict.identities if one.holds]:
         yield _row("Passed", f"consistency checks: {listed(held)}")
 

@@ -34,10 +34,13 @@ def rows(found: Sequence[tuple[str, Verdict | Skipped | str]], width: int) -> It
     yield grid
 
 
-def in_short(source: str, found: Verdict | Skipped | str) -> str:
-    """differ: configs/gru.yaml."""
-    answer = found.verdict if isinstance(found, Verdict) else _without_verdict(found)[0]
-    return f"{answer}: {text.printable(source)}"
+def in_short(found: Sequence[tuple[str, Verdict | Skipped | str]]) -> Iterator[str]:
+    """A line for each that does not agree, with why; then how many do."""
+    for source, one in found:
+        answer, said = (one.verdict, _why(one)) if isinstance(one, Verdict) else _without_verdict(one)
+        if answer != "agree":
+            yield f"{answer}: {text.printable(source)}: {said}"
+    yield f"{sum(isinstance(one, Verdict) and one.agrees for _, one in found)} of {len(found)} agree"
 
 
 def document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _said(verdict: Verdict) -> str:
 def _why(verdict: Verdict) -> str:
     """In a line: where it first differs and the likeliest cause, or why it cannot be told."""
     if verdict.first is None:
-        return text.printable(str(verdict.reason))
+        return text.printable(str(verdict.reason or ""))
     said = f"{check.where_and_what(verdict.first, verdict)}, {text.times(verdict.first.ratio)} the limit"
     said += f"; {check.names_of(verdict.causes[0])}" if verdict.causes else ""
     return said + (f"; {text.printable(verdict.notes[0])}" if verdict.notes else "")

@@ -202,7 +202,7 @@ def test_what_an_engine_does_not_know_it_refuses_in_the_words_of_a_spec(name: st
 
 def test_the_default_engine_names_no_engine_that_cannot():
     for more in ({"dtype": "float64"}, {"proj_size": 2}):
-        with pytest.raises(EngineError, match="choose choose another engine"):
+        with pytest.raises(EngineError, match="choose another engine"):
             check_prepared(replace(prepared(LSTM, reverse=True, **more), engine=TorchEngine()))
 
 

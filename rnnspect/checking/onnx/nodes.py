@@ -24,6 +24,10 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.weights.readers.onnx_nodes import SCALES, WEIGHTS, dequantized, parameters_of_node, tensor_of
 
 Array = Any
+_RESETS_BEFORE = (
+    "checked against the file's own equations: linear_before_reset is 0, which PyTorch's GRU does not compute; to "
+    "compare it with weights of PyTorch, record its output: rnnspect check model.pt --input x.npy --recorded y.npy"
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class NodeCalls:
             notes.append("run by onnx.reference, because onnxruntime cannot run this graph")
         if self.widened:
             notes.append("onnxruntime casts float16 to float32 around the node")
+        if spec.reset == "before":
+            notes.append(_RESETS_BEFORE)
         if node.quantized:
             notes += [quantized.NOTE, *(quantized.cut_off(weights) if verdict.verdict == "differ" else ())]
         return replace(verdict, notes=(*verdict.notes, *notes))

@@ -140,7 +140,10 @@ class Code:
         missing = [one.name for one in asked if one.default is one.empty and one.name not in known]
         if missing:
             found, near = f"{self.attribute} asks for {listed(missing)}", nearest(missing[0], known)
-            raise InputError(found, allowed=_ON_OFFER, nearest=near, where=self.where)
+            allowed = (
+                f"x or x_t, a state, then by name: {_ON_OFFER}; of a step also weight_ih, weight_hh, bias_ih, bias_hh"
+            )
+            raise InputError(found, allowed=allowed, nearest=near, where=self.where)
 
     def _fill(self, module: nn.Module, offer: Offer) -> None:
         for name, parameter in module.named_parameters():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, liste
 from rnnspect.files.quiet import printing_to_stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from torch import nn
@@ -53,11 +54,27 @@ def load_model(source: str) -> nn.Module:
     if not callable(found):
         allowed = "a torch.nn.Module, or a function that returns one"
         raise InputError(f"this is a {type(found).__name__}", allowed=allowed, where=place)
+    if missing := _asked_of(found):
+        advice = (
+            f"name a function without arguments, such as def build(): return {name}(…); an engine, which takes x and "
+        )
+        advice += f"a state, is checked with rnnspect check WEIGHTS --engine {source}"
+        raise InputError(f"{name} needs the arguments {listed(missing)}", where=place, advice=advice)
     with printing_to_stderr(), importing_from(path), their_errors(f"{name}()", path):
         given = found()
     if not isinstance(given, nn.Module):
         raise InputError(f"{name}() returns a {type(given).__name__}", allowed="a torch.nn.Module", where=place)
     return given
+
+
+def _asked_of(found: Callable[..., Any]) -> list[str]:
+    """The arguments that it cannot be called without; none where Python does not know them."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in several]
 
 
 def load_named(source: str) -> tuple[Any, Path, str]:

@@ -251,5 +251,5 @@ def test_a_single_call_says_whose_it_is(tmp_path: Path, capsys: Any, monkeypatch
     given(tmp_path, [30])
     assert main(["check", str(path), "--input", str(tmp_path / "x.npz")]) == 0
     said = capsys.readouterr().out
-    assert said.replace("\n", " ").startswith(f"{path} n_quant, call 0 LSTM({INPUTS}, {H})")
-    assert max(map(len, said.splitlines()[2:])) <= int(columns)
+    assert f"{path}n_quant,call0matchesthisLSTM" in "".join(said.split())
+    assert max(map(len, said.splitlines())) <= int(columns)
