@@ -34,7 +34,13 @@ def activation(written: str, clip: float | None, kind: type) -> Any:
         "softsign": lambda x: x / (one + np.abs(x)),
         "softplus": lambda x: np.log(one + np.exp(x)),
     }
-    return lambda x: table[name](x if clip is None else np.clip(x, kind(-clip), kind(clip)))
+
+    def function(x: Array) -> Array:
+        with np.errstate(over="ignore"):  # σ of what is far below zero is 0
+            found: Array = table[name](x if clip is None else np.clip(x, kind(-clip), kind(clip)))
+        return found
+
+    return function
 
 
 def run(spec: Any, parameters: dict[str, Array], x: Array, h0: Array, c0: Array | None, kind: type, fault: str = ""):

@@ -132,4 +132,4 @@ def test_without_seconds_the_work_is_limited(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(effort, "WORK", 10**7)
     verdict = case.check()
     assert verdict.causes == ()
-    assert "stopped before all was tried" in verdict.notes[-1]
+    assert "stopped before everything was tried" in verdict.notes[-1]

@@ -187,7 +187,7 @@ def test_a_node_without_b_hn_is_named(kept: bool, name: str):
 
 
 TOLD = {
-    "gru-b_hn-dropped": ("flax", ["--cell", "gru"], "b_hn is left out"),
+    "gru-b_hn-dropped": ("flax", ["--cell", "gru"], "b_hn is missing"),
     "clip-misplaced": ("onnxruntime", ["--cell", "lstm", "--clip", "0.2"], "unclipped, as in onnxruntime"),
     "input-forget-ignored": ("onnx-reference", ["--cell", "lstm", "--input-forget"], "input_forget is ignored"),
     "padding-not-masked": ("onnx-reference", ["--cell", "gru", "--lengths", "9,2,5"], "the padding is processed"),

@@ -77,7 +77,7 @@ WRONG = {
     ),
     "syntax": ("def build(:\n", "build", r"model\.py:1: loading this file failed with SyntaxError"),
     "it exits": ("import sys\nsys.exit(3)\n", "build", r"model\.py:2: loading this file failed with SystemExit: 3"),
-    "arguments": ("def build(size): pass\n", "build", r"model\.py:build: build needs the arguments size; name a function without"),
+    "arguments": ("def build(size): pass\n", "build", r"model\.py:build: build needs the arguments size; name a"),
     "no import": ("import no_such_pack\n", "build", r"model\.py:1: loading this file failed with ModuleNotFound"),
 }  # fmt: skip
 

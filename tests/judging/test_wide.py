@@ -54,7 +54,7 @@ def test_it_is_the_same_verdict(
 
 def said(verdict: Verdict) -> tuple[object, ...]:
     """On how many steps several items differ is not known where each was looked at by itself."""
-    pattern = re.sub(r"\d+ steps between", "steps between", verdict.pattern or "")
+    pattern = re.sub(r"(?:\d+ )?steps (?:between )?(\d+) (?:and|to) (\d+)", r"steps \1 to \2", verdict.pattern or "")
     return pattern, verdict.values, verdict.steps, verdict.observed, verdict.cleared
 
 

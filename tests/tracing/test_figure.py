@@ -72,10 +72,10 @@ def test_a_long_run_says_what_is_drawn_of_it():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"quantities": ["z"]}, "quantities: cell lstm has no quantity 'z'; allowed: x"),
-        ({"layer": 2}, "layer: no layer 2; allowed: 0 to 1"),
-        ({"direction": "back"}, "direction: no direction 'back'; allowed: forward, reverse"),
-        ({"batch_index": 2}, "batch_index: no batch item 2; allowed: 0 to 1"),
+        ({"quantities": ["z"]}, "quantities: cell lstm has no quantity 'z'; expected x"),
+        ({"layer": 2}, "layer: no layer 2; expected 0 to 1"),
+        ({"direction": "back"}, "direction: no direction 'back'; expected forward, reverse"),
+        ({"batch_index": 2}, "batch_index: no batch item 2; expected 0 to 1"),
     ],
 )
 def test_what_is_not_there_is_refused(asked, said):

@@ -62,7 +62,7 @@ def test_some_quantities_of_all_in_the_order_of_computation():
     table = _trace().to_pandas(["h", "f"])
     assert list(table.quantity.cat.categories) == ["f", "h"]
     assert set(_trace().to_pandas("f").quantity) == {"f"}
-    with pytest.raises(rnnspect.InputError, match=r"cell lstm has no quantity 'r'; allowed: x, input_projection, i, f"):
+    with pytest.raises(rnnspect.InputError, match=r"cell lstm has no quantity 'r'; expected x, input_projection, i, f"):
         _trace().to_pandas(["r"])
     assert len(_trace().to_pandas([])) == 0
 

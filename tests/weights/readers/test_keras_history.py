@@ -219,7 +219,7 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
         "only the equations were computed: no engine here can run this network: " in shown,
         "difference" in shown,
     ) == (True, False)
-    assert shown.endswith("\nthe equations alone\n")
+    assert "equations only, nothing to compare with" in shown
     assert main(["trace", str(path), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["output"]["engine"] is None
     assert main(["derive", str(path), "--step", "1", "--unit", "0"]) == 0
@@ -229,7 +229,7 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
     )
     given = ["--input", str(tmp_path / "x.npy"), "--recorded", str(tmp_path / "out.npy")]
     assert main(["report", str(path), *given, "-o", str(tmp_path / "given.html")]) == 0
-    assert "agree: every number" in capsys.readouterr().err
+    assert "agree: recording matches this LSTM" in capsys.readouterr().err
 
 
 def test_another_hdf5_file_is_read_by_its_names(tmp_path: Path, capsys: Any):

@@ -87,7 +87,7 @@ def test_a_layer_that_goes_backwards(tmp_path: Path, capsys: Any):
     path = saved(model, tmp_path / "m.keras")
     given = numbers(model(X))
     assert agrees(path, given[:, ::-1].copy(), X) == 0
-    assert "gives its last step first" in capsys.readouterr().err
+    assert "returns its last step first" in capsys.readouterr().err
     assert agrees(path, given, X) == 1
 
 
