@@ -34,14 +34,19 @@ def report_text(verdict: Verdict) -> str:
     return rendered(parts(verdict, verbose=True), Screen(width=120))
 
 
-def summary(verdict: Verdict, subject: str = "") -> str:
+def answer(verdict: Verdict, subject: str = "") -> str:
     """The answer in one sentence; `subject` names what was checked, where that is not the engine."""
     if verdict.verdict == "cannot tell":
         return f"cannot tell {_sentence(verdict, subject)}: {verdict.reason}"
+    return f"{verdict.verdict}: {_sentence(verdict, subject)}"
+
+
+def summary(verdict: Verdict, subject: str = "") -> str:
+    """The answer, the first wrong value, and the consistency checks that failed, in one line."""
     failed = [one.name for one in verdict.identities if not one.holds]
     but = f"; consistency check failed: {listed(failed)}" if failed else ""
     first = f"; first {where_and_what(verdict.first, verdict)}" if verdict.first else ""
-    return f"{verdict.verdict}: {_sentence(verdict, subject)}{first}{but}"
+    return f"{answer(verdict, subject)}{first}{but}"
 
 
 def _sentence(verdict: Verdict, subject: str) -> str:

@@ -47,7 +47,7 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
         yield Text(f"not verified here: {done.unverified}", text.LOUD)
     else:
         engine = done.verdict.engine
-        yield Text(check.summary(done.verdict), check.STYLE[done.verdict.verdict])
+        yield Text(check.answer(done.verdict), check.STYLE[done.verdict.verdict])
         yield Text(
             f"{engine.name} {engine.version} loaded the file and ran {done.verdict.steps:,} steps of {done.spec.batch} "
             "sequences from random states"

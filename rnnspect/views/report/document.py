@@ -16,7 +16,7 @@ from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
 from rnnspect.views import documents
-from rnnspect.views.check import lines_of, summary
+from rnnspect.views.check import answer, lines_of
 from rnnspect.views.expression import Piece, filled, levels, multiplied, words
 
 Array = npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     checked = documents.check_document(verdict)
     kept = ["verdict", "first", "worst", "causes", "indistinguishable", "identities", "notes"]
     kept += ["resolution", "checked", "arithmetic", "pattern", "reason"]
-    return {name: checked[name] for name in kept} | {"summary": summary(verdict), "lines": list(lines_of(verdict))}
+    return {name: checked[name] for name in kept} | {"summary": answer(verdict), "lines": list(lines_of(verdict))}
 
 
 def _layer(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:
