@@ -92,11 +92,11 @@ PLANTED = {
     "Keeps": ("two evaluations", "agree", "a state kept between calls"),
     "KeepsItsShape": ("two evaluations", "agree", "a state kept between calls"),
     "Norms": ("neighbours", "differ", "a norm over the batch"),
-    "Views": ("neighbours", "differ", "a view where a transpose is meant"),
-    "Exchanges": ("neighbours", "differ", "batch and time exchanged"),
-    "BeginsAtOne": ("None and zeros", "agree", "something else than zeros"),
-    "NeedsOne": ("None and zeros", "agree", "something else than zeros"),
-    "Drops": ("chunks", "agree", "the state that is given is not what it begins with"),
+    "Views": ("neighbours", "differ", "a view instead of a transpose"),
+    "Exchanges": ("neighbours", "differ", "batch and time swapped"),
+    "BeginsAtOne": ("None and zeros", "agree", "an initial state other than zeros"),
+    "NeedsOne": ("None and zeros", "agree", "an initial state other than zeros"),
+    "Drops": ("chunks", "agree", "the run does not start from the given state"),
 }
 NETWORK = ("--cell", "gru", "--input-size", "4", "--hidden-size", "5", "--batch", "3")
 

@@ -40,7 +40,7 @@ def test_layers_for_cudnn(tmp_path: Path, capsys: Any, cell: str, bidirectional:
         made.write_named(file.create_group("model_weights/one" if config else "one"), layer, cell="")
     assert check(path, layer, right) == 0, capsys.readouterr()
     if not config:
-        assert f"is a CuDNN{cell.upper()}, by its two biases in one array" in capsys.readouterr().err
+        assert f"is read as a CuDNN{cell.upper()}, because it has two biases in one array" in capsys.readouterr().err
     with h5py.File(path, "r+") as file:
         file.visititems(lambda _, one: exchange_gates(one))
     assert check(path, layer, right) == 1

@@ -83,26 +83,29 @@ def in_file(name: bytes, offset: int) -> bytes:
 HUGE = number(1, 2**31) + number(2, 2**31) + part(30, part(1, bytes(16)))
 BOMBS = {
     "pipelines": (model(202, nested(3000, lambda b: part(1, number(1, 1) + part(2, b"") + part(202, b)))), "nested"),
-    "branches": (model(500, nested(20_000, lambda b: part(1, part(605, part(1, b))))), "nested without end"),
-    "blocks": (program(nested(20_000, lambda b: part(3, part(1, b"cond") + part(4, b)))), "nested without end"),
-    "sizes": (model(500, part(1, part(410, HUGE))), "4 numbers; expected 4611686018427387904"),
-    "no sizes": (model(500, part(1, part(410, number(1, 0)))), "inputVectorSize 0, outputVectorSize 0"),
+    "branches": (model(500, nested(20_000, lambda b: part(1, part(605, part(1, b))))), "nested too deeply"),
+    "blocks": (program(nested(20_000, lambda b: part(3, part(1, b"cond") + part(4, b)))), "nested too deeply"),
+    "sizes": (model(500, part(1, part(410, HUGE))), "4 values; expected 4611686018427387904"),
+    "no sizes": (model(500, part(1, part(410, number(1, 0)))), "inputVectorSize is 0 and outputVectorSize is 0"),
     "layers": (model(500, part(1, b"") * 300_000), "the network has too many layers"),
-    "fields": (model(500, part(7, b"") * 600_000), "more fields than any has"),
+    "fields": (model(500, part(7, b"") * 600_000), "too many fields"),
     "recurrent": (
         model(500, part(1, part(410, number(1, 1) + number(2, 1))) * 1001),
         "the model has too many recurrent layers",
     ),
     "outside": (
         program(constant(b"w", (2, 2), in_file(b"@model_path/../../../etc/passwd", 64)) + user(weight_ih=b"w")),
-        "weights outside its folder",
+        "outside the model's folder",
     ),
     "absolute": (program(constant(b"w", (2, 2), in_file(b"/etc/passwd", 0)) + user(weight_ih=b"w")), "outside"),
-    "zero byte": (program(constant(b"w", (2, 2), in_file(b"w\0", 0)) + user(weight_ih=b"w")), "outside its folder"),
+    "zero byte": (
+        program(constant(b"w", (2, 2), in_file(b"w\0", 0)) + user(weight_ih=b"w")),
+        "outside the model's folder",
+    ),
     "no file": (program(constant(b"w", (2, 2), in_file(b"@model_path/w", 0)) + user(weight_ih=b"w")), "no such file"),
     "itself": (program(constant(b"w", (2, 2), in_file(b"m", 0)) + user(weight_ih=b"w")), "no float32 of shape"),
-    "type": (program(constant(b"w", (2**62, 2**62), part(3, b"")) + user(weight_ih=b"w")), "without its numbers"),
-    "text": (model(500, number(1, 3)), "field 1 is of another type than its schema says"),
+    "type": (program(constant(b"w", (2**62, 2**62), part(3, b"")) + user(weight_ih=b"w")), "has no values"),
+    "text": (model(500, number(1, 3)), "field 1 has the wrong type"),
 }
 
 
