@@ -107,7 +107,7 @@ def test_layers_and_directions_are_chosen(rnnspect):
 
 def test_another_item_of_a_packed_batch_ends_at_its_length(rnnspect):
     out = rnnspect("trace", "configs/packed.yaml", "--batch-index", "2", "--direction", "forward").out
-    assert "sequence 2 of 3, 2 steps long" in out
+    assert "batch item 2 of 3, 2 steps long" in out
     assert re.findall(r"^ +(\d+)  x ", out, re.MULTILINE) == ["0", "1"]
     assert "from step 2: padding" in out
 

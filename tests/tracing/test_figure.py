@@ -84,6 +84,7 @@ def test_what_is_not_there_is_refused(asked, said):
     assert str(refused.value).startswith(said)
 
 
+@pytest.mark.slow
 def test_no_window_and_no_pyplot(tmp_path):
     code = """
 import sys, rnnspect
