@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 # The networks here are tiny: threads would only wait for each other, the more so with one worker a core. BLAS reads
 # this as it is loaded, and so does what the tests start.
@@ -45,16 +46,32 @@ LONG = 20.0
 """Seconds above which CI's log names a test."""
 NEEDS_A_GPU = re.compile(r"this machine has no (accelerator|CUDA device)")
 _seconds: dict[str, float] = {}
+_passed: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With PASSED_BEFORE, the file that a run with PASSED_TO wrote, what passed then is left out: CI runs a test once,
+    in the smallest of its environments that can."""
+    if not (path := os.environ.get("PASSED_BEFORE")):
+        return
+    passed = set(Path(path).read_text(encoding="utf-8").splitlines())
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _seconds[report.nodeid] = _seconds.get(report.nodeid, 0.0) + report.duration
+    if report.when == "call" and report.passed:
+        _passed.append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With NOTHING_SKIPPED=1, as in CI, a test that is skipped for anything but a GPU is a failure."""
     if skipped_in_vain(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    path = os.environ.get("PASSED_TO")
+    if path and not hasattr(session.config, "workerinput"):  # the process that starts workers sees all reports
+        Path(path).write_text("\n".join(_passed), encoding="utf-8")
 
 
 def skipped_in_vain(config: pytest.Config) -> list[str]:
