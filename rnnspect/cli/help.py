@@ -122,8 +122,15 @@ def _called(parameter: Any) -> str:
         return str(parameter.metavar).strip("[]")
     if parameter.param_type_name == "argument":
         return str(parameter.name).upper() + ("…" if parameter.nargs == -1 else "")
-    kind: Any = parameter.type_descriptor.annotation
-    return _METAVARS.get(next(iter(get_args(kind)), kind) if get_origin(kind) else kind, "TEXT")
+    return "TEXT"
+
+
+def metavar_of(annotation: Any) -> str:
+    """What stands for the value of an option with this annotation: N for Annotated[int | None, …]."""
+    kind = annotation
+    while get_origin(kind) is not None:
+        kind = get_args(kind)[0]
+    return _METAVARS.get(kind, "TEXT")
 
 
 def _row(left: str, said: str) -> Iterator[str]:

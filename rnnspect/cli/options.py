@@ -60,8 +60,14 @@ class Command:
         """The command as typer runs it, with all its options."""
         app = typer.Typer(add_completion=False)
         example = f"Example:  {self.example}"
-        app.command(self.name, cls=text.PlainCommand, epilog=example)(_flat(self.function))
-        return typer.main.get_command(app)
+        run = _flat(self.function)
+        app.command(self.name, cls=text.PlainCommand, epilog=example)(run)
+        built = typer.main.get_command(app)
+        kinds = {one.name: text.metavar_of(one.annotation) for one in inspect.signature(run).parameters.values()}
+        for option in built.params:  # how typer keeps an option's type is its own, and changes
+            if option.metavar is None and option.param_type_name == "option":
+                option.metavar = kinds.get(option.name or "")
+        return built
 
 
 def command(example: str) -> Callable[[Callable[..., int | None]], Command]:
