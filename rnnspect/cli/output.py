@@ -263,11 +263,13 @@ def working(what: str, quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def checking(steps: int, quiet: bool, told: Callable[[Verdict], None] | None = None) -> Iterator[SoFar]:
+def checking(
+    steps: int, quiet: bool, told: Callable[[Verdict], None] | None = None, what: str = "checking every step"
+) -> Iterator[SoFar]:
     """The progress of a check, of which `told` is told before causes are looked for; where it is interrupted, how far
     it came is said."""
     with ExitStack() as bar:
-        advance = bar.enter_context(progress_bar("checking every step", steps, quiet))
+        advance = bar.enter_context(progress_bar(what, steps, quiet))
         so_far = SoFar(advance, quiet, bar.close, told)
         try:
             yield so_far

@@ -12,7 +12,7 @@ import typer
 from rnnspect.cli import completion
 from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.options import ENGINES, command, formats, network
-from rnnspect.cli.output import Output, SoFar, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite
 from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError
@@ -107,8 +107,8 @@ def report(
     note_what_is_not_finite(made.sequence, output)
     typed += f" --engine {shlex.quote(engines[0])}" if engines else ""
     total = 2 * made.steps_of_layers * len(runs)
-    with progress_bar("checking and painting every step", total, output.quiet) as advance:
-        page = report_prepared(made, asked, recordings, held_to, typed, SoFar(advance), flag)
+    with checking(total, output.quiet, what="checking and painting every step") as so_far:
+        page = report_prepared(made, asked, recordings, held_to, typed, so_far, flag)
     output.emit(html=lambda: as_html(page))
     for one in page.runs:
         output.note((f"{one.name}: " if len(page.runs) > 1 else "") + summary(one.verdict))

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import listed
 from rnnspect.judging.verdict import Explanation, Point, Verdict
 from rnnspect.network.parameters import module_repr
@@ -23,7 +24,6 @@ STYLE = {
     "skipped": "dim",
 }
 _MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL"}
-_NO_ENGINE = "no engine"
 _FEWEST_DIGITS, _MOST_DIGITS = 6, 17
 _LABEL = 11
 """Characters before the text of a row: two spaces, and a label."""
@@ -51,7 +51,7 @@ def summary(verdict: Verdict, subject: str = "") -> str:
 
 def _sentence(verdict: Verdict, subject: str) -> str:
     who, cell = text.printable(subject or verdict.engine.name), verdict.spec.cell_type.torch_name
-    if verdict.engine.name == _NO_ENGINE:
+    if verdict.engine.name == NoEngine.name:
         who = "an engine"
     if verdict.verdict == "cannot tell":
         return f"whether {who} matches this {cell}"
@@ -225,15 +225,7 @@ def detects(verdict: Verdict) -> str:
 
 
 def _sensitivity(verdict: Verdict) -> Table:
-    heads = (
-        "layer",
-        "gate",
-        ">best",
-        ">median",
-        ">worst",
-        ">worst unit",
-        f">units > {verdict.telling:g}",
-    )
+    heads = ("layer", "gate", ">best", ">median", ">worst", ">worst unit", f">units > {verdict.telling:g}")
     made = table(*heads, title="\nsensitivity: the smallest gate error this check would detect")
     before = ""
     for line in verdict.resolution:

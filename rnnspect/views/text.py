@@ -95,10 +95,13 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
 
 
-def quantity(name: str, bias: bool = True, gate: str = "h") -> str:
-    """The name of a quantity in a table: what is called input_projection elsewhere as it stands in the equations."""
+def quantity(name: str, bias: bool = True) -> str:
+    """The name of a quantity in a table: what is called input_projection elsewhere, or input_projection f of one gate,
+    as it stands in the equations."""
+    name, _, gate = name.partition(" ")
     if name != "input_projection":
         return name
+    gate = gate or "h"
     return f"W_i{gate} x + b_i{gate}" if bias else f"W_i{gate} x"
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.network.equations import equation_lines
 from rnnspect.network.tensors import differences
-from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.layers import LayerTrace, by_gate
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 from rnnspect.views.answers import heading, item_line, rounding_sized
@@ -59,16 +59,9 @@ def _heading(traces: Sequence[Trace], width: int) -> Iterator[Text]:
 
 def _quantities(trace: Trace, layer: LayerTrace, selection: Selection) -> dict[str, Tensor]:
     """The chosen quantities of the item, each [step][unit]; the packed input projection taken apart by gate."""
-    gates = trace.spec.cell_type.gates
-    chosen: dict[str, Tensor] = {}
-    for name in shown_quantities(selection, trace.spec):
-        values = layer.quantities[name][selection.batch_index]
-        if name == "input_projection" and len(gates) > 1:
-            by_gate = zip(gates, values.chunk(len(gates), dim=-1), strict=True)
-            chosen |= {text.quantity(name, trace.spec.bias, gate): of_gate for gate, of_gate in by_gate}
-        else:
-            chosen[text.quantity(name, trace.spec.bias)] = values
-    return chosen
+    item, bias = selection.batch_index, trace.spec.bias
+    chosen = by_gate(layer, shown_quantities(selection, trace.spec), trace.spec)
+    return {text.quantity(name, bias): values[item] for name, values, _ in chosen}
 
 
 def _blocks(
