@@ -69,7 +69,7 @@ def report(
     ] = None,
     batch_index: Annotated[
         int | None,
-        _shown(help="Sequence of the batch; default the first that differs"),
+        _shown(help="Batch item to show; default the first that differs"),
     ] = None,
     steps: Annotated[
         str | None,
