@@ -27,7 +27,7 @@ class Which:
     ] = "h"
     layer: Annotated[int, _which(help="Layer (default 0)")] = 0
     direction: Annotated[str | None, _which(help="Direction; default the first", **choice(DIRECTIONS))] = None
-    batch_index: Annotated[int, _which(help="Batch item to show (default 0)")] = 0
+    batch_index: Annotated[int, _which(help="Which item of the batch (default 0)")] = 0
 
 
 @command("rnnspect derive --cell lstm --input randn:100 --step 99 --unit 0")

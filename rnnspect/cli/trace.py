@@ -30,7 +30,7 @@ class Selected(Selection):
     layers: Annotated[str | None, _table(metavar="LIST", help="Layers to show: 0,2 or 1:")] = None
     direction: Annotated[str | None, _table(help="Direction to show", **choice(DIRECTIONS))] = None
     units: Annotated[str | None, _table(metavar="LIST", help="Units to show: 0:8")] = None
-    batch_index: Annotated[int, _table(help="Batch item to show to show")] = 0
+    batch_index: Annotated[int, _table(help="Batch item to show")] = 0
     quantities: Annotated[
         str | None,
         _table(help="Rows to show: i,f,h or x,input_projection", **(choice((), _ROWS) | {"metavar": "LIST"})),
