@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from rnnspect.errors import EngineError, listed
+from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.keys import PLAIN
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
@@ -60,6 +61,21 @@ class Theirs(Engine, Protocol):
 
     def without_state(self) -> Engine | None:
         """The same code, called without an initial state; None where it requires one."""
+        ...
+
+
+@runtime_checkable
+class GoesBack(Engine, Protocol):
+    """An engine that has gradients."""
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """Runs the whole network forwards and then backwards, in eval mode, once: dL/dx, dL/dh0, dL/dc0 and dL/dW of
+        every parameter of the network (not of its head) for the loss with these gradients of what the network returns.
+
+        Raises `EngineError` with the reason for what this engine cannot run, or cannot run backwards.
+        """
         ...
 
 

@@ -1,0 +1,43 @@
+"""The gradients of a loss: what goes into a pass backwards through a network, and what an engine gives for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rnnspect.network.recording import EngineInfo
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The gradient of the loss L by what the network returns, time-major, in the network's dtype.
+
+    dL/d output (T, B, D·P), and where L depends on the final states dL/dh_n (L·D, B, P) and dL/dc_n (L·D, B, H). Zero
+    beyond an item's length.
+    """
+
+    output: Tensor
+    h_n: Tensor | None = None
+    c_n: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class EngineGradients:
+    """What an engine gave in one pass forwards and backwards, time-major, on the device it ran on.
+
+    output (T, B, D·P), h_n and c_n are its own numbers of the pass forwards, None where nobody recorded them. x
+    (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) and `parameters`, by PyTorch's names and in their shapes, are the
+    gradients of the loss; what is None or not in there was not recorded.
+    """
+
+    engine: EngineInfo
+    output: Tensor | None
+    h_n: Tensor | None
+    c_n: Tensor | None
+    x: Tensor | None
+    h0: Tensor | None
+    c0: Tensor | None
+    parameters: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
