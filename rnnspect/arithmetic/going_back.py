@@ -1,0 +1,242 @@
+"""The gradients of a run by the equations: from the last step to the first, one step at a time, over plain numbers.
+
+What a cell's lines did at a step is computed again from the state before it (`tape.py`), so that no more than the
+quantities of the run are kept. None of it is PyTorch's autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.arithmetic.slopes import slope
+from rnnspect.arithmetic.tape import Node, Pull, Tape
+from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, unroll
+from rnnspect.cells.interface import Cell
+from rnnspect.network.gradients import Upstream
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.sequence import Sequence as Run
+from rnnspect.network.spec import Spec
+
+
+class BackwardNumbers(Numbers):
+    """Plain numbers, with what going back needs (`tape.Backward`)."""
+
+    def slope(self, function: str, s: Tensor, v: Tensor) -> Tensor:
+        return slope(getattr(self.functions, function), self.functions.clip_of(function), s, v)
+
+    def transposed(self, weight: str, g: Tensor) -> Tensor:
+        w: Tensor = getattr(self._p, weight)
+        return g @ w
+
+    def joined(self, blocks: Sequence[Tensor | None]) -> Tensor:
+        like = next(block for block in blocks if block is not None)
+        return torch.cat([torch.zeros_like(like) if block is None else block for block in blocks], -1)
+
+    def times(self, g: Tensor, v: Tensor) -> Tensor:
+        return g * v
+
+    def plus(self, g: Tensor, other: Tensor) -> Tensor:
+        return g + other
+
+    def minus(self, v: Tensor, other: Tensor) -> Tensor:
+        return v - other
+
+    def negative(self, v: Tensor) -> Tensor:
+        return -v
+
+    def before(self, c: Tensor, after: Tensor) -> Tensor:
+        del after
+        return c
+
+
+@dataclass(frozen=True)
+class Products:
+    """What the gradient of a parameter is the sum of: Σ over steps and items of `left` ⊗ `right`, or of `left` alone
+    where `right` is None. (T, B, rows) and (T, B, columns), by step of the input, zero beyond an item's length."""
+
+    left: Tensor
+    right: Tensor | None
+
+    def sum(self) -> Tensor:
+        if self.right is None:
+            return self.left.flatten(0, 1).sum(0)
+        return self.left.flatten(0, 1).t() @ self.right.flatten(0, 1)
+
+    def of_each_step(self) -> Tensor:
+        """(T,): ‖·‖₂ of what each step adds (‖·‖F of a matrix), in float64."""
+        left = self.left.double()
+        if self.right is None:
+            norms: Tensor = torch.linalg.vector_norm(left.sum(1), dim=-1)
+            return norms
+        right = self.right.double()  # ‖Σ_b l_b r_bᵀ‖² = Σ_bb' (l_b · l_b') (r_b · r_b')
+        square = (left @ left.transpose(1, 2) * (right @ right.transpose(1, 2))).sum((1, 2))
+        return square.clamp(min=0).sqrt()
+
+
+@dataclass(frozen=True)
+class LayerGradients:
+    """The gradients in one layer and direction, (T, B, ·) by step of the input, zero beyond an item's length.
+
+    `quantities` has by name dL/d of each gate and state: h with all that came to it, of which `h_next` came from the
+    step that was processed after this one and `h_output` from the output; of c the same. `pre_activations` has by gate
+    dL/d of what goes into its function: W_ih x + b_ih + W_hh h + b_hh. `state` is dL/dh0 (B, P), and dL/dc0 (B, H).
+    `products` says by parameter, in PyTorch's names, of what its gradient is the sum.
+    """
+
+    layer: int
+    direction: str
+    quantities: dict[str, Tensor]
+    pre_activations: dict[str, Tensor]
+    x: Tensor
+    state: tuple[Tensor, ...]
+    products: dict[str, tuple[Products, ...]]
+
+    def parameters(self) -> dict[str, Tensor]:
+        """dL/d of each parameter."""
+        return {name: sum((each.sum() for each in parts[1:]), parts[0].sum()) for name, parts in self.products.items()}
+
+
+def go_back(
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    run: Run,
+    upstream: Upstream,
+    layers: Sequence[LayerQuantities] | None = None,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> Iterator[LayerGradients]:
+    """From the top layer to the lowest, in the parameters' dtype; of a layer the directions in their order.
+
+    `layers` is what `unroll` gives for the run, if it is there already. `progress` is told how many steps more are
+    done.
+    """
+    found = {(one.layer, one.direction): one for one in layers or unroll(spec, parameters, run)}
+    output = upstream.output
+    for layer in reversed(range(spec.num_layers)):
+        given = output.chunk(spec.num_directions, -1)
+        below = []
+        for dy, direction in zip(given, spec.directions, strict=True):
+            row = spec.row(layer, direction)
+            finals = (upstream.h_n, upstream.c_n)[: len(spec.cell_type.states)]
+            last = tuple(None if one is None else one[row] for one in finals)
+            one = _Layer(spec, LayerParameters.of(parameters, layer, direction), run, found[layer, direction])
+            gradients = one.back(dy, last, progress)
+            below.append(gradients.x)
+            yield gradients
+        output = below[0] if len(below) == 1 else below[0] + below[1]
+
+
+@dataclass
+class _Kept:
+    """What was found at each step, the last one first."""
+
+    quantities: dict[str, list[Tensor]] = field(default_factory=dict)
+    products: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    wx: list[Tensor] = field(default_factory=list)
+    peepholes: list[Tensor] = field(default_factory=list)
+
+
+class _Layer:
+    """One layer and direction of a run, in processing order."""
+
+    def __init__(self, spec: Spec, p: LayerParameters, run: Run, given: LayerQuantities) -> None:
+        self._cell: Cell = spec.cell_type
+        self._p, self._given = p, given
+        self._a = BackwardNumbers(p, len(self._cell.gates), spec.nonlinearity_of(given.direction))
+        row = spec.row(given.layer, given.direction)
+        self._start = tuple(initial[row] for initial in run.state)
+        self._steps, self._batch = run.steps, run.batch
+        device = run.x.device
+        self._ends = torch.tensor(run.lengths or [run.steps] * run.batch, device=device)
+        places = torch.arange(run.steps, device=device)[:, None]
+        self._order = processing_order(places, self._ends, given.direction == "reverse")
+        self._inside = (places < self._ends)[..., None]
+
+    @torch.no_grad()
+    def back(self, dy: Tensor, last: Sequence[Tensor | None], progress: Callable[[int], None]) -> LayerGradients:
+        cell, kept = self._cell, _Kept()
+        dy, wx = self._ordered(dy), self._ordered(self._given.quantities["input_projection"])
+        states = [self._ordered(self._given.quantities[name]) for name in cell.states]
+        zeros = [torch.zeros_like(start) for start in self._start]
+        after = [zero if final is None else final for zero, final in zip(zeros, last, strict=True)]
+        for t in reversed(range(self._steps)):
+            inside = self._inside[t]
+            before = [all_[t - 1] if t else start for all_, start in zip(states, self._start, strict=True)]
+            after = self._step(kept, inside, torch.where(inside, wx[t], 0), before, (dy[t], after))
+            progress(1)
+        return self._packed(kept, tuple(after))
+
+    def _step(
+        self,
+        kept: _Kept,
+        inside: Tensor,
+        wx: Tensor,
+        before: Sequence[Tensor],
+        given: tuple[Tensor, Sequence[Tensor]],
+    ) -> list[Tensor]:
+        """The gradients of the state before the step, where those of its output and of the state after it are given."""
+        cell, (dy, after) = self._cell, given
+        tape = Tape(self._a, len(cell.gates))
+        start = Node(tape, wx, gate=-1)
+        state = [Node(tape, torch.where(inside, one, 0)) for one in before]
+        made: dict[str, Node] = cell.step(tape, start, *state)
+        incoming = dict(zip(cell.states, (torch.where(inside, one, 0) for one in after), strict=True))
+        dy = torch.where(inside, dy, 0)
+        pull = Pull(tape, {made[name]: g + dy if name == "h" else g for name, g in incoming.items()})
+
+        def of(node: Node) -> Tensor:
+            g = pull(node)
+            return torch.zeros_like(node.value) if g is None else g
+
+        found = {name: of(made[name]) for name in cell.quantities}
+        found |= {f"{name}_next": g for name, g in incoming.items()} | {"h_output": dy}
+        for name, g in found.items():
+            kept.quantities.setdefault(name, []).append(g)
+        kept.wx.append(of(start))
+        for at, (weight, operand, product) in enumerate(tape.products):
+            g = pull(product)
+            if g is not None:
+                kept.products.setdefault((weight, at), []).append((g, operand.value))
+        if tape.peephole_weights:
+            kept.peepholes.append(torch.cat([pull(p) for p in tape.peephole_weights], -1))
+        earlier = [pull(node) for node in state]
+        earlier = [torch.zeros_like(n.value) if g is None else g for g, n in zip(earlier, state, strict=True)]
+        return [torch.where(inside, g, old) for g, old in zip(earlier, after, strict=True)]
+
+    def _packed(self, kept: _Kept, state: tuple[Tensor, ...]) -> LayerGradients:
+        def whole(steps: list[Tensor]) -> Tensor:
+            return self._ordered(torch.stack(steps[::-1]))
+
+        quantities = {name: whole(steps) for name, steps in kept.quantities.items()}
+        wx, x = whole(kept.wx), self._given.quantities["x"]
+        x = torch.where(self._inside, x, 0)
+        products: dict[str, list[Products]] = {"weight_ih": [Products(wx, x)], "bias_ih": [Products(wx, None)]}
+        for (weight, _), pairs in kept.products.items():
+            left, right = (whole([pair[side] for pair in pairs]) for side in (0, 1))
+            products.setdefault(weight, []).append(Products(left, right))
+            if weight == "weight_hh":
+                products.setdefault("bias_hh", []).append(Products(left, None))
+        if kept.peepholes:
+            products["weight_ch"] = [Products(whole(kept.peepholes), None)]
+        place = self._given.layer, self._given.direction
+        named = self._p.named(*place)
+        ends = {name: next(full for full in named if full.startswith(name)) for name in products if _has(self._p, name)}
+        pre = dict(zip(self._cell.gates, wx.chunk(len(self._cell.gates), -1), strict=True))
+        return LayerGradients(
+            *place, quantities, pre, wx @ self._p.weight_ih, state,
+            {full: tuple(products[name]) for name, full in ends.items()},
+        )  # fmt: skip
+
+    def _ordered(self, values: Tensor) -> Tensor:
+        """From the order of the input to that of processing, and back."""
+        if self._given.direction == "forward":
+            return values
+        return values.gather(0, self._order[..., None].expand_as(values))
+
+
+def _has(p: LayerParameters, name: str) -> bool:
+    return getattr(p, name) is not None

@@ -1,0 +1,76 @@
+"""The derivatives of the functions that stand for σ, tanh and φ.
+
+At a kink there is no derivative, and a convention takes its place. Ours is that of PyTorch: relu has 0 at 0; what is
+clipped has the derivative of what is not as long as it is not beyond the limit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.activations import plain
+from rnnspect.cells.functions import Activation
+
+
+def slope(f: Activation, clip: float | None, s: Tensor, v: Tensor) -> Tensor:
+    """f'(s), where f(s) = v and the input of f is limited to ± clip."""
+    if clip is None:
+        return _slope(f, s, v)
+    return torch.where(s.abs() <= clip, _slope(f, s.clamp(-clip, clip), v), 0)
+
+
+def steepest(f: Activation) -> float:
+    """The largest |f'|."""
+    match f.name:
+        case "sigmoid":
+            return 0.25
+        case "affine" | "hard_sigmoid":
+            return abs(f.alpha)
+        case "leaky_relu" | "elu":
+            return max(1.0, abs(f.alpha))
+        case "scaled_tanh":
+            return abs(f.alpha * f.beta)
+    return 1.0
+
+
+def spread(f: Activation, clip: float | None, s: Tensor, e: Tensor) -> Tensor:
+    """How far the derivatives within s ± e are from the one at s, at most, both of them at a kink.
+
+    Between kinks each of these derivatives rises or falls, but for a peak at 0: the ends, and 0, tell its extremes.
+    """
+    value = plain(f, clip)
+    at = slope(f, clip, s, value(s))
+    most = torch.zeros_like(at)
+    for place in (s - e, s + e, torch.where(s.abs() <= e, 0, s)):
+        most = torch.maximum(most, (slope(f, clip, place, value(place)) - at).abs())
+    return most.nan_to_num_(steepest(f))
+
+
+def _slope(f: Activation, s: Tensor, v: Tensor) -> Tensor:
+    a, b, one = f.alpha, f.beta, torch.ones_like(s)
+    match f.name:
+        case "sigmoid":
+            return v * (1 - v)
+        case "tanh":
+            return 1 - v * v
+        case "relu":
+            return (s > 0).to(s.dtype)
+        case "affine":
+            return one * a
+        case "leaky_relu":
+            return torch.where(s < 0, a, one)
+        case "thresholded_relu":
+            return (s > a).to(s.dtype)
+        case "scaled_tanh":
+            return a * b * (1 - torch.tanh(b * s) ** 2)
+        case "hard_sigmoid":
+            line = s * a + b
+            return torch.where((line >= 0) & (line <= 1), a, 0 * one)
+        case "elu":
+            return torch.where(s < 0, a * s.clamp(max=0).exp(), one)
+        case "softsign":
+            return 1 / (1 + s.abs()) ** 2
+        case "softplus":
+            return s.sigmoid()
+    raise AssertionError(f)

@@ -1,0 +1,272 @@
+"""Going back over a cell's lines: what they did is recorded, and gradients are pulled through it in reverse.
+
+This is reverse accumulation (Griewank & Walther, Evaluating Derivatives, 2nd ed. 2008, ch. 3) over our own operations,
+for any arithmetic that has slopes and transposed products: plain numbers, numbers with their bound, expressions. The
+gradient of a value v is dL/dv, called g here; None is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rnnspect.cells.interface import Arithmetic
+
+
+class Backward(Arithmetic[Any], Protocol):
+    """What the arithmetic underneath has for going back."""
+
+    def slope(self, function: str, s: Any, v: Any) -> Any:
+        """The derivative of sigmoid, tanh, squash or phi at s, where it gave v."""
+        ...
+
+    def transposed(self, weight: str, g: Any) -> Any:
+        """Wᵀ g of weight_hh, of weight_hr or of weight_ih."""
+        ...
+
+    def joined(self, blocks: Sequence[Any | None]) -> Any:
+        """One packed value of the blocks of the gates; at least one is not None."""
+        ...
+
+    def times(self, g: Any, v: Any) -> Any: ...
+
+    def plus(self, g: Any, other: Any) -> Any: ...
+
+    def minus(self, v: Any, other: Any) -> Any: ...
+
+    def negative(self, v: Any) -> Any: ...
+
+    def before(self, c: Any, after: Any) -> Any:
+        """The cell state before each step: `c` is what `carry` got, `after` what it gave."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A gradient that is not known yet, because those of the states after the step are not:
+    Σ slopes[state] ⊙ (that state's) + rest. A slope of None is 1."""
+
+    slopes: Mapping[str, Any | None]
+    rest: Any | None = None
+
+
+class UnknownGradientError(Exception):
+    """A product, or a sum, needs a gradient that is not known yet."""
+
+
+@dataclass(eq=False)
+class Node:
+    """A value of a step. `uses` are what was made of it (the blocks of one packed value are made together), each with
+    the function that takes the gradient of that to what it adds to this one's."""
+
+    tape: Tape
+    value: Any
+    uses: list[tuple[Node | tuple[Node, ...], Callable[[Any], Any]]] = field(default_factory=list)
+    gate: int | None = None
+    """Of a pre-activation, or W_ih x + b_ih on the way to it: the place of its gate. WHOLE: of all of them, packed."""
+
+    def __add__(self, other: Node) -> Node:
+        return self.tape.added(self, other)
+
+    def __mul__(self, other: Node) -> Node:
+        tape, made = self.tape, Node(self.tape, self.value * other.value)
+        tape.edge("times-left", self, made, lambda g: tape.times(g, other.value))
+        tape.edge("times-right", other, made, lambda g: tape.times(g, self.value))
+        return made
+
+
+WHOLE = -1
+
+Changes = Mapping[str, Callable[["Tape", Any, tuple[Any, ...]], Any] | None]
+"""By the name of an edge what an engine does there instead: from its tape, the gradient, and the values at hand, to
+what it adds. None: nothing."""
+
+
+class Tape:
+    """The arithmetic that records what a cell's lines do over the arithmetic `a`.
+
+    With `forced` what lies before a pre-activation gets the gradient that an engine had there, in place of ours: it
+    is given to `Pull` for the nodes in `seen`, one a gate. An error then stays at the step that made it.
+    """
+
+    def __init__(self, a: Backward, gates: int, forced: bool = False, changes: Changes | None = None) -> None:
+        self.a, self._changes = a, changes or {}
+        self.seen = tuple(Node(self, None) for _ in range(gates)) if forced else ()
+        self.products: list[tuple[str, Node, Node]] = []
+        """The weight, what it was multiplied with, and the result, of each product."""
+        self.peephole_weights: tuple[Node, ...] = ()
+
+    def edge(
+        self,
+        name: str,
+        of: Node,
+        made: Node | tuple[Node, ...],
+        back: Callable[[Any], Any],
+        values: tuple[Any, ...] = (),
+    ) -> None:
+        """Records that `made` was made of `of`; `values` are for those who change the edge of that name."""
+        if name not in self._changes:
+            of.uses.append((made, back))
+        elif change := self._changes[name]:
+            of.uses.append((made, lambda g: change(self, g, values)))
+
+    # What the cell's lines call.
+
+    def added(self, one: Node, other: Node) -> Node:
+        gate = other.gate if one.gate is None else one.gate
+        made = Node(self, one.value + other.value, gate=gate)
+        for part in (one, other):
+            beyond = self.seen and gate is not None and part.gate is None
+            goal: Node | tuple[Node, ...] = made if not beyond else self.seen if gate == WHOLE else self.seen[gate or 0]
+            self.edge("add", part, goal, _as_it_is)
+        return made
+
+    def hidden(self, h: Node) -> Node:
+        return self._product("hidden", "weight_hh", h, self.a.hidden(h.value))
+
+    def split(self, packed: Node) -> tuple[Node, ...]:
+        values = self.a.split(packed.value)
+        gates = [None] * len(values) if packed.gate is None else range(len(values))
+        blocks = tuple(Node(self, value, gate=gate) for value, gate in zip(values, gates, strict=True))
+        packed.uses.append((blocks, _as_it_is))
+        return blocks
+
+    def gates(self, wx: Node, h: Node) -> tuple[Node, ...]:
+        values = self.a.gates(wx.value, h.value)  # in one, which may be faster
+        blocks = tuple(Node(self, value, gate=gate) for gate, value in enumerate(values))
+        self._product("hidden", "weight_hh", h, None).uses.append((self.seen or blocks, _as_it_is))
+        wx.uses.append((blocks, _as_it_is))
+        return blocks
+
+    def project(self, m: Node) -> Node:
+        value = self.a.project(m.value)
+        return m if value is m.value else self._product("project", "weight_hr", m, value)
+
+    def peepholes(self) -> tuple[Node, ...]:
+        self.peephole_weights = tuple(Node(self, value) for value in self.a.peepholes())
+        return self.peephole_weights
+
+    def constant(self, name: str) -> Node:
+        return Node(self, self.a.constant(name))
+
+    def sigmoid(self, s: Node) -> Node:
+        return self._applied("sigmoid", s)
+
+    def tanh(self, s: Node) -> Node:
+        return self._applied("tanh", s)
+
+    def squash(self, s: Node) -> Node:
+        return self._applied("squash", s)
+
+    def phi(self, s: Node) -> Node:
+        return self._applied("phi", s)
+
+    def rest(self, v: Node) -> Node:
+        made = Node(self, self.a.rest(v.value))
+        self.edge("rest", v, made, self.negative)
+        return made
+
+    def lerp(self, n: Node, h: Node, z: Node) -> Node:
+        made, a = Node(self, self.a.lerp(n.value, h.value, z.value)), self.a
+        self.edge("lerp-n", n, made, lambda g: self.times(g, a.rest(z.value)))
+        self.edge("lerp-h", h, made, lambda g: self.times(g, z.value))
+        self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(h.value, n.value)))
+        return made
+
+    def carry(self, f: Node, c: Node, v: Node) -> Node:
+        made = Node(self, self.a.carry(f.value, c.value, v.value))
+        self.edge("carry-f", f, made, lambda g: self.times(g, self.a.before(c.value, made.value)))
+        self.edge("carry-c", c, made, lambda g: self.times(g, f.value))
+        self.edge("add", v, made, _as_it_is)
+        return made
+
+    # What the edges do with gradients, known or not.
+
+    def times(self, g: Any, v: Any) -> Any:
+        if not isinstance(g, Linear):
+            return self.a.times(g, v)
+        slopes = {name: v if slope is None else self.a.times(slope, v) for name, slope in g.slopes.items()}
+        return Linear(slopes, None if g.rest is None else self.a.times(g.rest, v))
+
+    def plus(self, g: Any, other: Any) -> Any:
+        if not isinstance(g, Linear) and not isinstance(other, Linear):
+            return self.a.plus(g, other)
+        one, two = (part if isinstance(part, Linear) else Linear({}, part) for part in (g, other))
+        slopes = {**one.slopes, **two.slopes}
+        for name in one.slopes.keys() & two.slopes.keys():
+            slopes[name] = self.a.plus(self.known(one.slopes[name]), self.known(two.slopes[name]))
+        return Linear(slopes, _sum(self.a, one.rest, two.rest))
+
+    def negative(self, g: Any) -> Any:
+        if not isinstance(g, Linear):
+            return self.a.negative(g)
+        slopes = {name: self.a.negative(self.known(slope)) for name, slope in g.slopes.items()}
+        return Linear(slopes, None if g.rest is None else self.a.negative(g.rest))
+
+    @staticmethod
+    def known(g: Any) -> Any:
+        """Raises `UnknownGradientError` for a gradient that is not, and for a slope of 1, which no value stands for."""
+        if g is None or isinstance(g, Linear):
+            raise UnknownGradientError
+        return g
+
+    def _applied(self, function: str, s: Node) -> Node:
+        made = Node(self, getattr(self.a, function)(s.value))
+
+        def back(g: Any) -> Any:
+            return self.times(g, self.a.slope(function, s.value, made.value))
+
+        self.edge(function, s, made, back, (s.value, made.value))
+        return made
+
+    def _product(self, edge: str, weight: str, of: Node, value: Any) -> Node:
+        made = Node(self, value)
+        self.edge(edge, of, made, lambda g: self.a.transposed(weight, self.known(g)), (weight,))
+        self.products.append((weight, of, made))
+        return made
+
+
+class Pull:
+    """The gradients of the values on a tape, each computed when it is first asked for.
+
+    `given` are those that are known beforehand, or `Linear`: what a state after the step gets from outside of it, and
+    the engine's own in `Tape.seen`.
+    """
+
+    def __init__(self, tape: Tape, given: Mapping[Node, Any]) -> None:
+        self._tape, self._given = tape, dict(given)
+        self._found: dict[Node, Any] = {}
+
+    def give(self, node: Node, g: Any) -> None:
+        """Puts a known gradient in place of a `Linear` one."""
+        self._given[node] = g
+        self._found = {node: found for node, found in self._found.items() if not isinstance(found, Linear)}
+
+    def __call__(self, node: Node) -> Any:
+        """dL/d node; None where nothing depends on it. Raises `UnknownGradientError`."""
+        if node not in self._found:
+            total = self._given.get(node)
+            for made, back in node.uses:
+                g = self._joined(made) if isinstance(made, tuple) else self(made)
+                if g is not None and (part := back(g)) is not None:
+                    total = part if total is None else self._tape.plus(total, part)
+            self._found[node] = total
+        return self._found[node]
+
+    def _joined(self, blocks: Iterable[Node]) -> Any:
+        """The packed gradient of a value that was split into these."""
+        parts = [self(block) for block in blocks]
+        if all(part is None for part in parts):
+            return None
+        if any(isinstance(part, Linear) for part in parts):
+            raise UnknownGradientError
+        return self._tape.a.joined(parts)
+
+
+def _as_it_is(g: Any) -> Any:
+    return g
+
+
+def _sum(a: Backward, one: Any, other: Any) -> Any:
+    return other if one is None else one if other is None else a.plus(one, other)
