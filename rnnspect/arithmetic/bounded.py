@@ -76,7 +76,7 @@ class Product:
     def sum(self, then: str = "none") -> Tensor:
         """f of the sum, (steps, batch, units), in new memory; f is one that `products.squashed` knows."""
         (rows, block), *others = self.terms
-        if len(others) == 1 and (joined := self._a.joined(rows, block, others[0][1])):
+        if len(others) == 1 and (joined := self._a.weights_beside(rows, block, others[0][1])):
             v = affine(rows.beside(others[0][0]), *joined, then=then)
         else:
             v = affine(rows.v, block.w, block.b, then="none" if others else then)
@@ -180,7 +180,7 @@ class Bounded:
                 e.addr_(length4(rows.v), block.rounded)
         return e
 
-    def joined(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None:
+    def weights_beside(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None:
         """[W W'] and b + b', which make one product of two; their sum has the same bound. None for few units, where
         copying the rows side by side would cost more than it saves, and the first time for few rows, where copying the
         weights would."""

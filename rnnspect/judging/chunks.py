@@ -125,18 +125,23 @@ class Chunk:
 def chunks(run: LayerRun, rows: int) -> Iterator[Chunk]:
     """The run in chunks of at most so many rows (steps × items), of one step at least."""
     total, batch = run.x.shape[:2]
-    n, each = max(1, rows // batch), torch.arange(batch)
+    n = max(1, rows // batch)
     for start in range(0, total, n):
-        stop = min(total, start + n)
-        valid = None if run.lengths is None else torch.arange(start, stop).unsqueeze(1) < run.lengths
-        steps = run.order(start, stop) if run.reverse else None
-        at: Any = slice(start, stop) if steps is None else (steps, each)
-        before = before_each(run.h, run.h0, start, stop, steps)
-        error = None if run.error is None else run.error[at]
-        h_error = run.h_error
-        if h_error is not None:
-            h_error = before_each(h_error, torch.zeros_like(h_error[0]), start, stop, steps)
-        yield Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error)
+        yield chunk_at(run, start, min(total, start + n))
+
+
+def chunk_at(run: LayerRun, start: int, stop: int) -> Chunk:
+    """The steps from place `start` to `stop` of processing order."""
+    each = torch.arange(run.x.shape[1])
+    valid = None if run.lengths is None else torch.arange(start, stop).unsqueeze(1) < run.lengths
+    steps = run.order(start, stop) if run.reverse else None
+    at: Any = slice(start, stop) if steps is None else (steps, each)
+    before = before_each(run.h, run.h0, start, stop, steps)
+    error = None if run.error is None else run.error[at]
+    h_error = run.h_error
+    if h_error is not None:
+        h_error = before_each(h_error, torch.zeros_like(h_error[0]), start, stop, steps)
+    return Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error)
 
 
 def before_each(values: Tensor, first: Tensor, start: int, stop: int, steps: Tensor | None) -> Tensor:

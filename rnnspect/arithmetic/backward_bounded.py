@@ -1,0 +1,128 @@
+"""Going back over numbers with their bound: how far an engine's gradients may be from those of the equations.
+
+An engine goes back with the values of its own pass forwards, which are within the bounds of `bounded.py`. Every product
+and sum on the way back is charged as there, with an underflow each: gradients vanish, and what is stored below the
+smallest normal number may be lost. Where an engine may factor an expression in another way, the way that rounds worst
+is charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number, Product
+from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.arithmetic.product_bounds import RowBlock, Rows
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.scan import Scan
+from rnnspect.arithmetic.slopes import slope, spread, steepest
+from rnnspect.cells.functions import RELU, Activation, Nonlinearity
+from rnnspect.network.parameters import LayerParameters
+
+
+class BackwardBounded(Bounded):
+    """Numbers with their bound, with what going back needs (`tape.Backward`)."""
+
+    def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
+        super().__init__(p, gates, u, nonlinearity)
+        self._transposed: dict[str, RowBlock] = {}
+
+    def exact(self, v: Tensor, relative: float = 0.0) -> Number:
+        """A gradient of the engine's own, (steps, batch, units), known to ± relative."""
+        e = v.abs().mul_(relative) if relative else torch.zeros((), dtype=v.dtype)
+        return Number(v, e, self.u)
+
+    def slope(self, function: str, s: Number | Product, v: Number) -> Number:
+        """Of σ and tanh from their value, as engines compute it; of the others from their input."""
+        f: Activation = getattr(self.functions, function)
+        clip = self.functions.clip_of(function)
+        if f.name in ("sigmoid", "tanh") and clip is None:
+            return self._of_value(f, v)
+        at = slope(f, clip, s.v, v.v)
+        if f == RELU and clip is None:
+            off = (s.v.abs() <= s.e).to(at.dtype)  # next to the kink a correct engine may be on its other side
+        else:
+            off = spread(f, clip, s.v, s.e).add_((KERNEL + 4) * self.u.sums * max(1.0, steepest(f)))
+        return Number(at, self.u.store(at, off) if self.u.coarse else off, self.u)
+
+    def _of_value(self, f: Activation, v: Number) -> Number:
+        """v (1 − v) or 1 − v², also as v − v² or (1 − v)(1 + v)."""
+        if f.name == "sigmoid":
+            at = torch.addcmul(v.v, v.v, v.v, value=-1)
+            e = (1 - 2 * v.v).abs_().add_(v.e).mul_(v.e).add_(v.v, alpha=4 * self.u.sums)
+        else:
+            at = 1 - v.v * v.v
+            e = (2 * v.v.abs()).add_(v.e).mul_(v.e).add_(4 * self.u.sums)
+        return Number(at, self.u.store(at, e) if self.u.coarse else e, self.u, is_gate=True)
+
+    def transposed(self, weight: str, g: Number) -> Number:
+        """Wᵀ g: a sum over the rows of W, for each of its columns."""
+        if weight not in self._transposed:
+            w: Tensor = getattr(self.parameters, weight).t().contiguous()
+            self._transposed[weight] = RowBlock(w, None, w.shape[1] + 2, self.u, (0.0, 0.0))
+        error = g.e if g.e.dim() else None
+        return Product(self, (Rows(g.v, error), self._transposed[weight])).number
+
+    def joined(self, blocks: Sequence[Number | None]) -> Number:
+        like = next(block for block in blocks if block is not None)
+        exact = not any(block is not None and block.e.dim() for block in blocks)
+        v = torch.cat([torch.zeros_like(like.v) if block is None else block.v for block in blocks], -1)
+        if exact:
+            return Number(v, torch.zeros((), dtype=v.dtype), self.u)
+        none = torch.zeros((), dtype=v.dtype)
+        parts = [(none if block is None else block.e).expand_as(like.v) for block in blocks]
+        return Number(v, torch.cat(parts, -1), self.u)
+
+    def times(self, g: Number, v: Number) -> Number:
+        e = g.v.abs().mul_(v.e)
+        if g.e.dim():
+            e.addcmul_(v.v.abs().add_(v.e), g.e)
+        return self._rounded(g.v * v.v, e)
+
+    def plus(self, g: Number, other: Number) -> Number:
+        v, e = g.v + other.v, g.e + other.e
+        return self._rounded(v, e if e.dim() else e.expand_as(v).clone())
+
+    def minus(self, v: Number, other: Number) -> Number:
+        """Also where each is multiplied with the gradient first, and the products are subtracted."""
+        size = v.v.abs().add_(other.v.abs()).mul_(2 * self.u.stored)
+        return Number(v.v - other.v, size.add_(v.e).add_(other.e), self.u)
+
+    def negative(self, v: Number) -> Number:
+        return Number(-v.v, v.e, v.u)
+
+    def carry(self, f: Number, c: Number, v: Number) -> Number:
+        return f * c + v if c.v.dim() > 2 else super().carry(f, c, v)
+
+    def before(self, c: Number, after: Number) -> Number:
+        if c.v.dim() > 2:
+            return c
+        v, e = (torch.cat([one[None], all_[:-1]]) for one, all_ in ((c.v, after.v), (c.e, after.e)))
+        return Number(v, e, self.u)
+
+    def scanned(self, slope: Number, last: Number, rest: Number | None) -> Number:
+        """g of every step and of one before the first, (steps + 1, batch, units), where g before a step is
+        slope ⊙ (g after it) + rest, and `last` (batch, units) is g after the last one."""
+        factor = slope.v.flip(0)
+        added = torch.zeros_like(factor) if rest is None else rest.v.flip(0)
+        own = torch.zeros_like(factor) if rest is None else rest.e.flip(0)
+        v = torch.cat([last.v[None], added])
+        Scan(factor)(last.v, v[1:])
+        size = v.abs()
+        e = torch.addcmul(own, slope.e.flip(0), size[:-1]).add_(size[1:], alpha=2 * self.u.stored).add_(2 * self.u.tiny)
+        e = torch.cat([last.e.expand_as(last.v)[None], e])
+        Scan(factor.abs().add_(slope.e.flip(0)))(e[0], e[1:])
+        return Number(v.flip(0), e.flip(0), self.u)
+
+    def _rounded(self, v: Tensor, e: Tensor) -> Number:
+        """v as an engine stores it. e grows in place."""
+        if self.u.coarse:
+            return Number(v, self.u.store(v, e), self.u)
+        return Number(v, e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny), self.u)
+
+
+class BackwardOrdered(BackwardBounded, Ordered):
+    """The second look: with the sums evaluated in the orders that engines use."""

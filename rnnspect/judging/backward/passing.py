@@ -1,0 +1,170 @@
+"""One layer and direction gone back over for some steps at once, with a bound for each gradient.
+
+Every step starts from what the engine itself had: its h of the step before, and its gradients of the pre-activations of
+the step after. What no pre-activation shows (an LSTM's c, and the share of a GRU's h that z lets through) is a linear
+recurrence, and is carried from step to step with the error that it may have by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.backward_bounded import BackwardBounded
+from rnnspect.arithmetic.bounded import Number, Product
+from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Pull, Tape, UnknownGradientError
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.chunks import Chunk
+
+States = Mapping[str, Number]
+"""By the name of a state a gradient of it, (batch, units)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """What the equations give for some steps. G·H is packed, the gates one after the other."""
+
+    wx: Number
+    """dL/d of the pre-activations, (steps, batch, G·H)."""
+    states: Mapping[str, Number]
+    """dL/d of each state after each step, with all that came to it, (steps, batch, units)."""
+    before: States
+    """dL/d of each state before the first of the steps."""
+    products: tuple[tuple[str, Number, Number], ...]
+    """Of each product its weight, dL/d of what it gave, and what was multiplied, each (steps, batch, ·)."""
+    peepholes: tuple[Number, ...]
+    """Of each peephole weight what its gradient is the sum of, (steps, batch, H)."""
+    c: Number | None
+    """The cell state after each step."""
+
+
+@dataclass(eq=False)
+class Steps:
+    """Some steps in processing order. `seen` is the engine's own dL/d of the pre-activations (steps, batch, G·H), and
+    `upstream` dL/d of h as far as it comes from the output (steps, batch, P); both zero beyond an item's end."""
+
+    chunk: Chunk
+    seen: Tensor
+    upstream: Tensor
+    seen_error: float = 0.0
+    """How far each of `seen` may be off, relative."""
+    changes: Changes = field(default_factory=dict)
+
+
+def go_over(a: BackwardBounded, cell: Cell, steps: Steps, c: Number | None, after: States) -> Passed:
+    """`c` is the cell state before the first step, (batch, H), or before each, (steps, batch, H); `after` is what comes
+    to each state after the last step from the steps behind it.
+
+    Raises `UnknownGradientError` where several steps cannot be solved at once: then they have to be given one by one.
+    """
+    chunk, tape = steps.chunk, Tape(a, len(cell.gates), forced=True, changes=steps.changes)
+    start = Node(tape, a.input(chunk.x.to(a.dtype), chunk.error), gate=WHOLE)
+    state = {"h": Node(tape, a.observed(chunk.before.to(a.dtype), error=chunk.h_error))}
+    if c is not None:
+        state["c"] = Node(tape, c)
+    made: dict[str, Node] = cell.step(tape, start, *state.values())
+    blocks = steps.seen.to(a.dtype).chunk(len(cell.gates), -1)
+    seen = {node: a.exact(block, steps.seen_error) for node, block in zip(tape.seen, blocks, strict=True)}
+    pull = Pull(tape, seen | {made[name]: Linear({name: None}) for name in state})
+    solving = _Solving(a, steps, after, pull)
+    left = list(state)
+    while left:
+        name = next((one for one in left if solving.solved(one, state[one], made[one])), None)
+        if name is None:
+            raise UnknownGradientError
+        left.remove(name)
+    products = tuple((weight, pull(made), of.value) for weight, of, made in tape.products if pull(made) is not None)
+    return Passed(
+        pull(start),
+        solving.states,
+        solving.before,
+        products,
+        tuple(pull(node) for node in tape.peephole_weights),
+        made["c"].value if c is not None else None,
+    )
+
+
+class _Solving:
+    """The gradients of the states after each step, solved one state after the other."""
+
+    def __init__(self, a: BackwardBounded, steps: Steps, after: States, pull: Pull) -> None:
+        self._a, self._steps, self._after, self._pull = a, steps, after, pull
+        self._valid = None if steps.chunk.valid is None else steps.chunk.valid.unsqueeze(-1)
+        self.states: dict[str, Number] = {}
+        self.before: dict[str, Number] = {}
+
+    def solved(self, name: str, state: Node, made: Node) -> bool:
+        """Whether dL/d of this state could be told; it is then in `states` and known to the tape."""
+        try:
+            found = self._pull(state)
+        except UnknownGradientError:
+            return False
+        after = self._after[name]
+        upstream = self._steps.upstream.to(self._a.dtype) if name == "h" else None
+        if isinstance(found, Linear):
+            if found.slopes.keys() != {name}:
+                return False
+            whole = self._scanned(found.slopes[name], found.rest, after, upstream)
+        else:
+            if found is None:
+                none = torch.zeros(*self._steps.chunk.x.shape[:2], after.v.shape[1], dtype=self._a.dtype)
+                found = Number(none, none, self._a.u)
+            whole = self._known(found, after, upstream)
+        self.states[name], self.before[name] = whole
+        self._pull.give(made, self.states[name])
+        return True
+
+    def _known(self, before: Number, after: Number, upstream: Tensor | None) -> tuple[Number, Number]:
+        """Where what comes to a state from a step needs no gradient of a state after that step."""
+        v, e = self._inside(before.v, after.v.expand_as(before.v)), self._inside(before.e, after.e.expand_as(before.v))
+        first = Number(v[0], e[0], self._a.u)
+        v, e = (torch.cat([one[1:], last.expand_as(one[:1])]) for one, last in ((v, after.v), (e, after.e)))
+        return self._with(upstream, Number(v, e, self._a.u)), first
+
+    def _scanned(
+        self, slope: Number | None, rest: Number | None, after: Number, upstream: Tensor | None
+    ) -> tuple[Number, Number]:
+        """Where it is slope ⊙ (the state's after the step) + rest."""
+        if slope is None:
+            raise UnknownGradientError
+        a = self._a
+        last = self._with(None if upstream is None else upstream[-1], after)
+        v, e = self._inside(slope.v, torch.ones_like(slope.v)), self._inside(slope.e, torch.zeros_like(slope.e))
+        factor = Number(v, e, a.u, is_gate=slope.is_gate)
+        if rest is not None:
+            v, e = (self._inside(one, torch.zeros_like(one)) for one in (rest.v, rest.e))
+            rest = Number(v, e, a.u)
+        if upstream is not None:
+            rest = self._with(torch.cat([torch.zeros_like(upstream[:1]), upstream[:-1]]), rest)
+        whole = a.scanned(factor, last, rest)
+        parts = (Number(whole.v[at], whole.e[at], a.u) for at in (slice(1, None), 0))
+        return tuple(parts)  # type: ignore[return-value]
+
+    def _with(self, upstream: Tensor | None, g: Number | None) -> Number:
+        if upstream is None:
+            assert g is not None
+            return g
+        own = Number(upstream, torch.zeros((), dtype=upstream.dtype), self._a.u)
+        return own if g is None else self._a.plus(g, own)
+
+    def _inside(self, values: Tensor, beyond: Tensor) -> Tensor:
+        """What holds within an item; beyond its end another, so that what comes from the end reaches its last step."""
+        return values if self._valid is None else torch.where(self._valid, values, beyond)
+
+
+def masked(chunk: Chunk) -> Chunk:
+    """Zeros in place of what is given beyond an item's end, which may be anything."""
+    if chunk.valid is None:
+        return chunk
+    inside = chunk.valid.unsqueeze(-1)
+    x, before = (torch.where(inside, values, 0) for values in (chunk.x, chunk.before))
+    error, h_error = (None if e is None else torch.where(inside, e, 0) for e in (chunk.error, chunk.h_error))
+    return Chunk(chunk.start, x, before, chunk.after, chunk.steps, chunk.valid, error, h_error)
+
+
+def in_one(value: Number | Product) -> Number:
+    """A number whose values are computed."""
+    return value.number if isinstance(value, Product) else value
