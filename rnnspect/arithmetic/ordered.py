@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows
+from rnnspect.arithmetic.roundoff import Roundoff
 
 _SLAB = 1 << 21  # products held at once
 _MARGIN = 2.0  # an engine's order is like one of ours, not the same
@@ -32,14 +33,18 @@ class Ordered(Bounded):
     λ√k takes roundings as independent. On constant input the same one repeats, and plain loops exceed it.
     """
 
+    few: int | None = None
+    """Of how many rows the orders are tried, the first ones; of all with None."""
+
     def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor:
         expected = super().allowance(terms)
-        count, units = expected.shape
+        count, units = expected[: self.few].shape
         k = sum(block.w.shape[1] + 1 for _, block in terms)
         step = max(1, _SLAB // (units * k))
         with np.errstate(all="ignore"):
-            worst = np.concatenate([self._errors(terms, at, at + step, k) for at in range(0, count, step)])
-        return torch.maximum(expected, torch.from_numpy(worst).to(expected.dtype))
+            worst = np.concatenate([self._errors(terms, at, min(at + step, count), k) for at in range(0, count, step)])
+        tried = torch.maximum(expected[:count], torch.from_numpy(worst).to(expected.dtype))
+        return torch.cat([tried, expected[count:]]) if count < len(expected) else tried
 
     def _errors(self, terms: tuple[tuple[Rows, RowBlock], ...], start: int, stop: int, k: int) -> Array:
         factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
@@ -75,6 +80,21 @@ class Ordered(Bounded):
             )
             worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
         return worst
+
+
+def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff) -> Array:
+    """What the sums Σ x w over the last axis of (sums, terms) may err by: twice the worst of the usual orders, but at
+    most k·u Σ |x w|. It is called for a few sums of any length."""
+    kind = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)
+    wide = np.longdouble if kind == np.float64 else np.float64
+    with np.errstate(all="ignore"):
+        exact = (x.astype(wide) * w.astype(wide)).sum(-1)
+        most = (np.abs(x) * np.abs(w)).sum(-1) * (x.shape[-1] * u.sums)
+        worst = np.zeros(exact.shape)
+        for total in _sums(x.astype(kind)[None], w.astype(kind)[None]):
+            worst = np.fmax(worst, np.abs(total[0] - exact).astype(np.float64))
+    allowed: Array = np.minimum(_MARGIN * worst, most)
+    return allowed
 
 
 def _cut(v: Array, bits: int, to_whole: Callable[[Array], Array]) -> Array:

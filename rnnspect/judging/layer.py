@@ -233,7 +233,8 @@ def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> 
     """The parameters in another width; of some rows only, then without the projection."""
 
     def of(w: Tensor) -> Tensor:
-        return (w if rows is None else w[rows]).to(dtype)
+        # Some products of a matrix that lies otherwise take a thousand times as long (oneDNN).
+        return (w if rows is None else w[rows]).to(dtype).contiguous()
 
     w_hr = None if rows is not None or p.weight_hr is None else of(p.weight_hr)
     b_ih, b_hh = (None if b is None else of(b) for b in (p.bias_ih, p.bias_hh))

@@ -1,0 +1,147 @@
+"""The gradient of a parameter: a sum over all steps and items of what is known of each, and the bound of that sum.
+
+Σ l r of N terms errs by λ√N·u ‖l‖‖r‖ in any order (`arithmetic/product_bounds.py`), and where l and r are themselves
+known to ± e by ‖e_l‖‖r‖ + ‖l‖‖e_r‖.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.product_bounds import LAMBDA
+from rnnspect.arithmetic.roundoff import Roundoff
+
+
+@dataclass(frozen=True)
+class Term:
+    """What the gradient of a parameter is the sum of, in some steps: left ⊗ right, or left alone. (rows, ·) each."""
+
+    parameter: str
+    left: Number
+    right: Number | None = None
+
+
+@dataclass(frozen=True)
+class SumFinding:
+    """The entry of a parameter's gradient that is nearest to its bound, by its row and column (0 of a vector)."""
+
+    parameter: str
+    row: int
+    column: int
+    manual: float
+    engine: float
+    bound: float
+    ratio: float
+    wrong: int
+    """How many entries are above their bound."""
+    count: int
+    is_vector: bool
+
+    @property
+    def entry(self) -> str:
+        """weight_hh[3,1]."""
+        at = f"{self.row}" if self.is_vector else f"{self.row},{self.column}"
+        return f"{self.parameter}[{at}]"
+
+
+@dataclass
+class _Product:
+    """Squares summed over the terms of one product, for each row or column."""
+
+    left: Tensor
+    right: Tensor
+    left_error: Tensor
+    right_error: Tensor
+
+
+@dataclass
+class Sums:
+    """The sums over the steps so far, by parameter."""
+
+    u: Roundoff
+    values: dict[str, Tensor] = field(default_factory=dict)
+    terms: dict[str, int] = field(default_factory=dict)
+    _products: dict[tuple[str, int], _Product] = field(default_factory=dict)
+    _sizes: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, terms: list[Term]) -> None:
+        counts: dict[str, int] = {}
+        for term in terms:
+            at = counts.get(term.parameter, 0)
+            counts[term.parameter] = at + 1
+            if term.right is None:
+                self._add_vector(term)
+            else:
+                self._add_product(term, at, term.right)
+            if not at:
+                self.terms[term.parameter] = self.terms.get(term.parameter, 0) + len(term.left.v)
+
+    def _add_vector(self, term: Term) -> None:
+        size = term.left.v.abs().sum(0).double() * self._unit(1)
+        error = term.left.e.sum(0).double() if term.left.e.dim() else torch.zeros_like(size)
+        name, value = term.parameter, term.left.v.sum(0).double()
+        parts = torch.stack([size, error])
+        self.values[name] = value if name not in self.values else self.values[name] + value
+        self._sizes[name] = parts if name not in self._sizes else self._sizes[name] + parts
+
+    def _add_product(self, term: Term, at: int, right: Number) -> None:
+        left, name = term.left, term.parameter
+        value = (left.v.t() @ right.v).double()
+        self.values[name] = value if name not in self.values else self.values[name] + value
+        new = _Product(_squares(left.v), _squares(right.v), _error(left), _error(right))
+        old = self._products.get((name, at))
+        if old is not None:
+            new = _Product(*(getattr(old, one) + getattr(new, one) for one in vars(new)))
+        self._products[name, at] = new
+
+    def _unit(self, terms: int) -> float:
+        return LAMBDA * math.sqrt(terms + 2) * self.u.sums
+
+    def bound(self, name: str, steps: int) -> Tensor:
+        """Of each entry, in float64; `steps` is how many steps were added up one after the other."""
+        value, terms = self.values[name], self.terms[name]
+        unit = self._unit(terms) + 2 * self.u.stored
+        if self.u.coarse:  # a sum that is stored at each step may stop growing
+            unit += steps * self.u.stored
+        bound: Tensor = value.abs() * self.u.stored + terms * self.u.tiny
+        if name in self._sizes:
+            size, error = self._sizes[name]
+            return bound + size * (unit / self._unit(1)) + error
+        for (of, _), one in self._products.items():
+            if of == name:
+                left, right, left_error, right_error = (getattr(one, which).sqrt() for which in vars(one))
+                bound = bound + torch.outer(left, right) * (unit + 4 * self.u.products)
+                bound = bound + torch.outer(left_error, right + right_error) + torch.outer(left, right_error)
+        return bound
+
+    def findings(self, engine: Mapping[str, Tensor], steps: int) -> Iterator[SumFinding]:
+        for name, value in self.values.items():
+            if (given := engine.get(name)) is not None:
+                yield compared(name, value, given.double(), self.bound(name, steps))
+
+
+def compared(name: str, value: Tensor, engine: Tensor, bound: Tensor) -> SumFinding:
+    ratio = (value - engine).abs() / bound
+    ratio[value == engine] = 0
+    ratio[ratio.isnan()] = torch.inf
+    at = int(ratio.argmax())
+    row, column = divmod(at, value.shape[1]) if value.dim() > 1 else (at, 0)
+    ours, theirs, allowed, worst = (float(one.reshape(-1)[at]) for one in (value, engine, bound, ratio))
+    wrong = int((ratio > 1).sum())
+    return SumFinding(name, row, column, ours, theirs, allowed, worst, wrong, value.numel(), value.dim() == 1)
+
+
+def _squares(v: Tensor) -> Tensor:
+    """Σ v² over the rows, for each column; in float64, since it is added up further."""
+    norm: Tensor = torch.linalg.vector_norm(v, dim=0)
+    return norm.double().square()
+
+
+def _error(one: Number) -> Tensor:
+    return _squares(one.e) if one.e.dim() else torch.zeros(one.v.shape[1], dtype=torch.float64)
