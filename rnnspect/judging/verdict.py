@@ -36,7 +36,10 @@ class Point:
 
     @property
     def address(self) -> str:
-        """h of layer 0 forward, step 3, batch 1, unit 2. A final state has no step, and batch item 0 is not named."""
+        """h of layer 0 forward, step 3, batch 1, unit 2. A final state has no step, and batch item 0 is not named. The
+        gradient of a parameter is named by its entry: grad.weight_hh_l0[3,1]."""
+        if self.quantity.endswith("]"):
+            return self.quantity
         parts = [f"{self.quantity} of layer {self.layer} {self.direction}"]
         parts += [f"step {self.step}"] if self.step >= 0 else []
         parts += [f"batch {self.batch}"] if self.batch else []
@@ -133,6 +136,8 @@ class Verdict(Shown):
     """Those that were looked at. One that fails is reported; the answer rests on the equations alone."""
     items: int = 1
     """How many sequences the batch has."""
+    backward: bool = False
+    """Whether it is about the gradients."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Structured arrays: `worst` and `first`, each of one `Point` or none, and `resolution`, a row for each gate.

@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.arithmetic.tape import Changes, UnknownGradientError
+from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.passing import Passed, Steps, go_over, in_one, masked
@@ -52,9 +52,12 @@ class LayerBackward:
     sums: Sums
     steps: int
 
-    def parameters(self, engine: Mapping[str, Tensor]) -> Iterator[SumFinding]:
-        """`engine` holds the engine's gradients by weight_ih …, without layer and direction."""
-        return self.sums.findings(engine, self.steps)
+    def parameters(
+        self, engine: Mapping[str, Tensor], times: Mapping[str, float] | None = None
+    ) -> Iterator[SumFinding]:
+        """`engine` holds the engine's gradients by weight_ih …, without layer and direction; `times` says by what a sum
+        is multiplied, where that is not 1."""
+        return self.sums.findings(engine, self.steps, times or {})
 
 
 class BackwardJudge:
@@ -284,6 +287,3 @@ def _resolution(layer: LayerEquations, wx: Number) -> Tensor:
     at = torch.linspace(0, len(v) - 1, min(len(v), _SAMPLES)).long()
     seen = (e[at] * layer.bound_factor / v[at].abs()).nan_to_num_(torch.inf).amin(0)
     return seen.view(layer.gates, layer.units)
-
-
-__all__ = ["BackwardJudge", "BackwardRun", "LayerBackward", "UnknownGradientError"]

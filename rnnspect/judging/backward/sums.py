@@ -112,7 +112,7 @@ class Sums:
         bound: Tensor = value.abs() * self.u.stored + terms * self.u.tiny
         if name in self._sizes:
             size, error = self._sizes[name]
-            return bound + size * (unit / self._unit(1)) + error
+            return torch.add(bound, error).add_(size, alpha=unit / self._unit(1))
         for (of, _), one in self._products.items():
             if of == name:
                 left, right, left_error, right_error = (getattr(one, which).sqrt() for which in vars(one))
@@ -120,10 +120,11 @@ class Sums:
                 bound = bound + torch.outer(left_error, right + right_error) + torch.outer(left, right_error)
         return bound
 
-    def findings(self, engine: Mapping[str, Tensor], steps: int) -> Iterator[SumFinding]:
+    def findings(self, engine: Mapping[str, Tensor], steps: int, times: Mapping[str, float]) -> Iterator[SumFinding]:
         for name, value in self.values.items():
             if (given := engine.get(name)) is not None:
-                yield compared(name, value, given.double(), self.bound(name, steps))
+                factor = times.get(name, 1.0)
+                yield compared(name, value * factor, given.double(), self.bound(name, steps) * abs(factor))
 
 
 def compared(name: str, value: Tensor, engine: Tensor, bound: Tensor) -> SumFinding:

@@ -1,0 +1,112 @@
+"""An engine's pass forwards and backwards that is to be judged, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.tape import Changes
+from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.backward.judge import BackwardRun
+from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.declared import Declared
+from rnnspect.judging.interpretation import At
+from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.recording import EngineInfo
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+
+@dataclass(frozen=True)
+class SeenLayer:
+    """What an engine showed of one layer with all its directions, time-major.
+
+    `x` is what the layer received (T, B, ·), `output` what it gave (T, B, D·P), `upstream` dL/d output as the engine
+    had it, `last` dL/d of each final state (D, B, ·), by the name of the state, where it is not zero. The rest is what
+    the engine gave: dL/dx (T, B, ·); by direction dL/d of the pre-activations (T, B, G·H); by state dL/d of the initial
+    state (D, B, ·); by PyTorch's names dL/d of each parameter.
+    """
+
+    x: Tensor
+    output: Tensor
+    upstream: Tensor
+    last: Mapping[str, Tensor]
+    grad_x: Tensor
+    pre_activations: Mapping[str, Tensor]
+    states: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class BackwardCase:
+    """A network with its parameters, the sequence that it received, what was seen of each layer, and the arithmetic
+    that it is held to."""
+
+    spec: Spec
+    parameters: Mapping[str, Tensor]
+    sequence: Sequence
+    engine: EngineInfo
+    layers: tuple[SeenLayer, ...]
+    declared: Declared
+
+
+@dataclass(frozen=True)
+class BackwardReading:
+    """What one layer and direction is taken to have computed on its way back: the equations, or a known mistake."""
+
+    layer: int
+    direction: str
+    cell: Cell
+    nonlinearity: Nonlinearity
+    p: LayerParameters
+    u: Roundoff
+    back: BackwardRun
+    grad_x: Tensor
+    """The engine's dL/dx of the layer, both directions together."""
+    states: Mapping[str, Tensor]
+    """The engine's dL/dh0 (B, P), and dL/dc0 (B, H), by the name of the state."""
+    gradients: Mapping[str, Tensor]
+    """The engine's dL/d of each parameter, by weight_ih …"""
+    changes: Changes = field(default_factory=dict)
+    sums: Mapping[str, float] = field(default_factory=dict)
+    """By what the sum that is a parameter's gradient is multiplied, where that is not 1."""
+
+    @property
+    def at(self) -> At:
+        return self.layer, self.direction
+
+    @property
+    def run(self) -> LayerRun:
+        return self.back.run
+
+    def with_changes(self, changes: Changes) -> BackwardReading:
+        return replace(self, changes={**self.changes, **changes})
+
+
+def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
+    """As the spec says."""
+    spec, sequence = case.spec, case.sequence
+    lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
+    found = {}
+    for layer, seen in enumerate(case.layers):
+        outputs, upstreams = (one.chunk(spec.num_directions, -1) for one in (seen.output, seen.upstream))
+        for n, direction in enumerate(spec.directions):
+            row, p = spec.row(layer, direction), LayerParameters.of(case.parameters, layer, direction)
+            state = [initial[row] for initial in sequence.state]
+            c0 = state[1] if len(state) > 1 else None
+            run = LayerRun(seen.x, outputs[n], state[0], c0, lengths, direction == "reverse")
+            last = {name: values[n] for name, values in seen.last.items()}
+            back = BackwardRun(run, seen.pre_activations[direction], upstreams[n], last)
+            end = suffix(layer, direction)
+            gradients = {name.removesuffix(end): g for name, g in seen.parameters.items() if name.endswith(end)}
+            states = {name: values[n] for name, values in seen.states.items()}
+            found[layer, direction] = BackwardReading(
+                layer, direction, spec.cell_type, spec.nonlinearity_of(direction), p, case.declared.over(p.terms),
+                back, seen.grad_x, states, gradients,
+            )  # fmt: skip
+    return found

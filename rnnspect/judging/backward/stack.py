@@ -1,0 +1,135 @@
+"""A whole stack gone back over, from the top layer to the lowest: each on the gradients that the engine itself had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
+from rnnspect.judging.backward.judge import BackwardJudge
+from rnnspect.judging.backward.sums import SumFinding
+from rnnspect.judging.chunks import Chunk
+from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
+from rnnspect.judging.interpretation import At
+from rnnspect.judging.judge import CLOSE
+from rnnspect.judging.layer import cast
+from rnnspect.judging.verdict import Point
+
+_ROWS = 2**19  # values of dL/dx that are computed together
+
+
+@dataclass
+class BackwardJudged:
+    """What was found in each layer and direction of a pass backwards."""
+
+    gates: dict[At, Finding] = field(default_factory=dict)
+    """Of dL/d of the pre-activations, the units of all gates packed."""
+    x: dict[int, Finding] = field(default_factory=dict)
+    """Of dL/dx of each layer."""
+    states: dict[At, list[Point]] = field(default_factory=dict)
+    """Of dL/dh0 and dL/dc0 the value nearest to its bound."""
+    parameters: dict[At, list[SumFinding]] = field(default_factory=dict)
+    readings: dict[At, BackwardReading] = field(default_factory=dict)
+
+
+def unchanged(reading: BackwardReading) -> BackwardReading:
+    return reading
+
+
+@torch.inference_mode()
+def judge_backward(
+    case: BackwardCase,
+    change: Callable[[BackwardReading], BackwardReading] = unchanged,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> BackwardJudged:
+    """Holds every layer and direction to the equations, or to what `change` makes of them."""
+    judged = BackwardJudged(readings={at: change(one) for at, one in readings_of(case).items()})
+    for layer in reversed(range(case.spec.num_layers)):
+        here = [judged.readings[layer, direction] for direction in case.spec.directions]
+        for reading in here:
+            _judge_place(reading, judged, progress)
+        judged.x[layer] = _judge_x(here)
+    return judged
+
+
+def _judge_place(reading: BackwardReading, judged: BackwardJudged, progress: Callable[[int], None]) -> None:
+    judge = BackwardJudge(reading.cell, reading.p, reading.u, reading.nonlinearity, reading.changes)
+    found = judge(reading.back, progress)
+    parameters = list(found.parameters(reading.gradients, reading.sums))
+    if any(one.ratio > CLOSE for one in parameters) and judge.layer.dtype != torch.float64:
+        found = judge(reading.back, exact=True)
+        parameters = list(found.parameters(reading.gradients, reading.sums))
+    judged.gates[reading.at], judged.parameters[reading.at] = found.finding, parameters
+    judged.states[reading.at] = [
+        _state_point(reading, name, found.states[name], engine, judge.layer.bound_factor)
+        for name, engine in reading.states.items()
+    ]
+
+
+def _state_point(reading: BackwardReading, name: str, own: Number, engine: Tensor, factor: int) -> Point:
+    v, e, theirs = (one.double() for one in (own.v, own.e.expand_as(own.v) * factor, engine))
+    ratio = (v - theirs).abs() / e
+    ratio[v == theirs] = 0
+    ratio[ratio.isnan()] = torch.inf
+    b, j = divmod(int(ratio.argmax()), ratio.shape[1])
+    numbers = (float(one[b, j]) for one in (v, theirs, e, ratio))
+    return Point(f"grad.{name}0", *reading.at, -1, b, j, *numbers)
+
+
+def _judge_x(readings: list[BackwardReading]) -> Finding:
+    """dL/dx of a layer, from the engine's own dL/d of the pre-activations of its directions."""
+    first = readings[0]
+    engine, lengths = first.grad_x, first.run.lengths
+    steps, batch, width = engine.shape
+    rows = max(1, _ROWS // max(1, batch * width))
+    found = Finding(0, 0, None, None, None, 0, 0, torch.full((1, 1), torch.inf))
+    for stop in range(steps, 0, -rows):
+        start = max(0, stop - rows)
+        found = combine(found, _judge_x_at(readings, start, stop, lengths))
+    return found
+
+
+def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths: Tensor | None) -> Finding:
+    first, dtype = readings[0], torch.float64
+    theirs = first.grad_x[start:stop].flip(0).to(dtype)
+    places = torch.arange(stop - 1, start - 1, -1).unsqueeze(1).expand(-1, theirs.shape[1])
+    valid = None if lengths is None else places < lengths
+
+    def own(kind: type[BackwardBounded], steps: slice, item: slice) -> Number:
+        total: Number | None = None
+        for one in readings:
+            a = kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity)
+            seen = one.back.seen[start:stop].flip(0)[steps, item].to(dtype)
+            if valid is not None:
+                seen = torch.where(valid[steps, item].unsqueeze(-1), seen, 0)
+            part = a.transposed("weight_ih", a.exact(seen, one.u.products))
+            total = part if total is None else a.plus(total, part)
+        assert total is not None
+        return total
+
+    every = slice(None)
+    ours = own(BackwardBounded, every, every)
+    bound = ours.e.clone()
+    ratio = (ours.v - theirs).abs() / bound
+    ratio[ours.v == theirs] = 0
+    if valid is not None:
+        ratio = torch.where(valid.unsqueeze(-1), ratio, torch.where(theirs == 0, 0, torch.inf))
+    chunk = Chunk(first.grad_x.shape[0] - stop, theirs, theirs, theirs, places, valid)
+    values = ComparedValues(chunk, ours.v, theirs, bound, ratio)
+    unjudged = values.repair(torch.finfo(first.p.weight_ih.dtype).max)
+
+    def again(n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
+        at = slice(n, n + 1), slice(b, b + 1)
+        return (*at, every), own(BackwardOrdered, *at).e
+
+    over, cleared, at = values.accused(again)
+    worst = values.seen(values.peak)
+    part = Finding(stop - start, chunk.count * theirs.shape[2], worst, None, None, cleared, unjudged, torch.zeros(1, 1))
+    if at is None:
+        return part
+    return replace(part, over=WrongValues.of(chunk, over), first=values.seen(at))

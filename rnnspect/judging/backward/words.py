@@ -1,0 +1,159 @@
+"""From what was found in a pass backwards to a verdict, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rnnspect.judging.backward.case import BackwardCase
+from rnnspect.judging.backward.stack import BackwardJudged
+from rnnspect.judging.backward.sums import SumFinding
+from rnnspect.judging.finding import Deviation, Finding
+from rnnspect.judging.interpretation import At
+from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
+from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec
+
+
+def backward_verdict(case: BackwardCase, judged: BackwardJudged) -> Verdict:
+    """`differ` if any gradient is above its bound, else `cannot tell` if too much could hide, else `agree`."""
+    spec, telling = case.spec, case.declared.telling
+    points = list(_points(spec, judged))
+    first = next((point for _, point in sorted(_wrong(spec, judged), key=lambda one: one[0])), None)
+    unsure = _unsure(case, judged)
+    answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
+    return Verdict(
+        verdict=answer,
+        reason=None if first else unsure,
+        arithmetic=case.declared.name,
+        worst=max(points, key=lambda point: point.ratio, default=None),
+        first=first,
+        pattern=_pattern(spec, judged) if first else None,
+        resolution=tuple(_resolution(spec, judged, telling)),
+        observed=tuple(_observed(judged)),
+        estimated=(),
+        steps=case.sequence.steps,
+        values=sum(one.values for one in (*judged.gates.values(), *judged.x.values())),
+        cleared=sum(one.cleared for one in (*judged.gates.values(), *judged.x.values())),
+        spec=spec,
+        engine=case.engine,
+        telling=telling,
+        items=case.sequence.batch,
+        backward=True,
+    )
+
+
+def _gate_point(spec: Spec, at: At, seen: Deviation) -> Point:
+    gate, unit = divmod(seen.unit, spec.hidden_size)
+    name = f"grad.{spec.cell_type.gates[gate]}_pre"
+    return Point(name, *at, seen.step, seen.batch, unit, seen.manual, seen.engine, seen.bound, seen.ratio)
+
+
+def _x_point(layer: int, seen: Deviation) -> Point:
+    numbers = seen.manual, seen.engine, seen.bound, seen.ratio
+    return Point("grad.x", layer, "forward", seen.step, seen.batch, seen.unit, *numbers)
+
+
+def _sum_point(at: At, found: SumFinding) -> Point:
+    name, _, entry = found.entry.partition("[")
+    numbers = found.manual, found.engine, found.bound, found.ratio
+    return Point(f"grad.{name}{suffix(*at)}[{entry}", *at, -1, 0, found.row, *numbers)
+
+
+def _points(spec: Spec, judged: BackwardJudged) -> Iterator[Point]:
+    for at, finding in judged.gates.items():
+        if finding.worst:
+            yield _gate_point(spec, at, finding.worst)
+        yield from judged.states[at]
+        yield from (_sum_point(at, one) for one in judged.parameters[at])
+    for layer, finding in judged.x.items():
+        if finding.worst:
+            yield _x_point(layer, finding.worst)
+
+
+def _wrong(spec: Spec, judged: BackwardJudged) -> Iterator[tuple[tuple[int, ...], Point]]:
+    """What is above its bound, each with its place: from the top layer down, in the order of going back; then dL/dx,
+    the initial states and the parameters of the layer."""
+
+    def key(layer: int, kind: int, *rest: int) -> tuple[int, ...]:
+        return -layer, kind, *rest
+
+    for at, finding in judged.gates.items():
+        direction = spec.directions.index(at[1])
+        if seen := finding.first:
+            yield key(at[0], 0, seen.order, direction, seen.batch, seen.unit), _gate_point(spec, at, seen)
+        for point in judged.states[at]:
+            if point.ratio > 1:
+                yield key(at[0], 2, direction), point
+        for n, found in enumerate(judged.parameters[at]):
+            if found.ratio > 1:
+                yield key(at[0], 3, direction, n), _sum_point(at, found)
+    for layer, finding in judged.x.items():
+        if seen := finding.first:
+            yield key(layer, 1, seen.order), _x_point(layer, seen)
+
+
+def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
+    telling = case.declared.telling
+    for (layer, direction), finding in judged.gates.items():
+        where = f"layer {layer} {direction}"
+        if finding.unjudged:
+            return f"{where}: {finding.unjudged} of {finding.values} gradients overflow {case.spec.dtype}"
+        if finding.coarse(telling) * 2 > finding.units:
+            return (
+                f"{where}: in {finding.coarse(telling)} of {finding.units} units a gate's gradient could be wrong by "
+                f"{telling:.0%} unseen: it is zero, or lost in rounding; use more steps, of an input that leaves the "
+                "gates half open"
+            )
+    return None
+
+
+def _resolution(spec: Spec, judged: BackwardJudged, telling: float) -> Iterator[GateResolution]:
+    for at, finding in judged.gates.items():
+        for gate, units in zip(spec.cell_type.gates, finding.resolution, strict=True):
+            worst = int(units.argmax())
+            numbers = (float(units.min()), float(units.median()), float(units[worst]))
+            yield GateResolution(*at, gate, *numbers, worst, int((units > telling).sum()))
+
+
+def _observed(judged: BackwardJudged) -> Iterator[str]:
+    for layer, direction in judged.gates:
+        yield f"layer {layer} {direction} gradients of the pre-activations"
+        for point in judged.states[layer, direction]:
+            yield f"layer {layer} {direction} {point.quantity}"
+        yield from (f"grad.{one.parameter}{suffix(layer, direction)}" for one in judged.parameters[layer, direction])
+    yield from (f"layer {layer} grad.x" for layer in judged.x)
+
+
+def _pattern(spec: Spec, judged: BackwardJudged) -> str:
+    """Where the wrong gradients are."""
+    said = []
+    for at, finding in judged.gates.items():
+        if finding.over:
+            said.append(f"layer {at[0]} {at[1]}: {_gates(spec, finding)}")
+    said += [f"dL/dx of layer {layer}" for layer, finding in judged.x.items() if finding.over]
+    for at in judged.gates:
+        said += [
+            f"dL/d{point.quantity.removeprefix('grad.')} of layer {at[0]} {at[1]}"
+            for point in judged.states[at]
+            if point.ratio > 1
+        ]
+        said += [
+            f"{found.wrong} of {found.count} entries of dL/d{found.parameter}{suffix(*at)}"
+            for found in judged.parameters[at]
+            if found.ratio > 1
+        ]
+    return "; ".join(said)
+
+
+def _gates(spec: Spec, finding: Finding) -> str:
+    over = finding.over
+    assert over is not None
+    blocks = over.units.view(len(spec.cell_type.gates), -1)
+    gates = [gate for gate, units in zip(spec.cell_type.gates, blocks, strict=True) if bool(units.any())]
+    units = blocks.any(0)
+    which = f"gate{'s' if len(gates) > 1 else ''} {', '.join(gates)}, " if spec.cell_type.gates != ("h",) else ""
+    steps = (
+        f"step {over.first_step}" if over.first_step == over.last_step else f"steps {over.first_step}–{over.last_step}"
+    )
+    few = f", {int(units.sum())} of {len(units)} units" if not bool(units.all()) else ""
+    return f"{which}{steps}{few}, {over.count} of {finding.values} gradients"
