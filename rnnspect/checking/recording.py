@@ -78,7 +78,7 @@ def observations_of(
     called = _named(arrays, shapes, parameters, where)
 
     def tensor(name: ArrayName) -> Tensor:
-        return _tensor(arrays[called[name]], where(called[name]))
+        return as_recorded(arrays[called[name]], where(called[name]))
 
     inputs = {name: tensor(name) for name in called if str(name) in {*INPUTS, *parameters}}
     check_inputs({str(name): values for name, values in inputs.items()}, parameters, shapes, where, said)
@@ -102,7 +102,7 @@ def observations_of(
 
     renamed = called.get(ArrayName("output"), "output")
     notes = [] if renamed == "output" else [f"{renamed} is read as the output"]
-    notes += _rounded({name: kept.how for name, kept in exactly.items()})
+    notes += rounded_notes({name: kept.how for name, kept in exactly.items()})
     read = observed(exactly)
     return replace(read, notes=(*notes, *read.notes), otherwise=ways if said is None else list)
 
@@ -132,7 +132,7 @@ def _named(
     Raises `SequenceError` for any other unknown name.
     """
     spec = shapes.spec
-    known = [*_known(spec), *parameters]
+    known = [*known_names(spec), *parameters]
     unknown = [name for name in arrays if name not in known]
     renamed = None
     if len(unknown) == 1 and "output" not in arrays and "engine.output" not in arrays:
@@ -147,7 +147,7 @@ def _named(
     return {ArrayName.parse("output" if name == renamed else name): name for name in arrays}
 
 
-def _known(spec: Spec) -> list[str]:
+def known_names(spec: Spec) -> list[str]:
     """Every name that a recording of this spec may have."""
     cell = spec.cell_type
     finals = ["output", "h_n", *(["c_n"] if cell.has_cell_state else [])]
@@ -231,7 +231,7 @@ def _with_output(
     return Recorded((taken(missing), taken(output)), (note,))
 
 
-def _rounded(how: Mapping[str, str]) -> list[str]:
+def rounded_notes(how: Mapping[str, str]) -> list[str]:
     """A note for each way of rounding that was found: "output, h_n appear rounded to 2 decimals"."""
     by_how: dict[str, list[str]] = {}
     for name, said in how.items():
@@ -243,7 +243,7 @@ def _rounded(how: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _tensor(given: Any, where: str) -> Tensor:
+def as_recorded(given: Any, where: str) -> Tensor:
     """The same memory where that can be: real numbers, dense, on the CPU."""
     if isinstance(given, Tensor) and given.layout == torch.strided and given.dtype.is_floating_point:
         if not given.is_meta:

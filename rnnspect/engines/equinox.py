@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import equinox
@@ -11,9 +12,11 @@ import jax.numpy as jnp
 from torch import Tensor
 
 from rnnspect.engines.interface import cannot, check_device, check_spec
-from rnnspect.engines.shared.jax import info, on_cpu, to_jax, to_torch
-from rnnspect.engines.shared.layers import Place, Ran, run_layers
-from rnnspect.network.recording import Recording
+from rnnspect.engines.shared.autograd import Leaves
+from rnnspect.engines.shared.jax import info, on_cpu, run_scan
+from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -23,24 +26,38 @@ class EquinoxEngine:
     piece: int | None = 1 << 17
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reverse",), projection="equinox.nn.LSTMCell has none")
-        if spec.cell == "rnn":
-            raise cannot(self.name, "cell: rnn", "equinox.nn has only LSTMCell and GRUCell")
-        check_device(self.name, sequence)
-        said = info(self.name, equinox.__version__, spec)
+        said = _info(spec, sequence)
         with on_cpu(spec):
             return run_layers(spec, parameters, sequence, said, _run_one, "equinox")
 
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """jax.vjp of the scan of each layer and direction."""
+        said = _info(spec, sequence)
+        with on_cpu(spec):
+            return layers_backward(spec, Leaves.of(sequence, parameters), said, _run_one, upstream, "equinox")
+
+
+def _info(spec: Spec, sequence: Sequence) -> EngineInfo:
+    """Raises `EngineError` for what no cell of Equinox computes."""
+    check_spec("equinox", spec, ("reverse",), projection="equinox.nn.LSTMCell has none")
+    if spec.cell == "rnn":
+        raise cannot("equinox", "cell: rnn", "equinox.nn has only LSTMCell and GRUCell")
+    check_device("equinox", sequence)
+    return info("equinox", equinox.__version__, spec)
+
 
 def _run_one(place: Place, x: Tensor) -> Ran:
+    return run_scan(partial(_scan, place), place, x)
+
+
+def _scan(place: Place, arrays: Mapping[str, Any], x: Any, start: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     spec = place.spec
     kind = equinox.nn.LSTMCell if spec.cell == "lstm" else equinox.nn.GRUCell
     width = spec.layer_input_size(place.layer)
     drawn = kind(width, spec.hidden_size, spec.bias, dtype=jnp.dtype(spec.dtype), key=jax.random.key(0))
-    names = tuple(place.arrays)
-    cell = equinox.tree_at(
-        lambda it: [getattr(it, name) for name in names], drawn, [to_jax(array) for array in place.arrays.values()]
-    )
+    cell = equinox.tree_at(lambda it: [getattr(it, name) for name in arrays], drawn, list(arrays.values()))
     steps, batch = x.shape[:2]
     counts = jnp.array(place.lengths or [steps] * batch)
 
@@ -52,9 +69,8 @@ def _run_one(place: Place, x: Tensor) -> Ran:
         kept = tuple(jnp.where(inside, one, other) for one, other in zip(new, state, strict=True))
         return kept, new[0]
 
-    start = tuple(to_jax(initial) for initial in place.state)
-    final, h = jax.lax.scan(step, start, (to_jax(x), jnp.arange(steps)), reverse=place.reverse)
-    return to_torch(h, x.dtype), tuple(to_torch(one, x.dtype) for one in final)
+    final, h = jax.lax.scan(step, start, (x, jnp.arange(steps)), reverse=place.reverse)
+    return h, final
 
 
 ENGINE = EquinoxEngine

@@ -6,6 +6,7 @@ nnx.GRUCell has no b_hn; where it is not zero, the run differs, and the notes sa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from flax import nnx, serialization
 from torch import Tensor
 
 from rnnspect.engines.interface import check_device, check_spec
-from rnnspect.engines.shared.jax import info, on_cpu, to_jax, to_torch
-from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
-from rnnspect.network.recording import Recording
+from rnnspect.engines.shared.autograd import Leaves
+from rnnspect.engines.shared.jax import info, on_cpu, run_scan, to_jax, to_torch
+from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers, run_loaded
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -30,10 +33,17 @@ class FlaxEngine:
     piece: int | None = 1 << 17
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        check_spec(self.name, spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")
-        check_device(self.name, sequence)
+        said = _info(spec, sequence)
         with on_cpu(spec):
-            return run_layers(spec, parameters, sequence, info("flax", flax.__version__, spec), _run_one, "flax-nnx")
+            return run_layers(spec, parameters, sequence, said, _run_one, "flax-nnx")
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """jax.vjp of the nnx.RNN of each layer and direction."""
+        said = _info(spec, sequence)
+        with on_cpu(spec):
+            return layers_backward(spec, Leaves.of(sequence, parameters), said, _run_one, upstream, "flax-nnx")
 
 
 class ConvertedFlax:
@@ -61,15 +71,25 @@ class ConvertedFlax:
             return run_loaded(spec, sequence, info("flax", flax.__version__, spec), run_layer)
 
 
+def _info(spec: Spec, sequence: Sequence) -> EngineInfo:
+    """Raises `EngineError` for what no cell of Flax computes."""
+    check_spec("flax", spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")
+    check_device("flax", sequence)
+    return info("flax", flax.__version__, spec)
+
+
 def _run_one(place: Place, x: Tensor) -> Ran:
+    return run_scan(partial(_scan, place), place, x)
+
+
+def _scan(place: Place, arrays: Mapping[str, Any], x: Any, start: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     cell = _cell(place.spec, place.layer)
-    for name, array in place.arrays.items():
-        attrgetter(name)(cell)[...] = to_jax(array)
+    for name, array in arrays.items():
+        attrgetter(name)(cell)[...] = array
     network = nnx.RNN(cell, time_major=True, return_carry=True, reverse=place.reverse, keep_order=True)
-    start = _carry(tuple(to_jax(initial) for initial in place.state))
     lengths = None if place.lengths is None else jnp.array(place.lengths)
-    carry, output = network(to_jax(x), initial_carry=start, seq_lengths=lengths)
-    return to_torch(output, x.dtype), tuple(to_torch(one, x.dtype) for one in _state(carry))
+    carry, output = network(x, initial_carry=_carry(start), seq_lengths=lengths)
+    return output, _state(carry)
 
 
 def _carry(state: tuple[Any, ...]) -> Any:

@@ -79,6 +79,18 @@ class GoesBack(Engine, Protocol):
         ...
 
 
+GO_BACK = ("torch", "torch-cell", "torch-compile", "equinox", "flax", "keras")
+"""The engines of this room that have gradients."""
+
+
+def backward_of(engine: Engine) -> GoesBack:
+    """The same engine. Raises `EngineError` for one that has no gradients."""
+    if isinstance(engine, GoesBack):
+        return engine
+    advice = f"choose {listed(GO_BACK)}, or your own code: --engine path/to/mine.py:backward"
+    raise EngineError(f"{engine.name} cannot go back: it only runs forwards", advice=advice)
+
+
 class NoEngine:
     """In place of an engine where none can run a network: it gives nothing, so that the equations stand alone."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # it is read when keras is imported, and never again
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.engines.interface import check_device, check_dtype, check_spec
-from rnnspect.engines.shared.layers import Place, Ran, run_layers, run_loaded
+from rnnspect.engines.interface import cannot, check_device, check_dtype, check_spec
+from rnnspect.engines.shared.autograd import Leaves, bridged, gradients_by
+from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers, run_loaded
 from rnnspect.errors import EngineError
+from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
@@ -44,6 +46,18 @@ class KerasEngine:
         check_device(self.name, sequence)
         with keras.device("cpu"):
             return run_layers(spec, parameters, sequence, _info(spec), _run_one, "keras")
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """On torch by its autograd, on jax by jax.vjp, a layer and direction at a time."""
+        self.check(spec)
+        check_device(self.name, sequence)
+        backend = keras.backend.backend()
+        if backend not in ("torch", "jax"):
+            raise cannot(self.name, f"backwards on {backend}", "here it does on torch and on jax", "set KERAS_BACKEND")
+        with keras.device("cpu"):
+            return layers_backward(spec, Leaves.of(sequence, parameters), _info(spec), _run_one, upstream, "keras")
 
 
 class ConvertedKeras:
@@ -81,20 +95,60 @@ def _info(spec: Spec) -> EngineInfo:
 
 
 def _run_one(place: Place, x: Tensor) -> Ran:
-    layer = _layer(place.spec, place.reverse)
-    layer.return_state = True
-    batch_major = _to_keras(x.transpose(0, 1))
-    layer.build(batch_major.shape)
-    for name, array in place.arrays.items():
-        getattr(layer.cell, name).assign(_to_keras(array))
-    mask = None
+    given = (x, *place.state, *place.arrays.values())
+    layer, mask = _built(place, x), None
     if place.lengths is not None:
         mask = keras.ops.convert_to_tensor(np.arange(x.shape[0]) < np.array(place.lengths)[:, None])
-    state = [_to_keras(initial) for initial in place.state]
-    output, *final = layer(batch_major, initial_state=state, mask=mask, training=False)
-    h = _to_torch(output, x.dtype).transpose(0, 1)
-    # A layer that goes backwards gives its steps in the order in which it made them.
-    return h.flip(0) if place.reverse else h, tuple(_to_torch(one, x.dtype) for one in final)
+    variables = [getattr(layer.cell, name) for name in place.arrays]
+
+    def run(x: Any, *more: Any) -> tuple[Any, ...]:
+        """h by the step of the input, and the final state, of tensors of Keras."""
+        state, arrays = list(more[: len(place.state)]), more[len(place.state) :]
+        x = keras.ops.swapaxes(x, 0, 1)
+        with keras.StatelessScope(list(zip(variables, arrays, strict=True))):
+            output, *final = layer(x, initial_state=state, mask=mask, training=False)
+        h = keras.ops.swapaxes(output, 0, 1)
+        # A layer that goes backwards gives its steps in the order in which it made them.
+        return keras.ops.flip(h, 0) if place.reverse else h, *final
+
+    def call(*tensors: Tensor) -> Any:
+        returned, vjp = _vjp(run, [_to_keras(one) for one in tensors])
+
+        def back(*gradients: Tensor) -> tuple[Tensor, ...]:
+            return tuple(_to_torch(one, x.dtype) for one in vjp([_to_keras(one) for one in gradients]))
+
+        return tuple(_to_torch(one, x.dtype) for one in returned), back
+
+    if x.requires_grad:
+        h, *final = bridged(call, *given)
+    else:
+        h, *final = (_to_torch(one, x.dtype) for one in run(*map(_to_keras, given)))
+    return h, tuple(final)
+
+
+def _vjp(run: Callable[..., tuple[Any, ...]], given: list[Any]) -> tuple[tuple[Any, ...], Callable[[list[Any]], Any]]:
+    """What `run` returns, and what gives the gradients by what it is given, by the backend's own differentiation."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        returned, vjp = jax.vjp(run, *given)
+        return returned, lambda gradients: vjp(tuple(gradients))
+    with torch.enable_grad():
+        leaves = tuple(one.detach().requires_grad_() for one in given)
+        ran = run(*leaves)
+
+    def back(gradients: list[Any]) -> Any:
+        found = gradients_by(leaves, ran, tuple(gradients))
+        return [torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, found, strict=True)]
+
+    return ran, back
+
+
+def _built(place: Place, x: Tensor) -> Any:
+    layer = _layer(place.spec, place.reverse)
+    layer.return_state = True
+    layer.build((x.shape[1], x.shape[0], x.shape[2]))
+    return layer
 
 
 def _model(spec: Spec) -> Any:
@@ -130,7 +184,7 @@ def _to_keras(tensor: Tensor) -> Any:
     """A tensor as one of Keras. bfloat16, which numpy lacks, goes through float32, which is exact."""
     name = str(tensor.dtype).removeprefix("torch.")
     plain = tensor.float() if name == "bfloat16" else tensor
-    return keras.ops.convert_to_tensor(plain.numpy(), dtype=name)
+    return keras.ops.convert_to_tensor(plain.detach().numpy(), dtype=name)
 
 
 def _to_torch(values: Any, dtype: torch.dtype) -> Tensor:

@@ -1,8 +1,10 @@
-"""PyTorch's own torch.nn.RNN, LSTM and GRU, in eval mode, without autograd."""
+"""PyTorch's own torch.nn.RNN, LSTM and GRU, in eval mode: forwards without autograd, and backwards by it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,23 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspect.engines.interface import Engine, cannot
+from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd, trained
 from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
 from rnnspect.files.quiet import ignoring
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.network.device import Runs, precision_switches
-from rnnspect.network.parameters import parameters_of
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.parameters import parameters_of, recurrent_parameters
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.network.torch_modules import ONE_RUN
 from rnnspect.weights.writers.onnx import VARIANTS
+
+_NO_PROJECTION = "LSTM with projections is not supported with oneDNN"
+"""PyTorch's own kernel runs instead, which is no news here."""
 
 
 class TorchEngine:
@@ -36,16 +43,8 @@ class TorchEngine:
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
-        if spec.beyond_torch:
-            in_onnx = bool(spec.cell_type.torch_name) and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
-            runs = in_onnx and spec.dtype == "float32"
-            advice = "use --engine onnxruntime, in trace and check" if runs else None
-            raise cannot(self.name, "this spec", spec.beyond_torch, advice)
-        device, dtype = sequence.x.device, sequence.x.dtype
-        switches = precision_switches(device, dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
-        info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        # oneDNN knows no projection; PyTorch's own kernel runs instead, which is no news here.
-        with torch.no_grad(), ignoring("LSTM with projections is not supported with oneDNN"):
+        info, dtype = self._info(spec, sequence), sequence.x.dtype
+        with torch.no_grad(), ignoring(_NO_PROJECTION):
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
@@ -65,6 +64,32 @@ class TorchEngine:
         c_n = state[1] if len(state) > 1 else None
         return Recording(info, output, state[0], c_n, layers, apart, run_head(spec, parameters, state[0]))
 
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """One call of the whole module, and one pass of autograd over it."""
+        info = self._info(spec, sequence)
+        with recorded_by_autograd(), ignoring(_NO_PROJECTION):
+            leaves = Leaves.of(sequence, {} if self._module else parameters)
+            module = self._module or _module(spec, sequence.x.dtype, leaves.parameters)
+            with _going_back(module, self.name):
+                run = leaves.sequence
+                output, state = self._run_module(module, run.x, () if self._stateless else run.state, run.lengths)
+                # As attributes, for a normalised or parametrized weight is no parameter of a live module.
+                own = {one.name: getattr(module, one.name) for one in recurrent_parameters(spec)}
+                return replace(leaves, parameters=own).gradients(info, output, state, upstream)
+
+    def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
+        """Raises `EngineError` for what no module of torch.nn computes."""
+        if spec.beyond_torch:
+            in_onnx = bool(spec.cell_type.torch_name) and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
+            runs = in_onnx and spec.dtype == "float32"
+            advice = "use --engine onnxruntime, in trace and check" if runs else None
+            raise cannot(self.name, "this spec", spec.beyond_torch, advice)
+        device = sequence.x.device
+        switches = precision_switches(device, sequence.x.dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
+        return EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
+
     def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:
         return module(given, *state)
 
@@ -73,6 +98,8 @@ class TorchEngine:
         mode. Without any `state` the module is called without one."""
         was_training = module.training
         module.eval()
+        # cuDNN keeps what a pass backwards needs only in train mode; `_going_back` has switched dropout off.
+        module.training = torch.is_grad_enabled() and x.device.type == "cuda"
         try:
             given: Any = x.transpose(0, 1) if module.batch_first else x
             if lengths is not None:
@@ -103,6 +130,12 @@ class ConvertedTorch(TorchEngine):
         del parameters
         return super().run(spec, self._held, sequence)
 
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        del parameters
+        return super().backward(spec, self._held, sequence, upstream)
+
 
 class ModuleEngine(TorchEngine):
     """Runs a live module of torch.nn, once; with `stateless` it is called without initial states."""
@@ -117,9 +150,27 @@ class ModuleEngine(TorchEngine):
         with ONE_RUN:
             return super().run(spec, parameters, sequence)
 
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """Of the module's own parameters, whose `.grad` stays as it is."""
+        with ONE_RUN:
+            return super().backward(spec, parameters, sequence, upstream)
+
     def without_state(self) -> Engine | None:
         assert self._module is not None
         return ModuleEngine(self._module, stateless=True)
+
+
+@contextmanager
+def _going_back(module: nn.RNNBase, engine: str) -> Iterator[None]:
+    """Inside, frozen parameters have gradients, too, and no dropout acts, not even in train mode."""
+    with trained(module, engine):
+        dropout, module.dropout = module.dropout, 0.0
+        try:
+            yield
+        finally:
+            module.dropout = dropout
 
 
 def _module(spec: Spec, dtype: torch.dtype, parameters: Mapping[str, Tensor], layer: int | None = None) -> nn.RNNBase:

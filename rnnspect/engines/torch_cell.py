@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
-from rnnspect.engines.interface import check_spec
+from rnnspect.engines.interface import cannot, check_spec
 from rnnspect.engines.own.loading import evaluating
-from rnnspect.engines.shared.layers import Place, Ran, State, run_layers, run_steps
+from rnnspect.engines.shared.autograd import Leaves, trained
+from rnnspect.engines.shared.layers import Place, Ran, State, layers_backward, run_layers, run_steps
+from rnnspect.errors import listed
 from rnnspect.network.device import precision_switches
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.parameters import recurrent_parameters
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -25,11 +31,21 @@ class TorchCellEngine:
     piece: int | None = 1 << 12
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        return run_layers(spec, parameters, sequence, self._info(spec, sequence), self._run_one)
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """The loop, and one pass of autograd over it."""
+        info = self._info(spec, sequence)
+        return layers_backward(spec, Leaves.of(sequence, parameters), info, self._run_one, upstream)
+
+    def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
+        """Raises `EngineError` for what no cell of torch.nn computes."""
         check_spec(self.name, spec, (), projection="torch.nn.LSTMCell has none")
         device = sequence.x.device
         switches = precision_switches(device, sequence.x.dtype, "cells")
-        info = EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
-        return run_layers(spec, parameters, sequence, info, self._run_one)
+        return EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
 
     def _run_one(self, place: Place, x: Tensor) -> Ran:
         return _stepped(_cell_at(place), place, x)
@@ -47,6 +63,26 @@ class CellEngine(TorchCellEngine):
         with ONE_RUN, evaluating(self._cell):
             return _stepped(self._cell, place, x)
 
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """Of the cell's own parameters, whose `.grad` stays as it is."""
+        del parameters
+        info, names = self._info(spec, sequence), [one.name for one in recurrent_parameters(spec)]
+        with ONE_RUN, trained(self._cell, self.name):
+            inside = {name: name.removesuffix("_l0") for name in names}
+            if renewed := [one for one in inside.values() if not _is_constant(self._cell, one)]:
+                why = f"each call of it makes {listed(renewed)} anew, as torch.nn.utils.weight_norm does"
+                raise cannot(self.name, "this cell backwards", why, "use torch.nn.utils.parametrizations.weight_norm")
+            own = {name: getattr(self._cell, one) for name, one in inside.items()}
+            leaves = replace(Leaves.of(sequence, {}), parameters=own)
+            return layers_backward(spec, leaves, info, self._run_one, upstream)
+
+
+def _is_constant(cell: nn.RNNCellBase, name: str) -> bool:
+    """Whether all calls, inside of `trained`, take the same tensor."""
+    return name in cell._parameters or is_parametrized(cell, name)
+
 
 def _cell_at(place: Place) -> nn.RNNCellBase:
     """The cell of one layer and direction, with its parameters."""
@@ -55,7 +91,9 @@ def _cell_at(place: Place) -> nn.RNNCellBase:
     kind = getattr(nn, spec.cell_type.torch_name + "Cell")
     width = spec.layer_input_size(place.layer)
     cell: nn.RNNCellBase = kind(width, spec.hidden_size, spec.bias, device="meta", **options)
-    cell.load_state_dict(dict(place.arrays), assign=True)
+    for name, values in place.arrays.items():  # as they are: load_state_dict would take them out of autograd
+        delattr(cell, name)
+        setattr(cell, name, values)
     return cell
 
 

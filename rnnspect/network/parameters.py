@@ -172,6 +172,11 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
     return tuple(found)
 
 
+def recurrent_parameters(spec: Spec) -> tuple[Parameter, ...]:
+    """Every parameter but the head's, in PyTorch's order."""
+    return tuple(one for one in parameters_of(spec) if not one.name.startswith("head."))
+
+
 def shapes_of(spec: Spec) -> Shapes:
     """The parameters, and the shapes of what goes in and comes out."""
     batch_first, hidden = spec.batch_first, spec.output_size

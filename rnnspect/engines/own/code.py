@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspect.engines.own.given import own_tensor
 from rnnspect.engines.own.loading import importing_from, load_named, their_errors
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import suffix
+from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 Made = Callable[..., Any]
@@ -115,7 +117,8 @@ class Code:
         if isinstance(made, nn.Module):
             with their_errors(f"setting the parameters of {self.attribute}", self.path):
                 self._fill(made, offer)
-        self._check_on_offer(parameters_of(made)[2:], offer)
+        if not is_by_hand(made):
+            self._check_on_offer(parameters_of(made)[2:], offer)
         return made  # type: ignore[no-any-return]
 
     def asked(self, made: Made) -> set[str]:
@@ -132,8 +135,29 @@ class Code:
             return made(self.theirs(x), *((states,) if len(states) > 1 else states), **options)
 
     def theirs(self, tensor: Tensor) -> Any:
-        """A copy in what the file computes with: whoever writes into it changes nothing of ours."""
-        return tensor.numpy().copy() if self.in_numpy else tensor.detach().clone()
+        """A copy in what the file computes with: whoever writes into it changes nothing of ours. Autograd, where it
+        records, sees it as made of ours."""
+        return tensor.detach().numpy().copy() if self.in_numpy else tensor.clone()
+
+    def checked(self, name: str, given: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """What it returned as a tensor in the network's dtype, on its device; a copy, for code may write its next step
+        into the same memory."""
+        with their_errors(f"reading {name} that {self.attribute} returns", self.path):
+            sizes = tuple(given.shape) if hasattr(given, "shape") else None
+            found = own_tensor(given) if sizes == shape else sizes
+        if sizes is None:
+            if inspect.iscoroutine(given):
+                given.close()  # else Python warns that nobody awaited it
+            raise self.wrong(f"a {type(given).__name__} for {name}", "a tensor or an array")
+        if not isinstance(found, Tensor):
+            said, allowed = (
+                (found, "floating-point numbers") if isinstance(found, str) else (f"shape {sizes}", str(shape))
+            )
+            raise self.wrong(f"{name} with {said}", allowed)
+        return found.to(like.device, like.dtype)
+
+    def wrong(self, found: str, allowed: str, near: str | None = None) -> InputError:
+        return InputError(f"{self.attribute} returns {found}", allowed=allowed, nearest=near, where=self.line)
 
     def _check_on_offer(self, asked: list[inspect.Parameter], offer: Offer) -> None:
         known = {*offer, "lengths"}
@@ -146,18 +170,36 @@ class Code:
             raise InputError(found, allowed=allowed, nearest=near, where=self.where)
 
     def _fill(self, module: nn.Module, offer: Offer) -> None:
-        for name, parameter in module.named_parameters():
+        for name, parameter in list(module.named_parameters()):
             value: Any = offer.get(name.rpartition(".")[2])
             if not hasattr(value, "shape") or tuple(value.shape) != tuple(parameter.shape):
                 found = f"{self.attribute} has a parameter {name} of shape {tuple(parameter.shape)}"
                 allowed = listed(f"{key} {tuple(own.shape)}" for key, own in offer["parameters"].items())
                 raise InputError(found, allowed=allowed, where=self.where)
-            parameter.data = torch.as_tensor(value).clone()
+            if torch.is_grad_enabled():  # as it is: a parameter would be a leaf of its own
+                owner, last = module.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]
+                delattr(owner, last)
+                setattr(owner, last, value)
+            else:
+                parameter.data = torch.as_tensor(value).clone()
         module.eval()
 
 
 def is_step(made: Made) -> bool:
     return names_of(made)[:1] == ["x_t"]
+
+
+def is_by_hand(made: Made) -> bool:
+    """Whether it is a pass backwards that somebody wrote by hand."""
+    return names_of(made)[:1] == ["grad_output"]
+
+
+def parts_of(sequence: Sequence, asked: list[str]) -> list[tuple[slice, int]]:
+    """The items of the batch and the steps of each call: all together, or one item after the other where they are
+    padded and the code does not ask for lengths."""
+    if sequence.lengths is None or "lengths" in asked:
+        return [(slice(None), sequence.steps)]
+    return [(slice(item, item + 1), length) for item, length in enumerate(sequence.lengths)]
 
 
 def names_of(made: Any) -> list[str]:

@@ -5,11 +5,14 @@ gives what is run. On offer, as arguments by name: `spec`; its keys `input_size`
 `num_layers`, `bias` …; `parameters`, all of them by PyTorch's name; and each by its name, `weight_ih_l0` …. The
 parameters of an nn.Module that are called as PyTorch calls them, whatever stands before it, are set.
 
-What is run is one of two, told by the name of its first parameter:
+What is run is one of three, told by the name of its first parameter:
 
-    x_t     one step, f(x_t, state) -> state: x_t is (B, I), state is h (B, P), or (h, c) of an LSTM
-    else    a sequence, f(x, state) -> (output, state), as torch.nn takes and gives them; x and output lie as
-            `batch_first` says and always have a batch, states are (L·D, B, units)
+    x_t            one step, f(x_t, state) -> state: x_t is (B, I), state is h (B, P), or (h, c) of an LSTM
+    grad_output    a pass backwards, f(grad_output, …) -> {"x": …, "h0": …, "weight_ih_l0": …} (`by_hand.py`)
+    else           a sequence, f(x, state) -> (output, state), as torch.nn takes and gives them; x and output lie as
+                   `batch_first` says and always have a batch, states are (L·D, B, units)
+
+A step and a sequence have gradients where they compute with tensors: they run under torch's autograd.
 
 Both may ask for more of what is on offer, behind x and state. A step is made and called for each layer and direction:
 it gets the parameters of that one as `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`, `weight_hr`, `weight_ch`, and
@@ -23,21 +26,25 @@ A file that imports torch gets tensors, any other numpy arrays.
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspect.engines.interface import Engine, cannot
-from rnnspect.engines.own.code import Made, Offer, code_of, is_step, names_of, parameters_of
-from rnnspect.engines.own.given import own_tensor, settings_kept
+from rnnspect.engines.own.by_hand import Passed, backward_by_hand
+from rnnspect.engines.own.code import Made, Offer, code_of, is_by_hand, is_step, names_of, parameters_of, parts_of
+from rnnspect.engines.own.given import settings_kept
 from rnnspect.engines.own.loading import their_errors
-from rnnspect.engines.shared.layers import Place, Ran, State, run_head, run_layers, run_steps
-from rnnspect.errors import EngineError, InputError, listed
+from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd
+from rnnspect.engines.shared.layers import Place, Ran, State, layers_backward, run_head, run_layers, run_steps
+from rnnspect.errors import EngineError, listed
 from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.network.device import precision_switches
+from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -63,26 +70,95 @@ class OwnEngine:
         return other
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        info = self._info(spec, sequence)
+        with self._theirs(), torch.no_grad():
+            made, offer = self._begun(spec, parameters)
+            if is_by_hand(made):
+                why = "its first parameter is grad_output, so that it is a pass backwards"
+                raise cannot(self.name, "forwards", why, "check it with --backward, or name a step or a sequence")
+            if is_step(made):
+                return run_layers(spec, parameters, sequence, info, self._stepping(parameters))
+            output, (h_n, *c_n) = self._run_whole(made, offer, spec, sequence)
+            layers = by_direction(spec, spec.num_layers - 1, output)
+            head = run_head(spec, parameters, h_n)
+            return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head)
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """What was written by hand; else a step or a sequence runs under torch's autograd, which goes back over it."""
+        info = self._info(spec, sequence)
+        with self._theirs(), torch.no_grad():
+            made, _ = self._begun(spec, parameters)
+            if is_by_hand(made):
+                return backward_by_hand(self._code, made, Passed(spec, parameters, sequence, upstream), info)
+        if self._code.in_numpy:
+            why = "it computes with numpy arrays, in which autograd sees nothing"
+            advice = "import torch in its file, or write the pass backwards: def backward(grad_output, x, h0, …)"
+            raise cannot(self.name, "backwards", why, advice)
+        leaves = Leaves.of(sequence, parameters)
+        other = copy.copy(self)
+        other._made_for = None  # what is made for this run has leaves of autograd for parameters
+        with self._theirs(), recorded_by_autograd():
+            made, offer = other._begun(spec, leaves.parameters)
+            with their_errors(f"going back through {self._code.attribute}", self._code.path):
+                if is_step(made):
+                    found = layers_backward(spec, leaves, info, other._stepping(leaves.parameters), upstream)
+                else:
+                    output, state = other._run_whole(made, offer, spec, leaves.sequence)
+                    found = leaves.gradients(info, output, state, upstream)
+        return self._all_there(found, leaves)
+
+    def _all_there(self, found: EngineGradients, leaves: Leaves) -> EngineGradients:
+        """With zeros for what the output does not depend on. Raises `EngineError` where that is x."""
+        if found.x is None:
+            lost = "its output does not depend on x by autograd"
+            advice = "leave out .detach(), .data, .numpy() and torch.no_grad() on the way from x to the output"
+            raise cannot(self.name, "backwards", lost, advice)
+        states = dict(zip(("h0", "c0"), leaves.sequence.state, strict=False))
+        given = {"h0": found.h0, "c0": found.c0, **found.parameters}
+        zeros = {
+            name: torch.zeros_like(leaf)
+            for name, leaf in {**states, **leaves.parameters}.items()
+            if given.get(name) is None
+        }
+        if not zeros:
+            return found
+        said = f"by autograd the output does not depend on {listed(zeros)}: the gradient is 0"
+        h0, c0 = zeros.pop("h0", found.h0), zeros.pop("c0", found.c0)
+        return replace(found, h0=h0, c0=c0, parameters={**found.parameters, **zeros}, notes=(*found.notes, said))
+
+    def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
+        """Raises `EngineError` for what numpy does not have."""
         device = sequence.x.device
         if self._code.in_numpy and (spec.dtype == "bfloat16" or device.type != "cpu"):
             advice = "import torch in its file to get tensors"
             raise cannot(self.name, f"{spec.dtype} on {device}", "it computes with numpy arrays", advice)
-        info = EngineInfo(self.name, "", str(device), spec.dtype, precision_switches(device, sequence.x.dtype, "cells"))
-        with settings_kept(), torch.no_grad(), printing_to_stderr(), self._code.importing():
-            if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
-                self._made_for, self._made = (spec, parameters), {}
-            offer = self._code.offer(spec, parameters, 0, "forward")
-            made = self._make(offer)
+        return EngineInfo(self.name, "", str(device), spec.dtype, precision_switches(device, sequence.x.dtype, "cells"))
+
+    @contextmanager
+    def _theirs(self) -> Iterator[None]:
+        """Inside, their code may run."""
+        with settings_kept(), printing_to_stderr(), self._code.importing():
+            yield
+
+    def _begun(self, spec: Spec, parameters: Mapping[str, Tensor]) -> tuple[Made, Offer]:
+        """What runs the network, or a step of its first layer, and what that may ask for."""
+        if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
+            self._made_for, self._made = (spec, parameters), {}
+        offer = self._code.offer(spec, parameters, 0, "forward")
+        made = self._make(offer)
+        if not is_by_hand(made):
             self._check_asks(made, spec, parameters)
-            if not is_step(made):
-                return self._run_whole(made, offer, spec, parameters, sequence, info)
+        return made, offer
 
-            def run_one(place: Place, x: Tensor) -> Ran:
-                offer = self._code.offer(spec, parameters, place.layer, place.direction)
-                own = self._make(offer)
-                return run_steps(place, x, lambda x_t, state: self._step(own, offer, x_t, state))
+    def _stepping(self, parameters: Mapping[str, Tensor]) -> Callable[[Place, Tensor], Ran]:
+        def run_one(place: Place, x: Tensor) -> Ran:
+            offer = self._code.offer(place.spec, parameters, place.layer, place.direction)
+            own = self._make(offer)
+            return run_steps(place, x, lambda x_t, state: self._step(own, offer, x_t, state))
 
-            return run_layers(spec, parameters, sequence, info, run_one)
+        return run_one
 
     def _make(self, offer: Offer) -> Made:
         place = offer["layer"], offer["direction"]
@@ -106,20 +182,15 @@ class OwnEngine:
         given = self._code.call(step, offer, x_t, state)
         new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
         if len(new) != len(names):
-            raise self._wrong(f"{len(new)} values for a step", f"the state ({listed(names)})")
+            raise self._code.wrong(f"{len(new)} values for a step", f"the state ({listed(names)})")
         named = zip(names, new, state, strict=True)
-        return tuple(self._checked(name, one, tuple(before.shape), x_t) for name, one, before in named)
+        return tuple(self._code.checked(name, one, tuple(before.shape), x_t) for name, one, before in named)
 
-    def _run_whole(
-        self, made: Made, offer: Offer, spec: Spec, p: Mapping[str, Tensor], sequence: Sequence, info: EngineInfo
-    ) -> Recording:
+    def _run_whole(self, made: Made, offer: Offer, spec: Spec, sequence: Sequence) -> Ran:
         """The items together, or one by one where they are padded and it takes no lengths."""
-        parts = [(slice(None), sequence.steps)]
-        if sequence.lengths is not None and "lengths" not in names_of(made)[2:]:
-            parts = [(slice(item, item + 1), length) for item, length in enumerate(sequence.lengths)]
         output = sequence.x.new_zeros(sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
         finals = []
-        for items, count in parts:
+        for items, count in parts_of(sequence, names_of(made)[2:]):
             state = tuple(initial[:, items] for initial in sequence.state)
             x = sequence.x[:count, items]
             one, final = self._given(made, offer | {"lengths": sequence.lengths}, spec, x, state)
@@ -128,9 +199,7 @@ class OwnEngine:
         valid = sequence.valid()
         if valid is not None:
             output = torch.where(valid.to(output.device)[..., None], output, 0)
-        h_n, *c_n = (torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
-        layers = by_direction(spec, spec.num_layers - 1, output)
-        return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, run_head(spec, p, h_n))
+        return output, tuple(torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
 
     def _given(self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: State) -> Ran:
         """The output, time-major, and the final states."""
@@ -138,33 +207,13 @@ class OwnEngine:
         given = self._code.call(made, offer, x.transpose(0, 1) if spec.batch_first else x, begun)
         form = "(output, (h_n, c_n))" if len(state) > 1 else "(output, h_n)"
         if not isinstance(given, tuple) or len(given) != 2:
-            raise self._wrong(f"a {type(given).__name__} for a sequence", form)
+            raise self._code.wrong(f"a {type(given).__name__} for a sequence", form)
         final = given[1] if isinstance(given[1], tuple | list) else (given[1],)
         if len(final) != len(state):
-            raise self._wrong(f"{len(final)} final states", form)
+            raise self._code.wrong(f"{len(final)} final states", form)
         steps, batch = x.shape[:2]
         axes = (batch, steps) if spec.batch_first else (steps, batch)
-        output = self._checked("output", given[0], (*axes, spec.output_size * spec.num_directions), x)
+        output = self._code.checked("output", given[0], (*axes, spec.output_size * spec.num_directions), x)
         pairs = zip(("h_n", "c_n"), final, state, strict=False)
-        finals = tuple(self._checked(name, one, tuple(before.shape), x) for name, one, before in pairs)
+        finals = tuple(self._code.checked(name, one, tuple(before.shape), x) for name, one, before in pairs)
         return output.transpose(0, 1) if spec.batch_first else output, finals
-
-    def _checked(self, name: str, given: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """As a tensor in the network's dtype, on its device; a copy, for code may write its next step into the same
-        memory."""
-        with their_errors(f"reading {name} that {self._code.attribute} returns", self._code.path):
-            sizes = tuple(given.shape) if hasattr(given, "shape") else None
-            found = own_tensor(given) if sizes == shape else sizes
-        if sizes is None:
-            if inspect.iscoroutine(given):
-                given.close()  # else Python warns that nobody awaited it
-            raise self._wrong(f"a {type(given).__name__} for {name}", "a tensor or an array")
-        if not isinstance(found, Tensor):
-            said, allowed = (
-                (found, "floating-point numbers") if isinstance(found, str) else (f"shape {sizes}", str(shape))
-            )
-            raise self._wrong(f"{name} with {said}", allowed)
-        return found.to(like.device, like.dtype)
-
-    def _wrong(self, found: str, allowed: str) -> InputError:
-        return InputError(f"{self._code.attribute} returns {found}", allowed=allowed, where=self._code.line)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def own_tensor(given: Any) -> Tensor | str:
     """A copy of an array or a tensor; or in words what it is, where its values are no plain floating-point numbers.
-    Raises whatever the code of its class raises."""
+    Autograd, where it records, sees the copy as made of the tensor. Raises whatever the code of its class raises."""
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         return "masked values"
     if isinstance(given, np.ndarray):
@@ -29,7 +29,7 @@ def own_tensor(given: Any) -> Tensor | str:
         return "the device meta, which has no values"
     if not found.is_floating_point():  # quantised and complex tensors, too
         return f"dtype {found.dtype}"
-    return found.detach().clone()
+    return found.clone() if torch.is_grad_enabled() else found.detach().clone()
 
 
 @contextmanager

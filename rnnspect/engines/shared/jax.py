@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.engines.shared.autograd import bridged
+from rnnspect.engines.shared.layers import Place, Ran
 from rnnspect.errors import EngineError
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.spec import Spec
@@ -53,11 +55,40 @@ def on_cpu(spec: Spec) -> Iterator[None]:
             raise EngineError(f"jax cannot run {spec.dtype} on this CPU: {why}", advice="use dtype: float32") from None
 
 
+Scan = Callable[[Mapping[str, Any], Any, tuple[Any, ...]], tuple[Any, tuple[Any, ...]]]
+"""From the arrays of a layer and direction by name, x and the state it starts from to h and the final state, in jax."""
+
+
+def run_scan(scan: Scan, place: Place, x: Tensor) -> Ran:
+    """A layer and direction on x (T, B, I). Under autograd jax.vjp traces it once, and autograd goes back through
+    that."""
+    names, count = tuple(place.arrays), len(place.state)
+    given = (x, *place.state, *place.arrays.values())
+
+    def run(x: Any, *more: Any) -> tuple[Any, ...]:
+        h, final = scan(dict(zip(names, more[count:], strict=True)), x, more[:count])
+        return h, *final
+
+    def call(*tensors: Tensor) -> Any:
+        returned, vjp = jax.vjp(run, *map(to_jax, tensors))
+
+        def back(*gradients: Tensor) -> tuple[Tensor, ...]:
+            return tuple(to_torch(one, x.dtype) for one in vjp(tuple(map(to_jax, gradients))))
+
+        return tuple(to_torch(one, x.dtype) for one in returned), back
+
+    if x.requires_grad:
+        h, *final = bridged(call, *given)
+    else:
+        h, *final = (to_torch(one, x.dtype) for one in run(*map(to_jax, given)))
+    return h, tuple(final)
+
+
 def to_jax(tensor: Tensor) -> Any:
     """A tensor as a jax array. bfloat16, which numpy lacks, goes through float32, which is exact."""
     name = str(tensor.dtype).removeprefix("torch.")
     plain = tensor.float() if name == "bfloat16" else tensor
-    return jnp.array(plain.numpy(), dtype=name)
+    return jnp.array(plain.detach().numpy(), dtype=name)
 
 
 def to_torch(values: Any, dtype: torch.dtype) -> Tensor:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rnnspect.engines.shared.autograd import Leaves, packed, recorded_by_autograd
+from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.packing import every_loss, pack
+from rnnspect.weights.layouts.packing import every_loss
 
 State = tuple[Tensor, ...]
 """h (B, P), and c (B, H) of an LSTM."""
@@ -56,27 +58,57 @@ def run_layers(
     `layout` says how the engine's arrays are packed, None that they are PyTorch's of one layer, weight_ih …; the notes
     say what has no place in them.
     """
+    with torch.no_grad():
+        layers, output, (h_n, *c_n) = _run_stack(spec, parameters, sequence, run_one, layout)
+    notes = _losses(spec, parameters, layout)
+    head = run_head(spec, parameters, h_n)
+    return Recording(info, output, h_n, c_n[0] if c_n else None, layers, 0.0, head, notes)
+
+
+def layers_backward(
+    spec: Spec,
+    leaves: Leaves,
+    info: EngineInfo,
+    run_one: Callable[[Place, Tensor], Ran],
+    upstream: Upstream,
+    layout: str | None = None,
+) -> EngineGradients:
+    """As `run_layers`, and then backwards by autograd, which has to see what `run_one` does."""
+    with recorded_by_autograd():
+        _, output, state = _run_stack(spec, leaves.parameters, leaves.sequence, run_one, layout)
+        return leaves.gradients(info, output, state, upstream, _losses(spec, leaves.parameters, layout))
+
+
+def _run_stack(
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    run_one: Callable[[Place, Tensor], Ran],
+    layout: str | None,
+) -> tuple[dict[tuple[int, str], Tensor], Tensor, State]:
+    """h of every layer and direction, the output, and the final states of the whole network."""
     valid = sequence.valid()
     inside = None if valid is None else valid.to(sequence.x.device)[..., None]
     layers: dict[tuple[int, str], Tensor] = {}
     finals: list[State] = []
-    x, form = sequence.x, form_of(spec)
-    known = layouts.find(layout) if layout else None
-    with torch.no_grad():
-        for layer in range(spec.num_layers):
-            for state, direction in zip(_initial_states(spec, sequence, layer), spec.directions, strict=True):
-                p = LayerParameters.of(parameters, layer, direction)
-                if known is None:  # in new memory: an engine may change what it is given
-                    arrays = {name: values.clone() for name, values in vars(p).items() if values is not None}
-                else:
-                    arrays = pack(known, form, p)
-                h, final = run_one(Place(spec, layer, direction, arrays, state, sequence.lengths), x)
-                layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
-                finals.append(final)
-            x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
-    h_n, c_n = _stacked(finals)
-    notes = tuple(map(str, every_loss(known, spec, parameters))) if known else ()
-    return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), notes)
+    x, known = sequence.x, layouts.find(layout) if layout else None
+    for layer in range(spec.num_layers):
+        for state, direction in zip(_initial_states(spec, sequence, layer), spec.directions, strict=True):
+            p = LayerParameters.of(parameters, layer, direction)
+            if known is None:  # in new memory: an engine may change what it is given
+                arrays = {name: values.clone() for name, values in vars(p).items() if values is not None}
+            else:
+                arrays = packed(known, form_of(spec), p)
+            h, final = run_one(Place(spec, layer, direction, arrays, state, sequence.lengths), x)
+            layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
+            finals.append(final)
+        x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
+    return layers, x, tuple(torch.stack(state) for state in zip(*finals, strict=True))
+
+
+def _losses(spec: Spec, parameters: Mapping[str, Tensor], layout: str | None) -> tuple[str, ...]:
+    """Notes on what has no place in the engine's arrays."""
+    return tuple(map(str, every_loss(layouts.find(layout), spec, parameters))) if layout else ()
 
 
 def run_steps(place: Place, x: Tensor, step: Callable[[Tensor, State], State]) -> Ran:
@@ -104,19 +136,14 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
         x, ended = run_layer(layer, x, _initial_states(spec, sequence, layer))
         layers |= by_direction(spec, layer, x.transpose(0, 1))
         finals += ended
-    return Recording(info, x.transpose(0, 1), *_stacked(finals), layers, 0.0)
+    h_n, *c_n = (torch.stack(state) for state in zip(*finals, strict=True))
+    return Recording(info, x.transpose(0, 1), h_n, c_n[0] if c_n else None, layers, 0.0)
 
 
 def _initial_states(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
     """For each direction of a layer the state that it starts from."""
     rows = [spec.row(layer, direction) for direction in spec.directions]
     return [tuple(initial[row] for initial in sequence.state) for row in rows]
-
-
-def _stacked(finals: list[State]) -> tuple[Tensor, Tensor | None]:
-    """h_n and c_n of the whole network, (L·D, B, …)."""
-    h_n, *c_n = (torch.stack(state) for state in zip(*finals, strict=True))
-    return h_n, c_n[0] if c_n else None
 
 
 def run_head(spec: Spec, parameters: Mapping[str, Tensor], h_n: Tensor) -> Tensor | None:

@@ -134,6 +134,28 @@ def unpack(layout: Layout, form: str, arrays: Mapping[str, Tensor]) -> LayerPara
     return LayerParameters(weight_ih, weight_hh, bias_ih, bias_hh, projection)
 
 
+def unpack_gradients(layout: Layout, form: str, arrays: Mapping[str, Tensor]) -> LayerParameters:
+    """The gradients of PyTorch's parameters from those of a framework's arrays of one layer and direction.
+
+    A matrix goes the way that `unpack` goes. Where one bias stands for b_ih + b_hh, its gradient is that of each of the
+    two. A bias of which the framework has no place for a part has none.
+
+    Raises as `unpack`.
+    """
+    found = unpack(layout, form, arrays)
+    if found.bias_ih is None:
+        return found
+    packing = layout.packing(form)
+    there = _of_framework(packing, arrays, sizes_of(packing, {name: tuple(one.shape) for name, one in arrays.items()}))
+
+    def bias(side: str) -> Tensor | None:
+        blocks = [there.get(("b", side, gate)) or there.get(("b", "", gate)) for gate in FORMS[form]]
+        held = [rows.values for rows in blocks if rows]
+        return torch.cat(held) if len(held) == len(blocks) else None
+
+    return replace(found, bias_ih=bias("i"), bias_hh=bias("h"))
+
+
 def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) -> dict[Key, _Rows]:
     """Where each block is in a framework's arrays; matrices are (out, in) views."""
     there: dict[Key, _Rows] = {}

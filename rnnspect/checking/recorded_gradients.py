@@ -1,0 +1,106 @@
+"""Reads the gradients of another implementation's run, from memory or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspect.checking.recording import Where, as_recorded, known_names, rounded_notes
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
+from rnnspect.errors import SequenceError, listed, nearest
+from rnnspect.judging.recorded_precision import kept_exactly
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.recording import EngineInfo
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+PREFIX = "grad."
+_FORWARD = ("output", "h_n", "c_n")
+
+
+def recorded_gradients(
+    spec: Spec,
+    recorded: Mapping[Any, Any],
+    sequence: Sequence,
+    parameters: Mapping[str, Tensor],
+    where: Where = lambda _name: "recorded",
+) -> tuple[Upstream | None, EngineGradients]:
+    """The gradient of the loss by what the network returned, and the gradients that somebody recorded for it.
+
+    `recorded` has these names, each a tensor or an array:
+
+    - grad.output, grad.h_n, grad.c_n: of the loss by what the network returned. Without any of them the first of the
+      pair is None; what is left out beside another is zero;
+    - grad.x, grad.h0, grad.c0, grad.weight_ih_l0 …: the gradients that are checked, one or more of them;
+    - output, h_n, c_n: of the pass forwards, where there are any;
+    - x, h0, c0, lengths and parameters, which must be those of this run.
+
+    Shapes are those of the array without `grad.`, as in a recording of a run; what else such a recording holds is
+    passed over. Raises `SequenceError` for an unknown name, a wrong shape, and inputs or parameters of another run.
+    """
+    shapes = RecordedShapes(spec, sequence)
+    own = {name: values for name, values in parameters.items() if not name.startswith("head.")}
+    arrays = {str(name): given for name, given in recorded.items()}
+    _check_names(spec, arrays, own, where)
+    taken = {name: as_recorded(arrays[name], where(name)) for name in (*INPUTS, *own) if name in arrays}
+    check_inputs(taken, parameters, shapes, where)
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+
+    def read(name: str) -> Tensor | None:
+        """An array of the recording under that name, time-major."""
+        kept = f"engine.{name}" if f"engine.{name}" in arrays else name
+        if kept not in arrays:
+            return None
+        plain, at = name.removeprefix(PREFIX), where(kept)
+        values = as_recorded(arrays[kept], at)
+        if plain in ("x", "output"):
+            units = spec.input_size if plain == "x" else spec.output_size * spec.num_directions
+            return shapes.time_major(name, values, units, kept != name, at).to(dtype)
+        if plain in ("h_n", "c_n", "h0", "c0"):
+            units = spec.output_size if plain[0] == "h" else spec.hidden_size
+            return shapes.stacked(name, values, units, at).to(dtype)
+        if values.shape != own[plain].shape:
+            found = f"{name} has the shape {tuple(values.shape)}"
+            raise SequenceError(found, allowed=f"{tuple(own[plain].shape)}, that of {plain}", where=at)
+        return values.to(dtype)
+
+    gradients = {name: values for name in own if (values := read(PREFIX + name)) is not None}
+    x, h0, c0 = (read(PREFIX + name) for name in ("x", "h0", "c0"))
+    if not gradients and x is None and h0 is None and c0 is None:
+        found = "the recording has no gradients to check"
+        raise SequenceError(found, allowed=listed(f"{PREFIX}{name}" for name in ("x", "h0", *own)), where=where(None))
+    of_gradients = {name: as_recorded(arrays[name], where(name)) for name in arrays if name.startswith(PREFIX)}
+    notes = rounded_notes({name: kept.how for name, kept in kept_exactly(of_gradients, dtype).items()})
+    engine = EngineInfo("recording", "", "", spec.dtype)
+    output, h_n, c_n = (read(name) for name in _FORWARD)
+    upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
+    return upstream, EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes))
+
+
+def _upstream(
+    spec: Spec, sequence: Sequence, output: Tensor | None, h_n: Tensor | None, c_n: Tensor | None
+) -> Upstream | None:
+    if output is None and h_n is None and c_n is None:
+        return None
+    if output is None:
+        width = spec.output_size * spec.num_directions
+        output = torch.zeros(sequence.steps, sequence.batch, width, dtype=sequence.x.dtype)
+    valid = sequence.valid()
+    return Upstream(output if valid is None else torch.where(valid[..., None], output, 0), h_n, c_n)
+
+
+def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor], where: Where) -> None:
+    """Raises `SequenceError` for a name that no recording of such a run has."""
+    states = ("h", "c") if spec.cell_type.has_cell_state else ("h",)
+    taken_by = ["output", *(f"{one}_n" for one in states), "x", *(f"{one}0" for one in states), *own]
+    gradients = [PREFIX + name for name in taken_by]
+    known = {*gradients, *known_names(spec), *own, "head.weight", "head.bias"}
+    for name in arrays:
+        if name not in known:
+            found = f"unknown array {name!r} in the recording"
+            raise SequenceError(
+                found, allowed=listed(gradients), nearest=nearest(name, sorted(known)), where=where(name)
+            )

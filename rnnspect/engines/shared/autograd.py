@@ -1,0 +1,149 @@
+"""A run under torch's autograd: what its gradients are taken by, and one pass backwards over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from rnnspect.engines.interface import cannot
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.recording import EngineInfo
+from rnnspect.network.sequence import Sequence
+from rnnspect.weights.layouts.interface import Layout
+from rnnspect.weights.layouts.packing import pack, unpack_gradients
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """x, h0, c0 and the parameters of a network (not of its head) as leaves of autograd.
+
+    They are copies: no `.grad` of anybody's is written or added to. x is zero beyond an item's length, so that whatever
+    stands there, NaN say, is in no gradient.
+    """
+
+    sequence: Sequence
+    parameters: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, sequence: Sequence, parameters: Mapping[str, Tensor]) -> Self:
+        valid = sequence.valid()
+        with recorded_by_autograd():
+            x = sequence.x if valid is None else torch.where(valid.to(sequence.x.device)[..., None], sequence.x, 0)
+            c0 = None if sequence.c0 is None else _leaf(sequence.c0)
+            own = {name: _leaf(values) for name, values in parameters.items() if not name.startswith("head.")}
+            return cls(replace(sequence, x=_leaf(x), h0=_leaf(sequence.h0), c0=c0), own)
+
+    def gradients(
+        self,
+        info: EngineInfo,
+        output: Tensor,
+        state: tuple[Tensor, ...],
+        upstream: Upstream,
+        notes: tuple[str, ...] = (),
+    ) -> EngineGradients:
+        """One pass backwards from the output (T, B, D·P) and the final states, h_n or h_n and c_n."""
+        returned = [(output, upstream.output)]
+        returned += [
+            (final, given)
+            for final, given in zip(state, (upstream.h_n, upstream.c_n), strict=False)
+            if given is not None
+        ]
+        names = ("x", "h0", "c0")[: 1 + len(self.sequence.state)]
+        leaves = dict(zip(names, (self.sequence.x, *self.sequence.state), strict=True)) | dict(self.parameters)
+        found = gradients_by(tuple(leaves.values()), *zip(*returned, strict=True))
+        by_name = dict(zip(leaves, found, strict=True))
+        x, h0, c0 = (by_name.pop(name, None) for name in ("x", "h0", "c0"))
+        h_n, c_n = (*(final.detach() for final in state), None)[:2]
+        parameters = {name: values for name, values in by_name.items() if values is not None}
+        return EngineGradients(info, output.detach(), h_n, c_n, x, h0, c0, parameters, notes)
+
+
+def gradients_by(
+    leaves: tuple[Tensor, ...], returned: tuple[Tensor, ...], given: tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    """The gradients by the leaves, of a loss with these gradients by what was returned. None for a leaf that nothing
+    returned depends on."""
+    roots = [(one, weight.to(one.dtype)) for one, weight in zip(returned, given, strict=True) if one.requires_grad]
+    if not roots:
+        return (None,) * len(leaves)
+    ends, weights = zip(*roots, strict=True)
+    return torch.autograd.grad(ends, leaves, weights, allow_unused=True)
+
+
+Called = Callable[..., tuple[tuple[Tensor, ...], Callable[..., tuple[Tensor | None, ...]]]]
+"""From tensors to tensors, and what gives, for the gradients by those, the gradients by what it was called with."""
+
+
+def bridged(call: Called, *given: Tensor) -> tuple[Tensor, ...]:
+    """A call of somebody else's differentiation as one operation of torch's autograd."""
+    return _Bridge.apply(call, *given)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Bridge(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: Called, *given: Tensor) -> tuple[Tensor, ...]:
+        returned, ctx.back = call(*given)
+        return returned
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return None, *ctx.back(*gradients)
+
+
+def packed(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
+    """The arrays of one layer and direction as `pack` gives them. Of leaves of autograd the gradients come back in
+    PyTorch's names and shapes, as `unpack_gradients` says."""
+    there = {name: values for name, values in vars(p).items() if values is not None}
+    if not p.weight_ih.requires_grad:
+        return pack(layout, form, p)
+    names: list[str] = []
+
+    def call(*_given: Tensor) -> Any:
+        arrays = pack(layout, form, p)
+        names.extend(arrays)
+
+        def back(*gradients: Tensor) -> tuple[Tensor | None, ...]:
+            found = vars(unpack_gradients(layout, form, dict(zip(arrays, gradients, strict=True))))
+            return tuple(found[name] for name in there)
+
+        return tuple(arrays.values()), back
+
+    return dict(zip(names, bridged(call, *there.values()), strict=True))
+
+
+@contextmanager
+def recorded_by_autograd() -> Iterator[None]:
+    """Inside, autograd records what is computed, whatever the caller has switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def trained(module: nn.Module, engine: str) -> Iterator[None]:
+    """Inside, every parameter of a live module has gradients, a frozen one, too.
+
+    Raises `EngineError` for a module that was made in torch.inference_mode, which autograd cannot use.
+    """
+    frozen = [one for one in module.parameters() if not one.requires_grad]
+    if any(one.is_inference() for one in module.parameters()):
+        advice = "make the module, or its copy, outside of torch.inference_mode()"
+        raise cannot(engine, "backwards", "the module was made in torch.inference_mode()", advice)
+    try:
+        for one in frozen:
+            one.requires_grad_(True)
+        with parametrize.cached():  # so that a parametrized weight is one tensor, whoever asks for it
+            yield
+    finally:
+        for one in frozen:
+            one.requires_grad_(False)
+
+
+def _leaf(values: Tensor) -> Tensor:
+    return values.detach().clone().requires_grad_()

@@ -1,0 +1,115 @@
+"""Gradients that somebody recorded are read in each of their shapes, and what is wrong with them is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnnspect import SequenceError, Spec
+from rnnspect.checking.recorded_gradients import recorded_gradients
+from rnnspect.files.arrays import read_recording
+from rnnspect.tracing.prepare import prepare
+
+SIZES: dict[str, Any] = {"input_size": 3, "hidden_size": 5, "num_layers": 2, "bidirectional": True}
+T, B = 6, 4
+
+
+def drawn(*shape: int) -> Any:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype("f4")
+
+
+def prepared_of(cell: str = "lstm", **more: Any) -> Any:
+    return prepare(Spec(**{**SIZES, "cell": cell, "input": f"randn:{T}", "batch": B, **more}))
+
+
+def read(prepared: Any, recorded: Any) -> Any:
+    return recorded_gradients(prepared.spec, recorded, prepared.sequence, prepared.parameters)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_sequences_lie_as_batch_first_says(batch_first):
+    prepared = prepared_of(batch_first=batch_first)
+    axes = (B, T) if batch_first else (T, B)
+    recorded = {"grad.output": drawn(*axes, 10), "grad.x": drawn(*axes, 3), "output": drawn(*axes, 10)}
+    upstream, found = read(prepared, recorded)
+    pairs = [(upstream.output, "grad.output"), (found.x, "grad.x"), (found.output, "output")]
+    for values, name in pairs:
+        given = torch.from_numpy(recorded[name])
+        assert torch.equal(values, given.transpose(0, 1) if batch_first else given)
+    assert upstream.h_n is upstream.c_n is found.h0 is found.c0 is None
+    assert (found.engine.name, found.parameters) == ("recording", {})
+
+
+def test_states_and_parameters():
+    prepared = prepared_of()
+    states = {f"grad.{name}": drawn(4, B, 5) for name in ("h0", "c0", "h_n", "c_n")}
+    parameters = {f"grad.{name}": np.array(values) for name, values in prepared.parameters.items()}
+    upstream, found = read(prepared, {**states, **parameters})
+    assert not upstream.output.any()
+    assert torch.equal(upstream.c_n, torch.from_numpy(states["grad.c_n"]))
+    assert torch.equal(found.c0, torch.from_numpy(states["grad.c0"]))
+    assert list(found.parameters) == list(prepared.parameters)
+
+
+def test_of_a_sequence_without_a_batch():
+    prepared = prepared_of(batch=None)
+    upstream, found = read(prepared, {"grad.output": drawn(T, 10), "grad.x": drawn(T, 3), "grad.h0": drawn(4, 5)})
+    assert upstream.output.shape == (T, 1, 10)
+    assert (found.x.shape, found.h0.shape) == ((T, 1, 3), (4, 1, 5))
+
+
+def test_a_loss_that_is_said_elsewhere():
+    assert read(prepared_of(), {"grad.x": drawn(T, B, 3)})[0] is None
+
+
+def test_beyond_an_items_length_no_loss_depends_on_the_output():
+    prepared = prepared_of(lengths=[6, 2, 1, 3])
+    upstream, found = read(prepared, {"grad.output": drawn(T, B, 10) + 9, "grad.x": drawn(T, B, 3) + 9})
+    assert torch.equal(upstream.output.ne(0).all(-1), prepared.sequence.valid())
+    assert bool(found.x.all())  # what somebody's padding got is theirs, and judged
+
+
+def test_few_decimals_are_noted():
+    _, found = read(prepared_of(), {"grad.x": drawn(T, B, 3).round(2)})
+    assert found.notes == ("grad.x appears rounded to 2 decimals",)
+
+
+def test_from_a_file_beside_a_recorded_run(tmp_path):
+    prepared = prepared_of()
+    run = {"x": prepared.sequence.x.numpy(), "l0.forward.h": drawn(B, T, 5), "output": drawn(T, B, 10)}
+    np.savez(tmp_path / "run.npz", **run, **{"grad.x": drawn(T, B, 3), "grad.weight_hh_l1": drawn(20, 5)})
+    _, found = read(prepared, read_recording(tmp_path / "run.npz"))
+    assert set(found.parameters) == {"weight_hh_l1"}
+    assert found.output is not None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ({"grad.x": drawn(T, B, 4)}, "grad.x has the shape (6, 4, 4); expected (batch, step, unit) = (4, 6, 3)"),
+        ({"grad.x": drawn(B, 5, 3)}, "grad.x has the shape (4, 5, 3); expected (batch, step, unit) = (4, 6, 3)"),
+        ({"grad.h0": drawn(2, B, 5)}, "grad.h0 has the shape (2, 4, 5); expected (layers × directions, batch, unit)"),
+        ({"grad.bias_ih_l0": drawn(5)}, "grad.bias_ih_l0 has the shape (5,); expected (20,), that of bias_ih_l0"),
+        (
+            {"grad.wieght_hh_l0": drawn(20, 5)},
+            "unknown array 'grad.wieght_hh_l0' in the recording; expected grad.output",
+        ),
+        ({"grad.wieght_hh_l0": drawn(20, 5)}, "did you mean 'grad.weight_hh_l0'?"),
+        ({"grad.weight_hh_l2": drawn(20, 5)}, "unknown array 'grad.weight_hh_l2'"),
+        ({"grad.output": drawn(T, B, 10)}, "the recording has no gradients to check; expected grad.x, grad.h0"),
+        ({"grad.x": drawn(T, B, 3), "x": drawn(T, B, 3)}, "the recording's x is not this run's"),
+        ({"grad.x": np.array(["a"])}, "dtype str"),
+    ],
+)
+def test_what_is_wrong_is_said(recorded, said):
+    with pytest.raises(SequenceError) as caught:
+        read(prepared_of(), recorded)
+    assert said in str(caught.value)
+
+
+def test_a_gru_has_no_c():
+    with pytest.raises(SequenceError, match=r"unknown array 'grad.c0' in the recording"):
+        read(prepared_of("gru"), {"grad.c0": drawn(4, B, 5)})
