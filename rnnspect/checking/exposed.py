@@ -1,0 +1,111 @@
+"""Runs an engine backwards so that it shows its own gradient of every gate's pre-activation at every step.
+
+A fused kernel returns dL/dx and sums over time. So x gets G·H more features for each direction, all of them zero, and
+W_ih the identity behind its own columns: the pre-activations stay what they are, and dL/d of the new features is what
+it is of the pre-activations. A stack runs layer by layer, from the top down, each on the gradient that the one above
+it gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.engines.interface import GoesBack
+from rnnspect.judging.backward.case import SeenLayer
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+
+def exposed_layers(
+    engine: GoesBack, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+) -> tuple[SeenLayer, ...]:
+    """What the engine shows of each layer. Raises what the engine raises."""
+    x, inputs = sequence.x, [sequence.x]
+    for layer in range(spec.num_layers - 1):
+        one = _one_layer(spec, layer)
+        recording = engine.run(one, _own(parameters, spec, layer), _rows(spec, sequence, layer, x))
+        assert recording.output is not None
+        x = recording.output
+        inputs.append(x)
+    seen: list[SeenLayer] = []
+    output = upstream.output
+    for layer in reversed(range(spec.num_layers)):
+        rows = _rows(spec, sequence, layer, inputs[layer])
+        lasts = [None if g is None else _of_layer(spec, layer, g) for g in (upstream.h_n, upstream.c_n)]
+        shown = _exposed(engine, spec, layer, parameters, rows, Upstream(output, *lasts))
+        seen.insert(0, shown)
+        output = shown.grad_x
+    return tuple(seen)
+
+
+def _exposed(
+    engine: GoesBack, spec: Spec, layer: int, parameters: Mapping[str, Tensor], rows: Sequence, upstream: Upstream
+) -> SeenLayer:
+    width, count = rows.x.shape[2], len(spec.cell_type.gates) * spec.hidden_size
+    wide = _one_layer(spec, layer, count * spec.num_directions)
+    own = _own(parameters, spec, layer)
+    for n, direction in enumerate(spec.directions):
+        name = "weight_ih" + suffix(0, direction)
+        more = own[name].new_zeros(count, count * spec.num_directions)
+        more[:, n * count : (n + 1) * count] = torch.eye(count, dtype=more.dtype)
+        own[name] = torch.cat([own[name], more], 1)
+    zeros = rows.x.new_zeros(*rows.x.shape[:2], count * spec.num_directions)
+    given = engine.backward(wide, own, replace(rows, x=torch.cat([rows.x, zeros], 2)), upstream)
+    assert given.x is not None
+    x, *gates = torch.split(given.x, [width, *[count] * spec.num_directions], -1)
+    if given.output is None:
+        raise NotImplementedError
+    return SeenLayer(
+        rows.x,
+        given.output,
+        upstream.output,
+        {name: g for name, g in (("h", upstream.h_n), ("c", upstream.c_n)) if g is not None},
+        x.contiguous(),
+        {direction: own_.contiguous() for direction, own_ in zip(spec.directions, gates, strict=True)},
+        {name: g for name, g in (("h", given.h0), ("c", given.c0)) if g is not None},
+        _renamed(spec, layer, width, given),
+    )
+
+
+def _renamed(spec: Spec, layer: int, width: int, given: EngineGradients) -> dict[str, Tensor]:
+    """The gradients of the parameters by their names in the stack, without the columns of the identity."""
+    found = {}
+    for direction in spec.directions:
+        end = suffix(0, direction)
+        for name, g in given.parameters.items():
+            if name.endswith(end):
+                own = g[:, :width] if name.startswith("weight_ih") else g
+                found[name.removesuffix(end) + suffix(layer, direction)] = own
+    return found
+
+
+def _one_layer(spec: Spec, layer: int, more: int = 0) -> Spec:
+    """The layer as a network of its own, with so many features more."""
+    width = spec.layer_input_size(layer) + more
+    return spec.model_copy(
+        update={"num_layers": 1, "input_size": width, "dropout": 0.0, "head": None, "weights": None, "layout": None}
+    )
+
+
+def _own(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> dict[str, Tensor]:
+    own: dict[str, Tensor] = {}
+    for direction in spec.directions:
+        own |= LayerParameters.of(parameters, layer, direction).named(0, direction)
+    return own
+
+
+def _rows(spec: Spec, sequence: Sequence, layer: int, x: Tensor) -> Sequence:
+    c0 = None if sequence.c0 is None else _of_layer(spec, layer, sequence.c0)
+    return replace(sequence, x=x, h0=_of_layer(spec, layer, sequence.h0), c0=c0)
+
+
+def _of_layer(spec: Spec, layer: int, states: Tensor) -> Tensor:
+    """The rows (D, B, ·) of states (L·D, B, ·)."""
+    count = spec.num_directions
+    return states[layer * count : (layer + 1) * count].contiguous()
