@@ -181,6 +181,7 @@ VARIANTS = (
 )
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("variant", sampled(VARIANTS, 4), ids=str)
 @pytest.mark.parametrize("input_size", [4, 5])
 def test_in_a_variant_mistakes_made_by_hand_give_other_numbers(variant, input_size):
