@@ -124,7 +124,7 @@ def derive(
         layer: Which layer, from 0. -1 is the last one.
         direction: "forward" or "reverse". If left out: the first that the network has.
         batch_index: Which item of the batch, from 0.
-        quantity: h, c, or a gate such as i, f, g, o (LSTM), r, z, n (GRU).
+        quantity: h, c, or a gate such as i, f, g, o (LSTM), r, z, n (GRU), or a word for it, such as "forget".
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
         engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
         module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
