@@ -336,7 +336,7 @@ def test_two_runs_stand_beside_each_other(opened):
     report = report_prepared(prepared, ReportOptions(beside=((prepared, recorded),)))
     page, data = opened(as_html(report)), json.loads(as_data(report))
     assert page.page.locator(".verdict").all_inner_texts() == ["agree", "differ"]
-    assert "mine.npz: " in page.page.locator(".answer .said").nth(1).inner_text()
+    assert "mine.npz does not match" in page.page.locator(".answer .said").nth(1).inner_text()
     assert page.page.locator("#run option").all_inner_texts() == ["torch", "mine.npz"]
     assert page.page.locator("#run").input_value() == "1"  # the one that differs, where it does first
     assert page.text(".equations caption") == "at step 5, unit 3"
