@@ -19,10 +19,11 @@ from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data
 from tests.reporting.runs import SPECS, prepared_of
 
-PARTS = ("base", "kept", "expression", "values")
+PARTS = ("base", "work", "kept", "expression", "values")
 """The scripts that compute, which draw nothing."""
 EVERY_MAP = """() => runs.flatMap((run) => run.layers).map((layer) => mapsOf(layer).map(({ quantity, shown }) => {
   const view = valuesOf(layer, quantity, shown);
+  finished(view.ready());
   const numbers = [];
   for (let step = 0; step < view.steps; step += 1) {
     for (let unit = 0; unit < view.units; unit += 1) numbers.push(view.at(step, unit));
