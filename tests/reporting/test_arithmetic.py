@@ -158,6 +158,14 @@ def test_two_runs_beside_each_other(computed):
         assert shown == theirs[2, 1] - mine[2, 1]
 
 
+def test_arrays_are_unpacked_in_an_older_browser_too(computed):
+    """One without `Uint8Array.fromBase64`."""
+    report = report_prepared(prepared_of("lstm"))
+    weights = "[...unpacked(data.weights.weight_hh_l0.values)]"
+    found = computed(report, f"() => {{ delete Uint8Array.fromBase64; return {weights}; }}")
+    assert found == computed(report, f"() => {weights}") == report.weights["weight_hh_l0"].low.ravel().tolist()
+
+
 def test_two_runs_of_other_numbers_are_refused():
     other = prepared_of("lstm", seed=5)
     with pytest.raises(rnnspect.InputError, match="other parameters or another input"):
