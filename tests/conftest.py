@@ -15,6 +15,7 @@ import torch
 from hypothesis import settings
 
 from rnnspect.causes import search
+from tests.marks import thin
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -49,9 +50,11 @@ _seconds: dict[str, float] = {}
 _passed: list[str] = []
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With PASSED_BEFORE, the file that a run with PASSED_TO wrote, what passed then is left out: CI runs a test once,
-    in the smallest of its environments that can."""
+    """A test marked `each_value_once` is thinned. With PASSED_BEFORE, the file that a run with PASSED_TO wrote, what
+    passed then is left out: CI runs a test once, in the smallest of its environments that can."""
+    thin(items)
     if not (path := os.environ.get("PASSED_BEFORE")):
         return
     passed = set(Path(path).read_text(encoding="utf-8").splitlines())

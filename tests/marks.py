@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
+
+_Row = tuple[str, ...]
 
 
 def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
@@ -20,3 +22,40 @@ def _slow(value: Any) -> Any:
         return pytest.param(*value.values, marks=[*value.marks, pytest.mark.slow], id=value.id)
     values = value if isinstance(value, tuple) else (value,)
     return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def thin(items: Iterable[pytest.Item]) -> None:
+    """Of a test marked `each_value_once`, what `covering` leaves out is marked slow; with each parameter of a fixture,
+    such as a device, by itself."""
+    tests: dict[tuple[str, ...], list[tuple[pytest.Function, set[_Row]]]] = {}
+    for item in items:
+        slow = item.get_closest_marker("slow") or item.get_closest_marker("campaign")
+        if isinstance(item, pytest.Function) and item.get_closest_marker("each_value_once") and not slow:
+            rows, fixtures = _rows(item)
+            tests.setdefault((item.nodeid.partition("[")[0], *fixtures), []).append((item, rows))
+    for cases in tests.values():
+        kept = covering([rows for _, rows in cases])
+        for at, (case, _) in enumerate(cases):
+            if at not in kept:
+                case.add_marker(pytest.mark.slow)
+
+
+def covering(cases: Sequence[Collection[Any]]) -> set[int]:
+    """The places of a few of the cases in which all that occurs in any of them occurs."""
+    missing, kept = set().union(*cases), set[int]()
+    while missing:
+        best = max(range(len(cases)), key=lambda at: len(missing & set(cases[at])))
+        missing -= set(cases[best])
+        kept.add(best)
+    return kept
+
+
+def _rows(case: pytest.Function) -> tuple[set[_Row], _Row]:
+    """What each `parametrize` gave the case, and what fixtures did: names, and values by their identity, as not all
+    can be compared."""
+    values = {name: f"{name} {id(value)}" for name, value in case.callspec.params.items()}
+    rows = set()
+    for mark in case.iter_markers("parametrize"):
+        names = mark.args[0].replace(",", " ").split() if isinstance(mark.args[0], str) else mark.args[0]
+        rows.add(tuple(values.pop(name) for name in names))
+    return rows, tuple(values.values())

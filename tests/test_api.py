@@ -286,6 +286,7 @@ def test_weights_as_a_state_dict():
     assert torch.equal(found.output.engine, expected.output.engine)
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_check_of_a_module_and_of_what_it_gave():
     module = nn.LSTM(5, 3, 2, batch_first=True)
     x = torch.randn(2, 9, 5)

@@ -203,14 +203,16 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     if job.asked.probe:
         return None
     if names_code(source):
-        _refuse_beside(job, "cannot be used with a live model, which runs itself")
+        advice = "save its weights, torch.save(model.state_dict(), 'model.pt'), and check that file"
+        _refuse_beside(job, "cannot be used with a live model, which runs itself", advice)
         return live.live_rows(source, job.given, job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
         raise live.unnamed(source)
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
     if source and readers.kind_of(Path(source)) == "onnx":
-        _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs")
+        advice = f"to compare it with weights of PyTorch: rnnspect check model.pt --engine {source}"
+        _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         return models.onnx_rows(source, job.given.options, _terms(job), job.output)
     return None
 
@@ -227,9 +229,9 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
     return prepare(described.spec, where=described.where, require_memory=needs)
 
 
-def _refuse_beside(job: _Job, found: str) -> None:
+def _refuse_beside(job: _Job, found: str, advice: str) -> None:
     if beside := "--recorded" if job.asked.recorded else "--engine" if job.engines else "":
-        raise InputError(found, advice="pass a spec or a file of weights", where=beside)
+        raise InputError(found, advice=advice, where=beside)
 
 
 def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False) -> CheckRow:

@@ -23,7 +23,7 @@ class Which:
     step: Annotated[int, _which(help="Step; -1 is the last")]
     unit: Annotated[int, _which(help="Unit")]
     quantity: Annotated[
-        str, _which(help="h, c or a gate of the cell", **(choice((), QUANTITIES) | {"metavar": "NAME"}))
+        str, _which(help="h, c or a gate of the cell: f or forget", **(choice((), QUANTITIES) | {"metavar": "NAME"}))
     ] = "h"
     layer: Annotated[int, _which(help="Layer (default 0)")] = 0
     direction: Annotated[str | None, _which(help="Direction; default the first", **choice(DIRECTIONS))] = None

@@ -1,4 +1,4 @@
-"""The command to type after a check that differs."""
+"""The command to type after a check."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 def next_command(
     verdict: Verdict, given: Given, described: Described, engine: str | None, recorded: Path | None
 ) -> str:
-    """The command that shows how the first wrong value comes about; empty where it would run on other numbers than the
-    check. `engine` is the one that was named."""
+    """After a check that differs the command that shows how the first wrong value comes about; after one of an input
+    that was drawn the same check of the user's own input. `engine` is the one that was named."""
     from rnnspect.checking.drawn_input import is_missing
 
-    first = verdict.first
-    if first is None or is_missing(described.spec):
+    typed, first = given.as_typed(described.spec), verdict.first
+    named = f"--engine {shlex.quote(engine)}" if engine else ""
+    if is_missing(described.spec):  # it was drawn by the check alone: any other command would run on other numbers
+        said = " ".join(filter(None, ("rnnspect check", typed, named, "--input x.npy")))
+        return "" if recorded is not None else f"with an input of your own: {said}"
+    if first is None:
         return ""
-    typed = given.as_typed(described.spec)
     if recorded is not None:
         return " ".join(("rnnspect report", typed, f"--recorded {shlex.quote(str(recorded))} -o report.html"))
     quantity = first.quantity.removesuffix("_n")  # a final state is the state of the last step
@@ -32,6 +35,6 @@ def next_command(
         f"--direction {first.direction}" if first.direction != verdict.spec.directions[0] else "",
         f"--batch-index {first.batch}" if first.batch else "",
         f"--quantity {quantity}" if quantity != "h" else "",
-        f"--engine {shlex.quote(engine)}" if engine else "",
+        named,
     ]
     return " ".join(filter(None, ("rnnspect derive", typed, *words)))

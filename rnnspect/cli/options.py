@@ -25,7 +25,7 @@ from rnnspect.errors import listed
 
 Options = list[inspect.Parameter]
 
-ENGINES = "torch, keras, … or path/to/mine.py:MyLSTM"
+ENGINES = "torch, keras, …, mine.py:MyLSTM or model.onnx"
 DIRECTIONS = ("forward", "reverse")
 QUANTITIES = sorted({name for cell in CELLS.values() for name in cell.quantities})
 _HEADINGS = {"network": text.NETWORK, "variant": text.VARIANTS, "sequence": text.INPUT}

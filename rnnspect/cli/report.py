@@ -97,21 +97,21 @@ def report(
         runs, typed = [_saved_run(saved, str(given.path), one) for one in whose], ""
         made = runs[0][0]
     else:
-        made, described = prepared(given, output, memory.run_needs, engines[0] if engines else None)
-        runs = [(made, None)] if engines or not files else []
-        runs += [(made.with_engine(one, "--engine"), None) for one in engines[1:]]
+        made, described = prepared(given, output, memory.run_needs, "torch" if engines else None)
+        runs = [(made, None)] if not engines and not files else []
+        runs += [(made.with_engine(one, "--engine"), None) for one in engines]
         typed = given.as_typed(described.spec)
     runs += [(made, _recorded(path, rounded)) for path in files]
-    recordings = runs[0][1]
+    first, recordings = runs[0]
     asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps), tuple(runs[1:]))
     note_what_is_not_finite(made.sequence, output)
     typed += f" --engine {shlex.quote(engines[0])}" if engines else ""
     total = 2 * made.steps_of_layers * len(runs)
     with checking(total, output.quiet, what="checking and painting every step") as so_far:
-        page = report_prepared(made, asked, recordings, held_to, typed, so_far, flag)
+        page = report_prepared(first, asked, recordings, held_to, typed, so_far, flag)
     output.emit(html=lambda: as_html(page))
     for one in page.runs:
-        output.note((f"{one.name}: " if len(page.runs) > 1 else "") + summary(one.verdict))
+        output.note(summary(one.verdict, one.subject))
 
 
 def _refuse(output: Output, engines: list[str], files: list[Path], is_saved: bool) -> None:
@@ -163,7 +163,7 @@ def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Pre
     elif not spec.batch_first:
         x = x.transpose(0, 1)
     prepared = prepare(spec, x, **states, where=described.where, require_memory=memory.check_needs)
-    named = Path(path).name + (f", {engine}" if engine else "")
+    named = Path(path).name + (f" ({engine})" if engine else "")
     return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else path, name=named)
 
 

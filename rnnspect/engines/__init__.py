@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, listed, nearest, unavailable
+from rnnspect.files.sources import parse_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +31,11 @@ def names() -> list[str]:
 
 
 def find(name: object, where: str | None = None) -> Engine:
-    """The engine of that name, imported now; or the user's own function or class, itself or as path/to/mine.py:MyLSTM
-    names it, which is run.
+    """The engine of that name, imported now; the user's own function or class, itself or as path/to/mine.py:MyLSTM
+    names it, which is run; or the nodes of an .onnx file.
 
-    Raises `InputError` for another name, `EngineError` for an engine whose framework is not installed.
+    Raises `InputError` for another name, `EngineError` for an engine whose framework is not installed, `FileError` for
+    a file that cannot be read.
     """
     if callable(name) or (isinstance(name, str) and names_code(name)):
         from rnnspect.engines.own.engine import OwnEngine
@@ -42,11 +44,15 @@ def find(name: object, where: str | None = None) -> Engine:
     if not isinstance(name, str):
         allowed = "a name such as torch-cell, or a function or class"
         raise InputError(f"the engine is a {type(name).__name__}", allowed=allowed, where=where)
+    if parse_file(name).path.suffix.lower() == ".onnx":
+        from rnnspect.engines.own.onnx_file import OnnxFileEngine
+
+        return OnnxFileEngine(name)
     known = names()
     if name not in known:
         found = f"unknown engine {name!r}"
-        near = nearest(name, known)
-        raise InputError(found, allowed=f"{listed(known)}, or path/to/mine.py:MyLSTM", nearest=near, where=where)
+        allowed = f"{listed(known)}, path/to/mine.py:MyLSTM or model.onnx"
+        raise InputError(found, allowed=allowed, nearest=nearest(name, known), where=where)
     try:
         engine: Engine = _module(name).ENGINE()
     except ImportError as error:

@@ -44,7 +44,12 @@ def step_workspace(spec: Spec) -> int:
 
 
 def run_needs(spec: Spec, steps: int, batch: int) -> int:
-    """Bytes for x, h of every layer, and what the framework takes while it runs.
+    """Bytes for a run, with what is imported for it."""
+    return _LIBRARIES + numbers_need(spec, steps, batch)
+
+
+def numbers_need(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for the parameters, x, h of every layer, and what the framework takes while it runs.
 
     A run of one direction goes in pieces, which take `WORKSPACE` at most. Any other is one call for the whole stack,
     whose output, with both directions apart and side by side, stands beside that of its layers.
@@ -58,7 +63,7 @@ def run_needs(spec: Spec, steps: int, batch: int) -> int:
     else:
         outputs += 2 if spec.num_layers == 1 else 4
     kept = rows * outputs * spec.num_directions * spec.output_size * itemsize
-    return _LIBRARIES + parameters_need(spec) + x + kept + working
+    return parameters_need(spec) + x + kept + working
 
 
 def run_document_needs(spec: Spec, steps: int, batch: int) -> int:

@@ -204,6 +204,11 @@ class RunReport:
     """Whether it is somebody's recording."""
     layers: tuple[LayerReport, ...]
 
+    @property
+    def subject(self) -> str:
+        """What the answer calls it: a recording has a name of its own; else empty, and it is the engine."""
+        return self.name if self.recorded else ""
+
 
 @dataclass(frozen=True)
 class Report(Shown):

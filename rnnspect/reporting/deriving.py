@@ -23,6 +23,7 @@ from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.equations import written_equations
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.quantities import known
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
 from rnnspect.tracing.prepare import Prepared
@@ -38,10 +39,8 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     spec, sequence = prepared.spec, prepared.sequence
     if at.direction:
         check_direction(at.direction, spec, where("direction"))
-    there = spec.cell_type.quantities
-    if at.quantity not in there:
-        found, near = f"cell {spec.cell} has no quantity {at.quantity!r} to derive", nearest(at.quantity, there)
-        raise InputError(found, allowed=listed(there), nearest=near, where=where("quantity"))
+    quantity = known(at.quantity, spec.cell_type.quantities, spec.cell, where("quantity"), " to derive")
+    at = replace(at, quantity=quantity)
     check_item(at.batch, sequence.batch, where("batch_index"))
     length = sequence.length(at.batch)
     if length <= at.step < sequence.steps:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import InputError, listed
+from rnnspect.errors import listed
+from rnnspect.network.quantities import known
 from rnnspect.network.shown import in_brief
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ class LayerTrace:
 
 def chosen(quantities: Iterable[str], spec: Spec) -> tuple[str, ...]:
     """In the order of computation, each once. Raises `InputError` for one that the cell does not have."""
-    asked = (quantities,) if isinstance(quantities, str) else tuple(quantities)
-    for name in asked:
-        if name not in spec.quantities:
-            found = f"cell {spec.cell} has no quantity {name!r}"
-            raise InputError.unknown(found, name, spec.quantities, "quantities")
+    given = (quantities,) if isinstance(quantities, str) else quantities
+    asked = [known(name, spec.quantities, spec.cell, "quantities") for name in given]
     return tuple(name for name in spec.quantities if name in asked)
 
 

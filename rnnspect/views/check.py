@@ -92,8 +92,7 @@ def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) 
     yield from _causes(verdict)
     if verdict.first:
         yield from _notes(verdict)
-    if then:
-        yield _row("Next", then)
+        yield from _next(then)
     if verdict.worst and not verdict.first:
         yield _row("Largest", _largest(verdict.worst, verdict))
     if verdict.resolution and verdict.agrees:
@@ -114,6 +113,7 @@ def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) 
         yield _row("", f"{above} are explained by another order of summation")
     if not verdict.first:
         yield from _notes(verdict)
+        yield from _next(then)
     if verdict.resolution and (verbose or verdict.verdict == "cannot tell"):
         yield _sensitivity(verdict)
 
@@ -162,6 +162,11 @@ def _counted_wrong(verdict: Verdict) -> str:
 def _notes(verdict: Verdict) -> Iterator[RenderableType]:
     for at, note in enumerate(verdict.notes):
         yield _row("" if at else "Notes" if len(verdict.notes) > 1 else "Note", text.printable(note))
+
+
+def _next(then: str) -> Iterator[RenderableType]:
+    if then:
+        yield _row("Next", then)
 
 
 def _failed(verdict: Verdict) -> Iterator[RenderableType]:

@@ -48,7 +48,7 @@ def parts(
     yield Text(_title(derivation), "bold")
     for line in _beside(derivation, number, _rounded(3)):
         yield Padding(Text(line), (0, 0, 0, 2))
-    yield from (Text(f"  {what}: {source}", "dim") for what, source in derivation.taken)
+    yield from (Text(f"  {line}", "dim") for line in _legend(derivation))
     for equation in derivation.equations:
         yield Text(f"\n{equation.address}", "bold")
         yield from (Text(f"  {line}", "dim") for line in [equation.written] if line)
@@ -71,7 +71,7 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
     yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}\n"
     yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
     yield from (f"- {note}" for note in derivation.notes)
-    yield from (f"- {what}: {source}" for what, source in derivation.taken)
+    yield from (f"- {line}" for line in _legend(derivation))
     for equation in derivation.equations:
         yield f"\n## {equation.address}\n"
         yield "```text"
@@ -125,6 +125,14 @@ def _listed(
             each = f"({each})" if " + " in each or " − " in each else each
             what = f"Σ {one.name}[{one.row + unit}, k] · {each} = {number(derivation.number(one))}"
             yield what, filled(vector_of, names.vector), rows
+
+
+def _legend(derivation: Derivation) -> Iterator[str]:
+    """Where what is not derived comes from, and the order in which products stand."""
+    yield from (f"{what}: {source}" for what, source in derivation.taken)
+    leaves = [leaf for equation in derivation.equations for leaf in equation.expression.leaves()]
+    if any(leaf.kind == "sum" for leaf in leaves):
+        yield "Σ: the largest products are listed first"
 
 
 def _beside(derivation: Derivation, number: Callable[[float], str], rough: Callable[[float], str]) -> Iterator[str]:

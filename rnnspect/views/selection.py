@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import InputError, listed, nearest
+from rnnspect.errors import InputError
+from rnnspect.network.quantities import known
 
 if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
@@ -66,11 +67,8 @@ def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
     there = spec.quantities
     if selection.quantities is None:
         return list(there)
-    asked = [name.strip() for name in selection.quantities.split(",")]
-    for name in asked:
-        if name not in there:
-            found = f"cell {spec.cell} has no quantity {name!r}"
-            raise InputError(found, allowed=listed(there), nearest=nearest(name, there), where="--quantities")
+    said = map(str.strip, selection.quantities.split(","))
+    asked = [known(name, there, spec.cell, "--quantities") for name in said]
     return [name for name in there if name in asked]
 
 

@@ -101,8 +101,8 @@ def _work(shapes: Shapes) -> Iterator[str]:
     spec = shapes.spec
     source = parse(spec.input) if isinstance(spec.input, str) else None
     steps = source.count if isinstance(source, Generator) and source.count else _USUAL_STEPS
-    batch, needed = spec.batch or 1, free_memory.in_words(memory.run_needs(spec, steps, spec.batch or 1))
-    yield f"memory of a run: about {needed} for {text.counted(steps, 'step')}, batch of {batch}"
+    batch, needed = spec.batch or 1, free_memory.in_words(memory.numbers_need(spec, steps, spec.batch or 1))
+    yield f"memory of a run: about {needed} for {text.counted(steps, 'step')}, batch of {batch}, besides PyTorch"
 
 
 def _results(shapes: Shapes) -> Iterator[tuple[str, Axes]]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from rnnspect.network.quantities import WORDS
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.layers import LayerTrace
 from rnnspect.tracing.trace import Trace
@@ -131,10 +132,7 @@ def _numbers(row: _Row) -> list[str]:
     return [text.number(one, _DECIMALS) for one in found]
 
 
-_WORDS = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update", "g": "candidate", "n": "candidate"}
-
-
 def _in_words(spec: Spec, name: str) -> str:
     """f forget; the name alone of what is no gate."""
     is_gate = name in spec.cell_type.quantities and name not in spec.cell_type.states
-    return f"{name} {_WORDS[name]}" if is_gate and name in _WORDS else text.quantity(name, spec.bias)
+    return f"{name} {WORDS[name][0]}" if is_gate and name in WORDS else text.quantity(name, spec.bias)

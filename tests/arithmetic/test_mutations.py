@@ -202,6 +202,7 @@ def _transposed_blocks(weight: torch.Tensor) -> torch.Tensor:
     return torch.cat([block.T for block in weight.split(weight.shape[1])])
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("cell", "mutation"), MUTATIONS.values(), ids=MUTATIONS.keys())

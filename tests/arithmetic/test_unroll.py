@@ -38,6 +38,7 @@ def test_manual_equals_engine(device: str, spec: Spec):
     assert_engine_agrees(trace(spec.with_changes(device=device)))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @cells
 def test_manual_equals_engine_when_wide_and_long(device: str, cell: dict[str, Any], dtype: str):

@@ -116,7 +116,7 @@ def named() -> Iterator[ParameterSet]:
         yield pytest.param(there[at % len(there)], mistakes[name], marks=marks)
 
 
-@pytest.mark.parametrize(("setting", "mistake"), sampled(list(named()), 12), ids=str)
+@pytest.mark.parametrize(("setting", "mistake"), sampled(list(named()), 24), ids=str)
 def test_a_check_of_it_names_that_mistake_and_no_other(setting, mistake):
     probe, net, given = probed(setting)
     prepared = Prepared(probe.spec.with_changes(batch_first=False), probe.parameters, probe.sequence, TorchEngine())
@@ -181,6 +181,7 @@ VARIANTS = (
 )
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("variant", sampled(VARIANTS, 4), ids=str)
 @pytest.mark.parametrize("input_size", [4, 5])
 def test_in_a_variant_mistakes_made_by_hand_give_other_numbers(variant, input_size):

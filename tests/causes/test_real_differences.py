@@ -52,6 +52,7 @@ RIGHT: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize("way", DIRECTIONS)
 @pytest.mark.parametrize(("keys", "said"), RIGHT, ids=[" ".join(map(str, keys)) for keys, _ in RIGHT])
@@ -82,6 +83,7 @@ IGNORED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("way", DIRECTIONS)
 @pytest.mark.parametrize(
     ("keys", "said", "name"), IGNORED, ids=[f"{name} {' '.join(map(str, keys.values()))}" for keys, _, name in IGNORED]
@@ -105,6 +107,7 @@ def test_all_that_onnx_reference_ignores_at_once_is_named(keys: dict[str, Any], 
     assert f"{which} are ignored" in found.causes[0].explanation
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize(
     ("way", "name"),
     [("forward", "padding-not-masked"), ("reverse", "reverse-from-padding"), ("both ways", "padding-not-masked")],
@@ -114,6 +117,7 @@ def test_the_lengths_that_onnx_reference_ignores_are_named(cell: dict[str, Any],
     assert first(of_node(Layer(cell | DIRECTIONS[way], LENGTHS), "onnx.reference"))[0] == name
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize("way", DIRECTIONS)
 @pytest.mark.parametrize(

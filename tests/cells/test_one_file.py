@@ -49,6 +49,7 @@ def _mgu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CELLS, "mgu", cell)
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.usefixtures("_mgu")
 def test_every_command_has_it(tmp_path: Any, capsys: Any) -> None:
     spec = ["--cell", "mgu", "--hidden-size", "3", "--input", "randn:6"]

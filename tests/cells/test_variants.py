@@ -108,6 +108,7 @@ def judged(spec: Spec, p: dict[str, torch.Tensor], s: Sequence, found: dict[str,
     return check_observation(Case(spec, p, s, observation, ARITHMETICS[spec.dtype]))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", CASES.values(), ids=CASES.keys())
 @pytest.mark.parametrize("steps", [3, 60])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

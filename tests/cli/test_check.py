@@ -152,6 +152,7 @@ def compiler():
         pytest.skip("skipped: this machine has no C++ compiler")
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_held_to_another_arithmetic(rnnspect):
     """A float32 run is no float64 run."""
     result = rnnspect("check", "configs/lstm.yaml", "--arithmetic", "float64", "--format", "json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 
@@ -15,7 +16,26 @@ def test_a_checkpoint_is_checked_on_a_drawn_input_unless_one_is_said(rnnspect, t
     result = rnnspect("check", tmp_path / "model.pt")
     assert result.status == 0
     assert "no input was given: random x, h0, c0 were drawn for these weights" in result.out
+    assert "Next     with an input of your own: rnnspect check" in result.out
     said = rnnspect("check", tmp_path / "model.pt", "--input", "ramp:3")
+    assert "Next" not in said.out
     assert "drawn" not in said.out
     assert said.status == 3
     assert "drawn" not in rnnspect("trace", tmp_path / "model.pt").out
+
+
+def test_the_next_command_is_the_same_check_of_an_input_of_ones_own(rnnspect, tmp_path, monkeypatch):
+    """Whatever the answer is, and with the engine and module that were named; as typed it runs."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    module = torch.nn.ModuleDict({"one": torch.nn.GRU(2, 3), "two": torch.nn.GRU(2, 3)})
+    torch.save(module.state_dict(), "model.pt")
+    np.save("x.npy", torch.randn(9, 2).numpy())
+    (tmp_path / "mine.py").write_text("def step(x_t, h, weight_ih):\n    return h + 1\n")
+    agrees = rnnspect("check", "model.pt", "--module", "two", "--no-batch-first", "--engine", "torch-cell", "-q")
+    differs = rnnspect("check", "model.pt", "--module", "two", "--no-batch-first", "--engine", "mine.py:step", "-q")
+    for result, status, engine in ((agrees, 0, "torch-cell"), (differs, 1, "mine.py:step")):
+        said = " ".join(result.out.split())
+        following = f"rnnspect check model.pt --module two --no-batch-first --engine {engine} --input x.npy"
+        assert (result.status, f"Next with an input of your own: {following}" in said) == (status, True)
+        assert rnnspect(*following.split()[1:]).status == status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import shutil
 import subprocess
@@ -16,12 +16,17 @@ from rnnspect.cli import completion
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.weights import layouts, writers
 
-# Completion leaves by sys.exit, so what was loaded is said on the way out.
+# Each completion leaves by sys.exit. What was loaded for all of them is said at the end.
 COMPLETE = """
-import atexit, sys
-atexit.register(lambda: print(sorted({"torch", "numpy"} & set(sys.modules)), file=sys.stderr))
+import json, os, sys
 from rnnspect.cli import main
-main()
+for told in json.loads(sys.argv[1]):
+    os.environ.update(told)
+    try:
+        main()
+    except SystemExit:
+        print(end="\\0")
+print(sorted({"torch", "numpy"} & set(sys.modules)), file=sys.stderr)
 """
 OFFERED = {
     "check --engine": [*engines.names(), "all"],
@@ -40,19 +45,22 @@ OFFERED = {
 FILES = ["check --recorded", "check --probe", "run", "check", "trace --output", "shapes --weights"]
 
 
-def offered(shell: str, words: str, incomplete: str = "") -> str:
-    typed = f"rnnspect {words} {incomplete}"
-    told = {
-        "_RNNSPECT_COMPLETE": f"complete_{shell}",
-        "COMP_WORDS": typed,
-        "COMP_CWORD": str(1 + len(words.split())),
-        "_TYPER_COMPLETE_ARGS": typed,
-    }
+def offered(shell: str, *commands: str) -> list[str]:
+    """What is offered where each of these was typed, all in one fresh process; a space ends the last word."""
+    told = [
+        {
+            "_RNNSPECT_COMPLETE": f"complete_{shell}",
+            "COMP_WORDS": f"rnnspect {typed}",
+            "COMP_CWORD": str(len(typed.split(" "))),
+            "_TYPER_COMPLETE_ARGS": f"rnnspect {typed}",
+        }
+        for typed in commands
+    ]
     ran = subprocess.run(
-        [sys.executable, "-c", COMPLETE], env={**os.environ, **told}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", COMPLETE, json.dumps(told)], capture_output=True, text=True, check=False
     )
     assert ran.stderr == "[]\n"
-    return ran.stdout
+    return ran.stdout.split("\0")[:-1]
 
 
 def test_the_arithmetics_are_those_that_there_are() -> None:
@@ -60,27 +68,26 @@ def test_the_arithmetics_are_those_that_there_are() -> None:
     assert list(ARITHMETICS) == completion.arithmetics()
 
 
-@pytest.mark.parametrize("words", OFFERED)
-def test_values_are_completed_in_bash(words: str) -> None:
-    assert offered("bash", words).split() == OFFERED[words]
+def test_values_are_completed_in_bash() -> None:
+    shown = offered("bash", *(f"{words} " for words in OFFERED))
+    assert {words: said.split() for words, said in zip(OFFERED, shown, strict=True)} == OFFERED
 
 
 def test_a_value_that_was_begun_is_completed() -> None:
-    assert offered("bash", "check --engine", "torch-").split() == ["torch-cell", "torch-compile"]
+    (said,) = offered("bash", "check --engine torch-")
+    assert said.split() == ["torch-cell", "torch-compile"]
 
 
-def test_values_are_completed_in_zsh() -> None:
-    assert re.findall(r'"([^"]*)"', offered("zsh", "convert --to")) == OFFERED["convert --to"]
-
-
-@pytest.mark.parametrize("words", FILES)
-def test_files_are_left_to_the_shell(words: str) -> None:
+def test_files_are_left_to_the_shell() -> None:
     """bash completes files where nothing is offered (complete -o default)."""
-    assert offered("bash", words).strip() == ""
+    shown = offered("bash", *(f"{words} " for words in FILES))
+    assert [said.strip() for said in shown] == [""] * len(FILES)
 
 
-def test_zsh_is_told_to_complete_files() -> None:
-    assert offered("zsh", "check --recorded").strip() == "_files"
+def test_values_are_completed_in_zsh_which_is_told_to_complete_files() -> None:
+    values, files = offered("zsh", "convert --to ", "check --recorded ")
+    assert re.findall(r'"([^"]*)"', values) == OFFERED["convert --to"]
+    assert files.strip() == "_files"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="skipped: there is no bash")

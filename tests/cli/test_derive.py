@@ -22,6 +22,7 @@ h of layer 0, forward, at step 1, unit 0
   allowed: 2.62e-06 in float32; the difference is SMALL % of it
   x at step 1: the input
   h at step 0: as torch returned it
+  Σ: the largest products are listed first
 
 h[step 1, 0]
   h' = tanh(W_ih x + b_ih + W_hh h + b_hh)

@@ -13,19 +13,12 @@ from safetensors.torch import save_file
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import pack
-from tests.cli.test_process import LOADED, python
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 # The command
-
-
-@pytest.mark.parametrize("argv", [[], ["onnx"], ["onnx", "keras"]], ids=" ".join)
-@pytest.mark.parametrize("shown", ["table", "json"])
-def test_no_framework_is_loaded(argv: list[str], shown: str):
-    assert python(LOADED, "layouts", *argv, "--format", shown).stderr.strip() == "0"
 
 
 def test_all_of_them(rnnspect):
@@ -124,6 +117,7 @@ FILES = [
 ]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
 @pytest.mark.parametrize("prefix", ["", "model/cell_7/"])
 @pytest.mark.parametrize(("name", "form", "gates"), FILES)

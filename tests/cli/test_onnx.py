@@ -69,6 +69,7 @@ def test_the_operators_own_tests_agree(tmp_path: Path, op: str, at_least: int):
     assert set(map(tuple, found.values())) == {(0, "agree")}
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_peephole_that_onnxruntime_was_not_given_is_seen(tmp_path: Path, capsys: Any):
     """The node's own outputs against the equations of other weights: the comparison is not with itself."""
     arguments = saved(tmp_path, made.of_node("LSTM", peepholes=True))
@@ -105,6 +106,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize(("op", "keys"), VARIANTS.values(), ids=VARIANTS.keys())
 def test_what_onnxruntime_computes_agrees(tmp_path: Path, capsys: Any, op: str, keys: dict[str, Any], direction: str):
@@ -115,6 +117,7 @@ def test_what_onnxruntime_computes_agrees(tmp_path: Path, capsys: Any, op: str, 
     assert (status, [one["verdict"] for one in found]) == (0, ["agree"]), found
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_onnxruntime_does_not_clip_the_cell_state(tmp_path: Path, capsys: Any):
     """The operator says that clip is applied to the input of activations, and h is one."""
     path = saved(tmp_path, made.of_node("LSTM", clip=0.6))[0]

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from rnnspect.cli import main
 from tests.marks import sampled
 
 SPEC = ("--cell", "gru", "--input-size", "4", "--hidden-size", "3", "--num-layers", "2")
@@ -39,11 +40,17 @@ def gru(given, drop=None, batch_first=True):
     return {"output": output.astype(np.float32), "h_n": np.stack(finals).astype(np.float32)}
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("probe") / "probe.npz"
+    assert main(["probe", *SPEC, "-o", str(path)]) == 0
+    return path.read_bytes()
+
+
 @pytest.fixture
-def probe(rnnspect, tmp_path):
+def probe(written, tmp_path):
     path = tmp_path / "probe.npz"
-    result = rnnspect("probe", *SPEC, "-o", path)
-    assert result.status == 0
+    path.write_bytes(written)
     return path
 
 
@@ -149,7 +156,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize(("changed", "message"), sampled(HOSTILE.values(), 4), ids=HOSTILE.keys())
+@pytest.mark.parametrize(("changed", "message"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_file_is_refused_with_its_place(rnnspect, probe, changed, message):
     spoilt(probe, **changed)
     result = rnnspect("check", "--probe", probe, "--recorded", "none.npz")

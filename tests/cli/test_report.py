@@ -79,7 +79,7 @@ def test_a_saved_run_that_was_changed_differs(rnnspect, tmp_path):
     arrays["engine.output"][0, 6, 1] += 0.5
     np.savez(tmp_path / "run.npz", **arrays)
     result = rnnspect("report", tmp_path / "run.npz", "-o", tmp_path / "report.html")
-    assert "differ: recording does not match this LSTM" in result.err
+    assert "differ: run.npz does not match this LSTM" in result.err
     first = page(tmp_path / "report.html")["verdict"]["first"]
     assert (first["step"], first["unit"]) == (6, 1)
 
@@ -159,6 +159,7 @@ def test_two_runs_stand_beside_each_other(rnnspect, tmp_path, monkeypatch):
     of_both = {
         "torch.npz torch-cell.npz": ["torch.npz", "torch-cell.npz"],
         "--cell lstm --engine torch --engine torch-cell": ["torch", "torch-cell"],
+        "--cell lstm --engine torch-cell --engine torch": ["torch-cell", "torch"],
         "--cell lstm --engine torch-cell --recorded torch.npz": ["torch-cell", "torch.npz"],
         "--cell lstm --recorded torch.npz --recorded torch-cell.npz": ["torch.npz", "torch-cell.npz"],
     }
@@ -167,7 +168,7 @@ def test_two_runs_stand_beside_each_other(rnnspect, tmp_path, monkeypatch):
         assert result.status == 0, result.err
         shown = page(tmp_path / "report.html")
         assert [shown["name"], *(one["name"] for one in shown["beside"])] == names
-        assert [line.split(": ")[0] for line in result.err.splitlines() if ": agree: " in line] == names
+        assert [line.split()[1] for line in result.err.splitlines() if line.startswith("agree: ")] == names
         both = [values_of(one, 0, "h", "engine") for one in (shown, shown | shown["beside"][0])]
         expected = [np.load(f"{name.removesuffix('.npz')}.npz")["engine.output"][0] for name in names]
         np.testing.assert_array_equal(both, expected)
@@ -211,6 +212,46 @@ def test_the_library_writes_the_same_file(tmp_path):
     np.testing.assert_array_equal(values_of(shown, 0, "h", "engine"), module(x)[0][1].detach().numpy())
 
 
+@pytest.mark.usefixtures("no_causes")
+def test_the_library_shows_a_second_run_beside_the_first(tmp_path):
+    """Another engine, a function of the user's own, or what somebody's implementation gave."""
+    module, x = torch.nn.LSTM(3, 4), torch.randn(5, 3)
+    output = module(x)[0].detach()
+    wrong = output.clone()
+    wrong[3, 2] += 0.25
+    of_both = [
+        ({"beside": "torch-cell"}, [("torch", "agree"), ("torch-cell", "agree")]),
+        ({"engine": "torch-cell", "beside": "torch"}, [("torch-cell", "agree"), ("torch", "agree")]),
+        ({"beside": wrong}, [("torch", "agree"), ("the recording", "differ")]),
+        ({"recorded": wrong, "beside": "torch"}, [("the recording", "differ"), ("torch", "agree")]),
+        ({"recorded": output, "beside": {"output": wrong}},
+         [("the first recording", "agree"), ("the second recording", "differ")]),
+    ]  # fmt: skip
+    for given, expected in of_both:
+        made = rnnspect.report(module, x, path=tmp_path / "report.html", **given)
+        assert [(run.name, run.verdict.verdict) for run in made.runs] == expected
+        shown = page(tmp_path / "report.html")
+        assert [shown["name"], shown["beside"][0]["name"]] == [name for name, _ in expected]
+        both = [values_of(one, 0, "h", "engine") for one in (shown, shown | shown["beside"][0])]
+        for (_, verdict), found in zip(expected, both, strict=True):
+            np.testing.assert_allclose(found, output if verdict == "agree" else wrong, rtol=0, atol=1e-6)
+    own = rnnspect.report(module, x, path=tmp_path / "report.html", beside=lambda x, state: module(x, state))
+    assert own.runs[1].verdict.agrees
+
+
+def test_the_answer_names_the_file_of_a_recording(rnnspect, tmp_path, monkeypatch):
+    """As `check` does: on the screen and on the page."""
+    monkeypatch.chdir(tmp_path)
+    np.save("mine.npy", output_of_torch(cell="gru", input="randn:6"))
+    flags = ["--cell", "gru", "--input", "randn:6", "--recorded", "mine.npy"]
+    result = rnnspect("report", *flags, "-o", "report.html")
+    assert "agree: mine.npy matches this GRU" in result.err
+    assert "mine.npy matches this GRU" in rnnspect("check", *flags).out
+    shown = page(tmp_path / "report.html")
+    assert shown["name"] == "mine.npy"
+    assert shown["verdict"]["summary"].startswith("agree: mine.npy matches this GRU (")
+
+
 def test_the_library_refuses_what_it_cannot_show(tmp_path):
     with pytest.raises(rnnspect.InputError, match="batch_index: no batch item 3"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", batch_index=3)
@@ -218,6 +259,10 @@ def test_the_library_refuses_what_it_cannot_show(tmp_path):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[])
     with pytest.raises(rnnspect.InputError, match="steps: no step 3 in item 0; expected 0 to 2"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[3])
+    with pytest.raises(rnnspect.InputError, match=r"beside: unknown engine 'torhc'.* did you mean 'torch'"):
+        rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", beside="torhc")
+    with pytest.raises(rnnspect.SequenceError, match="beside: output has 2 steps, the input has 3"):
+        rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", beside=np.zeros((2, 2)))
     with pytest.raises(rnnspect.FileError, match="does not exist"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "none" / "report.html")
     with pytest.raises(rnnspect.SpecError):

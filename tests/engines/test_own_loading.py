@@ -45,6 +45,52 @@ def test_the_file_imports_its_neighbours(write):
     assert sys.path == before
 
 
+STEP = "\ndef step(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh): return cell(x_t @ weight_ih.T, h @ weight_hh.T)\n"
+CELL = "import numpy as np\ndef cell(a, b): return np.tanh(a + b)\n"
+
+
+@pytest.mark.parametrize(
+    ("mine", "cell", "line"),
+    [
+        ("src/theirs_a/mine.py", "src/theirs_a/inner/cell.py", "from theirs_a.inner.cell import cell"),
+        ("src/theirs_b/mine.py", "src/theirs_b/inner/cell.py", "from .inner.cell import cell"),
+        ("src/theirs_c/deep/mine.py", "src/theirs_c/inner/cell.py", "from ..inner.cell import cell"),
+        ("theirs_d/mine.py", "theirs_d/cell.py", "from theirs_d.cell import cell"),
+        ("src/theirs_e/mine.py", "src/theirs_e/cell.py", "from theirs_e.cell import cell"),
+        ("examples/mine.py", "src/theirs_f/cell.py", "from theirs_f.cell import cell"),
+    ],
+)
+@pytest.mark.parametrize("is_package", [True, False])
+def test_the_file_imports_its_own_package(rnnspect, tmp_path, mine, cell, line, is_package):
+    """Of a project that nobody installed: its packages have an __init__.py, or the project a pyproject.toml."""
+    for place, text in {cell: CELL, mine: line + STEP}.items():
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    packages = [folder for folder in tmp_path.rglob("*") if folder.is_dir() and folder.name not in ("src", "examples")]
+    for folder in packages if is_package else []:
+        (folder / "__init__.py").touch()
+    if mine.startswith("examples") or not is_package:
+        (tmp_path / "pyproject.toml").touch()
+    before, loaded = list(sys.path), set(sys.modules)
+    result = rnnspect("check", "--no-bias", "--input", "randn:9", "--engine", f"{tmp_path / mine}:step")
+    for name in {one for one in sys.modules if one.startswith("theirs_")} - loaded:
+        del sys.modules[name]
+    assert sys.path == before
+    if line.startswith("from .") and not is_package:
+        assert (result.status, "put an empty __init__.py into" in result.err) == (2, True)
+    else:
+        assert result.status == 0, result.err
+
+
+def test_a_package_that_is_not_found_is_said_with_what_to_do(rnnspect, tmp_path):
+    (tmp_path / "mine.py").write_text("import no_such_package.of_theirs\n" + STEP)
+    result = rnnspect("check", "--engine", f"{tmp_path / 'mine.py'}:step")
+    assert result.status == 2
+    assert "mine.py:1: loading this file failed with ModuleNotFoundError: No module named" in result.err
+    assert "if no_such_package is yours, pip install -e its project, or set PYTHONPATH to the folder" in result.err
+
+
 def test_dataclasses_find_their_module(write):
     path = write(
         "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n"

@@ -51,6 +51,7 @@ def checked(name: str, keys: dict[str, Any], **more: Any) -> Verdict:
     return check_prepared(replace(prepared(keys, **more), engine=find(name)))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("bias", [True, False], ids=["biases", "no-biases"])
 @pytest.mark.parametrize(
     "more",
@@ -223,6 +224,7 @@ def step(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh, weight_ch, clip):
 """
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_your_own_gets_what_a_variant_needs(rnnspect, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     network = ["--cell", "lstm", "--peepholes", "--clip", "0.4", "--bidirectional", "-i", "randn:20"]

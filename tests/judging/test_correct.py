@@ -80,6 +80,7 @@ def test_recorded_coarsely(kind: str, recorded: str) -> None:
         assert judge(case, of_case(case, module), run).first, "without its resolution a rounded recording is wrong"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", [*KINDS, "projected"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])

@@ -142,6 +142,7 @@ def _planted(fault, case: Case, rng: random.Random) -> str:
     return "found"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("fault", sampled(FAULTS, 3), ids=lambda fault: fault.__name__.strip("_"))
@@ -157,6 +158,7 @@ def test_fault_is_found_where_it_is(fault, dtype: torch.dtype) -> None:
         assert sum(counts.values()) < 10 * EACH
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("kind", ["tanh", "relu", "gru", "lstm", "projected"])
 def test_a_shift_of_twice_the_resolution_is_found(kind: str, dtype: torch.dtype) -> None:

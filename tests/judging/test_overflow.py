@@ -116,6 +116,7 @@ def test_in_range_the_same_engine_is_wrong(cell: str) -> None:
     assert (verdict.first.step, verdict.first.batch) == AT
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", sampled([torch.float16, torch.bfloat16, torch.float32, torch.float64], 2))
 @pytest.mark.parametrize("cell", CELLS)
 def test_torch_itself_near_the_range(cell: str, dtype: torch.dtype) -> None:

@@ -62,6 +62,7 @@ def every_layer(made: Prepared, without: str = "") -> dict[tuple[int, str], dict
     return {place: {"h": h} for place, h in made.engine.run(made.spec, p, made.sequence).layers.items()}
 
 
+@pytest.mark.each_value_once
 @cells
 @dtypes
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
@@ -91,6 +92,7 @@ def test_a_bias_lost_in_the_second_layer_is_found_from_the_top_output(cell: str)
     assert check(made, observed(made, "bias_hh_l1")).verdict == "differ"
 
 
+@pytest.mark.each_value_once
 @cells
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 @pytest.mark.parametrize("layer", [0, 1])
@@ -106,6 +108,7 @@ def test_the_layer_and_direction_are_named(cell: str, layer: int, direction: str
     assert f"only the {direction} direction" in verdict.pattern
 
 
+@pytest.mark.each_value_once
 @cells
 @dtypes
 @pytest.mark.parametrize("lengths", [None, [40, 1, 17]], ids=["", "ragged"])
@@ -129,6 +132,7 @@ def test_final_states(cell: str, dtype: str, lengths: Any) -> None:
         assert verdict.pattern == f"only the final state {name}"
 
 
+@pytest.mark.each_value_once
 @cells
 @pytest.mark.parametrize("how", ["decimals", "half"])
 @pytest.mark.parametrize("only_top", sampled([False, True], 2))
@@ -209,6 +213,7 @@ def in_tf32(made: Prepared, operand: Any) -> Observation:
     return Observation(EngineInfo("recorded", "", "", "float32"), {(0, "forward"): {"h": h}})
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @operands
 def test_tf32_products(cell: str, operand: Any) -> None:

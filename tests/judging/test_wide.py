@@ -30,6 +30,8 @@ def verdict_of(kind: str, faults: list[tuple[int, int, int]], lengths: list[int]
     return rnnspect.check(spec, recorded=halves | finals)
 
 
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("lengths", [None, [30, 4, 11, 30, 2, 7, 30, 30, 9, 30, 5]])
 @pytest.mark.parametrize("faults", [[], [(3, 9, 2), (1, 2, 0)], [(1, 10, 1)]])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])

@@ -19,10 +19,11 @@ from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data
 from tests.reporting.runs import SPECS, prepared_of
 
-PARTS = ("base", "kept", "expression", "values")
+PARTS = ("base", "work", "kept", "expression", "values")
 """The scripts that compute, which draw nothing."""
 EVERY_MAP = """() => runs.flatMap((run) => run.layers).map((layer) => mapsOf(layer).map(({ quantity, shown }) => {
   const view = valuesOf(layer, quantity, shown);
+  finished(view.ready());
   const numbers = [];
   for (let step = 0; step < view.steps; step += 1) {
     for (let unit = 0; unit < view.units; unit += 1) numbers.push(view.at(step, unit));
@@ -155,6 +156,14 @@ def test_two_runs_beside_each_other(computed):
     for at, (mine, theirs) in enumerate(zip(first, second, strict=True)):
         shown = computed(report, f"() => ({between})()[{at}].at(2, 1)")
         assert shown == theirs[2, 1] - mine[2, 1]
+
+
+def test_arrays_are_unpacked_in_an_older_browser_too(computed):
+    """One without `Uint8Array.fromBase64`."""
+    report = report_prepared(prepared_of("lstm"))
+    weights = "[...unpacked(data.weights.weight_hh_l0.values)]"
+    found = computed(report, f"() => {{ delete Uint8Array.fromBase64; return {weights}; }}")
+    assert found == computed(report, f"() => {weights}") == report.weights["weight_hh_l0"].low.ravel().tolist()
 
 
 def test_two_runs_of_other_numbers_are_refused():

@@ -52,6 +52,7 @@ def until(page, condition):
     raise AssertionError(condition)
 
 
+ALL_DRAWN = "!document.querySelector('[data-computing]')"
 DOTS = """(one) => {
   const copy = document.createElement('canvas');
   [copy.width, copy.height] = [one.width, one.height];
@@ -252,6 +253,7 @@ def test_units_are_sorted_by_what_matters(opened, long, by):
     before = dots_of(canvas)
     assert before.shape == (16, 40, 4)
     page.page.locator(".sorting select").select_option(by)
+    until(page, ALL_DRAWN)
     score = abs(values_of(data, 0, "h", "difference")).max(0) if by == "difference" else values_of(data, 0, "h").var(0)
     order = np.argsort(-score, kind="stable")
     assert by == "variance" or order[0] == 9  # where the recording is off
@@ -267,11 +269,58 @@ def test_units_are_sorted_by_how_often_they_saturate(opened):
     report = report_prepared(prepared)
     page, data = opened(as_html(report)), json.loads(as_data(report))
     page.page.locator(".sorting select").select_option("saturation")
+    until(page, ALL_DRAWN)
     order = np.argsort(-(values_of(data, 0, "h") <= 0).sum(0), kind="stable")
     canvas = page.map("h", "equations")
     for row in (0, 7, 15):
         canvas.hover(position=page.at(canvas, 20, row, 40, 16))
         assert f"unit {order[row]}:" in page.text("#tip")
+
+
+HOLD_TIMERS = """() => {
+  window.held = new Map();
+  let last = 1e6;
+  window.setTimeout = (work) => { last += 1; window.held.set(last, work); return last; };
+  window.clearTimeout = (one) => window.held.delete(one);
+}"""
+LET_TIMERS_GO = """() => {
+  const held = [...window.held.values()];
+  window.held.clear();
+  held.forEach((work) => work());
+  return held.length;
+}"""
+
+
+def test_a_large_page_computes_bit_by_bit_and_answers_meanwhile(opened):
+    """One timer after the other is let go, so that what is seen between two bits of work does not depend on the CPU."""
+    prepared = prepare(rnnspect.Spec(cell="gru", input_size=64, hidden_size=200, input="randn:400"))
+    report = report_prepared(prepared)
+    page, data = opened(as_html(report), 700), json.loads(as_data(report))
+    canvas = page.map("n", "equations")
+    page.page.evaluate(HOLD_TIMERS)
+    canvas.evaluate("(one) => one.scrollIntoView({ block: 'center' })")
+    until(page, "document.querySelectorAll('.plot[data-computing]').length > 1")
+    expected = [Exported(data, 0, step).quantity("n", 150) for step in (7, 391)]
+
+    def shown():
+        for step in (7, 391):
+            canvas.hover(position=page.at(canvas, step, 150, 400, 200))
+            address, _, value = page.text("#tip").rpartition(": ")
+            assert address.endswith(f"step {step}, unit 150")
+            yield float(value)
+
+    assert list(shown()) == pytest.approx(expected, rel=1e-5)
+    canvas.evaluate("(one) => one.scrollIntoView({ block: 'center' })")
+    said = []
+    while page.page.evaluate(LET_TIMERS_GO):
+        said.append(canvas.evaluate("(one) => one.parentElement.dataset.computing ?? null"))
+    shares = [int(one.split()[1]) for one in said if one and "%" in one]
+    assert len(shares) > 2
+    assert shares == sorted(shares)
+    assert said[-1] is None
+    assert canvas.get_attribute("aria-busy") == "false"
+    assert canvas.evaluate("(one) => one.painted")
+    assert list(shown()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_unit_over_time(opened, long):
@@ -336,7 +385,7 @@ def test_two_runs_stand_beside_each_other(opened):
     report = report_prepared(prepared, ReportOptions(beside=((prepared, recorded),)))
     page, data = opened(as_html(report)), json.loads(as_data(report))
     assert page.page.locator(".verdict").all_inner_texts() == ["agree", "differ"]
-    assert "mine.npz: " in page.page.locator(".answer .said").nth(1).inner_text()
+    assert "mine.npz does not match" in page.page.locator(".answer .said").nth(1).inner_text()
     assert page.page.locator("#run option").all_inner_texts() == ["torch", "mine.npz"]
     assert page.page.locator("#run").input_value() == "1"  # the one that differs, where it does first
     assert page.text(".equations caption") == "at step 5, unit 3"

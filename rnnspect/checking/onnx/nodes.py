@@ -26,7 +26,7 @@ from rnnspect.weights.readers.onnx_nodes import SCALES, WEIGHTS, dequantized, pa
 Array = Any
 _RESETS_BEFORE = (
     "checked against the file's own equations: linear_before_reset is 0, which PyTorch's GRU does not compute; to "
-    "compare it with weights of PyTorch, record its output: rnnspect check model.pt --input x.npy --recorded y.npy"
+    "compare it with weights of PyTorch: rnnspect check model.pt --engine {file}"
 )
 
 
@@ -106,7 +106,7 @@ class NodeCalls:
         if self.widened:
             notes.append("onnxruntime casts float16 to float32 around the node")
         if spec.reset == "before":
-            notes.append(_RESETS_BEFORE)
+            notes.append(_RESETS_BEFORE.format(file=node.file))
         if node.quantized:
             notes += [quantized.NOTE, *(quantized.cut_off(weights) if verdict.verdict == "differ" else ())]
         return replace(verdict, notes=(*verdict.notes, *notes))

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, listed, nearest
+from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, in_one_line, listed, nearest
 from rnnspect.files.quiet import printing_to_stderr
 
 if TYPE_CHECKING:
@@ -120,28 +120,47 @@ def _may_give(node: ast.stmt) -> bool:
 
 
 def _loaded(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(_PRIVATE, path)
+    folder = path.resolve().parent
+    package = folder.relative_to(_above_packages(folder)).parts  # from .other import … is relative to it
+    spec = importlib.util.spec_from_file_location(".".join((*package, _PRIVATE)), path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[_PRIVATE] = module  # dataclasses and pickle look their module up
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up
     spec.loader.exec_module(module)
     return module
 
 
+def _above_packages(folder: Path) -> Path:
+    """The folder in which the outermost package around this one lies; the folder itself where it is no package."""
+    while (folder / "__init__.py").is_file() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+def _places(folder: Path) -> list[Path]:
+    """Where the packages of the project lie that a folder is part of: above its own package, in src, or beside its
+    pyproject.toml."""
+    project = next((one for one in (folder, *folder.parents) if (one / "pyproject.toml").is_file()), None)
+    found = [_above_packages(folder), *([] if project is None else [project / "src", project])]
+    return [place for place in dict.fromkeys(found) if place != folder and place.is_dir()]
+
+
 @contextlib.contextmanager
 def importing_from(path: Path) -> Iterator[None]:
-    """With the file's folder first among the places that it imports from. Afterwards the working directory is what it
-    was: the paths that the user typed are relative to that."""
+    """With the file's folder first among the places that it imports from, and its project's packages after all that is
+    installed. Afterwards the working directory is what it was: the paths that the user typed are relative to that."""
     folder = path.resolve().parent
-    sys.path.insert(0, str(folder))
+    last = [str(place) for place in _places(folder) if str(place) not in sys.path]
+    sys.path[:] = [str(folder), *sys.path, *last]
     begun = Path.cwd()
     try:
         yield
     finally:
         os.chdir(begun)
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
+        for place in (str(folder), *last):
+            with contextlib.suppress(ValueError):
+                sys.path.remove(place)
 
 
 @contextlib.contextmanager
@@ -171,7 +190,18 @@ def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -
         said = "(its message cannot be read)"
     said = said[:_MOST_SAID] + ("…" if len(said) > _MOST_SAID else "")
     kind = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return Problem(f"{doing} failed with {kind}", where=_place(error, path))
+    return Problem(f"{doing} failed with {kind}", where=_place(error, path), advice=_advice(error))
+
+
+def _advice(error: BaseException) -> str | None:
+    """What to do about a module that is not found."""
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return "put an empty __init__.py into each folder of the package, or import by the package's name"
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    name = in_one_line(error.name.partition(".")[0])
+    own = f"if {name} is yours, pip install -e its project, or set PYTHONPATH to the folder that {name} is in"
+    return f"{own}; else install it beside rnnspect"
 
 
 def _place(error: BaseException, path: Path | None) -> str | None:

@@ -15,7 +15,7 @@ from rnnspect.views.json_text import written_out
 from rnnspect.views.report.document import report_document
 
 _SCRIPTS = (
-    *("base", "colours", "state", "kept", "expression", "values", "place", "derivation", "quantities"),
+    *("base", "work", "colours", "state", "kept", "expression", "values", "place", "derivation", "quantities"),
     *("sight", "zoom", "frame", "heatmap", "pointing", "curves", "sketch", "network", "cell", "answer"),
     *("search", "playing", "stage", "saving", "maps", "keys", "page"),
 )

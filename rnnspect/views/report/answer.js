@@ -1,9 +1,5 @@
 // The answer at the top of the page: what was found, where, why, and what to do next.
 
-function whoGave(run) {
-  return run.recorded && runs.length === 1 ? 'the recording' : run.name;
-}
-
 function times(ratio) {
   const number = numberOf(ratio);
   return Number.isFinite(number) ? `${number.toLocaleString('en', { maximumFractionDigits: 1 })} ×` : 'infinitely many times';
@@ -90,13 +86,13 @@ function answerOf(run) {
   const badge = make('span', { class: 'badge' }, make('span', { 'aria-hidden': 'true' }, `${MARKS[verdict.verdict] ?? '?'} `),
     make('b', { class: 'verdict' }, verdict.verdict));
   return make('section', { class: `answer ${verdict.verdict.replace(' ', '-')}`, 'aria-label': `Verdict${runs.length > 1 ? ` on ${run.name}` : ''}` },
-    make('p', { class: 'said' }, badge, ' ', runs.length > 1 && run.recorded ? `${run.name}: ` : '', answerWritten(run)),
+    make('p', { class: 'said' }, badge, ' ', answerWritten(run)),
     make('dl', {}, ...rowsOfAnswer(run)), sensitivity(run));
 }
 
-// Whose numbers the page shows: "torch 2.9 on cpu, float32".
-function madeBy({ engine }) {
-  return `${[engine.name, engine.version].filter(Boolean).join(' ')}${engine.device ? ` on ${engine.device}` : ''}, ${engine.dtype}`;
+// Whose numbers the page shows: "torch 2.9 on cpu, float32", or "mine.npy, float32".
+function madeBy({ name, recorded, engine }) {
+  return `${[recorded ? name : engine.name, engine.version].filter(Boolean).join(' ')}${engine.device ? ` on ${engine.device}` : ''}, ${engine.dtype}`;
 }
 
 function header() {

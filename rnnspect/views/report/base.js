@@ -53,13 +53,15 @@ function counted(count, noun) {
 
 const kinds = { f4: Float32Array, f8: Float64Array, u2: Uint16Array, u1: Uint8Array };
 
+// By the browser itself where it can, which is ten times as fast.
+function bytesOf(text) {
+  return Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+}
+
 // Unpacked when it is first asked for.
 function unpacked(array) {
   if (!array.numbers) {
-    const text = atob(array.data);
-    const bytes = new Uint8Array(text.length);
-    for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
-    array.numbers = new kinds[array.type](bytes.buffer);
+    array.numbers = new kinds[array.type](bytesOf(array.data).buffer);
     array.data = null;
   }
   return array.numbers;

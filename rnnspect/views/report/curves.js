@@ -17,13 +17,14 @@ function curves(caption, said, lines, ends = null) {
   });
   const columnOf = (line) => (line.column ? line.column() : 0);
   let drawnFor = '';
-  whenSeen(canvas, () => {
+  whenSeen(canvas, function* draw() {
+    for (const { view } of lines) yield* view.ready();
     drawnFor = lines.map(columnOf).join();
     drawCurves(framed, lines.map((line) => ({ view: line.view, column: columnOf(line) })), ends);
   });
   const figure = make('figure', { class: 'chart' }, make('figcaption', {}, make('b', {}, caption), ` ${said}`), framed.whole, key);
   watch(() => {
-    if (drawnFor && drawnFor !== lines.map(columnOf).join() && canvas.near) canvas.draw();
+    if (drawnFor && drawnFor !== lines.map(columnOf).join() && canvas.near) begin(canvas, canvas.draw());
     lines.forEach((line, at) => {
       numbers[at].textContent = cellWritten(line.view, Math.floor(now.step / line.view.per_step), columnOf(line));
     });

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnspect.arithmetic.expression import Evaluation, Expression
-from rnnspect.judging.verdict import Verdict
 from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
@@ -56,18 +55,20 @@ def report_document(report: Report) -> dict[str, Any]:
 def _run(report: Report, run: RunReport) -> dict[str, Any]:
     return {
         "name": run.name,
-        "verdict": _verdict(run.verdict),
+        "verdict": _verdict(run),
         "engine": documents.engine_document(run.verdict.engine),
         "recorded": run.recorded,
         "layers": [_layer(report, run, layer) for layer in run.layers],
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def _verdict(run: RunReport) -> dict[str, Any]:
+    verdict = run.verdict
     checked = documents.check_document(verdict)
     kept = ["verdict", "first", "worst", "causes", "indistinguishable", "identities", "notes"]
     kept += ["resolution", "checked", "arithmetic", "pattern", "reason"]
-    return {name: checked[name] for name in kept} | {"summary": answer(verdict), "lines": list(lines_of(verdict))}
+    said = {"summary": answer(verdict, run.subject), "lines": list(lines_of(verdict))}
+    return {name: checked[name] for name in kept} | said
 
 
 def _layer(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:

@@ -10,17 +10,19 @@ function axesOf(view, upright) {
 }
 
 // Views that are to be compared have one scale.
-function spanOfAll(several) {
-  const spans = several.map(rangeOf);
+function* spanOfAll(several) {
+  const spans = [];
+  for (const view of several) spans.push(yield* rangeOf(view));
   return [Math.min(...spans.map((one) => one[0])), Math.max(...spans.map((one) => one[1]))];
 }
 
-// The dots of a map, `wide` × `high`, as an image: `window` says which cells, `order` which of them stands in which row.
-function imageOf({ view, axes, shown, scale }, [left, right, top, bottom], order, wide, high) {
+// The dots of a map, `wide` × `high`, as an image, bit by bit: `window` says which cells, `order` which of them stands in which row.
+function* imageOf({ view, axes, shown, scale }, [left, right, top, bottom], order, wide, high) {
   const values = new Float64Array(wide * high).fill(NaN);
   const odd = new Uint8Array(wide * high);
   const middle = scale.middle ?? 0;
   for (let x = left; x < right; x += 1) {
+    if (pauses(x - left, bottom - top)) yield;
     const column = Math.floor(((x - left) * wide) / (right - left));
     for (let y = top; y < bottom; y += 1) {
       const dot = Math.floor(((y - top) * high) / (bottom - top)) * wide + column;
@@ -109,10 +111,10 @@ function heatmap(wanted) {
     mark.style.height = `${100 / (bottom - top)}%`;
     moveMarks();
   };
-  whenSeen(canvas, () => {
-    const span = spanOfAll([view, ...(wanted.like || [])]);
+  whenSeen(canvas, function* draw() {
+    const span = yield* spanOfAll([view, ...(wanted.like || [])]);
     map.scale = scaleOf(...span, wanted.shown, wanted.limits);
-    if (!paint(map)) return;
+    if (!(yield* paint(map))) return;
     legend(key, map.scale, span);
     axisTicks(map);
     moveMarks();
@@ -136,7 +138,7 @@ function windowOf({ view, upright, axes, rows, across }) {
 }
 
 // Whether there was anything to draw anew.
-function paint(map) {
+function* paint(map) {
   const { canvas } = map;
   const window_ = map.window();
   const dots = window.devicePixelRatio || 1;
@@ -146,9 +148,10 @@ function paint(map) {
   if (same && canvas.across === canvas.clientWidth) return false;
   canvas.across = canvas.clientWidth;
   if (same) return true; // only the ticks stand elsewhere
+  const image = yield* imageOf(map, window_, map.order(), wide, high);
   canvas.width = wide;
   canvas.height = high;
-  canvas.getContext('2d').putImageData(imageOf(map, window_, map.order(), wide, high), 0, 0);
+  canvas.getContext('2d').putImageData(image, 0, 0);
   canvas.painted = true;
   canvas.stale = false;
   return true;

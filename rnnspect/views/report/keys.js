@@ -17,7 +17,7 @@ document.addEventListener('keydown', (event) => {
 function forPaper(on) {
   onPaper.on = on;
   redraw();
-  if (on) everyDrawing.filter((one) => !one.near).forEach((one) => one.draw());
+  if (on) everyDrawing.forEach(drawNow);
 }
 
 window.addEventListener('beforeprint', () => forPaper(true));

@@ -11,6 +11,7 @@ function save(name, blob) {
 
 // A line for each step, a number for each unit; where a cell is a range, its smallest and its largest number.
 function csvOf({ view, upright }) {
+  finished(view.ready());
   const [row, column] = upright ? ['step', 'unit'] : ['row', 'column'];
   const names = Array.from({ length: view.columns }, (_, j) => `${column} ${range(j * view.per_unit, view.per_unit, view.units)}`);
   const odd = (flags) => (flags & NAN ? 'NaN' : flags & PLUS ? 'Infinity' : '-Infinity');
@@ -72,7 +73,7 @@ function addTools(layer, map) {
   const name = (end) => `rnnspect ${map.file}.${end}`;
   if (map.unitChosen) small('over time', 'Show the unit over time', () => unitLine(layer, map));
   small('PNG', 'Save as PNG', () => {
-    map.canvas.draw();
+    drawNow(map.canvas);
     pngOf(map, (blob) => save(name('png'), blob));
   });
   small('CSV', 'Save as CSV', () => save(name('csv'), new Blob([csvOf(map)], { type: 'text/csv' })));

@@ -7,6 +7,7 @@
 //   low, high (i, j)   the smallest and the largest finite number of a cell, the same where it is exact
 //   flags (i, j)       what else is in it: NAN, PLUS, MINUS; EMPTY where no number is finite; 0 where all are
 //   at (step, unit)    the number, or null where a cell holds several
+//   ready ()           the work, bit by bit, after which each number is at hand; before, one is computed when it is asked for
 // The rows of a parameter are the steps of its view, and its columns the units.
 
 function viewOf(picture) {
@@ -14,43 +15,59 @@ function viewOf(picture) {
   const rows = Math.ceil(steps / per_step);
   const columns = Math.ceil(units / per_unit);
   const view = { steps, units, per_step, per_unit, rows, columns, exact: Boolean(picture.values) };
-  if (view.exact) return exactView(steps, units, () => unpacked(picture.values));
+  if (view.exact) return keptView(steps, units, () => unpacked(picture.values));
   const bound = (name) => (i, j) => picture.origin + unpacked(picture[name])[i * columns + j] * picture.step;
   const flags = (i, j) => (picture.flags ? unpacked(picture.flags)[i * columns + j] : 0);
-  return Object.assign(view, { low: bound('low'), high: bound('high'), flags, at: () => null });
+  return Object.assign(view, { low: bound('low'), high: bound('high'), flags, at: () => null, ready: nothing });
 }
 
-// Of numbers (steps, units) that are made when the first of them is asked for.
-function exactView(steps, units, made) {
-  let numbers = null;
-  const at = (i, j) => {
-    numbers ??= made();
-    return numbers[i * units + j];
-  };
+function* nothing() {} // no work
+
+// Of one number a cell, which `at` gives; `ready` is the work after which each of them is at hand.
+function exactView(steps, units, at, ready = nothing) {
   const flags = (i, j) => {
     const value = at(i, j);
     if (Number.isFinite(value)) return 0;
     return EMPTY | (Number.isNaN(value) ? NAN : value > 0 ? PLUS : MINUS);
   };
-  return { steps, units, per_step: 1, per_unit: 1, rows: steps, columns: units, exact: true, low: at, high: at, flags, at };
+  return { steps, units, per_step: 1, per_unit: 1, rows: steps, columns: units, exact: true, low: at, high: at, flags, at, ready };
 }
 
-const BLOCK = 16;
+// Of numbers (steps, units) in an array, which is unpacked when the first of them is asked for.
+function keptView(steps, units, made) {
+  let numbers = null;
+  return exactView(steps, units, (i, j) => {
+    numbers ??= made();
+    return numbers[i * units + j];
+  });
+}
 
-// Some expressions of a layer at every step, (steps, units), by their name: { name: { at, units } } gives them.
-function everyStep(layer, wanted) {
+const PRODUCTS = 2e6; // computed in one bit of work
+
+// How many steps of a layer that is: an even number.
+function stepsOfBit(layer) {
+  layer.units ??= unitsOf(layer);
+  const products = layer.derivable.expressions.map((one, at) => (one.kind === 'sum' ? layer.units[at] * data.weights[one.name].units : 0));
+  return Math.max(2, Math.min(16, 2 * Math.floor(PRODUCTS / 2 / total(products))));
+}
+
+// Some expressions of a layer at every step, bit by bit: { name: { at, units } } gives them. In the end (steps, units) by name.
+function* everyStep(layer, wanted) {
   const roots = Object.entries(wanted);
   const found = Object.fromEntries(roots.map(([name, { units }]) => [name, new Float64Array(data.length * units)]));
-  for (let step = 0; step < data.length; step += BLOCK) {
-    const of = numbersOf(layer, step, Math.min(BLOCK, data.length - step));
+  const several = stepsOfBit(layer);
+  for (let step = 0; step < data.length; step += several) {
+    const of = numbersOf(layer, step, Math.min(several, data.length - step));
     for (const [name, { at, units }] of roots) found[name].set(of(at), step * units);
+    yield step / data.length;
   }
   return found;
 }
 
-function quantitiesOf(layer) {
-  layer.quantities ??= everyStep(layer, layer.derivable.equations);
-  return layer.quantities;
+// An expression of a layer, whose numbers are computed together with those of others.
+function computedView(layer, name, { at, units }, every) {
+  const one = (step, unit) => (every.result ? every.result[name][step * units + unit] : numbersAt(layer, step).value(at, unit));
+  return exactView(data.length, units, one, every.ready);
 }
 
 // engine − equations; 0 where both are the same infinity or both NaN.
@@ -67,17 +84,22 @@ function ratioOf(difference, bound) {
 
 // What is shown of a quantity, from the numbers that the file keeps of every step.
 function derivedView(layer, quantity, shown) {
-  const exact = (units, made) => exactView(data.length, units, made);
   const { equations, projection } = layer.derivable;
-  if (quantity === 'input_projection') return exact(projection.units, () => everyStep(layer, { projection }).projection);
-  if (quantity === 'x') return exact(givenOf(layer, 'x').units, () => givenOf(layer, 'x').numbers);
+  if (quantity === 'input_projection') {
+    return computedView(layer, 'projection', projection, shared(() => everyStep(layer, { projection })));
+  }
+  if (quantity === 'x') return keptView(data.length, givenOf(layer, 'x').units, () => givenOf(layer, 'x').numbers);
   const { units } = equations[quantity];
-  if (shown === 'equations') return exact(units, () => quantitiesOf(layer)[quantity]);
-  const engine = () => gaveOf(layer, quantity).numbers;
-  if (shown === 'engine') return exact(units, engine);
-  const difference = () => Float64Array.from(engine(), (value, at) => apart(value, quantitiesOf(layer)[quantity][at]));
-  if (shown === 'difference') return exact(units, difference);
-  return exact(units, () => difference().map((value, at) => ratioOf(value, boundOf(layer).numbers[at])));
+  if (shown === 'engine') return keptView(data.length, units, () => gaveOf(layer, quantity).numbers);
+  if (shown === 'equations') {
+    layer.every ??= shared(() => everyStep(layer, equations));
+    return computedView(layer, quantity, equations[quantity], layer.every);
+  }
+  const [manual, engine] = ['equations', 'engine'].map((one) => valuesOf(layer, quantity, one));
+  const difference = (i, j) => apart(engine.at(i, j), manual.at(i, j));
+  if (shown === 'difference') return exactView(data.length, units, difference, manual.ready);
+  const bound = keptView(data.length, units, () => boundOf(layer).numbers);
+  return exactView(data.length, units, (i, j) => ratioOf(difference(i, j), bound.at(i, j)), manual.ready);
 }
 
 const views = new Map();
@@ -93,12 +115,9 @@ function viewed(key, made) {
 function betweenRuns(layer, other, quantity) {
   const [mine, theirs] = [layer, other].map((one) => valuesOf(one, quantity, 'engine'));
   if (!mine?.exact || !theirs?.exact) return null;
-  const made = () => Float64Array.from({ length: mine.steps * mine.units }, (_, at) => {
-    const [step, unit] = [Math.floor(at / mine.units), at % mine.units];
-    return apart(theirs.at(step, unit), mine.at(step, unit));
-  });
   mine.beside ??= new Map();
-  if (!mine.beside.has(theirs)) mine.beside.set(theirs, exactView(mine.steps, mine.units, made));
+  const made = () => exactView(mine.steps, mine.units, (i, j) => apart(theirs.at(i, j), mine.at(i, j)));
+  if (!mine.beside.has(theirs)) mine.beside.set(theirs, made());
   return mine.beside.get(theirs);
 }
 
@@ -137,12 +156,14 @@ function included() {
   return `This run has more numbers than fit into one file. ${steps} A cell of a heat map may be the range of several numbers.`;
 }
 
-// The smallest and the largest finite number; Infinity and -Infinity where there is none.
-function rangeOf(view) {
+// The smallest and the largest finite number, bit by bit; Infinity and -Infinity where there is none.
+function* rangeOf(view) {
   if (view.range) return view.range;
+  yield* view.ready();
   let low = Infinity;
   let high = -Infinity;
   for (let i = 0; i < view.rows; i += 1) {
+    if (pauses(i, view.columns)) yield;
     for (let j = 0; j < view.columns; j += 1) {
       if (view.flags(i, j) & EMPTY) continue;
       if (view.low(i, j) < low) low = view.low(i, j);

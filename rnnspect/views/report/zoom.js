@@ -16,9 +16,15 @@ function zoomSteps(first, after) {
 
 const ORDERS = { unit: 'unit number', difference: 'largest difference', variance: 'largest variance', saturation: 'most saturated' };
 
-// Of each column of a view one number; what is not finite comes first.
-function scored(view, score) {
-  return Array.from({ length: view.columns }, (_, j) => score(j));
+// Of each column of a view one number, bit by bit; what is not finite comes first.
+function* scored(view, score) {
+  yield* view.ready();
+  const scores = [];
+  for (let j = 0; j < view.columns; j += 1) {
+    if (pauses(j, view.rows)) yield;
+    scores.push(score(j));
+  }
+  return scores;
 }
 
 function largest(view) {
@@ -52,43 +58,47 @@ function saturated(view, limits) {
   });
 }
 
-function scoresOf(layer, by, columns) {
+function* scoresOf(layer, by, columns) {
   const views = (shown) => ['h', ...data.gates, 'c'].map((name) => [name, valuesOf(layer, name, shown)])
     .filter(([, view]) => view?.columns === columns);
-  if (by === 'difference') return views('difference').map(([, view]) => largest(view))[0];
-  if (by === 'variance') return views('equations').map(([, view]) => variance(view))[0];
-  const gates = views('equations').filter(([name]) => data.gates.includes(name)).map(([name, view]) => saturated(view, limitsOf(layer, name)));
-  return gates.length ? gates[0].map((_, j) => gates.reduce((sum, one) => sum + one[j], 0)) : undefined;
+  const [first] = views(by === 'difference' ? by : 'equations');
+  if (by !== 'saturation') return first && (yield* (by === 'difference' ? largest : variance)(first[1]));
+  const gates = [];
+  for (const [name, view] of views('equations')) {
+    if (data.gates.includes(name)) gates.push(yield* saturated(view, limitsOf(layer, name)));
+  }
+  return gates[0]?.map((_, j) => gates.reduce((sum, one) => sum + one[j], 0));
 }
 
-// Of all runs: a unit that matters in one of them.
-function scoresOfAll(layer, by, columns) {
-  const all = runs.map((run) => scoresOf(counterpart(layer, run), by, columns)).filter(Boolean);
-  return all.length ? all[0].map((_, j) => Math.max(...all.map((one) => one[j]))) : null;
+// The units of views with so many columns in order; null where nothing says one. Of two runs, a unit that matters in one
+// of them comes first.
+function* orderedBy(layer, by, columns) {
+  const all = [];
+  for (const run of runs) all.push(yield* scoresOf(counterpart(layer, run), by, columns));
+  const [one, other = one] = all.filter(Boolean);
+  const scores = one?.map((score, j) => Math.max(score, other[j]));
+  return scores ? [...scores.keys()].sort((a, b) => (scores[b] === scores[a] ? a - b : scores[b] - scores[a])) : null;
+}
+
+// Sorts the units in every map of a layer.
+function* sortUnits(layer, by) {
+  const orders = new Map();
+  const columns = new Set(mapsOf(layer).map((one) => valuesOf(layer, one.quantity, one.shown).columns));
+  if (by !== 'unit') for (const count of columns) orders.set(count, yield* orderedBy(layer, by, count));
+  layer.orders = orders;
+  redraw();
+  watchers.forEach((watcher) => watcher());
+  say(`Units of ${placeOf(layer)} sorted by ${ORDERS[by]}.`);
 }
 
 // The columns of a view in the order that was chosen for its layer; null where they stand as they are.
-function sortedRows(one, view) {
-  const layer = counterpart(one, data);
-  const by = layer.order ?? 'unit';
-  if (by === 'unit') return null;
-  layer.orders ??= new Map();
-  const key = `${by} ${view.columns}`;
-  if (!layer.orders.has(key)) {
-    const scores = scoresOfAll(layer, by, view.columns);
-    layer.orders.set(key, scores ? [...scores.keys()].sort((a, b) => (scores[b] === scores[a] ? a - b : scores[b] - scores[a])) : null);
-  }
-  return layer.orders.get(key);
+function sortedRows(layer, view) {
+  return counterpart(layer, data).orders?.get(view.columns) ?? null;
 }
 
 function orderChooser(layer) {
   const there = Object.entries(ORDERS).filter(([by]) => by !== 'difference' || valuesOf(layer, 'h', 'difference'));
   const select = make('select', {}, ...there.map(([by, said]) => make('option', { value: by }, said)));
-  select.addEventListener('change', () => {
-    layer.order = select.value;
-    redraw();
-    watchers.forEach((watcher) => watcher());
-    say(`Units of ${placeOf(layer)} sorted by ${ORDERS[layer.order]}.`);
-  });
+  select.addEventListener('change', () => begin(select, sortUnits(layer, select.value)));
   return make('label', { class: 'sorting' }, 'sort units by ', select);
 }

@@ -65,6 +65,7 @@ MADE: dict[str, tuple[Any, Any]] = {
 CASES = [(kind, function) for kind in ("gru", "lstm") for function in ("tanh", "sigmoid", "both")] + [("rnn", "tanh")]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize(("kind", "function"), sampled(CASES, 3))
 @pytest.mark.parametrize("how", MADE)
 @pytest.mark.parametrize(("layers", "directions"), sampled([(1, 1), (2, 2)], 2))
@@ -94,6 +95,7 @@ def test_an_approximation_is_named_and_no_other_is(
     assert len(verdict.causes[0].scope) == layers * directions
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 @pytest.mark.parametrize(
     ("hooks", "name"),

@@ -72,6 +72,7 @@ def assert_named(verdict: rnnspect.Verdict, where: str, p: float, *scope: str) -
     assert first.worst_ratio_after <= 1 < first.worst_ratio_before
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("size", "p"), [(5, 0.5), (5, 0.2), (32, 0.5), (32, 0.2)])
 def test_dropout_between_layers_is_named(kind: str, size: int, p: float) -> None:
@@ -79,6 +80,7 @@ def test_dropout_between_layers_is_named(kind: str, size: int, p: float) -> None
     assert_named(trained.check(trained.run(between=p)), "input", p, "layer 1 forward", "layer 2 forward")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [5, 32])
 def test_a_module_in_train_mode_is_named_by_its_output_alone(kind: str, size: int) -> None:
@@ -89,6 +91,7 @@ def test_a_module_in_train_mode_is_named_by_its_output_alone(kind: str, size: in
     assert_named(verdict, "input", 0.2, "layer 1 forward")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("size", "p"), [(5, 0.25), (32, 0.3), (32, 1 / 3)])
 def test_dropout_of_the_input_is_named(kind: str, size: int, p: float) -> None:
@@ -96,6 +99,7 @@ def test_dropout_of_the_input_is_named(kind: str, size: int, p: float) -> None:
     assert_named(trained.check(trained.run(before=p)), "input", p, "layer 0 forward")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [5, 32])
 @pytest.mark.parametrize("directions", [1, 2])

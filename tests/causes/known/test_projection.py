@@ -74,6 +74,7 @@ class Projected:
         return rnnspect.check(self.spec, self.x, recorded=every[-1] if whole else recorded)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("how", sampled([how for how in OUT if how != "right"], 4))
 @pytest.mark.parametrize(
     ("sizes", "layers", "whole"), [((3, 5, 2), 1, False), ((3, 5, 2), 2, True), ((20, 32, 16), 2, False)]

@@ -70,6 +70,7 @@ def named(verdict: Verdict) -> list[str]:
     return [cause.name for cause in verdict.causes]
 
 
+@pytest.mark.each_value_once
 @kinds
 @stacks
 @pytest.mark.parametrize(
@@ -104,6 +105,7 @@ INTEGERS = {
 }
 
 
+@pytest.mark.each_value_once
 @kinds
 @pytest.mark.parametrize("scale", INTEGERS)
 @pytest.mark.parametrize("which", sampled(["both kernels", "weight_ih", "weight_hh"], 3))
@@ -116,6 +118,7 @@ def test_weights_in_eight_bits_are_named(kind: str, scale: str, which: str) -> N
     assert (verdict.causes[0].left, len(verdict.causes)) == ((), 1)
 
 
+@pytest.mark.each_value_once
 @kinds
 @stacks
 @pytest.mark.parametrize(("half", "rounding"), sampled([("float16", to_float16), ("bfloat16", to_bfloat16)], 2))
@@ -139,6 +142,7 @@ def test_a_right_run_agrees(kind: str, layers: int, directions: int) -> None:
     assert (verdict.verdict, verdict.causes) == ("agree", ())
 
 
+@pytest.mark.each_value_once
 @kinds
 @stacks
 @pytest.mark.parametrize("fault", sampled(["one weight", "every weight", "bias", "row"], 4))
@@ -230,6 +234,7 @@ def long(kind: str, layers: int = 1, directions: int = 1) -> Network:
     return Network(kind, layers, directions, steps=60, batch=5)
 
 
+@pytest.mark.each_value_once
 @kinds
 @stacks
 @pytest.mark.parametrize("summed", sampled([in_order, in_pairs, in_slices], 3))
@@ -259,6 +264,7 @@ def in_eight_bits(v: Array, w: Array) -> Array:
     return (np.rint(v / scale) * scale).astype(np.float32) @ w.T
 
 
+@pytest.mark.each_value_once
 @kinds
 @pytest.mark.parametrize(
     "fault", ["1e-4", "1e-3", "3e-3", "biases", "one weight", "tf32 and a weight", "initial state", "bfloat16", "int8"]

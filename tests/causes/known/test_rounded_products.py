@@ -45,6 +45,7 @@ def run(made: Prepared, cell: str, operand: Any) -> Observation:
     return Observation(EngineInfo("recorded", "", "", "float32"), {(0, "forward"): {"h": h}})
 
 
+@pytest.mark.each_value_once
 @cells
 @pytest.mark.parametrize(
     ("operand", "name"),

@@ -299,6 +299,7 @@ AUTOCAST = [
 ]  # fmt: skip
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("gradient", [True, False])
 @pytest.mark.parametrize("from_half", [True, False])
 @pytest.mark.parametrize(("kind", "dtype"), AUTOCAST)

@@ -54,7 +54,7 @@ def zeros(tensor: torch.Tensor | None) -> bool:
 
 
 @pytest.mark.parametrize(("name", "form"), ROWS)
-@settings(max_examples=25)  # of each of some sixty rows
+@settings(max_examples=12)  # of each of some sixty rows
 @given(data=st.data())
 def test_there_and_back(name: str, form: str, data: st.DataObject):
     layout = layouts.find(name)
@@ -89,7 +89,7 @@ def test_there_and_back(name: str, form: str, data: st.DataObject):
 
 
 @pytest.mark.parametrize(("name", "form"), ROWS)
-@settings(max_examples=25)  # of each of some sixty rows
+@settings(max_examples=12)  # of each of some sixty rows
 @given(data=st.data())
 def test_the_framework_s_own_arrays_there_and_back(name: str, form: str, data: st.DataObject):
     """Whatever the arrays hold: nothing of them is rounded, not even what is added at run time."""

@@ -48,6 +48,7 @@ def check(path: Path, layer: Layer, output: np.ndarray, *argv: str) -> int:
     return main(["check", str(path), "--input", str(folder / "x.npy"), "--recorded", str(folder / "out.npy"), *argv])
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["", "Bidirectional"])
 @pytest.mark.parametrize(("cell", "config"), sampled(LAYERS.values(), 40), ids=LAYERS.keys())
 @pytest.mark.parametrize("major", [2, 3])
@@ -63,6 +64,7 @@ def test_the_equations_of_keras(
     assert check(path, layer, layer.output(X, major)) == 1
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_what_two_versions_call_hard_sigmoid(tmp_path: Path, capsys: Any):
     """The same layer, the same weights: x/5 in Keras 2, x/6 in Keras 3."""
     layer = Layer("lstm", "one", {"recurrent_activation": "hard_sigmoid"})

@@ -18,15 +18,16 @@ from rnnspect.weights.readers.interface import Reader
 from tests.weights.readers.every_format import FILES, every_format
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, Path]:
-    return every_format(tmp_path)
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return every_format(tmp_path_factory.mktemp("files"))
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_the_content_says_which_reader_it_is_for(files: dict[str, Path], kind: str, tmp_path: Path, capsys: Any):
     assert isinstance(readers.find(kind), Reader)
     assert readers.kind_of(files[kind]) == kind
+    shutil.copytree(files[kind].parent, tmp_path, dirs_exist_ok=True)  # an index names the files beside it
     for name in ("unnamed", "model.bin", "spec.yaml"):
         shutil.copy(files[kind], tmp_path / name)
         assert readers.kind_of(tmp_path / name) == kind
