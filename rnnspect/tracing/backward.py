@@ -21,7 +21,7 @@ from rnnspect.network.recording import EngineInfo
 from rnnspect.network.tensors import largest, max_abs_difference
 from rnnspect.tracing.gradients import STARTS, Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.prepare import Prepared
-from rnnspect.tracing.reach import reach_of
+from rnnspect.tracing.reaching import reach_of
 from rnnspect.tracing.trace import Pair
 
 Progress = Callable[[int], None]

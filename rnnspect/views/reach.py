@@ -49,6 +49,9 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
     else:
         short = "" if goal == order[-1] else "no further than "
         said = f"dL/dh reaches {short}step {goal} with {than} it has at step {start}"
+        if len(layer.reach.paths) > 1:
+            whole = share ** (1 / abs(goal - start))
+            return f"{said}: ×{_factor(whole)} a step in all" + rates(layer.reach, item, ", ").replace(" a step", "")
     return said + rates(layer.reach, item, ": ")
 
 
