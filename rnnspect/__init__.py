@@ -2,6 +2,7 @@
 
     shapes         every parameter and the rows of each gate in it
     trace          every gate of every step, with the framework's numbers beside it
+    gradients      the gradient of a loss by every gate of every step, with the framework's beside it
     derive         one number as arithmetic
     report         a run as an HTML page
     check          whether a run is what the equations give, and if not, where and why
@@ -35,9 +36,10 @@ else:  # a type checker knows every name from above, and tells one that is none 
 
 __all__ = [  # noqa: F405
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
-    "Head", "Identity", "InputError", "LayerTrace", "ModelShapes", "PackageError", "Pair", "Point", "Report",
-    "ResourceError", "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict",
-    "WatchedCalls", "WeightsError", "assert_agrees", "check", "derive", "report", "shapes", "trace", "watch",
+    "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes", "PackageError",
+    "Pair", "ParameterGradient", "Path", "Point", "Reach", "Report", "ResourceError", "RnnspectError", "SequenceError",
+    "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError", "assert_agrees", "check",
+    "derive", "gradients", "report", "shapes", "trace", "watch",
 ]  # fmt: skip
 
 

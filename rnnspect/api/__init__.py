@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnspect.api.proving import assert_agrees, check
-from rnnspect.api.seeing import derive, report, shapes, trace
+from rnnspect.api.seeing import derive, gradients, report, shapes, trace
 from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.errors import (
@@ -25,14 +25,17 @@ from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Derivation, Report
+from rnnspect.tracing.gradients import Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.reach import Path, Reach
 from rnnspect.tracing.trace import Pair, Trace
 
 __all__ = [
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
-    "Head", "Identity", "InputError", "LayerTrace", "ModelShapes", "PackageError", "Pair", "Point", "Report",
-    "ResourceError", "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict",
-    "WatchedCalls", "WeightsError", "assert_agrees", "check", "derive", "report", "shapes", "trace", "watch",
+    "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes", "PackageError",
+    "Pair", "ParameterGradient", "Path", "Point", "Reach", "Report", "ResourceError", "RnnspectError", "SequenceError",
+    "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError", "assert_agrees", "check",
+    "derive", "gradients", "report", "shapes", "trace", "watch",
 ]  # fmt: skip
 
 

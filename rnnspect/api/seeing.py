@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rnnspect.network.model_tree import ModelShapes
     from rnnspect.reporting.building import Recordings
     from rnnspect.reporting.data import Derivation, Report
+    from rnnspect.tracing.gradients import Gradients
     from rnnspect.tracing.prepare import Prepared
     from rnnspect.tracing.trace import Trace
 
@@ -94,6 +95,58 @@ def trace(
     from rnnspect.tracing.running import trace_prepared
 
     return trace_prepared(prepare_source(source, Given(x, h0, c0, lengths), module))
+
+
+def gradients(
+    source: Spec | nn.Module,
+    x: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    *,
+    lengths: Any = None,
+    loss: Any = "sum",
+    engine: str | Callable[..., Any] = "torch",
+    module: str | None = None,
+) -> Gradients:
+    """Computes the gradient of a loss by every gate and state of every step, going back through the equations, and sets
+    the framework's gradients beside them.
+
+    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
+
+    Args:
+        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs once.
+        x: The input, of the same shapes as `trace` takes: (T, I), (T, B, I) or with `batch_first` (B, T, I).
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P). If left out: zeros, or as the spec says.
+        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
+        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
+        loss: "sum" or "mean" of the output; "last", the sum of the output at each item's last step; dL/d output as an
+            array or a file, in the shape of the output: (T, D·P), (T, B, D·P) or with `batch_first` (B, T, D·P); or
+            "mse:target.npy", the mean squared difference to a target of that shape. No padding counts in it.
+        engine: What runs a `Spec`: a name such as "torch-cell", or a function or class of your own.
+        module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
+
+    Returns:
+        The gradients: by layer and direction those of each gate and state, (B, T, units), with how far they reach;
+            those of x, h0, c0 and of each parameter by the equations and by the engine.
+
+    Raises:
+        RnnspectError: If the arguments do not fit together or cannot be run.
+
+    Examples:
+        >>> import rnnspect, torch
+        >>> found = rnnspect.gradients(torch.nn.LSTM(3, 4), torch.ones(20, 3), loss="last")
+        >>> found.layers[0].quantities["f"].shape  # dL/df: batch, steps, units
+        torch.Size([1, 20, 4])
+        >>> found.parameters["weight_hh_l0"].gradient.manual.shape
+        torch.Size([16, 4])
+    """
+    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.network import memory
+    from rnnspect.tracing.backward import gradients_prepared
+
+    needs = memory.gradients_needs
+    prepared = prepare_source(source, Given(x, h0, c0, lengths), module, engine, needs)
+    return gradients_prepared(prepared, loss, required=engine != "torch")
 
 
 def derive(

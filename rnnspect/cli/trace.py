@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnnspect.cli import completion
+from rnnspect.cli.backward import gradients
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import prepared
-from rnnspect.errors import EngineError
+from rnnspect.errors import EngineError, InputError
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
@@ -51,12 +52,26 @@ def trace(
             autocompletion=completion.engines_and_all,
         ),
     ] = None,
+    backward: Annotated[bool, _table("--backward", help="Show the gradients, from the last step to the first")] = False,
+    loss: Annotated[
+        str | None,
+        _table(
+            help="With --backward: sum (default), mean or last of the output, FILE with dL/d output, or mse:FILE",
+            metavar="LOSS",
+            autocompletion=lambda: ["sum", "mean", "last"],
+        ),
+    ] = None,
 ) -> None:
     """Every gate of every step, with the framework's h beside it.
 
     Above 16 units or 12 steps a summary; --steps or --units show the numbers."""
     from rnnspect.network import memory
 
+    if backward:
+        gradients(given, selected, output, engine, loss or "sum")
+        return
+    if loss is not None:
+        raise InputError("a loss is for gradients", advice="add --backward", where="--loss")
     needs = memory.document_needs if output.writes("json") else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():

@@ -107,6 +107,31 @@ def document_needs(spec: Spec, steps: int, batch: int) -> int:
     return trace_needs(spec, steps, batch) + steps * batch * _as_json(widths)
 
 
+def gradients_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for every quantity of every step, its gradient, and what an engine keeps for its own pass backwards."""
+    rows, itemsize = steps * batch, ITEMSIZE[spec.dtype]
+    packed = len(spec.cell_type.gates) * spec.hidden_size
+    kept = rows * (sum(_widths(spec)) + sum(_gradient_widths(spec))) * itemsize
+    layer = rows * itemsize * 2 * (sum(_gradient_widths(spec)) // len(spec.places) + 2 * packed)
+    engine = rows * len(spec.places) * (packed + 3 * spec.hidden_size) * max(4, itemsize)
+    return run_needs(spec, steps, batch) + kept + layer + engine + parameters_need(spec)
+
+
+def gradients_document_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for gradients and for their JSON."""
+    units = spec.num_directions * spec.output_size
+    widths = [*_gradient_widths(spec), units, units, units, spec.input_size, spec.input_size]
+    return gradients_needs(spec, steps, batch) + steps * batch * _as_json(widths)
+
+
+def _gradient_widths(spec: Spec) -> list[int]:
+    """The numbers that each gradient has at a step of an item."""
+    cell = spec.cell_type
+    of_a_place = [spec.hidden_size] * (len(cell.quantities) + len(cell.states) + 1 + len(cell.gates))
+    inputs = [spec.layer_input_size(layer) for layer, _ in spec.places]
+    return [*inputs, *of_a_place * len(spec.places)]
+
+
 def _widths(spec: Spec) -> list[int]:
     """The numbers that each quantity of a trace has at a step of an item."""
     cell = spec.cell_type

@@ -15,8 +15,8 @@ STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 """By a state of a cell what a run calls its value before the first and after the last step."""
 _ARRAY_NAME = re.compile(
     r"(?:l(?P<layer>0|[1-9][0-9]*)\.(?P<direction>forward|reverse)\.)?"
-    r"(?:(?P<whose>engine|manual)\.(?:(?P<engine>.+)\.)?)?"
-    r"(?P<quantity>\w+)"
+    r"(?:(?P<whose>engine|manual)\.(?:(?P<engine>(?!grad\.).+?)\.)?)?"
+    r"(?P<gradient>grad\.)?(?P<quantity>\w+)"
 )
 
 
@@ -67,21 +67,25 @@ class ArrayName:
         engine.output  l0.forward.engine.h              the engine's number, where both are kept
         manual.output                                   the equations' number beside it
         engine.keras.output  l0.forward.engine.keras.h  the number of one of several engines
+        grad.x  grad.weight_ih_l0  l0.forward.grad.i    a gradient: dL/d of what is named; grad.output goes in
+        l0.forward.grad.i_pre  manual.grad.x            of what goes into a gate's function; by the equations
 
     `quantity` is h, c, a gate, output, h_n …; `place` is its (layer, direction), or None of the run as a whole.
 
     `whose` is "engine" or "manual" (the equations), or None where the name does not say it; `engine` is the name of
-    that engine where several are kept.
+    that engine where several are kept. `is_gradient`: it is the gradient of a loss.
     """
 
     quantity: str
     place: tuple[int, str] | None = None
     whose: str | None = None
     engine: str | None = None
+    is_gradient: bool = False
 
     def __str__(self) -> str:
         place = () if self.place is None else (f"l{self.place[0]}", self.place[1])
-        return ".".join(part for part in (*place, self.whose, self.engine, self.quantity) if part)
+        gradient = "grad" if self.is_gradient else None
+        return ".".join(part for part in (*place, self.whose, self.engine, gradient, self.quantity) if part)
 
     @classmethod
     def parse(cls, text: str) -> ArrayName:
@@ -90,4 +94,4 @@ class ArrayName:
         if match is None:
             return cls(text)
         place = None if match["layer"] is None else (int(match["layer"]), match["direction"])
-        return cls(match["quantity"], place, match["whose"], match["engine"])
+        return cls(match["quantity"], place, match["whose"], match["engine"], match["gradient"] is not None)

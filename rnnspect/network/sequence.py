@@ -125,7 +125,7 @@ def input_of(spec: Spec, where: Where) -> Tensor:
         free_memory.require(size, f"drawing {spec.input}", where(("input",)))
         x = _drawn(spec, made, width, drawing.generator_of(spec), where(("input",)))
         return x[..., 0] if made.kind == "randint" else x
-    return _numbers(spec.input, "input", where)
+    return numbers_of(spec.input, "input", where)
 
 
 def _generator_in(given: Any) -> sources.Generator | None:
@@ -143,7 +143,7 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
         found = "batch is for generators such as randn:100; this input has its own batch size"
         raise SequenceError(found, advice="leave batch out", where=where(("batch",)))
     else:
-        x = _numbers(given, "input", where)
+        x = numbers_of(given, "input", where)
     if x.dim() == 1:
         x = x[:, None]
     axes = "(B, T, {0})" if spec.batch_first else "(T, B, {0})"
@@ -211,7 +211,7 @@ def _state(
             found = f"{given} gives {source.count} initial states, the network needs {shape[0]} (layers × directions)"
             raise SequenceError(found, advice=f"write {source.kind}", where=where((name,)))
         return _generated(source, shape, 1, generator, where((name,)))
-    state = _numbers(given, name, where)
+    state = numbers_of(given, name, where)
     if tuple(state.shape) != shape:
         axes = ["layers × directions" if bidirectional else "layers", *["batch"] * (len(shape) == 3), "units"]
         allowed = f"({', '.join(axes)}) = {shape}"
@@ -219,7 +219,7 @@ def _state(
     return state
 
 
-def _numbers(given: Any, name: str, where: Where) -> Tensor:
+def numbers_of(given: Any, name: str, where: Where) -> Tensor:
     """The numbers of anything but a generator, on the CPU."""
     if isinstance(given, tuple | list):
         return text.from_lists(_plain(given), lambda at: where((name, *at)))

@@ -95,8 +95,8 @@ def trace_document(trace: Trace) -> dict[str, Any]:
             }
             for layer in trace.layers
         ],
-        "output": _pair(trace.output, trace.lengths),
-        **{name: _pair(getattr(trace, name)) for name in _STATES},
+        "output": pair_document(trace.output, trace.lengths),
+        **{name: pair_document(getattr(trace, name)) for name in _STATES},
         "max_abs_difference": trace.max_abs_difference,
         "stack_difference": trace.stack_difference,
         "notes": list(trace.notes),
@@ -237,7 +237,7 @@ def _given(result: EngineRun) -> dict[str, Any]:
     }
 
 
-def _pair(pair: Pair | None, lengths: tuple[int, ...] | None = None) -> dict[str, Any] | None:
+def pair_document(pair: Pair | None, lengths: tuple[int, ...] | None = None) -> dict[str, Any] | None:
     if pair is None:
         return None
     theirs = None if pair.engine is None else numbers(pair.engine, lengths)

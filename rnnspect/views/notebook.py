@@ -13,8 +13,9 @@ from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.shown import Shown
 from rnnspect.reporting.data import Derivation, Report
+from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.trace import Trace
-from rnnspect.views import check, derive, shapes, summary
+from rnnspect.views import check, derive, gradients, shapes, summary
 from rnnspect.views.rendering import Screen, as_html, rendered, width_of
 from rnnspect.views.selection import Selection, shown_steps, with_gaps
 from rnnspect.views.text import LOUD
@@ -46,6 +47,8 @@ def parts(result: Shown, width: int) -> Iterable[RenderableType]:
             return shapes.model_parts(result)
         case Trace():
             return summary.numbers_or_summary([result], Selection(), width, in_python=True)
+        case Gradients():
+            return gradients.numbers_or_summary([result], Selection(), width, in_python=True)
         case Verdict():
             return check.parts(result, verbose=None)
         case Report():

@@ -91,6 +91,24 @@ def curve(values: Sequence[float], cells: int, top: float | None = None) -> str:
     )
 
 
+_DECADES = 3
+
+
+def log_curve(values: Sequence[float], cells: int) -> str:
+    """The same on a logarithmic scale, each block the largest of its run: from the smallest that is not zero, or a
+    thousandth of the largest, to the largest; · for zero, ? for NaN and infinity."""
+    runs = [max(run) if all(map(math.isfinite, run)) else math.nan for run in _runs(values, cells)]
+    logs = [math.log10(value) for value in runs if value > 0]
+    if not logs:
+        return "".join("·" if value == 0 else "?" for value in runs)
+    top, low = max(logs), min(*logs, max(logs) - _DECADES)
+    scale = (len(_BLOCKS) - 1) / (top - low)
+    return "".join(
+        "·" if value == 0 else "?" if math.isnan(value) else _BLOCKS[round((math.log10(value) - low) * scale)]
+        for value in runs
+    )
+
+
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
 

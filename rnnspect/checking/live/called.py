@@ -90,25 +90,35 @@ def prepared_call(
 
 
 def prepare_source(
-    source: Spec | nn.Module, given: Given, module: str | None = None, engine: str | Callable[..., Any] = "torch"
+    source: Spec | nn.Module,
+    given: Given,
+    module: str | None = None,
+    engine: str | Callable[..., Any] = "torch",
+    needs: Callable[[Spec, int, int], int] = memory.trace_needs,
 ) -> Prepared:
     """What a trace, a check, a derivation or a report of the library runs: a spec or a module itself, or a call of the
-    recurrent module in a model that `module` names; by the engine that is named, or is the user's own."""
+    recurrent module in a model that `module` names; by the engine that is named, or is the user's own. `needs`
+    estimates the bytes that the work takes."""
     if is_model(source):
-        prepared = prepared_model(source, given, module)
+        prepared = prepared_model(source, given, module, needs)
     elif module is not None:
         found = f"module={module!r} is for a model that contains recurrent modules, not for a {type(source).__name__}"
         raise InputError(found, advice="leave module out")
     else:
-        prepared = prepare(source, given.x, given.h0, given.c0, lengths=given.lengths)
+        prepared = prepare(source, given.x, given.h0, given.c0, lengths=given.lengths, require_memory=needs)
     return prepared.with_engine(engine, "engine")
 
 
-def prepared_model(model: nn.Module, given: Given, module: str | None) -> Prepared:
+def prepared_model(
+    model: nn.Module,
+    given: Given,
+    module: str | None,
+    needs: Callable[[Spec, int, int], int] = memory.trace_needs,
+) -> Prepared:
     """A call of one of the modules of a model that runs once on x, as in `prepared_call`; notes of the run say what was
     drawn where x is None, and which module it is. Raises `InputError` for all that is given but x."""
     seen, drawn = run_drawn(model, vars(given))
-    prepared, said = prepared_call(seen, module, "module=…", type(model).__name__)
+    prepared, said = prepared_call(seen, module, "module=…", type(model).__name__, needs)
     engine = prepared.engine
     assert isinstance(engine, AsItRan)
     return replace(prepared, engine=engine.noting(said, *([drawn] if drawn else [])))

@@ -1,0 +1,76 @@
+"""`rnnspect trace --backward`: every gradient by the equations, and those of engines beside them."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from rnnspect.cli.describing import Given
+from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar, working
+from rnnspect.cli.running import prepared
+from rnnspect.errors import EngineError
+from rnnspect.views.selection import Selection, check
+
+if TYPE_CHECKING:
+    from rnnspect.engines.interface import Engine
+    from rnnspect.tracing.backward import Manual
+    from rnnspect.tracing.gradients import Gradients
+
+
+def gradients(given: Given, selected: Selection, output: Output, engines: list[str] | None, loss: str) -> None:
+    """Computes and shows them. `loss` is what `loss_of` takes."""
+    from rnnspect.network import memory
+
+    needs = memory.gradients_document_needs if output.writes("json") else memory.gradients_needs
+    made, _ = prepared(given, output, needs, "torch" if engines else None)
+    with loading():
+        from rnnspect.network.losses import loss_of
+        from rnnspect.tracing.backward import by_hand
+        from rnnspect.tracing.gradients import gradient_arrays
+        from rnnspect.views import gradient_documents
+        from rnnspect.views.documents import as_json
+        from rnnspect.views.gradients import numbers_or_summary
+
+    check(selected, made.spec, made.sequence.steps, made.sequence.batch)
+    note_what_is_not_finite(made.sequence, output)
+    asked = loss_of(loss, made.spec, made.sequence, "--loss")
+    with progress_bar("computing the gradients", 2 * made.steps_of_layers, output.quiet) as progress:
+        manual = by_hand(made, asked, progress)
+    found = _with_engines(engines, manual, output)
+
+    def json() -> str:
+        documents = [gradient_documents.gradients_document(one) for one in found]
+        return as_json(documents if len(documents) > 1 else documents[0])
+
+    output.emit(functools.partial(numbers_or_summary, found, selected), lambda: gradient_arrays(*found), json=json)
+
+
+def _with_engines(names: list[str] | None, manual: Manual, output: Output) -> list[Gradients]:
+    """The gradients beside those of each engine. Of "all" engines, those without gradients, and those that cannot run
+    this, are left out with a note."""
+    from rnnspect import engines
+    from rnnspect.engines.interface import GoesBack
+
+    if not names:
+        return [_gone_back(manual.prepared.engine, manual, output, required=False)]
+    every = names == ["all"]
+    found = []
+    for name in engines.names() if every else dict.fromkeys(names):
+        try:
+            engine = engines.find(name, "--engine")
+            if every and not isinstance(engine, GoesBack):
+                output.note(f"note: {name} gives no gradients")
+                continue
+            found.append(_gone_back(engine, manual, output))
+        except EngineError as error:
+            if not every:
+                raise
+            output.note(f"note: {error}")
+    return found
+
+
+def _gone_back(engine: Engine, manual: Manual, output: Output, required: bool = True) -> Gradients:
+    from rnnspect.tracing.backward import with_engine
+
+    with working(f"running {engine.name} backwards", output.quiet):
+        return with_engine(manual, engine, required)

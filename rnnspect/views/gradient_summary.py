@@ -1,0 +1,129 @@
+"""The gradients of a long or wide run on one screen: their norms over time, and how far they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from rnnspect.network.parameters import suffix
+from rnnspect.tracing.gradients import Gradients, LayerGradient
+from rnnspect.views import reach, text
+from rnnspect.views.selection import Selection, indices, shown_quantities
+
+_LINES = 23
+"""Of a terminal, without its prompt."""
+_WIDEST = 60
+_LARGEST = 3
+
+
+def parts(one: Gradients, selection: Selection, width: int, taken: int) -> Iterator[RenderableType]:
+    """Below `taken` lines that are there already, and above one that says how to go on."""
+    layers = indices(selection.layers or ":", one.spec.num_layers, "layer")
+    places = [each for each in one.layers if each.layer in layers and selection.direction in (None, each.direction)]
+    free = _LINES - taken - 1
+    if len(places) == 1:
+        lines = list(_one_place(one, places[0], selection, width))
+    else:
+        lines = list(_many_places(one, places, selection, width, free - 4))
+    yield from lines
+    left = free - sum(_height(line, width) for line in lines)
+    yield from _parameters(one, places, left, width)
+
+
+def _height(part: RenderableType, width: int) -> int:
+    if isinstance(part, Table):
+        return part.row_count + 1
+    assert isinstance(part, Text)
+    return -(-part.cell_len // width)
+
+
+def _one_place(one: Gradients, layer: LayerGradient, selection: Selection, width: int) -> Iterator[RenderableType]:
+    item = selection.batch_index
+    asked, q, cell = shown_quantities(selection, one.spec), layer.quantities, one.spec.cell_type
+    names = [name for name in (*cell.states, *cell.quantities) if name in asked]
+    shown = {f"dL/d{name}": q[name][item] for name in names}
+    if len(cell.gates) == 1 and "h" in asked:
+        shown["dL/ds"] = layer.pre_activations[cell.gates[0]][item]
+    if "x" in asked:
+        shown["dL/dx"] = q["x"][item]
+    yield _over_time(list(shown.items()), one.length(item), width)
+    yield Text(reach.sentence(layer, item, one.length(item)))
+    yield from (Text(line, "dim") for line in reach.reasons(layer.reach))
+
+
+def _many_places(
+    one: Gradients, places: Sequence[LayerGradient], selection: Selection, width: int, most: int
+) -> Iterator[RenderableType]:
+    item, count = selection.batch_index, max(2, most)
+    shown = list(places)
+    if len(places) > count:
+        shown = [*places[: (count + 1) // 2], *places[len(places) - count // 2 :]]
+    rows = [(f"layer {each.layer} {each.direction}", each.quantities["h"][item]) for each in shown]
+    yield _over_time(rows, one.length(item), width, [reach.in_brief(each.reach, item) for each in shown])
+    hidden = (
+        f"{len(places) - len(shown)} of {len(places)} layers and directions hidden; "
+        if len(shown) < len(places)
+        else ""
+    )
+    yield Text(f"{hidden}--layers 0 shows the gates of a layer, and why", "dim")
+
+
+def _over_time(rows: Sequence[tuple[str, Tensor]], length: int, width: int, beside: Sequence[str] = ()) -> Table:
+    """The norm at both ends, and between them on a logarithmic scale."""
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    heads = ["step 0", *([f"step {length - 1}"] if length > 1 else [])]
+    norms = [values[:length].double().norm(dim=-1).tolist() for _, values in rows]
+    cells = [[f"{value:.1e}" for value in (each[0], *each[1:][-1:])] for each in norms]
+    taken = 2 + max(len(name) for name, _ in rows) + sum(2 + max(len(head), 7) for head in heads)
+    taken += 2 + max(6, *map(len, beside)) if beside else 0
+    room = max(8, min(_WIDEST, width - taken - 1))
+    made.add_column("dL/dh of" if beside else "", no_wrap=True)
+    for head in heads:
+        made.add_column(head, justify="right", no_wrap=True)
+    if beside:
+        made.add_column("a step", no_wrap=True)
+    said = "norm over time (log scale)"
+    made.add_column(said if len(said) <= room else "norm over time"[:room], no_wrap=True)
+    for at, ((name, _), numbers, norm) in enumerate(zip(rows, cells, norms, strict=True)):
+        curve = Text(text.log_curve(norm, room), "cyan")
+        made.add_row(name, *numbers, *([beside[at]] if beside else []), curve)
+    return made
+
+
+def _parameters(one: Gradients, places: Sequence[LayerGradient], left: int, width: int) -> Iterator[Table]:
+    """Those of the layers that are shown, the largest first, as many as fit, and the steps that add most to them."""
+    ends = [suffix(each.layer, each.direction) for each in places]
+    norms = {
+        name: float(each.gradient.manual.double().norm())
+        for name, each in one.parameters.items()
+        if name[name.index("_l") :] in ends
+    }
+    if left < 3 or not norms:
+        return
+    shown = sorted(norms, key=lambda name: -norms[name])[: left - 1]
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for head in ("sum over all steps", "norm", "largest steps (share of all norms)"):
+        made.add_column(head, no_wrap=True, justify="right" if head == "norm" else "left")
+    room = width - max(len("sum over all steps"), *map(len, shown)) - 2 - 9 - 1
+    count = as_many_as_fit(one, room, _LARGEST)
+    for name in shown:
+        made.add_row(name, f"{norms[name]:.1e}", largest(one, name, count))
+    yield made
+
+
+def as_many_as_fit(one: Gradients, width: int, most: int) -> int:
+    """How many of the largest steps of each parameter can be named in so many characters, at least one."""
+    counts = range(most, 1, -1)
+    return next((n for n in counts if all(len(largest(one, name, n)) <= width for name in one.parameters)), 1)
+
+
+def largest(one: Gradients, name: str, count: int) -> str:
+    """step 99: 35 %, step 98: 24 %. Empty of what is no parameter."""
+    if name not in one.parameters:
+        return ""
+    steps = one.parameters[name].largest(count)
+    return ", ".join(f"step {step}: {reach.percent(share)}" for step, share in steps)

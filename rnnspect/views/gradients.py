@@ -1,0 +1,187 @@
+"""Gradients as tables: for each layer and direction a block of rows for each step, from the last one to the first; then
+each parameter's as the sum of what its steps add."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.network.tensors import differences, max_abs_difference
+from rnnspect.tracing.gradients import Gradients, LayerGradient
+from rnnspect.views import gradient_summary, reach, text
+from rnnspect.views.answers import ROUNDINGS, apart_by, headed, item_line
+from rnnspect.views.rendering import engine_line, table
+from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
+from rnnspect.views.summary import is_long
+from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
+
+_THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
+_THEN = "--steps {step} shows numbers · -o grads.npz keeps all of them"
+_LARGEST = 3
+"""Steps that are named of those that add to a parameter's gradient."""
+
+
+def numbers_or_summary(
+    found: Sequence[Gradients], selection: Selection, width: int, in_python: bool = False
+) -> Iterable[RenderableType]:
+    """What `rnnspect trace --backward` shows: a summary of what is large, else every number."""
+    one, hint = found[0], "" if in_python else CHOOSES_ITEM
+    lead = list(_lead(found, selection, width, hint))
+    if not is_long(selection, one.spec, one.steps):
+        return [*lead, *_numbers(found, selection, width)]
+    then = _THEN_IN_PYTHON if in_python else _THEN.format(step=min(7, one.steps - 1))
+    return [*lead, *gradient_summary.parts(one, selection, width, len(lead)), Text(then)]
+
+
+def _lead(found: Sequence[Gradients], selection: Selection, width: int, hint: str) -> Iterator[Text]:
+    one = found[0]
+    yield from headed(one, [_answer(each) for each in found], width)
+    yield Text("; ".join(engine_line(each.engine) for each in found), "dim")
+    yield from (Text(note) for each in found for note in each.notes)
+    yield Text(f"L = {one.loss} = {text.number(one.loss_value, 4)}")
+    if one.batch > 1:
+        yield item_line(one, selection.batch_index, hint)
+
+
+def _answer(one: Gradients) -> Text:
+    """How far an engine's gradients are from those of the equations."""
+    if not one.is_compared:
+        return Text("equations only, nothing to compare with")
+    has_nan = any(pair.engine is not None and bool(pair.engine.isnan().any()) for pair in one.pairs.values())
+    largest = max(_largest(pair.manual) for pair in one.pairs.values())
+    return apart_by(one.engine.name, one.max_abs_difference, _quiet(one, largest), has_nan, "check --backward")
+
+
+def _quiet(one: Gradients, largest: float) -> float:
+    """The difference up to which a gradient of that size is shown as rounded otherwise."""
+    terms = one.steps * one.batch + len(one.spec.cell_type.gates) * one.spec.hidden_size
+    return ROUNDINGS * float(ROUNDOFF[one.upstream.dtype].stored) * math.sqrt(terms) * max(1.0, largest)
+
+
+def _largest(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) if len(finite) else 0.0
+
+
+def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> Iterator[RenderableType]:
+    one, item = found[0], selection.batch_index
+    compared = f"difference = {one.engine.name if len(found) == 1 else 'engine'} − equations; "
+    gate = one.spec.cell_type.gates[0]
+    pre = (
+        f"s_{gate} is what goes into the function of {gate}"
+        if len(one.spec.cell_type.gates) > 1
+        else "s is what goes into its function"
+    )
+    yield Text(f"{compared if one.is_compared else ''}bars show |value|, ▲ is above 1, ? is NaN", "dim")
+    yield Text(pre, "dim")
+    layers = indices(selection.layers or ":", one.spec.num_layers, "layer")
+    for layer in one.layers:
+        if layer.layer in layers and selection.direction in (None, layer.direction):
+            blocks = list(_blocks(found, layer, selection))
+            widest = max((len(row.values) for block in blocks for row in block.rows), default=1)
+            units = None if selection.units is None else indices(selection.units, widest, "unit")
+            order = "from the last step to the first" if layer.direction == "forward" else "from the first step on"
+            title = f"\nlayer {layer.layer}, {layer.direction}: {order}"
+            yield from vector_tables(title, ("step", "gradient"), blocks, units, selection.decimals, width)
+            yield from _how_far(layer, one, item, width)
+    yield _sums(found, width)
+
+
+def _how_far(layer: LayerGradient, one: Gradients, item: int, width: int) -> Iterator[Text]:
+    """The sentence, the curve and what decides them."""
+    length = one.length(item)
+    yield Text(reach.sentence(layer, item, length))
+    if length > 1:
+        curve = text.log_curve(layer.reach.norms["h"][item, :length].tolist(), max(8, width - 34))
+        yield Text.assemble("norm of dL/dh over t (log scale): ", (curve, "cyan"))
+    yield from (Text(line, "dim") for line in reach.reasons(layer.reach))
+
+
+def _blocks(found: Sequence[Gradients], layer: LayerGradient, selection: Selection) -> Iterator[VectorBlock]:
+    """The chosen steps in the order in which the gradient passes them, and the state that it ends at."""
+    one, item = found[0], selection.batch_index
+    length = one.length(item)
+    steps = list(with_gaps(shown_steps(selection, one.steps), length))
+    for step in steps[::-1] if layer.direction == "forward" else steps:
+        if isinstance(step, range):
+            yield gap(f"step {step[0]} hidden" if len(step) == 1 else f"steps {step[0]}–{step[-1]} hidden")
+            continue
+        rows = [VectorRow(label, values[item, step].tolist()) for label, values in _rows(one, layer, selection)]
+        if layer.layer == 0 and one.spec.num_directions == 1 and "x" in shown_quantities(selection, one.spec):
+            rows += _theirs(found, "x", "dL/dx", (item, step))
+        yield VectorBlock(str(step), rows)
+    row, last = one.spec.row(layer.layer, layer.direction), []
+    for state in one.spec.cell_type.states:
+        if state in shown_quantities(selection, one.spec) and selection.steps is None:
+            name = f"{state}0"
+            last.append(VectorRow(f"dL/d{name}", one.pairs[name].manual[row, item].tolist()))
+            last += _theirs(found, name, f"dL/d{name}", (row, item))
+    if last:
+        yield VectorBlock("start", last)
+
+
+def _rows(one: Gradients, layer: LayerGradient, selection: Selection) -> Iterator[tuple[str, Tensor]]:
+    """The gradients of a step, from h to x, with the labels of their rows."""
+    q, cell, asked = layer.quantities, one.spec.cell_type, shown_quantities(selection, one.spec)
+    output = "  from the output" if layer.layer == one.spec.num_layers - 1 else "  from the layer above"
+    later = "  from the next step" if layer.direction == "forward" else "  from the step before"
+    if "h" in asked:
+        yield from (("dL/dh", q["h"]), (output, q["h_output"]), (later, q["h_next"]))
+    if "c" in asked and "c" in q:
+        yield from (("dL/dc", q["c"]), (later, q["c_next"]))
+    gates = [name for name in cell.quantities if name not in cell.states]
+    yield from ((f"dL/d{name}", q[name]) for name in gates if name in asked)
+    alone = len(cell.gates) == 1
+    for name, values in layer.pre_activations.items():
+        if name in asked or "input_projection" in asked:
+            yield "dL/ds" if alone else f"dL/ds_{name}", values
+    if "x" in asked:
+        yield "dL/dx", q["x"]
+
+
+def _theirs(found: Sequence[Gradients], name: str, label: str, at: tuple[int, int]) -> Iterator[VectorRow]:
+    """What each engine gave of x, h0 or c0 there, and how far that is from the equations."""
+    for one in found:
+        pair = one.pairs[name]
+        if pair.engine is not None:
+            quiet = _quiet(one, _largest(pair.manual))
+            yield VectorRow(f"{label} ({one.engine.name})", pair.engine[at].tolist())
+            apart = differences(pair.manual[at], pair.engine[at]).tolist()
+            yield VectorRow("difference", apart, is_difference=True, quiet=quiet)
+
+
+def _sums(found: Sequence[Gradients], width: int) -> Table:
+    """Every gradient that an engine may give: its norm, how far the engines are, and the steps that add most to it, as
+    many as fit."""
+    one = found[0]
+    compared = [each for each in found if each.is_compared]
+    heads = [each.engine.name if len(compared) > 1 else "difference" for each in compared]
+    rows = [(name, text.number(_norm(pair.manual), 4)) for name, pair in one.pairs.items()]
+    taken = sum(2 + max(map(len, column)) for column in zip(("gradient", "norm"), *rows, strict=True))
+    taken += sum(2 + max(7, len(head)) for head in heads)
+    count = gradient_summary.as_many_as_fit(one, width - taken - 1, _LARGEST)
+    title = "\nsums over all steps, and the steps that add most to them (share of all norms)"
+    made = table("gradient", ">norm", *(f">{head}" for head in heads), "largest steps", title=title)
+    for name, norm in rows:
+        apart = [_apart(each, name) for each in compared]
+        made.add_row(name, norm, *apart, Text(gradient_summary.largest(one, name, count), "dim"))
+    return made
+
+
+def _apart(one: Gradients, name: str) -> Text:
+    """The largest difference between an engine and the equations; loud where rounding does not do it."""
+    pair = one.pairs[name]
+    if pair.engine is None:
+        return Text("–", "dim")
+    value = max_abs_difference(pair.manual, pair.engine)
+    return Text(text.difference(value), "dim" if value <= _quiet(one, _largest(pair.manual)) else text.LOUD)
+
+
+def _norm(values: Tensor) -> float:
+    return float(values.double().norm())
