@@ -9,12 +9,14 @@ it gave.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Seq
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from rnnspect.engines.interface import GoesBack
+from rnnspect.errors import EngineError
 from rnnspect.judging.backward.case import SeenLayer
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -23,16 +25,17 @@ from rnnspect.network.spec import Spec
 
 
 def exposed_layers(
-    engine: GoesBack, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    engine: GoesBack,
+    spec: Spec,
+    parameters: Mapping[str, Tensor],
+    sequence: Sequence,
+    upstream: Upstream,
+    inputs: Seq[Tensor],
 ) -> tuple[SeenLayer, ...]:
-    """What the engine shows of each layer. Raises what the engine raises."""
-    x, inputs = sequence.x, [sequence.x]
-    for layer in range(spec.num_layers - 1):
-        one = _one_layer(spec, layer)
-        recording = engine.run(one, _own(parameters, spec, layer), _rows(spec, sequence, layer, x))
-        assert recording.output is not None
-        x = recording.output
-        inputs.append(x)
+    """What the engine shows of each layer, on the CPU. `inputs` is the x (T, B, ·) that each layer is given.
+
+    Raises what the engine raises.
+    """
     seen: list[SeenLayer] = []
     output = upstream.output
     for layer in reversed(range(spec.num_layers)):
@@ -40,7 +43,7 @@ def exposed_layers(
         lasts = [None if g is None else _of_layer(spec, layer, g) for g in (upstream.h_n, upstream.c_n)]
         shown = _exposed(engine, spec, layer, parameters, rows, Upstream(output, *lasts))
         seen.insert(0, shown)
-        output = shown.grad_x
+        output = shown.grad_x.to(sequence.x.device)
     return tuple(seen)
 
 
@@ -57,18 +60,17 @@ def _exposed(
         own[name] = torch.cat([own[name], more], 1)
     zeros = rows.x.new_zeros(*rows.x.shape[:2], count * spec.num_directions)
     given = engine.backward(wide, own, replace(rows, x=torch.cat([rows.x, zeros], 2)), upstream)
-    assert given.x is not None
-    x, *gates = torch.split(given.x, [width, *[count] * spec.num_directions], -1)
-    if given.output is None:
-        raise NotImplementedError
+    if given.x is None:
+        raise EngineError(f"{engine.name} gives no dL/dx", advice="return the gradient of x, by the name x")
+    x, *gates = (part.cpu().contiguous() for part in torch.split(given.x, [width, *[count] * spec.num_directions], -1))
     return SeenLayer(
-        rows.x,
-        given.output,
-        upstream.output,
-        {name: g for name, g in (("h", upstream.h_n), ("c", upstream.c_n)) if g is not None},
-        x.contiguous(),
-        {direction: own_.contiguous() for direction, own_ in zip(spec.directions, gates, strict=True)},
-        {name: g for name, g in (("h", given.h0), ("c", given.c0)) if g is not None},
+        rows.x.cpu(),
+        None if given.output is None else given.output.cpu(),
+        upstream.output.cpu(),
+        {name: g.cpu() for name, g in (("h", upstream.h_n), ("c", upstream.c_n)) if g is not None},
+        x,
+        dict(zip(spec.directions, gates, strict=True)),
+        {name: g.cpu() for name, g in (("h", given.h0), ("c", given.c0)) if g is not None},
         _renamed(spec, layer, width, given),
     )
 
@@ -80,7 +82,7 @@ def _renamed(spec: Spec, layer: int, width: int, given: EngineGradients) -> dict
         end = suffix(0, direction)
         for name, g in given.parameters.items():
             if name.endswith(end):
-                own = g[:, :width] if name.startswith("weight_ih") else g
+                own = (g[:, :width] if name.startswith("weight_ih") else g).cpu()
                 found[name.removesuffix(end) + suffix(layer, direction)] = own
     return found
 

@@ -25,6 +25,7 @@ from rnnspect.judging.verdict import Skipped, Verdict
 if TYPE_CHECKING:
     from rnnspect.checking.check import Terms
     from rnnspect.judging.declared import Declared
+    from rnnspect.judging.finding import Progress
     from rnnspect.judging.rounding import Rounding
     from rnnspect.tracing.prepare import Prepared
 
@@ -75,6 +76,8 @@ def check(
 
     if asked.recorded and asked.engine:
         raise InputError("cannot be combined with --engine", advice="pass one of them", where="--recorded")
+    if asked.loss and not asked.backward:
+        raise InputError("a loss is for gradients", advice="add --backward", where="--loss")
     if asked.recorded_as and not asked.recorded:
         raise InputError("needs --recorded FILE", where="--recorded-as")
     if asked.probe is not None:
@@ -255,7 +258,7 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
     draw = is_missing(prepared.spec)
     ran = None
-    if recorded is None and not draw:
+    if recorded is None and not draw and not job.asked.backward:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
             ran = prepared.run(advance)
 
@@ -266,6 +269,8 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
         job.output.begin(first_lines(verdict, str(recorded or "")))
 
     with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
+        if job.asked.backward:
+            return _backward(prepared, job, so_far, draw)
         if ran is not None:
             return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
         if recorded is None:
@@ -273,3 +278,16 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
         given, place = read_recorded(str(recorded))
         asked = job.held_to, so_far, place, explain, job.rounding
         return judge_recorded(prepared, given, *asked).verdict
+
+
+def _backward(prepared: Prepared, job: _Job, so_far: Progress, draw: bool) -> Verdict:
+    from rnnspect.checking.backward import check_backward
+    from rnnspect.checking.drawn_input import judged_on_drawn
+    from rnnspect.network.losses import loss_of
+
+    def judge(prepared: Prepared) -> Verdict:
+        said = job.asked.loss
+        loss = loss_of(said, prepared.spec, prepared.sequence, "--loss") if said else None
+        return check_backward(prepared, loss, job.held_to, so_far, job.asked.explain)
+
+    return judged_on_drawn(prepared, judge) if draw else judge(prepared)

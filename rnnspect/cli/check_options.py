@@ -38,6 +38,17 @@ class CheckOptions:
         str | None,
         _checking(metavar="HOW", help="How it was rounded: decimals:4, digits:5, %.3e, float16, bfloat16, exact"),
     ] = None
+    backward: Annotated[
+        bool, _checking("--backward", help="Check the gradients too: of every gate at every step, and of the weights")
+    ] = False
+    loss: Annotated[
+        str | None,
+        _checking(
+            help="With --backward: sum, mean or last of the output, FILE with dL/d output, mse:FILE; default: drawn",
+            metavar="LOSS",
+            autocompletion=lambda: ["sum", "mean", "last"],
+        ),
+    ] = None
     verbose: Annotated[bool, _checking("--verbose", "-v", help="Also show the smallest detectable gate error")] = False
     explain: Annotated[
         float | None,

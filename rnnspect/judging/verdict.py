@@ -35,12 +35,20 @@ class Point:
         return self.layer, self.direction
 
     @property
+    def named(self) -> str:
+        """What the quantity is called in a sentence: h; dL/dx; dL/d pre-activation of i; dL/dweight_hh_l0[3,1]."""
+        if not self.quantity.startswith("grad."):
+            return self.quantity
+        name = self.quantity.removeprefix("grad.")
+        return f"dL/d pre-activation of {name.removesuffix('_pre')}" if name.endswith("_pre") else f"dL/d{name}"
+
+    @property
     def address(self) -> str:
         """h of layer 0 forward, step 3, batch 1, unit 2. A final state has no step, and batch item 0 is not named. The
         gradient of a parameter is named by its entry: grad.weight_hh_l0[3,1]."""
         if self.quantity.endswith("]"):
-            return self.quantity
-        parts = [f"{self.quantity} of layer {self.layer} {self.direction}"]
+            return self.named
+        parts = [f"{self.named} of layer {self.layer} {self.direction}"]
         parts += [f"step {self.step}"] if self.step >= 0 else []
         parts += [f"batch {self.batch}"] if self.batch else []
         return ", ".join([*parts, f"unit {self.unit}"])

@@ -53,15 +53,18 @@ def _sentence(verdict: Verdict, subject: str) -> str:
     who, cell = text.printable(subject or verdict.engine.name), verdict.spec.cell_type.torch_name
     if verdict.engine.name == NoEngine.name:
         who = "an engine"
+    value, match, no_match = "value", "matches", "does not match"
+    if verdict.backward:
+        who, value, match, no_match = f"{who}'s gradients", "gradient", "match", "do not match"
     if verdict.verdict == "cannot tell":
-        return f"whether {who} matches this {cell}"
+        return f"whether {who} {match} this {cell}"
     if verdict.verdict == "differ":
         wrong = _counted_wrong(verdict)
-        return f"{who} does not match this {cell}{f' ({wrong} wrong)' if wrong else ''}"
+        return f"{who} {no_match} this {cell}{f' ({wrong} wrong)' if wrong else ''}"
     arithmetic = verdict.arithmetic
     rounding = f"the rounding error of {arithmetic}" if " " in arithmetic else f"{arithmetic} rounding error"
-    every = f"all {text.counted(verdict.values, 'value')}" if verdict.values != 1 else "its value"
-    return f"{who} matches this {cell} ({every} within {rounding})"
+    every = f"all {text.counted(verdict.values, value)}" if verdict.values != 1 else f"its {value}"
+    return f"{who} {match} this {cell} ({every} within {rounding})"
 
 
 def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]:
@@ -102,7 +105,8 @@ def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) 
     if verdict.engine.precision:
         yield _row("", ", ".join(f"{name} = {value}" for name, value in verdict.engine.precision.items()))
     yield from _identities(verdict)
-    compared = f"{text.counted(verdict.values, 'value')} over {text.counted(verdict.steps, 'step')}"
+    kind = "gradient" if verdict.backward else "value"
+    compared = f"{text.counted(verdict.values, kind)} over {text.counted(verdict.steps, 'step')}"
     yield _row("Compared", f"{compared}: {_observed(verdict)}")
     if verdict.estimated:
         was = "was" if len(verdict.estimated) == 1 else "were"
@@ -224,7 +228,8 @@ def detects(verdict: Verdict) -> str:
     if not verdict.resolution:
         return "errors in the values that were recorded"
     if worst < math.inf:
-        return f"gate errors of {worst:.1e} and more"
+        errors = "relative errors in the gradient of a gate" if verdict.backward else "gate errors"
+        return f"{errors} of {worst:.1e} and more"
     insensitive = sum(1 for line in verdict.resolution if line.coarsest == math.inf)
     return f"gate errors, but not in every unit of {insensitive} of {len(verdict.resolution)} gates"
 
@@ -257,9 +262,11 @@ def _observed(verdict: Verdict) -> str:
 
 
 def _place(point: Point, verdict: Verdict) -> str:
+    if point.quantity.endswith("]"):  # the entry of a parameter's gradient
+        return point.named
     step = "" if point.step < 0 else f", step {point.step}"
     item = f", batch {point.batch}" if verdict.items > 1 else ""
-    return f"{point.quantity} of layer {point.layer} {point.direction}{step}{item}, unit {point.unit}"
+    return f"{point.named} of layer {point.layer} {point.direction}{step}{item}, unit {point.unit}"
 
 
 def where_and_what(point: Point, verdict: Verdict) -> str:

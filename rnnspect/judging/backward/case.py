@@ -15,7 +15,8 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
-from rnnspect.judging.interpretation import At
+from rnnspect.judging.estimate import estimate
+from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
@@ -26,14 +27,14 @@ from rnnspect.network.spec import Spec
 class SeenLayer:
     """What an engine showed of one layer with all its directions, time-major.
 
-    `x` is what the layer received (T, B, ·), `output` what it gave (T, B, D·P), `upstream` dL/d output as the engine
-    had it, `last` dL/d of each final state (D, B, ·), by the name of the state, where it is not zero. The rest is what
-    the engine gave: dL/dx (T, B, ·); by direction dL/d of the pre-activations (T, B, G·H); by state dL/d of the initial
-    state (D, B, ·); by PyTorch's names dL/d of each parameter.
+    `x` is what the layer received (T, B, ·), `output` what it gave (T, B, D·P), None where it did not show that,
+    `upstream` dL/d output as the engine had it, `last` dL/d of each final state (D, B, ·), by the name of the state,
+    where it is not zero. The rest is what the engine gave: dL/dx (T, B, ·); by direction dL/d of the pre-activations
+    (T, B, G·H); by state dL/d of the initial state (D, B, ·); by PyTorch's names dL/d of each parameter.
     """
 
     x: Tensor
-    output: Tensor
+    output: Tensor | None
     upstream: Tensor
     last: Mapping[str, Tensor]
     grad_x: Tensor
@@ -94,19 +95,31 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     found = {}
     for layer, seen in enumerate(case.layers):
-        outputs, upstreams = (one.chunk(spec.num_directions, -1) for one in (seen.output, seen.upstream))
+        upstreams = seen.upstream.chunk(spec.num_directions, -1)
+        outputs = None if seen.output is None else seen.output.chunk(spec.num_directions, -1)
         for n, direction in enumerate(spec.directions):
             row, p = spec.row(layer, direction), LayerParameters.of(case.parameters, layer, direction)
-            state = [initial[row] for initial in sequence.state]
+            state, u = [initial[row] for initial in sequence.state], case.declared.over(p.terms)
             c0 = state[1] if len(state) > 1 else None
-            run = LayerRun(seen.x, outputs[n], state[0], c0, lengths, direction == "reverse")
+            h = upstreams[n] if outputs is None else outputs[n]
+            run = LayerRun(seen.x, h, state[0], c0, lengths, direction == "reverse")
+            if outputs is None:
+                run = _estimated(case, run, (layer, direction), u)
             last = {name: values[n] for name, values in seen.last.items()}
             back = BackwardRun(run, seen.pre_activations[direction], upstreams[n], last)
             end = suffix(layer, direction)
             gradients = {name.removesuffix(end): g for name, g in seen.parameters.items() if name.endswith(end)}
             states = {name: values[n] for name, values in seen.states.items()}
             found[layer, direction] = BackwardReading(
-                layer, direction, spec.cell_type, spec.nonlinearity_of(direction), p, case.declared.over(p.terms),
+                layer, direction, spec.cell_type, spec.nonlinearity_of(direction), p, u,
                 back, seen.grad_x, states, gradients,
             )  # fmt: skip
     return found
+
+
+def _estimated(case: BackwardCase, run: LayerRun, at: At, u: Roundoff) -> LayerRun:
+    """With the equations' h, and how far an engine's may be from it, where the engine showed none."""
+    spec = case.spec
+    stack = Stack.of(spec, case.parameters, case.sequence)
+    found = estimate(Interpretation.of(stack, at, run.x, None, u))
+    return replace(run, h=found.h, h_error=found.error)

@@ -123,17 +123,29 @@ class BackwardJudge:
         the state after it."""
         layer = self.layer
         if not layer.stepwise:
-            after = layer.after(layer.compare(chunk, c, layer.plain))
-            assert after is not None
+            after = self._forward(chunk, c)
             return c.number(layer.dtype), after
         each = []
         for step in range(len(chunk.x)):
             each.append(c.number(layer.dtype))
-            then = layer.after(layer.compare(chunk.cut(step, step + 1), c, layer.plain))
-            assert then is not None
-            c = then
+            c = self._forward(chunk.cut(step, step + 1), c)
         v, e = torch.stack([one.v for one in each]), torch.stack([one.e for one in each])
         return Number(v, e, layer.u), c
+
+    def _forward(self, chunk: Chunk, c: State) -> State:
+        """The cell state after a chunk."""
+        layer, a = self.layer, self._plain
+        if chunk.h_error is None:
+            after = layer.after(layer.compare(chunk, c, layer.plain))
+            assert after is not None
+            return after
+        h = a.observed(chunk.before.to(a.dtype), error=chunk.h_error.to(a.dtype))
+        made: Number = layer.cell.step(a, a.input(chunk.x.to(a.dtype)), h, c.number(a.dtype))["c"]
+        if chunk.valid is None:
+            return State(made.v[-1], made.e[-1], layer.u)
+        at = (chunk.valid.sum(0) - 1).clamp_(min=0), torch.arange(chunk.valid.shape[1])
+        over, kept = ~chunk.valid.any(0).unsqueeze(1), c.number(a.dtype)
+        return State(torch.where(over, kept.v, made.v[at]), torch.where(over, kept.e, made.e[at]), layer.u)
 
     def _end(self, back: BackwardRun, batch: int) -> dict[str, Number]:
         layer = self.layer
@@ -204,8 +216,7 @@ class BackwardJudge:
 
         dtype, u = passed.wx.v.dtype, self.layer.u
         seen = rows(self._plain.exact(steps.seen.to(dtype), steps.seen_error))
-        none = torch.zeros((), dtype=dtype)
-        x = Number(chunk.x.to(dtype).flatten(0, 1), none if chunk.error is None else chunk.error.flatten(0, 1), u)
+        x = Number(chunk.x.to(dtype).flatten(0, 1), torch.zeros((), dtype=dtype), u)
         terms = [Term("weight_ih", seen, x)] + ([] if p.bias_ih is None else [Term("bias_ih", seen)])
         for weight, g, operand in passed.products:
             left = rows(g)

@@ -61,8 +61,9 @@ def go_over(a: BackwardBounded, cell: Cell, steps: Steps, c: Number | None, afte
     Raises `UnknownGradientError` where several steps cannot be solved at once: then they have to be given one by one.
     """
     chunk, tape = steps.chunk, Tape(a, len(cell.gates), forced=True, changes=steps.changes)
-    start = Node(tape, a.input(chunk.x.to(a.dtype), chunk.error), gate=WHOLE)
-    state = {"h": Node(tape, a.observed(chunk.before.to(a.dtype), error=chunk.h_error))}
+    start = Node(tape, a.input(chunk.x.to(a.dtype)), gate=WHOLE)
+    h_error = None if chunk.h_error is None else chunk.h_error.to(a.dtype)
+    state = {"h": Node(tape, a.observed(chunk.before.to(a.dtype), error=h_error))}
     if c is not None:
         state["c"] = Node(tape, c)
     made: dict[str, Node] = cell.step(tape, start, *state.values())

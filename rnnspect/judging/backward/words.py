@@ -116,12 +116,12 @@ def _resolution(spec: Spec, judged: BackwardJudged, telling: float) -> Iterator[
 
 
 def _observed(judged: BackwardJudged) -> Iterator[str]:
-    for layer, direction in judged.gates:
-        yield f"layer {layer} {direction} gradients of the pre-activations"
-        for point in judged.states[layer, direction]:
-            yield f"layer {layer} {direction} {point.quantity}"
-        yield from (f"grad.{one.parameter}{suffix(layer, direction)}" for one in judged.parameters[layer, direction])
-    yield from (f"layer {layer} grad.x" for layer in judged.x)
+    for at in judged.gates:
+        where = f"layer {at[0]} {at[1]} "
+        yield where + "dL/dpre-activations"
+        yield from (where + f"dL/d{point.quantity.removeprefix('grad.')}" for point in judged.states[at])
+        yield from (where + f"dL/d{one.parameter}" for one in judged.parameters[at])
+    yield from (f"layer {layer} dL/dx" for layer in judged.x)
 
 
 def _pattern(spec: Spec, judged: BackwardJudged) -> str:
