@@ -61,7 +61,7 @@ def test_of_200_at_least_95_in_100_are_named_first_and_none_wrongly() -> None:
             ]
             for kind in BY_NAME[name].cells
         ],
-        5,
+        10,
     ),
 )
 def test_a_mistake_in_both_directions_of_a_layer_is_named(kind: str, name: str, layer: int | None) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from rnnspect.cli import main
 from tests.causes.nodes import HIDDEN, LENGTHS, Array, Layer, first, run
+from tests.marks import sampled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +156,7 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", LOST)
+@pytest.mark.parametrize("case", sampled(LOST, 2))
 def test_what_an_export_lost_or_added_is_named(case: str):
     keys, change, name = LOST[case]
     found, parameters = first(of_node(Layer(keys), "onnxruntime", **change))

@@ -257,6 +257,7 @@ class Faulty(Loop):
             return super().run(spec, parameters, s)
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ HARD = {"recurrent_activation": "hard_sigmoid"}
 AFTER = {"reset_after": True}
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("config", sampled([True, False], 2), ids=["config", "weights alone"])
 @pytest.mark.parametrize("bidirectional", sampled([False, True], 2), ids=["", "Bidirectional"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -64,6 +65,7 @@ def test_the_layout_of_a_layer_for_cudnn_is_told(tmp_path: Path, capsys: Any):
 FORMS = [("lstm", False), ("lstm", True), ("gru", False), ("gru", True), ("rnn", False)]
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("config", [True, False], ids=["config", "weights alone"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["", "Bidirectional"])
 @pytest.mark.parametrize(("cell", "fused"), FORMS)
