@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 
-ROUNDINGS = 200
-"""So many roundings of the largest number of a gradient: it is a sum over at most 7 steps × 3 items of products that
-went through at most 7 steps × 2 layers, with about five operations each. The largest seen is 30."""
+ROUNDINGS = 100
+"""So many roundings of the largest number of a gradient, at worst: it is a sum over 7 steps × 3 items of products that
+went through 7 steps × 2 layers, with about five roundings each. The largest seen is 3."""
 
 
 def upstream_of(prepared: Prepared, states: bool = True) -> Upstream:
