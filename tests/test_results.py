@@ -49,7 +49,7 @@ def test_what_the_line_says() -> None:
         repr(exact.differ()): "<Verdict differ: h of layer 0 forward, unit 3; gate-order>",
         repr(exact.cannot_tell()): "<Verdict cannot tell: nobody would have seen a shift of 0.01 in z>",
         repr(rnnspect.shapes(lstm)): "<Shapes LSTM(3, 4, batch_first=True): 144 parameters, 576 bytes in float32>",
-        repr(trace.layers[0]): "<LayerTrace layer 0 forward: x, input_projection, i, f, g, o, c, h>",
+        repr(trace.layers[0]): "<LayerTrace layer 0 forward: x, input_projection, hidden_projection, i, f, g, o, c, h>",
         repr(trace.h_n): "<Pair of shape (1, 2, 4): the equations and the engine>",
         repr(WatchedCalls((), 0)): "<WatchedCalls 0 calls of 0 modules>",
     }

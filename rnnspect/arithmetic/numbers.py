@@ -35,6 +35,8 @@ class Plain(Generic[V]):
     """What the operations mean over plain tensors and arrays alike."""
 
     functions: Functions
+    products: list[V] | None = None
+    """Where it is a list, every W_hh h + b_hh is added to it."""
 
     def _choose(self, nonlinearity: Nonlinearity, usual: Mapping[str, Any], of_torch: Callable[..., Any]) -> None:
         """Sets the functions of a layer: φ from the `usual` ones or, where others are chosen, all four through
@@ -47,6 +49,12 @@ class Plain(Generic[V]):
             setattr(self, name, of_torch(plain(getattr(functions, name), functions.clip_of(name))))
 
     def hidden(self, h: V) -> V:
+        product = self.hidden_product(h)
+        if self.products is not None:
+            self.products.append(product)
+        return product
+
+    def hidden_product(self, h: V) -> V:
         raise NotImplementedError
 
     def split(self, packed: V) -> tuple[V, ...]:
@@ -86,7 +94,7 @@ class Numbers(Plain[Tensor]):
         # A copy that lies as the product reads it: a third faster at each of many small steps.
         self._weight_hh = parameters.weight_hh.t().contiguous()
 
-    def hidden(self, h: Tensor) -> Tensor:
+    def hidden_product(self, h: Tensor) -> Tensor:
         bias = self._p.bias_hh
         return h @ self._weight_hh if bias is None else torch.addmm(bias, h, self._weight_hh)
 
@@ -99,6 +107,10 @@ class Numbers(Plain[Tensor]):
 
     def project(self, m: Tensor) -> Tensor:
         return m if self._p.weight_hr is None else linear(m, self._p.weight_hr)
+
+    def joined(self, blocks: Sequence[Tensor]) -> Tensor:
+        """One block a gate, packed."""
+        return torch.cat(list(blocks), -1)
 
     def taken(self, values: Tensor) -> Tensor:
         """(…, B, units) as this arithmetic computes with it; iterating gives one step at a time."""
@@ -136,7 +148,7 @@ class SmallNumbers(Plain[Array]):
         opened += 1
         return np.reciprocal(opened, out=opened)
 
-    def hidden(self, h: Array) -> Array:
+    def hidden_product(self, h: Array) -> Array:
         product: Array = h.dot(self._weight_hh)
         if self._bias_hh is not None:
             product += self._bias_hh
@@ -151,6 +163,9 @@ class SmallNumbers(Plain[Array]):
 
     def project(self, m: Array) -> Array:
         return m if self._weight_hr is None else m @ self._weight_hr
+
+    def joined(self, blocks: Sequence[Array]) -> Array:
+        return np.concatenate(blocks, -1)
 
     def taken(self, values: Tensor) -> Array:
         return _array(values)

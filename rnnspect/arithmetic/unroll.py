@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.hidden_calls import hidden_calls
 from rnnspect.arithmetic.numbers import Numbers, SmallNumbers, one_thread, serves
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters
@@ -115,10 +116,12 @@ def run_layer(
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
     """The only loop over time: every quantity (T, B, ·) by name, and the state after each item's last step."""
     a: Any = arithmetic
+    calls = hidden_calls(cell)
     now = tuple(a.taken(initial) for initial in state)
     kept: dict[str, Tensor] = {}
     for start in range(0, len(wx), CHUNK):
         rows: list[dict[str, Any]] = []
+        a.products = []
         inside = None if valid is None else a.taken(valid[start : start + CHUNK, :, None])
         for at, wx_t in enumerate(a.taken(wx[start : start + CHUNK])):
             row = cell.step(a, wx_t, *now)
@@ -126,7 +129,8 @@ def run_layer(
             # Beyond its length an item keeps its last state, so that the final state is that of its last step.
             now = new if inside is None else tuple(map(a.where, [inside[at]] * len(new), new, now))
             rows.append(row)
-        for name in cell.quantities:
+        _add_hidden_projection(a, calls, rows)
+        for name in ("hidden_projection", *cell.quantities):
             if name not in kept:
                 with torch.inference_mode(False):
                     kept[name] = torch.empty((len(wx), *rows[0][name].shape), dtype=wx.dtype, device=wx.device)
@@ -134,3 +138,14 @@ def run_layer(
         progress(len(rows))
     with torch.inference_mode(False):
         return kept, tuple(a.given(final) for final in now)
+
+
+def _add_hidden_projection(a: Any, calls: tuple[int, ...], rows: list[dict[str, Any]]) -> None:
+    """W_hh h + b_hh as these steps computed it, packed: of each gate the block of the product that it is made of."""
+    each = max(calls) + 1
+    for at, row in enumerate(rows):
+        products = a.products[at * each : (at + 1) * each]
+        if each > 1:
+            blocks = [a.split(product) for product in products]
+            products = [a.joined([blocks[call][gate] for gate, call in enumerate(calls)])]
+        row["hidden_projection"] = products[0]

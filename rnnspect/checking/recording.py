@@ -19,6 +19,7 @@ from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, otherwise
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network import tensors
+from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.network.recording import ArrayName, EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -30,7 +31,7 @@ Place = tuple[int, str]
 
 _PASSED_OVER = {"spec", "head", "engine.head"}
 """What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""
-_EQUATIONS_ONLY = ("x", "input_projection")
+_EQUATIONS_ONLY = ("x", *PROJECTIONS)
 """Quantities of a layer that `trace -o` keeps and no engine shows."""
 _RESERVED = re.compile(r"l\d+\.|engine\.|manual\.")
 

@@ -13,13 +13,14 @@ from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, comman
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import prepared
 from rnnspect.errors import EngineError, InputError
+from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
     from rnnspect.network.recording import Recording
     from rnnspect.tracing.prepare import Prepared
 
-_ROWS = sorted(["x", "input_projection", *QUANTITIES])
+_ROWS = sorted(["x", *PROJECTIONS, *QUANTITIES])
 _table = functools.partial(typer.Option, rich_help_panel="What to show")
 
 
@@ -34,7 +35,7 @@ class Selected(Selection):
     batch_index: Annotated[int, _table(help="Batch item to show")] = 0
     quantities: Annotated[
         str | None,
-        _table(help="Rows to show: i,f,h or x,input_projection", **(choice((), _ROWS) | {"metavar": "LIST"})),
+        _table(help="Rows to show: i,f,h or x,hidden_projection", **(choice((), _ROWS) | {"metavar": "LIST"})),
     ] = None
     precision: Annotated[int | None, _table(min=1, max=17, help="Decimals (default 4)")] = None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
+from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.network.spec import Spec
 
 WORKSPACE = 1 << 28
@@ -135,7 +136,7 @@ def _gradient_widths(spec: Spec) -> list[int]:
 def _widths(spec: Spec) -> list[int]:
     """The numbers that each quantity of a trace has at a step of an item."""
     cell = spec.cell_type
-    of_a_place = [len(cell.gates) * spec.hidden_size, *[spec.hidden_size] * len(cell.quantities)]
+    of_a_place = [*[len(cell.gates) * spec.hidden_size] * len(PROJECTIONS), *[spec.hidden_size] * len(cell.quantities)]
     inputs = [spec.layer_input_size(layer) for layer, _ in spec.places]
     return [*inputs, *of_a_place * len(spec.places)]
 

@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 from rnnspect.errors import InputError, listed, nearest
 
+PROJECTIONS = ("input_projection", "hidden_projection")
+"""W_ih x + b_ih and W_hh h + b_hh, one block a gate."""
 WORDS = {
     "i": ("input",),
     "f": ("forget",),

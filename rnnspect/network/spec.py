@@ -11,6 +11,7 @@ from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
 from rnnspect.errors import SpecError, Where, listed, nearest
 from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
+from rnnspect.network.quantities import PROJECTIONS
 
 if TYPE_CHECKING:
     from rnnspect.cells.interface import Cell
@@ -104,7 +105,7 @@ class Spec(Keys):
     @property
     def quantities(self) -> tuple[str, ...]:
         """What there is to see at each step of a layer, in the order of computation."""
-        return ("x", "input_projection", *self.cell_type.quantities)
+        return ("x", *PROJECTIONS, *self.cell_type.quantities)
 
     def with_changes(self, **changes: Any) -> Spec:
         """The same spec with some keys replaced, validated again."""

@@ -53,7 +53,8 @@ def frame_of(cases: Sequence[Case], item: int, asked: tuple[int, ...] | None, in
     if _bytes_of_input(case, length) + sum(_bytes_of_run(one, length) for one in cases) <= _EVERYTHING:
         return Frame(item, length, tuple(range(length)), _CURVE, whole=True)
     # So that all pictures fit: x, its projection, each quantity, and of h the engine's, the difference and the ratio.
-    cells = _PICTURES // (CELL * (len(spec.quantities) + 3) * spec.num_layers * spec.num_directions * len(cases))
+    pictures = (len(spec.cell_type.quantities) + 5) * spec.num_layers * spec.num_directions * len(cases)
+    cells = _PICTURES // (CELL * pictures)
     kept = asked or kept_steps(length, _kept_at_most(spec, len(cases)), interesting)
     return Frame(item, length, kept, cells)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import listed
-from rnnspect.network.quantities import known
+from rnnspect.network.quantities import PROJECTIONS, known
 from rnnspect.network.shown import in_brief
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class LayerTrace:
     layer: int
     direction: str
     quantities: dict[str, Tensor]
-    """x, input_projection (W_ih x + b_ih), then every gate and state of the cell, in the order of computation."""
+    """x, input_projection (W_ih x + b_ih) and hidden_projection (W_hh h + b_hh, with h of the step before), then every
+    gate and state of the cell, in the order of computation."""
     engine: dict[str, Tensor]
     """h as the engine gave it, under "h"; empty where the engine does not show this layer."""
     max_abs_difference: float
@@ -41,11 +42,11 @@ def chosen(quantities: Iterable[str], spec: Spec) -> tuple[str, ...]:
 
 def by_gate(layer: LayerTrace, names: Iterable[str], spec: Spec) -> Iterator[tuple[str, Tensor, Tensor | None]]:
     """The name of each quantity, its values [batch][step][unit] from the equations, and the engine's where it shows
-    them. The input projection, which is packed, is taken apart: "input_projection f"."""
+    them. A projection, which is packed, is taken apart: "input_projection f"."""
     gates = spec.cell_type.gates
     for name in names:
         values = layer.quantities[name]
-        if name == "input_projection" and len(gates) > 1:
+        if name in PROJECTIONS and len(gates) > 1:
             blocks = zip(gates, values.chunk(len(gates), dim=-1), strict=True)
             yield from ((f"{name} {gate}", block, None) for gate, block in blocks)
         else:

@@ -65,8 +65,9 @@ def with_gaps(steps: Iterable[int], length: int) -> Iterator[int | range]:
 def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
     """In the order in which they are computed. Raises `InputError` for one that the cell does not have."""
     there = spec.quantities
-    if selection.quantities is None:
-        return list(there)
+    if selection.quantities is None:  # of several gates the rows of one projection are many already
+        several = len(spec.cell_type.gates) > 1
+        return [name for name in there if not (several and name == "hidden_projection")]
     said = map(str.strip, selection.quantities.split(","))
     asked = [known(name, there, spec.cell, "--quantities") for name in said]
     return [name for name in there if name in asked]

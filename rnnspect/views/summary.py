@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from rnnspect.network.quantities import WORDS
+from rnnspect.network.quantities import PROJECTIONS, WORDS
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.layers import LayerTrace
 from rnnspect.tracing.trace import Trace
@@ -81,7 +81,7 @@ def _rows(trace: Trace, selection: Selection) -> tuple[list[_Row], str]:
     places = [one for one in trace.layers if one.layer in layers and selection.direction in (None, one.direction)]
     names = shown_quantities(selection, trace.spec)
     if selection.quantities is None:
-        names = [name for name in names if name not in ("x", "input_projection")]
+        names = [name for name in names if name not in ("x", *PROJECTIONS)]
     hidden = ""
     if len(places) * len(names) > _MOST_ROWS and "h" in names and len(names) > 1:
         names, hidden = ["h"], "--layers 0 shows the gates of a layer"
@@ -135,4 +135,4 @@ def _numbers(row: _Row) -> list[str]:
 def _in_words(spec: Spec, name: str) -> str:
     """f forget; the name alone of what is no gate."""
     is_gate = name in spec.cell_type.quantities and name not in spec.cell_type.states
-    return f"{name} {WORDS[name][0]}" if is_gate and name in WORDS else text.quantity(name, spec.bias)
+    return f"{name} {WORDS[name][0]}" if is_gate and name in WORDS else text.quantity(name, spec)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.network.shown import counted as counted
+
+if TYPE_CHECKING:
+    from rnnspect.network.spec import Spec
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 LOUD = "bold magenta"
@@ -113,14 +119,18 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
 
 
-def quantity(name: str, bias: bool = True) -> str:
+def quantity(name: str, spec: Spec) -> str:
     """The name of a quantity in a table: what is called input_projection elsewhere, or input_projection f of one gate,
     as it stands in the equations."""
     name, _, gate = name.partition(" ")
-    if name != "input_projection":
+    if name not in PROJECTIONS:
         return name
-    gate = gate or "h"
-    return f"W_i{gate} x + b_i{gate}" if bias else f"W_i{gate} x"
+    letter = "i" if name == "input_projection" else "h"
+    weight = f"W_{letter}{gate or 'h'}"
+    # W_hn is multiplied with (r ⊙ h) in a GRU that resets before the product.
+    found = re.search(rf"{weight} (\([^)]*\)|\w+)", " ".join(spec.cell_type.equations))
+    product = found[0] if found else weight
+    return f"{product} + b_{letter}{gate or 'h'}" if spec.bias else product
 
 
 def what_is_left_out(values: Sequence[float], is_difference: bool, precision: int) -> str:

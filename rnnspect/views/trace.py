@@ -58,10 +58,10 @@ def _heading(traces: Sequence[Trace], width: int) -> Iterator[Text]:
 
 
 def _quantities(trace: Trace, layer: LayerTrace, selection: Selection) -> dict[str, Tensor]:
-    """The chosen quantities of the item, each [step][unit]; the packed input projection taken apart by gate."""
-    item, bias = selection.batch_index, trace.spec.bias
-    chosen = by_gate(layer, shown_quantities(selection, trace.spec), trace.spec)
-    return {text.quantity(name, bias): values[item] for name, values, _ in chosen}
+    """The chosen quantities of the item, each [step][unit]; packed projections taken apart by gate."""
+    item, spec = selection.batch_index, trace.spec
+    chosen = by_gate(layer, shown_quantities(selection, spec), spec)
+    return {text.quantity(name, spec): values[item] for name, values, _ in chosen}
 
 
 def _blocks(

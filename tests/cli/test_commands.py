@@ -88,7 +88,7 @@ def test_trace_document_keys(rnnspect):
     assert set(document["sequence"]) == {"x", "h0", "c0", "lengths"}
     assert {"name", "version", "device", "dtype"} <= set(document["engine"])
     layer = document["layers"][0]
-    assert list(layer["quantities"]) == ["x", "input_projection", "i", "f", "g", "o", "c", "h"]
+    assert list(layer["quantities"]) == ["x", "input_projection", "hidden_projection", "i", "f", "g", "o", "c", "h"]
     assert set(layer["engine"]) == {"h"}
     assert set(document["c_n"]) == {"manual", "engine"}
     assert document["head"] is None

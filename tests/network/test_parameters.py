@@ -13,6 +13,7 @@ from torch import nn
 from rnnspect import Spec, shapes, trace
 from rnnspect.cells import CELLS
 from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.tracing.prepare import prepare
 from rnnspect.tracing.running import trace_prepared
 from tests.reference import reference
@@ -193,4 +194,4 @@ def test_a_size_that_no_machine_can_hold_still_has_a_shape():
 
 def test_quantities_of_a_trace_are_those_that_the_cell_names():
     for name, cell in CELLS.items():
-        assert tuple(trace(Spec(cell=name)).layers[0].quantities) == ("x", "input_projection", *cell.quantities)
+        assert tuple(trace(Spec(cell=name)).layers[0].quantities) == ("x", *PROJECTIONS, *cell.quantities)

@@ -8,7 +8,7 @@ import pytest
 
 from rnnspect.cells import CELLS
 from rnnspect.cli import main
-from rnnspect.network.quantities import known
+from rnnspect.network.quantities import PROJECTIONS, known
 
 SAID = {
     "lstm": {
@@ -42,7 +42,7 @@ def test_a_gate_is_derived_and_traced_by_its_word(capsys, cell, said, name):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_name_that_a_cell_has_is_itself(cell):
-    there = ("x", "input_projection", *CELLS[cell].quantities)
+    there = ("x", *PROJECTIONS, *CELLS[cell].quantities)
     assert [known(name, there, cell, "") for name in there] == list(there)
 
 

@@ -29,7 +29,7 @@ def test_each_number_is_there_once(keys):
     for layer in trace.layers:
         mine = table[(table.layer == layer.layer) & (table.direction == layer.direction)]
         for name, values in layer.quantities.items():
-            packed = name == "input_projection"
+            packed = name in ("input_projection", "hidden_projection")
             blocks = values.chunk(len(gates), -1) if packed else (values,)
             for said, block in zip([f"{name} {gate}" for gate in gates] if packed else [name], blocks, strict=True):
                 found = mine[mine.quantity == said]
@@ -62,7 +62,8 @@ def test_some_quantities_of_all_in_the_order_of_computation():
     table = _trace().to_pandas(["h", "f"])
     assert list(table.quantity.cat.categories) == ["f", "h"]
     assert set(_trace().to_pandas("f").quantity) == {"f"}
-    with pytest.raises(rnnspect.InputError, match=r"cell lstm has no quantity 'r'; expected x, input_projection, i, f"):
+    expected = "expected x, input_projection, hidden_projection, i, f"
+    with pytest.raises(rnnspect.InputError, match=rf"cell lstm has no quantity 'r'; {expected}"):
         _trace().to_pandas(["r"])
     assert len(_trace().to_pandas([])) == 0
 

@@ -50,10 +50,10 @@ def trace(engine: EngineInfo = ENGINE) -> Trace:
     spec = Spec(cell="gru", input_size=3, hidden_size=12, bidirectional=True, head={"out_features": 2})
     layers = []
     for seed, direction in enumerate(("forward", "reverse")):
-        widths = dict.fromkeys(spec.quantities, 12) | {"x": 3, "input_projection": 36}
+        widths = {"x": 3, "input_projection": 36} | dict.fromkeys(spec.cell_type.quantities, 12)
         quantities = {
             name: numbers(2, 14, width, seed=seed + place, scale=64.0)
-            for place, (name, width) in enumerate(widths.items())
+            for place, (name, width) in enumerate([*widths.items(), ("hidden_projection", 36)])
         }
         h = quantities["h"] + (numbers(2, 14, 12, seed=3) > 1) * 2.0**-22
         h[1, 3] = torch.tensor([torch.nan, torch.inf, -torch.inf] * 4)
