@@ -1,0 +1,57 @@
+"""Going back over the numbers of a few runs at once: one exact, the others disturbed as `perturbed.py` says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from rnnspect.arithmetic.numbers import Array
+from rnnspect.arithmetic.perturbed import Perturbed
+from rnnspect.arithmetic.slopes import slope
+
+
+class BackwardPerturbed(Perturbed):
+    """(1, RUNS · B, units), of one direction, with what going back needs (`tape.Backward`)."""
+
+    def slope(self, function: str, s: Array, v: Array) -> Array:
+        f, clip = getattr(self.functions, function), self.functions.clip_of(function)
+        return self._kept(slope(f, clip, torch.from_numpy(s), torch.from_numpy(v)).numpy().copy())
+
+    def transposed(self, weight: str, g: Array) -> Array:
+        p = self._ps[0]
+        w: Array = getattr(p, weight).numpy()
+        product = g @ w
+        own, before = product[:, : self._batch], g[:, : self._batch]
+        by = np.abs(own)
+        by += np.sqrt(np.einsum("dbk,dbk->db", before, before))[..., None] * np.sqrt((w * w).sum(0))
+        by *= len(w) ** 0.5 * self._u.sums + self._u.stored + self._u.narrow + 2 * self._u.products
+        return self._disturb(product, by)
+
+    def joined(self, blocks: Sequence[Array | None]) -> Array:
+        like = next(block for block in blocks if block is not None)
+        return np.concatenate([np.zeros_like(like) if block is None else block for block in blocks], -1)
+
+    def times(self, g: Array, v: Array) -> Array:
+        return self._kept(g * v)
+
+    def plus(self, g: Array, other: Array) -> Array:
+        return self._kept(g + other)
+
+    def minus(self, v: Array, other: Array) -> Array:
+        return self._kept(v - other)
+
+    def negative(self, v: Array) -> Array:
+        return -v
+
+    def before(self, c: Array, after: Array) -> Array:
+        del after
+        return c
+
+    def _kept(self, v: Array) -> Array:
+        """v in new memory, its replicas disturbed by a rounding each: relative, for gradients have any size."""
+        by = np.abs(v[:, : self._batch])
+        by *= self._u.stored + 2 * self._u.sums
+        by += self._u.tiny
+        return self._disturb(v, by)

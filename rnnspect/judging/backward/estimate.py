@@ -1,0 +1,226 @@
+"""A pass backwards of which only the results were seen: gone over freely in float64, with a few disturbed replicas.
+
+How far the replicas spread says how far roundings carry; the results are compared with that (`judging/estimate.py`).
+Where h of a layer was observed every step forwards starts from it; else the replicas step forwards freely, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.backward_perturbed import BackwardPerturbed
+from rnnspect.arithmetic.numbers import Array
+from rnnspect.arithmetic.perturbed import REPEATED, RUNS
+from rnnspect.arithmetic.product_bounds import LAMBDA
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Pull, Tape
+from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
+from rnnspect.judging.layer import cast
+from rnnspect.network.parameters import LayerParameters
+
+Told = tuple[Tensor, Tensor]
+"""What the equations give, and how far a correct engine may be from it."""
+
+
+@dataclass(frozen=True)
+class FreeLayer:
+    """One layer and direction that is gone over freely. `x` is (T, RUNS·B, I) of the replicas, or (T, B, I) of all of
+    them; `h` (T, B, P) if it was observed; `state` h0 (B, P), and c0 (B, H); `lengths` (B,) or None."""
+
+    cell: Cell
+    p: LayerParameters
+    u: Roundoff
+    nonlinearity: Nonlinearity
+    x: Tensor
+    h: Tensor | None
+    state: tuple[Tensor, ...]
+    lengths: Tensor | None
+    reverse: bool
+    changes: Changes = field(default_factory=dict)
+
+
+@dataclass
+class FreeGradients:
+    """Of all runs: dL/dx (T, RUNS·B, I), dL/d of the initial state (RUNS·B, ·); dL/d of each
+    parameter (RUNS, …), and what adding it up may err by."""
+
+    x: Tensor
+    states: dict[str, Tensor]
+    parameters: dict[str, Tensor]
+    sums: dict[str, Tensor]
+
+
+def spread(runs: Tensor) -> Told:
+    """The exact values of (RUNS, …), and how far a correct engine's may be. A few replicas of one number may fall close
+    together by chance; those of the whole row do not."""
+    exact, off = runs[0], (runs - runs[:1]).abs_()
+    error = off[1 + REPEATED :].amax(0).mul_(FINAL_SPREADS)
+    error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
+    typical = error.square().mean(-1, keepdim=True).sqrt_() if error.dim() else error
+    return exact, torch.maximum(error, typical)
+
+
+class Free:
+    """One layer and direction, forwards and then back."""
+
+    def __init__(self, layer: FreeLayer) -> None:
+        self._layer, self._p = layer, cast(layer.p, torch.float64)
+        self._steps, self._batch = len(layer.x), len(layer.state[0])
+        self._a = BackwardPerturbed([self._p], len(layer.cell.gates), layer.nonlinearity, layer.u, self._batch)
+        h0 = layer.state[0]
+        like = h0.expand(self._steps, -1, -1)
+        run = LayerRun(like, like, h0, None, layer.lengths, layer.reverse)
+        self._order = run.order(0, self._steps)
+        self._inside = np.arange(self._steps)[:, None] < run.step_counts.numpy()
+        self._states: list[tuple[Array, ...]] = []
+
+    def _rows(self, values: Tensor, t: int) -> Array:
+        """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""
+        at, each = self._order[t], torch.arange(self._batch)
+        if values.shape[1] == self._batch:
+            tiled: Array = np.tile(values[at, each].double().numpy(), (RUNS, 1))
+            return tiled
+        runs = values.view(len(values), RUNS, self._batch, -1)
+        rows: Array = runs[at, :, each].transpose(0, 1).reshape(RUNS * self._batch, -1).double().numpy()
+        return rows
+
+    def _mask(self, t: int) -> Array:
+        return np.tile(self._inside[t], RUNS)[None, :, None]
+
+    def _input(self, t: int) -> Array:
+        """W_ih x + b_ih."""
+        rows = np.where(self._mask(t)[0], self._rows(self._layer.x, t), 0)
+        if self._layer.x.shape[1] == self._batch:
+            return self._a.input(0, torch.from_numpy(rows[None, : self._batch]), None)
+        return linear(torch.from_numpy(rows), self._p.weight_ih, self._p.bias_ih).numpy()[None]
+
+    @np.errstate(all="ignore")  # infinity and NaN are data here
+    @torch.inference_mode()
+    def forwards(self) -> Tensor:
+        """h (T, RUNS·B, P) by step of the input, zero beyond an item's length."""
+        cell, a = self._layer.cell, self._a
+        now: tuple[Array, ...] = tuple(np.tile(one.double().numpy(), (RUNS, 1))[None] for one in self._layer.state)
+        width = self._p.weight_hh.shape[1]
+        outputs = torch.zeros(self._steps, RUNS, self._batch, width, dtype=torch.float64)
+        for t in range(self._steps):
+            self._states.append(now)
+            a.begin_step()
+            made = cell.step(a, self._input(t), *now)
+            new = [a.kept(made[name]) for name in cell.states]
+            if self._layer.h is not None:
+                new[0] = self._rows(self._layer.h, t)[None]
+            inside = self._mask(t)
+            now = tuple(np.where(inside, one, old) for one, old in zip(new, now, strict=True))
+            self._place(outputs, t, np.where(inside, now[0], 0))
+        return outputs.flatten(1, 2)
+
+    def _place(self, values: Tensor, t: int, rows: Array) -> None:
+        """Adds what belongs to the t-th step in processing order to values by step of the input."""
+        runs = torch.from_numpy(rows[0]).view(RUNS, self._batch, -1).transpose(0, 1)
+        values[self._order[t], :, torch.arange(self._batch)] += runs
+
+    @np.errstate(all="ignore")
+    @torch.inference_mode()
+    def back(
+        self, upstream: Tensor, last: Mapping[str, Tensor], progress: Callable[[int], None] = lambda _steps: None
+    ) -> FreeGradients:
+        """After `forwards`. `upstream` is dL/d of h from the output, (T, RUNS·B, P), or (T, B, P) of all runs; `last`
+        dL/d of the final state (B, ·), by the name of the state, where that is not zero."""
+        layer, a = self._layer, self._a
+        grad_x = torch.zeros(self._steps, RUNS, self._batch, self._p.weight_ih.shape[1], dtype=torch.float64)
+        sums, after = _RunSums(layer.u, self._batch), []
+        for name, one in zip(layer.cell.states, self._states[0], strict=True):
+            end = last.get(name)
+            after.append(np.zeros_like(one) if end is None else np.tile(end.double().numpy(), (RUNS, 1))[None])
+        for t in reversed(range(self._steps)):
+            a.begin_step()
+            inside = self._mask(t)
+            dy = np.where(inside, self._rows(upstream, t)[None], 0)
+            found = self._step(t, dy, after, inside)
+            for term in found.terms:
+                sums.add(*term)
+            self._place(grad_x, t, np.where(inside, a.transposed("weight_ih", found.wx), 0))
+            after = [np.where(inside, g, old) for g, old in zip(found.before, after, strict=True)]
+            progress(1)
+        ends = {name: torch.from_numpy(g[0]) for name, g in zip(layer.cell.states, after, strict=True)}
+        return FreeGradients(grad_x.flatten(1, 2), ends, *sums.done(self._p))
+
+    def _step(self, t: int, upstream: Array, after: Sequence[Array], inside: Array) -> _Step:
+        layer, a = self._layer, self._a
+        tape = Tape(a, len(layer.cell.gates), changes=layer.changes)
+        start = Node(tape, self._input(t), gate=WHOLE)
+        state = [Node(tape, one) for one in self._states[t]]
+        made: dict[str, Node] = layer.cell.step(tape, start, *state)
+        coming = [np.where(inside, g, 0) for g in after]
+        given: dict[Node, Any] = {}
+        for name, g in zip(layer.cell.states, coming, strict=True):
+            given[made[name]] = a.plus(g, upstream) if name == "h" else g
+        pull = Pull(tape, given)
+
+        def of(node: Node) -> Array:
+            g = pull(node)
+            return np.zeros_like(node.value) if g is None else np.where(inside, g, 0)
+
+        wx, x = of(start), np.where(inside, self._rows(layer.x, t)[None], 0)
+        terms: list[tuple[str, Array, Array | None]] = [("weight_ih", wx, x), ("bias_ih", wx, None)]
+        for weight, operand, product in tape.products:
+            if pull(product) is not None:
+                terms.append((weight, of(product), np.where(inside, operand.value, 0)))
+                terms += [("bias_hh", of(product), None)] if weight == "weight_hh" else []
+        if tape.peephole_weights:
+            terms.append(("weight_ch", np.concatenate([of(p) for p in tape.peephole_weights], -1), None))
+        return _Step(wx, [of(node) for node in state], terms)
+
+
+@dataclass(frozen=True)
+class _Step:
+    wx: Array
+    before: list[Array]
+    terms: list[tuple[str, Array, Array | None]]
+
+
+class _RunSums:
+    """The gradient of each parameter in every run."""
+
+    def __init__(self, u: Roundoff, batch: int) -> None:
+        self._u, self._batch = u, batch
+        self._values: dict[str, Array] = {}
+        self._sizes: dict[str, tuple[Array, Array]] = {}
+        self._terms = 0
+
+    def add(self, name: str, left: Array, right: Array | None) -> None:
+        runs = left.reshape(RUNS, self._batch, -1)
+        if right is None:
+            value, size = runs.sum(1), (np.abs(runs[0]).sum(0), np.ones(1))
+        else:
+            others = right.reshape(RUNS, self._batch, -1)
+            value = runs.transpose(0, 2, 1) @ others
+            size = (np.square(runs[0]).sum(0), np.square(others[0]).sum(0))
+        old = self._sizes.get(name)
+        self._values[name] = value if old is None else self._values[name] + value
+        self._sizes[name] = size if old is None else (old[0] + size[0], old[1] + size[1])
+        self._terms += self._batch if name == "weight_ih" else 0
+
+    def done(self, p: LayerParameters) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        values, errors = {}, {}
+        unit = LAMBDA * np.sqrt(self._terms + 2) * self._u.sums + 2 * self._u.stored + 4 * self._u.products
+        if self._u.coarse:
+            unit += self._terms / self._batch * self._u.stored
+        for name, value in self._values.items():
+            if getattr(p, name) is None:
+                continue
+            left, right = self._sizes[name]
+            size = left if value.ndim == 2 else np.sqrt(np.outer(left, right))
+            values[name] = torch.from_numpy(value)
+            errors[name] = torch.from_numpy(size * unit + self._terms * self._u.tiny)
+        return values, errors

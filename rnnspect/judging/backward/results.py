@@ -1,0 +1,85 @@
+"""The results of a pass backwards, dL/dx, dL/dh0, dL/dc0 and dL/d of each parameter, where nobody saw its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.perturbed import RUNS
+from rnnspect.judging.backward.estimate import Free, FreeLayer, Told, spread
+from rnnspect.judging.declared import Declared
+from rnnspect.judging.interpretation import At
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.recording import by_direction
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+
+@dataclass(frozen=True)
+class ResultsCase:
+    """A network with its parameters, the sequence that it received, the gradients of the loss by what it returned, and
+    what an engine gave for it; on the CPU."""
+
+    spec: Spec
+    parameters: Mapping[str, Tensor]
+    sequence: Sequence
+    upstream: Upstream
+    given: EngineGradients
+    declared: Declared
+
+
+def expected(
+    case: ResultsCase,
+    changed: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> dict[str, Told]:
+    """What the equations give, and how far a correct engine may be from it: x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H)
+    and each parameter by PyTorch's name."""
+    spec, sequence, x = case.spec, case.sequence, case.sequence.x
+    lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
+    seen = {} if case.given.output is None else by_direction(spec, spec.num_layers - 1, case.given.output)
+    free: dict[At, Free] = {}
+    for layer in range(spec.num_layers):
+        outputs = []
+        for direction in spec.directions:
+            at, row = (layer, direction), spec.row(layer, direction)
+            p = LayerParameters.of(case.parameters, layer, direction)
+            state = tuple(initial[row] for initial in sequence.state)
+            u, functions = case.declared.over(p.terms), spec.nonlinearity_of(direction)
+            one = FreeLayer(spec.cell_type, p, u, functions, x, seen.get(at), state, lengths, direction == "reverse")
+            free[at] = Free(changed(one, at))
+            outputs.append(free[at].forwards())
+        x = torch.cat(outputs, -1)
+    return _back(case, free, progress)
+
+
+def _back(case: ResultsCase, free: Mapping[At, Free], progress: Callable[[int], None]) -> dict[str, Told]:
+    spec, batch = case.spec, case.sequence.batch
+    found: dict[str, Told] = {}
+    states: dict[str, dict[int, Told]] = {}
+    output = case.upstream.output
+    for layer in reversed(range(spec.num_layers)):
+        below: Tensor | None = None
+        for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
+            row = spec.row(layer, direction)
+            lasts = (("h", case.upstream.h_n), ("c", case.upstream.c_n))
+            one = free[layer, direction].back(dy, {name: g[row] for name, g in lasts if g is not None}, progress)
+            below = one.x if below is None else below + one.x
+            for name, runs in one.states.items():
+                states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1))
+            named = LayerParameters.of(case.parameters, layer, direction).named(layer, direction)
+            for name, runs in one.parameters.items():
+                full = next(known for known in named if known.startswith(name))
+                value, error = spread(runs)
+                found[full] = value, error + one.sums[name]
+        assert below is not None
+        output = below
+    found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1))
+    for name, rows in states.items():
+        each = [rows[row] for row in range(len(rows))]
+        found[name] = torch.stack([v for v, _ in each]), torch.stack([e for _, e in each])
+    return found
