@@ -79,5 +79,6 @@ def apart(found: dict[str, Tensor], right: dict[str, Tensor]) -> float:
 
 def _roundings(values: Tensor, right: Tensor) -> float:
     assert values.shape == right.shape
+    assert bool(values.isfinite().all())
     unit = torch.finfo(values.dtype).eps * float(right.abs().max())
     return float((values.double() - right).abs().max()) / unit if unit else float(values.abs().max())

@@ -97,8 +97,7 @@ class OwnEngine:
             advice = "import torch in its file, or write the pass backwards: def backward(grad_output, x, h0, …)"
             raise cannot(self.name, "backwards", why, advice)
         leaves = Leaves.of(sequence, parameters)
-        other = copy.copy(self)
-        other._made_for = None  # what is made for this run has leaves of autograd for parameters
+        other = copy.copy(self)  # what is made for this run has leaves of autograd for parameters, and is not kept
         with self._theirs(), recorded_by_autograd():
             made, offer = other._begun(spec, leaves.parameters)
             with their_errors(f"going back through {self._code.attribute}", self._code.path):
