@@ -37,6 +37,7 @@ function* imageOf({ view, axes, shown, scale }, [left, right, top, bottom], orde
   }
   const image = new ImageData(wide, high);
   for (let dot = 0; dot < values.length; dot += 1) {
+    if (pauses(dot, 1)) yield;
     if (Number.isNaN(values[dot]) && !odd[dot]) continue;
     const infinite = shown === 'ratio' && odd[dot];
     image.data.set(infinite ? beyond[theme()] : colourOf(scale, values[dot], odd[dot]), dot * 4);
