@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
-from rnnspect.checking.check import judge_recording
+from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.exposed import exposed_layers
-from rnnspect.engines.interface import backward_of
-from rnnspect.errors import EngineError
+from rnnspect.checking.recorded_gradients import PREFIX, recorded_gradients
+from rnnspect.checking.recording import Where
+from rnnspect.engines.interface import Holding, backward_of
+from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
+from rnnspect.judging.backward.results import ResultsCase, expected
+from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
-from rnnspect.judging.declared import Declared, declared_by
+from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.drawing import draw_normal, generator_of
-from rnnspect.network.gradients import Upstream
+from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss
+from rnnspect.network.recording import ArrayName
+from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
 
-DRAWN = "a drawn dL/d output (standard normal)"
+_FEW = 512
+"""Steps up to which a pass as a whole is judged too, where it gives other bits than its layers one by one."""
 
 
 def check_backward(
@@ -36,31 +46,89 @@ def check_backward(
 ) -> Verdict:
     """The verdict on the gradients that the prepared engine gives for the loss; without one dL/d output is drawn.
 
-    Its values are checked first, where it can run forwards alone: where those differ, that is the verdict.
+    Its values are checked first, where it can run forwards alone: where those differ, that is the verdict. Then every
+    layer shows its gradients of every gate at every step (`exposed_layers`); and the pass as a whole is judged by its
+    results, where it is another one.
 
     Raises `EngineError` for an engine that has no gradients, and what the engine raises.
     """
     engine = backward_of(prepared.engine)
     forwards = _forwards(prepared, declared, progress, explain)
     if forwards is not None and forwards.verdict == "differ":
-        return replace(forwards, notes=(*forwards.notes, "the gradients were not checked: the values differ already"))
+        return _not_reached(forwards)
     spec, sequence, parameters = prepared.spec, prepared.sequence, prepared.parameters
     inputs, output = _inputs(prepared)
     upstream = _drawn(prepared) if loss is None else loss.of(output, sequence)[1]
     whole = engine.backward(spec, parameters, sequence, upstream)
-    layers = exposed_layers(engine, spec, parameters, sequence, upstream, inputs)
-    cpu = torch.device("cpu")
-    case = BackwardCase(
-        spec, {name: values.detach().to(cpu) for name, values in parameters.items()}, sequence.to(cpu),
-        whole.engine, layers, declared or declared_by(whole.engine),
-    )  # fmt: skip
+    showing = engine.handed() if isinstance(engine, Holding) else engine
+    layers = exposed_layers(showing, spec, parameters, sequence, upstream, inputs)
+    held_to, plain = declared or declared_by(whole.engine), _on_cpu(prepared)
     with plain_defaults():
-        verdict = backward_verdict(case, judge_backward(case, progress=lambda steps: progress(None, steps)))
-    said = f"the loss is {loss.said}" if loss else f"the gradients are those of {DRAWN}; --loss chooses a loss"
-    found = replace(verdict, notes=(*whole.notes, *verdict.notes, said))
+        case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
+        judged = judge_backward(case, progress=lambda steps: progress(None, steps))
+        found = backward_verdict(case, judged)
+        apart = _apart(whole, case)
+        if found.verdict != "differ" and apart and (isinstance(engine, Holding) or sequence.steps <= _FEW):
+            results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
+            as_a_whole = _judged_results(results, {}, progress)
+            found = as_a_whole if as_a_whole.verdict == "differ" else found
+    said = f"the loss is {loss.said}" if loss else "dL/d output was drawn (standard normal); --loss chooses a loss"
+    notes = [*whole.notes, *found.notes, *([apart] if apart else []), said]
     if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
         return forwards
-    return found
+    return replace(found, notes=tuple(notes))
+
+
+def judge_recorded_backward(
+    prepared: Prepared,
+    recorded: Any,
+    loss: Loss | None = None,
+    declared: Declared | None = None,
+    progress: Progress = silent,
+    where: Where = lambda _name: "recorded",
+) -> Verdict:
+    """The verdict on recorded gradients (`recorded_gradients` says by which names), and before that on the output that
+    stands beside them, if there is one. Without `loss` grad.output has to be among them.
+
+    Raises `SequenceError` for what does not fit the run.
+    """
+    spec, sequence = prepared.spec, prepared.sequence
+    if not isinstance(recorded, Mapping):
+        found, allowed = "a recording of one array has no gradients", "an archive of grad.output, grad.x, grad.h0, …"
+        raise SequenceError(found, allowed=allowed, where=where(None))
+    recorded = {name: values for name, values in recorded.items() if not _is_ours(str(name))}
+    read = recorded_gradients(spec, recorded, sequence, prepared.parameters, where)
+    values = {name: values for name, values in recorded.items() if not str(name).startswith(PREFIX)}
+    if read.given.output is not None:
+        forwards = judge_recorded(prepared, values, declared, progress, where).verdict
+        if forwards.verdict == "differ":
+            return _not_reached(forwards)
+    upstream = read.upstream
+    if loss is not None:
+        output = read.given.output if read.given.output is not None else _inputs(prepared)[1]
+        upstream = loss.of(output, sequence)[1]
+    if upstream is None:
+        found = "the recording does not say which gradient went in"
+        raise SequenceError(found, advice="record it as grad.output, or pass --loss", where=where(None))
+    held_to = declared or ARITHMETICS[spec.dtype]
+    case = ResultsCase(spec, prepared.parameters, sequence, upstream, read.given, held_to)
+    with plain_defaults():
+        found_ = _judged_results(case, read.kept, progress)
+    return replace(found_, notes=(*read.given.notes, *found_.notes))
+
+
+def _is_ours(name: str) -> bool:
+    """Whether it is a number of the equations in the file of a trace."""
+    parsed = ArrayName.parse(name)
+    return parsed.whose == "manual" or (parsed.place is not None and parsed.is_gradient)
+
+
+def _judged_results(case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress) -> Verdict:
+    return results_verdict(case, expected(case, progress=lambda steps: progress(None, steps)), kept)
+
+
+def _not_reached(forwards: Verdict) -> Verdict:
+    return replace(forwards, notes=(*forwards.notes, "the gradients were not checked: the values differ already"))
 
 
 def _forwards(
@@ -91,3 +159,24 @@ def _drawn(prepared: Prepared) -> Upstream:
     g = draw_normal(shape, generator_of(spec)).to(sequence.x)
     valid = sequence.valid()
     return Upstream(g if valid is None else torch.where(valid.to(g.device)[..., None], g, 0))
+
+
+def _on_cpu(prepared: Prepared) -> Prepared:
+    cpu = torch.device("cpu")
+    parameters = {name: values.detach().to(cpu) for name, values in prepared.parameters.items()}
+    return replace(prepared, parameters=parameters, sequence=prepared.sequence.to(cpu))
+
+
+def _upstream_on_cpu(upstream: Upstream) -> Upstream:
+    h_n, c_n = (None if g is None else g.cpu() for g in (upstream.h_n, upstream.c_n))
+    return Upstream(upstream.output.cpu(), h_n, c_n)
+
+
+def _apart(whole: EngineGradients, case: BackwardCase) -> str:
+    """How far the pass as a whole is from its layers one by one, in words; empty where it is not."""
+    shown = {name: g for layer in case.layers for name, g in layer.parameters.items()}
+    pairs = [(g, shown[name]) for name, g in whole.parameters.items() if name in shown]
+    if whole.x is not None:
+        pairs.append((whole.x, case.layers[0].grad_x))
+    most = max((max_abs_difference(a.cpu(), b) for a, b in pairs), default=0.0)
+    return f"the pass as a whole and its layers one by one differ by up to {most:.1e}" if most else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from rnnspect.checking.recording import Where, as_recorded, known_names, rounded
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly
+from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
@@ -21,19 +23,29 @@ PREFIX = "grad."
 _FORWARD = ("output", "h_n", "c_n")
 
 
+@dataclass(frozen=True)
+class RecordedGradients:
+    """The gradient of the loss by what the network returned, the gradients that were recorded for it, and how exactly
+    each was, by the name of what it is the gradient by."""
+
+    upstream: Upstream | None
+    given: EngineGradients
+    kept: Mapping[str, RecordedPrecision]
+
+
 def recorded_gradients(
     spec: Spec,
     recorded: Mapping[Any, Any],
     sequence: Sequence,
     parameters: Mapping[str, Tensor],
     where: Where = lambda _name: "recorded",
-) -> tuple[Upstream | None, EngineGradients]:
-    """The gradient of the loss by what the network returned, and the gradients that somebody recorded for it.
+) -> RecordedGradients:
+    """The gradients that somebody recorded for a run.
 
     `recorded` has these names, each a tensor or an array:
 
-    - grad.output, grad.h_n, grad.c_n: of the loss by what the network returned. Without any of them the first of the
-      pair is None; what is left out beside another is zero;
+    - grad.output, grad.h_n, grad.c_n: of the loss by what the network returned. Without any of them `upstream` is
+      None; what is left out beside another is zero;
     - grad.x, grad.h0, grad.c0, grad.weight_ih_l0 …: the gradients that are checked, one or more of them;
     - output, h_n, c_n: of the pass forwards, where there are any;
     - x, h0, c0, lengths and parameters, which must be those of this run.
@@ -73,11 +85,13 @@ def recorded_gradients(
         found = "the recording has no gradients to check"
         raise SequenceError(found, allowed=listed(f"{PREFIX}{name}" for name in ("x", "h0", *own)), where=where(None))
     of_gradients = {name: as_recorded(arrays[name], where(name)) for name in arrays if name.startswith(PREFIX)}
-    notes = rounded_notes({name: kept.how for name, kept in kept_exactly(of_gradients, dtype).items()})
+    kept = kept_exactly(of_gradients, dtype)
+    notes = rounded_notes({name: one.how for name, one in kept.items()})
     engine = EngineInfo("recording", "", "", spec.dtype)
     output, h_n, c_n = (read(name) for name in _FORWARD)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
-    return upstream, EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes))
+    given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes))
+    return RecordedGradients(upstream, given, {name.removeprefix(PREFIX): one for name, one in kept.items()})
 
 
 def _upstream(

@@ -270,7 +270,7 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
 
     with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
         if job.asked.backward:
-            return _backward(prepared, job, so_far, draw)
+            return _backward(prepared, job, so_far, recorded, draw)
         if ran is not None:
             return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
         if recorded is None:
@@ -280,14 +280,17 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
         return judge_recorded(prepared, given, *asked).verdict
 
 
-def _backward(prepared: Prepared, job: _Job, so_far: Progress, draw: bool) -> Verdict:
-    from rnnspect.checking.backward import check_backward
+def _backward(prepared: Prepared, job: _Job, so_far: Progress, recorded: Path | None, draw: bool) -> Verdict:
+    from rnnspect.checking.backward import check_backward, judge_recorded_backward
     from rnnspect.checking.drawn_input import judged_on_drawn
     from rnnspect.network.losses import loss_of
 
     def judge(prepared: Prepared) -> Verdict:
         said = job.asked.loss
         loss = loss_of(said, prepared.spec, prepared.sequence, "--loss") if said else None
-        return check_backward(prepared, loss, job.held_to, so_far, job.asked.explain)
+        if recorded is None:
+            return check_backward(prepared, loss, job.held_to, so_far, job.asked.explain)
+        given, place = read_recorded(str(recorded))
+        return judge_recorded_backward(prepared, given, loss, job.held_to, so_far, place)
 
-    return judged_on_drawn(prepared, judge) if draw else judge(prepared)
+    return judged_on_drawn(prepared, judge) if draw and recorded is None else judge(prepared)

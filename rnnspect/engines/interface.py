@@ -83,6 +83,15 @@ GO_BACK = ("torch", "torch-cell", "torch-compile", "equinox", "flax", "keras")
 """The engines of this room that have gradients."""
 
 
+@runtime_checkable
+class Holding(GoesBack, Protocol):
+    """An engine that holds its own parameters, and runs with no others."""
+
+    def handed(self) -> GoesBack:
+        """The same kernels, which run with the parameters that they are handed."""
+        ...
+
+
 def backward_of(engine: Engine) -> GoesBack:
     """The same engine. Raises `EngineError` for one that has no gradients."""
     if isinstance(engine, GoesBack):

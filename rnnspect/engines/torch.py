@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspect.engines.interface import Engine, cannot
+from rnnspect.engines.interface import Engine, GoesBack, cannot
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd, trained
 from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
@@ -136,6 +136,9 @@ class ConvertedTorch(TorchEngine):
         del parameters
         return super().backward(spec, self._held, sequence, upstream)
 
+    def handed(self) -> GoesBack:
+        return TorchEngine()
+
 
 class ModuleEngine(TorchEngine):
     """Runs a live module of torch.nn, once; with `stateless` it is called without initial states."""
@@ -156,6 +159,9 @@ class ModuleEngine(TorchEngine):
         """Of the module's own parameters, whose `.grad` stays as it is."""
         with ONE_RUN:
             return super().backward(spec, parameters, sequence, upstream)
+
+    def handed(self) -> GoesBack:
+        return TorchEngine()
 
     def without_state(self) -> Engine | None:
         assert self._module is not None

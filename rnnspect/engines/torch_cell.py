@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from rnnspect.engines.interface import cannot, check_spec
+from rnnspect.engines.interface import GoesBack, cannot, check_spec
 from rnnspect.engines.own.loading import evaluating
 from rnnspect.engines.shared.autograd import Leaves, trained
 from rnnspect.engines.shared.layers import Place, Ran, State, layers_backward, run_layers, run_steps
@@ -77,6 +77,9 @@ class CellEngine(TorchCellEngine):
             own = {name: getattr(self._cell, one) for name, one in inside.items()}
             leaves = replace(Leaves.of(sequence, {}), parameters=own)
             return layers_backward(spec, leaves, info, self._run_one, upstream)
+
+    def handed(self) -> GoesBack:
+        return TorchCellEngine()
 
 
 def _is_constant(cell: nn.RNNCellBase, name: str) -> bool:
