@@ -205,6 +205,9 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     """A row for each call inside of a model, which runs itself; None for what is no model."""
     if job.asked.probe:
         return None
+    if job.asked.backward and (names_code(source) or source.endswith(".onnx")):
+        advice = "name the weights of its recurrent module; or in Python: rnnspect.check(model.lstm, x, backward=True)"
+        raise InputError("checks the gradients of a network, not of a whole model", advice=advice, where="--backward")
     if names_code(source):
         advice = "save its weights, torch.save(model.state_dict(), 'model.pt'), and check that file"
         _refuse_beside(job, "cannot be used with a live model, which runs itself", advice)
