@@ -166,8 +166,8 @@ def _sums(found: Sequence[Gradients], width: int) -> Table:
     taken = sum(2 + max(map(len, column)) for column in zip(("gradient", "norm"), *rows, strict=True))
     taken += sum(2 + max(7, len(head)) for head in heads)
     count = gradient_summary.as_many_as_fit(one, width - taken - 1, _LARGEST)
-    title = "\nsums over all steps, and the steps that add most to them (share of all norms)"
-    made = table("gradient", ">norm", *(f">{head}" for head in heads), "largest steps", title=title)
+    title = "\nsums over all steps"
+    made = table("gradient", ">norm", *(f">{head}" for head in heads), "largest steps (share of norms)", title=title)
     for name, norm in rows:
         apart = [_apart(each, name) for each in compared]
         made.add_row(name, norm, *apart, Text(gradient_summary.largest(one, name, count), "dim"))

@@ -10,10 +10,14 @@ import torch
 import rnnspect
 from rnnspect import Spec
 from rnnspect.causes.probing import RIGHT, Probe
+from rnnspect.engines.interface import NoEngine
 from rnnspect.judging.verdict import Explanation, GateResolution, Identity, Point, Skipped, Verdict
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
+from rnnspect.tracing.backward import gradients_prepared
+from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.prepare import prepare
 from rnnspect.tracing.trace import Pair, Run, Trace
 
 ENGINE = EngineInfo("torch", "2.9.1", "cpu", "float32", {"TF32": "on"})
@@ -79,6 +83,22 @@ def trace(engine: EngineInfo = ENGINE) -> Trace:
         stack_difference=0.0,
         notes=("keras keeps one bias, the sum of both",) if engine is OTHER else (),
     )
+
+
+def gradients(large: bool = False) -> Gradients:
+    """Of exact weights, in float64; the engine's numbers are made up."""
+    sizes = {"input_size": 8, "hidden_size": 24} if large else {"input_size": 3, "hidden_size": 4}
+    spec = Spec(cell="lstm", dtype="float64", **sizes)
+    scale = 128.0 if large else 64.0
+    shapes = [(one.name, one.shape) for one in rnnspect.shapes(spec).parameters]
+    weights = {name: numbers(*shape, seed=seed, scale=scale).double() for seed, (name, shape) in enumerate(shapes)}
+    run = prepare(spec.with_changes(weights=weights), numbers(40 if large else 3, sizes["input_size"]).double())
+    found = gradients_prepared(replace(run, engine=NoEngine("")), "last" if large else "sum")
+    theirs = {name: Pair(one.manual, one.manual + 2.0**-50) for name, one in found.pairs.items()}
+    parameters = {name: replace(one, gradient=theirs[name]) for name, one in found.parameters.items()}
+    pairs = {name: theirs[name] for name in ("x", "h0", "c0")}
+    engine = replace(ENGINE, dtype="float64")
+    return replace(found, engine=engine, parameters=parameters, max_abs_difference=2.0**-50, notes=(), **pairs)
 
 
 def _verdict(**changes: Any) -> Verdict:

@@ -16,7 +16,7 @@ import pytest
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.views import check, checks, derive, layouts, probe, run, shapes, trace
+from rnnspect.views import check, checks, derive, gradients, layouts, probe, run, shapes, trace
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.selection import Selection
 from rnnspect.weights.layouts import every, find
@@ -42,6 +42,8 @@ TABLES: dict[str, Callable[[int], Iterable[RenderableType]]] = {
     "trace-of-two": partial(
         trace.parts, [results.trace(), results.trace(results.OTHER)], Selection(steps="0", quantities="h")
     ),
+    "gradients": partial(gradients.numbers_or_summary, [results.gradients()], Selection()),
+    "gradients-large": partial(gradients.numbers_or_summary, [results.gradients(large=True)], Selection()),
     "check-agree": lambda _width: check.parts(results.agree()),
     "check-differ": lambda _width: check.parts(
         results.differ(), subject="model.onnx, node 3", then="rnnspect derive configs/gru.yaml --step 0 --unit 3"
@@ -57,8 +59,12 @@ TABLES: dict[str, Callable[[int], Iterable[RenderableType]]] = {
 }
 
 
-@pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("name", TABLES)
+WIDER = ("gradients", "gradients-large")
+"""Tables that are kept at the width of a very wide terminal as well."""
+FILES = [(name, width) for name in TABLES for width in (80, 120, *([200] if name in WIDER else []))]
+
+
+@pytest.mark.parametrize(("name", "width"), FILES)
 def test_a_table_is_as_it_was(name: str, width: int):
     path, now = GOLDEN / f"{name}.{width}.txt", rendered(TABLES[name](width), Screen(width=width))
     if os.environ.get("GOLDEN") == "write":
@@ -67,4 +73,4 @@ def test_a_table_is_as_it_was(name: str, width: int):
 
 
 def test_every_file_is_a_table():
-    assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.{width}.txt" for name in TABLES for width in (80, 120)}
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.{width}.txt" for name, width in FILES}
