@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
+from rnnspect.errors import InputError
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.given import Given
 
@@ -28,6 +29,8 @@ def check(
     engine: str | Callable[..., Any] = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
+    backward: bool = False,
+    loss: Any = None,
 ) -> Verdict: ...
 @overload
 def check(
@@ -42,6 +45,8 @@ def check(
     engine: str | Callable[..., Any] = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
+    backward: bool = False,
+    loss: Any = None,
 ) -> Verdict | WatchedCalls: ...
 def check(
     source: Spec | nn.Module,
@@ -55,6 +60,8 @@ def check(
     engine: str | Callable[..., Any] = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
+    backward: bool = False,
+    loss: Any = None,
 ) -> Verdict | WatchedCalls:
     """Checks whether a run is what the equations give, at every step, unit and layer that can be seen.
 
@@ -76,6 +83,10 @@ def check(
         engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
         arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
         explain: For how many seconds to look for the mistake, if the run differs. If left out: about 10 s of work.
+        backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter.
+            What is recorded then has names such as "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0".
+        loss: With `backward` the loss, as `gradients` takes it: "sum", "mean", "last", dL/d output or "mse:FILE". If
+            left out: dL/d output is drawn, or "grad.output" of what was recorded.
 
     Returns:
         The verdict: "agree", "differ" or "cannot tell". It is true only for "agree". If a model makes more than one
@@ -90,7 +101,12 @@ def check(
         >>> rnnspect.check(gru, torch.randn(2, 20, 3)).verdict
         'agree'
     """
-    return _checked(source, Given(x, h0, c0, lengths), recorded, recorded_as, engine, arithmetic, explain)
+    given = Given(x, h0, c0, lengths)
+    if backward:
+        return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss))
+    if loss is not None:
+        raise InputError("a loss is for gradients", advice="pass backward=True", where="loss")
+    return _checked(source, given, recorded, recorded_as, engine, arithmetic, explain)
 
 
 def assert_agrees(
@@ -179,3 +195,39 @@ def _checked(
         return check_prepared(prepared, held_to, explain=explain, draw=draw)
     rounded = rounding.named(recorded_as, "recorded_as")
     return judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounded).verdict
+
+
+def _checked_backward(
+    source: Spec | nn.Module,
+    given: Given,
+    recorded: Any,
+    engine: str | Callable[..., Any],
+    asked: tuple[str | None, float | None, Any],
+) -> Verdict:
+    from rnnspect.checking.backward import check_backward, judge_recorded_backward
+    from rnnspect.checking.drawn_input import is_missing, judged_on_drawn
+    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.judging import declared
+    from rnnspect.network.losses import loss_of
+    from rnnspect.network.torch_modules import is_model
+    from rnnspect.tracing.prepare import Prepared
+
+    arithmetic, explain, loss = asked
+    if is_model(source):
+        found = f"a {type(source).__name__} is a whole model"
+        advice = "check the gradients of its recurrent module: rnnspect.check(model.lstm, x, backward=True)"
+        raise InputError(found, advice=advice, where="backward")
+    is_run = recorded is None
+    draw = is_run and given.x is None and given.lengths is None and (not isinstance(source, Spec) or is_missing(source))
+    if draw and not isinstance(source, Spec):
+        given = Given("zeros:1", given.h0, given.c0)
+    held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
+
+    def judge(prepared: Prepared) -> Verdict:
+        chosen = None if loss is None else loss_of(loss, prepared.spec, prepared.sequence, "loss")
+        if is_run:
+            return check_backward(prepared, chosen, held_to, explain=explain)
+        return judge_recorded_backward(prepared, recorded, chosen, held_to)
+
+    prepared = prepare_source(source, given, None, engine if is_run else "torch")
+    return judged_on_drawn(prepared, judge) if draw else judge(prepared)

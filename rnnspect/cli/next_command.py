@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.cli.describing import Described, Given
 
 if TYPE_CHECKING:
-    from rnnspect.judging.verdict import Verdict
+    from rnnspect.judging.verdict import Point, Verdict
 
 
 def next_command(
@@ -28,6 +29,8 @@ def next_command(
         return ""
     if recorded is not None:
         return " ".join(("rnnspect report", typed, f"--recorded {shlex.quote(str(recorded))} -o report.html"))
+    if verdict.backward:
+        return " ".join(filter(None, ("rnnspect derive", typed, *_gradient(first, verdict), named)))
     quantity = first.quantity.removesuffix("_n")  # a final state is the state of the last step
     words = [
         f"--step {first.step} --unit {first.unit}",
@@ -38,3 +41,21 @@ def next_command(
         named,
     ]
     return " ".join(filter(None, ("rnnspect derive", typed, *words)))
+
+
+def _gradient(first: Point, verdict: Verdict) -> Iterator[str]:
+    """The options of `derive` that write a gradient as arithmetic."""
+    name = first.quantity.removeprefix("grad.")
+    if name.endswith("]"):
+        yield f"--gradient {shlex.quote(name)}"
+        return
+    written = f"s_{name.removesuffix('_pre')}" if name.endswith("_pre") else name
+    yield f"--gradient {shlex.quote(f'{written}[{first.unit}]')}"
+    if first.step >= 0:
+        yield f"--step {first.step}"
+    if first.layer:
+        yield f"--layer {first.layer}"
+    if first.direction != verdict.spec.directions[0]:
+        yield f"--direction {first.direction}"
+    if first.batch:
+        yield f"--batch-index {first.batch}"

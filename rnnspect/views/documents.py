@@ -119,6 +119,7 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
         "version": 1,
         "source": source,
         "verdict": verdict.verdict,
+        "backward": verdict.backward,
         "reason": verdict.reason,
         "arithmetic": verdict.arithmetic,
         "worst": _point(verdict.worst),

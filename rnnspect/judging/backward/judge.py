@@ -9,13 +9,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered
+from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.passing import Passed, Steps, go_over, in_one, masked
+from rnnspect.judging.backward.padding import with_padding
+from rnnspect.judging.backward.passing import Passed, Steps, as_wide, go_over, in_one, masked
+from rnnspect.judging.backward.second_look import SecondLook
 from rnnspect.judging.backward.sums import SumFinding, Sums, Term
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
@@ -24,9 +26,7 @@ from rnnspect.judging.layer import LayerEquations, State, cast
 from rnnspect.network.parameters import LayerParameters
 
 _CHUNK = 2**19  # values of one quantity
-_ORDERED = 2**24  # products whose orders are tried in a second look
 _SAMPLES = 64  # rows of a chunk at which the resolution is looked at
-_ENTRIES = 16  # of a parameter's gradient that get a second look
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class BackwardJudge:
         self._changes = changes or {}
         self._plain = self._arithmetic(self.layer.dtype)
 
-    def _arithmetic(self, dtype: torch.dtype, kind: type[BackwardBounded] = BackwardBounded) -> BackwardBounded:
+    def _arithmetic(self, dtype: torch.dtype) -> BackwardBounded:
         layer = self.layer
-        return kind(cast(layer.p, dtype), layer.gates, layer.u, layer.nonlinearity)
+        return BackwardBounded(cast(layer.p, dtype), layer.gates, layer.u, layer.nonlinearity)
 
     @cached_property
     def _wide(self) -> BackwardBounded:
@@ -104,7 +104,7 @@ class BackwardJudge:
             sums.add(self._terms(passed, steps))
             after, found = passed.before, combine(found, part)
             progress(stop - start)
-        return LayerBackward(found, after, sums, total)
+        return LayerBackward(with_padding(found, back.seen, run.lengths), after, sums, total)
 
     def _begun(self, run: LayerRun) -> Iterator[tuple[int, int, State | None]]:
         """Each chunk in processing order, with the cell state that it begins with."""
@@ -186,7 +186,7 @@ class BackwardJudge:
                 values = self._compared(turned, passed, seen)
             part = replace(part, unjudged=values.repair(layer.limit))
             if not float(values.ratio.amax()) <= 1:
-                second = _SecondLook(self, steps, after, passed, c)
+                second = SecondLook(layer, steps, after, passed, c)
                 over, cleared, at = values.accused(second)
                 part = replace(part, over=WrongValues.of(turned, over), cleared=cleared, first=at and values.seen(at))
         elif top > 1:
@@ -198,9 +198,8 @@ class BackwardJudge:
         bound = passed.wx.e.flip(0) * self.layer.bound_factor
         ratio = (own - theirs).abs_().div_(bound)
         ratio[own == theirs] = 0
-        if turned.valid is not None:  # beyond an item's end a gradient is zero, exactly
-            inside = turned.valid.unsqueeze(-1)
-            ratio = torch.where(inside, ratio, torch.where(theirs == 0, 0, torch.inf))
+        if turned.valid is not None:
+            ratio.masked_fill_(~turned.valid.unsqueeze(-1), 0)
         return ComparedValues(turned, own, theirs, bound, ratio)
 
     def _terms(self, passed: Passed, steps: Steps) -> list[Term]:
@@ -228,52 +227,6 @@ class BackwardJudge:
             v, e = (torch.cat([getattr(one, name) for one in parts], -1) for name in ("v", "e"))
             terms.append(Term("weight_ch", Number(v, e, u)))
         return terms
-
-
-class _SecondLook:
-    """The bound of some of the steps with the sums evaluated in the orders that engines use, of one item."""
-
-    def __init__(
-        self, judge: BackwardJudge, steps: Steps, after: Mapping[str, Number], passed: Passed, c: State | None
-    ) -> None:
-        self._judge, self._steps, self._after, self._passed = judge, steps, after, passed
-        self._c = None if c is None else c.number(torch.float64)
-
-    def __call__(self, n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
-        """By the place in the chunk as it is gone back over."""
-        layer, chunk = self._judge.layer, self._steps.chunk
-        place, item = len(chunk.x) - 1 - n, slice(b, b + 1)
-        width = layer.gates * layer.units
-        rows = max(1, min(place + 1, _ORDERED // (width * (chunk.x.shape[2] + width))))
-        start = place + 1 - rows
-        a = self._judge._arithmetic(torch.float64, BackwardOrdered)
-        assert isinstance(a, BackwardOrdered)
-        a.few = rows
-        cut = slice(start, len(chunk.x)), item
-        steps = replace(
-            self._steps,
-            chunk=chunk.cut(start, len(chunk.x), item),
-            seen=self._steps.seen[cut],
-            upstream=self._steps.upstream[cut],
-        )
-        c = None
-        if self._c is not None and self._passed.c is not None:
-            every = self._c if self._c.v.dim() > 2 else a.before(self._c, self._passed.c)
-            c = Number(every.v[cut], every.e[cut], layer.u)
-        after = {name: _item(as_wide(g, torch.float64), item) for name, g in self._after.items()}
-        bound = go_over(a, layer.cell, steps, c, after).wx.e[:rows].flip(0) * layer.bound_factor
-        return (slice(n, n + rows), item, slice(None)), bound
-
-
-def as_wide(g: Number, dtype: torch.dtype) -> Number:
-    """A number in another dtype: one that was computed in float32 errs itself, as a correct engine may."""
-    if g.v.dtype == dtype:
-        return g
-    return Number(g.v.to(dtype), 2 * g.e.to(dtype), g.u)
-
-
-def _item(g: Number, item: slice) -> Number:
-    return Number(g.v[item], g.e.expand_as(g.v)[item], g.u)
 
 
 def _nothing(layer: LayerEquations) -> Finding:

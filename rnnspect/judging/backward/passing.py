@@ -169,3 +169,10 @@ def masked(chunk: Chunk) -> Chunk:
 def in_one(value: Number | Product) -> Number:
     """A number whose values are computed."""
     return value.number if isinstance(value, Product) else value
+
+
+def as_wide(g: Number, dtype: torch.dtype) -> Number:
+    """A number in another dtype: one that was computed in float32 errs itself, as a correct engine may."""
+    if g.v.dtype == dtype:
+        return g
+    return Number(g.v.to(dtype), 2 * g.e.to(dtype), g.u)

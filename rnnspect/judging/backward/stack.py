@@ -12,6 +12,7 @@ from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdere
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
 from rnnspect.judging.backward.judge import BackwardJudge
+from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.sums import SumFinding
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
@@ -91,7 +92,7 @@ def _judge_x(readings: list[BackwardReading]) -> Finding:
     for stop in range(steps, 0, -rows):
         start = max(0, stop - rows)
         found = combine(found, _judge_x_at(readings, start, stop, lengths))
-    return found
+    return with_padding(found, engine, lengths)
 
 
 def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths: Tensor | None) -> Finding:
@@ -118,7 +119,7 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
     ratio = (ours.v - theirs).abs() / bound
     ratio[ours.v == theirs] = 0
     if valid is not None:
-        ratio = torch.where(valid.unsqueeze(-1), ratio, torch.where(theirs == 0, 0, torch.inf))
+        ratio.masked_fill_(~valid.unsqueeze(-1), 0)
     chunk = Chunk(first.grad_x.shape[0] - stop, theirs, theirs, theirs, places, valid)
     values = ComparedValues(chunk, ours.v, theirs, bound, ratio)
     unjudged = values.repair(torch.finfo(first.p.weight_ih.dtype).max)
@@ -130,6 +131,6 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
     over, cleared, at = values.accused(again)
     worst = values.seen(values.peak)
     part = Finding(stop - start, chunk.count * theirs.shape[2], worst, None, None, cleared, unjudged, torch.zeros(1, 1))
-    if at is None:
-        return part
-    return replace(part, over=WrongValues.of(chunk, over), first=values.seen(at))
+    if at is not None:
+        part = replace(part, over=WrongValues.of(chunk, over), first=values.seen(at))
+    return part

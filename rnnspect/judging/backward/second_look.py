@@ -1,0 +1,54 @@
+"""The second look at a gradient above its bound, before it may be called wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.backward_bounded import BackwardOrdered
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.judging.backward.passing import Passed, Steps, as_wide, go_over
+from rnnspect.judging.layer import LayerEquations, State, cast
+
+_ORDERED = 2**24  # products whose orders are tried
+
+
+class SecondLook:
+    """The bound of some of the steps with the sums evaluated in the orders that engines use, of one item."""
+
+    def __init__(
+        self, layer: LayerEquations, steps: Steps, after: Mapping[str, Number], passed: Passed, c: State | None
+    ) -> None:
+        self._layer, self._steps, self._after, self._passed = layer, steps, after, passed
+        self._c = None if c is None else c.number(torch.float64)
+
+    def __call__(self, n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
+        """By the place in the chunk as it is gone back over."""
+        layer, chunk = self._layer, self._steps.chunk
+        place, item = len(chunk.x) - 1 - n, slice(b, b + 1)
+        width = layer.gates * layer.units
+        rows = max(1, min(place + 1, _ORDERED // (width * (chunk.x.shape[2] + width))))
+        start = place + 1 - rows
+        a = BackwardOrdered(cast(layer.p, torch.float64), layer.gates, layer.u, layer.nonlinearity)
+        a.few = rows
+        cut = slice(start, len(chunk.x)), item
+        steps = replace(
+            self._steps,
+            chunk=chunk.cut(start, len(chunk.x), item),
+            seen=self._steps.seen[cut],
+            upstream=self._steps.upstream[cut],
+        )
+        c = None
+        if self._c is not None and self._passed.c is not None:
+            every = self._c if self._c.v.dim() > 2 else a.before(self._c, self._passed.c)
+            c = Number(every.v[cut], every.e[cut], layer.u)
+        after = {name: _item(as_wide(g, torch.float64), item) for name, g in self._after.items()}
+        bound = go_over(a, layer.cell, steps, c, after).wx.e[:rows].flip(0) * layer.bound_factor
+        return (slice(n, n + rows), item, slice(None)), bound
+
+
+def _item(g: Number, item: slice) -> Number:
+    return Number(g.v[item], g.e.expand_as(g.v)[item], g.u)

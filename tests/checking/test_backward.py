@@ -1,0 +1,231 @@
+"""A check of gradients as it is called: correct engines agree, and one wrong gradient is found where it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rnnspect
+from rnnspect import engines
+from rnnspect.checking.backward import check_backward, judge_recorded_backward
+from rnnspect.cli import main
+from rnnspect.engines.interface import GoesBack
+from rnnspect.engines.torch import TorchEngine
+from rnnspect.errors import EngineError, InputError, SequenceError
+from rnnspect.network.gradients import EngineGradients
+from rnnspect.network.losses import loss_of
+from rnnspect.network.spec import Spec
+from rnnspect.tracing.prepare import Prepared, prepare
+
+NETWORKS: list[dict[str, Any]] = [
+    {"cell": "lstm"},
+    {"cell": "lstm", "proj_size": 3, "num_layers": 2},
+    {"cell": "lstm", "bidirectional": True, "num_layers": 2, "lengths": [30, 4, 16]},
+    {"cell": "gru", "bidirectional": True, "num_layers": 2},
+    {"cell": "rnn", "nonlinearity": "relu", "bias": False},
+]
+
+
+def prepared(dtype: str = "float32", engine: Any = "torch", **options: Any) -> Prepared:
+    spec = Spec(input_size=5, hidden_size=7, dtype=dtype, batch_first=False, **options)
+    x = torch.randn(30, 3, 5, generator=torch.Generator().manual_seed(0)).to(getattr(torch, dtype))
+    made = prepare(spec, x, *["randn"] * len(spec.cell_type.states))
+    return replace(made, engine=engines.find(engine) if isinstance(engine, str) else engine)
+
+
+@pytest.mark.parametrize("options", NETWORKS, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_torchs_own_kernels_agree(options: dict[str, Any], dtype: str) -> None:
+    """In bfloat16 a projection leaves gates unseen going forwards, which is said."""
+    found = check_backward(prepared(dtype, **options))
+    assert found.verdict == ("cannot tell" if dtype == "bfloat16" and "proj_size" in options else "agree"), found.reason
+
+
+@pytest.mark.parametrize("engine", ["torch-cell", "flax", "equinox", "keras"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_other_engines_agree(engine: str, cell: str) -> None:
+    try:
+        made = prepared(engine=engine, cell=cell)
+    except EngineError as error:
+        pytest.skip(str(error))
+    if engine == "flax" and cell == "gru":  # it has no b_hn, so that its values differ from these weights'
+        made.parameters["bias_hh_l0"].zero_()
+    found = check_backward(made)
+    assert found.agrees, (found.reason, found.first)
+
+
+class Changed(TorchEngine):
+    """torch, with one of its gradients changed in a pass that has G·H more features."""
+
+    def __init__(self, change: Any, width: int = 5) -> None:
+        self._change, self._width = change, width
+
+    def backward(self, spec: Any, parameters: Any, sequence: Any, upstream: Any) -> EngineGradients:
+        given = super().backward(spec, parameters, sequence, upstream)
+        return self._change(given) if sequence.x.shape[2] > self._width else given  # type: ignore[no-any-return]
+
+
+def test_one_wrong_gradient_is_found_where_it_is() -> None:
+    """One gate's, one step's, one unit's: the first wrong one going back, and no other layer's or step's."""
+
+    def change(given: EngineGradients) -> EngineGradients:
+        assert given.x is not None
+        given.x[11, 2, 5 + 7 * 1 + 3] *= 1.001  # gate f of unit 3
+        return given
+
+    found = check_backward(prepared(engine=Changed(change), cell="lstm"))
+    assert found.verdict == "differ"
+    assert found.first is not None
+    assert (found.first.quantity, found.first.step, found.first.batch, found.first.unit) == ("grad.f_pre", 11, 2, 3)
+    assert found.first.address == "dL/d pre-activation of f of layer 0 forward, step 11, batch 2, unit 3"
+    assert found.backward
+
+
+def test_one_wrong_entry_of_a_parameters_gradient_is_named() -> None:
+    def change(given: EngineGradients) -> EngineGradients:
+        given.parameters["weight_hh_l0"][3, 1] *= 1.01
+        return given
+
+    found = check_backward(prepared(engine=Changed(change), cell="gru"))
+    assert found.first is not None
+    assert found.first.quantity == "grad.weight_hh_l0[3,1]"
+    assert found.pattern == "1 of 147 entries of dL/dweight_hh_l0"
+
+
+def test_values_that_differ_are_told_before_gradients() -> None:
+    class Wrong(TorchEngine):
+        def run(self, spec: Any, parameters: Any, sequence: Any) -> Any:
+            ran = super().run(spec, parameters, sequence)
+            ran.layers[0, "forward"][4, 0, 2] += 0.1
+            return ran
+
+    found = check_backward(prepared(engine=Wrong(), cell="lstm"), explain=0)
+    assert found.verdict == "differ"
+    assert not found.backward
+    assert "the gradients were not checked: the values differ already" in found.notes
+
+
+def test_padding_that_has_a_gradient_is_wrong() -> None:
+    def change(given: EngineGradients) -> EngineGradients:
+        assert given.x is not None
+        given.x[20, 1, 8] = 1e-30  # the item ends at step 4
+        return given
+
+    found = check_backward(prepared(engine=Changed(change), cell="gru", lengths=[30, 4, 16]))
+    assert found.first is not None
+    assert (found.first.step, found.first.batch, found.first.manual) == (20, 1, 0.0)
+
+
+def test_an_engine_that_cannot_go_back_says_so() -> None:
+    with pytest.raises(EngineError, match="cannot go back"):
+        check_backward(prepared(engine=NoGradients(), cell="lstm"))
+    assert not isinstance(NoGradients(), GoesBack)
+
+
+class NoGradients:
+    name = "forwards"
+
+    def run(self, spec: Any, parameters: Any, sequence: Any) -> Any:
+        return TorchEngine().run(spec, parameters, sequence)
+
+
+def recorded_run(options: dict[str, Any]) -> tuple[Prepared, dict[str, Any]]:
+    made = prepared(**options)
+    loss = loss_of("mean", made.spec, made.sequence, "loss")
+    output = made.run().output
+    assert output is not None
+    _, upstream = loss.of(output, made.sequence)
+    given = TorchEngine().backward(made.spec, made.parameters, made.sequence, upstream)
+    arrays: dict[str, Any] = {"output": output, "grad.output": upstream.output, "grad.x": given.x, "grad.h0": given.h0}
+    return made, arrays | {f"grad.{name}": g for name, g in given.parameters.items()}
+
+
+@pytest.mark.parametrize("options", NETWORKS, ids=str)
+def test_recorded_gradients_agree_and_a_wrong_one_is_found(options: dict[str, Any]) -> None:
+    made, arrays = recorded_run(options)
+    assert judge_recorded_backward(made, arrays).agrees
+    wrong = arrays["grad.weight_hh_l0"].clone()
+    at = divmod(int(wrong.abs().argmax()), wrong.shape[1])
+    wrong[at] *= 1.01
+    found = judge_recorded_backward(made, arrays | {"grad.weight_hh_l0": wrong})
+    assert found.first is not None
+    assert found.first.quantity == f"grad.weight_hh_l0[{at[0]},{at[1]}]"
+
+
+def test_recorded_gradients_in_few_decimals_are_no_wrong_ones() -> None:
+    made, arrays = recorded_run({"cell": "gru"})
+    rounded = {name: np.round(values.numpy(), 4) for name, values in arrays.items() if name != "grad.output"}
+    found = judge_recorded_backward(made, rounded | {"grad.output": arrays["grad.output"]})
+    assert found.verdict != "differ", found.first
+
+
+def test_a_recording_without_what_went_in_asks_for_the_loss() -> None:
+    made, arrays = recorded_run({"cell": "gru"})
+    del arrays["grad.output"]
+    with pytest.raises(SequenceError, match="--loss"):
+        judge_recorded_backward(made, arrays)
+    assert judge_recorded_backward(made, arrays, loss_of("mean", made.spec, made.sequence, "loss")).agrees
+    assert judge_recorded_backward(made, arrays, loss_of("sum", made.spec, made.sequence, "loss")).verdict == "differ"
+
+
+def test_live_modules_and_their_grad_stay(tmp_path: Path) -> None:
+    module = torch.nn.LSTM(4, 6, 2, batch_first=True, bidirectional=True)
+    found = rnnspect.check(module, torch.randn(2, 20, 4), backward=True)
+    assert found.agrees
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert rnnspect.check(module, backward=True, loss="mean").agrees
+    with pytest.raises(InputError, match="recurrent module"):
+        rnnspect.check(torch.nn.Sequential(module), torch.randn(2, 20, 4), backward=True)
+    with pytest.raises(InputError, match="backward=True"):
+        rnnspect.check(module, torch.randn(2, 20, 4), loss="sum")
+
+
+BY_HAND = """
+import numpy as np
+
+def backward(grad_output, x, h0, weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0):
+    hs, h = [], h0[0]
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ weight_ih_l0.T + bias_ih_l0 + h @ weight_hh_l0.T + bias_hh_l0)
+        hs.append(h)
+    dx, dh = np.zeros_like(x), np.zeros_like(h)
+    dw, du, db = np.zeros_like(weight_ih_l0), np.zeros_like(weight_hh_l0), np.zeros_like(bias_ih_l0)
+    for t in reversed(range(x.shape[1])):
+        ds = (grad_output[:, t] + dh) * (1 - hs[t] ** 2)
+        dx[:, t], dh = ds @ weight_ih_l0, ds @ {W}
+        before = hs[t - 1] if t else h0[0]
+        dw += ds.T @ x[:, t]; du += ds.T @ before; db += ds.sum(0)
+    return {{"x": dx, "h0": dh[None], "weight_ih_l0": dw, "weight_hh_l0": du, "bias_ih_l0": db, "bias_hh_l0": db}}
+"""
+
+
+def test_a_pass_backwards_by_hand_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows no values of its own: those are estimated."""
+    mine = tmp_path / "mine.py"
+    command = ["check", "--cell", "rnn", "--hidden-size", "4", "--input", "randn:30", "--backward"]
+    command += ["--engine", f"{mine}:backward"]
+    mine.write_text(BY_HAND.format(W="weight_hh_l0"))
+    assert main(command) == 0
+    assert "mine.py:backward's gradients match this RNN" in capsys.readouterr().out.replace("\n", " ")
+    mine.write_text(BY_HAND.format(W="weight_hh_l0.T"))
+    assert main([*command, "-f", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "differ"
+    assert found["backward"] is True
+    assert found["first"]["quantity"] == "grad.h_pre"
+    assert found["first"]["step"] == 28  # the last step but one: the last has nothing behind it
+
+
+def test_a_trace_writes_what_a_check_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = ["--cell", "gru", "--num-layers", "2", "--bidirectional", "--input", "randn:20"]
+    file = str(tmp_path / "run.npz")
+    assert main(["trace", *network, "--backward", "-o", file]) == 0
+    assert main(["check", *network, "--backward", "--recorded", file]) == 0
+    assert main(["check", *network, "--loss", "sum"]) == 2
+    assert "add --backward" in capsys.readouterr().err
