@@ -22,6 +22,16 @@ FUNCTIONS = {
     "softsign": lambda s: s / (1 + abs(s)),
     "softplus": lambda s: math.log1p(math.exp(-abs(s))) + max(s, 0.0),
     "limit": lambda s, m: min(max(s, -m), m),
+    "within": lambda s, m: float(abs(s) <= m),
+    "relu'": lambda s: float(s > 0),
+    "affine'": lambda s, a, b: a,
+    "leaky_relu'": lambda s, a: 1.0 if s >= 0 else a,
+    "thresholded_relu'": lambda s, a: float(s > a),
+    "scaled_tanh'": lambda s, a, b: a * b * (1 - math.tanh(b * s) ** 2),
+    "hard_sigmoid'": lambda s, a, b: a if 0 <= a * s + b <= 1 else 0.0,
+    "elu'": lambda s, a: 1.0 if s >= 0 else a * math.exp(s),
+    "softsign'": lambda s: 1 / (1 + abs(s)) ** 2,
+    "softplus'": lambda s: 1 / (1 + math.exp(-s)),
 }
 TWO_LIBRARIES = 8 * 2.0**-53
 """σ, tanh and the like by torch and by Python's math: each is right to a few units in the last place, absolute here

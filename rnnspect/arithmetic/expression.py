@@ -21,6 +21,9 @@ from rnnspect.network.parameters import LayerParameters, suffix
 
 Array = npt.NDArray[np.float64]
 
+SUMS = ("sum", "column")
+"""The kinds of expressions that are sums of products."""
+
 
 @dataclass(frozen=True, eq=False)
 class Expression:
@@ -28,6 +31,7 @@ class Expression:
 
     - "+" the sum of all `of`; "−" the difference and "·" the product of two
     - "sum": Σ_k w[row + j, k] · v[k], with the weight w called `name`; v[k] is `of[0]` for unit k
+    - "column": Σ_k w[row + k, j] · v[k] over `numbers[0]` rows, which is the same by the transposed weight
     - "parameter": entry row + j of the bias or peephole called `name`
     - "given": unit j of what the step is given, called `name`: x, or h or c of the step before
     - "quantity": unit j of the quantity of the same step called `name`
@@ -54,7 +58,7 @@ class Expression:
     @property
     def operands(self) -> tuple[Expression, ...]:
         """What it is made of at the same unit: nothing for a sum of products."""
-        return () if self.kind == "sum" else self.of
+        return () if self.kind in SUMS else self.of
 
     def leaves(self) -> Iterator[Expression]:
         """The units, parameters, sums of products and numbers that it is written with, in reading order."""
@@ -149,14 +153,14 @@ def equations_of(
     states = [Expression("given", name=name) for name in cell.states]
     found: dict[str, Expression] = cell.step(a, a.input(Expression("given", name="x")), *states)
     units = {one: Expression("quantity", name=name) for name, one in found.items() if one.kind != "given"}
-    return {name: replace(one, of=_operands(one, units)) for name, one in found.items()}
+    return {name: replace(one, of=operands_by_name(one, units)) for name, one in found.items()}
 
 
-def _operands(whole: Expression, units: Mapping[Expression, Expression]) -> tuple[Expression, ...]:
+def operands_by_name(whole: Expression, units: Mapping[Expression, Expression]) -> tuple[Expression, ...]:
     """What it is made of, with quantities by their name. Sums of sums are one sum: W_ih x + b_ih + W_hh h + b_hh."""
     made: list[Expression] = []
     for one in whole.of:
-        part = units.get(one) or (replace(one, of=_operands(one, units)) if one.of else one)
+        part = units.get(one) or (replace(one, of=operands_by_name(one, units)) if one.of else one)
         made += part.of if part.kind == whole.kind == "+" else (part,)
     return tuple(made)
 

@@ -46,7 +46,7 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     length = sequence.length(at.batch)
     if length <= at.step < sequence.steps:
         found = f"step {at.step} is beyond the length {length} of sequence {at.batch}"
-        raise SequenceError(found, allowed=_range(length), where=where("step"))
+        raise SequenceError(found, allowed=span(length), where=where("step"))
     counts = {
         "layer": spec.num_layers,
         "step": length,
@@ -55,7 +55,7 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     places = {name: getattr(at, name) for name in counts}
     for name, count in counts.items():
         if not -count <= places[name] < count:
-            raise InputError(f"no {name} {places[name]}", allowed=_range(count), where=where(name))
+            raise InputError(f"no {name} {places[name]}", allowed=span(count), where=where(name))
         places[name] %= count
     return replace(at, direction=at.direction or spec.directions[0], **places)
 
@@ -271,5 +271,6 @@ def written(spec: Spec, name: str) -> str | None:
     return next(lines, None)
 
 
-def _range(count: int) -> str:
+def span(count: int) -> str:
+    """The indices that there are, in words."""
     return "0" if count == 1 else f"0 to {count - 1}, or -1 for the last"

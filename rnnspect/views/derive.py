@@ -41,12 +41,12 @@ def parts(
 ) -> Iterator[RenderableType]:
     """`precision` is a number of digits; with `every` no product is left out. `said` gives the text of the arguments
     that derive another number."""
-    number, most = _rounded(precision), None if every else MOST
+    number, most = rounded(precision), None if every else MOST
     yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
     yield from engine_lines(derivation.engine)
     yield from map(Text, derivation.notes)
     yield Text(_title(derivation), "bold")
-    for line in _beside(derivation, number, _rounded(3)):
+    for line in _beside(derivation, number, rounded(3)):
         yield Padding(Text(line), (0, 0, 0, 2))
     yield from (Text(f"  {what}: {source}", "dim") for what, source in derivation.taken)
     for equation in derivation.equations:
@@ -69,16 +69,16 @@ def parts(
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
     yield f"# {_title(derivation)}\n"
     yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}\n"
-    yield from (f"- {line}" for line in _beside(derivation, _every_digit, _every_digit))
+    yield from (f"- {line}" for line in _beside(derivation, every_digit, every_digit))
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {what}: {source}" for what, source in derivation.taken)
     for equation in derivation.equations:
         yield f"\n## {equation.address}\n"
         yield "```text"
         yield from (line for line in (equation.written, equation.address) if line)
-        yield from (f"  = {line}" for line in lines(derivation, equation.expression, _every_digit))
+        yield from (f"  = {line}" for line in lines(derivation, equation.expression, every_digit))
         yield "```"
-        for what, vector, rows in _listed(derivation, equation.expression, _every_digit, most):
+        for what, vector, rows in _listed(derivation, equation.expression, every_digit, most):
             yield f"\n`{what}`"
             if rows:
                 yield f"\n| k | w | {vector} | product |\n| ---: | ---: | ---: | ---: |"
@@ -141,11 +141,13 @@ def _beside(derivation: Derivation, number: Callable[[float], str], rough: Calla
         yield f"allowed: {rough(derivation.bound)} in {derivation.arithmetic}; the difference is {used}"
 
 
-def _rounded(precision: int) -> Callable[[float], str]:
+def rounded(precision: int) -> Callable[[float], str]:
+    """A number with so many digits as text."""
     return lambda value: f"{value + 0.0:.{precision}g}" if math.isfinite(value) else text.number(value, precision)
 
 
-def _every_digit(value: float) -> str:
+def every_digit(value: float) -> str:
+    """A number as text that reads as the same number again."""
     return repr(value) if math.isfinite(value) else text.number(value, 1)
 
 

@@ -6,14 +6,14 @@ strings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rnnspect.views import json_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.arithmetic.expression import Expression
+    from rnnspect.arithmetic.expression import Evaluation, Expression
     from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.model_tree import ModelShapes
     from rnnspect.network.parameters import Axes, Shapes
@@ -155,7 +155,11 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
         "difference": derivation.difference,
         "taken": dict(derivation.taken),
         "equations": [
-            {"address": one.address, "equation": one.written, **_made(derivation, one.expression, derivation.at.unit)}
+            {
+                "address": one.address,
+                "equation": one.written,
+                **made(derivation.evaluation, derivation.names, one.expression, derivation.at.unit),
+            }
             for one in derivation.equations
         ],
         "in_turn": [vars(one) for one in derivation.in_turn],
@@ -163,35 +167,48 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
     }
 
 
-def _made(derivation: Derivation, one: Expression, unit: int) -> dict[str, Any]:
-    """A value, and the operation that made it."""
-    from rnnspect.arithmetic.expression import largest_first  # with torch, which most documents do without
+class Naming(Protocol):
+    """The names of the numbers in an equation."""
 
-    value: dict[str, Any] = {"value": derivation.evaluation.value(one, unit)}
-    if one.kind == "sum":
-        weights, _, products = derivation.evaluation.factors(one, unit)
+    def address(self, one: Expression, unit: int | str) -> str: ...
+
+
+def made(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> dict[str, Any]:
+    """A value, and the operation that made it."""
+    from rnnspect.arithmetic.expression import SUMS, largest_first  # with torch, which most documents do without
+
+    value: dict[str, Any] = {"value": evaluation.value(one, unit)}
+    if one.kind in SUMS:
+        weights, _, products = evaluation.factors(one, unit)
         listed = [
             {
-                "weight": {"address": f"{one.name}[{one.row + unit}, {k}]", "value": float(weights[k])},
-                "operand": _operand(derivation, one.of[0], k),
+                "weight": {
+                    "address": f"{one.name}[{one.row + (unit if one.kind == 'sum' else k)}, "
+                    f"{k if one.kind == 'sum' else unit}]",
+                    "value": float(weights[k]),
+                },
+                "operand": _operand(evaluation, names, one.of[0], k),
                 "value": float(products[k]),
             }
             for k in largest_first(products)
         ]
         return value | {"operation": "sum of products", "products": listed}
     if not one.of:
-        return value
+        return value | _named(names, one, unit)
     numbers = {} if one.kind in ("+", "−", "·") else {"numbers": list(one.numbers)}
-    operands = [_operand(derivation, operand, unit) for operand in one.of]
+    operands = [_operand(evaluation, names, operand, unit) for operand in one.of]
     return value | {"operation": one.kind} | numbers | {"operands": operands}
 
 
-def _operand(derivation: Derivation, one: Expression, unit: int) -> dict[str, Any]:
+def _operand(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> dict[str, Any]:
     """What has an address is not taken apart again."""
-    if one.kind in ("given", "quantity", "parameter"):
-        value = derivation.evaluation.value(one, unit)
-        return {"address": derivation.names.address(one, unit), "value": value}
-    return _made(derivation, one, unit)
+    if not one.of:
+        return _named(names, one, unit) | {"value": evaluation.value(one, unit)}
+    return made(evaluation, names, one, unit)
+
+
+def _named(names: Naming, one: Expression, unit: int) -> dict[str, Any]:
+    return {} if one.kind == "number" else {"address": names.address(one, unit)}
 
 
 def spec_document(spec: Spec) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rnnspect.arithmetic.expression import Expression
+from rnnspect.arithmetic.expression import SUMS, Expression
 
 Piece = str | Expression | list["Piece"]
 """Text; an expression, to be replaced by its name or number; or pieces that are put in parentheses where their text
@@ -41,9 +41,9 @@ def words(expression: Expression, vector: Callable[[Expression], str]) -> list[P
     def said(piece: Piece) -> Piece:
         if isinstance(piece, list):
             return list(map(said, piece))
-        if isinstance(piece, str) or piece.kind in ("given", "quantity"):
+        if isinstance(piece, str) or piece.kind not in (*SUMS, "parameter", "number"):
             return piece
-        if piece.kind == "sum":
+        if piece.kind in SUMS:
             text = filled(multiplied(piece), vector)
             return f"Σ w·({text})" if " " in text else f"Σ w·{text}"
         letter = "b" if piece.name.startswith("bias") else "p"

@@ -25,6 +25,10 @@ CASES = [
     "trace --cell gru --input-size 4 --hidden-size 4 --input randn:120000 -f json",
     "report --cell lstm --input-size 64 --hidden-size 64 --input randn:400 --batch 1000 -o report.html",
     "derive --cell lstm --input-size 64 --hidden-size 64 --input randn:1000 --batch 1000 --step 5 --unit 3",
+    "derive --cell lstm --input-size 64 --hidden-size 64 --input randn:300 --batch 300 --gradient weight_hh_l0[3,1]",
+    "derive --cell gru --input-size 4 --hidden-size 4 --input randn:50000 --gradient weight_hh_l0[3,1]",
+    "derive --cell lstm --input-size 64 --hidden-size 64 --input randn:150 --batch 200 --num-layers 3 --bidirectional "
+    "--gradient i[3] --step 5",
     "check model.py:lstm --input randn:1000 --batch 1000 --input-size 64",
     "check model.py:gru --input randn:500 --batch 500 --input-size 64",
 ]

@@ -1,0 +1,1 @@
+"""How one gradient is written as arithmetic."""

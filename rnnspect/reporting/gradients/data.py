@@ -1,0 +1,154 @@
+"""What the derivation of one gradient holds: frozen data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnnspect.arithmetic.chain_rule import GradientEvaluation
+    from rnnspect.arithmetic.expression import Array, Expression
+    from rnnspect.network.recording import EngineInfo
+    from rnnspect.network.spec import Spec
+    from rnnspect.reporting.data import Equation
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAt:
+    """The address of a gradient: dL/d of the number called `name` with these `indices`.
+
+    A parameter such as weight_hh_l0 has a row, and a column if it is a matrix. Anything else has one unit: x, a gate or
+    state (i, c, h), what a gate's function is taken of (s_i), at one `step` of one item of the batch (`batch`); or h0
+    or c0, which have no step.
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    layer: int = 0
+    direction: str
+    step: int | None = None
+    batch: int | None = None
+    """None for a parameter."""
+
+    @property
+    def address(self) -> str:
+        """weight_hh_l0[3, 1] or s_i[step 7, 3]."""
+        step = () if self.step is None else (f"step {self.step}",)
+        return f"{self.name}[{', '.join((*step, *map(str, self.indices)))}]"
+
+
+@dataclass(frozen=True)
+class GradientNames:
+    """The names of the numbers in the chain rule at one step; `now`, `before` and `after` are how a step is called:
+    "step 7"."""
+
+    now: str
+    before: str | None
+    """The step that was processed before; None at the start, whose states are h0 and c0."""
+    after: str | None
+    """The one after; None at the end."""
+    place: tuple[int, ...]
+    """The place of the layer and direction in h0, c0, h_n and c_n, and that of the item in a batch."""
+
+    def vector(self, one: Expression) -> str:
+        """What the number is a unit of: dL/ds_i, h, h0."""
+        if one.kind.endswith("gradient") or one.kind == "output":
+            return f"dL/d{one.name}"
+        if one.kind == "final":
+            return f"dL/d{one.name}_n"
+        return one.name + "0" if self._is_initial(one) else one.name
+
+    def address(self, one: Expression, unit: int | str) -> str:
+        """dL/ds_i[step 7, 3], h[step 6, k], bias_ih_l0[5]. `unit` may be a letter, for any unit."""
+        if one.kind == "parameter" and isinstance(unit, int):
+            return f"{one.name}[{one.row + unit}]"
+        if self._is_initial(one) or one.kind == "final":
+            return f"{self.vector(one)}[{', '.join(map(str, (*self.place, unit)))}]"
+        step = self.now
+        if one.kind.startswith("next"):
+            step = self.after or self.now
+        elif one.kind == "given" and one.name != "x":
+            step = self.before or self.now
+        direction = one.kind.removesuffix("gradient").strip()
+        where = (direction, step) if direction in ("forward", "reverse") else (step,)
+        return f"{self.vector(one)}[{', '.join((*where, str(unit)))}]"
+
+    def _is_initial(self, one: Expression) -> bool:
+        return one.kind == "given" and one.name != "x" and self.before is None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What each step of each item adds to the gradient of a parameter, in the order of the input: the products of
+    `left` and `right`, or `left` alone. Each array has a number for each of them."""
+
+    written: tuple[Expression, Expression | None]
+    """Both factors, for any step."""
+    units: tuple[int, int]
+    """The unit of either."""
+    steps: Array
+    items: Array
+    left: Array
+    right: Array | None
+
+    @property
+    def products(self) -> Array:
+        return self.left if self.right is None else self.left * self.right
+
+
+@dataclass(frozen=True)
+class GradientInTurn:
+    """A gradient that a derivation does not take further apart, and the arguments that derive it."""
+
+    what: str
+    arguments: dict[str, object]
+
+
+@dataclass(frozen=True)
+class GradientDerivation:
+    """A gradient from the equations in float64, how it is computed, and the engine's number beside it.
+
+    Of a parameter it is a sum of `terms`; of anything else it has `equations`: first its own, then those of the
+    gradients at the same step that it needs. Both run from x and the initial states to the loss, and back.
+    """
+
+    spec: Spec
+    engine: EngineInfo | None
+    """None where no engine gave gradients."""
+    at: GradientAt
+    loss: str
+    """In words."""
+    loss_value: float
+    items: int
+    """How many sequences the batch has."""
+    names: GradientNames
+    terms: tuple[Terms, ...]
+    equations: tuple[Equation, ...]
+    evaluation: GradientEvaluation | None
+    in_turn: tuple[GradientInTurn, ...]
+    value: float
+    engine_value: float | None
+    """None where the engine does not show it: it gives the gradients of x, the initial states and the parameters."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> int:
+        """Of whatever is not a parameter."""
+        return self.at.indices[-1]
+
+    @property
+    def difference(self) -> float | None:
+        """engine − equations; 0 where both are the same infinity or both NaN."""
+        if self.engine_value is None:
+            return None
+        same = self.engine_value == self.value or (math.isnan(self.engine_value) and math.isnan(self.value))
+        return 0.0 if same else self.engine_value - self.value
+
+
+def in_turn(what: str, leaf: str, unit: object, at: GradientAt, spec: Spec) -> GradientInTurn:
+    """The gradient dL/d `leaf` of a unit, at the step, item, layer and direction of `at`."""
+    arguments: dict[str, object] = {"gradient": f"{leaf}[{unit}]", "step": at.step}
+    arguments |= {"layer": at.layer} if spec.num_layers > 1 else {}
+    arguments |= {"direction": at.direction} if spec.bidirectional else {}
+    return GradientInTurn(what, arguments | ({"batch-index": at.batch} if at.batch else {}))

@@ -1,0 +1,67 @@
+"""How the derivation of a gradient is made: the equations run from the inputs to the loss and back, in float64, and one
+number of that is written by the chain rule."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rnnspect.engines.interface import GoesBack
+from rnnspect.errors import EngineError, listed
+from rnnspect.network.device import plain_defaults
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.losses import Loss
+from rnnspect.reporting.gradients.data import GradientAt, GradientDerivation
+from rnnspect.reporting.gradients.parameter import of_parameter
+from rnnspect.reporting.gradients.run import Progress, Run, ran
+from rnnspect.reporting.gradients.step import of_step
+from rnnspect.tracing.prepare import Prepared
+
+
+def derive_gradient(
+    prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress = lambda _steps: None
+) -> GradientDerivation:
+    """Runs the equations to the loss and back, and the engine, where it has gradients. `at` is what `locating.located`
+    gives. `progress` is told how many steps more are done, of twice those of all layers and directions."""
+    with plain_defaults():
+        run = ran(prepared, at, loss, progress)
+        gradients, notes = _of_engine(prepared, run.upstream)
+        is_parameter = at.batch is None
+        made = of_parameter(run, at) if is_parameter else of_step(run, at)
+    return GradientDerivation(
+        spec=prepared.spec,
+        engine=None if gradients is None else gradients.engine,
+        at=at,
+        loss=loss.said,
+        loss_value=run.loss,
+        items=run.sequence.batch,
+        engine_value=None if gradients is None else _engine_value(gradients, run, at),
+        notes=notes,
+        **made,
+    )
+
+
+def _of_engine(prepared: Prepared, upstream: Upstream) -> tuple[EngineGradients | None, tuple[str, ...]]:
+    """What the engine gives for the same loss, and notes."""
+    engine, spec, like = prepared.engine, prepared.spec, prepared.sequence.x
+    if not isinstance(engine, GoesBack):
+        return None, (f"{engine.name} gives no gradients: only the equations' is shown",)
+    try:
+        given = engine.backward(spec, prepared.parameters, prepared.sequence, Upstream(upstream.output.to(like)))
+    except EngineError as error:
+        reasons = listed(problem.found for problem in error.problems)
+        return None, (f"only the equations' gradient is shown: {reasons}",)
+    return given, given.notes
+
+
+def _engine_value(given: EngineGradients, run: Run, at: GradientAt) -> float | None:
+    values: Tensor | None
+    place: tuple[int, ...]
+    row, item = run.prepared.spec.row(at.layer, at.direction), at.batch or 0
+    match at.name:
+        case "x":
+            values, place = given.x if at.layer == 0 else None, (at.step or 0, item)
+        case "h0" | "c0":
+            values, place = given.h0 if at.name == "h0" else given.c0, (row, item)
+        case name:
+            values, place = given.parameters.get(name), ()
+    return None if values is None else float(values[(*place, *at.indices)])

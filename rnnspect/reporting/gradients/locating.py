@@ -1,0 +1,104 @@
+"""From what was asked for, such as weight_hh_l0[3,1] or s_i[3] at step 7, to the address of a gradient."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rnnspect.arithmetic.chain_rule import names_of_pre_activations
+from rnnspect.errors import InputError, SequenceError, listed, nearest
+from rnnspect.network.parameters import parameters_of, suffix
+from rnnspect.network.spec import Spec
+from rnnspect.reporting.data import At
+from rnnspect.reporting.deriving import check_direction, check_item, span
+from rnnspect.reporting.gradients.data import GradientAt
+from rnnspect.tracing.prepare import Prepared
+
+FORMS = "a name and its indices: weight_hh_l0[3,1], bias_ih_l0[3], i[3], s_i[3], x[2] or h0[1]"
+_FORM = re.compile(r"\s*(\w{1,64})\s*\[\s*(-?\d{1,9})\s*(?:,\s*(-?\d{1,9})\s*)?\]\s*")
+Where = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, and how messages call an argument."""
+
+    name: str
+    indices: tuple[int, ...]
+    where: Where
+
+    def wrong(self, found: str, allowed: str | None = None, near: str | None = None) -> InputError:
+        return InputError(found, allowed=allowed, nearest=near, where=self.where("gradient"))
+
+    def inside(self, words: tuple[str, ...], counts: tuple[int, ...]) -> tuple[int, ...]:
+        """The indices, counted from the start; `words` says what each of them is."""
+        if len(self.indices) != len(counts):
+            allowed = f"{self.name}[{', '.join(words)}]"
+            raise self.wrong(f"{len(self.indices)} indices for {self.name}", allowed)
+        for word, index, count in zip(words, self.indices, counts, strict=True):
+            if not -count <= index < count:
+                raise self.wrong(f"{self.name} has no {word} {index}", span(count))
+        return tuple(index % count for index, count in zip(self.indices, counts, strict=True))
+
+
+def located(
+    prepared: Prepared, gradient: str, place: At, step: int | None, where: Where = lambda name: name
+) -> GradientAt:
+    """The address of dL/d of what `gradient` names: a parameter, by PyTorch's name; x, a gate or a state at the
+    `step`; what a gate's function is taken of, with s_ before the gate's name; h0 or c0. What is not a parameter is
+    in the layer, direction and item of `place`. A negative index, layer or step counts from the end.
+
+    Raises `InputError` for what is not there, `SequenceError` for a step that is padding. `where` gives the name of
+    an argument in messages.
+    """
+    match = _FORM.fullmatch(gradient)
+    if match is None:
+        raise InputError(f"cannot read {gradient!r}", allowed=FORMS, where=where("gradient"))
+    name, spec = match[1], prepared.spec
+    asked = _Asked(name, tuple(int(one) for one in match.groups()[1:] if one is not None), where)
+    parameters = {one.name: one for one in parameters_of(spec) if not one.name.startswith("head.")}
+    if name in parameters:
+        shape = parameters[name].shape
+        indices = asked.inside(("row", "column")[: len(shape)], shape)
+        [(layer, direction)] = [one for one in spec.places if name.endswith(suffix(*one))]
+        return GradientAt(name=name, indices=indices, layer=layer, direction=direction)
+    units = _units(spec, place.layer)
+    if name not in units:
+        known = [*units, *parameters]
+        raise asked.wrong(f"this network has no {name!r}", listed(known), nearest(name, known))
+    if not -spec.num_layers <= place.layer < spec.num_layers:
+        raise InputError(f"no layer {place.layer}", allowed=span(spec.num_layers), where=where("layer"))
+    if place.direction:
+        check_direction(place.direction, spec, where("direction"))
+    check_item(place.batch, prepared.sequence.batch, where("batch_index"))
+    if name not in ("h0", "c0"):
+        step = _step(prepared, place.batch, step, name, where)
+    return GradientAt(
+        name=name,
+        indices=asked.inside(("unit",), (units[name],)),
+        layer=place.layer % spec.num_layers,
+        direction=place.direction or spec.directions[0],
+        step=None if name in ("h0", "c0") else step,
+        batch=place.batch,
+    )
+
+
+def _units(spec: Spec, layer: int) -> dict[str, int]:
+    """How many units there are of each thing at a step, and of the initial states."""
+    cell, hidden = spec.cell_type, spec.hidden_size
+    found = dict.fromkeys(cell.quantities, hidden) | {"h": spec.output_size}
+    found |= dict.fromkeys(names_of_pre_activations(cell), hidden)
+    return found | {"x": spec.layer_input_size(layer)} | {f"{name}0": found[name] for name in cell.states}
+
+
+def _step(prepared: Prepared, item: int, step: int | None, name: str, where: Where) -> int:
+    length = prepared.sequence.length(item)
+    if step is None:
+        raise InputError(f"the step of dL/d{name} is missing", allowed=span(length), where=where("step"))
+    if length <= step < prepared.sequence.steps:
+        found = f"step {step} is beyond the length {length} of sequence {item}"
+        raise SequenceError(found, allowed=span(length), where=where("step"))
+    if not -length <= step < length:
+        raise InputError(f"no step {step}", allowed=span(length), where=where("step"))
+    return step % length

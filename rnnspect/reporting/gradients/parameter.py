@@ -1,0 +1,87 @@
+"""The gradient of a parameter: the sum of what each step of each item adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.expression import Array, Expression, total
+from rnnspect.network.parameters import suffix
+from rnnspect.network.spec import Spec
+from rnnspect.reporting.gradients.data import GradientAt, GradientInTurn, GradientNames, Terms, in_turn
+from rnnspect.reporting.gradients.run import Run
+
+
+def of_parameter(run: Run, at: GradientAt) -> dict[str, Any]:
+    """The fields of a derivation that say of what the gradient of a parameter is the sum."""
+    lengths = torch.tensor([run.sequence.length(item) for item in range(run.sequence.batch)])
+    items, steps = torch.nonzero((torch.arange(run.sequence.steps)[:, None] < lengths).t(), as_tuple=True)
+
+    def numbers(values: Tensor | None, index: int) -> Array | None:
+        return None if values is None else values[steps, items, index].numpy()
+
+    terms = []
+    for factors, units, series in _factors(run, at):
+        left, right = (numbers(values, index) for values, index in series)
+        assert left is not None
+        terms.append(Terms(factors, units, steps.numpy(), items.numpy(), left, right))
+    names = GradientNames("step", "step before", "step after", ())
+    return {
+        "names": names,
+        "terms": tuple(terms),
+        "equations": (),
+        "evaluation": None,
+        "in_turn": tuple(_in_turn(terms, at, run.prepared.spec, names)),
+        "value": total(product for one in terms for product in one.products.tolist()),
+    }
+
+
+_Factors = tuple[Expression, Expression | None]
+_Series = tuple[tuple[Tensor, int], tuple[Tensor | None, int]]
+
+
+def _factors(run: Run, at: GradientAt) -> Iterator[tuple[_Factors, tuple[int, int], _Series]]:
+    """Of each sum that the gradient consists of: both factors, for any step, and the unit of either; and their numbers
+    (T, B, ·) with the index of the unit in them."""
+    rule, weight = run.rule(at.layer, at.direction), at.name.removesuffix(suffix(at.layer, at.direction))
+    row, column = at.indices[0], at.indices[-1]
+    block, unit = (0, row) if weight == "weight_hr" else divmod(row, run.prepared.spec.hidden_size)
+    found = run.gradients[at.direction].products[at.name]
+    if weight == "weight_ch":  # unit by unit
+        whole = rule.peepholes[block]
+        if whole.kind == "·" and not any(one.of for one in whole.of):
+            g, c = ((_series(run, one, at.direction), unit) for one in whole.of)
+            yield (whole.of[0], whole.of[1]), (unit, unit), (g, c)
+        else:
+            yield (whole, None), (unit, unit), ((found[0].left, row), (None, unit))
+        return
+    written = [one for one in rule.products if one.weight == weight.replace("bias", "weight")]
+    for one, products in zip(written, found, strict=True):
+        if (left := one.left[block]) is not None:
+            right = None if products.right is None else one.right
+            yield (left, right), (unit, column), ((products.left, row), (products.right, column))
+
+
+def _series(run: Run, leaf: Expression, direction: str) -> Tensor:
+    """(T, B, units) of a gradient, a quantity or a state before the step."""
+    if leaf.kind == "given":
+        return run.before(leaf.name, direction)
+    if leaf.kind == "quantity":
+        return run.quantities[direction].quantities[leaf.name]
+    return run.gradients_of(direction)[leaf.name]
+
+
+def _in_turn(terms: list[Terms], at: GradientAt, spec: Spec, names: GradientNames) -> Iterator[GradientInTurn]:
+    """The gradients in the largest product of each sum."""
+    for one in terms:
+        largest = int(abs(one.products).argmax())
+        step, item, unit = int(one.steps[largest]), int(one.items[largest]), one.units[0]
+        here = replace(names, now=f"step {step}")
+        for leaf in one.written[0].leaves():
+            if leaf.kind == "gradient":
+                there = replace(at, step=step, batch=item)
+                yield in_turn(here.address(leaf, unit), leaf.name, unit, there, spec)

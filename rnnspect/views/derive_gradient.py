@@ -1,0 +1,267 @@
+"""The derivation of a gradient as text, as markdown and as a document: the number beside the engine's, then the sum
+over steps that it is, or the chain rule with the numbers in it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from rnnspect.arithmetic.expression import SUMS, Expression, largest_first, total
+from rnnspect.network.parameters import module_repr, parameters_of
+from rnnspect.reporting.gradients.data import GradientDerivation, GradientInTurn, Terms
+from rnnspect.views.derive import MOST, every_digit, rounded
+from rnnspect.views.documents import engine_document, made, spec_document
+from rnnspect.views.expression import filled, levels, multiplied, words
+from rnnspect.views.rendering import engine_line, engine_lines, table
+
+Number = Callable[[float], str]
+Rows = list[tuple[str, ...]]
+
+
+def parts(derivation: GradientDerivation, precision: int, every: bool = False) -> Iterator[RenderableType]:
+    """`precision` is a number of digits; with `every` no product is left out."""
+    number = rounded(precision)
+    yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
+    if derivation.engine is not None:
+        yield from engine_lines(derivation.engine)
+    yield from map(Text, derivation.notes)
+    yield Text(_title(derivation), "bold")
+    yield from (Padding(Text(line), (0, 0, 0, 2)) for line in _beside(derivation, number, rounded(3)))
+    for line in _about(derivation, number):
+        yield Padding(Text(line, "dim"), (0, 0, 0, 2))
+    gap = "\n"
+    for head, lines, sums in _sections(derivation, number, None if every else MOST):
+        yield Text(f"{gap}{head}", "bold")
+        gap = "\n"
+        yield from (Padding(Text(f"= {line}"), (0, 0, 0, 2)) for line in lines)
+        for what, columns, rows in sums:
+            if what:
+                yield Padding(Text(f"{gap}{what}"), (0, 0, 0, 2))
+            gap = "" if rows else "\n"  # a table ends with an empty line
+            if rows:
+                shown = table(*(f">{column}" for column in columns))
+                for row in rows:
+                    shown.add_row(*row)
+                yield Padding(shown, (0, 0, 0, 2))
+    yield Text(f"{gap}To derive what it is made of:")
+    said = [f"{one.what}: {as_flags(one)}" for one in derivation.in_turn]
+    yield from (Padding(Text(line), (0, 0, 0, 2)) for line in [*said, *_of_values(derivation)])
+
+
+def as_markdown(derivation: GradientDerivation, every: bool) -> str:
+    """Every number with all its digits."""
+    return "".join(f"{line}\n" for line in _markdown(derivation, None if every else MOST))
+
+
+def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]:
+    yield f"# {_title(derivation)}\n"
+    ran = "" if derivation.engine is None else f", {engine_line(derivation.engine)}"
+    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`{ran}\n"
+    yield from (f"- {line}" for line in _beside(derivation, every_digit, every_digit))
+    yield from (f"- {note}" for note in derivation.notes)
+    yield from (f"- {line}" for line in _about(derivation, every_digit))
+    for head, lines, sums in _sections(derivation, every_digit, most):
+        yield f"\n## {head}\n"
+        yield "```text"
+        yield head
+        yield from (f"  = {line}" for line in lines)
+        yield "```"
+        for what, columns, rows in sums:
+            if what:
+                yield f"\n`{what}`"
+            if rows:
+                yield f"\n| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}"
+                yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield "\n## To derive what it is made of\n"
+    yield from (f"- {one.what}: `{as_flags(one)}`" for one in derivation.in_turn)
+    yield from (f"- {line}" for line in _of_values(derivation))
+
+
+def as_flags(one: GradientInTurn) -> str:
+    """As they are said on the command line; brackets are quoted, as shells read them."""
+    return " ".join(f'--{name} "{value}"' if name == "gradient" else f"--{name} {value}"
+                    for name, value in one.arguments.items())  # fmt: skip
+
+
+def _title(derivation: GradientDerivation) -> str:
+    at = derivation.at
+    title = f"dL/d{at.address}"
+    if at.batch is None:
+        return title
+    item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
+    return f"{title} of layer {at.layer}, {at.direction}{item}"
+
+
+def _beside(derivation: GradientDerivation, number: Number, rough: Number) -> Iterator[str]:
+    yield f"equations: {number(derivation.value)}"
+    if derivation.engine is None:
+        return
+    name = derivation.engine.name
+    if derivation.engine_value is None or derivation.difference is None:
+        yield f"{name}: gives dL/d of x, the initial states and the parameters only"
+        return
+    yield f"{name}: {number(derivation.engine_value)}"
+    yield f"difference: {rough(derivation.difference)} ({name} − equations)"
+
+
+def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
+    yield f"L = {derivation.loss} = {number(derivation.loss_value)}"
+    at = derivation.at
+    if at.batch is not None:
+        return
+    gates = next(one.gates for one in parameters_of(derivation.spec) if one.name == at.name)
+    row = at.indices[0]
+    yield from (f"row {row}: gate {gate.name}, unit {row - gate.start}" for gate in gates
+                if len(gates) > 1 and gate.start <= row < gate.stop)  # fmt: skip
+
+
+def _of_values(derivation: GradientDerivation) -> Iterator[str]:
+    """How a number is derived that is no gradient."""
+    at, name = derivation.at, derivation.spec.cell_type.quantities[0]
+    if at.step is not None and at.name != "x":
+        flags = f"--quantity {name} --step {at.step} --unit {derivation.unit}"
+        yield f"a value, such as {name}[step {at.step}, {derivation.unit}]: {flags}, without --gradient"
+
+
+def _sections(
+    derivation: GradientDerivation, number: Number, most: int | None
+) -> Iterator[tuple[str, list[str], list[tuple[str, tuple[str, ...], Rows]]]]:
+    """Head, lines of arithmetic, and lists of products: what each adds up to, its columns and rows."""
+    if derivation.terms:
+        sums = [_steps(derivation, one, number, most) for one in derivation.terms]
+        lines = [" + ".join(_written(derivation, one) for one in derivation.terms), number(derivation.value)]
+        yield f"dL/d{derivation.at.address}", lines, sums
+    for equation in derivation.equations:
+        sums = list(_products(derivation, equation.expression, number, most))
+        yield equation.address, _lines(derivation, equation.expression, number), sums
+
+
+def _lines(derivation: GradientDerivation, expression: Expression, number: Number) -> list[str]:
+    """The chain rule in words, in numbers, and step by step to its value."""
+    names, unit, evaluation = derivation.names, derivation.unit, derivation.evaluation
+    assert evaluation is not None
+    said = [filled(level, lambda one: number(evaluation.value(one, unit))) for level in levels(expression)]
+    return [filled(words(expression, names.vector), lambda one: names.address(one, unit)), *said]
+
+
+def _written(derivation: GradientDerivation, terms: Terms) -> str:
+    """Σ over steps of dL/ds_i[step, 3] · h[step before, 1]."""
+    over = "steps and items" if derivation.items > 1 else "steps"
+    factors = [
+        filled(levels(one)[0], functools.partial(_address, derivation, unit))
+        for one, unit in zip(terms.written, terms.units, strict=True)
+        if one is not None
+    ]
+    return f"Σ over {over}: {' · '.join(factors)}"
+
+
+def _address(derivation: GradientDerivation, unit: int, one: Expression) -> str:
+    return derivation.names.address(one, unit)
+
+
+def _steps(
+    derivation: GradientDerivation, terms: Terms, number: Number, most: int | None
+) -> tuple[str, tuple[str, ...], Rows]:
+    """The largest products of a sum over steps, and the rest together."""
+    heads = [filled(levels(one)[0], derivation.names.vector) for one in terms.written if one is not None]
+    factors = [] if terms.right is None else [terms.left, terms.right]
+    several = derivation.items > 1
+    columns = ("step", *(["item"] if several else []), *(heads if factors else []), "product" if factors else heads[0])
+    places = [terms.steps, *([terms.items] if several else [])]
+    products = terms.products
+    order, shown = largest_first(products), _shown(len(products), most)
+    rows: Rows = [
+        (*(str(int(of[k])) for of in places), *(number(float(of[k])) for of in (*factors, products)))
+        for k in order[:shown]
+    ]
+    if shown < len(products):
+        rest = total(float(products[k]) for k in sorted(order[shown:]))
+        more = [f"{len(products) - shown} more", "together", ""][: len(columns) - 2]
+        rows.append(("…", *more, *[""] * (len(columns) - 2 - len(more)), number(rest)))
+    return "", columns, rows
+
+
+def _products(
+    derivation: GradientDerivation, expression: Expression, number: Number, most: int | None
+) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+    """The parameters and the sums of products that it is written with."""
+    assert derivation.evaluation is not None
+    names, unit, evaluation = derivation.names, derivation.unit, derivation.evaluation
+    for one in expression.leaves():
+        if one.kind == "parameter":
+            yield f"{names.address(one, unit)} = {number(evaluation.value(one, unit))}", (), []
+        elif one.kind in SUMS:
+            weights, vector, products = evaluation.factors(one, unit)
+            order, shown = largest_first(products), _shown(len(products), most)
+            rows: Rows = [
+                (str(k), *(number(float(of[k])) for of in (weights, vector, products))) for k in order[:shown]
+            ]
+            if shown < len(products):
+                rest = total(float(products[k]) for k in sorted(order[shown:]))
+                rows.append(("…", f"{len(products) - shown} more", "together", number(rest)))
+            each = filled(multiplied(one), lambda inner: names.address(inner, "k"))
+            each = f"({each})" if " + " in each or " − " in each else each
+            place = f"{one.row + unit}, k" if one.kind == "sum" else f"{_plus('k', one.row)}, {unit}"
+            what = f"Σ {one.name}[{place}] · {each} = {number(evaluation.value(one, unit))}"
+            yield what, ("k", "w", filled(multiplied(one), names.vector), "product"), rows
+
+
+def _plus(letter: str, number: int) -> str:
+    return f"{letter} + {number}" if number else letter
+
+
+def _shown(count: int, most: int | None) -> int:
+    """One that is left out would take the line that says so."""
+    return count if most is None or count <= most + 1 else most
+
+
+def gradient_document(derivation: GradientDerivation) -> dict[str, Any]:
+    """Every product of every sum."""
+    at, evaluation = derivation.at, derivation.evaluation
+    equations = [
+        {"address": one.address, **made(evaluation, derivation.names, one.expression, derivation.unit)}
+        for one in derivation.equations
+        if evaluation is not None
+    ]
+    return {
+        "format": "rnnspect.gradient",
+        "version": 1,
+        "spec": spec_document(derivation.spec),
+        "engine": None if derivation.engine is None else engine_document(derivation.engine),
+        "loss": {"said": derivation.loss, "value": derivation.loss_value},
+        "point": {
+            "address": f"dL/d{at.address}",
+            **vars(at),
+            "manual": derivation.value,
+            "engine": derivation.engine_value,
+        },
+        "difference": derivation.difference,
+        "terms": [_terms_document(derivation, one) for one in derivation.terms],
+        "equations": equations,
+        "in_turn": [vars(one) for one in derivation.in_turn],
+        "notes": derivation.notes,
+    }
+
+
+def _terms_document(derivation: GradientDerivation, terms: Terms) -> dict[str, Any]:
+    """The products of a sum over steps and items, the largest first."""
+    products = terms.products
+    return {
+        "written": _written(derivation, terms),
+        "products": [
+            {
+                "step": int(terms.steps[k]),
+                "batch": int(terms.items[k]),
+                "left": float(terms.left[k]),
+                "right": None if terms.right is None else float(terms.right[k]),
+                "value": float(products[k]),
+            }
+            for k in largest_first(products)
+        ],
+        "value": total(products.tolist()),
+    }

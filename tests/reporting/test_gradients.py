@@ -1,0 +1,174 @@
+"""Every gradient that can be derived is autograd's, and what is written down adds up to it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnspect.network.losses import loss_of
+from rnnspect.network.parameters import parameters_of
+from rnnspect.network.spec import Spec
+from rnnspect.reporting.data import At
+from rnnspect.reporting.gradients.data import GradientDerivation
+from rnnspect.reporting.gradients.deriving import derive_gradient
+from rnnspect.reporting.gradients.locating import located
+from rnnspect.tracing.prepare import Prepared, prepare
+from rnnspect.views.derive_gradient import gradient_document
+from rnnspect.views.documents import as_json
+from tests import readding
+from tests.reporting import autograd
+
+CLOSE = 1e-12
+"""Relative to the largest of the same name. Each of some 5 steps rounds some tens of times, by 1e-16 each."""
+
+NETWORKS: list[dict[str, Any]] = [
+    {"cell": "rnn"},
+    {"cell": "rnn", "nonlinearity": "relu", "bidirectional": True, "num_layers": 2},
+    {"cell": "gru", "bidirectional": True, "num_layers": 2, "lengths": [4, 2]},
+    {"cell": "gru", "bias": False},
+    {"cell": "gru", "reset": "before", "bidirectional": True, "lengths": [3, 4]},
+    {"cell": "lstm", "lengths": [2, 4], "bidirectional": True, "num_layers": 2},
+    {"cell": "lstm", "proj_size": 2, "num_layers": 2},
+    {"cell": "lstm", "proj_size": 1, "bidirectional": True, "lengths": [1, 4]},
+    {"cell": "lstm", "peepholes": True, "bidirectional": True, "lengths": [4, 3]},
+    {"cell": "lstm", "input_forget": True, "reverse": True},
+    {"cell": "lstm", "input_forget": True, "peepholes": True, "num_layers": 2},
+    {"cell": "lstm", "clip": 0.4},
+    {"cell": "gru", "clip": 0.3, "num_layers": 2},
+    {"cell": "lstm", "activations": ["hard_sigmoid(0.3, 0.4)", "softsign", "scaled_tanh(1.5, 0.7)"]},
+    {"cell": "gru", "activations": ["sigmoid", "softplus"], "reset": "before"},
+    {"cell": "lstm", "activations": ["affine(0.5, 0.1)", "elu(0.5)", "leaky_relu(0.1)"], "clip": 0.5},
+    {"cell": "rnn", "activations": ["thresholded_relu(0.1)"], "reverse": True},
+]
+
+
+def made(network: dict[str, Any]) -> Prepared:
+    spec = Spec(input_size=3, hidden_size=3, dtype="float64", batch_first=False, seed=4, **network)
+    x = torch.randn(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    return prepare(spec, x, *["randn"] * len(spec.cell_type.states))
+
+
+def derived(prepared: Prepared, gradient: str, step: int | None = None, loss: str = "mean", **place: Any) -> Any:
+    at = located(prepared, gradient, At(step=0, unit=0, **place), step)
+    return derive_gradient(prepared, at, loss_of(loss, prepared.spec, prepared.sequence, "loss"))
+
+
+def theirs_of(prepared: Prepared) -> autograd.Found:
+    """Of the mean of the output, inside each item's length."""
+    spec, sequence = prepared.spec, prepared.sequence
+    count = sum(map(sequence.length, range(sequence.batch))) * spec.output_size * spec.num_directions
+    return autograd.gradients(prepared, lambda output: output.sum() / count)
+
+
+def readded(derivation: GradientDerivation, parameters: dict[str, Tensor]) -> dict[str, Any]:
+    """Every printed number of the document is what the numbers below it give."""
+    document: dict[str, Any] = json.loads(as_json(gradient_document(derivation)))
+    if document["equations"]:
+        readding.readd(document, parameters)
+    products = []
+    for terms in document["terms"]:
+        for one in terms["products"]:
+            assert one["value"] == (one["left"] if one["right"] is None else one["left"] * one["right"])
+        sizes = [abs(one["value"]) for one in terms["products"]]
+        assert sizes == sorted(sizes, reverse=True)
+        assert terms["value"] == math.fsum(one["value"] for one in terms["products"])
+        products += terms["products"]
+    if products:
+        assert document["point"]["manual"] == math.fsum(one["value"] for one in products)
+    return document
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_a_parameter(network: dict[str, Any]) -> None:
+    prepared = made(network)
+    theirs = theirs_of(prepared)
+    for one in parameters_of(prepared.spec):
+        whole = theirs[one.name,]
+        for place in {0, one.count // 2 + 1, one.count - 1}:
+            index = tuple(int(at) for at in torch.unravel_index(torch.tensor(place % one.count), one.shape))
+            found = derived(prepared, f"{one.name}[{','.join(map(str, index))}]")
+            assert found.value == pytest.approx(float(whole[index]), rel=0, abs=CLOSE * float(whole.abs().max()))
+            document = readded(found, prepared.parameters)
+            inside = sum(map(prepared.sequence.length, range(2)))
+            assert [len(terms["products"]) for terms in document["terms"]] == [inside]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_everything_at_every_step(network: dict[str, Any]) -> None:
+    prepared = made(network)
+    spec, theirs = prepared.spec, theirs_of(prepared)
+    cell = spec.cell_type
+    for layer, direction in spec.places:
+        for step, batch in [(0, 0), (1, 1), (-1, 0), (-1, 1)]:
+            at = step % prepared.sequence.length(batch) if step < 0 else min(step, prepared.sequence.length(batch) - 1)
+            pre = dict(zip(cell.gates, theirs[layer, direction, at, "pre"].chunk(len(cell.gates), -1), strict=True))
+            named = {name: theirs[layer, direction, at, name] for name in cell.quantities}
+            named |= {("s" if len(pre) == 1 else f"s_{gate}"): values for gate, values in pre.items()}
+            for name, values in named.items():
+                unit = values.shape[-1] - 1
+                place = {"layer": layer, "direction": direction, "batch": batch}
+                found = derived(prepared, f"{name}[{unit}]", at, **place)
+                most = max(float(values.abs().max()), 1e-3)
+                assert found.value == pytest.approx(float(values[batch, unit]), rel=0, abs=CLOSE * most), (name, at)
+                readded(found, prepared.parameters)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_the_input_and_the_initial_states(network: dict[str, Any]) -> None:
+    prepared = made(network)
+    spec, theirs = prepared.spec, theirs_of(prepared)
+    for batch in (0, 1):
+        for step in range(prepared.sequence.length(batch)):
+            found = derived(prepared, "x[2]", step, batch=batch)
+            assert found.value == pytest.approx(float(theirs["x", step][batch, 2]), rel=CLOSE, abs=CLOSE)
+            readded(found, prepared.parameters)
+        for name in ("h0", "c0")[: len(spec.cell_type.states)]:
+            for row, (layer, direction) in enumerate(spec.places):
+                found = derived(prepared, f"{name}[-1]", layer=layer, direction=direction, batch=batch)
+                value = float(theirs[name,][row, batch, -1])
+                assert found.value == pytest.approx(value, rel=CLOSE, abs=CLOSE)
+                readded(found, prepared.parameters)
+
+
+@pytest.mark.parametrize("loss", ["sum", "mean", "last"])
+def test_each_loss(loss: str) -> None:
+    prepared = made({"cell": "lstm", "lengths": [2, 4]})
+    lengths = prepared.sequence.lengths or ()
+    losses = {
+        "sum": lambda y: y.sum(),
+        "mean": lambda y: y.sum() / (sum(lengths) * 3),
+        "last": lambda y: sum(y[n - 1, item].sum() for item, n in enumerate(lengths)),
+    }
+    theirs = autograd.gradients(prepared, losses[loss])
+    found = derived(prepared, "weight_hh_l0[4,1]", loss=loss)
+    assert found.value == pytest.approx(float(theirs["weight_hh_l0",][4, 1]), rel=CLOSE)
+
+
+def test_what_is_said_to_be_derived_in_turn_is_the_number_in_the_equation() -> None:
+    """From a lower layer, so that x of the layer above is among them."""
+    prepared = made({"cell": "gru", "num_layers": 2, "bidirectional": True})
+    found = derived(prepared, "h[1]", 1, layer=0, direction="reverse")
+    said = {one.what: one.arguments for one in found.in_turn}
+    assert said["dL/doutput[step 1, 1]"] == {"gradient": "x[4]", "step": 1, "layer": 1, "direction": "reverse"}
+    for one in found.equations[0].expression.leaves():
+        what = found.names.address(one.of[0] if one.of else one, "k" if one.of else found.unit)
+        if " · " in what or one.kind == "next quantity" or what not in said:
+            continue
+        arguments = dict(said[what])
+        gradient, step = str(arguments.pop("gradient")).replace("k", "2"), int(str(arguments.pop("step")))
+        again = derived(prepared, gradient, step, **arguments).value
+        there = found.evaluation.factors(one, 1)[1][2] if one.of else found.evaluation.value(one, 1)
+        assert again == pytest.approx(float(there), rel=CLOSE, abs=CLOSE * 1e-3), what
+
+
+def test_the_sum_over_no_step_has_no_surprise() -> None:
+    """One step, one item: the only product."""
+    prepared = prepare(Spec(cell="rnn", hidden_size=2, dtype="float64"), "randn:1")
+    found = derived(prepared, "weight_ih_l0[0,0]", loss="sum")
+    [terms] = found.terms
+    assert terms.products.tolist() == [found.value]
