@@ -48,9 +48,11 @@ def parts(derivation: GradientDerivation, precision: int, every: bool = False) -
                 for row in rows:
                     shown.add_row(*row)
                 yield Padding(shown, (0, 0, 0, 2))
-    yield Text(f"{gap}To derive what it is made of:")
     said = [f"{one.what}: {as_flags(one)}" for one in derivation.in_turn]
-    yield from (Padding(Text(line), (0, 0, 0, 2)) for line in [*said, *_of_values(derivation)])
+    said += _of_values(derivation)
+    if said:
+        yield Text(f"{gap}To derive what it is made of:")
+        yield from (Padding(Text(line), (0, 0, 0, 2)) for line in said)
 
 
 def as_markdown(derivation: GradientDerivation, every: bool) -> str:
@@ -77,9 +79,11 @@ def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]
             if rows:
                 yield f"\n| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}"
                 yield from (f"| {' | '.join(row)} |" for row in rows)
-    yield "\n## To derive what it is made of\n"
-    yield from (f"- {one.what}: `{as_flags(one)}`" for one in derivation.in_turn)
-    yield from (f"- {line}" for line in _of_values(derivation))
+    said = [f"- {one.what}: `{as_flags(one)}`" for one in derivation.in_turn]
+    said += [f"- {line}" for line in _of_values(derivation)]
+    if said:
+        yield "\n## To derive what it is made of\n"
+        yield from said
 
 
 def as_flags(one: GradientInTurn) -> str:
@@ -94,7 +98,8 @@ def _title(derivation: GradientDerivation) -> str:
     if at.batch is None:
         return title
     item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
-    return f"{title} of layer {at.layer}, {at.direction}{item}"
+    direction = "" if at.name == "x" else f", {at.direction}"  # both directions read x
+    return f"{title} of layer {at.layer}{direction}{item}"
 
 
 def _beside(derivation: GradientDerivation, number: Number, rough: Number) -> Iterator[str]:

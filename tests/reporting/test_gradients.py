@@ -154,7 +154,7 @@ def test_what_is_said_to_be_derived_in_turn_is_the_number_in_the_equation() -> N
     prepared = made({"cell": "gru", "num_layers": 2, "bidirectional": True})
     found = derived(prepared, "h[1]", 1, layer=0, direction="reverse")
     said = {one.what: one.arguments for one in found.in_turn}
-    assert said["dL/doutput[step 1, 1]"] == {"gradient": "x[4]", "step": 1, "layer": 1, "direction": "reverse"}
+    assert said["dL/doutput[step 1, 1]"] == {"gradient": "x[4]", "step": 1, "layer": 1}
     for one in found.equations[0].expression.leaves():
         what = found.names.address(one.of[0] if one.of else one, "k" if one.of else found.unit)
         if " · " in what or one.kind == "next quantity" or what not in said:

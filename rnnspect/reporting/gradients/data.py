@@ -150,5 +150,6 @@ def in_turn(what: str, leaf: str, unit: object, at: GradientAt, spec: Spec) -> G
     """The gradient dL/d `leaf` of a unit, at the step, item, layer and direction of `at`."""
     arguments: dict[str, object] = {"gradient": f"{leaf}[{unit}]", "step": at.step}
     arguments |= {"layer": at.layer} if spec.num_layers > 1 else {}
-    arguments |= {"direction": at.direction} if spec.bidirectional else {}
+    if spec.bidirectional and leaf != "x":  # which both directions read
+        arguments["direction"] = at.direction
     return GradientInTurn(what, arguments | ({"batch-index": at.batch} if at.batch else {}))

@@ -35,7 +35,8 @@ class _Asked:
         """The indices, counted from the start; `words` says what each of them is."""
         if len(self.indices) != len(counts):
             allowed = f"{self.name}[{', '.join(words)}]"
-            raise self.wrong(f"{len(self.indices)} indices for {self.name}", allowed)
+            number = "1 index" if len(self.indices) == 1 else f"{len(self.indices)} indices"
+            raise self.wrong(f"{number} for {self.name}", allowed)
         for word, index, count in zip(words, self.indices, counts, strict=True):
             if not -count <= index < count:
                 raise self.wrong(f"{self.name} has no {word} {index}", span(count))
