@@ -10,6 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.chain_rule import names_of_pre_activations
+from rnnspect.cells import CELLS
+from rnnspect.cells.interface import Cell
 from rnnspect.network.losses import loss_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
@@ -21,6 +24,7 @@ from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.views.derive_gradient import gradient_document
 from rnnspect.views.documents import as_json
 from tests import readding
+from tests.cells.test_one_file import minimal
 from tests.reporting import autograd
 
 CLOSE = 1e-12
@@ -89,7 +93,7 @@ def test_a_parameter(network: dict[str, Any]) -> None:
     theirs = theirs_of(prepared)
     for one in parameters_of(prepared.spec):
         whole = theirs[one.name,]
-        for place in {0, one.count // 2 + 1, one.count - 1}:
+        for place in (one.count // 2 + 1, one.count - 1):
             index = tuple(int(at) for at in torch.unravel_index(torch.tensor(place % one.count), one.shape))
             found = derived(prepared, f"{one.name}[{','.join(map(str, index))}]")
             assert found.value == pytest.approx(float(whole[index]), rel=0, abs=CLOSE * float(whole.abs().max()))
@@ -99,20 +103,34 @@ def test_a_parameter(network: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_everything_at_every_step(network: dict[str, Any]) -> None:
-    prepared = made(network)
-    spec, theirs = prepared.spec, theirs_of(prepared)
-    cell = spec.cell_type
-    for layer, direction in spec.places:
-        for step, batch in [(0, 0), (1, 1), (-1, 0), (-1, 1)]:
-            at = step % prepared.sequence.length(batch) if step < 0 else min(step, prepared.sequence.length(batch) - 1)
-            pre = dict(zip(cell.gates, theirs[layer, direction, at, "pre"].chunk(len(cell.gates), -1), strict=True))
+def test_every_gate_and_state(network: dict[str, Any]) -> None:
+    assert_derived(made(network))
+
+
+def test_a_cell_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its equations alone: nothing says what their derivatives are."""
+    cell = Cell("mgu", "", ("f", "n"), ("h",), ("f", "n", "h"), ("sigmoid", "tanh"), minimal, mixes=True)
+    monkeypatch.setitem(CELLS, "mgu", cell)
+    prepared = made({"cell": "mgu", "num_layers": 2})
+    assert_derived(prepared)
+    found = derived(prepared, "weight_hh_l1[4,1]")
+    whole = theirs_of(prepared)["weight_hh_l1",]
+    assert found.value == pytest.approx(float(whole[4, 1]), rel=0, abs=CLOSE * float(whole.abs().max()))
+    readded(found, prepared.parameters)
+
+
+def assert_derived(prepared: Prepared) -> None:
+    """At the first and last step, and one in between, of each layer, direction and item."""
+    cell, theirs = prepared.spec.cell_type, theirs_of(prepared)
+    names = names_of_pre_activations(cell)
+    for layer, direction in prepared.spec.places:
+        for step, batch in [(0, 0), (1, 1), (-1, 0)]:
+            at = step % prepared.sequence.length(batch)
+            packed = theirs[layer, direction, at, "pre"].chunk(len(names), -1)
             named = {name: theirs[layer, direction, at, name] for name in cell.quantities}
-            named |= {("s" if len(pre) == 1 else f"s_{gate}"): values for gate, values in pre.items()}
-            for name, values in named.items():
+            for name, values in (named | dict(zip(names, packed, strict=True))).items():
                 unit = values.shape[-1] - 1
-                place = {"layer": layer, "direction": direction, "batch": batch}
-                found = derived(prepared, f"{name}[{unit}]", at, **place)
+                found = derived(prepared, f"{name}[{unit}]", at, layer=layer, direction=direction, batch=batch)
                 most = max(float(values.abs().max()), 1e-3)
                 assert found.value == pytest.approx(float(values[batch, unit]), rel=0, abs=CLOSE * most), (name, at)
                 readded(found, prepared.parameters)
