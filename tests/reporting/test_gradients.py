@@ -190,3 +190,21 @@ def test_the_sum_over_no_step_has_no_surprise() -> None:
     found = derived(prepared, "weight_ih_l0[0,0]", loss="sum")
     [terms] = found.terms
     assert terms.products.tolist() == [found.value]
+
+
+WRITTEN = [
+    ({"cell": "gru"}, "weight_hh_l0[1,2]", "dL/ds_r[step, 1] · h[step before, 2]"),
+    ({"cell": "gru"}, "weight_hh_l0[7,2]", "dL/ds_n[step, 1] · r[step, 1] · h[step before, 2]"),
+    ({"cell": "gru"}, "bias_hh_l0[7]", "dL/ds_n[step, 1] · r[step, 1]"),
+    ({"cell": "gru"}, "weight_ih_l0[7,2]", "dL/ds_n[step, 1] · x[step, 2]"),
+    ({"cell": "gru", "reset": "before"}, "weight_hh_l0[7,2]", "dL/ds_n[step, 1] · r[step, 2] · h[step before, 2]"),
+    ({"cell": "lstm", "proj_size": 2}, "weight_hr_l0[1,2]", "dL/dh[step, 1] · o[step, 2] · tanh(c[step, 2])"),
+    ({"cell": "lstm", "peepholes": True}, "weight_ch_l0[7]", "dL/ds_o[step, 1] · c[step, 1]"),
+    ({"cell": "lstm", "peepholes": True}, "weight_ch_l0[4]", "dL/ds_f[step, 1] · c[step before, 1]"),
+]
+
+
+@pytest.mark.parametrize(("network", "name", "written"), WRITTEN, ids=str)
+def test_what_a_parameters_gradient_is_the_sum_of(network: dict[str, Any], name: str, written: str) -> None:
+    [terms] = gradient_document(derived(made(network), name))["terms"]
+    assert terms["written"] == f"Σ over steps and items: {written}"
