@@ -300,6 +300,28 @@ def test_check_of_a_module_and_of_what_it_gave():
     assert (verdict.first.layer, verdict.first.step, verdict.first.batch, verdict.first.unit) == (1, 4, 1, 2)
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_gradients_of_a_live_module_are_those_of_its_spec(batch_first: bool) -> None:
+    """With the axes of the module's own output in the loss, and without a trace in its parameters."""
+    keys = {"cell": "lstm", "num_layers": 2, "bidirectional": True, "bias": True, "batch_first": batch_first}
+    torch.manual_seed(2)
+    module, spec = _module(keys), Spec(**keys, hidden_size=4)
+    x = torch.randn(3, 2, 5)
+    output, _ = module(x)
+    loss = torch.randn_like(output)
+    found = rnnspect.gradients(module, x, loss=loss)
+    other = rnnspect.gradients(spec, x, loss=loss.numpy())
+    upstream = loss if batch_first else loss.transpose(0, 1)
+    assert torch.equal(found.upstream, upstream)
+    for name, pair in found.pairs.items():
+        assert torch.equal(pair.manual, other.pairs[name].manual), name
+    assert all(one.grad is None for one in module.parameters())
+    (output * loss).sum().backward()
+    for name, one in module.named_parameters():
+        # float32; sums of 6 steps and items, each of some 20 roundings of 6e-8 of numbers near 1
+        assert torch.allclose(found.pairs[name].manual, one.grad, rtol=1e-4, atol=1e-5), name
+
+
 def test_every_public_name_is_there_when_it_is_asked_for() -> None:
     """Types are checked by the same list: `rnnspect` takes all that `rnnspect.api.__all__` names, and nothing else."""
     names = rnnspect.api.__all__

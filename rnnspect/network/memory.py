@@ -27,8 +27,8 @@ times, for how far roundings may carry it. Measured."""
 _WRITTEN = 80
 """Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, and twice its 20 to 24
 characters, by themselves and in the whole text."""
-_SMALL = 2000
-"""Bytes of a tensor of one step while a layer is gone back over, besides its numbers. Measured on nn.GRU of 4 units."""
+_RECORDED = 19_000
+"""Bytes that autograd keeps for each step of a layer besides its numbers. Measured on nn.GRU of 4 units."""
 _ROW = 88
 """Bytes of the list that the numbers of one step are in."""
 
@@ -112,13 +112,13 @@ def document_needs(spec: Spec, steps: int, batch: int) -> int:
 
 def gradients_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for every quantity of every step, its gradient, and what an engine keeps for its own pass backwards."""
-    rows, itemsize, cell = steps * batch, ITEMSIZE[spec.dtype], spec.cell_type
-    packed, gradients = len(cell.gates) * spec.hidden_size, sum(_gradient_widths(spec))
+    rows, itemsize = steps * batch, ITEMSIZE[spec.dtype]
+    packed, gradients = len(spec.cell_type.gates) * spec.hidden_size, sum(_gradient_widths(spec))
     kept = rows * (sum(_widths(spec)) + gradients) * itemsize
     layer = rows * (gradients // len(spec.places) + 2 * packed + spec.hidden_size) * itemsize
-    small = steps * _SMALL * max(len(cell.quantities) + len(cell.states) + 4, 4 * len(spec.places))
-    engine = rows * len(spec.places) * (2 * packed + 4 * spec.hidden_size) * max(4, itemsize)
-    return run_needs(spec, steps, batch) + kept + layer + small + engine + parameters_need(spec)
+    recorded = batch * (2 * packed + 4 * spec.hidden_size) * max(4, itemsize) + _RECORDED
+    engine = steps * len(spec.places) * recorded
+    return run_needs(spec, steps, batch) + kept + layer + engine + parameters_need(spec)
 
 
 def derived_gradient_needs(spec: Spec, steps: int, batch: int) -> int:

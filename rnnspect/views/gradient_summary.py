@@ -20,11 +20,11 @@ _WIDEST = 60
 _LARGEST = 3
 
 
-def parts(one: Gradients, selection: Selection, width: int, taken: int) -> Iterator[RenderableType]:
-    """Below `taken` lines that are there already, and above one that says how to go on."""
+def parts(one: Gradients, selection: Selection, width: int, lead: Sequence[Text]) -> Iterator[RenderableType]:
+    """Below the `lead`, and above a line that says how to go on."""
     layers = indices(selection.layers or ":", one.spec.num_layers, "layer")
     places = [each for each in one.layers if each.layer in layers and selection.direction in (None, each.direction)]
-    free = _LINES - taken - 1
+    free = _LINES - sum(_height(line, width) for line in lead) - 1
     if len(places) == 1:
         lines = list(_one_place(one, places[0], selection, width))
     else:

@@ -36,7 +36,7 @@ def numbers_or_summary(
     if not is_long(selection, one.spec, one.steps):
         return [*lead, *_numbers(found, selection, width)]
     then = _THEN_IN_PYTHON if in_python else _THEN.format(step=min(7, one.steps - 1))
-    return [*lead, *gradient_summary.parts(one, selection, width, len(lead)), Text(then)]
+    return [*lead, *gradient_summary.parts(one, selection, width, lead), Text(then)]
 
 
 def _lead(found: Sequence[Gradients], selection: Selection, width: int, hint: str) -> Iterator[Text]:

@@ -80,6 +80,8 @@ RESULTS = {
     "shapes": lambda: rnnspect.shapes(LSTM),
     "trace": lambda: rnnspect.trace(Spec()),
     "long trace": lambda: rnnspect.trace(LSTM, "randn:200"),
+    "gradients": lambda: rnnspect.gradients(Spec()),
+    "long gradients": lambda: rnnspect.gradients(LSTM, "randn:30", loss="last"),
     "agree": lambda: rnnspect.check(Spec(cell="gru"), "randn:20"),
     "differ": lambda: rnnspect.check(Spec(), recorded=np.ones((3, 2), "f4")),
     "derivation": lambda: rnnspect.derive(Spec(cell="gru", hidden_size=32), "randn:20", step=3, unit=1),
