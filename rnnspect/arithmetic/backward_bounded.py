@@ -29,6 +29,8 @@ class BackwardBounded(Bounded):
     def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
         super().__init__(p, gates, u, nonlinearity)
         self._transposed: dict[str, RowBlock] = {}
+        self.on_the_way_back = p
+        """The parameters whose transposed products are taken."""
 
     def exact(self, v: Tensor, relative: float = 0.0) -> Number:
         """A gradient of the engine's own, (steps, batch, units), known to ± relative."""
@@ -61,7 +63,7 @@ class BackwardBounded(Bounded):
     def transposed(self, weight: str, g: Number) -> Number:
         """Wᵀ g: a sum over the rows of W, for each of its columns."""
         if weight not in self._transposed:
-            w: Tensor = getattr(self.parameters, weight).t().contiguous()
+            w: Tensor = getattr(self.on_the_way_back, weight).t().contiguous()
             self._transposed[weight] = RowBlock(w, None, w.shape[1] + 2, self.u, (0.0, 0.0))
         error = g.e if g.e.dim() else None
         return Product(self, (Rows(g.v, error), self._transposed[weight])).number

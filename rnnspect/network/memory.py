@@ -130,15 +130,6 @@ def derived_gradient_needs(spec: Spec, steps: int, batch: int) -> int:
     return trace_needs(wide, steps, batch) + 2 * 8 * steps * batch * of_a_step + small
 
 
-def derived_gradient_needs(spec: Spec, steps: int, batch: int) -> int:
-    """Bytes for every quantity of every step in float64, and for the gradients of one layer: those of each step by
-    themselves, and then all as one."""
-    cell, wide = spec.cell_type, spec.with_changes(dtype="float64")
-    of_a_step = (2 * len(cell.gates) + len(cell.quantities) + 5) * spec.hidden_size * spec.num_directions
-    small = steps * spec.num_directions * _STEP * 8  # of some thirty tensors a step
-    return trace_needs(wide, steps, batch) + 2 * 8 * steps * batch * of_a_step + small
-
-
 def gradients_document_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for gradients and for their JSON."""
     units = spec.num_directions * spec.output_size

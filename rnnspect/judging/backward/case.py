@@ -13,6 +13,8 @@ from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.judge import BackwardRun
+from rnnspect.judging.backward.passing import Otherwise
+from rnnspect.judging.backward.sums import Change
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.estimate import estimate
@@ -74,8 +76,11 @@ class BackwardReading:
     gradients: Mapping[str, Tensor]
     """The engine's dL/d of each parameter, by weight_ih …"""
     changes: Changes = field(default_factory=dict)
-    sums: Mapping[str, float] = field(default_factory=dict)
-    """By what the sum that is a parameter's gradient is multiplied, where that is not 1."""
+    otherwise: Otherwise = field(default_factory=Otherwise)
+    sums: Change | None = None
+    """What it makes of the sums that are the parameters' gradients, where it does not give them as they are."""
+    shown: Tensor | None = None
+    """dL/d of the pre-activations as the engine showed them, where `back` does not have them so."""
 
     @property
     def at(self) -> At:

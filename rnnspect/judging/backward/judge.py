@@ -16,9 +16,9 @@ from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.padding import with_padding
-from rnnspect.judging.backward.passing import Passed, Steps, as_wide, go_over, in_one, masked
+from rnnspect.judging.backward.passing import Otherwise, Passed, Steps, as_wide, go_over, in_one, masked
 from rnnspect.judging.backward.second_look import SecondLook
-from rnnspect.judging.backward.sums import SumFinding, Sums, Term
+from rnnspect.judging.backward.sums import Change, SumFinding, Sums, Term
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.judge import CLOSE
@@ -52,18 +52,16 @@ class LayerBackward:
     sums: Sums
     steps: int
 
-    def parameters(
-        self, engine: Mapping[str, Tensor], times: Mapping[str, float] | None = None
-    ) -> Iterator[SumFinding]:
-        """`engine` holds the engine's gradients by weight_ih …, without layer and direction; `times` says by what a sum
-        is multiplied, where that is not 1."""
-        return self.sums.findings(engine, self.steps, times or {})
+    def parameters(self, engine: Mapping[str, Tensor], change: Change | None = None) -> Iterator[SumFinding]:
+        """`engine` holds the engine's gradients by weight_ih …, without layer and direction; `change` makes of what the
+        equations give what the engine is taken to give."""
+        return self.sums.findings(engine, self.steps, change)
 
 
 class BackwardJudge:
     """Compares the gradients of one layer and direction with what the equations give.
 
-    `changes` are mistakes of going back (`arithmetic/tape.py`).
+    `changes` (`arithmetic/tape.py`) and `otherwise` are mistakes of going back.
     """
 
     def __init__(
@@ -73,14 +71,18 @@ class BackwardJudge:
         u: Roundoff | None = None,
         nonlinearity: Nonlinearity = "tanh",
         changes: Changes | None = None,
+        otherwise: Otherwise | None = None,
     ) -> None:
         self.layer = LayerEquations(cell, p, u, nonlinearity)
-        self._changes = changes or {}
+        self._changes, self._otherwise = changes or {}, otherwise or Otherwise()
         self._plain = self._arithmetic(self.layer.dtype)
 
     def _arithmetic(self, dtype: torch.dtype) -> BackwardBounded:
         layer = self.layer
-        return BackwardBounded(cast(layer.p, dtype), layer.gates, layer.u, layer.nonlinearity)
+        a = BackwardBounded(cast(layer.p, dtype), layer.gates, layer.u, layer.nonlinearity)
+        if self._otherwise.weights is not None:
+            a.on_the_way_back = cast(self._otherwise.weights, dtype)
+        return a
 
     @cached_property
     def _wide(self) -> BackwardBounded:
@@ -88,9 +90,14 @@ class BackwardJudge:
 
     @torch.inference_mode()
     def __call__(
-        self, back: BackwardRun, progress: Callable[[int], None] = lambda _steps: None, exact: bool = False
+        self,
+        back: BackwardRun,
+        progress: Callable[[int], None] = lambda _steps: None,
+        exact: bool = False,
+        last: int | None = None,
     ) -> LayerBackward:
-        """`exact`: every sum in float64, not only what is close to its bound."""
+        """`exact`: every sum in float64, not only what is close to its bound; `last`: no more is looked at than the
+        last so many steps, about."""
         layer, run = self.layer, back.run
         total, batch = run.x.shape[:2]
         found, sums = _nothing(layer), Sums(layer.u)
@@ -104,6 +111,8 @@ class BackwardJudge:
             sums.add(self._terms(passed, steps))
             after, found = passed.before, combine(found, part)
             progress(stop - start)
+            if last is not None and total - start >= last:
+                break
         return LayerBackward(with_padding(found, back.seen, run.lengths), after, sums, total)
 
     def _begun(self, run: LayerRun) -> Iterator[tuple[int, int, State | None]]:
@@ -160,7 +169,7 @@ class BackwardJudge:
         if chunk.valid is not None:
             inside = chunk.valid.unsqueeze(-1)
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)
-        return Steps(chunk, seen, upstream, self.layer.u.products, self._changes)
+        return Steps(chunk, seen, upstream, self.layer.u.products, self._changes, self._otherwise)
 
     def _passed(self, a: BackwardBounded, steps: Steps, c: State | None, after: Mapping[str, Number]) -> Passed:
         before = None
@@ -226,7 +235,7 @@ class BackwardJudge:
             parts = [rows(one) for one in passed.peepholes]
             v, e = (torch.cat([getattr(one, name) for one in parts], -1) for name in ("v", "e"))
             terms.append(Term("weight_ch", Number(v, e, u)))
-        return terms
+        return terms if self._otherwise.terms is None else self._otherwise.terms(terms, chunk)
 
 
 def _nothing(layer: LayerEquations) -> Finding:

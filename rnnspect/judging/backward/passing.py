@@ -7,8 +7,9 @@ recurrence, and is carried from step to step with the error that it may have by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +18,24 @@ from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded import Number, Product
 from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Pull, Tape, UnknownGradientError
 from rnnspect.cells.interface import Cell
+from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
+from rnnspect.network.parameters import LayerParameters
 
 States = Mapping[str, Number]
 """By the name of a state a gradient of it, (batch, units)."""
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """What an engine is taken to do on its way back in place of what the equations say, beside `Changes` of edges."""
+
+    detached: Callable[[Tensor], Tensor] | None = None
+    """From places in processing order (steps, 1) to whether the state before that step lets no gradient through."""
+    weights: LayerParameters | None = None
+    """Those that it goes back with, where they are not those that it went forward with."""
+    terms: Callable[[list[Term], Chunk], list[Term]] | None = None
+    """From the terms of the parameters' gradients in some steps to those that it adds up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +67,15 @@ class Steps:
     seen_error: float = 0.0
     """How far each of `seen` may be off, relative."""
     changes: Changes = field(default_factory=dict)
+    otherwise: Otherwise = field(default_factory=Otherwise)
+
+    @property
+    def detached(self) -> Tensor | None:
+        """(steps, 1, 1): whether the state before a step lets no gradient through; None where each does."""
+        if self.otherwise.detached is None:
+            return None
+        places = torch.arange(self.chunk.start, self.chunk.start + len(self.chunk.x))
+        return self.otherwise.detached(places).view(-1, 1, 1)
 
 
 def go_over(a: BackwardBounded, cell: Cell, steps: Steps, c: Number | None, after: States) -> Passed:
@@ -103,6 +127,7 @@ class _Solving:
             found = self._pull(state)
         except UnknownGradientError:
             return False
+        found = self._let_through(found)
         after = self._after[name]
         upstream = self._steps.upstream.to(self._a.dtype) if name == "h" else None
         if isinstance(found, Linear):
@@ -117,6 +142,17 @@ class _Solving:
         self.states[name], self.before[name] = whole
         self._pull.give(made, self.states[name])
         return True
+
+    def _let_through(self, g: Any) -> Any:
+        """Nothing where the state before a step is detached."""
+        detached = self._steps.detached
+        if detached is None or g is None:
+            return g
+        if isinstance(g, Linear):
+            slopes = {of: self._let_through(slope) for of, slope in g.slopes.items()}
+            return Linear(slopes, self._let_through(g.rest))
+        v, e = (torch.where(detached, 0, one) for one in (g.v, g.e))
+        return Number(v, e, g.u, is_gate=g.is_gate)
 
     def _known(self, before: Number, after: Number, upstream: Tensor | None) -> tuple[Number, Number]:
         """Where what comes to a state from a step needs no gradient of a state after that step."""

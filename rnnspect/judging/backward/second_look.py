@@ -33,6 +33,8 @@ class SecondLook:
         rows = max(1, min(place + 1, _ORDERED // (width * (chunk.x.shape[2] + width))))
         start = place + 1 - rows
         a = BackwardOrdered(cast(layer.p, torch.float64), layer.gates, layer.u, layer.nonlinearity)
+        if self._steps.otherwise.weights is not None:
+            a.on_the_way_back = cast(self._steps.otherwise.weights, torch.float64)
         a.few = rows
         cut = slice(start, len(chunk.x)), item
         steps = replace(

@@ -53,13 +53,21 @@ def judge_backward(
     for layer in reversed(range(case.spec.num_layers)):
         here = [judged.readings[layer, direction] for direction in case.spec.directions]
         for reading in here:
-            _judge_place(reading, judged, progress)
-        judged.x[layer] = _judge_x(here)
+            judge_place(reading, judged, progress)
+        judged.x[layer] = judge_x(here)
     return judged
 
 
-def _judge_place(reading: BackwardReading, judged: BackwardJudged, progress: Callable[[int], None]) -> None:
-    judge = BackwardJudge(reading.cell, reading.p, reading.u, reading.nonlinearity, reading.changes)
+def judge_of(reading: BackwardReading) -> BackwardJudge:
+    r = reading
+    return BackwardJudge(r.cell, r.p, r.u, r.nonlinearity, r.changes, r.otherwise)
+
+
+def judge_place(
+    reading: BackwardReading, judged: BackwardJudged, progress: Callable[[int], None] = lambda _steps: None
+) -> None:
+    """Holds one layer and direction to the equations, or to what its reading has in their place."""
+    judge = judge_of(reading)
     found = judge(reading.back, progress)
     parameters = list(found.parameters(reading.gradients, reading.sums))
     if any(one.ratio > CLOSE for one in parameters) and judge.layer.dtype != torch.float64:
@@ -82,7 +90,7 @@ def _state_point(reading: BackwardReading, name: str, own: Number, engine: Tenso
     return Point(f"grad.{name}0", *reading.at, -1, b, j, *numbers)
 
 
-def _judge_x(readings: list[BackwardReading]) -> Finding:
+def judge_x(readings: list[BackwardReading]) -> Finding:
     """dL/dx of a layer, from the engine's own dL/d of the pre-activations of its directions."""
     first = readings[0]
     engine, lengths = first.grad_x, first.run.lengths
@@ -105,7 +113,7 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
         total: Number | None = None
         for one in readings:
             a = kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity)
-            seen = one.back.seen[start:stop].flip(0)[steps, item].to(dtype)
+            seen = (one.back.seen if one.shown is None else one.shown)[start:stop].flip(0)[steps, item].to(dtype)
             if valid is not None:
                 seen = torch.where(valid[steps, item].unsqueeze(-1), seen, 0)
             part = a.transposed("weight_ih", a.exact(seen, one.u.products))

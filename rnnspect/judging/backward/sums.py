@@ -7,7 +7,7 @@ known to ± e by ‖e_l‖‖r‖ + ‖l‖‖e_r‖.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +25,12 @@ class Term:
     parameter: str
     left: Number
     right: Number | None = None
+
+
+Known = Mapping[str, tuple[Tensor, Tensor]]
+"""By parameter its gradient and the bound of each entry, in float64."""
+Change = Callable[[Known], Known]
+"""From what the equations give to what an engine is taken to give."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +126,11 @@ class Sums:
                 bound = bound + torch.outer(left_error, right + right_error) + torch.outer(left, right_error)
         return bound
 
-    def findings(self, engine: Mapping[str, Tensor], steps: int, times: Mapping[str, float]) -> Iterator[SumFinding]:
-        for name, value in self.values.items():
+    def findings(self, engine: Mapping[str, Tensor], steps: int, change: Change | None) -> Iterator[SumFinding]:
+        known = {name: (value, self.bound(name, steps)) for name, value in self.values.items()}
+        for name, (value, bound) in (known if change is None else change(known)).items():
             if (given := engine.get(name)) is not None:
-                factor = times.get(name, 1.0)
-                yield compared(name, value * factor, given.double(), self.bound(name, steps) * abs(factor))
+                yield compared(name, value, given.double(), bound)
 
 
 def compared(name: str, value: Tensor, engine: Tensor, bound: Tensor) -> SumFinding:

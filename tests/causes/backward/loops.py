@@ -1,0 +1,339 @@
+"""A whole stack forwards and backwards in plain numpy loops, with the mistakes of going back where people make them.
+
+Written from the equations; nothing here comes from the package. A mistake is a mapping of flags, read by `m.get(...)`
+at the line that it spoils; an empty one is a right pass. Which flags make which mistake is in `mistakes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Flags = Mapping[str, Any]
+GATES = {"rnn": "h", "gru": "rzn", "gru-before": "rzn", "lstm": "ifgo"}
+
+
+@dataclass(frozen=True)
+class Net:
+    """Parameters by the names of torch.nn; kind is rnn, gru, gru-before or lstm; hard: hard_sigmoid in place of σ."""
+
+    kind: str
+    layers: int
+    directions: int
+    parameters: Mapping[str, Array]
+    relu: bool = False
+    hard: bool = False
+
+
+@dataclass(frozen=True)
+class Given:
+    """x (T, B, I), the states (L·D, B, H), the gradients of the loss by output, h_n and c_n, and the lengths."""
+
+    x: Array
+    h0: Array
+    c0: Array
+    dy: Array
+    dh_n: Array
+    dc_n: Array
+    lengths: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    ih: Array
+    hh: Array
+    b_ih: Array
+    b_hh: Array
+
+
+@dataclass
+class Step:
+    """What a step of the pass forwards keeps: its input, the state before and after it, and each gate with what it was
+    taken of."""
+
+    x: Array
+    h: Array
+    c: Array
+    h_after: Array
+    c_after: Array
+    inside: Array
+    s: dict[str, Array]
+    v: dict[str, Array]
+
+
+def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
+    """output, h_n and c_n; and the gradients: x, h0, c0, and each parameter by its name."""
+    u, kept, last = given.x, [], []
+    inputs = []
+    for layer in range(net.layers):
+        halves = []
+        inputs.append(u)
+        for d in range(net.directions):
+            row = layer * net.directions + d
+            out, steps, final = _forwards(net, _weights(net, layer, d), u, given, (row, bool(d)))
+            halves.append(out)
+            kept.append(steps)
+            last.append(final)
+        u = np.concatenate(halves, -1)
+    found = {"output": u, "h_n": np.stack([h for h, _ in last]), "c_n": np.stack([c for _, c in last])}
+    states: dict[int, tuple[Array, Array]] = {}
+    du = given.dy
+    for layer in reversed(range(net.layers)):
+        halves = np.split(du, net.directions, -1)
+        if m.get("halves exchanged"):
+            halves.reverse()
+        below, own = np.zeros_like(inputs[layer]), {}
+        for d in range(net.directions):
+            row, end = layer * net.directions + d, f"_l{layer}" + "_reverse" * d
+            dx, state, g = _backwards(net, _weights(net, layer, d), kept[row], halves[d], given, (row, bool(d)), m)
+            below, states[row] = below + dx, state
+            own |= {name + end: value for name, value in _shared(net, g, m).items()}
+        found |= own
+        du = below * np.asarray(m.get("dx times", 1), below.dtype)
+    found["x"] = du
+    found["h0"], found["c0"] = (np.stack([states[row][n] for row in range(len(states))]) for n in (0, 1))
+    names = [name for name in found if "_l" in name]
+    for name, value in _scaled({name: found[name] for name in names}, given, m).items():
+        found[name] = value.astype(given.x.dtype)
+    if net.kind != "lstm":
+        del found["c0"], found["c_n"]
+    return found
+
+
+def _weights(net: Net, layer: int, d: int) -> Weights:
+    end = f"_l{layer}" + "_reverse" * d
+    return Weights(*(net.parameters[name + end] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+
+
+def _order(length: int, steps: int, backwards: bool, lengths: Any) -> list[int]:
+    del lengths
+    places = list(range(length))
+    return places[::-1] if backwards else places
+
+
+def sigmoid(s: Array) -> Array:
+    return (1 / (1 + np.exp(-s))).astype(s.dtype)
+
+
+def hard_sigmoid(s: Array) -> Array:
+    return np.clip(s * s.dtype.type(0.2) + s.dtype.type(0.5), 0, 1)
+
+
+def _forwards(
+    net: Net, w: Weights, u: Array, given: Given, place: tuple[int, bool]
+) -> tuple[Array, list[Step], tuple[Array, Array]]:
+    row, backwards = place
+    h, c, steps = given.h0[row], given.c0[row], []
+    out = np.zeros((*u.shape[:2], h.shape[1]), u.dtype)
+    ends = np.array(given.lengths or (len(u),) * u.shape[1])
+    for t in range(len(u))[:: -1 if backwards else 1]:
+        inside = (t < ends)[:, None]
+        s, v, h_after, c_after = _step(net, w, u[t], h, c)
+        out[t] = np.where(inside, h_after, 0)
+        steps.append(Step(u[t], h, c, h_after, c_after, inside, s, v))
+        h, c = np.where(inside, h_after, h), np.where(inside, c_after, c)
+    return out, steps, (h, c)
+
+
+def _step(
+    net: Net, w: Weights, x: Array, h: Array, c: Array
+) -> tuple[dict[str, Array], dict[str, Array], Array, Array]:
+    names = GATES[net.kind]
+    i = dict(zip(names, np.split(x @ w.ih.T + w.b_ih, len(names), -1), strict=True))
+    r = dict(zip(names, np.split(h @ w.hh.T + w.b_hh, len(names), -1), strict=True))
+    sigma = hard_sigmoid if net.hard else sigmoid
+    s = {name: i[name] + r[name] for name in names}
+    if net.kind == "rnn":
+        after = np.maximum(s["h"], 0) if net.relu else np.tanh(s["h"])
+        return s, {"h": after}, after, c
+    if net.kind == "lstm":
+        v = {name: np.tanh(s[name]) if name == "g" else sigma(s[name]) for name in names}
+        c = v["f"] * c + v["i"] * v["g"]
+        return s, v, v["o"] * np.tanh(c), c
+    v = {name: sigma(s[name]) for name in "rz"}
+    hidden = len(w.hh) // 3
+    if net.kind == "gru-before":
+        s["hidden"] = (v["r"] * h) @ w.hh[2 * hidden :].T + w.b_hh[2 * hidden :]
+        s["n"] = i["n"] + s["hidden"]
+    else:
+        s["hidden"] = r["n"]
+        s["n"] = i["n"] + v["r"] * r["n"]
+    v["n"] = np.tanh(s["n"])
+    return s, v, (1 - v["z"]) * v["n"] + v["z"] * h, c
+
+
+def _backwards(
+    net: Net, w: Weights, kept: list[Step], dy: Array, given: Given, place: tuple[int, bool], m: Flags
+) -> tuple[Array, tuple[Array, Array], dict[str, Array]]:
+    """dL/dx of one direction, dL/d of its initial state, and dL/d of its parameters."""
+    row, backwards = place
+    steps, dtype = len(kept), dy.dtype
+    scale = dtype.type(m.get("loss times", 1))
+    dh, dc = given.dh_n[row] * scale, given.dc_n[row] * scale
+    dy = dy * scale
+    if m.get("final h lost"):
+        dh = np.zeros_like(dh)
+    if m.get("final c lost"):
+        dc = np.zeros_like(dc)
+    if backwards and m.get("upstream not turned"):
+        dy = dy[::-1]
+    if m.get("only the last output"):
+        dy = np.where(np.arange(steps)[:, None, None] == (0 if backwards else steps - 1), dy, 0)
+    dx = np.zeros((steps, len(dh), w.ih.shape[1]), dtype)
+    g = {"weight_ih": np.zeros_like(w.ih), "weight_hh": np.zeros_like(w.hh)}
+    g |= {"bias_ih": np.zeros_like(w.b_ih), "bias_hh": np.zeros_like(w.b_hh)}
+    for n in reversed(range(steps)):
+        one, t = kept[n], steps - 1 - n if backwards else n
+        inside = one.inside
+        into_h = np.where(inside, dh + dy[t], 0)
+        ds, dr, dh_before, dc_before = _step_back(net, w, one, into_h, np.where(inside, dc, 0), m)
+        if (k := m.get("truncated")) and n % k == 0 and n:
+            dh_before, dc_before = np.zeros_like(dh_before), np.zeros_like(dc_before)
+        if m.get("start detached") and n == 0:
+            dh_before, dc_before = np.zeros_like(dh_before), np.zeros_like(dc_before)
+        dh, dc = np.where(inside, dh_before, dh), np.where(inside, dc_before, dc)
+        at = steps - 1 - t if backwards and m.get("dx not turned") else t
+        dx[at] = ds @ w.ih
+        operand = one.h_after if m.get("h after in dW_hh") else one.h
+        operand = np.where(inside, operand, 0)
+        g["weight_ih"] += ds.T @ one.x
+        g["weight_hh"] += _outer(net, dr, operand, one, m)
+        g["bias_ih"] += ds.sum(0)
+        g["bias_hh"] += dr.sum(0)
+    return dx, (dh, dc), g
+
+
+def _outer(net: Net, dr: Array, operand: Array, one: Step, m: Flags) -> Array:
+    if net.kind != "gru-before" or m.get("as the other"):
+        if m.get("as the other") and net.kind == "gru":
+            return _blocks(dr, operand, one.v["r"] * operand)
+        if net.kind == "gru" and m.get("r missing in dW_hn"):
+            n = dr.shape[1] // 3
+            ds_n = dr[:, 2 * n :] / one.v["r"]
+            return np.concatenate([dr[:, : 2 * n], ds_n], 1).T @ operand
+        return dr.T @ operand
+    return _blocks(dr, operand, operand if m.get("r missing in dW_hn") else one.v["r"] * operand)
+
+
+def _blocks(dr: Array, operand: Array, of_n: Array) -> Array:
+    r, z, n = np.split(dr, 3, -1)
+    return np.concatenate([r.T @ operand, z.T @ operand, n.T @ of_n])
+
+
+def _slope(name: str, s: Array, v: Array, how: str, which: str) -> Array:
+    """The derivative of a function at s, where it gave v; `how` says which mistake is made in it."""
+    one = np.ones_like(s)
+    if how == "left out":
+        return one
+    if how == "of the value":  # f'(v) in place of f'(s)
+        s, v = v, {"sigmoid": sigmoid, "tanh": np.tanh, "hard": hard_sigmoid}.get(which, lambda q: q)(v)
+    if how == "formula of s":
+        v = s
+    if how == "of σ" or which == "sigmoid":
+        return v * (1 - v)
+    if how == "of tanh" or which == "tanh":
+        return one - v * v
+    if which == "relu":
+        return (s > 0).astype(s.dtype)
+    line = s * s.dtype.type(0.2) + s.dtype.type(0.5)
+    inside = one if how == "without limits" else ((line >= 0) & (line <= 1)).astype(s.dtype)
+    return s.dtype.type(0.2) * inside
+
+
+def _step_back(net: Net, w: Weights, one: Step, dh: Array, dc: Array, m: Flags) -> tuple[Array, Array, Array, Array]:
+    """dL/d of the pre-activations, dL/d of what W_hh gave, and of h and c before the step."""
+    s, v = one.s, one.v
+    sigma = "hard" if net.hard else "sigmoid"
+
+    def slope(name: str, which: str) -> Array:
+        how = m.get(f"slope of {name}", m.get(f"slope of {'tanh' if which == 'tanh' else 'sigma'}", ""))
+        return _slope(name, s[name], v[name], how, which)
+
+    if net.kind == "rnn":
+        ds = dh * _slope("h", s["h"], v["h"], m.get("slope of h", ""), "relu" if net.relu else "tanh")
+        dr = ds
+    elif net.kind == "lstm":
+        t = np.tanh(one.c_after)
+        do = dh * t
+        cell = _slope("c", one.c_after, t, m.get("slope of c", ""), "tanh")
+        if not m.get("c from h lost"):
+            dc = dc + dh * v["o"] * cell
+        of_f = one.c_after if m.get("c after in df") else one.c
+        parts = {"i": dc * v["g"], "f": dc * of_f, "g": dc * v["i"], "o": do}
+        ds = np.concatenate([parts[k] * slope(k, "tanh" if k == "g" else sigma) for k in "ifgo"], -1)
+        dr = ds
+        dc = np.zeros_like(dc) if m.get("c lost") else dc * v["f"]
+    else:
+        return _gru_back(net, w, one, dh, dc, m, slope)
+    return ds, dr, _into_hidden(w, dr, m), dc
+
+
+def _gru_back(
+    net: Net, w: Weights, one: Step, dh: Array, dc: Array, m: Flags, slope: Any
+) -> tuple[Array, Array, Array, Array]:
+    s, v, h = one.s, one.v, one.h
+    h = np.where(one.inside, h, 0)
+    before = (net.kind == "gru-before") != bool(m.get("as the other"))
+    sigma = "hard" if net.hard else "sigmoid"
+    dn = dh * (1 - v["z"]) * slope("n", "tanh")
+    dz = dh * ((v["n"] - h) if m.get("z's sign") else (h - v["n"])) * slope("z", sigma)
+    direct = np.zeros_like(dh) if m.get("z path lost") else dh * v["z"]
+    hidden = h.shape[1]
+    u_n = w.hh[2 * hidden :]
+    missing, of_r = m.get("r missing"), 0 if m.get("r path lost") else 1
+    if before:
+        dm = dn @ (u_n.T if m.get("not transposed") else u_n)
+        dr_gate = dm * h * slope("r", sigma) * of_r
+        direct = direct + (dm if missing else dm * v["r"])
+        ds = np.concatenate([dr_gate, dz, dn], -1)
+        rest = np.concatenate([dr_gate, dz, np.zeros_like(dn)], -1)
+        return ds, ds, direct + _into_hidden(w, rest, m), dc
+    product = s["hidden"] if net.kind == "gru" else h @ u_n.T + w.b_hh[2 * hidden :]
+    dr_gate = dn * product * slope("r", sigma) * of_r
+    ds = np.concatenate([dr_gate, dz, dn], -1)
+    dr = np.concatenate([dr_gate, dz, dn if missing else v["r"] * dn], -1)
+    return ds, dr, direct + _into_hidden(w, dr, m), dc
+
+
+def _into_hidden(w: Weights, dr: Array, m: Flags) -> Array:
+    if m.get("hidden lost"):
+        return np.zeros((len(dr), w.hh.shape[1]), dr.dtype)
+    if m.get("not transposed"):
+        blocks = np.split(w.hh, len(w.hh) // w.hh.shape[1])
+        return sum(part @ block.T for part, block in zip(np.split(dr, len(blocks), -1), blocks, strict=True))
+    return dr @ w.hh
+
+
+def _shared(net: Net, g: dict[str, Array], m: Flags) -> dict[str, Array]:
+    ih, hh = g["bias_ih"], g["bias_hh"]
+    zero = np.zeros_like(ih)
+    pairs = {
+        "ih only": (ih, zero),
+        "hh only": (zero, hh),
+        "half each": (ih / 2, hh / 2),
+        "sum each": (ih + hh, ih + hh),
+        "hh as ih": (ih, ih),
+        "ih as hh": (hh, hh),
+    }
+    ih, hh = pairs.get(m.get("biases", ""), (ih, hh))
+    return {**g, "bias_ih": ih, "bias_hh": hh}
+
+
+def _scaled(found: dict[str, Array], given: Given, m: Flags) -> dict[str, Array]:
+    """The gradients of the parameters, scaled or clipped."""
+    steps, batch = given.x.shape[:2]
+    scales = {"1/B": 1 / batch, "1/T": 1 / steps, "1/(B T)": 1 / (batch * steps), "B": batch, "T": steps, "2": 2}
+    factor = scales.get(m.get("parameters times", ""), 1)
+    found = {name: value * value.dtype.type(factor) for name, value in found.items()}
+    if part := m.get("clipped by norm"):  # to a part of the norm that they have
+        norm = np.sqrt(sum(np.square(value).sum() for value in found.values()))
+        limit = part * norm
+        found = {name: value * value.dtype.type(limit / (norm + 1e-6)) for name, value in found.items()}
+    if part := m.get("clipped by value"):
+        limit = part * max(np.abs(value).max() for value in found.values())
+        found = {name: np.clip(value, -limit, limit) for name, value in found.items()}
+    return found
