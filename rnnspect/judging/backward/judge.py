@@ -19,6 +19,7 @@ from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import Otherwise, Passed, Steps, as_wide, go_over, in_one, masked
 from rnnspect.judging.backward.second_look import SecondLook
 from rnnspect.judging.backward.sums import Change, SumFinding, Sums, Term
+from rnnspect.judging.backward.sums_again import Again, orders_of
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.judge import CLOSE
@@ -51,11 +52,13 @@ class LayerBackward:
     states: Mapping[str, Number]
     sums: Sums
     steps: int
+    again: Again
+    """The second look at an entry of a parameter's gradient."""
 
     def parameters(self, engine: Mapping[str, Tensor], change: Change | None = None) -> Iterator[SumFinding]:
         """`engine` holds the engine's gradients by weight_ih …, without layer and direction; `change` makes of what the
         equations give what the engine is taken to give."""
-        return self.sums.findings(engine, self.steps, change)
+        return self.sums.findings(engine, self.steps, change, self.again)
 
 
 class BackwardJudge:
@@ -113,7 +116,17 @@ class BackwardJudge:
             progress(stop - start)
             if last is not None and total - start >= last:
                 break
-        return LayerBackward(with_padding(found, back.seen, run.lengths), after, sums, total)
+        again = orders_of(lambda: self._exact_terms(back), layer.u)
+        return LayerBackward(with_padding(found, back.seen, run.lengths), after, sums, total, again)
+
+    def _exact_terms(self, back: BackwardRun) -> Iterator[list[Term]]:
+        """What the gradients of the parameters are the sums of, chunk by chunk from the last one on, in float64."""
+        after: Mapping[str, Number] = self._end(back, back.run.x.shape[1])
+        for start, stop, c in reversed(list(self._begun(back.run))):
+            steps = self._steps(back, masked(chunk_at(back.run, start, stop)))
+            passed = self._passed(self._wide, steps, c, after)
+            yield self._terms(passed, steps)
+            after = passed.before
 
     def _begun(self, run: LayerRun) -> Iterator[tuple[int, int, State | None]]:
         """Each chunk in processing order, with the cell state that it begins with."""
@@ -258,5 +271,5 @@ def _resolution(layer: LayerEquations, wx: Number) -> Tensor:
     of the rows."""
     v, e = wx.v.flatten(0, 1), wx.e.flatten(0, 1)
     at = torch.linspace(0, len(v) - 1, min(len(v), _SAMPLES)).long()
-    seen = (e[at] * layer.bound_factor / v[at].abs()).nan_to_num_(torch.inf).amin(0)
+    seen = (e[at] * layer.bound_factor / v[at].abs()).nan_to_num_(torch.inf, posinf=torch.inf).amin(0)
     return seen.view(layer.gates, layer.units)

@@ -126,17 +126,29 @@ class Sums:
                 bound = bound + torch.outer(left_error, right + right_error) + torch.outer(left, right_error)
         return bound
 
-    def findings(self, engine: Mapping[str, Tensor], steps: int, change: Change | None) -> Iterator[SumFinding]:
+    def findings(
+        self, engine: Mapping[str, Tensor], steps: int, change: Change | None, again: Callable[[str, Tensor], Tensor]
+    ) -> Iterator[SumFinding]:
+        """`again` gives, from a parameter and the ratios of its entries, what adding each of them up may err by, where
+        one is above its bound."""
         known = {name: (value, self.bound(name, steps)) for name, value in self.values.items()}
         for name, (value, bound) in (known if change is None else change(known)).items():
             if (given := engine.get(name)) is not None:
-                yield compared(name, value, given.double(), bound)
+                ratio = ratios(value, given.double(), bound)
+                if bool((ratio > 1).any()) and change is None:
+                    bound = bound + again(name, ratio)
+                    ratio = ratios(value, given.double(), bound)
+                yield _nearest(name, value, given.double(), bound, ratio)
 
 
-def compared(name: str, value: Tensor, engine: Tensor, bound: Tensor) -> SumFinding:
+def ratios(value: Tensor, engine: Tensor, bound: Tensor) -> Tensor:
     ratio = (value - engine).abs() / bound
     ratio[value == engine] = 0
     ratio[ratio.isnan()] = torch.inf
+    return ratio
+
+
+def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tensor) -> SumFinding:
     at = int(ratio.argmax())
     row, column = divmod(at, value.shape[1]) if value.dim() > 1 else (at, 0)
     ours, theirs, allowed, worst = (float(one.reshape(-1)[at]) for one in (value, engine, bound, ratio))
