@@ -36,10 +36,10 @@ else:  # a type checker knows every name from above, and tells one that is none 
 
 __all__ = [  # noqa: F405
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
-    "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes", "PackageError",
-    "Pair", "ParameterGradient", "Path", "Point", "Reach", "Report", "ResourceError", "RnnspectError", "SequenceError",
-    "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError", "assert_agrees", "check",
-    "derive", "gradients", "report", "shapes", "trace", "watch",
+    "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes",
+    "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError", "RnnspectError",
+    "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
+    "assert_agrees", "check", "derive", "gradients", "report", "shapes", "trace", "watch",
 ]  # fmt: skip
 
 

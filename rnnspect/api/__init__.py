@@ -27,15 +27,15 @@ from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.tracing.gradients import Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.layers import LayerTrace
-from rnnspect.tracing.reach import Path, Reach
+from rnnspect.tracing.reach import GradientPath, Reach
 from rnnspect.tracing.trace import Pair, Trace
 
 __all__ = [
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
-    "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes", "PackageError",
-    "Pair", "ParameterGradient", "Path", "Point", "Reach", "Report", "ResourceError", "RnnspectError", "SequenceError",
-    "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError", "assert_agrees", "check",
-    "derive", "gradients", "report", "shapes", "trace", "watch",
+    "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes",
+    "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError", "RnnspectError",
+    "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
+    "assert_agrees", "check", "derive", "gradients", "report", "shapes", "trace", "watch",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Path:
+class GradientPath:
     """One way from a step to the step before. `ratios` (B, T): ‖what comes out at the step before‖ / ‖what goes in at
     this step‖, by step of the input; NaN where nothing goes in, and beyond an item's length."""
 
@@ -42,7 +42,7 @@ class Reach:
     """
 
     norms: dict[str, Tensor]
-    paths: tuple[Path, ...]
+    paths: tuple[GradientPath, ...]
     saturated: dict[str, float]
     dead: tuple[int, ...]
     time_constants: Tensor | None

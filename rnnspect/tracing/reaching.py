@@ -21,7 +21,7 @@ from rnnspect.arithmetic.unroll import LayerQuantities, processing_order
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.reach import Path, Reach
+from rnnspect.tracing.reach import GradientPath, Reach
 
 FLAT = 0.1
 """A gate is saturated where the slope of its function is below this share of its steepest: σ below 0.026 and above
@@ -30,6 +30,7 @@ MOST_UNITS = 512
 """Above them no spectral radius is computed: eigenvalues take (units)³."""
 _TOGETHER = 1 << 20
 """Numbers of a packed pre-activation that are looked at together."""
+_CARRIED = re.compile(r"(\w+|\([^()]*\)) ⊙ h\b")
 _CARRIED_ALONE = dict.fromkeys(("hidden", "project", "sigmoid", "tanh", "squash", "phi"))
 
 
@@ -55,7 +56,7 @@ def reach_of(
 
 @dataclass(frozen=True)
 class _Found:
-    paths: tuple[Path, ...]
+    paths: tuple[GradientPath, ...]
     saturated: dict[str, float]
     time_constants: Tensor | None
 
@@ -110,7 +111,7 @@ class _Looked:
         blocks = zip(self._cell.gates, flat.tolist(), strict=True)
         units = states[0].shape[-1] if "c" not in self._cell.states else states[1].shape[-1]
         return _Found(
-            tuple(Path(name, self._ordered(torch.cat(parts)).T.cpu()) for name, parts in ratios.items()),
+            tuple(GradientPath(name, self._ordered(torch.cat(parts)).T.cpu()) for name, parts in ratios.items()),
             {gate: found / (total * units) for gate, found in blocks},
             None if carried is None else 1 / (carried / total).clamp(0, 1).log().abs().cpu(),
         )
@@ -162,8 +163,8 @@ class _Looked:
 
 def carried_as(equations: tuple[str, ...]) -> str:
     """How the cell's equations write what they carry along of h: z ⊙ h."""
-    found = re.search(r"(\w+ ⊙ h)\b", equations[-1])
-    return found[1] if found else "h itself"
+    found = (_CARRIED.search(line) for line in equations if line.startswith("h'"))
+    return next((each[0] for each in found if each), "h itself")
 
 
 def _ratio(out: Tensor | None, into: Tensor) -> Tensor:
