@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
+from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.exposed import exposed_layers
 from rnnspect.engines.interface import backward_of
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import Declared, declared_by
+from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -21,9 +22,13 @@ def check_backward(
     prepared: Prepared,
     upstream: Upstream,
     declared: Declared | None = None,
-    progress: Callable[[int], None] = lambda _steps: None,
+    progress: Progress = silent,
+    explain: float | None = None,
 ) -> Verdict:
     """The verdict on the gradients that the prepared engine gives for a loss with these gradients of the output.
+
+    Where they differ, known mistakes of going back are looked for, for `explain` seconds, or with None for a fixed
+    amount of work.
 
     Raises `EngineError` for an engine that has no gradients, and what the engine raises.
     """
@@ -34,5 +39,12 @@ def check_backward(
         case = BackwardCase(
             spec, prepared.parameters, prepared.sequence, whole.engine, layers, declared or declared_by(whole.engine)
         )
-        verdict = backward_verdict(case, judge_backward(case, progress=progress))
-    return replace(verdict, notes=(*whole.notes, *verdict.notes))
+        judged = judge_backward(case, progress=lambda steps: progress(None, steps))
+        verdict = backward_verdict(case, judged)
+        notes = (*whole.notes, *verdict.notes)
+        if verdict.verdict != "differ":
+            return replace(verdict, notes=notes)
+        with progress.searching(verdict):
+            why = explain_backward(case, judged, explain)
+    notes = notes if why.note is None else (*notes, why.note)
+    return replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
