@@ -23,6 +23,8 @@ Hypothesis = tuple[BackwardCause, ...]
 _STEPS = 8
 """Steps after the first wrong one, going back, on which a mistake is tried before anything else."""
 _ITEMS = 8
+_HOPELESS = 100.0
+"""A ratio that no other order of summation brings to 1."""
 _CALLED, _PER_PRODUCT = 5 * 10**6, 12
 """What judging a place costs: in nanoseconds of calling operations, and in passes over its products."""
 
@@ -166,13 +168,12 @@ class _Search:
 
     def _is_refuted(self, reading: BackwardReading) -> bool:
         """By some items, and the steps up to the first wrong one and a few more."""
-        steps, batch = reading.run.x.shape[:2]
         first = self._judged.gates[reading.at].first
-        if first is None or steps * batch <= 2048:
+        if first is None:
             return False
-        few = torch.tensor(sorted({first.batch, *range(min(batch, _ITEMS))}))
-        found = judge_of(reading)(_some(reading.back, few), last=first.order + _STEPS)
-        return found.finding.first is not None
+        few = torch.tensor(sorted({first.batch, *range(min(reading.run.x.shape[1], _ITEMS))}))
+        worst = judge_of(reading)(_some(reading.back, few), glance=first.order + _STEPS).finding.worst
+        return worst is not None and not worst.ratio < _HOPELESS
 
     def _explanations(self, fit: _Fit, before: float, beyond: tuple[str, ...]) -> Iterator[Explanation]:
         names = tuple(cause.name for cause in fit.hypothesis)
