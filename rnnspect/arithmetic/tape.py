@@ -171,12 +171,12 @@ class Tape:
         made, a = Node(self, self.a.lerp(n.value, h.value, z.value)), self.a
         self.edge("lerp-n", n, made, lambda g: self.times(g, a.rest(z.value)))
         self.edge("lerp-h", h, made, lambda g: self.times(g, z.value))
-        self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(h.value, n.value)))
+        self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(h.value, n.value)), (n.value, h.value))
         return made
 
     def carry(self, f: Node, c: Node, v: Node) -> Node:
         made = Node(self, self.a.carry(f.value, c.value, v.value))
-        self.edge("carry-f", f, made, lambda g: self.times(g, self.a.before(c.value, made.value)))
+        self.edge("carry-f", f, made, lambda g: self.times(g, self.a.before(c.value, made.value)), (made.value,))
         self.edge("carry-c", c, made, lambda g: self.times(g, f.value))
         self.edge("add", v, made, _as_it_is)
         return made
@@ -217,12 +217,12 @@ class Tape:
         def back(g: Any) -> Any:
             return self.times(g, self.a.slope(function, s.value, made.value))
 
-        self.edge(function, s, made, back, (s.value, made.value))
+        self.edge(function, s, made, back, (s.value, made.value, s.gate))
         return made
 
     def _product(self, edge: str, weight: str, of: Node, value: Any) -> Node:
         made = Node(self, value)
-        self.edge(edge, of, made, lambda g: self.a.transposed(weight, self.known(g)), (weight,))
+        self.edge(edge, of, made, lambda g: self.a.transposed(weight, self.known(g)), (len(self.products),))
         self.products.append((weight, of, made))
         return made
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
+from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.exposed import exposed_layers
 from rnnspect.checking.recorded_gradients import PREFIX, recorded_gradients
@@ -39,16 +40,18 @@ _FEW = 512
 
 def check_backward(
     prepared: Prepared,
-    loss: Loss | None = None,
+    loss: Loss | Upstream | None = None,
     declared: Declared | None = None,
     progress: Progress = silent,
     explain: float | None = None,
 ) -> Verdict:
-    """The verdict on the gradients that the prepared engine gives for the loss; without one dL/d output is drawn.
+    """The verdict on the gradients that the prepared engine gives for the loss, or for these gradients of what the
+    network returns; without one dL/d output is drawn.
 
     Its values are checked first, where it can run forwards alone: where those differ, that is the verdict. Then every
     layer shows its gradients of every gate at every step (`exposed_layers`); and the pass as a whole is judged by its
-    results, where it is another one.
+    results, where it is another one. Where they differ, known mistakes of going back are looked for, for `explain`
+    seconds, or with None for a fixed amount of work.
 
     Raises `EngineError` for an engine that has no gradients, and what the engine raises.
     """
@@ -58,7 +61,7 @@ def check_backward(
         return _not_reached(forwards)
     spec, sequence, parameters = prepared.spec, prepared.sequence, prepared.parameters
     inputs, output = _inputs(prepared)
-    upstream = _drawn(prepared) if loss is None else loss.of(output, sequence)[1]
+    upstream, said = _upstream(prepared, loss, output)
     whole = engine.backward(spec, parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
     layers = exposed_layers(showing, spec, parameters, sequence, upstream, inputs)
@@ -67,16 +70,20 @@ def check_backward(
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
         judged = judge_backward(case, progress=lambda steps: progress(None, steps))
         found = backward_verdict(case, judged)
+        if found.verdict == "differ":
+            with progress.searching(found):
+                why = explain_backward(case, judged, explain)
+            notes = (*found.notes, *(() if why.note is None else (why.note,)))
+            found = replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
         apart = _apart(whole, case)
         if found.verdict != "differ" and apart and (isinstance(engine, Holding) or sequence.steps <= _FEW):
             results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
             as_a_whole = _judged_results(results, {}, progress)
             found = as_a_whole if as_a_whole.verdict == "differ" else found
-    said = f"the loss is {loss.said}" if loss else "dL/d output was drawn (standard normal); --loss chooses a loss"
-    notes = [*whole.notes, *found.notes, *([apart] if apart else []), said]
+    told = (*whole.notes, *found.notes, *filter(None, (apart, said)))
     if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
         return forwards
-    return replace(found, notes=tuple(notes))
+    return replace(found, notes=told)
 
 
 def judge_recorded_backward(
@@ -153,12 +160,18 @@ def _inputs(prepared: Prepared) -> tuple[list[Tensor], Tensor]:
     return [sequence.x, *outputs[:-1]], outputs[-1]
 
 
-def _drawn(prepared: Prepared) -> Upstream:
+def _upstream(prepared: Prepared, loss: Loss | Upstream | None, output: Tensor) -> tuple[Upstream, str]:
+    """What goes in, and what is said of it."""
+    if isinstance(loss, Upstream):
+        return loss, ""
     spec, sequence = prepared.spec, prepared.sequence
+    if loss is not None:
+        return loss.of(output, sequence)[1], f"the loss is {loss.said}"
     shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
     g = draw_normal(shape, generator_of(spec)).to(sequence.x)
     valid = sequence.valid()
-    return Upstream(g if valid is None else torch.where(valid.to(g.device)[..., None], g, 0))
+    g = g if valid is None else torch.where(valid.to(g.device)[..., None], g, 0)
+    return Upstream(g), "dL/d output was drawn (standard normal); --loss chooses a loss"
 
 
 def _on_cpu(prepared: Prepared) -> Prepared:

@@ -97,10 +97,10 @@ class BackwardJudge:
         back: BackwardRun,
         progress: Callable[[int], None] = lambda _steps: None,
         exact: bool = False,
-        last: int | None = None,
+        glance: int | None = None,
     ) -> LayerBackward:
-        """`exact`: every sum in float64, not only what is close to its bound; `last`: no more is looked at than the
-        last so many steps, about."""
+        """`exact`: every sum in float64, not only what is close to its bound; `glance`: only the last so many steps,
+        about, without a second look at what is above its bound."""
         layer, run = self.layer, back.run
         total, batch = run.x.shape[:2]
         found, sums = _nothing(layer), Sums(layer.u)
@@ -108,13 +108,15 @@ class BackwardJudge:
         for start, stop, c in reversed(list(self._begun(run))):
             chunk = masked(chunk_at(run, start, stop))
             steps = self._steps(back, chunk)
-            passed, part = self._judged(steps, back.seen[chunk.at], c, after, total, found.first is None)
+            passed, part = self._judged(
+                steps, back.seen[chunk.at], c, after, total, glance is None and found.first is None
+            )
             if exact and passed.wx.v.dtype != torch.float64:
                 passed = self._passed(self._wide, steps, c, after)
             sums.add(self._terms(passed, steps))
             after, found = passed.before, combine(found, part)
             progress(stop - start)
-            if last is not None and total - start >= last:
+            if glance is not None and total - start >= glance:
                 break
         again = orders_of(lambda: self._exact_terms(back), layer.u)
         return LayerBackward(with_padding(found, back.seen, run.lengths), after, sums, total, again)

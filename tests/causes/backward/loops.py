@@ -288,6 +288,8 @@ def _gru_back(
     if before:
         dm = dn @ (u_n.T if m.get("not transposed") else u_n)
         dr_gate = dm * h * slope("r", sigma) * of_r
+        if m.get("hidden lost"):
+            dm = np.zeros_like(dm)
         direct = direct + (dm if missing else dm * v["r"])
         ds = np.concatenate([dr_gate, dz, dn], -1)
         rest = np.concatenate([dr_gate, dz, np.zeros_like(dn)], -1)

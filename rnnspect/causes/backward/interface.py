@@ -1,0 +1,84 @@
+"""Defines what a known mistake of going back is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.backward.case import BackwardReading, SeenLayer
+from rnnspect.judging.backward.sums import Known
+
+
+@dataclass(frozen=True)
+class BackwardCause:
+    """A known mistake. An engine that made it has gone back by `change(reading)` where `reading` was meant."""
+
+    name: str
+    """A fixed id, such as grad-truncated."""
+    explanation: str
+    """A clause that says what the engine did."""
+    fix: str
+    """What to do about it."""
+    change: Callable[[BackwardReading], BackwardReading]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Tells causes of the same name apart."""
+    shows: Literal["gates", "ends", "sums"] = "gates"
+    """Where it shows first: in the gates' gradients, in those of the initial state, or in those of the parameters
+    alone. Where gates are wrong, only mistakes that show there can explain it."""
+    family: str = ""
+    """The file of `causes.backward.known` that it is in."""
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
+        return self.name, tuple(sorted(self.parameters.items()))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of one layer and direction when its mistakes are listed."""
+
+    reading: BackwardReading
+    layer: SeenLayer
+    """What the engine showed of the layer, both directions together."""
+    known: Known
+    """What the equations give for the parameters of this layer and direction, with the bound of each entry."""
+    order: int | None
+    """How many steps are gone back over before the first wrong gradient of a gate; None where all are right."""
+
+    @property
+    def steps(self) -> int:
+        return self.reading.run.x.shape[0]
+
+    @property
+    def batch(self) -> int:
+        return self.reading.run.x.shape[1]
+
+    @property
+    def unit(self) -> float:
+        """The rounding of a stored number."""
+        return self.reading.u.stored
+
+    def engine(self) -> Tensor:
+        """Every gradient of a parameter that the engine gave for this place, in one vector, float64."""
+        return torch.cat([self.reading.gradients[name].double().flatten() for name in self.names])
+
+    def own(self) -> Tensor:
+        """The same by the equations."""
+        return torch.cat([self.known[name][0].flatten() for name in self.names])
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters whose gradients the engine gave."""
+        return [name for name in self.known if name in self.reading.gradients]
+
+
+def times(known: Known, factor: float, unit: float) -> Known:
+    """All of it multiplied, with the rounding that this costs."""
+    return {
+        name: (value * factor, bound * abs(factor) + (value * factor).abs() * 3 * unit)
+        for name, (value, bound) in known.items()
+    }

@@ -1,0 +1,30 @@
+"""Known mistakes of going back, one family a file. A file here that defines `causes(seen)` is a family, named as the
+file is. Each cause turns what an engine is taken to have done on its way back (a `BackwardReading`) into what it would
+have done with the mistake.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+
+_LIKELIEST_FIRST = ("paths", "truncated", "scaled", "gru", "slopes", "biases", "operands", "directions", "kernels")
+"""What explains a pass backwards equally well is told in this order."""
+
+
+def families() -> list[str]:
+    """The likeliest first."""
+    found = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    known = [family for family in _LIKELIEST_FIRST if family in found]
+    return known + [family for family in found if family not in known]
+
+
+def catalogue(seen: Seen) -> Iterator[BackwardCause]:
+    """Every mistake that an engine may have made in a layer and direction, with its family."""
+    for family in families():
+        for cause in importlib.import_module(f"{__name__}.{family}").causes(seen):
+            yield replace(cause, family=family)

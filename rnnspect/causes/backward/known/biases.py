@@ -1,0 +1,59 @@
+"""The two biases of a gate: each has a gradient of its own, which is the same where nothing stands between them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.sums import Known
+
+_HOW = {
+    "bias_ih only": "bias_hh gets none: all of it goes to bias_ih",
+    "bias_hh only": "bias_ih gets none: all of it goes to bias_hh",
+    "half each": "each gets half of it",
+    "both together": "each gets the sum of both",
+}
+_ONE_FOR_BOTH = {
+    "that of bias_ih": "bias_hh gets that of bias_ih, where r is missing in n",
+    "that of bias_hh": "bias_ih gets that of bias_hh, where r is too much in n",
+}
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    if not {"bias_ih", "bias_hh"} <= set(seen.names):
+        return
+    after = seen.reading.cell.name == "gru" and not seen.reading.cell.variant
+    for how, said in (_HOW | _ONE_FOR_BOTH if after else _HOW).items():
+        yield BackwardCause(
+            "grad-biases-shared",
+            f"b_ih and b_hh share one gradient: {said}",
+            "Give each bias its own: Σ dL/d(pre-activations) for b_ih"
+            + (", and for b_hh the same with r ⊙ in n." if after else ", and the same for b_hh."),
+            functools.partial(_shared, how=how, unit=seen.unit),
+            {"how": how},
+            "sums",
+        )
+
+
+def _shared(reading: BackwardReading, how: str, unit: float) -> BackwardReading:
+    def sums(known: Known) -> Known:
+        (ih, e_ih), (hh, e_hh) = known["bias_ih"], known["bias_hh"]
+        none = torch.zeros_like(ih)
+        both = ih + hh, e_ih + e_hh + (ih + hh).abs() * unit
+        pairs = {
+            "bias_ih only": ((ih, e_ih), (none, none)),
+            "bias_hh only": ((none, none), (hh, e_hh)),
+            "half each": ((ih / 2, e_ih / 2), (hh / 2, e_hh / 2)),
+            "both together": (both, both),
+            "that of bias_ih": ((ih, e_ih), (ih, e_ih)),
+            "that of bias_hh": ((hh, e_hh), (hh, e_hh)),
+        }
+        own, other = pairs[how]
+        return {**known, "bias_ih": own, "bias_hh": other}
+
+    return replace(reading, sums=sums)

@@ -1,0 +1,67 @@
+"""The gradients of the two directions: the reverse one not turned round, or the halves exchanged."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.chunks import LayerRun
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    reading = seen.reading
+    ways = ["the whole sequence"] + ([] if reading.run.lengths is None else ["each item's own length"])
+    if reading.direction == "reverse":
+        for way in ways:
+            own = way != ways[0]
+            yield BackwardCause(
+                "grad-reverse-not-realigned",
+                f"the gradient of the output is not turned round for the reverse direction (over {way})",
+                "The reverse direction goes back from step 0 to the last one: give each step dL/d of its own output.",
+                functools.partial(_upstream_turned, own=own),
+                {"of": "output", "over": way},
+            )
+            yield BackwardCause(
+                "grad-reverse-not-realigned",
+                f"dL/dx of the reverse direction is not turned round (over {way})",
+                "Put dL/dx of each step at that step's place in the input.",
+                functools.partial(_x_turned, own=own),
+                {"of": "x", "over": way},
+            )
+    upstream = seen.layer.upstream
+    if upstream.shape[2] == 2 * reading.back.upstream.shape[2]:
+        other = upstream.chunk(2, -1)[0 if reading.direction == "reverse" else 1]
+        yield BackwardCause(
+            "grad-halves-exchanged",
+            "the two halves of the gradient of the output are exchanged: forward gets that of reverse",
+            "The first half of the features is that of the forward direction.",
+            functools.partial(_with_upstream, upstream=other),
+        )
+
+
+def _turned(values: Tensor, run: LayerRun, own: bool) -> Tensor:
+    """In the opposite order of steps; `own`: of each item within its length."""
+    if not own or run.lengths is None:
+        return values.flip(0)
+    places = torch.arange(len(values)).unsqueeze(1)
+    order = torch.where(places < run.lengths, run.lengths - 1 - places, places)
+    return values[order, torch.arange(values.shape[1])]
+
+
+def _with_upstream(reading: BackwardReading, upstream: Tensor) -> BackwardReading:
+    return replace(reading, back=replace(reading.back, upstream=upstream))
+
+
+def _upstream_turned(reading: BackwardReading, own: bool) -> BackwardReading:
+    return _with_upstream(reading, _turned(reading.back.upstream, reading.run, own))
+
+
+def _x_turned(reading: BackwardReading, own: bool) -> BackwardReading:
+    back = reading.back
+    return replace(reading, back=replace(back, seen=_turned(back.seen, reading.run, own)), shown=back.seen)

@@ -1,0 +1,120 @@
+"""The reset gate on the way back: its own gradient, its share of W_hn's, and the two forms of the cell."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.tape import Changes, Node, Tape
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.cells import CELLS, VARIANTS
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.chunks import Chunk
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    cell = seen.reading.cell
+    if cell.name != "gru":
+        return
+    before = bool(cell.variant)
+    candidate = "U_n (r ⊙ h)" if before else "r ⊙ (U_n h + b_hn)"
+    yield _edges(
+        "grad-reset-path-lost",
+        f"the reset gate gets no gradient: that of n through {candidate} is missing",
+        "Give r its gradient: dL/dr = " + ("(U_nᵀ dL/dn_pre) ⊙ h." if before else "dL/dn_pre ⊙ (U_n h + b_hn)."),
+        {"times-left": None},
+    )
+    yield _edges(
+        "grad-reset-gate-missing",
+        f"the gradient goes through {candidate} as if r were 1",
+        "Multiply it with r.",
+        {"times-right": _as_it_is},
+    )
+    yield BackwardCause(
+        "grad-reset-gate-missing",
+        "r is missing in the gradient of W_hn",
+        "Multiply with r: dL/dW_hn = Σ " + ("dL/dn_pre ⊗ (r ⊙ h)." if before else "(r ⊙ dL/dn_pre) ⊗ h."),
+        functools.partial(_with_terms, terms=_without_r_before if before else _without_r),
+        {"in": "weight_hh"},
+        "sums",
+    )
+    yield _edges(
+        "grad-z-path-lost",
+        "the share of h that z lets through gets no gradient: z ⊙ dL/dh' is missing",
+        "Add z ⊙ dL/dh' to the gradient of h of the step before.",
+        {"lerp-h": None},
+    )
+    yield _edges(
+        "grad-z-sign",
+        "the gradient of z has the wrong sign: dL/dz = dL/dh' ⊙ (n − h)",
+        "Use dL/dz = dL/dh' ⊙ (h − n).",
+        {"lerp-z": _negative},
+    )
+    name, other = ("grad-before-as-after", "after") if before else ("grad-after-as-before", "before")
+    forward = "before" if before else "after"
+    yield BackwardCause(
+        name,
+        f"the reset gate is applied {forward} the matrix product going forward, and the pass back is that of {other}",
+        f"Differentiate n = tanh(W_n x + b_in + {candidate}{' + b_hn' if before else ''}).",
+        functools.partial(replace, cell=_as_the_other(before)),
+    )
+
+
+def _edges(name: str, explanation: str, fix: str, changes: Changes) -> BackwardCause:
+    return BackwardCause(name, explanation, fix, functools.partial(BackwardReading.with_changes, changes=changes))
+
+
+def _as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
+    return g
+
+
+def _negative(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+    n, h = values
+    return tape.times(g, tape.a.minus(n, h))
+
+
+def _with_terms(reading: BackwardReading, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardReading:
+    return replace(reading, otherwise=replace(reading.otherwise, terms=terms))
+
+
+def _without_r(terms: list[Term], _chunk: Chunk) -> list[Term]:
+    """Of the pre-activations' gradients in place of those of what W_hh gave, which are r times those in n."""
+    of_input = next(term.left for term in terms if term.parameter == "weight_ih")
+    return [replace(term, left=of_input) if term.parameter == "weight_hh" else term for term in terms]
+
+
+def _without_r_before(terms: list[Term], chunk: Chunk) -> list[Term]:
+    """h in place of r ⊙ h, which is what the second product is of."""
+    own = torch.where(chunk.inside.unsqueeze(-1), chunk.before, 0).flatten(0, 1)
+
+    def changed(term: Term) -> Term:
+        if term.parameter != "weight_hh" or term.right is None or not term.right.e.dim():
+            return term
+        v: Tensor = own.to(term.right.v.dtype)
+        return replace(term, right=Number(v, torch.zeros((), dtype=v.dtype), term.right.u))
+
+    return [changed(term) for term in terms]
+
+
+@functools.cache
+def _as_the_other(before: bool) -> Cell:
+    """A cell that goes forward as one of the two forms, and back as the other."""
+    forms = VARIANTS["gru", "reset before"], CELLS["gru"]
+    forward, back = forms if before else forms[::-1]
+
+    def step(tape: Tape, wx: Node, h: Node) -> dict[str, Node]:
+        right = forward.step(tape.a, wx.value, h.value)
+        made: dict[str, Node] = back.step(tape, wx, h)
+        for name, node in made.items():
+            node.value = right[name]
+        return made
+
+    return replace(back, step=step)

@@ -1,0 +1,70 @@
+"""A path that a gradient takes from one step to the one before, or from the final state, is left out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from rnnspect.arithmetic.tape import Changes, Tape
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    cell, last = seen.reading.cell, seen.reading.back.last
+    given = [name for name, g in last.items() if bool(g.any())]
+    for lost in dict.fromkeys([*((name,) for name in given[::-1]), tuple(given)]):
+        if lost:
+            said = " and ".join(f"{name}_n" for name in lost)
+            yield BackwardCause(
+                "grad-final-state-ignored",
+                f"the gradient of {said} is ignored: what the loss takes from the final state does not go back",
+                f"Start going back from the gradient of {said}, and add that of the output at each step.",
+                functools.partial(_without, lost=lost),
+                {"state": said},
+            )
+    if cell.has_cell_state:
+        yield _edge(
+            "grad-c-path-lost",
+            "the gradient of c is not carried from step to step: f ⊙ dL/dc' is missing",
+            "Carry dL/dc = f ⊙ dL/dc' to the step before, beside dL/dh.",
+            {"carry-c": None},
+        )
+        yield _edge(
+            "grad-c-from-h-lost",
+            "c gets no gradient from h: o ⊙ tanh′(c) ⊙ dL/dh is missing",
+            "Add o ⊙ (1 − tanh²(c)) ⊙ dL/dh to dL/dc.",
+            {"squash": None},
+        )
+        yield _edge(
+            "grad-c-after-in-f",
+            "the gradient of f uses the cell state after the step, not the one before: dL/df = dL/dc ⊙ c_t",
+            "Use dL/df = dL/dc ⊙ c_{t−1}.",
+            {"carry-f": _of_c_after},
+        )
+    yield _edge(
+        "grad-hidden-path-lost",
+        "no gradient goes through W_hh to the step before: W_hhᵀ dL/d(pre-activations) is missing",
+        "Add W_hhᵀ dL/d(pre-activations) to the gradient of h of the step before; do not detach h.",
+        {"hidden": _unless_first, "times-right": None} if cell.mixes else {"hidden": None},
+    )
+
+
+def _edge(name: str, explanation: str, fix: str, changes: Changes) -> BackwardCause:
+    return BackwardCause(name, explanation, fix, functools.partial(BackwardReading.with_changes, changes=changes))
+
+
+def _without(reading: BackwardReading, lost: tuple[str, ...]) -> BackwardReading:
+    last: Mapping[str, Any] = {name: g for name, g in reading.back.last.items() if name not in lost}
+    return replace(reading, back=replace(reading.back, last=last))
+
+
+def _unless_first(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+    """The first product is of h, another one of r ⊙ h: r keeps its gradient."""
+    return tape.a.transposed("weight_hh", tape.known(g)) if values[0] else None
+
+
+def _of_c_after(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+    return tape.times(g, values[0])

@@ -1,0 +1,130 @@
+"""Gradients that are multiplied or limited: accumulated twice, a mean in place of a sum, clipped."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.backward.interface import BackwardCause, Seen, times
+from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.sums import Known
+
+_NEAR = 1e-3
+"""How near a factor that was measured has to be to one that has a name; a check with that one then decides."""
+_TWICE = "Set gradients to zero before each pass backwards, and go back once."
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    for factor, name, said, fix in _named(seen.steps, seen.batch):
+        yield BackwardCause(
+            name,
+            f"every gradient is {said}, from the loss on",
+            fix,
+            functools.partial(_from_the_loss, factor=factor),
+            {"factor": factor, "of": "everything"},
+        )
+    yield BackwardCause(
+        "grad-accumulated",
+        "dL/dx is twice what it is: accumulated, or not set to zero before",
+        _TWICE,
+        _x_twice,
+        {"factor": 2.0, "of": "x"},
+    )
+    if seen.names:
+        yield from _of_parameters(seen)
+
+
+def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
+    measured = _factor(seen)
+    named = [one for one in _named(seen.steps, seen.batch) if abs(one[0] / measured - 1) < _NEAR] if measured else []
+    for factor, name, said, fix in named:
+        yield BackwardCause(
+            name,
+            f"the gradients of the parameters are {said}",
+            fix,
+            functools.partial(_sums_times, factor=factor, unit=seen.unit),
+            {"factor": factor, "of": "parameters"},
+            "sums",
+        )
+    given = torch.cat([g.double().flatten() for g in seen.layer.parameters.values()])
+    if 0 < measured < 1 and not named:
+        norm = _rounded(float(given.norm()))
+        yield BackwardCause(
+            "grad-clipped-by-norm",
+            f"the gradients of the parameters are clipped by norm: together they are of norm {norm:g}",
+            "Compare gradients before they are clipped.",
+            functools.partial(_sums_times, factor=measured, unit=seen.unit),
+            {"norm": norm},
+            "sums",
+        )
+    limit = float(given.abs().max())
+    if 0 < limit < float(seen.own().abs().max()):
+        yield BackwardCause(
+            "grad-clipped-by-value",
+            f"the gradients of the parameters are clipped by value, to ±{_rounded(limit):g}",
+            "Compare gradients before they are clipped.",
+            functools.partial(_sums_clipped, limit=limit),
+            {"limit": _rounded(limit)},
+            "sums",
+        )
+
+
+def _named(steps: int, batch: int) -> list[tuple[float, str, str, str]]:
+    """Factors that people meet, with the id, what it is, and the fix; each factor once."""
+    over = {
+        "the batch": batch, "time": steps, "the batch and time": steps * batch,
+    }  # fmt: skip
+    averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
+    summed = "Take the mean over {}, as the loss does, where the loss is one."
+    found = [(2.0, "grad-accumulated", "twice what it is: accumulated, or not set to zero before", _TWICE)]
+    for what, count in over.items():
+        found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
+        found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
+    found.append((3.0, "grad-accumulated", "three times what it is: accumulated, or not set to zero before", _TWICE))
+    found.append((0.5, "grad-halved", "half of what it is, as of ½ (y − target)²", "Leave the factor ½ out."))
+    once: dict[float, tuple[float, str, str, str]] = {}
+    for one in found:
+        if one[0] != 1:
+            once.setdefault(one[0], one)
+    return list(once.values())
+
+
+def _factor(seen: Seen) -> float:
+    """By what the engine's gradients of the parameters are those of the equations multiplied, by least squares."""
+    own, engine = seen.own(), seen.engine()
+    square = float(own @ own)
+    found = float(own @ engine) / square if square else 0.0
+    return found if abs(found) < float("inf") else 0.0
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _from_the_loss(reading: BackwardReading, factor: float) -> BackwardReading:
+    back = reading.back
+    last = {name: g * factor for name, g in back.last.items()}
+    return replace(reading, back=replace(back, upstream=back.upstream * factor, last=last))
+
+
+def _x_twice(reading: BackwardReading) -> BackwardReading:
+    return replace(reading, back=replace(reading.back, seen=reading.back.seen / 2), shown=reading.back.seen)
+
+
+def _sums_times(reading: BackwardReading, factor: float, unit: float) -> BackwardReading:
+    return replace(reading, sums=functools.partial(times, factor=factor, unit=unit))
+
+
+def _sums_clipped(reading: BackwardReading, limit: float) -> BackwardReading:
+    def clipped(known: Known) -> Known:
+        return {name: (_limited(value, limit), bound) for name, (value, bound) in known.items()}
+
+    return replace(reading, sums=clipped)
+
+
+def _limited(value: Tensor, limit: float) -> Tensor:
+    return value.clamp(-limit, limit)

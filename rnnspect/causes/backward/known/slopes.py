@@ -1,0 +1,135 @@
+"""The derivative of an activation function: left out, or taken of the wrong argument or function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from rnnspect.arithmetic.bounded import Number, Product
+from rnnspect.arithmetic.tape import Tape
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.cells.functions import Activation, functions_of
+from rnnspect.judging.backward.case import BackwardReading
+
+Slope = Callable[[Tape, str, Number | Product, Number], Number]
+"""From the tape, which function it is, what went into it and what it gave to what is taken for its derivative."""
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    reading = seen.reading
+    functions = functions_of(reading.nonlinearity)
+    for function in reading.cell.functions:
+        f: Activation = getattr(functions, function)
+        gates = [None] if function in ("phi", "squash") else [None, *_gates_of(reading, function)]
+        for gate in gates if len(gates) != 2 else gates[:1]:
+            for kind, said, slope in _mistakes(f):
+                yield _cause(reading, function, f, gate, (kind, said, slope))
+
+
+def _gates_of(reading: BackwardReading, function: str) -> list[int]:
+    """The gates that a function makes, by their places: tanh the candidate, σ the others."""
+    names = [gate for gate in reading.cell.gates if (gate in ("g", "n")) == (function == "tanh")]
+    return [reading.cell.gates.index(name) for name in names]
+
+
+def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
+    yield "left out", "is left out", None
+    match f.name:
+        case "sigmoid":
+            yield "of the value", "is taken at σ(s), not at s: σ′(σ(s))", _at_the_value
+            yield "of the input", "is s (1 − s), of what goes into σ: not of what σ gives", _sigmoid_of_input
+        case "tanh":
+            yield "of the value", "is taken at tanh(s), not at s: 1 − tanh²(tanh(s))", _at_the_value
+            yield "of the input", "is 1 − s², of what goes into tanh: not of what tanh gives", _tanh_of_input
+        case "hard_sigmoid":
+            yield "of σ", "is that of σ: v (1 − v)", _of_sigmoid
+            yield "without limits", f"is {f.alpha:.3g} also where the function is flat", functools.partial(_line, f=f)
+        case "relu":
+            yield "of tanh", "is that of tanh: 1 − v²", _of_tanh
+
+
+def _cause(
+    reading: BackwardReading, function: str, f: Activation, gate: int | None, mistake: tuple[str, str, Slope | None]
+) -> BackwardCause:
+    kind, said, slope = mistake
+    of = {"squash": "c", "phi": "h"}.get(function) or ("the gates" if gate is None else reading.cell.gates[gate])
+    if function == "tanh" and gate is None:
+        of = next(name for name in reading.cell.gates if name in ("g", "n"))
+    name = {"sigmoid": "σ′"}.get(f.name, f"{f.name}′")
+    return BackwardCause(
+        "grad-slope-left-out" if slope is None else "grad-slope-wrong",
+        f"the derivative {name} of {of} {said}",
+        f"Multiply with the derivative: {_right(f)}.",
+        functools.partial(
+            BackwardReading.with_changes,
+            changes={function: functools.partial(_with_slope, function=function, gate=gate, slope=slope)},
+        ),
+        {"of": of, "how": kind},
+    )
+
+
+def _right(f: Activation) -> str:
+    match f.name:
+        case "sigmoid":
+            return "σ′(s) = v (1 − v), where v = σ(s)"
+        case "tanh":
+            return "tanh′(s) = 1 − v², where v = tanh(s)"
+        case "relu":
+            return "relu′(s) = 1 where s > 0, and 0 elsewhere"
+        case "hard_sigmoid":
+            return f"{f.alpha:.3g} where the function rises, and 0 where it is flat"
+    return f"{f.name}′(s)"
+
+
+def _with_slope(
+    tape: Tape, g: Any, values: tuple[Any, ...], function: str, gate: int | None, slope: Slope | None
+) -> Any:
+    s, v, own = values
+    if gate is not None and own != gate:
+        return tape.times(g, tape.a.slope(function, s, v))
+    return g if slope is None else tape.times(g, slope(tape, function, s, v))
+
+
+def _at_the_value(tape: Tape, function: str, _s: Number | Product, v: Number) -> Number:
+    # σ and tanh take what they get apart in place: a copy
+    again: Number = getattr(tape.a, function)(Number(v.v.clone(), v.e.expand_as(v.v).clone(), v.u))
+    found: Number = tape.a.slope(function, v, again)
+    return found
+
+
+def _sigmoid_of_input(tape: Tape, _function: str, s: Number | Product, _v: Number) -> Number:
+    one = _number(s)
+    found: Number = tape.a.times(one, tape.a.minus(_ones(one), one))
+    return found
+
+
+def _tanh_of_input(tape: Tape, _function: str, s: Number | Product, _v: Number) -> Number:
+    one = _number(s)
+    found: Number = tape.a.minus(_ones(one), tape.a.times(one, one))
+    return found
+
+
+def _of_sigmoid(tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
+    found: Number = tape.a.times(v, tape.a.minus(_ones(v), v))
+    return found
+
+
+def _of_tanh(tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
+    found: Number = tape.a.minus(_ones(v), tape.a.times(v, v))
+    return found
+
+
+def _line(_tape: Tape, _function: str, _s: Number | Product, v: Number, f: Activation) -> Number:
+    alpha = torch.full_like(v.v, f.alpha)
+    return Number(alpha, alpha.abs() * v.u.stored, v.u)
+
+
+def _number(s: Number | Product) -> Number:
+    return s.number if isinstance(s, Product) else s
+
+
+def _ones(like: Number) -> Number:
+    return Number(torch.ones_like(like.v), torch.zeros_like(like.v), like.u)

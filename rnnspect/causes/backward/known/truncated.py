@@ -1,0 +1,75 @@
+"""Backpropagation through time that ends early: every so many steps, at one step, or at the initial state."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from torch import Tensor
+
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    if seen.order is not None and 0 < seen.order < seen.steps:
+        yield from _truncated(seen.steps, seen.order)
+    if any(not bool(g.any()) for g in seen.reading.states.values()):
+        yield BackwardCause(
+            "grad-initial-state-detached",
+            "no gradient reaches the initial state: it is detached before the first step",
+            "Do not detach the initial state, where its gradient is wanted; if it is a constant, this is right.",
+            functools.partial(_detached, at=_at_zero),
+            shows="ends",
+        )
+
+
+def _truncated(steps: int, order: int) -> Iterator[BackwardCause]:
+    """The first wrong gradient going back is that of the step before a state that was detached."""
+    place = steps - order
+    periods = [k for k in range(order, place + 1) if place % k == 0]
+    for k in periods:
+        if k < place:
+            yield BackwardCause(
+                "grad-truncated",
+                f"going back through time is truncated every {k} steps: the state is detached there",
+                f"Detach the state less often, or check with sequences of {k} steps, if the truncation is meant.",
+                functools.partial(_detached, at=functools.partial(_every, k=k)),
+                {"steps": k},
+            )
+    if order < place:
+        yield BackwardCause(
+            "grad-truncated",
+            f"going back through time ends {order} steps before the last one, and begins anew every {order} steps",
+            f"Detach the state less often, or check with sequences of {order} steps, if the truncation is meant.",
+            functools.partial(_detached, at=functools.partial(_every_from_end, k=order, steps=steps)),
+            {"steps": order, "from": "the end"},
+        )
+    yield BackwardCause(
+        "grad-detached",
+        f"the state before step {place} is detached: no gradient goes to the steps before it",
+        "Do not detach the state there, or check the two parts of the sequence by themselves.",
+        functools.partial(_detached, at=functools.partial(_once, place=place)),
+        {"step": place},
+    )
+
+
+def _detached(reading: BackwardReading, at: Callable[[Tensor], Tensor]) -> BackwardReading:
+    return replace(reading, otherwise=replace(reading.otherwise, detached=at))
+
+
+def _every(places: Tensor, k: int) -> Tensor:
+    return (places % k == 0) & (places > 0)
+
+
+def _every_from_end(places: Tensor, k: int, steps: int) -> Tensor:
+    return ((steps - places) % k == 0) & (places > 0)
+
+
+def _once(places: Tensor, place: int) -> Tensor:
+    return places == place
+
+
+def _at_zero(places: Tensor) -> Tensor:
+    return places == 0

@@ -1,0 +1,212 @@
+"""Searches for the known mistakes of going back that explain a pass backwards which differs from the equations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.tape import UnknownGradientError
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.known import catalogue
+from rnnspect.causes.search.effort import Effort
+from rnnspect.judging.backward.case import BackwardCase, BackwardReading
+from rnnspect.judging.backward.judge import BackwardRun
+from rnnspect.judging.backward.stack import BackwardJudged, judge_of, judge_place
+from rnnspect.judging.interpretation import At
+from rnnspect.judging.verdict import Explained, Explanation
+
+Hypothesis = tuple[BackwardCause, ...]
+"""One mistake; or one in the gates' gradients and one in the sums that are made of them."""
+_STEPS = 8
+"""Steps after the first wrong one, going back, on which a mistake is tried before anything else."""
+_ITEMS = 8
+_HOPELESS = 100.0
+"""A ratio that no other order of summation brings to 1."""
+_CALLED, _PER_PRODUCT = 5 * 10**6, 12
+"""What judging a place costs: in nanoseconds of calling operations, and in passes over its products."""
+
+
+@torch.inference_mode()
+def explain_backward(case: BackwardCase, judged: BackwardJudged, seconds: float | None = None) -> Explained:
+    """Every known mistake that explains the first layer and direction that differs, from the top layer down, the
+    likeliest first; then the same for the next that these leave over.
+
+    A layer goes back from what the one above really gave, so each shows its own mistakes only. A mistake is named only
+    if the place agrees with the mistake in it: the gates' gradients, those of the initial states and of the parameters.
+    The search ends after a fixed amount of work, or after so many `seconds`; with 0 none is made.
+    """
+    if seconds is not None and seconds <= 0:
+        return Explained()
+    return _Search(case, judged, Effort(seconds)).explained()
+
+
+@dataclass(frozen=True)
+class _Fit:
+    hypothesis: Hypothesis
+    scope: tuple[At, ...]
+    ratio: float
+    """The largest that is left."""
+
+    @property
+    def name(self) -> str:
+        return " + ".join(cause.name for cause in self.hypothesis)
+
+
+class _Search:
+    def __init__(self, case: BackwardCase, judged: BackwardJudged, effort: Effort) -> None:
+        self._case, self._judged, self._effort = case, judged, effort
+        self._known: dict[At, list[BackwardCause]] = {}
+        self._tried = 0
+
+    def explained(self) -> Explained:
+        spec = self._case.spec
+        wrong = {at: ratio for at in self._judged.readings if (ratio := worst_of(self._judged, at)) > 1}
+        left = sorted(wrong, key=lambda at: (-at[0], self._order(at), spec.directions.index(at[1])))
+        causes: list[Explanation] = []
+        groups: list[tuple[str, ...]] = []
+        of_x = [f"dL/dx of layer {layer}" for layer, finding in self._judged.x.items() if finding.first]
+        while left:
+            at, *others = left
+            found = self._fits(at, others)
+            most = max((len(fit.scope) for fit in found), default=0)
+            best = [fit for fit in found if len(fit.scope) == most]
+            left = [other for other in others if not best or other not in best[0].scope]
+            beyond = [other for other in wrong if not best or other not in best[0].scope]
+            for fit in best:
+                causes += self._explanations(fit, max(wrong[at] for at in fit.scope), (*_named(beyond), *of_x))
+            if len(best) > 1:
+                groups.append(tuple(fit.name for fit in best))
+        return Explained(tuple(causes), tuple(groups), None if causes else self._note())
+
+    def _order(self, at: At) -> int:
+        first = self._judged.gates[at].first
+        return self._case.sequence.steps if first is None else first.order
+
+    def _note(self) -> str:
+        if self._effort.is_over:
+            return f"no known mistake of going back was found in the time given, which was enough to try {self._tried}"
+        return f"none of {self._tried} known mistakes of going back explains it"
+
+    def _fits(self, at: At, others: Iterable[At]) -> list[_Fit]:
+        found = []
+        for hypothesis, ratio in self._fitting(at, self._catalogue(at)):
+            keys = [cause.key for cause in hypothesis]
+            scope, largest = [at], ratio
+            for other in others:
+                there = {cause.key: cause for cause in self._catalogue(other)}
+                if all(key in there for key in keys):
+                    after = self._ratio(other, tuple(there[key] for key in keys))
+                    if after <= 1:
+                        scope.append(other)
+                        largest = max(largest, after)
+            found.append(_Fit(hypothesis, tuple(scope), largest))
+        return found
+
+    def _fitting(self, at: At, known: list[BackwardCause]) -> Iterator[tuple[Hypothesis, float]]:
+        """One mistake after the other; then one in the gates with one in the sums."""
+        gates_wrong = self._judged.gates[at].first is not None
+        alone, half = [], []
+        for cause in known:
+            if (cause.shows == "gates") != gates_wrong:
+                continue
+            after = self._judged_with(at, (cause,))
+            if after is None:
+                continue
+            if (ratio := worst_of(after, at)) <= 1:
+                alone.append(((cause,), ratio))
+            elif _gates_right(after, at):
+                half.append((cause, after))
+        yield from alone
+        if alone:
+            return
+        for cause, after in half:
+            for other in self._sums(at, after):
+                if (ratio := self._ratio(at, (cause, other))) <= 1:
+                    yield (cause, other), ratio
+
+    def _sums(self, at: At, judged: BackwardJudged) -> list[BackwardCause]:
+        """The mistakes that show in the sums alone, of a place that has another mistake in its gates."""
+        return [one for one in catalogue(self._seen(judged.readings[at], None)) if one.shows != "gates"]
+
+    def _catalogue(self, at: At) -> list[BackwardCause]:
+        if at not in self._known:
+            first = self._judged.gates[at].first
+            seen = self._seen(self._judged.readings[at], None if first is None else first.order)
+            self._known[at] = list(catalogue(seen))
+        return self._known[at]
+
+    def _seen(self, reading: BackwardReading, order: int | None) -> Seen:
+        self._effort.spend(_CALLED, _products(reading))
+        found = judge_of(reading)(reading.back)
+        known = {name: (value, found.sums.bound(name, found.steps)) for name, value in found.sums.values.items()}
+        return Seen(reading, self._case.layers[reading.layer], known, order)
+
+    def _ratio(self, at: At, hypothesis: Hypothesis) -> float:
+        after = self._judged_with(at, hypothesis)
+        return float("inf") if after is None else worst_of(after, at)
+
+    def _judged_with(self, at: At, hypothesis: Hypothesis) -> BackwardJudged | None:
+        """The place with the mistakes made in it; None where it is refuted, or the effort is over."""
+        if self._effort.is_over:
+            return None
+        self._tried += 1
+        reading = self._judged.readings[at]
+        for cause in hypothesis:
+            reading = cause.change(reading)
+        judged = BackwardJudged(readings={at: reading})
+        self._effort.spend(_CALLED, _products(reading))
+        try:
+            if self._is_refuted(reading):
+                return None
+            judge_place(reading, judged)
+        except UnknownGradientError:
+            return None
+        return None if judged.gates[at].unjudged else judged
+
+    def _is_refuted(self, reading: BackwardReading) -> bool:
+        """By some items, and the steps up to the first wrong one and a few more."""
+        first = self._judged.gates[reading.at].first
+        if first is None:
+            return False
+        few = torch.tensor(sorted({first.batch, *range(min(reading.run.x.shape[1], _ITEMS))}))
+        worst = judge_of(reading)(_some(reading.back, few), glance=first.order + _STEPS).finding.worst
+        return worst is not None and not worst.ratio < _HOPELESS
+
+    def _explanations(self, fit: _Fit, before: float, beyond: tuple[str, ...]) -> Iterator[Explanation]:
+        names = tuple(cause.name for cause in fit.hypothesis)
+        for cause in fit.hypothesis:
+            yield Explanation(
+                cause.name, cause.family, cause.parameters, cause.explanation, cause.fix, before, fit.ratio,
+                _named(fit.scope), beyond, names if len(names) > 1 else (),
+            )  # fmt: skip
+
+
+def worst_of(judged: BackwardJudged, at: At) -> float:
+    """The largest ratio of a layer and direction: of its gates, its initial states and its parameters. What some order
+    of summation explains is not above 1."""
+    finding = judged.gates[at]
+    gates = finding.worst.ratio if finding.worst else 0.0
+    gates = gates if finding.first is not None else min(gates, 1.0)
+    others = [*(point.ratio for point in judged.states[at]), *(one.ratio for one in judged.parameters[at])]
+    return max([gates, *others])
+
+
+def _gates_right(judged: BackwardJudged, at: At) -> bool:
+    return judged.gates[at].first is None
+
+
+def _some(back: BackwardRun, items: Tensor) -> BackwardRun:
+    last = {name: g[items] for name, g in back.last.items()}
+    return BackwardRun(back.run.take(items=items), back.seen[:, items], back.upstream[:, items], last)
+
+
+def _named(places: Iterable[At]) -> tuple[str, ...]:
+    return tuple(f"layer {layer} {direction}" for layer, direction in places)
+
+
+def _products(reading: BackwardReading) -> int:
+    steps, batch = reading.run.x.shape[:2]
+    return _PER_PRODUCT * steps * batch * (reading.p.weight_ih.numel() + reading.p.weight_hh.numel())

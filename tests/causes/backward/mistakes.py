@@ -1,0 +1,88 @@
+"""Which flags of the loops make which mistake of going back, where it can be made, and what a check has to call it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.causes.backward.loops import Flags
+
+ALL = ("rnn", "lstm", "gru", "gru-before")
+GRU, AFTER, BEFORE = ("gru", "gru-before"), ("gru",), ("gru-before",)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """`expected` are the parameters that the cause has to have, of those that it has."""
+
+    name: str
+    flags: Flags
+    cells: tuple[str, ...] = ALL
+    expected: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, Any] = field(default_factory=dict)
+    """Of a plan, where not every one of them shows the mistake."""
+
+    @property
+    def id(self) -> str:
+        said = ", ".join(f"{flag}: {how}" if how is not True else flag for flag, how in self.flags.items())
+        return f"{self.name} ({said})"
+
+
+def _slope(of: str, how: str, cells: tuple[str, ...], called: str | None = None, **needs: Any) -> Mistake:
+    name = "grad-slope-left-out" if how == "left out" else "grad-slope-wrong"
+    kind = {"formula of s": "of the input", "of the value": "of the value"}.get(how, how)
+    return Mistake(name, {f"slope of {of}": how}, cells, {"of": called or of, "how": kind}, needs)
+
+
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake("grad-c-path-lost", {"c lost": True}, ("lstm",)),
+    Mistake("grad-final-state-ignored", {"final c lost": True}, ("lstm",), {"state": "c_n"}),
+    Mistake("grad-final-state-ignored", {"final h lost": True}, ALL, {"state": "h_n"}),
+    Mistake("grad-c-from-h-lost", {"c from h lost": True}, ("lstm",)),
+    Mistake("grad-c-after-in-f", {"c after in df": True}, ("lstm",)),
+    Mistake("grad-hidden-path-lost", {"hidden lost": True}),
+    Mistake("grad-truncated", {"truncated": 3}, ALL, {"steps": 3}),
+    Mistake("grad-truncated", {"truncated": 4}, ALL, {"steps": 4}),
+    Mistake("grad-detached", {"truncated": 5}, ALL, {"step": 5}),
+    Mistake("grad-initial-state-detached", {"start detached": True}),
+    Mistake("grad-accumulated", {"loss times": 2}, ALL, {"of": "everything"}),
+    Mistake("grad-accumulated", {"parameters times": "2"}, ALL, {"of": "parameters"}),
+    Mistake("grad-accumulated", {"dx times": 2}, ALL, {"of": "x"}),
+    Mistake("grad-mean-for-sum", {"parameters times": "1/B"}, ALL, {"of": "parameters", "factor": 1 / 3}),
+    Mistake("grad-mean-for-sum", {"parameters times": "1/T"}, ALL, {"of": "parameters", "factor": 1 / 9}),
+    Mistake("grad-mean-for-sum", {"parameters times": "1/(B T)"}, ALL, {"of": "parameters", "factor": 1 / 27}),
+    Mistake("grad-sum-for-mean", {"parameters times": "B"}, ALL, {"of": "parameters", "factor": 3.0}),
+    Mistake("grad-sum-for-mean", {"parameters times": "T"}, ALL, {"of": "parameters", "factor": 9.0}),
+    Mistake("grad-mean-for-sum", {"loss times": 1 / 3}, ALL, {"of": "everything"}),
+    Mistake("grad-halved", {"loss times": 0.5}, ALL, {"of": "everything"}),
+    Mistake("grad-clipped-by-norm", {"clipped by norm": 0.37}),
+    Mistake("grad-clipped-by-value", {"clipped by value": 0.6}, ALL, {}, {"layers": 1, "directions": 1}),
+    Mistake("grad-reset-path-lost", {"r path lost": True}, GRU),
+    Mistake("grad-reset-gate-missing", {"r missing": True}, GRU),
+    Mistake("grad-reset-gate-missing", {"r missing in dW_hn": True}, GRU, {"in": "weight_hh"}),
+    Mistake("grad-z-path-lost", {"z path lost": True}, GRU),
+    Mistake("grad-z-sign", {"z's sign": True}, GRU),
+    Mistake("grad-after-as-before", {"as the other": True}, AFTER),
+    Mistake("grad-before-as-after", {"as the other": True}, BEFORE),
+    Mistake("grad-biases-shared", {"biases": "ih only"}, ALL, {"how": "bias_ih only"}),
+    Mistake("grad-biases-shared", {"biases": "hh only"}, ALL, {"how": "bias_hh only"}),
+    Mistake("grad-biases-shared", {"biases": "half each"}, ALL, {"how": "half each"}),
+    Mistake("grad-biases-shared", {"biases": "sum each"}, ALL, {"how": "both together"}),
+    Mistake("grad-biases-shared", {"biases": "hh as ih"}, AFTER, {"how": "that of bias_ih"}),
+    Mistake("grad-biases-shared", {"biases": "ih as hh"}, AFTER, {"how": "that of bias_hh"}),
+    Mistake("grad-h-after-in-weight_hh", {"h after in dW_hh": True}, ("rnn", "lstm", "gru")),
+    Mistake("grad-reverse-not-realigned", {"upstream not turned": True}, ALL, {"of": "output"}, {"directions": 2}),
+    Mistake("grad-reverse-not-realigned", {"dx not turned": True}, ALL, {"of": "x"}, {"directions": 2}),
+    Mistake("grad-halves-exchanged", {"halves exchanged": True}, ALL, {}, {"directions": 2}),
+    Mistake("grad-weight_hh-not-transposed", {"not transposed": True}),
+    *(_slope("h", how, ("rnn",)) for how in ("left out", "of the value", "formula of s")),
+    _slope("h", "left out", ("rnn",), relu=True),
+    _slope("h", "of tanh", ("rnn",), relu=True),
+    *(_slope("sigma", how, ("lstm", "gru"), "the gates") for how in ("left out", "of the value", "formula of s")),
+    *(_slope("sigma", how, ("lstm",), "the gates", hard=True) for how in ("left out", "of σ", "without limits")),
+    *(_slope("g", how, ("lstm",)) for how in ("left out", "of the value", "formula of s")),
+    *(_slope("c", how, ("lstm",)) for how in ("left out", "of the value", "formula of s")),
+    *(_slope("n", how, GRU) for how in ("left out", "of the value", "formula of s")),
+    *(_slope(gate, "left out", ("lstm",)) for gate in "ifo"),
+    *(_slope(gate, "left out", GRU) for gate in "rz"),
+)
