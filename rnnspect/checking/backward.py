@@ -20,7 +20,7 @@ from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
-from rnnspect.judging.backward.stack import judge_backward
+from rnnspect.judging.backward.stack import BackwardJudged, judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.finding import Progress, silent
@@ -40,6 +40,28 @@ _FEW = 512
 
 def check_backward(
     prepared: Prepared,
+    loss: Loss | None = None,
+    declared: Declared | None = None,
+    progress: Progress = silent,
+    explain: float | None = None,
+) -> Verdict:
+    """The verdict on the prepared engine's values and gradients: its values are checked first, where it can run
+    forwards alone; where those differ, that is the verdict. `explain` is that of `judge_gradients`.
+
+    Raises `EngineError` for an engine that has no gradients, and what the engine raises.
+    """
+    backward_of(prepared.engine)
+    forwards = _forwards(prepared, declared, progress, explain)
+    if forwards is not None and forwards.verdict == "differ":
+        return _not_reached(forwards)
+    found = judge_gradients(prepared, loss, declared, progress, explain)
+    if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
+        return forwards
+    return found
+
+
+def judge_gradients(
+    prepared: Prepared,
     loss: Loss | Upstream | None = None,
     declared: Declared | None = None,
     progress: Progress = silent,
@@ -48,42 +70,38 @@ def check_backward(
     """The verdict on the gradients that the prepared engine gives for the loss, or for these gradients of what the
     network returns; without one dL/d output is drawn.
 
-    Its values are checked first, where it can run forwards alone: where those differ, that is the verdict. Then every
-    layer shows its gradients of every gate at every step (`exposed_layers`); and the pass as a whole is judged by its
-    results, where it is another one. Where they differ, known mistakes of going back are looked for, for `explain`
-    seconds, or with None for a fixed amount of work.
-
-    Raises `EngineError` for an engine that has no gradients, and what the engine raises.
+    Every layer shows its gradients of every gate at every step (`exposed_layers`); and the pass as a whole is judged by
+    its results, where it is another one. Where they differ, known mistakes of going back are looked for, for `explain`
+    seconds, or with None for a fixed amount of work. Raises what the engine raises.
     """
-    engine = backward_of(prepared.engine)
-    forwards = _forwards(prepared, declared, progress, explain)
-    if forwards is not None and forwards.verdict == "differ":
-        return _not_reached(forwards)
-    spec, sequence, parameters = prepared.spec, prepared.sequence, prepared.parameters
+    engine, spec, sequence = backward_of(prepared.engine), prepared.spec, prepared.sequence
     inputs, output = _inputs(prepared)
     upstream, said = _upstream(prepared, loss, output)
-    whole = engine.backward(spec, parameters, sequence, upstream)
+    whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
-    layers = exposed_layers(showing, spec, parameters, sequence, upstream, inputs)
+    layers = exposed_layers(showing, spec, prepared.parameters, sequence, upstream, inputs)
     held_to, plain = declared or declared_by(whole.engine), _on_cpu(prepared)
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
         judged = judge_backward(case, progress=lambda steps: progress(None, steps))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
-            with progress.searching(found):
-                why = explain_backward(case, judged, explain)
-            notes = (*found.notes, *(() if why.note is None else (why.note,)))
-            found = replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+            found = _explained(found, case, judged, progress, explain)
         apart = _apart(whole, case)
         if found.verdict != "differ" and apart and (isinstance(engine, Holding) or sequence.steps <= _FEW):
             results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
             as_a_whole = _judged_results(results, {}, progress)
             found = as_a_whole if as_a_whole.verdict == "differ" else found
-    told = (*whole.notes, *found.notes, *filter(None, (apart, said)))
-    if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
-        return forwards
-    return replace(found, notes=told)
+    return replace(found, notes=(*whole.notes, *found.notes, *filter(None, (apart, said))))
+
+
+def _explained(
+    found: Verdict, case: BackwardCase, judged: BackwardJudged, progress: Progress, explain: float | None
+) -> Verdict:
+    with progress.searching(found):
+        why = explain_backward(case, judged, explain)
+    notes = (*found.notes, *(() if why.note is None else (why.note,)))
+    return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
 
 
 def judge_recorded_backward(

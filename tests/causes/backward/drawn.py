@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect import Spec, Verdict
-from rnnspect.checking.backward import check_backward
+from rnnspect.checking.backward import judge_gradients
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.recording import EngineInfo, Recording
@@ -121,4 +121,4 @@ def prepared_of(plan: Plan, mistakes: Flags, engine: Any = None) -> tuple[Prepar
 
 def checked(plan: Plan, mistakes: Flags, engine: Any = None) -> Verdict:
     prepared, upstream = prepared_of(plan, mistakes, engine)
-    return check_backward(prepared, upstream)
+    return judge_gradients(prepared, upstream)
