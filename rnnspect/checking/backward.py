@@ -88,10 +88,12 @@ def judge_gradients(
         if found.verdict == "differ":
             found = _explained(found, case, judged, progress, explain)
         apart = _apart(whole, case)
-        if found.verdict != "differ" and apart and (isinstance(engine, Holding) or sequence.steps <= _FEW):
+        if found.verdict == "differ":
+            apart = ""
+        elif apart and (isinstance(engine, Holding) or sequence.steps <= _FEW):
             results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
             as_a_whole = _judged_results(results, {}, progress)
-            found = as_a_whole if as_a_whole.verdict == "differ" else found
+            found, apart = as_a_whole if as_a_whole.verdict == "differ" else found, ""
     return replace(found, notes=(*whole.notes, *found.notes, *filter(None, (apart, said))))
 
 
@@ -210,4 +212,5 @@ def _apart(whole: EngineGradients, case: BackwardCase) -> str:
     if whole.x is not None:
         pairs.append((whole.x, case.layers[0].grad_x))
     most = max((max_abs_difference(a.cpu(), b) for a, b in pairs), default=0.0)
-    return f"the pass as a whole and its layers one by one differ by up to {most:.1e}" if most else ""
+    said = "the layers were judged one by one; the pass as a whole, which was not, gives gradients up to"
+    return f"{said} {most:.1e} apart" if most else ""

@@ -49,7 +49,9 @@ def _gradient(first: Point, verdict: Verdict) -> Iterator[str]:
     if name.endswith("]"):
         yield f"--gradient {shlex.quote(name)}"
         return
-    written = f"s_{name.removesuffix('_pre')}" if name.endswith("_pre") else name
+    written = name
+    if name.endswith("_pre"):  # of a cell with one gate it has no index
+        written = f"s_{name.removesuffix('_pre')}" if len(verdict.spec.cell_type.gates) > 1 else "s"
     yield f"--gradient {shlex.quote(f'{written}[{first.unit}]')}"
     if first.step >= 0:
         yield f"--step {first.step}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,8 +206,11 @@ def backward(grad_output, x, h0, weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh
 """
 
 
-def test_a_pass_backwards_by_hand_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pass_backwards_by_hand_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It shows no values of its own: those are estimated."""
+    monkeypatch.setenv("COLUMNS", "400")
     mine = tmp_path / "mine.py"
     command = ["check", "--cell", "rnn", "--hidden-size", "4", "--input", "randn:30", "--backward"]
     command += ["--engine", f"{mine}:backward"]
@@ -220,6 +224,13 @@ def test_a_pass_backwards_by_hand_from_the_command_line(tmp_path: Path, capsys: 
     assert found["backward"] is True
     assert found["first"]["quantity"] == "grad.h_pre"
     assert found["first"]["step"] == 28  # the last step but one: the last has nothing behind it
+    assert main(command) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "[grad-weight_hh-not-transposed]" in shown
+    then = shlex.split(shown.partition("Next ")[2].partition(" Network ")[0])[1:]
+    assert then[0] == "derive"
+    assert main(then) == 0
+    assert "dL/ds[step 28" in capsys.readouterr().out
 
 
 def test_a_trace_writes_what_a_check_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
