@@ -101,6 +101,15 @@ class ComparedValues:
         return n, b, int(self.ratio[n, b].argmax())
 
 
+def latest_gate(over: Tensor, at: Address, gates: int) -> Address:
+    """Of the values of a step and item that `over` marks, packed by gate, the first that is met going back: gates are
+    gone back over from the last to the first, and one starts from the gradients of those after it."""
+    n, b, _ = at
+    own = over[n, b].view(gates, -1)
+    gate = int(own.any(1).nonzero()[-1])
+    return n, b, gate * own.shape[1] + int(own[gate].nonzero()[0])
+
+
 @dataclass(frozen=True)
 class WrongValues:
     """Where the addresses above the bound are: which units and batch items, from which step to which, and on how

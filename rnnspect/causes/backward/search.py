@@ -14,7 +14,7 @@ from rnnspect.causes.backward.known import catalogue
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading
 from rnnspect.judging.backward.judge import BackwardRun
-from rnnspect.judging.backward.stack import BackwardJudged, judge_of, judge_place
+from rnnspect.judging.backward.stack import BackwardJudged, judge_of, judge_place, judge_x
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Explained, Explanation
 
@@ -67,7 +67,6 @@ class _Search:
         left = sorted(wrong, key=lambda at: (-at[0], self._order(at), spec.directions.index(at[1])))
         causes: list[Explanation] = []
         groups: list[tuple[str, ...]] = []
-        of_x = [f"dL/dx of layer {layer}" for layer, finding in self._judged.x.items() if finding.first]
         while left:
             at, *others = left
             found = self._fits(at, others)
@@ -76,10 +75,27 @@ class _Search:
             left = [other for other in others if not best or other not in best[0].scope]
             beyond = [other for other in wrong if not best or other not in best[0].scope]
             for fit in best:
-                causes += self._explanations(fit, max(wrong[at] for at in fit.scope), (*_named(beyond), *of_x))
+                causes += self._explanations(
+                    fit, max(wrong[at] for at in fit.scope), (*_named(beyond), *self._of_x(fit))
+                )
             if len(best) > 1:
                 groups.append(tuple(fit.name for fit in best))
         return Explained(tuple(causes), tuple(groups), None if causes else self._note())
+
+    def _of_x(self, fit: _Fit) -> Iterator[str]:
+        """The layers whose dL/dx differs all the same."""
+        for layer, finding in self._judged.x.items():
+            if finding.first:
+                here = [reading for at, reading in self._judged.readings.items() if at[0] == layer]
+                made = [self._changed(one, fit) if one.at in fit.scope else one for one in here]
+                if judge_x(made).first:
+                    yield f"dL/dx of layer {layer}"
+
+    def _changed(self, reading: BackwardReading, fit: _Fit) -> BackwardReading:
+        there = {cause.key: cause for cause in self._catalogue(reading.at)}
+        for cause in fit.hypothesis:
+            reading = there.get(cause.key, cause).change(reading)
+        return reading
 
     def _order(self, at: At) -> int:
         first = self._judged.gates[at].first

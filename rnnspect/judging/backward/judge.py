@@ -21,7 +21,7 @@ from rnnspect.judging.backward.second_look import SecondLook
 from rnnspect.judging.backward.sums import Change, SumFinding, Sums, Term
 from rnnspect.judging.backward.sums_again import Again, orders_of
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
-from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
+from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine, latest_gate
 from rnnspect.judging.judge import CLOSE
 from rnnspect.judging.layer import LayerEquations, State, cast
 from rnnspect.network.parameters import LayerParameters
@@ -97,10 +97,10 @@ class BackwardJudge:
         back: BackwardRun,
         progress: Callable[[int], None] = lambda _steps: None,
         exact: bool = False,
-        glance: int | None = None,
+        glance: int = 0,
     ) -> LayerBackward:
-        """`exact`: every sum in float64, not only what is close to its bound; `glance`: only the last so many steps,
-        about, without a second look at what is above its bound."""
+        """`exact`: every sum in float64, not only what is close to its bound; `glance`: where not 0, only about the
+        last so many steps, without a second look at what is above its bound."""
         layer, run = self.layer, back.run
         total, batch = run.x.shape[:2]
         found, sums = _nothing(layer), Sums(layer.u)
@@ -108,15 +108,13 @@ class BackwardJudge:
         for start, stop, c in reversed(list(self._begun(run))):
             chunk = masked(chunk_at(run, start, stop))
             steps = self._steps(back, chunk)
-            passed, part = self._judged(
-                steps, back.seen[chunk.at], c, after, total, glance is None and found.first is None
-            )
+            passed, part = self._judged(steps, back.seen[chunk.at], c, after, total, not glance and found.first is None)
             if exact and passed.wx.v.dtype != torch.float64:
                 passed = self._passed(self._wide, steps, c, after)
             sums.add(self._terms(passed, steps))
             after, found = passed.before, combine(found, part)
             progress(stop - start)
-            if glance is not None and total - start >= glance:
+            if 0 < glance <= total - start:
                 break
         again = orders_of(lambda: self._exact_terms(back), layer.u)
         return LayerBackward(with_padding(found, back.seen, run.lengths), after, sums, total, again)
@@ -212,6 +210,7 @@ class BackwardJudge:
             if not float(values.ratio.amax()) <= 1:
                 second = SecondLook(layer, steps, after, passed, c)
                 over, cleared, at = values.accused(second)
+                at = at and latest_gate(over, at, layer.gates)
                 part = replace(part, over=WrongValues.of(turned, over), cleared=cleared, first=at and values.seen(at))
         elif top > 1:
             part = replace(part, over=WrongValues.of(turned, values.ratio > 1))

@@ -7,7 +7,7 @@ at the line that it spoils; an empty one is a right pass. Which flags make which
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
         inputs.append(u)
         for d in range(net.directions):
             row = layer * net.directions + d
-            out, steps, final = _forwards(net, _weights(net, layer, d), u, given, (row, bool(d)))
+            out, steps, final = _forwards(net, _weights(net, layer, d), u, given, (row, bool(d)), m)
             halves.append(out)
             kept.append(steps)
             last.append(final)
@@ -124,7 +124,7 @@ def hard_sigmoid(s: Array) -> Array:
 
 
 def _forwards(
-    net: Net, w: Weights, u: Array, given: Given, place: tuple[int, bool]
+    net: Net, w: Weights, u: Array, given: Given, place: tuple[int, bool], m: Flags
 ) -> tuple[Array, list[Step], tuple[Array, Array]]:
     row, backwards = place
     h, c, steps = given.h0[row], given.c0[row], []
@@ -135,7 +135,8 @@ def _forwards(
         s, v, h_after, c_after = _step(net, w, u[t], h, c)
         out[t] = np.where(inside, h_after, 0)
         steps.append(Step(u[t], h, c, h_after, c_after, inside, s, v))
-        h, c = np.where(inside, h_after, h), np.where(inside, c_after, c)
+        goes_on = inside | (m.get("padding") == "goes on" and not backwards)
+        h, c = np.where(goes_on, h_after, h), np.where(goes_on, c_after, c)
     return out, steps, (h, c)
 
 
@@ -189,6 +190,9 @@ def _backwards(
     for n in reversed(range(steps)):
         one, t = kept[n], steps - 1 - n if backwards else n
         inside = one.inside
+        if m.get("padding") and not (backwards and m["padding"] == "goes on"):
+            inside = np.ones_like(inside)
+            one = replace(one, inside=inside)
         into_h = np.where(inside, dh + dy[t], 0)
         ds, dr, dh_before, dc_before = _step_back(net, w, one, into_h, np.where(inside, dc, 0), m)
         if (k := m.get("truncated")) and n % k == 0 and n:

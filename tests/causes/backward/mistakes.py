@@ -74,6 +74,8 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-reverse-not-realigned", {"upstream not turned": True}, ALL, {"of": "output"}, {"directions": 2}),
     Mistake("grad-reverse-not-realigned", {"dx not turned": True}, ALL, {"of": "x"}, {"directions": 2}),
     Mistake("grad-halves-exchanged", {"halves exchanged": True}, ALL, {}, {"directions": 2}),
+    Mistake("grad-through-padding", {"padding": "kept"}, ("rnn", *GRU), {"how": "kept"}, {"lengths": True}),
+    Mistake("grad-through-padding", {"padding": "goes on"}, ALL, {"how": "goes on"}, {"lengths": True}),
     Mistake("grad-weight_hh-not-transposed", {"not transposed": True}),
     *(_slope("h", how, ("rnn",)) for how in ("left out", "of the value", "formula of s")),
     _slope("h", "left out", ("rnn",), relu=True),

@@ -1,0 +1,68 @@
+"""A padded batch: gradients go through the steps beyond an item's end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.arithmetic.unroll import run_layer
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.layer import cast
+
+_ROOM = 2**10
+"""How far, in roundings, an engine's h may be in padding from the one that is computed here, which nobody recorded."""
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    reading = seen.reading
+    if reading.run.lengths is None:
+        return
+    fix = "Set dL/d(pre-activations) to zero beyond an item's end, and pass dL/dh and dL/dc on as they are."
+    if not reading.cell.has_cell_state:
+        yield BackwardCause(
+            "grad-through-padding",
+            "gradients go through the padding, where the state was only kept",
+            fix,
+            _through_kept,
+            {"how": "kept"},
+        )
+    if reading.direction == "forward":
+        yield BackwardCause(
+            "grad-through-padding",
+            "gradients go through the padding: the state goes on beyond an item's end, and dL/dh_n is taken there",
+            fix + " Take h_n at each item's own end.",
+            _through,
+            {"how": "goes on"},
+        )
+
+
+def _through_kept(reading: BackwardReading) -> BackwardReading:
+    run = reading.run
+    assert run.lengths is not None
+    steps, each = run.x.shape[0], torch.arange(run.x.shape[1])
+    beyond = (torch.arange(steps).unsqueeze(1) >= run.lengths).unsqueeze(-1)
+    ended = run.h0 if run.reverse else run.h[run.lengths - 1, each]
+    return _unpadded(reading, torch.where(beyond, ended, run.h), None)
+
+
+def _through(reading: BackwardReading) -> BackwardReading:
+    run, p = reading.run, cast(reading.p, torch.float64)
+    assert run.lengths is not None
+    beyond = (torch.arange(run.x.shape[0]).unsqueeze(1) >= run.lengths).unsqueeze(-1)
+    wx = linear(run.x[:].double(), p.weight_ih, p.bias_ih)
+    state = tuple(initial.double() for initial in run.state)
+    a = Numbers(p, len(reading.cell.gates), reading.nonlinearity)
+    h = run_layer(reading.cell, a, wx, state, None, lambda _steps: None)[0]["h"].to(run.h.dtype)
+    room = torch.where(beyond, h.abs().clamp(min=1) * _ROOM * reading.u.sums, 0)
+    return _unpadded(reading, torch.where(beyond, h, run.h), room)
+
+
+def _unpadded(reading: BackwardReading, h: Tensor, error: Tensor | None) -> BackwardReading:
+    run = replace(reading.run, h=h, lengths=None, h_error=error)
+    return replace(reading, back=replace(reading.back, run=run))
