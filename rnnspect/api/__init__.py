@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from rnnspect.api.page import report
 from rnnspect.api.proving import assert_agrees, check
-from rnnspect.api.seeing import derive, gradients, report, shapes, trace
+from rnnspect.api.seeing import derive, gradients, shapes, trace
 from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.errors import (

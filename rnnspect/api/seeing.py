@@ -1,12 +1,10 @@
-"""What is inside a network and a run of it: shapes, every quantity, one number as arithmetic, and a page."""
+"""What is inside a network and a run of it: shapes, every quantity, every gradient, and one number as arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
-from rnnspect.files import writing
 from rnnspect.network.parameters import Shapes, shapes_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.given import Given
@@ -15,10 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.network.model_tree import ModelShapes
-    from rnnspect.reporting.building import Recordings
-    from rnnspect.reporting.data import Derivation, Report
+    from rnnspect.reporting.data import Derivation
     from rnnspect.tracing.gradients import Gradients
-    from rnnspect.tracing.prepare import Prepared
     from rnnspect.tracing.trace import Trace
 
 
@@ -205,98 +201,3 @@ def derive(
     prepared = prepare_source(source, Given(x, h0, c0, lengths), module, engine)
     at = At(layer=layer, direction=direction or "", step=step, batch=batch_index, unit=unit, quantity=quantity)
     return derive_prepared(prepared, locate(prepared, at))
-
-
-def report(
-    source: Spec | nn.Module,
-    x: Any = None,
-    h0: Any = None,
-    c0: Any = None,
-    *,
-    path: str | Path,
-    lengths: Any = None,
-    recorded: Any = None,
-    recorded_as: str | None = None,
-    engine: str | Callable[..., Any] = "torch",
-    beside: Any = None,
-    arithmetic: str | None = None,
-    batch_index: int | None = None,
-    steps: Iterable[int] | None = None,
-    module: str | None = None,
-) -> Report:
-    """Writes one HTML file that shows a run, and returns what is in it.
-
-    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
-
-    Args:
-        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs once.
-        x: The input, of the same shapes as `trace` takes: (T, I), (T, B, I) or with `batch_first` (B, T, I).
-        h0: h before the first step: (L·D, P), of a batch (L·D, B, P). If left out: zeros, or as the spec says.
-        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
-        path: The file to write. It appears whole or not at all.
-        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
-        recorded: What somebody's implementation gave, to be shown in place of a run, as `check` takes it.
-        recorded_as: How recorded numbers were rounded, if that is not plain to see: "decimals:4", "float16", …
-        engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
-        beside: A second run of the same network and input, shown beside the first: the name of an engine, a function
-            or class of your own, or what somebody's implementation gave, as `recorded` takes it.
-        arithmetic: How exactly the runs have to compute, if their dtype does not say it: "tf32", …
-        batch_index: Which item of the batch is shown. If left out: the one that differs first.
-        steps: Of a run too long for one file, the steps that can be opened. If left out: up to 64 of them.
-        module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
-
-    Returns:
-        What the page shows. Its `verdict` is that of `check`, and `runs` has that of each run.
-
-    Raises:
-        RnnspectError: If the arguments do not fit together, cannot be run, or the file cannot be written.
-
-    Examples:
-        >>> import rnnspect, torch
-        >>> gru, x = torch.nn.GRU(3, 4), torch.randn(20, 3)
-        >>> rnnspect.report(gru, x, path="report.html").verdict.verdict
-        'agree'
-        >>> [run.name for run in rnnspect.report(gru, x, path="two.html", beside=gru(x)[0]).runs]
-        ['torch', 'the recording']
-    """
-    from rnnspect.checking.live.called import prepare_source
-    from rnnspect.views.report import as_html
-
-    writing.check_writable(Path(path))
-    run = prepare_source(source, Given(x, h0, c0, lengths), module)
-    made = _reported(_runs(run, engine, recorded, beside, recorded_as), batch_index, steps, arithmetic)
-    writing.write_text(Path(path), as_html(made))
-    return made
-
-
-def _reported(
-    runs: Iterator[tuple[Prepared, Recordings | None]],
-    batch_index: int | None,
-    steps: Iterable[int] | None,
-    arithmetic: str | None,
-) -> Report:
-    from rnnspect.judging import declared
-    from rnnspect.reporting.building import ReportOptions, report_prepared
-
-    (prepared, recorded), *others = runs
-    asked = ReportOptions(batch_index, None if steps is None else tuple(sorted(set(steps))), tuple(others))
-    return report_prepared(prepared, asked, recorded, declared.named(arithmetic, "arithmetic") if arithmetic else None)
-
-
-def _runs(
-    run: Prepared, engine: str | Callable[..., Any], recorded: Any, beside: Any, recorded_as: str | None
-) -> Iterator[tuple[Prepared, Recordings | None]]:
-    """The run that was asked for, or what was recorded of it, and the one beside it, if there is one."""
-    from rnnspect.judging import rounding
-    from rnnspect.reporting.building import Recordings
-
-    rounded = rounding.named(recorded_as, "recorded_as")
-    is_run = isinstance(beside, str) or callable(beside)
-    both = recorded is not None and beside is not None and not is_run
-    first, second = ("the first recording", "the second recording") if both else ("the recording", "the recording")
-    given = None if recorded is None else Recordings(recorded, rounding=rounded, name=first)
-    yield run.with_engine(engine, "engine"), given
-    if is_run:
-        yield run.with_engine(beside, "beside"), None
-    elif beside is not None:
-        yield run, Recordings(beside, lambda _name: "beside", rounded, second)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.judging.rounding import Rounding
-    from rnnspect.reporting.building import Recordings
+    from rnnspect.network.spec import Spec
+    from rnnspect.reporting.building import Recordings, ReportOptions
     from rnnspect.tracing.prepare import Prepared
 
 _shown = functools.partial(typer.Option, rich_help_panel="What to show")
@@ -59,11 +61,39 @@ class RunOptions:
     ] = None
 
 
+@dataclass(frozen=True)
+class GradientOptions:
+    """Whether gradients are shown, and of what."""
+
+    backward: Annotated[bool, _shown("--backward", help="Show the gradients of every gate as well")] = False
+    loss: Annotated[
+        str | None,
+        _shown(
+            help="With --backward: sum (default), mean or last of the output, FILE with dL/d output, or mse:FILE",
+            metavar="LOSS",
+            autocompletion=lambda: ["sum", "mean", "last"],
+        ),
+    ] = None
+
+    def needs(self) -> Callable[[Spec, int, int], int]:
+        """Estimates the bytes of the run, with its gradients if they are shown."""
+        from rnnspect.network import memory
+
+        return memory.gradients_needs if self.backward else memory.run_needs
+
+    def shown_in(self, asked: ReportOptions, prepared: Prepared) -> ReportOptions:
+        """What a page is asked for, with the gradients."""
+        from rnnspect.reporting.building import with_loss
+
+        return with_loss(asked, self.loss or "sum", prepared, "--loss") if self.backward else asked
+
+
 @command("rnnspect report --cell lstm --input randn:50 -o report.html")
 def report(
     given: Annotated[Given, network()],
     output: Annotated[Output, formats("html")],
     run: RunOptions,
+    gradients: GradientOptions,
     others: Annotated[
         list[Path] | None, typer.Argument(metavar="OTHER", help="Another recorded run, shown beside the first")
     ] = None,
@@ -81,10 +111,11 @@ def report(
     _refuse(output, engines, files, saved is not None)
     if run.recorded_as and not files:
         raise InputError("needs --recorded FILE", where="--recorded-as")
+    if gradients.loss is not None and not gradients.backward:
+        raise InputError("a loss is for gradients", advice="add --backward", where="--loss")
     with loading():
         from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
-        from rnnspect.network import memory
         from rnnspect.reporting.building import ReportOptions, report_prepared
         from rnnspect.views.check import summary
         from rnnspect.views.report import as_html
@@ -97,16 +128,16 @@ def report(
         runs, typed = [_saved_run(saved, str(given.path), one) for one in whose], ""
         made = runs[0][0]
     else:
-        made, described = prepared(given, output, memory.run_needs, "torch" if engines else None)
+        made, described = prepared(given, output, gradients.needs(), "torch" if engines else None)
         runs = [(made, None)] if not engines and not files else []
         runs += [(made.with_engine(one, "--engine"), None) for one in engines]
         typed = given.as_typed(described.spec)
     runs += [(made, _recorded(path, rounded)) for path in files]
     first, recordings = runs[0]
-    asked = ReportOptions(batch_index, _steps(steps, made.sequence.steps), tuple(runs[1:]))
+    asked = gradients.shown_in(ReportOptions(batch_index, _steps(steps, made.sequence.steps), tuple(runs[1:])), made)
     note_what_is_not_finite(made.sequence, output)
     typed += f" --engine {shlex.quote(engines[0])}" if engines else ""
-    total = 2 * made.steps_of_layers * len(runs)
+    total = 2 * made.steps_of_layers * (len(runs) + gradients.backward)
     with checking(total, output.quiet, what="checking and painting every step") as so_far:
         page = report_prepared(first, asked, recordings, held_to, typed, so_far, flag)
     output.emit(html=lambda: as_html(page))

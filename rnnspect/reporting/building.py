@@ -7,8 +7,9 @@ pictures of them are painted, and some steps are kept.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,12 +23,15 @@ from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import runs_of
 from rnnspect.network.device import plain_defaults
+from rnnspect.network.losses import Loss, loss_of
 from rnnspect.network.parameters import shapes_of
-from rnnspect.reporting.data import LayerReport, Report, RunReport
+from rnnspect.reporting.data import LayerReport, Report, RunReport, ShownLoss
 from rnnspect.reporting.deriving import check_item
 from rnnspect.reporting.downsampling import Picture, picture_of
+from rnnspect.reporting.gradients.maps import with_gradients
 from rnnspect.reporting.heat_maps import painted
 from rnnspect.reporting.keeping import CELL, WEIGHTS, Frame, frame_of
+from rnnspect.tracing.backward import Manual, by_hand
 from rnnspect.tracing.prepare import Prepared
 
 
@@ -53,6 +57,16 @@ class ReportOptions:
     difference first."""
     beside: tuple[tuple[Prepared, Recordings | None], ...] = ()
     """Other runs of the same network on the same input."""
+    loss: Loss | None = None
+    """The loss whose gradients are shown as well, if any."""
+    loss_asked: str | None = None
+    """How the loss was asked for, where that was a word or a file."""
+
+
+def with_loss(asked: ReportOptions, loss: Any, prepared: Prepared, where: str) -> ReportOptions:
+    """The same with the gradients of a loss, which is said as `loss_of` takes it. Raises what that does."""
+    said = os.fspath(loss) if isinstance(loss, str | os.PathLike) else None
+    return replace(asked, loss=loss_of(loss, prepared.spec, prepared.sequence, where), loss_asked=said)
 
 
 def report_prepared(
@@ -66,9 +80,9 @@ def report_prepared(
 ) -> Report:
     """Runs the engine, or takes what was recorded of another one, and judges what it gave and what it is made of.
 
-    `progress` is told of every step when it is judged, and once more, with None, when it is painted. `where` gives the
-    name of an argument in messages. Raises `InputError` for an item or a step that is not there, and where another run
-    is not of the same numbers.
+    `progress` is told of every step when it is judged, and once more, with None, when it is painted; where gradients
+    are asked for, of twice the steps of the first run more. `where` gives the name of an argument in messages. Raises
+    `InputError` for an item or a step that is not there, and where another run is not of the same numbers.
     """
     spec, sequence, asked = prepared.spec, prepared.sequence, asked or ReportOptions()
     if asked.item is not None:
@@ -82,6 +96,11 @@ def report_prepared(
         RunReport(name, run.verdict, recording is not None, _layers(run.case, frame, progress))
         for name, run, (_, recording) in zip(names, judged, whose, strict=True)
     )
+    loss: ShownLoss | None = None
+    if asked.loss is not None:
+        manual = by_hand(prepared, asked.loss, lambda steps: progress(None, steps))
+        loss = ShownLoss(manual.loss.said, manual.loss_value, asked.loss_asked)
+        runs = (_with_gradients(runs[0], manual, frame), *runs[1:])
     return Report(
         spec=spec,
         shapes=shapes_of(spec),
@@ -94,6 +113,7 @@ def report_prepared(
         whole=frame.whole,
         weights=_weights(judged[0].case.parameters, frame.whole),
         command=command,
+        loss=loss,
     )
 
 
@@ -124,6 +144,11 @@ def _layers(case: Case, frame: Frame, progress: Progress) -> tuple[LayerReport, 
         )
 
 
+def _with_gradients(run: RunReport, manual: Manual, frame: Frame) -> RunReport:
+    layers = (with_gradients(layer, one, frame) for layer, one in zip(run.layers, manual.layers, strict=True))
+    return replace(run, layers=tuple(layers))
+
+
 def _weights(parameters: Mapping[str, Tensor], whole: bool) -> dict[str, Picture]:
     """Every parameter whole where all fit; else smaller pictures of the larger ones."""
     numbers = {name: values.reshape(len(values), -1).double().numpy() for name, values in parameters.items()}
@@ -144,4 +169,5 @@ def _frame(judged: Sequence[Checked], asked: ReportOptions, where: Callable[[str
     if beyond := [step for step in asked.steps or () if not 0 <= step < length]:
         raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
     point = verdict.first or verdict.worst
-    return frame_of(cases, item, asked.steps, point.step if point and point.batch == item else -1)
+    interesting = point.step if point and point.batch == item else -1
+    return frame_of(cases, item, asked.steps, interesting, with_gradients=asked.loss is not None)

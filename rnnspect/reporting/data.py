@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.downsampling import Picture
+    from rnnspect.tracing.gradients import LayerGradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +182,37 @@ class LayerReport:
     layer: int
     direction: str
     maps: dict[tuple[str, str], Picture | None]
-    """Step × unit, by quantity and what is shown of it: "equations", "engine", "difference", or its "ratio" to the
-    bound. None where every step is kept: the page derives it."""
+    """Step × unit, by quantity and what is shown of it: "equations", "gradient", "engine", "difference", or its "ratio"
+    to the bound. None where every step is kept: the page derives it. Of gradients there is always a picture."""
     curves: dict[str, Picture]
     """One number a step, such as the norm of h."""
     saturated: dict[str, str]
     """When a unit of a gate counts as saturated: "below 0.05 or above 0.95"."""
     derivable: Derivable
     kept: Kept
+    reach: ReachReport | None = None
+    """Where gradients are shown, how far they reach."""
+
+
+@dataclass(frozen=True)
+class ReachReport:
+    """How far the gradient of a layer and direction reaches, as curves with one number a step."""
+
+    gradient: LayerGradient
+    """Of every item."""
+    norms: dict[str, Picture]
+    """Of dL/dh, of its parts, and of dL/dc, by what they are called."""
+    factors: dict[str, Picture]
+    """What comes out at the step before relative to what goes in, by the path."""
+
+
+@dataclass(frozen=True)
+class ShownLoss:
+    """The loss whose gradients are shown: in words, its value, and how it was asked for; None for an array."""
+
+    said: str
+    value: float
+    asked: str | None
 
 
 @dataclass(frozen=True)
@@ -230,6 +254,8 @@ class Report(Shown):
     """Every parameter, row × column; a bias has one column."""
     command: str | None
     """How the run was described on the command line, for commands that say more of it; None for a live module."""
+    loss: ShownLoss | None = None
+    """Where gradients are shown: of what. They are those of the equations, and stand in the layers of the first run."""
 
     @property
     def verdict(self) -> Verdict:

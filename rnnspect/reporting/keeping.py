@@ -27,8 +27,12 @@ CELL = 4
 _EVERYTHING, _PICTURES, _DERIVATIONS, WEIGHTS = 5_600_000, 3_500_000, 1_300_000, 500_000
 """Bytes that base64 makes a third longer: of all that is kept where every step is; else of all pictures, all kept
 steps and all weights."""
+_GRADIENTS = 1_500_000
+"""Bytes of the pictures of all gradients, at least, where every step is kept and not every gradient fits."""
 _CURVE = 4096
 """Cells of a curve where every step is kept."""
+_GRADIENT_CURVES = 6
+"""Of a layer and direction: norms of dL/dh, of its two parts, and of dL/dc; and what two paths let through."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,40 @@ class Frame:
     whole: bool = False
     """Whether every step and every weight is kept: then the page derives every number, and there are no pictures of
     quantities."""
+    gradient_cells: int = 0
+    """How many cells the picture of a gradient may have, which no page derives."""
+
+    @property
+    def curve_cells(self) -> int:
+        """How many cells a curve may have."""
+        return min(self.cells, _CURVE)
 
 
-def frame_of(cases: Sequence[Case], item: int, asked: tuple[int, ...] | None, interesting: int) -> Frame:
+def frame_of(
+    cases: Sequence[Case],
+    item: int,
+    asked: tuple[int, ...] | None,
+    interesting: int,
+    with_gradients: bool = False,
+) -> Frame:
     """Every step where the file has room for them, of all runs that it is to show. Else the steps that were `asked`
-    for, or those about the `interesting` one (-1: none)."""
+    for, or those about the `interesting` one (-1: none). Of gradients, where they are shown, every number where there
+    is room for it beside all others."""
     case = cases[0]
     spec, length = case.spec, case.sequence.length(item)
-    if _bytes_of_input(case, length) + sum(_bytes_of_run(one, length) for one in cases) <= _EVERYTHING:
-        return Frame(item, length, tuple(range(length)), _CURVE, whole=True)
+    widths = _gradient_widths(spec) if with_gradients else []
+    taken = _bytes_of_input(case, length) + sum(_bytes_of_run(one, length) for one in cases)
+    taken += min(length, _CURVE) * CELL * _GRADIENT_CURVES * len(spec.places) * with_gradients
+    every_gradient = length * sum(widths) * _width(case.sequence.x)
+    if taken + min(every_gradient, _GRADIENTS) <= _EVERYTHING:
+        all_fit = taken + every_gradient <= _EVERYTHING
+        cells = length * max(widths, default=0) if all_fit else (_EVERYTHING - taken) // (CELL * len(widths))
+        return Frame(item, length, tuple(range(length)), _CURVE, whole=True, gradient_cells=cells)
     # So that all pictures fit: x, its projection, each quantity, and of h the engine's, the difference and the ratio.
-    pictures = (len(spec.cell_type.quantities) + 5) * spec.num_layers * spec.num_directions * len(cases)
+    pictures = (len(spec.cell_type.quantities) + 5) * len(spec.places) * len(cases) + len(widths)
     cells = _PICTURES // (CELL * pictures)
     kept = asked or kept_steps(length, _kept_at_most(spec, len(cases)), interesting)
-    return Frame(item, length, kept, cells)
+    return Frame(item, length, kept, cells, gradient_cells=cells)
 
 
 def kept_steps(length: int, most: int, interesting: int) -> tuple[int, ...]:
@@ -90,6 +114,12 @@ def _bytes_of_run(case: Case, length: int) -> int:
         each += 8 * spec.hidden_size * cell.has_cell_state
         total += length * each + min(length, _CURVE) * CELL * (len(cell.gates) + 2)
     return total
+
+
+def _gradient_widths(spec: Spec) -> list[int]:
+    """How many numbers a step has of each gradient that is shown: of x, and of each gate and state."""
+    of_h = [spec.output_size, *[spec.hidden_size] * (len(spec.cell_type.quantities) - 1)]
+    return [width for layer, _ in spec.places for width in (spec.layer_input_size(layer), *of_h)]
 
 
 def _width(values: Tensor) -> int:

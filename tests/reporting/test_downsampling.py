@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, blank, picture_of
-from rnnspect.views.report.document import EMPTY, picture_document
+from rnnspect.views.report.pictures import EMPTY, picture_document
 from tests.reporting.reading import array_of, cells_of
 
 SHAPES = st.tuples(st.integers(1, 90), st.integers(1, 40))

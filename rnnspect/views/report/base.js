@@ -51,7 +51,7 @@ function counted(count, noun) {
   return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-const kinds = { f4: Float32Array, f8: Float64Array, u2: Uint16Array, u1: Uint8Array };
+const kinds = { f4: Float32Array, f8: Float64Array, u2: Uint16Array, u1: Uint8Array, b2: Uint16Array };
 
 // By the browser itself where it can, which is ten times as fast.
 function bytesOf(text) {
@@ -62,6 +62,7 @@ function bytesOf(text) {
 function unpacked(array) {
   if (!array.numbers) {
     array.numbers = new kinds[array.type](bytesOf(array.data).buffer);
+    if (array.type === 'b2') array.numbers = new Float32Array(Uint32Array.from(array.numbers, (half) => half << 16).buffer); // the first half of each
     array.data = null;
   }
   return array.numbers;

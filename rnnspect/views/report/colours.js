@@ -40,13 +40,26 @@ function tableOf(name) {
   return tables[key];
 }
 
-// The scale of finite numbers from `low` to `high`: of a gate that lies between 0 and 1 around 0.5, else around 0.
-function scaleOf(low, high, shown, limits) {
+const SPANNED = 100; // times as large as the largest of its faintest step: then a gradient has a logarithmic scale
+
+// The scale of finite numbers from `low` to `high`: of a gate that lies between 0 and 1 around 0.5, else around 0. That of
+// gradients is logarithmic on both sides of 0 where they span powers of ten, and linear below a tenth of the faintest step.
+function scaleOf([low, high, faintest], shown, limits) {
   const some = low <= high;
   if (shown === 'ratio') return { name: 'much', low: 0, high: some ? Math.min(high, 1) || 1 : 1, limit: 1, top: some ? high : 1 };
   if (limits && limits[0] === 0) return { name: 'around', low: limits[0], high: limits[1], middle: (limits[0] + limits[1]) / 2 };
   const most = (some && Math.max(-low, high)) || 1;
-  return { name: 'around', low: -most, high: most, middle: 0 };
+  const bent = shown === 'gradient' && most / faintest > SPANNED ? faintest / 10 : 0;
+  return { name: 'around', low: -most, high: most, middle: 0, bent };
+}
+
+// From 0 on, linear up to `bent`, then logarithmic, without an edge; the same below 0.
+function bend(value, bent) {
+  return Math.sign(value) * Math.log1p(Math.abs(value) / bent);
+}
+
+function bentWritten({ bent }) {
+  return `log scale, linear below ±${written(bent, 1)}`;
 }
 
 function colourOf(scale, value, odd) {
@@ -56,6 +69,7 @@ function colourOf(scale, value, odd) {
     const paper = theme() === 'dark' ? 20 : 245;
     return beyond[theme()].map((channel) => Math.round(paper + (channel - paper) * weight));
   }
-  const place = (value - scale.low) / (scale.high - scale.low);
+  const place = scale.bent ? (1 + bend(value, scale.bent) / bend(scale.high, scale.bent)) / 2
+    : (value - scale.low) / (scale.high - scale.low);
   return tableOf(scale.name)[Math.max(0, Math.min(255, Math.round(place * 255)))];
 }

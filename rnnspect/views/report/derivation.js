@@ -112,14 +112,21 @@ function* equationsOf(layer, numbers, quantity, unit) {
   }
 }
 
-// The derivation of a number, or where to get it.
-function derive(layer, quantity, step, unit) {
+// Shows parts below a title, and a button that closes them.
+function opened(title, parts) {
   const dialog = document.getElementById('derivation');
-  const title = `${quantity} of layer ${layer.layer}, ${layer.direction}, at step ${step}, unit ${unit}`;
-  const item = data.items > 1 ? `, batch item ${data.item} of ${data.items}` : '';
   const close = make('button', { type: 'button', class: 'close', 'aria-label': 'Close' }, '×');
   close.addEventListener('click', () => dialog.close());
-  const parts = [make('div', { class: 'bar' }, make('h2', { id: 'derived' }, title + item), close)];
+  dialog.replaceChildren(make('div', { class: 'bar' }, make('h2', { id: 'derived' }, title), close), ...parts);
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+}
+
+// The derivation of a number, or where to get it.
+function derive(layer, quantity, step, unit) {
+  const title = `${quantity} of layer ${layer.layer}, ${layer.direction}, at step ${step}, unit ${unit}`;
+  const item = data.items > 1 ? `, batch item ${data.item} of ${data.items}` : '';
+  const parts = [];
   const numbers = quantity in layer.derivable.equations ? numbersAt(layer, step) : null;
   const command = make('code', { class: 'command' }, commandFor(layer, quantity, step, unit));
   if (numbers === null) parts.push(...elsewhere(layer, quantity, step, unit, command));
@@ -128,10 +135,9 @@ function derive(layer, quantity, step, unit) {
       make('h3', {}, `Comparison with ${layer.run.name}`), comparison(layer, numbers, quantity, unit), ...turns(layer, numbers, step, unit));
     if (hasCommand(layer)) parts.push(make('h3', {}, 'The same on the command line'), make('p', {}, command));
   }
-  dialog.replaceChildren(...parts);
-  if (!dialog.open) dialog.showModal();
-  dialog.scrollTop = 0;
+  opened(title + item, parts);
   now.quantity = quantity;
+  now.shown = null;
   show(layer);
   move(step, unit);
 }

@@ -1,8 +1,7 @@
-"""A report as JSON. Arrays are base64 of little-endian numbers; the page unpacks them when they are looked at."""
+"""A report as JSON. Arrays are packed; the page unpacks them when they are looked at."""
 
 from __future__ import annotations
 
-import base64
 from operator import attrgetter
 from typing import Any
 
@@ -14,16 +13,15 @@ from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
 from rnnspect.reporting.downsampling import Picture
-from rnnspect.views import documents
+from rnnspect.reporting.gradients.maps import GRADIENT
+from rnnspect.views import documents, reach
 from rnnspect.views.check import answer, lines_of
 from rnnspect.views.expression import Piece, filled, levels, multiplied, words
+from rnnspect.views.report.pictures import about, array, exactly, picture_document, wide_picture_document
 
 Array = npt.NDArray[np.float64]
 
 _NAME = attrgetter("name")
-_LEVELS = 2**16 - 1
-EMPTY = 8
-"""Flag of a cell that has no finite number."""
 
 
 def report_document(report: Report) -> dict[str, Any]:
@@ -49,6 +47,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "x": exactly(report.layers[0].kept.given["x"]) if report.whole else None,
         "weights": {name: picture_document(picture, exact=True) for name, picture in report.weights.items()},
         "command": report.command,
+        "loss": None if report.loss is None else vars(report.loss),
     }
 
 
@@ -79,13 +78,36 @@ def _layer(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]
         "equations": list(written_equations(report.spec, layer.direction)),
         "place": [row, report.item] if report.batched else [row],
         "maps": [
-            {"quantity": quantity, "shown": shown, "picture": picture and picture_document(picture)}
+            {"quantity": quantity, "shown": shown, "picture": picture and _packed(picture, shown)}
             for (quantity, shown), picture in layer.maps.items()
         ],
         "curves": [{"name": name, "picture": picture_document(picture)} for name, picture in layer.curves.items()],
+        "reach": _reach(report, layer),
         "saturated": layer.saturated,
         "derivable": _derivable(layer, report),
         "kept": _kept(report, run, layer),
+    }
+
+
+def _packed(picture: Picture, shown: str) -> dict[str, Any]:
+    return wide_picture_document(picture) if shown == GRADIENT else picture_document(picture)
+
+
+def _reach(report: Report, layer: LayerReport) -> dict[str, Any] | None:
+    """How far the gradient reaches, where gradients are shown: in a sentence, what of the run decides it in a line
+    each, and curves."""
+    if layer.reach is None:
+        return None
+    gradient = layer.reach.gradient
+
+    def curves(pictures: dict[str, Picture]) -> list[dict[str, Any]]:
+        return [{"name": name, "picture": wide_picture_document(picture)} for name, picture in pictures.items()]
+
+    return {
+        "sentence": reach.sentence(gradient, report.item, report.length),
+        "reasons": list(reach.reasons(gradient.reach)),
+        "norms": curves(layer.reach.norms),
+        "factors": curves(layer.reach.factors),
     }
 
 
@@ -100,7 +122,7 @@ def _kept(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:
         "given": {name: None if same.get(name) else exactly(values) for name, values in kept.given.items()},
         "h0": exactly(kept.given["h"][first]) if same.get("h") else None,
         "gave": {name: exactly(values) for name, values in kept.gave.items()},
-        "bound": None if kept.bound is None else _about(kept.bound),
+        "bound": None if kept.bound is None else about(kept.bound),
     }
 
 
@@ -138,9 +160,9 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
         if one.kind == "sum":
             document |= {"vector": filled(multiplied(one), _NAME), "each": placed(multiplied(one))}
         if one.kind == "sum" and not report.weights[one.name].exact:
-            document["values"] = _array(np.array([step.sums(one, hidden) for step in evaluated]), "<f8")
+            document["values"] = array(np.array([step.sums(one, hidden) for step in evaluated]), "<f8")
         if one.kind == "parameter" and not report.weights[one.name].exact:
-            document["values"] = _array(np.array([evaluated[0].value(one, unit) for unit in range(hidden)]), "<f8")
+            document["values"] = array(np.array([evaluated[0].value(one, unit) for unit in range(hidden)]), "<f8")
         return document
 
     made = {
@@ -156,44 +178,3 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
     if report.whole:  # else there is a picture of it
         projection = {"at": place(derivable.projection), "units": hidden * len(report.spec.cell_type.gates)}
     return {"expressions": list(map(exported, places)), "equations": made, "projection": projection}
-
-
-def picture_document(picture: Picture, exact: bool = False) -> dict[str, Any]:
-    """A picture of every number as these numbers, in float32 unless they have to be `exact`. Any other as two integers
-    n of two bytes for each cell, which stand for the lowest and the highest number as `origin` + n · `step`, rounded
-    outwards: no number is outside."""
-    sizes: dict[str, Any] = {name: getattr(picture, name) for name in ("steps", "units", "per_step", "per_unit")}
-    if picture.exact:
-        return sizes | {"values": exactly(picture.low) if exact else _array(picture.low, "<f4")}
-    there = picture.low <= picture.high
-    origin = float(picture.low[there].min(initial=np.inf)) if there.any() else 0.0
-    top = float(picture.high[there].max(initial=-np.inf)) if there.any() else 0.0
-    # A little more than the span over the levels, so that no rounding leaves the highest number outside.
-    step = max((top - origin) / _LEVELS * (1 + 2.0**-40), 2.0**-1074) if top > origin else 0.0
-    low, high = np.where(there, picture.low, origin), np.where(there, picture.high, origin)
-    down = np.clip(np.floor((low - origin) / (step or 1)), 0, _LEVELS)
-    up = np.clip(np.ceil((high - origin) / (step or 1)), 0, _LEVELS)
-    down -= (origin + down * step > low) & (down > 0)
-    up += (origin + up * step < high) & (up < _LEVELS)
-    flags = picture.flags | np.where(there, 0, EMPTY).astype(np.uint8)
-    made = sizes | {"origin": origin, "step": step, "low": _array(down, "<u2"), "high": _array(up, "<u2")}
-    return made | ({"flags": _array(flags, "|u1")} if flags.any() else {})
-
-
-def exactly(values: Array) -> dict[str, Any]:
-    """As float32 where that holds every number, else as float64."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        narrow = values.astype(np.float32)
-    return _array(values, "<f4" if np.array_equal(narrow, values, equal_nan=True) else "<f8")
-
-
-def _about(bound: Array) -> dict[str, Any]:
-    """To seven digits, as float32; as float64 where one is beyond its range."""
-    small, large = bound[bound > 0].min(initial=1), bound[np.isfinite(bound)].max(initial=0)
-    return _array(bound, "<f4" if small >= 2.0**-126 and large < 2.0**127 else "<f8")
-
-
-def _array(values: npt.NDArray[Any], dtype: str) -> dict[str, Any]:
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite on the page
-        data = np.ascontiguousarray(values, dtype)
-    return {"type": dtype[1:], "shape": list(values.shape), "data": base64.b64encode(data.tobytes()).decode("ascii")}

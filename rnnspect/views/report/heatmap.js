@@ -13,7 +13,8 @@ function axesOf(view, upright) {
 function* spanOfAll(several) {
   const spans = [];
   for (const view of several) spans.push(yield* rangeOf(view));
-  return [Math.min(...spans.map((one) => one[0])), Math.max(...spans.map((one) => one[1]))];
+  const [low, high, faintest] = [0, 1, 2].map((at) => spans.map((one) => one[at]));
+  return [Math.min(...low), Math.max(...high), Math.min(...faintest)];
 }
 
 // The dots of a map, `wide` × `high`, as an image, bit by bit: `window` says which cells, `order` which of them stands in which row.
@@ -54,6 +55,7 @@ function legend(place, scale, span) {
   const middle = scale.middle === undefined ? null : make('span', { class: 'middle' }, written(scale.middle, 3));
   const parts = [make('span', {}, written(scale.low, 3)), make('span', { class: 'scale' }, strip, middle),
     make('span', {}, written(scale.high, 3))];
+  if (scale.bent) parts.push(make('span', {}, bentWritten(scale)));
   if (scale.limit !== undefined) {
     const above = span[1] > scale.limit;
     parts.push(make('span', { class: above ? 'beyond' : '' }, above ? `■ above the bound, up to ${Number.isFinite(span[1]) ? span[1].toLocaleString('en', { maximumSignificantDigits: 3 }) : 'Inf'}`
@@ -114,7 +116,7 @@ function heatmap(wanted) {
   };
   whenSeen(canvas, function* draw() {
     const span = yield* spanOfAll([view, ...(wanted.like || [])]);
-    map.scale = scaleOf(...span, wanted.shown, wanted.limits);
+    map.scale = scaleOf(span, wanted.shown, wanted.limits);
     if (!(yield* paint(map))) return;
     legend(key, map.scale, span);
     axisTicks(map);

@@ -17,12 +17,17 @@ function stepIn(view, cell) {
 function whoseOf({ run }, shown) {
   const of = runs.length > 1 ? `, ${run.name}` : '';
   if (shown === 'between') return `${runs[1].name} − ${runs[0].name}`;
-  return { equations: `equations${of}`, engine: run.name, difference: `${run.name} − equations`, ratio: `|difference| / bound${of}` }[shown];
+  return { gradient: 'gradient by the equations', equations: `equations${of}`, engine: run.name, difference: `${run.name} − equations`, ratio: `|difference| / bound${of}` }[shown];
 }
 
 // "between" is what the other run gave minus what this one gave.
 function shownView(layer, { quantity, shown }) {
   return shown === 'between' ? betweenRuns(layer, counterpart(layer, runs[1]), quantity) : valuesOf(layer, quantity, shown);
+}
+
+// "f", "dL/df".
+function captionOf({ quantity, shown }) {
+  return shown === 'gradient' ? `dL/d${quantity}` : quantity;
 }
 
 function mapFigure(layer, one) {
@@ -33,22 +38,23 @@ function mapFigure(layer, one) {
   const hidden = view.units / (packed ? gates : 1);
   const named = (unit) => (packed ? `${data.gates[Math.floor(unit / hidden)]}, unit ${unit % hidden}` : `unit ${unit}`);
   const both = ['equations', 'engine'];
+  const caption = captionOf(one);
   const map = heatmap({
     view,
     upright: true,
     shown,
     limits: both.includes(shown) ? limitsOf(layer, quantity) : null,
-    caption: quantity,
-    name: nameOf(quantity),
+    caption,
+    name: shown === 'gradient' ? '' : nameOf(quantity),
     like: likeOf(layer, quantity, shown),
-    first: firstOf(layer)?.quantity === quantity ? firstOf(layer) : null,
+    first: firstOf(layer)?.quantity === quantity && shown !== 'gradient' ? firstOf(layer) : null,
     said: `${whoseOf(layer, shown)}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
     blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden, stop: (at + 1) * hidden })) : [],
     order: packed || quantity === 'x' ? null : () => sortedRows(layer, view),
     address: (x, y) => {
       const units = view.per_unit === 1 ? named(y) : `units ${range(y * view.per_unit, view.per_unit, view.units)}`;
       const steps = range(x * view.per_step, view.per_step, view.steps);
-      return `${quantity} (${whoseOf(layer, shown)}), ${placeOf(layer)}, step ${steps}, ${units}`;
+      return `${caption} (${whoseOf(layer, shown)}), ${placeOf(layer)}, step ${steps}, ${units}`;
     },
     chosen: (x, y) => open(layer, one, stepIn(view, x), y * view.per_unit),
     unitChosen: packed || quantity === 'x' ? null : (y) => {
@@ -103,7 +109,8 @@ function open(layer, one, step, unit) {
   const below = layer.run.layers.filter((other) => other.layer === layer.layer - 1);
   const view = shownView(layer, one);
   show(layer);
-  if (one.quantity === 'input_projection') {
+  if (one.shown === 'gradient') deriveGradient(layer, one.quantity, step, unit);
+  else if (one.quantity === 'input_projection') {
     const hidden = view.units / data.gates.length;
     derive(layer, data.gates[Math.floor(unit / hidden)], step, unit % hidden);
   } else if (one.quantity === 'x' && below.length) {
@@ -138,7 +145,7 @@ function pressed(event, layer, one, map) {
   event.preventDefault();
   event.stopPropagation();
   const unit = Math.min(one.row ?? now.unit, view.units - 1);
-  say(`${one.quantity} ${one.shown}, step ${now.step}, unit ${unit}: ${numberWritten(view, now.step, unit)}`);
+  say(`${captionOf(one)} ${one.shown}, step ${now.step}, unit ${unit}: ${numberWritten(view, now.step, unit)}`);
   map.canvas.focus();
 }
 
@@ -190,5 +197,5 @@ function layerSection(layer) {
   section(`Layer ${layer.layer}, ${layer.direction}`,
     make('div', { class: 'bar' }, make('p', { class: 'quiet' }, taken + backwards + hint), orderChooser(layer)),
     mapsGrid(layer, (one) => one.quantity === 'h', between), mapsGrid(layer, (one) => one.quantity !== 'h'),
-    make('div', { class: 'grid' }, normCurves(layer), saturationCurves(layer)));
+    make('div', { class: 'grid' }, normCurves(layer), saturationCurves(layer)), reachSection(layer));
 }

@@ -1,8 +1,9 @@
 // The place that the page shows, as the end of its address: #layer=1&direction=forward&step=7&unit=3, with &quantity=f
-// where it shows how a number was computed. So a link can lead to a number, and a page that is loaded again is where it was.
+// where it shows how a number was computed, and with &shown=gradient where it shows dL/df. So a link can lead to a number, and a page that is loaded again is where it was.
 
 now.layer = data.layers[0];
 now.quantity = null;
+now.shown = null; // "gradient", or what the quantity itself was computed from
 
 function show(layer) {
   if (now.layer === layer) return;
@@ -13,7 +14,8 @@ function show(layer) {
 function placeWritten() {
   const { layer, direction } = now.layer;
   const run = now.layer.run === data ? '' : `&run=${runs.indexOf(now.layer.run)}`;
-  return `#layer=${layer}&direction=${direction}&step=${now.step}&unit=${now.unit}${now.quantity ? `&quantity=${now.quantity}` : ''}${run}`;
+  const quantity = now.quantity ? `&quantity=${now.quantity}${now.shown ? `&shown=${now.shown}` : ''}` : '';
+  return `#layer=${layer}&direction=${direction}&step=${now.step}&unit=${now.unit}${quantity}${run}`;
 }
 
 // Goes where the address says; whether it says anything.
@@ -29,7 +31,9 @@ function placeRead() {
   if (said && there) show(there);
   move(step, unit);
   const quantity = asked.get('quantity');
-  if (said && there && quantity in now.layer.derivable.equations) {
+  const gradient = asked.get('shown') === 'gradient' && there && valuesOf(withGradients(there), quantity, 'gradient');
+  if (said && gradient) deriveGradient(there, quantity, now.step, Math.min(unit ?? now.unit, gradient.units - 1));
+  else if (said && there && quantity in now.layer.derivable.equations) {
     derive(now.layer, quantity, now.step, Math.min(now.unit, valuesOf(now.layer, quantity, 'equations').units - 1));
   }
   return said;
@@ -48,6 +52,7 @@ function followPlace() {
   window.addEventListener('hashchange', placeRead);
   document.getElementById('derivation').addEventListener('close', () => {
     now.quantity = null;
+    now.shown = null;
     writePlace();
   });
 }

@@ -58,7 +58,7 @@ function pngOf(map, done) {
   pen.fillStyle = ink;
   pen.fillText(written(scale.low, 3), left + 64, top + high + 48);
   pen.textAlign = 'left';
-  pen.fillText(written(scale.high, 3), left + 332, top + high + 48);
+  pen.fillText(`${written(scale.high, 3)}${scale.bent ? `  ${bentWritten(scale)}` : ''}`, left + 332, top + high + 48);
   sheet.toBlob(done, 'image/png');
 }
 

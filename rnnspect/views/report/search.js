@@ -1,6 +1,6 @@
-// The search: "unit 7", "step 30", "forget", "layer 1 reverse h difference".
+// The search: "unit 7", "step 30", "forget", "layer 1 reverse h difference", "dL/df".
 
-const SHOWN = { equations: 'equations', engine: 'engine', difference: 'difference', ratio: 'ratio', bound: 'ratio' };
+const SHOWN = { equations: 'equations', engine: 'engine', difference: 'difference', ratio: 'ratio', bound: 'ratio', gradient: 'gradient', 'dl/d': 'gradient' };
 
 // What a text asks for; null for what it does not name.
 function askedFor(text) {
@@ -9,7 +9,7 @@ function askedFor(text) {
     return found ? Number(found[1]) : null;
   };
   const [step, unit, index] = ['step', 'unit', 'layer'].map(number);
-  const words = text.replace(/\b(step|unit|layer)\s*[=:]?\s*\d+/g, ' ').split(/[\s,]+/).filter(Boolean);
+  const words = text.replace(/\b(step|unit|layer)\s*[=:]?\s*\d+/g, ' ').replace(/\bdl\/d/g, 'dl/d ').split(/[\s,]+/).filter(Boolean);
   const direction = words.find((word) => word === 'forward' || word === 'reverse') ?? null;
   const layer = now.layer.run.layers.find((one) => one.layer === (index ?? now.layer.layer) && one.direction === (direction ?? (index === null ? now.layer.direction : one.direction)));
   const maps = mapsOf(layer ?? now.layer);
@@ -32,7 +32,9 @@ function goTo(text) {
   if (unit !== null && unit >= widest) return `No unit ${unit}: the units are 0 to ${widest - 1}.`;
   show(layer);
   move(step, unit);
-  const map = quantity && (layer.figures.get(`${quantity} ${found.shown ?? 'equations'}`) ?? layer.figures.get(`${quantity} equations`));
+  if (found.shown === 'gradient' && !data.loss) return 'This page has no gradients: make it with --backward.';
+  const { figures } = found.shown === 'gradient' ? withGradients(layer) : layer;
+  const map = quantity && (figures.get(`${quantity} ${found.shown ?? 'equations'}`) ?? figures.get(`${quantity} equations`));
   if (!map) return `${placeOf(layer)}, step ${now.step}, unit ${now.unit}`;
   map.canvas.focus({ preventScroll: true });
   map.figure.scrollIntoView({ block: 'center' });

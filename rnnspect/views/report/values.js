@@ -126,7 +126,8 @@ function mapsOf(layer) {
   return layer.maps;
 }
 
-// `shown` is "equations", "engine", "difference" or "ratio" (of |difference| to the bound); null where there is none.
+// `shown` is "equations", "engine", "difference", "ratio" (of |difference| to the bound) or "gradient"; null where there
+// is none.
 function valuesOf(layer, quantity, shown) {
   const found = layer.maps.find((one) => one.quantity === quantity && one.shown === shown);
   if (!found) return null;
@@ -134,8 +135,8 @@ function valuesOf(layer, quantity, shown) {
 }
 
 // Numbers over time, one a step: { name, view }.
-function curvesOf(layer) {
-  return layer.curves.map((one) => ({ name: one.name, view: viewed(one, () => viewOf(one.picture)) }));
+function curvesOf(layer, curves = layer.curves) {
+  return curves.map((one) => ({ name: one.name, view: viewed(one, () => viewOf(one.picture)) }));
 }
 
 function weightsOf(name) {
@@ -156,21 +157,27 @@ function included() {
   return `This run has more numbers than fit into one file. ${steps} A cell of a heat map may be the range of several numbers.`;
 }
 
-// The smallest and the largest finite number, bit by bit; Infinity and -Infinity where there is none.
+// The smallest and the largest finite number, bit by bit; Infinity and -Infinity where there is none. And the largest
+// size in the faintest row: the smallest of them that is not 0, or Infinity.
 function* rangeOf(view) {
   if (view.range) return view.range;
   yield* view.ready();
   let low = Infinity;
   let high = -Infinity;
+  let faintest = Infinity;
   for (let i = 0; i < view.rows; i += 1) {
     if (pauses(i, view.columns)) yield;
+    let most = 0;
     for (let j = 0; j < view.columns; j += 1) {
       if (view.flags(i, j) & EMPTY) continue;
-      if (view.low(i, j) < low) low = view.low(i, j);
-      if (view.high(i, j) > high) high = view.high(i, j);
+      const [least, largest] = [view.low(i, j), view.high(i, j)];
+      if (least < low) low = least;
+      if (largest > high) high = largest;
+      most = Math.max(most, -least, largest);
     }
+    if (most > 0 && most < faintest) faintest = most;
   }
-  view.range = [low, high];
+  view.range = [low, high, faintest];
   return view.range;
 }
 

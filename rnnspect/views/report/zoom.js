@@ -14,7 +14,7 @@ function zoomSteps(first, after) {
   watchers.forEach((watcher) => watcher());
 }
 
-const ORDERS = { unit: 'unit number', difference: 'largest difference', variance: 'largest variance', saturation: 'most saturated' };
+const ORDERS = { unit: 'unit number', difference: 'largest difference', variance: 'largest variance', saturation: 'most saturated', gradient: 'largest gradient' };
 
 // Of each column of a view one number, bit by bit; what is not finite comes first.
 function* scored(view, score) {
@@ -61,8 +61,9 @@ function saturated(view, limits) {
 function* scoresOf(layer, by, columns) {
   const views = (shown) => ['h', ...data.gates, 'c'].map((name) => [name, valuesOf(layer, name, shown)])
     .filter(([, view]) => view?.columns === columns);
-  const [first] = views(by === 'difference' ? by : 'equations');
-  if (by !== 'saturation') return first && (yield* (by === 'difference' ? largest : variance)(first[1]));
+  const ofSize = ['difference', 'gradient'].includes(by);
+  const [first] = views(ofSize ? by : 'equations');
+  if (by !== 'saturation') return first && (yield* (ofSize ? largest : variance)(first[1]));
   const gates = [];
   for (const [name, view] of views('equations')) {
     if (data.gates.includes(name)) gates.push(yield* saturated(view, limitsOf(layer, name)));
@@ -97,7 +98,7 @@ function sortedRows(layer, view) {
 }
 
 function orderChooser(layer) {
-  const there = Object.entries(ORDERS).filter(([by]) => by !== 'difference' || valuesOf(layer, 'h', 'difference'));
+  const there = Object.entries(ORDERS).filter(([by]) => !['difference', 'gradient'].includes(by) || valuesOf(layer, 'h', by));
   const select = make('select', {}, ...there.map(([by, said]) => make('option', { value: by }, said)));
   select.addEventListener('change', () => begin(select, sortUnits(layer, select.value)));
   return make('label', { class: 'sorting' }, 'sort units by ', select);

@@ -1,0 +1,42 @@
+"""The gradients of one layer and direction of one batch item, as pictures and as curves over time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rnnspect.reporting.data import LayerReport, ReachReport
+from rnnspect.reporting.downsampling import Picture, picture_of
+from rnnspect.reporting.keeping import Frame
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rnnspect.tracing.gradients import LayerGradient
+
+GRADIENT = "gradient"
+"""What is shown of a quantity where it is dL/d of it."""
+_NORMS = {"h": "dL/dh", "h_next": "of it from the next step", "h_output": "of it from above", "c": "dL/dc"}
+"""The curves of how far a gradient reaches, in the order in which they are drawn: what each is the norm of."""
+
+
+def with_gradients(report: LayerReport, gradient: LayerGradient, frame: Frame) -> LayerReport:
+    """The layer with dL/d of each quantity that has maps, right after its values, and how far the gradient reaches.
+    Each map has every number where `frame` has room for all."""
+
+    def picture(values: Tensor, cells: int) -> Picture:
+        """Of (B, T, units) the steps of the item that is shown."""
+        return picture_of(values[frame.item, : frame.length].double().numpy(), cells)
+
+    maps: dict[tuple[str, str], Picture | None] = {}
+    for (name, shown), values in report.maps.items():
+        maps[name, shown] = values
+        if shown == "equations" and name in gradient.quantities:
+            maps[name, GRADIENT] = picture(gradient.quantities[name], frame.gradient_cells)
+    norms, paths = gradient.reach.norms, gradient.reach.paths
+    reach = ReachReport(
+        gradient,
+        {said: picture(norms[name][..., None], frame.curve_cells) for name, said in _NORMS.items() if name in norms},
+        {path.name: picture(path.ratios[..., None], frame.curve_cells) for path in paths},
+    )
+    return replace(report, maps=maps, reach=reach)
