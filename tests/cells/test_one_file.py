@@ -128,3 +128,26 @@ def test_its_gradients_are_those_of_autograd(capsys: Any) -> None:
     assert carried_as(("h' = (1 − f) ⊙ h + f ⊙ n",)) == "(1 − f) ⊙ h"
     assert main(["trace", "--backward", "--cell", "mgu", "--hidden-size", "3", "--input", "randn:6"]) == 0
     assert "dL/ds_n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_mgu")
+def test_its_gradients_are_proved(tmp_path: Any, capsys: Any) -> None:
+    """By somebody's step in torch, under autograd: of its own gates, at every step."""
+    step = """
+import torch
+
+def step(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    (wx_f, wx_n), (w_f, w_n) = (x_t @ weight_ih.T + bias_ih).chunk(2, -1), weight_hh.chunk(2)
+    b_f, b_n = bias_hh.chunk(2)
+    f = torch.sigmoid(wx_f + h @ w_f.T + b_f)
+    n = torch.tanh(wx_n + (WRONG * h) @ w_n.T + b_n)
+    return (1 - f) * h + f * n
+"""
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(step.replace("WRONG", "f"))
+    wrong.write_text(step.replace("WRONG", "f.detach()"))
+    command = ["check", "--cell", "mgu", "--hidden-size", "3", "--input", "randn:30", "--backward", "-f", "json"]
+    assert main([*command, "--engine", f"{right}:step"]) == 0
+    capsys.readouterr()
+    assert main([*command, "--engine", f"{wrong}:step"]) == 1
+    assert '"quantity": "grad.f_pre"' in capsys.readouterr().out
