@@ -83,8 +83,9 @@ def check(
         engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
         arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
         explain: For how many seconds to look for the mistake, if the run differs. If left out: about 10 s of work.
-        backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter.
-            What is recorded then has names such as "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0".
+        backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter. Of a
+            model these are those of the first recurrent module that it calls. What is recorded then has names such as
+            "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0".
         loss: With `backward` the loss, as `gradients` takes it: "sum", "mean", "last", dL/d output or "mse:FILE". If
             left out: dL/d output is drawn, or "grad.output" of what was recorded.
 
@@ -213,12 +214,15 @@ def _checked_backward(
     from rnnspect.tracing.prepare import Prepared
 
     arithmetic, explain, loss = asked
-    if is_model(source):
-        found = f"a {type(source).__name__} is a whole model"
-        advice = "check the gradients of its recurrent module: rnnspect.check(model.lstm, x, backward=True)"
-        raise InputError(found, advice=advice, where="backward")
+    if is_model(source) and (recorded is not None or engine != "torch"):
+        found, where = (
+            "this is for a recurrent network, not for a whole model",
+            "engine" if recorded is None else "recorded",
+        )
+        raise InputError(found, advice="check its module: rnnspect.check(model.lstm, x, backward=True)", where=where)
     is_run = recorded is None
-    draw = is_run and given.x is None and given.lengths is None and (not isinstance(source, Spec) or is_missing(source))
+    draw = is_run and given.x is None and given.lengths is None and not is_model(source)
+    draw = draw and (not isinstance(source, Spec) or is_missing(source))
     if draw and not isinstance(source, Spec):
         given = Given("zeros:1", given.h0, given.c0)
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None

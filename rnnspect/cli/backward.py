@@ -1,20 +1,28 @@
-"""`rnnspect trace --backward`: every gradient by the equations, and those of engines beside them."""
+"""`rnnspect trace --backward`, every gradient by the equations and those of engines beside them, and `rnnspect check
+--backward`."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING
 
-from rnnspect.cli.describing import Given
+from rnnspect.cli.describing import Given, read_recorded
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar, working
 from rnnspect.cli.running import prepared
 from rnnspect.errors import EngineError
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rnnspect.cli.check_options import CheckOptions
     from rnnspect.engines.interface import Engine
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.finding import Progress
+    from rnnspect.judging.verdict import Verdict
     from rnnspect.tracing.backward import Manual
     from rnnspect.tracing.gradients import Gradients
+    from rnnspect.tracing.prepare import Prepared
 
 
 def gradients(given: Given, selected: Selection, output: Output, engines: list[str] | None, loss: str) -> None:
@@ -74,3 +82,26 @@ def _gone_back(engine: Engine, manual: Manual, output: Output, required: bool = 
 
     with working(f"running {engine.name} backwards", output.quiet):
         return with_engine(manual, engine, required)
+
+
+def checked(
+    prepared: Prepared,
+    asked: CheckOptions,
+    held_to: Declared | None,
+    so_far: Progress,
+    recorded: Path | None,
+    draw: bool,
+) -> Verdict:
+    """The verdict on the gradients of the prepared engine, or on recorded ones; `draw`: on an input that is drawn."""
+    from rnnspect.checking.backward import check_backward, judge_recorded_backward
+    from rnnspect.checking.drawn_input import judged_on_drawn
+    from rnnspect.network.losses import loss_of
+
+    def judge(prepared: Prepared) -> Verdict:
+        loss = loss_of(asked.loss, prepared.spec, prepared.sequence, "--loss") if asked.loss else None
+        if recorded is None:
+            return check_backward(prepared, loss, held_to, so_far, asked.explain)
+        given, place = read_recorded(str(recorded))
+        return judge_recorded_backward(prepared, given, loss, held_to, so_far, place)
+
+    return judged_on_drawn(prepared, judge) if draw and recorded is None else judge(prepared)

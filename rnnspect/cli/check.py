@@ -11,6 +11,7 @@ from rich.console import RenderableType
 
 from rnnspect.cli import live, models
 from rnnspect.cli import probe as probing
+from rnnspect.cli.backward import checked
 from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
@@ -25,7 +26,6 @@ from rnnspect.judging.verdict import Skipped, Verdict
 if TYPE_CHECKING:
     from rnnspect.checking.check import Terms
     from rnnspect.judging.declared import Declared
-    from rnnspect.judging.finding import Progress
     from rnnspect.judging.rounding import Rounding
     from rnnspect.tracing.prepare import Prepared
 
@@ -203,11 +203,15 @@ def _named(described: Described, given: Given) -> str:
 
 def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     """A row for each call inside of a model, which runs itself; None for what is no model."""
+    from rnnspect.network import memory
+
     if job.asked.probe:
         return None
-    if job.asked.backward and (names_code(source) or source.endswith(".onnx")):
-        advice = "name the weights of its recurrent module; or in Python: rnnspect.check(model.lstm, x, backward=True)"
-        raise InputError("checks the gradients of a network, not of a whole model", advice=advice, where="--backward")
+    if job.asked.backward and names_code(source):
+        _refuse_beside(job, "cannot be used with a live model, which runs itself", "check its weights: model.pt")
+        made, _ = live.prepared_call(source, job.given, job.output, memory.check_run_needs)
+        verdict = _checked(made, job, None)
+        return [CheckRow(source, verdict, verdict.exit_status, "", "")]
     if names_code(source):
         advice = "save its weights, torch.save(model.state_dict(), 'model.pt'), and check that file"
         _refuse_beside(job, "cannot be used with a live model, which runs itself", advice)
@@ -217,6 +221,8 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
     if source and readers.kind_of(Path(source)) == "onnx":
+        if job.asked.backward:
+            raise InputError("onnxruntime only runs forwards", advice="check weights of PyTorch", where="--backward")
         advice = f"to compare it with weights of PyTorch: rnnspect check model.pt --engine {source}"
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         return models.onnx_rows(source, job.given.options, _terms(job), job.output)
@@ -273,7 +279,7 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
 
     with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
         if job.asked.backward:
-            return _backward(prepared, job, so_far, recorded, draw)
+            return checked(prepared, job.asked, job.held_to, so_far, recorded, draw)
         if ran is not None:
             return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
         if recorded is None:
@@ -281,19 +287,3 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
         given, place = read_recorded(str(recorded))
         asked = job.held_to, so_far, place, explain, job.rounding
         return judge_recorded(prepared, given, *asked).verdict
-
-
-def _backward(prepared: Prepared, job: _Job, so_far: Progress, recorded: Path | None, draw: bool) -> Verdict:
-    from rnnspect.checking.backward import check_backward, judge_recorded_backward
-    from rnnspect.checking.drawn_input import judged_on_drawn
-    from rnnspect.network.losses import loss_of
-
-    def judge(prepared: Prepared) -> Verdict:
-        said = job.asked.loss
-        loss = loss_of(said, prepared.spec, prepared.sequence, "--loss") if said else None
-        if recorded is None:
-            return check_backward(prepared, loss, job.held_to, so_far, job.asked.explain)
-        given, place = read_recorded(str(recorded))
-        return judge_recorded_backward(prepared, given, loss, job.held_to, so_far, place)
-
-    return judged_on_drawn(prepared, judge) if draw and recorded is None else judge(prepared)

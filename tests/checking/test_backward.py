@@ -181,8 +181,11 @@ def test_live_modules_and_their_grad_stay(tmp_path: Path) -> None:
     assert found.agrees
     assert all(parameter.grad is None for parameter in module.parameters())
     assert rnnspect.check(module, backward=True, loss="mean").agrees
-    with pytest.raises(InputError, match="recurrent module"):
-        rnnspect.check(torch.nn.Sequential(module), torch.randn(2, 20, 4), backward=True)
+    found = rnnspect.check(torch.nn.Sequential(module), torch.randn(2, 20, 4), backward=True)
+    assert found.agrees
+    assert "this is 0 (LSTM)" in found.notes
+    with pytest.raises(InputError, match="check its module"):
+        rnnspect.check(torch.nn.Sequential(module), torch.randn(2, 20, 4), recorded={}, backward=True)
     with pytest.raises(InputError, match="backward=True"):
         rnnspect.check(module, torch.randn(2, 20, 4), loss="sum")
 
@@ -231,6 +234,14 @@ def test_a_pass_backwards_by_hand_from_the_command_line(
     assert then[0] == "derive"
     assert main(then) == 0
     assert "dL/ds[step 28" in capsys.readouterr().out
+
+
+def test_a_live_model_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    model = f"{Path(__file__).parents[2] / 'examples' / 'tagger.py'}:build"
+    assert main(["check", model, "--input", "randn:6", "--batch", "2", "--backward"]) == 0
+    said = capsys.readouterr()
+    assert "gradients match this" in said.out
+    assert "choose another with --module" in said.err
 
 
 def test_a_trace_writes_what_a_check_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

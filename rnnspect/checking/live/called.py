@@ -3,7 +3,8 @@ returned, with the equations on the same numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Seq
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +15,15 @@ from rnnspect.checking.live.calls import Call, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read
 from rnnspect.checking.live.runs import run_drawn
 from rnnspect.checking.live.watch import WatchedCalls
+from rnnspect.engines.interface import GoesBack
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import InputError, RnnspectError, listed
 from rnnspect.files import free_memory
 from rnnspect.judging.case import Case
 from rnnspect.network import memory
+from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import Recording
+from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.network.torch_modules import is_model
@@ -46,6 +50,16 @@ class AsItRan:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: object) -> Recording:
         del spec, parameters, sequence
         return self._recording
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """Of the same kernel on what the call received: a loss of the whole model is not looked at."""
+        given = self.handed().backward(spec, parameters, sequence, upstream)
+        return replace(given, notes=(*self._recording.notes, *given.notes))
+
+    def handed(self) -> GoesBack:
+        return TorchEngine()
 
 
 def names_like(seen: WatchedCalls, name: str | None, where: str) -> dict[str, str]:
@@ -145,7 +159,7 @@ def _case(call: Call, where: str) -> Case:
         raise InputError(found, where=where) from None
 
 
-def _joined(calls: Sequence[Call]) -> list[Call]:
+def _joined(calls: Seq[Call]) -> list[Call]:
     """The first call; of a cell also those that follow, as long as each begins with what the one before gave."""
     first = calls[0]
     if not isinstance(first.kept, CapturedCall) or not first.kept.is_cell:
