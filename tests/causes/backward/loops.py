@@ -233,6 +233,10 @@ def _slope(name: str, s: Array, v: Array, how: str, which: str) -> Array:
     one = np.ones_like(s)
     if how == "left out":
         return one
+    if how == "one factor":
+        return v
+    if how == "not squared":
+        return one - v
     if how == "of the value":  # f'(v) in place of f'(s)
         s, v = v, {"sigmoid": sigmoid, "tanh": np.tanh, "hard": hard_sigmoid}.get(which, lambda q: q)(v)
     if how == "formula of s":

@@ -8,6 +8,7 @@ from typing import Any
 from tests.causes.backward.loops import Flags
 
 ALL = ("rnn", "lstm", "gru", "gru-before")
+ARGUMENTS = ("left out", "of the value", "formula of s")
 GRU, AFTER, BEFORE = ("gru", "gru-before"), ("gru",), ("gru-before",)
 
 
@@ -77,14 +78,14 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-through-padding", {"padding": "kept"}, ("rnn", *GRU), {"how": "kept"}, {"lengths": True}),
     Mistake("grad-through-padding", {"padding": "goes on"}, ALL, {"how": "goes on"}, {"lengths": True}),
     Mistake("grad-weight_hh-not-transposed", {"not transposed": True}),
-    *(_slope("h", how, ("rnn",)) for how in ("left out", "of the value", "formula of s")),
+    *(_slope("h", how, ("rnn",)) for how in (*ARGUMENTS, "not squared")),
     _slope("h", "left out", ("rnn",), relu=True),
     _slope("h", "of tanh", ("rnn",), relu=True),
-    *(_slope("sigma", how, ("lstm", "gru"), "the gates") for how in ("left out", "of the value", "formula of s")),
+    *(_slope("sigma", how, ("lstm", "gru"), "the gates") for how in (*ARGUMENTS, "one factor")),
     *(_slope("sigma", how, ("lstm",), "the gates", hard=True) for how in ("left out", "of σ", "without limits")),
-    *(_slope("g", how, ("lstm",)) for how in ("left out", "of the value", "formula of s")),
-    *(_slope("c", how, ("lstm",)) for how in ("left out", "of the value", "formula of s")),
-    *(_slope("n", how, GRU) for how in ("left out", "of the value", "formula of s")),
+    *(_slope("g", how, ("lstm",)) for how in (*ARGUMENTS, "not squared")),
+    *(_slope("c", how, ("lstm",)) for how in (*ARGUMENTS, "not squared")),
+    *(_slope("n", how, GRU) for how in (*ARGUMENTS, "not squared")),
     *(_slope(gate, "left out", ("lstm",)) for gate in "ifo"),
     *(_slope(gate, "left out", GRU) for gate in "rz"),
 )

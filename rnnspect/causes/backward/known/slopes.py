@@ -41,9 +41,11 @@ def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
         case "sigmoid":
             yield "of the value", "is taken at σ(s), not at s: σ′(σ(s))", _at_the_value
             yield "of the input", "is s (1 − s), of what goes into σ: not of what σ gives", _sigmoid_of_input
+            yield "one factor", "is v, without the factor 1 − v", _itself
         case "tanh":
             yield "of the value", "is taken at tanh(s), not at s: 1 − tanh²(tanh(s))", _at_the_value
             yield "of the input", "is 1 − s², of what goes into tanh: not of what tanh gives", _tanh_of_input
+            yield "not squared", "is 1 − v, without the square", _not_squared
         case "hard_sigmoid":
             yield "of σ", "is that of σ: v (1 − v)", _of_sigmoid
             yield "without limits", f"is {f.alpha:.3g} also where the function is flat", functools.partial(_line, f=f)
@@ -114,6 +116,15 @@ def _tanh_of_input(tape: Tape, _function: str, s: Number | Product, _v: Number) 
 
 def _of_sigmoid(tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
     found: Number = tape.a.times(v, tape.a.minus(_ones(v), v))
+    return found
+
+
+def _itself(_tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
+    return v
+
+
+def _not_squared(tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
+    found: Number = tape.a.minus(_ones(v), v)
     return found
 
 
