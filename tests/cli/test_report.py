@@ -282,3 +282,36 @@ def test_how_a_recording_was_rounded_may_be_said(rnnspect, tmp_path):
     alone = rnnspect("report", *argv, "--recorded-as", "exact", "-o", tmp_path / "report.html")
     assert alone.status == 2
     assert "--recorded-as: needs --recorded FILE" in alone.err
+
+
+def test_gradients_are_shown_where_they_are_asked_for(rnnspect, tmp_path, capsys):
+    out = tmp_path / "report.html"
+    argv = ("report", "--cell", "gru", "--input", "randn:6", "--backward", "--loss", "mean", "-o", out)
+    code, _, _ = rnnspect(*argv)
+    assert code == 0
+    shown = data_of(out.read_text())
+    assert shown["loss"]["asked"] == "mean"
+    found = package.gradients(package.Spec(cell="gru"), "randn:6", loss="mean").layers[0]
+    for quantity in ("r", "z", "n", "h"):
+        values, _ = cells_of(map_of(shown, 0, quantity, "gradient"))
+        np.testing.assert_array_equal(values, found.quantities[quantity][0].double().numpy())
+    assert "through h" in shown["layers"][0]["reach"]["sentence"] or "through" in shown["layers"][0]["reach"]["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--loss", "mean"), "error: --loss: a loss is for gradients; add --backward\n"),
+        (("--backward", "--loss", "summ"), "error: --loss: there is no loss or file 'summ'; expected sum,"),
+    ],
+)
+def test_a_loss_that_cannot_be_is_said_in_a_line(rnnspect, tmp_path, argv, said):
+    code, _, err = rnnspect("report", "--cell", "rnn", *argv, "-o", tmp_path / "report.html")
+    assert code == 2
+    assert err.startswith(said)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_library_refuses_a_loss_without_gradients(tmp_path):
+    with pytest.raises(package.InputError, match="loss: a loss is for gradients; pass backward=True"):
+        package.report(package.Spec(cell="rnn"), path=tmp_path / "report.html", loss="mean")

@@ -43,13 +43,13 @@ function tableOf(name) {
 const SPANNED = 100; // times as large as the largest of its faintest step: then a gradient has a logarithmic scale
 
 // The scale of finite numbers from `low` to `high`: of a gate that lies between 0 and 1 around 0.5, else around 0. That of
-// gradients is logarithmic on both sides of 0 where they span powers of ten, and linear below a tenth of the faintest step.
+// gradients is logarithmic on both sides of 0 where they span powers of ten, and linear below 1 % of the faintest step.
 function scaleOf([low, high, faintest], shown, limits) {
   const some = low <= high;
   if (shown === 'ratio') return { name: 'much', low: 0, high: some ? Math.min(high, 1) || 1 : 1, limit: 1, top: some ? high : 1 };
   if (limits && limits[0] === 0) return { name: 'around', low: limits[0], high: limits[1], middle: (limits[0] + limits[1]) / 2 };
   const most = (some && Math.max(-low, high)) || 1;
-  const bent = shown === 'gradient' && most / faintest > SPANNED ? faintest / 10 : 0;
+  const bent = shown === 'gradient' && most / faintest > SPANNED ? faintest / 100 : 0;
   return { name: 'around', low: -most, high: most, middle: 0, bent };
 }
 

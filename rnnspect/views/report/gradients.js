@@ -58,7 +58,7 @@ function deriveGradient(asked, quantity, step, unit) {
   const parts = [
     make('p', { class: 'lines' }, `dL/d${quantity}[step ${step}, ${unit}] = ${value === null ? numberWritten(view, step, unit) : written(value, 9)}`),
     make('p', {}, value === null ? `This cell of the map is the range of ${counted(view.per_step, 'step')} × ${counted(view.per_unit, 'unit')}.` : gradientMeaning(quantity, value)),
-    make('p', { class: 'quiet' }, `L is ${lossWritten()}.`),
+    make('p', { class: 'quiet' }, `L is ${lossWritten()}. The equations computed this in ${data.spec.dtype}.`),
     both && make('p', { class: 'quiet' }, 'This is the part of this direction; dL/dx of the command is the sum over both directions.'),
   ].filter(Boolean);
   const command = data.command === '' ? [] : [make('h3', {}, data.command === null ? 'The same in Python' : 'How it is computed'),
