@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rnnspect
-from tests.reporting.reading import data_of, values_of
+from tests.reporting.reading import cells_of, data_of, map_of, values_of
 
 
 def page(path):
@@ -284,34 +284,44 @@ def test_how_a_recording_was_rounded_may_be_said(rnnspect, tmp_path):
     assert "--recorded-as: needs --recorded FILE" in alone.err
 
 
-def test_gradients_are_shown_where_they_are_asked_for(rnnspect, tmp_path, capsys):
-    out = tmp_path / "report.html"
-    argv = ("report", "--cell", "gru", "--input", "randn:6", "--backward", "--loss", "mean", "-o", out)
-    code, _, _ = rnnspect(*argv)
-    assert code == 0
-    shown = data_of(out.read_text())
-    assert shown["loss"]["asked"] == "mean"
-    found = package.gradients(package.Spec(cell="gru"), "randn:6", loss="mean").layers[0]
-    for quantity in ("r", "z", "n", "h"):
-        values, _ = cells_of(map_of(shown, 0, quantity, "gradient"))
-        np.testing.assert_array_equal(values, found.quantities[quantity][0].double().numpy())
-    assert "through h" in shown["layers"][0]["reach"]["sentence"] or "through" in shown["layers"][0]["reach"]["sentence"]
+def test_gradients_are_shown_where_they_are_asked_for(rnnspect, tmp_path):
+    path = tmp_path / "report.html"
+    result = rnnspect("report", "configs/gru.yaml", "--backward", "--loss", "mean", "-o", path)
+    assert result.status == 0, result.err
+    assert page(path)["loss"]["asked"] == "mean"
+    assert (
+        rnnspect("trace", "configs/gru.yaml", "--backward", "--loss", "mean", "-q", "-o", tmp_path / "g.npz").status
+        == 0
+    )
+    kept = np.load(tmp_path / "g.npz")
+    for quantity in ("x", "r", "z", "n", "h"):
+        values, _ = cells_of(map_of(page(path), 0, quantity, "gradient"))
+        np.testing.assert_array_equal(values, kept[f"l0.forward.grad.{quantity}"][0])
+
+
+def test_a_saved_run_has_the_gradients_of_its_equations(rnnspect, tmp_path):
+    assert rnnspect("trace", "configs/lstm.yaml", "-q", "-o", tmp_path / "run.npz").status == 0
+    for source, made in (("configs/lstm.yaml", "live.html"), (tmp_path / "run.npz", "saved.html")):
+        assert rnnspect("report", source, "--backward", "-o", tmp_path / made).status == 0
+    live, saved = page(tmp_path / "live.html"), page(tmp_path / "saved.html")
+    assert map_of(live, 0, "f", "gradient") == map_of(saved, 0, "f", "gradient")
+    assert saved["command"] == ""  # no command derives it: the page says none
 
 
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (("--loss", "mean"), "error: --loss: a loss is for gradients; add --backward\n"),
-        (("--backward", "--loss", "summ"), "error: --loss: there is no loss or file 'summ'; expected sum,"),
+        (("--backward", "--loss", "summ"), "error: --loss: there is no loss or file 'summ'; expected sum, "),
     ],
 )
 def test_a_loss_that_cannot_be_is_said_in_a_line(rnnspect, tmp_path, argv, said):
-    code, _, err = rnnspect("report", "--cell", "rnn", *argv, "-o", tmp_path / "report.html")
-    assert code == 2
-    assert err.startswith(said)
+    result = rnnspect("report", "--cell", "rnn", *argv, "-o", tmp_path / "report.html")
+    assert result.status == 2
+    assert result.err.startswith(said)
     assert not (tmp_path / "report.html").exists()
 
 
 def test_the_library_refuses_a_loss_without_gradients(tmp_path):
-    with pytest.raises(package.InputError, match="loss: a loss is for gradients; pass backward=True"):
-        package.report(package.Spec(cell="rnn"), path=tmp_path / "report.html", loss="mean")
+    with pytest.raises(rnnspect.InputError, match="loss: a loss is for gradients; pass backward=True"):
+        rnnspect.report(rnnspect.Spec(cell="rnn"), path=tmp_path / "report.html", loss="mean")
