@@ -83,9 +83,9 @@ def check(
         engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
         arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
         explain: For how many seconds to look for the mistake, if the run differs. If left out: about 10 s of work.
-        backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter. Of a
-            model these are those of the first recurrent module that it calls. What is recorded then has names such as
-            "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0".
+        backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter.
+            Of a model these are those of the first recurrent module that it calls. What is recorded then has names such
+            as "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0".
         loss: With `backward` the loss, as `gradients` takes it: "sum", "mean", "last", dL/d output or "mse:FILE". If
             left out: dL/d output is drawn, or "grad.output" of what was recorded.
 
