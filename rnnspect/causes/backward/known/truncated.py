@@ -33,18 +33,19 @@ def _truncated(steps: int, order: int, start: bool) -> Iterator[BackwardCause]:
     periods = [k for k in range(order, place + 1) if place % k == 0]
     for k in periods:
         if k < place:
+            every = f"every {k} steps" if k > 1 else "at every step"
             yield BackwardCause(
                 "grad-truncated",
-                f"going back through time is truncated every {k} steps: the state is detached there",
-                f"Detach the state less often, or check with sequences of {k} steps, if the truncation is meant.",
+                f"going back through time is truncated {every}: the state is detached there",
+                _fix(k),
                 functools.partial(_detached, at=functools.partial(_every, k=k, start=start)),
                 {"steps": k},
             )
-    if order < place:
+    if order < place and steps % order:  # else it is the same as counted from the first step
         yield BackwardCause(
             "grad-truncated",
-            f"going back through time ends {order} steps before the last one, and begins anew every {order} steps",
-            f"Detach the state less often, or check with sequences of {order} steps, if the truncation is meant.",
+            f"going back through time is truncated every {order} steps, counted from the last one",
+            _fix(order),
             functools.partial(_detached, at=functools.partial(_every_from_end, k=order, steps=steps, start=start)),
             {"steps": order, "from": "the end"},
         )
@@ -55,6 +56,12 @@ def _truncated(steps: int, order: int, start: bool) -> Iterator[BackwardCause]:
         functools.partial(_detached, at=functools.partial(_once, place=place, start=start)),
         {"step": place},
     )
+
+
+def _fix(steps: int) -> str:
+    if steps == 1:
+        return "Do not detach the state between the steps."
+    return f"Detach the state less often, or check with sequences of {steps} steps, if the truncation is meant."
 
 
 def _detached(reading: BackwardReading, at: Callable[[Tensor], Tensor]) -> BackwardReading:
