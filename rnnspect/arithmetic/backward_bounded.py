@@ -93,6 +93,11 @@ class BackwardBounded(Bounded):
         size = v.v.abs().add_(other.v.abs()).mul_(2 * self.u.stored)
         return Number(v.v - other.v, size.add_(v.e).add_(other.e), self.u)
 
+    def rest(self, v: Number) -> Number:
+        """1 − v, also where g − g v is computed in place of g (1 − v)."""
+        rest = super().rest(v)
+        return Number(rest.v, torch.add(rest.e, v.v.abs(), alpha=2 * self.u.stored), self.u, is_gate=rest.is_gate)
+
     def negative(self, v: Number) -> Number:
         return Number(-v.v, v.e, v.u)
 

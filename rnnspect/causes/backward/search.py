@@ -25,8 +25,11 @@ _STEPS = 8
 _ITEMS = 8
 _HOPELESS = 100.0
 """A ratio that no other order of summation brings to 1."""
-_CALLED, _PER_PRODUCT = 5 * 10**6, 12
-"""What judging a place costs: in nanoseconds of calling operations, and in passes over its products."""
+_CALLED, _LOOKS, _SCAN = 5 * 10**6, 12, 2
+"""What judging a place costs: in nanoseconds of calling operations, in passes over its products, and in those that the
+cell state of a glance takes."""
+_CHUNK = 512
+"""Steps that a glance looks at in any case, about."""
 
 
 @torch.inference_mode()
@@ -155,8 +158,8 @@ class _Search:
         return self._known[at]
 
     def _seen(self, reading: BackwardReading, order: int | None) -> Seen:
-        self._effort.spend(_CALLED, _products(reading))
-        found = judge_of(reading)(reading.back)
+        self._effort.spend(_CALLED, _LOOKS * _products(reading))
+        found = judge_of(reading)(reading.back, glance=reading.run.x.shape[0])
         known = {name: (value, found.sums.bound(name, found.steps)) for name, value in found.sums.values.items()}
         return Seen(reading, self._case.layers[reading.layer], known, order)
 
@@ -173,10 +176,10 @@ class _Search:
         for cause in hypothesis:
             reading = cause.change(reading)
         judged = BackwardJudged(readings={at: reading})
-        self._effort.spend(_CALLED, _products(reading))
         try:
             if self._is_refuted(reading):
                 return None
+            self._effort.spend(_CALLED, _LOOKS * _products(reading))
             judge_place(reading, judged)
         except UnknownGradientError:
             return None
@@ -187,6 +190,8 @@ class _Search:
         first = self._judged.gates[reading.at].first
         if first is None:
             return False
+        scanned = _SCAN * _products(reading) if reading.cell.has_cell_state else 0
+        self._effort.spend(_CALLED, scanned + _LOOKS * _products(reading, max(_CHUNK, first.order + _STEPS)))
         few = torch.tensor(sorted({first.batch, *range(min(reading.run.x.shape[1], _ITEMS))}))
         worst = judge_of(reading)(_some(reading.back, few), glance=first.order + _STEPS).finding.worst
         return worst is not None and not worst.ratio < _HOPELESS
@@ -223,6 +228,6 @@ def _named(places: Iterable[At]) -> tuple[str, ...]:
     return tuple(f"layer {layer} {direction}" for layer, direction in places)
 
 
-def _products(reading: BackwardReading) -> int:
+def _products(reading: BackwardReading, most: int | None = None) -> int:
     steps, batch = reading.run.x.shape[:2]
-    return _PER_PRODUCT * steps * batch * (reading.p.weight_ih.numel() + reading.p.weight_hh.numel())
+    return min(steps, most or steps) * batch * (reading.p.weight_ih.numel() + reading.p.weight_hh.numel())

@@ -103,7 +103,7 @@ class BackwardJudge:
         last so many steps, without a second look at what is above its bound."""
         layer, run = self.layer, back.run
         total, batch = run.x.shape[:2]
-        found, sums = _nothing(layer), Sums(layer.u)
+        found, sums = _nothing(layer), Sums(layer.u, layer.limit)
         after: Mapping[str, Number] = self._end(back, batch)
         for start, stop, c in reversed(list(self._begun(run))):
             chunk = masked(chunk_at(run, start, stop))

@@ -48,6 +48,8 @@ class SumFinding:
     """How many entries are above their bound."""
     count: int
     is_vector: bool
+    unjudged: int = 0
+    """How many entries are beyond the range of the engine's dtype."""
 
     @property
     def entry(self) -> str:
@@ -71,6 +73,8 @@ class Sums:
     """The sums over the steps so far, by parameter."""
 
     u: Roundoff
+    limit: float = math.inf
+    """The largest number of the engine's dtype."""
     values: dict[str, Tensor] = field(default_factory=dict)
     terms: dict[str, int] = field(default_factory=dict)
     _products: dict[tuple[str, int], _Product] = field(default_factory=dict)
@@ -134,26 +138,32 @@ class Sums:
         known = {name: (value, self.bound(name, steps)) for name, value in self.values.items()}
         for name, (value, bound) in (known if change is None else change(known)).items():
             if (given := engine.get(name)) is not None:
-                ratio = ratios(value, given.double(), bound)
+                theirs = given.double()
+                ratio = compared(value, theirs, bound, self.limit)[0]
                 if bool((ratio > 1).any()) and change is None:
                     bound = bound + again(name, ratio)
-                    ratio = ratios(value, given.double(), bound)
-                yield _nearest(name, value, given.double(), bound, ratio)
+                yield _nearest(name, value, theirs, bound, self.limit)
 
 
-def ratios(value: Tensor, engine: Tensor, bound: Tensor) -> Tensor:
+def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """|difference| / bound, and which entries are beyond the range of the dtype: there it is 0, for nothing can be told
+    of them."""
     ratio = (value - engine).abs() / bound
     ratio[value == engine] = 0
     ratio[ratio.isnan()] = torch.inf
-    return ratio
+    beyond = ~(value.abs() + bound <= limit) & ~(ratio <= 1)
+    ratio[beyond] = 0
+    return ratio, beyond
 
 
-def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tensor) -> SumFinding:
+def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> SumFinding:
+    ratio, beyond = compared(value, engine, bound, limit)
     at = int(ratio.argmax())
     row, column = divmod(at, value.shape[1]) if value.dim() > 1 else (at, 0)
     ours, theirs, allowed, worst = (float(one.reshape(-1)[at]) for one in (value, engine, bound, ratio))
     wrong = int((ratio > 1).sum())
-    return SumFinding(name, row, column, ours, theirs, allowed, worst, wrong, value.numel(), value.dim() == 1)
+    entries = wrong, value.numel(), value.dim() == 1, int(beyond.sum())
+    return SumFinding(name, row, column, ours, theirs, allowed, worst, *entries)
 
 
 def _squares(v: Tensor) -> Tensor:

@@ -98,6 +98,10 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
         where = f"layer {layer} {direction}"
         if finding.unjudged:
             return f"{where}: {finding.unjudged} of {finding.values} gradients overflow {case.spec.dtype}"
+        for one in judged.parameters[layer, direction]:
+            if one.unjudged:
+                name = one.parameter + suffix(layer, direction)
+                return f"{one.unjudged} of {one.count} entries of dL/d{name} overflow {case.spec.dtype}"
         if finding.coarse(telling) * 2 > finding.units:
             return (
                 f"{where}: in {finding.coarse(telling)} of {finding.units} units a gate's gradient could be wrong by "

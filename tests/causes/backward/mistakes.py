@@ -44,6 +44,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-hidden-path-lost", {"hidden lost": True}),
     Mistake("grad-truncated", {"truncated": 3}, ALL, {"steps": 3}),
     Mistake("grad-truncated", {"truncated": 4}, ALL, {"steps": 4}),
+    Mistake("grad-truncated", {"truncated": 3, "start detached": True}, ALL, {"steps": 3}),
     Mistake("grad-detached", {"truncated": 5}, ALL, {"step": 5}),
     Mistake("grad-initial-state-detached", {"start detached": True}),
     Mistake("grad-accumulated", {"loss times": 2}, ALL, {"of": "everything"}),
