@@ -31,6 +31,7 @@ class BackwardBounded(Bounded):
         self._transposed: dict[str, RowBlock] = {}
         self.on_the_way_back = p
         """The parameters whose transposed products are taken."""
+        self._one, self._least, self._tiny = torch.tensor([1, 4 * u.sums, u.tiny], dtype=self.dtype).unbind()
 
     def exact(self, v: Tensor, relative: float = 0.0) -> Number:
         """A gradient of the engine's own, (steps, batch, units), known to ± relative."""
@@ -54,10 +55,12 @@ class BackwardBounded(Bounded):
         """v (1 − v) or 1 − v², also as v − v² or (1 − v)(1 + v)."""
         if f.name == "sigmoid":
             at = torch.addcmul(v.v, v.v, v.v, value=-1)
-            e = (1 - 2 * v.v).abs_().add_(v.e).mul_(v.e).add_(v.v, alpha=4 * self.u.sums)
+            e = torch.sub(self._one, v.v, alpha=2).abs_().add_(v.e).mul_(v.e).add_(v.v, alpha=4 * self.u.sums)
         else:
-            at = 1 - v.v * v.v
-            e = (2 * v.v.abs()).add_(v.e).mul_(v.e).add_(4 * self.u.sums)
+            at = torch.addcmul(self._one, v.v, v.v, value=-1)
+            size = v.v.abs()
+            e = torch.add(v.e, size, alpha=2)
+            e = torch.addcmul(self._least, e, v.e, out=e)
         return Number(at, self.u.store(at, e) if self.u.coarse else e, self.u, is_gate=True)
 
     def transposed(self, weight: str, g: Number) -> Number:
@@ -71,6 +74,8 @@ class BackwardBounded(Bounded):
     def joined(self, blocks: Sequence[Number | None]) -> Number:
         like = next(block for block in blocks if block is not None)
         exact = not any(block is not None and block.e.dim() for block in blocks)
+        if exact and (packed := _packed(blocks)) is not None:
+            return Number(packed, like.e, self.u)
         v = torch.cat([torch.zeros_like(like.v) if block is None else block.v for block in blocks], -1)
         if exact:
             return Number(v, torch.zeros((), dtype=v.dtype), self.u)
@@ -78,11 +83,18 @@ class BackwardBounded(Bounded):
         parts = [(none if block is None else block.e).expand_as(like.v) for block in blocks]
         return Number(v, torch.cat(parts, -1), self.u)
 
-    def times(self, g: Number, v: Number) -> Number:
-        e = g.v.abs().mul_(v.e)
+    def times(self, g: Number, v: Number | Product) -> Number:
+        v = v.number if isinstance(v, Product) else v
+        if self.u.coarse:
+            e = g.v.abs().mul_(v.e)
+            if g.e.dim():
+                e.addcmul_(v.v.abs().add_(v.e), g.e)
+            return self._rounded(g.v * v.v, e)
+        size, slope = g.v.abs(), v.v if v.is_gate else v.v.abs()
+        e = torch.addcmul(self._tiny, size, torch.add(v.e, slope, alpha=self.u.stored), out=size)
         if g.e.dim():
-            e.addcmul_(v.v.abs().add_(v.e), g.e)
-        return self._rounded(g.v * v.v, e)
+            e.addcmul_(slope + v.e, g.e)
+        return Number(g.v * v.v, e, self.u)
 
     def plus(self, g: Number, other: Number) -> Number:
         v, e = g.v + other.v, g.e + other.e
@@ -129,6 +141,22 @@ class BackwardBounded(Bounded):
         if self.u.coarse:
             return Number(v, self.u.store(v, e), self.u)
         return Number(v, e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny), self.u)
+
+
+def _packed(blocks: Sequence[Number | None]) -> Tensor | None:
+    """The tensor that all of these values lie in, one after the other, as an engine packed them; None where they do
+    not."""
+    if any(block is None for block in blocks):
+        return None
+    values = [block.v for block in blocks if block is not None]
+    first, width, place = values[0], 0, values[0].untyped_storage().data_ptr()
+    for v in values:
+        at = v.storage_offset() - first.storage_offset()
+        if v.untyped_storage().data_ptr() != place or v.stride() != first.stride() or at != width:
+            return None
+        width += v.shape[-1]
+    fits = first.dim() > 1 and first.stride()[-1] == 1 and first.stride()[-2] >= width
+    return first.as_strided((*first.shape[:-1], width), first.stride()) if fits else None
 
 
 class BackwardOrdered(BackwardBounded, Ordered):

@@ -15,19 +15,33 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
+from rnnspect.judging.backward.compared import compared, nearest, ratio_of, turned_of
 from rnnspect.judging.backward.padding import with_padding
-from rnnspect.judging.backward.passing import Otherwise, Passed, Steps, as_wide, go_over, in_one, masked
+from rnnspect.judging.backward.passing import (
+    Forwards,
+    Otherwise,
+    Passed,
+    Steps,
+    as_wide,
+    go_back,
+    go_forwards,
+    in_one,
+    masked,
+)
 from rnnspect.judging.backward.second_look import SecondLook
 from rnnspect.judging.backward.sums import Change, SumFinding, Sums, Term
 from rnnspect.judging.backward.sums_again import Again, orders_of
+from rnnspect.judging.backward.terms import terms_of
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
-from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine, latest_gate
+from rnnspect.judging.finding import Finding, WrongValues, combine, latest_gate
 from rnnspect.judging.judge import CLOSE
-from rnnspect.judging.layer import LayerEquations, State, cast
+from rnnspect.judging.layer import ComparedChunk, LayerEquations, State, cast
 from rnnspect.network.parameters import LayerParameters
 
 _CHUNK = 2**19  # values of one quantity
 _SAMPLES = 64  # rows of a chunk at which the resolution is looked at
+_KEPT = 2**27  # bytes of a pass forwards that are kept for the pass back
+_QUANTITIES = 20  # numbers that it has of each unit, bounds included
 
 
 @dataclass(frozen=True)
@@ -105,13 +119,16 @@ class BackwardJudge:
         total, batch = run.x.shape[:2]
         found, sums = _nothing(layer), Sums(layer.u, layer.limit)
         after: Mapping[str, Number] = self._end(back, batch)
-        for start, stop, c in reversed(list(self._begun(run))):
+        begun = list(self._begun(run))
+        while begun:  # what a chunk kept is let go of after it
+            start, stop, c, forwards = begun.pop()
             chunk = masked(chunk_at(run, start, stop))
             steps = self._steps(back, chunk)
-            passed, part = self._judged(steps, back.seen[chunk.at], c, after, total, not glance and found.first is None)
+            passed = self._passed(self._plain, steps, c, after, forwards)
+            passed, part = self._judged(passed, steps, c, after, total, not glance and found.first is None)
             if exact and passed.wx.v.dtype != torch.float64:
                 passed = self._passed(self._wide, steps, c, after)
-            sums.add(self._terms(passed, steps))
+            sums.add(terms_of(passed, steps, layer.p, layer.u))
             after, found = passed.before, combine(found, part)
             progress(stop - start)
             if 0 < glance <= total - start:
@@ -122,23 +139,38 @@ class BackwardJudge:
     def _exact_terms(self, back: BackwardRun) -> Iterator[list[Term]]:
         """What the gradients of the parameters are the sums of, chunk by chunk from the last one on, in float64."""
         after: Mapping[str, Number] = self._end(back, back.run.x.shape[1])
-        for start, stop, c in reversed(list(self._begun(back.run))):
+        for start, stop, c, _forwards in reversed(list(self._begun(back.run))):
             steps = self._steps(back, masked(chunk_at(back.run, start, stop)))
             passed = self._passed(self._wide, steps, c, after)
-            yield self._terms(passed, steps)
+            yield terms_of(passed, steps, self.layer.p, self.layer.u)
             after = passed.before
 
-    def _begun(self, run: LayerRun) -> Iterator[tuple[int, int, State | None]]:
-        """Each chunk in processing order, with the cell state that it begins with."""
+    def _begun(self, run: LayerRun) -> Iterator[tuple[int, int, State | None, Forwards | None]]:
+        """Each chunk in processing order, with the cell state that it begins with. Of the last ones what was computed
+        for the cell state is kept, too."""
         layer = self.layer
         total, batch = run.x.shape[:2]
         n = max(1, min(2048, max(256, _CHUNK // layer.units)) // batch)
         c = layer.begin(run.c0)
+        kept = _KEPT // (batch * layer.units * _QUANTITIES * layer.dtype.itemsize)
         for start in range(0, total, n):
-            stop = min(total, start + n)
-            yield start, stop, c
+            stop, before, forwards = min(total, start + n), c, None
             if c is not None and stop < total:
-                c = self._after(chunk_at(run, start, stop), c)[1]
+                if start >= total - kept and not layer.stepwise and run.h_error is None:
+                    chunk = masked(chunk_at(run, start, stop))
+                    forwards = go_forwards(self._plain, layer.cell, chunk, c.number(layer.dtype), self._changes)
+                    c = self._state_after(chunk, c, forwards)
+                else:
+                    c = self._after(chunk_at(run, start, stop), c)[1]
+            yield start, stop, before, forwards
+
+    def _state_after(self, chunk: Chunk, c: State, forwards: Forwards) -> State:
+        """As `_forward` has it, from what was computed."""
+        q = {name: in_one(node.value) for name, node in forwards.made.items()}
+        after, bound = chunk.after.to(self.layer.dtype), q["h"].e
+        found = self.layer.after(ComparedChunk(chunk, c, q, after, bound, bound))
+        assert found is not None
+        return found
 
     def _after(self, chunk: Chunk, c: State) -> tuple[Number, State]:
         """The cell state before each step of a chunk, (steps, batch, H) or (batch, H) where one number is enough, and
@@ -184,28 +216,45 @@ class BackwardJudge:
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)
         return Steps(chunk, seen, upstream, self.layer.u.products, self._changes, self._otherwise)
 
-    def _passed(self, a: BackwardBounded, steps: Steps, c: State | None, after: Mapping[str, Number]) -> Passed:
-        before = None
-        if c is not None:
+    def _passed(
+        self,
+        a: BackwardBounded,
+        steps: Steps,
+        c: State | None,
+        after: Mapping[str, Number],
+        forwards: Forwards | None = None,
+    ) -> Passed:
+        before, cell = None, self.layer.cell
+        if c is not None and forwards is None:
             before = self._after(steps.chunk, c)[0] if self.layer.stepwise else c.number(a.dtype)
         wide = {name: as_wide(g, a.dtype) for name, g in after.items()}
-        return go_over(a, self.layer.cell, steps, None if before is None else as_wide(before, a.dtype), wide)
+        if forwards is None:
+            before = None if before is None else as_wide(before, a.dtype)
+            forwards = go_forwards(a, cell, steps.chunk, before, steps.changes)
+        return go_back(forwards, cell, steps, wide)
 
     def _judged(
-        self, steps: Steps, seen: Tensor, c: State | None, after: Mapping[str, Number], total: int, unproven: bool
+        self,
+        passed: Passed,
+        steps: Steps,
+        c: State | None,
+        after: Mapping[str, Number],
+        total: int,
+        unproven: bool,
     ) -> tuple[Passed, Finding]:
         """What the equations give for a chunk, and how the engine's gradients compare, in the order of going back."""
-        layer = self.layer
-        turned = _turned(steps.chunk, total)
-        passed = self._passed(self._plain, steps, c, after)
-        values = self._compared(turned, passed, seen)
-        part = replace(_nothing(layer), steps=len(turned.x), values=turned.count * seen.shape[-1])
+        layer, chunk = self.layer, steps.chunk
+        part = replace(_nothing(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
         part = replace(part, resolution=_resolution(layer, passed.wx))
-        top = float(values.ratio.amax())
-        if not top <= CLOSE and unproven:
+        ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
+        if top <= CLOSE:
+            return passed, replace(part, worst=nearest(passed.wx, steps, ratio, layer.bound_factor, total))
+        turned = turned_of(chunk, total)
+        values = compared(turned, passed.wx, steps, layer.bound_factor)
+        if unproven:
             if layer.dtype != torch.float64:
                 passed = self._passed(self._wide, steps, c, after)
-                values = self._compared(turned, passed, seen)
+                values = compared(turned, passed.wx, steps, layer.bound_factor)
             part = replace(part, unjudged=values.repair(layer.limit))
             if not float(values.ratio.amax()) <= 1:
                 second = SecondLook(layer, steps, after, passed, c)
@@ -216,55 +265,10 @@ class BackwardJudge:
             part = replace(part, over=WrongValues.of(turned, values.ratio > 1))
         return passed, replace(part, worst=values.seen(values.peak))
 
-    def _compared(self, turned: Chunk, passed: Passed, seen: Tensor) -> ComparedValues:
-        own, theirs = passed.wx.v.flip(0), seen.to(passed.wx.v.dtype).flip(0)
-        bound = passed.wx.e.flip(0) * self.layer.bound_factor
-        ratio = (own - theirs).abs_().div_(bound)
-        ratio[own == theirs] = 0
-        if turned.valid is not None:
-            ratio.masked_fill_(~turned.valid.unsqueeze(-1), 0)
-        return ComparedValues(turned, own, theirs, bound, ratio)
-
-    def _terms(self, passed: Passed, steps: Steps) -> list[Term]:
-        """What the gradients of the parameters are the sums of, the rows of all steps and items one under the other."""
-        p, valid, chunk = self.layer.p, steps.chunk.valid, steps.chunk
-
-        def rows(g: Number) -> Number:
-            v, e = g.v, g.e
-            if valid is not None:
-                v = torch.where(valid.unsqueeze(-1), v, 0)
-                e = torch.where(valid.unsqueeze(-1), e, 0) if e.dim() else e
-            return Number(v.flatten(0, 1), e.flatten(0, 1) if e.dim() else e, g.u)
-
-        dtype, u = passed.wx.v.dtype, self.layer.u
-        seen = rows(self._plain.exact(steps.seen.to(dtype), steps.seen_error))
-        x = Number(chunk.x.to(dtype).flatten(0, 1), torch.zeros((), dtype=dtype), u)
-        terms = [Term("weight_ih", seen, x)] + ([] if p.bias_ih is None else [Term("bias_ih", seen)])
-        for weight, g, operand in passed.products:
-            left = rows(g)
-            terms.append(Term(weight, left, rows(in_one(operand))))
-            if weight == "weight_hh" and p.bias_hh is not None:
-                terms.append(Term("bias_hh", left))
-        if passed.peepholes:
-            parts = [rows(one) for one in passed.peepholes]
-            v, e = (torch.cat([getattr(one, name) for one in parts], -1) for name in ("v", "e"))
-            terms.append(Term("weight_ch", Number(v, e, u)))
-        return terms if self._otherwise.terms is None else self._otherwise.terms(terms, chunk)
-
 
 def _nothing(layer: LayerEquations) -> Finding:
     unseen = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
     return Finding(0, 0, None, None, None, 0, 0, unseen)
-
-
-def _turned(chunk: Chunk, total: int) -> Chunk:
-    """The chunk in the order of going back."""
-    n, batch = chunk.x.shape[:2]
-    steps = chunk.steps
-    if steps is None:
-        steps = torch.arange(chunk.start, chunk.start + n).unsqueeze(1).expand(-1, batch)
-    valid = None if chunk.valid is None else chunk.valid.flip(0)
-    return Chunk(total - chunk.start - n, chunk.x.flip(0), chunk.before, chunk.after, steps.flip(0), valid)
 
 
 def _resolution(layer: LayerEquations, wx: Number) -> Tensor:

@@ -78,19 +78,35 @@ class Steps:
         return self.otherwise.detached(places).view(-1, 1, 1)
 
 
-def go_over(a: BackwardBounded, cell: Cell, steps: Steps, c: Number | None, after: States) -> Passed:
-    """`c` is the cell state before the first step, (batch, H), or before each, (steps, batch, H); `after` is what comes
-    to each state after the last step from the steps behind it.
+@dataclass(frozen=True, eq=False)
+class Forwards:
+    """What a cell's lines did in some steps, going forwards: their tape, W_ih x + b_ih, and each state before and after
+    the steps, by its name."""
 
-    Raises `UnknownGradientError` where several steps cannot be solved at once: then they have to be given one by one.
-    """
-    chunk, tape = steps.chunk, Tape(a, len(cell.gates), forced=True, changes=steps.changes)
+    a: BackwardBounded
+    tape: Tape
+    start: Node
+    state: Mapping[str, Node]
+    made: Mapping[str, Node]
+
+
+def go_forwards(a: BackwardBounded, cell: Cell, chunk: Chunk, c: Number | None, changes: Changes) -> Forwards:
+    """`c` is the cell state before the first step, (batch, H), or before each, (steps, batch, H)."""
+    tape = Tape(a, len(cell.gates), forced=True, changes=changes)
     start = Node(tape, a.input(chunk.x.to(a.dtype)), gate=WHOLE)
     h_error = None if chunk.h_error is None else chunk.h_error.to(a.dtype)
     state = {"h": Node(tape, a.observed(chunk.before.to(a.dtype), error=h_error))}
     if c is not None:
         state["c"] = Node(tape, c)
-    made: dict[str, Node] = cell.step(tape, start, *state.values())
+    return Forwards(a, tape, start, state, cell.step(tape, start, *state.values()))
+
+
+def go_back(forwards: Forwards, cell: Cell, steps: Steps, after: States) -> Passed:
+    """`after` is what comes to each state after the last step from the steps behind it.
+
+    Raises `UnknownGradientError` where several steps cannot be solved at once: then they have to be given one by one.
+    """
+    a, tape, start, state, made = (getattr(forwards, of) for of in ("a", "tape", "start", "state", "made"))
     blocks = steps.seen.to(a.dtype).chunk(len(cell.gates), -1)
     seen = {node: a.exact(block, steps.seen_error) for node, block in zip(tape.seen, blocks, strict=True)}
     pull = Pull(tape, seen | {made[name]: Linear({name: None}) for name in state})
@@ -108,7 +124,7 @@ def go_over(a: BackwardBounded, cell: Cell, steps: Steps, c: Number | None, afte
         solving.before,
         products,
         tuple(pull(node) for node in tape.peephole_weights),
-        made["c"].value if c is not None else None,
+        made["c"].value if "c" in state else None,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardOrdered
 from rnnspect.arithmetic.bounded import Number
-from rnnspect.judging.backward.passing import Passed, Steps, as_wide, go_over
+from rnnspect.judging.backward.passing import Passed, Steps, as_wide, go_back, go_forwards
 from rnnspect.judging.layer import LayerEquations, State, cast
 
 _ORDERED = 2**24  # products whose orders are tried
@@ -48,7 +48,8 @@ class SecondLook:
             every = self._c if self._c.v.dim() > 2 else a.before(self._c, self._passed.c)
             c = Number(every.v[cut], every.e[cut], layer.u)
         after = {name: _item(as_wide(g, torch.float64), item) for name, g in self._after.items()}
-        bound = go_over(a, layer.cell, steps, c, after).wx.e[:rows].flip(0) * layer.bound_factor
+        forwards = go_forwards(a, layer.cell, steps.chunk, c, steps.changes)
+        bound = go_back(forwards, layer.cell, steps, after).wx.e[:rows].flip(0) * layer.bound_factor
         return (slice(n, n + rows), item, slice(None)), bound
 
 

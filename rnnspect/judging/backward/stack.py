@@ -104,41 +104,61 @@ def judge_x(readings: list[BackwardReading]) -> Finding:
 
 
 def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths: Tensor | None) -> Finding:
-    first, dtype = readings[0], torch.float64
-    theirs = first.grad_x[start:stop].flip(0).to(dtype)
-    places = torch.arange(stop - 1, start - 1, -1).unsqueeze(1).expand(-1, theirs.shape[1])
-    valid = None if lengths is None else places < lengths
-
-    def own(kind: type[BackwardBounded], steps: slice, item: slice) -> Number:
-        total: Number | None = None
-        for one in readings:
-            a = kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity)
-            seen = (one.back.seen if one.shown is None else one.shown)[start:stop].flip(0)[steps, item].to(dtype)
-            if valid is not None:
-                seen = torch.where(valid[steps, item].unsqueeze(-1), seen, 0)
-            part = a.transposed("weight_ih", a.exact(seen, one.u.products))
-            total = part if total is None else a.plus(total, part)
-        assert total is not None
-        return total
-
-    every = slice(None)
-    ours = own(BackwardBounded, every, every)
-    bound = ours.e.clone()
-    ratio = (ours.v - theirs).abs() / bound
-    ratio[ours.v == theirs] = 0
-    if valid is not None:
-        ratio.masked_fill_(~valid.unsqueeze(-1), 0)
-    chunk = Chunk(first.grad_x.shape[0] - stop, theirs, theirs, theirs, places, valid)
-    values = ComparedValues(chunk, ours.v, theirs, bound, ratio)
-    unjudged = values.repair(torch.finfo(first.p.weight_ih.dtype).max)
+    """In float32 first, unless the network is wider; in float64 where that leaves a value close to its bound."""
+    dtype = torch.promote_types(readings[0].p.weight_ih.dtype, torch.float32)
+    values = _compared_x(readings, start, stop, lengths, dtype)
+    if dtype != torch.float64 and not float(values.ratio.amax()) <= CLOSE:
+        values = _compared_x(readings, start, stop, lengths, torch.float64)
+    unjudged = values.repair(torch.finfo(readings[0].p.weight_ih.dtype).max)
 
     def again(n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
-        at = slice(n, n + 1), slice(b, b + 1)
-        return (*at, every), own(BackwardOrdered, *at).e
+        step, item = slice(stop - 1 - n, stop - n), slice(b, b + 1)
+        bound = _own_x(readings, BackwardOrdered, torch.float64, step, item, lengths).e
+        return (slice(n, n + 1), item, slice(None)), bound
 
     over, cleared, at = values.accused(again)
     worst = values.seen(values.peak)
-    part = Finding(stop - start, chunk.count * theirs.shape[2], worst, None, None, cleared, unjudged, torch.zeros(1, 1))
+    part = Finding(
+        stop - start, values.chunk.count * values.v.shape[2], worst, None, None, cleared, unjudged, torch.zeros(1, 1)
+    )
     if at is not None:
-        part = replace(part, over=WrongValues.of(chunk, over), first=values.seen(at))
+        part = replace(part, over=WrongValues.of(values.chunk, over), first=values.seen(at))
     return part
+
+
+def _compared_x(
+    readings: list[BackwardReading], start: int, stop: int, lengths: Tensor | None, dtype: torch.dtype
+) -> ComparedValues:
+    """Some steps of dL/dx in the order of going back."""
+    engine = readings[0].grad_x
+    ours = _own_x(readings, BackwardBounded, dtype, slice(start, stop), slice(None), lengths)
+    v, bound, theirs = ours.v.flip(0), ours.e.flip(0), engine[start:stop].flip(0).to(dtype)
+    ratio = (v - theirs).abs_().div_(bound)
+    ratio[v == theirs] = 0
+    places = torch.arange(stop - 1, start - 1, -1).unsqueeze(1).expand(-1, theirs.shape[1])
+    valid = None if lengths is None else places < lengths
+    if valid is not None:
+        ratio.masked_fill_(~valid.unsqueeze(-1), 0)
+    return ComparedValues(Chunk(len(engine) - stop, theirs, theirs, theirs, places, valid), v, theirs, bound, ratio)
+
+
+def _own_x(
+    readings: list[BackwardReading],
+    kind: type[BackwardBounded],
+    dtype: torch.dtype,
+    steps: slice,
+    item: slice,
+    lengths: Tensor | None,
+) -> Number:
+    """What the equations give for some steps and items, by step of the input."""
+    total: Number | None = None
+    for one in readings:
+        a = kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity)
+        seen = (one.back.seen if one.shown is None else one.shown)[steps, item].to(dtype)
+        if lengths is not None:
+            inside = torch.arange(steps.start, steps.stop).unsqueeze(1) < lengths[item]
+            seen = torch.where(inside.unsqueeze(-1), seen, 0)
+        part = a.transposed("weight_ih", a.exact(seen, one.u.products))
+        total = part if total is None else a.plus(total, part)
+    assert total is not None
+    return total

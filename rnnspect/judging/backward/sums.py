@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ class Term:
     left: Number
     right: Number | None = None
 
+
+_LOW, _HIGH = 2.0**-80, 2.0**100
+"""Sums of squares between these have lost nothing in float32."""
 
 Known = Mapping[str, tuple[Tensor, Tensor]]
 """By parameter its gradient and the bound of each entry, in float64."""
@@ -79,9 +83,12 @@ class Sums:
     terms: dict[str, int] = field(default_factory=dict)
     _products: dict[tuple[str, int], _Product] = field(default_factory=dict)
     _sizes: dict[str, Tensor] = field(default_factory=dict)
+    _seen: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
+    """What was summed of a tensor, which several terms of some steps may have in common."""
 
     def add(self, terms: list[Term]) -> None:
         counts: dict[str, int] = {}
+        self._seen.clear()
         for term in terms:
             at = counts.get(term.parameter, 0)
             counts[term.parameter] = at + 1
@@ -93,9 +100,10 @@ class Sums:
                 self.terms[term.parameter] = self.terms.get(term.parameter, 0) + len(term.left.v)
 
     def _add_vector(self, term: Term) -> None:
-        size = term.left.v.abs().sum(0).double() * self._unit(1)
+        v = term.left.v
+        size = self._of(v, "abs", lambda v: v.abs().sum(0).double()) * self._unit(1)
         error = term.left.e.sum(0).double() if term.left.e.dim() else torch.zeros_like(size)
-        name, value = term.parameter, term.left.v.sum(0).double()
+        name, value = term.parameter, self._of(v, "sum", lambda v: v.sum(0).double())
         parts = torch.stack([size, error])
         self.values[name] = value if name not in self.values else self.values[name] + value
         self._sizes[name] = parts if name not in self._sizes else self._sizes[name] + parts
@@ -104,11 +112,18 @@ class Sums:
         left, name = term.left, term.parameter
         value = (left.v.t() @ right.v).double()
         self.values[name] = value if name not in self.values else self.values[name] + value
-        new = _Product(_squares(left.v), _squares(right.v), _error(left), _error(right))
+        one, other = (self._of(v, "squares", _squares) for v in (left.v, right.v))
+        new = _Product(one, other, _error(left), _error(right))
         old = self._products.get((name, at))
         if old is not None:
             new = _Product(*(getattr(old, one) + getattr(new, one) for one in vars(new)))
         self._products[name, at] = new
+
+    def _of(self, v: Tensor, what: str, made: Callable[[Tensor], Tensor]) -> Tensor:
+        key = what, v.data_ptr(), v.shape, v.stride()
+        if key not in self._seen:
+            self._seen[key] = made(v)
+        return self._seen[key]
 
     def _unit(self, terms: int) -> float:
         return LAMBDA * math.sqrt(terms + 2) * self.u.sums
@@ -168,8 +183,12 @@ def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, limit: flo
 
 def _squares(v: Tensor) -> Tensor:
     """Σ v² over the rows, for each column; in float64, since it is added up further."""
-    norm: Tensor = torch.linalg.vector_norm(v, dim=0)
-    return norm.double().square()
+    squares = v.square().sum(0).double()
+    low, high = squares.aminmax()
+    if low < _LOW or not high < _HIGH:  # outside of it squares may have been lost
+        norm: Tensor = torch.linalg.vector_norm(v, dim=0, dtype=torch.float64)
+        return norm.square()
+    return squares
 
 
 def _error(one: Number) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from rnnspect.checking.backward import _inputs
 from rnnspect.checking.exposed import exposed_layers
 from rnnspect.engines.interface import backward_of
 from rnnspect.judging.backward.case import BackwardCase, SeenLayer, readings_of
@@ -45,7 +46,7 @@ def case_of(plan: Plan) -> BackwardCase:
     """The pass backwards of right loops."""
     prepared, upstream = prepared_of(plan, {})
     parts = prepared.spec, prepared.parameters, prepared.sequence
-    layers = exposed_layers(backward_of(prepared.engine), *parts, upstream)
+    layers = exposed_layers(backward_of(prepared.engine), *parts, upstream, _inputs(prepared)[0])
     info = EngineInfo("loops", "", "cpu", plan.dtype)
     return BackwardCase(*parts, info, layers, declared_by(info))
 
@@ -61,14 +62,14 @@ def bounds(case: BackwardCase, at: At) -> torch.Tensor:
     reading, kept = readings_of(case)[at], []
 
     class Kept(BackwardJudge):
-        def _compared(self, *given: Any) -> Any:
-            found = super()._compared(*given)
-            kept.append((found.bound.clone(), (found.v - found.engine).abs()))
-            return found
+        def _judged(self, passed: Any, steps: Any, *rest: Any) -> Any:
+            bound = passed.wx.e * self.layer.bound_factor
+            kept.append((bound.clone(), (passed.wx.v - steps.seen.to(bound.dtype)).abs()))
+            return super()._judged(passed, steps, *rest)
 
     Kept(reading.cell, reading.p, reading.u, reading.nonlinearity)(reading.back)
     bound, apart = kept[0]
-    return (bound * MORE + apart).flip(0)
+    return bound * MORE + apart
 
 
 @pytest.mark.parametrize("plan", sampled(PLANS, 3), ids=lambda plan: f"{plan.kind} {plan.dtype}")

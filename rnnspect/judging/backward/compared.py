@@ -1,0 +1,55 @@
+"""An engine's gradients of the pre-activations beside those of the equations, for some steps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.judging.backward.passing import Steps
+from rnnspect.judging.chunks import Chunk
+from rnnspect.judging.finding import ComparedValues, Deviation
+
+
+def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
+    """|difference| / bound, (steps, batch, G·H) in processing order, and the highest of it. The bound is so many times
+    that of `own`."""
+    theirs, valid = steps.seen.to(own.v.dtype), steps.chunk.valid
+    ratio = (own.v - theirs).abs_().div_(own.e)
+    if factor != 1:
+        ratio.div_(factor)
+    if valid is not None:
+        ratio.masked_fill_(~valid.unsqueeze(-1), 0)
+    top = float(ratio.amax())
+    if math.isnan(top):  # 0 / 0, or the difference of infinities
+        top = float(ratio.masked_fill_(own.v == theirs, 0).amax())
+    return ratio, top
+
+
+def compared(turned: Chunk, own: Number, steps: Steps, factor: int) -> ComparedValues:
+    """All of it in the order of going back, as `turned` has it."""
+    ratio, _ = ratio_of(own, steps, factor)
+    v, theirs, bound = own.v.flip(0), steps.seen.to(own.v.dtype).flip(0), own.e.flip(0) * factor
+    return ComparedValues(turned, v, theirs, bound, ratio.flip(0))
+
+
+def nearest(own: Number, steps: Steps, ratio: Tensor, factor: int, total: int) -> Deviation:
+    """The value that is nearest to its bound, the first one going back."""
+    n, b = divmod(int(ratio.amax(2).flip(0).argmax()), ratio.shape[1])
+    at = len(ratio) - 1 - n
+    one = slice(at, at + 1)
+    bound, theirs = own.e[one] * factor, steps.seen[one].to(own.v.dtype)
+    values = ComparedValues(turned_of(steps.chunk.cut(at, at + 1), total), own.v[one], theirs, bound, ratio[one])
+    return values.seen((0, b, int(ratio[at, b].argmax())))
+
+
+def turned_of(chunk: Chunk, total: int) -> Chunk:
+    """The chunk in the order of going back, of a run of so many steps."""
+    n, batch = chunk.x.shape[:2]
+    steps = chunk.steps
+    if steps is None:
+        steps = torch.arange(chunk.start, chunk.start + n).unsqueeze(1).expand(-1, batch)
+    valid = None if chunk.valid is None else chunk.valid.flip(0)
+    return Chunk(total - chunk.start - n, chunk.x.flip(0), chunk.before, chunk.after, steps.flip(0), valid)

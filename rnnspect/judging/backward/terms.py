@@ -1,0 +1,39 @@
+"""What the gradients of the parameters are the sums of, in some steps."""
+
+from __future__ import annotations
+
+import torch
+
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.judging.backward.passing import Passed, Steps, in_one
+from rnnspect.judging.backward.sums import Term
+from rnnspect.network.parameters import LayerParameters
+
+
+def terms_of(passed: Passed, steps: Steps, p: LayerParameters, u: Roundoff) -> list[Term]:
+    """The rows of all steps and items stand one under the other; they are zero beyond an item's end."""
+    valid, chunk, dtype = steps.chunk.valid, steps.chunk, passed.wx.v.dtype
+
+    def rows(g: Number) -> Number:
+        v, e = g.v, g.e
+        if valid is not None:
+            v = torch.where(valid.unsqueeze(-1), v, 0)
+            e = torch.where(valid.unsqueeze(-1), e, 0) if e.dim() else e
+        return Number(v.flatten(0, 1), e.flatten(0, 1) if e.dim() else e, g.u)
+
+    none = torch.zeros((), dtype=dtype)
+    shown = steps.seen.to(dtype)
+    seen = rows(Number(shown, shown.abs().mul_(steps.seen_error) if steps.seen_error else none, u))
+    x = Number(chunk.x.to(dtype).flatten(0, 1), none, u)
+    terms = [Term("weight_ih", seen, x)] + ([] if p.bias_ih is None else [Term("bias_ih", seen)])
+    for weight, g, operand in passed.products:
+        left = rows(g)
+        terms.append(Term(weight, left, rows(in_one(operand))))
+        if weight == "weight_hh" and p.bias_hh is not None:
+            terms.append(Term("bias_hh", left))
+    if passed.peepholes:
+        parts = [rows(one) for one in passed.peepholes]
+        v, e = (torch.cat([getattr(one, name) for one in parts], -1) for name in ("v", "e"))
+        terms.append(Term("weight_ch", Number(v, e, u)))
+    return terms if steps.otherwise.terms is None else steps.otherwise.terms(terms, chunk)
