@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rnnspect.cells.interface import Cell
@@ -13,12 +13,33 @@ Made = frozenset[tuple[int, int]]
 
 
 class _Value(frozenset[tuple[int, int]]):
-    """A vector of which only that is known. The sum and the product of two are computed from what both are."""
+    """A vector of which only that is known. What an operation makes of two is computed from what both are."""
 
-    def __add__(self, other: Made) -> _Value:
-        return _Value(self | other)
+    def _with(self, other: Any) -> Any:
+        if isinstance(other, _Packed):
+            return _Packed(self._with(one) for one in other)
+        return _Value(self | other) if isinstance(other, frozenset) else self
 
-    __mul__ = __add__
+    __add__ = __radd__ = __mul__ = __rmul__ = __rsub__ = _with
+    __sub__ = _with  # a set's own would take away
+
+
+class _Packed(tuple[_Value, ...]):
+    """The blocks of all gates, packed."""
+
+    def __add__(self, other: Any) -> _Packed:
+        return _Packed(one._with(block) for one, block in zip(self, self._blocks(other), strict=True))
+
+    __radd__ = __add__
+
+    def _blocks(self, other: Any) -> tuple[_Value, ...]:
+        return other if isinstance(other, _Packed) else (other,) * len(self)
+
+
+def _all(values: Iterable[Any]) -> Made:
+    """What all of these are computed from."""
+    parts = (_all(one) if isinstance(one, _Packed) else one for one in values)
+    return frozenset().union(*(one for one in parts if isinstance(one, frozenset)))
 
 
 class _Calls:
@@ -27,15 +48,15 @@ class _Calls:
     def __init__(self, cell: Cell) -> None:
         self._cell, self._made = cell, 0
 
-    def hidden(self, h: Made) -> tuple[_Value, ...]:
+    def hidden(self, h: Made) -> _Packed:
         call, self._made = self._made, self._made + 1
-        return tuple(_Value(h | {(call, gate)}) for gate in range(len(self._cell.gates)))
+        return _Packed(_Value(h | {(call, gate)}) for gate in range(len(self._cell.gates)))
 
     def split(self, packed: Any) -> Any:
-        return packed if isinstance(packed, tuple) else (packed,) * len(self._cell.gates)
+        return packed if isinstance(packed, _Packed) else (packed,) * len(self._cell.gates)
 
-    def gates(self, wx: Made, h: Made) -> tuple[_Value, ...]:
-        return tuple(one + wx for one in self.hidden(h))
+    def gates(self, wx: Made, h: Made) -> _Packed:
+        return self.hidden(h) + wx
 
     def peepholes(self) -> tuple[_Value, ...]:
         return (_Value(),) * len(self._cell.peepholes)
@@ -44,7 +65,7 @@ class _Calls:
         return _Value()
 
     def __getattr__(self, _operation: str) -> Callable[..., _Value]:
-        return lambda *values: _Value(frozenset().union(*values))
+        return lambda *values: _Value(_all(values))
 
 
 @functools.cache
@@ -52,5 +73,5 @@ def hidden_calls(cell: Cell) -> tuple[int, ...]:
     """For each gate which call of `hidden` in a step gives its block of W_hh v + b_hh. A GRU that resets before the
     product makes two calls: the first for r and z, the second, of r ⊙ h, for n."""
     given = cell.step(_Calls(cell), _Value(), *[_Value()] * len(cell.states))
-    calls = {gate: call for call, gate in sorted(frozenset().union(*given.values()))}
-    return tuple(calls[gate] for gate in range(len(cell.gates)))
+    calls = {gate: call for call, gate in sorted(_all(given.values()))}
+    return tuple(calls.get(gate, 0) for gate in range(len(cell.gates)))

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from rnnspect.cli import completion
-from rnnspect.cli.options import ENGINES
 
 _checking = functools.partial(typer.Option, rich_help_panel="What to check")
 
@@ -22,7 +21,7 @@ class CheckOptions:
     engine: Annotated[
         list[str] | None,
         _checking(
-            help=f"Engine to check: {ENGINES}; several, or all",
+            help="torch, keras, mine.py:MyLSTM, model.onnx, … or all",
             metavar="ENGINE",
             autocompletion=completion.engines_and_all,
         ),
@@ -30,17 +29,14 @@ class CheckOptions:
     recorded: Annotated[
         list[Path] | None,
         _checking(
-            help="Recorded output instead of an engine: .npy, .csv, .pt, …, or a .npz of output, h_n, l0.forward.i, …; "
-            "FILE:ARRAY takes one array; several are a row each"
+            help="Recorded output: .npy, .csv, .pt …, or a .npz of output, h_n, l0.forward.i …; several are a row each"
         ),
     ] = None
     recorded_as: Annotated[
         str | None,
         _checking(metavar="HOW", help="How it was rounded: decimals:4, digits:5, %.3e, float16, bfloat16, exact"),
     ] = None
-    backward: Annotated[
-        bool, _checking("--backward", help="Check the gradients too: of every gate at every step, and of the weights")
-    ] = False
+    backward: Annotated[bool, _checking("--backward", help="Check the gradients too, of every gate and weight")] = False
     loss: Annotated[
         str | None,
         _checking(

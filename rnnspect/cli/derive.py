@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 _which = functools.partial(typer.Option, rich_help_panel="Which number")
 
 
-_GRADIENT = (
-    "dL/d of a parameter weight_hh_l0[3,1], of h0[1], or at --step of x[2], a gate i[3], its pre-activation s_i[3]"
-)
-_LOSS = "L: sum (default), mean or last step of the output; FILE with dL/d output; mse:FILE with a target"
+_GRADIENT = "dL/d weight_hh_l0[3,1], h0[1]; with --step i[3], s_i[3]"
+_LOSS = "sum (default), mean or last of the output, FILE with dL/d output, or mse:FILE with a target"
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,7 @@ def derive(
 ) -> None:
     """One number or one gradient as arithmetic, down to the inputs.
 
-    A gradient of a step, such as --gradient i[3] --step 7, is written by the chain rule; that of a parameter, such as
-    --gradient weight_hh_l0[3,1], as the sum of what the steps add."""
+    A gradient is written by the chain rule, that of a parameter as the sum of what the steps add."""
     from rnnspect.network import memory
 
     if which.gradient is not None:

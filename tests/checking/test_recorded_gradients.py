@@ -26,7 +26,8 @@ def prepared_of(cell: str = "lstm", **more: Any) -> Any:
 
 
 def read(prepared: Any, recorded: Any) -> Any:
-    return recorded_gradients(prepared.spec, recorded, prepared.sequence, prepared.parameters)
+    found = recorded_gradients(prepared.spec, recorded, prepared.sequence, prepared.parameters)
+    return found.upstream, found.given
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

@@ -22,10 +22,16 @@ def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
         ratio.div_(factor)
     if valid is not None:
         ratio.masked_fill_(~valid.unsqueeze(-1), 0)
+    ratio.masked_fill_(unknown(own.e), 0)
     top = float(ratio.amax())
     if math.isnan(top):  # 0 / 0, or the difference of infinities
         top = float(ratio.masked_fill_(own.v == theirs, 0).amax())
     return ratio, top
+
+
+def unknown(bound: Tensor) -> Tensor:
+    """Where nothing can be told: something on the way may be beyond the range of the dtype."""
+    return ~bound.isfinite()
 
 
 def compared(turned: Chunk, own: Number, steps: Steps, factor: int) -> ComparedValues:

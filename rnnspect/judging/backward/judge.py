@@ -15,7 +15,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.compared import compared, nearest, ratio_of, turned_of
+from rnnspect.judging.backward.compared import compared, nearest, ratio_of, turned_of, unknown
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import (
     Forwards,
@@ -246,6 +246,7 @@ class BackwardJudge:
         layer, chunk = self.layer, steps.chunk
         part = replace(_nothing(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
         part = replace(part, resolution=_resolution(layer, passed.wx))
+        part = replace(part, unjudged=int(unknown(passed.wx.e).sum()))
         ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
         if top <= CLOSE:
             return passed, replace(part, worst=nearest(passed.wx, steps, ratio, layer.bound_factor, total))
@@ -255,7 +256,7 @@ class BackwardJudge:
             if layer.dtype != torch.float64:
                 passed = self._passed(self._wide, steps, c, after)
                 values = compared(turned, passed.wx, steps, layer.bound_factor)
-            part = replace(part, unjudged=values.repair(layer.limit))
+            part = replace(part, unjudged=part.unjudged + values.repair(layer.limit))
             if not float(values.ratio.amax()) <= 1:
                 second = SecondLook(layer, steps, after, passed, c)
                 over, cleared, at = values.accused(second)

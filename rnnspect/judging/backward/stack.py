@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
+from rnnspect.judging.backward.compared import unknown
 from rnnspect.judging.backward.judge import BackwardJudge
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.sums import SumFinding
@@ -83,7 +84,7 @@ def judge_place(
 def _state_point(reading: BackwardReading, name: str, own: Number, engine: Tensor, factor: int) -> Point:
     v, e, theirs = (one.double() for one in (own.v, own.e.expand_as(own.v) * factor, engine))
     ratio = (v - theirs).abs() / e
-    ratio[v == theirs] = 0
+    ratio[(v == theirs) | unknown(e)] = 0
     ratio[ratio.isnan()] = torch.inf
     b, j = divmod(int(ratio.argmax()), ratio.shape[1])
     numbers = (float(one[b, j]) for one in (v, theirs, e, ratio))
@@ -134,7 +135,7 @@ def _compared_x(
     ours = _own_x(readings, BackwardBounded, dtype, slice(start, stop), slice(None), lengths)
     v, bound, theirs = ours.v.flip(0), ours.e.flip(0), engine[start:stop].flip(0).to(dtype)
     ratio = (v - theirs).abs_().div_(bound)
-    ratio[v == theirs] = 0
+    ratio[(v == theirs) | unknown(bound)] = 0
     places = torch.arange(stop - 1, start - 1, -1).unsqueeze(1).expand(-1, theirs.shape[1])
     valid = None if lengths is None else places < lengths
     if valid is not None:

@@ -231,7 +231,7 @@ def test_an_engine_that_can_run_it_is_taken(tmp_path: Path, capsys: Any, monkeyp
     )
     given = ["--input", str(tmp_path / "x.npy"), "--recorded", str(tmp_path / "out.npy")]
     assert main(["report", str(path), *given, "-o", str(tmp_path / "given.html")]) == 0
-    assert "agree: recording matches this LSTM" in capsys.readouterr().err
+    assert "agree: out.npy matches this LSTM" in capsys.readouterr().err
 
 
 def test_another_hdf5_file_is_read_by_its_names(tmp_path: Path, capsys: Any):
