@@ -72,7 +72,7 @@ def derive(
 ) -> None:
     """One number or one gradient as arithmetic, down to the inputs.
 
-    A gradient is written by the chain rule, that of a parameter as the sum of what the steps add."""
+    A gradient is written by the chain rule, or as the sum of what the steps add."""
     from rnnspect.network import memory
 
     if which.gradient is not None:
