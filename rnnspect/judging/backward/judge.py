@@ -196,9 +196,9 @@ class BackwardJudge:
         bound = passed.wx.e.flip(0) * self.layer.bound_factor
         ratio = (own - theirs).abs_().div_(bound)
         ratio[own == theirs] = 0
-        if turned.valid is not None:  # beyond an item's end a gradient is zero, exactly
+        if turned.valid is not None:
             inside = turned.valid.unsqueeze(-1)
-            ratio = torch.where(inside, ratio, torch.where(theirs == 0, 0, torch.inf))
+            ratio = torch.where(inside, ratio, 0)  # dL/dx tells what is there
         return ComparedValues(turned, own, theirs, bound, ratio)
 
     def _terms(self, passed: Passed, steps: Steps) -> list[Term]:

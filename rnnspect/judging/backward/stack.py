@@ -130,6 +130,8 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
     chunk = Chunk(first.grad_x.shape[0] - stop, theirs, theirs, theirs, places, valid)
     values = ComparedValues(chunk, ours.v, theirs, bound, ratio)
     unjudged = values.repair(torch.finfo(first.p.weight_ih.dtype).max)
+    if valid is not None:  # beyond an item's end a gradient is zero, exactly
+        values.ratio[(theirs != 0) & ~valid.unsqueeze(-1)] = torch.inf
 
     def again(n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
         at = slice(n, n + 1), slice(b, b + 1)
