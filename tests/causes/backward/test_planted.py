@@ -68,6 +68,12 @@ def test_every_cause_is_planted() -> None:
     assert told == {mistake.name for mistake in MISTAKES}
 
 
+@pytest.mark.parametrize("flag", ["upstream not turned", "dx not turned"])
+def test_a_reverse_direction_of_items_of_unequal_length_is_explained(flag: str) -> None:
+    verdict = checked(Plan(5034, "rnn", directions=2, lengths=True), {flag: True})
+    assert [cause.name for cause in verdict.causes][:1] == ["grad-reverse-not-realigned"]
+
+
 def test_two_mistakes_of_which_one_is_in_the_sums_are_named_together() -> None:
     verdict = checked(Plan(8), {"c lost": True, "biases": "ih only"})
     assert [cause.name for cause in verdict.causes] == ["grad-c-path-lost", "grad-biases-shared"]

@@ -114,6 +114,17 @@ def test_one_entry_of_a_parameters_gradient_is_found_where_it_is(plan: Plan) -> 
         assert verdict.first.quantity == f"grad.{full}[{','.join(map(str, entry))}]"
 
 
+def test_a_gradient_of_the_input_in_padding_is_found() -> None:
+    case = case_of(PLANS[2])
+    assert case.sequence.lengths is not None
+    x = case.layers[0].grad_x.clone()
+    x[case.sequence.lengths[0], 0, 1] = 1e-20
+    wrong = with_layer(case, 0, grad_x=x)
+    first = backward_verdict(wrong, judge_backward(wrong)).first
+    assert first is not None
+    assert (first.quantity, first.step, first.batch, first.unit) == ("grad.x", case.sequence.lengths[0], 0, 1)
+
+
 @pytest.mark.parametrize("plan", sampled(PLANS, 3), ids=lambda plan: f"{plan.kind} {plan.dtype}")
 def test_one_gradient_of_the_input_or_of_a_state_is_found(plan: Plan) -> None:
     """By 1e-3 of itself and of 1, which is far above its bound."""
