@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
+from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.exposed import exposed_layers
 from rnnspect.checking.recorded_gradients import PREFIX, recorded_gradients
@@ -53,11 +54,14 @@ def check_backward(
     Raises `EngineError` for an engine that has no gradients, and what the engine raises.
     """
     engine = backward_of(prepared.engine)
+    if (count := piece_back(prepared, loss)) is not None:
+        pieces = CheckInPieces(prepared, engine, loss, declared, count, progress, explain)
+        return _of_pieces(pieces, loss)
     forwards = _forwards(prepared, declared, progress, explain)
     if forwards is not None and forwards.verdict == "differ":
         return _not_reached(forwards)
     spec, sequence, parameters = prepared.spec, prepared.sequence, prepared.parameters
-    inputs, output = _inputs(prepared)
+    inputs, output = _inputs(prepared, loss)
     upstream = _drawn(prepared) if loss is None else loss.of(output, sequence)[1]
     whole = engine.backward(spec, parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
@@ -72,11 +76,24 @@ def check_backward(
             results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
             as_a_whole = _judged_results(results, {}, progress)
             found = as_a_whole if as_a_whole.verdict == "differ" else found
-    said = f"the loss is {loss.said}" if loss else "dL/d output was drawn (standard normal); --loss chooses a loss"
-    notes = [*whole.notes, *found.notes, *([apart] if apart else []), said]
+    notes = [*whole.notes, *found.notes, *([apart] if apart else []), _said(loss)]
     if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
         return forwards
     return replace(found, notes=tuple(notes))
+
+
+def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
+    forwards = pieces.forwards()
+    if forwards.verdict == "differ":
+        return _not_reached(forwards)
+    found = pieces.backwards()
+    if forwards.verdict == "cannot tell" and found.agrees:
+        return forwards
+    return replace(found, notes=(*found.notes, _said(loss)))
+
+
+def _said(loss: Loss | None) -> str:
+    return f"the loss is {loss.said}" if loss else "dL/d output was drawn (standard normal); --loss chooses a loss"
 
 
 def judge_recorded_backward(
@@ -105,7 +122,7 @@ def judge_recorded_backward(
             return _not_reached(forwards)
     upstream = read.upstream
     if loss is not None:
-        output = read.given.output if read.given.output is not None else _inputs(prepared)[1]
+        output = read.given.output if read.given.output is not None else _inputs(prepared, loss)[1]
         upstream = loss.of(output, sequence)[1]
     if upstream is None:
         found = "the recording does not say which gradient went in"
@@ -142,9 +159,13 @@ def _forwards(
     return judge_recording(prepared, recording, declared, progress, explain).verdict
 
 
-def _inputs(prepared: Prepared) -> tuple[list[Tensor], Tensor]:
-    """The x of each layer and the output of the network, by the equations, in the network's dtype."""
+def _inputs(prepared: Prepared, loss: Loss | None) -> tuple[list[Tensor], Tensor]:
+    """The x of each layer and the output of the network, by the equations, in the network's dtype. Where neither is
+    needed nothing is computed, and the output is zero."""
     spec, sequence = prepared.spec, prepared.sequence
+    if spec.num_layers == 1 and (loss is None or not loss.needs_output):
+        shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
+        return [sequence.x], torch.zeros((), dtype=sequence.x.dtype, device=sequence.x.device).expand(shape)
     found: dict[int, list[Tensor]] = {}
     with torch.no_grad(), plain_defaults():
         for one in unroll(spec, prepared.parameters, sequence):
