@@ -3,6 +3,7 @@ piece back, each with the gradients of the state that the piece behind it gave. 
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -100,6 +101,7 @@ class CheckInPieces:
                 judged = _moved(judge_backward(case), start, sequence.steps)
                 total = judged if total is None else _joined(total, judged)
                 verdict = backward_verdict(replace(case, sequence=sequence), total)
+            gc.collect()  # values of a pass refer to each other, and would stay until Python looks for such circles
             self.progress(None, part.steps - part.steps // 2)
             if verdict.verdict == "differ":
                 where = f"found in steps {start}–{start + part.steps - 1}; what is before them was not looked at"
