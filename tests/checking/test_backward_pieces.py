@@ -91,3 +91,27 @@ def test_a_piece_is_smaller_for_a_wider_network() -> None:
     narrow, wide = (Spec(cell="lstm", input_size=8, hidden_size=size) for size in (64, 512))
     assert 64 <= steps_of_a_piece_back(wide, 1) < steps_of_a_piece_back(narrow, 1) < 2**14
     assert steps_of_a_piece_back(narrow, 1) % 64 == 0
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.usefixtures("pieces")
+def test_the_pieces_together_are_the_pass_as_a_whole(cell: str) -> None:
+    """dL/dx, with all that comes from the steps behind a piece. 1e-5 of the largest: float32's rounding of 300 steps,
+    which fade, times a hundred."""
+    seen: list[torch.Tensor] = []
+
+    class Seen(TorchEngine):
+        def backward(self, spec: Any, parameters: Any, sequence: Any, upstream: Any) -> EngineGradients:
+            given = super().backward(spec, parameters, sequence, upstream)
+            assert given.x is not None
+            seen.insert(0, given.x[..., :5])
+            return given
+
+    made = prepared(cell, Seen())
+    loss = loss_of("sum", made.spec, made.sequence, "loss")
+    assert check_backward(made, loss).agrees
+    upstream = loss.of(torch.ones(STEPS, 2, 7), made.sequence)[1]
+    whole = TorchEngine().backward(made.spec, made.parameters, made.sequence, upstream).x
+    assert whole is not None
+    assert len(seen) == 3
+    assert float((torch.cat(seen) - whole).abs().max()) < 1e-5 * float(whole.abs().max())
