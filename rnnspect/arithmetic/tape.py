@@ -70,9 +70,10 @@ class Node:
         return self.tape.added(self, other)
 
     def __mul__(self, other: Node) -> Node:
-        tape, made = self.tape, Node(self.tape, self.value * other.value)
-        tape.edge("times-left", self, made, lambda g: tape.times(g, other.value))
-        tape.edge("times-right", other, made, lambda g: tape.times(g, self.value))
+        # Edges hold values and no nodes before them: a circle of references would keep its memory.
+        tape, made, left, right = self.tape, Node(self.tape, self.value * other.value), self.value, other.value
+        tape.edge("times-left", self, made, lambda g: tape.times(g, right))
+        tape.edge("times-right", other, made, lambda g: tape.times(g, left))
         return made
 
 
@@ -96,6 +97,10 @@ class Tape:
         self.products: list[tuple[str, Node, Node]] = []
         """The weight, what it was multiplied with, and the result, of each product."""
         self.peephole_weights: tuple[Node, ...] = ()
+
+    def let_go(self) -> None:
+        """Forgets its nodes, once nothing more is asked of it."""
+        self.seen, self.products, self.peephole_weights = (), [], ()
 
     def edge(
         self,
@@ -151,16 +156,27 @@ class Tape:
         return Node(self, self.a.constant(name))
 
     def sigmoid(self, s: Node) -> Node:
-        return self._applied("sigmoid", s)
+        return self.applied("sigmoid", s)
 
     def tanh(self, s: Node) -> Node:
-        return self._applied("tanh", s)
+        return self.applied("tanh", s)
 
     def squash(self, s: Node) -> Node:
-        return self._applied("squash", s)
+        return self.applied("squash", s)
 
     def phi(self, s: Node) -> Node:
-        return self._applied("phi", s)
+        return self.applied("phi", s)
+
+    def applied(self, function: str, s: Node, value: Any = None) -> Node:
+        """A function of s; `value` is what it gave, where it is known."""
+        made = Node(self, getattr(self.a, function)(s.value) if value is None else value)
+        before, after = s.value, made.value
+
+        def back(g: Any) -> Any:
+            return self.times(g, self.a.slope(function, before, after))
+
+        self.edge(function, s, made, back, (before, after, s.gate))
+        return made
 
     def rest(self, v: Node) -> Node:
         made = Node(self, self.a.rest(v.value))
@@ -168,16 +184,19 @@ class Tape:
         return made
 
     def lerp(self, n: Node, h: Node, z: Node) -> Node:
-        made, a = Node(self, self.a.lerp(n.value, h.value, z.value)), self.a
-        self.edge("lerp-n", n, made, lambda g: self.times(g, a.rest(z.value)))
-        self.edge("lerp-h", h, made, lambda g: self.times(g, z.value))
-        self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(h.value, n.value)), (n.value, h.value))
+        a, new, old, share = self.a, n.value, h.value, z.value
+        made = Node(self, a.lerp(new, old, share))
+        self.edge("lerp-n", n, made, lambda g: self.times(g, a.rest(share)))
+        self.edge("lerp-h", h, made, lambda g: self.times(g, share))
+        self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(old, new)), (new, old))
         return made
 
     def carry(self, f: Node, c: Node, v: Node) -> Node:
-        made = Node(self, self.a.carry(f.value, c.value, v.value))
-        self.edge("carry-f", f, made, lambda g: self.times(g, self.a.before(c.value, made.value)), (made.value,))
-        self.edge("carry-c", c, made, lambda g: self.times(g, f.value))
+        kept, before = f.value, c.value
+        after = self.a.carry(kept, before, v.value)
+        made = Node(self, after)
+        self.edge("carry-f", f, made, lambda g: self.times(g, self.a.before(before, after)), (after,))
+        self.edge("carry-c", c, made, lambda g: self.times(g, kept))
         self.edge("add", v, made, _as_it_is)
         return made
 
@@ -210,15 +229,6 @@ class Tape:
         if g is None or isinstance(g, Linear):
             raise UnknownGradientError
         return g
-
-    def _applied(self, function: str, s: Node) -> Node:
-        made = Node(self, getattr(self.a, function)(s.value))
-
-        def back(g: Any) -> Any:
-            return self.times(g, self.a.slope(function, s.value, made.value))
-
-        self.edge(function, s, made, back, (s.value, made.value, s.gate))
-        return made
 
     def _product(self, edge: str, weight: str, of: Node, value: Any) -> Node:
         made = Node(self, value)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.causes.backward.search import explain_backward
+from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.exposed import exposed_layers
 from rnnspect.checking.recorded_gradients import PREFIX, recorded_gradients
@@ -50,7 +51,9 @@ def check_backward(
 
     Raises `EngineError` for an engine that has no gradients, and what the engine raises.
     """
-    backward_of(prepared.engine)
+    engine = backward_of(prepared.engine)
+    if (count := piece_back(prepared, loss)) is not None:
+        return _of_pieces(CheckInPieces(prepared, engine, loss, declared, count, progress, explain), loss)
     forwards = _forwards(prepared, declared, progress, explain)
     if forwards is not None and forwards.verdict == "differ":
         return _not_reached(forwards)
@@ -75,7 +78,7 @@ def judge_gradients(
     seconds, or with None for a fixed amount of work. Raises what the engine raises.
     """
     engine, spec, sequence = backward_of(prepared.engine), prepared.spec, prepared.sequence
-    inputs, output = _inputs(prepared)
+    inputs, output = _inputs(prepared, isinstance(loss, Loss) and loss.needs_output)
     upstream, said = _upstream(prepared, loss, output)
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
@@ -104,6 +107,20 @@ def _explained(
         why = explain_backward(case, judged, explain)
     notes = (*found.notes, *(() if why.note is None else (why.note,)))
     return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+
+
+def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
+    forwards = pieces.forwards()
+    if forwards.verdict == "differ":
+        return _not_reached(forwards)
+    found = pieces.backwards()
+    if forwards.verdict == "cannot tell" and found.agrees:
+        return forwards
+    return replace(found, notes=(*found.notes, _said(loss)))
+
+
+def _said(loss: Loss | None) -> str:
+    return f"the loss is {loss.said}" if loss else "dL/d output was drawn (standard normal); --loss chooses a loss"
 
 
 def judge_recorded_backward(
@@ -169,9 +186,13 @@ def _forwards(
     return judge_recording(prepared, recording, declared, progress, explain).verdict
 
 
-def _inputs(prepared: Prepared) -> tuple[list[Tensor], Tensor]:
-    """The x of each layer and the output of the network, by the equations, in the network's dtype."""
+def _inputs(prepared: Prepared, output: bool = True) -> tuple[list[Tensor], Tensor]:
+    """The x of each layer and the output of the network, by the equations, in the network's dtype. Of one layer
+    nothing is computed where the output is not needed; it is zero then."""
     spec, sequence = prepared.spec, prepared.sequence
+    if spec.num_layers == 1 and not output:
+        shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
+        return [sequence.x], torch.zeros((), dtype=sequence.x.dtype, device=sequence.x.device).expand(shape)
     found: dict[int, list[Tensor]] = {}
     with torch.no_grad(), plain_defaults():
         for one in unroll(spec, prepared.parameters, sequence):
@@ -186,12 +207,12 @@ def _upstream(prepared: Prepared, loss: Loss | Upstream | None, output: Tensor) 
         return loss, ""
     spec, sequence = prepared.spec, prepared.sequence
     if loss is not None:
-        return loss.of(output, sequence)[1], f"the loss is {loss.said}"
+        return loss.of(output, sequence)[1], _said(loss)
     shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
     g = draw_normal(shape, generator_of(spec)).to(sequence.x)
     valid = sequence.valid()
     g = g if valid is None else torch.where(valid.to(g.device)[..., None], g, 0)
-    return Upstream(g), "dL/d output was drawn (standard normal); --loss chooses a loss"
+    return Upstream(g), _said(loss)
 
 
 def _on_cpu(prepared: Prepared) -> Prepared:

@@ -237,7 +237,8 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
 
     if described is None:
         return read_probe(Path(source))
-    needs = memory.check_needs if job.asked.recorded else memory.check_run_needs
+    going = memory.check_backward_needs if job.asked.backward else memory.check_run_needs
+    needs = memory.check_needs if job.asked.recorded else going
     return prepare(described.spec, where=described.where, require_memory=needs)
 
 

@@ -35,6 +35,11 @@ class Loss:
     said: str
     values: Tensor | None = None
 
+    @property
+    def needs_output(self) -> bool:
+        """Whether dL/d output depends on the output."""
+        return self.kind == "mse"
+
     def of(self, output: Tensor, sequence: Sequence) -> tuple[float, Upstream]:
         """L and its gradients for this output (T, B, D·P). What is beyond an item's length counts nowhere."""
         valid = sequence.valid()

@@ -80,6 +80,30 @@ def check_run_needs(spec: Spec, steps: int, batch: int) -> int:
     return run_needs(spec, steps, batch) + _CHUNKS
 
 
+def steps_of_a_piece_back(spec: Spec, batch: int) -> int:
+    """How many steps of a long run go back together, a multiple of 64: what autograd and the judge keep of them is
+    about half of `WORKSPACE`."""
+    return max(64, WORKSPACE // 2 // _step_back(spec, batch) // 64 * 64)
+
+
+def _step_back(spec: Spec, batch: int) -> int:
+    """Bytes of one step of a layer whose x has a feature more for each gate and unit, forwards and back."""
+    packed = len(spec.cell_type.gates) * spec.hidden_size * spec.num_directions
+    widest = max(spec.layer_input_size(layer) for layer in range(spec.num_layers))
+    numbers = 3 * (widest + packed) + 6 * packed + 8 * spec.hidden_size * spec.num_directions
+    return _RECORDED * spec.num_directions + batch * numbers * max(4, ITEMSIZE[spec.dtype])
+
+
+def check_backward_needs(spec: Spec, steps: int, batch: int) -> int:
+    """Bytes for a run whose gradients are judged. One layer that is read forwards goes in pieces."""
+    if spec.num_layers == 1 and spec.directions == ("forward",) and spec.lengths is None:
+        rows = min(steps, steps_of_a_piece_back(spec, batch))
+        x = steps * batch * spec.input_size * ITEMSIZE[spec.dtype]
+        return _LIBRARIES + 2 * _CHUNKS + parameters_need(spec) + x + rows * _step_back(spec, batch)
+    kept = steps * batch * sum(_gradient_widths(spec)) * ITEMSIZE[spec.dtype]
+    return run_needs(spec, steps, batch) + 2 * _CHUNKS + kept + steps * _step_back(spec, batch)
+
+
 def check_needs(spec: Spec, _steps: int, _batch: int) -> int:
     """Bytes for judging a recorded run: it goes in chunks, so the steps do not count."""
     return _LIBRARIES + parameters_need(spec) + _CHUNKS

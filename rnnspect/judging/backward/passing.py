@@ -118,12 +118,14 @@ def go_back(forwards: Forwards, cell: Cell, steps: Steps, after: States) -> Pass
             raise UnknownGradientError
         left.remove(name)
     products = tuple((weight, pull(made), of.value) for weight, of, made in tape.products if pull(made) is not None)
+    peepholes = tuple(pull(node) for node in tape.peephole_weights)
+    tape.let_go()
     return Passed(
         pull(start),
         solving.states,
         solving.before,
         products,
-        tuple(pull(node) for node in tape.peephole_weights),
+        peepholes,
         made["c"].value if "c" in state else None,
     )
 

@@ -104,6 +104,19 @@ def _without_r_before(terms: list[Term], chunk: Chunk) -> list[Term]:
     return [changed(term) for term in terms]
 
 
+class _WithCandidate:
+    """A tape on which tanh gives n, whatever goes into it."""
+
+    def __init__(self, tape: Tape, n: Any) -> None:
+        self._tape, self._n = tape, n
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self._tape, operation)
+
+    def tanh(self, s: Node) -> Node:
+        return self._tape.applied("tanh", s, self._n)
+
+
 @functools.cache
 def _as_the_other(before: bool) -> Cell:
     """A cell that goes forward as one of the two forms, and back as the other."""
@@ -111,10 +124,8 @@ def _as_the_other(before: bool) -> Cell:
     forward, back = forms if before else forms[::-1]
 
     def step(tape: Tape, wx: Node, h: Node) -> dict[str, Node]:
-        right = forward.step(tape.a, wx.value, h.value)
-        made: dict[str, Node] = back.step(tape, wx, h)
-        for name, node in made.items():
-            node.value = right[name]
+        n = forward.step(tape.a, wx.value, h.value)["n"]
+        made: dict[str, Node] = back.step(_WithCandidate(tape, n), wx, h)
         return made
 
     return replace(back, step=step)
