@@ -73,6 +73,7 @@ def check(
         from rnnspect import engines
         from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
+        from rnnspect.weights import readers
 
     if asked.recorded and asked.engine:
         raise InputError("cannot be combined with --engine", advice="pass one of them", where="--recorded")
@@ -95,7 +96,8 @@ def check(
             advice = "pass one source, with one engine or recording"
             raise InputError("writes a probe for one run, not several", advice=advice, where="--write-probe")
         probing.check_place(asked.write_probe)
-    found = [row for source in job.sources for row in _rows_of(source, job)]
+    with readers.each_file_once():
+        found = [row for source in job.sources for row in _rows_of(source, job)]
     _emit(found, output, asked.verbose, job.shown != [])
     verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
     if asked.write_probe is not None:

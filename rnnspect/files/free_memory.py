@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from rnnspect.errors import ResourceError
 
+_CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may take (cgroup v2)."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
 
 
 def require(needed: float, what: str, where: str | None = None) -> None:
     """Raises `ResourceError` if fewer than `needed` bytes of memory are free."""
-    import psutil
-
-    available = psutil.virtual_memory().available
+    available = free()
     if needed > available:
         found = f"{what} would need {in_words(needed)} of memory, and {in_words(available)} is free"
         raise ResourceError(found, where=where)
+
+
+def free() -> int:
+    """Bytes that this process can still take: of what is free, of what `ulimit -v` leaves it, and of its container."""
+    import psutil
+
+    found = [psutil.virtual_memory().available]
+    if sys.platform != "win32":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if most != resource.RLIM_INFINITY:
+            found.append(most - psutil.Process().memory_info().vms)
+    limit, used = (_bytes_in(_CGROUP / name) for name in ("memory.max", "memory.current"))
+    if limit is not None and used is not None:
+        found.append(limit - used)
+    return max(0, min(found))
+
+
+def _bytes_in(path: Path) -> int | None:
+    """The number in a file; None where there is none, as where no limit is set."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def in_words(size: float) -> str:

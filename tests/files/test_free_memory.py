@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -36,3 +39,32 @@ def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch):
     free_memory.require(1000, "this")
     with pytest.raises(ResourceError, match="this would need 1001 bytes of memory, and 1000 bytes is free"):
         free_memory.require(1001, "this")
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+from rnnspect.cli import main
+raise SystemExit(main(["run", "--cell", "gru", "--hidden-size", "15516", "--input", "impulse:10"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ulimit")
+def test_a_limit_of_the_process_is_seen_before_memory_is_taken() -> None:
+    ran = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2, ran.stderr
+    assert "would need" in ran.stderr
+    assert "is free" in ran.stderr
+
+
+def test_a_container_may_have_less_than_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(free_memory, "_CGROUP", tmp_path)
+    assert free_memory.free() > 2**20
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory.free() <= psutil.virtual_memory().total
+    (tmp_path / "memory.max").write_text("5096\n")
+    assert free_memory.free() == 4096
+    free_memory.require(4096, "this")
+    with pytest.raises(ResourceError, match=r"this would need 4\.0 KiB of memory, and 4\.0 KiB is free"):
+        free_memory.require(4097, "this")

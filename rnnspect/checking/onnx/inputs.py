@@ -152,7 +152,10 @@ def _all_drawn(
         if axes is None:
             _refuse(inputs[name])
             break
-        shape = [sizes.of(axis, _axis_name(inputs[name], at), how.count) for at, axis in enumerate(axes)]
+        count = how.count
+        if count is None and (several := axes.count(STEPS)) > 1:  # loops inside of each other: as many steps in all
+            count = max(2, round(sizes.steps ** (1 / several)))
+        shape = [sizes.of(axis, _axis_name(inputs[name], at), count) for at, axis in enumerate(axes)]
         if how.count and STEPS in axes and len(shape) > 1:
             sizes.steps = how.count
         free_memory.require(8 * math.prod(shape), f"drawing {name}", PLACE)

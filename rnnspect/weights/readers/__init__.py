@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from rnnspect.weights.readers import any_layout, interface, named_tensors
 from rnnspect.weights.readers.unread import is_spec, unread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from rnnspect.files.reading import Tensors
@@ -78,11 +80,34 @@ def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) ->
             name: replace(one, tell=functools.partial(_with_names, one, names, path)) for name, one in every.items()
         }
     else:
-        every = dict(reader.modules(path, flags))
+        every = _modules(reader, path, flags)
     if name is not None and name in every:
         return {name: every[name]}
     own = {known: module for known, module in every.items() if not module.in_stack}
     return interface.matching(own, name, str(path), reader.noun, _in_words)
+
+
+_kept: ContextVar[dict[object, dict[str, Module]] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def each_file_once() -> Iterator[None]:
+    """Inside, the modules of a file are listed once, however many of them are asked for one after the other. Outside
+    nothing of a file is kept."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def _modules(reader: Reader, path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    kept, key = _kept.get(), (path, tuple(sorted((name, repr(value)) for name, value in flags.items())))
+    if kept is None:
+        return dict(reader.modules(path, flags))
+    if key not in kept:
+        kept[key] = dict(reader.modules(path, flags))
+    return kept[key]
 
 
 def reads_from(modules: Mapping[str, Module]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,3 +164,13 @@ def test_a_model_of_onnxruntime_itself_is_named(tmp_path: Path, capsys: Any):
     onnxruntime.InferenceSession(tmp_path / "m.ort", options)
     assert main(["shapes", str(tmp_path / "again.onnx")]) == 0
     assert "GRU(3, 4, reset=before)" in capsys.readouterr().out
+
+
+def test_loops_inside_of_each_other_share_the_steps():
+    """Two free axes of steps in one input: 256 steps are 16 times 16, not 256 times 256."""
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["S", "T", "N", 3])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+    nested = helper.make_model(graph)
+    sizes = [feed.arrays["x"].shape for feed in feeds_of(nested, None, (), 1, 1)]
+    assert all(math.prod(shape[:3]) <= 4096 for shape in sizes), sizes

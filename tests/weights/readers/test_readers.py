@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rnnspect.cli import main
 from rnnspect.errors import FileError
@@ -78,3 +80,29 @@ def test_a_module_stands_after_a_colon(tmp_path: Path, end: str):
 
 def test_a_colon_without_a_file_before_it():
     assert parse_file("x.csv:rnn") == File(Path("x.csv:rnn"))
+
+
+def test_a_check_lists_the_modules_of_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    """One module after the other is checked; a file of a hundred modules was read a hundred times and more."""
+    lstm = torch.nn.LSTM(3, 4).state_dict()
+    named = {f"{name}.{key}": values.numpy() for name in ("a", "b", "c") for key, values in lstm.items()}
+    np.savez(tmp_path / "many.npz", **named)
+    real, listed = readers._reader_of, []
+
+    def counting(path: Path) -> Reader:
+        reader = real(path)
+
+        def modules(path: Path, flags: Any) -> Any:
+            listed.append(path)
+            return reader.modules(path, flags)
+
+        return replace(reader, modules=modules)
+
+    monkeypatch.setattr(readers, "_reader_of", counting)
+    assert main(["check", str(tmp_path / "many.npz"), "--input", "randn:20", "--h0", "randn", "--c0", "randn"]) == 0
+    assert capsys.readouterr().out.count("agree") == 3
+    assert len(listed) <= 2  # with other things known of the network the second time
+    with readers.each_file_once():
+        first = readers.modules_in(tmp_path / "many.npz", {})
+        assert readers.modules_in(tmp_path / "many.npz", {}) == first
+    assert readers.modules_in(tmp_path / "many.npz", {}) is not first
