@@ -10,17 +10,21 @@ import torch
 from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.perturbed import Perturbed
 from rnnspect.arithmetic.slopes import slope
+from rnnspect.network.parameters import LayerParameters
 
 
 class BackwardPerturbed(Perturbed):
     """(1, RUNS · B, units), of one direction, with what going back needs (`tape.Backward`)."""
+
+    on_the_way_back: LayerParameters | None = None
+    """The weights that it goes back with, where they are not those that it went forward with."""
 
     def slope(self, function: str, s: Array, v: Array) -> Array:
         f, clip = getattr(self.functions, function), self.functions.clip_of(function)
         return self._kept(slope(f, clip, torch.from_numpy(s), torch.from_numpy(v)).numpy().copy())
 
     def transposed(self, weight: str, g: Array) -> Array:
-        p = self._ps[0]
+        p = self.on_the_way_back or self._ps[0]
         w: Array = getattr(p, weight).numpy()
         product = g @ w
         own, before = product[:, : self._batch], g[:, : self._batch]

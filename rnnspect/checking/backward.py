@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
+from rnnspect.causes.backward.recorded import explain_results
 from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.check import judge_recorded, judge_recording
@@ -25,12 +26,11 @@ from rnnspect.judging.backward.stack import BackwardJudged, judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.finding import Progress, silent
-from rnnspect.judging.rounding import RecordedPrecision
-from rnnspect.judging.verdict import Verdict
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
+from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.device import plain_defaults
-from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.gradients import EngineGradients, Upstream
-from rnnspect.network.losses import Loss
+from rnnspect.network.losses import DRAWN, Loss, loss_of
 from rnnspect.network.recording import ArrayName
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
@@ -104,7 +104,10 @@ def _explained(
     found: Verdict, case: BackwardCase, judged: BackwardJudged, progress: Progress, explain: float | None
 ) -> Verdict:
     with progress.searching(found):
-        why = explain_backward(case, judged, explain)
+        return _with_causes(found, explain_backward(case, judged, explain))
+
+
+def _with_causes(found: Verdict, why: Explained) -> Verdict:
     notes = (*found.notes, *(() if why.note is None else (why.note,)))
     return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
 
@@ -130,6 +133,7 @@ def judge_recorded_backward(
     declared: Declared | None = None,
     progress: Progress = silent,
     where: Where = lambda _name: "recorded",
+    explain: float | None = None,
 ) -> Verdict:
     """The verdict on recorded gradients (`recorded_gradients` says by which names), and before that on the output that
     stands beside them, if there is one. Without `loss` grad.output has to be among them.
@@ -157,8 +161,13 @@ def judge_recorded_backward(
     held_to = declared or ARITHMETICS[spec.dtype]
     case = ResultsCase(spec, prepared.parameters, sequence, upstream, read.given, held_to)
     with plain_defaults():
-        found_ = _judged_results(case, read.kept, progress)
-    return replace(found_, notes=(*read.given.notes, *found_.notes))
+        told = expected(case, progress=lambda steps: progress(None, steps))
+        answer = results_verdict(case, told, read.kept)
+        if answer.verdict == "differ":
+            kept = {name: read.kept.get(name, EXACT).error(g) for name, g in read.given.named.items()}
+            with progress.searching(answer):
+                answer = _with_causes(answer, explain_results(case, told, kept, explain))
+    return replace(answer, notes=(*read.given.notes, *answer.notes))
 
 
 def _is_ours(name: str) -> bool:
@@ -208,11 +217,7 @@ def _upstream(prepared: Prepared, loss: Loss | Upstream | None, output: Tensor) 
     spec, sequence = prepared.spec, prepared.sequence
     if loss is not None:
         return loss.of(output, sequence)[1], _said(loss)
-    shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
-    g = draw_normal(shape, generator_of(spec)).to(sequence.x)
-    valid = sequence.valid()
-    g = g if valid is None else torch.where(valid.to(g.device)[..., None], g, 0)
-    return Upstream(g), _said(loss)
+    return loss_of(DRAWN, spec, sequence, "loss").of(output, sequence)[1], _said(loss)
 
 
 def _on_cpu(prepared: Prepared) -> Prepared:

@@ -102,6 +102,6 @@ def checked(
         if recorded is None:
             return check_backward(prepared, loss, held_to, so_far, asked.explain)
         given, place = read_recorded(str(recorded))
-        return judge_recorded_backward(prepared, given, loss, held_to, so_far, place)
+        return judge_recorded_backward(prepared, given, loss, held_to, so_far, place, asked.explain)
 
     return judged_on_drawn(prepared, judge) if draw and recorded is None else judge(prepared)

@@ -96,6 +96,7 @@ def check(
             advice = "pass one source, with one engine or recording"
             raise InputError("writes a probe for one run, not several", advice=advice, where="--write-probe")
         probing.check_place(asked.write_probe)
+    models.note_no_comparison(job.sources, job.output)
     with readers.each_file_once():
         found = [row for source in job.sources for row in _rows_of(source, job)]
     _emit(found, output, asked.verbose, job.shown != [])
@@ -191,7 +192,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
                 yield _failed(f"{label} ({name})" if file is None else said, error, job, left_out)
             else:
                 engine = name if job.engines else None
-                then = next_command(verdict, given, described, engine, file) if described else ""
+                then = next_command(verdict, given, described, engine, file, job.asked.loss) if described else ""
                 yield CheckRow(said, verdict, verdict.exit_status, "" if file is None else str(file), then)
 
 

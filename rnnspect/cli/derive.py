@@ -54,7 +54,7 @@ class Which:
         """Raises `InputError` for options that say nothing of a gradient."""
         for name in ("unit", "quantity"):
             if getattr(self, name) is not None:
-                advice = "say both in --gradient, as in i[3]"
+                advice = "write it into the name: --gradient 'f[1]' is dL/df of unit 1"
                 raise InputError("has no effect on a gradient", advice=advice, where=flag(name))
 
 

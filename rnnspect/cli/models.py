@@ -59,3 +59,12 @@ def onnx_rows(source: str, flags: Mapping[str, Any], terms: Terms, output: Outpu
 
 def row_of_call(label: str, found: Verdict | str) -> CheckRow:
     return CheckRow(label, found, EXIT_STATUS["cannot tell"] if isinstance(found, str) else found.exit_status, label)
+
+
+def note_no_comparison(sources: list[str], output: Output) -> None:
+    """Whoever names a checkpoint and an .onnx file may mean the one against the other."""
+    onnx = [source for source in sources if source.endswith(".onnx")]
+    weights = [source for source in sources if source.endswith((".pt", ".pth", ".bin", ".safetensors", ".npz"))]
+    if onnx and weights:
+        how = f"rnnspect check {weights[0]} --engine {onnx[0]}"
+        output.note(f"note: each file is checked by itself; to compare them: {how}")

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def next_command(
-    verdict: Verdict, given: Given, described: Described, engine: str | None, recorded: Path | None
+    verdict: Verdict, given: Given, described: Described, engine: str | None, recorded: Path | None, loss: str | None
 ) -> str:
     """After a check that differs the command that shows how the first wrong value comes about; after one of an input
-    that was drawn the same check of the user's own input. `engine` is the one that was named."""
+    that was drawn the same check of the user's own input. `engine` is the one that was named, and `loss` that of a
+    check of gradients."""
     from rnnspect.checking.drawn_input import is_missing
 
     typed, first = given.as_typed(described.spec), verdict.first
@@ -27,10 +28,12 @@ def next_command(
         return "" if recorded is not None else f"with an input of your own: {said}"
     if first is None:
         return ""
+    if verdict.backward:
+        went_in = loss or ("drawn" if recorded is None else f"{recorded}:grad.output")
+        asked = [*_gradient(first, verdict), f"--loss {shlex.quote(went_in)}"]
+        return " ".join(("rnnspect derive", typed, *asked))
     if recorded is not None:
         return " ".join(("rnnspect report", typed, f"--recorded {shlex.quote(str(recorded))} -o report.html"))
-    if verdict.backward:
-        return " ".join(filter(None, ("rnnspect derive", typed, *_gradient(first, verdict), named)))
     quantity = first.quantity.removesuffix("_n")  # a final state is the state of the last step
     words = [
         f"--step {first.step} --unit {first.unit}",

@@ -41,3 +41,9 @@ class EngineGradients:
     c0: Tensor | None
     parameters: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """Every gradient that there is, by the name of what it is taken by: x, h0, c0, weight_ih_l0 …"""
+        own = {"x": self.x, "h0": self.h0, "c0": self.c0}
+        return {name: g for name, g in own.items() if g is not None} | dict(self.parameters)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspect.errors import SequenceError, nearest
 from rnnspect.files.sources import Generator, is_there, parse
+from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.sequence import Sequence, numbers_of
 from rnnspect.network.spec import Spec
@@ -22,8 +23,10 @@ SAID = {
     "last": "the sum of the output at each item's last step",
 }
 """What each loss is that needs no numbers beside the output."""
-FORMS = "sum, mean, last, FILE with dL/d output, or mse:FILE with a target"
+FORMS = "sum, mean, last, drawn, FILE with dL/d output, or mse:FILE with a target"
 _TARGET = "mse:"
+DRAWN = "drawn"
+"""dL/d output is drawn: standard normal numbers, the same for the same spec."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Loss:
 
 
 def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:
-    """The loss that was asked for: sum, mean, last, mse:FILE, or dL/d output as a file or as an array.
+    """The loss that was asked for: sum, mean, last, drawn, mse:FILE, or dL/d output as a file or as an array.
 
     An array has the shape of the output: (T, D·P), or of a batch (T, B, D·P), with `batch_first` (B, T, D·P).
 
@@ -85,6 +88,9 @@ def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:
     word = given.strip()
     if word in SAID:
         return Loss(word, SAID[word])
+    if word == DRAWN:
+        shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
+        return Loss("given", "dL/d output drawn ⊙ output", draw_normal(shape, generator_of(spec)))
     if word.startswith(_TARGET):
         target = _of_output(word.removeprefix(_TARGET), "the target", spec, sequence, where)
         return Loss("mse", f"the mean squared difference to {word.removeprefix(_TARGET)}", target)
@@ -122,5 +128,5 @@ def _check_source(given: str, where: str) -> None:
     path = Path(given)
     is_source = given.startswith("[") or given == "-" or path.suffix or is_there(path)
     if not given or not is_source:
-        near = nearest(given, (*SAID, _TARGET.rstrip(":")))
+        near = nearest(given, (*SAID, DRAWN, _TARGET.rstrip(":")))
         raise SequenceError(f"there is no loss or file {given!r}", allowed=FORMS, nearest=near, where=where)

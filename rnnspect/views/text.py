@@ -162,5 +162,7 @@ def size(count: int) -> str:
 
 
 def times(ratio: float) -> str:
-    """0.03 ×; 147,644 ×."""
+    """0.03 ×; 147,644 ×; 3.9e+36 ×."""
+    if ratio >= 1e9:
+        return f"{ratio:.1e} ×"
     return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.2g} ×"

@@ -167,7 +167,9 @@ class Code:
             allowed = (
                 f"x or x_t, a state, then by name: {_ON_OFFER}; of a step also weight_ih, weight_hh, bias_ih, bias_hh"
             )
-            raise InputError(found, allowed=allowed, nearest=near, where=self.where)
+            begins = "a pass backwards begins with grad_output: backward(grad_output, x, h0, weight_ih_l0, …)"
+            advice = begins if "backward" in self.attribute else None
+            raise InputError(found, allowed=allowed, nearest=near, advice=advice, where=self.where)
 
     def _fill(self, module: nn.Module, offer: Offer) -> None:
         for name, parameter in list(module.named_parameters()):

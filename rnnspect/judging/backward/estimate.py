@@ -23,6 +23,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Pull, Tape
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
+from rnnspect.judging.backward.passing import Otherwise
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
 from rnnspect.judging.layer import cast
@@ -47,6 +48,9 @@ class FreeLayer:
     lengths: Tensor | None
     reverse: bool
     changes: Changes = field(default_factory=dict)
+    otherwise: Otherwise = field(default_factory=Otherwise)
+    back: Cell | None = None
+    """The cell that it goes back as, where that is not the one that it went forward as."""
 
 
 @dataclass
@@ -77,6 +81,8 @@ class Free:
         self._layer, self._p = layer, cast(layer.p, torch.float64)
         self._steps, self._batch = len(layer.x), len(layer.state[0])
         self._a = BackwardPerturbed([self._p], len(layer.cell.gates), layer.nonlinearity, layer.u, self._batch)
+        if layer.otherwise.weights is not None:
+            self._a.on_the_way_back = cast(layer.otherwise.weights, torch.float64)
         h0 = layer.state[0]
         like = h0.expand(self._steps, -1, -1)
         run = LayerRun(like, like, h0, None, layer.lengths, layer.reverse)
@@ -150,17 +156,23 @@ class Free:
             for term in found.terms:
                 sums.add(*term)
             self._place(grad_x, t, np.where(inside, a.transposed("weight_ih", found.wx), 0))
-            after = [np.where(inside, g, old) for g, old in zip(found.before, after, strict=True)]
+            before = [np.zeros_like(g) for g in found.before] if self._is_detached(t) else found.before
+            after = [np.where(inside, g, old) for g, old in zip(before, after, strict=True)]
             progress(1)
         ends = {name: torch.from_numpy(g[0]) for name, g in zip(layer.cell.states, after, strict=True)}
         return FreeGradients(grad_x.flatten(1, 2), ends, *sums.done(self._p))
+
+    def _is_detached(self, t: int) -> bool:
+        """Whether the state before the t-th step in processing order lets no gradient through."""
+        detached = self._layer.otherwise.detached
+        return detached is not None and bool(detached(torch.tensor([t]))[0])
 
     def _step(self, t: int, upstream: Array, after: Sequence[Array], inside: Array) -> _Step:
         layer, a = self._layer, self._a
         tape = Tape(a, len(layer.cell.gates), changes=layer.changes)
         start = Node(tape, self._input(t), gate=WHOLE)
         state = [Node(tape, one) for one in self._states[t]]
-        made: dict[str, Node] = layer.cell.step(tape, start, *state)
+        made: dict[str, Node] = (layer.back or layer.cell).step(tape, start, *state)
         coming = [np.where(inside, g, 0) for g in after]
         given: dict[Node, Any] = {}
         for name, g in zip(layer.cell.states, coming, strict=True):

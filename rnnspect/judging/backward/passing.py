@@ -183,9 +183,10 @@ class _Solving:
         self, slope: Number | None, rest: Number | None, after: Number, upstream: Tensor | None
     ) -> tuple[Number, Number]:
         """Where it is slope ⊙ (the state's after the step) + rest."""
-        if slope is None:
-            raise UnknownGradientError
         a = self._a
+        if slope is None:  # all of it goes on
+            shape = (*self._steps.chunk.x.shape[:2], after.v.shape[-1])
+            slope = Number(torch.ones(shape, dtype=a.dtype), torch.zeros(shape, dtype=a.dtype), a.u, is_gate=True)
         last = self._with(None if upstream is None else upstream[-1], after)
         v, e = self._inside(slope.v, torch.ones_like(slope.v)), self._inside(slope.e, torch.zeros_like(slope.e))
         factor = Number(v, e, a.u, is_gate=slope.is_gate)

@@ -20,9 +20,7 @@ from rnnspect.network.spec import Spec
 def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, RecordedPrecision]) -> Verdict:
     """The verdict on results alone: `told` is what the equations give for each, and `kept` how exactly each was
     recorded, by its name."""
-    given = dict(case.given.parameters) | {
-        name: g for name in ("x", "h0", "c0") if (g := getattr(case.given, name)) is not None
-    }
+    given = case.given.named
     compared = {name: _result(case, name, told[name], g, kept.get(name, EXACT)) for name, g in given.items()}
     ordered = sorted(compared.items(), key=lambda one: _place_of(case.spec, one[0]))
     points = [point for _, (point, _) in ordered]

@@ -274,7 +274,7 @@ def _step_back(net: Net, w: Weights, one: Step, dh: Array, dc: Array, m: Flags) 
         parts = {"i": dc * v["g"], "f": dc * of_f, "g": dc * v["i"], "o": do}
         ds = np.concatenate([parts[k] * slope(k, "tanh" if k == "g" else sigma) for k in "ifgo"], -1)
         dr = ds
-        dc = np.zeros_like(dc) if m.get("c lost") else dc * v["f"]
+        dc = np.zeros_like(dc) if m.get("c lost") else dc if m.get("c without f") else dc * v["f"]
     else:
         return _gru_back(net, w, one, dh, dc, m, slope)
     return ds, dr, _into_hidden(w, dr, m), dc

@@ -37,6 +37,7 @@ def _slope(of: str, how: str, cells: tuple[str, ...], called: str | None = None,
 
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-c-path-lost", {"c lost": True}, ("lstm",)),
+    Mistake("grad-c-carried-without-f", {"c without f": True}, ("lstm",)),
     Mistake("grad-final-state-ignored", {"final c lost": True}, ("lstm",), {"state": "c_n"}),
     Mistake("grad-final-state-ignored", {"final h lost": True}, ALL, {"state": "h_n"}),
     Mistake("grad-c-from-h-lost", {"c from h lost": True}, ("lstm",)),

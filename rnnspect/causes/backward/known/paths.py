@@ -33,6 +33,12 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             {"carry-c": None},
         )
         yield _edge(
+            "grad-c-carried-without-f",
+            "the gradient of c is carried to the step before as it is: dL/dc', without f",
+            "Carry f ⊙ dL/dc' to the step before.",
+            {"carry-c": _as_it_is},
+        )
+        yield _edge(
             "grad-c-from-h-lost",
             "c gets no gradient from h: o ⊙ tanh′(c) ⊙ dL/dh is missing",
             "Add o ⊙ (1 − tanh²(c)) ⊙ dL/dh to dL/dc.",
@@ -64,6 +70,10 @@ def _without(reading: BackwardReading, lost: tuple[str, ...]) -> BackwardReading
 def _unless_first(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
     """The first product is of h, another one of r ⊙ h: r keeps its gradient."""
     return tape.a.transposed("weight_hh", tape.known(g)) if values[0] else None
+
+
+def _as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
+    return g
 
 
 def _of_c_after(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
