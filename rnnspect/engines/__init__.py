@@ -49,6 +49,9 @@ def find(name: object, where: str | None = None) -> Engine:
 
         return OnnxFileEngine(name)
     known = names()
+    if name.endswith(".py") and name not in known:
+        found, advice = f"{name!r} names no function or class", f"name one after a colon: --engine {name}:step"
+        raise InputError(found, allowed="path/to/mine.py:NAME", advice=advice, where=where)
     if name not in known:
         found = f"unknown engine {name!r}"
         allowed = f"{listed(known)}, path/to/mine.py:MyLSTM or model.onnx"

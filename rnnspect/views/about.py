@@ -56,7 +56,7 @@ def parts(found: About) -> list[RenderableType]:
 
 _NEXT = (
     ("shapes", "every parameter and shape"),
-    ("check", "compare with a framework"),
+    ("check", "whether a framework computes it"),
     ("trace", "every gate of every step"),
 )
 

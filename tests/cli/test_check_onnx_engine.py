@@ -83,7 +83,7 @@ def test_an_export_that_lost_an_attribute_is_explained(rnnspect, tmp_path):
     found = json.loads(result.out)
     assert result.status == 1
     assert [cause["name"] for cause in found["causes"]] == ["gru-reset-before"]
-    assert any("has reset: before, the network that is checked after" in note for note in found["notes"])
+    assert any("has reset: before; the checked network has reset: after" in note for note in found["notes"])
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,12 @@ def _in_words(spec: Spec) -> str:
 def _notes(nodes: list[Layer], spec: Spec) -> list[str]:
     """Which nodes ran, and what they compute otherwise than the spec says."""
     ran = " and ".join(listed((part.name for part, _ in nodes), _MOST_LISTED).rsplit(", ", 1))
-    notes = [f"ran {ran} of the file, with the weights in it; nothing else of its graph ran"]
+    node = "node" if len(nodes) == 1 else "nodes"
+    notes = [f"ran {node} {ran} of the file, with the weights in it; nothing else of its graph ran"]
     for name in (one for one in KEYS if one not in PLAIN):
         ours = getattr(spec, name)
         theirs = {str(getattr(own, name)): part.name for part, own in nodes if getattr(own, name) != ours}
-        notes += [f"{part} has {name}: {value}, the network that is checked {ours}" for value, part in theirs.items()]
+        notes += [
+            f"node {part} has {name}: {value}; the checked network has {name}: {ours}" for value, part in theirs.items()
+        ]
     return notes
