@@ -112,6 +112,8 @@ def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str
         axes, shape = "(batch, step, unit)", (batch, steps, width)
     else:
         axes, shape = "(step, batch, unit)", (steps, batch, width)
+    if not sequence.batched and values.dim() == 3:  # a batch of one, as the file of a trace has it
+        values = values.squeeze(0 if spec.batch_first else 1)
     if tuple(values.shape) != shape:
         found, allowed = f"{name} has the shape {tuple(values.shape)}", f"that of the output, {axes} = {shape}"
         raise SequenceError(found, allowed=allowed, where=where)

@@ -232,8 +232,28 @@ def test_a_pass_backwards_by_hand_from_the_command_line(
     assert "[grad-weight_hh-not-transposed]" in shown
     then = shlex.split(shown.partition("Next ")[2].partition(" Network ")[0])[1:]
     assert then[0] == "derive"
+    assert then[-2:] == ["--loss", "drawn"]
+    assert main([*then, "-f", "json"]) == 0
+    derived = json.loads(capsys.readouterr().out)
+    assert derived["point"]["step"] == 28
+    assert derived["point"]["manual"] == pytest.approx(found["first"]["manual"], rel=1e-4)  # float32's h, and float64's
+
+
+def test_the_command_after_recorded_gradients_takes_what_went_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    network, file = ["--cell", "rnn", "--hidden-size", "4", "--input", "randn:12"], tmp_path / "g.npz"
+    assert main(["trace", *network, "--backward", "--loss", "last", "-o", str(file)]) == 0
+    arrays = dict(np.load(file))
+    arrays["grad.weight_hh_l0"] = 2 * arrays["grad.weight_hh_l0"]
+    np.savez(file, **arrays)
+    assert main(["check", *network, "--backward", "--recorded", str(file)]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    then = shlex.split(shown.partition("Next ")[2].partition(" Network ")[0])[1:]
+    assert then[-1] == f"{file}:grad.output"
     assert main(then) == 0
-    assert "dL/ds[step 28" in capsys.readouterr().out
+    assert "dL/dweight_hh_l0[" in capsys.readouterr().out
 
 
 def test_a_live_model_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -221,3 +221,20 @@ def test_a_stack_that_rounds_otherwise_as_a_whole_agrees(rnnspect, monkeypatch):
 
 def test_one_wrong_number_is_not_blamed_on_tf32(rnnspect, broken_engine):
     assert "TF32" not in rnnspect("check", "--hidden-size", "64", "--input", "randn:50").out
+
+
+def test_a_checkpoint_beside_an_onnx_file_is_no_comparison(rnnspect, tmp_path):
+    """Each is checked by itself; whoever meant the one against the other is told how."""
+    torch.save(torch.nn.LSTM(3, 4, batch_first=True).state_dict(), tmp_path / "model.pt")
+    assert rnnspect("convert", tmp_path / "model.pt", "--to", "onnx", "-o", tmp_path / "model.onnx", "-q").status == 0
+    result = rnnspect("check", tmp_path / "model.onnx", tmp_path / "model.pt")
+    how = f"rnnspect check {tmp_path / 'model.pt'} --engine {tmp_path / 'model.onnx'}"
+    assert f"note: each file is checked by itself; to compare them: {how}" in result.err
+    assert "to compare them" not in rnnspect("check", tmp_path / "model.onnx").err
+
+
+def test_a_python_file_as_an_engine_needs_a_name(rnnspect):
+    result = rnnspect("check", "--engine", "mine.py")
+    assert result.status == 2
+    assert "'mine.py' names no function or class" in result.err
+    assert "name one after a colon: --engine mine.py:step" in result.err

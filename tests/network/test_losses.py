@@ -84,8 +84,10 @@ def test_an_input_without_a_batch_has_a_loss_without_one() -> None:
     spec = Spec(hidden_size=2)
     run = prepare(spec, "randn:3").sequence
     assert loss_of([[1, 2], [3, 4], [5, 6]], spec, run, "loss").values.shape == (3, 1, 2)
-    with pytest.raises(SequenceError, match=r"\(step, unit\) = \(3, 2\)"):
-        loss_of([[[1, 2], [3, 4], [5, 6]]], spec, run, "loss")
+    assert loss_of([[[1, 2], [3, 4], [5, 6]]], spec, run, "loss").values.shape == (3, 1, 2)  # a batch of one
+    for wrong in ([[[1, 2], [3, 4]]], [[1, 2]], [[[1, 2], [3, 4], [5, 6]]] * 2):
+        with pytest.raises(SequenceError, match=r"\(step, unit\) = \(3, 2\)"):
+            loss_of(wrong, spec, run, "loss")
 
 
 @pytest.mark.parametrize(
