@@ -49,6 +49,7 @@ class BackwardBounded(Bounded):
             off = (s.v.abs() <= s.e).to(at.dtype)  # next to the kink a correct engine may be on its other side
         else:
             off = spread(f, clip, s.v, s.e).add_((KERNEL + 4) * self.u.sums * max(1.0, steepest(f)))
+        off.masked_fill_(~s.v.isfinite(), torch.inf)  # beyond the range of the dtype nothing is known of it
         return Number(at, self.u.store(at, off) if self.u.coarse else off, self.u)
 
     def _of_value(self, f: Activation, v: Number) -> Number:

@@ -14,7 +14,7 @@ import torch
 
 import rnnspect
 from rnnspect import engines
-from rnnspect.checking.backward import check_backward, judge_recorded_backward
+from rnnspect.checking.backward import check_backward, judge_gradients, judge_recorded_backward
 from rnnspect.cli import main
 from rnnspect.engines.interface import GoesBack
 from rnnspect.engines.torch import TorchEngine
@@ -280,6 +280,16 @@ def test_a_constant_input_repeats_its_roundings_and_agrees(engine: str) -> None:
     made = prepare(Spec(cell="lstm", hidden_size=32), "ones:2000")
     loss = loss_of("sum", made.spec, made.sequence, "loss")
     assert check_backward(replace(made, engine=engines.find(engine)), loss).agrees
+
+
+def test_what_overflows_a_half_type_cannot_be_told() -> None:
+    """A relu without end in float16: its h is infinite after some steps, and then not a number."""
+    made = prepare(Spec(cell="rnn", nonlinearity="relu", hidden_size=3, dtype="float16"), "ones:60")
+    for name, values in made.parameters.items():
+        values.fill_(1.5 if name.startswith("weight") else 0.5)
+    found = judge_gradients(made, explain=0)
+    assert found.verdict == "cannot tell"
+    assert "overflow float16" in str(found.reason)
 
 
 def test_a_unit_that_is_dead_tells_nothing_of_its_gate() -> None:

@@ -22,7 +22,7 @@ def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
         ratio.div_(factor)
     if valid is not None:
         ratio.masked_fill_(~valid.unsqueeze(-1), 0)
-    ratio.masked_fill_(unknown(own.e), 0)
+    ratio.masked_fill_(lost(own.e), 0)
     top = float(ratio.amax())
     if math.isnan(top):  # 0 / 0, or the difference of infinities
         top = float(ratio.masked_fill_(own.v == theirs, 0).amax())
@@ -32,6 +32,12 @@ def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
 def unknown(bound: Tensor) -> Tensor:
     """Where nothing can be told: something on the way may be beyond the range of the dtype."""
     return ~bound.isfinite()
+
+
+def lost(bound: Tensor) -> Tensor:
+    """The same of gradients that an engine shows through more features of x: zero times infinity is in every one of a
+    row where one is infinite."""
+    return unknown(bound).any(-1, keepdim=True).expand_as(bound)
 
 
 def compared(turned: Chunk, own: Number, steps: Steps, factor: int) -> ComparedValues:

@@ -15,7 +15,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.compared import compared, nearest, ratio_of, turned_of, unknown
+from rnnspect.judging.backward.compared import compared, lost, nearest, ratio_of, turned_of
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import (
     Forwards,
@@ -246,7 +246,7 @@ class BackwardJudge:
         layer, chunk = self.layer, steps.chunk
         part = replace(_nothing(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
         part = replace(part, resolution=_resolution(layer, passed.wx))
-        part = replace(part, unjudged=int(unknown(passed.wx.e).sum()))
+        part = replace(part, unjudged=int(lost(passed.wx.e).sum()))
         ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
         if top <= CLOSE:
             return passed, replace(part, worst=nearest(passed.wx, steps, ratio, layer.bound_factor, total))

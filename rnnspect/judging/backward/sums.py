@@ -137,13 +137,16 @@ class Sums:
         bound: Tensor = value.abs() * self.u.stored + terms * self.u.tiny
         if name in self._sizes:
             size, error = self._sizes[name]
-            return torch.add(bound, error).add_(size, alpha=unit / self._unit(1))
+            bound = torch.add(bound, error).add_(size, alpha=unit / self._unit(1))
+            return bound.masked_fill_(size / self._unit(1) > self.u.largest, math.inf)
+        most = torch.zeros_like(bound)
         for (of, _), one in self._products.items():
             if of == name:
                 left, right, left_error, right_error = (getattr(one, which).sqrt() for which in vars(one))
+                most += torch.outer(left, right)  # no partial sum is above it
                 bound = bound + torch.outer(left, right) * (unit + 4 * self.u.products)
                 bound = bound + torch.outer(left_error, right + right_error) + torch.outer(left, right_error)
-        return bound
+        return bound.masked_fill_(most > self.u.largest, math.inf)
 
     def findings(
         self, engine: Mapping[str, Tensor], steps: int, change: Change | None, again: Callable[[str, Tensor], Tensor]
