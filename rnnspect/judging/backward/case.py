@@ -101,6 +101,7 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
     found = {}
     for layer, seen in enumerate(case.layers):
         upstreams = seen.upstream.chunk(spec.num_directions, -1)
+        lost = _lost(seen, case.declared.roundoff)
         outputs = None if seen.output is None else seen.output.chunk(spec.num_directions, -1)
         for n, direction in enumerate(spec.directions):
             row, p = spec.row(layer, direction), LayerParameters.of(case.parameters, layer, direction)
@@ -111,7 +112,7 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
             if outputs is None:
                 run = _estimated(case, run, (layer, direction), u)
             last = {name: values[n] for name, values in seen.last.items()}
-            back = BackwardRun(run, seen.pre_activations[direction], upstreams[n], last)
+            back = BackwardRun(run, seen.pre_activations[direction], upstreams[n], last, lost)
             end = suffix(layer, direction)
             gradients = {name.removesuffix(end): g for name, g in seen.parameters.items() if name.endswith(end)}
             states = {name: values[n] for name, values in seen.states.items()}
@@ -120,6 +121,14 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
                 back, seen.grad_x, states, gradients,
             )  # fmt: skip
     return found
+
+
+def _lost(seen: SeenLayer, u: Roundoff) -> Tensor | None:
+    """(T, B): where one direction of a layer in a half type shows an infinity: it is in the other's features, too."""
+    if len(seen.pre_activations) == 1 or not u.coarse:
+        return None
+    infinite = [~g.isfinite().all(-1) for g in seen.pre_activations.values()]
+    return infinite[0] | infinite[1]
 
 
 def _estimated(case: BackwardCase, run: LayerRun, at: At, u: Roundoff) -> LayerRun:

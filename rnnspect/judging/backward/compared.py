@@ -22,7 +22,7 @@ def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
         ratio.div_(factor)
     if valid is not None:
         ratio.masked_fill_(~valid.unsqueeze(-1), 0)
-    ratio.masked_fill_(lost(own.e), 0)
+    ratio.masked_fill_(lost(own.e, steps), 0)
     top = float(ratio.amax())
     if math.isnan(top):  # 0 / 0, or the difference of infinities
         top = float(ratio.masked_fill_(own.v == theirs, 0).amax())
@@ -34,10 +34,11 @@ def unknown(bound: Tensor) -> Tensor:
     return ~bound.isfinite()
 
 
-def lost(bound: Tensor) -> Tensor:
+def lost(bound: Tensor, steps: Steps) -> Tensor:
     """The same of gradients that an engine shows through more features of x: zero times infinity is in every one of a
     row where one is infinite."""
-    return unknown(bound).any(-1, keepdim=True).expand_as(bound)
+    rows = unknown(bound).any(-1, keepdim=True)
+    return (rows if steps.lost is None else rows | steps.lost.unsqueeze(-1)).expand_as(bound)
 
 
 def compared(turned: Chunk, own: Number, steps: Steps, factor: int) -> ComparedValues:

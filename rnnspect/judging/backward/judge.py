@@ -55,6 +55,8 @@ class BackwardRun:
     """dL/d of h as far as it comes from the output, as the engine had it, (T, B, P)."""
     last: Mapping[str, Tensor] = field(default_factory=dict)
     """dL/d of the state that each item ended with, (B, ·), by the name of the state, where that is not zero."""
+    lost: Tensor | None = None
+    """(T, B): where nothing that the engine shows of a step can be judged; None where everything can."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ class BackwardJudge:
         if chunk.valid is not None:
             inside = chunk.valid.unsqueeze(-1)
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)
-        return Steps(chunk, seen, upstream, self.layer.u.products, self._changes, self._otherwise)
+        lost = None if back.lost is None else back.lost[chunk.at]
+        return Steps(chunk, seen, upstream, self.layer.u.products, self._changes, self._otherwise, lost)
 
     def _passed(
         self,
@@ -246,7 +249,7 @@ class BackwardJudge:
         layer, chunk = self.layer, steps.chunk
         part = replace(_nothing(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
         part = replace(part, resolution=_resolution(layer, passed.wx))
-        part = replace(part, unjudged=int(lost(passed.wx.e).sum()))
+        part = replace(part, unjudged=int(lost(passed.wx.e, steps).sum()))
         ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
         if top <= CLOSE:
             return passed, replace(part, worst=nearest(passed.wx, steps, ratio, layer.bound_factor, total))

@@ -68,6 +68,8 @@ class Steps:
     """How far each of `seen` may be off, relative."""
     changes: Changes = field(default_factory=dict)
     otherwise: Otherwise = field(default_factory=Otherwise)
+    lost: Tensor | None = None
+    """(steps, batch): where nothing that the engine shows can be judged."""
 
     @property
     def detached(self) -> Tensor | None:
