@@ -110,7 +110,7 @@ def _changed(held: Any, rng: Random, twice: list[str]) -> Any:
             return held | {key: held[other], other: held[key]}
         return held | {key: _changed(held[key], rng, twice)}
     if type(held) is int and rng.random() < 0.5:
-        return rng.choice((number(rng, held), -held, float(min(held, 10**300)), str(held)))
+        return rng.choice((number(rng, held), -held, float(max(-(10**300), min(held, 10**300))), str(held)))
     return rng.choice(_VALUES)
 
 
