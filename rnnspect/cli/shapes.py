@@ -11,10 +11,12 @@ from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
 from rnnspect.cli.running import is_live
-from rnnspect.errors import RnnspectError
+from rnnspect.errors import RnnspectError, listed
 
 if TYPE_CHECKING:
     from rnnspect.network.parameters import Shapes
+
+_REFUSED = 3  # modules that are left out with the whole reason; of more their names are said
 
 
 @command("rnnspect shapes --cell lstm --num-layers 2 --bidirectional")
@@ -67,18 +69,23 @@ def _found(given: Given, output: Output) -> list[_Found]:
 
     every = given.describe_every()
     found: list[_Found] = []
+    refused: dict[str, RnnspectError] = {}
     for name, one in every.items():
         try:
             described = one.made()
         except RnnspectError as error:
             if len(every) == 1:
                 raise
-            output.note(f"note: skipped: {error}")
-            refused = error
+            refused[name] = error
             continue
         for note in described.notes:
             output.note(note if len(every) == 1 else note.replace(f"{given.path}:{name} ", f"{given.path} "))
         found.append(_Found(name, one.reads_from, shapes_of(described.spec)))
+    names = list(refused)
     if not found:
-        raise refused
+        raise refused[names[-1]]
+    for name in names[:_REFUSED]:
+        output.note(f"note: skipped: {refused[name]}")
+    if more := names[_REFUSED:]:
+        output.note(f"note: skipped as well: {listed(more, _REFUSED)}")
     return found

@@ -299,3 +299,16 @@ def test_the_speaker_encoder_of_resemblyzer(rnnspect, tmp_path):
     with torch.no_grad():
         output, _ = lstm(torch.tensor(document["sequence"]["x"]))
     torch.testing.assert_close(torch.tensor(document["output"]["engine"]), output, rtol=0, atol=0)
+
+
+def test_modules_that_no_spec_describes_are_told_in_few_lines(rnnspect, tmp_path):
+    """A damaged file had a hundred of them, each with the same 400 characters."""
+    state = {f"good.{name}": tensor for name, tensor in torch.nn.LSTM(3, 4).state_dict().items()}
+    for i in range(6):
+        state |= {f"bad{i}.{name}": tensor for name, tensor in torch.nn.LSTM(3, 4).state_dict().items()}
+        state[f"bad{i}.weight_hh_l0"] = torch.zeros(7, 4)
+    torch.save(state, tmp_path / "many.pt")
+    result = rnnspect("shapes", tmp_path / "many.pt")
+    assert result.status == 0
+    assert result.err.count("skipped: ") == 3
+    assert "skipped as well: bad3, bad4, bad5" in result.err
