@@ -52,6 +52,11 @@ class Roundoff:
         """Whether storing errs by more than summing, so that it must be charged value by value."""
         return self.stored > 2 * self.sums
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is coarser than the sums: storage, products, or the recording of h."""
+        return not (self.coarse or self.products or self.narrow or self.relative or self.absolute)
+
 
 TF32, BFLOAT16, FLOAT16 = 2.0**-10, 2.0**-7, 2.0**-10
 """Of a product's operands, which keep ten, seven and ten bits of their fraction; hardware may cut the rest off."""

@@ -96,11 +96,13 @@ class Tape:
         self.seen = tuple(Node(self, None) for _ in range(gates)) if forced else ()
         self.products: list[tuple[str, Node, Node]] = []
         """The weight, what it was multiplied with, and the result, of each product."""
+        self.functions: list[tuple[Node, Node]] = []
+        """What each function was applied to, and what it gave."""
         self.peephole_weights: tuple[Node, ...] = ()
 
     def let_go(self) -> None:
         """Forgets its nodes, once nothing more is asked of it."""
-        self.seen, self.products, self.peephole_weights = (), [], ()
+        self.seen, self.products, self.functions, self.peephole_weights = (), [], [], ()
 
     def edge(
         self,
@@ -176,6 +178,7 @@ class Tape:
             return self.times(g, self.a.slope(function, before, after))
 
         self.edge(function, s, made, back, (before, after, s.gate))
+        self.functions.append((s, made))
         return made
 
     def rest(self, v: Node) -> Node:

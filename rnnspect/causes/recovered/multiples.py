@@ -1,0 +1,32 @@
+"""Ours, times a factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from rnnspect.causes.recovered.part import FITS, Part
+
+
+def multiple(part: Part) -> str | None:
+    """All of it, or the rows of a gate, or one column."""
+    if (factor := _factor([part])) is not None:
+        return f"is {factor:.4g} times as large in the engine"
+    return None
+
+
+def common(parts: Sequence[Part]) -> float | None:
+    """The one factor of several parameters."""
+    return _factor(parts)
+
+
+def _factor(parts: Sequence[Part]) -> float | None:
+    ours, theirs, weight = (
+        torch.cat([of[part.told] for part, of in made])
+        for made in zip(*([(p, p.ours), (p, p.theirs), (p, p.error.square().reciprocal())] for p in parts), strict=True)
+    )
+    norm = float((weight * ours.square()).sum())
+    factor = float((weight * ours * theirs).sum()) / norm if norm else 1.0
+    left = max(part.misfit(part.ours * factor, part.told) for part in parts)
+    return factor if left <= FITS else None

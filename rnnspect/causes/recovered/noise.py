@@ -1,0 +1,30 @@
+"""Ours, and a difference that follows no order."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rnnspect.causes.recovered.part import Part
+
+_FEWEST, _EVEN = 8, 0.6
+
+
+def noise(part: Part) -> str | None:
+    """In proportion to each number, or of one size for all: whichever has the more even spread."""
+    told = part.told & (part.ours != 0)
+    if int(told.sum()) < _FEWEST:
+        return None
+    change, ours = (part.theirs - part.ours)[told], part.ours[told]
+    size, whole = _rms(change), _rms(ours)
+    if size > whole / 2:
+        return None
+    # Small numbers change less where the noise is in proportion: compare the half of the small with that of the large.
+    small, large = (_rms(change[half]) for half in ours.abs().argsort().tensor_split(2))
+    if small < _EVEN * large:
+        share = float((change / ours).abs().median()) / 0.6745  # as of a normal distribution
+        return f"differs by noise of about {100 * share:.2g} % of each number"
+    return f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of its numbers)"
+
+
+def _rms(of: Tensor) -> float:
+    return float(of.square().mean().sqrt())

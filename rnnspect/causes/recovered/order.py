@@ -1,0 +1,54 @@
+"""Ours, in another order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.recovered.part import Part
+from rnnspect.judging.evidence.order import order_of
+
+
+def columns(part: Part) -> str | None:
+    """Columns of a matrix: features, or units of h."""
+    order = order_of(part.ours.t(), torch.where(part.told, part.theirs, part.ours).t())
+    if order is None or not part.fits(part.ours[:, order]):
+        return None
+    return f"has its columns in another order in the engine: {_said(order)}"
+
+
+def rows(part: Part) -> str | None:
+    """Rows: whole gates, or units."""
+    order = order_of(part.ours, torch.where(part.told, part.theirs, part.ours))
+    if order is None or not part.fits(part.ours[order]):
+        return None
+    blocks = order.view(len(part.gates), -1) if part.gates and len(order) % len(part.gates) == 0 else order[None]
+    size = blocks.shape[1]
+    if torch.equal(blocks, blocks[:, :1] + torch.arange(size)) and bool((blocks[:, 0] % size == 0).all()):
+        gates = " ".join(part.gates[at] for at in (blocks[:, 0] // size).tolist())
+        return f"has the gates {gates} in the engine, where {' '.join(part.gates)} are expected"
+    return f"has its rows in another order in the engine: {_said(order)}"
+
+
+def transposed(part: Part) -> str | None:
+    """Each gate's block of a square matrix, or all of it."""
+    height, width = part.ours.shape
+    for count in {len(part.gates) or 1, 1}:
+        if height == count * width and width > 1:
+            turned = torch.cat([block.t() for block in part.ours.chunk(count)])
+            if part.fits(turned):
+                of = "each gate's block of it" if count > 1 else "it"
+                return f"is transposed in the engine ({of})"
+    return None
+
+
+def _said(order: Tensor) -> str:
+    """reversed; 3 and 7 swapped; 2, 0, 1, …"""
+    places = torch.arange(len(order))
+    if torch.equal(order, places.flip(0)):
+        return "reversed"
+    moved = (order != places).nonzero().flatten().tolist()
+    if len(moved) == 2:
+        return f"{moved[0]} and {moved[1]} swapped"
+    shown = ", ".join(map(str, order[:8].tolist()))
+    return shown + (", …" if len(order) > 8 else "")

@@ -1,0 +1,73 @@
+"""Ours, rounded: to a half type, or to a few bits with a scale by tensor, by gate, by row or by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.recovered.part import Part
+
+_TYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float8_e4m3fn": torch.float8_e4m3fn,
+    "float8_e5m2": torch.float8_e5m2,
+}
+_BITS = (8, 7, 6, 5, 4, 3, 2)
+_GROUPS = (32, 64, 128)
+
+
+def half(part: Part) -> str | None:
+    """To a floating-point type of 16 or 8 bits."""
+    for name, dtype in _TYPES.items():
+        if part.fits(part.made(partial(_as, dtype))):
+            return f"is rounded to {name} in the engine"
+    return None
+
+
+def _as(dtype: torch.dtype, of: Tensor) -> Tensor:
+    return of.float().to(dtype).double()
+
+
+def bits(part: Part) -> str | None:
+    """To integers times a scale, which is the largest by the number of steps; with a zero point or without."""
+    if len(part.terms) > 1:
+        return None
+    for by, blocks in _blocks(part):
+        for count in _BITS:
+            for how, scale, zero in _scales(blocks, count):
+                most, least = (2**count - 1, 0) if how else (2 ** (count - 1) - 1, -(2 ** (count - 1)))
+                steps = (blocks / scale).round() + zero
+                rounded = (steps.clamp(least, most) - zero) * scale
+                if part.fits(rounded.reshape(part.ours.shape)):
+                    size = f", scale {float(scale.flatten()[0]):.4g}" if scale.numel() == 1 else ""
+                    return f"is rounded to {count} bits by {by}{size}{how} in the engine"
+    return None
+
+
+def _blocks(part: Part) -> Iterator[tuple[str, Tensor]]:
+    """The numbers in rows that share a scale."""
+    rows, columns = part.ours.shape
+    yield "tensor", part.ours.reshape(1, -1)
+    if len(part.gates) > 1 and rows % len(part.gates) == 0:
+        yield "gate", part.ours.reshape(len(part.gates), -1)
+    if columns > 1:
+        yield "row", part.ours
+        for group in _GROUPS:
+            if columns > group and columns % group == 0:
+                yield f"group of {group}", part.ours.reshape(-1, group)
+
+
+def _scales(blocks: Tensor, count: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """How it is said, the scale, and the zero point, (blocks, 1) each."""
+    largest = blocks.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    none = torch.zeros_like(largest)
+    yield "", largest / (2 ** (count - 1) - 1 or 1), none
+    yield "", largest / 2 ** (count - 1), none
+    yield "", largest / ((2**count - 1) / 2), none
+    low, high = blocks.amin(1, keepdim=True).clamp(max=0), blocks.amax(1, keepdim=True).clamp(min=0)
+    scale = ((high - low) / (2**count - 1)).clamp(min=torch.finfo(torch.float64).tiny)
+    yield " with a zero point", scale, (-low / scale).round()

@@ -1,0 +1,56 @@
+"""Some rows are others, the rest is ours; or all of it is that of another layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.recovered.part import FITS, Part
+
+_MOST = 0.5
+
+
+def others(part: Part) -> str | None:
+    """Rows, or columns, that are zero, those of another layer, ours in another order, or others altogether."""
+    for name, values in part.others.items():
+        if part.fits(values):
+            return f"is {name} in the engine"
+    for noun, turned in (("row", False), ("column", True)):
+        off = _off(part, turned)
+        if turned and part.ours.shape[1] == 1:
+            break
+        if len(off) and len(off) <= _MOST * int(part.told.any(int(not turned)).sum()):
+            return f"has {_what(part, noun, off, turned)} in the engine; the rest is as here"
+    return None
+
+
+def _off(part: Part, turned: bool) -> Tensor:
+    """The rows that are not ours, where all others are."""
+    told, error, apart = part.told, part.error, (part.theirs - part.ours).abs()
+    z = torch.where(told, apart / torch.hypot(error, part.ours.abs() * 2.0**-24), 0).square()
+    by_row = z.sum(int(not turned)) / told.sum(int(not turned)).clamp(min=1)
+    return (by_row.sqrt() > 2 * FITS).nonzero().flatten()
+
+
+def _what(part: Part, noun: str, off: Tensor, turned: bool) -> str:
+    where = torch.zeros_like(part.told)
+    where[(slice(None), off) if turned else off] = True
+    where &= part.told
+    shown = ", ".join(map(str, off[:8].tolist())) + (", …" if len(off) > 8 else "")
+    listed = f"{noun} {shown}" if len(off) == 1 else f"{len(off)} {noun}s ({shown})"
+    if part.misfit(torch.zeros_like(part.ours), where) <= FITS:
+        return f"{listed} zero"
+    for name, values in part.others.items():
+        if part.misfit(values, where) <= FITS:
+            return f"{listed} of {name}"
+    if part.misfit(_sorted(part, off, turned), where) <= FITS:
+        return f"the numbers of {listed} in another order"
+    return f"{listed} another"
+
+
+def _sorted(part: Part, off: Tensor, turned: bool) -> Tensor:
+    """Ours, with the numbers of each such row in the order of theirs."""
+    ours, theirs = (of.t().clone() if turned else of.clone() for of in (part.ours, part.theirs))
+    for at in off.tolist():
+        ours[at, theirs[at].argsort()] = ours[at].sort().values
+    return ours.t() if turned else ours

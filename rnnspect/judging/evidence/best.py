@@ -1,0 +1,111 @@
+"""What explains most of what is left of some steps: one parameter, or one factor of many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.evidence.chance import independent, log10_chance, that_count
+from rnnspect.judging.evidence.hypotheses import Hypothesis, groups, of_a_column, of_a_feature, of_a_group
+from rnnspect.judging.evidence.look import Look
+
+_UNITS, _FEATURES = 4, 2  # that are looked at exactly
+_WORTH = 0.6  # a first look's correlation from which on that is worth it
+_UNLIKELY, _SHRINKS = -9.0, 2.0
+_TINY = torch.finfo(torch.float64).tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """What explains most of what is left: `explained` of the sum of all squares."""
+
+    target: int | None
+    unit: int | None
+    explained: float
+    shrinks: float
+    log10_chance: float
+    hypothesis: Callable[[], Hypothesis]
+
+    @property
+    def tells(self) -> bool:
+        """Whether chance is out of the question, and it explains most of its unit."""
+        return self.log10_chance < _UNLIKELY and self.shrinks >= _SHRINKS
+
+
+def best(look: Look) -> Best | None:
+    """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where nothing
+    does that chance would not."""
+    found = [*_parameters(look), *_factors(look), *_features(look)]
+    return max((one for one in found if one.tells), key=lambda one: one.explained, default=None)
+
+
+def _parameters(look: Look) -> Iterator[Best]:
+    """Of the units that seem to tell most."""
+    for at, target in enumerate(look.targets):
+        if not target.paths:  # no unit is at work
+            continue
+        tops = torch.stack([score.abs().amax(1) for _, score in look.scores[at]]).amax(0)
+        worth = (tops >= _WORTH) * tops * target.residual.norm(dim=(0, 1))
+        for unit in worth.topk(min(_UNITS, len(worth))).indices.tolist():
+            if not float(worth[unit]):
+                break
+            columns, r = look.columns(at, unit), look.residual(at, unit)
+            along = (columns.t() @ r / torch.linalg.vector_norm(columns, dim=0)).nan_to_num_(0, 0, 0)
+            place = int(along.abs().argmax())
+            yield _seen(look, at, unit, columns[:, place], r, partial(of_a_column, look, at, unit, place))
+
+
+def _factors(look: Look) -> Iterator[Best]:
+    p = look.layer.p
+    for group in groups(p, look.layer.cell.gates):
+        every = torch.zeros(())
+        for at, target in enumerate(look.targets):
+            given = [(path, group.gives(path, target.rows(path), p)) for path in group.parts(target)]
+            if not given:
+                continue
+            moved = target.moved(given)
+            every = every + target.onto_h(moved)
+            column, r = look.rows(moved), look.rows(target.residual)
+            share = (column * r).sum(0) / (column.norm(dim=0) * r.norm(dim=0)).clamp(min=_TINY)
+            unit = int(share.abs().argmax())
+            if float(share[unit].abs()) >= _WORTH:
+                how = partial(of_a_group, look, group, at, unit)
+                yield _seen(look, at, unit, column[:, unit], r[:, unit], how)
+        if every.dim():
+            how = partial(of_a_group, look, group, None, None)
+            yield _seen(look, None, None, look.rows(every).flatten(), look.residual(None, None), how)
+
+
+def _features(look: Look) -> Iterator[Best]:
+    w = look.layer.p.weight_ih.double()
+    pulled = torch.zeros(w.shape[1], dtype=torch.float64)
+    for target, scores in zip(look.targets, look.scores, strict=True):
+        for path, score in scores:
+            if path.weight == "weight_ih":
+                pulled += (score[:, : w.shape[1]] * w[target.rows(path)]).sum(0)
+    for feature in pulled.abs().topk(min(_FEATURES, len(pulled))).indices.tolist():
+        direction = torch.zeros_like(w)
+        direction[:, feature] = w[:, feature]
+        how = partial(of_a_feature, look, feature)
+        yield _seen(look, None, None, look.moved({"weight_ih": direction}), look.residual(None, None), how)
+
+
+def _seen(
+    look: Look, target: int | None, unit: int | None, column: Tensor, r: Tensor, how: Callable[[], Hypothesis]
+) -> Best:
+    length, size = float(column.norm()), float(r.norm())
+    if not (0 < length < math.inf and 0 < size < math.inf):
+        return Best(target, unit, 0, 1, 0, how)
+    by = float(column @ r) / length**2
+    left = r - by * column
+    share = max(0.0, 1 - (float(left.norm()) / size) ** 2)
+    n = that_count(column, r)
+    if unit is not None:
+        n *= independent(left, column, look.items) / len(r)
+    chance = log10_chance(share, n, look.candidates)
+    return Best(target, unit, share * size**2, size / max(float(left.norm()), 1e-9 * size), chance, how)

@@ -1,0 +1,69 @@
+"""How likely it is that roundings alone go so well with a parameter's column.
+
+Of n independent numbers of any one size, the square of the correlation with a given column is distributed as
+Beta(½, (n − 1)/2). Roundings that repeat are no independent numbers: a step that begins as an earlier one did is left
+out, and what is left over after the fit says by how much the rest hang together from step to step (Bartlett, Journal of
+the Royal Statistical Society 98, 1935).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+BINS = 1024
+"""A number of a step is the same as an earlier one to so many parts of the largest."""
+_LAGS = 64
+
+
+def first_of_each(*values: Tensor) -> Tensor:
+    """The places of rows (n, ·) that are the same, bit for bit, in no row before them, in their order."""
+    key = torch.zeros(len(values[0]), dtype=torch.int64)
+    for at, of in enumerate(values):
+        bits = of.double().contiguous().view(torch.int64)
+        spread = torch.arange(1, bits.shape[1] + 1, dtype=torch.int64) * 0x9E3779B97F4A7C1 + at
+        key = key * 31 + (bits ^ (bits >> 29)).mul(spread | 1).sum(1)
+    order = torch.argsort(key, stable=True)
+    new = torch.ones(len(key), dtype=torch.bool)
+    new[1:] = key[order][1:] != key[order][:-1]
+    return order[new].sort().values
+
+
+def that_count(column: Tensor, r: Tensor) -> float:
+    """How many of the rows are evidence, (n,) each: over so many the squares are spread, (Σ v²)² / Σ v⁴, of the column
+    and of what is left; and no more than differ from each other, to so many parts of the largest."""
+    parts = [of / of.abs().max().clamp(min=1e-300) for of in (column, r)]
+    squares = [of.square() for of in parts]
+    spread = [float(of.sum() ** 2 / of.square().sum().clamp(min=1e-300)) for of in squares]
+    return min(*spread, float(len(first_of_each(torch.stack(parts, 1).mul_(BINS).round_()))))
+
+
+def independent(left: Tensor, column: Tensor, items: Tensor) -> float:
+    """How many independent numbers n there are as good as: `left` is what the fit leaves over, (n,), in the order of
+    steps; `items` says of which item of the batch each is."""
+    n = len(left)
+    order = torch.argsort(items, stable=True)
+    a, e, of = (one[order] for one in (column, left, items))
+    a, e = a / a.norm().clamp(min=1e-300), e / e.norm().clamp(min=1e-300)
+    total = 1.0
+    for lag in range(1, min(_LAGS, n // 4) + 1):
+        same = of[lag:] == of[:-lag]
+        together = float((e[lag:] * e[:-lag])[same].sum()) * float((a[lag:] * a[:-lag])[same].sum())
+        if together <= 2 / n:
+            break
+        total += 2 * together
+    return n / total
+
+
+def log10_chance(explained: float, n: float, candidates: int) -> float:
+    """log₁₀ of the most that the probability can be that one of so many columns explains this share of the squares of n
+    independent numbers."""
+    if n <= 2 or explained <= 0:
+        return 0.0
+    left = max(1 - explained, 1e-30)
+    half = (n - 1) / 2
+    beta = math.lgamma(0.5) + math.lgamma(half) - math.lgamma(half + 0.5)
+    log = half * math.log(left) - 0.5 * math.log(explained) - math.log(half) - beta + math.log(candidates)
+    return min(0.0, log / math.log(10))

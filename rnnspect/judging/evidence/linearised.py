@@ -1,0 +1,176 @@
+"""One layer and direction of a run, linear in small changes of its parameters.
+
+Each step starts from the engine's own h, so a change of a parameter moves the residual, which is the engine's h less
+that of the equations, at each step by itself, and through the cell state. To first order that is slope ⊙ (what the
+weight multiplies), unit by unit, and the slopes come from going back over the cell's own lines (`arithmetic/tape.py`).
+
+Where a product comes between a unit and h (a projection; W_hn (r ⊙ h) of a GRU that resets before it), the vector that
+enters the product is a target of its own: its residual is the least-squares one that W lets be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.bounded import KERNEL
+from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Pull, Tape
+from rnnspect.arithmetic.teacher_forced import TeacherForced
+from rnnspect.judging.chunks import ALL, Chunk
+from rnnspect.judging.evidence.target import Path, Site, Target
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.network.parameters import LayerParameters
+
+UNMIXED: Changes = {"hidden": None, "project": None}
+"""Gradients stay in their unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Steps that begin a run, in float64: x (T, B, I), the engine's h before and after (T, B, P), zero beyond an item's
+    end, and the cell state before the first, (B, H)."""
+
+    x: Tensor
+    before: Tensor
+    after: Tensor
+    inside: Tensor
+    """(T, B): whether the item has that step."""
+    c0: Tensor | None
+
+    @classmethod
+    def of(cls, chunk: Chunk, c0: Tensor | None) -> Steps:
+        inside = chunk.inside
+        x, h, after = (torch.where(inside[..., None], of.double(), 0) for of in (chunk.x, chunk.before, chunk.after))
+        return cls(x, h, after, inside, None if c0 is None else c0.double())
+
+    def of_units(self, units: slice) -> Steps:
+        """What some hidden units gave; products still act on all of h before."""
+        c0 = None if self.c0 is None else self.c0[:, units]
+        return replace(self, after=self.after[..., units], c0=c0)
+
+    def left(self, h: Tensor) -> Tensor:
+        """The engine's h less this, zero beyond an item's end."""
+        return torch.where(self.inside[..., None], self.after - h, 0)
+
+
+class Computed:
+    """What a layer's equations make of some steps, each from the engine's own h. With `units`, p has the rows of
+    those hidden units alone, and `steps` are of them, too."""
+
+    def __init__(self, layer: LayerEquations, p: LayerParameters, steps: Steps, units: slice = ALL) -> None:
+        self.layer, self.cell, self.p, self.steps = layer, layer.cell, p, steps
+        self.a = a = TeacherForced(p, layer.gates, layer.nonlinearity, steps.before, units)
+        self.wx = linear(steps.x, p.weight_ih, p.bias_ih)
+        self.state = [a.h]
+        if steps.c0 is not None:
+            self.state.append(a.states_before(self.cell, self.wx, steps.c0, layer.stepwise))
+
+    def residual(self) -> Tensor:
+        """(T, B, P)"""
+        return self.steps.left(self.cell.step(self.a, self.wx, *self.state)["h"])
+
+    def targets(self) -> tuple[Target, ...]:
+        """h, and the vector before a product that comes after it."""
+        tape = Tape(self.a, self.layer.gates, changes=UNMIXED)
+        start, nodes = Node(tape, self.wx, gate=WHOLE), [Node(tape, values) for values in self.state]
+        made = self.cell.step(tape, start, *nodes)
+        slopes = _Slopes(self, tape, start, nodes, made)
+        residual = self.steps.left(made["h"].value)
+        outer = slopes.target("h", made["h"], residual)
+        inner = next(((weight, of, given) for weight, of, given in tape.products if of is not nodes[0]), None)
+        return (outer,) if inner is None else (outer, _before_product(self, slopes, residual, made["h"], *inner))
+
+
+def _before_product(
+    computed: Computed, slopes: _Slopes, residual: Tensor, h: Node, weight: str, inner: Node, product: Node
+) -> Target:
+    """Its residual is the least-squares one that the product lets be seen."""
+    w: Tensor = getattr(computed.p, weight)
+    gates = computed.layer.gates
+    seen = Pull(slopes.tape, {h: torch.ones_like(residual)})(product)
+    rows = residual if len(w) == residual.shape[-1] else residual.repeat(1, 1, gates)
+    gain = (seen.square() @ w.square()).sqrt()
+    shown = ((seen * rows) @ w / gain).nan_to_num_(0, 0, 0)
+
+    def onto_h(moved: Tensor) -> Tensor:
+        through: Tensor = seen * ((moved / gain).nan_to_num_(0, 0, 0) @ w.t())
+        return through if len(w) == residual.shape[-1] else torch.stack(through.chunk(gates, -1)).sum(0)
+
+    def allowed(error: Tensor) -> Tensor:
+        """Those of the rows fall either way, so that their squares add up."""
+        of_rows = error if len(w) == error.shape[-1] else error.repeat(1, 1, gates)
+        return torch.div(((seen * of_rows).square() @ w.square()).sqrt(), gain).nan_to_num_(0, 0, 0)
+
+    return replace(slopes.target("before the product", inner, shown, gain), onto_h=onto_h, allowed=allowed)
+
+
+class _Slopes:
+    """The paths to a target, from the tape of some steps."""
+
+    def __init__(self, computed: Computed, tape: Tape, start: Node, nodes: list[Node], made: dict[str, Node]) -> None:
+        self.tape, self._start, self._made = tape, start, made
+        self._layer, self._cell, self._p, self._steps = computed.layer, computed.cell, computed.p, computed.steps
+        self._h, self._c = nodes[0], nodes[1] if len(nodes) > 1 else None
+        self._hidden = computed.a.product
+
+    def target(self, name: str, node: Node, residual: Tensor, gain: Tensor | None = None) -> Target:
+        one = torch.ones_like(node.value) if gain is None else gain
+        direct = Pull(self.tape, {node: one})
+        stored = None
+        if self._c is not None:
+            after = self._made["c"]
+            stored = Pull(self.tape, {after: torch.ones_like(after.value)})
+        kept = shown = None
+        if stored is not None and self._c is not None and (shown := direct(self._c)) is not None:
+            kept = stored(self._c)
+        stored = None if kept is None else stored
+        paths, sites = tuple(self._paths(direct, stored)), tuple(self._sites(node, direct, stored))
+        return Target(name, residual, paths, kept, shown, self._steps.inside, sites)
+
+    def _sites(self, node: Node, direct: Pull, stored: Pull | None) -> Iterator[Site]:
+        """Functions, what they are given, and what is stored."""
+        u = self._layer.u
+        places: list[tuple[Node, Tensor, Tensor | float]] = []
+        for given, made in self.tape.functions:
+            places.append((made, given.value, KERNEL * u.sums))
+            places.append((given, given.value, (4 * u.sums) * given.value.abs()))
+        kept = [node] if self._c is None else [node, self._made["c"]]
+        places += [(of, of.value, (2 * u.stored) * of.value.abs()) for of in kept]
+        for of, argument, error in places:
+            slopes = direct(of), None if stored is None else stored(of)
+            if any(slope is not None for slope in slopes):
+                yield Site(argument, error, *slopes)
+
+    def _paths(self, direct: Pull, stored: Pull | None) -> Iterator[Path]:
+        for weight, made, features, product in self._products():
+            of_h = direct(made)
+            of_c = None if stored is None else stored(made)
+            if of_h is None and of_c is None:
+                continue
+            gates: Sequence[str | None] = (None,) if weight == "weight_hr" else self._cell.gates
+            bias = {"weight_ih": "bias_ih", "weight_hh": "bias_hh"}.get(weight)
+            bias = bias if bias and getattr(self._p, bias) is not None else None
+            blocks = [[None] * len(gates) if of is None else of.chunk(len(gates), -1) for of in (of_h, of_c, product)]
+            for block, (gate, h, c, own) in enumerate(zip(gates, *blocks, strict=True)):
+                if any(of is not None and bool(of.any()) for of in (h, c)):
+                    h = torch.zeros_like(c) if h is None else h
+                    yield Path(weight, bias, gate, block, h, c, features, own)
+        p_c = self.tape.peephole_weights
+        for block, (gate, node) in enumerate(zip(self._cell.peepholes, p_c, strict=True)):
+            h, c = direct(node), None if stored is None else stored(node)
+            if h is not None or c is not None:
+                h = torch.zeros_like(node.value) if h is None else h
+                yield Path("weight_ch", None, gate, block, h, c, torch.ones_like(h[..., :1]), node.value.expand_as(h))
+
+    def _products(self) -> Iterator[tuple[str, Node, Tensor, Tensor]]:
+        """Of each product its weight, its place on the tape, what was multiplied, and what it gave without the bias."""
+        b_ih, b_hh = (0 if b is None else b for b in (self._p.bias_ih, self._p.bias_hh))
+        yield "weight_ih", self._start, self._steps.x, self._start.value - b_ih
+        for weight, of, made in self.tape.products:
+            given = self._hidden if made.value is None else made.value
+            features = self._steps.before if of is self._h else of.value
+            yield weight, made, features, given - b_hh if weight == "weight_hh" else given

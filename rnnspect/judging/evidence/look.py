@@ -1,0 +1,86 @@
+"""Some steps of a run beside the equations: what is left, and how it moves with the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.evidence.linearised import Computed, Steps
+from rnnspect.judging.evidence.target import Path, Target
+from rnnspect.judging.layer import LayerEquations, cast
+
+Changes = Mapping[str, Tensor]
+"""What is added to each parameter, by the names of `LayerParameters`."""
+
+
+class Look:
+    """Some steps that begin a run, with some parameters. Of the rows (step × item) only those in `kept` count."""
+
+    def __init__(self, layer: LayerEquations, steps: Steps, kept: Tensor) -> None:
+        self.layer, self.steps, self.kept = layer, steps, kept
+        self.targets = Computed(layer, cast(layer.p, torch.float64), steps).targets()
+        count, batch = steps.x.shape[:2]
+        self.items = torch.arange(batch).repeat(count)[kept]
+        self.candidates = sum(path.width for target in self.targets for path in target.paths) * layer.units
+
+    def changed(self, changes: Changes) -> Look:
+        """The same steps, with other parameters."""
+        p = cast(self.layer.p, torch.float64)
+        p = replace(p, **{name: getattr(p, name) + by for name, by in changes.items()})
+        layer = LayerEquations(self.layer.cell, p, self.layer.u, self.layer.nonlinearity)
+        return Look(layer, self.steps, self.kept)
+
+    @cached_property
+    def scores(self) -> list[list[tuple[Path, Tensor]]]:
+        """Of each target the `Target.scores`."""
+        return [list(target.scores()) for target in self.targets]
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Those of (T, B, ·) that count."""
+        return values.flatten(0, 1)[self.kept]
+
+    def columns(self, target: int, unit: int) -> Tensor:
+        """(rows, columns) of one unit."""
+        return self.targets[target].columns(unit)[self.kept]
+
+    def residual(self, target: int | None, unit: int | None) -> Tensor:
+        """(rows,) of one unit; of all of h, row after row, with None."""
+        r = self.rows(self.targets[target or 0].residual)
+        return r.flatten() if unit is None else r[:, unit]
+
+    def allowed(self, error: Tensor, target: int | None, unit: int | None) -> Tensor:
+        """How far `residual` may be off where h (T, B, P) may be as far as `error`."""
+        of = self.rows(self.targets[target or 0].allowed(error))
+        return of.flatten() if unit is None else of[:, unit]
+
+    def mimicked(self, column: Tensor, target: int, unit: int | None) -> float:
+        """As `Target.mimicked`, of a column of the rows that count, (rows,) or (rows · units,)."""
+        of = self.targets[target]
+        whole = torch.zeros_like(of.residual)
+        flat = whole.flatten(0, 1)
+        if unit is None:
+            flat[self.kept] = column.view(len(self.kept), -1)
+        else:
+            flat[self.kept, unit] = column
+        return of.mimicked(whole, unit)
+
+    def moved(self, direction: Changes) -> Tensor:
+        """By how much h moves with a change of parameters, row after row."""
+
+        def by(target: Target) -> Iterator[tuple[Path, Tensor]]:
+            for path in target.paths:
+                of, rows = direction.get(path.weight), target.rows(path)
+                change = (
+                    None if of is None else of[rows] if path.weight == "weight_ch" else path.features @ of[rows].t()
+                )
+                if path.bias is not None and path.bias in direction:
+                    change = direction[path.bias][rows] + (0 if change is None else change)
+                if change is not None:
+                    yield path, change
+
+        every = torch.stack([target.onto_h(target.moved(by(target))) for target in self.targets]).sum(0)
+        return self.rows(every).flatten()

@@ -1,0 +1,107 @@
+"""The least-squares problem of one hidden unit: its parameters as a row of numbers, and its normal equations."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.evidence.target import Path, Target
+from rnnspect.network.parameters import LayerParameters
+
+_RIDGE = 1e-11
+"""Of a column's square: it keeps a parameter where it is, where the numbers say nothing."""
+_TOLD = 0.01
+"""A parameter is told where the numbers decide all but this share of it."""
+
+
+class Columns:
+    """The parameters of some units as rows of numbers, (units, columns), without those that have a twin: a bias that
+    does just what another one does."""
+
+    def __init__(self, target: Target) -> None:
+        self._parts = [(path.weight, path.bias, target.rows(path), path.width) for path in target.paths]
+        self._keys = [(path.weight, path.block) for path in target.paths]
+        kept: list[int] = []
+        start = 0
+        for path in target.paths:
+            width = path.width - (path.bias == "bias_hh" and any(_alike(path, other) for other in target.paths))
+            kept += range(start, start + width)
+            start += path.width
+        self._kept = torch.tensor(kept)
+
+    def values(self, p: LayerParameters) -> Tensor:
+        """(units, columns) of some parameters."""
+        found = []
+        for weight, bias, rows, _ in self._parts:
+            of = getattr(p, weight)[rows]
+            found += [of if of.dim() > 1 else of[:, None], *([getattr(p, bias)[rows][:, None]] if bias else [])]
+        return torch.cat(found, 1)[:, self._kept]
+
+    def put(self, p: LayerParameters, values: Tensor, add: bool = False) -> None:
+        """The way back: puts the values into the parameters, or adds them."""
+        widths = [width for *_, width in self._parts]
+        whole = torch.full((len(values), sum(widths)), 0.0 if add else math.nan, dtype=torch.float64)
+        whole[:, self._kept] = values
+        parts = torch.split(whole, widths, 1)
+        for (weight, bias, rows, width), part in zip(self._parts, parts, strict=True):
+            for name, new in ((weight, part[:, : width - (bias is not None)]), (bias, part[:, -1])):
+                if name is not None:
+                    of = getattr(p, name)[rows]
+                    new = new.reshape(of.shape)
+                    of.copy_(of + new if add else torch.where(new.isnan(), of, new))
+
+    def pulled(self, target: Target) -> Tensor:
+        """(units, columns): the residual times each column."""
+        found = {(path.weight, path.block): of for path, of in target.pulled()}
+        none = [torch.zeros(target.units, width, dtype=torch.float64) for *_, width in self._parts]
+        return torch.cat([found.get(key, zero) for key, zero in zip(self._keys, none, strict=True)], 1)[:, self._kept]
+
+    def of(self, target: Target, unit: int) -> Tensor:
+        """(rows, columns) of one unit."""
+        paths = {(path.weight, path.block): path for path in target.paths}
+        rows = target.inside.numel()
+        found = [
+            target.columns_of(paths[key], unit) if key in paths else torch.zeros(rows, width, dtype=torch.float64)
+            for key, (*_, width) in zip(self._keys, self._parts, strict=True)
+        ]
+        return torch.cat(found, 1)[:, self._kept]
+
+
+def _alike(one: Path, other: Path) -> bool:
+    """Whether the biases of two paths do the same."""
+    if (other.bias, other.gate) != ("bias_ih", one.gate) or not torch.equal(one.direct, other.direct):
+        return False
+    return one.stored is other.stored or (
+        one.stored is not None and other.stored is not None and torch.equal(one.stored, other.stored)
+    )
+
+
+class Normal:
+    """The normal equations of a unit, AᵀA δ = Aᵀr, with columns of length 1."""
+
+    def __init__(self, columns: Tensor, rows: int) -> None:
+        self._length, self._rows = torch.linalg.vector_norm(columns, dim=0), rows
+        self._length[self._length == 0] = math.inf
+        columns = columns / self._length
+        gram = columns.t() @ columns
+        gram.diagonal().add_(torch.where(self._length.isinf(), 1.0, _RIDGE))
+        self._factor = torch.linalg.cholesky(gram)
+        self._damped: tuple[float, Tensor] = 0.0, self._factor
+
+    def step(self, pulled: Tensor, damping: float) -> Tensor:
+        """The change that leaves least."""
+        if damping != self._damped[0]:
+            gram = self._factor @ self._factor.t()
+            gram.diagonal().add_(damping)
+            self._damped = damping, torch.linalg.cholesky(gram) if damping else self._factor
+        pull = pulled / self._length
+        solved: Tensor = torch.cholesky_solve(pull[:, None], self._damped[1])[:, 0]
+        return torch.div(solved, self._length)
+
+    def errors(self, left: float) -> Tensor:
+        """Standard errors, infinite for what is not told, where so much is left."""
+        inverse = torch.cholesky_inverse(self._factor).diagonal()
+        errors = (inverse * (left / max(1, self._rows - len(inverse)))).sqrt() / self._length
+        return torch.masked_fill(errors, (inverse * _RIDGE > _TOLD) | self._length.isinf(), math.inf)

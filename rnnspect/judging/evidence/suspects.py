@@ -1,0 +1,114 @@
+"""Which parameter is off, from what is left of h − equations at all steps together.
+
+One step says no more than its bound. But a change of one parameter moves every step along one known column
+(`linearised.py`), and roundings do not: thousands of steps together tell it at a hundredth of the bound. The simplest
+change after which nothing is left that chance does not explain is the answer: one parameter, or a few; then a scale, a
+row, a gate, a unit; then a scale of a matrix or of an input feature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.chunks import Chunk, chunk_at
+from rnnspect.judging.evidence.allowed import allowed
+from rnnspect.judging.evidence.best import Best, best
+from rnnspect.judging.evidence.chance import BINS, first_of_each
+from rnnspect.judging.evidence.fitting import Fit, fit
+from rnnspect.judging.evidence.hypotheses import of_a_unit
+from rnnspect.judging.evidence.linearised import Steps
+from rnnspect.judging.evidence.look import Look
+from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.suspect import Suspect
+
+_WORK, _FEWEST = 2**26, 256  # multiplications of one product over the steps that are looked at; and steps
+_LARGEST = 2**23  # numbers in the columns of a unit
+_SINGLES = 3  # parameters that are off by themselves
+
+
+def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, ...]:
+    """Of one layer and direction whose h was observed, on an x that was; empty where nothing tells. `thorough` also
+    asks whether a row, a gate or a unit as a whole is another one, which takes longer."""
+    layer, run = reading.equations, reading.run
+    if not reading.seen or run.error is not None:
+        return ()
+    chunk = _beginning(reading)
+    if not all(bool(of[chunk.inside].isfinite().all()) for of in (chunk.x, chunk.before, chunk.after)):
+        return ()
+    look = Look(layer, Steps.of(chunk, run.c0), _distinct(chunk))
+    first = best(look)
+    if first is None and not thorough:
+        return ()
+    error = allowed(layer, chunk, run.c0)
+    fits = [] if first is None else _numbers(look, first, error)
+    if thorough and not fits:
+        fits = _free(look, error)
+    return tuple(_told(reading, fit, error) for fit in fits)
+
+
+def _numbers(look: Look, first: Best, error: Tensor) -> list[Fit]:
+    """One number or a few, each off by itself, after which nothing is left that tells."""
+    found: list[Fit] = []
+    telling: Best | None = first
+    while telling is not None:
+        made = fit(look, telling.hypothesis()) if len(found) < _SINGLES else None
+        if made is None:
+            return []
+        found.append(made)
+        look = made.after
+        telling = best(look)
+    return found if all(replace(one, after=look).leaves(error) <= 1 for one in found) else []
+
+
+def _free(look: Look, error: Tensor) -> list[Fit]:
+    """A row, a gate or a unit that is off as a whole, in the unit that differs most, if nothing else does."""
+    unit = int(look.rows(look.targets[0].residual).norm(dim=0).argmax())
+    whole, *parts = of_a_unit(look, 0, unit)
+    for hypothesis in (*parts, whole):
+        made = fit(look, hypothesis)
+        if made is not None and made.leaves(error) <= 1 and best(made.after) is None:
+            left, allowed = (made.after.rows(of) for of in (made.after.targets[0].residual, error))
+            return [made] if bool((left.norm(dim=0) <= allowed.norm(dim=0)).all()) else []
+    return []
+
+
+def _beginning(reading: Interpretation) -> Chunk:
+    """As many steps as the budget allows."""
+    p, run = reading.p, reading.run
+    steps, batch = run.x.shape[:2]
+    weights = p.weight_ih.numel() + p.weight_hh.numel()
+    columns = len(reading.cell.gates) * p.terms
+    rows = max(_FEWEST, min(_WORK // weights, _LARGEST // columns))
+    return chunk_at(run, 0, min(steps, max(1, rows // batch)))
+
+
+def _distinct(chunk: Chunk) -> Tensor:
+    """The rows (step × item) that count: those that begin as no earlier one did. Where they begin alike, they round
+    alike."""
+    rows = chunk.inside.flatten().nonzero().flatten()
+    values = []
+    for of in (chunk.x, chunk.before):
+        flat = of.flatten(0, 1)[rows].double()
+        largest = flat.abs().amax(0).clamp(min=torch.finfo(torch.float64).tiny)
+        values.append((flat / largest * BINS).round())
+    return rows[first_of_each(*values)]
+
+
+def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
+    hypothesis, (layer, direction) = fit.hypothesis, reading.at
+    size, floor = fit.size_and_floor(error)
+    ends = {name.rpartition("_l")[0]: name for name in reading.p.named(layer, direction)}
+    ours = theirs = factor = None
+    if hypothesis.kind == "parameter":
+        ((_, name, at),) = hypothesis.entries(fit.before)
+        ours = float(getattr(reading.p, name)[at])
+        theirs = ours + float(fit.by[0])
+    elif hypothesis.kind in ("scale", "feature"):
+        factor = 1 + float(fit.by[0])
+    return Suspect(
+        layer, direction, hypothesis.kind, hypothesis.words.format(**ends), hypothesis.gate, hypothesis.unit,
+        ours, theirs, factor, fit.shrinks, fit.log10_chance, size, floor, fit.rounding,
+    )  # fmt: skip

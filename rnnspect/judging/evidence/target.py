@@ -1,0 +1,196 @@
+"""A vector of a step whose units each answer to parameters of their own, linear in small changes of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.scan import Scan
+
+_FAR, _PER_ONE = 16, 8
+"""Bins of an argument: up to ±16, eight in 1. The errors of σ and tanh as libraries compute them wave no faster: exp is
+reduced to an interval of log 2, and rational functions are one or a few over all."""
+
+
+def _as_it_is(moved: Tensor) -> Tensor:
+    return moved
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """What a block of rows of one weight does to a target: row j multiplies `features` and moves unit j of it.
+
+    `block` is the place of its rows among the blocks of the weight.
+    `direct` is the slope of the target by step, (T, B, U), and `stored` that of the cell state, None where there is
+    none. `features` (T, B, K) are followed by a 1 where the rows have a bias.
+    """
+
+    weight: str
+    bias: str | None
+    gate: str | None
+    block: int
+    direct: Tensor
+    stored: Tensor | None
+    features: Tensor
+    product: Tensor
+    """What the rows give, without their bias, (T, B, U)."""
+
+    @cached_property
+    def multiplied(self) -> Tensor:
+        """(T, B, width): the features, and the 1 of the bias."""
+        if self.bias is None:
+            return self.features
+        return torch.cat([self.features, torch.ones_like(self.features[..., :1])], -1)
+
+    @property
+    def width(self) -> int:
+        return self.features.shape[-1] + (self.bias is not None)
+
+    def entry(self, units: int, unit: int, place: int) -> tuple[str, tuple[int, ...]]:
+        """The parameter, and its index there, that a column of a unit is of."""
+        row = self.block * units + unit
+        if place >= self.features.shape[-1]:
+            assert self.bias is not None
+            return self.bias, (row,)
+        return self.weight, (row,) if self.weight == "weight_ch" else (row, place)
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A place where an engine's own arithmetic errs: by `error` at most, (T, B, U) or one number, in a way that depends
+    on `argument` (T, B, U). `direct` and `stored` are as those of a `Path`."""
+
+    argument: Tensor
+    error: Tensor | float
+    direct: Tensor | None
+    stored: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A vector whose units each answer to rows of their own: (T, B, U) its residual, zero beyond an item's end.
+
+    `kept` and `shown` are the slopes of the cell state and of this vector by the cell state before the step; None
+    where the cell has none.
+    """
+
+    name: str
+    residual: Tensor
+    paths: tuple[Path, ...]
+    kept: Tensor | None
+    shown: Tensor | None
+    inside: Tensor
+    """(T, B): whether the item has that step."""
+    sites: tuple[Site, ...] = ()
+    onto_h: Callable[[Tensor], Tensor] = _as_it_is
+    """From a move of this vector (T, B, U) to that of h (T, B, P)."""
+    allowed: Callable[[Tensor], Tensor] = _as_it_is
+    """From how far h may be off (T, B, P) to how far the residual (T, B, U) may."""
+
+    def rows(self, path: Path) -> slice:
+        """Of the parameters of a path."""
+        return slice(path.block * self.units, (path.block + 1) * self.units)
+
+    def moved(self, by: Iterable[tuple[Path, Tensor]]) -> Tensor:
+        """(T, B, U): by how much it moves where what the paths give changes by so much."""
+        of_h, of_c = torch.zeros_like(self.residual), None
+        for path, change in by:
+            of_h.addcmul_(path.direct, change)
+            if path.stored is not None:
+                of_c = path.stored * change if of_c is None else of_c.addcmul_(path.stored, change)
+        if of_c is not None and self.kept is not None and self.shown is not None:
+            Scan(self.kept)(torch.zeros_like(of_c[0]), of_c)
+            of_h[1:].addcmul_(of_c[:-1], self.shown[1:])
+        return torch.where(self.inside[..., None], of_h, 0)
+
+    def mimicked(self, column: Tensor, unit: int | None) -> float:
+        """The largest Σ column ⊙ (what an engine errs by): of a column (T, B, U) of one unit, or of all with None.
+
+        At each site the error is a function of the argument, whose sign may be another in each bin of it, no more: what
+        falls either way within a bin is chance, and is counted as that.
+        """
+        units = slice(None) if unit is None else slice(unit, unit + 1)
+        a, total, later = column[..., units], 0.0, None
+        if self.kept is not None and self.shown is not None:
+            later = _going_back(self.kept[..., units].contiguous(), self.shown[..., units] * a)
+        for site in self.sites:
+            pulled = torch.zeros_like(a) if site.direct is None else site.direct[..., units] * a
+            if site.stored is not None and later is not None:
+                pulled = pulled + site.stored[..., units] * later
+            pulled = pulled * (site.error if isinstance(site.error, float) else site.error[..., units])
+            pulled = torch.where(self.inside[..., None], pulled, 0).flatten()
+            bins = (site.argument[..., units].clamp(-_FAR, _FAR) * _PER_ONE).round_().long() + _FAR * _PER_ONE
+            total += float(torch.bincount(bins.flatten(), weights=pulled).abs_().sum())
+        return total
+
+    @property
+    def units(self) -> int:
+        return self.residual.shape[-1]
+
+    def entries(self, unit: int) -> list[tuple[Path, str, tuple[int, ...]]]:
+        """Of each column of a unit its path, and the parameter that it is of with the index there."""
+        return [(path, *path.entry(self.units, unit, place)) for path in self.paths for place in range(path.width)]
+
+    def columns(self, unit: int) -> Tensor:
+        """(T · B, Σ widths): by how much each parameter of a unit's rows moves the residual, by one unit of it."""
+        return torch.cat([self.columns_of(path, unit) for path in self.paths], -1)
+
+    def columns_of(self, path: Path, unit: int) -> Tensor:
+        """(T · B, width) of those of one path."""
+        column = path.direct[..., unit, None] * path.multiplied
+        if path.stored is not None and self.kept is not None and self.shown is not None:
+            column += self._through_c(path.stored[..., unit, None] * path.multiplied, unit)
+        return torch.where(self.inside[..., None], column, 0).flatten(0, 1)
+
+    def _through_c(self, moved: Tensor, unit: int) -> Tensor:
+        """What earlier steps moved the cell state by, as it shows at each step."""
+        assert self.kept is not None
+        assert self.shown is not None
+        Scan(self.kept[..., unit, None].expand_as(moved).contiguous())(torch.zeros_like(moved[0]), moved)
+        before = torch.cat([torch.zeros_like(moved[:1]), moved[:-1]])
+        return before.mul_(self.shown[..., unit, None])
+
+    def scores(self) -> Iterator[tuple[Path, Tensor]]:
+        """For each path, (U, width): how well each parameter's column goes with the residual of its unit, −1 to 1.
+
+        The lengths of the columns are taken as if what enters the cell state were of another sign at every step: a
+        first look, to choose the units that are looked at exactly.
+        """
+        size = torch.linalg.vector_norm(self.residual, dim=(0, 1)).clamp_(min=torch.finfo(self.residual.dtype).tiny)
+        later2 = None
+        if self.kept is not None and self.shown is not None:
+            later2 = _going_back(self.kept**2, torch.where(self.inside[..., None], self.shown, 0) ** 2)
+        for path, along in self.pulled():
+            square = path.direct**2
+            if path.stored is not None and later2 is not None:
+                square = square + path.stored**2 * later2
+            length2 = self._summed(path, square, path.features.square())
+            yield path, (along / (length2.sqrt() * size[:, None])).nan_to_num_(0, 0, 0)
+
+    def pulled(self) -> Iterator[tuple[Path, Tensor]]:
+        """For each path, (U, width): the residual times each parameter's column, Σ over steps and items."""
+        r, later = self.residual, None
+        if self.kept is not None and self.shown is not None:
+            later = _going_back(self.kept, torch.where(self.inside[..., None], self.shown, 0) * r)
+        for path in self.paths:
+            pulled = path.direct * r
+            if path.stored is not None and later is not None:
+                pulled = pulled + path.stored * later
+            yield path, self._summed(path, pulled, path.features)
+
+    def _summed(self, path: Path, left: Tensor, features: Tensor) -> Tensor:
+        """(U, width): Σ over steps and items of left ⊗ (features, 1)."""
+        left = torch.where(self.inside[..., None], left, 0).flatten(0, 1)
+        found = left.t() @ features.flatten(0, 1)
+        return found if path.bias is None else torch.cat([found, left.sum(0)[:, None]], 1)
+
+
+def _going_back(kept: Tensor, shown: Tensor) -> Tensor:
+    """What a change of the cell state after each step does to all later steps: Σ shown ⊙ ∏ kept."""
+    none = torch.zeros_like(kept[:1])
+    factor, added = (torch.cat([none, of[1:].flip(0)]) for of in (kept, shown))
+    return Scan(factor)(none[0], added).flip(0)

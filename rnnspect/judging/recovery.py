@@ -1,0 +1,57 @@
+"""What was recovered of an engine's parameters: frozen data, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What a parameter of an engine, recovered from what it gave, is to ours."""
+
+    layer: int
+    direction: str
+    name: str
+    kind: str
+    """A fixed id: multiple, half, bits, columns, rows, transposed, others, low_rank, noise, other."""
+    said: str
+
+
+@dataclass(frozen=True)
+class RecoveredLayer:
+    """One layer and direction."""
+
+    layer: int
+    direction: str
+    rows: int
+    """Steps × items that were looked at."""
+    shrinks: float
+    """How many times smaller what differs is with the recovered parameters."""
+    explains: bool
+    """Whether with them no more is left than rounding, in most units."""
+    lost: tuple[int, ...]
+    """The other units."""
+    likenesses: tuple[Likeness, ...]
+    """What they are to ours, where they explain the run; empty where all are as here."""
+    count: int
+    """How many numbers there are."""
+    untold: int
+    """How many of them the steps do not tell."""
+    together: bool
+    """Whether of two biases only the sum is told, so that the second is left at ours."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The parameters of an engine, as what it gave shows them."""
+
+    layers: tuple[RecoveredLayer, ...]
+    parameters: Mapping[str, Tensor] = field(repr=False)
+    """All of the network's, by PyTorch's names; ours where nothing was told."""
+    left_out: tuple[str, ...]
+    """Layers that could not be recovered, and why."""
