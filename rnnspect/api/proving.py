@@ -29,6 +29,7 @@ def check(
     engine: str | Callable[..., Any] = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
+    recover: bool = False,
     backward: bool = False,
     loss: Any = None,
 ) -> Verdict: ...
@@ -45,6 +46,7 @@ def check(
     engine: str | Callable[..., Any] = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
+    recover: bool = False,
     backward: bool = False,
     loss: Any = None,
 ) -> Verdict | WatchedCalls: ...
@@ -60,6 +62,7 @@ def check(
     engine: str | Callable[..., Any] = "torch",
     arithmetic: str | None = None,
     explain: float | None = None,
+    recover: bool = False,
     backward: bool = False,
     loss: Any = None,
 ) -> Verdict | WatchedCalls:
@@ -78,16 +81,15 @@ def check(
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
         recorded: What somebody's implementation gave; it is checked, and nothing runs. The output, of the shape that
             torch.nn gives; what a torch.nn module returns; or a mapping such as {"output": y, "h_n": h}.
-        recorded_as: How those numbers were rounded, if that is not plain to see: "%.3e", "decimals:4", "digits:5",
-            "float16" or "exact".
+        recorded_as: How those were rounded, if that is not plain to see: "%.3e", "decimals:4", "digits:5", "float16", …
         engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
-        arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
-        explain: For how many seconds to look for the mistake, if the run differs. If left out: about 10 s of work.
+        arithmetic: How exactly it has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
+        explain: For how many seconds to look for the mistake in a run that differs. If left out: about 10 s of work.
+        recover: Whether to recover the engine's parameters from its numbers (`Verdict.recovered`), with what they are.
         backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter.
-            Of a model these are those of the first recurrent module that it calls. What is recorded then has names such
-            as "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0".
-        loss: With `backward` the loss, as `gradients` takes it: "sum", "mean", "last", dL/d output or "mse:FILE". If
-            left out: dL/d output is drawn, or "grad.output" of what was recorded.
+            Of a model these are those of the first recurrent module that it calls. What is recorded is then called
+            "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0" …
+        loss: With `backward` the loss, as `gradients` takes it. If left out: dL/d output is drawn, or "grad.output".
 
     Returns:
         The verdict: "agree", "differ" or "cannot tell". It is true only for "agree". If a model makes more than one
@@ -102,12 +104,12 @@ def check(
         >>> rnnspect.check(gru, torch.randn(2, 20, 3)).verdict
         'agree'
     """
-    given = Given(x, h0, c0, lengths)
     if backward:
-        return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss))
+        return _checked_backward(source, Given(x, h0, c0, lengths), recorded, engine, (arithmetic, explain, loss))
     if loss is not None:
         raise InputError("a loss is for gradients", advice="pass backward=True", where="loss")
-    return _checked(source, given, recorded, recorded_as, engine, arithmetic, explain)
+    given = Given(x, h0, c0, lengths)
+    return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover))
 
 
 def assert_agrees(
@@ -171,18 +173,22 @@ def _checked(
     recorded: Any,
     recorded_as: str | None,
     engine: str | Callable[..., Any],
-    arithmetic: str | None,
-    explain: float | None,
+    asked: tuple[str | None, float | None, bool],
 ) -> Verdict | WatchedCalls:
-    from rnnspect.checking.check import check_prepared, judge_recorded
-    from rnnspect.checking.drawn_input import is_missing
+    from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
+    from rnnspect.checking.drawn_input import is_missing, on_long_input
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.judging import declared, rounding
     from rnnspect.network.torch_modules import is_model
 
+    arithmetic, explain, recover = asked
     is_run = recorded is None
     if is_model(source):
         from rnnspect.checking.live.runs import checked
+
+        if recover:
+            advice = "check its module: rnnspect.check(model.lstm, x, recover=True)"
+            raise InputError("this is for a recurrent network, not for a whole model", advice=advice, where="recover")
 
         own = None if engine == "torch" else engine
         beside = {"recorded": recorded, "engine": own, "arithmetic": arithmetic, "recorded_as": recorded_as}
@@ -192,10 +198,15 @@ def _checked(
         given = Given("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
     prepared = prepare_source(source, given, None, engine if is_run else "torch")
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
-    if is_run:
+    if is_run and not recover:
         return check_prepared(prepared, held_to, explain=explain, draw=draw)
-    rounded = rounding.named(recorded_as, "recorded_as")
-    return judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounded).verdict
+    if is_run:
+        prepared = on_long_input(prepared) if draw else prepared
+        judged = judge_recording(prepared, prepared.run(), held_to, explain=explain)
+    else:
+        rounded = rounding.named(recorded_as, "recorded_as")
+        judged = judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounded)
+    return judged.with_recovery() if recover else judged.verdict
 
 
 def _checked_backward(

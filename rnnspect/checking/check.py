@@ -12,12 +12,14 @@ from rnnspect.checking.drawn_input import judged_on_drawn
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.recording import observations_of
+from rnnspect.checking.recovering import is_cheap, recovery_of
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.estimate import Paired
+from rnnspect.judging.evidence.weighing import weighed
 from rnnspect.judging.finding import Progress, silent
-from rnnspect.judging.if_rounded import if_rounded
+from rnnspect.judging.if_rounded import coarsest, if_rounded
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import Judged, judge_stack
@@ -44,6 +46,13 @@ class Checked:
 
     verdict: Verdict
     case: Case
+
+    def with_recovery(self, progress: Progress = silent) -> Verdict:
+        """The verdict with the engine's parameters, as far as the numbers tell them."""
+        with plain_defaults():
+            readings = judge_stack(self.case, estimator=Paired(self.case.observation.layers)).readings
+            recovered = recovery_of(self.case, readings, lambda units: progress(None, units))
+        return replace(self.verdict, recovered=recovered)
 
 
 def check_prepared(
@@ -148,7 +157,7 @@ def _checked(
     case = case.on_cpu()
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
-        return Checked(verdict, case)
+        return Checked(_weighed(case, judged, verdict, rounded), case)
     if case.declared.permitted is not None:
         permitted = replace(case, declared=case.declared.permitted)
         allowed = _judged(permitted, progress)[1]
@@ -163,8 +172,25 @@ def _checked(
     reason = None
     if reduced := next((PRODUCTS[one.name] for one in why.causes if one.name in PRODUCTS and not one.left), None):
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
-    found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
-    return Checked(replace(found, reason=reason, notes=notes), case)
+    found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable, reason=reason, notes=notes)
+    if any(not cause.left for cause in why.causes):
+        return Checked(found, case)
+    found = weighed(case, judged.readings.values(), found)
+    if found.suspects or explain == 0 or not is_cheap(judged.readings):
+        return Checked(found, case)
+    return Checked(replace(found, recovered=recovery_of(case, judged.readings)), case)
+
+
+def _weighed(
+    case: Case, judged: Judged, verdict: Verdict, rounded: Callable[[], list[tuple[Rounding, Observation]]]
+) -> Verdict:
+    """A run of which no value is beyond its bound. What its numbers show only if they were recorded with every digit,
+    which nobody said, is no proof."""
+    found = weighed(case, judged.readings.values(), verdict)
+    if found.verdict == "differ" and (ways := rounded()):
+        coarse = replace(case, observation=coarsest(case.observation, ways))
+        found = weighed(coarse, judged.readings.values(), verdict)
+    return found
 
 
 def _with(checked: Checked, **changes: Any) -> Checked:

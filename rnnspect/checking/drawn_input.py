@@ -25,6 +25,8 @@ STEPS = 64, 256, 1024
 """How long the first sequence is, and those that follow where the one before could not tell."""
 SECONDS = 5.0
 """After which no other is drawn."""
+_FOR_EACH = 4
+"""Steps for each number that a unit answers to, where they are to be recovered."""
 _SIZES = 2.0**-4, 2.0**2
 """The least and the largest typical size of W_ih x: some steps show the gates that others shut."""
 
@@ -37,8 +39,7 @@ def is_missing(spec: Spec) -> bool:
 def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) -> Verdict:
     """The verdict of `judge` on a drawn x, and on drawn h0 and c0 where none were given. Where that cannot tell, longer
     ones are drawn, for some seconds. A note says what was drawn."""
-    begun = time.monotonic()
-    drawn = [name for name, given in zip(("h0", "c0"), prepared.sequence.state, strict=False) if not given.any()]
+    begun, drawn = time.monotonic(), _not_given(prepared)
     for steps in STEPS:
         verdict = judge(replace(prepared, sequence=_sequence(prepared, drawn, steps)))
         if verdict.verdict != "cannot tell" or time.monotonic() - begun > SECONDS:
@@ -47,6 +48,19 @@ def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) ->
     said = f"no input was given: random {listed(['x', *drawn])} {were} drawn for these weights, {steps} steps"
     said += " (fewer were not conclusive)" if steps > STEPS[0] else ""
     return replace(verdict, notes=(*verdict.notes, said))
+
+
+def on_long_input(prepared: Prepared) -> Prepared:
+    """The run on a drawn input that is long enough to recover the parameters of every layer."""
+    spec = prepared.spec
+    widest = max(spec.input_size, spec.output_size * spec.num_directions if spec.num_layers > 1 else 0)
+    unknowns = len(spec.cell_type.gates) * (widest + spec.output_size + 1)
+    steps = math.ceil(_FOR_EACH * unknowns / prepared.sequence.batch)
+    return replace(prepared, sequence=_sequence(prepared, _not_given(prepared), steps))
+
+
+def _not_given(prepared: Prepared) -> list[str]:
+    return [name for name, given in zip(("h0", "c0"), prepared.sequence.state, strict=False) if not given.any()]
 
 
 def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
-from rnnspect.cli import live, models
+from rnnspect.cli import live, models, recovering
 from rnnspect.cli import probe as probing
 from rnnspect.cli.backward import checked
 from rnnspect.cli.check_options import CheckOptions
@@ -96,11 +96,14 @@ def check(
             advice = "pass one source, with one engine or recording"
             raise InputError("writes a probe for one run, not several", advice=advice, where="--write-probe")
         probing.check_place(asked.write_probe)
+    recovering.check_asked(asked, job.alone)
     models.note_no_comparison(job.sources, job.output)
     with readers.each_file_once():
         found = [row for source in job.sources for row in _rows_of(source, job)]
     _emit(found, output, asked.verbose, job.shown != [])
     verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
+    if asked.recover is not None:
+        recovering.write(asked.recover, verdicts, output)
     if asked.write_probe is not None:
         probing.write_where_needed(asked.write_probe, verdicts, output)
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
@@ -270,6 +273,8 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
     note_what_is_not_finite(prepared.sequence, job.output)
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
     draw = is_missing(prepared.spec)
+    if draw and job.asked.recover is not None:
+        prepared, draw = recovering.on_drawn(prepared, job.output), False
     ran = None
     if recorded is None and not draw and not job.asked.backward:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
@@ -285,9 +290,11 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
         if job.asked.backward:
             return checked(prepared, job.asked, job.held_to, so_far, recorded, draw)
         if ran is not None:
-            return judge_recording(prepared, ran, job.held_to, so_far, explain).verdict
+            judged = judge_recording(prepared, ran, job.held_to, so_far, explain)
+            return judged.verdict if job.asked.recover is None else judged.with_recovery(so_far)
         if recorded is None:
             return check_prepared(prepared, job.held_to, so_far, explain, draw)
         given, place = read_recorded(str(recorded))
         asked = job.held_to, so_far, place, explain, job.rounding
-        return judge_recorded(prepared, given, *asked).verdict
+        judged = judge_recorded(prepared, given, *asked)
+        return judged.verdict if job.asked.recover is None else judged.with_recovery(so_far)

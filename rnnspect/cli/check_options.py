@@ -62,3 +62,7 @@ class CheckOptions:
     write_probe: Annotated[
         Path | None, _checking(help="Write a probe.npz if no single known mistake explains what differs")
     ] = None
+    recover: Annotated[
+        Path | None,
+        _checking(help="Write the engine's parameters, as its output shows them, and say what they are to ours: .npz"),
+    ] = None

@@ -36,7 +36,7 @@ def if_rounded(
         return replace(case, observation=observation.rounded_more(2 * units))
 
     def explaining(ways: Sequence[tuple[Rounding, Observation]], units: float) -> tuple[Rounding | None, Case] | None:
-        whole = kept(_coarsest(case.observation, ways), units)
+        whole = kept(coarsest(case.observation, ways), units)
         if not ways or judged(whole).verdict == "differ":
             return None
         every = ((way, kept(observation, units)) for way, observation in ways)
@@ -72,7 +72,7 @@ def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
     return replace(verdict, verdict="cannot tell", reason=reason)
 
 
-def _coarsest(observation: Observation, ways: Iterable[tuple[Rounding, Observation]]) -> Observation:
+def coarsest(observation: Observation, ways: Iterable[tuple[Rounding, Observation]]) -> Observation:
     """Each quantity with the largest error that any of the ways gives it."""
     every = [observation, *(one for _, one in ways)]
     kept = {}

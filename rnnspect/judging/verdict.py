@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rnnspect.errors import listed
 from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
+    from rnnspect.judging.recovery import Recovery
+    from rnnspect.judging.suspect import Suspect
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
 
@@ -140,6 +143,10 @@ class Verdict(Shown):
     """Where it differs: the mistakes that explain it, the likeliest first."""
     indistinguishable: tuple[tuple[str, ...], ...] = ()
     """Those of them that these numbers cannot tell apart."""
+    suspects: tuple[Suspect, ...] = ()
+    """Parameters that are others in the engine, as all values together say."""
+    recovered: Recovery | None = None
+    """The engine's parameters, where they were recovered from what it gave."""
     identities: tuple[Identity, ...] = ()
     """Those that were looked at. One that fails is reported; the answer rests on the equations alone."""
     items: int = 1
@@ -169,8 +176,16 @@ class Verdict(Shown):
         if self.first:
             cause = f"; {self.causes[0].name}" if self.causes else ""
             return in_brief(self, f"{self.verdict}: {self.first.address}{cause}")
+        if self.found_by == "evidence":
+            named = [one.name for one in self.suspects if one.certain]
+            return in_brief(self, f"{self.verdict}: {listed(named)} (by evidence)")
         said = self.reason or f"{self.engine.name}, {self.arithmetic}, {counted(self.steps, 'step')}"
         return in_brief(self, f"{self.verdict}: {said}")
+
+    @property
+    def found_by(self) -> Literal["bound", "evidence"] | None:
+        """By what a run that differs was found: a value beyond its bound, or all values together. None for others."""
+        return None if self.verdict != "differ" else "bound" if self.first else "evidence"
 
     @property
     def exit_status(self) -> int:

@@ -56,6 +56,12 @@ class Shown:
         return self._repr_mimebundle_().get("text/html")
 
 
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Both numbers with as few digits, three or more, as tell them apart."""
+    pairs = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(3, 18)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
+
+
 def in_brief(result: object, said: str) -> str:
     """<Verdict agree: float32, 3 steps>: the kind of result and what it says, on one line of at most `MOST` characters.
 

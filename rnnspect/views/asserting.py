@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.judging.verdict import Verdict
+from rnnspect.network.shown import apart
 from rnnspect.views.notebook import parts
 from rnnspect.views.rendering import Screen, rendered
 from rnnspect.views.text import printable
@@ -30,11 +31,5 @@ def _first_line(found: Verdict | WatchedCalls) -> str:
 def _said(verdict: Verdict) -> str:
     if verdict.first is None:
         return str(verdict.reason)
-    expected, got = _apart(verdict.first.manual, verdict.first.engine)
+    expected, got = apart(verdict.first.manual, verdict.first.engine)
     return f"{verdict.first.address}: expected {expected}, got {got}"
-
-
-def _apart(expected: float, got: float) -> tuple[str, str]:
-    """Both numbers with as few digits, three or more, as tell them apart."""
-    pairs = [(f"{expected:.{digits}g}", f"{got:.{digits}g}") for digits in range(3, 18)]
-    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])

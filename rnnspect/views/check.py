@@ -13,7 +13,7 @@ from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import listed
 from rnnspect.judging.verdict import Explanation, Point, Verdict
 from rnnspect.network.parameters import module_repr
-from rnnspect.views import text
+from rnnspect.views import suspects, text
 from rnnspect.views.rendering import Screen, engine_line, rendered, table
 
 STYLE = {
@@ -60,7 +60,8 @@ def _sentence(verdict: Verdict, subject: str) -> str:
         return f"whether {who} {match} this {cell}"
     if verdict.verdict == "differ":
         wrong = _counted_wrong(verdict)
-        return f"{who} {no_match} this {cell}{f' ({wrong} wrong)' if wrong else ''}"
+        how = f"{wrong} wrong" if wrong else "" if verdict.first else "found by all values together"
+        return f"{who} {no_match} this {cell}{f' ({how})' if how else ''}"
     arithmetic = verdict.arithmetic
     rounding = f"the rounding error of {arithmetic}" if " " in arithmetic else f"{arithmetic} rounding error"
     every = f"all {text.counted(verdict.values, value)}" if verdict.values != 1 else f"its {value}"
@@ -84,16 +85,21 @@ def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]
     elif verdict.verdict == "cannot tell":
         yield _row("Why", str(verdict.reason))
     if not verdict.first:
+        yield from (_row(label, said) for label, said in suspects.told(verdict))
         yield from _failed(verdict)
 
 
 def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) -> Iterator[RenderableType]:
     """The causes, the next command, and what the answer rests on. The sensitivity of every gate is told where it is
     asked for (`verbose`; with None nothing says how to ask), or where it is why nothing can be told."""
+    differs = verdict.verdict == "differ"
     if verdict.first and verdict.reason:
         yield _row("But", verdict.reason)
     yield from _causes(verdict)
     if verdict.first:
+        yield from (_row(label, said) for label, said in suspects.told(verdict))
+    yield from (_row(label, said) for label, said in suspects.recovered(verdict))
+    if differs:
         yield from _notes(verdict)
         yield from _next(then)
     if verdict.worst and not verdict.first:
@@ -115,7 +121,7 @@ def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) 
     if verdict.cleared:
         above = f"{text.counted(verdict.cleared, 'value')} above the limit"
         yield _row("", f"{above} are explained by another order of summation")
-    if not verdict.first:
+    if not differs:
         yield from _notes(verdict)
         yield from _next(then)
     if verdict.resolution and (verbose or verdict.verdict == "cannot tell"):
@@ -142,7 +148,7 @@ def lines_of(verdict: Verdict) -> Iterator[str]:
         yield f"where: {verdict.pattern}"
         if verdict.reason:
             yield verdict.reason
-        for label, said in _told(verdict):
+        for label, said in (*_told(verdict), *suspects.told(verdict), *suspects.recovered(verdict)):
             yield f"{label.lower()}: {said}" if label else said
     elif verdict.worst:
         yield f"largest {_largest(verdict.worst, verdict)}"

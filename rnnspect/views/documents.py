@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.expression import Evaluation, Expression
+    from rnnspect.judging.recovery import Recovery
     from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.model_tree import ModelShapes
     from rnnspect.network.parameters import Axes, Shapes
@@ -125,6 +126,9 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
         "worst": _point(verdict.worst),
         "first": _point(verdict.first),
         "pattern": verdict.pattern,
+        "found_by": verdict.found_by,
+        "suspects": [vars(suspect) | {"certain": suspect.certain} for suspect in verdict.suspects],
+        "recovered": _recovered(verdict.recovered),
         "causes": [vars(cause) for cause in verdict.causes],
         "indistinguishable": verdict.indistinguishable,
         "identities": [vars(identity) for identity in verdict.identities],
@@ -136,6 +140,14 @@ def check_document(verdict: Verdict, source: str | None = None) -> dict[str, Any
         "spec": spec_document(verdict.spec),
         "engine": engine_document(verdict.engine),
     }
+
+
+def _recovered(found: Recovery | None) -> dict[str, Any] | None:
+    """Without the parameters, which are written to a file of their own."""
+    if found is None:
+        return None
+    layers = [vars(one) | {"likenesses": [vars(like) for like in one.likenesses]} for one in found.layers]
+    return {"layers": layers, "left_out": found.left_out}
 
 
 def derivation_document(derivation: Derivation) -> dict[str, Any]:

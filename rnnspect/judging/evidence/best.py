@@ -103,9 +103,11 @@ def _seen(
         return Best(target, unit, 0, 1, 0, how)
     by = float(column @ r) / length**2
     left = r - by * column
-    share = max(0.0, 1 - (float(left.norm()) / size) ** 2)
+    shrinks = size / max(float(left.norm()), 1e-9 * size)
+    if shrinks < _SHRINKS:
+        return Best(target, unit, 0, shrinks, 0, how)
     n = that_count(column, r)
     if unit is not None:
         n *= independent(left, column, look.items) / len(r)
-    chance = log10_chance(share, n, look.candidates)
-    return Best(target, unit, share * size**2, size / max(float(left.norm()), 1e-9 * size), chance, how)
+    share = 1 - shrinks**-2
+    return Best(target, unit, share * size**2, shrinks, log10_chance(share, n, look.candidates), how)

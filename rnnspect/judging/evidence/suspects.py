@@ -24,7 +24,7 @@ from rnnspect.judging.evidence.look import Look
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.suspect import Suspect
 
-_WORK, _FEWEST = 2**26, 256  # multiplications of one product over the steps that are looked at; and steps
+_WORK, _FEWEST = 2**25, 128  # multiplications of one product over the steps that are looked at; and steps
 _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
 

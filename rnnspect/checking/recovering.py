@@ -1,0 +1,46 @@
+"""The parameters that an engine's numbers show, and what they are to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rnnspect.causes.recovered import likenesses
+from rnnspect.judging.case import Case
+from rnnspect.judging.evidence.recovering import Recovered, cost, recover, why_not
+from rnnspect.judging.interpretation import At, Interpretation
+from rnnspect.judging.recovery import RecoveredLayer, Recovery
+
+_CHEAP = 2e10
+"""Multiplications that are worth it unasked: about a second."""
+
+
+def recovery_of(
+    case: Case, readings: Mapping[At, Interpretation], told: Callable[[int], None] = lambda _units: None
+) -> Recovery:
+    """Of every layer and direction whose h was observed, on an input that was; what could not be recovered is ours,
+    and is said. `told` hears how many units more are done."""
+    layers, left_out = [], []
+    parameters = dict(case.parameters)
+    for at, reading in readings.items():
+        where = f"layer {at[0]} {at[1]}"
+        if why := why_not(reading):
+            left_out.append(f"{where} is left at ours: {why}")
+            continue
+        found = recover(reading, told)
+        parameters |= {name: values.to(parameters[name].dtype) for name, values in found.theirs.named(*at).items()}
+        layers.append(_told(found, case))
+    return Recovery(tuple(layers), parameters, tuple(left_out))
+
+
+def is_cheap(readings: Mapping[At, Interpretation]) -> bool:
+    """Whether it is worth it where nobody asked for it."""
+    return sum(cost(reading) for reading in readings.values() if why_not(reading) is None) < _CHEAP
+
+
+def _told(found: Recovered, case: Case) -> RecoveredLayer:
+    errors = [error for error in vars(found.error).values() if error is not None]
+    twins = 0 if found.error.bias_hh is None else int(found.error.bias_hh.isinf().sum())
+    count, untold = sum(error.numel() for error in errors), sum(int(error.isinf().sum()) for error in errors)
+    same = likenesses(found, case.parameters) if found.explains else ()
+    place = found.at[0], found.at[1], found.rows, found.shrinks, found.explains, found.lost
+    return RecoveredLayer(*place, same, count, untold - twins, twins > 0)

@@ -1,0 +1,52 @@
+"""`check --recover`: the engine's parameters in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnspect.cli.check_options import CheckOptions
+from rnnspect.cli.output import Output
+from rnnspect.errors import InputError
+from rnnspect.files import writing
+from rnnspect.judging.verdict import Verdict
+
+if TYPE_CHECKING:
+    from rnnspect.tracing.prepare import Prepared
+
+_WHERE = "--recover"
+
+
+def check_asked(asked: CheckOptions, alone: bool) -> None:
+    """Raises what does not go with it, before long work is begun."""
+    if asked.recover is None:
+        return
+    if asked.recover.suffix.lower() != ".npz":
+        raise InputError(f"cannot write {asked.recover}", advice="use a name that ends in .npz", where=_WHERE)
+    if not alone:
+        raise InputError("recovers one run, not several", advice="pass one source and one engine", where=_WHERE)
+    if asked.backward:
+        raise InputError("cannot be combined with --backward", advice="pass one of them", where=_WHERE)
+    writing.check_writable(asked.recover)
+
+
+def on_drawn(prepared: Prepared, output: Output) -> Prepared:
+    """The same run on an input that is drawn, where nobody gave one."""
+    from rnnspect.checking.drawn_input import on_long_input
+
+    made = on_long_input(prepared)
+    steps = made.sequence.steps
+    output.note(f"note: no input was given: a random one was drawn for these weights, {steps} steps")
+    return made
+
+
+def write(path: Path, verdicts: Sequence[Verdict], output: Output) -> None:
+    """The file opens as any checkpoint does."""
+    found = next((verdict.recovered for verdict in verdicts if verdict.recovered is not None), None)
+    if found is None or not found.layers:
+        output.note(f"{path} was not written: nothing could be recovered")
+        return
+    wide = {name: of if of.element_size() == 8 else of.float() for name, of in found.parameters.items()}
+    writing.write_arrays(path, {name: values.numpy() for name, values in wide.items()})
+    output.note(f"wrote {path}")

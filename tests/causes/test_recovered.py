@@ -1,0 +1,192 @@
+"""What an engine's parameters are to ours, once recovered: each kind, planted, and right parameters as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnspect
+from rnnspect.cli import main
+from rnnspect.judging.recovery import Recovery
+from tests.judging.test_evidence import GATES, KINDS, pair
+
+FEATURES, UNITS = 12, 16
+
+
+class Planted(NamedTuple):
+    kind: str
+    change: Callable[[str, Tensor], Tensor]
+    """Of a parameter's name and values."""
+    said: str
+
+
+def quantised(w: Tensor, bits: int, by_row: bool) -> Tensor:
+    scale = (w.abs().amax(1, keepdim=True) if by_row else w.abs().max()) / (2 ** (bits - 1) - 1)
+    return (w / scale).round() * scale
+
+
+def of_matrices(change: Callable[[Tensor], Tensor], name: str = "weight") -> Callable[[str, Tensor], Tensor]:
+    return lambda called, w: change(w) if called.startswith(name) else w
+
+
+def low_rank(w: Tensor) -> Tensor:
+    return w + 0.003 * torch.randn(len(w), 3) @ torch.randn(3, w.shape[1])
+
+
+def transposed(w: Tensor) -> Tensor:
+    return torch.cat([block.t() for block in w.split(UNITS)])
+
+
+def with_row(new: Callable[[Tensor], Tensor]) -> Callable[[str, Tensor], Tensor]:
+    return of_matrices(lambda w: torch.cat([w[:5], new(w[5:6]), w[6:]]), "weight_hh")
+
+
+PLANTED = {
+    "factor": Planted("multiple", lambda _, w: w * 0.99, "0.99 times as large"),
+    "8 bits by tensor": Planted("bits", of_matrices(lambda w: quantised(w, 8, False)), "8 bits by tensor"),
+    "8 bits by row": Planted("bits", of_matrices(lambda w: quantised(w, 8, True)), "8 bits by row"),
+    "4 bits by row": Planted("bits", of_matrices(lambda w: quantised(w, 4, True)), "4 bits by row"),
+    "float16": Planted("half", lambda _, w: w.half().float(), "rounded to float16"),
+    "bfloat16": Planted("half", lambda _, w: w.bfloat16().float(), "rounded to bfloat16"),
+    "adapter": Planted("low_rank", of_matrices(low_rank), "a matrix of rank 3"),
+    "noise": Planted("noise", lambda _, w: w * (1 + 0.01 * torch.randn_like(w)), "% of each number"),
+    "reversed": Planted(
+        "columns", of_matrices(lambda w: w.flip(1), "weight_ih"), "in another order in the engine: reversed"
+    ),
+    "zero row": Planted("others", with_row(torch.zeros_like), "row 5 zero"),
+    "permuted row": Planted("others", with_row(lambda w: w[:, torch.randperm(w.shape[1])]), "the numbers of row 5"),
+    "transposed": Planted(
+        "transposed", of_matrices(lambda w: torch.cat([b.t() for b in w.split(UNITS)]), "weight_hh"), "is transposed"
+    ),
+}
+
+
+def planted(kind: str, what: str, seed: int = 0) -> tuple[nn.RNNBase, nn.RNNBase, Tensor]:
+    """Ours, theirs, and an input with three rows for each number that a unit answers to."""
+    ours, theirs = pair(kind, seed, FEATURES, UNITS)
+    x = torch.randn(3 * GATES[kind] * (FEATURES + UNITS + 1) // 2, 2, FEATURES)
+    with torch.no_grad():
+        for name, of in theirs.named_parameters():
+            of.copy_(PLANTED[what].change(name, of))
+    return ours, theirs, x
+
+
+@torch.no_grad()
+def recovered(ours: nn.RNNBase, theirs: nn.RNNBase, x: Tensor) -> Recovery:
+    found = rnnspect.check(ours, x, recorded={"output": theirs(x)[0]}, explain=0, recover=True)
+    assert isinstance(found, rnnspect.Verdict)
+    assert found.recovered is not None
+    return found.recovered
+
+
+QUICK = ("8 bits by row", "adapter", "reversed")
+SLOW = pytest.mark.slow
+EVERY = [
+    pytest.param(kind, what, marks=[SLOW] if kind != "RNN" and what not in QUICK else [])
+    for kind in KINDS
+    for what in PLANTED
+]
+
+
+@pytest.mark.parametrize(("kind", "what"), EVERY)
+def test_the_right_word_and_the_right_numbers(kind: str, what: str) -> None:
+    ours, theirs, x = planted(kind, what)
+    found = recovered(ours, theirs, x)
+    (layer,) = found.layers
+    assert layer.explains
+    assert layer.untold == 0
+    assert PLANTED[what].kind in {one.kind for one in layer.likenesses}
+    assert any(PLANTED[what].said in one.said for one in layer.likenesses), layer.likenesses
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        there, here = (dict(of.named_parameters())[name].detach() for of in (theirs, ours))
+        if float((there - here).norm()):
+            off = (found.parameters[name] - there).norm() / (there - here).norm()
+            assert float(off) < (0.05 if "float16" in what else 0.01)  # float16 changes W by no more than 500 roundings
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_right_parameters_are_as_here(kind: str) -> None:
+    ours, _ = pair(kind, 0, FEATURES, UNITS)
+    found = recovered(ours, ours, torch.randn(700, 1, FEATURES))
+    assert found.layers[0].explains
+    assert found.layers[0].likenesses == ()
+
+
+def test_what_the_numbers_cannot_tell_is_left_at_ours() -> None:
+    ours, theirs, x = planted("GRU", "noise")
+    x[..., 3] = 0
+    found = recovered(ours, theirs, x)
+    (layer,) = found.layers
+    assert layer.untold == 3 * UNITS
+    assert torch.equal(found.parameters["weight_ih_l0"][:, 3], ours.weight_ih_l0[:, 3])
+    assert layer.together
+    assert torch.equal(found.parameters["bias_hh_l0"][: 2 * UNITS], ours.bias_hh_l0[: 2 * UNITS])
+
+
+def test_too_few_steps_say_how_many_it_takes() -> None:
+    ours, theirs, x = planted("LSTM", "noise")
+    found = recovered(ours, theirs, x[:20])
+    assert found.layers == ()
+    assert "it takes 174" in found.left_out[0]
+
+
+def test_a_layer_that_nobody_recorded_is_said() -> None:
+    torch.manual_seed(0)
+    gru = nn.GRU(4, 5, num_layers=2)
+    x = torch.randn(200, 1, 4)
+    found = recovered(gru, gru, x)
+    assert any("layer 0 forward is left at ours: its h was not recorded" in said for said in found.left_out)
+
+
+def test_equations_that_differ_are_no_parameters() -> None:
+    ours, _ = pair("RNN", 0, FEATURES, UNITS)
+    relu = nn.RNN(FEATURES, UNITS, nonlinearity="relu")
+    relu.load_state_dict(ours.state_dict())
+    (layer,) = recovered(ours, relu, torch.randn(300, 1, FEATURES)).layers
+    assert not layer.explains
+    assert layer.likenesses == ()
+
+
+def test_an_unexplained_run_is_recovered_unasked() -> None:
+    ours, theirs, x = planted("GRU", "noise")
+    with torch.no_grad():
+        found = rnnspect.check(ours, x, recorded={"output": theirs(x)[0]}, explain=0.5)
+    assert isinstance(found, rnnspect.Verdict)
+    assert found.recovered is not None
+    assert "noise of about" in str(found)
+
+
+def test_the_command_writes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs, x = planted("LSTM", "8 bits by row")
+    files = {name: str(tmp_path / name) for name in ("m.pt", "x.npy", "y.npy", "weights.npz")}
+    torch.save(ours.state_dict(), files["m.pt"])
+    with torch.no_grad():
+        y = theirs(x)[0]
+    np.save(files["x.npy"], x.transpose(0, 1).numpy())
+    np.save(files["y.npy"], y.transpose(0, 1).numpy())
+    asked = ["check", files["m.pt"], "--batch-first", "--input", files["x.npy"], "--recorded", files["y.npy"]]
+    assert main([*asked, "--recover", files["weights.npz"]]) == 1
+    said = capsys.readouterr()
+    assert "weight_ih_l0 is rounded to 8 bits by row in the engine" in " ".join(said.out.split())
+    assert f"wrote {files['weights.npz']}" in said.err
+    asked[1] = files["weights.npz"]
+    assert main(asked) == 0  # with what was recovered the engine is right
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--recover", "weights.txt"], "use a name that ends in .npz"),
+        (["--recover", "weights.npz", "--backward"], "cannot be combined with --backward"),
+        (["--recover", "weights.npz", "--engine", "all"], "recovers one run, not several"),
+    ],
+)
+def test_what_does_not_go_with_it(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--cell", "gru", *asked]) == 2
+    assert said in capsys.readouterr().err
