@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from rnnspect.errors import FileError, Problem, WeightsError, Where, listed, nearest
+from rnnspect.cells import CELLS
+from rnnspect.errors import FileError, InputError, Problem, WeightsError, Where, listed, nearest
 from rnnspect.files import text
 from rnnspect.files.sources import parse_file
 from rnnspect.network import drawing, tensors
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
+from rnnspect.weights.readers.interface import Module
+from rnnspect.weights.readers.pytorch import one_bias
+
+_SHAPING = ("cell", "input_size", "hidden_size", "proj_size", "num_layers", "bidirectional", "bias", "peepholes")
+"""Keys of a spec on which the shapes of its parameters hang."""
 
 
 def weights_of(spec: Spec, generator: Generator, where: Where) -> dict[str, Tensor]:
@@ -36,8 +43,10 @@ def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str,
         file = parse_file(weights)
         known = {key: getattr(spec, key) for key in ("cell", "dtype", "num_layers", "reset")}
         known["layout"] = spec.layout or "pytorch"
-        given = readers.module_in(file.path, known, file.member, "name it after a colon:").read(spec)
+        module = readers.module_in(file.path, known, file.member, "name it after a colon:")
+        given = module.read(spec)
         found = given.parameters
+        _check_network(spec, found, module, weights)
 
         def place(name: str) -> str:
             return f"{file.path}:{given.names[name]}" if name in given.names else weights
@@ -48,6 +57,39 @@ def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str,
             return where(("weights", name))
 
     return fitting(spec, found, place)
+
+
+def _check_network(spec: Spec, found: Mapping[str, Tensor], module: Module, weights: str) -> None:
+    """Raises `WeightsError` where the file holds another network than the spec says: of another cell or other sizes."""
+    expected = {parameter.name: parameter.shape for parameter in parameters_of(spec)}
+    if {name: tuple(tensor.shape) for name, tensor in found.items()} == expected:
+        return
+    try:
+        told = module.tell().keys
+    except InputError:  # the file alone tells no network either; what does not fit is said one by one
+        return
+    other = [name for name in _SHAPING if name in told and told[name] != getattr(spec, name)]
+    if not other:
+        return
+    cell = told.get("cell", spec.cell)
+    gates = len(CELLS[cell].gates)
+    shapes = listed(f"{name} {tuple(found[name].shape)}" for name in ("weight_ih_l0", "weight_hh_l0") if name in found)
+    rows = f"{gates} × hidden_size rows" if gates > 1 else "hidden_size rows"
+    theirs, ours = (listed(f"{name} {_in_words(of[name])}" for name in other) for of in (told, vars(spec)))
+    flags = " ".join(_as_option(name, told[name]) for name in other)
+    advice = f"add {flags}, or let the file tell it: rnnspect trace {quote(weights)}"
+    said = f"{shapes} are of a cell {cell} ({rows}); the file has {theirs}, the spec has {ours}"
+    raise WeightsError(said, advice=advice, where=weights)
+
+
+def _in_words(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _as_option(name: str, value: Any) -> str:
+    """--hidden-size 4, --bidirectional, --no-bias."""
+    option = name.replace("_", "-")
+    return f"--{'' if value else 'no-'}{option}" if isinstance(value, bool) else f"--{option} {value}"
 
 
 def _one(name: str, value: Any, where: Where) -> Tensor:
@@ -90,7 +132,9 @@ def _names(found: Collection[str], expected: Collection[str], place: Callable[[s
     problems = [Problem(f"unknown parameter {name!r}", nearest=likely[name], where=place(name)) for name in unknown]
     if missing:
         names = listed(map(repr, missing))
-        problems.append(Problem(f"missing: {names}", where=place(missing[0])))
+        ends = [name.removeprefix("weight_ih") for name in expected if name.startswith("weight_ih")]
+        advice = one_bias(missing, ends)
+        problems.append(Problem(f"missing: {names}", advice=advice, where=place(missing[0])))
     if problems:
         problems[-1] = replace(problems[-1], allowed=listed(expected))
     return problems

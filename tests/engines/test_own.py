@@ -172,3 +172,19 @@ def test_numpy_has_no_bfloat16(rnnspect, mine):
     result = rnnspect("check", *ONE, "--dtype", "bfloat16", "--engine", mine("loops.py:step"))
     assert result.status == 2
     assert "cannot run bfloat16 on cpu: it computes with numpy arrays; import torch in its file" in result.err
+
+
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        ("x_t, h, c, weight_ih, weight_hh, bias_ih, bias_hh", "an LSTM's state is one argument: h, c = state"),
+        ("x_t, state, weight_ih, weight_hh, bias", "one bias is their sum: bias = bias_ih + bias_hh"),
+        ("x, h, c, W, U, b", "h, c = state; one bias is their sum: b = bias_ih + bias_hh"),
+    ],
+)
+def test_code_that_asks_as_a_book_writes_it(rnnspect, tmp_path, signature, said):
+    (tmp_path / "book.py").write_text(f"def step({signature}):\n    return h\n")
+    result = rnnspect("check", "--cell", "lstm", "--engine", f"{tmp_path / 'book.py'}:step")
+    assert result.status == 2
+    assert "expected (x_t, state, weight_ih, weight_hh, bias_ih, bias_hh) for a step" in result.err
+    assert result.err.endswith(f"{said}\n")

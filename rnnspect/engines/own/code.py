@@ -118,7 +118,10 @@ class Code:
             with their_errors(f"setting the parameters of {self.attribute}", self.path):
                 self._fill(made, offer)
         if not is_by_hand(made):
-            self._check_on_offer(parameters_of(made)[2:], offer)
+            own = parameters_of(made)[2:]
+            # A step that takes no other bias means numbers: the key of that name is true or false.
+            is_vector = is_step(made) and not {"bias_ih", "bias_hh", "parameters", "spec"} & {one.name for one in own}
+            self._check_on_offer(own, {name: offer[name] for name in offer if name != "bias"} if is_vector else offer)
         return made  # type: ignore[no-any-return]
 
     def asked(self, made: Made) -> set[str]:
@@ -168,7 +171,9 @@ class Code:
                 f"x or x_t, a state, then by name: {_ON_OFFER}; of a step also weight_ih, weight_hh, bias_ih, bias_hh"
             )
             begins = "a pass backwards begins with grad_output: backward(grad_output, x, h0, weight_ih_l0, …)"
-            advice = begins if "backward" in self.attribute else None
+            advice = begins if "backward" in self.attribute else _advice(missing)
+            if advice and "backward" not in self.attribute:  # which says what is wrong; a list of all names hides it
+                allowed = "(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh) for a step"
             raise InputError(found, allowed=allowed, nearest=near, advice=advice, where=self.where)
 
     def _fill(self, module: nn.Module, offer: Offer) -> None:
@@ -185,6 +190,16 @@ class Code:
             else:
                 parameter.data = torch.as_tensor(value).clone()
         module.eval()
+
+
+def _advice(missing: list[str]) -> str | None:
+    """What to write where code asks for c by itself, for one bias, or for weights by the letters of a book."""
+    said = []
+    if {"c", "c_t", "c0", "c_prev", "c_t_1"} & set(missing):
+        said.append("an LSTM's state is one argument: h, c = state")
+    if bias := next((name for name in missing if name in ("b", "bias")), None):
+        said.append(f"one bias is their sum: {bias} = bias_ih + bias_hh")
+    return "; ".join(said) or None
 
 
 def is_step(made: Made) -> bool:

@@ -64,6 +64,25 @@ def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[st
     }
 
 
+def one_bias(stored: Mapping[str, Stored], flags: Mapping[str, Any]) -> str | None:
+    """What to save where the only arrays are two weights of an LSTM or GRU and one bias beside them; else None."""
+    vectors = [name for name, one in stored.items() if len(one.shape) == 1]
+    weights = {name: one for name, one in stored.items() if name not in vectors}
+    layers = _layers(weights, flags.get("cell"))
+    if len(layers) > 1:  # 12 × 3 and 12 × 4 may be a GRU or an LSTM: the names tell, W as a rule what reads x
+        named = {(one.names["weight_ih_l0"], one.names["weight_hh_l0"]): one for one in layers}
+        layers = [one for pair, one in named.items() if _belong(*pair, by_shape=False) and pair != ("U", "W")]
+    if len(vectors) != 1 or len(weights) != 2 or len(layers) != 1:
+        return None
+    (layer,), (bias,) = layers, vectors
+    rows = weights[layer.names["weight_hh_l0"]].shape[layer.transposed]
+    if stored[bias].shape != (rows,):
+        return None
+    saved = "; ".join(f"{known} = {there}{'.T' * layer.transposed}" for known, there in layer.names.items())
+    gates = " ".join(CELLS[layer.cell].gates)
+    return f"save {saved}; bias_ih_l0 = {bias}; bias_hh_l0 = 0 * {bias}, with the gates in PyTorch's order, {gates}"
+
+
 def _layers(stored: Mapping[str, Stored], asked: str | None) -> list[FoundLayer]:
     matrices = {name: one.shape for name, one in stored.items() if len(one.shape) == 2 and 0 not in one.shape}
     found = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError
+from rnnspect.errors import FileError, WeightsError
 from rnnspect.files.reading import Tensors
 from rnnspect.files.sources import parse_file
 from rnnspect.weights.readers import any_layout, by_shape, pytorch
@@ -72,9 +72,16 @@ def modules_of(
         # Names of a layout that leave two biases beside them alone are another framework's.
         fuller = {prefix: shaped[prefix] for prefix in packed if prefix in shaped}
         fuller = {prefix: one for prefix, one in fuller.items() if one.takes > packed[prefix].takes}
+        advice = by_shape.one_bias(stored, flags) if layout is None else None
+        if advice and all(one.takes < len(stored) for one in packed.values()):  # a bias that nobody would read
+            raise FileError("one bias for each gate; PyTorch has two, which it adds", advice=advice, where=str(path))
         if modules := packed | fuller or shaped:
             return modules
         raise FileError("no recurrent parameters found", allowed=_ALLOWED, where=str(path))
+    for one in found.values():
+        if layout is None and (name := pytorch.unpaired_bias(one, stored)):
+            what = f"{name} is one bias for each gate; PyTorch has two, which it adds"
+            raise WeightsError(what, advice=pytorch.as_two("bias_hh", "_l0", name), where=str(path))
     others = len(stored) - sum(len(one.names) for one in found.values())
     made = {prefix: _PyTorch(tensors, one, str(path), flags, said or {}, others) for prefix, one in found.items()}
     return {prefix: Module(one.tell, one.read) for prefix, one in made.items()}

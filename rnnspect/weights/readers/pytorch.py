@@ -29,6 +29,7 @@ _NAME = re.compile(
     r"(?:_l(?P<layer>0|[1-9]\d{0,8})(?P<reverse>_reverse)?)?",
     re.DOTALL,
 )
+_ONE_BIAS = re.compile(r"(bias|b)(_?l?0)?")
 _SHOWN = 4
 """Names that a message writes out before it counts the rest."""
 
@@ -68,6 +69,32 @@ def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
     """Whether a cell has PyTorch's names for its weights but one array "bias": then it is another framework's."""
     beside = module.names.get("weight_ih_l0", "").removesuffix("weight_ih") + "bias"
     return module.is_cell and "bias_ih_l0" not in module.names and beside in stored
+
+
+def as_two(missing: str, end: str, bias: str = "") -> str:
+    """How the one bias of each gate is saved as the two that PyTorch adds. `missing` is bias_hh or bias_ih, `end` what
+    follows it, `bias` what the file calls the one that is there, if not as PyTorch does."""
+    there = "bias_ih" if missing == "bias_hh" else "bias_hh"
+    if bias:
+        return f"save {there}{end} = {bias}; {missing}{end} = 0 * {bias}"
+    return f"PyTorch adds both biases: where there is one, save zeros as the other: {missing}{end} = 0 * {there}{end}"
+
+
+def one_bias(missing: list[str], ends: list[str]) -> str | None:
+    """What to save where nothing is missing but one of the two biases of every layer and direction; else None."""
+    kinds = [kind for kind in ("bias_ih", "bias_hh") if missing == [kind + end for end in ends]]
+    return as_two(kinds[0], ends[0]) if kinds else None
+
+
+def unpaired_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> str | None:
+    """The name of an array beside a module without biases that is called a bias and is as long as one: bias_l0."""
+    names = module.names
+    if any(name.startswith("bias") for name in names) or not {"weight_ih_l0", "weight_hh_l0"} <= names.keys():
+        return None
+    rows = module.stored["weight_hh_l0"].shape[:1]
+    start = re.sub(r"[wW](eight)?_hh(_l0)?\Z", "", names["weight_hh_l0"])
+    called = (name for name, one in stored.items() if one.shape == rows and name.startswith(start))
+    return next((name for name in called if _ONE_BIAS.fullmatch(name.removeprefix(start))), None)
 
 
 def weights_source(module: RecurrentModule, path: str, stored: Mapping[str, Stored]) -> str:
@@ -136,7 +163,9 @@ def _stack(module: RecurrentModule, where: str) -> dict[str, Any]:
     if missing := [kind + end for end in ends for kind in kinds if kind + end not in there]:
         wanted = [name.removesuffix("_l0") for name in missing] if module.is_cell else missing
         found = f"missing: {listed(wanted, _SHOWN)} (found {listed(module.names.values(), _SHOWN)})"
-        raise WeightsError(found, allowed=f"{listed(kinds)} for each layer and direction", where=where)
+        advice = one_bias(missing, ends)
+        allowed = f"{listed(kinds)} for each layer and direction"
+        raise WeightsError(found, allowed=allowed, advice=advice, where=where)
     peepholes = {"peepholes": True} if "weight_ch" in others else {}
     return {"num_layers": last + 1, "bias": bias, "bidirectional": bidirectional} | peepholes
 
