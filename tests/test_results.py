@@ -89,7 +89,7 @@ PRINTED: dict[str, tuple[list[str], Callable[[], Any]]] = {
     "trace": (["trace", "--cell", "gru", "--input", "randn:30"], lambda: rnnspect.trace(Spec(cell="gru"), "randn:30")),
     "check": (["check", "--input", "randn:30"], lambda: rnnspect.check(Spec(), "randn:30")),
     "derive": (
-        ["derive", "--step", "2", "--unit", "1"],
+        ["derive", "--input", "ramp:3", "--step", "2", "--unit", "1"],
         lambda: rnnspect.derive(Spec(), "ramp:3", step=2, unit=1),
     ),
 }

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnnspect.errors import SequenceError
 from rnnspect.judging.recorded_precision import kept_exactly
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
+from rnnspect.network.axes import only_exchanged
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
@@ -57,6 +58,9 @@ class RecordedShapes:
             return values.unsqueeze(1)
         if shape == (places, batch, units):
             return values
+        if self.sequence.batched and shape == (places, self.sequence.steps, units):
+            found, advice = only_exchanged(f"{name} {shape}", self.spec)
+            raise SequenceError(found, advice=advice, where=where)
         rows = "layers × directions" if self.spec.bidirectional else "layers"
         raise self.wrong(name, values, {rows: places, "batch": batch, "unit": units}, where)
 

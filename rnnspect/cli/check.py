@@ -18,6 +18,7 @@ from rnnspect.cli.models import CheckRow
 from rnnspect.cli.next_command import next_command
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.running import note_axes
 from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
@@ -176,10 +177,13 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     except RnnspectError as error:
         yield _failed(label, error, job)
         return
-    for note in described.notes if described else ():
+    own = any(names_code(name) for name in engines)  # which is given an x with a batch, whatever was given
+    for note in (described.notes if own else described.notes_of_a_run) if described else ():
         job.output.note(note if job.alone else note.replace(f"{label} ", f"{source} "))
     try:
         prepared = _prepared(source, described, job)  # once: a pipe can be read no second time
+        if described:
+            note_axes(prepared, job.output)
     except RnnspectError as error:
         yield from (_failed(f"{label} ({name})", error, job) for name in recordings or engines)
         return

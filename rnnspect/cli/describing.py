@@ -40,6 +40,8 @@ class Described:
     """From the path of a key in the spec to where it was given: a place in the file, or a flag."""
     notes: tuple[str, ...] = ()
     """Notes for the user, such as what a checkpoint does not say."""
+    notes_of_a_run: tuple[str, ...] = ()
+    """The same without the axes of x, which `running.note_axes` tells when x is there."""
     given: frozenset[str] = frozenset()
     """The keys that were given as flags."""
     received: Sequence | None = None
@@ -86,9 +88,10 @@ class Given:
     def typed(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if value is not None}
 
-    def describe(self, output: Output, the_only: bool = False) -> Described:
+    def describe(self, output: Output, the_only: bool = False, runs: bool = False) -> Described:
         """The spec that the file and the options describe together, with its notes on `output`; of several recurrent
-        modules in the file the first, or an error where `the_only` is wanted.
+        modules in the file the first, or an error where `the_only` is wanted. With `runs` nothing is said of the axes
+        of x, which `running.note_axes` tells when x is there.
 
         Options win over the file, but not over what a checkpoint's shapes say.
 
@@ -108,7 +111,7 @@ class Given:
             what = f"{len(every)} recurrent {first.noun}s; using the first, {next(iter(every))!r}"
             output.note(f"note: {self.path} has {what}; --module chooses another: {names}")
         described = first.made()
-        for note in described.notes:
+        for note in described.notes_of_a_run if runs else described.notes:
             output.note(note)
         if found := received(described.spec):
             sequence, notes = found
@@ -187,7 +190,7 @@ def _of_spec(path: Path | None, flags: dict[str, Any]) -> Described:
     def where(keys: tuple[int | str, ...]) -> str:
         return flag(str(keys[0])) if in_file is None or keys[0] in flags else in_file(keys)
 
-    return Described(Spec.from_data(data | flags, where), where, notes, frozenset(flags))
+    return Described(Spec.from_data(data | flags, where), where, notes, notes, frozenset(flags))
 
 
 def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
@@ -214,14 +217,15 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
         return told.source if keys[0] in told.keys and keys[0] not in flags else flag(str(keys[0]))
 
     spec = Spec.from_data(told.keys | flags, where)
-    return Described(spec, where, (*told.notes, *_notes(told, spec, flags)), given)
+    said, of_a_run = (tuple(_notes(told, spec, flags, runs)) for runs in (False, True))
+    return Described(spec, where, (*told.notes, *said), (*told.notes, *of_a_run), given)
 
 
-def _notes(told: Told, spec: Spec, flags: dict[str, Any]) -> list[str]:
+def _notes(told: Told, spec: Spec, flags: dict[str, Any], runs: bool) -> list[str]:
     """The values that were assumed for keys that the file does not tell, as flags, and how many tensors are unused."""
     taken = {
         "nonlinearity": spec.nonlinearity and f"--nonlinearity {spec.nonlinearity}",
-        "batch_first": "--batch-first",
+        "batch_first": None if runs else "--batch-first",
         "dropout": f"--dropout {spec.dropout:g}" if spec.num_layers > 1 else None,
     }
     notes = []

@@ -25,6 +25,14 @@ def is_live(path: Path | None) -> bool:
     return path is not None and names_code(str(path))
 
 
+def note_axes(made: Prepared, output: Output) -> None:
+    """Says how x was read where its first two axes might be exchanged."""
+    from rnnspect.network.axes import assumed
+
+    if said := assumed(made.spec, made.sequence.steps, made.sequence.batch):
+        output.note(f"note: {said}")
+
+
 def prepared(
     given: Given, output: Output, needs: Callable[[Spec, int, int], int], engine: str | None = None
 ) -> tuple[Prepared, Described]:
@@ -36,7 +44,7 @@ def prepared(
     if is_live(given.path):
         made, described = live.prepared_call(str(given.path), given, output, needs)
         return made.with_engine(engine or "torch", "--engine"), described
-    described = given.describe(output)
+    described = given.describe(output, runs=True)
     with loading():
         from rnnspect.engines.interface import NoEngine
         from rnnspect.tracing.prepare import by_its_own_node, prepare
@@ -44,6 +52,7 @@ def prepared(
     spec, received = described.spec, described.received
     if received is None:
         made = prepare(spec, where=described.where, require_memory=needs)
+        note_axes(made, output)
     else:
         x = received.x.transpose(0, 1) if spec.batch_first else received.x
         own = spec.with_changes(input=None, batch=None)

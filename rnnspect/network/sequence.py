@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from rnnspect.errors import SequenceError, Where, nearest
 from rnnspect.files import arrays, free_memory, sources, text
 from rnnspect.files.reading import why
-from rnnspect.network import drawing, tensors
+from rnnspect.network import axes, drawing, tensors
 from rnnspect.network.spec import Spec
 
 
@@ -106,7 +106,7 @@ def sequence_of(
 
     def state(name: str, given: Any, units: int) -> Tensor:
         shape = (stacked, batch, units) if batched else (stacked, units)
-        initial = _state(name, given, shape, spec.bidirectional, generator, where).to(dtype)
+        initial = _state(name, given, shape, spec, steps, generator, where).to(dtype)
         return (initial if batched else initial[:, None]).contiguous()
 
     h = state("h0", h0, spec.output_size)
@@ -146,13 +146,15 @@ def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor
         x = numbers_of(given, "input", where)
     if x.dim() == 1:
         x = x[:, None]
-    axes = "(B, T, {0})" if spec.batch_first else "(T, B, {0})"
-    allowed = f"(T, {{0}}) or {axes}".format(spec.input_size)
+    with_batch = "(B, T, {0})" if spec.batch_first else "(T, B, {0})"
+    allowed = f"(T, {{0}}) or {with_batch}".format(spec.input_size)
     if x.dim() not in (2, 3):
         raise SequenceError(f"x has the shape {tuple(x.shape)}", allowed=allowed, where=place)
     if 0 in x.shape:
         raise SequenceError(f"x has the shape {tuple(x.shape)}, which is empty", allowed=allowed, where=place)
     if x.shape[-1] != spec.input_size:
+        if elsewhere := axes.features_elsewhere(x.shape, spec.input_size):
+            raise SequenceError(elsewhere[0], advice=elsewhere[1], where=place)
         features = "1 feature" if x.shape[-1] == 1 else f"{x.shape[-1]} features"
         found = f"x has {features} per step, input_size is {spec.input_size}"
         raise SequenceError(found, allowed=f"the shape {allowed}", where=place)
@@ -201,7 +203,7 @@ def _generated(
 
 
 def _state(
-    name: str, given: Any, shape: tuple[int, ...], bidirectional: bool, generator: Generator, where: Where
+    name: str, given: Any, shape: tuple[int, ...], spec: Spec, steps: int, generator: Generator, where: Where
 ) -> Tensor:
     """h0 or c0, (L·D, B, units), or (L·D, units) beside an x without a batch axis; zeros where none is given."""
     if given is None:
@@ -213,8 +215,11 @@ def _state(
         return _generated(source, shape, 1, generator, where((name,)))
     state = numbers_of(given, name, where)
     if tuple(state.shape) != shape:
-        axes = ["layers × directions" if bidirectional else "layers", *["batch"] * (len(shape) == 3), "units"]
-        allowed = f"({', '.join(axes)}) = {shape}"
+        if spec.batch is None and len(shape) == 3 and tuple(state.shape) == (shape[0], steps, shape[2]):
+            found, advice = axes.only_exchanged(f"{name} {tuple(state.shape)}", spec)
+            raise SequenceError(found, advice=advice, where=where((name,)))
+        named = ["layers × directions" if spec.bidirectional else "layers", *["batch"] * (len(shape) == 3), "units"]
+        allowed = f"({', '.join(named)}) = {shape}"
         raise SequenceError(f"{name} has the shape {tuple(state.shape)}", allowed=allowed, where=where((name,)))
     return state
 
@@ -272,6 +277,9 @@ def _lengths(spec: Spec, steps: int, batch: int, batched: bool, where: Where) ->
     if not batched:
         found = "lengths are for a batch, and this x has no batch axis"
         raise SequenceError(found, advice="leave lengths out", where=place)
+    if len(spec.lengths) == steps != batch and max(spec.lengths) <= batch:
+        found, advice = axes.only_exchanged(f"a list of {len(spec.lengths)} lengths", spec)
+        raise SequenceError(found, advice=advice, where=place)
     if len(spec.lengths) != batch:
         found = f"{len(spec.lengths)} lengths for a batch of {batch} sequences"
         raise SequenceError(found, allowed=f"{batch}", where=place)

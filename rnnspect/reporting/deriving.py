@@ -20,6 +20,7 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.judging.observation import observed_by
 from rnnspect.judging.stack import runs_of
+from rnnspect.network.axes import source_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.equations import written_equations
 from rnnspect.network.parameters import LayerParameters
@@ -223,7 +224,9 @@ def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple
         )
 
     below = at.layer - 1
-    yield f"x at step {at.step}", "the input" if not at.layer else f"h of layer {below} {given(below)}"
+    source = source_of(case.spec)
+    named = f"the input, {source}" if source else "the input"
+    yield f"x at step {at.step}", f"h of layer {below} {given(below)}" if at.layer else named
     if before is None:
         yield from ((name, "the initial state") for name in ("h0", "c0")[: len(state)])
         return

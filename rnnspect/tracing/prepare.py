@@ -77,6 +77,8 @@ def prepare(
     locate = where or (lambda keys: str(keys[0]))
     spec = source if isinstance(source, Spec) else torch_modules.spec_of_module(source)
     given = Given(x, h0, c0, lengths).plain(spec, torch_modules.is_cell(source))
+    if given.x is not None:
+        spec = spec.with_changes(input=given.x) if isinstance(given.x, str) else spec.with_changes(input=None)
     if given.lengths is not None:
         spec = spec.with_changes(lengths=_whole(given.lengths))
     place = device.resolve(spec, where and where(("device",)))

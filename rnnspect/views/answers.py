@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.network.axes import is_said, source_of
 from rnnspect.network.parameters import module_repr
 from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.trace import Trace
@@ -27,7 +28,8 @@ def headed(run: Trace | Gradients, answers: Sequence[Text], width: int) -> Itera
     """The network, and what is said of each engine."""
     batch = f"a batch of {run.batch}, " if run.batched else ""
     module = module_repr(run.spec.with_changes(head=None, batch_first=False))
-    first = Text(f"{module}, {batch}{text.counted(run.steps, 'step')}", "bold")
+    default = "" if is_said(run.spec) else f" of {source_of(run.spec)}"
+    first = Text(f"{module}, {batch}{text.counted(run.steps, 'step')}{default}", "bold")
     if len(answers) == 1 and len(first) + 4 + len(answers[0]) <= width:
         yield Text.assemble(first, "    ", answers[0])
     else:

@@ -82,13 +82,28 @@ def test_what_shapes_cannot_tell_is_said(rnnspect, checkpoint):
 def test_the_nonlinearity_is_said_and_can_be_given(rnnspect, tmp_path):
     path = save(tmp_path / "rnn.npz", torch.nn.RNN(3, 2, nonlinearity="relu", batch_first=True))
     result = rnnspect("trace", path)
-    assert (
-        result.err
-        == f"note: {path}: not stored: nonlinearity, batch_first; assuming --nonlinearity tanh --batch-first\n"
-    )
+    assert result.err == f"note: {path}: not stored: nonlinearity; assuming --nonlinearity tanh\n"
     given = rnnspect("run", path, "--nonlinearity", "relu", "--batch-first", "--format", "json")
     assert given.err == ""
     assert json.loads(given.out)["spec"]["nonlinearity"] == "relu"
+
+
+def test_the_axes_of_a_batch_are_asked_for_where_nobody_said_them(rnnspect, tmp_path):
+    path = save(tmp_path / "gru.pt", torch.nn.GRU(3, 2))
+    for shape, said in {
+        (4, 5, 3): "x (4, 5, 3) is read as (batch, step, feature): 4 sequences of 5 steps",
+        (6, 1, 3): "x (6, 1, 3) is read as (batch, step, feature): 6 sequences of 1 step",
+        (1, 5, 3): "",  # a batch of one
+        (5, 3): "",
+    }.items():
+        np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
+        for command in ("trace", "check"):
+            err = rnnspect(command, path, "--input", tmp_path / "x.npy").err
+            note = f"note: {said}; if it is (step, batch, feature), add --no-batch-first\n"
+            assert err == (note if said else ""), (command, shape)
+            assert rnnspect(command, path, "--input", tmp_path / "x.npy", "--no-batch-first").err == ""
+    assert rnnspect("trace", path).err == "", "a generator makes no batch"
+    assert rnnspect("trace", path, "--batch", 2).err == ""
 
 
 def test_the_weights_are_the_files(rnnspect, checkpoint, tmp_path):

@@ -51,7 +51,8 @@ def run(batched: bool = True) -> Run:
 
 
 def trace(engine: EngineInfo = ENGINE) -> Trace:
-    spec = Spec(cell="gru", input_size=3, hidden_size=12, bidirectional=True, head={"out_features": 2})
+    network = {"cell": "gru", "input_size": 3, "hidden_size": 12, "bidirectional": True}
+    spec = Spec(**network, head={"out_features": 2}, input=None)
     layers = []
     for seed, direction in enumerate(("forward", "reverse")):
         widths = {"x": 3, "input_projection": 36} | dict.fromkeys(spec.cell_type.quantities, 12)
