@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.cli import main
 
 if TYPE_CHECKING:
     import pytest
+
+LSTM = ["--cell", "lstm", "--hidden-size", "4", "--input", "randn:12", "--h0", "randn", "--c0", "randn"]
 
 
 def test_the_readme_s_own_step_is_a_gru_that_resets_before_the_product(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,3 +26,20 @@ def test_a_gru_that_keeps_its_state_agrees_once_and_not_twice(capsys: pytest.Cap
     assert main(["check", "--cell", "gru", "--input", "randn:6", *own]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in found["identities"] if not one["holds"]] == ["two evaluations"]
+
+
+def test_the_backward_of_an_lstm_gives_every_gradient(capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--backward", "--engine", "examples/lstm_backward.py:backward", "--format", "json"]
+    assert main(["check", *LSTM, "--batch", "3", *own]) == 0
+    looked_at = json.loads(capsys.readouterr().out)["observed"]
+    assert {"dL/dx", "dL/dh0", "dL/dc0", "dL/dweight_hh"} <= {name.split()[-1] for name in looked_at}
+
+
+def test_the_backward_of_an_lstm_that_forgets_the_forget_gate_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = Path("examples/lstm_backward.py").read_text(encoding="utf-8")
+    (tmp_path / "wrong.py").write_text(right.replace("dc * f\n", "dc\n"), encoding="utf-8")
+    own = ["--backward", "--engine", f"{tmp_path / 'wrong.py'}:backward"]
+    assert main(["check", *LSTM, *own]) == 1
+    assert "grad-c-carried-without-f" in capsys.readouterr().out
