@@ -10,6 +10,8 @@ from typing import Self
 
 MOST_FOUND, MOST_ALLOWED, MOST_WHERE = 240, 400, 300
 """Characters of each part of a problem that a message shows: they may come from a damaged file."""
+_LONG = 160
+"""Characters of a list of names that is left out where the one that is meant is named."""
 KeyPath = tuple[int | str, ...]
 """The keys that lead to a value of a spec, such as ("head", "out_features") or ("lengths", 2)."""
 Where = Callable[[KeyPath], str]
@@ -34,7 +36,7 @@ class Problem:
     def __str__(self) -> str:
         found = clipped(self.found, MOST_FOUND)
         text = f"{in_one_line(self.where)}: {found}" if self.where else found
-        if self.allowed:
+        if self.allowed and not (self.nearest and len(self.allowed) > _LONG):
             text += f"; expected {clipped(self.allowed, MOST_ALLOWED)}"
         if self.nearest:
             text += f"; did you mean {clipped(self.nearest, MOST_FOUND)!r}?"

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from rnnspect.cli import help as text
-from rnnspect.cli import process, signals
+from rnnspect.cli import process, signals, usage
 from rnnspect.cli.options import Command
 from rnnspect.cli.output import COMMAND, discard, say
 from rnnspect.engines.own.loading import names_code
@@ -66,9 +66,7 @@ def _is_a_file(word: str) -> bool:
     return is_there(Path(word)) or names_code(word) or "/" in word or bool(Path(word).suffix)
 
 
-_ABOUT = (
-    "See inside an RNN, LSTM or GRU: every gate of every step, and whether an implementation computes its equations."
-)
+_ABOUT = "See inside an RNN, LSTM or GRU, and prove that it computes its equations."
 _EXAMPLE = "rnnspect trace --cell lstm --hidden-size 3 --input ramp:4"
 
 
@@ -143,8 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         return OK
     except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a message
-        if usage := _usage_message(error):
-            say(usage)
+        if said := usage.message(error):
+            say(said)
             return BAD_INPUT
         if _is_out_of_memory(error):
             say(f"error: out of memory: {str(error).partition(chr(10))[0] or 'Python got none'}")
@@ -158,15 +156,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     sys.exit(process.run_safely(main, sys.argv[1:]))
-
-
-def _usage_message(error: Exception) -> str | None:
-    """What the command-line parser says about a mistyped command; its errors all carry a message of their own."""
-    message = getattr(error, "format_message", None)
-    if message is None:
-        return None
-    context = getattr(error, "ctx", None)
-    return f"error: {message()}" + (f"\nhelp: {context.command_path} --help" if context else "")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

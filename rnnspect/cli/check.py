@@ -151,7 +151,10 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
     row was asked for."""
     label = source or "(no file)"
     if not source and not job.given.typed and not job.asked.probe:
-        job.output.note("note: no network was given; this is the built-in example")
+        job.output.note(
+            "note: no network was given; this is the built-in example. Check yours: rnnspect check model.pt, "
+            "model.py:build, net.yaml, or options such as --cell lstm"
+        )
     try:
         if (rows := _inside(source, job)) is not None:
             yield from rows

@@ -50,12 +50,12 @@ def show_all(context: typer.Context, wanted: bool) -> None:
 
 
 def of_all_commands(about: str, groups: Mapping[str, Mapping[str, str]], options: Sequence[Any], example: str) -> str:
-    """The text for `rnnspect --help`: by heading the commands, each with its sentence."""
-    lines = ["Usage: rnnspect COMMAND [OPTIONS]", "", *_filled(about)]
+    """The text for `rnnspect --help`: by heading the commands, each with its sentence. All of it fits 24 lines."""
+    lines = ["Usage: rnnspect COMMAND [OPTIONS]", *_filled(about), ""]
     for heading, commands in groups.items():
-        lines += ["", bold(heading), *(f"  {name:<9} {said}" for name, said in commands.items())]
-    lines += ["", bold("Options"), *(line for option in options for line in _of_option(option))]
-    return "\n".join([*lines, "", "rnnspect COMMAND --help explains a command.", f"Example:  {example}", ""])
+        lines += [bold(heading), *(f"  {name:<9} {said}" for name, said in commands.items())]
+    lines += [f"{bold('Options')}  {'  '.join(map(_names, options))}", ""]
+    return "\n".join([*lines, "rnnspect COMMAND --help explains a command.", f"Example:  {example}", ""])
 
 
 def first_sentence(text: str) -> str:

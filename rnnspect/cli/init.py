@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import textwrap
 from typing import Annotated
 
@@ -23,6 +24,8 @@ _COMMENTS_AT, _WIDTH = 22, 80
 def init(output: Annotated[Output, formats("yaml")]) -> None:
     """A commented spec file to start from."""
     output.emit(yaml=starter)
+    if output.path is not None:
+        output.note(f"change what is in it, then: rnnspect trace {shlex.quote(str(output.path))}")
 
 
 def starter() -> str:

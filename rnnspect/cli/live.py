@@ -45,10 +45,11 @@ class LiveRun:
 def unnamed(source: str) -> InputError:
     """The error for a Python file without the name of a function or class in it. The file is read, never run."""
     from rnnspect.engines.own.loading import FORM, names_in
+    from rnnspect.files.reading import named_alike
 
     path = Path(source)
     if not path.is_file():
-        return InputError("no such file", allowed=FORM, where=source)
+        return InputError("no such file", allowed=FORM, nearest=named_alike(path), where=source)
     names = names_in(path)
     choices = listed(f"{source}:{name}" for name in names) if names else f"{source}:build, a function that gives it"
     return InputError("names no function or class that gives the model", allowed=choices, where=source)

@@ -31,9 +31,10 @@ def next_command(
     if verdict.backward:
         went_in = loss or ("drawn" if recorded is None else f"{recorded}:grad.output")
         asked = [*_gradient(first, verdict), f"--loss {shlex.quote(went_in)}"]
-        return " ".join(("rnnspect derive", typed, *asked))
+        return " ".join(filter(None, ("rnnspect derive", typed, *asked)))
     if recorded is not None:
-        return " ".join(("rnnspect report", typed, f"--recorded {shlex.quote(str(recorded))} -o report.html"))
+        said = f"--recorded {shlex.quote(str(recorded))} -o report.html"
+        return " ".join(filter(None, ("rnnspect report", typed, said)))
     quantity = first.quantity.removesuffix("_n")  # a final state is the state of the last step
     words = [
         f"--step {first.step} --unit {first.unit}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.reading import is_pipe, why
+from rnnspect.files.reading import is_pipe, named_alike, why
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def glimpse(path: Path) -> Glimpse:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except (OSError, ValueError) as error:
-        raise FileError(why(error), nearest=_begins_so(path), where=str(path)) from None
+        raise FileError(why(error), nearest=_begins_so(path) or named_alike(path), where=str(path)) from None
     return Glimpse(path, head, _names_in_zip(path) if head.startswith(b"PK") else ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from rnnspect.errors import FileError, ResourceError
+from rnnspect.errors import FileError, ResourceError, nearest
 from rnnspect.files import free_memory
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ errors. To catch them all hides no mistake in what was read: reading ends at the
 
 MOST_SAID = 160
 """Characters of what another package says that are said again: zipfile's messages may hold the file's bytes."""
+_MOST_NAMES = 1_000
+"""Names of a folder that are looked at for one that is like a name that is not there."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ def size_of(path: Path) -> int:
             raise FileError("this is a folder", allowed="a file", where=str(path))
         size = path.stat().st_size
         regular = path.is_file()
+    except FileNotFoundError as error:
+        raise FileError(why(error), nearest=named_alike(path), where=str(path)) from None
     except (OSError, ValueError) as error:
         raise FileError(why(error), where=str(path)) from None
     if regular and size == 0:
@@ -113,6 +118,16 @@ def read_bytes(path: Path, at_most: int) -> bytes:
             "the file is too large", allowed=f"at most {free_memory.in_words(at_most)}", where=str(path)
         )
     return data
+
+
+def named_alike(path: Path) -> str | None:
+    """A file in the same folder whose name is most like this one; None where there is none."""
+    try:
+        names = [one.name for one in itertools.islice(path.parent.iterdir(), _MOST_NAMES)]
+    except (OSError, ValueError):
+        return None
+    found = nearest(path.name, names)
+    return str(path.with_name(found)) if found else None
 
 
 def why(error: BaseException) -> str:

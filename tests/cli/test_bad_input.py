@@ -98,3 +98,50 @@ def test_a_fault_of_ours_is_no_traceback(rnnspect, monkeypatch):
     assert "ZeroDivisionError: planted" in result.err
     assert "test_bad_input.py" in result.err
     assert "report" in result.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("shapes --layers 2", "error: unknown option --layers; did you mean --num-layers?"),
+        ("init --cell lstm", "error: unknown option --cell"),
+        ("trace --hidden-size", "error: --hidden-size needs a value"),
+        ("trace --hidden-size x", "error: --hidden-size: expected a whole number"),
+        ("trace --dropout x", "error: --dropout: expected a number"),
+        ("convert --to onnx", "error: --output is missing: File to write: model.onnx, model.weights.h5, …"),
+    ],
+)
+def test_what_is_wrong_with_an_option_is_said_in_plain_words(argv: str, said: str, rnnspect) -> None:
+    result = rnnspect(*argv.split())
+    assert (result.status, result.out, result.err.splitlines()[0]) == (2, "", said)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "trace grru.yaml",
+        "check gru.yml",
+        "trace grru.yaml:encoder",
+        "check --engine gruu.py:step",
+        "check gruu.py",
+        "check gru.yaml --recorded x.nyp",
+        "trace --input xx.npy",
+    ],
+)
+def test_a_file_that_is_not_there_names_the_one_that_is(argv: str, rnnspect, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("gru.yaml", "gru.py", "x.npy"):
+        (tmp_path / name).write_bytes(b"cell: gru\n")
+    result = rnnspect(*argv.split())
+    assert result.status == 2
+    assert "no such file" in result.err
+    assert any(f"did you mean '{name}'?" in result.err for name in ("gru.yaml", "gru.py", "x.npy"))
+
+
+def test_a_misspelt_key_names_the_one_that_is_meant_and_not_all_of_them(rnnspect, tmp_path) -> None:
+    (tmp_path / "net.yaml").write_text("hiden_size: 3\n")
+    assert rnnspect("trace", tmp_path / "net.yaml").err.endswith(
+        "unknown key 'hiden_size'; did you mean 'hidden_size'?\n"
+    )
+    (tmp_path / "net.yaml").write_text("xyzzy: 3\n")
+    assert "unknown key 'xyzzy'; expected cell, input_size, " in rnnspect("trace", tmp_path / "net.yaml").err

@@ -52,8 +52,8 @@ def test_two_side_by_side(rnnspect, monkeypatch, columns):
 def test_a_name_that_there_is_not(rnnspect):
     result = rnnspect("layouts", "kears")
     assert (result.status, result.out) == (2, "")
-    assert result.err.startswith("error: layouts: unknown layout 'kears'; expected burn, ")
-    assert result.err.endswith("did you mean 'keras'?\n")
+    assert result.err == "error: layouts: unknown layout 'kears'; did you mean 'keras'?\n"
+    assert rnnspect("layouts", "xyzzy").err.startswith("error: layouts: unknown layout 'xyzzy'; expected burn, ")
     assert rnnspect("layouts", "onnx", "keras", "mlx").err == "error: layouts: 3 names; expected none, one or two\n"
 
 

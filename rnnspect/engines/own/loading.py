@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, in_one_line, listed, nearest
 from rnnspect.files.quiet import printing_to_stderr
+from rnnspect.files.reading import named_alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,8 +85,9 @@ def load_named(source: str) -> tuple[Any, Path, str]:
         raise InputError(f"{source!r} does not name a model", allowed=FORM)
     path = Path(written)
     if path.suffix != ".py" or not path.is_file():
-        found = "no such file" if not path.is_file() else "this is not a Python file"
-        raise InputError(found, allowed=FORM, where=written)
+        if not path.is_file():
+            raise InputError("no such file", allowed=FORM, nearest=named_alike(path), where=written)
+        raise InputError("this is not a Python file", allowed=FORM, where=written)
     with printing_to_stderr(), importing_from(path):
         with their_errors("loading this file", path):
             module = _loaded(path)

@@ -1,0 +1,30 @@
+"""What is wrong with a command as it was typed, in our words for the parser's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnspect.errors import nearest
+
+_KINDS = {"valid integer": "a whole number", "valid number": "a number", "valid float": "a number"}
+"""What the parser says of a value of the wrong kind, and what it should be."""
+
+
+def message(error: Any) -> str | None:
+    """The message for an error of the command-line parser, with the --help that tells more; None for any other."""
+    if not hasattr(error, "format_message"):
+        return None
+    context, option = getattr(error, "ctx", None), getattr(error, "param", None)
+    said = str(error.format_message())
+    name = max(option.opts, key=len) if option else ""
+    kind = next((ours for theirs, ours in _KINDS.items() if theirs in said), None)
+    if context and hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        meant = nearest(error.option_name, [one for each in context.command.params for one in each.opts])
+        said = f"unknown option {error.option_name}" + (f"; did you mean {meant}?" if meant else "")
+    elif hasattr(error, "option_name") and said.endswith("requires an argument."):
+        said = f"{error.option_name} needs a value"
+    elif option and said.startswith("Missing option"):
+        said = f"{name} is missing: {option.help}"
+    elif name and kind:
+        said = f"{name}: expected {kind}"
+    return f"error: {said}" + (f"\nhelp: {context.command_path} --help" if context else "")
