@@ -27,6 +27,7 @@ MOST_UNITS, MOST_STEPS = 16, 12
 _MOST_ROWS = 17
 """Lines of the table: with the others they fit a terminal of 24 lines."""
 _THEN = "--steps {step} shows numbers · report -o r.html shows everything"
+_THEN_ONE = "derive --step 0 --unit 0 shows how h is computed · report -o r.html shows all"
 _THEN_IN_PYTHON = ".layers holds the numbers · .to_pandas() · .plot()"
 _DECIMALS = 2
 _WIDEST = 60
@@ -57,7 +58,9 @@ def numbers_or_summary(
     if is_long(selection, trace.spec, trace.steps):
         then = _THEN_IN_PYTHON if in_python else _THEN.format(step=min(7, trace.steps - 1))
         return parts(traces, selection, width, then, "" if in_python else CHOOSES_ITEM)
-    return in_numbers.parts(traces, selection, width, "" if in_python else CHOOSES_ITEM)
+    if in_python:
+        return in_numbers.parts(traces, selection, width, "")
+    return [*in_numbers.parts(traces, selection, width), Text(_THEN_ONE, "dim")]
 
 
 def parts(traces: Sequence[Trace], selection: Selection, width: int, then: str, hint: str) -> Iterator[RenderableType]:
