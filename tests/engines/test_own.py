@@ -188,3 +188,17 @@ def test_code_that_asks_as_a_book_writes_it(rnnspect, tmp_path, signature, said)
     assert result.status == 2
     assert "expected (x_t, state, weight_ih, weight_hh, bias_ih, bias_hh) for a step" in result.err
     assert result.err.endswith(f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["def lstm(x):\n    return x", "import torch\nclass lstm(torch.nn.Module):\n    def forward(self, x): return x"],
+)
+def test_code_that_takes_no_state(rnnspect, tmp_path, code):
+    (tmp_path / "port.py").write_text(code)
+    result = rnnspect("check", "--cell", "lstm", "--engine", f"{tmp_path / 'port.py'}:lstm")
+    assert result.status == 2
+    assert "lstm takes x alone, and no state; write lstm(x, state): x is (batch, step, feature), state is" in result.err
+    assert result.err.endswith("or check what it gave: --recorded y.npy\n")
+    (tmp_path / "port.py").write_text("def lstm(x, *rest):\n    1 / 0\n")
+    assert "ZeroDivisionError" in rnnspect("check", "--engine", f"{tmp_path / 'port.py'}:lstm").err

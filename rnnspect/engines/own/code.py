@@ -134,6 +134,12 @@ class Code:
         """Without any state none is given to it."""
         states = tuple(map(self.theirs, state))
         options = {name: offer[name] for name in names_of(made)[2:] if name in offer}
+        if states and _takes_one(made):
+            advice = (
+                f"write {self.attribute}(x, state): x is (batch, step, feature), state is h0, of an LSTM (h0, c0), and "
+                "it returns (output, state); or check what it gave: --recorded y.npy"
+            )
+            raise InputError(f"{self.attribute} takes x alone, and no state", advice=advice, where=self.line)
         with their_errors(f"{self.attribute}(x, state)", self.path):
             return made(self.theirs(x), *((states,) if len(states) > 1 else states), **options)
 
@@ -217,6 +223,16 @@ def parts_of(sequence: Sequence, asked: list[str]) -> list[tuple[slice, int]]:
     if sequence.lengths is None or "lengths" in asked:
         return [(slice(None), sequence.steps)]
     return [(slice(item, item + 1), length) for item, length in enumerate(sequence.lengths)]
+
+
+def _takes_one(made: Made) -> bool:
+    """Whether it takes one argument by its place, so that a state cannot follow x."""
+    try:
+        found = list(inspect.signature(made.forward if isinstance(made, nn.Module) else made).parameters.values())
+    except Exception:  # noqa: BLE001 - as in parameters_of
+        return False
+    by_place = [one for one in found if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return len(by_place) == 1 and not any(one.kind is one.VAR_POSITIONAL for one in found)
 
 
 def names_of(made: Any) -> list[str]:
