@@ -43,3 +43,15 @@ def test_the_backward_of_an_lstm_that_forgets_the_forget_gate_is_told(
     own = ["--backward", "--engine", f"{tmp_path / 'wrong.py'}:backward"]
     assert main(["check", *LSTM, *own]) == 1
     assert "grad-c-carried-without-f" in capsys.readouterr().out
+
+
+def test_a_port_with_two_mistakes_is_told_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = Path("examples/ported.py").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "ported.py", "exec"), {})
+    assert main(["check", "model.pt", "--input", "x.npy", "--recorded", "y.npy", "--format", "json"]) == 1
+    causes = json.loads(capsys.readouterr().out)["causes"]
+    assert [one["name"] for one in causes] == causes[0]["together"] == ["gate-order", "bias-dropped"]
+    assert causes[0]["parameters"] == {"order": "i f o g"}

@@ -46,5 +46,5 @@ class Cause:
 
 
 def both_ways(exported: str, imported: str) -> str:
-    """A fix of weights: what to do when they are exported to the engine, and when they are imported from its files."""
-    return f"If you export weights to the engine: {exported} If you import its weights: {imported}"
+    """A fix of weights: what to do when the engine loads them, and when they were read from its files."""
+    return f"If it loads your weights: {exported} If your weights come from it: {imported}"

@@ -75,8 +75,8 @@ def test_a_mistake_in_both_directions_of_a_layer_is_named(kind: str, name: str, 
     if layer == 0:
         assert verdict.causes[0].scope == ("layer 0 forward", "layer 0 reverse")
     fix = verdict.causes[0].fix
-    assert "If you export weights to the engine: " in fix
-    assert "If you import its weights: " in fix
+    assert "If it loads your weights: " in fix
+    assert "If your weights come from it: " in fix
 
 
 def large(seed: int) -> tuple[torch.nn.GRU, torch.Tensor, dict[str, Any]]:

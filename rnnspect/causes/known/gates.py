@@ -24,7 +24,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             f"the gates are read in the order {words}, not {' '.join(gates)}"
             + (f" (as in {listed(known)})" if known else ""),
             both_ways(
-                f"reorder the blocks of {reading.units} rows from {' '.join(gates)} to {words}.",
+                f"reorder the blocks of {reading.units} rows from {' '.join(gates)} to {words}, or let its code "
+                f"read them as {' '.join(gates)}.",
                 f"reorder the blocks from {words} to {' '.join(gates)}.",
             ),
             functools.partial(_read_as, gates=order),
