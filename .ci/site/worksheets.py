@@ -45,7 +45,7 @@ def _sheet(cell: str, asked: tuple[str, ...]) -> str:
     run = rnnspect.trace(spec).layers[0].quantities
     parts = [f"## {cell.upper()}\n", block(text.strip(), "yaml"), block("\n".join(written_equations(spec)))]
     rows = ", and which rows belong to which gate" if len(spec.cell_type.gates) > 1 else ""
-    shapes = f"How many parameters has it{rows}?"
+    shapes = f"How many parameters does it have{rows}?"
     parts += [f'??? question "{shapes}"\n\n{_indented(f"shapes {name}")}']
     for number, question in enumerate(asked, 1):
         quantity, step, unit = question.split()

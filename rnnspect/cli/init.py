@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import textwrap
 from typing import Annotated
 
@@ -26,6 +27,8 @@ def init(output: Annotated[Output, formats("yaml")]) -> None:
     output.emit(yaml=starter)
     if output.path is not None:
         output.note(f"change what is in it, then: rnnspect trace {shlex.quote(str(output.path))}")
+    elif sys.stdout.isatty():
+        output.note("rnnspect init -o net.yaml writes this into a file")
 
 
 def starter() -> str:

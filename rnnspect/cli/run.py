@@ -18,7 +18,7 @@ def run(
         bool, in_output("--with-parameters", help="Keep the parameters in the .npz file too")
     ] = False,
 ) -> None:
-    """What the framework computes: output, h_n, c_n and the head."""
+    """What the framework computes: output, h_n and c_n."""
     if with_parameters and not output.is_arrays:
         raise InputError("needs an output file: -o case.npz", where="--with-parameters")
     from rnnspect.network import memory

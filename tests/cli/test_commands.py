@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import jsonschema
 import numpy as np
@@ -258,3 +259,18 @@ def test_out_of_memory_is_bad_input_not_a_fault(rnnspect, monkeypatch):
     result = rnnspect("trace")
     assert result.status == 2
     assert "error: out of memory" in result.err
+
+
+def test_a_starter_file_says_what_comes_next(rnnspect, tmp_path):
+    path = tmp_path / "net.yaml"
+    said = rnnspect("init", "-o", path).err.splitlines()
+    assert said == [f"wrote {path}", f"change what is in it, then: rnnspect trace {path}"]
+    assert rnnspect(*shlex.split(said[1].partition(": rnnspect ")[2])).status == 0
+    assert rnnspect("init", "-o", path, "-q").err == ""
+    assert rnnspect("init").err == "", "not a terminal: the text is all that is wanted"
+
+
+def test_a_trace_in_numbers_names_a_command_that_runs(rnnspect):
+    last = rnnspect("trace", "--cell", "gru").out.splitlines()[-1]
+    words = shlex.split(last.partition(" shows")[0])
+    assert rnnspect(*words, "--cell", "gru").status == 0
