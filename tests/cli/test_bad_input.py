@@ -136,6 +136,9 @@ def test_a_file_that_is_not_there_names_the_one_that_is(argv: str, rnnspect, tmp
     assert result.status == 2
     assert "no such file" in result.err
     assert any(f"did you mean '{name}'?" in result.err for name in ("gru.yaml", "gru.py", "x.npy"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "net.yaml").touch()
+    assert rnnspect("trace", "in/nett.yaml").err == "error: in/nett.yaml: no such file; did you mean 'in/net.yaml'?\n"
 
 
 def test_a_misspelt_key_names_the_one_that_is_meant_and_not_all_of_them(rnnspect, tmp_path) -> None:
