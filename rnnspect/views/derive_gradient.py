@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rnnspect.arithmetic.expression import SUMS, Expression, largest_first, total
+from rnnspect.network.axes import source_of
 from rnnspect.network.parameters import module_repr, parameters_of
 from rnnspect.reporting.gradients.data import GradientDerivation, GradientInTurn, Terms
 from rnnspect.views.derive import MOST, every_digit, rounded
@@ -116,6 +117,8 @@ def _beside(derivation: GradientDerivation, number: Number, rough: Number) -> It
 
 def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
     yield f"L = {derivation.loss} = {number(derivation.loss_value)}"
+    if source := source_of(derivation.spec):
+        yield f"x: the input, {source}"
     at = derivation.at
     if at.batch is not None:
         return

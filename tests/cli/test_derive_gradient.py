@@ -17,6 +17,7 @@ NOTEBOOK = """\
 dL/ds[step 1, 0] of layer 0, forward
   equations: 0.583021
   L = the sum of the output = 0.289493
+  x: the input, ramp:3 (the default)
 
 dL/ds[step 1, 0]
   = dL/dh[step 1, 0] · (1 − h[step 1, 0] · h[step 1, 0])
