@@ -73,6 +73,7 @@ def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
             console.width = max(console.width, part.cell_len)
         console.print(part, soft_wrap=unbroken)
     if screen.picture is not None:
+        console.print()  # rich cuts off what of the last line is below its letters: h_n would be h n
         drawn = console.export_svg(title=printable(screen.picture), code_format=_SVG)
         return "\n".join(map(printable, drawn.split("\n")))
     lines = (line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
