@@ -144,10 +144,18 @@ def test_a_mistake_is_found_where_it_is_written(tmp_path: Path):
         prepare(Spec(weights=_changed(bias=[1])), where=lambda keys: f"at {keys}")
 
 
-def test_weights_of_a_network_with_another_shape_say_every_one(tmp_path: Path):
+def test_weights_of_a_network_with_another_shape_say_every_one() -> None:
     with pytest.raises(WeightsError) as raised:
-        prepare(Spec(weights=_save(tmp_path, "pt", _state_dict(cell="gru"))))
+        prepare(Spec(weights=dict(_state_dict(cell="gru"))))
     assert "weight_ih_l0 has the shape (6, 5); expected (2, 5)" in str(raised.value)
+    assert "weight_hh_l0 has the shape (6, 2); expected (2, 2)" in str(raised.value)
+
+
+def test_a_file_of_another_network_says_which(tmp_path: Path):
+    with pytest.raises(
+        WeightsError, match=r"\(6, 5\), .* cell gru .*; the file has cell gru, the spec has cell rnn; add"
+    ):
+        prepare(Spec(weights=_save(tmp_path, "pt", _state_dict(cell="gru"))))
 
 
 @pytest.mark.parametrize("path", ["none.pt", "none.safetensors", "weights.txt", ""])
