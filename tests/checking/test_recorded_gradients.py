@@ -96,9 +96,9 @@ def test_from_a_file_beside_a_recorded_run(tmp_path):
         ({"grad.bias_ih_l0": drawn(5)}, "grad.bias_ih_l0 has the shape (5,); expected (20,), that of bias_ih_l0"),
         (
             {"grad.wieght_hh_l0": drawn(20, 5)},
-            "unknown array 'grad.wieght_hh_l0' in the recording; expected grad.output",
+            "unknown array 'grad.wieght_hh_l0' in the recording; did you mean 'grad.weight_hh_l0'?",
         ),
-        ({"grad.wieght_hh_l0": drawn(20, 5)}, "did you mean 'grad.weight_hh_l0'?"),
+        ({"nothing": drawn(20, 5)}, "unknown array 'nothing' in the recording; expected grad.output"),
         ({"grad.weight_hh_l2": drawn(20, 5)}, "unknown array 'grad.weight_hh_l2'"),
         ({"grad.output": drawn(T, B, 10)}, "the recording has no gradients to check; expected grad.x, grad.h0"),
         ({"grad.x": drawn(T, B, 3), "x": drawn(T, B, 3)}, "the recording's x is not this run's"),
