@@ -3,7 +3,7 @@
     shapes         every parameter and the rows of each gate in it
     trace          every gate of every step, with the framework's numbers beside it
     gradients      the gradient of a loss by every gate of every step, with the framework's beside it
-    derive         one number as arithmetic
+    derive         one number or one gradient as arithmetic
     report         a run as an HTML page
     check          whether a run is what the equations give, and if not, where and why
     assert_agrees  the same for a test suite
@@ -36,9 +36,9 @@ else:  # a type checker knows every name from above, and tells one that is none 
 
 __all__ = [  # noqa: F405
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
-    "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes",
-    "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError", "RnnspectError",
-    "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
+    "GradientDerivation", "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace",
+    "ModelShapes", "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError",
+    "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
     "assert_agrees", "check", "derive", "gradients", "report", "shapes", "trace", "watch",
 ]  # fmt: skip
 

@@ -24,7 +24,8 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS = 300, 60, 7
 ASKED_BY_NAME = {
     "rnnspect/api/proving.py": {"check", "assert_agrees"},
     "rnnspect/api/page.py": {"report"},
-    "rnnspect/api/seeing.py": {"derive", "gradients"},
+    "rnnspect/api/seeing.py": {"gradients"},
+    "rnnspect/api/deriving.py": {"derive"},
 }
 """What people call with the arguments of a run by name: each of them is one thing that they may want to say."""
 

@@ -58,6 +58,10 @@ def test_what_the_line_says() -> None:
     assert re.fullmatch(start, repr(trace))
     derived = rnnspect.derive(lstm, "randn:5", step=2, unit=1, batch_index=1)
     assert repr(derived).startswith("<Derivation h of layer 0 forward, step 2, batch 1, unit 1: ")
+    gradient = rnnspect.derive(lstm, "randn:5", gradient="f[3]", step=2, batch_index=1, loss="last")
+    assert repr(gradient).startswith("<GradientDerivation dL/df[step 2, 3] of layer 0 forward, batch 1: ")
+    gradient = rnnspect.derive(lstm, "randn:5", gradient="weight_hh_l0[3,1]")
+    assert repr(gradient).startswith("<GradientDerivation dL/dweight_hh_l0[3, 1]: ")
 
 
 @pytest.mark.parametrize("name", ["a\nb", HOSTILE])
@@ -92,6 +96,14 @@ PRINTED: dict[str, tuple[list[str], Callable[[], Any]]] = {
         ["derive", "--input", "ramp:3", "--step", "2", "--unit", "1"],
         lambda: rnnspect.derive(Spec(), "ramp:3", step=2, unit=1),
     ),
+    "derive a gradient": (
+        ["derive", "--gradient", "weight_hh_l0[1,0]", "--loss", "last"],
+        lambda: rnnspect.derive(Spec(), "ramp:3", gradient="weight_hh_l0[1,0]", loss="last"),
+    ),
+    "derive a gradient by the chain rule": (
+        ["derive", "--input", "randn:9", "--gradient", "h0[1]"],
+        lambda: rnnspect.derive(Spec(), "randn:9", gradient="h0[1]"),
+    ),
 }
 
 
@@ -107,7 +119,7 @@ def test_print_gives_what_the_command_prints(name: str, width: int, capsys: Any,
     assert "\x1b" not in str(made)
     assert max(map(len, lines)) <= width
     hint = re.compile(
-        r"(?<=: )(--\w+ \S+ ?)+$|\bstep=.*$|^--steps.*$|^\.layers holds.*$| \(-v: every gate\)$"
+        r"(?<=: )(--\w+ \S+ ?)+$|\b(?:step|gradient)=.*$|^--steps.*$|^\.layers holds.*$| \(-v: every gate\)$"
     )  # how to go on is said as it is asked for here
     assert [hint.sub("", line) for line in lines] == [hint.sub("", line) for line in of_command]
 

@@ -29,6 +29,7 @@ verdict: Verdict = rnnspect.check(gru, x, recorded=np.zeros((2, 20, 4)), explain
 if not verdict and verdict.first is not None:
     print(verdict.first.step, [cause.fix for cause in verdict.causes])
 difference: float | None = rnnspect.derive(gru, x, step=0, unit=1).difference
+sums: float = rnnspect.derive(gru, x, gradient="weight_hh_l0[3,1]", loss="last").value
 agreed: bool = rnnspect.report(gru, x, path="r.html").verdict.agrees
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rnnspect.api.deriving import derive
 from rnnspect.api.page import report
 from rnnspect.api.proving import assert_agrees, check
-from rnnspect.api.seeing import derive, gradients, shapes, trace
+from rnnspect.api.seeing import gradients, shapes, trace
 from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.errors import (
@@ -26,6 +27,7 @@ from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Derivation, Report
+from rnnspect.reporting.gradients.data import GradientDerivation
 from rnnspect.tracing.gradients import Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.layers import LayerTrace
 from rnnspect.tracing.reach import GradientPath, Reach
@@ -33,9 +35,9 @@ from rnnspect.tracing.trace import Pair, Trace
 
 __all__ = [
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
-    "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace", "ModelShapes",
-    "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError", "RnnspectError",
-    "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
+    "GradientDerivation", "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace",
+    "ModelShapes", "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError",
+    "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
     "assert_agrees", "check", "derive", "gradients", "report", "shapes", "trace", "watch",
 ]  # fmt: skip
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.network.model_tree import ModelShapes
-    from rnnspect.reporting.data import Derivation
     from rnnspect.tracing.gradients import Gradients
     from rnnspect.tracing.trace import Trace
 
@@ -143,61 +142,3 @@ def gradients(
     needs = memory.gradients_needs
     prepared = prepare_source(source, Given(x, h0, c0, lengths), module, engine, needs)
     return gradients_prepared(prepared, loss, required=engine != "torch")
-
-
-def derive(
-    source: Spec | nn.Module,
-    x: Any = None,
-    h0: Any = None,
-    c0: Any = None,
-    *,
-    step: int,
-    unit: int,
-    layer: int = 0,
-    direction: str | None = None,
-    batch_index: int = 0,
-    quantity: str = "h",
-    lengths: Any = None,
-    engine: str | Callable[..., Any] = "torch",
-    module: str | None = None,
-) -> Derivation:
-    """Writes out one number of a run as arithmetic: every product and sum, down to x and the state before.
-
-    Shapes: T steps, B items of a batch, I input_size, H hidden_size, P proj_size or else H, L layers, D directions.
-
-    Args:
-        source: A `Spec`, an nn.RNN, nn.LSTM, nn.GRU or cell, or a model with such modules in it, which runs once.
-        x: The input, of the same shapes as `trace` takes: (T, I), (T, B, I) or with `batch_first` (B, T, I).
-        h0: h before the first step: (L·D, P), of a batch (L·D, B, P). If left out: zeros, or as the spec says.
-        c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
-        step: The index in the input, from 0. -1 is the last step of that item.
-        unit: Which unit of the layer, from 0. -1 is the last one.
-        layer: Which layer, from 0. -1 is the last one.
-        direction: "forward" or "reverse". If left out: the first that the network has.
-        batch_index: Which item of the batch, from 0.
-        quantity: h, c, or a gate such as i, f, g, o (LSTM), r, z, n (GRU), or a word for it, such as "forget".
-        lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
-        engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
-        module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
-
-    Returns:
-        The derivation. It is computed in float64 from what the engine itself gave at the step before, so the
-            difference and how much of it is allowed are those of `check` at this address.
-
-    Raises:
-        InputError: If there is no such step, unit, layer, direction or quantity.
-        RnnspectError: If the other arguments do not fit together or cannot be run.
-
-    Examples:
-        >>> import rnnspect
-        >>> found = rnnspect.derive(rnnspect.Spec(hidden_size=2), "ramp:3", step=2, unit=0)
-        >>> abs(found.difference) <= found.bound
-        True
-    """
-    from rnnspect.checking.live.called import prepare_source
-    from rnnspect.reporting.data import At
-    from rnnspect.reporting.deriving import derive_prepared, locate
-
-    prepared = prepare_source(source, Given(x, h0, c0, lengths), module, engine)
-    at = At(layer=layer, direction=direction or "", step=step, batch=batch_index, unit=unit, quantity=quantity)
-    return derive_prepared(prepared, locate(prepared, at))

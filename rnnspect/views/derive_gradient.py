@@ -4,7 +4,7 @@ over steps that it is, or the chain rule with the numbers in it."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import RenderableType
@@ -14,17 +14,32 @@ from rich.text import Text
 from rnnspect.arithmetic.expression import SUMS, Expression, largest_first, total
 from rnnspect.network.axes import source_of
 from rnnspect.network.parameters import module_repr, parameters_of
-from rnnspect.reporting.gradients.data import GradientDerivation, GradientInTurn, Terms
+from rnnspect.reporting.gradients.data import GradientDerivation, Terms
 from rnnspect.views.derive import MOST, every_digit, rounded
 from rnnspect.views.documents import engine_document, made, spec_document
 from rnnspect.views.expression import filled, levels, multiplied, words
 from rnnspect.views.rendering import engine_line, engine_lines, table
 
 Number = Callable[[float], str]
+Said = Callable[[Mapping[str, object]], str]
+"""The text of the arguments that derive another number."""
 Rows = list[tuple[str, ...]]
 
 
-def parts(derivation: GradientDerivation, precision: int, every: bool = False) -> Iterator[RenderableType]:
+def as_flags(arguments: Mapping[str, object]) -> str:
+    """As they are said on the command line; brackets are quoted, as shells read them."""
+    return " ".join(f'--{name} "{value}"' if name == "gradient" else f"--{name} {value}"
+                    for name, value in arguments.items())  # fmt: skip
+
+
+def as_keywords(arguments: Mapping[str, object]) -> str:
+    """As they are said in Python."""
+    return ", ".join(f"{name.replace('-', '_')}={value!r}" for name, value in arguments.items())
+
+
+def parts(
+    derivation: GradientDerivation, precision: int, every: bool = False, said: Said = as_flags
+) -> Iterator[RenderableType]:
     """`precision` is a number of digits; with `every` no product is left out."""
     number = rounded(precision)
     yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
@@ -49,11 +64,11 @@ def parts(derivation: GradientDerivation, precision: int, every: bool = False) -
                 for row in rows:
                     shown.add_row(*row)
                 yield Padding(shown, (0, 0, 0, 2))
-    said = [f"{one.what}: {as_flags(one)}" for one in derivation.in_turn]
-    said += _of_values(derivation)
-    if said:
+    others = [f"{one.what}: {said(one.arguments)}" for one in derivation.in_turn]
+    others += _of_values(derivation, said)
+    if others:
         yield Text(f"{gap}To derive what it is made of:")
-        yield from (Padding(Text(line), (0, 0, 0, 2)) for line in said)
+        yield from (Padding(Text(line), (0, 0, 0, 2)) for line in others)
 
 
 def as_markdown(derivation: GradientDerivation, every: bool) -> str:
@@ -80,17 +95,11 @@ def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]
             if rows:
                 yield f"\n| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}"
                 yield from (f"| {' | '.join(row)} |" for row in rows)
-    said = [f"- {one.what}: `{as_flags(one)}`" for one in derivation.in_turn]
-    said += [f"- {line}" for line in _of_values(derivation)]
+    said = [f"- {one.what}: `{as_flags(one.arguments)}`" for one in derivation.in_turn]
+    said += [f"- {line}" for line in _of_values(derivation, as_flags)]
     if said:
         yield "\n## To derive what it is made of\n"
         yield from said
-
-
-def as_flags(one: GradientInTurn) -> str:
-    """As they are said on the command line; brackets are quoted, as shells read them."""
-    return " ".join(f'--{name} "{value}"' if name == "gradient" else f"--{name} {value}"
-                    for name, value in one.arguments.items())  # fmt: skip
 
 
 def _title(derivation: GradientDerivation) -> str:
@@ -128,12 +137,13 @@ def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
                 if len(gates) > 1 and gate.start <= row < gate.stop)  # fmt: skip
 
 
-def _of_values(derivation: GradientDerivation) -> Iterator[str]:
+def _of_values(derivation: GradientDerivation, said: Said) -> Iterator[str]:
     """How a number is derived that is no gradient."""
     at, name = derivation.at, derivation.spec.cell_type.quantities[0]
     if at.step is not None and at.name != "x":
-        flags = f"--quantity {name} --step {at.step} --unit {derivation.unit}"
-        yield f"a value, such as {name}[step {at.step}, {derivation.unit}]: {flags}, without --gradient"
+        how = said({"quantity": name, "step": at.step, "unit": derivation.unit})
+        without = "--gradient" if said is as_flags else "gradient"
+        yield f"a value, such as {name}[step {at.step}, {derivation.unit}]: {how}, without {without}"
 
 
 def _sections(

@@ -13,9 +13,10 @@ from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.parameters import Shapes
 from rnnspect.network.shown import Shown
 from rnnspect.reporting.data import Derivation, Report
+from rnnspect.reporting.gradients.data import GradientDerivation
 from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.trace import Trace
-from rnnspect.views import check, derive, gradients, shapes, summary
+from rnnspect.views import check, derive, derive_gradient, gradients, shapes, summary
 from rnnspect.views.rendering import Screen, as_html, rendered, width_of
 from rnnspect.views.selection import Selection, shown_steps, with_gaps
 from rnnspect.views.text import LOUD
@@ -55,6 +56,8 @@ def parts(result: Shown, width: int) -> Iterable[RenderableType]:
             return check.parts(result.verdict, verbose=None)  # the page itself is the file
         case Derivation():
             return derive.parts(result, _DIGITS, said=derive.as_keywords)
+        case GradientDerivation():
+            return derive_gradient.parts(result, _DIGITS, said=derive_gradient.as_keywords)
         case WatchedCalls():
             return _calls(result)
     raise TypeError(type(result))

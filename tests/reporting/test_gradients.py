@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import rnnspect
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
@@ -26,6 +27,9 @@ from rnnspect.views.documents import as_json
 from tests import readding
 from tests.cells.test_one_file import minimal
 from tests.reporting import autograd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLOSE = 1e-12
 """Relative to the largest of the same name. Each of some 5 steps rounds some tens of times, by 1e-16 each."""
@@ -208,3 +212,42 @@ WRITTEN = [
 def test_what_a_parameters_gradient_is_the_sum_of(network: dict[str, Any], name: str, written: str) -> None:
     [terms] = gradient_document(derived(made(network), name))["terms"]
     assert terms["written"] == f"Σ over steps and items: {written}"
+
+
+IN_THE_LIBRARY: dict[str, Callable[[rnnspect.Gradients], Tensor]] = {
+    "f[2]": lambda found: found.layers[1].quantities["f"][1, 3, 2],
+    "s_o[1]": lambda found: found.layers[1].pre_activations["o"][1, 3, 1],
+    "weight_ih_l1[4,2]": lambda found: found.parameters["weight_ih_l1"].gradient.manual[4, 2],
+    "h0[1]": lambda found: found.h0.manual[1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("name", IN_THE_LIBRARY)
+def test_the_library_gives_it_by_its_name(name: str) -> None:
+    """Of a live module, as `rnnspect.gradients` has it: both in float64, some hundreds of roundings of 1e-16 apart."""
+    module = torch.nn.LSTM(3, 3, num_layers=2, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    step = -2 if name in ("f[2]", "s_o[1]") else None
+    found = rnnspect.derive(module, x, gradient=name, loss="last", batch_index=1, step=step, layer=1)
+    expected = float(IN_THE_LIBRARY[name](rnnspect.gradients(module, x, loss="last")))
+    assert found.value == pytest.approx(expected, rel=1e-10, abs=1e-13)
+    assert found.loss == "the sum of the output at each item's last step"
+    assert str(found).splitlines()[2].startswith(f"dL/d{found.at.address}")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({}, r'step: the step is missing; say which number: step=0, unit=0; or which gradient: gradient="weight_hh_l0\['),
+    ({"step": 0}, "unit: the unit is missing"),
+    ({"step": 0, "unit": 0, "loss": "sum"}, "loss: a loss has no effect on this number; pass gradient, too"),
+    ({"gradient": "h[0]", "step": 0, "unit": 1}, "unit: has no effect on a gradient; write it into the name"),
+    ({"gradient": "h[0]", "step": 0, "quantity": "h"}, "quantity: has no effect on a gradient"),
+    ({"gradient": "h[0]"}, "step: the step of dL/dh is missing; expected 0 to 2"),
+    ({"gradient": "f[0]", "step": 0}, "gradient: this network has no 'f'; expected h, s, x, h0, weight_ih_l0"),
+    ({"gradient": "h[0]", "step": 0, "loss": "avg"}, "loss: "),
+]
+
+
+@pytest.mark.parametrize(("asked", "said"), WRONG)
+def test_what_cannot_be_asked_for_is_said_in_python(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(rnnspect.InputError, match=f"^{said}"):
+        rnnspect.derive(Spec(), "ramp:3", **asked)

@@ -85,6 +85,7 @@ RESULTS = {
     "agree": lambda: rnnspect.check(Spec(cell="gru"), "randn:20"),
     "differ": lambda: rnnspect.check(Spec(), recorded=np.ones((3, 2), "f4")),
     "derivation": lambda: rnnspect.derive(Spec(cell="gru", hidden_size=32), "randn:20", step=3, unit=1),
+    "derivation of a gradient": lambda: rnnspect.derive(Spec(cell="gru"), "randn:20", gradient="weight_hh_l0[3,1]"),
     "report": lambda: report_prepared(prepare(Spec(cell="gru", input="randn:20"))),
     "watched": lambda: watched(calls=200),
     "nothing watched": lambda: WatchedCalls((), 0),

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rnnspect.network.shown import Shown, in_brief
+
 if TYPE_CHECKING:
     from rnnspect.arithmetic.chain_rule import GradientEvaluation
     from rnnspect.arithmetic.expression import Array, Expression
@@ -105,8 +107,8 @@ class GradientInTurn:
     arguments: dict[str, object]
 
 
-@dataclass(frozen=True)
-class GradientDerivation:
+@dataclass(frozen=True, repr=False)
+class GradientDerivation(Shown):
     """A gradient from the equations in float64, how it is computed, and the engine's number beside it.
 
     Of a parameter it is a sum of `terms`; of anything else it has `equations`: first its own, then those of the
@@ -131,6 +133,12 @@ class GradientDerivation:
     engine_value: float | None
     """None where the engine does not show it: it gives the gradients of x, the initial states and the parameters."""
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        at = self.at
+        place = "" if at.batch is None else f" of layer {at.layer} {at.direction}"
+        batch = f", batch {at.batch}" if at.batch else ""
+        return in_brief(self, f"dL/d{at.address}{place}{batch}: {self.value:.9g}")
 
     @property
     def unit(self) -> int:
