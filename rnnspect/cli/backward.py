@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnspect.cli.describing import Given, read_recorded
+from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar, working
 from rnnspect.cli.running import prepared
 from rnnspect.errors import EngineError
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rnnspect.cli.check_options import CheckOptions
     from rnnspect.engines.interface import Engine
     from rnnspect.judging.declared import Declared
@@ -30,7 +29,7 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
     from rnnspect.network import memory
 
     needs = memory.gradients_document_needs if output.writes("json") else memory.gradients_needs
-    made, _ = prepared(given, output, needs, "torch" if engines else None)
+    made, _ = prepared(given, output, needs, "torch" if engines else None, back=True)
     with loading():
         from rnnspect.network.losses import loss_of
         from rnnspect.tracing.backward import by_hand
@@ -82,6 +81,19 @@ def _gone_back(engine: Engine, manual: Manual, output: Output, required: bool = 
 
     with working(f"running {engine.name} backwards", output.quiet):
         return with_engine(manual, engine, required)
+
+
+def usual_engine(source: str, described: Described | None, back: bool, output: Output) -> str:
+    """The engine of a check where none was named. The nodes of an .onnx model, which run themselves, have no gradients:
+    with `back` another engine runs their weights."""
+    from rnnspect.weights import readers
+
+    if described is None:
+        return "torch"
+    if not back:
+        return described.engine
+    is_onnx = bool(source) and readers.kind_of(Path(source)) == "onnx"
+    return described.engine_back(output, "onnxruntime" if is_onnx else None)
 
 
 def checked(

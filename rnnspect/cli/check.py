@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from rnnspect.cli import live, models, recovering
 from rnnspect.cli import probe as probing
-from rnnspect.cli.backward import checked
+from rnnspect.cli.backward import checked, usual_engine
 from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
@@ -176,7 +176,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     try:
         described = describing.made() if describing else None
         label = label if source or described is None else _named(described, job.given)
-        engines = job.engines or [described.engine if described else "torch"]
+        engines = job.engines or [usual_engine(source, described, job.asked.backward, job.output)]
     except RnnspectError as error:
         yield _failed(label, error, job)
         return
@@ -233,9 +233,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         raise live.unnamed(source)
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
-    if source and readers.kind_of(Path(source)) == "onnx":
-        if job.asked.backward:
-            raise InputError("onnxruntime only runs forwards", advice="check weights of PyTorch", where="--backward")
+    if source and not job.asked.backward and readers.kind_of(Path(source)) == "onnx":
         advice = f"to compare it with weights of PyTorch: rnnspect check model.pt --engine {source}"
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         return models.onnx_rows(source, job.given.options, _terms(job), job.output)

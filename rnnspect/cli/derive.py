@@ -77,7 +77,7 @@ def derive(
 
     if which.gradient is not None:
         which.check_gradient()
-        made, _ = prepared(given, output, memory.derived_gradient_needs, engine)
+        made, _ = prepared(given, output, memory.derived_gradient_needs, engine, back=True)
         _derive_gradient(made, which, output, every, precision)
         return
     step, unit = which.at()

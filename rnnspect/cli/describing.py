@@ -14,7 +14,7 @@ from rnnspect.cli.output import Output, loading
 from rnnspect.cli.received import received
 from rnnspect.cli.values import flag, names_in, parsed
 from rnnspect.engines.own.loading import names_code
-from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.errors import EngineError, InputError, Problem, SpecError, in_one_line, listed
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
@@ -61,6 +61,24 @@ class Described:
         if kind is None:
             return "torch"
         return engines.first_able((readers.find(kind).engine, "onnxruntime"), self.spec, weights)
+
+    def engine_back(self, output: Output, usual: str | None = None) -> str:
+        """The engine that runs it and gives its gradients if none is named, with a note where that is not the `usual`
+        one. Raises `EngineError` where none is installed and can."""
+        from rnnspect import engines
+
+        weights = self.spec.weights
+        name = engines.first_going_back(self.spec, weights if isinstance(weights, str) else None)
+        if usual is None and name != "torch":
+            try:
+                usual = self.engine
+            except EngineError:
+                return name
+        if usual not in (None, name):
+            why = self.spec.beyond_torch if usual == "torch" else f"{usual} has no gradients"
+            what = f"the weights of {in_one_line(weights)}" if isinstance(weights, str) else "this network"
+            output.note(f"note: {why}, so {name} runs {what}")
+        return name
 
 
 @dataclass(frozen=True)

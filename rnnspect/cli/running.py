@@ -34,10 +34,10 @@ def note_axes(made: Prepared, output: Output) -> None:
 
 
 def prepared(
-    given: Given, output: Output, needs: Callable[[Spec, int, int], int], engine: str | None = None
+    given: Given, output: Output, needs: Callable[[Spec, int, int], int], engine: str | None = None, back: bool = False
 ) -> tuple[Prepared, Described]:
     """The run, with the engine that was named, or the usual one, and where that is not to be had with none; and what
-    the options describe. `needs` estimates the bytes that the run takes.
+    the options describe. `needs` estimates the bytes that the run takes; `back` asks for an engine with gradients.
 
     Of a live model it is a call of one of its modules, with what that returned in place of an engine.
     """
@@ -60,7 +60,7 @@ def prepared(
         made = prepare(own, x, **states, lengths=received.lengths, where=described.where, require_memory=needs)
     made = by_its_own_node(made)
     try:
-        name = engine or described.engine
+        name = engine or (described.engine_back(output) if back else described.engine)
     except EngineError as error:
         return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems))), described
     return made.with_engine(name, "--engine"), described

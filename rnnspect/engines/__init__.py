@@ -86,6 +86,35 @@ def first_able(names: Iterable[str], spec: Spec, where: str) -> str:
     raise EngineError(found, advice=advice, where=where)
 
 
+def first_going_back(spec: Spec, where: str | None = None) -> str:
+    """The first engine that is installed and has gradients for such a network; `where` is its place in messages.
+
+    Raises `EngineError` that says of each why it cannot, what to install, and what else there is.
+    """
+    from rnnspect.engines.interface import BEYOND_TORCH, GO_BACK, Choosy, check_spec  # with torch
+
+    if not spec.beyond_torch:
+        return "torch"
+    reasons = [str(spec.beyond_torch)]
+    for name, keys in BEYOND_TORCH.items():
+        try:
+            check_spec(name, spec, keys, "it has none")
+        except EngineError:
+            continue  # to install it would not help
+        try:
+            engine = find(name)
+            if isinstance(engine, Choosy):
+                engine.check(spec)
+        except EngineError as error:
+            reasons += [problem.found for problem in error.problems]
+        else:
+            return name
+    found = f"no engine with gradients can run this network: {'; '.join(reasons)}"
+    own, seen = "--engine path/to/mine.py:backward checks your own code", "rnnspect trace … --backward shows"
+    advice = f"{listed(GO_BACK)} have gradients; {own}; {seen} the gradients by the equations"
+    raise EngineError(found, advice=advice, where=where)
+
+
 def load(name: str, path: Path, spec: Spec) -> Engine:
     """The engine of that name with the parameters of a converted file; it ignores those that it is handed.
 

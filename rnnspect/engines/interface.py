@@ -81,6 +81,9 @@ class GoesBack(Engine, Protocol):
 
 GO_BACK = ("torch", "torch-cell", "torch-compile", "equinox", "flax", "keras")
 """The engines of this room that have gradients."""
+BEYOND_TORCH = {"keras": ("reset", "reverse", "activations")}
+"""Of these those that have gradients for networks that no module of torch.nn computes: the keys of such a spec that
+each knows."""
 
 
 @runtime_checkable
@@ -100,18 +103,24 @@ def backward_of(engine: Engine) -> GoesBack:
     raise EngineError(f"{engine.name} cannot go back: it only runs forwards", advice=advice)
 
 
+def no_gradients(engine: Engine) -> str:
+    """Why nothing stands beside the gradients by the equations, for an engine that only runs forwards."""
+    reason = engine.reason if isinstance(engine, NoEngine) else f"{engine.name} gives no gradients"
+    return f"{reason}: only the equations' are shown"
+
+
 class NoEngine:
     """In place of an engine where none can run a network: it gives nothing, so that the equations stand alone."""
 
     name = "no engine"
 
     def __init__(self, reason: str) -> None:
-        self._reason = reason
+        self.reason = reason
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         del parameters
         info = EngineInfo(self.name, "", str(sequence.x.device), spec.dtype)
-        return Recording(info, None, None, None, {}, 0.0, notes=(f"only the equations were computed: {self._reason}",))
+        return Recording(info, None, None, None, {}, 0.0, notes=(f"only the equations were computed: {self.reason}",))
 
 
 def cannot(engine: str, what: str, why: str, advice: str | None = None) -> EngineError:

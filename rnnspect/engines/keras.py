@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.engines.interface import cannot, check_device, check_dtype, check_spec
+from rnnspect.cells.functions import Activation, functions_of
+from rnnspect.engines.interface import BEYOND_TORCH, cannot, check_device, check_dtype, check_spec
 from rnnspect.engines.shared.autograd import Leaves, bridged, gradients_by
 from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers, run_loaded
 from rnnspect.errors import EngineError
@@ -29,6 +30,14 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
 
 _DTYPES = ("float32", "float16", "bfloat16")
+_ITS_OWN = {
+    **{Activation(name): name for name in ("tanh", "sigmoid", "relu", "softplus", "softsign")},
+    Activation("elu", 1.0): "elu",
+    Activation("leaky_relu", 0.2): "leaky_relu",
+    Activation("affine", 1.0, 0.0): "linear",
+    Activation("hard_sigmoid", 1 / 6, 0.5): "hard_sigmoid",
+}
+"""The functions that Keras has, and what it calls them."""
 
 
 class KerasEngine:
@@ -36,7 +45,9 @@ class KerasEngine:
     piece: int | None = 1 << 14
 
     def check(self, spec: Spec) -> None:
-        check_spec(self.name, spec, ("reset", "reverse"), projection="keras.layers.LSTM has none")
+        check_spec(self.name, spec, BEYOND_TORCH[self.name], projection="keras.layers.LSTM has none")
+        for direction in spec.directions:
+            _functions(spec, direction)
         backend = keras.backend.backend()
         if backend != "tensorflow":
             check_dtype(self.name, spec, _DTYPES, f"it converts float64 to float32 on {backend}")
@@ -173,11 +184,28 @@ def _layer(spec: Spec, backwards: bool) -> Any:
         "kernel_initializer": "zeros",
         "recurrent_initializer": "zeros",
     }
+    options |= _functions(spec, "reverse" if backwards else "forward")
     if spec.cell == "gru":
         return keras.layers.GRU(spec.hidden_size, reset_after=form_of(spec) == "gru", **options)
     if spec.cell == "lstm":
         return keras.layers.LSTM(spec.hidden_size, **options)
-    return keras.layers.SimpleRNN(spec.hidden_size, activation=spec.nonlinearity, **options)
+    return keras.layers.SimpleRNN(spec.hidden_size, **options)
+
+
+def _functions(spec: Spec, direction: str) -> dict[str, str]:
+    """The arguments of a layer of Keras that name its functions. Raises `EngineError` for those that it has not."""
+    of = functions_of(spec.nonlinearity_of(direction))
+    wanted = (
+        {"activation": of.phi} if spec.cell == "rnn" else {"recurrent_activation": of.sigmoid, "activation": of.tanh}
+    )
+    for one in wanted.values():
+        if one not in _ITS_OWN:
+            advice = "use one of " + ", ".join(map(str, _ITS_OWN)) + ", or another engine"
+            raise cannot("keras", f"activations: {one}", "keras.activations has none with these numbers", advice)
+    if spec.cell == "lstm" and of.squash != of.tanh:
+        why = "its LSTM has one function for g and for c"
+        raise cannot("keras", f"activations: {of.tanh} of g and {of.squash} of c", why, "choose another engine")
+    return {name: _ITS_OWN[one] for name, one in wanted.items()}
 
 
 def _to_keras(tensor: Tensor) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.going_back import LayerGradients, Products, go_back
 from rnnspect.arithmetic.unroll import LayerQuantities, output_of, unroll
-from rnnspect.engines.interface import Engine, GoesBack
+from rnnspect.engines.interface import Engine, GoesBack, no_gradients
 from rnnspect.errors import EngineError, listed
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -85,7 +85,7 @@ def with_engine(manual: Manual, engine: Engine, required: bool = True) -> Gradie
     none is said in a note. Raises `EngineError` for what it cannot run; unless `required`, that is a note as well."""
     prepared = manual.prepared
     if not isinstance(engine, GoesBack):
-        return _beside(manual, engine, None, (f"{engine.name} gives no gradients: only the equations' are shown",))
+        return _beside(manual, engine, None, (no_gradients(engine),))
     try:
         with plain_defaults():
             given = engine.backward(prepared.spec, prepared.parameters, prepared.sequence, manual.upstream)

@@ -186,7 +186,7 @@ def test_damaged_bytes_name_the_file(rnnspect, tmp_path) -> None:
 def test_a_network_that_torch_does_not_have_has_its_gradients(rnnspect) -> None:
     out = rnnspect("trace", "--backward", "--cell", "gru", "--reset", "before", "--input", "randn:3").out
     assert "dL/ds_r" in out
-    assert "only the equations' gradients are shown" in out
+    assert "only the equations' are shown" in " ".join(out.split())
 
 
 def test_what_is_too_large_is_refused_before_memory_is_taken(rnnspect) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rnnspect import Spec
+from rnnspect.checking.backward import check_backward
 from rnnspect.checking.check import check_prepared
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import EngineError
@@ -173,7 +174,7 @@ REFUSED = {
     "torch": REASONS.keys(),
     "torch-cell": REASONS.keys(),
     "torch-compile": REASONS.keys(),
-    "keras": ONNX_ALONE,
+    "keras": ("input_forget", "peepholes", "clip"),
     "openvino": ONNX_ALONE,
     "flax": ("reset", *ONNX_ALONE),
     "equinox": ("reset", *ONNX_ALONE),
@@ -199,6 +200,41 @@ def test_what_an_engine_does_not_know_it_refuses_in_the_words_of_a_spec(name: st
     else:
         value = {"activations": "[sigmoid, tanh, softsign]", "clip": "0.5", "reset": "before"}.get(key, "true")
         assert f"{name} cannot run {key}: {value}: " in said
+
+
+ITS_OWN: dict[str, dict[str, Any]] = {
+    "lstm hard": LSTM | {"activations": ["hard_sigmoid(0.16666666666666666, 0.5)", "tanh", "tanh"]},
+    "lstm softsign": LSTM | {"activations": ["sigmoid", "softsign", "softsign"], "bidirectional": True},
+    "gru elu": GRU | {"activations": ["hard_sigmoid(0.16666666666666666, 0.5)", "elu"], "reset": "before"},
+    "gru leaky": GRU | {"activations": ["sigmoid", "leaky_relu(0.2)"], "lengths": [12, 5, 9]},
+    "rnn linear": {"activations": ["affine"], "num_layers": 2},
+    "rnn softplus": {"activations": ["softplus", "relu"], "bidirectional": True},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", ITS_OWN)
+def test_keras_has_functions_of_its_own_forwards_and_backwards(case: str):
+    run = replace(prepared(ITS_OWN[case]), engine=find("keras"))
+    assert check_prepared(run).agrees
+    found = check_backward(run)
+    assert found.verdict == "agree", found
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            ["hard_sigmoid(0.2, 0.5)", "tanh", "tanh"],
+            r"activations: hard_sigmoid\(0.2, 0.5\): keras.activations has none",
+        ),
+        (["sigmoid", "tanh", "softsign"], "tanh of g and softsign of c: its LSTM has one function for g and for c"),
+    ],
+)
+def test_what_keras_has_not_it_says(keys: list[str], said: str):
+    with pytest.raises(EngineError, match=said):
+        checked("keras", LSTM | {"activations": keys})
 
 
 def test_the_default_engine_names_no_engine_that_cannot():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rnnspect.engines.interface import GoesBack
+from rnnspect.engines.interface import GoesBack, no_gradients
 from rnnspect.errors import EngineError, listed
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -44,7 +44,7 @@ def _of_engine(prepared: Prepared, upstream: Upstream) -> tuple[EngineGradients 
     """What the engine gives for the same loss, and notes."""
     engine, spec, like = prepared.engine, prepared.spec, prepared.sequence.x
     if not isinstance(engine, GoesBack):
-        return None, (f"{engine.name} gives no gradients: only the equations' is shown",)
+        return None, (no_gradients(engine),)
     try:
         given = engine.backward(spec, prepared.parameters, prepared.sequence, Upstream(upstream.output.to(like)))
     except EngineError as error:
