@@ -145,7 +145,8 @@ def _layers(case: Case, frame: Frame, progress: Progress) -> tuple[LayerReport, 
 
 
 def _with_gradients(run: RunReport, manual: Manual, frame: Frame) -> RunReport:
-    layers = (with_gradients(layer, one, frame) for layer, one in zip(run.layers, manual.layers, strict=True))
+    own = manual.prepared
+    layers = (with_gradients(layer, one, own, frame) for layer, one in zip(run.layers, manual.layers, strict=True))
     return replace(run, layers=tuple(layers))
 
 
@@ -170,4 +171,4 @@ def _frame(judged: Sequence[Checked], asked: ReportOptions, where: Callable[[str
         raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
     point = verdict.first or verdict.worst
     interesting = point.step if point and point.batch == item else -1
-    return frame_of(cases, item, asked.steps, interesting, with_gradients=asked.loss is not None)
+    return frame_of(cases, item, asked.steps, interesting, asked.loss is not None, verdicts[0].first is None)

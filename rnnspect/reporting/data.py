@@ -13,6 +13,7 @@ from rnnspect.network.shown import Shown, counted, in_brief
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rnnspect.arithmetic.chain_rule import ChainRule
     from rnnspect.arithmetic.expression import Array, Evaluation, Expression
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.parameters import Shapes
@@ -155,6 +156,8 @@ class Derivable:
     """W_ih x + b_ih of all gates, packed."""
     parameters: Mapping[str, Tensor]
     """Of all layers."""
+    chain: ChainRule | None = None
+    """Where the page derives the gradients of the pre-activations from those of the gates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +186,8 @@ class LayerReport:
     direction: str
     maps: dict[tuple[str, str], Picture | None]
     """Step × unit, by quantity and what is shown of it: "equations", "gradient", "engine", "difference", or its "ratio"
-    to the bound. None where every step is kept: the page derives it. Of gradients there is always a picture."""
+    to the bound. None where every step is kept: the page derives it. Of gradients there is a picture, but for those of
+    pre-activations that the page derives."""
     curves: dict[str, Picture]
     """One number a step, such as the norm of h."""
     saturated: dict[str, str]

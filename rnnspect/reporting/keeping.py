@@ -48,7 +48,9 @@ class Frame:
     """Whether every step and every weight is kept: then the page derives every number, and there are no pictures of
     quantities."""
     gradient_cells: int = 0
-    """How many cells the picture of a gradient may have, which no page derives."""
+    """How many cells the picture of a gradient may have."""
+    derives_gradients: bool = False
+    """Whether the page derives the gradients of the pre-activations: it has every gradient of the gates."""
 
     @property
     def curve_cells(self) -> int:
@@ -62,20 +64,26 @@ def frame_of(
     asked: tuple[int, ...] | None,
     interesting: int,
     with_gradients: bool = False,
+    not_wrong: bool = False,
 ) -> Frame:
     """Every step where the file has room for them, of all runs that it is to show. Else the steps that were `asked`
     for, or those about the `interesting` one (-1: none). Of gradients, where they are shown, every number where there
-    is room for it beside all others."""
+    is room for it beside all others; where nothing differs (`not_wrong`) the page then derives those of the
+    pre-activations from the values of the gates."""
     case = cases[0]
     spec, length = case.spec, case.sequence.length(item)
     widths = _gradient_widths(spec) if with_gradients else []
+    pre_activations = [spec.hidden_size] * (len(spec.cell_type.gates) * len(spec.places) * with_gradients)
     taken = _bytes_of_input(case, length) + sum(_bytes_of_run(one, length) for one in cases)
     taken += min(length, _CURVE) * CELL * _GRADIENT_CURVES * len(spec.places) * with_gradients
-    every_gradient = length * sum(widths) * _width(case.sequence.x)
+    width = length * _width(case.sequence.x)
+    derives = not_wrong and with_gradients and taken + sum(widths) * width <= _EVERYTHING
+    widths += [] if derives else pre_activations
+    every_gradient = sum(widths) * width
     if taken + min(every_gradient, _GRADIENTS) <= _EVERYTHING:
         all_fit = taken + every_gradient <= _EVERYTHING
         cells = length * max(widths, default=0) if all_fit else (_EVERYTHING - taken) // (CELL * len(widths))
-        return Frame(item, length, tuple(range(length)), _CURVE, whole=True, gradient_cells=cells)
+        return Frame(item, length, tuple(range(length)), _CURVE, True, cells, derives)
     # So that all pictures fit: x, its projection, each quantity, and of h the engine's, the difference and the ratio.
     pictures = (len(spec.cell_type.quantities) + 5) * len(spec.places) * len(cases) + len(widths)
     cells = _PICTURES // (CELL * pictures)

@@ -12,9 +12,11 @@ import torch
 
 import rnnspect
 from rnnspect import engines
+from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.arithmetic.expression import Evaluation
 from rnnspect.cells.functions import KINDS
-from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
+from rnnspect.engines.interface import NoEngine
+from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared, with_loss
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data
 from tests.reporting.runs import SPECS, prepared_of
@@ -126,6 +128,45 @@ def test_with_every_function(computed, clip):
     names = [*KINDS, "tanh"]
     for at in range(0, len(names), 3):
         assert_same(report_prepared(by_onnx(cell="lstm", activations=names[at : at + 3], clip=clip)), computed)
+
+
+def assert_gradients(prepared, ask, alive=True):
+    """dL/d of each pre-activation, from dL/d of its gate and the gate's slope: as Python went back over the cell's
+    lines. Python has them in the network's dtype. A gate is some 20 roundings from exact after 7 steps, and so is its
+    slope, which is at most 1: 2⁻²⁴ · 100 of dL/d of the gate in float32, and as many in float64."""
+    item = min(1, prepared.sequence.batch - 1)
+    report = report_prepared(prepared, with_loss(ReportOptions(item=item), "mean", prepared, "loss"))
+    names = names_of_pre_activations(prepared.spec.cell_type)
+    for layer, maps in zip(report.layers, ask(report, EVERY_MAP), strict=True):
+        assert all(layer.maps[name, "gradient"] is None for name in names)
+        shown = {one["quantity"]: one["numbers"] for one in maps if one["shown"] == "gradient"}
+        gradient = layer.reach.gradient
+        for name, (gate, values) in zip(names, gradient.pre_activations.items(), strict=True):
+            near = 100 * torch.finfo(values.dtype).eps / 2 * float(gradient.quantities[gate].abs().max())
+            python = values[item, : report.length].double().flatten().numpy()
+            np.testing.assert_allclose(shown[name], python, rtol=0, atol=near)
+            assert max(map(abs, shown[name])) > 100 * near or not alive
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [*SPECS, "deep"])
+def test_the_page_derives_the_gradients_of_pre_activations(computed, name, dtype):
+    prepared = prepared_of(name if name in SPECS else "lstm", **TORCH.get(name, {}) | {"dtype": dtype})
+    assert_gradients(prepared, computed)
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_the_page_derives_them_of_every_variant(computed, name):
+    assert_gradients(by_onnx(**ONNX[name]), computed)
+
+
+@pytest.mark.parametrize("clip", [None, 0.3])
+def test_the_page_derives_them_with_every_function(computed, clip):
+    """The equations alone: no engine is right with all of them. Within ±0.3 a thresholded relu lets nothing through."""
+    names, keys = [*KINDS, "tanh"], {"input_size": 3, "hidden_size": 4, "input": "randn:7", "h0": "randn", "clip": clip}
+    for at in range(0, len(names), 3):
+        prepared = prepare(rnnspect.Spec(cell="lstm", activations=names[at : at + 3], **keys))
+        assert_gradients(replace(prepared, engine=NoEngine("no engine")), computed, alive=False)
 
 
 def test_one_step_is_computed_as_all_are(computed):

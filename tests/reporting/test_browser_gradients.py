@@ -68,6 +68,32 @@ def test_a_click_opens_the_number_and_the_command(opened, lstm):
     assert page.text("#derived") == "c of layer 0, forward, at step 6, unit 2"
 
 
+def test_a_click_shows_how_a_pre_activation_gets_its_gradient(opened, lstm):
+    page = opened(as_html(lstm))
+    canvas = page.map("dL/ds_f", "gradient")
+    canvas.click(position=page.at(canvas, 5, 2, STEPS, UNITS))
+    assert page.text("#derived") == "dL/ds_f of layer 0, forward, at step 5, unit 2"
+    said = page.text("#derivation")
+    assert "= dL/df[step 5, 2] · f[step 5, 2] · (1 − f[step 5, 2])" in said
+    assert "s_f is the pre-activation of f: what goes into its function." in said
+    value = float(page.text("#derivation .lines >> nth=0").rpartition(" = ")[2])
+    expected = lstm.layers[0].reach.gradient.pre_activations["f"][0, 5, 2]
+    assert value == pytest.approx(float(expected), rel=1e-5)  # a few roundings of float32
+    assert "--gradient 's_f[2]'" in page.text("#derivation .command")
+    page.page.get_by_role("button", name="dL/df at step 5").click()
+    assert page.text("#derived") == "dL/df of layer 0, forward, at step 5, unit 2"
+    page.page.get_by_role("button", name="dL/ds_f at step 5").click()
+    assert page.text("#derived") == "dL/ds_f of layer 0, forward, at step 5, unit 2"
+
+
+def test_each_quantity_begins_a_row_and_its_gradients_follow(opened, lstm):
+    page = opened(as_html(lstm), 1600)
+    boxes = {one: page.page.locator(f"canvas[aria-label^='{one}:']").first.bounding_box() for one in
+             ("i", "dL/di", "dL/ds_i", "f", "dL/df", "dL/ds_f")}  # fmt: skip
+    assert boxes["i"]["x"] == boxes["f"]["x"] < boxes["dL/di"]["x"] < boxes["dL/ds_i"]["x"]
+    assert boxes["i"]["y"] < boxes["f"]["y"]
+
+
 @pytest.mark.parametrize("name", ["layers", "packed", "projected"])
 def test_the_command_gives_the_number(opened, name, tmp_path, monkeypatch, capsys):
     """As it is typed, of a layer above, in both directions, of an item of a batch. The command computes in float64,
@@ -103,6 +129,9 @@ def test_a_live_module_is_told_in_python(opened):
     found = rnnspect.gradients(prepared_of("lstm").spec, loss="last").layers[0].quantities["o"][0, 3, 1]
     shown = float(page.text("#derivation .lines").rpartition(" = ")[2])
     assert shown == pytest.approx(float(found), rel=1e-8)
+    page.page.get_by_role("button", name="dL/ds_o at step 3").click()
+    said = page.text("#derivation .command")
+    assert said == 'rnnspect.gradients(source, x, …, loss="last").layers[0].pre_activations["o"][0, 3, 1]'
 
 
 def test_a_link_leads_to_a_gradient_and_back(opened, lstm):
@@ -167,6 +196,7 @@ def test_the_curve_says_how_far_it_reaches(opened, vanishing):
     page = opened(as_html(vanishing))
     reach = page.page.locator(".reach")
     reach.scroll_into_view_if_needed()
+    until(page, "document.querySelector('.reach figure .axis.down .tick')")  # what is out of sight waits
     until(page, ALL_DRAWN)
     said = reach.inner_text()
     assert json.loads(as_data(vanishing))["layers"][0]["reach"]["sentence"] in said

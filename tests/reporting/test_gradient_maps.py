@@ -28,7 +28,7 @@ def data_of(prepared, loss="sum", **asked):
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("loss", ["sum", "last"])
 def test_they_are_those_of_the_library(name, loss):
-    """Number by number: the page computes none of them itself."""
+    """Number by number: of these the page computes none itself."""
     prepared, item = prepared_of(name), 2 if name == "packed" else 0
     data = data_of(prepared, loss, item=item)
     found = rnnspect.gradients(prepared.spec, loss=loss)
@@ -54,6 +54,27 @@ def test_each_stands_right_after_its_values():
     for quantity in ("x", "i", "f", "g", "o", "c", "h"):
         assert shown[shown.index((quantity, "equations")) + 1] == (quantity, "gradient")
     assert ("input_projection", "gradient") not in shown
+    for gate in "ifgo":
+        assert shown[shown.index((gate, "gradient")) + 1] == (f"s_{gate}", "gradient")
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_where_a_page_cannot_derive_those_of_pre_activations_they_are_in_the_file(monkeypatch, cell):
+    """Of a run that differs from the equations, whose gates are not those that the gradients belong to; and of a run
+    that is too long."""
+    prepared = prepared_of(cell)
+    wrong = rnnspect.trace(prepared.spec).output.engine[0] * 1.5
+    asked = with_loss(ReportOptions(), "sum", prepared, "loss")
+    differs = report_prepared(prepared, asked, recorded=Recordings(wrong))
+    assert differs.verdict.verdict == "differ"
+    monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", 0)
+    found = rnnspect.gradients(prepared.spec).layers[0]
+    gates = prepared.spec.cell_type.gates
+    for report in (differs, report_of(prepared)):
+        data = json.loads(as_data(report))
+        for gate, name in zip(gates, data["pre_activations"], strict=True):
+            shown, _ = cells_of(map_of(data, 0, name, "gradient"))
+            np.testing.assert_array_equal(shown, found.pre_activations[gate][0].double().numpy())
 
 
 def test_without_them_a_page_says_nothing_of_them():
@@ -127,4 +148,5 @@ def test_a_small_file_stays_small():
     spec = rnnspect.Spec(cell="lstm", input_size=8, hidden_size=64, input="randn:50")
     report = report_of(prepare(spec))
     assert all(picture is None or picture.exact for picture in report.layers[0].maps.values())
+    assert report.layers[0].maps["s_f", "gradient"] is None  # the page derives it
     assert len(as_html(report)) < 1.5e6

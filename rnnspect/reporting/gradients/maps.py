@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rnnspect.arithmetic.chain_rule import ChainRule, chain_rule, names_of_pre_activations
 from rnnspect.reporting.data import LayerReport, ReachReport
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.keeping import Frame
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.tracing.gradients import LayerGradient
+    from rnnspect.tracing.prepare import Prepared
 
 GRADIENT = "gradient"
 """What is shown of a quantity where it is dL/d of it."""
@@ -20,9 +22,12 @@ _NORMS = {"h": "dL/dh", "h_next": "of it from the next step", "h_output": "of it
 """The curves of how far a gradient reaches, in the order in which they are drawn: what each is the norm of."""
 
 
-def with_gradients(report: LayerReport, gradient: LayerGradient, frame: Frame) -> LayerReport:
-    """The layer with dL/d of each quantity that has maps, right after its values, and how far the gradient reaches.
-    Each map has every number where `frame` has room for all."""
+def with_gradients(report: LayerReport, gradient: LayerGradient, prepared: Prepared, frame: Frame) -> LayerReport:
+    """The layer with dL/d of each quantity that has maps, right after its values, then that of a gate's pre-activation,
+    and how far the gradient reaches. Each map has every number where `frame` has room for all. The page derives those
+    of the pre-activations where it says so."""
+    cell = prepared.spec.cell_type
+    names = dict(zip(cell.gates, names_of_pre_activations(cell), strict=True))
 
     def picture(values: Tensor, cells: int) -> Picture:
         """Of (B, T, units) the steps of the item that is shown."""
@@ -33,10 +38,19 @@ def with_gradients(report: LayerReport, gradient: LayerGradient, frame: Frame) -
         maps[name, shown] = values
         if shown == "equations" and name in gradient.quantities:
             maps[name, GRADIENT] = picture(gradient.quantities[name], frame.gradient_cells)
+            if name in names:
+                own = gradient.pre_activations[name]
+                maps[names[name], GRADIENT] = None if frame.derives_gradients else picture(own, frame.gradient_cells)
     norms, paths = gradient.reach.norms, gradient.reach.paths
     reach = ReachReport(
         gradient,
         {said: picture(norms[name][..., None], frame.curve_cells) for name, said in _NORMS.items() if name in norms},
         {path.name: picture(path.ratios[..., None], frame.curve_cells) for path in paths},
     )
-    return replace(report, maps=maps, reach=reach)
+    chain = _chain(report, prepared) if frame.derives_gradients else None
+    return replace(report, maps=maps, reach=reach, derivable=replace(report.derivable, chain=chain))
+
+
+def _chain(report: LayerReport, prepared: Prepared) -> ChainRule:
+    spec, functions = prepared.spec, prepared.spec.nonlinearity_of(report.direction)
+    return chain_rule(spec.cell_type, report.derivable.parameters, report.layer, report.direction, functions)

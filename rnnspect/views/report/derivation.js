@@ -3,8 +3,11 @@
 const MOST = 8;
 
 // A quantity in words, in numbers, and step by step to its value.
-function linesOf({ expressions, equations }, numbers, quantity, unit) {
-  const { words, levels } = equations[quantity];
+function linesOf(derivable, numbers, quantity, unit) {
+  return equationLines(derivable, derivable.equations[quantity], numbers, unit);
+}
+
+function equationLines({ expressions }, { words, levels }, numbers, unit) {
   const numbered = levels.map((level) => filled(level, (at) => written(numbers.value(at, unit), 9)));
   return [filled(words, (at) => numbers.address(expressions[at], unit)), ...numbered];
 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.arithmetic.expression import Evaluation, Expression
 from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
@@ -35,6 +36,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "spec": documents.spec_document(spec),
         "shapes": shapes,
         "gates": list(spec.cell_type.gates),
+        "pre_activations": list(names_of_pre_activations(spec.cell_type)),
         "written": {name: written(spec, name) for name in spec.cell_type.quantities},
         **_run(report, report.runs[0]),
         "beside": [_run(report, run) for run in report.runs[1:]],
@@ -137,8 +139,9 @@ def _elsewhere(report: Report, run: RunReport, layer: LayerReport) -> dict[str, 
 
 def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
     """The equations, as one list of expressions in which each stands after its operands, which are named by their place
-    in the list; how each quantity is written; and the input projection, where there is no picture of it. Where the file
-    does not hold every weight, a sum has `values` (steps, units) and a parameter `values` (units)."""
+    in the list; how each quantity is written; the input projection, where there is no picture of it; and where the page
+    derives their gradients, the pre-activations and these `gradients`. Where the file does not hold every weight, a sum
+    has `values` (steps, units) and a parameter `values` (units)."""
     derivable, hidden = layer.derivable, report.spec.hidden_size
     equations, parameters = derivable.equations, derivable.parameters
     steps = [] if report.whole else [layer.kept.at(place) for place in range(len(layer.kept.steps))]
@@ -165,16 +168,19 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
             document["values"] = array(np.array([evaluated[0].value(one, unit) for unit in range(hidden)]), "<f8")
         return document
 
+    def equation(one: Expression, units: int) -> dict[str, Any]:
+        at = place(one)
+        return {"at": at, "units": units, "words": placed(words(one, _NAME)), "levels": placed(list(levels(one)))}
+
     made = {
-        name: {
-            "at": place(one),
-            "units": report.spec.output_size if name == "h" else hidden,
-            "words": placed(words(one, _NAME)),
-            "levels": placed(list(levels(one))),
+        "equations": {
+            name: equation(one, report.spec.output_size if name == "h" else hidden) for name, one in equations.items()
         }
-        for name, one in equations.items()
     }
+    if (chain := derivable.chain) is not None:
+        made["pre_activations"] = {name: equation(one, hidden) for name, one in chain.values.items()}
+        made["gradients"] = {name: equation(chain.gradients[name], hidden) for name in chain.values}
     projection = None
     if report.whole:  # else there is a picture of it
         projection = {"at": place(derivable.projection), "units": hidden * len(report.spec.cell_type.gates)}
-    return {"expressions": list(map(exported, places)), "equations": made, "projection": projection}
+    return {"expressions": list(map(exported, places)), **made, "projection": projection}

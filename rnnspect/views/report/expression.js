@@ -61,11 +61,27 @@ const operations = {
   elu: (s, a) => (s < 0 ? a * Math.expm1(s) : s),
   softsign: (s) => s / (1 + Math.abs(s)),
   softplus: (s) => Math.log1p(Math.exp(-Math.abs(s))) + Math.max(s, 0),
+  // Slopes, with 0 for relu at 0. What is beyond a limit has none.
+  within: (s, n) => Number(Math.abs(s) <= n),
+  "relu'": (s) => Number(s > 0),
+  "affine'": (s, a) => a,
+  "leaky_relu'": (s, a) => (s < 0 ? a : 1),
+  "thresholded_relu'": (s, a) => Number(s > a),
+  "scaled_tanh'": (s, a, b) => a * b * (1 - Math.tanh(b * s) ** 2),
+  "hard_sigmoid'": (s, a, b) => (a * s + b >= 0 && a * s + b <= 1 ? a : 0),
+  "elu'": (s, a) => (s < 0 ? a * Math.exp(s) : 1),
+  "softsign'": (s) => 1 / (1 + Math.abs(s)) ** 2,
+  "softplus'": (s) => 1 / (1 + Math.exp(-s)),
 };
+
+// Every equation of a layer: of its quantities, and where the page derives their gradients, of its pre-activations.
+function equationsIn({ equations, pre_activations: inner = {} }) {
+  return { ...equations, ...inner };
+}
 
 // How many units each expression of a layer is wanted for.
 function unitsOf(layer) {
-  const { expressions, equations, projection } = layer.derivable;
+  const { expressions, gradients = {}, projection } = layer.derivable;
   const units = expressions.map(() => 0);
   const want = (at, count) => {
     if (units[at] >= count) return;
@@ -73,7 +89,8 @@ function unitsOf(layer) {
     const one = expressions[at];
     one.of.forEach((part) => want(part, one.kind === 'sum' ? data.weights[one.name].units : count));
   };
-  for (const root of [...Object.values(equations), ...(projection ? [projection] : [])]) want(root.at, root.units);
+  const roots = [equationsIn(layer.derivable), gradients].flatMap(Object.values);
+  for (const root of [...roots, ...(projection ? [projection] : [])]) want(root.at, root.units);
   return units;
 }
 
@@ -103,12 +120,14 @@ function repeated(values, count) {
 // The numbers of a layer at `count` kept steps from a place on: those of an expression at all of them, (steps, units),
 // when one is first asked for. No step waits for another: each starts from what the engine gave at the one before.
 function numbersOf(layer, place, count = 1) {
-  const { expressions, equations } = layer.derivable;
+  const { expressions } = layer.derivable;
+  const equations = equationsIn(layer.derivable);
   layer.units ??= unitsOf(layer);
   const known = [];
   const rows = ({ numbers, units }) => numbers.subarray(place * units, (place + count) * units);
   const evaluated = (one, units) => {
     if (one.kind === 'given') return rows(givenOf(layer, one.name));
+    if (one.kind === 'gradient') return rows(gradientOf(layer, one.name));
     if (one.kind === 'quantity') return of(equations[one.name].at);
     if (one.kind === 'sum' && one.values) return rows(arrayOf(one.values));
     if (one.kind === 'parameter' && one.values) return repeated(unpacked(one.values), count);
@@ -141,6 +160,7 @@ function numbersAt(layer, step) {
   };
   // As in rnnspect derive: a state before the first step is h0 or c0, at its own place.
   const address = (one, unit) => {
+    if (one.kind === 'gradient') return `dL/d${one.name}[step ${step}, ${unit}]`;
     if (one.kind === 'quantity' || one.name === 'x') return `${one.name}[step ${step}, ${unit}]`;
     return before === null ? `${one.name}0[${[...layer.place, unit].join(', ')}]` : `${one.name}[step ${before}, ${unit}]`;
   };

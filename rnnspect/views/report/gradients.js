@@ -11,7 +11,8 @@ function gradientCommand(layer, quantity, step, unit) {
     const loss = asked === null ? '…' : `"${asked}"`;
     const place = `[${[data.item, step, unit].join(', ')}]`;
     const at = data.layers.indexOf(layer);
-    return `rnnspect.gradients(source, x, …, loss=${loss}).layers[${at}].quantities["${quantity}"]${place}`;
+    const named = gateOf(quantity) ? `pre_activations["${gateOf(quantity)}"]` : `quantities["${quantity}"]`;
+    return `rnnspect.gradients(source, x, …, loss=${loss}).layers[${at}].${named}${place}`;
   }
   const loss = asked === null ? said : /^[\w./:-]+$/.test(asked) ? asked : `'${asked.replaceAll("'", "'\\''")}'`;
   const place = [['layer', layer.layer], ['direction', layer.direction], ['step', step], ['batch-index', data.item], ['loss', loss]]
@@ -37,7 +38,8 @@ function gradientTurns(layer, quantity, step, unit) {
   const states = ['h', 'c'].filter((name) => valuesOf(layer, name, 'gradient'));
   const at = (name, when) => gradientButton(`dL/d${name} at step ${when}`, layer, name, when, Math.min(unit, valuesOf(layer, name, 'gradient').units - 1));
   const after = stepAfter(layer, step);
-  const same = states.filter((name) => name !== quantity).map((name) => at(name, step));
+  const own = [gateOf(quantity), preActivationOf(quantity)].filter(Boolean);
+  const same = [...new Set([...own, ...states])].filter((name) => name !== quantity).map((name) => at(name, step));
   return [...value, ...same, ...(after === null ? [] : states.map((name) => at(name, after)))];
 }
 
@@ -46,6 +48,14 @@ function gradientMeaning(quantity, value) {
   if (Number.isNaN(value) || !Number.isFinite(value)) return 'It is not a finite number.';
   if (value === 0) return `Nothing of ${quantity} here reaches L.`;
   return `A small change δ of ${quantity} here changes L by about ${written(value, 3)} · δ.`;
+}
+
+// A gradient that the page derives from others, in words, in numbers, and step by step to its value.
+function gradientLines(layer, quantity, step, unit) {
+  const equation = layer.derivable.gradients?.[quantity];
+  if (!equation) return null;
+  const lines = equationLines(layer.derivable, equation, numbersAt(layer, step), unit);
+  return make('div', { class: 'lines' }, ...lines.map((line) => make('div', {}, `= ${line}`)));
 }
 
 // A gradient, what it means, and the command that writes it as arithmetic.
@@ -57,6 +67,8 @@ function deriveGradient(asked, quantity, step, unit) {
   const both = quantity === 'x' && data.spec.bidirectional;
   const parts = [
     make('p', { class: 'lines' }, `dL/d${quantity}[step ${step}, ${unit}] = ${value === null ? numberWritten(view, step, unit) : written(value, 9)}`),
+    gradientLines(layer, quantity, step, unit),
+    gateOf(quantity) && make('p', { class: 'quiet' }, `${quantity} is the pre-activation of ${gateOf(quantity)}: what goes into its function.`),
     make('p', {}, value === null ? `This cell of the map is the range of ${counted(view.per_step, 'step')} × ${counted(view.per_unit, 'unit')}.` : gradientMeaning(quantity, value)),
     make('p', { class: 'quiet' }, `L is ${lossWritten()}. The equations computed this in ${data.spec.dtype}.`),
     both && make('p', { class: 'quiet' }, 'This is the part of this direction; dL/dx of the command is the sum over both directions.'),

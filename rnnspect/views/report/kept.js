@@ -78,6 +78,11 @@ function gaveOf(layer, name) {
   return layer.kept.gave[name] ? arrayOf(layer.kept.gave[name]) : null;
 }
 
+// dL/d of a quantity, of which the file has every number.
+function gradientOf(layer, name) {
+  return arrayOf(layer.maps.find((one) => one.quantity === name && one.shown === 'gradient').picture.values);
+}
+
 function boundOf(layer) {
   return layer.kept.bound && arrayOf(layer.kept.bound);
 }

@@ -45,7 +45,7 @@ function mapFigure(layer, one) {
     shown,
     limits: both.includes(shown) ? limitsOf(layer, quantity) : null,
     caption,
-    name: shown === 'gradient' ? '' : nameOf(quantity),
+    name: shown === 'gradient' && !gateOf(quantity) ? '' : nameOf(quantity),
     like: likeOf(layer, quantity, shown),
     first: firstOf(layer)?.quantity === quantity && shown !== 'gradient' ? firstOf(layer) : null,
     said: `${whoseOf(layer, shown)}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
@@ -162,12 +162,18 @@ function othersOf(layer) {
   return runs.slice(1).map((run) => counterpart(layer, run));
 }
 
-// Of two runs each map stands beside the same of the other; the input of the network is that of both.
+// Of two runs each map stands beside the same of the other; the input of the network is that of both. Where gradients
+// are shown, each quantity begins a row, and its gradients follow it there.
 function mapsGrid(layer, wanted, first = null) {
   const others = othersOf(layer);
   const ofBoth = (one) => !layer.layer && ['x', 'input_projection'].includes(one.quantity);
   const each = (one) => (ofBoth(one) ? [layer] : [layer, ...others].filter((of) => valuesOf(of, one.quantity, one.shown)));
-  const rows = mapsOf(layer).filter(wanted).map((one) => each(one).map((of) => mapFigure(of, one)));
+  const begins = (one) => data.loss && one.shown === 'equations' && one.quantity !== 'input_projection';
+  const rows = mapsOf(layer).filter(wanted).map((one) => {
+    const figures = each(one).map((of) => mapFigure(of, one));
+    if (begins(one)) figures[0]?.classList.add('begins');
+    return figures;
+  });
   [[first], ...rows].filter((row) => row.length === 1 && row[0]).forEach(([figure]) => figure.classList.add('alone'));
   return make('div', { class: others.length ? 'grid pairs' : 'grid' }, first, ...rows.flat());
 }

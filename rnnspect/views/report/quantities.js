@@ -6,9 +6,14 @@ const NAMES = {
   rnn: { h: 'hidden state' },
 };
 
+// The gate whose function takes this pre-activation, and the pre-activation of a gate; undefined of anything else.
+const gateOf = (quantity) => data.gates[data.pre_activations.indexOf(quantity)];
+const preActivationOf = (quantity) => data.pre_activations[data.gates.indexOf(quantity)];
+
 // "forget gate" for the f of an LSTM; '' for what has no name of its own.
 function nameOf(quantity) {
   if (quantity === 'x') return 'input';
+  if (gateOf(quantity)) return `pre-activation of ${gateOf(quantity)}`;
   return quantity === 'input_projection' ? 'W_ih·x + b_ih' : NAMES[data.spec.cell]?.[quantity] ?? '';
 }
 

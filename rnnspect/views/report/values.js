@@ -84,7 +84,11 @@ function ratioOf(difference, bound) {
 
 // What is shown of a quantity, from the numbers that the file keeps of every step.
 function derivedView(layer, quantity, shown) {
-  const { equations, projection } = layer.derivable;
+  const { equations, gradients, projection } = layer.derivable;
+  if (shown === 'gradient') {
+    layer.everyGradient ??= shared(() => everyStep(layer, gradients));
+    return computedView(layer, quantity, gradients[quantity], layer.everyGradient);
+  }
   if (quantity === 'input_projection') {
     return computedView(layer, 'projection', projection, shared(() => everyStep(layer, { projection })));
   }
