@@ -52,7 +52,7 @@ def check_backward(
     Raises `EngineError` for an engine that has no gradients, and what the engine raises.
     """
     engine = backward_of(prepared.engine)
-    if (count := piece_back(prepared, loss)) is not None:
+    if (count := piece_back(prepared)) is not None:
         return _of_pieces(CheckInPieces(prepared, engine, loss, declared, count, progress, explain), loss)
     forwards = _forwards(prepared, declared, progress, explain)
     if forwards is not None and forwards.verdict == "differ":

@@ -1,48 +1,47 @@
-"""A check of the gradients of a long run in pieces: forwards with the states at the edges kept, then from the last
-piece back, each with the gradients of the state that the piece behind it gave. Nothing else is kept of a piece."""
+"""A check of the gradients of a long run in pieces: forwards layer by layer with the states at the edges kept, then
+back from the top layer down, each piece with the gradients of the states that the pieces behind it gave.
+
+Nothing else is kept of a piece but what the layer above receives. That of many steps lies in a temporary file; on the
+way back dL/d of it takes its place.
+"""
 
 from __future__ import annotations
 
 import gc
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
+import torch
 from torch import Tensor
 
+from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.check import judge_recording
-from rnnspect.checking.exposed import exposed_layers
+from rnnspect.checking.exposed import exposed_layer
+from rnnspect.checking.pieces import LayerPieces, Piece
+from rnnspect.checking.pieces_joined import in_whole, joined, verdict_in_whole
 from rnnspect.engines.interface import Engine, GoesBack, Holding, InPieces
-from rnnspect.judging.backward.case import BackwardCase
+from rnnspect.files.on_disk import zeros
+from rnnspect.judging.backward.case import BackwardCase, SeenLayer
 from rnnspect.judging.backward.stack import BackwardJudged, judge_backward
-from rnnspect.judging.backward.sums import SumFinding
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import Declared, declared_by
-from rnnspect.judging.finding import Deviation, Finding, Progress, combine, silent
-from rnnspect.judging.verdict import Point, Verdict
+from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.drawing import draw_normal, generator_of
-from rnnspect.network.gradients import Upstream
 from rnnspect.network.losses import Loss
 from rnnspect.network.memory import steps_of_a_piece_back
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import Prepared
 
-Nearest = TypeVar("Nearest", Point, SumFinding)
 
-
-def piece_back(prepared: Prepared, loss: Loss | None) -> int | None:
-    """How many steps a piece has; None where the run is checked as a whole.
-
-    It goes in pieces where it is long, one layer read forwards without lengths, on the CPU; where the engine can do
-    that; and where the loss needs no output.
-    """
+def piece_back(prepared: Prepared) -> int | None:
+    """How many steps a piece has; None where the run is checked as a whole: it is short, is not on the CPU, or the
+    engine cannot run it in pieces."""
     spec, sequence, engine = prepared.spec, prepared.sequence, prepared.engine
     if not isinstance(engine, InPieces) or engine.piece is None or isinstance(engine, Holding):
         return None
-    if spec.num_layers > 1 or spec.directions != ("forward",) or sequence.lengths is not None:
-        return None
-    if sequence.x.device.type != "cpu" or (loss is not None and loss.needs_output):
+    if sequence.x.device.type != "cpu":
         return None
     count = steps_of_a_piece_back(spec, sequence.batch)
     return count if count < sequence.steps else None
@@ -60,114 +59,152 @@ class CheckInPieces:
     progress: Progress = silent
     explain: float | None = None
     _info: EngineInfo | None = None
-    _begins: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
-    """h and c before each piece."""
+    _layers: list[LayerPieces] = field(default_factory=list)
+    _outputs: list[Tensor] = field(default_factory=list)
+    """What each layer gives (T, B, D·P), as far as it is needed."""
+    _why: Explained | None = None
 
     def forwards(self) -> Verdict:
-        """The verdict on the values: the first that differs; `cannot tell` only where no piece could."""
-        sequence, found = self.prepared.sequence, []
-        h, c = sequence.h0, sequence.c0
-        for start in range(0, sequence.steps, self.count):
-            self._begins.append((h, c))
-            piece = replace(self.prepared, sequence=self._piece(start))
-            engine: Engine = self.prepared.engine
-            ran = engine.run(piece.spec, piece.parameters, piece.sequence)
-            self._info = ran.engine
-            verdict = judge_recording(piece, ran, self.declared, silent, self.explain).verdict
+        """The verdict on the values: the first that differs, from the lowest layer up; `cannot tell` only where of a
+        layer no piece could."""
+        prepared, found = self.prepared, []
+        spec, sequence = prepared.spec, prepared.sequence
+        needed = spec.num_layers - (not (self.loss and self.loss.needs_output))
+        shape, kind = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions), sequence.x.dtype
+        self._outputs = [zeros(shape, kind, "what a layer gives") for _ in range(needed)]
+        for layer in range(spec.num_layers):
+            self._layers.append(LayerPieces(spec, prepared.parameters, sequence, layer, self.count))
+            verdict = self._layer_forwards(layer)
             if verdict.verdict == "differ":
-                return _moved_verdict(verdict, start)
+                return verdict
             found.append(verdict)
-            self.progress(None, piece.sequence.steps // 2)
-            assert ran.h_n is not None
-            h, c = ran.h_n.clone(), None if ran.c_n is None else ran.c_n.clone()
+        return next((one for one in found if not one.agrees), found[-1])
+
+    def _layer_forwards(self, layer: int) -> Verdict:
+        pieces, found = self._layers[layer], []
+        engine: Engine = self.prepared.engine
+        whole = {
+            "spec": self.prepared.spec,
+            "steps": self.prepared.sequence.steps,
+            "items": self.prepared.sequence.batch,
+        }
+        for order, for_good in pieces.runs():
+            for at in order:
+                piece = pieces.cut(at, self._input(layer))
+                ran = engine.run(pieces.spec, pieces.parameters, piece.run)
+                pieces.carry(at, (ran.h_n, ran.c_n))
+                if not for_good:
+                    continue
+                self._info = ran.engine
+                made = replace(self.prepared, spec=pieces.spec, parameters=pieces.parameters, sequence=piece.run)
+                verdict = judge_recording(made, ran, self.declared, silent, self.explain).verdict
+                found.append(verdict_in_whole(verdict, piece, layer, whole))
+                if verdict.verdict == "differ":
+                    note = f"found in steps {piece.start}–{piece.stop - 1} of layer {layer}; what is behind them, and "
+                    note += "above this layer, was not looked at"
+                    return replace(found[-1], notes=(*found[-1].notes, note))
+                if layer < len(self._outputs):
+                    assert ran.output is not None
+                    piece.write(ran.output, self._outputs[layer])
+                self._done(piece, forwards=True)
         return next((one for one in found if one.agrees), found[-1])
 
     def backwards(self) -> Verdict:
-        """The verdict on the gradients, once `forwards` has run. What is behind the first wrong piece is not looked
-        at."""
-        spec, sequence, parameters = self.prepared.spec, self.prepared.sequence, self.prepared.parameters
-        pieces = list(enumerate(range(0, sequence.steps, self.count)))
-        total: BackwardJudged | None = None
-        assert self._info is not None
-        last: dict[str, Tensor] = {}
-        for n, start in reversed(pieces):
-            part = self._piece(start)
-            upstream = Upstream(self._loss(n, start, part), last.get("h"), last.get("c"))
-            layers = exposed_layers(self.engine, spec, parameters, part, upstream, [part.x])
-            last = dict(layers[0].states)
-            with plain_defaults():
-                held_to = self.declared or declared_by(self._info)
-                case = BackwardCase(spec, parameters, part, self._info, layers, held_to)
-                judged = _moved(judge_backward(case), start, sequence.steps)
-                total = judged if total is None else _joined(total, judged)
-                verdict = backward_verdict(replace(case, sequence=sequence), total)
-            gc.collect()  # values of a pass refer to each other, and would stay until Python looks for such circles
-            self.progress(None, part.steps - part.steps // 2)
+        """The verdict on the gradients, once `forwards` has run. What is before the first wrong piece, and below its
+        layer, is not looked at."""
+        total = BackwardJudged()
+        for layer in reversed(range(self.prepared.spec.num_layers)):
+            total, verdict, where = self._layer_back(layer, total)
             if verdict.verdict == "differ":
-                where = f"found in steps {start}–{start + part.steps - 1}; what is before them was not looked at"
-                return replace(verdict, notes=(where, self._said(len(pieces))))
-        return replace(verdict, notes=(self._said(len(pieces)),))
+                why = self._why or Explained()
+                below = f"what is below layer {layer} was not looked at" if layer else None
+                notes = (where, below, why.note, self._said())
+                found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
+                return replace(found, notes=tuple(filter(None, notes)))
+        return replace(verdict, notes=(self._said(),))
 
-    def _said(self, calls: int) -> str:
-        return (
-            f"{self.engine.name} went back in {calls:,} calls of {self.count:,} steps, each with the gradients "
-            "of the state that the call behind it gave; the sums of the parameters' gradients are those of each call"
+    def _layer_back(self, layer: int, total: BackwardJudged) -> tuple[BackwardJudged, Verdict, str | None]:
+        """With what was found in one layer; and where it was not looked at all of it, which steps were."""
+        spec, pieces = self.prepared.spec, self._layers[layer]
+        for order, for_good in pieces.runs_back():
+            for at in order:
+                piece = pieces.cut(at, self._input(layer))
+                upstream = pieces.upstream(at, self._upstream(layer, at, piece))
+                if not for_good:
+                    given = self.engine.backward(pieces.spec, pieces.parameters, piece.run, upstream)
+                    pieces.carry_back(at, (given.h0, given.c0))
+                    continue
+                seen = exposed_layer(self.engine, spec, layer, self.prepared.parameters, piece.run, upstream)
+                pieces.carry_back(at, seen.states.values())
+                total, verdict = self._judged(piece, seen, layer, total)
+                if layer:
+                    piece.write(seen.grad_x, self._outputs[layer - 1])
+                self._done(piece, forwards=False)
+                if verdict.verdict == "differ" and not spec.bidirectional:
+                    steps = f"steps {piece.start}–{piece.stop - 1}"
+                    return total, verdict, f"found in {steps}; what is beyond them on the way back was not looked at"
+        return total, verdict, None
+
+    def _judged(
+        self, piece: Piece, seen: SeenLayer, layer: int, total: BackwardJudged
+    ) -> tuple[BackwardJudged, Verdict]:
+        """With what was found in one piece, and the verdict on all that was looked at. Of the first that differs known
+        mistakes are looked for."""
+        spec, whole = self.prepared.spec, self.prepared.sequence
+        with plain_defaults():
+            case = self._case(self._stacked(piece, layer), (seen,), layer)
+            judged = judge_backward(case)
+            there = in_whole(judged, piece, self._layers[layer], whole)
+            total = joined(total, there, from_the_end=spec.directions == ("forward",))
+            verdict = backward_verdict(self._case(whole), total)
+            if verdict.verdict == "differ" and self._why is None:
+                with self.progress.searching(verdict):
+                    self._why = explain_backward(case, judged, self.explain)
+        gc.collect()  # values of a pass refer to each other, and would stay until Python looks for such circles
+        return total, verdict
+
+    def _case(self, sequence: Sequence, layers: tuple[SeenLayer, ...] = (), lowest: int = 0) -> BackwardCase:
+        assert self._info is not None
+        held_to, prepared = self.declared or declared_by(self._info), self.prepared
+        return BackwardCase(prepared.spec, prepared.parameters, sequence, self._info, layers, held_to, lowest)
+
+    def _stacked(self, piece: Piece, layer: int) -> Sequence:
+        """What a piece receives, with the states of one layer among those of the whole stack."""
+        count, whole, run = self.prepared.spec.num_directions, self.prepared.sequence, piece.run
+        rows = slice(layer * count, (layer + 1) * count)
+        h0 = whole.h0[:, piece.items].index_copy(0, torch.arange(rows.start, rows.stop), run.h0)
+        if whole.c0 is None or run.c0 is None:
+            return replace(run, h0=h0)
+        return replace(
+            run, h0=h0, c0=whole.c0[:, piece.items].index_copy(0, torch.arange(rows.start, rows.stop), run.c0)
         )
 
-    def _piece(self, start: int) -> Sequence:
-        sequence, n = self.prepared.sequence, start // self.count
-        h, c = self._begins[n]
-        return replace(sequence, x=sequence.x[start : start + self.count], h0=h, c0=c)
+    def _input(self, layer: int) -> Tensor:
+        return self._outputs[layer - 1] if layer else self.prepared.sequence.x
 
-    def _loss(self, n: int, start: int, part: Sequence) -> Tensor:
-        """dL/d output of one piece. Drawn, each piece has a seed of its own."""
+    def _upstream(self, layer: int, at: int, piece: Piece) -> Tensor:
+        """dL/d output of a piece of a layer: what the layer above gave, or that of the loss. Drawn, each piece has a
+        seed of its own."""
         spec, whole, loss = self.prepared.spec, self.prepared.sequence, self.loss
-        shape = (part.steps, part.batch, spec.output_size)
+        if layer < spec.num_layers - 1:
+            return piece.of(self._outputs[layer])
+        shape = piece.run.steps, whole.batch, spec.output_size * spec.num_directions
         if loss is None:
-            drawn = draw_normal(shape, generator_of(spec.with_changes(seed=(spec.seed + n) % 2**64)))
-            return drawn.to(part.x)
-        if loss.values is not None:
-            return loss.values[start : start + part.steps].to(part.x)
-        ones = part.x.new_ones(shape)
-        if loss.kind == "mean":
-            return ones / (whole.steps * whole.batch * spec.output_size)
-        if loss.kind == "last":
-            ones[: None if start + part.steps < whole.steps else -1] = 0
-        return ones
+            drawn = draw_normal(shape, generator_of(spec.with_changes(seed=(spec.seed + at) % 2**64))).to(whole.x)
+        else:
+            nothing = torch.zeros((), dtype=whole.x.dtype).expand(shape)
+            output = self._outputs[layer][piece.start : piece.stop] if loss.needs_output else nothing
+            drawn = loss.of_piece(output, whole, piece.start)
+        return drawn[:, piece.items]
 
+    def _done(self, piece: Piece, forwards: bool) -> None:
+        steps = piece.run.steps * self.prepared.spec.num_directions
+        self.progress(None, steps // 2 if forwards else steps - steps // 2)
 
-def _moved(judged: BackwardJudged, start: int, total: int) -> BackwardJudged:
-    """What was found in a piece that begins at a step, with the places that it has in the run."""
-
-    def of(found: Finding) -> Finding:
-        behind = total - start - found.steps
-
-        def at(seen: Deviation | None) -> Deviation | None:
-            return seen and replace(seen, order=seen.order + behind, step=seen.step + start)
-
-        over = found.over
-        if over is not None:
-            over = replace(over, first_step=over.first_step + start, last_step=over.last_step + start)
-        return replace(found, first=at(found.first), worst=at(found.worst), over=over)
-
-    gates = {place: of(one) for place, one in judged.gates.items()}
-    return replace(judged, gates=gates, x={layer: of(one) for layer, one in judged.x.items()})
-
-
-def _joined(behind: BackwardJudged, piece: BackwardJudged) -> BackwardJudged:
-    """Of a state's gradient, and of each parameter's, what is nearest to its bound in any piece."""
-    gates = {at: combine(one, piece.gates[at]) for at, one in behind.gates.items()}
-    x = {layer: combine(one, piece.x[layer]) for layer, one in behind.x.items()}
-    states = {at: _nearer(ones, piece.states[at]) for at, ones in behind.states.items()}
-    parameters = {at: _nearer(ones, piece.parameters[at]) for at, ones in behind.parameters.items()}
-    return BackwardJudged(gates, x, states, parameters, piece.readings)
-
-
-def _nearer(behind: list[Nearest], piece: list[Nearest]) -> list[Nearest]:
-    return [max(pair, key=lambda one: one.ratio) for pair in zip(behind, piece, strict=True)]
-
-
-def _moved_verdict(verdict: Verdict, start: int) -> Verdict:
-    first, worst = (seen and replace(seen, step=seen.step + start) for seen in (verdict.first, verdict.worst))
-    note = f"found in the piece that begins at step {start}; what is behind it was not looked at"
-    return replace(verdict, first=first, worst=worst, notes=(*verdict.notes, note))
+    def _said(self) -> str:
+        calls, stack = len(self._layers[0]), self.prepared.spec.num_layers > 1
+        each = "calls a layer" if stack else "calls"
+        return (
+            f"{self.engine.name} went back in {calls:,} {each} of {self.count:,} steps, each with the gradients of the "
+            "states that the calls before it gave; the sums of the parameters' gradients are those of each call"
+        )

@@ -40,19 +40,21 @@ def exposed_layers(
     output = upstream.output
     for layer in reversed(range(spec.num_layers)):
         rows = _rows(spec, sequence, layer, inputs[layer])
-        lasts = [None if g is None else _of_layer(spec, layer, g) for g in (upstream.h_n, upstream.c_n)]
-        shown = _exposed(engine, spec, layer, parameters, rows, Upstream(output, *lasts))
+        lasts = [None if g is None else of_layer(spec, layer, g) for g in (upstream.h_n, upstream.c_n)]
+        shown = exposed_layer(engine, spec, layer, parameters, rows, Upstream(output, *lasts))
         seen.insert(0, shown)
         output = shown.grad_x.to(sequence.x.device)
     return tuple(seen)
 
 
-def _exposed(
+def exposed_layer(
     engine: GoesBack, spec: Spec, layer: int, parameters: Mapping[str, Tensor], rows: Sequence, upstream: Upstream
 ) -> SeenLayer:
+    """What the engine shows of one layer, on the CPU. `rows` is what the layer receives, with the states (D, B, ·) that
+    it starts from, and `upstream` dL/d of what it gives. Raises what the engine raises."""
     width, count = rows.x.shape[2], len(spec.cell_type.gates) * spec.hidden_size
-    wide = _one_layer(spec, layer, count * spec.num_directions)
-    own = _own(parameters, spec, layer)
+    wide = one_layer(spec, layer, count * spec.num_directions)
+    own = own_parameters(parameters, spec, layer)
     for n, direction in enumerate(spec.directions):
         name = "weight_ih" + suffix(0, direction)
         more = own[name].new_zeros(count, count * spec.num_directions)
@@ -87,7 +89,7 @@ def _renamed(spec: Spec, layer: int, width: int, given: EngineGradients) -> dict
     return found
 
 
-def _one_layer(spec: Spec, layer: int, more: int = 0) -> Spec:
+def one_layer(spec: Spec, layer: int, more: int = 0) -> Spec:
     """The layer as a network of its own, with so many features more."""
     width = spec.layer_input_size(layer) + more
     return spec.model_copy(
@@ -95,7 +97,8 @@ def _one_layer(spec: Spec, layer: int, more: int = 0) -> Spec:
     )
 
 
-def _own(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> dict[str, Tensor]:
+def own_parameters(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> dict[str, Tensor]:
+    """Those of one layer, by the names that they have in a network of it alone."""
     own: dict[str, Tensor] = {}
     for direction in spec.directions:
         own |= LayerParameters.of(parameters, layer, direction).named(0, direction)
@@ -103,11 +106,11 @@ def _own(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> dict[str, 
 
 
 def _rows(spec: Spec, sequence: Sequence, layer: int, x: Tensor) -> Sequence:
-    c0 = None if sequence.c0 is None else _of_layer(spec, layer, sequence.c0)
-    return replace(sequence, x=x, h0=_of_layer(spec, layer, sequence.h0), c0=c0)
+    c0 = None if sequence.c0 is None else of_layer(spec, layer, sequence.c0)
+    return replace(sequence, x=x, h0=of_layer(spec, layer, sequence.h0), c0=c0)
 
 
-def _of_layer(spec: Spec, layer: int, states: Tensor) -> Tensor:
+def of_layer(spec: Spec, layer: int, states: Tensor) -> Tensor:
     """The rows (D, B, ·) of states (L·D, B, ·)."""
     count = spec.num_directions
     return states[layer * count : (layer + 1) * count].contiguous()

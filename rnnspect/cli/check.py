@@ -248,7 +248,9 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
 
     if described is None:
         return read_probe(Path(source))
-    going = memory.check_backward_needs if job.asked.backward else memory.check_run_needs
+    in_one = any(map(names_code, job.engines))
+    back = memory.whole_backward_needs if in_one else memory.check_backward_needs
+    going = back if job.asked.backward else memory.check_run_needs
     needs = memory.check_needs if job.asked.recorded else going
     return prepare(described.spec, where=described.where, require_memory=needs)
 

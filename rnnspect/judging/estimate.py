@@ -18,9 +18,9 @@ from rnnspect.arithmetic.numbers import Array, one_thread
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS, Perturbed
 from rnnspect.arithmetic.product_bounds import length
 from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.files.on_disk import zeros
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.layer import cast
-from rnnspect.judging.layer_inputs import zeros
 from rnnspect.judging.overflow import may_overflow
 
 BLOCK = 64
@@ -122,7 +122,8 @@ class _Direction:
     def __init__(self, reading: Interpretation) -> None:
         self._run, self._p, self._u = reading.run, reading.p, reading.u
         steps, self._batch = reading.run.x.shape[:2]
-        self._h, self._errors = (zeros(steps, self._batch, reading.p.weight_hh.shape[1]) for _ in range(2))
+        shape = steps, self._batch, reading.p.weight_hh.shape[1]
+        self._h, self._errors = (zeros(shape, torch.float64, "a layer that nobody observed") for _ in range(2))
         self._lost = torch.zeros(self._batch, dtype=torch.bool)
         self._largest = torch.zeros(self._batch, dtype=torch.float64)
 

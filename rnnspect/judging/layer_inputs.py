@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.errors import ResourceError
-from rnnspect.files.free_memory import in_words
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
-
-_LARGE = 2**26
-"""Bytes from which on what is made of every step goes to a file."""
 
 
 class Steps(Protocol):
@@ -69,24 +61,3 @@ def handed_on(outputs: Sequence[tuple[Tensor, Steps | None]], valid: Tensor | No
 def beside(parts: Sequence[Steps], valid: Tensor | None = None) -> Steps:
     """The parts (T, B, ·) side by side, zero beyond an item's end; one part alone is itself."""
     return parts[0] if len(parts) == 1 and valid is None else SideBySide(parts, valid)
-
-
-def zeros(*shape: int) -> Tensor:
-    """Zeros in float64. Many lie in a temporary file, which is gone when the tensor is.
-
-    Raises `ResourceError` if there is no room for it.
-    """
-    size = 8 * int(np.prod(shape))
-    if size < _LARGE:
-        return torch.zeros(shape, dtype=torch.float64)
-    with tempfile.TemporaryFile() as file:
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now, not by a signal later
-            else:
-                file.truncate(size)
-        except OSError as error:
-            found = f"no room for a layer that nobody observed: {error.strerror}"
-            allowed = f"{in_words(size)} in {tempfile.gettempdir()} (TMPDIR says where)"
-            raise ResourceError(found, allowed=allowed) from error
-        return torch.from_numpy(np.memmap(file, np.float64, "r+", shape=shape))

@@ -45,33 +45,61 @@ class Loss:
 
     def of(self, output: Tensor, sequence: Sequence) -> tuple[float, Upstream]:
         """L and its gradients for this output (T, B, D·P). What is beyond an item's length counts nowhere."""
-        valid = sequence.valid()
-        inside = torch.ones(output.shape[:2], dtype=torch.bool) if valid is None else valid
-        inside = inside.to(output.device)[..., None]
-        y = torch.where(inside, output.double(), 0)
-        count = int(inside.sum()) * output.shape[-1]
-        ones = inside.double().expand_as(y)
+        inside = _inside(output, sequence, 0)
+        y, g = torch.where(inside, output.double(), 0), self._gradient(output, sequence, 0)
+        count = _count(output, sequence)
         match self.kind:
             case "sum":
-                value, g = y.sum(), ones
+                value = y.sum()
             case "mean":
-                value, g = y.sum() / count, ones / count
-            case "last":
-                ends = torch.tensor([sequence.length(item) for item in range(sequence.batch)], device=output.device)
-                is_last = torch.arange(sequence.steps, device=output.device)[:, None] == ends - 1
-                g = ones * is_last[..., None]
-                value = (y * g).sum()
-            case "given":
-                g = torch.where(inside, self._values(output), 0)
-                value = torch.where(g == 0, 0, y * g).sum()
+                value = y.sum() / count
+            case "mse":
+                value = (torch.where(inside, y - self._values(output, 0), 0) ** 2).sum() / count
             case _:
-                apart = torch.where(inside, y - self._values(output), 0)
-                value, g = (apart**2).sum() / count, 2 * apart / count
+                value = torch.where(g == 0, 0, y * g).sum()
         return float(value), Upstream(g.to(output.dtype).contiguous())
 
-    def _values(self, output: Tensor) -> Tensor:
+    def of_piece(self, output: Tensor, sequence: Sequence, start: int) -> Tensor:
+        """dL/d output of some steps (n, B, D·P) of the sequence, from `start` on, for what was returned there."""
+        return self._gradient(output, sequence, start).to(output.dtype).contiguous()
+
+    def _gradient(self, output: Tensor, sequence: Sequence, start: int) -> Tensor:
+        inside = _inside(output, sequence, start)
+        ones = inside.double().expand(output.shape)
+        match self.kind:
+            case "sum":
+                return ones
+            case "mean":
+                return ones / _count(output, sequence)
+            case "last":
+                return ones * (_places(output, start) == _ends(output, sequence) - 1)[..., None]
+            case "given":
+                return torch.where(inside, self._values(output, start), 0)
+        apart = torch.where(inside, torch.where(inside, output.double(), 0) - self._values(output, start), 0)
+        return 2 * apart / _count(output, sequence)
+
+    def _values(self, output: Tensor, start: int) -> Tensor:
         assert self.values is not None
-        return self.values.to(output.device).double()
+        return self.values[start : start + len(output)].to(output.device).double()
+
+
+def _places(output: Tensor, start: int) -> Tensor:
+    """(n, 1): the steps of the sequence that an output (n, B, ·) from `start` on has."""
+    return torch.arange(start, start + len(output), device=output.device)[:, None]
+
+
+def _ends(output: Tensor, sequence: Sequence) -> Tensor:
+    return torch.tensor([sequence.length(item) for item in range(sequence.batch)], device=output.device)
+
+
+def _inside(output: Tensor, sequence: Sequence, start: int) -> Tensor:
+    """(n, B, 1): whether the item has that step."""
+    return (_places(output, start) < _ends(output, sequence))[..., None]
+
+
+def _count(output: Tensor, sequence: Sequence) -> int:
+    """How many numbers the network returns, without padding."""
+    return sum(sequence.length(item) for item in range(sequence.batch)) * output.shape[-1]
 
 
 def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:

@@ -95,11 +95,19 @@ def _step_back(spec: Spec, batch: int) -> int:
 
 
 def check_backward_needs(spec: Spec, steps: int, batch: int) -> int:
-    """Bytes for a run whose gradients are judged. One layer that is read forwards goes in pieces."""
-    if spec.num_layers == 1 and spec.directions == ("forward",) and spec.lengths is None:
-        rows = min(steps, steps_of_a_piece_back(spec, batch))
-        x = steps * batch * spec.input_size * ITEMSIZE[spec.dtype]
-        return _LIBRARIES + 2 * _CHUNKS + parameters_need(spec) + x + rows * _step_back(spec, batch)
+    """Bytes for a run whose gradients are judged. A long one goes in pieces, and what a layer gives to the one above
+    lies in a file then (`files/on_disk.py`)."""
+    rows = steps_of_a_piece_back(spec, batch)
+    if rows >= steps:
+        return whole_backward_needs(spec, steps, batch)
+    x = steps * batch * spec.input_size * ITEMSIZE[spec.dtype]
+    units = (spec.output_size + spec.hidden_size) * len(spec.places)
+    edges = 2 * (steps // rows + 1) * batch * units * ITEMSIZE[spec.dtype]  # the states, and their gradients
+    return _LIBRARIES + 2 * _CHUNKS + parameters_need(spec) + x + edges + rows * _step_back(spec, batch)
+
+
+def whole_backward_needs(spec: Spec, steps: int, batch: int) -> int:
+    """The same where the engine has to run all steps in one call."""
     kept = steps * batch * sum(_gradient_widths(spec)) * ITEMSIZE[spec.dtype]
     return run_needs(spec, steps, batch) + 2 * _CHUNKS + kept + steps * _step_back(spec, batch)
 

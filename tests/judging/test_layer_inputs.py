@@ -14,10 +14,11 @@ import torch
 
 from rnnspect.checking.check import check_observation
 from rnnspect.errors import ResourceError
-from rnnspect.judging import layer_inputs
+from rnnspect.files import on_disk
+from rnnspect.files.on_disk import zeros
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.layer_inputs import Errors, SideBySide, beside, zeros
+from rnnspect.judging.layer_inputs import Errors, SideBySide, beside
 from rnnspect.judging.observation import observed_by
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.spec import Spec
@@ -49,7 +50,7 @@ def test_many_numbers_are_no_anonymous_memory() -> None:
         return int(line.split()[1]) * 1024
 
     before = anonymous()
-    values = zeros(250_000, 1, 64)
+    values = zeros((250_000, 1, 64), torch.float64, "a layer")
     values.fill_(1.5)
     assert float(values.sum()) == 250_000 * 64 * 1.5
     assert anonymous() - before < values.nbytes / 4
@@ -59,9 +60,9 @@ def test_a_full_disk_is_told_before_it_is_written(monkeypatch: pytest.MonkeyPatc
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(layer_inputs.os, "posix_fallocate", full)
+    monkeypatch.setattr(on_disk.os, "posix_fallocate", full)
     with pytest.raises(ResourceError, match="No space left on device"):
-        zeros(250_000, 1, 64)
+        zeros((250_000, 1, 64), torch.float64, "a layer")
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -87,7 +88,7 @@ def test_a_layer_in_a_file_is_judged_as_one_in_memory(
         return check_observation(Case(made.spec, made.parameters, made.sequence, top, ARITHMETICS["float32"]))
 
     in_memory = check()
-    monkeypatch.setattr(layer_inputs, "_LARGE", 0)
+    monkeypatch.setattr(on_disk, "_LARGE", 0)
     assert in_memory.agrees
     assert in_memory.estimated
     assert check() == in_memory

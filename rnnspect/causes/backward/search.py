@@ -161,7 +161,7 @@ class _Search:
         self._effort.spend(_CALLED, _LOOKS * _products(reading))
         found = judge_of(reading)(reading.back, glance=reading.run.x.shape[0])
         known = {name: (value, found.sums.bound(name, found.steps)) for name, value in found.sums.values.items()}
-        return Seen(reading, self._case.layers[reading.layer], known, order)
+        return Seen(reading, self._case.layers[reading.layer - self._case.lowest], known, order)
 
     def _ratio(self, at: At, hypothesis: Hypothesis) -> float:
         after = self._judged_with(at, hypothesis)

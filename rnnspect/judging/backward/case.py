@@ -56,6 +56,8 @@ class BackwardCase:
     engine: EngineInfo
     layers: tuple[SeenLayer, ...]
     declared: Declared
+    lowest: int = 0
+    """The layer that `layers` begin with."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
     spec, sequence = case.spec, case.sequence
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     found = {}
-    for layer, seen in enumerate(case.layers):
+    for layer, seen in enumerate(case.layers, case.lowest):
         upstreams = seen.upstream.chunk(spec.num_directions, -1)
         lost = _lost(seen, case.declared.roundoff)
         outputs = None if seen.output is None else seen.output.chunk(spec.num_directions, -1)

@@ -51,7 +51,7 @@ def judge_backward(
 ) -> BackwardJudged:
     """Holds every layer and direction to the equations, or to what `change` makes of them."""
     judged = BackwardJudged(readings={at: change(one) for at, one in readings_of(case).items()})
-    for layer in reversed(range(case.spec.num_layers)):
+    for layer in reversed(range(case.lowest, case.lowest + len(case.layers))):
         here = [judged.readings[layer, direction] for direction in case.spec.directions]
         for reading in here:
             judge_place(reading, judged, progress)

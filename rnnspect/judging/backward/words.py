@@ -123,7 +123,7 @@ def _observed(judged: BackwardJudged) -> Iterator[str]:
     for at in judged.gates:
         where = f"layer {at[0]} {at[1]} "
         yield where + "dL/dpre-activations"
-        yield from (where + f"dL/d{point.quantity.removeprefix('grad.')}" for point in judged.states[at])
+        yield from (where + f"dL/d{point.quantity.removeprefix('grad.')[0]}0" for point in judged.states[at])
         yield from (where + f"dL/d{one.parameter}" for one in judged.parameters[at])
     yield from (f"layer {layer} dL/dx" for layer in judged.x)
 

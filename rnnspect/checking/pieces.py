@@ -1,0 +1,123 @@
+"""One layer of a long run in pieces of its steps, with the states, and the gradients of the states, at the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.checking.exposed import of_layer, one_layer, own_parameters
+from rnnspect.network.gradients import Upstream
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some steps of a layer, of the items of the batch that have one of them."""
+
+    start: int
+    items: Tensor
+    """Which items of the batch they are."""
+    run: Sequence
+    """What the layer receives in these steps, with the states (D, B, ·) that its directions start from: the forward one
+    at the first step, the reverse one behind the last."""
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.run.steps
+
+    def of(self, values: Tensor) -> Tensor:
+        """Its steps and items of what the layer has at each step (T, B, ·)."""
+        here = values[self.start : self.stop]
+        return here if len(self.items) == values.shape[1] else here[:, self.items]
+
+    def write(self, values: Tensor, whole: Tensor) -> None:
+        """Puts what the layer has at these steps (n, ·, ·) where it belongs."""
+        whole[self.start : self.stop, self.items] = values
+
+
+class LayerPieces:
+    """A layer with all its directions as a network of its own, cut into pieces of `count` steps.
+
+    A direction that is read forwards goes from the first piece to the last, and back from the last to the first; one
+    that is read in reverse the other way round. `carry` hands the states on that a piece ended with, and `carry_back`
+    the gradients of those that it started from.
+    """
+
+    def __init__(self, spec: Spec, parameters: Mapping[str, Tensor], whole: Sequence, layer: int, count: int) -> None:
+        self.spec, self.parameters = one_layer(spec, layer), own_parameters(parameters, spec, layer)
+        self._whole, self._count = whole, count
+        self._starts = range(0, whole.steps, count)
+        self._lengths = torch.tensor([whole.length(item) for item in range(whole.batch)])
+        first = [of_layer(spec, layer, initial) for initial in whole.state]
+        self._states = [[one.clone() for one in first] for _ in self._starts]
+        self._gradients = [[torch.zeros_like(one) for one in first] for _ in self._starts]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def runs(self) -> list[tuple[Iterable[int], bool]]:
+        """In which order the pieces run forwards, and whether they run for good. Of two directions the reverse one runs
+        first, for the states that its pieces start from."""
+        return self._passes("reverse", "forward")
+
+    def runs_back(self) -> list[tuple[Iterable[int], bool]]:
+        """The same of going back."""
+        return self._passes("forward", "reverse")
+
+    def _passes(self, from_the_end: str, from_the_start: str) -> list[tuple[Iterable[int], bool]]:
+        there, count = self.spec.directions, len(self)
+        passes: list[tuple[Iterable[int], bool]] = []
+        if from_the_end in there:
+            passes.append((reversed(range(count)), from_the_start not in there))
+        if from_the_start in there:
+            passes.append((range(count), True))
+        return passes
+
+    def cut(self, at: int, x: Tensor) -> Piece:
+        """A piece of what the layer receives (T, B, ·), with the states that were carried to it."""
+        start, items = self._starts[at], self._items(at)
+        h, *c = (one[:, items].contiguous() for one in self._states[at])
+        piece = Piece(
+            start, items, replace(self._whole, x=x[start : start + self._count], h0=h, c0=c[0] if c else None)
+        )
+        lengths = None
+        if self._whole.lengths is not None:
+            lengths = tuple((self._lengths[items] - start).clamp(max=piece.run.steps).tolist())
+        return replace(piece, run=replace(piece.run, x=piece.of(x).contiguous(), lengths=lengths))
+
+    def upstream(self, at: int, output: Tensor) -> Upstream:
+        """dL/d of what a piece gives: of its output, and of the states that it ended with."""
+        given = [one[:, self._items(at)].contiguous() for one in self._gradients[at]]
+        h, *c = (one if bool(one.any()) else None for one in given)
+        return Upstream(output, h, c[0] if c else None)
+
+    def carry(self, at: int, ended: Iterable[Tensor | None]) -> None:
+        """The states (D, ·, units) that a piece ended with."""
+        self._hand_on(self._states, at, ended, +1)
+
+    def carry_back(self, at: int, started: Iterable[Tensor | None]) -> None:
+        """The gradients of the states that a piece started from."""
+        self._hand_on(self._gradients, at, started, -1)
+
+    def _hand_on(self, kept: Seq[Seq[Tensor]], at: int, given: Iterable[Tensor | None], way: int) -> None:
+        values = [one for one in given if one is not None]
+        for row, direction in enumerate(self.spec.directions):
+            after = at + way if direction == "forward" else at - way
+            if not 0 <= after < len(self):
+                continue
+            here, both = self._items(at), self._items(max(at, after))
+            for one, whole in zip(values, kept[after], strict=True):
+                whole[row, both] = one[row, torch.isin(here, both)]
+
+    def _items(self, at: int) -> Tensor:
+        """The items that have a step in a piece: those of each are among those of the one before it."""
+        return (self._lengths > self._starts[at]).nonzero()[:, 0]
+
+    def is_first(self, piece: Piece, direction: str, item: int) -> bool:
+        """Whether an item (by its place in the batch) starts in this piece in a direction: from its h0 and c0."""
+        return piece.start == 0 if direction == "forward" else int(self._lengths[item]) <= piece.stop
