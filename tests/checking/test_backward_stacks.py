@@ -111,7 +111,9 @@ def test_as_many_gradients_are_judged_as_in_one_piece(shape: str, monkeypatch: p
 
 class OneWrong(TorchEngine):
     """torch, with the gradient of a gate's pre-activation changed in one layer and direction, at one step of one item:
-    where the layer receives this x."""
+    where the layer receives this x. `beside` is an engine that is changed so in place of torch."""
+
+    beside: TorchEngine | None = None
 
     def __init__(self, made: Prepared, at: tuple[int, str], step: int, item: int, gate_unit: int) -> None:
         layer, direction = at
@@ -125,13 +127,49 @@ class OneWrong(TorchEngine):
         self._column = self._width + made.spec.directions.index(direction) * packed + gate_unit
 
     def backward(self, spec: Any, parameters: Any, sequence: Any, upstream: Upstream) -> EngineGradients:
-        given = super().backward(spec, parameters, sequence, upstream)
+        given = (self.beside or super()).backward(spec, parameters, sequence, upstream)
         if spec.num_layers == 1 and spec.input_size > self._column:
             assert given.x is not None
             near = (sequence.x[..., : self._width] - self._x).abs().amax(-1) < 1e-5
             values = given.x[..., self._column]
             values[near] = values[near] * 1.5 + 1e-3
         return given
+
+
+class Turned(TorchEngine):
+    """torch, reading x from its last step to its first: what a layer alone in reverse computes."""
+
+    def run(self, spec: Any, parameters: Any, sequence: Any) -> Any:
+        forward, own = spec.with_changes(reverse=False), {name[: -len("_reverse")]: p for name, p in parameters.items()}
+        ran = super().run(forward, own, replace(sequence, x=sequence.x.flip(0)))
+        layers = {(layer, "reverse"): h.flip(0) for (layer, _), h in ran.layers.items()}
+        return replace(ran, output=ran.output.flip(0), layers=layers)
+
+    def backward(self, spec: Any, parameters: Any, sequence: Any, upstream: Upstream) -> EngineGradients:
+        forward, own = spec.with_changes(reverse=False), {name[: -len("_reverse")]: p for name, p in parameters.items()}
+        turned = replace(upstream, output=upstream.output.flip(0))
+        given = super().backward(forward, own, replace(sequence, x=sequence.x.flip(0)), turned)
+        assert given.x is not None
+        assert given.output is not None
+        named = {f"{name}_reverse": values for name, values in given.parameters.items()}
+        return replace(given, x=given.x.flip(0), output=given.output.flip(0), parameters=named)
+
+
+@pytest.mark.parametrize("kind", ["last", "mse"])
+@pytest.mark.usefixtures("pieces")
+def test_in_reverse_alone_the_first_piece_is_the_last(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = prepared({"cell": "lstm", "reverse": True, "num_layers": 2}, Turned())
+    loss = losses(made, kind)
+    parts, _ = together(monkeypatch)
+    found = check_backward(made, loss)
+    assert found.agrees, (found.reason, found.first)
+    assert [piece.start for piece, _ in parts[0]] == [0, 64, 128]
+    output = Turned().run(made.spec, made.parameters, made.sequence).output
+    whole = Turned().backward(made.spec, made.parameters, made.sequence, loss.of(output, made.sequence)[1])
+    assert whole.x is not None
+    x = torch.cat([values for _, values in parts[0]])
+    near = 100 * torch.finfo(x.dtype).eps  # as above
+    assert float((x - whole.x).abs().max()) < near * float(whole.x.abs().max())
 
 
 PLANTED = [
@@ -167,6 +205,20 @@ def test_a_wrong_gradient_has_the_same_address_as_in_one_piece(
     assert several.first.engine == pytest.approx(one.first.engine, rel=1e-4)  # roundings of 150 steps
     assert f"of layer {at[0]} {at[1]}, step {step}" in several.first.address
     assert any("not looked at" in note for note in several.notes) == (at[0] > 0 or not made.spec.bidirectional)
+
+
+def test_of_two_directions_the_first_is_that_which_going_back_meets_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reverse direction goes back from the first step: step 149 is its last, step 100 the forward one's fiftieth."""
+    made = prepared(SHAPES["both"])
+    wrong = OneWrong(made, (0, "forward"), 100, 1, UNITS + 1)
+    wrong.beside = OneWrong(made, (0, "reverse"), 149, 0, UNITS + 1)
+    one = check_backward(replace(made, engine=wrong), explain=0)
+    monkeypatch.setattr(backward_pieces, "steps_of_a_piece_back", lambda _spec, _batch: PIECE)
+    several = check_backward(replace(made, engine=wrong), explain=0)
+    assert one.first is not None
+    assert several.first is not None
+    assert several.first.address == one.first.address
+    assert (one.first.at, one.first.step) == ((0, "forward"), 100)
 
 
 @pytest.mark.usefixtures("pieces")

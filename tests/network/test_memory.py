@@ -62,3 +62,14 @@ def test_a_trace_is_estimated_at_what_it_keeps(keys: dict[str, Any], dtype: str)
 def test_a_run_needs_less_than_a_trace():
     spec = Spec(cell="lstm", hidden_size=50)
     assert memory.run_needs(spec, 100, 1) < memory.trace_needs(spec, 100, 1)
+
+
+def test_a_long_check_of_gradients_takes_what_a_piece_does() -> None:
+    """A million steps of two layers in both directions: x, and below 500 MB. In one call it would be a hundred times."""
+    spec = Spec(cell="lstm", input_size=64, hidden_size=64, num_layers=2, bidirectional=True)
+    steps, x = 10**6, 64 * 4 * 10**6
+    assert memory.check_backward_needs(spec, steps, 1) - x < 500e6
+    assert memory.check_backward_needs(spec, 2 * steps, 1) - 2 * x < 500e6
+    assert memory.whole_backward_needs(spec, steps, 1) > 50e9
+    short = memory.steps_of_a_piece_back(spec, 1)
+    assert memory.check_backward_needs(spec, short, 1) == memory.whole_backward_needs(spec, short, 1)
