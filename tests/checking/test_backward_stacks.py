@@ -208,7 +208,7 @@ def test_a_wrong_gradient_has_the_same_address_as_in_one_piece(
 
 
 def test_of_two_directions_the_first_is_that_which_going_back_meets_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reverse direction goes back from the first step: step 149 is its last, step 100 the forward one's fiftieth."""
+    """The reverse direction goes back from the first step: step 149 is its last."""
     made = prepared(SHAPES["both"])
     wrong = OneWrong(made, (0, "forward"), 100, 1, UNITS + 1)
     wrong.beside = OneWrong(made, (0, "reverse"), 149, 0, UNITS + 1)

@@ -65,7 +65,7 @@ def test_a_run_needs_less_than_a_trace():
 
 
 def test_a_long_check_of_gradients_takes_what_a_piece_does() -> None:
-    """A million steps of two layers in both directions: x, and below 500 MB. In one call it would be a hundred times."""
+    """A million steps of two layers in both directions: x, and below 500 MB. In one call: a hundred times."""
     spec = Spec(cell="lstm", input_size=64, hidden_size=64, num_layers=2, bidirectional=True)
     steps, x = 10**6, 64 * 4 * 10**6
     assert memory.check_backward_needs(spec, steps, 1) - x < 500e6
