@@ -77,7 +77,7 @@ def _over_time(rows: Sequence[tuple[str, Tensor]], length: int, width: int, besi
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     heads = ["step 0", *([f"step {length - 1}"] if length > 1 else [])]
     norms = [values[:length].double().norm(dim=-1).tolist() for _, values in rows]
-    cells = [[f"{value:.1e}" for value in (each[0], *each[1:][-1:])] for each in norms]
+    cells = [[_short(value) for value in (each[0], *each[1:][-1:])] for each in norms]
     taken = 2 + max(len(name) for name, _ in rows) + sum(2 + max(len(head), 7) for head in heads)
     taken += 2 + max(6, *map(len, beside)) if beside else 0
     room = max(8, min(_WIDEST, width - taken - 1))
@@ -105,14 +105,23 @@ def _parameters(one: Gradients, places: Sequence[LayerGradient], left: int, widt
     if left < 3 or not norms:
         return
     shown = sorted(norms, key=lambda name: -norms[name])[: left - 1]
+    if len(shown) < len(norms):
+        shown = shown[: left - 2]
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for head in ("sum over all steps", "norm", "largest steps (share of all norms)"):
         made.add_column(head, no_wrap=True, justify="right" if head == "norm" else "left")
     room = width - max(len("sum over all steps"), *map(len, shown)) - 2 - 9 - 1
     count = as_many_as_fit(one, room, _LARGEST)
     for name in shown:
-        made.add_row(name, f"{norms[name]:.1e}", largest(one, name, count))
+        made.add_row(name, _short(norms[name]), largest(one, name, count))
+    if len(shown) < len(norms):
+        made.add_row(f"{len(norms) - len(shown)} smaller ones", style="dim")
     yield made
+
+
+def _short(value: float) -> str:
+    """11.3; a power of ten of what is very small or large."""
+    return f"{value:.3g}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.1e}"
 
 
 def as_many_as_fit(one: Gradients, width: int, most: int) -> int:
@@ -122,8 +131,10 @@ def as_many_as_fit(one: Gradients, width: int, most: int) -> int:
 
 
 def largest(one: Gradients, name: str, count: int) -> str:
-    """step 99: 35 %, step 98: 24 %. Empty of what is no parameter."""
+    """step 99: 35 %, step 98: 24 %; of many that are alike the largest alone. Empty of what is no parameter."""
     if name not in one.parameters:
         return ""
     steps = one.parameters[name].largest(count)
+    if steps and steps[0][1] < 0.01:
+        return f"no step adds 1 %; step {steps[0][0]} adds most"
     return ", ".join(f"step {step}: {reach.percent(share)}" for step, share in steps)

@@ -12,6 +12,7 @@ from rich.text import Text
 from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.network.losses import SAID
 from rnnspect.network.tensors import differences, max_abs_difference
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.views import gradient_summary, reach, text
@@ -23,6 +24,8 @@ from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
 
 _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
 _THEN = "--steps {step} shows numbers · -o grads.npz keeps all of them"
+_THEN_LAST = "--loss last: how far one step reaches · --steps {step}: numbers · -o grads.npz: all"
+"""Where L has a part at many steps, whose gradients add up."""
 _LARGEST = 3
 """Steps that are named of those that add to a parameter's gradient."""
 
@@ -34,9 +37,17 @@ def numbers_or_summary(
     one, hint = found[0], "" if in_python else CHOOSES_ITEM
     lead = list(_lead(found, selection, width, hint))
     if not is_long(selection, one.spec, one.steps):
-        return [*lead, *_numbers(found, selection, width)]
-    then = _THEN_IN_PYTHON if in_python else _THEN.format(step=min(7, one.steps - 1))
+        return [*lead, *_numbers(found, selection, width), _derives_one(one, in_python)]
+    line = _THEN if one.loss == SAID["last"] or one.steps == 1 else _THEN_LAST
+    then = _THEN_IN_PYTHON if in_python else line.format(step=min(7, one.steps - 1))
     return [*lead, *gradient_summary.parts(one, selection, width, lead), Text(then)]
+
+
+def _derives_one(one: Gradients, in_python: bool) -> Text:
+    """What to type next."""
+    entry = f"{next(name for name in one.parameters if name.startswith('weight_hh'))}[0,0]"
+    said = f'rnnspect.derive(…, gradient="{entry}")' if in_python else f"rnnspect derive … --gradient '{entry}'"
+    return Text(f"{said} shows its arithmetic", "dim")
 
 
 def _lead(found: Sequence[Gradients], selection: Selection, width: int, hint: str) -> Iterator[Text]:

@@ -41,9 +41,10 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
         return f"dL/dh is nothing before step {start}" + rates(layer.reach, item, ": ")
     share = h[goal] / h[start]
     than = f"{share:.2g} of what" if share < 1 else f"{share:.2g} times what"
+    alike = 0.95 < share < 1.05
     if any(output[step] for step in order[1:] if step != start):
         later = norms["h_next"][item, goal] ** 2 / h[goal] ** 2
-        said = f"dL/dh at step {goal} is {than} it is at step {start}"
+        said = f"dL/dh at step {goal} is {'about what' if alike else than} it is at step {start}"
         part = math.sqrt(float(later))
         said += f" ({percent(part)} of it came from the {'later' if layer.direction == 'forward' else 'earlier'} steps)"
     else:
@@ -82,7 +83,7 @@ def reasons(reach: Reach) -> Iterator[str]:
         ordered = reach.time_constants.sort().values.tolist()
         middle = ordered[len(ordered) // 2]
         span = "" if len(ordered) == 1 else f" ({_steps(ordered[0])} to {_steps(ordered[-1])})"
-        yield f"time constants of what is carried along: median {_steps(middle)} steps{span}"
+        yield f"time constants (steps until 1/e is left): median {_steps(middle)}{span}"
     radii = [f"{gate} {radius:.2f}" for gate, radius in reach.spectral_radius.items() if radius is not None]
     if radii:
         alone = len(radii) == 1

@@ -136,7 +136,23 @@ def test_a_large_one_fits_a_terminal(rnnspect, monkeypatch, options, columns) ->
     lines = result.out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= columns
-    assert lines[-1].startswith("--steps ")
+    is_last = "last" in options or options[-1] in ("randn:1", "[[NaN, 1, 1, 1, 1]]")
+    assert lines[-1].startswith("--steps " if is_last else "--loss last: how far one step reaches · --steps ")
+
+
+def test_a_summary_says_what_it_leaves_out_and_what_is_alike(rnnspect, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = rnnspect("trace", "--backward", "--num-layers", "4", "--bidirectional", "--input", "randn:300").out
+    shown = [line for line in out.splitlines() if line.startswith(("weight_", "bias_"))]
+    assert f"\n{32 - len(shown)} smaller ones" in out  # of 4 parameters in 8 places
+    assert any(line.partition("no step adds 1 %; step ")[2].endswith(" adds most") for line in shown)
+
+
+def test_numbers_end_with_what_derives_one_of_them(rnnspect, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = rnnspect("trace", "--backward", "--cell", "gru", "--input", "randn:3", "--reverse").out
+    last = out.rstrip().splitlines()[-1]
+    assert last == "rnnspect derive … --gradient 'weight_hh_l0_reverse[0,0]' shows its arithmetic"
 
 
 def test_steps_and_quantities_are_chosen(rnnspect) -> None:

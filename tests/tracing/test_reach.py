@@ -51,6 +51,9 @@ def test_with_a_loss_at_every_step_the_sentence_does_not_claim_that_it_reaches()
     found = linear_rnn(0.5, 40, "sum")
     said = words.sentence(found.layers[0], 0, 40)
     assert said.startswith("dL/dh at step 0 is 2 times what it is at step 39 (50 % of it came from the later steps)")
+    alike = linear_rnn(0.02, 40, "sum")  # 1 / 0.98
+    said = words.sentence(alike.layers[0], 0, 40)
+    assert said.startswith("dL/dh at step 0 is about what it is at step 39 (2 % of it came from the later steps)")
 
 
 def test_a_unit_that_relu_closes_stops_the_gradient() -> None:
@@ -195,4 +198,4 @@ def test_a_forget_gate_that_is_always_open_has_no_time_constant() -> None:
     reach = found.layers[0].reach
     assert reach.time_constants is not None
     assert reach.time_constants.tolist() == [math.inf] * 2
-    assert "time constants of what is carried along: median ∞ steps (∞ to ∞)" in words.reasons(reach)
+    assert "time constants (steps until 1/e is left): median ∞ (∞ to ∞)" in words.reasons(reach)
