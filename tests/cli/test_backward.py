@@ -215,3 +215,12 @@ def test_nothing_of_a_trace_has_changed(rnnspect) -> None:
     document: dict[str, Any] = json.loads(rnnspect("trace", "-f", "json").out)
     assert document["format"] == "rnnspect.trace"
     assert set(RESULTS) <= set(document)
+
+
+def test_own_code_has_to_run_all_steps_in_one_call(rnnspect, tmp_path) -> None:
+    """What takes little in pieces is refused, before the code runs."""
+    (tmp_path / "mine.py").write_text("def forward(x, h0, weights):\n    raise SystemExit(9)\n")
+    engine = f"{tmp_path / 'mine.py'}:forward"
+    result = rnnspect("check", "--backward", "--cell", "gru", "--input", "randn:30000000", "--engine", engine)
+    assert result.status == 2
+    assert "would need" in result.err
