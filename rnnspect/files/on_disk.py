@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import ResourceError
-from rnnspect.files.free_memory import in_words
-
-_LARGE = 2**26
-"""Bytes from which on they go to a file."""
+from rnnspect.files.free_memory import LARGE, in_words
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, what: str) -> Tensor:
@@ -23,7 +20,7 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype, what: str) -> Tensor:
     Raises `ResourceError` that says for `what` there is no room.
     """
     size = math.prod(shape) * dtype.itemsize
-    if size < _LARGE:
+    if size < LARGE:
         return torch.zeros(shape, dtype=dtype)
     with tempfile.TemporaryFile() as file:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rnnspect.files.free_memory import LARGE
 from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.parameters import shapes_of
 from rnnspect.network.quantities import PROJECTIONS
@@ -103,7 +104,9 @@ def check_backward_needs(spec: Spec, steps: int, batch: int) -> int:
     x = steps * batch * spec.input_size * ITEMSIZE[spec.dtype]
     units = (spec.output_size + spec.hidden_size) * len(spec.places)
     edges = 2 * (steps // rows + 1) * batch * units * ITEMSIZE[spec.dtype]  # the states, and their gradients
-    return _LIBRARIES + 2 * _CHUNKS + parameters_need(spec) + x + edges + rows * _step_back(spec, batch)
+    output = steps * batch * spec.output_size * spec.num_directions * ITEMSIZE[spec.dtype]
+    kept = spec.num_layers * output if output < LARGE else 0
+    return _LIBRARIES + 2 * _CHUNKS + parameters_need(spec) + x + edges + kept + rows * _step_back(spec, batch)
 
 
 def whole_backward_needs(spec: Spec, steps: int, batch: int) -> int:

@@ -21,8 +21,7 @@ CASES = [
     "check --cell lstm --input-size 64 --hidden-size 64 --input randn:1000 --batch 500 --num-layers 3",
     "check --cell gru --input-size 64 --hidden-size 64 --input randn:1000 --batch 300 --bidirectional --dtype float64",
     "check --backward --cell gru --input-size 64 --hidden-size 64 --input randn:400 --batch 300",
-    "check --backward --cell lstm --input-size 64 --hidden-size 64 --input randn:3000 --batch 300 --num-layers 2 "
-    "--bidirectional",
+    "check --backward --cell lstm --input-size 64 --hidden-size 64 --input randn:500 --batch 300 --bidirectional",
     "trace --cell lstm --input-size 64 --hidden-size 64 --input randn:500 --batch 500",
     "trace --cell lstm --input-size 64 --hidden-size 64 --input randn:200 --batch 300 --num-layers 3 --bidirectional",
     "trace --cell gru --input-size 4 --hidden-size 4 --input randn:120000 -f json",

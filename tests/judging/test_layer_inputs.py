@@ -88,7 +88,7 @@ def test_a_layer_in_a_file_is_judged_as_one_in_memory(
         return check_observation(Case(made.spec, made.parameters, made.sequence, top, ARITHMETICS["float32"]))
 
     in_memory = check()
-    monkeypatch.setattr(on_disk, "_LARGE", 0)
+    monkeypatch.setattr(on_disk, "LARGE", 0)
     assert in_memory.agrees
     assert in_memory.estimated
     assert check() == in_memory
