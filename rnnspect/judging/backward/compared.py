@@ -22,23 +22,27 @@ def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
         ratio.div_(factor)
     if valid is not None:
         ratio.masked_fill_(~valid.unsqueeze(-1), 0)
-    ratio.masked_fill_(lost(own.e, steps), 0)
+    if (nowhere := lost(own.e, steps)) is not None:
+        ratio.masked_fill_(nowhere, 0)
     top = float(ratio.amax())
     if math.isnan(top):  # 0 / 0, or the difference of infinities
         top = float(ratio.masked_fill_(own.v == theirs, 0).amax())
     return ratio, top
 
 
-def unknown(bound: Tensor) -> Tensor:
-    """Where nothing can be told: something on the way may be beyond the range of the dtype."""
-    return ~bound.isfinite()
+def unknown(bound: Tensor) -> Tensor | None:
+    """Where nothing can be told: something on the way may be beyond the range of the dtype. None: nowhere."""
+    return None if math.isfinite(float(bound.amax())) else ~bound.isfinite()
 
 
-def lost(bound: Tensor, steps: Steps) -> Tensor:
+def lost(bound: Tensor, steps: Steps) -> Tensor | None:
     """The same of gradients that an engine shows through more features of x: zero times infinity is in every one of a
     row where one is infinite."""
-    rows = unknown(bound).any(-1, keepdim=True)
-    return (rows if steps.lost is None else rows | steps.lost.unsqueeze(-1)).expand_as(bound)
+    found, rows = unknown(bound), None if steps.lost is None else steps.lost.unsqueeze(-1)
+    if found is not None:
+        infinite = found.any(-1, keepdim=True)
+        rows = infinite if rows is None else rows | infinite
+    return None if rows is None else rows.expand_as(bound)
 
 
 def compared(turned: Chunk, own: Number, steps: Steps, factor: int) -> ComparedValues:

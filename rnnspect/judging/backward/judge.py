@@ -249,7 +249,8 @@ class BackwardJudge:
         layer, chunk = self.layer, steps.chunk
         part = replace(_nothing(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
         part = replace(part, resolution=_resolution(layer, passed.wx))
-        part = replace(part, unjudged=int(lost(passed.wx.e, steps).sum()))
+        if (nowhere := lost(passed.wx.e, steps)) is not None:
+            part = replace(part, unjudged=int(nowhere.sum()))
         ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
         if top <= CLOSE:
             return passed, replace(part, worst=nearest(passed.wx, steps, ratio, layer.bound_factor, total))

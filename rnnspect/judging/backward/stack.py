@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -84,7 +85,7 @@ def judge_place(
 def _state_point(reading: BackwardReading, name: str, own: Number, engine: Tensor, factor: int) -> Point:
     v, e, theirs = (one.double() for one in (own.v, own.e.expand_as(own.v) * factor, engine))
     ratio = (v - theirs).abs() / e
-    ratio[(v == theirs) | unknown(e)] = 0
+    ratio[(v == theirs) | ~e.isfinite()] = 0
     ratio[ratio.isnan()] = torch.inf
     b, j = divmod(int(ratio.argmax()), ratio.shape[1])
     numbers = (float(one[b, j]) for one in (v, theirs, e, ratio))
@@ -110,7 +111,10 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
     values = _compared_x(readings, start, stop, lengths, dtype)
     if dtype != torch.float64 and not float(values.ratio.amax()) <= CLOSE:
         values = _compared_x(readings, start, stop, lengths, torch.float64)
-    unjudged = values.repair(torch.finfo(readings[0].p.weight_ih.dtype).max)
+    part = Finding(stop - start, values.chunk.count * values.v.shape[2], None, None, None, 0, 0, torch.zeros(1, 1))
+    if float(values.ratio.amax()) <= 1 and unknown(values.bound) is None:
+        return replace(part, worst=values.seen(values.peak))
+    part = replace(part, unjudged=values.repair(torch.finfo(readings[0].p.weight_ih.dtype).max))
 
     def again(n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
         step, item = slice(stop - 1 - n, stop - n), slice(b, b + 1)
@@ -118,10 +122,7 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
         return (slice(n, n + 1), item, slice(None)), bound
 
     over, cleared, at = values.accused(again)
-    worst = values.seen(values.peak)
-    part = Finding(
-        stop - start, values.chunk.count * values.v.shape[2], worst, None, None, cleared, unjudged, torch.zeros(1, 1)
-    )
+    part = replace(part, worst=values.seen(values.peak), cleared=cleared)
     if at is not None:
         part = replace(part, over=WrongValues.of(values.chunk, over), first=values.seen(at))
     return part
@@ -135,7 +136,8 @@ def _compared_x(
     ours = _own_x(readings, BackwardBounded, dtype, slice(start, stop), slice(None), lengths)
     v, bound, theirs = ours.v.flip(0), ours.e.flip(0), engine[start:stop].flip(0).to(dtype)
     ratio = (v - theirs).abs_().div_(bound)
-    ratio[(v == theirs) | unknown(bound)] = 0
+    if unknown(bound) is not None or math.isnan(float(ratio.amax())):
+        ratio[(v == theirs) | ~bound.isfinite()] = 0
     places = torch.arange(stop - 1, start - 1, -1).unsqueeze(1).expand(-1, theirs.shape[1])
     valid = None if lengths is None else places < lengths
     if valid is not None:

@@ -134,19 +134,23 @@ class Sums:
         unit = self._unit(terms) + 2 * self.u.stored
         if self.u.coarse:  # a sum that is stored at each step may stop growing
             unit += steps * self.u.stored
-        bound: Tensor = value.abs() * self.u.stored + terms * self.u.tiny
+        bound: Tensor = value.abs().mul_(self.u.stored).add_(terms * self.u.tiny)
         if name in self._sizes:
             size, error = self._sizes[name]
             bound = torch.add(bound, error).add_(size, alpha=unit / self._unit(1))
             return bound.masked_fill_(size / self._unit(1) > self.u.largest, math.inf)
-        most = torch.zeros_like(bound)
+        most = torch.zeros_like(bound) if self.u.largest < math.inf else bound
         for (of, _), one in self._products.items():
             if of == name:
                 left, right, left_error, right_error = (getattr(one, which).sqrt() for which in vars(one))
-                most += torch.outer(left, right)  # no partial sum is above it
-                bound = bound + torch.outer(left, right) * (unit + 4 * self.u.products)
-                bound = bound + torch.outer(left_error, right + right_error) + torch.outer(left, right_error)
-        return bound.masked_fill_(most > self.u.largest, math.inf)
+                bound.addr_(left, right, alpha=unit + 4 * self.u.products)
+                if bool(left_error.any()):
+                    bound.addr_(left_error, right + right_error)
+                if bool(right_error.any()):
+                    bound.addr_(left, right_error)
+                if self.u.largest < math.inf:
+                    most.addr_(left, right)  # no partial sum is above it
+        return bound.masked_fill_(most > self.u.largest, math.inf) if self.u.largest < math.inf else bound
 
     def findings(
         self, engine: Mapping[str, Tensor], steps: int, change: Change | None, again: Callable[[str, Tensor], Tensor]
@@ -157,16 +161,19 @@ class Sums:
         for name, (value, bound) in (known if change is None else change(known)).items():
             if (given := engine.get(name)) is not None:
                 theirs = given.double()
-                ratio = compared(value, theirs, bound, self.limit)[0]
-                if bool((ratio > 1).any()) and change is None:
+                ratio, beyond = compared(value, theirs, bound, self.limit)
+                if float(ratio.amax()) > 1 and change is None:
                     bound = bound + again(name, ratio)
-                yield _nearest(name, value, theirs, bound, self.limit)
+                    ratio, beyond = compared(value, theirs, bound, self.limit)
+                yield _nearest(name, value, theirs, bound, ratio, int(beyond.sum()))
 
 
 def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """|difference| / bound, and which entries are beyond the range of the dtype: there it is 0, for nothing can be told
     of them."""
-    ratio = (value - engine).abs() / bound
+    ratio = (value - engine).abs_().div_(bound)
+    if float(ratio.amax()) <= 1:
+        return ratio, torch.zeros((), dtype=torch.bool)
     ratio[value == engine] = 0
     ratio[ratio.isnan()] = torch.inf
     beyond = ~(value.abs() + bound <= limit) & ~(ratio <= 1)
@@ -174,13 +181,14 @@ def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tupl
     return ratio, beyond
 
 
-def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> SumFinding:
-    ratio, beyond = compared(value, engine, bound, limit)
-    at = int(ratio.argmax())
-    row, column = divmod(at, value.shape[1]) if value.dim() > 1 else (at, 0)
-    ours, theirs, allowed, worst = (float(one.reshape(-1)[at]) for one in (value, engine, bound, ratio))
-    wrong = int((ratio > 1).sum())
-    entries = wrong, value.numel(), value.dim() == 1, int(beyond.sum())
+def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tensor, beyond: int) -> SumFinding:
+    table = ratio.unsqueeze(-1) if ratio.dim() == 1 else ratio
+    row = int(table.amax(1).argmax())
+    column = int(table[row].argmax())
+    at = (row, column)[: ratio.dim()]
+    ours, theirs, allowed, worst = (float(one[at]) for one in (value, engine, bound, ratio))
+    wrong = int((ratio > 1).sum()) if worst > 1 else 0
+    entries = wrong, value.numel(), value.dim() == 1, beyond
     return SumFinding(name, row, column, ours, theirs, allowed, worst, *entries)
 
 
