@@ -7,7 +7,7 @@ gradient of a value v is dL/dv, called g here; None is zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -250,6 +250,8 @@ class Pull:
     def __init__(self, tape: Tape, given: Mapping[Node, Any]) -> None:
         self._tape, self._given = tape, dict(given)
         self._found: dict[Node, Any] = {}
+        self._added: dict[tuple[Node, int], Any] = {}
+        """What each of a value's uses adds to its gradient, where that is known."""
 
     def give(self, node: Node, g: Any) -> None:
         """Puts a known gradient in place of a `Linear` one."""
@@ -260,12 +262,21 @@ class Pull:
         """dL/d node; None where nothing depends on it. Raises `UnknownGradientError`."""
         if node not in self._found:
             total = self._given.get(node)
-            for made, back in node.uses:
-                g = self._joined(made) if isinstance(made, tuple) else self(made)
-                if g is not None and (part := back(g)) is not None:
-                    total = part if total is None else self._tape.plus(total, part)
+            for part in self._parts(node):
+                total = part if total is None else self._tape.plus(total, part)
             self._found[node] = total
         return self._found[node]
+
+    def _parts(self, node: Node) -> Iterator[Any]:
+        for use, (made, back) in enumerate(node.uses):
+            part = self._added.get((node, use))
+            if part is None:
+                g = self._joined(made) if isinstance(made, tuple) else self(made)
+                part = None if g is None else back(g)
+                if not isinstance(part, Linear):
+                    self._added[node, use] = part
+            if part is not None:
+                yield part
 
     def _joined(self, blocks: Iterable[Node]) -> Any:
         """The packed gradient of a value that was split into these."""

@@ -17,7 +17,7 @@ def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
     """|difference| / bound, (steps, batch, G·H) in processing order, and the highest of it. The bound is so many times
     that of `own`."""
     theirs, valid = steps.seen.to(own.v.dtype), steps.chunk.valid
-    ratio = (own.v - theirs).abs_().div_(own.e)
+    ratio = (own.v - theirs).div_(own.e).abs_()
     if factor != 1:
         ratio.div_(factor)
     if valid is not None:

@@ -93,14 +93,14 @@ class BackwardJudge:
         otherwise: Otherwise | None = None,
     ) -> None:
         self.layer = LayerEquations(cell, p, u, nonlinearity)
-        self._changes, self._otherwise = changes or {}, otherwise or Otherwise()
-        self._plain = self._arithmetic(self.layer.dtype)
+        self.changes, self.otherwise = changes or {}, otherwise or Otherwise()
+        self.plain = self._arithmetic(self.layer.dtype)
 
     def _arithmetic(self, dtype: torch.dtype) -> BackwardBounded:
         layer = self.layer
         a = BackwardBounded(cast(layer.p, dtype), layer.gates, layer.u, layer.nonlinearity)
-        if self._otherwise.weights is not None:
-            a.on_the_way_back = cast(self._otherwise.weights, dtype)
+        if self.otherwise.weights is not None:
+            a.on_the_way_back = cast(self.otherwise.weights, dtype)
         return a
 
     @cached_property
@@ -119,14 +119,14 @@ class BackwardJudge:
         last so many steps, without a second look at what is above its bound."""
         layer, run = self.layer, back.run
         total, batch = run.x.shape[:2]
-        found, sums = _nothing(layer), Sums(layer.u, layer.limit)
-        after: Mapping[str, Number] = self._end(back, batch)
+        found, sums = nothing_in(layer), Sums(layer.u, layer.limit)
+        after: Mapping[str, Number] = self.end_of(back, batch)
         begun = list(self._begun(run))
         while begun:  # what a chunk kept is let go of after it
             start, stop, c, forwards = begun.pop()
             chunk = masked(chunk_at(run, start, stop))
-            steps = self._steps(back, chunk)
-            passed = self._passed(self._plain, steps, c, after, forwards)
+            steps = self.steps_of(back, chunk)
+            passed = self._passed(self.plain, steps, c, after, forwards)
             passed, part = self._judged(passed, steps, c, after, total, not glance and found.first is None)
             if exact and passed.wx.v.dtype != torch.float64:
                 passed = self._passed(self._wide, steps, c, after)
@@ -135,14 +135,19 @@ class BackwardJudge:
             progress(stop - start)
             if 0 < glance <= total - start:
                 break
-        again = orders_of(lambda: self._exact_terms(back), layer.u)
-        return LayerBackward(with_padding(found, back.seen, run.lengths), after, sums, total, again)
+        return self.found_in(back, found, after, sums)
+
+    def found_in(self, back: BackwardRun, found: Finding, before: Mapping[str, Number], sums: Sums) -> LayerBackward:
+        """What its steps have shown, with what holds of the layer as a whole."""
+        again = orders_of(lambda: self._exact_terms(back), self.layer.u)
+        found = with_padding(found, back.seen, back.run.lengths)
+        return LayerBackward(found, before, sums, len(back.seen), again)
 
     def _exact_terms(self, back: BackwardRun) -> Iterator[list[Term]]:
         """What the gradients of the parameters are the sums of, chunk by chunk from the last one on, in float64."""
-        after: Mapping[str, Number] = self._end(back, back.run.x.shape[1])
+        after: Mapping[str, Number] = self.end_of(back, back.run.x.shape[1])
         for start, stop, c, _forwards in reversed(list(self._begun(back.run))):
-            steps = self._steps(back, masked(chunk_at(back.run, start, stop)))
+            steps = self.steps_of(back, masked(chunk_at(back.run, start, stop)))
             passed = self._passed(self._wide, steps, c, after)
             yield terms_of(passed, steps, self.layer.p, self.layer.u)
             after = passed.before
@@ -160,7 +165,7 @@ class BackwardJudge:
             if c is not None and stop < total:
                 if start >= total - kept and not layer.stepwise and run.h_error is None:
                     chunk = masked(chunk_at(run, start, stop))
-                    forwards = go_forwards(self._plain, layer.cell, chunk, c.number(layer.dtype), self._changes)
+                    forwards = go_forwards(self.plain, layer.cell, chunk, c.number(layer.dtype), self.changes)
                     c = self._state_after(chunk, c, forwards)
                 else:
                     c = self._after(chunk_at(run, start, stop), c)[1]
@@ -190,7 +195,7 @@ class BackwardJudge:
 
     def _forward(self, chunk: Chunk, c: State) -> State:
         """The cell state after a chunk."""
-        layer, a = self.layer, self._plain
+        layer, a = self.layer, self.plain
         if chunk.h_error is None:
             after = layer.after(layer.compare(chunk, c, layer.plain))
             assert after is not None
@@ -203,7 +208,7 @@ class BackwardJudge:
         over, kept = ~chunk.valid.any(0).unsqueeze(1), c.number(a.dtype)
         return State(torch.where(over, kept.v, made.v[at]), torch.where(over, kept.e, made.e[at]), layer.u)
 
-    def _end(self, back: BackwardRun, batch: int) -> dict[str, Number]:
+    def end_of(self, back: BackwardRun, batch: int) -> dict[str, Number]:
         layer = self.layer
         after = {}
         for name in layer.cell.states:
@@ -211,13 +216,13 @@ class BackwardJudge:
             after[name] = Number(back.last[name].to(layer.dtype) if name in back.last else none, none, layer.u)
         return after
 
-    def _steps(self, back: BackwardRun, chunk: Chunk) -> Steps:
+    def steps_of(self, back: BackwardRun, chunk: Chunk) -> Steps:
         seen, upstream = back.seen[chunk.at], back.upstream[chunk.at]
         if chunk.valid is not None:
             inside = chunk.valid.unsqueeze(-1)
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)
         lost = None if back.lost is None else back.lost[chunk.at]
-        return Steps(chunk, seen, upstream, self.layer.u.products, self._changes, self._otherwise, lost)
+        return Steps(chunk, seen, upstream, self.layer.u.products, self.changes, self.otherwise, lost)
 
     def _passed(
         self,
@@ -247,8 +252,8 @@ class BackwardJudge:
     ) -> tuple[Passed, Finding]:
         """What the equations give for a chunk, and how the engine's gradients compare, in the order of going back."""
         layer, chunk = self.layer, steps.chunk
-        part = replace(_nothing(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
-        part = replace(part, resolution=_resolution(layer, passed.wx))
+        part = replace(nothing_in(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
+        part = replace(part, resolution=resolution_of(layer, passed.wx))
         if (nowhere := lost(passed.wx.e, steps)) is not None:
             part = replace(part, unjudged=int(nowhere.sum()))
         ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
@@ -271,12 +276,12 @@ class BackwardJudge:
         return passed, replace(part, worst=values.seen(values.peak))
 
 
-def _nothing(layer: LayerEquations) -> Finding:
+def nothing_in(layer: LayerEquations) -> Finding:
     unseen = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
     return Finding(0, 0, None, None, None, 0, 0, unseen)
 
 
-def _resolution(layer: LayerEquations, wx: Number) -> Tensor:
+def resolution_of(layer: LayerEquations, wx: Number) -> Tensor:
     """(gates, units): the smallest relative error of a pre-activation's gradient that would have been seen, over some
     of the rows."""
     v, e = wx.v.flatten(0, 1), wx.e.flatten(0, 1)

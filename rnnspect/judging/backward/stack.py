@@ -13,14 +13,15 @@ from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdere
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
 from rnnspect.judging.backward.compared import unknown
-from rnnspect.judging.backward.judge import BackwardJudge
+from rnnspect.judging.backward.judge import BackwardJudge, LayerBackward
 from rnnspect.judging.backward.padding import with_padding
+from rnnspect.judging.backward.screened import Screen
 from rnnspect.judging.backward.sums import SumFinding
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.judge import CLOSE
-from rnnspect.judging.layer import cast
+from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.judging.verdict import Point
 
 _ROWS = 2**19  # values of dL/dx that are computed together
@@ -42,6 +43,22 @@ class BackwardJudged:
 
 def unchanged(reading: BackwardReading) -> BackwardReading:
     return reading
+
+
+class Once:
+    """Progress of steps that may be gone over again: each is told once."""
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress, self._told, self._done = progress, 0, 0
+
+    def again(self) -> None:
+        self._done = 0
+
+    def __call__(self, steps: int) -> None:
+        self._done += steps
+        if self._done > self._told:
+            self._progress(self._done - self._told)
+            self._told = self._done
 
 
 @torch.inference_mode()
@@ -69,15 +86,23 @@ def judge_place(
     reading: BackwardReading, judged: BackwardJudged, progress: Callable[[int], None] = lambda _steps: None
 ) -> None:
     """Holds one layer and direction to the equations, or to what its reading has in their place."""
-    judge = judge_of(reading)
-    found = judge(reading.back, progress)
+    judge, told = judge_of(reading), Once(progress)
+    screen = Screen.of(judge, reading.run)
+    found = None if screen is None else screen(reading.back, told)
+    if found is None or any(point.ratio > CLOSE for point in _states(reading, found, judge.layer)):
+        told.again()
+        found = judge(reading.back, told)
     parameters = list(found.parameters(reading.gradients, reading.sums))
     if any(one.ratio > CLOSE for one in parameters) and judge.layer.dtype != torch.float64:
         found = judge(reading.back, exact=True)
         parameters = list(found.parameters(reading.gradients, reading.sums))
     judged.gates[reading.at], judged.parameters[reading.at] = found.finding, parameters
-    judged.states[reading.at] = [
-        _state_point(reading, name, found.states[name], engine, judge.layer.bound_factor)
+    judged.states[reading.at] = _states(reading, found, judge.layer)
+
+
+def _states(reading: BackwardReading, found: LayerBackward, layer: LayerEquations) -> list[Point]:
+    return [
+        _state_point(reading, name, found.states[name], engine, layer.bound_factor)
         for name, engine in reading.states.items()
     ]
 

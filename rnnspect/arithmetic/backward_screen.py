@@ -1,0 +1,143 @@
+"""Going back with a cheap lower estimate of the bound, as `screen.py` has it going forward: where every difference lies
+within it, nobody needs the whole bound.
+
+Every error here is at most the one that `BackwardBounded` gives. Left out are errors of errors, roundings of sums and
+products but those of matrices, and what a cell state brings along from earlier steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.backward_bounded import BackwardBounded
+from rnnspect.arithmetic.bounded import KERNEL, Number, Product, Value, sigmoid_slope, tanh_slope
+from rnnspect.arithmetic.product_bounds import squashed
+from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.scan import Scan
+from rnnspect.network.parameters import LayerParameters
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Number):
+    """A value and part of its bound, which has no dimensions where it is the same for each."""
+
+    @cached_property
+    def size(self) -> Tensor:
+        return self.v if self.is_gate else self.v.abs()
+
+    def __mul__(self, other: Value) -> Part:
+        """Of a gate on the left, whose own error is left out."""
+        return Part(self.v * other.v, self.size * other.e, self.u)
+
+
+@dataclass(frozen=True, eq=False)
+class Gate(Part):
+    """σ or tanh, and its slope."""
+
+    slope: Tensor = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Slope(Part):
+    """σ′ or tanh′ as s. Its error e (1 − k s) is at most what one of e in σ or tanh makes of it: with σ′ = σ (1 − σ),
+    |1 − 2σ| = √(1 − 4 σ′) ≥ 1 − 4 σ′; with tanh′ = 1 − tanh², |2 tanh| ≥ 2 (1 − tanh′)."""
+
+    k: float = field(kw_only=True)
+
+
+class BackwardScreening(BackwardBounded):
+    """The arithmetic of cells without a projection, of the usual functions, in an engine that stores what it sums."""
+
+    def __init__(self, p: LayerParameters, gates: int, u: Roundoff) -> None:
+        super().__init__(p, gates, u)
+        self._none, self._kernel, self._twice = torch.tensor([0, 1, 2], dtype=self.dtype).mul_(KERNEL * u.sums).unbind()
+
+    def sigmoid(self, s: Value) -> Gate:
+        return self._gate(s, "sigmoid", sigmoid_slope)
+
+    def tanh(self, s: Value) -> Gate:
+        return self._gate(s, "tanh", tanh_slope)
+
+    def _gate(self, s: Value, function: str, slope: Callable[[Tensor], Tensor]) -> Gate:
+        if isinstance(s, Product):
+            v, before = s.sum(function), self._reach(s)
+        else:
+            v, before = squashed(s.v, function), s.e
+        at = slope(v)
+        return Gate(v, torch.mul(at, before).add_(self._kernel), self.u, is_gate=function == "sigmoid", slope=at)
+
+    @staticmethod
+    def _reach(s: Product) -> Tensor:
+        """What the sum of each row may be off in any unit, (steps, batch, 1); 1 where that is more."""
+        least = sum(rows.norm * block.slope.amin() for rows, block in s.terms)
+        assert isinstance(least, Tensor)
+        return least.clamp_(max=1).view(*s.terms[0][0].shape, 1)
+
+    def carry(self, f: Number, c: Number, v: Number) -> Part:
+        return Part(Scan(f.v)(c.v, v.v, torch.empty_like(v.v)), v.e, self.u)
+
+    def carried(self, c: Number) -> Number:
+        """The cell state after the last of some steps. Computed back from h, too, it errs by what tanh does."""
+        return Number(c.v[-1].clone(), torch.minimum(c.e[-1], self._kernel), self.u)
+
+    def rest(self, v: Number) -> Part:
+        return Part(1 - v.v, v.e, self.u, is_gate=v.is_gate)
+
+    def lerp(self, n: Number, h: Number, z: Number) -> Part:
+        return Part(torch.lerp(n.v, h.v, z.v), self._none, self.u)
+
+    def before(self, c: Number, after: Number) -> Part:
+        v, e = (torch.cat([one.expand_as(c.v)[None], all_[:-1]]) for one, all_ in ((c.v, after.v), (c.e, after.e)))
+        return Part(v, e, self.u)
+
+    def slope(self, function: str, s: Number | Product, v: Number) -> Slope:
+        del s
+        assert isinstance(v, Gate)
+        of_sigmoid = function == "sigmoid"
+        error = self._kernel if of_sigmoid else self._twice
+        return Slope(v.slope, error, self.u, is_gate=True, k=4.0 if of_sigmoid else 1.0)
+
+    def transposed(self, weight: str, g: Number) -> Part:
+        whole = super().transposed(weight, g)
+        return Part(whole.v, whole.e, self.u)
+
+    def times(self, g: Number, v: Number | Product) -> Part:
+        v = v.number if isinstance(v, Product) else v
+        product, size, gate = g.v * v.v, _size(g), _size(v)
+        if v.e.dim():
+            return Part(product, torch.addcmul(self._tiny, g.e, gate).addcmul_(size, v.e), self.u)
+        own = float(v.e)
+        e = torch.add(g.e, size, alpha=-own * v.k) if isinstance(v, Slope) else g.e
+        e = torch.addcmul(self._tiny, e, gate)
+        return Part(product, e.add_(size, alpha=own) if own else e, self.u)
+
+    def plus(self, g: Number, other: Number) -> Part:
+        exact = next((of for of, one in ((other.e, g.e), (g.e, other.e)) if not one.dim()), None)
+        return Part(g.v + other.v, g.e + other.e if exact is None else exact, self.u)
+
+    def minus(self, v: Number, other: Number) -> Part:
+        return Part(v.v - other.v, v.e + other.e, self.u)
+
+    def negative(self, v: Number) -> Part:
+        return Part(-v.v, v.e, self.u)
+
+    def scanned(self, slope: Number, last: Number, rest: Number | None) -> Number:
+        scan = Scan(slope.v.flip(0))
+        v, e = (self._none, self._none) if rest is None else (rest.v, rest.e)
+        v, e = (
+            torch.cat([end.expand_as(last.v)[None], one.expand_as(slope.v).flip(0)])
+            for end, one in ((last.v, v), (last.e, e))
+        )
+        scan(last.v, v[1:])
+        e[1:].addcmul_(v[:-1].abs(), slope.e.flip(0) if slope.e.dim() else slope.e)
+        scan(e[0], e[1:])
+        return Part(v.flip(0), e.flip(0), self.u)
+
+
+def _size(g: Number) -> Tensor:
+    return g.size if isinstance(g, Part) else g.v if g.is_gate else g.v.abs()

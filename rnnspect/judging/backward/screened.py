@@ -1,0 +1,139 @@
+"""A layer and direction whose gradients all lie within half of a quick estimate of their bound: nothing more is asked.
+Of any other one nothing is told here; `BackwardJudge` holds it to the whole bound, from its last step on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.backward_screen import BackwardScreening
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.cells.functions import Functions, functions_of
+from rnnspect.judging.backward.compared import nearest, ratio_of
+from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, nothing_in, resolution_of
+from rnnspect.judging.backward.passing import Forwards, Otherwise, Passed, Steps, go_back, go_forwards, masked
+from rnnspect.judging.backward.sums import Sums
+from rnnspect.judging.backward.terms import terms_of
+from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
+from rnnspect.judging.finding import Deviation, combine
+from rnnspect.judging.judge import CLOSE
+
+_ROWS = 1024  # steps × items that are computed together: what they need stays in the processor's cache
+_SAMPLES = 64  # rows at the end of the run at which the resolution is looked at, with the whole bound
+_FEW = 16  # steps from the value that is nearest to its bound on, for its own whole bound
+_KEPT = 2**27  # bytes of a pass forwards that are kept for the pass back
+_QUANTITIES = 12  # numbers that it has of each unit
+_LARGE = 2.0**80  # far below where anything overflows
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Some steps gone back over, the cell state before them, and where a gradient is nearest to its bound."""
+
+    steps: Steps
+    c: Number
+    passed: Passed
+    top: float
+    n: int
+    b: int
+
+
+class Screen:
+    """The quick look at a layer and direction, for judges of the equations themselves that can have one."""
+
+    def __init__(self, judge: BackwardJudge) -> None:
+        self._judge, layer = judge, judge.layer
+        self._layer, self._a = layer, BackwardScreening(layer.weights, layer.gates, layer.u)
+
+    @staticmethod
+    def of(judge: BackwardJudge, run: LayerRun) -> Screen | None:
+        layer = judge.layer
+        usual = layer.screen is not None and functions_of(layer.nonlinearity) == Functions()
+        exact = run.h_error is None and not (layer.u.relative or layer.u.absolute)
+        fits = usual and exact and layer.cell.has_cell_state and not layer.stepwise
+        return Screen(judge) if fits and not judge.changes and judge.otherwise == Otherwise() else None
+
+    @torch.inference_mode()
+    def __call__(self, back: BackwardRun, progress: Callable[[int], None]) -> LayerBackward | None:
+        """None where a gradient is not within half of the quick bound, or cannot be told."""
+        judge, layer, run = self._judge, self._layer, back.run
+        total, batch = run.x.shape[:2]
+        found, sums = nothing_in(layer), Sums(layer.u, layer.limit)
+        after: Mapping[str, Number] = judge.end_of(back, batch)
+        closest: _Seen | None = None
+        begun = list(self._begun(run))
+        while begun:
+            chunk, c, forwards = begun.pop()  # what a chunk kept is let go of after it
+            steps = judge.steps_of(back, chunk)
+            forwards = forwards or go_forwards(self._a, layer.cell, chunk, c, {})
+            passed = go_back(forwards, layer.cell, steps, after)
+            ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
+            if not top <= CLOSE or not _is_moderate(passed):
+                return None
+            if closest is None or top > closest.top:
+                n, b = divmod(int(ratio.amax(2).argmax()), batch)
+                closest = _Seen(steps, c, passed, top, n, b)
+            part = replace(nothing_in(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
+            if not found.steps:
+                part = replace(part, resolution=self._resolution(closest))
+                if part.coarse():
+                    return None
+            sums.add(terms_of(passed, steps, layer.p, layer.u))
+            after, found = passed.before, combine(found, part)
+            progress(len(chunk.x))
+        assert closest is not None
+        return judge.found_in(back, replace(found, worst=self._worst(closest, total)), after, sums)
+
+    def _begun(self, run: LayerRun) -> Iterator[tuple[Chunk, Number, Forwards | None]]:
+        """Each chunk in processing order, with the cell state that it begins with; of the last ones also the pass
+        forwards."""
+        layer, a = self._layer, self._a
+        assert run.c0 is not None
+        total, batch = run.x.shape[:2]
+        n = max(1, _ROWS // batch)
+        kept = _KEPT // (batch * layer.units * _QUANTITIES * layer.dtype.itemsize)
+        c = Number(run.c0.to(a.dtype), torch.zeros((), dtype=a.dtype), layer.u)
+        for start in range(0, total, n):
+            chunk = masked(chunk_at(run, start, min(total, start + n)))
+            forwards = go_forwards(a, layer.cell, chunk, c, {})
+            yield chunk, c, forwards if start >= total - kept else None
+            c = a.carried(forwards.made["c"].value)
+
+    def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[Steps, Number]:
+        """Some of the steps and items, and their gradients with the whole bound. A few steps before them are gone over,
+        too: by then the cell state has the error that it may have."""
+        start = max(0, first - _FEW)
+        steps, passed, cut = seen.steps, seen.passed, (slice(start, stop), items)
+        upstream = steps.upstream[cut].clone()
+        upstream[-1] = 0  # it is in what comes to h after the last step
+        some = replace(steps, chunk=steps.chunk.cut(start, stop, items), seen=steps.seen[cut], upstream=upstream)
+        after = {name: Number(g.v[stop - 1, items], g.e[stop - 1, items], g.u) for name, g in passed.states.items()}
+        assert passed.c is not None
+        c = Number(passed.c.v[start - 1], passed.c.e[start - 1], passed.c.u) if start else seen.c
+        begun = Number(c.v[items], c.e.expand_as(c.v)[items], c.u)
+        plain, cell = self._judge.plain, self._layer.cell
+        own = go_back(go_forwards(plain, cell, some.chunk, begun, {}), cell, some, after).wx
+        steps = replace(some, chunk=some.chunk.cut(first - start, stop - start), seen=some.seen[first - start :])
+        return steps, Number(own.v[first - start :], own.e[first - start :], own.u)
+
+    def _resolution(self, seen: _Seen) -> Tensor:
+        steps, batch = seen.steps.chunk.x.shape[:2]
+        few = max(1, _SAMPLES // batch)
+        return resolution_of(self._layer, self._whole(seen, max(0, steps - few), steps, slice(None))[1])
+
+    def _worst(self, seen: _Seen, total: int) -> Deviation:
+        """The gradient that is nearest to its bound, with the whole of it."""
+        n, b = seen.n, seen.b
+        steps, own = self._whole(seen, n, min(n + _FEW, len(seen.steps.chunk.x)), slice(b, b + 1))
+        one = replace(steps, chunk=steps.chunk.cut(0, 1), seen=steps.seen[:1])
+        own, factor = Number(own.v[:1], own.e[:1], own.u), self._layer.bound_factor
+        return replace(nearest(own, one, ratio_of(own, one, factor)[0], factor, total), batch=b)
+
+
+def _is_moderate(passed: Passed) -> bool:
+    """Whether nothing is near the end of the dtype's range, where the whole bound may be infinite."""
+    assert passed.c is not None
+    return all(float(g.v.abs().amax()) < _LARGE for g in (*passed.states.values(), passed.c))

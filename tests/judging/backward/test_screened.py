@@ -1,0 +1,121 @@
+"""The quick look at a pass backwards: its bound is never above the whole one, and what it clears is right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rnnspect.arithmetic.backward_screen import BackwardScreening
+from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
+from rnnspect.judging.backward.passing import Passed, go_back, go_forwards, masked
+from rnnspect.judging.backward.screened import Screen
+from rnnspect.judging.backward.stack import judge_backward, judge_of
+from rnnspect.judging.backward.words import backward_verdict
+from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.judge import CLOSE
+from tests.causes.backward.drawn import Plan
+from tests.causes.backward.test_single_faults import case_of, with_layer
+
+PLANS = [
+    Plan(0, steps=40, units=9, finals=False),
+    Plan(1, dtype="float64", directions=2, lengths=True),
+    Plan(2, steps=300, batch=1, units=17, features=6),
+    Plan(3, layers=2, lengths=True, steps=25),
+]
+ROUNDINGS = 1e-5
+"""Relative: a bound is itself computed in float32, by fewer than a hundred operations of positive numbers."""
+
+CARRIED = 0.01
+"""Relative: of a cell state's error what is older than 16 steps is not in the bound that says the resolution."""
+
+
+def _readings(case: BackwardCase, scale: float = 1.0) -> list[BackwardReading]:
+    """`scale` times the weights: with large ones the gates are shut or open."""
+    parameters = {name: p * scale for name, p in case.parameters.items()}
+    return list(readings_of(replace(case, parameters=parameters)).values())
+
+
+def _both(reading: BackwardReading) -> tuple[Passed, Passed]:
+    """Gone back over with the quick bound, and with the whole one."""
+    judge, run = judge_of(reading), reading.run
+    layer, steps = judge.layer, judge.steps_of(reading.back, masked(chunk_at(run, 0, len(run.x))))
+    c, after = layer.begin(run.c0), judge.end_of(reading.back, run.x.shape[1])
+    assert c is not None
+    quick = BackwardScreening(layer.weights, layer.gates, layer.u)
+    passes = (go_forwards(a, layer.cell, steps.chunk, c.number(a.dtype), {}) for a in (quick, judge.plain))
+    one, other = (go_back(forwards, layer.cell, steps, after) for forwards in passes)
+    return one, other
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 12.0])
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
+def test_the_quick_bound_is_part_of_the_whole_one(plan: Plan, scale: float) -> None:
+    for reading in _readings(case_of(plan), scale):
+        quick, whole = _both(reading)
+        pairs = [(quick.wx, whole.wx), *((quick.states[name], whole.states[name]) for name in ("h", "c"))]
+        assert bool((quick.wx.e > 0).all())
+        for one, other in pairs:
+            assert bool((one.e <= other.e * (1 + ROUNDINGS)).all())
+            assert bool(((one.v - other.v).abs() <= other.e).all())
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
+def test_right_gradients_are_cleared_by_it(plan: Plan) -> None:
+    """With what the whole look finds of them: the sums and states, and a ratio that is not higher."""
+    for reading in _readings(case_of(plan)):
+        judge = judge_of(reading)
+        screen = Screen.of(judge, reading.run)
+        assert screen is not None
+        told: list[int] = []
+        quick, whole = screen(reading.back, told.append), judge(reading.back)
+        assert quick is not None
+        assert sum(told) == plan.steps
+        one, other = quick.finding, whole.finding
+        assert (one.steps, one.values, one.first, one.over) == (other.steps, other.values, None, None)
+        assert one.worst is not None
+        assert one.worst.ratio <= CLOSE
+        own = _both(reading)[1].wx
+        least = (own.e * judge.layer.bound_factor / own.v.abs()).flatten(0, 1).amin(0)
+        assert bool((one.resolution.flatten() >= least * (1 - CARRIED)).all())
+        assert not one.coarse()
+        for name, values in whole.sums.values.items():
+            assert bool(((quick.sums.values[name] - values).abs() <= whole.sums.bound(name, whole.steps)).all())
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
+def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
+    """By the largest whole bound, or where it is no number; the run is then judged, and each step told once."""
+    case = case_of(plan)
+    at = 0, 0, 3
+    for reading in _readings(case):
+        off = float(_both(reading)[1].wx.e.amax())
+        for size in (off, float("nan"), float("inf")):
+            seen = reading.back.seen.clone()
+            seen[at] += size
+            screen = Screen.of(judge_of(reading), reading.run)
+            assert screen is not None
+            assert screen(replace(reading.back, seen=seen), lambda _steps: None) is None
+    told: list[int] = []
+    shown = {name: g.clone() for name, g in case.layers[0].pre_activations.items()}
+    shown["forward"][at] += 1
+    wrong = with_layer(case, 0, pre_activations=shown)
+    assert backward_verdict(wrong, judge_backward(wrong, progress=told.append)).verdict == "differ"
+    assert sum(told) == plan.steps * len(case.spec.places)
+
+
+def test_a_mistake_and_other_functions_are_not_looked_at_so() -> None:
+    reading = _readings(case_of(PLANS[0]))[0]
+    assert Screen.of(judge_of(reading.with_changes({"carry-c": None})), reading.run) is None
+    hard = _readings(case_of(Plan(0, hard=True)))[0]
+    assert Screen.of(judge_of(hard), hard.run) is None
+    assert Screen.of(judge_of(replace(reading, u=replace(reading.u, stored=2.0**-11))), reading.run) is None
+
+
+def test_large_gradients_are_left_to_the_whole_look() -> None:
+    """Beyond 2⁸⁰ the whole bound may be infinite, and then nothing may be told."""
+    reading = _readings(case_of(PLANS[0]))[0]
+    back = replace(reading.back, upstream=reading.back.upstream * 1e30, seen=reading.back.seen * 1e30)
+    screen = Screen.of(judge_of(reading), reading.run)
+    assert screen is not None
+    assert screen(back, lambda _steps: None) is None
