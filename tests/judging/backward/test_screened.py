@@ -85,11 +85,13 @@ def test_right_gradients_are_cleared_by_it(plan: Plan) -> None:
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
 def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
-    """By the largest whole bound, or where it is no number; the run is then judged, and each step told once."""
+    """By little more than half of the quick bound, or where it is no number; the run is then judged, and each step told
+    once."""
     case = case_of(plan)
     at = 0, 0, 3
-    for reading in _readings(case):
-        off = float(_both(reading)[1].wx.e.amax())
+    for reading in _readings(case)[:: plan.directions]:
+        own, factor = _both(reading)[0].wx, judge_of(reading).layer.bound_factor
+        off = 1.1 * CLOSE * factor * float(own.e[at]) + 2 * float((own.v[at] - reading.back.seen[at]).abs())
         for size in (off, float("nan"), float("inf")):
             seen = reading.back.seen.clone()
             seen[at] += size
