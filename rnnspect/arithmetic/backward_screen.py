@@ -8,7 +8,6 @@ products but those of matrices, and what a cell state brings along from earlier 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -22,9 +21,16 @@ from rnnspect.arithmetic.scan import Scan
 from rnnspect.network.parameters import LayerParameters
 
 
-@dataclass(frozen=True, eq=False)
 class Part(Number):
-    """A value and part of its bound, which has no dimensions where it is the same for each."""
+    """A value and part of its bound, which is computed when it is first asked for: a pass forwards keeps its values."""
+
+    def __init__(self, v: Tensor, error: Tensor | Callable[[], Tensor], u: Roundoff, is_gate: bool = False) -> None:
+        vars(self).update(v=v, error=error, u=u, rows=None, is_gate=is_gate)
+
+    @cached_property
+    def e(self) -> Tensor:
+        error: Tensor | Callable[[], Tensor] = vars(self)["error"]
+        return error if isinstance(error, Tensor) else error()
 
     @cached_property
     def size(self) -> Tensor:
@@ -32,22 +38,39 @@ class Part(Number):
 
     def __mul__(self, other: Value) -> Part:
         """Of a gate on the left, whose own error is left out."""
-        return Part(self.v * other.v, self.size * other.e, self.u)
+        return Times(self, other)
 
 
-@dataclass(frozen=True, eq=False)
+class Times(Part):
+    """A product of a gate, which is asked for once, or never."""
+
+    def __init__(self, gate: Part, other: Value) -> None:
+        vars(self).update(gate=gate, other=other, error=lambda: gate.size * other.e, u=gate.u, rows=None, is_gate=False)
+
+    @property
+    def v(self) -> Tensor:
+        product: Tensor = vars(self)["gate"].v * vars(self)["other"].v
+        return product
+
+
 class Gate(Part):
-    """σ or tanh, and its slope."""
+    """σ or tanh of a number that is known to ± before."""
 
-    slope: Tensor = field(kw_only=True)
+    def __init__(self, v: Tensor, before: Callable[[], Tensor], kernel: Tensor, u: Roundoff, is_sigmoid: bool) -> None:
+        super().__init__(v, lambda: torch.mul(self.slope, before()).add_(kernel), u, is_sigmoid)
+
+    @cached_property
+    def slope(self) -> Tensor:
+        return sigmoid_slope(self.v) if self.is_gate else tanh_slope(self.v)
 
 
-@dataclass(frozen=True, eq=False)
 class Slope(Part):
     """σ′ or tanh′ as s. Its error e (1 − k s) is at most what one of e in σ or tanh makes of it: with σ′ = σ (1 − σ),
     |1 − 2σ| = √(1 − 4 σ′) ≥ 1 − 4 σ′; with tanh′ = 1 − tanh², |2 tanh| ≥ 2 (1 − tanh′)."""
 
-    k: float = field(kw_only=True)
+    def __init__(self, gate: Gate, e: Tensor) -> None:
+        super().__init__(gate.slope, e, gate.u, is_gate=True)
+        self.k = 4.0 if gate.is_gate else 1.0
 
 
 class BackwardScreening(BackwardBounded):
@@ -58,18 +81,16 @@ class BackwardScreening(BackwardBounded):
         self._none, self._kernel, self._twice = torch.tensor([0, 1, 2], dtype=self.dtype).mul_(KERNEL * u.sums).unbind()
 
     def sigmoid(self, s: Value) -> Gate:
-        return self._gate(s, "sigmoid", sigmoid_slope)
+        return self._gate(s, "sigmoid")
 
     def tanh(self, s: Value) -> Gate:
-        return self._gate(s, "tanh", tanh_slope)
+        return self._gate(s, "tanh")
 
-    def _gate(self, s: Value, function: str, slope: Callable[[Tensor], Tensor]) -> Gate:
+    def _gate(self, s: Value, function: str) -> Gate:
         if isinstance(s, Product):
-            v, before = s.sum(function), self._reach(s)
-        else:
-            v, before = squashed(s.v, function), s.e
-        at = slope(v)
-        return Gate(v, torch.mul(at, before).add_(self._kernel), self.u, is_gate=function == "sigmoid", slope=at)
+            v, reach = s.sum(function), self._reach(s)
+            return Gate(v, lambda: reach, self._kernel, self.u, function == "sigmoid")
+        return Gate(squashed(s.v, function), lambda: s.e, self._kernel, self.u, function == "sigmoid")
 
     @staticmethod
     def _reach(s: Product) -> Tensor:
@@ -79,7 +100,7 @@ class BackwardScreening(BackwardBounded):
         return least.clamp_(max=1).view(*s.terms[0][0].shape, 1)
 
     def carry(self, f: Number, c: Number, v: Number) -> Part:
-        return Part(Scan(f.v)(c.v, v.v, torch.empty_like(v.v)), v.e, self.u)
+        return Part(Scan(f.v)(c.v, v.v), lambda: v.e, self.u)
 
     def carried(self, c: Number) -> Number:
         """The cell state after the last of some steps. Computed back from h, too, it errs by what tanh does."""
@@ -98,9 +119,7 @@ class BackwardScreening(BackwardBounded):
     def slope(self, function: str, s: Number | Product, v: Number) -> Slope:
         del s
         assert isinstance(v, Gate)
-        of_sigmoid = function == "sigmoid"
-        error = self._kernel if of_sigmoid else self._twice
-        return Slope(v.slope, error, self.u, is_gate=True, k=4.0 if of_sigmoid else 1.0)
+        return Slope(v, self._kernel if function == "sigmoid" else self._twice)
 
     def transposed(self, weight: str, g: Number) -> Part:
         whole = super().transposed(weight, g)
