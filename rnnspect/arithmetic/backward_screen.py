@@ -7,7 +7,8 @@ products but those of matrices, and what a cell state brings along from earlier 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded import KERNEL, Number, Product, Value, sigmoid_slope, tanh_slope
-from rnnspect.arithmetic.product_bounds import squashed
+from rnnspect.arithmetic.product_bounds import LAMBDA, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.network.parameters import LayerParameters
@@ -54,10 +55,7 @@ class Times(Part):
 
 
 class Gate(Part):
-    """σ or tanh of a number that is known to ± before."""
-
-    def __init__(self, v: Tensor, before: Callable[[], Tensor], kernel: Tensor, u: Roundoff, is_sigmoid: bool) -> None:
-        super().__init__(v, lambda: torch.mul(self.slope, before()).add_(kernel), u, is_sigmoid)
+    """σ or tanh, and its slope."""
 
     @cached_property
     def slope(self) -> Tensor:
@@ -73,24 +71,43 @@ class Slope(Part):
         self.k = 4.0 if gate.is_gate else 1.0
 
 
+class Blocks(Part):
+    """Those of the gates, which are put side by side where that is asked for."""
+
+    def __init__(self, each: Sequence[Number]) -> None:
+        vars(self).update(each=each, error=lambda: self._beside("e"), u=each[0].u, rows=None, is_gate=False)
+
+    @cached_property
+    def v(self) -> Tensor:
+        return self._beside("v")
+
+    def _beside(self, which: str) -> Tensor:
+        return torch.cat([getattr(one, which) for one in vars(self)["each"]], -1)
+
+
 class BackwardScreening(BackwardBounded):
     """The arithmetic of cells without a projection, of the usual functions, in an engine that stores what it sums."""
 
     def __init__(self, p: LayerParameters, gates: int, u: Roundoff) -> None:
         super().__init__(p, gates, u)
+        unit = LAMBDA * math.sqrt(len(p.weight_hh) + 2)
+        self._steep = {"sigmoid": 4 / unit, "tanh": 16 / unit}
+        """Above it a slope errs by little beside the product that it is multiplied with."""
         self._none, self._kernel, self._twice = torch.tensor([0, 1, 2], dtype=self.dtype).mul_(KERNEL * u.sums).unbind()
 
     def sigmoid(self, s: Value) -> Gate:
-        return self._gate(s, "sigmoid")
+        """Its error is that of the gate that errs least."""
+        if isinstance(s, Product):
+            v, reach = s.sum("sigmoid"), self._reach(s).amin()
+        else:
+            v, reach = squashed(s.v, "sigmoid"), self._none
+        gate = Gate(v, lambda: torch.addcmul(self._kernel, reach, gate.slope.amin()), self.u, is_gate=True)
+        return gate
 
     def tanh(self, s: Value) -> Gate:
-        return self._gate(s, "tanh")
-
-    def _gate(self, s: Value, function: str) -> Gate:
-        if isinstance(s, Product):
-            v, reach = s.sum(function), self._reach(s)
-            return Gate(v, lambda: reach, self._kernel, self.u, function == "sigmoid")
-        return Gate(squashed(s.v, function), lambda: s.e, self._kernel, self.u, function == "sigmoid")
+        v, reach = (s.sum("tanh"), self._reach(s)) if isinstance(s, Product) else (squashed(s.v, "tanh"), None)
+        gate = Gate(v, lambda: torch.mul(gate.slope, s.e if reach is None else reach).add_(self._kernel), self.u)
+        return gate
 
     @staticmethod
     def _reach(s: Product) -> Tensor:
@@ -119,7 +136,15 @@ class BackwardScreening(BackwardBounded):
     def slope(self, function: str, s: Number | Product, v: Number) -> Slope:
         del s
         assert isinstance(v, Gate)
-        return Slope(v, self._kernel if function == "sigmoid" else self._twice)
+        name = "sigmoid" if function == "sigmoid" else "tanh"
+        if float(v.slope.amin()) > self._steep[name]:
+            return Slope(v, self._none)
+        return Slope(v, self._kernel if name == "sigmoid" else self._twice)
+
+    def joined(self, blocks: Sequence[Number | None]) -> Number:
+        each = [block for block in blocks if block is not None]
+        fits = len(each) == len(blocks) and all(block.e.dim() for block in each)
+        return Blocks(each) if fits else super().joined(blocks)
 
     def transposed(self, weight: str, g: Number) -> Part:
         whole = super().transposed(weight, g)

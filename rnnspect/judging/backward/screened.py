@@ -3,13 +3,14 @@ Of any other one nothing is told here; `BackwardJudge` holds it to the whole bou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.backward_screen import BackwardScreening
+from rnnspect.arithmetic.backward_screen import BackwardScreening, Blocks
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.cells.functions import Functions, functions_of
 from rnnspect.judging.backward.compared import nearest, ratio_of
@@ -70,12 +71,10 @@ class Screen:
             steps = judge.steps_of(back, chunk)
             forwards = forwards or go_forwards(self._a, layer.cell, chunk, c, {})
             passed = go_back(forwards, layer.cell, steps, after)
-            ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
-            if not top <= CLOSE or not _is_moderate(passed):
+            seen = self._seen(steps, c, passed)
+            if not seen.top <= CLOSE or not _is_moderate(passed):
                 return None
-            if closest is None or top > closest.top:
-                n, b = divmod(int(ratio.amax(2).argmax()), batch)
-                closest = _Seen(steps, c, passed, top, n, b)
+            closest = seen if closest is None or seen.top > closest.top else closest
             part = replace(nothing_in(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
             if not found.steps:
                 part = replace(part, resolution=self._resolution(closest))
@@ -101,6 +100,16 @@ class Screen:
             forwards = go_forwards(a, layer.cell, chunk, c, {})
             yield chunk, c, forwards if start >= total - kept else None
             c = a.carried(forwards.made["c"].value)
+
+    def _seen(self, steps: Steps, c: Number, passed: Passed) -> _Seen:
+        """Compared gate by gate."""
+        each = vars(passed.wx)["each"] if isinstance(passed.wx, Blocks) else [passed.wx]
+        shown, factor, top = steps.seen.chunk(len(each), -1), self._layer.bound_factor, -1.0
+        for own, theirs in zip(each, shown, strict=True):
+            ratio, highest = ratio_of(own, replace(steps, seen=theirs), factor)
+            if highest > top or math.isnan(highest):
+                top, rows = highest, ratio.amax(2)
+        return _Seen(steps, c, passed, top, *divmod(int(rows.argmax()), rows.shape[1]))
 
     def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[Steps, Number]:
         """Some of the steps and items, and their gradients with the whole bound. A few steps before them are gone over,

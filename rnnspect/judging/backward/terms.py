@@ -13,7 +13,7 @@ from rnnspect.network.parameters import LayerParameters
 
 def terms_of(passed: Passed, steps: Steps, p: LayerParameters, u: Roundoff) -> list[Term]:
     """The rows of all steps and items stand one under the other; they are zero beyond an item's end."""
-    valid, chunk, dtype = steps.chunk.valid, steps.chunk, passed.wx.v.dtype
+    valid, chunk, dtype = steps.chunk.valid, steps.chunk, next(iter(passed.states.values())).v.dtype
 
     def rows(g: Number) -> Number:
         v, e = g.v, g.e
