@@ -126,16 +126,13 @@ class BackwardBounded(Bounded):
     def scanned(self, slope: Number, last: Number, rest: Number | None) -> Number:
         """g of every step and of one before the first, (steps + 1, batch, units), where g before a step is
         slope ⊙ (g after it) + rest, and `last` (batch, units) is g after the last one."""
-        factor = slope.v.flip(0)
-        added = torch.zeros_like(factor) if rest is None else rest.v.flip(0)
-        own = torch.zeros_like(factor) if rest is None else rest.e.flip(0)
-        v = torch.cat([last.v[None], added])
-        Scan(factor)(last.v, v[1:])
-        size = v.abs()
-        e = torch.addcmul(own, slope.e.flip(0), size[:-1]).add_(size[1:], alpha=2 * self.u.stored).add_(2 * self.u.tiny)
-        e = torch.cat([last.e.expand_as(last.v)[None], e])
-        Scan(factor.abs().add_(slope.e.flip(0)))(e[0], e[1:])
-        return Number(v.flip(0), e.flip(0), self.u)
+        v = torch.cat([torch.zeros_like(slope.v) if rest is None else rest.v, last.v[None]])
+        Scan(slope.v, back=True)(last.v, v[:-1])
+        size, own = v.abs(), torch.zeros_like(slope.v) if rest is None else rest.e
+        e = torch.addcmul(own, slope.e, size[1:]).add_(size[:-1], alpha=2 * self.u.stored).add_(2 * self.u.tiny)
+        e = torch.cat([e, last.e.expand_as(last.v)[None]])
+        Scan(slope.v.abs().add_(slope.e), back=True)(e[-1], e[:-1])
+        return Number(v, e, self.u)
 
     def _rounded(self, v: Tensor, e: Tensor) -> Number:
         """v as an engine stores it. e grows in place."""

@@ -152,13 +152,14 @@ class BackwardScreening(BackwardBounded):
 
     def times(self, g: Number, v: Number | Product) -> Part:
         v = v.number if isinstance(v, Product) else v
-        product, size, gate = g.v * v.v, _size(g), _size(v)
+        product, e = g.v * v.v, torch.addcmul(self._tiny, g.e, _size(v))
         if v.e.dim():
-            return Part(product, torch.addcmul(self._tiny, g.e, gate).addcmul_(size, v.e), self.u)
-        own = float(v.e)
-        e = torch.add(g.e, size, alpha=-own * v.k) if isinstance(v, Slope) else g.e
-        e = torch.addcmul(self._tiny, e, gate)
-        return Part(product, e.add_(size, alpha=own) if own else e, self.u)
+            e.addcmul_(_size(g), v.e)
+        elif own := float(v.e):
+            e.add_(_size(g), alpha=own)
+            if isinstance(v, Slope):
+                e.addcmul_(_size(g), v.v, value=-own * v.k)
+        return Part(product, e, self.u)
 
     def plus(self, g: Number, other: Number) -> Part:
         exact = next((of for of, one in ((other.e, g.e), (g.e, other.e)) if not one.dim()), None)
@@ -171,16 +172,15 @@ class BackwardScreening(BackwardBounded):
         return Part(-v.v, v.e, self.u)
 
     def scanned(self, slope: Number, last: Number, rest: Number | None) -> Number:
-        scan = Scan(slope.v.flip(0))
         v, e = (self._none, self._none) if rest is None else (rest.v, rest.e)
         v, e = (
-            torch.cat([end.expand_as(last.v)[None], one.expand_as(slope.v).flip(0)])
-            for end, one in ((last.v, v), (last.e, e))
+            torch.cat([one.expand_as(slope.v), end.expand_as(last.v)[None]]) for end, one in ((last.v, v), (last.e, e))
         )
-        scan(last.v, v[1:])
-        e[1:].addcmul_(v[:-1].abs(), slope.e.flip(0) if slope.e.dim() else slope.e)
-        scan(e[0], e[1:])
-        return Part(v.flip(0), e.flip(0), self.u)
+        scan = Scan(slope.v, back=True)
+        scan(last.v, v[:-1])
+        e[:-1].addcmul_(v[1:].abs(), slope.e)
+        scan(e[-1], e[:-1])
+        return Part(v, e, self.u)
 
 
 def _size(g: Number) -> Tensor:

@@ -40,6 +40,8 @@ def test_scan_is_the_loop(steps: int, shape: tuple[int, int]) -> None:
             loop.append(c)
         size = 1e-14 * float(given.abs().max())
         torch.testing.assert_close(scan(start, given.clone()), torch.stack(loop), rtol=1e-12, atol=size)
+        turned = Scan(f.flip(0), back=True)(start, given.flip(0)).flip(0)
+        torch.testing.assert_close(turned, torch.stack(loop), rtol=1e-12, atol=size)
 
 
 def test_scan_of_gates_that_underflow() -> None:
