@@ -22,11 +22,11 @@ from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import Deviation, combine
 from rnnspect.judging.judge import CLOSE
 
-_ROWS = 1024  # steps × items that are computed together: what they need stays in the processor's cache
-_SAMPLES = 64  # rows at the end of the run at which the resolution is looked at, with the whole bound
+_ROWS = 2048  # steps × items that are computed together
+_SAMPLES = 32  # rows at the end of the run at which the resolution is looked at, with the whole bound
 _FEW = 16  # steps from the value that is nearest to its bound on, for its own whole bound
 _KEPT = 2**27  # bytes of a pass forwards that are kept for the pass back
-_QUANTITIES = 12  # numbers that it has of each unit
+_QUANTITIES = 7  # numbers that it has of each unit, beside x and h
 _LARGE = 2.0**80  # far below where anything overflows
 
 
@@ -93,7 +93,8 @@ class Screen:
         assert run.c0 is not None
         total, batch = run.x.shape[:2]
         n = max(1, _ROWS // batch)
-        kept = _KEPT // (batch * layer.units * _QUANTITIES * layer.dtype.itemsize)
+        numbers = run.x.shape[2] + run.h.shape[2] + _QUANTITIES * layer.units
+        kept = _KEPT // (batch * numbers * layer.dtype.itemsize)
         c = Number(run.c0.to(a.dtype), torch.zeros((), dtype=a.dtype), layer.u)
         for start in range(0, total, n):
             chunk = masked(chunk_at(run, start, min(total, start + n)))

@@ -26,7 +26,7 @@ PLANS = [
 ROUNDINGS = 1e-5
 """Relative: a bound is itself computed in float32, by fewer than a hundred operations of positive numbers."""
 
-CARRIED = 0.01
+CARRIED = 0.02
 """Relative: of a cell state's error what is older than 16 steps is not in the bound that says the resolution."""
 
 
