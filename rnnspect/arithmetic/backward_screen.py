@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,17 +22,20 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.network.parameters import LayerParameters
 
+Error = Callable[[Any], Tensor]
+"""From the number itself, so that no circle of references keeps its memory, to its error."""
+
 
 class Part(Number):
     """A value and part of its bound, which is computed when it is first asked for: a pass forwards keeps its values."""
 
-    def __init__(self, v: Tensor, error: Tensor | Callable[[], Tensor], u: Roundoff, is_gate: bool = False) -> None:
+    def __init__(self, v: Tensor, error: Tensor | Error, u: Roundoff, is_gate: bool = False) -> None:
         vars(self).update(v=v, error=error, u=u, rows=None, is_gate=is_gate)
 
     @cached_property
     def e(self) -> Tensor:
-        error: Tensor | Callable[[], Tensor] = vars(self)["error"]
-        return error if isinstance(error, Tensor) else error()
+        error: Tensor | Error = vars(self)["error"]
+        return error if isinstance(error, Tensor) else error(self)
 
     @cached_property
     def size(self) -> Tensor:
@@ -46,7 +50,8 @@ class Times(Part):
     """A product of a gate, which is asked for once, or never."""
 
     def __init__(self, gate: Part, other: Value) -> None:
-        vars(self).update(gate=gate, other=other, error=lambda: gate.size * other.e, u=gate.u, rows=None, is_gate=False)
+        vars(self).update(gate=gate, other=other, u=gate.u, rows=None, is_gate=False)
+        vars(self)["error"] = lambda _own: gate.size * other.e
 
     @property
     def v(self) -> Tensor:
@@ -75,13 +80,13 @@ class Blocks(Part):
     """Those of the gates, which are put side by side where that is asked for."""
 
     def __init__(self, each: Sequence[Number]) -> None:
-        vars(self).update(each=each, error=lambda: self._beside("e"), u=each[0].u, rows=None, is_gate=False)
+        vars(self).update(each=each, error=lambda own: own.beside("e"), u=each[0].u, rows=None, is_gate=False)
 
     @cached_property
     def v(self) -> Tensor:
-        return self._beside("v")
+        return self.beside("v")
 
-    def _beside(self, which: str) -> Tensor:
+    def beside(self, which: str) -> Tensor:
         return torch.cat([getattr(one, which) for one in vars(self)["each"]], -1)
 
 
@@ -101,13 +106,12 @@ class BackwardScreening(BackwardBounded):
             v, reach = s.sum("sigmoid"), self._reach(s).amin()
         else:
             v, reach = squashed(s.v, "sigmoid"), self._none
-        gate = Gate(v, lambda: torch.addcmul(self._kernel, reach, gate.slope.amin()), self.u, is_gate=True)
-        return gate
+        return Gate(v, lambda gate: torch.addcmul(self._kernel, reach, gate.slope.amin()), self.u, is_gate=True)
 
     def tanh(self, s: Value) -> Gate:
-        v, reach = (s.sum("tanh"), self._reach(s)) if isinstance(s, Product) else (squashed(s.v, "tanh"), None)
-        gate = Gate(v, lambda: torch.mul(gate.slope, s.e if reach is None else reach).add_(self._kernel), self.u)
-        return gate
+        known = Part(s.sum("tanh"), self._reach(s), self.u) if isinstance(s, Product) else s
+        v = known.v if isinstance(s, Product) else squashed(s.v, "tanh")
+        return Gate(v, lambda gate: torch.mul(gate.slope, known.e).add_(self._kernel), self.u)
 
     @staticmethod
     def _reach(s: Product) -> Tensor:
@@ -117,7 +121,7 @@ class BackwardScreening(BackwardBounded):
         return least.clamp_(max=1).view(*s.terms[0][0].shape, 1)
 
     def carry(self, f: Number, c: Number, v: Number) -> Part:
-        return Part(Scan(f.v)(c.v, v.v), lambda: v.e, self.u)
+        return Part(Scan(f.v)(c.v, v.v), lambda _own: v.e, self.u)
 
     def carried(self, c: Number) -> Number:
         """The cell state after the last of some steps. Computed back from h, too, it errs by what tanh does."""
