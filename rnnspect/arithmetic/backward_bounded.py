@@ -48,7 +48,12 @@ class BackwardBounded(Bounded):
         if f == RELU and clip is None:
             off = (s.v.abs() <= s.e).to(at.dtype)  # next to the kink a correct engine may be on its other side
         else:
-            off = spread(f, clip, s.v, s.e).add_((KERNEL + 4) * self.u.sums * max(1.0, steepest(f)))
+            e = s.e
+            if self.u.coarse:  # where each of the operations that f is made of is stored
+                e = e + (s.v.abs() + 1) * (2 * self.u.stored)
+            off = spread(f, clip, s.v, e).add_((KERNEL + 4) * self.u.sums * max(1.0, steepest(f)))
+            if self.u.coarse:  # g / (1 + |s|) − g |s| / (1 + |s|)² cancels, as softsign's derivative is composed
+                off.add_(1 - v.v.abs() if f.name == "softsign" else at.abs(), alpha=4 * self.u.stored)
         off.masked_fill_(~s.v.isfinite(), torch.inf)  # beyond the range of the dtype nothing is known of it
         return Number(at, self.u.store(at, off) if self.u.coarse else off, self.u)
 

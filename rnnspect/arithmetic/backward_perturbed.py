@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.numbers import Array
-from rnnspect.arithmetic.perturbed import Perturbed
+from rnnspect.arithmetic.perturbed import RUNS, Perturbed
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.network.parameters import LayerParameters
 
@@ -20,8 +22,20 @@ class BackwardPerturbed(Perturbed):
     """The weights that it goes back with, where they are not those that it went forward with."""
 
     def slope(self, function: str, s: Array, v: Array) -> Array:
+        """Half of the replicas have that of the numbers next to s on one side, half on the other: where s is exactly at
+        a kink, as with weights of zero, an engine may go by either."""
         f, clip = getattr(self.functions, function), self.functions.clip_of(function)
-        return self._kept(slope(f, clip, torch.from_numpy(s), torch.from_numpy(v)).numpy().copy())
+        at, value = torch.from_numpy(s), torch.from_numpy(v)
+        if f.name not in ("sigmoid", "tanh") or clip is not None:
+            at = torch.addcmul(at, at.abs().add_(1), self._sides, value=8 * self._u.sums)
+            value = plain(f, clip)(at)
+        return self._kept(slope(f, clip, at, value).numpy().copy())
+
+    @cached_property
+    def _sides(self) -> torch.Tensor:
+        """0 of the exact run, and 1 or −1 of a replica, (RUNS · B, 1)."""
+        sides = torch.tensor([0.0, *([1.0, -1.0] * RUNS)][:RUNS], dtype=torch.float64)
+        return sides.repeat_interleave(self._batch).unsqueeze(1)
 
     def transposed(self, weight: str, g: Array) -> Array:
         p = self.on_the_way_back or self._ps[0]

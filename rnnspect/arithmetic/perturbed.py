@@ -7,9 +7,11 @@ numbers the same way at every step, and where the memory is long that grows as T
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +53,7 @@ class Perturbed(SmallNumbers):
         self._norms_hh = np.stack([length(p.weight_hh).numpy() for p in ps])[:, None]
         self._w_hr = None if self._weight_hr is None else [_array(p.weight_hr).T for p in ps]
         self._draw, self._place = np.random.default_rng(0), random.Random(0)  # noqa: S311
-        self._pool = self._draw.uniform(-1, 1, _POOL)
+        self._pool, self._draw.bit_generator.state = _pool()
         self._repeated_input = self._draw.uniform(-1, 1, (len(ps), REPEATED, batch, len(ps[0].weight_ih)))
         self._repeated: list[Array] = []
         self._operation = 0
@@ -155,6 +157,13 @@ class Perturbed(SmallNumbers):
             return self._draw.uniform(-1, 1, shape)
         start = self._place.randrange(_POOL - count)
         return self._pool[start : start + count].reshape(shape)
+
+
+@functools.cache
+def _pool() -> tuple[Array, Any]:
+    """The numbers of the pool, and the state of the generator that drew them."""
+    draw = np.random.default_rng(0)
+    return draw.uniform(-1, 1, _POOL), draw.bit_generator.state
 
 
 def _array(tensor: Tensor | None) -> Array:

@@ -7,6 +7,7 @@ the network, its input, and what was recorded of a run of it. The same plan give
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ INPUTS = ("randn", "randn", "constant", "sine", "one-hot", "audio", "ramp", "zer
 SUMS = ("blas", "sequential", "backwards", "pairwise", "joined")
 WAYS = ("exact", "exact", "exact", "widened", "float16", "bfloat16", "%.3e", "%.6g", "%.9g", "savetxt", "json")
 WAYS += ("decimals:3", "decimals:4", "decimals:6", "np.round:5")
+GATES = {"rnn": 1, "lst": 4, "gru": 3}
 DTYPES = ("float32",) * 15 + ("float64", "float64", "bfloat16", "bfloat16", "float16")
 
 
@@ -124,14 +126,15 @@ def make(plan: Plan) -> Made:
     r = np.random.default_rng((plan.seed, 1))
     dtype = getattr(torch, plan.dtype)
     module = _module(plan)
-    given = _weights(plan, module, r)
+    own = {name: parameter.detach().double().numpy() for name, parameter in module.named_parameters()}
+    given = weights_of(plan, own, GATES[plan.cell[:3]], r)
     most = min(1e30, float(torch.finfo(dtype).max)) / 4
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name in given:
                 parameter.copy_(torch.from_numpy(np.clip(given[name], -most, most)))
     module = module.to(dtype)
-    x = torch.from_numpy(np.clip(_input(plan, r), -most, most)).to(dtype)
+    x = torch.from_numpy(np.clip(input_of(plan, r), -most, most)).to(dtype)
     lengths = None
     if plan.lengths:
         lengths = [int(n) for n in r.integers(1, plan.steps + 1, plan.batch)]
@@ -177,14 +180,13 @@ def _states(plan: Plan, r: Random) -> tuple[torch.Tensor | None, torch.Tensor | 
     return state(plan.projected or plan.units), state(plan.units) if plan.cell.startswith("lstm") else None
 
 
-def _weights(plan: Plan, module: nn.RNNBase, r: Random) -> dict[str, Array]:
-    """The parameters that are not torch's own, by name."""
-    gates = {"rnn": 1, "lst": 4, "gru": 3}[plan.cell[:3]]
+def weights_of(plan: Plan, torchs: Mapping[str, Array], gates: int, r: Random) -> dict[str, Array]:
+    """The parameters that are not torch's own, by name; each has the blocks of so many gates."""
     factor = 10 ** float(r.uniform(0.5, 2.5) if plan.weights == "huge" else -r.uniform(2, 8))
     memory = float(r.choice([10, 100, 1000, 10000]))
     found: dict[str, Array] = {}
-    for name, parameter in module.named_parameters():
-        shape, own = tuple(parameter.shape), parameter.detach().double().numpy()
+    for name, own in torchs.items():
+        shape = own.shape
         recurrent, bias = name.startswith("weight_hh"), name.startswith("bias")
         w: Array | None = None
         match plan.weights:
@@ -244,7 +246,7 @@ def _orthogonal(shape: tuple[int, int], r: Random) -> Array:
     return q
 
 
-def _input(plan: Plan, r: Random) -> Array:
+def input_of(plan: Plan, r: Random) -> Array:
     """x (T, B, I)."""
     T, B, n = plan.steps, plan.batch, plan.inputs
     shape, t = (T, B, n), np.arange(T)[:, None, None]

@@ -20,6 +20,7 @@ from rnnspect.judging.backward.estimate import FreeLayer, Told
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.passing import Otherwise
 from rnnspect.judging.backward.results import ResultsCase, expected
+from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Explained, Explanation
@@ -77,9 +78,7 @@ def _ratios(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tens
     for name, given in case.given.named.items():
         own, bound = told[name]
         allowed = bound + kept[name] + own.abs() * case.declared.roundoff.stored
-        ratio = (own - given.double()).abs() / allowed
-        ratio[own == given] = 0
-        found[name] = float(ratio.nan_to_num(nan=torch.inf, posinf=torch.inf).max())
+        found[name] = float(ratio_of_results(own, given.double(), allowed).max())
     return found
 
 

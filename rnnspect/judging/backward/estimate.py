@@ -24,6 +24,7 @@ from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Pull, Tape
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.passing import Otherwise
+from rnnspect.judging.backward.range import Range
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
 from rnnspect.judging.layer import cast
@@ -89,6 +90,7 @@ class Free:
         self._order = run.order(0, self._steps)
         self._inside = np.arange(self._steps)[:, None] < run.step_counts.numpy()
         self._states: list[tuple[Array, ...]] = []
+        self.range = Range(self._p, min(layer.u.largest, torch.finfo(layer.p.weight_ih.dtype).max), self._batch)
 
     def _rows(self, values: Tensor, t: int) -> Array:
         """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""
@@ -121,6 +123,7 @@ class Free:
         for t in range(self._steps):
             self._states.append(now)
             a.begin_step()
+            self.range.forwards(self._inside[t], self._rows(self._layer.x, t), now)
             made = cell.step(a, self._input(t), *now)
             new = [a.kept(made[name]) for name in cell.states]
             if self._layer.h is not None:
@@ -153,6 +156,7 @@ class Free:
             inside = self._mask(t)
             dy = np.where(inside, self._rows(upstream, t)[None], 0)
             found = self._step(t, dy, after, inside)
+            self.range.back(self._inside[t], found.wx, self._states[t], [*found.before, *after, dy])
             for term in found.terms:
                 sums.add(*term)
             self._place(grad_x, t, np.where(inside, a.transposed("weight_ih", found.wx), 0))

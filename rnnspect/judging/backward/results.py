@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,8 +38,8 @@ def expected(
     changed: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer,
     progress: Callable[[int], None] = lambda _steps: None,
 ) -> dict[str, Told]:
-    """What the equations give, and how far a correct engine may be from it: x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H)
-    and each parameter by PyTorch's name."""
+    """What the equations give, and how far a correct engine may be from it, infinity where that is not known:
+    x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) and each parameter by PyTorch's name."""
     spec, sequence, x = case.spec, case.sequence, case.sequence.x
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     seen = {} if case.given.output is None else by_direction(spec, spec.num_layers - 1, case.given.output)
@@ -61,6 +62,7 @@ def _back(case: ResultsCase, free: Mapping[At, Free], progress: Callable[[int], 
     spec, batch = case.spec, case.sequence.batch
     found: dict[str, Told] = {}
     states: dict[str, dict[int, Told]] = {}
+    over = np.zeros(batch, dtype=bool)
     output = case.upstream.output
     for layer in reversed(range(spec.num_layers)):
         below: Tensor | None = None
@@ -76,10 +78,21 @@ def _back(case: ResultsCase, free: Mapping[At, Free], progress: Callable[[int], 
                 full = next(known for known in named if known.startswith(name))
                 value, error = spread(runs)
                 found[full] = value, error + one.sums[name]
+            over |= free[layer, direction].range.over
         assert below is not None
         output = below
     found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1))
     for name, rows in states.items():
         each = [rows[row] for row in range(len(rows))]
         found[name] = torch.stack([v for v, _ in each]), torch.stack([e for _, e in each])
+    return _untold(found, torch.from_numpy(over)) if over.any() else found
+
+
+def _untold(told: Mapping[str, Told], over: Tensor) -> dict[str, Told]:
+    """Nothing is told of the items (B,) in which a number may leave the range of the dtype, nor of the parameters,
+    whose gradients are sums over all items."""
+    found = {}
+    for name, (value, error) in told.items():
+        rows = over[None, :, None] if name in ("x", "h0", "c0") else torch.ones((), dtype=torch.bool)
+        found[name] = value, error.masked_fill(rows, torch.inf)
     return found

@@ -27,7 +27,11 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
     first = next((point for point in points if point.ratio > 1), None)
     vague = [name for name, (_, is_vague) in ordered if is_vague]
     unsure = None
-    if len(vague) == len(compared):
+    untold = sum(int(told[name][1].isinf().sum()) for name in given)
+    if untold:
+        total = sum(g.numel() for g in given.values())
+        unsure = f"{untold} of {total} gradients may overflow {case.spec.dtype} on the way; use smaller numbers"
+    elif len(vague) == len(compared):
         unsure = (
             f"a correct engine could be off by more than {PAST_USE:.0%} in most of {listed(vague)}; "
             f"use fewer steps, or a wider dtype than {case.spec.dtype}"
@@ -71,9 +75,7 @@ def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: Recor
     bound is too wide to say anything."""
     own, theirs = told[0], given.double()
     bound = told[1] + kept.error(given) + own.abs() * case.declared.roundoff.stored
-    ratio = (own - theirs).abs() / bound
-    ratio[own == theirs] = 0
-    ratio[ratio.isnan()] = torch.inf
+    ratio = ratio_of_results(own, theirs, bound)
     at = int(ratio.argmax())
     if name == "x" and bool((ratio > 1).any()):
         steps = (ratio > 1).flatten(1).any(1).nonzero()
@@ -83,6 +85,13 @@ def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: Recor
     numbers = tuple(float(one.reshape(-1)[at]) for one in (own, theirs, bound, ratio))
     vague = float((bound > PAST_USE * own.abs()).double().mean()) > 0.5
     return Point(*_address(case.spec, name, place), *numbers), vague
+
+
+def ratio_of_results(own: Tensor, engine: Tensor, bound: Tensor) -> Tensor:
+    """|difference| / bound; 0 where nothing is told."""
+    ratio = (own - engine).abs() / bound
+    ratio[(own == engine) | ~bound.isfinite()] = 0
+    return ratio.nan_to_num_(nan=torch.inf, posinf=torch.inf)
 
 
 def _address(spec: Spec, name: str, place: list[int]) -> tuple[str, int, str, int, int, int]:

@@ -18,8 +18,10 @@ from rnnspect.judging.backward.stack import judge_backward, judge_of
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import declared_by
 from rnnspect.judging.interpretation import At
+from rnnspect.network.gradients import Upstream
 from rnnspect.network.parameters import suffix
 from rnnspect.network.recording import EngineInfo
+from rnnspect.tracing.prepare import Prepared
 from tests.causes.backward.drawn import Plan, prepared_of
 from tests.marks import sampled
 
@@ -45,9 +47,14 @@ MORE = 2.02
 def case_of(plan: Plan) -> BackwardCase:
     """The pass backwards of right loops."""
     prepared, upstream = prepared_of(plan, {})
+    return case_of_prepared(prepared, prepared.engine, upstream)
+
+
+def case_of_prepared(prepared: Prepared, engine: Any, upstream: Upstream) -> BackwardCase:
+    """Layer by layer, as a check sees it."""
     parts = prepared.spec, prepared.parameters, prepared.sequence
-    layers = exposed_layers(backward_of(prepared.engine), *parts, upstream, _inputs(prepared)[0])
-    info = EngineInfo("loops", "", "cpu", plan.dtype)
+    layers = exposed_layers(backward_of(engine), *parts, upstream, _inputs(prepared)[0])
+    info = EngineInfo(engine.name, "", "cpu", prepared.spec.dtype)
     return BackwardCase(*parts, info, layers, declared_by(info))
 
 

@@ -1,0 +1,68 @@
+"""No right pass backwards is called wrong.
+
+A sample here; as many as DRAWN says, from the seed FIRST on, with
+`pytest -m campaign -s tests/checking/test_backward_drawn.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+
+import pytest
+
+from tests.checking.backward_drawn import ENGINES, KINDS, checked, draw
+from tests.judging.test_drawn import kind_of
+
+QUICK, SLOW = 60, 400
+DRAWN, FIRST = int(os.environ.get("DRAWN", "10000")), int(os.environ.get("FIRST", "0"))
+
+
+def test_every_cell_is_drawn_by_every_engine_and_in_every_dtype() -> None:
+    drawn = [draw(seed) for seed in range(3000)]
+    assert {(one.engine, one.kind) for one in drawn} == {(engine, kind) for engine in ENGINES for kind in KINDS[engine]}
+    assert {one.run.dtype for one in drawn} == {"float32", "float64", "float16", "bfloat16"}
+    assert draw(7) == draw(7)
+
+
+def _most_agree(seeds: range) -> None:
+    """Of single float types nine of ten agree: a generator of passes that nobody can judge would show nothing."""
+    answers: Counter[str] = Counter()
+    for one in map(draw, seeds):
+        verdict = checked(one)
+        assert verdict.verdict != "differ", (one, verdict.first)
+        if one.run.dtype in ("float32", "float64"):
+            answers[verdict.verdict] += 1
+    assert 10 * answers["agree"] > 7 * answers.total(), answers
+
+
+def test_right_passes_are_not_called_wrong() -> None:
+    _most_agree(range(QUICK))
+
+
+@pytest.mark.slow
+def test_more_right_passes_are_not_called_wrong() -> None:
+    _most_agree(range(QUICK, SLOW))
+
+
+@pytest.mark.campaign
+def test_no_drawn_pass_is_called_wrong() -> None:
+    """Prints how many agree, by engine and dtype, and why others cannot be told."""
+    answers: Counter[tuple[str, str, str]] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    wrong, begun = [], time.perf_counter()
+    for one in map(draw, range(FIRST, FIRST + DRAWN)):
+        verdict = checked(one)
+        answers[one.engine, one.run.dtype, verdict.verdict] += 1
+        if verdict.verdict == "differ":
+            wrong.append(one)
+            print(f"differ: {one} {verdict.first}", flush=True)
+        if verdict.reason is not None:
+            reasons[kind_of(verdict.reason), one.run.dtype] += 1
+    print(f"\n{DRAWN} passes, {1e3 * (time.perf_counter() - begun) / DRAWN:.0f} ms each, {len(wrong)} called wrong")
+    for (engine, dtype, answer), count in sorted(answers.items()):
+        print(f"{count:6d}  {engine} {dtype} {answer}")
+    for (reason, dtype), count in reasons.most_common():
+        print(f"{count:6d}  cannot tell, {dtype}: {reason}")
+    assert not wrong

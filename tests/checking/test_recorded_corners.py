@@ -1,0 +1,76 @@
+"""Recorded gradients where there is more than one right answer, or none: at a kink, and beyond the range of a dtype."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from rnnspect import Spec
+from rnnspect.checking.backward import judge_recorded_backward
+from rnnspect.engines.torch import TorchEngine
+from rnnspect.judging.backward.case import BackwardCase
+from rnnspect.judging.backward.stack import judge_backward
+from rnnspect.judging.backward.words import backward_verdict
+from rnnspect.tracing.prepare import Prepared, prepare
+from tests.causes.backward.test_single_faults import case_of_prepared
+from tests.checking.backward_variants import Variants
+from tests.engines.gradients import upstream_of
+
+if TYPE_CHECKING:
+    from rnnspect.judging.verdict import Verdict
+
+
+def recorded(prepared: Prepared, engine: Any, **changed: torch.Tensor) -> Verdict:
+    upstream = upstream_of(prepared, states=False)
+    given = engine.backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)
+    named = {f"grad.{name}": g for name, g in (given.named | changed).items()}
+    return judge_recorded_backward(prepared, {"grad.output": upstream.output} | named, explain=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", ["leaky_relu(0.25)", "affine(1, 0)"])
+def test_at_a_kink_either_derivative_is_right(dtype: str, function: str) -> None:
+    """torch's leaky_relu has the slope α at 0, JAX's has 1, as a straight line has. With weights of 0 all s are 0."""
+    spec = Spec(input_size=3, hidden_size=4, dtype=dtype, bias=False, activations=[function])
+    prepared = prepare(spec, "randn:30")
+    for weights in prepared.parameters.values():
+        weights.zero_()
+    kinked = replace(prepared, spec=spec.with_changes(activations=["leaky_relu(0.25)"]))
+    upstream = upstream_of(prepared, states=False)
+    given = Variants().backward(spec, prepared.parameters, prepared.sequence, upstream)
+    named = {f"grad.{name}": g for name, g in given.named.items()}
+    verdict = judge_recorded_backward(kinked, {"grad.output": upstream.output} | named, explain=0)
+    assert verdict.verdict != "differ", verdict.first
+
+
+def test_what_overflows_is_not_called_wrong() -> None:
+    """h doubles at each step and is infinite before the last one: 0 times that is NaN, somewhere."""
+    prepared = prepare(Spec(nonlinearity="relu", input_size=2, hidden_size=3, bias=False), torch.ones(150, 2))
+    prepared.parameters["weight_ih_l0"].fill_(1)  # type: ignore[index]
+    prepared.parameters["weight_hh_l0"].copy_(2 * torch.eye(3))  # type: ignore[index]
+    verdict = recorded(prepared, TorchEngine())
+    assert verdict.verdict == "cannot tell"
+    assert verdict.reason is not None
+    assert "overflow float32" in verdict.reason
+
+
+def test_what_cannot_overflow_is_still_called_wrong() -> None:
+    prepared = prepare(Spec(nonlinearity="relu", input_size=2, hidden_size=3), "randn:20")
+    assert recorded(prepared, TorchEngine()).agrees
+    assert recorded(prepared, TorchEngine(), x=torch.full((20, 1, 2), float("nan"))).verdict == "differ"
+
+
+@pytest.mark.parametrize("function", ["softsign", "hard_sigmoid(0.2,0.5)"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_function_made_of_several_operations_may_store_each(function: str, dtype: str) -> None:
+    """1 + |s|, the quotient and its two derivatives each in the half type, over many values of s."""
+    spec = Spec(input_size=3, hidden_size=8, dtype=dtype, activations=[function], h0="randn")
+    for seed in range(8):
+        prepared = prepare(spec.with_changes(seed=seed), "randn:12")
+        for weights in prepared.parameters.values():
+            weights.mul_(5)  # so that s is of any size
+        case: BackwardCase = case_of_prepared(prepared, Variants(), upstream_of(prepared))
+        assert backward_verdict(case, judge_backward(case)).verdict != "differ"
