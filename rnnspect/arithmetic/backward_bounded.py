@@ -8,6 +8,7 @@ is charged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -31,6 +32,8 @@ class BackwardBounded(Bounded):
         self._transposed: dict[str, RowBlock] = {}
         self.on_the_way_back = p
         """The parameters whose transposed products are taken."""
+        self.limit = math.inf
+        """The largest number that an engine can add up to (`sums_up_to`)."""
         self._one, self._least, self._tiny = torch.tensor([1, 4 * u.sums, u.tiny], dtype=self.dtype).unbind()
 
     def exact(self, v: Tensor, relative: float = 0.0) -> Number:
@@ -75,7 +78,12 @@ class BackwardBounded(Bounded):
             w: Tensor = getattr(self.on_the_way_back, weight).t().contiguous()
             self._transposed[weight] = RowBlock(w, None, w.shape[1] + 2, self.u, (0.0, 0.0))
         error = g.e if g.e.dim() else None
-        return Product(self, (Rows(g.v, error), self._transposed[weight])).number
+        rows, block = Rows(g.v, error), self._transposed[weight]
+        found = Product(self, (rows, block)).number
+        if float(rows.norm.max()) * float(block.length.max()) <= self.limit:
+            return found
+        over = ~(torch.outer(rows.norm, block.length) <= self.limit).view_as(found.v)  # no partial sum is above that
+        return Number(found.v, found.e.masked_fill(over, math.inf), self.u)
 
     def joined(self, blocks: Sequence[Number | None]) -> Number:
         like = next(block for block in blocks if block is not None)
@@ -144,6 +152,12 @@ class BackwardBounded(Bounded):
         if self.u.coarse:
             return Number(v, self.u.store(v, e), self.u)
         return Number(v, e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny), self.u)
+
+
+def sums_up_to(p: LayerParameters, u: Roundoff) -> float:
+    """The largest number of the sums that an engine keeps: those that are stored in float16 are of float32."""
+    in_its_own = bool(u.narrow) or u.largest == math.inf
+    return float(torch.finfo(p.weight_ih.dtype).max) if in_its_own else math.inf
 
 
 def _packed(blocks: Sequence[Number | None]) -> Tensor | None:

@@ -82,19 +82,21 @@ class Ordered(Bounded):
         return worst
 
 
-def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff) -> Array:
-    """What the sums Σ x w over the last axis of (sums, terms) may err by: twice the worst of the usual orders, but at
-    most k·u Σ |x w|. It is called for a few sums of any length."""
+def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff, batch: int) -> tuple[Array, Array]:
+    """The sums Σ x w over the last axis of (sums, terms), and what an engine's may err by: twice the worst of the usual
+    orders, but at most k·u Σ |x w|. It is called for a few sums of any length, of which so many terms in a row, those
+    of the items of a step, may be added up first."""
     kind = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)
     wide = np.longdouble if kind == np.float64 else np.float64
     with np.errstate(all="ignore"):
         exact = (x.astype(wide) * w.astype(wide)).sum(-1)
         most = (np.abs(x) * np.abs(w)).sum(-1) * (x.shape[-1] * u.sums)
         worst = np.zeros(exact.shape)
-        for total in _sums(x.astype(kind)[None], w.astype(kind)[None]):
+        own = x.astype(kind)[None], w.astype(kind)[None]
+        each_step = (own[0] * own[1]).reshape(1, len(x), -1, batch).sum(-1)
+        for total in (*_sums(*own), _one_by_one(each_step)):
             worst = np.fmax(worst, np.abs(total[0] - exact).astype(np.float64))
-    allowed: Array = np.minimum(_MARGIN * worst, most)
-    return allowed
+    return exact.astype(np.float64), np.minimum(_MARGIN * worst, most)
 
 
 def _cut(v: Array, bits: int, to_whole: Callable[[Array], Array]) -> Array:
@@ -114,10 +116,16 @@ def _sums(x: Array, w: Array) -> Iterator[Array]:
         pad = [(0, 0), (0, 0), (0, short)]
         split = (-1, lanes)
         p = np.pad(products, pad)
-        yield _fold(np.add.reduce(p.reshape(*p.shape[:2], *split), axis=-2))
+        yield _fold(_one_by_one(p.reshape(*p.shape[:2], *split), -2))
         if x.dtype == np.float32:
             a, b = np.pad(x, pad).astype(np.float64), np.pad(w, pad).astype(np.float64)
             yield _fold(_fused(a.reshape(*a.shape[:2], *split), b.reshape(*b.shape[:2], *split)))
+
+
+def _one_by_one(terms: Array, axis: int = -1) -> Array:
+    """Their sum, one after the other, which np.sum and np.add.reduce are not along the last axis."""
+    last: Array = np.add.accumulate(terms, axis).take(-1, axis)
+    return last
 
 
 def _fused(x: Array, w: Array) -> Array:

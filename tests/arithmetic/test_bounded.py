@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from rnnspect.arithmetic.bounded import Bounded, Number, Product
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.ordered import Ordered, _fused
+from rnnspect.arithmetic.ordered import Ordered, _fused, worst_of_orders
 from rnnspect.arithmetic.product_bounds import affine, length
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.arithmetic.scan import Scan
@@ -241,3 +243,12 @@ def test_a_value_of_a_screen_reads_the_same_until_its_next_look(scale: float):
     w = [scale * torch.randn(*shape) for shape in ((20, 3), (20, 5), (20,), (20,))]
     x, h, c = torch.randn(16, 2, 3), torch.rand(16, 2, 5) - 0.5, torch.randn(2, 5)
     _assert_reads_the_same(lambda: _gated(Screening(LayerParameters(*w, None), 4, SINGLE), x, h, c))
+
+
+def test_a_second_look_at_a_float64_sum_knows_a_plain_loop() -> None:
+    """On constant terms a loop rounds each addition in the same direction, which a sum in pairs does not."""
+    terms = np.full((1, 10_000), 0.1)
+    exact, allowed = worst_of_orders(terms, np.ones_like(terms), ROUNDOFF[torch.float64], 1)
+    looped = functools.reduce(operator.add, terms[0].tolist())
+    paired = abs(float(terms.sum()) - exact[0])
+    assert 100 * paired < abs(looped - exact[0]) <= allowed[0]

@@ -103,7 +103,7 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
     found = {}
     for layer, seen in enumerate(case.layers, case.lowest):
         upstreams = seen.upstream.chunk(spec.num_directions, -1)
-        lost = _lost(seen, case.declared.roundoff)
+        lost = _lost(seen)
         outputs = None if seen.output is None else seen.output.chunk(spec.num_directions, -1)
         for n, direction in enumerate(spec.directions):
             row, p = spec.row(layer, direction), LayerParameters.of(case.parameters, layer, direction)
@@ -125,12 +125,13 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
     return found
 
 
-def _lost(seen: SeenLayer, u: Roundoff) -> Tensor | None:
-    """(T, B): where one direction of a layer in a half type shows an infinity: it is in the other's features, too."""
-    if len(seen.pre_activations) == 1 or not u.coarse:
+def _lost(seen: SeenLayer) -> Tensor | None:
+    """(T, B): where one direction of a layer shows an infinity: it is in the other's features, too."""
+    if len(seen.pre_activations) == 1:
         return None
     infinite = [~g.isfinite().all(-1) for g in seen.pre_activations.values()]
-    return infinite[0] | infinite[1]
+    either = infinite[0] | infinite[1]
+    return either if bool(either.any()) else None
 
 
 def _estimated(case: BackwardCase, run: LayerRun, at: At, u: Roundoff) -> LayerRun:

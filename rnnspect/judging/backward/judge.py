@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.backward_bounded import BackwardBounded
+from rnnspect.arithmetic.backward_bounded import BackwardBounded, sums_up_to
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
@@ -99,6 +99,7 @@ class BackwardJudge:
     def _arithmetic(self, dtype: torch.dtype) -> BackwardBounded:
         layer = self.layer
         a = BackwardBounded(cast(layer.p, dtype), layer.gates, layer.u, layer.nonlinearity)
+        a.limit = sums_up_to(layer.p, layer.u)
         if self.otherwise.weights is not None:
             a.on_the_way_back = cast(self.otherwise.weights, dtype)
         return a
@@ -139,7 +140,7 @@ class BackwardJudge:
 
     def found_in(self, back: BackwardRun, found: Finding, before: Mapping[str, Number], sums: Sums) -> LayerBackward:
         """What its steps have shown, with what holds of the layer as a whole."""
-        again = orders_of(lambda: self._exact_terms(back), self.layer.u)
+        again = orders_of(lambda: self._exact_terms(back), self.layer.u, back.run.x.shape[1])
         found = with_padding(found, back.seen, back.run.lengths)
         return LayerBackward(found, before, sums, len(back.seen), again)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.backward_bounded import BackwardOrdered
+from rnnspect.arithmetic.backward_bounded import BackwardOrdered, sums_up_to
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.judging.backward.passing import Passed, Steps, as_wide, go_back, go_forwards
 from rnnspect.judging.layer import LayerEquations, State, cast
@@ -33,6 +33,7 @@ class SecondLook:
         rows = max(1, min(place + 1, _ORDERED // (width * (chunk.x.shape[2] + width))))
         start = place + 1 - rows
         a = BackwardOrdered(cast(layer.p, torch.float64), layer.gates, layer.u, layer.nonlinearity)
+        a.limit = sums_up_to(layer.p, layer.u)
         if self._steps.otherwise.weights is not None:
             a.on_the_way_back = cast(self._steps.otherwise.weights, torch.float64)
         a.few = rows

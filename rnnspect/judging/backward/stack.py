@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered
+from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered, sums_up_to
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
 from rnnspect.judging.backward.compared import unknown
@@ -137,9 +137,14 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
     if dtype != torch.float64 and not float(values.ratio.amax()) <= CLOSE:
         values = _compared_x(readings, start, stop, lengths, torch.float64)
     part = Finding(stop - start, values.chunk.count * values.v.shape[2], None, None, None, 0, 0, torch.zeros(1, 1))
-    if float(values.ratio.amax()) <= 1 and unknown(values.bound) is None:
+    lost = unknown(values.bound)
+    if float(values.ratio.amax()) <= 1 and lost is None:
         return replace(part, worst=values.seen(values.peak))
-    part = replace(part, unjudged=values.repair(torch.finfo(readings[0].p.weight_ih.dtype).max))
+    unjudged = values.repair(torch.finfo(readings[0].p.weight_ih.dtype).max)
+    if lost is not None:
+        inside = values.chunk.valid
+        unjudged += int((lost if inside is None else lost & inside.unsqueeze(-1)).sum())
+    part = replace(part, unjudged=unjudged)
 
     def again(n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
         step, item = slice(stop - 1 - n, stop - n), slice(b, b + 1)
@@ -182,6 +187,7 @@ def _own_x(
     total: Number | None = None
     for one in readings:
         a = kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity)
+        a.limit = sums_up_to(one.p, one.u)
         seen = (one.back.seen if one.shown is None else one.shown)[steps, item].to(dtype)
         if lengths is not None:
             inside = torch.arange(steps.start, steps.stop).unsqueeze(1) < lengths[item]

@@ -135,11 +135,12 @@ class Sums:
         if self.u.coarse:  # a sum that is stored at each step may stop growing
             unit += steps * self.u.stored
         bound: Tensor = value.abs().mul_(self.u.stored).add_(terms * self.u.tiny)
+        largest = min(self.u.largest, self.limit)
         if name in self._sizes:
             size, error = self._sizes[name]
             bound = torch.add(bound, error).add_(size, alpha=unit / self._unit(1))
-            return bound.masked_fill_(size / self._unit(1) > self.u.largest, math.inf)
-        most = torch.zeros_like(bound) if self.u.largest < math.inf else bound
+            return bound.masked_fill_(size / self._unit(1) > largest, math.inf)
+        most: list[tuple[Tensor, Tensor]] = []
         for (of, _), one in self._products.items():
             if of == name:
                 left, right, left_error, right_error = (getattr(one, which).sqrt() for which in vars(one))
@@ -148,22 +149,27 @@ class Sums:
                     bound.addr_(left_error, right + right_error)
                 if bool(right_error.any()):
                     bound.addr_(left, right_error)
-                if self.u.largest < math.inf:
-                    most.addr_(left, right)  # no partial sum is above it
-        return bound.masked_fill_(most > self.u.largest, math.inf) if self.u.largest < math.inf else bound
+                most.append((left, right))  # no partial sum is above their product
+        if sum(float(left.amax()) * float(right.amax()) for left, right in most) <= largest:
+            return bound
+        return bound.masked_fill_(sum(torch.outer(*one) for one in most) > largest, math.inf)
 
     def findings(
-        self, engine: Mapping[str, Tensor], steps: int, change: Change | None, again: Callable[[str, Tensor], Tensor]
+        self,
+        engine: Mapping[str, Tensor],
+        steps: int,
+        change: Change | None,
+        again: Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]],
     ) -> Iterator[SumFinding]:
-        """`again` gives, from a parameter and the ratios of its entries, what adding each of them up may err by, where
-        one is above its bound."""
+        """`again` (`sums_again.py`) is asked where an entry is above its bound."""
         known = {name: (value, self.bound(name, steps)) for name, value in self.values.items()}
         for name, (value, bound) in (known if change is None else change(known)).items():
             if (given := engine.get(name)) is not None:
                 theirs = given.double()
                 ratio, beyond = compared(value, theirs, bound, self.limit)
                 if float(ratio.amax()) > 1 and change is None:
-                    bound = bound + again(name, ratio)
+                    value, more = again(name, value, ratio)
+                    bound = bound + more
                     ratio, beyond = compared(value, theirs, bound, self.limit)
                 yield _nearest(name, value, theirs, bound, ratio, int(beyond.sum()))
 

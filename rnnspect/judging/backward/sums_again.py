@@ -16,14 +16,15 @@ from rnnspect.judging.backward.sums import Term
 _ENTRIES = 64  # of a parameter, those furthest above their bound
 _TERMS = 30_000  # up to which the orders are tried; beyond, no more than N·u Σ |l r| is known
 
-Again = Callable[[str, Tensor], Tensor]
-"""From a parameter and the ratios of its entries to what adding each of them up may err by."""
+Again = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From a parameter, its gradient and the ratios of its entries to the gradient with a more exact sum of those furthest
+above their bound, and what adding each of them up may err by."""
 
 
-def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff) -> Again:
-    """`terms` gives those of each chunk in float64, in the order of going back."""
+def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, batch: int) -> Again:
+    """`terms` gives those of each chunk in float64, in the order of going back; a step has one of each of `batch`."""
 
-    def again(name: str, ratio: Tensor) -> Tensor:
+    def again(name: str, value: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
         at = ratio.flatten().argsort(descending=True)[:_ENTRIES]
         columns = ratio.shape[1] if ratio.dim() > 1 else 1
         rows, cols = at // columns, at % columns
@@ -40,11 +41,11 @@ def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff) -> Again:
                 if count <= _TERMS:
                     left.append(one[:, rows])
                     right.append(torch.ones_like(left[-1]) if other is None else other[:, cols])
-        allowed = size * (count * u.sums)
+        allowed, value = size * (2 * count * u.sums), value.clone()  # twice: ours is a sum in float64, too
         if count <= _TERMS:
-            tried = worst_of_orders(torch.cat(left).t().numpy(), torch.cat(right).t().numpy(), u)
-            allowed.view(-1)[at] = torch.from_numpy(tried).to(allowed.dtype)
-        return allowed
+            exact, tried = worst_of_orders(torch.cat(left).t().numpy(), torch.cat(right).t().numpy(), u, batch)
+            allowed.view(-1)[at], value.view(-1)[at] = torch.from_numpy(tried), torch.from_numpy(exact)
+        return value, allowed
 
     return again
 

@@ -102,6 +102,8 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
             if one.unjudged:
                 name = one.parameter + suffix(layer, direction)
                 return f"{one.unjudged} of {one.count} entries of dL/d{name} overflow {case.spec.dtype}"
+        if (x := judged.x[layer]).unjudged:
+            return f"{x.unjudged} of {x.values} entries of dL/dx of layer {layer} overflow {case.spec.dtype}"
         if finding.coarse(telling) * 2 > finding.units:
             return (
                 f"{where}: in {finding.coarse(telling)} of {finding.units} units a gate's gradient could be wrong by "
