@@ -244,11 +244,13 @@ class Pull:
     """The gradients of the values on a tape, each computed when it is first asked for.
 
     `given` are those that are known beforehand, or `Linear`: what a state after the step gets from outside of it, and
-    the engine's own in `Tape.seen`.
+    the engine's own in `Tape.seen`. `changed` says what an engine makes of the whole gradient of a value.
     """
 
-    def __init__(self, tape: Tape, given: Mapping[Node, Any]) -> None:
-        self._tape, self._given = tape, dict(given)
+    def __init__(
+        self, tape: Tape, given: Mapping[Node, Any], changed: Mapping[Node, Callable[[Any], Any]] | None = None
+    ) -> None:
+        self._tape, self._given, self._changed = tape, dict(given), changed or {}
         self._found: dict[Node, Any] = {}
         self._added: dict[tuple[Node, int], Any] = {}
         """What each of a value's uses adds to its gradient, where that is known."""
@@ -264,6 +266,8 @@ class Pull:
             total = self._given.get(node)
             for part in self._parts(node):
                 total = part if total is None else self._tape.plus(total, part)
+            if node in self._changed and total is not None and not isinstance(total, Linear):
+                total = self._changed[node](total)
             self._found[node] = total
         return self._found[node]
 

@@ -146,11 +146,17 @@ class BackwardJudge:
 
     def _exact_terms(self, back: BackwardRun) -> Iterator[list[Term]]:
         """What the gradients of the parameters are the sums of, chunk by chunk from the last one on, in float64."""
+        for passed, steps in self.exactly(back):
+            yield terms_of(passed, steps, self.layer.p, self.layer.u)
+
+    @torch.inference_mode()
+    def exactly(self, back: BackwardRun) -> Iterator[tuple[Passed, Steps]]:
+        """What the equations give, chunk by chunk from the last one on, in float64."""
         after: Mapping[str, Number] = self.end_of(back, back.run.x.shape[1])
         for start, stop, c, _forwards in reversed(list(self._begun(back.run))):
             steps = self.steps_of(back, masked(chunk_at(back.run, start, stop)))
             passed = self._passed(self._wide, steps, c, after)
-            yield terms_of(passed, steps, self.layer.p, self.layer.u)
+            yield passed, steps
             after = passed.before
 
     def _begun(self, run: LayerRun) -> Iterator[tuple[int, int, State | None, Forwards | None]]:

@@ -18,6 +18,7 @@ from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded import Number, Product
 from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Pull, Tape, UnknownGradientError
 from rnnspect.cells.interface import Cell
+from rnnspect.judging.backward.clipped import Clipped
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
 from rnnspect.network.parameters import LayerParameters
@@ -36,6 +37,8 @@ class Otherwise:
     """Those that it goes back with, where they are not those that it went forward with."""
     terms: Callable[[list[Term], Chunk], list[Term]] | None = None
     """From the terms of the parameters' gradients in some steps to those that it adds up."""
+    clipped: Clipped | None = None
+    """What it clips at each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,10 @@ def go_back(forwards: Forwards, cell: Cell, steps: Steps, after: States) -> Pass
     a, tape, start, state, made = (getattr(forwards, of) for of in ("a", "tape", "start", "state", "made"))
     blocks = steps.seen.to(a.dtype).chunk(len(cell.gates), -1)
     seen = {node: a.exact(block, steps.seen_error) for node, block in zip(tape.seen, blocks, strict=True)}
-    pull = Pull(tape, seen | {made[name]: Linear({name: None}) for name in state})
+    clipped, clips = steps.otherwise.clipped, {}
+    if clipped is not None and "c" in state:
+        clips = {made["c"]: lambda g: clipped.of("c", g, steps.chunk)}
+    pull = Pull(tape, seen | {made[name]: Linear({name: None}) for name in state}, clips)
     solving = _Solving(a, steps, after, pull)
     left = list(state)
     while left:
@@ -121,10 +127,12 @@ def go_back(forwards: Forwards, cell: Cell, steps: Steps, after: States) -> Pass
         left.remove(name)
     products = tuple((weight, pull(made), of.value) for weight, of, made in tape.products if pull(made) is not None)
     peepholes = tuple(pull(node) for node in tape.peephole_weights)
+    whole = {name: pull(made[name]) for name in state}
     tape.let_go()
+    wx = pull(start)
     return Passed(
-        pull(start),
-        solving.states,
+        wx if clipped is None else clipped.of("gates", wx, steps.chunk),
+        whole,
         solving.before,
         products,
         peepholes,
@@ -148,17 +156,26 @@ class _Solving:
         except UnknownGradientError:
             return False
         found = self._let_through(found)
-        after = self._after[name]
+        after, clipped = self._after[name], self._steps.otherwise.clipped
         upstream = self._steps.upstream.to(self._a.dtype) if name == "h" else None
         if isinstance(found, Linear):
             if found.slopes.keys() != {name}:
                 return False
-            whole = self._scanned(found.slopes[name], found.rest, after, upstream)
+            slope, rest = found.slopes[name], found.rest
+            step_by_step = clipped is not None and clipped.changes(name)
+            if step_by_step:
+                whole = self._stepped(slope, rest, self._pull(made), after, upstream)
+            else:
+                whole = self._scanned(slope, rest, after, upstream)
         else:
             if found is None:
                 none = torch.zeros(*self._steps.chunk.x.shape[:2], after.v.shape[1], dtype=self._a.dtype)
                 found = Number(none, none, self._a.u)
+            if clipped is not None:
+                found = clipped.of(f"{name} carried", found, self._steps.chunk)
             whole = self._known(found, after, upstream)
+            if clipped is not None:
+                whole = clipped.of(name, whole[0], self._steps.chunk), whole[1]
         self.states[name], self.before[name] = whole
         self._pull.give(made, self.states[name])
         return True
@@ -201,6 +218,32 @@ class _Solving:
         parts = (Number(whole.v[at], whole.e[at], a.u) for at in (slice(1, None), 0))
         return tuple(parts)  # type: ignore[return-value]
 
+    def _stepped(
+        self, slope: Number | None, rest: Number | None, coming: Linear, after: Number, upstream: Tensor | None
+    ) -> tuple[Number, Number]:
+        """The same where something is clipped at each step, so that it is no scan. `coming` is what comes to the state
+        after each step from that step, too: to c from h."""
+        a, chunk, clipped = self._a, self._steps.chunk, self._steps.otherwise.clipped
+        assert clipped is not None
+        if coming.rest is not None:
+            rest = None  # it is slope ⊙ that one
+        shape, name = (*chunk.x.shape[:2], after.v.shape[-1]), "h" if upstream is not None else "c"
+        found, g = [], Number(after.v.expand(shape[1:]), after.e.expand(shape[1:]), a.u)
+        for step in reversed(range(shape[0])):
+            one = chunk.cut(step, step + 1)
+            kept, g = g, self._with(None if upstream is None else upstream[step], g)
+            whole = clipped.of(name, g if coming.rest is None else a.plus(g, _row(coming.rest, step)), one)
+            found.append(whole if coming.rest is None else g)
+            before = whole if slope is None else a.times(whole, _row(slope, step))
+            before = before if rest is None else a.plus(before, _row(rest, step))
+            before = clipped.of(f"{name} carried", before, one)
+            if self._valid is not None:
+                v, e = (torch.where(self._valid[step], *pair) for pair in ((before.v, kept.v), (before.e, kept.e)))
+                before = Number(v, e, a.u)
+            g = before
+        v, e = (torch.stack([getattr(one, part).expand(shape[1:]) for one in found[::-1]]) for part in ("v", "e"))
+        return Number(v, e, a.u), g
+
     def _with(self, upstream: Tensor | None, g: Number | None) -> Number:
         if upstream is None:
             assert g is not None
@@ -211,6 +254,10 @@ class _Solving:
     def _inside(self, values: Tensor, beyond: Tensor) -> Tensor:
         """What holds within an item; beyond its end another, so that what comes from the end reaches its last step."""
         return values if self._valid is None else torch.where(self._valid, values, beyond)
+
+
+def _row(number: Number, step: int) -> Number:
+    return Number(number.v[step], number.e.expand_as(number.v)[step], number.u, is_gate=number.is_gate)
 
 
 def masked(chunk: Chunk) -> Chunk:

@@ -193,8 +193,9 @@ def _backwards(
         if m.get("padding") and not (backwards and m["padding"] == "goes on"):
             inside = np.ones_like(inside)
             one = replace(one, inside=inside)
-        into_h = np.where(inside, dh + dy[t], 0)
+        into_h = _clipped(np.where(inside, dh + dy[t], 0), "h", m)
         ds, dr, dh_before, dc_before = _step_back(net, w, one, into_h, np.where(inside, dc, 0), m)
+        dh_before, dc_before = _clipped(dh_before, "carried h", m), _clipped(dc_before, "carried c", m)
         if (k := m.get("truncated")) and n % k == 0 and n:
             dh_before, dc_before = np.zeros_like(dh_before), np.zeros_like(dc_before)
         if m.get("start detached") and n == 0:
@@ -209,6 +210,17 @@ def _backwards(
         g["bias_ih"] += ds.sum(0)
         g["bias_hh"] += dr.sum(0)
     return dx, (dh, dc), g
+
+
+def _clipped(g: Array, what: str, m: Flags) -> Array:
+    """At each step, where `clip at each step` says so: (what, how, limit)."""
+    wanted, how, limit = m.get("clip at each step", ("", "", 0))
+    if what not in wanted.split(" and "):
+        return g
+    if how == "value":
+        return np.clip(g, -limit, limit)
+    norm = np.sqrt(np.square(g).sum(-1, keepdims=True) if how == "norm" else np.square(g).sum())
+    return g * np.minimum(1, limit / (norm + 1e-6)).astype(g.dtype)
 
 
 def _outer(net: Net, dr: Array, operand: Array, one: Step, m: Flags) -> Array:
@@ -263,6 +275,7 @@ def _step_back(net: Net, w: Weights, one: Step, dh: Array, dc: Array, m: Flags) 
 
     if net.kind == "rnn":
         ds = dh * _slope("h", s["h"], v["h"], m.get("slope of h", ""), "relu" if net.relu else "tanh")
+        ds = _clipped(ds, "gates", m)
         dr = ds
     elif net.kind == "lstm":
         t = np.tanh(one.c_after)
@@ -270,9 +283,11 @@ def _step_back(net: Net, w: Weights, one: Step, dh: Array, dc: Array, m: Flags) 
         cell = _slope("c", one.c_after, t, m.get("slope of c", ""), "tanh")
         if not m.get("c from h lost"):
             dc = dc + dh * v["o"] * cell
+        dc = _clipped(dc, "c", m)
         of_f = one.c_after if m.get("c after in df") else one.c
         parts = {"i": dc * v["g"], "f": dc * of_f, "g": dc * v["i"], "o": do}
         ds = np.concatenate([parts[k] * slope(k, "tanh" if k == "g" else sigma) for k in "ifgo"], -1)
+        ds = _clipped(ds, "gates", m)
         dr = ds
         dc = np.zeros_like(dc) if m.get("c lost") else dc if m.get("c without f") else dc * v["f"]
     else:

@@ -35,6 +35,15 @@ def _slope(of: str, how: str, cells: tuple[str, ...], called: str | None = None,
     return Mistake(name, {f"slope of {of}": how}, cells, {"of": called or of, "how": kind}, needs)
 
 
+def _each_step(what: str, how: str, limit: float, cells: tuple[str, ...] = ALL) -> Mistake:
+    of = {"gates": "the pre-activations"}.get(
+        what, " and ".join(dict.fromkeys(what.replace("carried ", "").split(" and ")))
+    )
+    of += " that comes from the step after it" if "carried" in what else ""
+    flags = {"clip at each step": (what, how, limit)}
+    return Mistake("grad-clipped-at-each-step", flags, cells, {"of": of, "how": how, "limit": limit})
+
+
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-c-path-lost", {"c lost": True}, ("lstm",)),
     Mistake("grad-c-carried-without-f", {"c without f": True}, ("lstm",)),
@@ -60,6 +69,13 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-halved", {"loss times": 0.5}, ALL, {"of": "everything"}),
     Mistake("grad-clipped-by-norm", {"clipped by norm": 0.37}),
     Mistake("grad-clipped-by-value", {"clipped by value": 0.6}, ALL, {}, {"layers": 1, "directions": 1}),
+    *(_each_step("h", how, 0.8) for how in ("value", "norm", "norm of the batch")),
+    *(_each_step("carried h", how, 0.3) for how in ("value", "norm", "norm of the batch")),
+    *(_each_step("c", how, 0.7, ("lstm",)) for how in ("value", "norm")),
+    *(_each_step("carried c", how, 0.4, ("lstm",)) for how in ("value", "norm")),
+    *(_each_step("h and c", how, 0.9, ("lstm",)) for how in ("value", "norm")),
+    *(_each_step("carried h and carried c", how, 0.25, ("lstm",)) for how in ("value", "norm")),
+    *(_each_step("gates", how, 0.125, ("rnn", "lstm")) for how in ("value", "norm")),
     Mistake("grad-reset-path-lost", {"r path lost": True}, GRU),
     Mistake("grad-reset-gate-missing", {"r missing": True}, GRU),
     Mistake("grad-reset-gate-missing", {"r missing in dW_hn": True}, GRU, {"in": "weight_hh"}),

@@ -1,0 +1,171 @@
+"""Gradients that are clipped at each step of the loop, as some frameworks and papers do, not once at the end.
+
+The limit is measured at the first wrong step going back, where everything behind it is still right: a gate's gradient
+is proportional to that of a state there. It is the same for every clipped number, or it is no clipping.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.tape import UnknownGradientError
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.clipped import Clippable, Clipped, Clips
+from rnnspect.judging.backward.passing import Passed, Steps
+from rnnspect.judging.backward.stack import judge_of
+
+_PROPORTIONAL = {"h": ("o", "n", "h"), "c": ("g", "i")}
+"""The gates whose gradients are that of the state times numbers of the pass forwards; the first that a cell has."""
+_CARRIED: dict[str, Clippable] = {"h": "h carried", "c": "c carried"}
+_SAME = 1e-3
+"""How far limits that were measured from several numbers may be apart."""
+_KNOWN = 1e-3
+"""How exactly a gate's gradient has to be known for a limit to be measured by it."""
+_ADDED = 2e-6
+"""Twice what torch adds to a norm that it divides by."""
+_FORMS: tuple[tuple[tuple[Clippable, ...], str], ...] = (
+    (("gates",), "the pre-activations"),
+    (("h",), "h"),
+    (("h carried",), "h that comes from the step after it"),
+    (("c",), "c"),
+    (("c carried",), "c that comes from the step after it"),
+    (("h", "c"), "h and c"),
+    (("h carried", "c carried"), "h and c that comes from the step after it"),
+)
+_HOW: dict[Clips, str] = {
+    "value": "by value, to ±{:g}",
+    "norm": "by norm, to {:g} for each item of the batch",
+    "norm of the batch": "by norm, to {:g} for the whole batch",
+}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The first wrong step: dL/d of the pre-activations by the equations, their bound, and by the engine
+    (batch, gates, units); dL/d of each state by the equations, and what comes to it from elsewhere than the step after
+    it (batch, units)."""
+
+    own: Tensor
+    bound: Tensor
+    engine: Tensor
+    states: dict[str, Tensor]
+    beside: dict[str, Tensor]
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    if seen.order is None or (step := _first_wrong(seen, seen.order)) is None:
+        return
+    gates = seen.reading.cell.gates
+    for what, said in _FORMS:
+        state = what[0].split()[0]
+        if state != "gates" and (state not in step.states or not set(_states(what)) <= set(step.states)):
+            continue
+        if "carried" in what[0] and not seen.order:
+            continue  # after the last step nothing is carried
+        parts = [one for one in (_measured(step, gates, part) for part in what) if one is not None]
+        for how in _HOW:
+            limits = [found for part in parts if (found := _limit(*part, how, seen.unit)) is not None]
+            if limits:
+                yield _cause(what, said, how, *limits[0])
+
+
+def _states(what: tuple[Clippable, ...]) -> Iterator[str]:
+    return (part.split()[0] for part in what)
+
+
+def _cause(what: tuple[Clippable, ...], said: str, how: Clips, limit: float, relative: float) -> BackwardCause:
+    return BackwardCause(
+        "grad-clipped-at-each-step",
+        f"the gradient of {said} is clipped at each step, {_HOW[how].format(float(f'{limit:.4g}'))}",
+        "Clip the gradients of the parameters once, after going back; or check without clipping, if it is meant.",
+        functools.partial(_clipped, clipped=Clipped(what, how, limit, relative)),
+        {"of": said, "how": how, "limit": float(f"{limit:.4g}")},
+    )
+
+
+def _clipped(reading: BackwardReading, clipped: Clipped) -> BackwardReading:
+    return replace(reading, otherwise=replace(reading.otherwise, clipped=clipped))
+
+
+def _first_wrong(seen: Seen, order: int) -> _Step | None:
+    reading = seen.reading
+    place, factor = seen.steps - 1 - order, judge_of(reading).layer.bound_factor
+    found = _at(reading, place)
+    if found is None:
+        return None
+    passed, steps, n = found
+    shape = (seen.batch, len(reading.cell.gates), -1)
+    parts = passed.wx.v, passed.wx.e.expand_as(passed.wx.v) * factor, steps.seen.double()
+    own, bound, engine = (part[n].view(shape) for part in parts)
+    inside = torch.ones(seen.batch).bool() if steps.chunk.valid is None else steps.chunk.valid[n]
+    states, beside = {}, {}
+    for name, g in passed.states.items():
+        if g.v.shape[-1] == own.shape[2]:
+            without = Clipped((_CARRIED[name],), "value", 0.0, 0.0)  # nothing comes from the step after it
+            alone = _at(_clipped(reading, without), place)
+            assert alone is not None
+            states[name], beside[name] = g.v[n][inside], alone[0].states[name].v[n][inside]
+    return _Step(own[inside], bound[inside], engine[inside], states, beside)
+
+
+def _at(reading: BackwardReading, place: int) -> tuple[Passed, Steps, int] | None:
+    """The chunk with a step in processing order, and where the step is in it."""
+    try:
+        for passed, steps in judge_of(reading).exactly(reading.back):
+            if steps.chunk.start <= place:
+                return passed, steps, place - steps.chunk.start
+    except UnknownGradientError:
+        pass
+    return None
+
+
+def _measured(step: _Step, gates: tuple[str, ...], what: Clippable) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Of what may be clipped what the equations have, and the engine (batch, units); how exactly the latter is known,
+    relative; and where it is another."""
+    if what == "gates":
+        own, engine, bound = step.own.flatten(1), step.engine.flatten(1), step.bound.flatten(1)
+        return own, engine, bound / own.abs(), (own - engine).abs() > bound
+    state, _, carried = what.partition(" ")
+    gate = next((gates.index(name) for name in _PROPORTIONAL[state] if name in gates), None)
+    if gate is None:
+        return None
+    own, engine, bound = (part[:, gate] for part in (step.own, step.engine, step.bound))
+    whole = step.states[state]
+    beside = step.beside[state] if carried else torch.zeros_like(whole)
+    there = whole * engine / own - beside
+    return whole - beside, there, bound / own.abs() * (whole / there).abs(), (own - engine).abs() > bound
+
+
+def _limit(
+    own: Tensor, engine: Tensor, known: Tensor, wrong: Tensor, how: Clips, unit: float
+) -> tuple[float, float] | None:
+    """What it is clipped to, and how exactly that is known, relative; None where it is not the same everywhere."""
+    good = known < _KNOWN
+    if how == "value":
+        at = wrong & good
+        limits, exactly = engine.abs()[at], known[at]
+    else:
+        share, good = engine / own, good & (own.abs() > _KNOWN * own.abs().amax(1, keepdim=True))
+        if not bool((wrong & good).any()):
+            return None
+        if how == "norm":
+            rows = (wrong & good).any(1)
+            share, good, known = share[rows], good[rows], known[rows]
+            size = own[rows].norm(dim=1, keepdim=True)
+        else:
+            size = own.norm()
+        limits, exactly = (share * size)[good], known[good]
+    if not len(limits) or float(limits.min()) <= 0 or float(limits.max()) > float(limits.min()) * (1 + _SAME):
+        return None
+    best = int(exactly.argmin())
+    limit, relative = float(limits[best]), 4 * float(exactly[best]) + (0 if how == "value" else _ADDED)
+    short = float(f"{limit:.3g}")
+    if abs(short - limit) <= limit * (relative + 4 * unit):
+        return short, 4 * unit
+    return limit, relative + 4 * unit

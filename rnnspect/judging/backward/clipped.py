@@ -1,0 +1,59 @@
+"""Gradients that an engine clips at each step of its loop, as a known mistake of going back has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.bounded import Number
+from rnnspect.judging.chunks import Chunk
+
+Clips = Literal["value", "norm", "norm of the batch"]
+Clippable = Literal["gates", "h", "h carried", "c", "c carried"]
+"""The gradients of all pre-activations; of a state after each step, with all that comes to it; or what comes to a state
+from the step after it."""
+_ROUNDINGS = 8.0
+"""What computing a norm and the quotient may err by, beside √n of the sum of n squares."""
+_ADDED = 1e-6
+"""torch divides by the norm and this."""
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """Which gradients are clipped, how, and to what; the limit is known to ± relative."""
+
+    what: tuple[Clippable, ...]
+    how: Clips
+    limit: float
+    relative: float
+
+    def changes(self, state: str) -> bool:
+        """Whether what comes to that state from step to step is clipped."""
+        return state in self.what or f"{state} carried" in self.what
+
+    def of(self, what: str, g: Number, chunk: Chunk) -> Number:
+        """A gradient as the engine has it, (…, batch, units). A clipped value is off by no more than the value was; one
+        clipped by norm also as far as its norm is."""
+        if what not in self.what:
+            return g
+        e, near = g.e.expand_as(g.v), self.relative + (_ROUNDINGS + g.v.shape[-1] ** 0.5) * g.u.stored
+        if self.how == "value":
+            over = g.v.abs() + e >= self.limit * (1 - near)
+            return Number(g.v.clamp(-self.limit, self.limit), e + over * (self.limit * near), g.u)
+        size, error = self._norm(g.v, chunk), self._norm(e, chunk)
+        factor = (self.limit / size).clamp(max=1.0)
+        off = error / size + torch.where(size + error >= self.limit * (1 - near), near + _ADDED / size, 0)
+        v = g.v * factor
+        return Number(v, (e * factor).add_(v.abs() * off.nan_to_num_(0.0)), g.u)
+
+    def _norm(self, v: Tensor, chunk: Chunk) -> Tensor:
+        if self.how == "norm":
+            of_item: Tensor = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+            return of_item
+        if chunk.valid is not None:
+            v = torch.where(chunk.valid.view(*v.shape[:-1], 1), v, 0)
+        of_batch: Tensor = torch.linalg.vector_norm(v, dim=(-2, -1), keepdim=True)
+        return of_batch
