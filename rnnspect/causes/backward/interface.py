@@ -48,6 +48,8 @@ class Seen:
     """What the equations give for the parameters of this layer and direction, with the bound of each entry."""
     order: int | None
     """How many steps are gone back over before the first wrong gradient of a gate; None where all are right."""
+    dropped: Tensor | None = None
+    """What dropout multiplied the layer's input with (T, B, ·): 0, or 1/(1 − p); None where none acted."""
 
     @property
     def steps(self) -> int:

@@ -1,13 +1,14 @@
 """Which known mistake of going back explains gradients of which only the results were recorded.
 
-The pass of one layer is gone over freely once more with the mistake in it, in each direction that can have it. Mistakes
-that change what nobody recorded, such as the terms of a sum, are not tried.
+The pass is gone over freely once more with the mistake in it: in every layer and direction that can have it, then in
+those alone where the first wrong gradient is. What shows only in numbers that nobody recorded is not tried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +19,7 @@ from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.backward.case import BackwardReading, SeenLayer
 from rnnspect.judging.backward.estimate import FreeLayer, Told
 from rnnspect.judging.backward.judge import BackwardRun
-from rnnspect.judging.backward.passing import Otherwise
-from rnnspect.judging.backward.results import ResultsCase, expected
+from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
 from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.interpretation import At
@@ -28,9 +28,14 @@ from rnnspect.network.parameters import LayerParameters, suffix
 
 Ratios = Mapping[str, float]
 """By the name of a recorded gradient the largest |difference| / bound."""
+Key = tuple[str, tuple[tuple[str, Any], ...]]
 _STEP = 3_000_000  # nanoseconds that a step of a layer takes, there and back
-_OF_BOUNDS = ("slopes",)
-"""Families whose changes are written for numbers with a bound."""
+_UNSEEN = ("clipped_steps", "padding")
+"""Families that need the gates' gradients at each step, or what came of padding."""
+_OF_ALL = "scaled"
+"""The family whose mistakes in the sums are those of the network as a whole."""
+_PERIODS = 16
+"""Up to so many steps a truncation is tried, where no gradient of a step tells where one begins."""
 
 
 def explain_results(
@@ -42,35 +47,166 @@ def explain_results(
     """
     if seconds is not None and seconds <= 0:
         return Explained()
-    if case.spec.num_layers > 1:
-        return Explained(note="known mistakes of going back are looked for in recordings of one layer; check it alone")
-    effort, before = Effort(seconds), _ratios(case, told, kept)
-    readings = {at: _reading(case, at) for at in case.spec.places}
-    known = {at: {one.key: one for one in _catalogue(case, one_reading, told)} for at, one_reading in readings.items()}
-    first = next(iter(known.values()))
-    steps_wrong = any(before.get(name, 0.0) > 1 for name in ("x", "h0", "c0"))
-    found: list[tuple[BackwardCause, float]] = []
-    tried = 0
-    for key, cause in first.items():
-        if effort.is_over:
-            break
-        if (cause.shows == "sums") == steps_wrong or any(key not in there for there in known.values()):
-            continue
-        made = {at: known[at][key].change(reading) for at, reading in readings.items()}
-        if (after := _after(case, told, readings, made, effort)) is None:
-            continue
-        tried += 1
-        if (ratio := max(_ratios(case, after, kept).values(), default=0.0)) <= 1:
-            found.append((cause, ratio))
-    worst = max(before.values(), default=0.0)
-    scope = tuple(f"layer {layer} {direction}" for layer, direction in readings)
-    causes = tuple(
-        Explanation(one.name, one.family, one.parameters, one.explanation, one.fix, worst, ratio, scope, ())
-        for one, ratio in found
-    )
-    groups = (tuple(one.name for one in causes),) if len(causes) > 1 else ()
-    note = None if causes else f"none of {tried} known mistakes of going back explains it"
-    return Explained(causes, groups, note)
+    return _Search(case, told, kept, Effort(seconds)).explained()
+
+
+@dataclass(frozen=True)
+class _Fit:
+    cause: BackwardCause
+    scope: tuple[At, ...]
+    ratio: float
+
+
+class _Search:
+    def __init__(self, case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor], effort: Effort) -> None:
+        self._case, self._told, self._kept, self._effort = case, told, kept, effort
+        self._before = _ratios(case, told, kept)
+        self._readings = {at: _reading(case, at) for at in case.spec.places}
+        self._known = {at: {one.key: one for one in self._catalogue(at)} for at in case.spec.places}
+        self._tried = 0
+
+    def explained(self) -> Explained:
+        steps = [self._before[name] > 1 for name in ("x", "h0", "c0") if name in self._before]
+        found = [] if any(steps) else list(self._sums_of_all())
+        for scope in self._scopes():
+            if not found:
+                found = list(self._fitting(scope, any(steps), bool(steps)))
+        worst = max(self._before.values(), default=0.0)
+        causes = tuple(
+            Explanation(one.name, one.family, one.parameters, one.explanation, one.fix, worst, fit.ratio,
+                        tuple(f"layer {layer} {direction}" for layer, direction in fit.scope), ())
+            for fit in found for one in (fit.cause,)
+        )  # fmt: skip
+        groups = (tuple(one.name for one in causes),) if len(causes) > 1 else ()
+        return Explained(causes, groups, None if causes else self._note())
+
+    def _note(self) -> str:
+        if self._effort.is_over:
+            return f"no known mistake of going back was found in the time given, which was enough to try {self._tried}"
+        return f"none of {self._tried} known mistakes of going back explains it"
+
+    def _scopes(self) -> list[tuple[At, ...]]:
+        """All places; those of the highest layer with a wrong gradient; the one place in it, where it is one."""
+        places = self._case.spec.places
+        wrong = [at for at in places if any(self._before.get(name, 0.0) > 1 for name in self._names(at))]
+        scopes = [tuple(places)]
+        if wrong:
+            top = max(layer for layer, _ in wrong)
+            scopes += [tuple(at for at in of if at[0] == top) for of in (places, wrong)]
+        return list(dict.fromkeys(scopes))
+
+    def _names(self, at: At) -> list[str]:
+        return list(LayerParameters.of(self._case.parameters, *at).named(*at))
+
+    def _sums_of_all(self) -> Iterator[_Fit]:
+        """Mistakes in the gradients of all parameters together."""
+        case = self._case
+        given = case.given.parameters
+        if not given:
+            return
+        reading = replace(self._readings[case.spec.places[0]], gradients=given)
+        layer = _layer(reading, torch.zeros(*case.sequence.x.shape[:2], 0), given)
+        known = {name: one for name, one in self._told.items() if name in given}
+        for cause in catalogue(Seen(reading, layer, known, None)):
+            if cause.family == _OF_ALL and cause.shows == "sums":
+                sums = cause.change(reading).sums
+                assert sums is not None
+                self._tried += 1
+                ratio = max(_ratios(case, {**self._told, **sums(known)}, self._kept).values())
+                if ratio <= 1:
+                    yield _Fit(cause, tuple(case.spec.places), ratio)
+
+    def _fitting(self, places: tuple[At, ...], steps_wrong: bool, steps_seen: bool) -> Iterator[_Fit]:
+        """`steps_wrong`: dL/dx or dL/d of an initial state is; `steps_seen`: one was recorded."""
+        for key in dict.fromkeys(key for at in places for key in self._known[at]):
+            scope = tuple(at for at in places if key in self._known[at])
+            cause = self._known[scope[0]][key]
+            if self._effort.is_over:
+                return
+            if steps_seen and (cause.shows == "sums") == steps_wrong:
+                continue
+            if (after := self._after(key, scope)) is None:
+                continue
+            self._tried += 1
+            if (ratio := max(_ratios(self._case, after, self._kept).values(), default=0.0)) <= 1:
+                yield _Fit(cause, scope, ratio)
+
+    def _after(self, key: Key, scope: tuple[At, ...]) -> dict[str, Told] | None:
+        """What the mistake would have given; None where that needs what nobody recorded."""
+        made = {at: self._known[at][key].change(self._readings[at]) for at in scope}
+        if not all(_is_told(self._readings[at], one) for at, one in made.items()):
+            return None
+        found = dict(self._told)
+        if not all(_is_in_sums(self._readings[at], one) for at, one in made.items()):
+            self._effort.spend(_STEP * self._case.sequence.steps * len(self._readings), 0)
+            found = expected(self._case, self._differently(key, made))
+        for at, reading in made.items():
+            if reading.sums is not None:
+                end = suffix(*at)
+                own = {name.removesuffix(end): one for name, one in found.items() if name in self._names(at)}
+                found |= {name + end: one for name, one in reading.sums(own).items()}
+        return found
+
+    def _differently(self, key: Key, made: Mapping[At, BackwardReading]) -> Differently:
+        def layer(one: FreeLayer, at: At) -> FreeLayer:
+            if at not in made:
+                return one
+            return replace(one, back=made[at].cell, changes=made[at].changes, otherwise=made[at].otherwise)
+
+        def coming(at: At, output: Tensor, given: Coming) -> Coming:
+            if at not in made or made[at].back is self._readings[at].back:
+                return given
+            own = self._readings[at]
+            own = replace(own, back=replace(own.back, upstream=given[0], last=given[1]))
+            cause = next((one for one in self._listed(own, output) if one.key == key), None)
+            if cause is None:  # the state has no gradient in this layer
+                return given
+            back = cause.change(own).back
+            return back.upstream, back.last
+
+        def dropped(number: int, factor: Tensor) -> Tensor:
+            changes = [one.otherwise.dropped for at, one in made.items() if at[0] == number]
+            return factor if not changes or changes[0] is None else changes[0](factor)
+
+        return Differently(layer, coming, dropped)
+
+    def _catalogue(self, at: At) -> Iterator[BackwardCause]:
+        reading, case = self._readings[at], self._case
+        order = _order(case, self._told)
+        width = case.spec.output_size * case.spec.num_directions
+        output = torch.zeros(*case.sequence.x.shape[:2], width, dtype=case.sequence.x.dtype)
+        yield from self._listed(reading, output, order)
+        if order is None:
+            yield from self._truncated(reading, output)
+
+    def _truncated(self, reading: BackwardReading, output: Tensor) -> Iterator[BackwardCause]:
+        steps = self._case.sequence.steps
+        for k in range(1, min(steps, _PERIODS + 1)):
+            order = steps - (steps - 1) // k * k  # steps behind the last state that is detached
+            for one in self._listed(reading, output, order):
+                if one.family == "truncated" and one.parameters == {"steps": k}:
+                    yield one
+
+    def _listed(self, reading: BackwardReading, output: Tensor, order: int | None = None) -> Iterator[BackwardCause]:
+        case, at = self._case, reading.at
+        names, end = self._names(at), suffix(*at)
+        known = {name.removesuffix(end): self._told[name] for name in names if name in self._told}
+        there = {name: case.given.parameters[name] for name in names if name in case.given.parameters}
+        seen = Seen(reading, _layer(reading, output, there), known, order, case.dropped.get(at[0]))
+        for cause in catalogue(seen, without=_UNSEEN):
+            if cause.family != _OF_ALL or cause.shows != "sums":
+                yield cause
+
+
+def _is_told(own: BackwardReading, made: BackwardReading) -> bool:
+    """Whether the mistake changes only what the results tell."""
+    turned = made.back.seen is own.back.seen or made.otherwise.given_x is not None
+    return turned and made.back.run is own.run
+
+
+def _is_in_sums(own: BackwardReading, made: BackwardReading) -> bool:
+    plain = (made.changes, made.cell, made.otherwise) == (own.changes, own.cell, own.otherwise)
+    return plain and made.back is own.back
 
 
 def _ratios(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor]) -> dict[str, float]:
@@ -82,35 +218,29 @@ def _ratios(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tens
     return found
 
 
+def _layer(reading: BackwardReading, output: Tensor, parameters: Mapping[str, Tensor]) -> SeenLayer:
+    back, x = reading.back, reading.run.x[:]
+    return SeenLayer(x, None, output, back.last, reading.grad_x, {}, reading.states, parameters)
+
+
 def _reading(case: ResultsCase, at: At) -> BackwardReading:
-    """As much of a reading as there is: nobody saw the gates' gradients."""
+    """As much of a reading as there is: nobody saw the gates' gradients, nor what came to the layers below the top."""
     spec, sequence, end = case.spec, case.sequence, suffix(*at)
     row, p = spec.row(*at), LayerParameters.of(case.parameters, *at)
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     state = [initial[row] for initial in sequence.state]
-    shape = sequence.steps, sequence.batch
-    parts = case.upstream.output.chunk(spec.num_directions, -1)
-    upstream = parts[spec.directions.index(at[1])]
-    h = torch.zeros(*shape, spec.output_size, dtype=sequence.x.dtype)
-    run = LayerRun(sequence.x, h, state[0], state[1] if len(state) > 1 else None, lengths, at[1] == "reverse")
-    seen = torch.zeros(*shape, len(p.weight_ih), dtype=sequence.x.dtype)
+    shape, dtype = (sequence.steps, sequence.batch), sequence.x.dtype
+    h = torch.zeros(*shape, spec.output_size, dtype=dtype)
+    x = torch.zeros(*shape, p.weight_ih.shape[1], dtype=dtype)
+    run = LayerRun(x, h, state[0], state[1] if len(state) > 1 else None, lengths, at[1] == "reverse")
+    seen = torch.zeros(*shape, len(p.weight_ih), dtype=dtype)
     finals = {name: g[row] for name, g in (("h", case.upstream.h_n), ("c", case.upstream.c_n)) if g is not None}
     gradients = {name.removesuffix(end): g for name, g in case.given.parameters.items() if name.endswith(end)}
     states = {name[0]: g[row] for name, g in case.given.named.items() if name in ("h0", "c0")}
     return BackwardReading(
         *at, spec.cell_type, spec.nonlinearity_of(at[1]), p, case.declared.over(p.terms),
-        BackwardRun(run, seen, upstream, finals), torch.zeros_like(sequence.x), states, gradients,
+        BackwardRun(run, seen, h, finals), x, states, gradients,
     )  # fmt: skip
-
-
-def _catalogue(case: ResultsCase, reading: BackwardReading, told: Mapping[str, Told]) -> Iterator[BackwardCause]:
-    end = suffix(*reading.at)
-    known = {name.removesuffix(end): one for name, one in told.items() if name.endswith(end)}
-    back = reading.back
-    there = {name: g for name, g in case.given.parameters.items() if name.endswith(end)}
-    layer = SeenLayer(back.run.x, None, back.upstream, back.last, reading.grad_x, {}, reading.states, there)  # type: ignore[arg-type]
-    seen = Seen(reading, layer, known, _order(case, told))
-    yield from (cause for cause in catalogue(seen) if cause.family not in _OF_BOUNDS)
 
 
 def _order(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
@@ -120,49 +250,3 @@ def _order(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
     own, bound = told["x"]
     wrong = ((own - case.given.x.double()).abs() > bound).flatten(1).any(1).nonzero()
     return case.sequence.steps - 1 - int(wrong[-1]) if len(wrong) else None
-
-
-def _after(
-    case: ResultsCase,
-    told: Mapping[str, Told],
-    before: Mapping[At, BackwardReading],
-    made: Mapping[At, BackwardReading],
-    effort: Effort,
-) -> dict[str, Told] | None:
-    """What the mistakes would have given; None where that needs what nobody recorded."""
-    changed = False
-    for at, reading in made.items():
-        back, own = reading.back, before[at]
-        if (
-            reading.otherwise.terms
-            or reading.shown is not None
-            or back.seen is not own.back.seen
-            or back.run is not own.run
-        ):
-            return None
-        plain = (reading.changes, reading.cell, reading.otherwise) == (own.changes, own.cell, Otherwise())
-        changed |= not plain or back is not own.back
-    found = dict(told)
-    if changed:
-        effort.spend(_STEP * case.sequence.steps * len(made), 0)
-        found = expected(_with_upstream(case, made), lambda layer, at: _with(layer, made[at]))
-    for at, reading in made.items():
-        if reading.sums is not None:
-            end = suffix(*at)
-            own_sums = {name.removesuffix(end): one for name, one in found.items() if name.endswith(end)}
-            found |= {name + end: one for name, one in reading.sums(own_sums).items()}
-    return found
-
-
-def _with(layer: FreeLayer, reading: BackwardReading) -> FreeLayer:
-    return replace(layer, back=reading.cell, changes=reading.changes, otherwise=reading.otherwise)
-
-
-def _with_upstream(case: ResultsCase, made: Mapping[At, BackwardReading]) -> ResultsCase:
-    output = torch.cat([one.back.upstream for one in made.values()], -1)
-    states = {}
-    for name, given in (("h", case.upstream.h_n), ("c", case.upstream.c_n)):
-        if given is not None:
-            rows = [made[at].back.last.get(name, torch.zeros_like(given[0])) for at in case.spec.places]
-            states[f"{name}_n"] = torch.stack(rows)
-    return replace(case, upstream=replace(case.upstream, output=output, **states))

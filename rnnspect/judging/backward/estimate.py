@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.backward_perturbed import BackwardPerturbed
+from rnnspect.arithmetic.bounded import Number
 from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.arithmetic.product_bounds import LAMBDA
@@ -25,7 +26,8 @@ from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.passing import Otherwise
 from rnnspect.judging.backward.range import Range
-from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.chunks import Chunk, LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
@@ -131,6 +133,7 @@ class Free:
             inside = self._mask(t)
             now = tuple(np.where(inside, one, old) for one, old in zip(new, now, strict=True))
             self._place(outputs, t, np.where(inside, now[0], 0))
+        self._states.append(now)
         return outputs.flatten(1, 2)
 
     def _place(self, values: Tensor, t: int, rows: Array) -> None:
@@ -163,6 +166,8 @@ class Free:
             before = [np.zeros_like(g) for g in found.before] if self._is_detached(t) else found.before
             after = [np.where(inside, g, old) for g, old in zip(before, after, strict=True)]
             progress(1)
+        if layer.otherwise.given_x is not None:
+            grad_x = layer.otherwise.given_x(grad_x.flatten(1, 2)).view_as(grad_x)
         ends = {name: torch.from_numpy(g[0]) for name, g in zip(layer.cell.states, after, strict=True)}
         return FreeGradients(grad_x.flatten(1, 2), ends, *sums.done(self._p))
 
@@ -188,21 +193,51 @@ class Free:
             return np.zeros_like(node.value) if g is None else np.where(inside, g, 0)
 
         wx, x = of(start), np.where(inside, self._rows(layer.x, t)[None], 0)
-        terms: list[tuple[str, Array, Array | None]] = [("weight_ih", wx, x), ("bias_ih", wx, None)]
+        terms: list[RunTerm] = [("weight_ih", wx, x), ("bias_ih", wx, None)]
+        seen: list[bool] = []
         for weight, operand, product in tape.products:
             if pull(product) is not None:
                 terms.append((weight, of(product), np.where(inside, operand.value, 0)))
+                seen.append(operand in state)
                 terms += [("bias_hh", of(product), None)] if weight == "weight_hh" else []
         if tape.peephole_weights:
             terms.append(("weight_ch", np.concatenate([of(p) for p in tape.peephole_weights], -1), None))
-        return _Step(wx, [of(node) for node in state], terms)
+        return _Step(wx, [of(node) for node in state], self._otherwise(terms, seen, t))
+
+    def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:
+        """The terms that an engine is taken to add up; `seen` says of each product whether it is of a state itself."""
+        change = self._layer.otherwise.terms
+        if change is None:
+            return terms
+        exact, states = torch.zeros((), dtype=torch.float64), iter(seen)
+
+        def known(v: Array, is_exact: bool = True) -> Number:
+            own = torch.from_numpy(v[0])
+            return Number(own, exact if is_exact else torch.zeros_like(own), self._layer.u)
+
+        given = []
+        for name, left, right in terms:
+            is_exact = right is None or name == "weight_ih" or next(states)
+            given.append(Term(name, known(left), None if right is None else known(right, is_exact)))
+        before, after = (torch.from_numpy(self._states[at][0]) for at in (t, t + 1))
+        valid = torch.from_numpy(np.tile(self._inside[t], RUNS))[None]
+        changed = change(given, Chunk(t, before, before, after, None, valid))
+        return [(one.parameter, one.left.v.numpy()[None], _array(one.right)) for one in changed]
+
+
+RunTerm = tuple[str, Array, Array | None]
+"""A parameter, and of all runs what its gradient is the sum of: left ⊗ right, or left alone."""
+
+
+def _array(number: Number | None) -> Array | None:
+    return None if number is None else number.v.numpy()[None]
 
 
 @dataclass(frozen=True)
 class _Step:
     wx: Array
     before: list[Array]
-    terms: list[tuple[str, Array, Array | None]]
+    terms: list[RunTerm]
 
 
 class _RunSums:

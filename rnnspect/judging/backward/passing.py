@@ -37,6 +37,10 @@ class Otherwise:
     """Those that it goes back with, where they are not those that it went forward with."""
     terms: Callable[[list[Term], Chunk], list[Term]] | None = None
     """From the terms of the parameters' gradients in some steps to those that it adds up."""
+    given_x: Callable[[Tensor], Tensor] | None = None
+    """From dL/dx of the direction (T, ·, I) to what it gives for it."""
+    dropped: Callable[[Tensor], Tensor] | None = None
+    """From what dropout multiplied x with to what it multiplies dL/dx with."""
     clipped: Clipped | None = None
     """What it clips at each step."""
 

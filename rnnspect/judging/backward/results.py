@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,11 +31,28 @@ class ResultsCase:
     upstream: Upstream
     given: EngineGradients
     declared: Declared
+    dropped: Mapping[int, Tensor] = field(default_factory=dict)
+    """By layer what dropout multiplied its input with, (T, B, ·): 0, or 1/(1 − p)."""
+
+
+Coming = tuple[Tensor, Mapping[str, Tensor]]
+"""What comes to a layer and direction on the way back: dL/d of its output, and of each final state (B, ·)."""
+
+
+@dataclass(frozen=True)
+class Differently:
+    """What an engine is taken to have done on its way back in place of what the equations say."""
+
+    layer: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer
+    coming: Callable[[At, Tensor, Coming], Coming] = lambda _at, _output, coming: coming
+    """From a place, dL/d output of its layer (T, ·, D·P), and what comes to it, to what the engine has there."""
+    dropped: Callable[[int, Tensor], Tensor] = lambda _layer, factor: factor
+    """From a layer and what dropout multiplied its input with to what the engine multiplies its dL/dx with."""
 
 
 def expected(
     case: ResultsCase,
-    changed: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer,
+    different: Differently | None = None,
     progress: Callable[[int], None] = lambda _steps: None,
 ) -> dict[str, Told]:
     """What the equations give, and how far a correct engine may be from it, infinity where that is not known:
@@ -44,21 +61,35 @@ def expected(
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     seen = {} if case.given.output is None else by_direction(spec, spec.num_layers - 1, case.given.output)
     free: dict[At, Free] = {}
+    different = different or Differently()
     for layer in range(spec.num_layers):
         outputs = []
+        if layer in case.dropped:
+            x = _dropped(x, case.dropped[layer], case)
         for direction in spec.directions:
             at, row = (layer, direction), spec.row(layer, direction)
             p = LayerParameters.of(case.parameters, layer, direction)
             state = tuple(initial[row] for initial in sequence.state)
             u, functions = case.declared.over(p.terms), spec.nonlinearity_of(direction)
             one = FreeLayer(spec.cell_type, p, u, functions, x, seen.get(at), state, lengths, direction == "reverse")
-            free[at] = Free(changed(one, at))
+            free[at] = Free(different.layer(one, at))
             outputs.append(free[at].forwards())
         x = torch.cat(outputs, -1)
-    return _back(case, free, progress)
+    return _back(case, free, different, progress)
 
 
-def _back(case: ResultsCase, free: Mapping[At, Free], progress: Callable[[int], None]) -> dict[str, Told]:
+def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase) -> Tensor:
+    """What dropout makes of the numbers of all runs (T, RUNS·B, ·): each product rounds once."""
+    draw = np.random.default_rng(len(runs)).uniform(-1, 1, (RUNS, *factor.shape))
+    unit = 2 * case.declared.roundoff.stored
+    off = torch.from_numpy(draw).mul_(unit).transpose(0, 1)
+    off[:, 0] = 0
+    return runs * factor.double().repeat(1, RUNS, 1) * off.add_(1).flatten(1, 2)
+
+
+def _back(
+    case: ResultsCase, free: Mapping[At, Free], different: Differently, progress: Callable[[int], None]
+) -> dict[str, Told]:
     spec, batch = case.spec, case.sequence.batch
     found: dict[str, Told] = {}
     states: dict[str, dict[int, Told]] = {}
@@ -69,7 +100,10 @@ def _back(case: ResultsCase, free: Mapping[At, Free], progress: Callable[[int], 
         for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
             row = spec.row(layer, direction)
             lasts = (("h", case.upstream.h_n), ("c", case.upstream.c_n))
-            one = free[layer, direction].back(dy, {name: g[row] for name, g in lasts if g is not None}, progress)
+            coming = different.coming(
+                (layer, direction), output, (dy, {name: g[row] for name, g in lasts if g is not None})
+            )
+            one = free[layer, direction].back(*coming, progress)
             below = one.x if below is None else below + one.x
             for name, runs in one.states.items():
                 states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1))
@@ -81,6 +115,8 @@ def _back(case: ResultsCase, free: Mapping[At, Free], progress: Callable[[int], 
             over |= free[layer, direction].range.over
         assert below is not None
         output = below
+        if layer in case.dropped:
+            output = _dropped(below, different.dropped(layer, case.dropped[layer]), case)
     found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1))
     for name, rows in states.items():
         each = [rows[row] for row in range(len(rows))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
@@ -23,8 +23,8 @@ def families() -> list[str]:
     return known + [family for family in found if family not in known]
 
 
-def catalogue(seen: Seen) -> Iterator[BackwardCause]:
-    """Every mistake that an engine may have made in a layer and direction, with its family."""
-    for family in families():
+def catalogue(seen: Seen, without: Collection[str] = ()) -> Iterator[BackwardCause]:
+    """Every mistake that an engine may have made in a layer and direction, with its family; without these families."""
+    for family in (one for one in families() if one not in without):
         for cause in importlib.import_module(f"{__name__}.{family}").causes(seen):
             yield replace(cause, family=family)

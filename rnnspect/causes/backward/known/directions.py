@@ -50,7 +50,8 @@ def _turned(values: Tensor, run: LayerRun, own: bool) -> Tensor:
     if not own or run.lengths is None:
         return values.flip(0)
     places = torch.arange(len(values)).unsqueeze(1)
-    order = torch.where(places < run.lengths, run.lengths - 1 - places, places)
+    lengths = run.lengths.repeat(values.shape[1] // len(run.lengths))  # of several runs of the batch
+    order = torch.where(places < lengths, lengths - 1 - places, places)
     return values[order, torch.arange(values.shape[1])]
 
 
@@ -64,4 +65,6 @@ def _upstream_turned(reading: BackwardReading, own: bool) -> BackwardReading:
 
 def _x_turned(reading: BackwardReading, own: bool) -> BackwardReading:
     back = reading.back
-    return replace(reading, back=replace(back, seen=_turned(back.seen, reading.run, own)), shown=back.seen)
+    otherwise = replace(reading.otherwise, given_x=functools.partial(_turned, run=reading.run, own=own))
+    turned = replace(back, seen=_turned(back.seen, reading.run, own))
+    return replace(reading, back=turned, shown=back.seen, otherwise=otherwise)

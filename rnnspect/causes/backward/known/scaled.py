@@ -112,7 +112,9 @@ def _from_the_loss(reading: BackwardReading, factor: float) -> BackwardReading:
 
 
 def _x_twice(reading: BackwardReading) -> BackwardReading:
-    return replace(reading, back=replace(reading.back, seen=reading.back.seen / 2), shown=reading.back.seen)
+    seen = reading.back.seen
+    otherwise = replace(reading.otherwise, given_x=functools.partial(torch.mul, other=2))
+    return replace(reading, back=replace(reading.back, seen=seen / 2), shown=seen, otherwise=otherwise)
 
 
 def _sums_times(reading: BackwardReading, factor: float, unit: float) -> BackwardReading:

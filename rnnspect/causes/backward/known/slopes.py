@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnnspect.arithmetic.bounded import Number, Product
@@ -14,8 +15,9 @@ from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.cells.functions import Activation, functions_of
 from rnnspect.judging.backward.case import BackwardReading
 
-Slope = Callable[[Tape, str, Number | Product, Number], Number]
-"""From the tape, which function it is, what went into it and what it gave to what is taken for its derivative."""
+Slope = Callable[[Tape, str, Any, Any], Any]
+"""From the tape, which function it is, what went into it and what it gave to what is taken for its derivative: numbers
+with their bound, or arrays of a few runs."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -95,52 +97,50 @@ def _with_slope(
     return g if slope is None else tape.times(g, slope(tape, function, s, v))
 
 
-def _at_the_value(tape: Tape, function: str, _s: Number | Product, v: Number) -> Number:
+def _at_the_value(tape: Tape, function: str, _s: Any, v: Any) -> Any:
     # σ and tanh take what they get apart in place: a copy
-    again: Number = getattr(tape.a, function)(Number(v.v.clone(), v.e.expand_as(v.v).clone(), v.u))
-    found: Number = tape.a.slope(function, v, again)
-    return found
+    copied = Number(v.v.clone(), v.e.expand_as(v.v).clone(), v.u) if isinstance(v, Number) else v.copy()
+    return tape.a.slope(function, v, getattr(tape.a, function)(copied))
 
 
-def _sigmoid_of_input(tape: Tape, _function: str, s: Number | Product, _v: Number) -> Number:
+def _sigmoid_of_input(tape: Tape, _function: str, s: Any, _v: Any) -> Any:
     one = _number(s)
-    found: Number = tape.a.times(one, tape.a.minus(_ones(one), one))
-    return found
+    return tape.a.times(one, tape.a.minus(_ones(one), one))
 
 
-def _tanh_of_input(tape: Tape, _function: str, s: Number | Product, _v: Number) -> Number:
+def _tanh_of_input(tape: Tape, _function: str, s: Any, _v: Any) -> Any:
     one = _number(s)
-    found: Number = tape.a.minus(_ones(one), tape.a.times(one, one))
-    return found
+    return tape.a.minus(_ones(one), tape.a.times(one, one))
 
 
-def _of_sigmoid(tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
-    found: Number = tape.a.times(v, tape.a.minus(_ones(v), v))
-    return found
+def _of_sigmoid(tape: Tape, _function: str, _s: Any, v: Any) -> Any:
+    return tape.a.times(v, tape.a.minus(_ones(v), v))
 
 
-def _itself(_tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
+def _itself(_tape: Tape, _function: str, _s: Any, v: Any) -> Any:
     return v
 
 
-def _not_squared(tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
-    found: Number = tape.a.minus(_ones(v), v)
-    return found
+def _not_squared(tape: Tape, _function: str, _s: Any, v: Any) -> Any:
+    return tape.a.minus(_ones(v), v)
 
 
-def _of_tanh(tape: Tape, _function: str, _s: Number | Product, v: Number) -> Number:
-    found: Number = tape.a.minus(_ones(v), tape.a.times(v, v))
-    return found
+def _of_tanh(tape: Tape, _function: str, _s: Any, v: Any) -> Any:
+    return tape.a.minus(_ones(v), tape.a.times(v, v))
 
 
-def _line(_tape: Tape, _function: str, _s: Number | Product, v: Number, f: Activation) -> Number:
+def _line(_tape: Tape, _function: str, _s: Any, v: Any, f: Activation) -> Any:
+    if not isinstance(v, Number):
+        return np.full_like(v, f.alpha)
     alpha = torch.full_like(v.v, f.alpha)
     return Number(alpha, alpha.abs() * v.u.stored, v.u)
 
 
-def _number(s: Number | Product) -> Number:
+def _number(s: Any) -> Any:
     return s.number if isinstance(s, Product) else s
 
 
-def _ones(like: Number) -> Number:
+def _ones(like: Any) -> Any:
+    if not isinstance(like, Number):
+        return np.ones_like(like)
     return Number(torch.ones_like(like.v), torch.zeros_like(like.v), like.u)
