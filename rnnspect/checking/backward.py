@@ -14,8 +14,9 @@ from rnnspect.causes.backward.recorded import explain_results
 from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.check import judge_recorded, judge_recording
-from rnnspect.checking.exposed import exposed_layers
-from rnnspect.checking.recorded_gradients import PREFIX, recorded_gradients
+from rnnspect.checking.dropped import input_name, with_dropout
+from rnnspect.checking.exposed import exposed_layers, layer_alone
+from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, recorded_gradients
 from rnnspect.checking.recording import Where
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.errors import EngineError, SequenceError
@@ -93,10 +94,13 @@ def judge_gradients(
         apart = _apart(whole, case)
         if found.verdict == "differ":
             apart = ""
-        elif apart and (isinstance(engine, Holding) or sequence.steps <= _FEW):
+        elif apart and (isinstance(engine, Holding) or whole.inputs or sequence.steps <= _FEW):
             results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
-            as_a_whole = _judged_results(results, {}, progress)
-            found, apart = as_a_whole if as_a_whole.verdict == "differ" else found, ""
+            results, dropped = with_dropout(results)
+            as_a_whole = _judged_results(results, {}, progress, explain)
+            if as_a_whole.verdict == "differ" or (dropped and found.agrees):
+                found = replace(as_a_whole, notes=(*as_a_whole.notes, *dropped))
+            apart = ""
     return replace(found, notes=(*whole.notes, *found.notes, *filter(None, (apart, said))))
 
 
@@ -146,11 +150,6 @@ def judge_recorded_backward(
         raise SequenceError(found, allowed=allowed, where=where(None))
     recorded = {name: values for name, values in recorded.items() if not _is_ours(str(name))}
     read = recorded_gradients(spec, recorded, sequence, prepared.parameters, where)
-    values = {name: values for name, values in recorded.items() if not str(name).startswith(PREFIX)}
-    if read.given.output is not None:
-        forwards = judge_recorded(prepared, values, declared, progress, where).verdict
-        if forwards.verdict == "differ":
-            return _not_reached(forwards)
     upstream = read.upstream
     if loss is not None:
         output = read.given.output if read.given.output is not None else _inputs(prepared)[1]
@@ -159,15 +158,52 @@ def judge_recorded_backward(
         found = "the recording does not say which gradient went in"
         raise SequenceError(found, advice="record it as grad.output, or pass --loss", where=where(None))
     held_to = declared or ARITHMETICS[spec.dtype]
-    case = ResultsCase(spec, prepared.parameters, sequence, upstream, read.given, held_to)
+    given, notes = read.given, read.given.notes
+    if given.output is not None and (rounded := _rounded_input(read)):
+        given = replace(given, output=None)
+        notes = (*notes, f"the recorded output was not checked: {rounded} was recorded rounded")
+    case = ResultsCase(spec, prepared.parameters, sequence, upstream, given, held_to)
     with plain_defaults():
-        told = expected(case, progress=lambda steps: progress(None, steps))
-        answer = results_verdict(case, told, read.kept)
-        if answer.verdict == "differ":
-            kept = {name: read.kept.get(name, EXACT).error(g) for name, g in read.given.named.items()}
-            with progress.searching(answer):
-                answer = _with_causes(answer, explain_results(case, told, kept, explain))
-    return replace(answer, notes=(*read.given.notes, *answer.notes))
+        case, dropped = with_dropout(case, where, read.kept)
+    notes = (*notes, *dropped)
+    if given.output is not None:
+        shown = {name: values for name, values in recorded.items() if not str(name).startswith(PREFIX)}
+        forwards = _output_of(prepared, read, shown, declared, progress, where)
+        if forwards.verdict == "differ":
+            return _not_reached(replace(forwards, notes=(*notes, *forwards.notes)))
+    with plain_defaults():
+        answer = _judged_results(case, read.kept, progress, explain)
+    return replace(answer, notes=(*notes, *answer.notes))
+
+
+def _rounded_input(read: RecordedGradients) -> str | None:
+    """The name of what the top layer received, where that was recorded rounded."""
+    if not read.given.inputs:
+        return None
+    top = max(read.given.inputs)
+    error = read.kept.get(input_name(top), EXACT).error(read.given.inputs[top])
+    return input_name(top) if float(error.max()) > 0 else None
+
+
+def _output_of(
+    prepared: Prepared,
+    read: RecordedGradients,
+    shown: Mapping[str, Any],
+    declared: Declared | None,
+    progress: Progress,
+    where: Where,
+) -> Verdict:
+    """The verdict on the recorded output; where the recording has what each layer received, on the top layer alone, for
+    dropout may have acted below it."""
+    if not read.given.inputs:
+        return judge_recorded(prepared, shown, declared, progress, where).verdict
+    top = prepared.spec.num_layers - 1
+    own = {name: values for name, values in shown.items() if name.removeprefix("engine.") == "output"}
+    alone = layer_alone(prepared, top, read.given.inputs[top])
+    found = judge_recorded(alone, own, declared, progress, where).verdict
+    if found.first is not None:
+        found = replace(found, first=replace(found.first, layer=top), pattern=None)
+    return replace(found, notes=(*found.notes, f"layer {top} was checked alone, on {input_name(top)}"))
 
 
 def _is_ours(name: str) -> bool:
@@ -176,8 +212,16 @@ def _is_ours(name: str) -> bool:
     return parsed.whose == "manual" or (parsed.place is not None and parsed.is_gradient)
 
 
-def _judged_results(case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress) -> Verdict:
-    return results_verdict(case, expected(case, progress=lambda steps: progress(None, steps)), kept)
+def _judged_results(
+    case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress, explain: float | None
+) -> Verdict:
+    told = expected(case, progress=lambda steps: progress(None, steps))
+    answer = results_verdict(case, told, kept)
+    if answer.verdict == "differ":
+        errors = {name: kept.get(name, EXACT).error(g) for name, g in case.given.named.items()}
+        with progress.searching(answer):
+            answer = _with_causes(answer, explain_results(case, told, errors, explain))
+    return answer
 
 
 def _not_reached(forwards: Verdict) -> Verdict:

@@ -22,6 +22,7 @@ from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+from rnnspect.tracing.prepare import Prepared
 
 
 def exposed_layers(
@@ -87,6 +88,18 @@ def _renamed(spec: Spec, layer: int, width: int, given: EngineGradients) -> dict
                 own = (g[:, :width] if name.startswith("weight_ih") else g).cpu()
                 found[name.removesuffix(end) + suffix(layer, direction)] = own
     return found
+
+
+def layer_alone(prepared: Prepared, layer: int, x: Tensor) -> Prepared:
+    """One layer as a network of its own that receives x (T, B, ·)."""
+    spec = prepared.spec
+    sequence = _rows(spec, prepared.sequence, layer, x)
+    return replace(
+        prepared,
+        spec=one_layer(spec, layer),
+        parameters=own_parameters(prepared.parameters, spec, layer),
+        sequence=sequence,
+    )
 
 
 def one_layer(spec: Spec, layer: int, more: int = 0) -> Spec:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnspect.checking.dropped import input_name
 from rnnspect.checking.recording import Where, as_recorded, known_names, rounded_notes
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
@@ -48,6 +49,7 @@ def recorded_gradients(
       None; what is left out beside another is zero;
     - grad.x, grad.h0, grad.c0, grad.weight_ih_l0 …: the gradients that are checked, one or more of them;
     - output, h_n, c_n: of the pass forwards, where there are any;
+    - x_l1, x_l2 …: what each layer above the lowest received, where dropout acted between them: all of them or none;
     - x, h0, c0, lengths and parameters, which must be those of this run.
 
     Shapes are those of the array without `grad.`, as in a recording of a run; what else such a recording holds is
@@ -59,7 +61,7 @@ def recorded_gradients(
     _check_names(spec, arrays, own, where)
     taken = {name: as_recorded(arrays[name], where(name)) for name in (*INPUTS, *own) if name in arrays}
     check_inputs(taken, parameters, shapes, where)
-    dtype: torch.dtype = getattr(torch, spec.dtype)
+    dtype, inputs = getattr(torch, spec.dtype), _inputs(spec)
 
     def read(name: str) -> Tensor | None:
         """An array of the recording under that name, time-major."""
@@ -68,7 +70,7 @@ def recorded_gradients(
             return None
         plain, at = name.removeprefix(PREFIX), where(kept)
         values = as_recorded(arrays[kept], at)
-        if plain in ("x", "output"):
+        if plain in ("x", "output", *inputs):
             units = spec.input_size if plain == "x" else spec.output_size * spec.num_directions
             return shapes.time_major(name, values, units, kept != name, at).to(dtype)
         if plain in ("h_n", "c_n", "h0", "c0"):
@@ -82,16 +84,26 @@ def recorded_gradients(
     gradients = {name: values for name in own if (values := read(PREFIX + name)) is not None}
     x, h0, c0 = (read(PREFIX + name) for name in ("x", "h0", "c0"))
     if not gradients and x is None and h0 is None and c0 is None:
-        found = "the recording has no gradients to check"
-        raise SequenceError(found, allowed=listed(f"{PREFIX}{name}" for name in ("x", "h0", *own)), where=where(None))
-    of_gradients = {name: as_recorded(arrays[name], where(name)) for name in arrays if name.startswith(PREFIX)}
-    kept = kept_exactly(of_gradients, dtype)
+        raise _nothing(own, where(None))
+    shown = [name for name in arrays if name.startswith(PREFIX) or name in inputs]
+    kept = kept_exactly({name: as_recorded(arrays[name], where(name)) for name in shown}, dtype)
     notes = rounded_notes({name: one.how for name, one in kept.items()})
     engine = EngineInfo("recording", "", "", spec.dtype)
-    output, h_n, c_n = (read(name) for name in _FORWARD)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
-    given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes))
+    output, h_n, c_n = (read(name) for name in _FORWARD)
+    received = {layer: values for name, layer in inputs.items() if (values := read(name)) is not None}
+    given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes), received)
     return RecordedGradients(upstream, given, {name.removeprefix(PREFIX): one for name, one in kept.items()})
+
+
+def _nothing(own: Iterable[str], where: str) -> SequenceError:
+    allowed = listed(f"{PREFIX}{name}" for name in ("x", "h0", *own))
+    return SequenceError("the recording has no gradients to check", allowed=allowed, where=where)
+
+
+def _inputs(spec: Spec) -> dict[str, int]:
+    """The layers but the lowest, by what their inputs are called."""
+    return {input_name(layer): layer for layer in range(1, spec.num_layers)}
 
 
 def _upstream(
@@ -111,7 +123,7 @@ def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor
     states = ("h", "c") if spec.cell_type.has_cell_state else ("h",)
     taken_by = ["output", *(f"{one}_n" for one in states), "x", *(f"{one}0" for one in states), *own]
     gradients = [PREFIX + name for name in taken_by]
-    known = {*gradients, *known_names(spec), *own, "head.weight", "head.bias"}
+    known = {*gradients, *known_names(spec), *own, *_inputs(spec), "head.weight", "head.bias"}
     for name in arrays:
         if name not in known:
             found = f"unknown array {name!r} in the recording"

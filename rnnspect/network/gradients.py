@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -41,6 +41,8 @@ class EngineGradients:
     c0: Tensor | None
     parameters: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
+    inputs: Mapping[int, Tensor] = field(default_factory=dict)
+    """What each layer but the lowest received, (T, B, D·P), where it was shown: there dropout is seen."""
 
     @property
     def named(self) -> dict[str, Tensor]:

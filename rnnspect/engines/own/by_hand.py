@@ -8,9 +8,9 @@ grad_output, or what gives one.
 Behind grad_output it asks by name for what it needs: x, h0, c0, lengths, grad_h_n and grad_c_n (zeros where the loss
 does not depend on these states), spec, its keys, parameters, and each parameter by PyTorch's name. It returns gradients
 by the names of what they are taken by, with or without `grad.` before them: that of x, and as many others as it has;
-beside them output, h_n and c_n of its own pass forwards, where it makes one. Sequences lie as `batch_first` says and
-always have a batch, states are (L·D, B, units). Without asking for lengths it is called for one item of a padded batch
-after the other.
+beside them output, h_n and c_n of its own pass forwards, where it makes one; and x_l1, x_l2 …, the input of each layer
+but the lowest, where dropout acts between them. Sequences lie as `batch_first` says and always have a batch, states
+are (L·D, B, units). Without asking for lengths it is called for one item of a padded batch after the other.
 """
 
 from __future__ import annotations
@@ -63,7 +63,16 @@ class Passed:
         found = {"output": (*axes, spec.output_size * spec.num_directions), "h_n": h, "x": (*axes, spec.input_size)}
         found |= {"h0": h} | ({"c_n": c, "c0": c} if spec.cell_type.has_cell_state else {})
         own = {name: tuple(one.shape) for name, one in self.parameters.items() if not name.startswith("head.")}
-        return found | own
+        return found | dict.fromkeys(self.inputs, found["output"]) | own
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """The layers above the lowest, by what their inputs are called."""
+        return {f"x_l{layer}": layer for layer in range(1, self.spec.num_layers)}
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        return ("x", "output", *self.inputs)
 
     def turned(self, values: Tensor) -> Tensor:
         """A sequence from time-major to what `batch_first` says, or back."""
@@ -84,7 +93,7 @@ def backward_by_hand(code: Code, made: Made, passed: Passed, info: EngineInfo) -
     joined: dict[str, Tensor] = {}
     for name, first in found[0].items():
         pieces = [one[name] for one in found]
-        if name in ("x", "output"):
+        if name in passed.sequences:
             joined[name] = first.new_zeros(sequence.steps, sequence.batch, first.shape[2])
             for (items, count), piece in zip(parts, pieces, strict=True):
                 joined[name][:count, items] = piece
@@ -96,7 +105,8 @@ def backward_by_hand(code: Code, made: Made, passed: Passed, info: EngineInfo) -
     if valid is not None and "output" in joined:
         joined["output"] = torch.where(valid.to(joined["output"].device)[..., None], joined["output"], 0)
     output, h_n, c_n, x, h0, c0 = (joined.pop(name, None) for name in (*_FORWARD, "x", "h0", "c0"))
-    return EngineGradients(info, output, h_n, c_n, x, h0, c0, joined)
+    received = {layer: joined.pop(name) for name, layer in passed.inputs.items() if name in joined}
+    return EngineGradients(info, output, h_n, c_n, x, h0, c0, joined, inputs=received)
 
 
 def _called(code: Code, made: Made, passed: Passed, offer: Offer, items: slice, steps: int) -> dict[str, Tensor]:
@@ -119,7 +129,7 @@ def _called(code: Code, made: Made, passed: Passed, offer: Offer, items: slice, 
         if name in found:
             raise code.wrong(f"the gradient of {name} twice", f"{name} or {_PREFIX}{name}")
         one = code.checked(key, values, shapes[name], passed.sequence.x)
-        found[name] = passed.turned(one) if name in ("x", "output") else one
+        found[name] = passed.turned(one) if name in passed.sequences else one
     if "x" not in found:
         raise code.wrong(f"no gradient of x, but {listed(found) or 'nothing'}", f"{listed(shapes)}; x is needed")
     return found
@@ -128,7 +138,8 @@ def _called(code: Code, made: Made, passed: Passed, offer: Offer, items: slice, 
 def _known(code: Code, key: Any, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The name of what the gradient is taken by, or of what its pass forwards gave."""
     name = key.removeprefix(_PREFIX) if isinstance(key, str) else ""
-    if name not in shapes or (name in _FORWARD and name != key):
+    of_forward = name in _FORWARD or name.startswith("x_l")
+    if name not in shapes or (of_forward and name != key):
         near = nearest(name, shapes) if isinstance(key, str) else None
         with their_errors(f"reading what {code.attribute} returns", code.path):
             said = repr(key)

@@ -57,12 +57,23 @@ def expected(
 ) -> dict[str, Told]:
     """What the equations give, and how far a correct engine may be from it, infinity where that is not known:
     x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) and each parameter by PyTorch's name."""
+    different = different or Differently()
+    return _back(case, _free(case, different)[0], different, progress)
+
+
+def outputs_of(case: ResultsCase, layer: int) -> Told:
+    """What a layer gives, (T, B, D·P), and how far a correct engine's may be from it."""
+    runs = _free(case, Differently(), layer + 1)[1]
+    return spread(runs.view(len(runs), RUNS, case.sequence.batch, -1).transpose(0, 1))
+
+
+def _free(case: ResultsCase, different: Differently, layers: int | None = None) -> tuple[dict[At, Free], Tensor]:
+    """So many layers gone over forwards, each direction by itself; and the output of the last one (T, RUNS·B, D·P)."""
     spec, sequence, x = case.spec, case.sequence, case.sequence.x
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     seen = {} if case.given.output is None else by_direction(spec, spec.num_layers - 1, case.given.output)
     free: dict[At, Free] = {}
-    different = different or Differently()
-    for layer in range(spec.num_layers):
+    for layer in range(spec.num_layers if layers is None else layers):
         outputs = []
         if layer in case.dropped:
             x = _dropped(x, case.dropped[layer], case)
@@ -75,7 +86,7 @@ def expected(
             free[at] = Free(different.layer(one, at))
             outputs.append(free[at].forwards())
         x = torch.cat(outputs, -1)
-    return _back(case, free, different, progress)
+    return free, x
 
 
 def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase) -> Tensor:

@@ -37,6 +37,7 @@ class Plan:
     relu: bool = False
     hard: bool = False
     finals: bool = True
+    dropout: float = 0.0
 
     @property
     def spec(self) -> Spec:
@@ -70,7 +71,9 @@ class Loops:
         found = self._passed(spec, parameters, sequence, upstream)
         own = {name: found[name] for name in parameters}
         forwards = found["output"], found["h_n"], found.get("c_n")
-        return EngineGradients(self._info(), *forwards, found["x"], found["h0"], found.get("c0"), own)
+        parts = *forwards, found["x"], found["h0"], found.get("c0"), own
+        received = {layer: g for layer in range(1, spec.num_layers) if (g := found.get(f"x_l{layer}")) is not None}
+        return EngineGradients(self._info(), *parts, inputs=received)
 
     def _info(self) -> EngineInfo:
         return EngineInfo(self.name, "", "cpu", self._plan.dtype)
@@ -81,7 +84,7 @@ class Loops:
         plan, h0 = self._plan, sequence.h0.numpy()
         net = Net(
             plan.kind, spec.num_layers, plan.directions, {name: p.numpy() for name, p in parameters.items()},
-            plan.relu, plan.hard,
+            plan.relu, plan.hard, plan.dropout * (spec.num_layers > 1),
         )  # fmt: skip
         zeros = np.zeros((*sequence.x.shape[:2], spec.hidden_size * plan.directions), h0.dtype)
         if upstream is None:

@@ -27,6 +27,8 @@ class Net:
     parameters: Mapping[str, Array]
     relu: bool = False
     hard: bool = False
+    dropout: float = 0.0
+    """Between layers; of a seed of its own, so that each run has the same."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
     inputs = []
     for layer in range(net.layers):
         halves = []
+        if layer and net.dropout:
+            u = u * _mask(net, layer, u)
         inputs.append(u)
         for d in range(net.directions):
             row = layer * net.directions + d
@@ -93,15 +97,42 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
             below, states[row] = below + dx, state
             own |= {name + end: value for name, value in _shared(net, g, m).items()}
         found |= own
+        if layer and net.dropout:
+            below = below * _mask_back(net, layer, below, m)
         du = below * np.asarray(m.get("dx times", 1), below.dtype)
     found["x"] = du
     found["h0"], found["c0"] = (np.stack([states[row][n] for row in range(len(states))]) for n in (0, 1))
     names = [name for name in found if "_l" in name]
     for name, value in _scaled({name: found[name] for name in names}, given, m).items():
         found[name] = value.astype(given.x.dtype)
+    if net.dropout:
+        found |= {f"x_l{layer}": inputs[layer] for layer in range(1, net.layers)}
     if net.kind != "lstm":
         del found["c0"], found["c_n"]
     return found
+
+
+def _mask(net: Net, layer: int, like: Array) -> Array:
+    """0 or 1/(1 − p)."""
+    kept = np.random.default_rng(layer).random(like.shape) >= net.dropout
+    return (kept / (1 - net.dropout)).astype(like.dtype)
+
+
+def _mask_back(net: Net, layer: int, like: Array, m: Flags) -> Array:
+    mask = _mask(net, layer, like)
+    scale = like.dtype.type(1 / (1 - net.dropout))
+    hows = {
+        "not applied": np.ones_like(mask),
+        "scale alone": np.full_like(mask, scale),
+        "no scale": mask / scale,
+        "twice": mask * mask,
+        "turned round": mask[::-1],
+        "the step after": np.roll(mask, -1, 0),
+        "the step before": np.roll(mask, 1, 0),
+        "the first step": np.broadcast_to(mask[:1], mask.shape),
+        "the last step": np.broadcast_to(mask[-1:], mask.shape),
+    }
+    return hows.get(m.get("mask", ""), mask)
 
 
 def _weights(net: Net, layer: int, d: int) -> Weights:

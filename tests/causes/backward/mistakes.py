@@ -8,6 +8,11 @@ from typing import Any
 from tests.causes.backward.loops import Flags
 
 ALL = ("rnn", "lstm", "gru", "gru-before")
+DROPPED = {
+    "mask-missing": ("not applied", "scale alone"),
+    "scale": ("no scale", "twice"),
+    "another-mask": ("turned round", "the step after", "the step before", "the first step", "the last step"),
+}
 ARGUMENTS = ("left out", "of the value", "formula of s")
 GRU, AFTER, BEFORE = ("gru", "gru-before"), ("gru",), ("gru-before",)
 
@@ -76,6 +81,11 @@ MISTAKES: tuple[Mistake, ...] = (
     *(_each_step("h and c", how, 0.9, ("lstm",)) for how in ("value", "norm")),
     *(_each_step("carried h and carried c", how, 0.25, ("lstm",)) for how in ("value", "norm")),
     *(_each_step("gates", how, 0.125, ("rnn", "lstm")) for how in ("value", "norm")),
+    *(
+        Mistake(f"grad-dropout-{name}", {"mask": how}, ALL, {"how": how}, {"layers": 2, "dropout": 0.4})
+        for name, hows in DROPPED.items()
+        for how in hows
+    ),
     Mistake("grad-reset-path-lost", {"r path lost": True}, GRU),
     Mistake("grad-reset-gate-missing", {"r missing": True}, GRU),
     Mistake("grad-reset-gate-missing", {"r missing in dW_hn": True}, GRU, {"in": "weight_hh"}),

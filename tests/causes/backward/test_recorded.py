@@ -33,6 +33,9 @@ def recorded(plan: Plan, flags: Any) -> Verdict:
     given = prepared.engine.backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)  # type: ignore[attr-defined]
     arrays = {"grad.output": upstream.output, "grad.h_n": upstream.h_n, "grad.c_n": upstream.c_n}
     arrays |= {f"grad.{name}": g for name, g in given.named.items()}
+    arrays |= {f"x_l{layer}": received for layer, received in given.inputs.items()}
+    if given.inputs:
+        arrays["output"] = given.output
     return judge_recorded_backward(prepared, {name: g for name, g in arrays.items() if g is not None})
 
 
