@@ -67,10 +67,10 @@ def _factor(case: ResultsCase, layer: int, told: Told, where: str) -> Tensor | N
     valid = case.sequence.valid()
     inside = torch.ones(own.shape[:2]).bool() if valid is None else valid
     kept = (values != 0) & inside.unsqueeze(-1)
-    large = kept & (own.abs() > _LARGE * own.abs().max())
+    large = kept & values.isfinite() & (own.abs() > _LARGE * own.abs().max())
     scale = _scale(float((values / own)[large].median()), case.spec.dropout) if bool(large.any()) else 1.0
     off = (values - scale * own).abs() - scale * bound - values.abs() * (_ROUNDINGS * unit)
-    wrong = (kept & (off > 0)).nonzero()
+    wrong = (kept & ~(off <= 0) & own.isfinite()).nonzero()
     if len(wrong):
         at = tuple(int(n) for n in wrong[0])
         found = (

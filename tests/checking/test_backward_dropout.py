@@ -83,10 +83,11 @@ def test_rounded_inputs_show_their_masks() -> None:
     assert rnnspect.check(module, x, recorded=arrays, backward=True).agrees
 
 
-def test_what_no_dropout_makes_is_refused() -> None:
+@pytest.mark.parametrize("wrong", [0.25, float("nan"), float("inf")])
+def test_what_no_dropout_makes_is_refused(wrong: float) -> None:
     module, x, masks = case()
     arrays = recorded(module, x, masks)
-    arrays["x_l1"][2, 1, 3] += 0.25
+    arrays["x_l1"][2, 1, 3] += wrong
     with pytest.raises(SequenceError, match=r"x_l1 is .* at step 2, batch 1, unit 3, where layer 0 gives"):
         rnnspect.check(module, x, recorded=arrays, backward=True)
 
