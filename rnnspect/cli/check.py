@@ -92,19 +92,14 @@ def check(
     sources = sources or [""]
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
-    if asked.write_probe is not None:
-        if not job.alone:
-            advice = "pass one source, with one engine or recording"
-            raise InputError("writes a probe for one run, not several", advice=advice, where="--write-probe")
-        probing.check_place(asked.write_probe)
+    probing.check_asked(asked.write_probe, job.alone)
     recovering.check_asked(asked, job.alone)
     models.note_no_comparison(job.sources, job.output)
     with readers.each_file_once():
         found = [row for source in job.sources for row in _rows_of(source, job)]
     _emit(found, output, asked.verbose, job.shown != [])
     verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
-    if asked.recover is not None:
-        recovering.write(asked.recover, verdicts, output)
+    recovering.write(asked.recover, verdicts, output)
     if asked.write_probe is not None:
         probing.write_where_needed(asked.write_probe, verdicts, output)
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):

@@ -37,8 +37,13 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
     output.emit(lambda _width: view.parts(made, path), made.to_numpy)
 
 
-def check_place(path: Path) -> None:
-    """Raises for a file that no probe can be written to, before long work is begun."""
+def check_asked(path: Path | None, alone: bool) -> None:
+    """Raises for a file that no probe can be written to, and for several runs, before long work is begun."""
+    if path is None:
+        return
+    if not alone:
+        advice = "pass one source, with one engine or recording"
+        raise InputError("writes a probe for one run, not several", advice=advice, where="--write-probe")
     if path.suffix.lower() != ".npz":
         raise InputError(
             f"cannot write a probe as {path}", advice="use a name that ends in .npz", where="--write-probe"

@@ -41,8 +41,10 @@ def on_drawn(prepared: Prepared, output: Output) -> Prepared:
     return made
 
 
-def write(path: Path, verdicts: Sequence[Verdict], output: Output) -> None:
-    """The file opens as any checkpoint does."""
+def write(path: Path | None, verdicts: Sequence[Verdict], output: Output) -> None:
+    """The file opens as any checkpoint does. Without a path nothing is written."""
+    if path is None:
+        return
     found = next((verdict.recovered for verdict in verdicts if verdict.recovered is not None), None)
     if found is None or not found.layers:
         output.note(f"{path} was not written: nothing could be recovered")

@@ -152,7 +152,7 @@ class Sums:
                 most.append((left, right))  # no partial sum is above their product
         if sum(float(left.amax()) * float(right.amax()) for left, right in most) <= largest:
             return bound
-        return bound.masked_fill_(sum(torch.outer(*one) for one in most) > largest, math.inf)
+        return bound.masked_fill_(torch.stack([torch.outer(*one) for one in most]).sum(0) > largest, math.inf)
 
     def findings(
         self,
