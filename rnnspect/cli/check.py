@@ -87,8 +87,7 @@ def check(
         sources = [str(asked.probe)]
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
-    usual = ["torch"] if asked.recorded else []
-    chosen = engines.names() if asked.engine == ["all"] else asked.engine or usual
+    chosen = engines.names() if asked.engine == ["all"] else asked.engine or (["torch"] if asked.recorded else [])
     sources = sources or [""]
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
@@ -274,10 +273,9 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
 
     note_what_is_not_finite(prepared.sequence, job.output)
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
-    draw = is_missing(prepared.spec)
-    if draw and job.asked.recover is not None:
+    draw, ran = is_missing(prepared.spec), None
+    if draw and job.asked.recover:
         prepared, draw = recovering.on_drawn(prepared, job.output), False
-    ran = None
     if recorded is None and not draw and not job.asked.backward:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
             ran = prepared.run(advance)
@@ -293,10 +291,10 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
             return checked(prepared, job.asked, job.held_to, so_far, recorded, draw)
         if ran is not None:
             judged = judge_recording(prepared, ran, job.held_to, so_far, explain)
-            return judged.verdict if job.asked.recover is None else judged.with_recovery(so_far)
+            return judged.with_recovery(so_far) if job.asked.recover else judged.verdict
         if recorded is None:
             return check_prepared(prepared, job.held_to, so_far, explain, draw)
         given, place = read_recorded(str(recorded))
         asked = job.held_to, so_far, place, explain, job.rounding
         judged = judge_recorded(prepared, given, *asked)
-        return judged.verdict if job.asked.recover is None else judged.with_recovery(so_far)
+        return judged.with_recovery(so_far) if job.asked.recover else judged.verdict
