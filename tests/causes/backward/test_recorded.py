@@ -73,6 +73,7 @@ def test_a_truncation_is_found_in_both_directions() -> None:
     assert [(cause.name, cause.parameters) for cause in found.causes] == [("grad-truncated", {"steps": 4})]
 
 
+@pytest.mark.slow
 def test_a_mistake_in_one_layer_or_direction_alone_is_named_there() -> None:
     for place in ((0, "reverse"), (1, "forward")):
         prepared, upstream = prepared_of(Plan(6, "lstm", layers=2, directions=2, steps=6), {})
