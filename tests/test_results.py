@@ -97,7 +97,7 @@ PRINTED: dict[str, tuple[list[str], Callable[[], Any]]] = {
         lambda: rnnspect.derive(Spec(), "ramp:3", step=2, unit=1),
     ),
     "derive a gradient": (
-        ["derive", "--gradient", "weight_hh_l0[1,0]", "--loss", "last"],
+        ["derive", "--input", "ramp:3", "--gradient", "weight_hh_l0[1,0]", "--loss", "last"],
         lambda: rnnspect.derive(Spec(), "ramp:3", gradient="weight_hh_l0[1,0]", loss="last"),
     ),
     "derive a gradient by the chain rule": (

@@ -59,10 +59,8 @@ class CheckOptions:
         ),
     ] = None
     probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
-    write_probe: Annotated[
-        Path | None, _checking(help="Write a probe.npz if no single known mistake explains what differs")
-    ] = None
+    write_probe: Annotated[Path | None, _checking(help="Write a probe.npz if no single mistake explains it")] = None
     recover: Annotated[
         Path | None,
-        _checking(help="Write the engine's parameters, as its output shows them, and say what they are to ours: .npz"),
+        _checking(help="Write the weights that its output shows: theirs.npz"),
     ] = None

@@ -53,6 +53,8 @@ class Passed:
     """dL/d of the pre-activations, (steps, batch, G·H)."""
     states: Mapping[str, Number]
     """dL/d of each state after each step, with all that came to it, (steps, batch, units)."""
+    coming: Mapping[str, Number]
+    """The same, without what the step itself adds to it."""
     before: States
     """dL/d of each state before the first of the steps."""
     products: tuple[tuple[str, Number, Number], ...]
@@ -137,6 +139,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: Steps, after: States) -> Pass
     return Passed(
         wx if clipped is None else clipped.of("gates", wx, steps.chunk),
         whole,
+        solving.states,
         solving.before,
         products,
         peepholes,

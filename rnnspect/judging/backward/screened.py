@@ -120,7 +120,7 @@ class Screen:
         upstream = steps.upstream[cut].clone()
         upstream[-1] = 0  # it is in what comes to h after the last step
         some = replace(steps, chunk=steps.chunk.cut(start, stop, items), seen=steps.seen[cut], upstream=upstream)
-        after = {name: Number(g.v[stop - 1, items], g.e[stop - 1, items], g.u) for name, g in passed.states.items()}
+        after = {name: Number(g.v[stop - 1, items], g.e[stop - 1, items], g.u) for name, g in passed.coming.items()}
         assert passed.c is not None
         c = Number(passed.c.v[start - 1], passed.c.e[start - 1], passed.c.u) if start else seen.c
         begun = Number(c.v[items], c.e.expand_as(c.v)[items], c.u)

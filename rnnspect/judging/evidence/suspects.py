@@ -24,7 +24,8 @@ from rnnspect.judging.evidence.look import Look
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.suspect import Suspect
 
-_WORK, _FEWEST = 2**25, 128  # multiplications of one product over the steps that are looked at; and steps
+_WORK, _FEWEST, _ENOUGH = 2**25, 128, 1024  # multiplications of one product over all rows; and rows
+_TOO_FEW = 16  # rows that show nothing which chance would not
 _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
 
@@ -36,7 +37,9 @@ def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, 
     if not reading.seen or run.error is not None:
         return ()
     chunk = _beginning(reading)
-    if not all(bool(of[chunk.inside].isfinite().all()) for of in (chunk.x, chunk.before, chunk.after)):
+    if chunk.count < _TOO_FEW or not all(
+        bool(of[chunk.inside].isfinite().all()) for of in (chunk.x, chunk.before, chunk.after)
+    ):
         return ()
     look = Look(layer, Steps.of(chunk, run.c0), _distinct(chunk))
     first = best(look)
@@ -81,7 +84,7 @@ def _beginning(reading: Interpretation) -> Chunk:
     steps, batch = run.x.shape[:2]
     weights = p.weight_ih.numel() + p.weight_hh.numel()
     columns = len(reading.cell.gates) * p.terms
-    rows = max(_FEWEST, min(_WORK // weights, _LARGEST // columns))
+    rows = max(_FEWEST, min(_ENOUGH, _WORK // weights, _LARGEST // columns))
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))
 
 
