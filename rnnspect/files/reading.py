@@ -121,8 +121,10 @@ def read_bytes(path: Path, at_most: int) -> bytes:
 
 
 def named_alike(path: Path) -> str | None:
-    """A file in the same folder whose name is most like this one; None where there is none."""
+    """A file in the same folder whose name is most like this one; None where there is none, or where this one is."""
     try:
+        if path.exists():
+            return None
         names = [one.name for one in itertools.islice(path.parent.iterdir(), _MOST_NAMES)]
     except (OSError, ValueError):
         return None

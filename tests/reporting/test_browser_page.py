@@ -45,7 +45,7 @@ def drawn_numbers(page):
 
 def until(page, condition):
     """Waits; the page's policy lets no `wait_for_function` in."""
-    for _ in range(200):
+    for _ in range(1000):
         if page.page.evaluate(condition):
             return
         page.page.wait_for_timeout(20)
