@@ -178,7 +178,8 @@ def _checked(
     found = weighed(case, judged.readings.values(), found)
     if found.suspects or explain == 0 or not is_cheap(judged.readings):
         return Checked(found, case)
-    return Checked(replace(found, recovered=recovery_of(case, judged.readings)), case)
+    recovered = recovery_of(case, judged.readings)  # nobody asked: what it cannot tell is no answer
+    return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
 
 
 def _weighed(
