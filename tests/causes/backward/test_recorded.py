@@ -48,7 +48,7 @@ def assert_named_or_none(found: Verdict, mistake: Mistake) -> None:
         assert is_named(mistake, found), (found.causes, found.notes)
 
 
-@pytest.mark.parametrize(("mistake", "kind"), sampled(CASES, 6), ids=lambda one: getattr(one, "id", one))
+@pytest.mark.parametrize(("mistake", "kind"), sampled(CASES, 15), ids=lambda one: getattr(one, "id", one))
 def test_a_mistake_is_named_or_none_is(mistake: Mistake, kind: str) -> None:
     """In each float type."""
     dtype = ("float32", "float64")[CASES.index((mistake, kind)) % 2]
@@ -60,7 +60,7 @@ STACKED = ("c lost", "exchanged", "h after in", "slope of g: left", "final c los
 STACKS = [one for one in MISTAKES if any(word in one.id for word in STACKED)]
 
 
-@pytest.mark.parametrize("mistake", sampled(STACKS, 3), ids=lambda one: one.id)
+@pytest.mark.parametrize("mistake", sampled(STACKS, 4), ids=lambda one: one.id)
 def test_a_mistake_of_every_layer_and_direction_is_named(mistake: Mistake) -> None:
     found = recorded(Plan(4, mistake.cells[-1], layers=2, directions=2, steps=6), mistake.flags)
     assert is_named(mistake, found), (found.causes, found.notes)
