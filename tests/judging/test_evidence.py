@@ -22,6 +22,8 @@ from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
+from tests.judging.drawn import draw, make
+from tests.judging.test_drawn import judged
 
 KINDS = ("RNN", "GRU", "LSTM")
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -169,6 +171,12 @@ def test_an_activation_that_errs_on_one_side_is_no_wrong_bias() -> None:
         found = rnnspect.check(ours, x, recorded={"output": OneSided(theirs)(x)})
         assert found.verdict == "agree"
         assert not any(one.certain for one in found.suspects)
+
+
+@pytest.mark.parametrize("seed", [211, 20599, 201452])
+def test_correct_runs_that_were_named_once(seed: int) -> None:
+    """Saturated units, a unit that never moves, and a projection whose sum is rounded the same way at every step."""
+    assert not judged(make(draw(seed))).suspects
 
 
 def reading(cell: str) -> tuple[Interpretation, Tensor]:

@@ -10,6 +10,7 @@ enters the product is a target of its own: its residual is the least-squares one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -140,6 +141,12 @@ class _Slopes:
             places.append((given, given.value, (4 * u.sums) * given.value.abs()))
         kept = [node] if self._c is None else [node, self._made["c"]]
         places += [(of, of.value, (2 * u.stored) * of.value.abs()) for of in kept]
+        for weight, of, made in self.tape.products:
+            if weight == "weight_hr":  # on steady input its sum is rounded the same way at every step
+                w = self._p.weight_hr
+                assert w is not None
+                sizes = of.value.norm(dim=-1, keepdim=True) * w.norm(dim=1)
+                places.append((made, made.value, 2 * math.sqrt(w.shape[1]) * u.sums * sizes))
         for of, argument, error in places:
             slopes = direct(of), None if stored is None else stored(of)
             if any(slope is not None for slope in slopes):
