@@ -25,7 +25,9 @@ from tests.marks import sampled
 
 UNSEEN = ("padding", "clip at each step")
 """What was done in padding, and what a gradient was clipped to within the loop: results alone do not tell."""
-CASES = [(mistake, kind) for mistake in MISTAKES for kind in mistake.cells]
+EVERY = [(mistake, kind) for mistake in MISTAKES for kind in mistake.cells]
+CASES = EVERY[::3]
+"""Of each mistake a cell or two; `tests/causes/backward/test_planted.py` has them all, seen gate by gate."""
 
 
 def recorded(plan: Plan, flags: Any) -> Verdict:
@@ -48,7 +50,7 @@ def assert_named_or_none(found: Verdict, mistake: Mistake) -> None:
         assert is_named(mistake, found), (found.causes, found.notes)
 
 
-@pytest.mark.parametrize(("mistake", "kind"), sampled(CASES, 15), ids=lambda one: getattr(one, "id", one))
+@pytest.mark.parametrize(("mistake", "kind"), sampled(CASES, 5), ids=lambda one: getattr(one, "id", one))
 def test_a_mistake_is_named_or_none_is(mistake: Mistake, kind: str) -> None:
     """In each float type."""
     dtype = ("float32", "float64")[CASES.index((mistake, kind)) % 2]
