@@ -69,18 +69,11 @@ def first_able(names: Iterable[str], spec: Spec, where: str) -> str:
 
     Raises `EngineError` that says of each why it cannot, and what to install.
     """
-    from rnnspect.engines.interface import Choosy  # with torch
-
-    reasons = []
+    reasons: list[str] = []
     for name in dict.fromkeys(names):
-        try:
-            engine = find(name)
-            if isinstance(engine, Choosy):
-                engine.check(spec)
-        except EngineError as error:
-            reasons += [problem.found for problem in error.problems]
-        else:
+        if not (why := _why_not(name, spec)):
             return name
+        reasons += why
     advice = "install one of them, or check numbers that you have recorded: --recorded FILE"
     found = f"no engine here can run this network: {'; '.join(reasons)}"
     raise EngineError(found, advice=advice, where=where)
@@ -91,7 +84,7 @@ def first_going_back(spec: Spec, where: str | None = None) -> str:
 
     Raises `EngineError` that says of each why it cannot, what to install, and what else there is.
     """
-    from rnnspect.engines.interface import BEYOND_TORCH, GO_BACK, Choosy, check_spec  # with torch
+    from rnnspect.engines.interface import BEYOND_TORCH, GO_BACK, check_spec  # with torch
 
     if not spec.beyond_torch:
         return "torch"
@@ -101,18 +94,26 @@ def first_going_back(spec: Spec, where: str | None = None) -> str:
             check_spec(name, spec, keys, "it has none")
         except EngineError:
             continue  # to install it would not help
-        try:
-            engine = find(name)
-            if isinstance(engine, Choosy):
-                engine.check(spec)
-        except EngineError as error:
-            reasons += [problem.found for problem in error.problems]
-        else:
+        if not (why := _why_not(name, spec)):
             return name
+        reasons += why
     found = f"no engine with gradients can run this network: {'; '.join(reasons)}"
     own, seen = "--engine path/to/mine.py:backward checks your own code", "rnnspect trace … --backward shows"
     advice = f"{listed(GO_BACK)} have gradients; {own}; {seen} the gradients by the equations"
     raise EngineError(found, advice=advice, where=where)
+
+
+def _why_not(name: str, spec: Spec) -> list[str]:
+    """Why the engine of that name is not installed or cannot run such a network; empty where it can."""
+    from rnnspect.engines.interface import Choosy  # with torch
+
+    try:
+        engine = find(name)
+        if isinstance(engine, Choosy):
+            engine.check(spec)
+    except EngineError as error:
+        return [problem.found for problem in error.problems]
+    return []
 
 
 def load(name: str, path: Path, spec: Spec) -> Engine:
