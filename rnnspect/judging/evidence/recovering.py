@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.normal_equations import Columns, Normal
@@ -78,11 +78,9 @@ def why_not(reading: Interpretation) -> str | None:
         return "its input was not recorded"
     if layer.mixes:
         return "a product comes after its units, so that no unit shows its own rows"
-    steps, batch = run.x.shape[:2]
-    needed = math.ceil(_FEWEST * unknowns(reading))
-    if int(run.step_counts.sum()) < needed:
-        return f"{steps} steps × {batch} say too little of {unknowns(reading)} numbers a unit: it takes {needed}"
-    given = chunk_at(run, 0, min(steps, math.ceil(_ROWS * unknowns(reading) / batch)))
+    given, needed = _beginning(reading), math.ceil(_FEWEST * unknowns(reading))
+    if given.count < needed:
+        return f"a unit has {unknowns(reading)} numbers, which takes {needed} steps; there are {given.count}"
     if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
         return "not all of its numbers are finite"
     return None
@@ -90,9 +88,7 @@ def why_not(reading: Interpretation) -> str | None:
 
 def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units: None) -> Recovered:
     """Of a layer of which `why_not` says nothing. `told` hears how many units more are done."""
-    layer, run = reading.equations, reading.run
-    steps, batch = run.x.shape[:2]
-    chunk = chunk_at(run, 0, min(steps, max(1, math.ceil(_ROWS * unknowns(reading) / batch))))
+    layer, run, chunk = reading.equations, reading.run, _beginning(reading)
     given, most = Steps.of(chunk, run.c0), _squares(allowed(layer, chunk, run.c0))
     ours = cast(reading.p, torch.float64)
     found = _Found.none(ours, layer.units)
@@ -111,6 +107,12 @@ def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units
         found.forget(ours, unit)
     count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
     return Recovered(reading.at, reading.cell.gates, ours, found.theirs, found.error, count, shrinks, units)
+
+
+def _beginning(reading: Interpretation) -> Chunk:
+    """As many steps as are looked at."""
+    steps, batch = reading.run.x.shape[:2]
+    return chunk_at(reading.run, 0, min(steps, math.ceil(_ROWS * unknowns(reading) / batch)))
 
 
 def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> LayerParameters | None:
