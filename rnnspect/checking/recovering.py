@@ -24,7 +24,7 @@ def recovery_of(
     for at, reading in readings.items():
         where = f"layer {at[0]} {at[1]}"
         if why := why_not(reading):
-            left_out.append(f"{where} is left at ours: {why}")
+            left_out.append(f"{where} keeps your weights: {why}")
             continue
         found = recover(reading, told)
         parameters |= {name: values.to(parameters[name].dtype) for name, values in found.theirs.named(*at).items()}

@@ -16,7 +16,7 @@ def told(verdict: Verdict) -> Iterator[tuple[str, str]]:
     for one in verdict.suspects:
         place = f" ({one.place})" if one.place else ""
         if not one.certain:
-            yield "Hint", f"perhaps {one.said}{place}, or rounding: {_floor(one)}"
+            yield "Hint", f"perhaps {one.said}{place}; {_floor(one)}"
             continue
         yield "Suspect", f"{one.said}{place}"
         yield "", f"with that, what differs is {text.times(one.shrinks)} smaller; {_chance(one)}"
@@ -32,29 +32,29 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         where = f"layer {layer.layer} {layer.direction}"
         rows = text.counted(layer.rows, "step") if verdict.items == 1 else f"{layer.rows:,} steps and items"
         if not layer.explains:
-            yield (
-                "Weights",
-                f"no other parameters of {where} explain this run: its equations are others, or its input",
-            )
+            yield "Weights", f"no other weights explain {where}: its equations or its input differ"
             continue
         yield "Weights", f"{where}, from {rows}: {_how_close(layer)}"
         for one in layer.likenesses:
             yield "", text.printable(one.said)
         if layer.lost:
             units = "unit" if len(layer.lost) == 1 else "units"
-            yield "", f"no other parameters explain {units} {listed([*map(str, layer.lost)])}"
+            yield "", f"no other weights explain {units} {listed([*map(str, layer.lost)])}"
         if layer.together:
-            yield "", "of two biases that are always added only the sum is told: the second is left at ours"
+            yield "", "of two biases that are always added only the sum can be told; bias_hh keeps your value"
         if layer.untold:
-            yield "", f"{layer.untold:,} of {layer.count:,} numbers are not told by these steps, and left at ours"
+            yield (
+                "",
+                f"{layer.untold:,} of {layer.count:,} numbers cannot be told here, and keep your value",
+            )
     for said in verdict.recovered.left_out:
         yield "Weights", said
 
 
 def _how_close(layer: RecoveredLayer) -> str:
     if not layer.likenesses:
-        return "every parameter that it tells is as here"
-    return f"with these parameters what differs is {text.times(layer.shrinks)} smaller"
+        return "all weights that can be told are as here"
+    return f"with these weights what differs is {text.times(layer.shrinks)} smaller"
 
 
 def _chance(one: Suspect) -> str:
@@ -62,4 +62,4 @@ def _chance(one: Suspect) -> str:
 
 
 def _floor(one: Suspect) -> str:
-    return f"a correct engine can look like a change of up to {one.floor:.1e}, and this is one of {one.size:.1e}"
+    return f"rounding alone can look like a change of up to {one.floor:.1e}; this one is {one.size:.1e}"

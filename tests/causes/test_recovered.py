@@ -59,7 +59,7 @@ PLANTED = {
     "reversed": Planted(
         "columns", of_matrices(lambda w: w.flip(1), "weight_ih"), "in another order in the engine: reversed"
     ),
-    "zero row": Planted("others", with_row(torch.zeros_like), "row 5 zero"),
+    "zero row": Planted("others", with_row(torch.zeros_like), "zeros in row 5"),
     "permuted row": Planted("others", with_row(lambda w: w[:, torch.randperm(w.shape[1])]), "the numbers of row 5"),
     "transposed": Planted(
         "transposed", of_matrices(lambda w: torch.cat([b.t() for b in w.split(UNITS)]), "weight_hh"), "is transposed"
@@ -133,7 +133,7 @@ def test_too_few_steps_say_how_many_it_takes() -> None:
     ours, theirs, x = planted("LSTM", "noise")
     found = recovered(ours, theirs, x[:20])
     assert found.layers == ()
-    assert "it takes 174" in found.left_out[0]
+    assert "takes 174 steps; there are 40" in found.left_out[0]
 
 
 def test_a_layer_that_nobody_recorded_is_said() -> None:
@@ -141,7 +141,7 @@ def test_a_layer_that_nobody_recorded_is_said() -> None:
     gru = nn.GRU(4, 5, num_layers=2)
     x = torch.randn(200, 1, 4)
     found = recovered(gru, gru, x)
-    assert any("layer 0 forward is left at ours: its h was not recorded" in said for said in found.left_out)
+    assert any("layer 0 forward keeps your weights: its h was not recorded" in said for said in found.left_out)
 
 
 def test_equations_that_differ_are_no_parameters() -> None:

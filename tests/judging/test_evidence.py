@@ -94,7 +94,7 @@ def test_a_run_inside_the_bound_differs_by_evidence_alone() -> None:
     assert "by evidence" in repr(found)
     said = str(found)
     assert "found by all values together" in said
-    assert "a correct engine can look like a change of up to" in said
+    assert "rounding alone can look like a change of up to" in said
 
 
 def test_what_is_below_the_floor_is_a_hint_and_the_run_agrees() -> None:

@@ -6,7 +6,7 @@ standard errors. The simplest that fits is the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[Like
     parts = [part for part in Part.of(found, parameters) if part.differs]
     if not parts:
         return ()
-    if len(parts) > 1 and (factor := multiples.common(parts)) is not None:
+    if len(parts) > 1 and (factor := multiples.factor_of(parts)) is not None:
         names = " and ".join(part.name for part in parts)
         return (Likeness(*found.at, names, "multiple", f"{names} are {factor:.4g} times as large in the engine"),)
     return tuple(_likeness(found, part) for part in parts)
@@ -37,10 +37,4 @@ def _likeness(found: Recovered, part: Part) -> Likeness:
     for kind in _KINDS:
         if said := kind(part):
             return Likeness(*found.at, part.name, kind.__name__, f"{part.name} {said}")
-    return Likeness(*found.at, part.name, "other", f"{part.name} is another one in the engine")
-
-
-def names_of_kinds() -> Iterator[str]:
-    """The ids of all readings."""
-    for kind in _KINDS:
-        yield kind.__name__
+    return Likeness(*found.at, part.name, "other", f"{part.name} has other numbers in the engine")

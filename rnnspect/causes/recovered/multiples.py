@@ -10,18 +10,14 @@ from rnnspect.causes.recovered.part import FITS, Part
 
 
 def multiple(part: Part) -> str | None:
-    """All of it, or the rows of a gate, or one column."""
-    if (factor := _factor([part])) is not None:
+    """All of it by one factor."""
+    if (factor := factor_of([part])) is not None:
         return f"is {factor:.4g} times as large in the engine"
     return None
 
 
-def common(parts: Sequence[Part]) -> float | None:
-    """The one factor of several parameters."""
-    return _factor(parts)
-
-
-def _factor(parts: Sequence[Part]) -> float | None:
+def factor_of(parts: Sequence[Part]) -> float | None:
+    """The one factor of several parameters; None where there is none."""
     ours, theirs, weight = (
         torch.cat([of[part.told] for part, of in made])
         for made in zip(*([(p, p.ours), (p, p.theirs), (p, p.error.square().reciprocal())] for p in parts), strict=True)

@@ -37,8 +37,7 @@ def transposed(part: Part) -> str | None:
         if height == count * width and width > 1:
             turned = torch.cat([block.t() for block in part.ours.chunk(count)])
             if part.fits(turned):
-                of = "each gate's block of it" if count > 1 else "it"
-                return f"is transposed in the engine ({of})"
+                return "is transposed in the engine" + (", gate by gate" if count > 1 else "")
     return None
 
 

@@ -39,13 +39,13 @@ def _what(part: Part, noun: str, off: Tensor, turned: bool) -> str:
     shown = ", ".join(map(str, off[:8].tolist())) + (", …" if len(off) > 8 else "")
     listed = f"{noun} {shown}" if len(off) == 1 else f"{len(off)} {noun}s ({shown})"
     if part.misfit(torch.zeros_like(part.ours), where) <= FITS:
-        return f"{listed} zero"
+        return f"zeros in {listed}"
     for name, values in part.others.items():
         if part.misfit(values, where) <= FITS:
             return f"{listed} of {name}"
     if part.misfit(_sorted(part, off, turned), where) <= FITS:
         return f"the numbers of {listed} in another order"
-    return f"{listed} another"
+    return f"other numbers in {listed}"
 
 
 def _sorted(part: Part, off: Tensor, turned: bool) -> Tensor:
