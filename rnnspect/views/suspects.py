@@ -43,10 +43,7 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         if layer.together:
             yield "", "of two biases that are always added only the sum can be told; bias_hh keeps your value"
         if layer.untold:
-            yield (
-                "",
-                f"{layer.untold:,} of {layer.count:,} numbers cannot be told here, and keep your value",
-            )
+            yield "", f"{layer.untold:,} of {layer.count:,} numbers cannot be told here, and keep your value"
     for said in verdict.recovered.left_out:
         yield "Weights", said
 
