@@ -43,13 +43,18 @@ def drawn_numbers(page):
     return {one[1]: float(one[2]) for one in found if one and one[1]}
 
 
-def until(page, condition):
-    """Waits; the page's policy lets no `wait_for_function` in."""
+def soon(page, holds):
+    """Waits until something holds: 20 s, for a machine that is busy."""
     for _ in range(1000):
-        if page.page.evaluate(condition):
+        if holds():
             return
         page.page.wait_for_timeout(20)
-    raise AssertionError(condition)
+    raise AssertionError("it never was so")
+
+
+def until(page, condition):
+    """Waits; the page's policy lets no `wait_for_function` in."""
+    soon(page, lambda: page.page.evaluate(condition))
 
 
 ALL_DRAWN = "!document.querySelector('[data-computing]')"
@@ -58,14 +63,14 @@ DOTS = """(one) => {
   [copy.width, copy.height] = [one.width, one.height];
   const pen = copy.getContext('2d', { willReadFrequently: true });
   pen.drawImage(one, 0, 0);
-  return [...pen.getImageData(0, 0, one.width, one.height).data];
+  return [one.width, one.height, ...pen.getImageData(0, 0, one.width, one.height).data];
 }"""
 
 
 def dots_of(canvas):
     """(height, width, 4) of what a canvas shows."""
-    wide, high = canvas.evaluate("one => [one.width, one.height]")
-    return np.reshape(canvas.evaluate(DOTS), (high, wide, 4))
+    wide, high, *dots = canvas.evaluate(DOTS)
+    return np.reshape(dots, (high, wide, 4))
 
 
 def test_the_answer_comes_first(opened):
@@ -334,8 +339,7 @@ def test_a_unit_over_time(opened, long):
     assert page.page.locator("#unit").input_value() == "9"
     assert "recording" in line.locator(".legend").inner_text()
     line.scroll_into_view_if_needed()
-    page.page.wait_for_timeout(200)
-    assert len(np.unique(dots_of(line.locator("canvas")))) > 2  # something is drawn
+    soon(page, lambda: len(np.unique(dots_of(line.locator("canvas")))) > 2)  # something is drawn
     page.page.get_by_role("button", name="Show the unit over time: h, equations").click()
     assert line.count() == 0
 
@@ -355,7 +359,6 @@ def test_a_map_is_saved(opened, long, tmp_path):
         page.page.get_by_role("button", name="Save as PNG: c").click()
     made.value.save_as(tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-    page.page.wait_for_timeout(10)
 
 
 def test_search(opened, long):

@@ -40,16 +40,25 @@ function placeRead() {
 }
 
 let writing = null;
+let known = window.location.hash;
 
 // A little later, and once for many moves: browsers count how often an address changes.
+// A link that was followed in between is not written over: `hashchange`, which comes after it, reads it.
 function writePlace() {
   window.clearTimeout(writing);
-  writing = window.setTimeout(() => window.history.replaceState(null, '', placeWritten()), 200);
+  writing = window.setTimeout(() => {
+    if (window.location.hash !== known) return;
+    window.history.replaceState(null, '', placeWritten());
+    known = window.location.hash;
+  }, 200);
 }
 
 function followPlace() {
   watch(writePlace);
-  window.addEventListener('hashchange', placeRead);
+  window.addEventListener('hashchange', () => {
+    known = window.location.hash;
+    placeRead();
+  });
   document.getElementById('derivation').addEventListener('close', () => {
     now.quantity = null;
     now.shown = null;
