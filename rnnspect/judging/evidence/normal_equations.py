@@ -12,6 +12,8 @@ from rnnspect.network.parameters import LayerParameters
 
 _RIDGE = 1e-11
 """Of a column's square: it keeps a parameter where it is, where the numbers say nothing."""
+_SHORTEST = 1e-140
+"""A shorter column, whose square is lost, says nothing."""
 _TOLD = 0.01
 """A parameter is told where the numbers decide all but this share of it."""
 
@@ -82,11 +84,12 @@ class Normal:
     """The normal equations of a unit, AᵀA δ = Aᵀr, with columns of length 1."""
 
     def __init__(self, columns: Tensor, rows: int) -> None:
-        self._length, self._rows = torch.linalg.vector_norm(columns, dim=0), rows
-        self._length[self._length == 0] = math.inf
-        columns = columns / self._length
-        gram = columns.t() @ columns
-        gram.diagonal().add_(torch.where(self._length.isinf(), 1.0, _RIDGE))
+        own = columns.numpy()
+        gram = torch.from_numpy(own.T @ own)  # numpy sees that it is symmetric, and computes half of it
+        self._length, self._rows = gram.diagonal().sqrt(), rows
+        self._length[self._length < _SHORTEST] = math.inf
+        gram.div_(self._length).div_(self._length[:, None])
+        gram.diagonal().fill_(1 + _RIDGE)
         self._factor = torch.linalg.cholesky(gram)
         self._damped: tuple[float, Tensor] = 0.0, self._factor
 

@@ -28,7 +28,7 @@ from rnnspect.network.parameters import LayerParameters
 
 _ROWS, _FEWEST = 6, 1.5
 """Rows (step × item) that are looked at for each parameter of a unit, and as few as do."""
-_ROUNDS, _SETTLED, _SLOW = 200, 1e-3, 0.5
+_ROUNDS, _SETTLED, _SLOW = 300, 1e-3, 0.8
 _LEAST, _MOST = 1e-6, 1e4
 """Of the damping, as a share of a column's square."""
 _AT_ONCE = 2**24
@@ -188,9 +188,11 @@ class _Units:
         self.error = _like(self._ours, math.inf)
 
     def solve(self, told: Callable[[int], None]) -> None:
+        """Normal equations cost a hundred times what a step costs: they are made anew only where steps by the old ones
+        no longer get smaller."""
         target = self._target(self.p)
         damping, busy = torch.zeros(self._count, dtype=torch.float64), self.left > 0
-        factor = torch.full_like(damping, 2.0)
+        factor, gained = torch.full_like(damping, 2.0), torch.full_like(damping, math.inf)
         old: set[int] = set(range(self._count))  # whose normal equations are to be made
         for _ in range(_ROUNDS):
             if not bool(busy.any()):
@@ -202,15 +204,18 @@ class _Units:
             step = torch.zeros_like(pulled)
             for unit in units:
                 step[unit] = self._normal[unit].step(pulled[unit], float(damping[unit]))
+            gain = (step * pulled).sum(1)  # of the squares that are left, where all is linear
             tried = _like(self.p)
             self._columns.put(tried, step, add=True)
             after = self._target(tried)
             left = _squares(after.residual)
             better = busy & (left < self.left)
             self._columns.put(self.p, torch.where(better[:, None], step, 0), add=True)
-            old = {*(busy & ~(left <= _SLOW * self.left)).nonzero().flatten().tolist()}
-            settled = (better & (left > (1 - _SETTLED) * self.left) & (damping == 0)) | (~better & (damping > _MOST))
-            told(int((busy & settled).sum()))
+            settled = busy & ((damping == 0) & (gain <= _SETTLED * self.left) | ~better & (damping > _MOST))
+            told(int(settled.sum()))
+            stuck = busy & ~settled & (~better | (gain > _SLOW * gained))
+            old = {*stuck.nonzero().flatten().tolist()}
+            gained = torch.where(stuck, math.inf, gain)
             damping = torch.where(better, damping / 3, (damping * factor).clamp(min=_LEAST))
             damping[damping < _LEAST] = 0
             factor = torch.where(better, 2.0, 2 * factor)
