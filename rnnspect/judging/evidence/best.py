@@ -15,7 +15,7 @@ from rnnspect.judging.evidence.hypotheses import Hypothesis, groups, of_a_column
 from rnnspect.judging.evidence.look import Look
 
 _UNITS, _FEATURES = 4, 2  # that are looked at exactly
-_WORTH = 0.6  # a first look's correlation from which on that is worth it
+_WORTH = 0.6  # a first look's correlation, or share of the unit's largest, from which on that is worth it
 _UNLIKELY, _SHRINKS = -9.0, 2.0
 _TINY = torch.finfo(torch.float64).tiny
 
@@ -54,10 +54,13 @@ def _parameters(look: Look) -> Iterator[Best]:
         for unit in worth.topk(min(_UNITS, len(worth))).indices.tolist():
             if not float(worth[unit]):
                 break
-            columns, r = look.columns(at, unit), look.residual(at, unit)
+            scores = torch.cat([score[unit].abs() for _, score in look.scores[at]])
+            places = (scores >= _WORTH * float(tops[unit])).nonzero().flatten()
+            columns, r = look.columns(at, unit, places), look.residual(at, unit)
             along = (columns.t() @ r / torch.linalg.vector_norm(columns, dim=0)).nan_to_num_(0, 0, 0)
-            place = int(along.abs().argmax())
-            yield _seen(look, at, unit, columns[:, place], r, partial(of_a_column, look, at, unit, place))
+            best = int(along.abs().argmax())
+            how = partial(of_a_column, look, at, unit, int(places[best]))
+            yield _seen(look, at, unit, columns[:, best], r, how)
 
 
 def _factors(look: Look) -> Iterator[Best]:
@@ -71,7 +74,8 @@ def _factors(look: Look) -> Iterator[Best]:
             moved = target.moved(given)
             every = every + target.onto_h(moved)
             column, r = look.rows(moved), look.rows(target.residual)
-            share = (column * r).sum(0) / (column.norm(dim=0) * r.norm(dim=0)).clamp(min=_TINY)
+            lengths = (column.square().sum(0) * r.square().sum(0)).sqrt_()
+            share = (column * r).sum(0) / lengths.clamp(min=_TINY)
             unit = int(share.abs().argmax())
             if float(share[unit].abs()) >= _WORTH:
                 how = partial(of_a_group, look, group, at, unit)
@@ -89,10 +93,16 @@ def _features(look: Look) -> Iterator[Best]:
             if path.weight == "weight_ih":
                 pulled += (score[:, : w.shape[1]] * w[target.rows(path)]).sum(0)
     for feature in pulled.abs().topk(min(_FEATURES, len(pulled))).indices.tolist():
-        direction = torch.zeros_like(w)
-        direction[:, feature] = w[:, feature]
+        every = torch.zeros(())
+        for target in look.targets:
+            given = [
+                (path, path.features[..., feature, None] * w[target.rows(path), feature])
+                for path in target.paths
+                if path.weight == "weight_ih"
+            ]
+            every = every + target.onto_h(target.moved(given))
         how = partial(of_a_feature, look, feature)
-        yield _seen(look, None, None, look.moved({"weight_ih": direction}), look.residual(None, None), how)
+        yield _seen(look, None, None, look.rows(every).flatten(), look.residual(None, None), how)
 
 
 def _seen(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -129,7 +130,7 @@ class _Slopes:
         if stored is not None and self._c is not None and (shown := direct(self._c)) is not None:
             kept = stored(self._c)
         stored = None if kept is None else stored
-        paths, sites = tuple(self._paths(direct, stored)), tuple(self._sites(node, direct, stored))
+        paths, sites = tuple(self._paths(direct, stored)), partial(self._sites, node, direct, stored)
         return Target(name, residual, paths, kept, shown, self._steps.inside, sites)
 
     def _sites(self, node: Node, direct: Pull, stored: Pull | None) -> Iterator[Site]:

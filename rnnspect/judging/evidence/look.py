@@ -41,11 +41,12 @@ class Look:
 
     def rows(self, values: Tensor) -> Tensor:
         """Those of (T, B, ·) that count."""
-        return values.flatten(0, 1)[self.kept]
+        flat = values.flatten(0, 1)
+        return flat if len(self.kept) == len(flat) else flat[self.kept]
 
-    def columns(self, target: int, unit: int) -> Tensor:
-        """(rows, columns) of one unit."""
-        return self.targets[target].columns(unit)[self.kept]
+    def columns(self, target: int, unit: int, places: Tensor | None = None) -> Tensor:
+        """(rows, columns) of one unit, or of some places among them."""
+        return self.rows(self.targets[target].columns(unit, places).unsqueeze(1))
 
     def residual(self, target: int | None, unit: int | None) -> Tensor:
         """(rows,) of one unit; of all of h, row after row, with None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -85,7 +85,7 @@ class Target:
     shown: Tensor | None
     inside: Tensor
     """(T, B): whether the item has that step."""
-    sites: tuple[Site, ...] = ()
+    sites: Callable[[], Iterable[Site]] = tuple
     onto_h: Callable[[Tensor], Tensor] = _as_it_is
     """From a move of this vector (T, B, U) to that of h (T, B, P)."""
     allowed: Callable[[Tensor], Tensor] = _as_it_is
@@ -117,7 +117,7 @@ class Target:
         a, total, later = column[..., units], 0.0, None
         if self.kept is not None and self.shown is not None:
             later = _going_back(self.kept[..., units].contiguous(), self.shown[..., units] * a)
-        for site in self.sites:
+        for site in self.sites():
             pulled = torch.zeros_like(a) if site.direct is None else site.direct[..., units] * a
             if site.stored is not None and later is not None:
                 pulled = pulled + site.stored[..., units] * later
@@ -135,15 +135,25 @@ class Target:
         """Of each column of a unit its path, and the parameter that it is of with the index there."""
         return [(path, *path.entry(self.units, unit, place)) for path in self.paths for place in range(path.width)]
 
-    def columns(self, unit: int) -> Tensor:
-        """(T · B, Σ widths): by how much each parameter of a unit's rows moves the residual, by one unit of it."""
-        return torch.cat([self.columns_of(path, unit) for path in self.paths], -1)
+    def columns(self, unit: int, places: Tensor | None = None) -> Tensor:
+        """(T · B, Σ widths): by how much each parameter of a unit's rows moves the residual, by one unit of it; or of
+        some places among these, in rising order."""
+        if places is None:
+            return torch.cat([self.columns_of(path, unit) for path in self.paths], -1)
+        found, start = [], 0
+        for path in self.paths:
+            own = places[(places >= start) & (places < start + path.width)] - start
+            if len(own):
+                found.append(self.columns_of(path, unit, own))
+            start += path.width
+        return torch.cat(found, -1)
 
-    def columns_of(self, path: Path, unit: int) -> Tensor:
-        """(T · B, width) of those of one path."""
-        column = path.direct[..., unit, None] * path.multiplied
+    def columns_of(self, path: Path, unit: int, places: Tensor | slice = slice(None)) -> Tensor:
+        """(T · B, width) of those of one path, or of some of its places."""
+        multiplied = path.multiplied[..., places]
+        column = path.direct[..., unit, None] * multiplied
         if path.stored is not None and self.kept is not None and self.shown is not None:
-            column += self._through_c(path.stored[..., unit, None] * path.multiplied, unit)
+            column += self._through_c(path.stored[..., unit, None] * multiplied, unit)
         return torch.where(self.inside[..., None], column, 0).flatten(0, 1)
 
     def _through_c(self, moved: Tensor, unit: int) -> Tensor:
@@ -157,9 +167,25 @@ class Target:
     def scores(self) -> Iterator[tuple[Path, Tensor]]:
         """For each path, (U, width): how well each parameter's column goes with the residual of its unit, −1 to 1.
 
-        The lengths of the columns are taken as if what enters the cell state were of another sign at every step: a
-        first look, to choose the units that are looked at exactly.
+        The lengths of the columns are taken as if what enters the cell state were of another sign at every step, and
+        all is computed in float32: a first look, to choose the columns that are looked at exactly.
         """
+        yield from zip(self.paths, self._narrow()._correlations(), strict=True)
+
+    def _narrow(self) -> Target:
+        """In float32."""
+
+        def of(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.float()
+
+        features = {id(path.features): path.features.float() for path in self.paths}
+        paths = tuple(
+            replace(path, direct=path.direct.float(), stored=of(path.stored), features=features[id(path.features)])
+            for path in self.paths
+        )
+        return replace(self, residual=self.residual.float(), paths=paths, kept=of(self.kept), shown=of(self.shown))
+
+    def _correlations(self) -> Iterator[Tensor]:
         size = torch.linalg.vector_norm(self.residual, dim=(0, 1)).clamp_(min=torch.finfo(self.residual.dtype).tiny)
         later2 = None
         if self.kept is not None and self.shown is not None:
@@ -169,7 +195,7 @@ class Target:
             if path.stored is not None and later2 is not None:
                 square = square + path.stored**2 * later2
             length2 = self._summed(path, square, path.features.square())
-            yield path, (along / (length2.sqrt() * size[:, None])).nan_to_num_(0, 0, 0)
+            yield (along / (length2.sqrt() * size[:, None])).nan_to_num_(0, 0, 0)
 
     def pulled(self) -> Iterator[tuple[Path, Tensor]]:
         """For each path, (U, width): the residual times each parameter's column, Σ over steps and items."""
