@@ -133,7 +133,7 @@ def test_each_thread_has_its_number_of_threads_again():
     def first() -> None:
         with one_thread():
             first_is_in.set()
-            second_is_in.wait(10)
+            second_is_in.wait(300)
             with one_thread():
                 assert torch.get_num_threads() == 1
             assert torch.get_num_threads() == 1
@@ -141,10 +141,10 @@ def test_each_thread_has_its_number_of_threads_again():
         first_is_out.set()
 
     def second() -> None:
-        first_is_in.wait(10)
+        first_is_in.wait(300)
         with one_thread():
             second_is_in.set()
-            first_is_out.wait(10)
+            first_is_out.wait(300)
             assert torch.get_num_threads() == 1
         found["second"] = torch.get_num_threads()
 

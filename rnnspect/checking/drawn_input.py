@@ -24,7 +24,7 @@ from rnnspect.tracing.prepare import Prepared
 STEPS = 64, 256, 1024
 """How long the first sequence is, and those that follow where the one before could not tell."""
 SECONDS = 5.0
-"""After which no other is drawn."""
+"""Of the CPU, after which no other is drawn: what is said does not depend on what else the machine does."""
 _FOR_EACH = 4
 """Steps for each number that a unit answers to, where they are to be recovered."""
 _SIZES = 2.0**-4, 2.0**2
@@ -39,10 +39,10 @@ def is_missing(spec: Spec) -> bool:
 def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) -> Verdict:
     """The verdict of `judge` on a drawn x, and on drawn h0 and c0 where none were given. Where that cannot tell, longer
     ones are drawn, for some seconds. A note says what was drawn."""
-    begun, drawn = time.monotonic(), _not_given(prepared)
+    begun, drawn = time.thread_time(), _not_given(prepared)
     for steps in STEPS:
         verdict = judge(replace(prepared, sequence=_sequence(prepared, drawn, steps)))
-        if verdict.verdict != "cannot tell" or time.monotonic() - begun > SECONDS:
+        if verdict.verdict != "cannot tell" or time.thread_time() - begun > SECONDS:
             break
     were = "were" if drawn else "was"
     said = f"no input was given: random {listed(['x', *drawn])} {were} drawn for these weights, {steps} steps"

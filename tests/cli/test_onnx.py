@@ -393,7 +393,7 @@ def silero(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("silero")
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "silero-vad==6.2.3", "-d", str(folder)]
     try:
-        ran = subprocess.run(command, capture_output=True, timeout=120)
+        ran = subprocess.run(command, capture_output=True, timeout=300)
     except (OSError, subprocess.TimeoutExpired):
         pytest.skip("silero-vad 6.2.3 cannot be had here")
     wheels = list(folder.glob("*.whl"))

@@ -100,15 +100,18 @@ np.savez = half
 from rnnspect.cli import entry_point
 entry_point()
 """
+ENDLESS = 300.0
+"""Seconds that no wait takes on any machine, however busy it is."""
 STATUSES = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 def ended(process: subprocess.Popen[str], number: int) -> tuple[float, str]:
-    """Seconds from a signal to the end, and what was said from then on."""
+    """Seconds of the CPU that a process took from a signal to its end, and what it said from then on. The time on a
+    clock would tell how busy the machine is."""
+    before = sum(os.times()[2:4]) + sum(psutil.Process(process.pid).cpu_times()[:2])
     process.send_signal(number)
-    begun = time.perf_counter()
-    _, err = process.communicate(timeout=60)
-    return time.perf_counter() - begun, err
+    _, err = process.communicate(timeout=ENDLESS)
+    return sum(os.times()[2:4]) - before, err
 
 
 @pytest.mark.slow
@@ -131,7 +134,7 @@ def test_a_signal_ends_with_its_status_and_leaves_no_half_file(tmp_path, number,
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), STATUSES)
 def test_a_long_call_of_torch_is_ended(number, status):
-    """Of a second some is left for a machine that is busy."""
+    """The whole run would take seconds more."""
     code = """
 import sys, torch
 whole = torch.nn.LSTM.forward
@@ -143,12 +146,12 @@ torch._VF.lstm, real = (lambda *given: (print("runs", file=sys.stderr, flush=Tru
 from rnnspect.cli import entry_point
 entry_point()
 """
-    argv = [sys.executable, "-c", code, "run", "--cell", "lstm", "--hidden-size", "64", "-i", "randn:500000"]
+    argv = [sys.executable, "-c", code, "run", "--cell", "lstm", "--hidden-size", "256", "-i", "randn:200000"]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline() == "runs\n"
     seconds, err = ended(process, number)
     assert (process.returncode, err.splitlines()[-1]) == (status, "interrupted")
-    assert seconds < 5
+    assert seconds < 1
 
 
 @pytest.mark.slow
@@ -170,7 +173,7 @@ def test_their_code_does_not_go_on_when_rnnspect_is_killed():
     process = subprocess.Popen([sys.executable, "-m", "rnnspect", *argv], stderr=subprocess.DEVNULL)
     (child,) = children(process.pid)
     process.kill()
-    process.wait(60)
+    process.wait(ENDLESS)
     wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
@@ -183,17 +186,19 @@ def children(number: int) -> list[psutil.Process]:
 def wait_for(true: Callable[[], bool]) -> None:
     begun = time.perf_counter()
     while not true():
-        assert time.perf_counter() - begun < 60
+        assert time.perf_counter() - begun < ENDLESS
         time.sleep(0.05)
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
-    """As under nohup."""
-    command = f"trap '' HUP; exec {sys.executable} -m rnnspect trace -o {tmp_path / 'run.npz'} -q"
+    """As under nohup, at any moment of a command."""
+    command = f"trap '' HUP; echo >&2; exec {sys.executable} -m rnnspect trace -o {tmp_path / 'run.npz'} -q"
     process = subprocess.Popen(["bash", "-c", command], stderr=subprocess.PIPE, text=True)
-    time.sleep(0.5)
-    _, err = ended(process, signal.SIGHUP)
-    assert (process.returncode, err) == (0, "")
+    assert process.stderr.readline() == "\n"
+    while process.poll() is None:
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.02)
+    assert (process.returncode, process.communicate()[1]) == (0, "")
     assert (tmp_path / "run.npz").exists()
 
 
@@ -248,7 +253,7 @@ def shown(argv: list[str], until: bytes | None = None) -> tuple[int, bytes]:
                 until = None
     except OSError:  # how a terminal on Linux ends
         pass
-    return process.wait(60), said
+    return process.wait(ENDLESS), said
 
 
 def test_a_long_report_shows_its_progress(tmp_path):
@@ -315,9 +320,8 @@ def test_two_engines_get_what_came_through_a_pipe_once(tmp_path: Path) -> None:
     feed = threading.Thread(target=(tmp_path / "x").write_text, args=("1,2,3\n4,5,6\n",), daemon=True)
     feed.start()
     command = f"check --cell gru --input-size 3 --input {tmp_path / 'x'} --engine torch --engine torch-cell --explain 0"
-    ended = subprocess.run(
-        [sys.executable, "-m", "rnnspect", *command.split()], capture_output=True, text=True, timeout=60, check=False
-    )
+    argv = [sys.executable, "-m", "rnnspect", *command.split()]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=ENDLESS, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.count("agree") == 2
 

@@ -69,7 +69,7 @@ ENDS = {
 
 def fresh(*argv: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rnnspect", *argv]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
 
 
 def check(name: str, *more: str) -> list[str]:
@@ -143,7 +143,7 @@ def test_so_it_is_where_there_is_no_fork():
     code = "import os, sys; del os.fork; from rnnspect.cli import entry_point; entry_point()"
     for name, status in (("ends_with_0", 2), ("right", 0), ("narrow", 2)):
         argv = [sys.executable, "-c", code, *check(f"misbehaving.py:{name}", "-q")]
-        result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+        result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
         assert result.returncode == status, result.stderr
         assert ("the process that ran it ended" in result.stderr) == (name == "ends_with_0")
 

@@ -26,7 +26,7 @@ from tests.marks import sampled
 from tests.weights.readers import torch_files
 
 MOST_SECONDS = 60
-"""A machine that does other things too takes some seconds; what these files try would take hours."""
+"""Of the CPU: it takes some; what these files try would take hours."""
 
 
 @pytest.mark.slow
@@ -42,9 +42,9 @@ def test_a_pickle_that_is_refused(tmp_path: Path, content: bytes):
 @pytest.mark.parametrize("content", sampled(UNUSUAL.values(), 4), ids=UNUSUAL.keys())
 def test_a_pickle_that_is_read_at_once(tmp_path: Path, content: bytes):
     (tmp_path / "x.pkl").write_bytes(content)
-    begun = time.monotonic()
+    begun = time.process_time()
     assert open_pickle(tmp_path / "x.pkl").tensors == {}
-    assert time.monotonic() - begun < MOST_SECONDS
+    assert time.process_time() - begun < MOST_SECONDS
 
 
 class Canary:
@@ -138,9 +138,9 @@ def attempts(folder: Path, count: int, seed: int) -> tuple[int, float]:
         for _ in range(count):
             path = folder / f"mutated-{name}"
             path.write_bytes(mutated(content, chance))
-            begun = time.monotonic()
+            begun = time.process_time()
             read += attempt(path)
-            slowest = max(slowest, time.monotonic() - begun)
+            slowest = max(slowest, time.process_time() - begun)
     return read, slowest
 
 

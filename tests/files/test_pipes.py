@@ -35,7 +35,7 @@ def pipe(tmp_path):
 
 def fresh(*argv: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rnnspect", *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, stdin=subprocess.DEVNULL)
 
 
 SPEC = b"cell: gru\ninput_size: 3\nhidden_size: 4\n"
@@ -79,6 +79,6 @@ def test_devices_and_sockets_are_no_files(tmp_path):
 
 def test_closed_standard_input_is_said():
     command = f"{sys.executable} -m rnnspect run -i - <&-"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 2
     assert "standard input is closed" in result.stderr

@@ -32,7 +32,7 @@ def names(folder: Path) -> list[str]:
 def limited(argv: list[str], limit: str) -> subprocess.CompletedProcess[str]:
     """`limit` is what the shell's ulimit is asked for."""
     command = ["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", sys.executable, "-m", "rnnspect", *argv]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize("name", sampled(WRITERS, 6))
@@ -65,7 +65,7 @@ def test_of_sixteen_writers_one_wins(tmp_path):
     out = tmp_path / "out.json"
     command = [sys.executable, "-m", "rnnspect", "layouts", "-f", "json", "-o", str(out), "-q"]
     writers = [subprocess.Popen(command) for _ in range(16)]
-    assert [writer.wait(120) for writer in writers] == [0] * 16
+    assert [writer.wait(300) for writer in writers] == [0] * 16
     assert json.loads(out.read_text())["format"] == "rnnspect.layouts"
     assert names(tmp_path) == ["out.json"]
 

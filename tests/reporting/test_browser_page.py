@@ -211,7 +211,7 @@ def test_a_scale_lies_around_the_middle_of_what_can_be(opened, lstm):
 
 def dragged(page, canvas, start, end):
     canvas.scroll_into_view_if_needed()
-    page.page.wait_for_timeout(200)  # maps that come into sight are drawn
+    soon(page, lambda: canvas.evaluate("(one) => one.painted"))
     box = canvas.bounding_box()
     page.page.mouse.move(box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"])
     page.page.mouse.down()

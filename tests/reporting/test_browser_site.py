@@ -19,5 +19,5 @@ def test_a_page_from_a_folder_has_a_worker_to_search_with(chromium: Any, tmp_pat
     (tmp_path / "index.html").write_text(page)
     shown = chromium.new_page()
     shown.goto((tmp_path / "index.html").as_uri())
-    shown.wait_for_function("document.title === 'answer 42'", timeout=10_000)
+    shown.wait_for_function("document.title === 'answer 42'")
     shown.close()

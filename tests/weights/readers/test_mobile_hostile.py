@@ -114,10 +114,9 @@ BOMBS = {
 def test_bombs_of_core_ml(tmp_path: Path, capsys: Any, name: str):
     data, said = BOMBS[name]
     (tmp_path / "m").write_bytes(data)
-    start = time.monotonic()
+    start = time.process_time()
     assert main(["shapes", str(tmp_path / "m")]) == 2
-    # a few seconds; on a machine of two cores that does other things, too
-    assert time.monotonic() - start < 30
+    assert time.process_time() - start < 30  # of the CPU: a few
     err = capsys.readouterr().err
     assert said in err
     assert err.startswith(f"error: {tmp_path}/{'w' if name == 'no file' else 'm'}: ") or f"{tmp_path}/m:" in err
@@ -129,9 +128,9 @@ def test_one_constant_for_many_operations_is_read_once(tmp_path: Path):
     names = ("weight_ih", "weight_hh", "bias", "activation")
     users = user(**dict.fromkeys(names, b"w")) * 500
     (tmp_path / "m").write_bytes(program(constant(b"w", (300, 1000), numbers) + users))
-    start = time.monotonic()
+    start = time.process_time()
     assert len(coreml_file.read_operators(tmp_path / "m")) == 500
-    assert time.monotonic() - start < 30
+    assert time.process_time() - start < 30
 
 
 def shared_tables(graphs: int, operators: int, kind: int = 44) -> bytes:
@@ -244,10 +243,10 @@ def test_mutated_models(tmp_path: Path, count: int):
             shutil.copytree(FOLDER / name, path)
         data = mutated(((FOLDER / name / inner) if inner else FOLDER / name).read_bytes(), rng)
         ((path / inner) if inner else path).write_bytes(data)
-        start = time.monotonic()
+        start = time.process_time()
         said = refusal(path)
         assert said is None or (str(tmp_path) in said and len(said) < 2000), said
         answers += said is None
-        assert time.monotonic() - start < 20
+        assert time.process_time() - start < 20
     assert 0.05 * count < answers < 0.95 * count
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10 < 1000  # KiB; 1000 MiB
