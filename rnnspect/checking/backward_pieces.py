@@ -7,7 +7,6 @@ way back dL/d of it takes its place.
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -160,7 +159,6 @@ class CheckInPieces:
             if verdict.verdict == "differ" and self._why is None:
                 with self.progress.searching(verdict):
                     self._why = explain_backward(case, judged, self.explain)
-        gc.collect()  # values of a pass refer to each other, and would stay until Python looks for such circles
         return total, verdict
 
     def _case(self, sequence: Sequence, layers: tuple[SeenLayer, ...] = (), lowest: int = 0) -> BackwardCase:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from rnnspect.arithmetic.tape import Tape
 from rnnspect.checking import backward_pieces
 from rnnspect.checking.backward import check_backward
 from rnnspect.engines.torch import TorchEngine
+from rnnspect.judging.backward import judge, screened
 from rnnspect.network.gradients import EngineGradients
 from rnnspect.network.losses import loss_of
 from rnnspect.network.memory import steps_of_a_piece_back
@@ -114,3 +118,25 @@ def test_the_pieces_together_are_the_pass_as_a_whole(cell: str) -> None:
     assert whole is not None
     assert len(seen) == 3
     assert float((torch.cat(seen) - whole).abs().max()) < 1e-5 * float(whole.abs().max())
+
+
+@pytest.mark.parametrize("kept", [0, 2**30])
+@pytest.mark.usefixtures("pieces")
+def test_no_tape_waits_for_the_collector_of_circles(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tape of a piece holds megabytes; `kept` is how much of the pass forwards is kept for going back."""
+    tapes, made = weakref.WeakSet[Tape](), Tape.__init__
+
+    def seen(self: Tape, *given: Any, **named: Any) -> None:
+        tapes.add(self)
+        made(self, *given, **named)
+
+    monkeypatch.setattr(Tape, "__init__", seen)
+    for module in (judge, screened):
+        monkeypatch.setattr(module, "_KEPT", kept)
+    whole = prepared("lstm")
+    gc.disable()
+    try:
+        assert check_backward(whole).agrees
+        assert list(tapes) == []
+    finally:
+        gc.enable()

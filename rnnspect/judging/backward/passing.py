@@ -100,6 +100,10 @@ class Forwards:
     state: Mapping[str, Node]
     made: Mapping[str, Node]
 
+    def __del__(self) -> None:
+        """A tape and its nodes refer to each other: their memory would stay until Python looks for such circles."""
+        self.tape.let_go()
+
 
 def go_forwards(a: BackwardBounded, cell: Cell, chunk: Chunk, c: Number | None, changes: Changes) -> Forwards:
     """`c` is the cell state before the first step, (batch, H), or before each, (steps, batch, H)."""
