@@ -84,9 +84,7 @@ class Computed:
         residual = self.steps.left(made["h"].value)
         outer = slopes.target("h", made["h"], residual)
         inner = next(((weight, of, given) for weight, of, given in tape.products if of is not nodes[0]), None)
-        found = (outer,) if inner is None else (outer, _before_product(self, slopes, residual, made["h"], *inner))
-        tape.let_go()
-        return found
+        return (outer,) if inner is None else (outer, _before_product(self, slopes, residual, made["h"], *inner))
 
 
 def _before_product(

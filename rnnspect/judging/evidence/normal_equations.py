@@ -62,13 +62,12 @@ class Columns:
 
     def of(self, target: Target, unit: int) -> Tensor:
         """(rows, columns) of one unit."""
-        paths = {(path.weight, path.block): path for path in target.paths}
-        rows = target.inside.numel()
-        found = [
-            target.columns_of(paths[key], unit) if key in paths else torch.zeros(rows, width, dtype=torch.float64)
-            for key, (*_, width) in zip(self._keys, self._parts, strict=True)
-        ]
-        return torch.cat(found, 1)[:, self._kept]
+        columns = torch.split(target.columns(unit), [path.width for path in target.paths], 1)
+        found = {(path.weight, path.block): of for path, of in zip(target.paths, columns, strict=True)}
+        none = torch.zeros((), dtype=torch.float64)
+        rows, widths = target.inside.numel(), [width for *_, width in self._parts]
+        every = [found.get(key, none.expand(rows, width)) for key, width in zip(self._keys, widths, strict=True)]
+        return torch.cat(every, 1)[:, self._kept]
 
 
 def _alike(one: Path, other: Path) -> bool:

@@ -138,29 +138,30 @@ class Target:
     def columns(self, unit: int, places: Tensor | None = None) -> Tensor:
         """(T · B, Σ widths): by how much each parameter of a unit's rows moves the residual, by one unit of it; or of
         some places among these, in rising order."""
-        if places is None:
-            return torch.cat([self.columns_of(path, unit) for path in self.paths], -1)
-        found, start = [], 0
-        for path in self.paths:
-            own = places[(places >= start) & (places < start + path.width)] - start
-            if len(own):
-                found.append(self.columns_of(path, unit, own))
-            start += path.width
-        return torch.cat(found, -1)
+        given = [(path, of) for path, of in zip(self.paths, self._multiplied(places), strict=True) if of.shape[-1]]
+        columns = [path.direct[..., unit, None] * of for path, of in given]
+        if self.kept is not None and self.shown is not None:
+            stored = [at for at, (path, _) in enumerate(given) if path.stored is not None]
+            moved = [by[..., unit, None] * of for path, of in given if (by := path.stored) is not None]
+            if moved:
+                through = self._through_c(torch.cat(moved, -1), unit)  # of all at once: there are few numbers in one
+                for at, shown in zip(stored, torch.split(through, [of.shape[-1] for of in moved], -1), strict=True):
+                    columns[at] += shown
+        return torch.where(self.inside[..., None], torch.cat(columns, -1), 0).flatten(0, 1)
 
-    def columns_of(self, path: Path, unit: int, places: Tensor | slice = slice(None)) -> Tensor:
-        """(T · B, width) of those of one path, or of some of its places."""
-        multiplied = path.multiplied[..., places]
-        column = path.direct[..., unit, None] * multiplied
-        if path.stored is not None and self.kept is not None and self.shown is not None:
-            column += self._through_c(path.stored[..., unit, None] * multiplied, unit)
-        return torch.where(self.inside[..., None], column, 0).flatten(0, 1)
+    def _multiplied(self, places: Tensor | None) -> Iterator[Tensor]:
+        """What the rows of each path multiply; of some places among all of them, those."""
+        start = 0
+        for path in self.paths:
+            own = None if places is None else places[(places >= start) & (places < start + path.width)] - start
+            yield path.multiplied if own is None else path.multiplied[..., own]
+            start += path.width
 
     def _through_c(self, moved: Tensor, unit: int) -> Tensor:
         """What earlier steps moved the cell state by, as it shows at each step."""
         assert self.kept is not None
         assert self.shown is not None
-        Scan(self.kept[..., unit, None].expand_as(moved).contiguous())(torch.zeros_like(moved[0]), moved)
+        Scan(self.kept[..., unit, None])(torch.zeros_like(moved[0]), moved)
         before = torch.cat([torch.zeros_like(moved[:1]), moved[:-1]])
         return before.mul_(self.shown[..., unit, None])
 
