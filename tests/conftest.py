@@ -29,6 +29,7 @@ def no_causes(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of whether and where a run differs: nobody looks for why, which may take seconds for each."""
     looked = search.explain
     monkeypatch.setattr(search, "explain", lambda case, judged, seconds=None: looked(case, judged, seconds or 0.0))
+    monkeypatch.setattr("rnnspect.checking.check.is_cheap", lambda _readings: False)
 
 
 @pytest.fixture(params=["cpu", "accelerator"], scope="session")

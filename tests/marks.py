@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 _Row = tuple[str, ...]
 
@@ -15,6 +15,12 @@ _Row = tuple[str, ...]
 def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
     """For `parametrize`: the first of every `one_in` values as it is, the others marked slow."""
     return [value if n % one_in == 0 else _slow(value) for n, value in enumerate(values)]
+
+
+def covered(values: Sequence[Any], of: Callable[[Any], Collection[Any]]) -> list[Any]:
+    """For `parametrize`: of the values as many as it takes for all to occur that `of` says of any; the others slow."""
+    kept = covering([of(value) for value in values])
+    return [value if n in kept else _slow(value) for n, value in enumerate(values)]
 
 
 def _slow(value: Any) -> Any:

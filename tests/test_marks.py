@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.marks import covering, sampled, thin
+from tests.marks import covered, covering, sampled, thin
 
 
 def test_all_that_occurs_is_kept_in_as_few_cases_as_the_longest_parameter_has_values() -> None:
@@ -19,6 +19,12 @@ def test_all_that_occurs_is_kept_in_as_few_cases_as_the_longest_parameter_has_va
 def test_what_occurs_in_one_case_alone_is_not_lost() -> None:
     assert covering([{"a0", "b0"}, {"a1", "b0"}, {"a1", "b1"}]) == {0, 2}
     assert covering([]) == set()
+
+
+def test_of_values_as_many_are_run_as_show_all_that_is_asked_for() -> None:
+    found = covered(["ab", "a", "bc", "c"], set)
+    assert [value if isinstance(value, str) else value.values[0] for value in found] == ["ab", "a", "bc", "c"]
+    assert [isinstance(value, str) for value in found] == [True, False, True, False]
 
 
 @pytest.mark.each_value_once

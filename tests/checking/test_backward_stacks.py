@@ -68,6 +68,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[int, list[Any]], dic
     return parts, sums
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["sum", "mean", "last", "given", "mse"])
 @pytest.mark.usefixtures("pieces")
