@@ -116,6 +116,9 @@ class Perturbed(SmallNumbers):
     def carry(self, f: Array, c: Array, v: Array) -> Array:
         return self._stored(super().carry(f, c, v))
 
+    def lerp(self, n: Array, h: Array, z: Array) -> Array:
+        return self._stored(super().lerp(n, h, z))
+
     def project(self, m: Array) -> Array:
         m = self._stored(m)
         if self._w_hr is None:

@@ -59,6 +59,22 @@ def test_a_counter_of_which_only_the_final_states_are_known(seed: int, steps: in
     assert rnnspect.check(module, x, recorded={"h_n": h_n, "c_n": c_n}, explain=0).verdict == "differ"
 
 
+@pytest.mark.parametrize("bias", [4.5, 5.5, 6.5])
+def test_a_long_memory_of_which_the_mean_of_old_and_new_is_rounded(bias: float) -> None:
+    """(1 − z) n + z h in float32: near a fixed point of 1 its sum is rounded the same way at every step, up to 6e-8,
+    which z keeps: 6e-8 / (1 − z)."""
+    module, x, h0 = torch.nn.GRU(1, 8), torch.ones(1000, 1, 1), torch.full((1, 1, 8), 1.2)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+        module.bias_ih_l0[8:16], module.bias_ih_l0[16:] = torch.linspace(bias, bias + 1, 8), 3.0
+        z, n, h = module.bias_ih_l0[8:16].sigmoid(), module.bias_ih_l0[16:].tanh(), h0
+        for _ in x:
+            h = (1 - z) * n + z * h
+    assert rnnspect.check(module, x, h0, recorded={"h_n": h}, explain=0).verdict != "differ"
+    assert rnnspect.check(module, x, h0, recorded={"h_n": h * 1.001}, explain=0).verdict == "differ"
+
+
 def unstable(seed: int, steps: int = 30) -> tuple[torch.nn.RNN, Tensor]:
     """bfloat16 relu layers whose h grows until it is 1e7 and more: a rounding error grows as fast, and faster where
     large terms cancel."""
