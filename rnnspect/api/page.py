@@ -38,6 +38,7 @@ def report(
     module: str | None = None,
     backward: bool = False,
     loss: Any = None,
+    recover: bool = False,
 ) -> Report:
     """Writes one HTML file that shows a run, and returns what is in it.
 
@@ -53,14 +54,14 @@ def report(
         recorded: What somebody's implementation gave, to be shown in place of a run, as `check` takes it.
         recorded_as: How recorded numbers were rounded, if that is not plain to see: "decimals:4", "float16", …
         engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own.
-        beside: A second run of the same network and input, shown beside the first: the name of an engine, a function
-            or class of your own, or what somebody's implementation gave, as `recorded` takes it.
+        beside: A second run of the same network and input, shown beside the first, as `engine` or `recorded` takes it.
         arithmetic: How exactly the runs have to compute, if their dtype does not say it: "tf32", …
         batch_index: Which item of the batch is shown. If left out: the one that differs first.
         steps: Of a run too long for one file, the steps that can be opened. If left out: up to 64 of them.
         module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
         backward: Whether the gradients of every gate and state, by the equations, are shown as well.
         loss: With `backward`, of what, as `gradients` takes it. If left out: "sum", that of the output.
+        recover: Whether to recover the engine's parameters from its numbers, and to show them beside yours.
 
     Returns:
         What the page shows. Its `verdict` is that of `check`, and `runs` has that of each run.
@@ -76,16 +77,17 @@ def report(
         >>> [run.name for run in rnnspect.report(gru, x, path="two.html", beside=gru(x)[0]).runs]
         ['torch', 'the recording']
     """
-    writing.check_writable(Path(path))
-    run = _prepared(source, Given(x, h0, c0, lengths), module, backward)
-    asked = _asked(run, batch_index, steps, backward, loss)
+    run = _prepared(path, source, Given(x, h0, c0, lengths), module, backward)
+    asked = replace(_asked(run, batch_index, steps, backward, loss), recover=recover)
     return _written(path, _reported(_runs(run, engine, recorded, beside, recorded_as), asked, arithmetic))
 
 
-def _prepared(source: Spec | nn.Module, given: Given, module: str | None, backward: bool) -> Prepared:
+def _prepared(path: str | Path, source: Spec | nn.Module, given: Given, module: str | None, backward: bool) -> Prepared:
+    """What is run, once it is known that the file can be written."""
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.network import memory
 
+    writing.check_writable(Path(path))
     needs = memory.gradients_needs if backward else memory.trace_needs
     return prepare_source(source, given, module, needs=needs)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import nan
+
+from torch import Tensor
 
 from rnnspect.causes.recovered import likenesses
 from rnnspect.judging.case import Case
@@ -21,15 +24,20 @@ def recovery_of(
     and is said. `told` hears how many units more are done."""
     layers, left_out = [], []
     parameters = dict(case.parameters)
+    differences: dict[str, Tensor] = {}
+    errors: dict[str, Tensor] = {}
     for at, reading in readings.items():
         where = f"layer {at[0]} {at[1]}"
         if why := why_not(reading):
             left_out.append(f"{where} keeps your weights: {why}")
             continue
         found = recover(reading, told)
-        parameters |= {name: values.to(parameters[name].dtype) for name, values in found.theirs.named(*at).items()}
+        ours, theirs, error = (of.named(*at) for of in (found.ours, found.theirs, found.error))
+        parameters |= {name: values.to(parameters[name].dtype) for name, values in theirs.items()}
+        errors |= error
+        differences |= {name: (w - ours[name]).masked_fill(error[name].isinf(), nan) for name, w in theirs.items()}
         layers.append(_told(found, case))
-    return Recovery(tuple(layers), parameters, tuple(left_out))
+    return Recovery(tuple(layers), parameters, differences, errors, tuple(left_out))
 
 
 def is_cheap(readings: Mapping[At, Interpretation]) -> bool:

@@ -92,7 +92,7 @@ def check(
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
     probing.check_asked(asked.write_probe, job.alone)
-    recovering.check_asked(asked, job.alone)
+    recovering.check_asked(asked.recover, job.alone, asked.backward)
     models.note_no_comparison(job.sources, job.output)
     with readers.each_file_once():
         found = [row for source in job.sources for row in _rows_of(source, job)]

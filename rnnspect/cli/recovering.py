@@ -1,4 +1,4 @@
-"""`check --recover`: the engine's parameters in a file."""
+"""`check --recover` and `report --recover`: the engine's parameters in a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.output import Output
 from rnnspect.errors import InputError
 from rnnspect.files import writing
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
 _WHERE = "--recover"
 
 
-def check_asked(asked: CheckOptions, alone: bool) -> None:
+def check_asked(path: Path | None, alone: bool, backward: bool = False) -> None:
     """Raises what does not go with it, before long work is begun."""
-    if asked.recover is None:
+    if path is None:
         return
-    if asked.recover.suffix.lower() != ".npz":
-        raise InputError(f"cannot write {asked.recover}", advice="use a name that ends in .npz", where=_WHERE)
+    if path.suffix.lower() != ".npz":
+        raise InputError(f"cannot write {path}", advice="use a name that ends in .npz", where=_WHERE)
     if not alone:
         raise InputError("recovers one run, not several", advice="pass one source and one engine", where=_WHERE)
-    if asked.backward:
+    if backward:
         raise InputError("cannot be combined with --backward", advice="pass one of them", where=_WHERE)
-    writing.check_writable(asked.recover)
+    writing.check_writable(path)
 
 
 def on_drawn(prepared: Prepared, output: Output) -> Prepared:

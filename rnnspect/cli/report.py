@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnspect.cli import completion
+from rnnspect.cli import completion, recovering
 from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.options import ENGINES, command, formats, network
 from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite
@@ -58,6 +58,9 @@ class RunOptions:
             metavar="NAME",
             autocompletion=completion.arithmetics,
         ),
+    ] = None
+    recover: Annotated[
+        Path | None, _shown(help="Recover the weights that the output shows; show them, and write theirs.npz")
     ] = None
 
 
@@ -108,7 +111,8 @@ def report(
 ) -> None:
     """A run as one HTML page: heat maps, and how each value was computed."""
     saved, engines, files = _saved(given), run.engine or [], [*(run.recorded or []), *(others or [])]
-    _refuse(output, engines, files, saved is not None)
+    count = len(files) + (max(len(engines), 1) if saved is not None else len(engines))
+    _refuse(output, count, run)
     if run.recorded_as and not files:
         raise InputError("needs --recorded FILE", where="--recorded-as")
     if gradients.loss is not None and not gradients.backward:
@@ -134,23 +138,27 @@ def report(
         typed = given.as_typed(described.spec)
     runs += [(made, _recorded(path, rounded)) for path in files]
     first, recordings = runs[0]
-    asked = gradients.shown_in(ReportOptions(batch_index, _steps(steps, made.sequence.steps), tuple(runs[1:])), made)
+    chosen = _steps(steps, made.sequence.steps)
+    asked = ReportOptions(batch_index, chosen, tuple(runs[1:]), recover=run.recover is not None)
+    asked = gradients.shown_in(asked, made)
     note_what_is_not_finite(made.sequence, output)
     typed += f" --engine {shlex.quote(engines[0])}" if engines else ""
     total = 2 * made.steps_of_layers * (len(runs) + gradients.backward)
     with checking(total, output.quiet, what="checking and painting every step") as so_far:
         page = report_prepared(first, asked, recordings, held_to, typed, so_far, flag)
     output.emit(html=lambda: as_html(page))
+    recovering.write(run.recover, [page.verdict], output)
     for one in page.runs:
         output.note(summary(one.verdict, one.subject))
 
 
-def _refuse(output: Output, engines: list[str], files: list[Path], is_saved: bool) -> None:
+def _refuse(output: Output, count: int, run: RunOptions) -> None:
+    """What does not go with so many runs."""
     if output.path is None and sys.stdout.isatty():
         raise InputError("report needs an output file: -o report.html")
-    count = len(files) + (max(len(engines), 1) if is_saved else len(engines))
     if count > MOST:
         raise InputError(f"{count} runs in one page", allowed=f"at most {MOST}", where="--recorded or --engine")
+    recovering.check_asked(run.recover, count <= 1)
 
 
 def _recorded(path: Path, rounded: Rounding | None) -> Recordings:

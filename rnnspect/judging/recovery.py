@@ -53,5 +53,9 @@ class Recovery:
     layers: tuple[RecoveredLayer, ...]
     parameters: Mapping[str, Tensor] = field(repr=False)
     """All of the network's, by PyTorch's names; ours where nothing was told."""
+    differences: Mapping[str, Tensor] = field(repr=False)
+    """Of those layers, recovered − ours in float64; NaN where the numbers do not tell it."""
+    errors: Mapping[str, Tensor] = field(repr=False)
+    """The standard error of each of these; infinite where the numbers do not tell it."""
     left_out: tuple[str, ...]
     """Layers that could not be recovered, and why."""

@@ -124,22 +124,23 @@ def judge_stack(
     return judged
 
 
-def runs_of(case: Case) -> Callable[[int, str], LayerRun]:
-    """What a layer and direction received and returned, by layer and direction: made when it is asked for.
+def readings_of(case: Case) -> Callable[[int, str], Interpretation]:
+    """What a layer and direction received and returned, by layer and direction: made when it is asked for, and not
+    judged.
 
-    Where its h was not observed, `h_error` says how far it may be off. `error` says it of x, where the layer
+    Where its h was not observed, `h_error` of its run says how far it may be off. `error` says it of x, where the layer
     below was not observed or was recorded rounded.
     """
     stack, observation = Stack.of(case.spec, case.parameters, case.sequence), case.observation
 
     def output(at: At) -> tuple[Tensor, Steps | None]:
-        run, kept = of(*at), observation.kept_of((*at, "h"))
+        run, kept = of(*at).run, observation.kept_of((*at, "h"))
         return run.h, Errors(run.h, kept) if run.h_error is None and kept.rounded else run.h_error
 
     paired = Paired(observation.layers)
 
     @functools.cache
-    def of(layer: int, way: str) -> LayerRun:
+    def of(layer: int, way: str) -> Interpretation:
         at = layer, way
         given: tuple[Steps, Steps | None] = case.sequence.x, None
         if layer:
@@ -149,9 +150,9 @@ def runs_of(case: Case) -> Callable[[int, str], LayerRun]:
         u = case.declared.over(stack.parameters[at].terms)
         reading = Interpretation.of(stack, at, *given, u, h)
         if h is not None:
-            return reading.run
+            return reading
         found = paired(reading)
-        return replace(reading.run, h=found.h, h_error=found.error)
+        return reading.with_run(h=found.h, h_error=found.error)
 
     return of
 

@@ -20,6 +20,8 @@ class Suspect:
     kind: Kind
     name: str
     """weight_hh_l0[3,5]; row 3 of weight_hh_l0; weight_ih_l0."""
+    entry: tuple[str, tuple[int, ...]]
+    """The parameter by its full name, and its index there; of a group the first one of it."""
     gate: str | None
     unit: int | None
     ours: float | None

@@ -6,7 +6,6 @@ pictures of them are painted, and some steps are kept.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,20 +16,20 @@ from torch import Tensor
 
 from rnnspect.checking.check import Checked, judge_recorded, judge_recording
 from rnnspect.errors import InputError
-from rnnspect.judging.case import Case
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import Rounding
-from rnnspect.judging.stack import runs_of
+from rnnspect.judging.stack import readings_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.losses import Loss, loss_of
 from rnnspect.network.parameters import shapes_of
-from rnnspect.reporting.data import LayerReport, Report, RunReport, ShownLoss
+from rnnspect.reporting.data import Report, RunReport, ShownLoss
 from rnnspect.reporting.deriving import check_item
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.gradients.maps import with_gradients
 from rnnspect.reporting.heat_maps import painted
 from rnnspect.reporting.keeping import CELL, WEIGHTS, Frame, frame_of
+from rnnspect.reporting.parameters import bytes_of, parameters_of
 from rnnspect.tracing.backward import Manual, by_hand
 from rnnspect.tracing.prepare import Prepared
 
@@ -61,6 +60,8 @@ class ReportOptions:
     """The loss whose gradients are shown as well, if any."""
     loss_asked: str | None = None
     """How the loss was asked for, where that was a word or a file."""
+    recover: bool = False
+    """Whether the parameters of every engine are recovered, whatever the verdict."""
 
 
 def with_loss(asked: ReportOptions, loss: Any, prepared: Prepared, where: str) -> ReportOptions:
@@ -89,11 +90,13 @@ def report_prepared(
         check_item(asked.item, sequence.batch, where("batch_index"))
     whose = ((prepared, recorded), *asked.beside)
     judged = [_judged(*one, declared, progress) for one in whose]
+    if asked.recover:
+        judged = [replace(one, verdict=one.with_recovery(progress)) for one in judged]
     _require_same(judged)
     frame = _frame(judged, asked, where)
     names = [one[1].name if one[1] else run.verdict.engine.name for one, run in zip(whose, judged, strict=True)]
     runs = tuple(
-        RunReport(name, run.verdict, recording is not None, _layers(run.case, frame, progress))
+        _run(name, run, recording is not None, frame, len(whose), progress)
         for name, run, (_, recording) in zip(names, judged, whose, strict=True)
     )
     loss: ShownLoss | None = None
@@ -135,13 +138,14 @@ def _require_same(judged: Sequence[Checked]) -> None:
             raise InputError(found, allowed="a page for each of them: rnnspect report … -o other.html")
 
 
-def _layers(case: Case, frame: Frame, progress: Progress) -> tuple[LayerReport, ...]:
+def _run(name: str, run: Checked, recorded: bool, frame: Frame, runs: int, progress: Progress) -> RunReport:
+    case, verdict = run.case, run.verdict
     with plain_defaults(), torch.inference_mode():
-        runs = runs_of(case)
-        return tuple(
-            painted(case, runs(*place), place, frame, progress)
-            for place in itertools.product(range(case.spec.num_layers), case.spec.directions)
-        )
+        reading_of = readings_of(case)
+        readings = {place: reading_of(*place) for place in case.spec.places}
+        layers = tuple(painted(case, one.run, place, frame, progress) for place, one in readings.items())
+        parameters = parameters_of(list(readings.values()), verdict.recovered, runs)
+    return RunReport(name, verdict, recorded, layers, parameters)
 
 
 def _with_gradients(run: RunReport, manual: Manual, frame: Frame) -> RunReport:
@@ -171,4 +175,6 @@ def _frame(judged: Sequence[Checked], asked: ReportOptions, where: Callable[[str
         raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
     point = verdict.first or verdict.worst
     interesting = point.step if point and point.batch == item else -1
-    return frame_of(cases, item, asked.steps, interesting, asked.loss is not None, verdicts[0].first is None)
+    of_parameters = bytes_of(cases[0].parameters, [one.recovered for one in verdicts])
+    with_gradients, not_wrong = asked.loss is not None, verdicts[0].first is None
+    return frame_of(cases, item, asked.steps, interesting, with_gradients, not_wrong, of_parameters)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.downsampling import Picture
+    from rnnspect.reporting.parameters import ParametersReport
     from rnnspect.tracing.gradients import LayerGradient
 
 
@@ -231,6 +232,7 @@ class RunReport:
     recorded: bool
     """Whether it is somebody's recording."""
     layers: tuple[LayerReport, ...]
+    parameters: ParametersReport
 
     @property
     def subject(self) -> str:

@@ -19,7 +19,7 @@ from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.judging.observation import observed_by
-from rnnspect.judging.stack import runs_of
+from rnnspect.judging.stack import readings_of
 from rnnspect.network.axes import source_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.equations import written_equations
@@ -89,7 +89,7 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
 def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
     p, nonlinearity = LayerParameters.of(parameters, at.layer, at.direction), spec.nonlinearity_of(at.direction)
-    run = runs_of(case)(at.layer, at.direction)
+    run = readings_of(case)(at.layer, at.direction).run
     last = sequence.length(at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step
 

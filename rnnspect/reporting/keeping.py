@@ -24,7 +24,7 @@ MOST_KEPT = 64
 """Steps that a report keeps where it has no room for every step."""
 CELL = 4
 """Bytes of a cell of a picture in the file: a float32, or a smallest and a largest number of two bytes each."""
-_EVERYTHING, _PICTURES, _DERIVATIONS, WEIGHTS = 5_600_000, 3_500_000, 1_300_000, 500_000
+_EVERYTHING, _PICTURES, _DERIVATIONS, WEIGHTS = 5_700_000, 3_500_000, 1_300_000, 500_000
 """Bytes that base64 makes a third longer: of all that is kept where every step is; else of all pictures, all kept
 steps and all weights."""
 _GRADIENTS = 1_500_000
@@ -65,8 +65,10 @@ def frame_of(
     interesting: int,
     with_gradients: bool = False,
     not_wrong: bool = False,
+    of_parameters: int = 0,
 ) -> Frame:
-    """Every step where the file has room for them, of all runs that it is to show. Else the steps that were `asked`
+    """Every step where the file has room for them, of all runs that it is to show, beside the bytes
+    `of_parameters`. Else the steps that were `asked`
     for, or those about the `interesting` one (-1: none). Of gradients, where they are shown, every number where there
     is room for it beside all others; where nothing differs (`not_wrong`) the page then derives those of the
     pre-activations from the values of the gates."""
@@ -75,6 +77,7 @@ def frame_of(
     widths = _gradient_widths(spec) if with_gradients else []
     pre_activations = [spec.hidden_size] * (len(spec.cell_type.gates) * len(spec.places) * with_gradients)
     taken = _bytes_of_input(case, length) + sum(_bytes_of_run(one, length) for one in cases)
+    taken += of_parameters
     taken += min(length, _CURVE) * CELL * _GRADIENT_CURVES * len(spec.places) * with_gradients
     width = length * _width(case.sequence.x)
     derives = not_wrong and with_gradients and taken + sum(widths) * width <= _EVERYTHING

@@ -16,12 +16,12 @@ def told(verdict: Verdict) -> Iterator[tuple[str, str]]:
     for one in verdict.suspects:
         place = f" ({one.place})" if one.place else ""
         if not one.certain:
-            yield "Hint", f"perhaps {one.said}{place}; {_floor(one)}"
+            yield "Hint", f"perhaps {one.said}{place}; {floor(one)}"
             continue
         yield "Suspect", f"{one.said}{place}"
-        yield "", f"with that, what differs is {text.times(one.shrinks)} smaller; {_chance(one)}"
+        yield "", f"with that, what differs is {text.times(one.shrinks)} smaller; {chance(one)}"
         if verdict.found_by == "evidence":
-            yield "", _floor(one)
+            yield "", floor(one)
 
 
 def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -54,9 +54,9 @@ def _how_close(layer: RecoveredLayer) -> str:
     return f"with these weights what differs is {text.times(layer.shrinks)} smaller"
 
 
-def _chance(one: Suspect) -> str:
+def chance(one: Suspect) -> str:
     return f"by chance: 1 in 10^{-one.log10_chance:,.0f}"
 
 
-def _floor(one: Suspect) -> str:
+def floor(one: Suspect) -> str:
     return f"rounding alone can look like a change of up to {one.floor:.1e}; this one is {one.size:.1e}"

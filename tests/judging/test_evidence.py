@@ -72,6 +72,7 @@ def test_one_weight_that_is_off_by_a_thousandth_is_named_with_its_value(kind: st
     assert found.verdict == "differ"
     (suspect,) = found.suspects
     assert suspect.name == f"weight_hh_l0[{row},5]"
+    assert suspect.entry == ("weight_hh_l0", (row, 5))
     assert suspect.kind == "parameter"
     assert suspect.certain
     assert suspect.ours is not None
@@ -112,16 +113,16 @@ def test_what_is_below_the_floor_is_a_hint_and_the_run_agrees() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_factor_of_a_matrix_of_a_feature_and_of_a_gate_is_named(kind: str) -> None:
     x = steady("drawn", 300, 8)
-    for change, name, factor in (
-        (lambda w: w.weight_ih_l0.mul_(0.999), "weight_ih_l0", 0.999),
-        (lambda w: w.weight_ih_l0[:, 2].mul_(1.001), "column 2 of weight_ih_l0", 1.001),
-        (lambda w: w.weight_hh_l0[3].mul_(1.002), "unit 3, weight_hh_l0", 1.002),
+    for change, name, factor, entry in (
+        (lambda w: w.weight_ih_l0.mul_(0.999), "weight_ih_l0", 0.999, ("weight_ih_l0", (0, 0))),
+        (lambda w: w.weight_ih_l0[:, 2].mul_(1.001), "column 2 of weight_ih_l0", 1.001, ("weight_ih_l0", (0, 2))),
+        (lambda w: w.weight_hh_l0[3].mul_(1.002), "unit 3, weight_hh_l0", 1.002, ("weight_hh_l0", (3, 0))),
     ):
         ours, theirs = pair(kind)
         with torch.no_grad():
             change(theirs)
         (suspect,) = checked(ours, theirs, x, explain=0).suspects
-        assert suspect.name == name
+        assert (suspect.name, suspect.entry) == (name, entry)
         assert suspect.factor == pytest.approx(factor, abs=1e-5)  # 1 % of the change
 
 

@@ -112,6 +112,14 @@ class Hypothesis:
         every = look.targets[self.target].entries(self.unit)
         return [every[place] for place in self.places]
 
+    def first(self, look: Look) -> tuple[str, tuple[int, ...]]:
+        """The parameter that changes, or the first one of them, and its index."""
+        if self.direction is None:
+            _, name, at = self.entries(look)[0]
+            return name, at
+        name, direction = next(iter(self.direction.items()))
+        return name, tuple(direction.nonzero()[0].tolist())
+
     def _vector(self, look: Look) -> Tensor:
         assert self.target is not None
         assert self.unit is not None

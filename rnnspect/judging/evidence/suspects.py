@@ -33,23 +33,38 @@ _SINGLES = 3  # parameters that are off by themselves
 def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, ...]:
     """Of one layer and direction whose h was observed, on an x that was; empty where nothing tells. `thorough` also
     asks whether a row, a gate or a unit as a whole is another one, which takes longer."""
-    layer, run = reading.equations, reading.run
-    if not reading.seen or run.error is not None:
+    if why_not(reading):
         return ()
-    chunk = _beginning(reading)
-    if chunk.count < _TOO_FEW or not all(
-        bool(of[chunk.inside].isfinite().all()) for of in (chunk.x, chunk.before, chunk.after)
-    ):
-        return ()
-    look = Look(layer, Steps.of(chunk, run.c0), _distinct(chunk))
+    look, chunk = look_of(reading)
     first = best(look)
     if first is None and not thorough:
         return ()
-    error = allowed(layer, chunk, run.c0)
+    error = allowed(reading.equations, chunk, reading.run.c0)
     fits = [] if first is None else _numbers(look, first, error)
     if thorough and not fits:
         fits = _free(look, error)
     return tuple(_told(reading, fit, error) for fit in fits)
+
+
+def why_not(reading: Interpretation) -> str | None:
+    """Why the numbers of a layer tell nothing of its parameters; None where they may."""
+    if not reading.seen:
+        return "its h was not recorded"
+    if reading.run.error is not None:
+        return "its input was not recorded exactly"
+    chunk = _beginning(reading)
+    if chunk.count < _TOO_FEW:
+        return f"it takes {_TOO_FEW} steps; there are {chunk.count}"
+    if not all(bool(of[chunk.inside].isfinite().all()) for of in (chunk.x, chunk.before, chunk.after)):
+        return "not all of its numbers are finite"
+    return None
+
+
+def look_of(reading: Interpretation) -> tuple[Look, Chunk]:
+    """The steps that are looked at, of a layer of which `why_not` says nothing: beside the equations, and as they
+    are."""
+    chunk = _beginning(reading)
+    return Look(reading.equations, Steps.of(chunk, reading.run.c0), _distinct(chunk)), chunk
 
 
 def _numbers(look: Look, first: Best, error: Tensor) -> list[Fit]:
@@ -104,6 +119,7 @@ def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
     hypothesis, (layer, direction) = fit.hypothesis, reading.at
     size, floor = fit.size_and_floor(error)
     ends = {name.rpartition("_l")[0]: name for name in reading.p.named(layer, direction)}
+    entry, index = hypothesis.first(fit.before)
     ours = theirs = factor = None
     if hypothesis.kind == "parameter":
         ((_, name, at),) = hypothesis.entries(fit.before)
@@ -112,6 +128,6 @@ def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
     elif hypothesis.kind in ("scale", "feature"):
         factor = 1 + float(fit.by[0])
     return Suspect(
-        layer, direction, hypothesis.kind, hypothesis.words.format(**ends), hypothesis.gate, hypothesis.unit,
-        ours, theirs, factor, fit.shrinks, fit.log10_chance, size, floor, fit.rounding,
+        layer, direction, hypothesis.kind, hypothesis.words.format(**ends), (ends[entry], index), hypothesis.gate,
+        hypothesis.unit, ours, theirs, factor, fit.shrinks, fit.log10_chance, size, floor, fit.rounding,
     )  # fmt: skip

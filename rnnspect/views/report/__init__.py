@@ -17,7 +17,7 @@ from rnnspect.views.report.document import report_document
 _SCRIPTS = (
     *("base", "work", "colours", "state", "kept", "expression", "values", "place", "derivation", "quantities"),
     *("sight", "zoom", "frame", "heatmap", "pointing", "curves", "sketch", "network", "cell", "answer"),
-    *("search", "playing", "stage", "saving", "gradients", "maps", "keys", "page"),
+    *("search", "playing", "stage", "saving", "gradients", "maps", "parameters", "keys", "page"),
 )
 """In the order in which they use each other."""
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

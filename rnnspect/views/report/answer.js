@@ -49,6 +49,8 @@ function nextStep(run) {
     const command = run !== data || run.recorded ? null : make('code', {}, commandFor(layer, first.quantity, first.step, first.unit));
     return [button, command];
   }
+  const [suspect] = run.parameters.suspects;
+  if (verdict === 'differ' && !first && suspect) return ['See the parameter in its map: ', suspectLink(suspect)];
   if (verdict === 'differ') return ['Make the report of the batch item that differs: leave out --batch-index.'];
   if (verdict === 'agree') return ['Click a gate in the diagram, or a map below it, to see how the number was computed.'];
   return ['Read the notes below: they say which input would tell.'];
@@ -70,6 +72,7 @@ function rowsOfAnswer(run) {
   }
   causes.forEach((cause) => row('Cause', causeWritten(cause)));
   [...new Set(causes.map((cause) => cause.fix))].forEach((fix) => row('Fix', fix));
+  run.parameters.suspects.forEach((one) => row(one.certain ? 'Suspect' : 'Hint', ...suspectWritten(one, suspectLink(one))));
   verdict.indistinguishable.forEach((names) => row('Alike', `these numbers cannot tell ${names.join(' from ')}`));
   verdict.identities.filter((one) => !one.holds).forEach((one) => row('Check failed',
     `${one.name}: ${one.evidence}${one.usual ? `; usually ${one.usual}` : ''}`));

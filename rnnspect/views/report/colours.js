@@ -46,9 +46,10 @@ const SPANNED = 100; // times as large as the largest of its faintest step: then
 // gradients is logarithmic on both sides of 0 where they span powers of ten, and linear below 1 % of the faintest step.
 function scaleOf([low, high, faintest], shown, limits) {
   const some = low <= high;
+  if (shown === 'score') return { name: 'much', low: limits[0], high: 1 };
   if (shown === 'ratio') return { name: 'much', low: 0, high: some ? Math.min(high, 1) || 1 : 1, limit: 1, top: some ? high : 1 };
   if (limits && limits[0] === 0) return { name: 'around', low: limits[0], high: limits[1], middle: (limits[0] + limits[1]) / 2 };
-  const most = (some && Math.max(-low, high)) || 1;
+  const most = (some && Math.max(-low, high, shown === 'change' ? limits[1] : 0)) || 1;
   const bent = shown === 'gradient' && most / faintest > SPANNED ? faintest / 100 : 0;
   return { name: 'around', low: -most, high: most, middle: 0, bent };
 }

@@ -18,6 +18,7 @@ from rnnspect.reporting.gradients.maps import GRADIENT
 from rnnspect.views import documents, reach
 from rnnspect.views.check import answer, lines_of
 from rnnspect.views.expression import Piece, filled, levels, multiplied, words
+from rnnspect.views.report.parameters import parameters_document
 from rnnspect.views.report.pictures import about, array, exactly, picture_document, wide_picture_document
 
 Array = npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ def report_document(report: Report) -> dict[str, Any]:
     shapes = documents.shapes_document(report.shapes)
     return {
         "format": "rnnspect.report",
-        "version": 2,
+        "version": 3,
         "spec": documents.spec_document(spec),
         "shapes": shapes,
         "gates": list(spec.cell_type.gates),
@@ -60,6 +61,7 @@ def _run(report: Report, run: RunReport) -> dict[str, Any]:
         "engine": documents.engine_document(run.verdict.engine),
         "recorded": run.recorded,
         "layers": [_layer(report, run, layer) for layer in run.layers],
+        "parameters": parameters_document(run),
     }
 
 

@@ -47,7 +47,7 @@ function* imageOf({ view, axes, shown, scale }, [left, right, top, bottom], orde
   return image;
 }
 
-function legend(place, scale, span) {
+function legend(place, scale, span, { empty, lacks }) {
   const strip = make('canvas', { width: 256, height: 1, class: 'strip', 'aria-hidden': 'true' });
   const image = new ImageData(256, 1);
   tableOf(scale.name).forEach((colour, at) => image.data.set([...colour, 255], at * 4));
@@ -61,11 +61,12 @@ function legend(place, scale, span) {
     parts.push(make('span', { class: above ? 'beyond' : '' }, above ? `■ above the bound, up to ${Number.isFinite(span[1]) ? span[1].toLocaleString('en', { maximumSignificantDigits: 3 }) : 'Inf'}`
       : 'nothing above the bound'));
   }
+  if (empty && lacks) parts.push(make('span', {}, make('span', { class: 'hatched', 'aria-hidden': 'true' }), ` ${empty}`));
   place.replaceChildren(...parts);
 }
 
 // What a map is made from. `wanted` gives a caption, a view and others `like` it, `upright`, `shown`, `limits`, blocks of
-// rows, what a cell is called, its `order`, and what a click and a key do.
+// rows, cells that are `ringed`, what a cell is called, its `order`, and what a click and a key do.
 function heatmap(wanted) {
   const { view, upright } = wanted;
   const axes = axesOf(view, upright);
@@ -78,6 +79,7 @@ function heatmap(wanted) {
   const column = make('div', { class: 'column' });
   const mark = make('div', { class: 'mark' });
   plot.append(column, mark);
+  if (view.empty) plot.classList.add('hatched');
   const key = make('div', { class: 'legend' });
   const map = { ...wanted, axes, framed, canvas, rows: null, across: null };
   map.window = () => windowOf(map);
@@ -91,14 +93,14 @@ function heatmap(wanted) {
     plot.append(line);
     return { line, start: block.start / (upright ? view.per_unit : view.per_step) };
   });
-  const ring = wanted.first ? make('div', { class: 'ring', title: 'the first wrong value' }) : null;
-  if (ring) plot.append(ring);
+  const rings = (wanted.ringed || []).map((cell) => ({ ...cell, ring: make('div', { class: 'ring', title: cell.said }) }));
+  plot.append(...rings.map(({ ring }) => ring));
   const middleOf = (cell, from, to) => (cell + 0.5 - from) / (to - from);
   const rowOf = (cell) => (map.order() ? map.order().indexOf(cell) : cell);
   const moveMarks = () => {
     const [left, right, top, bottom] = map.window();
     blocks.forEach(({ line, start }) => lay(line, null, (start - top) / (bottom - top)));
-    if (ring) lay(ring, middleOf(Math.floor(wanted.first.step / view.per_step), left, right), middleOf(rowOf(Math.floor(wanted.first.unit / view.per_unit)), top, bottom));
+    rings.forEach(({ ring, x, y }) => lay(ring, middleOf(x, left, right), middleOf(rowOf(y), top, bottom)));
   };
   map.place = (x, y) => {
     const [left, right, top, bottom] = map.window();
@@ -118,7 +120,7 @@ function heatmap(wanted) {
     const span = yield* spanOfAll([view, ...(wanted.like || [])]);
     map.scale = scaleOf(span, wanted.shown, wanted.limits);
     if (!(yield* paint(map))) return;
-    legend(key, map.scale, span);
+    legend(key, map.scale, span, view);
     axisTicks(map);
     moveMarks();
   });

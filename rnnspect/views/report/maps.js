@@ -39,6 +39,7 @@ function mapFigure(layer, one) {
   const named = (unit) => (packed ? `${data.gates[Math.floor(unit / hidden)]}, unit ${unit % hidden}` : `unit ${unit}`);
   const both = ['equations', 'engine'];
   const caption = captionOf(one);
+  const first = firstOf(layer);
   const map = heatmap({
     view,
     upright: true,
@@ -47,7 +48,8 @@ function mapFigure(layer, one) {
     caption,
     name: shown === 'gradient' && !gateOf(quantity) ? '' : nameOf(quantity),
     like: likeOf(layer, quantity, shown),
-    first: firstOf(layer)?.quantity === quantity && shown !== 'gradient' ? firstOf(layer) : null,
+    ringed: first?.quantity === quantity && shown !== 'gradient'
+      ? [{ x: Math.floor(first.step / view.per_step), y: Math.floor(first.unit / view.per_unit), said: 'the first wrong value' }] : [],
     said: `${whoseOf(layer, shown)}, ${view.steps.toLocaleString('en')} steps × ${counted(view.units, 'unit')}${sampled(view)}`,
     blocks: packed ? data.gates.map((name, at) => ({ name, start: at * hidden, stop: (at + 1) * hidden })) : [],
     order: packed || quantity === 'x' ? null : () => sortedRows(layer, view),

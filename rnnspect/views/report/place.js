@@ -1,5 +1,6 @@
 // The place that the page shows, as the end of its address: #layer=1&direction=forward&step=7&unit=3, with &quantity=f
-// where it shows how a number was computed, and with &shown=gradient where it shows dL/df. So a link can lead to a number, and a page that is loaded again is where it was.
+// where it shows how a number was computed, and with &shown=gradient where it shows dL/df; #parameter=weight_hh_l0&row=19&column=2
+// is a cell of a parameter. So a link can lead to a number, and a page that is loaded again is where it was.
 
 now.layer = data.layers[0];
 now.quantity = null;
@@ -26,6 +27,11 @@ function placeRead() {
   const same = (one) => (layer === null || one.layer === layer)
     && (asked.get('direction') === null || one.direction === asked.get('direction'));
   const there = runs[number('run') ?? 0]?.layers.find(same);
+  if (asked.has('parameter')) {
+    const there = showParameter(asked.get('parameter'), number('row') ?? 0, number('column') ?? 0);
+    if (!there) say('The address of this page names a parameter that the network does not have.');
+    return there;
+  }
   const said = layer !== null || asked.has('direction') || step !== null || unit !== null;
   if (said && !there) say('The address of this page names a layer that the network does not have.');
   if (said && there) show(there);

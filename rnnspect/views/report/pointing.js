@@ -107,6 +107,21 @@ function zoomBy(map, factor) {
   map.changed();
 }
 
+// Around a cell of a map that has no steps: by key.
+function zoomCells(map, { row, column }, factor) {
+  const { view, axes } = map;
+  const [left, right, top, bottom] = map.window();
+  const around = (cell, from, to, most) => {
+    const size = Math.max(1, Math.min(most, Math.round((to - from) * factor)));
+    const first = Math.max(0, Math.min(most - size, cell - Math.floor(size / 2)));
+    return size === most ? null : [first, first + size];
+  };
+  map.across = around(Math.floor((column ?? 0) / view.per_unit), left, right, axes.wide);
+  map.rows = around(Math.floor((row ?? 0) / view.per_step), top, bottom, axes.high);
+  redraw((one) => one === map.canvas);
+  map.changed();
+}
+
 function tipAt(event, text) {
   const tip = document.getElementById('tip');
   tip.textContent = text;

@@ -14,7 +14,7 @@ function csvOf({ view, upright }) {
   finished(view.ready());
   const [row, column] = upright ? ['step', 'unit'] : ['row', 'column'];
   const names = Array.from({ length: view.columns }, (_, j) => `${column} ${range(j * view.per_unit, view.per_unit, view.units)}`);
-  const odd = (flags) => (flags & NAN ? 'NaN' : flags & PLUS ? 'Infinity' : '-Infinity');
+  const odd = (flags) => (flags === EMPTY ? '' : flags & NAN ? 'NaN' : flags & PLUS ? 'Infinity' : '-Infinity');
   const cell = (i, j) => {
     const flags = view.flags(i, j);
     const both = flags & EMPTY ? [odd(flags), odd(flags)] : [view.low(i, j), view.high(i, j)];
@@ -24,6 +24,21 @@ function csvOf({ view, upright }) {
   const lines = Array.from({ length: view.rows }, (_, i) => (
     [range(i * view.per_step, view.per_step, view.steps), ...names.flatMap((_name, j) => cell(i, j))].join(',')));
   return `${[head.join(','), ...lines].join('\n')}\n`;
+}
+
+// What lies below cells that have no number.
+function hatch(pen, style, [left, top, wide, high]) {
+  pen.save();
+  pen.beginPath();
+  pen.rect(left, top, wide, high);
+  pen.clip();
+  pen.strokeStyle = style.getPropertyValue('--quiet');
+  for (let x = left - high; x < left + wide; x += 6) {
+    pen.moveTo(x, top + high);
+    pen.lineTo(x + high, top);
+  }
+  pen.stroke();
+  pen.restore();
 }
 
 // The map as it is shown, with its caption, its axes and its scale.
@@ -38,6 +53,7 @@ function pngOf(map, done) {
   pen.scale(big, big);
   pen.fillStyle = style.getPropertyValue('--paper');
   pen.fillRect(0, 0, sheet.width, sheet.height);
+  if (map.view.empty) hatch(pen, style, [left, top, wide, high]);
   pen.imageSmoothingEnabled = false;
   pen.drawImage(canvas, left, top, wide, high);
   pen.fillStyle = ink;

@@ -6,6 +6,7 @@
 //   exact              whether each cell is one number
 //   low, high (i, j)   the smallest and the largest finite number of a cell, the same where it is exact
 //   flags (i, j)       what else is in it: NAN, PLUS, MINUS; EMPTY where no number is finite; 0 where all are
+//   empty              what is said of a cell that is EMPTY and nothing else, where there are such cells
 //   at (step, unit)    the number, or null where a cell holds several
 //   ready ()           the work, bit by bit, after which each number is at hand; before, one is computed when it is asked for
 // The rows of a parameter are the steps of its view, and its columns the units.
@@ -173,7 +174,10 @@ function* rangeOf(view) {
     if (pauses(i, view.columns)) yield;
     let most = 0;
     for (let j = 0; j < view.columns; j += 1) {
-      if (view.flags(i, j) & EMPTY) continue;
+      if (view.flags(i, j) & EMPTY) {
+        view.lacks = true;
+        continue;
+      }
       const [least, largest] = [view.low(i, j), view.high(i, j)];
       if (least < low) low = least;
       if (largest > high) high = largest;
@@ -188,6 +192,7 @@ function* rangeOf(view) {
 // The cell of a view that holds a number, as text: "0.25", "-0.1 to 0.25", "0.25 and NaN".
 function cellWritten(view, i, j) {
   const flags = view.flags(i, j);
+  if (flags === EMPTY) return view.empty;
   const odd = [[NAN, 'NaN'], [PLUS, 'Inf'], [MINUS, '-Inf']].filter(([flag]) => flags & flag);
   const said = odd.map(([, name]) => name);
   if (!(flags & EMPTY)) {

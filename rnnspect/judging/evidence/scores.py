@@ -1,0 +1,60 @@
+"""How much of what is left of a layer each of its parameters explains by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.evidence.look import Look
+from rnnspect.judging.evidence.suspects import look_of
+from rnnspect.judging.interpretation import At, Interpretation
+from rnnspect.network.parameters import suffix
+
+_DRAWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Of one layer and direction."""
+
+    at: At
+    rows: int
+    """Steps × items that were looked at, without those that begin as an earlier one."""
+    shares: dict[str, Tensor]
+    """For each parameter, by its full name, the share (0 to 1) of the squares of what is left in its unit that a change
+    of this one number explains, to first order: what suspects are ranked by. NaN where the steps do not depend on
+    it."""
+    chance: float
+    """The most that any of them explains where what is left has a random sign at each step: so much is chance."""
+
+
+@torch.inference_mode()
+def scores(reading: Interpretation) -> Scores:
+    """Of a layer of which `suspects.why_not` says nothing."""
+    look, _ = look_of(reading)
+    end, rows = suffix(*reading.at), len(look.kept)
+    own = reading.p.named(*reading.at)
+    found = {name: torch.full(w.shape, torch.nan, dtype=torch.float64) for name, w in own.items()}
+    signs = torch.randint(2, (rows, _DRAWS), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    chance = 0.0
+    for at, target in enumerate(look.targets):
+        for unit in range(target.units):
+            shares = _shares(look, at, unit, signs.double())
+            chance = max(chance, float(shares[:, 1:].nan_to_num(0).max()))
+            parts = torch.split(shares[:, 0], [path.width for path in target.paths])
+            for path, part in zip(target.paths, parts, strict=True):
+                row, of_weight = target.rows(path).start + unit, part[: path.features.shape[-1]]
+                found[path.weight + end][row] = of_weight[0] if path.weight == "weight_ch" else of_weight
+                if path.bias is not None:
+                    found[path.bias + end][row] = part[-1]
+    return Scores(reading.at, rows, found, chance)
+
+
+def _shares(look: Look, at: int, unit: int, signs: Tensor) -> Tensor:
+    """(columns, 1 + draws) of one unit: of what is left, and of that with other signs."""
+    columns, r = look.columns(at, unit), look.residual(at, unit)
+    each = torch.cat([r[:, None], r[:, None] * signs], 1)
+    explained = (columns.t() @ each).square() / columns.square().sum(0)[:, None]  # NaN of a column of zeros
+    return explained / r.square().sum() if bool(r.any()) else explained
