@@ -60,8 +60,10 @@ function writePlace() {
 }
 
 function followPlace() {
-  watch(writePlace);
+  watchers.push(writePlace);
+  if (!window.location.hash.startsWith('#parameter=')) writePlace();
   window.addEventListener('hashchange', () => {
+    window.clearTimeout(writing); // of a move before it
     known = window.location.hash;
     placeRead();
   });
