@@ -11,6 +11,7 @@ from torch import nn
 
 import rnnspect
 from rnnspect.cli import main
+from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.views.report import as_data, as_html
 from tests.marks import sampled
 from tests.reporting.planted import (
@@ -28,6 +29,7 @@ from tests.reporting.planted import (
     shown_of,
 )
 from tests.reporting.reading import cells_of, data_of
+from tests.reporting.runs import prepared_of
 
 CELLS = {nn.RNN: nn.RNNCell, nn.GRU: nn.GRUCell, nn.LSTM: nn.LSTMCell}
 
@@ -156,8 +158,29 @@ def test_layers_without_a_score_say_why():
     ]
     assert found["scores"] == {}
     assert found["said"][0] == "The parameters of layer 0 forward have no score: its h was not recorded."
+    assert len(found["said"]) == 2
     found = parameters_of(page_of(*run_of(nothing, x=torch.randn(15, FEATURES))))
     assert found["said"] == ["The parameters of layer 0 forward have no score: it takes 16 steps; there are 15."]
+
+
+def test_all_layers_in_which_nothing_stands_out_are_told_at_once():
+    found = parameters_of(report_prepared(prepared_of("layers", 60)))
+    (said,) = found["said"]
+    places = [f"layer {at} {direction}" for at in (0, 1) for direction in ("forward", "reverse")]
+    top = max(found["layers"], key=lambda one: one["top"])
+    name, at = top["entry"]
+    begun = f"No single parameter stands out in {', '.join(places)}: {name}[{','.join(map(str, at))}] explains most, "
+    assert said.startswith(begun)
+    assert float(said.removeprefix(begun).split(" %")[0]) == pytest.approx(100 * top["top"], rel=0.05)  # two digits
+
+
+@pytest.mark.slow
+def test_a_run_that_no_parameter_explains_says_so():
+    ours, x, _ = run_of(nothing)
+    with torch.no_grad():
+        y = ours(x)[0].flip(1)
+    (said, *_) = parameters_of(page_of(ours, x, y))["said"]
+    assert said.startswith("No single parameter explains what differs in layer 0 forward: ")
 
 
 def test_a_known_mistake_is_told_to_explain_the_scores():
@@ -184,9 +207,6 @@ def test_every_direction_has_its_own():
 
 
 def test_the_engine_and_the_recording_each_have_theirs():
-    from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
-    from tests.reporting.runs import prepared_of
-
     prepared = prepared_of("gru", 100)
     output = rnnspect.trace(prepared.spec).output.engine[0]
     report = report_prepared(prepared, ReportOptions(beside=((prepared, Recordings(output + 1e-3)),)))

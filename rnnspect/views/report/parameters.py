@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnspect.errors import listed
 from rnnspect.judging.suspect import Suspect
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.shown import apart
@@ -57,29 +58,44 @@ def _suspect(one: Suspect, verdict: Verdict) -> dict[str, Any]:
 
 
 def _said(run: RunReport) -> Iterator[str]:
-    """What stands out of a layer that has no suspect: nothing; and of which layers nothing can be said."""
+    """What stands out of the layers that have no suspect: nothing; and of which layers nothing can be said."""
     verdict = run.verdict
     if any(not cause.left for cause in verdict.causes):
         yield "A known mistake explains this run. What a parameter explains of it is a consequence of that, or chance."
     suspected = {(one.layer, one.direction) for one in verdict.suspects}
-    for layer in run.parameters.layers:
-        where = f"layer {layer.layer} {layer.direction}"
-        if layer.why_not is not None:
-            yield f"The parameters of {where} have no score: {layer.why_not}."
-        elif not layer.top:
-            yield f"Nothing is left of {where} that a parameter could explain."
-        elif (layer.layer, layer.direction) not in suspected:
-            yield f"No single parameter stands out in {where}: {_top(layer, verdict)}."
+    layers = [one for one in run.parameters.layers if (one.layer, one.direction) not in suspected]
+    scored = [one for one in layers if one.entry is not None]
+    if scored:
+        yield f"{_nothing(scored, verdict)} over {text.counted(scored[0].rows, 'step')}{_chance(scored, verdict)}."
+    for why in dict.fromkeys(one.why_not for one in layers if one.why_not is not None):
+        places = _places([one for one in layers if one.why_not == why])
+        yield f"The parameters of {places} have no score: {why}."
 
 
-def _top(layer: ScoredLayer, verdict: Verdict) -> str:
-    """The largest score, and how large one is that means nothing."""
-    assert layer.entry is not None
-    name, at = layer.entry
-    most = f"{name}[{','.join(map(str, at))}] explains most, {_percent(layer.top)} of what is left in its unit"
-    steps = text.counted(layer.rows, "step")
-    more = "" if layer.top <= layer.chance or verdict.verdict == "differ" else ", and rounding to one side more"
-    return f"{most} over {steps}; chance alone gives up to {_percent(layer.chance)}{more}"
+def _places(layers: list[ScoredLayer]) -> str:
+    return listed([f"layer {one.layer} {one.direction}" for one in layers])
+
+
+def _top(layers: list[ScoredLayer]) -> ScoredLayer:
+    return max(layers, key=lambda one: one.top)
+
+
+def _nothing(layers: list[ScoredLayer], verdict: Verdict) -> str:
+    top = _top(layers)
+    assert top.entry is not None
+    name, at = top.entry
+    found = "explains what differs" if verdict.verdict == "differ" else "stands out"
+    most = f"{name}[{','.join(map(str, at))}] explains most, {_percent(top.top)} of what is left in its unit"
+    return f"No single parameter {found} in {_places(layers)}: {most}"
+
+
+def _chance(layers: list[ScoredLayer], verdict: Verdict) -> str:
+    """How large a score is that means nothing."""
+    top = _top(layers)
+    if verdict.verdict == "differ":
+        return ""
+    more = "" if top.top <= top.chance else ", and rounding to one side more"
+    return f"; chance alone gives up to {_percent(top.chance)}{more}"
 
 
 def _percent(share: float) -> str:
