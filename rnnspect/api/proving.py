@@ -197,6 +197,7 @@ def _checked(
     if draw and not isinstance(source, Spec):
         given = Given("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
     prepared = prepare_source(source, given, None, engine if is_run else "torch")
+    prepared = prepared.with_an_engine() if is_run else prepared
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
     if is_run and not recover:
         return check_prepared(prepared, held_to, explain=explain, draw=draw)
@@ -245,4 +246,5 @@ def _checked_backward(
         return judge_recorded_backward(prepared, recorded, chosen, held_to)
 
     prepared = prepare_source(source, given, None, engine if is_run else "torch")
+    prepared = prepared.with_an_engine() if is_run else prepared
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)

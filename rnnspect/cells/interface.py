@@ -8,7 +8,6 @@ sum.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -114,9 +113,10 @@ class Cell:
 
     @property
     def equations(self) -> tuple[str, ...]:
-        """The lines of mathematics in the docstring of the cell's file: what a person is shown is what was written."""
-        written = sys.modules[self.step.__module__].__doc__ or ""
-        return tuple(line.strip() for line in written.splitlines() if " = " in line)
+        """The lines of mathematics in the docstring of the step, or else of its file: as it was written."""
+        texts = (self.step.__doc__, getattr(self.step, "__globals__", {}).get("__doc__"))
+        found = (tuple(line.strip() for line in (text or "").splitlines() if " = " in line) for text in texts)
+        return next(filter(None, found), ())
 
     @property
     def title(self) -> str:

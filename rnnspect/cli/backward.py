@@ -62,7 +62,7 @@ def _with_engines(names: list[str] | None, manual: Manual, output: Output) -> li
         return [_gone_back(manual.prepared.engine, manual, output, required=False)]
     every = names == ["all"]
     found = []
-    for name in engines.names() if every else dict.fromkeys(names):
+    for name in engines.every() if every else dict.fromkeys(names):
         try:
             engine = engines.find(name, "--engine")
             if every and not isinstance(engine, GoesBack):

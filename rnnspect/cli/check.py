@@ -87,7 +87,7 @@ def check(
         sources = [str(asked.probe)]
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
-    chosen = engines.names() if asked.engine == ["all"] else asked.engine or (["torch"] if asked.recorded else [])
+    chosen = engines.every() if asked.engine == ["all"] else asked.engine or (["torch"] if asked.recorded else [])
     sources = sources or [""]
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
@@ -189,7 +189,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
         for name in engines:
             said = f"{label} {file}" if len(recordings) > 1 else label
             try:
-                verdict = _checked(prepared.with_engine(name, "--engine"), job, file)
+                verdict = _checked(prepared.with_engine(name, "--engine", needed=file is None), job, file)
             except RnnspectError as error:
                 # Of all engines those are left out that cannot run a source.
                 left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.cells import CELLS
+from rnnspect.cells import Cell, named
 from rnnspect.cli.output import Output, loading
 from rnnspect.cli.received import received
 from rnnspect.cli.values import flag, names_in, parsed
@@ -147,7 +147,7 @@ class Given:
         """The same file and options for a shell."""
         parts = [str(self.path)] if self.path else []
         for name in sorted(self.typed, key=lambda name: (name not in _OF_FILE, name)):
-            value = self.options[name] if name in _OF_FILE else getattr(spec, name)
+            value = self.options[name] if name in (*_OF_FILE, "cell") else getattr(spec, name)
             if isinstance(value, bool):
                 parts.append(flag(name) if value else flag(f"no_{name}"))
             else:
@@ -270,7 +270,8 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
     meaningless += ["reverse"] if flags.get("bidirectional") else []
     meaningless += ["bidirectional"] if flags.get("reverse") else []
     meaningless += ["nonlinearity"] if "activations" in flags else []
-    cell = CELLS.get(flags.get("cell", ""))
+    given = flags.get("cell", "")
+    cell = given if isinstance(given, Cell) else named(given)
     if cell and flags["cell"] != data.get("cell"):
         meaningless += [] if cell.has_nonlinearity else ["nonlinearity"]
         meaningless += [] if cell.has_projection else ["proj_size"]

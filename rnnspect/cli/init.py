@@ -3,10 +3,16 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from pathlib import Path
 from typing import Annotated
+
+import typer
 
 from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output
+from rnnspect.errors import FileError, InputError
+from rnnspect.files.reading import why
+from rnnspect.files.writing import check_writable
 
 _INTRODUCTION = """\
 # yaml-language-server: $schema=rnnspect.schema.json
@@ -22,13 +28,43 @@ _COMMENTS_AT, _WIDTH = 22, 80
 
 
 @command("rnnspect init -o net.yaml && rnnspect trace net.yaml")
-def init(output: Annotated[Output, formats("yaml")]) -> None:
-    """A commented spec file to start from."""
+def init(
+    output: Annotated[Output, formats("yaml")],
+    cell: Annotated[Path | None, typer.Option(help="New file with a cell to start from", metavar="FILE.py")] = None,
+) -> None:
+    """A commented spec file to start from.
+
+    With --cell a Python file with a cell of your own."""
+    if cell is not None:
+        _start_cell(cell, output)
+        return
     output.emit(yaml=starter)
     if output.path is not None:
         output.note(f"change what is in it, then: rnnspect trace {shlex.quote(str(output.path))}")
     elif sys.stdout.isatty():
         output.note("rnnspect init -o net.yaml writes this into a file")
+
+
+def _start_cell(path: Path, output: Output) -> None:
+    """Writes a file with a cell and an implementation of it. Raises `InputError` for a file that is there already."""
+    if output.path is not None or output.format is not None:
+        given = "--output" if output.path is not None else "--format"
+        raise InputError("cannot be combined with --cell, which names the file", advice="leave it out", where=given)
+    if path.suffix != ".py":
+        raise InputError(f"{str(path)!r} is no Python file", allowed="a new file such as mine.py", where="--cell")
+    check_writable(path)
+    text = (Path(__file__).parent / "starting" / "cell.py").read_text("utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        advice = "name a new file: nothing is written over"
+        raise InputError("this file is there already", advice=advice, where=str(path)) from None
+    except OSError as error:
+        raise FileError(f"cannot write this file: {why(error)}", where=str(path)) from None
+    named = shlex.quote(str(path))
+    output.note(f"wrote {path}")
+    output.note(f"put your equations in it, then: rnnspect check --cell {named}:mgu --engine {named}:step")
 
 
 def starter() -> str:

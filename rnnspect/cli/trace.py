@@ -102,7 +102,7 @@ def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list
         return [_ran(made, output)]
     every = names == ["all"]
     recordings = []
-    for name in engines.names() if every else dict.fromkeys(names):
+    for name in engines.every() if every else dict.fromkeys(names):
         try:
             recordings.append(_ran(replace(made, engine=engines.find(name, "--engine")), output))
         except EngineError as error:

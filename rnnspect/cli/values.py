@@ -6,6 +6,8 @@ import re
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from rnnspect.cells import Cell
+from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import InputError
 
 
@@ -34,8 +36,22 @@ def types_of(annotation: Any) -> list[Any]:
     return [] if annotation is NoneType else [annotation]
 
 
+def _cell(typed: str) -> str | Cell:
+    """The name of a cell, or the cell that mine.py:NAME names."""
+    from rnnspect.engines.own.cell import FORM, load_cell
+
+    if names_code(typed):
+        return load_cell(typed)
+    if typed.endswith(".py"):
+        advice = f"name it after a colon: --cell {typed}:NAME; rnnspect init --cell {typed} writes a new file"
+        raise InputError(f"{typed!r} names no cell", allowed=FORM, where="--cell", advice=advice)
+    return typed
+
+
 def parsed(name: str, value: Any) -> Any:
-    """The value of a key as a spec has it, from what its option took."""
+    """The value of a key as a spec has it, from what its option took. A cell in a file of the user's is loaded."""
+    if name == "cell":
+        return _cell(value)
     from rnnspect.network.keys import Head, Keys
 
     kind = types_of(Keys.model_fields[name].annotation)[0]

@@ -11,8 +11,9 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.engines.own.loading import names_code
+from rnnspect.engines.own.loading import names_code, their_errors
 from rnnspect.errors import EngineError, InputError, listed, nearest, unavailable
+from rnnspect.files import installed
 from rnnspect.files.sources import parse_file
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def names() -> list[str]:
     files = (info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg)
     found = [name.replace("_", "-") for name in files if name != "interface"]
     return sorted(found, key=lambda name: (not name.startswith("torch"), name))
+
+
+def every() -> list[str]:
+    """The engines that there are, and those that installed packages add."""
+    return [*names(), *(name for name in installed.names(installed.ENGINES) if name not in names())]
 
 
 def find(name: object, where: str | None = None) -> Engine:
@@ -53,14 +59,28 @@ def find(name: object, where: str | None = None) -> Engine:
         found, advice = f"{name!r} names no function or class", f"name one after a colon: --engine {name}:step"
         raise InputError(found, allowed="path/to/mine.py:NAME", advice=advice, where=where)
     if name not in known:
-        found = f"unknown engine {name!r}"
-        allowed = f"{listed(known)}, path/to/mine.py:MyLSTM or model.onnx"
-        raise InputError(found, allowed=allowed, nearest=nearest(name, known), where=where)
+        return _of_package(name, where)
     try:
         engine: Engine = _module(name).ENGINE()
     except ImportError as error:
         said = f"cannot load {name}: {unavailable(error)}; run pip install 'rnnspect[{name}]'"
         raise EngineError(said, where=where) from error
+    return engine
+
+
+def _of_package(name: str, where: str | None) -> Engine:
+    """The engine that an installed package has under that name: its entry point is called as `ENGINE` of a file here
+    is. Raises `InputError` where there is none, and for a package that fails."""
+    make = installed.load(installed.ENGINES, name, where)
+    if make is None:
+        known = every()
+        allowed = f"{listed(known)}, path/to/mine.py:MyLSTM or model.onnx"
+        raise InputError(f"unknown engine {name!r}", allowed=allowed, nearest=nearest(name, known), where=where)
+    with their_errors(f"the engine {name} of an installed package"):
+        engine: Engine = make()
+    if not hasattr(engine, "run") or not hasattr(engine, "name"):
+        found = f"the engine {name} of an installed package is a {type(engine).__name__}"
+        raise InputError(found, allowed="an object with a name and run(spec, parameters, sequence)", where=where)
     return engine
 
 
@@ -86,7 +106,7 @@ def first_going_back(spec: Spec, where: str | None = None) -> str:
     """
     from rnnspect.engines.interface import BEYOND_TORCH, GO_BACK, check_spec  # with torch
 
-    if not spec.beyond_torch:
+    if not spec.beyond_torch or spec.is_own_cell:
         return "torch"
     reasons = [str(spec.beyond_torch)]
     for name, keys in BEYOND_TORCH.items():

@@ -106,7 +106,9 @@ class LayerEquations:
     def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: Nonlinearity) -> None:
         self.cell, self.p, self.nonlinearity = cell, p, nonlinearity
         functions = functions_of(nonlinearity)
-        self.c_from_h = p.weight_hr is None and functions.squash == TANH and functions.clip_of("squash") is None
+        own = not cell.torch_name  # a cell of somebody's own, of which nothing is known but its lines
+        plain = functions.squash == TANH and functions.clip_of("squash") is None
+        self.c_from_h = plain and p.weight_hr is None and not own
         self.stepwise = cell.has_cell_state and (bool(cell.peepholes) or not functions.sigmoid.is_gate)
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
@@ -119,7 +121,7 @@ class LayerEquations:
         self.weights = cast(p, self.dtype)
         self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
         screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse and not self.u.products
-        screened = screened and functions.are_usual and not cell.variant and not cell.mixes
+        screened = screened and functions.are_usual and not cell.variant and not cell.mixes and not own
         self.screen = Screening(self.weights, self.gates, self.u) if screened else None
 
     @cached_property
@@ -168,7 +170,9 @@ class LayerEquations:
         at: Any = -1 if n is None else n
         if valid is not None:
             at = (valid.sum(0) - 1).clamp_(min=0), torch.arange(valid.shape[1])
-        c, o, h = compared.q["c"].v[at], compared.q["o"].v[at], compared.after[at]
+        c, h = compared.q["c"].v[at], compared.after[at]
+        gate = compared.q["o" if self.c_from_h else "h"]  # h = o tanh(c) tells c back
+        o = gate.v[at]
         if compared.most is not None:
             assert compared.c is not None
             e = self._grown(compared, compared.c.e)
@@ -179,7 +183,7 @@ class LayerEquations:
             lost = ~compared.bound[at].isfinite()  # then c may be anything
             lost = lost.any(-1, keepdim=True) if self.mixes else lost
             e = compared.q["c"].e[at].masked_fill(lost, torch.inf)
-            edge = (o, (compared.q["o"].e[at] * own).masked_fill(lost, torch.inf), h)
+            edge = (o, (gate.e[at] * own).masked_fill(lost, torch.inf), h)
         if valid is not None and compared.c is not None:  # who ended before this chunk keeps the state that it had
             over, kept = ~valid.any(0).unsqueeze(1), compared.c.number(c.dtype)
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)

@@ -86,7 +86,11 @@ class Keys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, defer_build=True)
 
     cell: str = _network(
-        "rnn", "The recurrent cell.", help="Recurrent cell", comment="rnn | lstm | gru", choices=tuple(CELLS)
+        "rnn",
+        "The recurrent cell.",
+        help="Recurrent cell, or mine.py:NAME",
+        comment="rnn | lstm | gru",
+        choices=tuple(CELLS),
     )
     input_size: Size = _network(
         5, "Features of x at each step; not inferred from the input.", help="Features of x at each step"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from rnnspect.cells import CELLS, VARIANTS
+from rnnspect.cells import CELLS, VARIANTS, Cell, named
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
+from rnnspect.cells.named import CellName
 from rnnspect.errors import SpecError, Where, listed, nearest
+from rnnspect.files import installed
 from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
 from rnnspect.network.quantities import PROJECTIONS
-
-if TYPE_CHECKING:
-    from rnnspect.cells.interface import Cell
 
 _FEW = 8
 """Numbers of a list that a spec shows in its own line."""
@@ -39,7 +45,9 @@ class Spec(Keys):
     def cell_type(self) -> Cell:
         """The cell with the equations that the keys ask for."""
         variant = self.variant
-        return VARIANTS[self.cell, variant] if variant else CELLS[self.cell]
+        cell = VARIANTS[self.cell, variant] if variant else named(self.cell)
+        assert cell is not None, "a spec names a cell that there is"
+        return cell
 
     @property
     def variant_keys(self) -> dict[str, Any]:
@@ -54,10 +62,15 @@ class Spec(Keys):
     @property
     def beyond_torch(self) -> str | None:
         """Why no module of torch.nn computes this; None where one does."""
-        if not self.cell_type.torch_name:
+        if self.is_own_cell:
             return f"torch.nn has no {self.cell_type.title}"
         reasons = (KEYS[name].torch or f"has no {name}" for name in self.variant_keys)
         return next((f"torch.nn.{self.cell_type.torch_name} {reason}" for reason in reasons), None)
+
+    @property
+    def is_own_cell(self) -> bool:
+        """Whether the cell is none of ours, so that no framework has it."""
+        return not self.cell_type.torch_name
 
     def nonlinearity_of(self, direction: str) -> Nonlinearity:
         """tanh or relu where all else is as usual, else every function of that direction."""
@@ -117,12 +130,12 @@ class Spec(Keys):
         """A spec from the keys in files and flags; `where` says in an error message where a key was given."""
         return cls.model_validate(data, context={"where": where})
 
-    @field_validator("cell")
+    @field_validator("cell", mode="wrap")
     @classmethod
-    def _known_cell(cls, cell: str) -> str:
-        if cell not in CELLS:
-            raise _wrong(f"unknown cell {cell!r}", listed(CELLS), nearest(cell, CELLS))
-        return cell
+    def _known_cell(cls, cell: Any, handler: ValidatorFunctionWrapHandler) -> str:
+        if isinstance(cell, CellName):
+            return cell
+        return _own_cell(cell) if isinstance(cell, Cell) else _cell_of_name(handler(cell))
 
     @field_validator("nonlinearity")
     @classmethod
@@ -233,8 +246,31 @@ def _wrong(
     return PydanticCustomError("rnnspect", "{found}", said)
 
 
+def _own_cell(cell: Cell) -> CellName:
+    """Raises `InputError` for a cell that is not written as it has to be, with the line."""
+    if cell.name in CELLS:
+        raise _wrong(f"a cell of your own is called {cell.name!r}", f"another name than {listed(CELLS)}")
+    return CellName(cell)
+
+
+def _cell_of_name(name: str) -> str:
+    """One of ours, or the cell that an installed package has under that name. A name in a file runs no file."""
+    if name in CELLS:
+        return name
+    if name.partition(":")[0].endswith(".py"):
+        typed = "type it, --cell mine.py:NAME, or in Python give the Cell itself"
+        raise _wrong(f"cell {name!r} names a Python file, which is run only where you type it", advice=typed)
+    found = installed.load(installed.CELLS, name)
+    if isinstance(found, Cell):
+        return _own_cell(found)
+    if found is not None:
+        raise _wrong(f"what a package has as cell {name!r} is a {type(found).__name__}", "a rnnspect.cells.Cell")
+    known = [*CELLS, *installed.names(installed.CELLS)]
+    raise _wrong(f"unknown cell {name!r}", f"{listed(known)}, or your own: --cell mine.py:NAME", nearest(name, known))
+
+
 def _cell(info: ValidationInfo) -> Cell | None:
-    return CELLS.get(info.data.get("cell", ""))
+    return named(info.data.get("cell", ""))
 
 
 def _counted(value: Any) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from rnnspect import engines
-from rnnspect.engines.interface import Engine
+from rnnspect.engines.interface import Engine, NoEngine
 from rnnspect.engines.shared.pieces import run_in_pieces
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
 from rnnspect.engines.torch_cell import CellEngine
-from rnnspect.errors import Where
+from rnnspect.errors import EngineError, Where
 from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
 from rnnspect.network import device, memory, torch_modules
@@ -40,10 +40,19 @@ class Prepared:
         """The steps of all layers and directions together."""
         return self.sequence.steps * self.spec.num_layers * self.spec.num_directions
 
-    def with_engine(self, engine: str | Callable[..., Any], where: str | None = None) -> Prepared:
+    def with_engine(self, engine: str | Callable[..., Any], where: str | None = None, needed: bool = False) -> Prepared:
         """The same run by the engine of that name, or by the user's own function or class; "torch" leaves it as it is.
-        Raises what `engines.find` raises."""
-        return self if engine == "torch" else replace(self, engine=engines.find(engine, where))
+        Raises what `engines.find` raises, and where one is `needed` what `with_an_engine` does."""
+        made = self if engine == "torch" else replace(self, engine=engines.find(engine, where))
+        return made.with_an_engine() if needed else made
+
+    def with_an_engine(self) -> Prepared:
+        """The same run. Raises `EngineError` where there is none to check: no framework has somebody's own cell."""
+        if isinstance(self.engine, NoEngine):
+            advice = "give your implementation, --engine path/to/mine.py:step, or its numbers, --recorded y.npy"
+            found = f"there is nothing to compare with the equations: {self.engine.reason}"
+            raise EngineError(found, advice=advice)
+        return self
 
     def run(self, progress: Callable[[int], None] = lambda _steps: None) -> Recording:
         """What the engine gives; `progress` is told how many steps more it has run, in all layers and directions
@@ -87,7 +96,7 @@ def prepare(
         generator = generator_of(spec)
         if isinstance(source, Spec):
             parameters = weights_of(spec, generator, locate)
-            engine: Engine = TorchEngine()
+            engine: Engine = NoEngine(str(spec.beyond_torch)) if spec.is_own_cell else TorchEngine()
         else:
             parameters = torch_modules.parameters_of_module(source, spec)
             engine = _engine_of(source)

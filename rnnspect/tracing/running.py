@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 
 
 def run_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _steps: None) -> Run:
-    """Runs the engine. `progress` is that of `Prepared.run`. Raises `EngineError` for what it cannot run, and where
-    there is none."""
+    """Runs the engine; of somebody's own cell, which no engine has, the equations. `progress` is that of
+    `Prepared.run`. Raises `EngineError` for what the engine cannot run, and where there is none."""
     recording = prepared.run(progress)
+    if recording.output is None and prepared.spec.is_own_cell:
+        return _equations(prepared, recording, progress)
     if recording.output is None:
         raise EngineError(listed(recording.notes), advice="choose another engine")
     return Run(**_shared(prepared, recording), **_results(recording))
+
+
+def _equations(prepared: Prepared, recording: Recording, progress: Callable[[int], None]) -> Run:
+    """What the equations give, in place of an engine."""
+    (found,) = trace_recordings(prepared, (recording,), progress)
+    given = {name: getattr(found, name) for name in RESULTS}
+    return Run(**_shared(prepared, recording), **{name: pair and pair.manual for name, pair in given.items()})
 
 
 def trace_prepared(prepared: Prepared) -> Trace:

@@ -50,7 +50,7 @@ def summary(verdict: Verdict, subject: str = "") -> str:
 
 
 def _sentence(verdict: Verdict, subject: str) -> str:
-    who, cell = text.printable(subject or verdict.engine.name), verdict.spec.cell_type.torch_name
+    who, cell = text.printable(subject or verdict.engine.name), verdict.spec.cell_type.title
     if verdict.engine.name == NoEngine.name:
         who = "an engine"
     value, match, no_match = "value", "matches", "does not match"

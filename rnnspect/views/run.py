@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 from torch import Tensor
 
+from rnnspect.engines.interface import NoEngine
 from rnnspect.network.parameters import module_repr
 from rnnspect.tracing.trace import Run
 from rnnspect.views import text
@@ -19,7 +20,10 @@ from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
 def parts(run: Run, precision: int, width: int) -> Iterator[RenderableType]:
     """`precision` is a number of decimals, `width` the characters of a line."""
     yield Text(module_repr(run.spec), "bold")
-    yield from engine_lines(run.engine, run.stack_difference)
+    if run.engine.name == NoEngine.name:
+        yield Text(f"computed by the equations, in {run.engine.dtype}; no framework ran")
+    else:
+        yield from engine_lines(run.engine, run.stack_difference)
     yield Text(f"input shape: {text.shape(_as_the_module_takes(run, run.x))}")
     items = range(min(run.batch, HEAD_AND_TAIL))
     left_out = run.batch - len(items)

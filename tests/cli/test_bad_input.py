@@ -104,7 +104,7 @@ def test_a_fault_of_ours_is_no_traceback(rnnspect, monkeypatch):
     ("argv", "said"),
     [
         ("shapes --layers 2", "error: unknown option --layers; did you mean --num-layers?"),
-        ("init --cell lstm", "error: unknown option --cell"),
+        ("schema --cell lstm", "error: unknown option --cell"),
         ("trace --hidden-size", "error: --hidden-size needs a value"),
         ("trace --hidden-size x", "error: --hidden-size: expected a whole number"),
         ("trace --dropout x", "error: --dropout: expected a number"),

@@ -80,17 +80,11 @@ def _asked_of(found: Callable[..., Any]) -> list[str]:
 
 def load_named(source: str) -> tuple[Any, Path, str]:
     """Whatever `path/to/model.py:build` names, the file and the name. Raises as `load_model` does."""
-    written, _, name = source.rpartition(":")
-    if not written or not name:
-        raise InputError(f"{source!r} does not name a model", allowed=FORM)
-    path = Path(written)
-    if path.suffix != ".py" or not path.is_file():
-        if not path.is_file():
-            raise InputError("no such file", allowed=FORM, nearest=named_alike(path), where=written)
-        raise InputError("this is not a Python file", allowed=FORM, where=written)
+    path, name = place_of(source)
+    written = str(path)
     with printing_to_stderr(), importing_from(path):
         with their_errors("loading this file", path):
-            module = _loaded(path)
+            module = loaded(path)
             named = getattr(module, name, _NOTHING)
         if named is _NOTHING:
             choices = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
@@ -98,6 +92,19 @@ def load_named(source: str) -> tuple[Any, Path, str]:
             near = nearest(name, choices)
             raise InputError(f"this file has no {name!r}", allowed=allowed, nearest=near, where=written)
         return named, path, name
+
+
+def place_of(source: str, form: str = FORM) -> tuple[Path, str]:
+    """The file and the name in `path/to/model.py:build`. Raises `InputError` where there is no such file."""
+    written, _, name = source.rpartition(":")
+    if not written or not name:
+        raise InputError(f"{source!r} does not name a model", allowed=form)
+    path = Path(written)
+    if not path.is_file():
+        raise InputError("no such file", allowed=form, nearest=named_alike(path), where=written)
+    if path.suffix != ".py":
+        raise InputError("this is not a Python file", allowed=form, where=written)
+    return path, name
 
 
 def names_in(path: Path) -> list[str]:
@@ -121,7 +128,8 @@ def _may_give(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef) and bool(node.bases) and not node.name.startswith("_")
 
 
-def _loaded(path: Path) -> ModuleType:
+def loaded(path: Path) -> ModuleType:
+    """The file as a module of its own, which is run now."""
     folder = path.resolve().parent
     package = folder.relative_to(_above_packages(folder)).parts  # from .other import … is relative to it
     spec = importlib.util.spec_from_file_location(".".join((*package, _PRIVATE)), path)

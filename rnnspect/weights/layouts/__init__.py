@@ -11,10 +11,12 @@ Loads no framework and no numpy.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, InputError, listed
+from rnnspect.errors import FileError, InputError, in_one_line, listed
+from rnnspect.files import installed
 from rnnspect.weights.layouts.interface import FORMS, ORIENTATIONS, Layout, Packing, blocks_in
 
 if TYPE_CHECKING:
@@ -44,11 +46,23 @@ def names() -> list[str]:
 
 
 def find(name: str, where: str | None = None) -> Layout:
-    """The layout of that name. Raises `InputError` for another name, `FileError` for a file that says no layout."""
+    """The layout of that name; of a name that is none of ours, that of the TOML file whose path an installed
+    package has under it. Raises `InputError` for another name, `FileError` for a file that says no layout."""
     known = names()
     if name not in known:
-        raise InputError.unknown(f"unknown layout {name!r}", name, known, where)
+        return _of_package(name, where)
     return read(_FOLDER / f"{name}.toml")
+
+
+def _of_package(name: str, where: str | None) -> Layout:
+    file = installed.load(installed.LAYOUTS, name, where)
+    if file is None:
+        known = [*names(), *installed.names(installed.LAYOUTS)]
+        raise InputError.unknown(f"unknown layout {name!r}", name, known, where)
+    if not isinstance(file, str | Path) or not Path(file).is_file():
+        found = f"what a package has as layout {name!r} is no file: {in_one_line(str(file))}"
+        raise FileError(found, allowed="the path of a TOML file", where=where)
+    return replace(read(Path(file)), name=name)
 
 
 def every() -> Iterator[Layout]:
@@ -63,7 +77,7 @@ def read(path: Path) -> Layout:
 
     try:
         data = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileError(str(error), where=path.name) from None
     forms = {form: data.pop(form) for form in FORMS if form in data}
     common = {key: data.pop(key) for key in _OF_PACKING if key in data}

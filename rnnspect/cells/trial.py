@@ -1,0 +1,228 @@
+"""Tries the lines of somebody's own cell before anything runs, on values that have a size and no numbers.
+
+Everything that can be wrong with such lines is found here, and told with the file and the line: what they ask for that
+no arithmetic has, sizes that do not fit, and results that the cell does not declare.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rnnspect.cells.interface import Cell
+from rnnspect.errors import InputError, in_one_line, listed, nearest
+
+FUNCTIONS = ("sigmoid", "tanh", "squash", "phi")
+OPERATIONS = ("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry", "peepholes", "project")
+"""What every arithmetic has, by its name in `Arithmetic`."""
+STATES = (("h",), ("h", "c"))
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_INSTEAD = "a.rest(v) is 1 − v, and a.lerp(n, h, z) is n + z ⊙ (h − n)"
+
+
+class _WrongError(Exception):
+    """What a line does that it must not."""
+
+    def __init__(self, found: str, allowed: str = "", near: str | None = None, advice: str = "") -> None:
+        super().__init__(found)
+        self.said: dict[str, Any] = {"allowed": allowed, "nearest": near, "advice": advice}
+
+
+class _Value:
+    """A vector of which only the size is known, in words."""
+
+    def __init__(self, size: str, is_carried: bool = False) -> None:
+        self.size = size
+        self.is_carried = is_carried
+        """Whether it is the cell state of the step before, which nobody has observed."""
+
+    def __add__(self, other: object) -> _Value:
+        return _Value(_one_size("+", self, other))
+
+    def __mul__(self, other: object) -> _Value:
+        return _Value(_one_size("*", self, other))
+
+    def _refuse(self, *_others: object) -> _Value:
+        raise _WrongError("this is no operation between values", "v + w or v * w of two values", advice=_INSTEAD)
+
+    __radd__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = __matmul__ = _refuse
+
+
+class _Packed:
+    """W v + b of all gates, one block after the other."""
+
+    def _refuse(self, *_others: object) -> _Value:
+        raise _WrongError("this value holds the blocks of all gates", "a.split(…) of it, a block for each gate")
+
+    __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = _refuse
+
+
+class _Trial:
+    """The arithmetic in which a cell's lines are tried."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell, self._used = cell, set[str]()
+        self.h = _Value("proj_size" if cell.has_projection else "hidden_size")
+        self.mixes = False
+        """Whether W_hh was multiplied with anything but h."""
+
+    def hidden(self, h: object) -> _Packed:
+        _one_size("a.hidden", self.h, h)
+        self.mixes |= h is not self.h
+        return _Packed()
+
+    def split(self, packed: object) -> tuple[_Value, ...]:
+        if not isinstance(packed, _Packed):
+            raise _WrongError(f"a.split of {_in_words(packed)}", "wx, or a.hidden(h)")
+        return tuple(_Value("hidden_size") for _ in self._cell.gates)
+
+    def gates(self, wx: object, h: object) -> tuple[_Value, ...]:
+        self.hidden(h)
+        return self.split(wx)
+
+    def peepholes(self) -> tuple[_Value, ...]:
+        if not self._cell.peepholes:
+            raise _WrongError("the cell has no peepholes", 'peepholes=("i", …), the gates that see the cell state')
+        return tuple(_Value("hidden_size") for _ in self._cell.peepholes)
+
+    def rest(self, v: object) -> _Value:
+        return _Value(_one_size("a.rest", v))
+
+    def lerp(self, n: object, h: object, z: object) -> _Value:
+        return _Value(_one_size("a.lerp", n, h, z))
+
+    def carry(self, f: object, c: object, v: object) -> _Value:
+        if not isinstance(c, _Value) or not c.is_carried:
+            raise _WrongError(f"a.carry of {_in_words(c)}", "a.carry(f, c, v), where c is the state of the step before")
+        return _Value(_one_size("a.carry", f, v))
+
+    def project(self, m: object) -> _Value:
+        _one_size("a.project", _Value("hidden_size"), m)
+        return _Value(self.h.size)
+
+    def __getattr__(self, name: str) -> Callable[[object], _Value]:
+        if name not in FUNCTIONS:
+            raise _WrongError(f"there is no operation a.{name}", listed(OPERATIONS), nearest(name, OPERATIONS))
+        if name not in self._cell.functions:
+            said = f"functions={(*self._cell.functions, name)!r}"
+            raise _WrongError(f"a.{name} is not among the functions of the cell", advice=f"write {said} in its Cell")
+        return lambda v: _Value(_one_size(f"a.{name}", v))
+
+
+def check_cell(cell: Cell) -> None:
+    """Raises `InputError` where a cell is not written as it has to be, with the file and the line."""
+    _check_declared(cell)
+    trial = _Trial(cell)
+    states = [trial.h, _Value("hidden_size", is_carried=not cell.peepholes)][: len(cell.states)]
+    try:
+        given: Any = cell.step(trial, _Packed(), *states)
+    except _WrongError as error:
+        raise InputError(str(error), where=_line(error, cell), **error.said) from None
+    except Exception as error:
+        said = in_one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"the step of cell {cell.name} failed with {said}", where=_line(error, cell)) from error
+    _check_given(cell, given, trial)
+
+
+def _check_declared(cell: Cell) -> None:
+    """Raises `InputError` for fields that do not fit together."""
+    where = _start(cell)
+
+    def refuse(found: str, allowed: str) -> None:
+        raise InputError(f"Cell(…) has {found}", allowed=allowed, where=where)
+
+    name: object = cell.name  # whatever their file says
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        refuse(f"name={cell.name!r}", "letters, digits and _, such as name='mgu'")
+    if cell.torch_name:
+        refuse(f"torch_name={cell.torch_name!r}", "torch_name='': no module of torch.nn runs a cell of your own")
+    for field in ("gates", "states", "quantities", "functions", "peepholes"):
+        names = getattr(cell, field)
+        if not isinstance(names, tuple) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+            refuse(f"{field}={names!r}", f'a tuple of names, such as {field}=("{"f" if field != "states" else "h"}",)')
+        if len(set(names)) < len(names):
+            refuse(f"{field}={names!r}", "each name once")
+    if not cell.gates:
+        refuse("no gates", 'the blocks of rows of weight_ih and weight_hh, such as gates=("f", "n")')
+    if cell.states not in STATES:
+        refuse(f"states={cell.states!r}", " or ".join(map(str, STATES)))
+    if unknown := [name for name in cell.functions if name not in FUNCTIONS]:
+        refuse(f"functions with {listed(unknown)}", listed(FUNCTIONS))
+    if missing := [name for name in cell.states if name not in cell.quantities]:
+        refuse(f"no {listed(missing)} among its quantities", "every state is a quantity, too")
+    if other := [name for name in cell.peepholes if name not in cell.gates]:
+        refuse(f"peepholes of {listed(other)}", listed(cell.gates))
+
+
+def _check_given(cell: Cell, given: Any, trial: _Trial) -> None:
+    """Raises `InputError` where the step returns something else than the quantities that the cell declares."""
+    name = getattr(cell.step, "__name__", cell.name)
+
+    def refuse(found: str, allowed: str, advice: str | None = None) -> None:
+        raise InputError(f"{name} {found}", allowed=allowed, where=_start(cell), advice=advice)
+
+    form = "{" + listed(f'"{one}": {one}' for one in cell.quantities) + "}"
+    if not isinstance(given, dict):
+        refuse(f"returns {_in_words(given)}", form)
+    if missing := [one for one in cell.quantities if one not in given]:
+        refuse(f"returns no {listed(missing)}", form)
+    if more := [one for one in given if one not in cell.quantities]:
+        refuse(f"returns {listed(map(str, more))}, which its quantities do not name", listed(cell.quantities))
+    for one in cell.quantities:
+        size = trial.h.size if one == "h" else "hidden_size"
+        if not isinstance(given[one], _Value) or given[one].size != size:
+            refuse(f"returns {_in_words(given[one])} for {one}", f"a value of {size} units")
+    if trial.mixes and not cell.mixes:
+        refuse("multiplies W_hh with something else than h", "mixes=True in its Cell", "add it")
+
+
+def _one_size(operation: str, *values: object) -> str:
+    """The size that all of these have. Raises `_WrongError` where one is no value, or has another size."""
+    for one in values:
+        if isinstance(one, _Packed):
+            one._refuse()
+        if not isinstance(one, _Value):
+            raise _WrongError(f"{operation} of {_in_words(one)}", "a value, such as a gate or a state")
+        if one.is_carried:
+            advice = "c of the step before is used in a.carry(f, c, v) alone, unless the cell has peepholes"
+            raise _WrongError(f"{operation} of the cell state of the step before", advice=advice)
+    sizes = [one.size for one in values if isinstance(one, _Value)]
+    if len(set(sizes)) > 1:
+        raise _WrongError(f"{operation} of values of {' and '.join(dict.fromkeys(sizes))} units", "values of one size")
+    return sizes[0]
+
+
+def _in_words(found: object) -> str:
+    if isinstance(found, _Packed):
+        return "the blocks of all gates"
+    return f"a value of {found.size} units" if isinstance(found, _Value) else f"a {type(found).__name__}"
+
+
+def _code(cell: Cell) -> Any:
+    return getattr(cell.step, "__code__", None)
+
+
+def _start(cell: Cell) -> str | None:
+    """The file and the line where the step begins."""
+    code = _code(cell)
+    return f"{_short(code.co_filename)}:{code.co_firstlineno}" if code else None
+
+
+def _line(error: Exception, cell: Cell) -> str | None:
+    """The last line of the cell's file that led to an error."""
+    code = _code(cell)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if code and frame.filename == code.co_filename:
+            return f"{_short(frame.filename)}:{frame.lineno}"
+    return _start(cell)
+
+
+def _short(file: str) -> str:
+    """A file's name as it is read best: from here, where it is below."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file

@@ -1,0 +1,1 @@
+"""Files to start from, which `rnnspect init` writes out."""

@@ -1,0 +1,298 @@
+"""A cell in a file of the user's: every command has it, and what is wrong in it is told with its line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rnnspect
+from rnnspect.cells import CELLS, Arithmetic, Cell, V
+from rnnspect.cli import main
+
+NETWORK = ["--hidden-size", "3", "--input", "randn:12"]
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Path:
+    """The file that `init --cell` writes, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "--cell", "mine.py"]) == 0
+    said = capsys.readouterr().err
+    assert "rnnspect check --cell mine.py:mgu --engine mine.py:step" in said
+    return tmp_path / "mine.py"
+
+
+def test_the_file_to_start_from_works(mine: Path, capsys: Any) -> None:
+    assert main(["check", "--cell", "mine.py:mgu", "--engine", "mine.py:step"]) == 0
+    assert "mine.py:step matches this MGU" in capsys.readouterr().out
+
+
+def test_nothing_is_written_over(mine: Path, capsys: Any) -> None:
+    mine.write_text("kept = 1\n")
+    assert main(["init", "--cell", "mine.py"]) == 2
+    assert capsys.readouterr().err == (
+        "error: mine.py: this file is there already; name a new file: nothing is written over\n"
+    )
+    assert mine.read_text() == "kept = 1\n"
+    for argv in (["mine.txt"], ["no/such/mine.py"], ["new.py", "-o", "a.yaml"], ["new.py", "-f", "yaml"]):
+        assert main(["init", "--cell", *argv]) == 2
+    assert not Path("new.py").exists()
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_every_command_has_it(mine: Path, capsys: Any) -> None:
+    spec = ["--cell", "mine.py:mgu", *NETWORK]
+
+    def out(*argv: str, status: int = 0) -> str:
+        assert main([argv[0], *spec, *argv[1:]]) == status
+        return str(capsys.readouterr().out)
+
+    assert "h' = (1 − f) ⊙ h + f ⊙ n" in out("shapes")
+    assert "computed by the equations, in float32; no framework ran" in out("run")
+    assert "equations only, nothing to compare with" in out("trace", "--steps", "3")
+    assert "dL/ds_n" in out("trace", "--backward", "--steps", "3")
+    assert "f = σ" in out("derive", "--step", "2", "--unit", "1").replace("f  =", "f =")
+    assert "mine.py:step" in out("derive", "--step", "2", "--unit", "1", "--engine", "mine.py:step")
+    assert "weight_hh_l0[3, 1]" in out("derive", "--gradient", "weight_hh_l0[3,1]")
+    for argv in (["run"], ["trace"], ["shapes"], ["check", "--engine", "mine.py:step"]):
+        assert json.loads(out(*argv, "-f", "json"))["spec"]["cell"] == "mgu"
+    assert main(["report", *spec, "--engine", "mine.py:step", "-o", "page.html"]) == 0
+    assert "--cell mine.py:mgu" in Path("page.html").read_text()
+
+    text = mine.read_text()
+    Path("wrong.py").write_text(text.replace("(f * h) @ w_n.T", "h @ w_n.T"))
+    assert "from step 1 on" in out("check", "--engine", "wrong.py:step", status=1)
+    torch_step = (
+        text.replace("import numpy as np", "import torch").replace("np.", "torch.").replace(", 2, -1)", ", 3, -1)")
+    )
+    torch_step = re.sub(r"torch.split\((weight_hh|bias_hh), 2\)", r"torch.split(\1, 3)", torch_step)
+    Path("in_torch.py").write_text(torch_step)
+    assert "gradients match this MGU" in out("check", "--backward", "--engine", "in_torch.py:step")
+    Path("detached.py").write_text(torch_step.replace("(f * h) @", "(f.detach() * h) @"))
+    assert "do not match this MGU" in out("check", "--backward", "--engine", "detached.py:step", status=1)
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_recording_of_it_is_checked(mine: Path, capsys: Any) -> None:
+    spec = ["--cell", "mine.py:mgu", *NETWORK]
+    assert main(["run", *spec, "-o", "y.npz", "-q"]) == 0
+    with np.load("y.npz") as kept:
+        output = kept["output"]
+    np.save("right.npy", output)
+    np.save("wrong.npy", output * np.float32(1.001))
+    capsys.readouterr()
+    assert main(["check", *spec, "--recorded", "right.npy"]) == 0
+    assert main(["check", *spec, "--recorded", "wrong.npy"]) == 1
+
+
+def test_without_an_implementation_a_check_says_what_to_give(mine: Path, capsys: Any) -> None:
+    for more in ([], ["--backward"], ["--engine", "torch"]):
+        assert main(["check", "--cell", "mine.py:mgu", *NETWORK, *more]) == 2
+        assert capsys.readouterr().err == (
+            "error: there is nothing to compare with the equations: torch.nn has no MGU; give your implementation, "
+            "--engine path/to/mine.py:step, or its numbers, --recorded y.npy\n"
+        )
+
+
+WRONG = {
+    "syntax": ("def mgu(", "def mgu((", "loading this file failed with SyntaxError"),
+    "no cell": ("CELL = Cell(", "CELL = dict(", "mine.py: this file has no Cell; write one as in the file that this"),
+    "other name": (
+        'name="mgu"',
+        'name="mgx"',
+        "this file has no cell 'mgu'; expected mgx; did you mean 'mgx'?",
+    ),
+    "taken": (
+        'name="mgu"',
+        'name="gru"',
+        "--cell: a cell of your own is called 'gru'; expected another name",
+    ),
+    "raises": (
+        "    f = a.sigmoid",
+        "    1 / 0\n    f = a.sigmoid",
+        "the step of cell mgu failed with ZeroDivision",
+    ),
+    "no h": (', "h": a.lerp', ', "g": a.lerp', "mgu returns no h; expected {"),
+    "nothing": ("    return {", "    _ = {", "mgu returns a NoneType; expected {"),
+    "not returned": ('return {"f": f, ', "return {", "mgu returns no f; expected {"),
+    "not declared": (
+        'quantities=("f", "n", "h")',
+        'quantities=("n", "h")',
+        "mgu returns f, which its quantities do not",
+    ),
+    "unknown": ("a.sigmoid(wx_f", "a.sigmiod(wx_f", "there is no operation a.sigmiod; expected hidden, "),
+    "near": ("a.sigmoid(wx_f", "a.sigmiod(wx_f", "did you mean 'sigmoid'?"),
+    "packed": (
+        "a.hidden(f * h)",
+        "a.hidden(f * h) + wx",
+        "this value holds the blocks of all gates; expected",
+    ),
+    "number": ("f * h", "f * 2.0", "* of a float; expected a value, such as a gate or a state"),
+    "minus": ("f * h", "(1 - f) * h", "a.rest(v) is 1 − v"),
+    "numpy": ("a.tanh(wx_n", "np.tanh(wx_n", "the step of cell mgu failed with "),
+    "blocks": ("wx_f, wx_n = a.split(wx)", "wx_f, wx_n, _ = a.split(wx)", "ValueError: not enough values to unpack"),
+    "not named": (
+        'functions=("sigmoid", "tanh")',
+        'functions=("sigmoid",)',
+        "a.tanh is not among the functions of",
+    ),
+    "mixes": ("    mixes=True,", "    mixes=False,", "multiplies W_hh with something else than h; expected"),
+    "a word": ('states=("h",)', 'states=("h")', "states='h'; expected a tuple of names, such as states=(\"h\",)"),
+    "states": ('states=("h",)', 'states=("h", "m")', "states=('h', 'm'); expected ('h',) or ('h', 'c')"),
+    "framework": ('torch_name=""', 'torch_name="GRU"', "no module of torch.nn runs a cell of your own"),
+    "no gates": ('gates=("f", "n")', "gates=()", "Cell(…) has no gates"),
+    "constant": ("a.sigmoid(wx_f", 'a.constant("k") * a.sigmoid(wx_f', "there is no operation a.constant"),
+    "peepholes": ("f = a.sigmoid", "_ = a.peepholes()\n    f = a.sigmoid", "the cell has no peepholes; expected"),
+    "carry": ("f = a.sigmoid", "_ = a.carry(h, h, h)\n    f = a.sigmoid", "expected a.carry(f, c, v), where c is"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told_with_its_line(mine: Path, capsys: Any, case: str) -> None:
+    """The line is the one that was changed, or of a whole step or cell where the step begins; no traceback."""
+    before, after, said = WRONG[case]
+    text = mine.read_text()
+    assert text.count(before) >= 1
+    mine.write_text(text.replace(before, after, 1))
+    for command in ("shapes", "trace"):
+        assert main([command, "--cell", "mine.py:CELL" if case == "taken" else "mine.py:mgu"]) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.startswith("error: ")
+        assert told.count("\n") <= 2
+        assert "mine.py:" in told or case == "taken"
+    told_of = "n = a.tanh(" if case == "not named" else before
+    changed = next(n for n, line in enumerate(text.splitlines(), 1) if told_of.splitlines()[0] in line)
+    in_step = re.search(r"^def mgu", text, re.MULTILINE)
+    assert in_step is not None
+    start = text[: in_step.start()].count("\n") + 1
+    if case not in ("no cell", "other name", "taken"):
+        line = re.search(r"mine\.py:(\d+)", told)
+        assert line is not None
+        assert int(line[1]) in (changed, changed + 1, start)
+
+
+def test_a_file_or_a_name_that_is_not_there(mine: Path, capsys: Any) -> None:
+    for typed, said in (
+        ("mine.py", "'mine.py' names no cell; expected path/to/mine.py:NAME"),
+        ("mime.py:mgu", "mime.py: no such file"),
+        ("mine.py:step", "this file has no cell 'step'; expected mgu"),
+        ("mgu", "--cell: unknown cell 'mgu'; expected rnn, gru, lstm, or your own: --cell mine.py:NAME"),
+    ):
+        assert main(["shapes", "--cell", typed]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_file_names_no_code(mine: Path, capsys: Any) -> None:
+    """A cell in YAML, or in JSON that Python reads, is never run."""
+    mine.write_text("raise SystemExit('it ran')\n")
+    Path("net.yaml").write_text("cell: mine.py:mgu\n")
+    for argv in (["trace", "net.yaml"], ["check", "net.yaml"], ["shapes", "net.yaml"]):
+        assert main(argv) == 2
+        told = capsys.readouterr()
+        assert "net.yaml:1:1: cell 'mine.py:mgu' names a Python file, which is run only where you type it" in told.err
+        assert "it ran" not in told.err + told.out
+    with pytest.raises(rnnspect.SpecError, match="give the Cell itself"):
+        rnnspect.Spec(cell="mine.py:mgu")
+
+
+def mgu(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    """h' = (1 − f) ⊙ h + f ⊙ n"""
+    wx_f, wx_n = a.split(wx)
+    wh_f, wh_n = a.split(a.hidden(h))
+    f, n = a.sigmoid(wx_f + wh_f), a.tanh(wx_n + wh_n)
+    return {"f": f, "n": n, "h": a.lerp(h, n, f)}
+
+
+MGU = Cell("mgu", "", ("f", "n"), ("h",), ("f", "n", "h"), ("sigmoid", "tanh"), mgu)
+
+
+def step(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+    s = x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh
+    f, n = torch.sigmoid(s[:, :3]), torch.tanh(s[:, 3:])
+    return (1 - f) * h + f * n
+
+
+def test_python_is_given_the_cell_itself() -> None:
+    spec = rnnspect.Spec(cell=MGU, input_size=2, hidden_size=3)
+    assert (spec.cell, spec.cell_type, repr(spec)) == ("mgu", MGU, "Spec(cell='mgu', input_size=2, hidden_size=3)")
+    assert spec.cell_type.equations == ("h' = (1 − f) ⊙ h + f ⊙ n",)
+    assert rnnspect.shapes(spec).parameters[0].shape == (6, 2)
+    x = torch.randn(20, 2)
+    assert rnnspect.trace(spec, x).layers[0].quantities["f"].shape == (1, 20, 3)
+    assert rnnspect.check(spec, x, engine=step).verdict == "agree"
+    assert rnnspect.check(spec, x, engine=step, backward=True).verdict == "agree"
+    assert rnnspect.gradients(spec, x).x.manual.shape == (1, 20, 2)
+    with pytest.raises(rnnspect.EngineError, match="give your implementation"):
+        rnnspect.check(spec, x)
+    with pytest.raises(rnnspect.EngineError, match="give your implementation"):
+        rnnspect.check(spec, x, backward=True)
+    with pytest.raises(rnnspect.SpecError, match="another name than"):
+        rnnspect.Spec(cell=CELLS["gru"])
+
+
+def test_a_spec_knows_one_cell_from_another_of_its_name() -> None:
+    spec = rnnspect.Spec(cell=MGU)
+    other = rnnspect.Spec(
+        cell=Cell(
+            "mgu",
+            "",
+            ("f", "n"),
+            ("h",),
+            ("n", "h"),
+            ("sigmoid", "tanh"),
+            lambda a, wx, h: {"n": a.split(wx)[0], "h": h},
+        )
+    )
+    assert spec == rnnspect.Spec(cell=MGU)
+    assert spec != other
+    assert copy.deepcopy(spec) == spec
+    assert spec.with_changes(hidden_size=4).cell_type == MGU
+    assert json.loads(spec.model_dump_json())["cell"] == "mgu"
+
+
+def lstm_like(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
+    """c' = f ⊙ c + i ⊙ g; h' = o ⊙ c', without tanh, so that nothing tells c back from h."""
+    s_i, s_f, s_g, s_o = a.gates(wx, h)
+    f, o = a.sigmoid(s_f), a.sigmoid(s_o)
+    c = a.carry(f, c, a.sigmoid(s_i) * a.tanh(s_g))
+    return {"f": f, "o": o, "c": c, "h": o * c}
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("factor", [1.0, 1.0001])
+def test_a_cell_state_without_tanh_is_carried(factor: float) -> None:
+    """Nobody observes c. The right run agrees over 600 steps, which take several chunks; a wrong one differs."""
+    cell = Cell("plain", "", ("i", "f", "g", "o"), ("h", "c"), ("f", "o", "c", "h"), ("sigmoid", "tanh"), lstm_like)
+
+    def own(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        h, c = state
+        i, f, g, o = (x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g) * factor
+        return torch.sigmoid(o) * c, c
+
+    spec = rnnspect.Spec(cell=cell, input_size=2, hidden_size=5)
+    for dtype in ("float32", "float64"):
+        found = rnnspect.check(spec.with_changes(dtype=dtype), torch.randn(600, 2), engine=own)
+        assert found.verdict == ("agree" if factor == 1 else "differ")
+
+
+@pytest.mark.parametrize(
+    "uses", ["a.sigmoid(c)", "c * h", "h + c", "a.lerp(h, c, h)", "a.hidden(c)", "a.carry(c, c, h)"]
+)
+def test_the_state_of_the_step_before_is_only_carried(uses: str) -> None:
+    """All steps of a chunk are computed at once: c of the step before is known in `carry` alone."""
+
+    def one(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
+        eval(uses)
+        return {"c": c, "h": h}
+
+    with pytest.raises(rnnspect.InputError, match="of the cell state of the step before"):
+        rnnspect.Spec(cell=Cell("used", "", ("i",), ("h", "c"), ("c", "h"), ("sigmoid",), one))
