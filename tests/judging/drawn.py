@@ -54,7 +54,8 @@ class Plan:
     states: str
     """What h0 and c0 are: none, zeros or randn."""
     engine: str
-    """torch, cells, onnxruntime, or the numpy loop with its order of summation: numpy blas, numpy sequential …"""
+    """torch, cells, onnxruntime, a framework, or the numpy loop with its order of summation: numpy blas, numpy
+    sequential …"""
     shown: str
     """output, module, layers, final or all."""
     kept: str
@@ -258,6 +259,9 @@ def input_of(plan: Plan, r: Random) -> Array:
         case "sine":
             period = float(r.choice([4, 7.3, 16, 100]))
             x = np.sin(2 * np.pi * (t / period + r.random((1, B, n))))
+        case "periodic":
+            some = r.standard_normal((int(r.integers(2, 12)), B, n))
+            x = some[np.arange(T) % len(some)]
         case "one-hot":
             x = np.eye(n)[r.integers(n, size=(T, B))]
         case "audio":

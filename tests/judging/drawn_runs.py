@@ -1,7 +1,7 @@
 """Runs of a drawn network, by implementations that are known to be right, and what was kept of them.
 
-torch itself, its cells stepped one by one, onnxruntime, and a loop in numpy that sums in an order of its own. Every
-layer's numbers are (T, B, units), NaN nowhere but where the run has it.
+torch itself, its cells stepped one by one, onnxruntime, a loop in numpy that sums in an order of its own, and the
+frameworks through rnnspect's engines. Every layer's numbers are (T, B, units), NaN nowhere but where the run has it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnspect.tracing.prepare import prepare
+
+FRAMEWORKS = ("openvino", "keras", "flax")
 Array = NDArray[Any]
 Step = Callable[[Tensor, tuple[Tensor, ...]], dict[str, Tensor]]
 """From x (B, I) and the state (h,) or (h, c) to every quantity that is shown, states among them."""
@@ -65,6 +68,8 @@ def run(network: Network) -> Run:
     """The run, by the network's engine."""
     if network.engine == "torch":
         return _whole(network)
+    if network.engine in FRAMEWORKS:
+        return _framework(network)
     layers: dict[tuple[int, str], dict[str, Tensor]] = {}
     finals: dict[str, list[Tensor]] = {}
     x = network.x
@@ -90,6 +95,16 @@ def _whole(network: Network) -> Run:
         output, _ = pad_packed_sequence(output, first)
     states = final if isinstance(final, tuple) else (final,)
     return Run(output.transpose(0, 1) if first else output, dict(zip(("h_n", "c_n"), states, strict=False)), {})
+
+
+def _framework(network: Network) -> Run:
+    """The layers of a framework, one after the other."""
+    x = network.x.transpose(0, 1) if network.module.batch_first else network.x
+    prepared = prepare(network.module, x, network.h0, network.c0, lengths=network.lengths)
+    found = prepared.with_engine(network.engine).run()
+    assert found.output is not None
+    finals = {name: state for name, state in (("h_n", found.h_n), ("c_n", found.c_n)) if state is not None}
+    return Run(found.output, finals, {place: {"h": h} for place, h in found.layers.items()})
 
 
 def _layer(network: Network, x: Tensor, layer: int, direction: str) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -54,23 +55,34 @@ class Fit:
         if one.freedom > 1:
             return _rms(self.start @ self.by), _rms(allowed)
         column = self.start[:, 0]
-        if self.before.layer.u.is_plain and (one.target is not None or len(self.before.targets) == 1):
+        if self._falls_either_way:
             most = self.before.mimicked(column, one.target or 0, one.unit)
             most += _DEVIATIONS * float((column * self.hypothesis.residual(self.after)).norm())
         else:
             most = float((column.abs() * allowed).sum())
         return float(self.by.abs()), most / float(column.square().sum()) + self.rounding
 
-    @property
+    @cached_property
     def rounding(self) -> float:
-        """By how much the parameter may be off, or the factor, where an engine keeps a product of it with something."""
+        """By how much the parameter may be off, or the factor, where an engine keeps a product of it with something,
+        and by how much single roundings make it look to be off, which repeat where values do."""
         one, u = self.hypothesis, self.before.layer.u.sums
         if one.freedom > 1:
             return 0.0
+        repeated = 0.0
+        if self._falls_either_way:
+            column = self.start[:, 0]
+            repeated = self.before.repeated(column, one.target or 0, one.unit) / float(column.square().sum())
         if one.direction is not None:
-            return 4 * u
+            return 4 * u + repeated
         values = [float(getattr(self.before.layer.p, name)[at]) for _, name, at in one.entries(self.before)]
-        return 8 * u * max(1.0, *map(abs, values))
+        return 8 * u * max(1.0, *map(abs, values)) + repeated
+
+    @property
+    def _falls_either_way(self) -> bool:
+        """Whether the engine's errors are those of single roundings and functions, each known by its place."""
+        one = self.hypothesis
+        return self.before.layer.u.is_plain and (one.target is not None or len(self.before.targets) == 1)
 
 
 def fit(look: Look, hypothesis: Hypothesis) -> Fit | None:

@@ -11,9 +11,8 @@ enters the product is a target of its own: its residual is the least-squares one
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -130,28 +129,43 @@ class _Slopes:
         if stored is not None and self._c is not None and (shown := direct(self._c)) is not None:
             kept = stored(self._c)
         stored = None if kept is None else stored
-        paths, sites = tuple(self._paths(direct, stored)), partial(self._sites, node, direct, stored)
+        paths = tuple(self._paths(direct, stored))
+
+        def sites() -> Iterator[Site]:
+            yield from self._sites(node, direct, stored)
+            yield from self._sums(paths)
+
         return Target(name, residual, paths, kept, shown, self._steps.inside, sites)
 
     def _sites(self, node: Node, direct: Pull, stored: Pull | None) -> Iterator[Site]:
         """Functions, what they are given, and what is stored."""
         u = self._layer.u
-        places: list[tuple[Node, Tensor, Tensor | float]] = []
+        places: list[tuple[Node, Tensor, Tensor, Tensor | float]] = []
         for given, made in self.tape.functions:
-            places.append((made, given.value, KERNEL * u.sums))
-            places.append((given, given.value, (4 * u.sums) * given.value.abs()))
-        kept = [node] if self._c is None else [node, self._made["c"]]
-        places += [(of, of.value, (2 * u.stored) * of.value.abs()) for of in kept]
-        for weight, of, made in self.tape.products:
+            places.append((made, made.value.abs(), given.value, KERNEL * u.sums))
+            places.append((given, size := given.value.abs(), given.value, (4 * u.sums) * size))
+        for of in [node] if self._c is None else [node, self._made["c"]]:
+            places.append((of, size := of.value.abs(), of.value, (2 * u.stored) * size))
+        for weight, factor, made in self.tape.products:
             if weight == "weight_hr":  # on steady input its sum is rounded the same way at every step
                 w = self._p.weight_hr
                 assert w is not None
-                sizes = of.value.norm(dim=-1, keepdim=True) * w.norm(dim=1)
-                places.append((made, made.value, 2 * math.sqrt(w.shape[1]) * u.sums * sizes))
-        for of, argument, error in places:
+                size = factor.value.norm(dim=-1, keepdim=True) * (w.norm(dim=1) * math.sqrt(w.shape[1]))
+                places.append((made, size, made.value, (2 * u.sums) * size))
+        for of, size, argument, error in places:
             slopes = direct(of), None if stored is None else stored(of)
             if any(slope is not None for slope in slopes):
-                yield Site(argument, error, *slopes)
+                yield Site(of.value, size, argument, error, *slopes)
+
+    def _sums(self, paths: Iterable[Path]) -> Iterator[Site]:
+        """W_ih x of each gate: its rounding depends on x, and on no argument of a function."""
+        n = self._p.weight_ih.shape[1]
+        for path in paths:
+            if path.weight == "weight_ih":
+                units = path.direct.shape[-1]
+                w = self._p.weight_ih[path.block * units : (path.block + 1) * units]
+                size = (path.features.square() @ w.square().t()).sqrt_().mul_(math.sqrt(n))
+                yield Site(path.product, size, path.product, 0.0, path.direct, path.stored)
 
     def _paths(self, direct: Pull, stored: Pull | None) -> Iterator[Path]:
         for weight, made, features, product in self._products():

@@ -60,14 +60,21 @@ class Look:
 
     def mimicked(self, column: Tensor, target: int, unit: int | None) -> float:
         """As `Target.mimicked`, of a column of the rows that count, (rows,) or (rows · units,)."""
-        of = self.targets[target]
-        whole = torch.zeros_like(of.residual)
+        return self.targets[target].mimicked(self._whole(column, target, unit), unit)
+
+    def repeated(self, column: Tensor, target: int, unit: int | None) -> float:
+        """As `Target.repeated`, of such a column."""
+        return self.targets[target].repeated(self._whole(column, target, unit), unit, self.layer.u.sums)
+
+    def _whole(self, column: Tensor, target: int, unit: int | None) -> Tensor:
+        """(T, B, U), zero where a row does not count."""
+        whole = torch.zeros_like(self.targets[target].residual)
         flat = whole.flatten(0, 1)
         if unit is None:
             flat[self.kept] = column.view(len(self.kept), -1)
         else:
             flat[self.kept, unit] = column
-        return of.mimicked(whole, unit)
+        return whole
 
     def moved(self, direction: Changes) -> Tensor:
         """By how much h moves with a change of parameters, row after row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -62,8 +63,11 @@ class Path:
 @dataclass(frozen=True, eq=False)
 class Site:
     """A place where an engine's own arithmetic errs: by `error` at most, (T, B, U) or one number, in a way that depends
-    on `argument` (T, B, U). `direct` and `stored` are as those of a `Path`."""
+    on `argument` (T, B, U). A single rounding of `value` (T, B, U) there usually errs by u times `size` (T, B, U).
+    `direct` and `stored` are as those of a `Path`."""
 
+    value: Tensor
+    size: Tensor
     argument: Tensor
     error: Tensor | float
     direct: Tensor | None
@@ -86,6 +90,7 @@ class Target:
     inside: Tensor
     """(T, B): whether the item has that step."""
     sites: Callable[[], Iterable[Site]] = tuple
+    """Asked for where a change is found."""
     onto_h: Callable[[Tensor], Tensor] = _as_it_is
     """From a move of this vector (T, B, U) to that of h (T, B, P)."""
     allowed: Callable[[Tensor], Tensor] = _as_it_is
@@ -114,18 +119,42 @@ class Target:
         falls either way within a bin is chance, and is counted as that.
         """
         units = slice(None) if unit is None else slice(unit, unit + 1)
-        a, total, later = column[..., units], 0.0, None
+        total, pull = 0.0, self._pull(column[..., units], units)
+        for site in self.sites():
+            pulled = pull(site) * (site.error if isinstance(site.error, float) else site.error[..., units])
+            bins = (site.argument[..., units].clamp(-_FAR, _FAR) * _PER_ONE).round_().long() + _FAR * _PER_ONE
+            total += float(torch.bincount(bins.flatten(), weights=pulled.flatten()).abs_().sum())
+        return total
+
+    def repeated(self, column: Tensor, unit: int | None, u: float) -> float:
+        """What Σ column ⊙ (what an engine errs by) usually is at most, column as in `mimicked`, where all errors are
+        single roundings, of unit roundoff u. Where a site has the same value of float32, it is rounded the same way;
+        all else falls either way, so that the squares add up."""
+        units = slice(None) if unit is None else slice(unit, unit + 1)
+        square, pull = 0.0, self._pull(column[..., units], units)
+        for site in self.sites():
+            errors = pull(site) * site.size[..., units]
+            alike = site.value[..., units].float().view(torch.int32).long()
+            alike += torch.arange(errors.shape[-1]) << 32  # each unit by itself
+            each, place = torch.unique(alike, return_inverse=True)
+            sums = torch.zeros(len(each), dtype=errors.dtype).index_add_(0, place.flatten(), errors.flatten())
+            square += float(sums.square().sum())
+        return 2 * u * math.sqrt(square)
+
+    def _pull(self, a: Tensor, units: slice) -> Callable[[Path | Site], Tensor]:
+        """What gives Σ a ⊙ (by how much the vector moves), a (T, B, U) of some units, by number of a place that moves
+        by 1: (T, B, U)."""
+        later = None
         if self.kept is not None and self.shown is not None:
             later = _going_back(self.kept[..., units].contiguous(), self.shown[..., units] * a)
-        for site in self.sites():
-            pulled = torch.zeros_like(a) if site.direct is None else site.direct[..., units] * a
-            if site.stored is not None and later is not None:
-                pulled = pulled + site.stored[..., units] * later
-            pulled = pulled * (site.error if isinstance(site.error, float) else site.error[..., units])
-            pulled = torch.where(self.inside[..., None], pulled, 0).flatten()
-            bins = (site.argument[..., units].clamp(-_FAR, _FAR) * _PER_ONE).round_().long() + _FAR * _PER_ONE
-            total += float(torch.bincount(bins.flatten(), weights=pulled).abs_().sum())
-        return total
+
+        def pull(place: Path | Site) -> Tensor:
+            pulled = torch.zeros_like(a) if place.direct is None else place.direct[..., units] * a
+            if place.stored is not None and later is not None:
+                pulled = pulled + place.stored[..., units] * later
+            return torch.where(self.inside[..., None], pulled, 0)
+
+        return pull
 
     @property
     def units(self) -> int:

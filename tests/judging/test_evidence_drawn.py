@@ -1,0 +1,108 @@
+"""In no correct run a parameter is named, and none differs by evidence.
+
+The plans of the second generator, changed so that h is seen of as many layers as can be, on input that is steady or
+periodic more often, by every implementation that is installed. A few short runs of those that need no framework here;
+100,000 with `pytest -m campaign -s tests/judging/test_evidence_drawn.py`, or as many as DRAWN says, from the seed FIRST
+on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnnspect import Verdict
+from tests.judging.drawn import SUMS, Plan, draw, make
+from tests.judging.drawn_runs import FRAMEWORKS
+from tests.judging.test_drawn import judged
+
+QUICK, QUICK_STEPS, MOST_STEPS = 80, 100, 1000
+DRAWN, FIRST = int(os.environ.get("DRAWN", "100000")), int(os.environ.get("FIRST", "0"))
+PLAIN = ("torch", "torch", "cells", *(f"numpy {order}" for order in SUMS))
+STEADY = ("randn", "constant", "periodic", "one-hot")
+
+
+def installed() -> tuple[str, ...]:
+    return tuple(name for name in ("onnxruntime", *FRAMEWORKS) if find_spec(name))
+
+
+def of_evidence(seed: int, engines: Sequence[str]) -> Plan:
+    """The plan of this seed, made so that evidence can be looked for: a layer whose x and h are known, and steps."""
+    plan, r = draw(seed), np.random.default_rng((seed, 2))
+
+    def one(of: Sequence[Any]) -> Any:
+        return of[int(r.integers(len(of)))]
+
+    plan = replace(
+        plan,
+        layers=1 if r.random() < 0.7 else plan.layers,
+        input=one(STEADY) if r.random() < 0.7 else plan.input,
+        steps=min(MOST_STEPS, plan.steps + 16),
+    )
+    able = [engine for engine in engines if _can_run(engine, plan)]
+    engine = one(able)
+    return replace(
+        plan,
+        engine=engine,
+        shown=one(("output", "module", *("layers",) * (engine != "torch"), *("all",) * engine.startswith("numpy"))),
+        bias=plan.bias and (engine, plan.cell) != ("flax", "gru"),  # flax' GRU has no b_hn
+    )
+
+
+def _can_run(engine: str, plan: Plan) -> bool:
+    if plan.cell == "lstm proj":
+        return engine == "torch" or engine.startswith("numpy")
+    if engine == "keras":
+        return plan.dtype != "float64"
+    return engine not in ("onnxruntime", "openvino") or plan.dtype == "float32"
+
+
+def named(verdict: Verdict) -> str | None:
+    """What is wrong with the verdict of a correct run."""
+    if verdict.suspects:
+        return f"{verdict.verdict}: {'; '.join(one.said for one in verdict.suspects)}"
+    return f"differ: {verdict.first}" if verdict.verdict == "differ" else None
+
+
+def test_no_parameter_is_named_in_a_correct_run() -> None:
+    for plan in (of_evidence(seed, PLAIN) for seed in range(QUICK)):
+        plan = replace(plan, steps=min(QUICK_STEPS, plan.steps))
+        assert not named(judged(make(plan))), plan
+
+
+@pytest.mark.parametrize("seed", [71])
+def test_correct_runs_that_were_named_once(seed: int) -> None:
+    """On constant input, W_ih x is rounded the same way at every step, which looks like another bias."""
+    plan = of_evidence(seed, PLAIN)
+    assert not named(judged(make(plan))), plan
+
+
+@pytest.mark.campaign
+def test_no_parameter_is_named_in_any_drawn_run() -> None:
+    """Prints how many runs there were of each implementation, and on each kind of input."""
+    runs: Counter[tuple[str, str]] = Counter()
+    wrong: list[tuple[Plan, str]] = []
+    engines, begun = (*PLAIN, *2 * installed()), time.perf_counter()
+    for seed in range(FIRST, FIRST + DRAWN):
+        plan = of_evidence(seed, engines)
+        verdict = judged(make(plan))
+        runs[plan.engine.partition(" ")[0], "all"] += 1
+        runs[plan.engine.partition(" ")[0], "in half types"] += plan.dtype in ("float16", "bfloat16")
+        runs[plan.engine.partition(" ")[0], f"on {plan.input} input"] += 1
+        runs[plan.engine.partition(" ")[0], f"that {verdict.verdict}"] += 1
+        if said := named(verdict):
+            wrong.append((plan, said))
+            print(f"named: {plan} {said}", flush=True)
+    took = time.perf_counter() - begun
+    print(f"\n{DRAWN} runs, {1e3 * took / DRAWN:.0f} ms each, {len(wrong)} in which something was named")
+    for (engine, kind), count in sorted(runs.items()):
+        print(f"{count:7}  {engine}, {kind}")
+    assert not wrong
