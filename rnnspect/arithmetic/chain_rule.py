@@ -109,7 +109,7 @@ def chain_rule(
     cell: Cell, parameters: Mapping[str, Tensor], layer: int, direction: str, nonlinearity: Nonlinearity
 ) -> ChainRule:
     """Of one layer and direction, by the cell's own lines."""
-    p = LayerParameters.of(parameters, layer, direction)
+    p = LayerParameters.of(parameters, layer, direction, cell)
     a = BackwardRecorder(p, len(cell.gates), nonlinearity, suffix(layer, direction))
     tape, x = Tape(a, len(cell.gates)), Expression("given", name="x")
     start = Node(tape, a.input(x), gate=WHOLE)

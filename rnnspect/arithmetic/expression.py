@@ -139,7 +139,7 @@ def input_projection_of(
     cell: Cell, parameters: Mapping[str, Tensor], layer: int, direction: str, nonlinearity: Nonlinearity
 ) -> Expression:
     """W_ih x + b_ih of one layer and direction, the rows of all gates one after the other."""
-    p = LayerParameters.of(parameters, layer, direction)
+    p = LayerParameters.of(parameters, layer, direction, cell)
     return Recorder(p, len(cell.gates), nonlinearity, suffix(layer, direction)).input(Expression("given", name="x"))
 
 
@@ -148,7 +148,7 @@ def equations_of(
 ) -> dict[str, Expression]:
     """The expression of every quantity of one layer and direction, by the cell's own lines. Where one uses another, it
     is written with its name."""
-    p = LayerParameters.of(parameters, layer, direction)
+    p = LayerParameters.of(parameters, layer, direction, cell)
     a = Recorder(p, len(cell.gates), nonlinearity, suffix(layer, direction))
     states = [Expression("given", name=name) for name in cell.states]
     found: dict[str, Expression] = cell.step(a, a.input(Expression("given", name="x")), *states)

@@ -123,7 +123,9 @@ def go_back(
             row = spec.row(layer, direction)
             finals = (upstream.h_n, upstream.c_n)[: len(spec.cell_type.states)]
             last = tuple(None if one is None else one[row] for one in finals)
-            one = _Layer(spec, LayerParameters.of(parameters, layer, direction), run, found[layer, direction])
+            one = _Layer(
+                spec, LayerParameters.of(parameters, layer, direction, spec.cell_type), run, found[layer, direction]
+            )
             gradients = one.back(dy, last, progress)
             below.append(gradients.x)
             yield gradients

@@ -52,7 +52,7 @@ def unroll(
         for direction in spec.directions:
             row = spec.row(layer, direction)
             state = tuple(initial[row] for initial in sequence.state)
-            own = LayerParameters.of(parameters, layer, direction)
+            own = LayerParameters.of(parameters, layer, direction, cell)
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
             wx = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
@@ -117,6 +117,7 @@ def run_layer(
     """The only loop over time: every quantity (T, B, ·) by name, and the state after each item's last step."""
     a: Any = arithmetic
     calls = hidden_calls(cell)
+    names = (*(["hidden_projection"] if cell.is_recurrent else []), *cell.quantities)
     now = tuple(a.taken(initial) for initial in state)
     kept: dict[str, Tensor] = {}
     for start in range(0, len(wx), CHUNK):
@@ -129,8 +130,9 @@ def run_layer(
             # Beyond its length an item keeps its last state, so that the final state is that of its last step.
             now = new if inside is None else tuple(map(a.where, [inside[at]] * len(new), new, now))
             rows.append(row)
-        _add_hidden_projection(a, calls, rows)
-        for name in ("hidden_projection", *cell.quantities):
+        if cell.is_recurrent:
+            _add_hidden_projection(a, calls, rows)
+        for name in names:
             if name not in kept:
                 with torch.inference_mode(False):
                     kept[name] = torch.empty((len(wx), *rows[0][name].shape), dtype=wx.dtype, device=wx.device)

@@ -60,7 +60,7 @@ class Arithmetic(Protocol[V]):
         ...
 
     def peepholes(self) -> tuple[V, ...]:
-        """p, one vector for each gate that sees the cell state."""
+        """p, one vector for each of the cell's peepholes."""
         ...
 
     def lerp(self, n: V, h: V, z: V) -> V:
@@ -107,7 +107,10 @@ class Cell:
     variant: str = ""
     """What tells it from the cell of the same name that torch.nn has; empty for that cell."""
     peepholes: tuple[str, ...] = ()
-    """The gates that see the cell state, in the order of the blocks of weight_ch."""
+    """The blocks of weight_ch, which has a number for each unit in each: of an LSTM the gates that see the cell state;
+    of a cell of your own any vectors, such as u of an IndRNN."""
+    is_recurrent: bool = True
+    """Whether it has weight_hh and bias_hh: W_hh h is in its equations."""
     mixes: bool = False
     """Whether a unit's new h needs gates of other units, so that no unit can be looked at alone."""
 

@@ -70,6 +70,8 @@ class _Trial:
         """Whether W_hh was multiplied with anything but h."""
 
     def hidden(self, h: object) -> _Packed:
+        if not self._cell.is_recurrent:
+            raise _WrongError("the cell has no recurrent weights", advice="leave is_recurrent=False out of its Cell")
         _one_size("a.hidden", self.h, h)
         self.mixes |= h is not self.h
         return _Packed()
@@ -85,7 +87,7 @@ class _Trial:
 
     def peepholes(self) -> tuple[_Value, ...]:
         if not self._cell.peepholes:
-            raise _WrongError("the cell has no peepholes", 'peepholes=("i", …), the gates that see the cell state')
+            raise _WrongError("the cell has no peepholes", 'peepholes=("u", …), a vector of weights for each')
         return tuple(_Value("hidden_size") for _ in self._cell.peepholes)
 
     def rest(self, v: object) -> _Value:
@@ -153,8 +155,6 @@ def _check_declared(cell: Cell) -> None:
         refuse(f"functions with {listed(unknown)}", listed(FUNCTIONS))
     if missing := [name for name in cell.states if name not in cell.quantities]:
         refuse(f"no {listed(missing)} among its quantities", "every state is a quantity, too")
-    if other := [name for name in cell.peepholes if name not in cell.gates]:
-        refuse(f"peepholes of {listed(other)}", listed(cell.gates))
 
 
 def _check_given(cell: Cell, given: Any, trial: _Trial) -> None:

@@ -67,7 +67,10 @@ def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
     """So many steps, in the batch that the prepared sequence has, its items as long in proportion, and with its states
     but for those that are drawn."""
     spec, given = prepared.spec, prepared.sequence
-    generator, lowest = generator_of(spec), [LayerParameters.of(prepared.parameters, 0, at) for at in spec.directions]
+    generator, lowest = (
+        generator_of(spec),
+        [LayerParameters.of(prepared.parameters, 0, at, spec.cell_type) for at in spec.directions],
+    )
     low, high = (math.log(size) for size in _SIZES)
     sizes = torch.rand(steps, 1, 1, generator=generator).mul_(high - low).add_(low).exp_()
     x = draw_normal((steps, given.batch, spec.input_size), generator) * sizes * _unit([p.weight_ih for p in lowest])

@@ -114,7 +114,7 @@ def own_parameters(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> 
     """Those of one layer, by the names that they have in a network of it alone."""
     own: dict[str, Tensor] = {}
     for direction in spec.directions:
-        own |= LayerParameters.of(parameters, layer, direction).named(0, direction)
+        own |= LayerParameters.of(parameters, layer, direction, spec.cell_type).named(0, direction)
     return own
 
 

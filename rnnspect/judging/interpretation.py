@@ -46,7 +46,7 @@ class Stack:
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
         states = {at: tuple(initial[row] for initial in sequence.state) for row, at in enumerate(spec.places)}
         lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
-        own = {at: LayerParameters.of(parameters, *at) for at in spec.places}
+        own = {at: LayerParameters.of(parameters, *at, spec.cell_type) for at in spec.places}
         return cls(spec, sequence.x, own, states, lengths)
 
 

@@ -247,4 +247,4 @@ def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> 
         unit, units = int(rows[0]), p.weight_hh.shape[1]
         w_ch = w_ch[unit::units]
     w_ch = None if w_ch is None else w_ch.to(dtype)
-    return LayerParameters(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch)
+    return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch)

@@ -76,7 +76,7 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
             m = layer.cell.step(a, wx - shifts.flatten(2), *state)["h"]
             moved = torch.minimum(moved, (m[:-1] - m[-1]).abs_())
         parts = moved / bound if p.weight_hr is None else moved * (p.weight_hr.abs() / bound.unsqueeze(-1)).amax(1)
-        if layer.cell.mixes and "r" in layer.cell.gates:  # a unit's r reaches every unit's n
+        if layer.cell.mixes and layer.cell.torch_name == "GRU":  # a unit's r reaches every unit's n
             to_n = ((q["r"][0] - q["r"][-1]) / shift * h).abs().unsqueeze(1) * p.weight_hh[-layer.units :].abs()
             parts[0] = (to_n * parts[2].unsqueeze(-1)).amax(1)
         best: Tensor = parts.amax(1).reciprocal_().mul_(shift)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.shown import Shown, counted, in_brief
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from rnnspect.cells.interface import Cell
     from rnnspect.network.spec import Spec
 
 
@@ -110,13 +111,24 @@ class LayerParameters:
     bias_hh: Tensor | None
     weight_hr: Tensor | None
     weight_ch: Tensor | None = None
+    is_recurrent: ClassVar[bool] = True
+    """Whether weight_hh is a parameter."""
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Tensor], layer: int, direction: str) -> LayerParameters:
+    def of(
+        cls, parameters: Mapping[str, Tensor], layer: int, direction: str, cell: Cell | None = None
+    ) -> LayerParameters:
+        """`cell` is needed where it may be one without recurrent weights."""
         end = suffix(layer, direction)
-        return cls(
-            parameters["weight_ih" + end],
-            parameters["weight_hh" + end],
+        weight_ih, weight_hh = parameters["weight_ih" + end], parameters.get("weight_hh" + end)
+        kind = cls
+        if weight_hh is None:
+            assert cell is not None
+            kind, units = NotRecurrent, len(weight_ih) // len(cell.gates)
+            weight_hh = weight_ih.new_zeros(len(weight_ih), units)
+        return kind(
+            weight_ih,
+            weight_hh,
             parameters.get("bias_ih" + end),
             parameters.get("bias_hh" + end),
             parameters.get("weight_hr" + end),
@@ -126,12 +138,20 @@ class LayerParameters:
     def named(self, layer: int, direction: str) -> dict[str, Tensor]:
         """The tensors by PyTorch's names, such as weight_ih_l0_reverse."""
         end = suffix(layer, direction)
-        return {name + end: tensor for name, tensor in vars(self).items() if tensor is not None}
+        own = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return {name + end: tensor for name, tensor in own.items() if self.is_recurrent or name != "weight_hh"}
 
     @property
     def terms(self) -> int:
         """How many numbers a pre-activation is the sum of, peepholes not counted."""
-        return self.weight_ih.shape[1] + self.weight_hh.shape[1] + 2
+        return self.weight_ih.shape[1] + (self.weight_hh.shape[1] if self.is_recurrent else 0) + 2
+
+
+@dataclass(frozen=True)
+class NotRecurrent(LayerParameters):
+    """Those of a cell without recurrent weights: its lines never multiply with weight_hh, which is zero here."""
+
+    is_recurrent = False
 
 
 def suffix(layer: int, direction: str) -> str:
@@ -157,9 +177,12 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
         for direction in spec.directions:
             end = suffix(layer, direction)
             add("weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
-            add("weight_hh" + end, (rows, spec.output_size), f"{packed} × {state}", gates)
+            recurrent = spec.cell_type.is_recurrent
+            if recurrent:
+                add("weight_hh" + end, (rows, spec.output_size), f"{packed} × {state}", gates)
             if spec.bias:
                 add("bias_ih" + end, (rows,), packed, gates)
+            if spec.bias and recurrent:
                 add("bias_hh" + end, (rows,), packed, gates)
             if spec.proj_size:
                 add("weight_hr" + end, (spec.proj_size, spec.hidden_size), "proj × hidden")

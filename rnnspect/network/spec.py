@@ -118,7 +118,8 @@ class Spec(Keys):
     @property
     def quantities(self) -> tuple[str, ...]:
         """What there is to see at each step of a layer, in the order of computation."""
-        return ("x", *PROJECTIONS, *self.cell_type.quantities)
+        cell = self.cell_type
+        return ("x", *(PROJECTIONS if cell.is_recurrent else PROJECTIONS[:1]), *cell.quantities)
 
     def with_changes(self, **changes: Any) -> Spec:
         """The same spec with some keys replaced, validated again."""

@@ -88,7 +88,8 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
 
 def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
-    p, nonlinearity = LayerParameters.of(parameters, at.layer, at.direction), spec.nonlinearity_of(at.direction)
+    p = LayerParameters.of(parameters, at.layer, at.direction, spec.cell_type)
+    nonlinearity = spec.nonlinearity_of(at.direction)
     run = readings_of(case)(at.layer, at.direction).run
     last = sequence.length(at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step

@@ -55,7 +55,7 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
     """One layer and direction: the quantities as a check computes them, each step from what the engine gave at the
     step before, and beside them what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
-    p = LayerParameters.of(case.parameters, layer, direction)
+    p = LayerParameters.of(case.parameters, layer, direction, case.spec.cell_type)
     u = case.declared.over(p.terms, seen.kept_of((layer, direction, "h")))
     judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
     of_layer = spec.cell_type, case.parameters, layer, direction, spec.nonlinearity_of(direction)

@@ -45,7 +45,8 @@ def numbers_or_summary(
 
 def _derives_one(one: Gradients, in_python: bool) -> Text:
     """What to type next."""
-    entry = f"{next(name for name in one.parameters if name.startswith('weight_hh'))}[0,0]"
+    weights = (name for name in one.parameters if name.startswith("weight_"))
+    entry = f"{min(weights, key=lambda name: not name.startswith('weight_hh'))}[0,0]"
     said = f'rnnspect.derive(…, gradient="{entry}")' if in_python else f"rnnspect derive … --gradient '{entry}'"
     return Text(f"{said} shows its arithmetic", "dim")
 

@@ -57,7 +57,7 @@ def _asked(reading: Interpretation) -> Iterator[_Ignored]:
     if "coupled" in cell.variant:
         uncoupled = "the forget gate has its own parameters, here zeros, and stays at ½"
         yield "input_forget", uncoupled, lambda r: _as_lstm(r, coupled=False, peepholes=bool(r.cell.peepholes))
-    if cell.peepholes:
+    if cell.peepholes and cell.name == "lstm":
         yield (
             "peepholes",
             "no gate sees the cell state",

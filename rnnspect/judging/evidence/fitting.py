@@ -99,6 +99,8 @@ def fit(look: Look, hypothesis: Hypothesis) -> Fit | None:
         at = look.changed(hypothesis.changes(look, total))
         if float(step.norm()) <= _SETTLED * float(total.norm()):
             return Fit(hypothesis, look, at, total, start)
+        if [len(of.paths) for of in at.targets] != [len(of.paths) for of in look.targets]:
+            return None  # a gate is shut there, so that its columns are not among them
         columns = hypothesis.columns(at)
     return None
 

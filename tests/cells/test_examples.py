@@ -1,0 +1,111 @@
+"""The cells of examples/cells/ against loops in torch that share no line with them (`loops.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from rnnspect.cells import Cell
+from rnnspect.engines.own.cell import load_cell
+from rnnspect.tracing.prepare import prepare
+from tests.cells.loops import LOOPS
+
+FOLDER = Path(__file__).parents[2] / "examples" / "cells"
+EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+def cell(name: str) -> Cell:
+    return load_cell(f"{FOLDER / name}.py:{name}")
+
+
+def test_each_is_one_short_file_with_its_source_and_its_loop() -> None:
+    assert set(EXAMPLES) == set(LOOPS)
+    for name in EXAMPLES:
+        text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 50
+        assert "arXiv" in text
+        assert cell(name).equations
+
+
+def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
+    """A network of the cell with weights of a size that is drawn, and an input."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 9, (2,), generator=generator).tolist()
+    spec = rnnspect.Spec(cell=cell(name), input_size=sizes[0], hidden_size=sizes[1], seed=seed, **more)
+    scale = float(torch.empty(()).uniform_(-2, 2, generator=generator).exp())
+    weights = {name: (w.double() * scale).tolist() for name, w in prepare(spec, "zeros:1").parameters.items()}
+    return spec.with_changes(weights=weights), torch.randn(150, sizes[0], generator=generator)
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
+    """In float32 and with weights of many sizes: no right run is called wrong; nearly every changed one is."""
+    told = []
+    for seed in range(12):
+        spec, x = drawn(name, seed)
+        assert rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict == "agree"
+        told.append(rnnspect.check(spec, x, engine=LOOPS[name](True)).verdict)
+    assert told.count("differ") >= 9  # with one unit, or weights of nearly zero, some changes change nothing
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "more", [{"dtype": "float64"}, {"dtype": "bfloat16"}, {"num_layers": 2, "bidirectional": True}]
+)
+def test_in_other_dtypes_and_stacks(name: str, more: dict[str, Any]) -> None:
+    for seed in range(4):
+        spec, x = drawn(name, seed, **more)
+        assert rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict == "agree"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_its_gradients_are_those_of_autograd(name: str) -> None:
+    """In float64: some hundred roundings of 1e-16 of a step, over 40 steps."""
+    spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")
+    run = prepare(spec, "randn:40", "randn")
+    state = [one[:, 0] for one in run.sequence.state]
+    found = rnnspect.gradients(spec, run.sequence.x[:, 0], *state, loss="sum")
+    x = run.sequence.x.clone().requires_grad_()
+    p = {key: values.clone().requires_grad_() for key, values in run.parameters.items()}
+    named = {key.removesuffix("_l0"): values for key, values in p.items()}
+    now: Any = run.sequence.state if len(state) > 1 else run.sequence.h0
+    now = tuple(one[0] for one in now) if len(state) > 1 else now[0]
+    loss = torch.zeros((), dtype=torch.float64)
+    for x_t in x:
+        now = LOOPS[name](False)(x_t, now, **named)
+        loss = loss + (now[0] if len(state) > 1 else now).sum()
+    loss.backward()
+    assert {*found.parameters} == {*p}
+    for key, one in p.items():
+        torch.testing.assert_close(found.parameters[key].gradient.manual, one.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.x.manual[0], x.grad[:, 0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_its_gradients_are_proved(name: str) -> None:
+    """Those of autograd, in float32, at every step; those of the changed loop are not right."""
+    spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4)
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    assert rnnspect.check(spec, x, engine=LOOPS[name](False), backward=True).verdict == "agree"
+    assert rnnspect.check(spec, x, engine=LOOPS[name](True), backward=True).verdict == "differ"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_number_is_shown_as_arithmetic(name: str, tmp_path: Path) -> None:
+    """The terms give the number that the trace has: in float64 to the last digits but a few."""
+    spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")
+    x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seen = rnnspect.trace(spec, x).layers[0].quantities
+    for quantity in cell(name).quantities:
+        derived = rnnspect.derive(spec, x, step=4, unit=2, quantity=quantity)
+        assert derived.value == pytest.approx(float(seen[quantity][0, 4, 2]), rel=1e-12, abs=1e-14)
+    page = rnnspect.report(spec, x, engine=LOOPS[name](False), path=tmp_path / "page.html")
+    assert page.verdict.verdict == "agree"
