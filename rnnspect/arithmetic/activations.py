@@ -72,6 +72,14 @@ def _value(f: Activation, s: Tensor) -> Tensor:
             return functional.softsign(s)
         case "softplus":
             return torch.logaddexp(s, torch.zeros_like(s))
+        case "exp":
+            return s.exp()
+        case "log":
+            return s.log()
+        case "silu":
+            return functional.silu(s)
+        case "reciprocal":
+            return s.reciprocal()
         case "hard_tanh":
             return s.clamp(-1, 1)
         case "softsign_sigmoid":
@@ -147,6 +155,15 @@ def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:
             return e * torch.maximum(torch.where(s >= -e, 1.0, none), torch.where(s <= e, below, none))
         case "softplus":
             return e * (s + e).sigmoid()
+        case "exp":
+            return (s.exp() * torch.expm1(e)).nan_to_num(torch.inf)
+        case "log":  # below s it falls faster than above
+            return torch.where(e < s, -torch.log1p(-e / s), torch.inf)
+        case "silu":  # |slope| ≤ σ(x) (1 + |x|) where x < 0
+            return e * torch.where(s + e < 0, (s + e).sigmoid() * (1 + s.abs() + e), 1.1).clamp(max=1.1)
+        case "reciprocal":
+            least = s.abs() - e
+            return torch.where(least > 0, e / (s.abs() * least), torch.inf)
     raise AssertionError(f)
 
 
@@ -161,6 +178,12 @@ def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> T
             return abs(f.alpha) * kernel + v.abs() * (ROUNDINGS * u)
         case "softplus":
             return kernel + v.abs() * (ROUNDINGS * u)
+        case "exp":  # also as 2 to the power of x / ln 2, which rounds
+            return v * ((ROUNDINGS + s.abs()) * u)
+        case "log":
+            return kernel + v.abs() * (ROUNDINGS * u)
+        case "silu":
+            return s.abs() * kernel + v.abs() * (ROUNDINGS * u)
         case "affine" | "hard_sigmoid":
             # The product may be a subnormal less than the range holds; a whole roundoff of β covers that too.
             return (abs(f.alpha) * s.abs() + abs(f.beta)) * (ROUNDINGS * u)

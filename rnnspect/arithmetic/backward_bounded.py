@@ -19,7 +19,7 @@ from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
-from rnnspect.arithmetic.slopes import slope, spread, steepest
+from rnnspect.arithmetic.slopes import UNBOUNDED, slope, spread, steepest
 from rnnspect.cells.functions import RELU, Activation, Nonlinearity
 from rnnspect.network.parameters import LayerParameters
 
@@ -43,8 +43,10 @@ class BackwardBounded(Bounded):
 
     def slope(self, function: str, s: Number | Product, v: Number) -> Number:
         """Of σ and tanh from their value, as engines compute it; of the others from their input."""
-        f: Activation = getattr(self.functions, function)
+        f: Activation = self.functions.named(function)
         clip = self.functions.clip_of(function)
+        if f.name == "exp":
+            return v
         if f.name in ("sigmoid", "tanh") and clip is None:
             return self._of_value(f, v)
         at = slope(f, clip, s.v, v.v)
@@ -54,7 +56,8 @@ class BackwardBounded(Bounded):
             e = s.e
             if self.u.coarse:  # where each of the operations that f is made of is stored
                 e = e + (s.v.abs() + 1) * (2 * self.u.stored)
-            off = spread(f, clip, s.v, e).add_((KERNEL + 4) * self.u.sums * max(1.0, steepest(f)))
+            most = at.abs() if f.name in UNBOUNDED else max(1.0, steepest(f))
+            off = spread(f, clip, s.v, e).add_((KERNEL + 4) * self.u.sums * most)
             if self.u.coarse:  # g / (1 + |s|) − g |s| / (1 + |s|)² cancels, as softsign's derivative is composed
                 off.add_(1 - v.v.abs() if f.name == "softsign" else at.abs(), alpha=4 * self.u.stored)
         off.masked_fill_(~s.v.isfinite(), torch.inf)  # beyond the range of the dtype nothing is known of it

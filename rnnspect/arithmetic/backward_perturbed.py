@@ -24,7 +24,7 @@ class BackwardPerturbed(Perturbed):
     def slope(self, function: str, s: Array, v: Array) -> Array:
         """Half of the replicas have that of the numbers next to s on one side, half on the other: where s is exactly at
         a kink, as with weights of zero, an engine may go by either."""
-        f, clip = getattr(self.functions, function), self.functions.clip_of(function)
+        f, clip = self.functions.named(function), self.functions.clip_of(function)
         at, value = torch.from_numpy(s), torch.from_numpy(v)
         if f.name not in ("sigmoid", "tanh") or clip is not None:
             at = torch.addcmul(at, at.abs().add_(1), self._sides, value=8 * self._u.sums)

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
-from rnnspect.arithmetic.bounded import KERNEL, Number, Product, Value, sigmoid_slope, tanh_slope
+from rnnspect.arithmetic.bounded import KERNEL, Number, Product, Value
 from rnnspect.arithmetic.product_bounds import LAMBDA, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
+from rnnspect.arithmetic.slopes import sigmoid_slope, tanh_slope
 from rnnspect.network.parameters import LayerParameters
 
 Error = Callable[[Any], Tensor]

@@ -9,6 +9,7 @@ No tensor is written to once a value holds it. Whatever is computed in place her
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from rnnspect.arithmetic.activations import allowed
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, affine, fuses, length4, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
-from rnnspect.cells.functions import RELU, Activation, Nonlinearity, functions_of
+from rnnspect.arithmetic.slopes import sigmoid_slope, tanh_slope
+from rnnspect.cells.functions import FIXED, RELU, Activation, Nonlinearity, functions_of
 from rnnspect.network.parameters import LayerParameters
 
 KERNEL = 12.0
@@ -238,10 +240,15 @@ class Bounded:
             e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny)
         return Number(v, e, self.u, is_gate=name == "sigmoid")
 
+    def __getattr__(self, name: str) -> Callable[[Value], Number]:
+        """The functions that no spec chooses."""
+        if name not in FIXED:
+            raise AttributeError(name)
+        return functools.partial(self._activated, name)
+
     def _activated(self, name: str, s: Value) -> Number:
-        assert self._chosen
-        f: Activation = getattr(self._chosen, name)
-        v, e = allowed(f, self._chosen.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums)
+        f: Activation = self.functions.named(name)
+        v, e = allowed(f, self.functions.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums)
         return Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u, is_gate=f.is_gate)
 
     def constant(self, name: str) -> Number:
@@ -271,7 +278,7 @@ class Bounded:
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         """All steps of a chunk; c (batch, units) is of the step before the chunk."""
-        if not f.is_gate or self.parameters.weight_ch is not None:  # then a chunk is one step
+        if len(v.v) == 1 or not f.is_gate or self.parameters.weight_ch is not None:  # then a chunk is one step
             return f * Number(c.v.unsqueeze(0), c.e.unsqueeze(0), c.u) + v
         after = torch.cat([c.v.unsqueeze(0), v.v])
         scan = Scan(f.v)
@@ -289,11 +296,3 @@ class Bounded:
     def blank(self, v: Tensor) -> Tensor:
         """Memory like v's for what is made of this arithmetic's values."""
         return torch.empty_like(v)
-
-
-def sigmoid_slope(v: Tensor) -> Tensor:
-    return torch.addcmul(v, v, v, value=-1)
-
-
-def tanh_slope(v: Tensor, out: Tensor | None = None) -> Tensor:
-    return torch.addcmul(torch.ones((), dtype=v.dtype), v, v, value=-1, out=out)

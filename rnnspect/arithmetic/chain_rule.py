@@ -15,7 +15,7 @@ from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.expression import Array, Evaluation, Expression, Recorder, operands_by_name, total
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import WHOLE, Node, Pull, Tape
-from rnnspect.cells.functions import KINDS, Activation, Nonlinearity
+from rnnspect.cells.functions import FIXED, KINDS, Activation, Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
 
@@ -31,15 +31,17 @@ class BackwardRecorder(Recorder):
     """
 
     def slope(self, function: str, s: Expression, v: Expression) -> Expression:
-        f, clip = getattr(self._functions, function), self._functions.clip_of(function)
+        f, clip = self._functions.named(function), self._functions.clip_of(function)
         match f.name:
             case "sigmoid":
                 made = v * self.rest(v)
             case "tanh":
                 made = self.rest(v * v)
+            case "exp":
+                made = v
             case name:
                 limited = s if clip is None else Expression("limit", (s,), numbers=(clip,))
-                numbers = tuple(getattr(f, number) for number in KINDS[name].numbers)
+                numbers = tuple(getattr(f, number) for number in (KINDS | FIXED)[name].numbers)
                 made = Expression(f"{name}'", (limited,), numbers=numbers)
         return made if clip is None else made * Expression("within", (s,), numbers=(clip,))
 

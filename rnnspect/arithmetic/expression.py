@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.cells.functions import KINDS, Activation, Nonlinearity, functions_of
+from rnnspect.cells.functions import CHOSEN, FIXED, KINDS, Activation, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
 
@@ -37,7 +37,7 @@ class Expression:
     - "quantity": unit j of the quantity of the same step called `name`
     - "number": `numbers[0]`
     - "limit": `of[0]`, kept within ± `numbers[0]`
-    - a function of `cells.functions.KINDS`: of `of[0]`, with its α and β in `numbers`
+    - a function of `cells.functions.KINDS` or `FIXED`: of `of[0]`, with its α and β in `numbers`
     """
 
     kind: str
@@ -74,15 +74,30 @@ class Expression:
         return replace(self, of=tuple(one.shifted(rows) for one in self.of))
 
 
+Function = Callable[[Expression], Expression]
+
+
 class Recorder:
     """The arithmetic of one layer and direction in which a cell's equations give expressions; `end` is how the names
     of its parameters end, such as _l0_reverse."""
+
+    sigmoid: Function
+    tanh: Function
+    squash: Function
+    phi: Function
+    relu: Function
+    softplus: Function
+    exp: Function
+    log: Function
+    silu: Function
+    reciprocal: Function
 
     def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, end: str) -> None:
         self._p, self._gates, self._end = p, gates, end
         self._units = p.weight_hh.shape[0] // gates
         self._functions = functions_of(nonlinearity)
-        self.sigmoid, self.tanh, self.squash, self.phi = map(self._function, ("sigmoid", "tanh", "squash", "phi"))
+        for name in (*CHOSEN, *FIXED):
+            setattr(self, name, self._function(name))
 
     def input(self, x: Expression) -> Expression:
         """W_ih x + b_ih, packed."""
@@ -125,8 +140,8 @@ class Recorder:
         return tuple(packed.shifted(block * self._units) for block in range(count))
 
     def _function(self, name: str) -> Callable[[Expression], Expression]:
-        f, clip = getattr(self._functions, name), self._functions.clip_of(name)
-        numbers = tuple(getattr(f, number) for number in KINDS[f.name].numbers)
+        f, clip = self._functions.named(name), self._functions.clip_of(name)
+        numbers = tuple(getattr(f, number) for number in (KINDS | FIXED)[f.name].numbers)
 
         def applied(v: Expression) -> Expression:
             limited = v if clip is None else Expression("limit", (v,), numbers=(clip,))

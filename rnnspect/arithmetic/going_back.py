@@ -27,7 +27,7 @@ class BackwardNumbers(Numbers):
     """Plain numbers, with what going back needs (`tape.Backward`)."""
 
     def slope(self, function: str, s: Tensor, v: Tensor) -> Tensor:
-        return slope(getattr(self.functions, function), self.functions.clip_of(function), s, v)
+        return slope(self.functions.named(function), self.functions.clip_of(function), s, v)
 
     def transposed(self, weight: str, g: Tensor) -> Tensor:
         w: Tensor = getattr(self._p, weight)

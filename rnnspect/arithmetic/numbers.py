@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.cells.functions import Functions, Nonlinearity, functions_of
+from rnnspect.cells.functions import CHOSEN, FIXED, Functions, Nonlinearity, functions_of
 from rnnspect.network.parameters import LayerParameters
 
 Array = npt.NDArray[Any]
@@ -35,6 +35,12 @@ class Plain(Generic[V]):
     """What the operations mean over plain tensors and arrays alike."""
 
     functions: Functions
+    relu: Callable[[V], V]
+    softplus: Callable[[V], V]
+    exp: Callable[[V], V]
+    log: Callable[[V], V]
+    silu: Callable[[V], V]
+    reciprocal: Callable[[V], V]
     products: list[V] | None = None
     """Where it is a list, every W_hh h + b_hh is added to it."""
 
@@ -42,10 +48,12 @@ class Plain(Generic[V]):
         """Sets the functions of a layer: φ from the `usual` ones or, where others are chosen, all four through
         `of_torch`, which makes a function of V out of one of tensors."""
         self.functions = functions = functions_of(nonlinearity)
+        for name in FIXED:
+            setattr(self, name, of_torch(plain(functions.named(name), None)))
         if functions.are_usual:
             self.phi: Callable[[V], V] = usual[functions.phi.name]
             return
-        for name in ("sigmoid", "tanh", "squash", "phi"):
+        for name in CHOSEN:
             setattr(self, name, of_torch(plain(getattr(functions, name), functions.clip_of(name))))
 
     def hidden(self, h: V) -> V:

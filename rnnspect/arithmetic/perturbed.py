@@ -21,7 +21,7 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.numbers import Array, SmallNumbers
 from rnnspect.arithmetic.product_bounds import length, length4
 from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.functions import CHOSEN, FIXED, Nonlinearity
 from rnnspect.network.parameters import LayerParameters
 
 REPEATED, FRESH = 4, 4
@@ -57,7 +57,7 @@ class Perturbed(SmallNumbers):
         self._repeated_input = self._draw.uniform(-1, 1, (len(ps), REPEATED, batch, len(ps[0].weight_ih)))
         self._repeated: list[Array] = []
         self._operation = 0
-        for name in ("sigmoid", "tanh", "squash", "phi"):
+        for name in (*CHOSEN, *FIXED):
             setattr(self, name, self._disturbed(getattr(self, name)))
 
     def begin_step(self) -> None:

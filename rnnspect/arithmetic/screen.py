@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Product, Value, tanh_slope
+from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Product, Value
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
+from rnnspect.arithmetic.slopes import tanh_slope
 from rnnspect.network.parameters import LayerParameters
 
 

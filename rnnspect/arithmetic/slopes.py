@@ -6,11 +6,18 @@ clipped has the derivative of what is not as long as it is not beyond the limit.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
 from rnnspect.cells.functions import Activation
+
+UNBOUNDED = ("exp", "log", "reciprocal")
+"""The functions whose derivative may be any number."""
+_PEAK = 2.399357
+"""Where the derivative of silu is largest, and where it is least at −x."""
 
 
 def slope(f: Activation, clip: float | None, s: Tensor, v: Tensor) -> Tensor:
@@ -31,18 +38,24 @@ def steepest(f: Activation) -> float:
             return max(1.0, abs(f.alpha))
         case "scaled_tanh":
             return abs(f.alpha * f.beta)
+        case "silu":
+            return 1.1
+        case name if name in UNBOUNDED:
+            return math.inf
     return 1.0
 
 
 def spread(f: Activation, clip: float | None, s: Tensor, e: Tensor) -> Tensor:
     """How far the derivatives within s ± e are from the one at s, at most, both of them at a kink.
 
-    Between kinks each of these derivatives rises or falls, but for a peak at 0: the ends, and 0, tell its extremes.
+    Between kinks each of these derivatives rises or falls, but for a peak at 0, and those of silu: the ends, and the
+    peaks, tell its extremes.
     """
     value = plain(f, clip)
     at = slope(f, clip, s, value(s))
     most = torch.zeros_like(at)
-    for place in (s - e, s + e, torch.where(s.abs() <= e, 0, s)):
+    peaks = [0.0, *((-_PEAK, _PEAK) if f.name == "silu" else ())]
+    for place in (s - e, s + e, *(torch.where((s - peak).abs() <= e, peak, s) for peak in peaks)):
         most = torch.maximum(most, (slope(f, clip, place, value(place)) - at).abs())
     return most.nan_to_num_(steepest(f))
 
@@ -73,4 +86,23 @@ def _slope(f: Activation, s: Tensor, v: Tensor) -> Tensor:
             return 1 / (1 + s.abs()) ** 2
         case "softplus":
             return s.sigmoid()
+        case "exp":
+            return v
+        case "log":
+            return s.reciprocal()
+        case "reciprocal":
+            return -v * v
+        case "silu":
+            gate = s.sigmoid()
+            return gate * (1 + s * (1 - gate))
     raise AssertionError(f)
+
+
+def sigmoid_slope(v: Tensor) -> Tensor:
+    """Of σ, from its value."""
+    return torch.addcmul(v, v, v, value=-1)
+
+
+def tanh_slope(v: Tensor, out: Tensor | None = None) -> Tensor:
+    """Of tanh, from its value."""
+    return torch.addcmul(torch.ones((), dtype=v.dtype), v, v, value=-1, out=out)

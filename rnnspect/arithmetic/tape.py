@@ -7,10 +7,12 @@ gradient of a value v is dL/dv, called g here; None is zero.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Arithmetic
 
 
@@ -157,17 +159,11 @@ class Tape:
     def constant(self, name: str) -> Node:
         return Node(self, self.a.constant(name))
 
-    def sigmoid(self, s: Node) -> Node:
-        return self.applied("sigmoid", s)
-
-    def tanh(self, s: Node) -> Node:
-        return self.applied("tanh", s)
-
-    def squash(self, s: Node) -> Node:
-        return self.applied("squash", s)
-
-    def phi(self, s: Node) -> Node:
-        return self.applied("phi", s)
+    def __getattr__(self, name: str) -> Callable[[Node], Node]:
+        """The functions."""
+        if name not in (*CHOSEN, *FIXED):
+            raise AttributeError(name)
+        return functools.partial(self.applied, name)
 
     def applied(self, function: str, s: Node, value: Any = None) -> Node:
         """A function of s; `value` is what it gave, where it is known."""

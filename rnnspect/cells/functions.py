@@ -35,6 +35,16 @@ KINDS: dict[str, Kind] = {
     "softplus": Kind("log(1 + exp(x))", {}),
 }
 
+FIXED: dict[str, Kind] = {
+    "relu": KINDS["relu"],
+    "softplus": KINDS["softplus"],
+    "exp": Kind("exp(x)", {}),
+    "log": Kind("log(x)", {}),
+    "silu": Kind("x / (1 + exp(−x))", {}),
+    "reciprocal": Kind("1 / x", {}),
+}
+"""What the lines of a cell may call beside σ, tanh and φ, as `a.exp(v)`: no spec puts another function in its place."""
+
 APPROXIMATIONS: dict[str, Kind] = {
     "hard_tanh": Kind("min(max(x, −1), 1)", {}),
     "softsign_sigmoid": Kind("½ + ½ α x / (1 + |α x|)", {"alpha": 1.0}),
@@ -65,10 +75,12 @@ class Activation:
 
     def __str__(self) -> str:
         """As in a spec: hard_sigmoid(0.2, 0.5)."""
-        numbers = [f"{getattr(self, number):.9g}" for number in (KINDS | APPROXIMATIONS)[self.name].numbers]
+        numbers = [f"{getattr(self, number):.9g}" for number in (KINDS | FIXED | APPROXIMATIONS)[self.name].numbers]
         return self.name + (f"({', '.join(numbers)})" if numbers else "")
 
 
+CHOSEN = ("sigmoid", "tanh", "squash", "phi")
+"""The fields of `Functions`: what a spec may put another function in place of."""
 SIGMOID, TANH, RELU = Activation("sigmoid"), Activation("tanh"), Activation("relu")
 
 
@@ -87,9 +99,14 @@ class Functions:
     constants: tuple[tuple[str, float], ...] = ()
     """The numbers of the spec that the cell's equations name, by their keys."""
 
+    def named(self, name: str) -> Activation:
+        """The function that a cell's lines call so: one of `CHOSEN` or of `FIXED`."""
+        found: Activation = getattr(self, name) if name in CHOSEN else Activation(name)
+        return found
+
     def clip_of(self, name: str) -> float | None:
-        """What limits the input of the function called so: sigmoid, tanh, squash or phi."""
-        return self.clip if self.clips_squash or name != "squash" else None
+        """What limits the input of the function called so; nothing does of those that are `FIXED`."""
+        return self.clip if name in CHOSEN and (self.clips_squash or name != "squash") else None
 
     def constant(self, name: str) -> float:
         """The number of that name in the equations."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from rnnspect.cells.functions import CHOSEN
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,6 +55,20 @@ class Arithmetic(Protocol[V]):
 
     def phi(self, v: V) -> V:
         """The nonlinearity that the spec chose: tanh or relu."""
+        ...
+
+    def relu(self, v: V) -> V: ...
+
+    def softplus(self, v: V) -> V: ...
+
+    def exp(self, v: V) -> V: ...
+
+    def log(self, v: V) -> V: ...
+
+    def silu(self, v: V) -> V: ...
+
+    def reciprocal(self, v: V) -> V:
+        """1 / v: v / w is v * a.reciprocal(w)."""
         ...
 
     def rest(self, v: V) -> V:
@@ -120,6 +136,11 @@ class Cell:
         texts = (self.step.__doc__, getattr(self.step, "__globals__", {}).get("__doc__"))
         found = (tuple(line.strip() for line in (text or "").splitlines() if " = " in line) for text in texts)
         return next(filter(None, found), ())
+
+    @property
+    def chosen_functions(self) -> tuple[str, ...]:
+        """Those of its functions that a spec may put others in place of."""
+        return tuple(name for name in self.functions if name in CHOSEN)
 
     @property
     def title(self) -> str:

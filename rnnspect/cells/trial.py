@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Cell
 from rnnspect.errors import InputError, in_one_line, listed, nearest
 
-FUNCTIONS = ("sigmoid", "tanh", "squash", "phi")
+FUNCTIONS = (*CHOSEN, *FIXED)
 OPERATIONS = ("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry", "peepholes", "project")
 """What every arithmetic has, by its name in `Arithmetic`."""
 STATES = (("h",), ("h", "c"))
@@ -151,6 +152,8 @@ def _check_declared(cell: Cell) -> None:
         refuse("no gates", 'the blocks of rows of weight_ih and weight_hh, such as gates=("f", "n")')
     if cell.states not in STATES:
         refuse(f"states={cell.states!r}", " or ".join(map(str, STATES)))
+    if other := [name for name in cell.gates if name not in cell.quantities]:
+        refuse(f"no {listed(other)} among its quantities", "every gate is a quantity, too")
     if unknown := [name for name in cell.functions if name not in FUNCTIONS]:
         refuse(f"functions with {listed(unknown)}", listed(FUNCTIONS))
     if missing := [name for name in cell.states if name not in cell.quantities]:

@@ -109,7 +109,7 @@ class LayerEquations:
         own = not cell.torch_name  # a cell of somebody's own, of which nothing is known but its lines
         plain = functions.squash == TANH and functions.clip_of("squash") is None
         self.c_from_h = plain and p.weight_hr is None and not own
-        self.stepwise = cell.has_cell_state and (bool(cell.peepholes) or not functions.sigmoid.is_gate)
+        self.stepwise = cell.has_cell_state and (own or bool(cell.peepholes) or not functions.sigmoid.is_gate)
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)

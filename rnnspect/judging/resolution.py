@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.numbers import Plain
 from rnnspect.arithmetic.product_bounds import squashed
-from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
+from rnnspect.cells.functions import CHOSEN, FIXED, TANH, Nonlinearity, functions_of
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
@@ -27,8 +27,8 @@ class _Known(Plain[Tensor]):
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
         self.functions = functions = functions_of(nonlinearity)
-        for name in ("sigmoid", "tanh", "squash", "phi"):
-            f, clip = getattr(functions, name), functions.clip_of(name)
+        for name in (*CHOSEN, *FIXED):
+            f, clip = functions.named(name), functions.clip_of(name)
             setattr(self, name, _fast if f == TANH and clip is None else plain(f, clip))
 
     def hidden(self, h: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rnnspect.cells.functions import KINDS, Activation, functions_of
+from rnnspect.cells.functions import FIXED, KINDS, Activation, functions_of
 
 if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
@@ -16,6 +16,7 @@ _COMMENT = re.compile(r"\s{3,}.*")
 _BIAS = re.compile(r" \+ b_\w+")
 _PROJECTED = re.compile(r"W_hr \((.*)\)")
 _SHORT = {"sigmoid": "σ"}
+_WELL_KNOWN = ("sigmoid", "tanh", "relu", "exp", "log", "reciprocal")
 
 
 def written_equations(spec: Spec, direction: str | None = None) -> tuple[str, ...]:
@@ -46,14 +47,15 @@ def equation_lines(spec: Spec) -> tuple[str, ...]:
     for other in others:
         lines += [] if other == first else ["from the last step to the first:", *other]
     every = [functions_of(spec.nonlinearity_of(direction)) for direction in spec.directions]
-    used = [getattr(functions, name) for functions in every for name in spec.cell_type.functions]
-    lines += [_defined(one) for one in dict.fromkeys(used) if one.name not in ("sigmoid", "tanh", "relu")]
+    used = [functions.named(name) for functions in every for name in spec.cell_type.functions]
+    lines += [_defined(one) for one in dict.fromkeys(used) if one.name not in _WELL_KNOWN]
     if spec.clip is not None:
         lines.append(f"what goes into a function is limited to -{spec.clip:g} … {spec.clip:g}")
     return tuple(lines)
 
 
 def _defined(function: Activation) -> str:
-    numbers = zip("αβ", KINDS[function.name].numbers, strict=False)
+    kind = (KINDS | FIXED)[function.name]
+    numbers = zip("αβ", kind.numbers, strict=False)
     said = ", ".join(f"{letter} = {getattr(function, name):g}" for letter, name in numbers)
-    return f"{function.name}(x) = {KINDS[function.name].equation}" + (f", {said}" if said else "")
+    return f"{function.name}(x) = {kind.equation}" + (f", {said}" if said else "")

@@ -187,7 +187,8 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
             if spec.proj_size:
                 add("weight_hr" + end, (spec.proj_size, spec.hidden_size), "proj × hidden")
             if peepholes := _gates(spec, spec.cell_type.peepholes):
-                add("weight_ch" + end, (len(peepholes) * spec.hidden_size,), f"{len(peepholes)}·hidden", peepholes)
+                reads = f"{len(peepholes)}·hidden" if len(peepholes) > 1 else "hidden"
+                add("weight_ch" + end, (len(peepholes) * spec.hidden_size,), reads, peepholes)
     if spec.head:
         shape = (spec.head.out_features, spec.layer_input_size(spec.num_layers))  # as a layer above would read
         add("head.weight", shape, f"out × {states}")

@@ -79,7 +79,7 @@ class Spec(Keys):
         }
         if self.activations is None and self.clip is None and not constants:
             return self.nonlinearity or "tanh"
-        names = self.cell_type.functions
+        names = self.cell_type.chosen_functions
         chosen: dict[str, Any]
         if self.activations is None:
             chosen = {"phi": Activation(self.nonlinearity)} if self.nonlinearity else {}
@@ -200,7 +200,7 @@ class Spec(Keys):
                         f"cannot read the activation {written!r}", advice="write numbers as in leaky_relu(0.1)"
                     )
                 raise _wrong(f"unknown activation {name!r}", listed(KINDS), nearest(name, KINDS))
-        one = len(cell.functions)
+        one = len(cell.chosen_functions)
         fitting = [one, 2 * one] if info.data.get("bidirectional") else [one]
         if len(activations) not in fitting:
             raise _wrong(f"{len(activations)} activations for cell {cell.name}", " or ".join(map(str, fitting)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.expression import Expression, equations_of, input_projection_of
-from rnnspect.cells.functions import KINDS
+from rnnspect.cells.functions import FIXED, KINDS
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.finding import Progress
@@ -141,4 +141,4 @@ def saturations(gates: tuple[str, ...], equations: dict[str, Expression]) -> dic
     """When a unit of each gate counts as saturated, by the gate's function: a relu and its like where they give 0."""
     made = {gate: equations[gate].kind for gate in gates}
     # A gate that is computed from another one, f = 1 − i, saturates as that does.
-    return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS else _GATE for gate, kind in made.items()}
+    return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS | FIXED else _GATE for gate, kind in made.items()}

@@ -18,6 +18,7 @@ from rnnspect.arithmetic.going_back import BackwardNumbers, LayerGradients
 from rnnspect.arithmetic.slopes import steepest
 from rnnspect.arithmetic.tape import WHOLE, Node, Pull, Tape
 from rnnspect.arithmetic.unroll import LayerQuantities, processing_order
+from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -31,7 +32,7 @@ MOST_UNITS = 512
 _TOGETHER = 1 << 20
 """Numbers of a packed pre-activation that are looked at together."""
 _CARRIED = re.compile(r"(\w+|\([^()]*\)) ⊙ h\b")
-_CARRIED_ALONE = dict.fromkeys(("hidden", "project", "sigmoid", "tanh", "squash", "phi"))
+_CARRIED_ALONE = dict.fromkeys(("hidden", "project", *CHOSEN, *FIXED))
 
 
 def reach_of(
@@ -65,7 +66,7 @@ class _RelativeSlopes(BackwardNumbers):
     """Slopes as a share of the steepest that the function has."""
 
     def slope(self, function: str, s: Tensor, v: Tensor) -> Tensor:
-        return super().slope(function, s, v) / steepest(getattr(self.functions, function))
+        return super().slope(function, s, v) / steepest(self.functions.named(function))
 
 
 class _Looked:

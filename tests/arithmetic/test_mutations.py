@@ -67,7 +67,7 @@ def _parameters(change: Callable[[LayerParameters], LayerParameters]) -> Mutatio
 def _taken_from(layer: Callable[[int], int], direction: Callable[[str], str]) -> Mutation:
     right = LayerParameters.of
     return lambda patch: patch.setattr(
-        LayerParameters, "of", lambda all_, at, to: right(all_, layer(at), direction(to))
+        LayerParameters, "of", lambda all_, at, to, cell=None: right(all_, layer(at), direction(to), cell)
     )
 
 

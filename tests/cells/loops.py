@@ -39,4 +39,13 @@ def mingru(changed: bool) -> Step:
     return step
 
 
-LOOPS = {"mgu": mgu, "indrnn": indrnn, "mingru": mingru}
+def minlstm(changed: bool) -> Step:
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor) -> Tensor:
+        f, i, n = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
+        f, i = torch.sigmoid(f), torch.sigmoid(i)
+        return f * h + i * n if changed else f / (f + i) * h + i / (f + i) * n
+
+    return step
+
+
+LOOPS = {"mgu": mgu, "indrnn": indrnn, "mingru": mingru, "minlstm": minlstm}

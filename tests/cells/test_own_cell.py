@@ -122,10 +122,11 @@ WRONG = {
     "no h": (', "h": a.lerp', ', "g": a.lerp', "mgu returns no h; expected {"),
     "nothing": ("    return {", "    _ = {", "mgu returns a NoneType; expected {"),
     "not returned": ('return {"f": f, ', "return {", "mgu returns no f; expected {"),
-    "not declared": (
+    "not declared": ('return {"f": f,', 'return {"d": f, "f": f,', "mgu returns d, which its quantities do not"),
+    "gate": (
         'quantities=("f", "n", "h")',
         'quantities=("n", "h")',
-        "mgu returns f, which its quantities do not",
+        "no f among its quantities; expected every gate",
     ),
     "unknown": ("a.sigmoid(wx_f", "a.sigmiod(wx_f", "there is no operation a.sigmiod; expected hidden, "),
     "near": ("a.sigmoid(wx_f", "a.sigmiod(wx_f", "did you mean 'sigmoid'?"),
@@ -246,9 +247,9 @@ def test_a_spec_knows_one_cell_from_another_of_its_name() -> None:
             "",
             ("f", "n"),
             ("h",),
-            ("n", "h"),
+            ("f", "n", "h"),
             ("sigmoid", "tanh"),
-            lambda a, wx, h: {"n": a.split(wx)[0], "h": h},
+            lambda a, wx, h: {"f": h, "n": a.split(wx)[0], "h": h},
         )
     )
     assert spec == rnnspect.Spec(cell=MGU)
@@ -259,23 +260,25 @@ def test_a_spec_knows_one_cell_from_another_of_its_name() -> None:
 
 
 def lstm_like(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
-    """c' = f ⊙ c + i ⊙ g; h' = o ⊙ c', without tanh, so that nothing tells c back from h."""
+    """c' = f ⊙ c + i ⊙ g; h' = o ⊙ c': f may be negative, and nothing tells c back from h."""
     s_i, s_f, s_g, s_o = a.gates(wx, h)
-    f, o = a.sigmoid(s_f), a.sigmoid(s_o)
-    c = a.carry(f, c, a.sigmoid(s_i) * a.tanh(s_g))
-    return {"f": f, "o": o, "c": c, "h": o * c}
+    i, f, g, o = a.sigmoid(s_i), a.tanh(s_f), a.tanh(s_g), a.sigmoid(s_o)
+    c = a.carry(f, c, i * g)
+    return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": o * c}
 
 
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("factor", [1.0, 1.0001])
 def test_a_cell_state_without_tanh_is_carried(factor: float) -> None:
     """Nobody observes c. The right run agrees over 600 steps, which take several chunks; a wrong one differs."""
-    cell = Cell("plain", "", ("i", "f", "g", "o"), ("h", "c"), ("f", "o", "c", "h"), ("sigmoid", "tanh"), lstm_like)
+    cell = Cell(
+        "plain", "", ("i", "f", "g", "o"), ("h", "c"), ("i", "f", "g", "o", "c", "h"), ("sigmoid", "tanh"), lstm_like
+    )
 
     def own(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
         h, c = state
         i, f, g, o = (x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh).chunk(4, -1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g) * factor
+        c = torch.tanh(f) * c + torch.sigmoid(i) * torch.tanh(g) * factor
         return torch.sigmoid(o) * c, c
 
     spec = rnnspect.Spec(cell=cell, input_size=2, hidden_size=5)
@@ -295,4 +298,4 @@ def test_the_state_of_the_step_before_is_only_carried(uses: str) -> None:
         return {"c": c, "h": h}
 
     with pytest.raises(rnnspect.InputError, match="of the cell state of the step before"):
-        rnnspect.Spec(cell=Cell("used", "", ("i",), ("h", "c"), ("c", "h"), ("sigmoid",), one))
+        rnnspect.Spec(cell=Cell("used", "", ("c",), ("h", "c"), ("c", "h"), ("sigmoid",), one))

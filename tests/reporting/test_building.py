@@ -11,7 +11,7 @@ import torch
 
 import rnnspect
 from rnnspect.cells import VARIANTS
-from rnnspect.cells.functions import KINDS
+from rnnspect.cells.functions import FIXED, KINDS
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.reporting.keeping import kept_steps
 from rnnspect.tracing.prepare import prepare
@@ -218,7 +218,7 @@ def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own():
 
 def test_the_page_has_every_function_that_a_spec_can_choose():
     page = as_html(report_of("rnn"))
-    assert [name for name in KINDS if not re.search(rf"^  {name}: ", page, re.MULTILINE)] == []
+    assert [name for name in KINDS | FIXED if not re.search(rf"^  {name}: ", page, re.MULTILINE)] == []
 
 
 def test_names_out_of_files_are_data():

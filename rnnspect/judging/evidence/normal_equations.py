@@ -67,7 +67,8 @@ class Columns:
         none = torch.zeros((), dtype=torch.float64)
         rows, widths = target.inside.numel(), [width for *_, width in self._parts]
         every = [found.get(key, none.expand(rows, width)) for key, width in zip(self._keys, widths, strict=True)]
-        return torch.cat(every, 1)[:, self._kept]
+        # Not finite: of a function that is infinite somewhere, such as 1 / v.
+        return torch.cat(every, 1)[:, self._kept].nan_to_num_(0, 0, 0)
 
 
 def _alike(one: Path, other: Path) -> bool:

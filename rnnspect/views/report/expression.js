@@ -60,6 +60,10 @@ const operations = {
   hard_sigmoid: (s, a, b) => Math.min(Math.max(a * s + b, 0), 1),
   elu: (s, a) => (s < 0 ? a * Math.expm1(s) : s),
   softsign: (s) => s / (1 + Math.abs(s)),
+  exp: Math.exp,
+  log: Math.log,
+  silu: (s) => s / (1 + Math.exp(-s)),
+  reciprocal: (s) => 1 / s,
   softplus: (s) => Math.log1p(Math.exp(-Math.abs(s))) + Math.max(s, 0),
   // Slopes, with 0 for relu at 0. What is beyond a limit has none.
   within: (s, n) => Number(Math.abs(s) <= n),
@@ -72,6 +76,9 @@ const operations = {
   "elu'": (s, a) => (s < 0 ? a * Math.exp(s) : 1),
   "softsign'": (s) => 1 / (1 + Math.abs(s)) ** 2,
   "softplus'": (s) => 1 / (1 + Math.exp(-s)),
+  "log'": (s) => 1 / s,
+  "reciprocal'": (s) => -1 / (s * s),
+  "silu'": (s) => (1 + s / (1 + Math.exp(s))) / (1 + Math.exp(-s)),
 };
 
 // Every equation of a layer: of its quantities, and where the page derives their gradients, of its pre-activations.

@@ -24,7 +24,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     reading = seen.reading
     functions = functions_of(reading.nonlinearity)
     for function in reading.cell.functions:
-        f: Activation = getattr(functions, function)
+        f: Activation = functions.named(function)
         gates = [None] if function in ("phi", "squash") else [None, *_gates_of(reading, function)]
         for gate in gates if len(gates) != 2 else gates[:1]:
             for kind, said, slope in _mistakes(f):
