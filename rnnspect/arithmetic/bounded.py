@@ -278,7 +278,8 @@ class Bounded:
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         """All steps of a chunk; c (batch, units) is of the step before the chunk."""
-        if len(v.v) == 1 or not f.is_gate or self.parameters.weight_ch is not None:  # then a chunk is one step
+        if not f.is_gate or self.parameters.weight_ch is not None:
+            assert len(v.v) == 1, "a chunk is one step where something else than a gate carries the cell state"
             return f * Number(c.v.unsqueeze(0), c.e.unsqueeze(0), c.u) + v
         after = torch.cat([c.v.unsqueeze(0), v.v])
         scan = Scan(f.v)

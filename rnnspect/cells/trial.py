@@ -6,6 +6,7 @@ no arithmetic has, sizes that do not fit, and results that the cell does not dec
 
 from __future__ import annotations
 
+import functools
 import re
 import traceback
 from collections.abc import Callable
@@ -21,6 +22,8 @@ OPERATIONS = ("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry", "
 """What every arithmetic has, by its name in `Arithmetic`."""
 STATES = (("h",), ("h", "c"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_ADDED = 1 << 20
+_ONE_SUM = "of each gate one sum, W_ih x + b_ih and all that is added to it"
 _INSTEAD = "a.rest(v) is 1 − v, and a.lerp(n, h, z) is n + z ⊙ (h − n)"
 
 
@@ -35,13 +38,25 @@ class _WrongError(Exception):
 class _Value:
     """A vector of which only the size is known, in words."""
 
-    def __init__(self, size: str, is_carried: bool = False) -> None:
-        self.size = size
+    def __init__(self, size: str, is_carried: bool = False, gate: str = "", is_share: bool = False) -> None:
+        self.size, self.gate = size, gate
+        """The gate whose pre-activation it is, or W_ih x + b_ih on the way to that."""
         self.is_carried = is_carried
         """Whether it is the cell state of the step before, which nobody has observed."""
+        self.is_share = is_share
+        """Whether all its numbers are from 0 to 1."""
+        self.uses = 0
 
     def __add__(self, other: object) -> _Value:
-        return _Value(_one_size("+", self, other))
+        size, parts = _one_size("+", self, other), [one for one in (self, other) if isinstance(one, _Value)]
+        gates = [one for one in parts if one.gate]
+        if len(gates) > 1:
+            raise _WrongError(f"this adds what goes into {gates[0].gate} to what goes into {gates[1].gate}", _ONE_SUM)
+        for one in gates:
+            if one.uses > 1:
+                raise _WrongError(f"W_ih x of gate {one.gate} is added here and used elsewhere", _ONE_SUM)
+            one.uses = _ADDED
+        return _Value(size, gate=gates[0].gate if gates else "")
 
     def __mul__(self, other: object) -> _Value:
         return _Value(_one_size("*", self, other))
@@ -55,6 +70,10 @@ class _Value:
 class _Packed:
     """W v + b of all gates, one block after the other."""
 
+    def __init__(self, gates: tuple[str, ...]) -> None:
+        self.gates, self.uses = gates, 0
+        """Of W_ih x + b_ih the names of the gates."""
+
     def _refuse(self, *_others: object) -> _Value:
         raise _WrongError("this value holds the blocks of all gates", "a.split(…) of it, a block for each gate")
 
@@ -65,22 +84,30 @@ class _Trial:
     """The arithmetic in which a cell's lines are tried."""
 
     def __init__(self, cell: Cell) -> None:
-        self._cell, self._used = cell, set[str]()
+        self._cell = cell
         self.h = _Value("proj_size" if cell.has_projection else "hidden_size")
         self.mixes = False
         """Whether W_hh was multiplied with anything but h."""
+        self.by_shares = True
+        """Whether no cell state was carried by anything but a share, such as a gate that σ gives."""
+        self.wx = _Packed(cell.gates)
+        self._peepholes = [_Value("hidden_size") for _ in cell.peepholes]
 
     def hidden(self, h: object) -> _Packed:
         if not self._cell.is_recurrent:
             raise _WrongError("the cell has no recurrent weights", advice="leave is_recurrent=False out of its Cell")
         _one_size("a.hidden", self.h, h)
         self.mixes |= h is not self.h
-        return _Packed()
+        return _Packed(("",) * len(self._cell.gates))
 
     def split(self, packed: object) -> tuple[_Value, ...]:
         if not isinstance(packed, _Packed):
             raise _WrongError(f"a.split of {_in_words(packed)}", "wx, or a.hidden(h)")
-        return tuple(_Value("hidden_size") for _ in self._cell.gates)
+        if packed is self.wx:
+            packed.uses += 1
+            if packed.uses > 1:
+                raise _WrongError("wx is taken apart a second time", "one a.split(wx) or a.gates(wx, h)")
+        return tuple(_Value("hidden_size", gate=gate) for gate in packed.gates)
 
     def gates(self, wx: object, h: object) -> tuple[_Value, ...]:
         self.hidden(h)
@@ -89,10 +116,10 @@ class _Trial:
     def peepholes(self) -> tuple[_Value, ...]:
         if not self._cell.peepholes:
             raise _WrongError("the cell has no peepholes", 'peepholes=("u", …), a vector of weights for each')
-        return tuple(_Value("hidden_size") for _ in self._cell.peepholes)
+        return tuple(self._peepholes)
 
     def rest(self, v: object) -> _Value:
-        return _Value(_one_size("a.rest", v))
+        return _Value(_one_size("a.rest", v), is_share=isinstance(v, _Value) and v.is_share)
 
     def lerp(self, n: object, h: object, z: object) -> _Value:
         return _Value(_one_size("a.lerp", n, h, z))
@@ -100,6 +127,7 @@ class _Trial:
     def carry(self, f: object, c: object, v: object) -> _Value:
         if not isinstance(c, _Value) or not c.is_carried:
             raise _WrongError(f"a.carry of {_in_words(c)}", "a.carry(f, c, v), where c is the state of the step before")
+        self.by_shares &= isinstance(f, _Value) and f.is_share
         return _Value(_one_size("a.carry", f, v))
 
     def project(self, m: object) -> _Value:
@@ -112,22 +140,32 @@ class _Trial:
         if name not in self._cell.functions:
             said = f"functions={(*self._cell.functions, name)!r}"
             raise _WrongError(f"a.{name} is not among the functions of the cell", advice=f"write {said} in its Cell")
-        return lambda v: _Value(_one_size(f"a.{name}", v))
+        return lambda v: _Value(_one_size(f"a.{name}", v), is_share=name == "sigmoid")
 
 
 def check_cell(cell: Cell) -> None:
     """Raises `InputError` where a cell is not written as it has to be, with the file and the line."""
     _check_declared(cell)
-    trial = _Trial(cell)
-    states = [trial.h, _Value("hidden_size", is_carried=not cell.peepholes)][: len(cell.states)]
     try:
-        given: Any = cell.step(trial, _Packed(), *states)
+        trial, given = _tried(cell)
     except _WrongError as error:
         raise InputError(str(error), where=_line(error, cell), **error.said) from None
     except Exception as error:
         said = in_one_line(f"{type(error).__name__}: {error}")
         raise InputError(f"the step of cell {cell.name} failed with {said}", where=_line(error, cell)) from error
     _check_given(cell, given, trial)
+
+
+@functools.cache
+def carries_by_shares(cell: Cell) -> bool:
+    """Whether what carries the cell state on is from 0 to 1, where σ is: then many steps can be bounded together."""
+    return _tried(cell)[0].by_shares
+
+
+def _tried(cell: Cell) -> tuple[_Trial, Any]:
+    trial = _Trial(cell)
+    states = [trial.h, _Value("hidden_size", is_carried=not cell.peepholes)][: len(cell.states)]
+    return trial, cell.step(trial, trial.wx, *states)
 
 
 def _check_declared(cell: Cell) -> None:
@@ -192,6 +230,9 @@ def _one_size(operation: str, *values: object) -> str:
         if one.is_carried:
             advice = "c of the step before is used in a.carry(f, c, v) alone, unless the cell has peepholes"
             raise _WrongError(f"{operation} of the cell state of the step before", advice=advice)
+        one.uses += 1
+        if one.uses > _ADDED:
+            raise _WrongError(f"W_ih x of gate {one.gate} is added elsewhere and used here", _ONE_SUM)
     sizes = [one.size for one in values if isinstance(one, _Value)]
     if len(set(sizes)) > 1:
         raise _WrongError(f"{operation} of values of {' and '.join(dict.fromkeys(sizes))} units", "values of one size")

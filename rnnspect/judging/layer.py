@@ -19,6 +19,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
+from rnnspect.cells.trial import carries_by_shares
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues
 from rnnspect.judging.overflow import may_overflow
@@ -109,7 +110,8 @@ class LayerEquations:
         own = not cell.torch_name  # a cell of somebody's own, of which nothing is known but its lines
         plain = functions.squash == TANH and functions.clip_of("squash") is None
         self.c_from_h = plain and p.weight_hr is None and not own
-        self.stepwise = cell.has_cell_state and (own or bool(cell.peepholes) or not functions.sigmoid.is_gate)
+        stepwise = bool(cell.peepholes) or not functions.sigmoid.is_gate or (own and not carries_by_shares(cell))
+        self.stepwise = cell.has_cell_state and stepwise
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)

@@ -135,6 +135,18 @@ WRONG = {
         "a.hidden(f * h) + wx",
         "this value holds the blocks of all gates; expected",
     ),
+    "wx twice": (
+        "f = a.sigmoid",
+        "_ = a.gates(wx, h)\n    f = a.sigmoid",
+        "wx is taken apart a second time; expected one",
+    ),
+    "two sums": (
+        "f = a.sigmoid",
+        "_ = wx_f + h\n    f = a.sigmoid",
+        "W_ih x of gate f is added elsewhere and used here",
+    ),
+    "two uses": ("f = a.sigmoid", "_ = a.tanh(wx_f)\n    f = a.sigmoid", "W_ih x of gate f is added here and used"),
+    "two gates": ("wx_f + wh_f", "wx_f + wx_n", "this adds what goes into f to what goes into n; expected of each"),
     "number": ("f * h", "f * 2.0", "* of a float; expected a value, such as a gate or a state"),
     "minus": ("f * h", "(1 - f) * h", "a.rest(v) is 1 − v"),
     "numpy": ("a.tanh(wx_n", "np.tanh(wx_n", "the step of cell mgu failed with "),

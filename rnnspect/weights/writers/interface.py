@@ -47,6 +47,9 @@ class Target:
 
     def refusals(self, spec: Spec) -> list[Problem]:
         """What of the spec the target has no place for, with the reason."""
+        if spec.is_own_cell:
+            found = f"{self.name} has no {spec.cell_type.title}"
+            return [Problem(found, advice="convert stores cells that torch.nn has, or a variant of them")]
         problems = []
         cells = layouts.find(self.layout).cells
         cell = cells[spec.cell].where.partition(",")[0]
