@@ -102,20 +102,22 @@ class BackwardBounded(Bounded):
 
     def times(self, g: Number, v: Number | Product) -> Number:
         v = v.number if isinstance(v, Product) else v
+        made = g.v * v.v
+        size = g.v.expand_as(made).abs()
         if self.u.coarse:
-            e = g.v.abs().mul_(v.e)
+            e = size.mul_(v.e)
             if g.e.dim():
-                e.addcmul_(v.v.abs().add_(v.e), g.e)
-            return self._rounded(g.v * v.v, e)
-        size, slope = g.v.abs(), v.v if v.is_gate else v.v.abs()
+                e.addcmul_(v.v.abs() + v.e, g.e)
+            return self._rounded(made, e)
+        slope = v.v if v.is_gate else v.v.abs()
         e = torch.addcmul(self._tiny, size, torch.add(v.e, slope, alpha=self.u.stored), out=size)
         if g.e.dim():
             e.addcmul_(slope + v.e, g.e)
-        return Number(g.v * v.v, e, self.u)
+        return Number(made, e, self.u)
 
     def plus(self, g: Number, other: Number) -> Number:
         v, e = g.v + other.v, g.e + other.e
-        return self._rounded(v, e if e.dim() else e.expand_as(v).clone())
+        return self._rounded(v, e if e.shape == v.shape else e.expand_as(v).clone())
 
     def minus(self, v: Number, other: Number) -> Number:
         """Also where each is multiplied with the gradient first, and the products are subtracted."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -55,9 +55,10 @@ class Number:
     def __mul__(self, other: Value) -> Number:
         """Of a number and a vector the number is on the left."""
         v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
+        other_size = other.v.expand_as(v).abs()
         if self.u.coarse:
-            return _stored(v, other.v.abs().add_(other.e).mul_(self.e).addcmul_(size, other.e), self.u)
-        e = other.v.abs().mul_(torch.add(self.e, size, alpha=self.u.stored))  # own error, and the product's rounding
+            return _stored(v, other_size.add_(other.e).mul_(self.e).addcmul_(size, other.e), self.u)
+        e = other_size.mul_(torch.add(self.e, size, alpha=self.u.stored))  # own error, and the product's rounding
         return Number(v, e.addcmul_(size, other.e).addcmul_(self.e, other.e), self.u)
 
     def squashed(self, function: str) -> tuple[Tensor, Tensor]:
@@ -130,7 +131,8 @@ Packed = tuple[Product, ...]
 
 
 def _stored(v: Tensor, e: Tensor, u: Roundoff) -> Number:
-    """v as an engine stores it. e is given away: it grows in place."""
+    """v as an engine stores it. e is given away: it grows in place, unless it is the same for many numbers of v."""
+    e = e if e.shape == v.shape else e.expand_as(v).clone()
     return Number(v, u.store(v, e), u)
 
 
@@ -256,8 +258,7 @@ class Bounded:
         return Number(value, torch.zeros_like(value), self.u)
 
     def rest(self, v: Number) -> Number:
-        rest = 1 - v.v
-        return Number(rest, self.u.store(rest, v.e.clone()), self.u, is_gate=v.is_gate)
+        return replace(_stored(1 - v.v, v.e.clone(), self.u), is_gate=v.is_gate)
 
     def peepholes(self) -> tuple[Number, ...]:
         assert self.parameters.weight_ch is not None

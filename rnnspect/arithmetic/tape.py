@@ -7,7 +7,6 @@ gradient of a value v is dL/dv, called g here; None is zero.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -163,7 +162,7 @@ class Tape:
         """The functions."""
         if name not in (*CHOSEN, *FIXED):
             raise AttributeError(name)
-        return functools.partial(self.applied, name)
+        return lambda s: self.applied(name, s)
 
     def applied(self, function: str, s: Node, value: Any = None) -> Node:
         """A function of s; `value` is what it gave, where it is known."""
@@ -213,8 +212,13 @@ class Tape:
         one, two = (part if isinstance(part, Linear) else Linear({}, part) for part in (g, other))
         slopes = {**one.slopes, **two.slopes}
         for name in one.slopes.keys() & two.slopes.keys():
-            slopes[name] = self.a.plus(self.known(one.slopes[name]), self.known(two.slopes[name]))
+            slopes[name] = self._summed(one.slopes[name], two.slopes[name])
         return Linear(slopes, _sum(self.a, one.rest, two.rest))
+
+    def _summed(self, slope: Any, other: Any) -> Any:  # of two slopes, of which one may be 1
+        if slope is None or other is None:
+            return self.a.rest(self.a.negative(self.known(other if slope is None else slope)))
+        return self.a.plus(slope, other)
 
     def negative(self, g: Any) -> Any:
         if not isinstance(g, Linear):

@@ -88,7 +88,8 @@ class Arithmetic(Protocol[V]):
         ...
 
     def constant(self, name: str) -> V:
-        """The number that the spec gives for that key (`Key.is_constant`): of a product it is the left factor."""
+        """The number that the cell has under that name, or that the spec gives for that key (`Key.is_constant`): it is
+        the left factor of a product."""
         ...
 
     def project(self, m: V) -> V:
@@ -125,6 +126,8 @@ class Cell:
     peepholes: tuple[str, ...] = ()
     """The blocks of weight_ch, which has a number for each unit in each: of an LSTM the gates that see the cell state;
     of a cell of your own any vectors, such as u of an IndRNN."""
+    constants: tuple[tuple[str, float], ...] = ()
+    """Numbers in its equations, by the names in `a.constant(name)`: constants=(("dt", 0.1),)."""
     is_recurrent: bool = True
     """Whether it has weight_hh and bias_hh: W_hh h is in its equations."""
     mixes: bool = False

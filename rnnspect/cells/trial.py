@@ -7,6 +7,7 @@ no arithmetic has, sizes that do not fit, and results that the cell does not dec
 from __future__ import annotations
 
 import functools
+import math
 import re
 import traceback
 from collections.abc import Callable
@@ -18,13 +19,13 @@ from rnnspect.cells.interface import Cell
 from rnnspect.errors import InputError, in_one_line, listed, nearest
 
 FUNCTIONS = (*CHOSEN, *FIXED)
-OPERATIONS = ("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry", "peepholes", "project")
+OPERATIONS = ("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry", "peepholes", "constant", "project")
 """What every arithmetic has, by its name in `Arithmetic`."""
 STATES = (("h",), ("h", "c"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _ADDED = 1 << 20
 _ONE_SUM = "of each gate one sum, W_ih x + b_ih and all that is added to it"
-_INSTEAD = "a.rest(v) is 1 − v, and a.lerp(n, h, z) is n + z ⊙ (h − n)"
+_INSTEAD = "a.rest(v) is 1 − v, a.lerp(n, h, z) is n + z ⊙ (h − n), and a.constant(…) * v has a number of the cell"
 
 
 class _WrongError(Exception):
@@ -59,12 +60,26 @@ class _Value:
         return _Value(size, gate=gates[0].gate if gates else "")
 
     def __mul__(self, other: object) -> _Value:
+        if isinstance(other, _Number):
+            raise _WrongError("a number is on the right of a product", "it on the left: a.constant(…) * v")
         return _Value(_one_size("*", self, other))
 
     def _refuse(self, *_others: object) -> _Value:
         raise _WrongError("this is no operation between values", "v + w or v * w of two values", advice=_INSTEAD)
 
     __radd__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = __matmul__ = _refuse
+
+
+class _Number:
+    """A number of the cell's own."""
+
+    def __mul__(self, other: object) -> _Value:
+        return _Value(_one_size("*", other))
+
+    def _refuse(self, *_others: object) -> _Value:
+        raise _WrongError("a number is only multiplied", "a.constant(…) * v")
+
+    __add__ = __radd__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = _refuse
 
 
 class _Packed:
@@ -117,6 +132,13 @@ class _Trial:
         if not self._cell.peepholes:
             raise _WrongError("the cell has no peepholes", 'peepholes=("u", …), a vector of weights for each')
         return tuple(self._peepholes)
+
+    def constant(self, name: str) -> _Number:
+        known = dict(self._cell.constants)
+        if name not in known:
+            near, allowed = nearest(str(name), known), listed(known) or f"constants=(({str(name)!r}, 0.5),) in its Cell"
+            raise _WrongError(f"the cell has no number {name!r}", allowed, near)
+        return _Number()
 
     def rest(self, v: object) -> _Value:
         return _Value(_one_size("a.rest", v), is_share=isinstance(v, _Value) and v.is_share)
@@ -194,8 +216,17 @@ def _check_declared(cell: Cell) -> None:
         refuse(f"no {listed(other)} among its quantities", "every gate is a quantity, too")
     if unknown := [name for name in cell.functions if name not in FUNCTIONS]:
         refuse(f"functions with {listed(unknown)}", listed(FUNCTIONS))
+    numbers: Any = cell.constants
+    if not isinstance(numbers, tuple) or not all(_is_number(one) for one in numbers):
+        refuse(f"constants={numbers!r}", 'pairs of a name and a finite number: constants=(("dt", 0.1),)')
     if missing := [name for name in cell.states if name not in cell.quantities]:
         refuse(f"no {listed(missing)} among its quantities", "every state is a quantity, too")
+
+
+def _is_number(pair: Any) -> bool:
+    """Whether it is a name and a finite number."""
+    fits = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
+    return fits and type(pair[1]) in (int, float) and math.isfinite(pair[1])
 
 
 def _check_given(cell: Cell, given: Any, trial: _Trial) -> None:
@@ -223,7 +254,7 @@ def _check_given(cell: Cell, given: Any, trial: _Trial) -> None:
 def _one_size(operation: str, *values: object) -> str:
     """The size that all of these have. Raises `_WrongError` where one is no value, or has another size."""
     for one in values:
-        if isinstance(one, _Packed):
+        if isinstance(one, _Packed | _Number):
             one._refuse()
         if not isinstance(one, _Value):
             raise _WrongError(f"{operation} of {_in_words(one)}", "a value, such as a gate or a state")
@@ -245,19 +276,15 @@ def _in_words(found: object) -> str:
     return f"a value of {found.size} units" if isinstance(found, _Value) else f"a {type(found).__name__}"
 
 
-def _code(cell: Cell) -> Any:
-    return getattr(cell.step, "__code__", None)
-
-
 def _start(cell: Cell) -> str | None:
     """The file and the line where the step begins."""
-    code = _code(cell)
+    code = getattr(cell.step, "__code__", None)
     return f"{_short(code.co_filename)}:{code.co_firstlineno}" if code else None
 
 
 def _line(error: Exception, cell: Cell) -> str | None:
     """The last line of the cell's file that led to an error."""
-    code = _code(cell)
+    code = getattr(cell.step, "__code__", None)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if code and frame.filename == code.co_filename:
             return f"{_short(frame.filename)}:{frame.lineno}"

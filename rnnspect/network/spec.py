@@ -76,7 +76,7 @@ class Spec(Keys):
         """tanh or relu where all else is as usual, else every function of that direction."""
         constants = {
             name: getattr(self, name) for name, key in KEYS.items() if key.is_constant and key.cell == self.cell
-        }
+        } | dict(self.cell_type.constants)
         if self.activations is None and self.clip is None and not constants:
             return self.nonlinearity or "tanh"
         names = self.cell_type.chosen_functions

@@ -161,7 +161,17 @@ WRONG = {
     "states": ('states=("h",)', 'states=("h", "m")', "states=('h', 'm'); expected ('h',) or ('h', 'c')"),
     "framework": ('torch_name=""', 'torch_name="GRU"', "no module of torch.nn runs a cell of your own"),
     "no gates": ('gates=("f", "n")', "gates=()", "Cell(…) has no gates"),
-    "constant": ("a.sigmoid(wx_f", 'a.constant("k") * a.sigmoid(wx_f', "there is no operation a.constant"),
+    "number right": ("f * h", 'f * a.constant("k")', "the cell has no number 'k'; expected constants=(('k', 0.5),) in"),
+    "constants": (
+        "    mixes=True,",
+        '    mixes=True, constants=("k", 1),',
+        "expected pairs of a name and a",
+    ),
+    "constant": (
+        "a.sigmoid(wx_f",
+        'a.constant("k") * a.sigmoid(wx_f',
+        "the cell has no number 'k'; expected constants=(('k', 0.5),)",
+    ),
     "peepholes": ("f = a.sigmoid", "_ = a.peepholes()\n    f = a.sigmoid", "the cell has no peepholes; expected"),
     "carry": ("f = a.sigmoid", "_ = a.carry(h, h, h)\n    f = a.sigmoid", "expected a.carry(f, c, v), where c is"),
 }

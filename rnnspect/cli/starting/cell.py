@@ -20,8 +20,9 @@ def mgu(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
     """One step. wx is W_ih x + b_ih of all gates, h the state of the step before; with states=("h", "c") also c.
 
     Values know + and *, and `a` has the other operations: a.hidden(h) is W_hh h + b_hh, a.split(…) one block for each
-    gate, a.gates(wx, h) both in one; a.sigmoid, a.tanh; a.rest(v) is 1 − v, a.lerp(n, h, z) is (1 − z) ⊙ n + z ⊙ h,
-    and a.carry(f, c, v) is f ⊙ c + v.
+    gate, a.gates(wx, h) both in one; a.sigmoid, a.tanh, a.relu, a.softplus, a.exp, a.log, a.silu, a.reciprocal;
+    a.rest(v) is 1 − v, a.lerp(n, h, z) is (1 − z) ⊙ n + z ⊙ h, and a.carry(f, c, v) is f ⊙ c + v. Vectors of weights
+    are a.peepholes(), with peepholes=("u",) in the Cell; numbers a.constant("dt"), with constants=(("dt", 0.1),).
     """
     wx_f, wx_n = a.split(wx)
     wh_f, _ = a.split(a.hidden(h))
@@ -37,7 +38,7 @@ CELL = Cell(
     gates=("f", "n"),  # the blocks of rows in weight_ih, weight_hh, bias_ih and bias_hh
     states=("h",),  # what goes from step to step: h, or h and c
     quantities=("f", "n", "h"),  # what the step returns, in the order of computation
-    functions=("sigmoid", "tanh"),  # those of a.sigmoid, a.tanh, a.squash (tanh of c) and a.phi that it uses
+    functions=("sigmoid", "tanh"),  # those of a.sigmoid, a.tanh, … that it uses
     step=mgu,
     mixes=True,  # a.hidden is of f ⊙ h, and not of h itself: no unit can be computed alone
 )

@@ -214,9 +214,12 @@ class _Solving:
     ) -> tuple[Number, Number]:
         """Where it is slope ⊙ (the state's after the step) + rest."""
         a = self._a
+        shape = (*self._steps.chunk.x.shape[:2], after.v.shape[-1])
         if slope is None:  # all of it goes on
-            shape = (*self._steps.chunk.x.shape[:2], after.v.shape[-1])
             slope = Number(torch.ones(shape, dtype=a.dtype), torch.zeros(shape, dtype=a.dtype), a.u, is_gate=True)
+        elif slope.v.shape != shape:  # the same at every step, as a vector of weights or a number is
+            v, e = (one.expand(shape).contiguous() for one in (slope.v, slope.e))
+            slope = Number(v, e, a.u, is_gate=slope.is_gate)
         last = self._with(None if upstream is None else upstream[-1], after)
         v, e = self._inside(slope.v, torch.ones_like(slope.v)), self._inside(slope.e, torch.zeros_like(slope.e))
         factor = Number(v, e, a.u, is_gate=slope.is_gate)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered, sums_up_to
 from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.tape import UnknownGradientError
+from rnnspect.errors import EngineError
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
 from rnnspect.judging.backward.compared import unknown
 from rnnspect.judging.backward.judge import BackwardJudge, LayerBackward
@@ -72,9 +74,18 @@ def judge_backward(
     for layer in reversed(range(case.lowest, case.lowest + len(case.layers))):
         here = [judged.readings[layer, direction] for direction in case.spec.directions]
         for reading in here:
-            judge_place(reading, judged, progress)
+            try:
+                judge_place(reading, judged, progress)
+            except UnknownGradientError:
+                raise _inseparable(reading) from None
         judged.x[layer] = judge_x(here)
     return judged
+
+
+def _inseparable(reading: BackwardReading) -> EngineError:
+    """The error for a cell whose gradients cannot be told apart: its states after a step need each other's."""
+    found = f"the gradients of cell {reading.cell.name} cannot be checked step by step: its states need each other's"
+    return EngineError(found, advice="rnnspect trace … --backward shows them beside the engine's")
 
 
 def judge_of(reading: BackwardReading) -> BackwardJudge:
