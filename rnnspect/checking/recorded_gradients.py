@@ -16,7 +16,7 @@ from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly
 from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
-from rnnspect.network.recording import EngineInfo
+from rnnspect.network.recording import RECORDING, EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -88,7 +88,7 @@ def recorded_gradients(
     shown = [name for name in arrays if name.startswith(PREFIX) or name in inputs]
     kept = kept_exactly({name: as_recorded(arrays[name], where(name)) for name in shown}, dtype)
     notes = rounded_notes({name: one.how for name, one in kept.items()})
-    engine = EngineInfo("recording", "", "", spec.dtype)
+    engine = EngineInfo(RECORDING, "", "", spec.dtype)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
     output, h_n, c_n = (read(name) for name in _FORWARD)
     received = {layer: values for name, layer in inputs.items() if (values := read(name)) is not None}

@@ -20,7 +20,7 @@ from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, o
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network import tensors
 from rnnspect.network.quantities import PROJECTIONS
-from rnnspect.network.recording import ArrayName, EngineInfo, by_direction
+from rnnspect.network.recording import RECORDING, ArrayName, EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -205,7 +205,7 @@ def _observed(
             units = spec.output_size if name.quantity == "h_n" else spec.hidden_size
             finals[name.quantity] = shapes.stacked(str(name), values, units, at)
             kept[name.quantity] = how
-    engine = EngineInfo("recording", "", "", spec.dtype)
+    engine = EngineInfo(RECORDING, "", "", spec.dtype)
     return Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), kept=kept), output
 
 

@@ -128,7 +128,7 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
         if alone is None:
             return checks.rows(found, width)
         begun = () if shown else view.first_lines(alone, rows[0].subject)
-        return itertools.chain(begun, view.other_lines(alone, rows[0].then, verbose))
+        return itertools.chain(begun, view.other_lines(alone, rows[0].subject, rows[0].then, verbose))
 
     def json() -> str:
         made = [checks.document(source, one) for source, one in found]

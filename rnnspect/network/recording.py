@@ -20,6 +20,10 @@ _ARRAY_NAME = re.compile(
 )
 
 
+RECORDING = "recording"
+"""The engine of a run that was recorded."""
+
+
 @dataclass(frozen=True)
 class EngineInfo:
     """What ran: `precision` holds the reduced-precision switches in force, empty where none can be."""

@@ -89,7 +89,9 @@ def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]
         yield from _failed(verdict)
 
 
-def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) -> Iterator[RenderableType]:
+def other_lines(
+    verdict: Verdict, subject: str = "", then: str = "", verbose: bool | None = False
+) -> Iterator[RenderableType]:
     """The causes, the next command, and what the answer rests on. The sensitivity of every gate is told where it is
     asked for (`verbose`; with None nothing says how to ask), or where it is why nothing can be told."""
     differs = verdict.verdict == "differ"
@@ -107,7 +109,7 @@ def other_lines(verdict: Verdict, then: str = "", verbose: bool | None = False) 
     if verdict.resolution and verdict.agrees:
         yield _row("Detects", detects(verdict) + (" (-v: every gate)" if verbose is False else ""))
     yield _row("Network", module_repr(verdict.spec.with_changes(head=None)))
-    yield _row("Engine", engine_line(verdict.engine))
+    yield _row("Engine", engine_line(verdict.engine, subject))
     if verdict.engine.precision:
         yield _row("", ", ".join(f"{name} = {value}" for name, value in verdict.engine.precision.items()))
     yield from _identities(verdict)
@@ -133,7 +135,7 @@ def parts(
 ) -> Iterator[RenderableType]:
     """The report on one run. `subject` is what `summary` takes, `then` the next command to type."""
     yield from first_lines(verdict, subject)
-    yield from other_lines(verdict, then, verbose)
+    yield from other_lines(verdict, subject, then, verbose)
 
 
 def first_place(verdict: Verdict) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.network.recording import RECORDING
 from rnnspect.views import check, documents, text
 
 
@@ -86,11 +87,12 @@ def _without_verdict(found: Skipped | str) -> tuple[str, str]:
 
 
 def _said(verdict: Verdict) -> str:
-    engine = " ".join(filter(None, (text.printable(verdict.engine.name), verdict.engine.version)))
+    engine = " ".join(filter(None, (text.printable(verdict.engine.name), verdict.engine.version))) + ", "
+    engine = "" if verdict.engine.name == RECORDING else engine  # a recording's row is under its own name
     if verdict.agrees:
         share = f"largest error {100 * verdict.worst.ratio:.2g} % of its limit, " if verdict.worst else ""
-        return f"{engine}, {verdict.arithmetic}: {share}detects {check.detects(verdict)}"
-    return f"{engine}, {verdict.arithmetic}: {_why(verdict)}"
+        return f"{engine}{verdict.arithmetic}: {share}detects {check.detects(verdict)}"
+    return f"{engine}{verdict.arithmetic}: {_why(verdict)}"
 
 
 def _why(verdict: Verdict) -> str:
@@ -99,4 +101,5 @@ def _why(verdict: Verdict) -> str:
         return text.printable(str(verdict.reason or ""))
     said = f"{check.where_and_what(verdict.first, verdict)}, {text.times(verdict.first.ratio)} the limit"
     said += f"; {check.names_of(verdict.causes[0])}" if verdict.causes else ""
+    said += f"; {text.printable(verdict.suspects[0].said)}" if verdict.suspects and not verdict.causes else ""
     return said + (f"; {text.printable(verdict.notes[0])}" if verdict.notes else "")

@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from rnnspect.network.recording import RECORDING
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
@@ -123,10 +124,11 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
-def engine_line(engine: EngineInfo) -> str:
-    """torch.nn 2.9.0 on cpu, float32."""
+def engine_line(engine: EngineInfo, subject: str = "") -> str:
+    """torch.nn 2.9.0 on cpu, float32. `subject` names a recording, if it has a name: y.npy, float32."""
     made = f" {engine.version} on {engine.device}" if engine.version else ""
-    return f"{engine.name}{made}, {engine.dtype}"
+    name = printable(subject) if subject and engine.name == RECORDING else engine.name
+    return f"{name}{made}, {engine.dtype}"
 
 
 def engine_lines(engine: EngineInfo, stack_difference: float = 0.0) -> Iterator[Text]:

@@ -16,10 +16,10 @@ def told(verdict: Verdict) -> Iterator[tuple[str, str]]:
     for one in verdict.suspects:
         place = f" ({one.place})" if one.place else ""
         if not one.certain:
-            yield "Hint", f"perhaps {one.said}{place}; {floor(one)}"
+            yield "Hint", f"possibly {one.said}{place}; {floor(one)}"
             continue
         yield "Suspect", f"{one.said}{place}"
-        yield "", f"with that, what differs is {text.times(one.shrinks)} smaller; {chance(one)}"
+        yield "", f"with that, the differences are {text.times(one.shrinks)} smaller; {chance(one)}"
         if verdict.found_by == "evidence":
             yield "", floor(one)
 
@@ -32,7 +32,7 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         where = f"layer {layer.layer} {layer.direction}"
         rows = text.counted(layer.rows, "step") if verdict.items == 1 else f"{layer.rows:,} steps and items"
         if not layer.explains:
-            yield "Weights", f"no other weights explain {where}: its equations or its input differ"
+            yield "Weights", f"no other weights explain {where}: its equations or its input must differ"
             continue
         yield "Weights", f"{where}, from {rows}: {_how_close(layer)}"
         for one in layer.likenesses:
@@ -41,22 +41,22 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
             units = "unit" if len(layer.lost) == 1 else "units"
             yield "", f"no other weights explain {units} {listed([*map(str, layer.lost)])}"
         if layer.together:
-            yield "", "of two biases that are always added only the sum can be told; bias_hh keeps your value"
+            yield "", "only the sum bias_ih + bias_hh can be recovered; your bias_hh is kept"
         if layer.untold:
-            yield "", f"{layer.untold:,} of {layer.count:,} numbers cannot be told here, and keep your value"
+            yield "", f"{layer.untold:,} of {layer.count:,} weights do not show in this run; yours are kept"
     for said in verdict.recovered.left_out:
         yield "Weights", said
 
 
 def _how_close(layer: RecoveredLayer) -> str:
     if not layer.likenesses:
-        return "all weights that can be told are as here"
-    return f"with these weights what differs is {text.times(layer.shrinks)} smaller"
+        return "all weights that this run shows are equal to yours"
+    return f"with the recovered weights the differences are {text.times(layer.shrinks)} smaller"
 
 
 def chance(one: Suspect) -> str:
-    return f"by chance: 1 in 10^{-one.log10_chance:,.0f}"
+    return f"probability of coincidence: 1 in 10^{-one.log10_chance:,.0f}"
 
 
 def floor(one: Suspect) -> str:
-    return f"rounding alone can look like a change of up to {one.floor:.1e}; this one is {one.size:.1e}"
+    return f"rounding alone can look like a change of {one.floor:.1e} or less; this one is {one.size:.1e}"

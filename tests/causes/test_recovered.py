@@ -151,7 +151,7 @@ def test_too_few_steps_say_how_many_it_takes() -> None:
     ours, theirs, x = planted("LSTM", "noise")
     found = recovered(ours, theirs, x[:20])
     assert found.layers == ()
-    assert "takes 174 steps; there are 40" in found.left_out[0]
+    assert "so 174 steps are needed; the run has 40" in found.left_out[0]
 
 
 def test_a_layer_that_nobody_recorded_is_said() -> None:

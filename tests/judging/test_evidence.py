@@ -96,7 +96,7 @@ def test_a_run_inside_the_bound_differs_by_evidence_alone() -> None:
     assert "by evidence" in repr(found)
     said = str(found)
     assert "found by all values together" in said
-    assert "rounding alone can look like a change of up to" in said
+    assert "rounding alone can look like a change of " in said
 
 
 def test_what_is_below_the_floor_is_a_hint_and_the_run_agrees() -> None:
@@ -108,7 +108,7 @@ def test_what_is_below_the_floor_is_a_hint_and_the_run_agrees() -> None:
     (hint,) = found.suspects
     assert (hint.name, hint.gate, hint.unit) == ("bias_ih_l0[3] + bias_hh_l0[3]", "i", 3)
     assert not hint.certain
-    assert "perhaps" in str(found)
+    assert "possibly" in str(found)
 
 
 @pytest.mark.parametrize("kind", KINDS)

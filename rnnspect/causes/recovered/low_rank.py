@@ -22,4 +22,4 @@ def low_rank(part: Part) -> str | None:
     rank = int((values > _CLEAR * noise).sum())
     if not 0 < rank <= min(rows, columns) // _SHARE:
         return None
-    return f"differs by a matrix of rank {rank}: it looks like an adapter that was merged on one side only"
+    return f"differs by a matrix of rank {rank}, as if an adapter (LoRA) was merged on one side only"

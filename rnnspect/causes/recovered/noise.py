@@ -23,7 +23,7 @@ def noise(part: Part) -> str | None:
     if small < _EVEN * large:
         share = float((change / ours).abs().median()) / 0.6745  # as of a normal distribution
         return f"differs by noise of about {100 * share:.2g} % of each number"
-    return f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of its numbers)"
+    return f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of a typical number)"
 
 
 def _rms(of: Tensor) -> float:

@@ -77,10 +77,10 @@ def why_not(reading: Interpretation) -> str | None:
     if run.error is not None:
         return "its input was not recorded"
     if layer.mixes:
-        return "a product comes after its units, so that no unit shows its own rows"
+        return "a matrix mixes its units before h (proj_size, or a reset gate before the product)"
     given, needed = _beginning(reading), math.ceil(_FEWEST * unknowns(reading))
     if given.count < needed:
-        return f"a unit has {unknowns(reading)} numbers, which takes {needed} steps; there are {given.count}"
+        return f"each unit has {unknowns(reading)} weights, so {needed} steps are needed; the run has {given.count}"
     if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
         return "not all of its numbers are finite"
     return None

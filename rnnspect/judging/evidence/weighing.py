@@ -29,7 +29,7 @@ def weighed(case: Case, readings: Iterable[Interpretation], verdict: Verdict) ->
     if not certain or verdict.verdict == "differ":
         return replace(verdict, suspects=certain)
     said = ", and ".join(one.said for one in certain)
-    reason = f"every value is within its bound, but together they show that {said}"
+    reason = f"every value is within its limit, but all of them together show that {said}"
     return replace(verdict, verdict="differ", reason=reason, suspects=certain)
 
 
