@@ -54,7 +54,7 @@ def test_what_the_line_says() -> None:
         repr(WatchedCalls((), 0)): "<WatchedCalls 0 calls of 0 modules>",
     }
     assert [*said] == [*said.values()]
-    start = r"<Trace LSTM\(3, 4, batch_first=True\), a batch of 2, 5 steps: torch at most \d\.\de-\d\d apart>"
+    start = r"<Trace LSTM\(3, 4, batch_first=True\), a batch of 2, 5 steps: torch, maximum difference \d\.\de-\d\d>"
     assert re.fullmatch(start, repr(trace))
     derived = rnnspect.derive(lstm, "randn:5", step=2, unit=1, batch_index=1)
     assert repr(derived).startswith("<Derivation h of layer 0 forward, step 2, batch 1, unit 1: ")

@@ -72,6 +72,8 @@ class RecordedShapes:
         found, advice = f"{name} has the shape {shape}", None
         if named[:1] == ["step"] and len(shape) == len(named) and shape[1:] == tuple(axes[axis] for axis in named)[1:]:
             found = f"{name} has {shape[0]} steps, the input has {axes['step']}"
+        elif sorted({1, *shape}) == sorted({1, *(axes[axis] for axis in named)}):
+            advice = "exchange its axes"
         if "input" not in self.spec.model_fields_set and "step" in named:
             advice = (
                 f"no input was given (the default is {self.spec.input}): give the one it was recorded on with --input"

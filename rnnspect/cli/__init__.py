@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         return OK
     except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a message
-        if said := usage.message(error):
+        if said := usage.message(error, COMMANDS):
             say(said)
             return BAD_INPUT
         if _is_out_of_memory(error):

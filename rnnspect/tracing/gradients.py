@@ -110,9 +110,9 @@ class Gradients(Shown):
         return any(pair.engine is not None for pair in self.pairs.values())
 
     def __repr__(self) -> str:
-        batch = f"a batch of {self.batch}, " if self.batched else ""
-        beside = f"{self.engine.name} at most {self.max_abs_difference:.1e} apart"
-        said = f"{module_repr(self.spec.with_changes(head=None))}, {batch}{counted(self.steps, 'step')}, {self.loss}: "
+        batch = f"a batch of {self.batch}, " if self.batch > 1 else ""
+        beside = f"{self.engine.name}, maximum difference {self.max_abs_difference:.1e}"
+        said = f"{module_repr(self.spec.with_changes(head=None))}, {batch}{counted(self.steps, 'step')}: "
         return in_brief(self, said + (beside if self.is_compared else "the equations alone"))
 
     def to_numpy(self) -> dict[str, Any]:

@@ -119,8 +119,9 @@ class Trace(EngineRun, Shown):
 
     @property
     def _beside(self) -> str:
-        alone = self.output.engine is None
-        return ": the equations alone" if alone else f": {self.engine.name} at most {self.max_abs_difference:.1e} apart"
+        if self.output.engine is None:
+            return ": the equations alone"
+        return f": {self.engine.name}, maximum difference {self.max_abs_difference:.1e}"
 
     def to_numpy(self) -> dict[str, Any]:
         """Every array by the name that `rnnspect trace -o run.npz` gives it: numpy.savez(path, **trace.to_numpy()).

@@ -103,6 +103,7 @@ def other_lines(
     yield from (_row(label, said) for label, said in suspects.recovered(verdict))
     if differs:
         yield from _notes(verdict)
+        yield from (_row("Try", said) for said in suspects.to_try(verdict))
         yield from _next(then)
     if verdict.worst and not verdict.first:
         yield _row("Largest", _largest(verdict.worst, verdict))

@@ -8,6 +8,7 @@ from rnnspect.errors import listed
 from rnnspect.judging.recovery import RecoveredLayer
 from rnnspect.judging.suspect import Suspect
 from rnnspect.judging.verdict import Verdict
+from rnnspect.network.recording import RECORDING
 from rnnspect.views import text
 
 
@@ -46,6 +47,20 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "", f"{layer.untold:,} of {layer.count:,} weights do not show in this run; yours are kept"
     for said in verdict.recovered.left_out:
         yield "Weights", said
+
+
+def to_try(verdict: Verdict) -> Iterator[str]:
+    """What to do about a recording that nothing explains."""
+    explained = verdict.recovered is not None and any(layer.explains for layer in verdict.recovered.layers)
+    if verdict.engine.name != RECORDING or verdict.causes or verdict.suspects or explained:
+        return
+    if verdict.backward or verdict.estimated:  # whose note says what to record
+        return
+    seen = {line.rpartition(" ")[2] for line in verdict.observed}
+    gates = [gate for gate in verdict.spec.cell_type.gates if gate not in seen]
+    yield "compare its weights, input and initial state with these" + (
+        f"; record gates too (l0.forward.{gates[0]}, …): the first wrong one shows where to look" if gates else ""
+    )
 
 
 def _how_close(layer: RecoveredLayer) -> str:

@@ -104,7 +104,11 @@ def test_a_fault_of_ours_is_no_traceback(rnnspect, monkeypatch):
     ("argv", "said"),
     [
         ("shapes --layers 2", "error: unknown option --layers; did you mean --num-layers?"),
-        ("schema --cell lstm", "error: unknown option --cell"),
+        ("derive --recorded y.npy", "error: unknown option --recorded of derive; it is an option of report, check"),
+        (
+            "schema --cell lstm",
+            "error: unknown option --cell of schema; it is an option of shapes, run, trace and 6 more",
+        ),
         ("trace --hidden-size", "error: --hidden-size needs a value"),
         ("trace --hidden-size x", "error: --hidden-size: expected a whole number"),
         ("trace --dropout x", "error: --dropout: expected a number"),

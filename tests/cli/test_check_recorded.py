@@ -232,3 +232,32 @@ def test_a_page_shows_two_recordings_at_most(rnnspect, tmp_path):
     result = rnnspect("report", *recorded, "-o", tmp_path / "page.html")
     assert result.status == 2
     assert "3 runs in one page; expected at most 2" in result.err
+
+
+def test_a_recording_goes_by_its_file_and_one_that_nothing_explains_says_what_to_try(rnnspect, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(3)
+    gru, x = nn.GRU(2, 3), torch.randn(9, 2)
+    torch.save(gru.state_dict(), tmp_path / "model.pt")
+    np.save(tmp_path / "x.npy", x)
+    output = gru(x)[0].detach().numpy() + np.float32(0.01)
+    np.save(tmp_path / "mine.npy", output)
+    np.savez(tmp_path / "gates.npz", **{"output": output} | {f"l0.forward.{gate}": output for gate in "rzn"})
+
+    def told(recorded: str) -> str:
+        result = rnnspect("check", "model.pt", "--input", "x.npy", "--recorded", recorded, "-q")
+        return " ".join(result.out.split())
+
+    assert "Engine mine.npy, float32" in told("mine.npy")
+    assert "Try compare its weights, input and initial state with these; record gates too (l0.forward.r, …)" in told(
+        "mine.npy"
+    )
+    assert "Try compare its weights, input and initial state with these Next" in told("gates.npz")
+
+
+def test_an_output_with_exchanged_axes_says_so(check, case):
+    folder, (output, _) = case
+    np.save(folder / "turned.npy", output[:, 0].T.numpy())
+    status, error = check(folder / "turned.npy")
+    assert status == 2
+    assert error.endswith("expected (step, batch, unit) = (30, 1, 6); exchange its axes\n")

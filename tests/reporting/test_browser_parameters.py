@@ -71,7 +71,7 @@ def test_the_table_names_the_weight_with_both_values(opened, stale):
     cells = row.locator("td").all_inner_texts()
     assert cells[:4] == [NAME, "gate n of unit 3", "0.145", "0.146"]
     assert cells[4].endswith(" × smaller")
-    assert cells[5].startswith("by chance: 1 in 10^")
+    assert cells[5].startswith("probability of coincidence: 1 in 10^")
     assert (
         page.page.locator(".answer dt:has-text('Suspect') + dd")
         .inner_text()

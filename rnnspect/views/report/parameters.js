@@ -179,7 +179,7 @@ function parameterPressed(event, parameter, map) {
 
 // "perhaps weight_hh_l0[19,2] is 0.146 in the engine …", with `name` in place of its name.
 function suspectWritten({ said, certain, shrinks, evidence }, name) {
-  return [certain ? '' : 'perhaps ', name, `${said}: with that, what differs is ${shrinks}; ${evidence}`];
+  return [certain ? '' : 'perhaps ', name, `${said}: with that, the differences are ${shrinks}; ${evidence}`];
 }
 
 // A link to the cell of a suspect, or to the first of a group of them.
