@@ -13,7 +13,7 @@ from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, blank
 from rnnspect.views.report.pictures import EMPTY, picture_document, wide_picture_document
 from tests.reporting.reading import array_of, cells_of
 
-SHAPES = st.tuples(st.integers(1, 90), st.integers(1, 40))
+SHAPES = st.tuples(st.integers(1, 60), st.integers(1, 30))
 ANY = numbers.arrays(np.float64, SHAPES, elements=st.floats(width=64))
 
 

@@ -58,6 +58,7 @@ def test_each_stands_right_after_its_values():
         assert shown[shown.index((gate, "gradient")) + 1] == (f"s_{gate}", "gradient")
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_where_a_page_cannot_derive_those_of_pre_activations_they_are_in_the_file(monkeypatch, cell):
     """Of a run that differs from the equations, whose gates are not those that the gradients belong to; and of a run
