@@ -38,9 +38,8 @@ class Suspect:
     floor: float
     """The largest change, in the same measure, that a correct engine can look like: what its roundings may be where
     they all fall in one direction."""
-    rounding: float
-    """The part of the floor that comes from how the number itself may be rounded, and from roundings that
-    repeat where values do."""
+    usual: float
+    """The largest change, in the same measure, that a correct engine usually looks like."""
 
     @property
     def certain(self) -> bool:

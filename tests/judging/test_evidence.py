@@ -16,7 +16,7 @@ from rnnspect import Spec, Verdict
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.cells import CELLS
 from rnnspect.judging.chunks import chunk_at
-from rnnspect.judging.evidence.chance import first_of_each, log10_chance, that_count
+from rnnspect.judging.evidence.chance import first_of_each, log10_chance, log10_chance_of_signs, that_count
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.target import Site, Target
 from rnnspect.judging.interpretation import Interpretation, Stack
@@ -97,6 +97,17 @@ def test_a_run_inside_the_bound_differs_by_evidence_alone() -> None:
     said = str(found)
     assert "found by all values together" in said
     assert "rounding alone can look like a change of " in said
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_what_explains_less_than_half_of_what_is_left_is_a_hint(seed: int) -> None:
+    """A bias of the reset gate moves h least."""
+    ours, theirs = pair("GRU", seed)
+    with torch.no_grad():
+        theirs.bias_ih_l0[3] += 1e-6
+    found = checked(ours, theirs, steady("drawn", 500, 8), explain=0)
+    assert found.agrees
+    assert [(one.name, one.certain) for one in found.suspects] == [("bias_ih_l0[3] + bias_hh_l0[3]", False)]
 
 
 def test_what_is_below_the_floor_is_a_hint_and_the_run_agrees() -> None:
@@ -240,6 +251,17 @@ def test_chance_is_that_of_random_columns() -> None:
     said = 10 ** log10_chance(share, n, 1)
     assert seen / 2 < said * 1.2  # the deviation of a share of 20,000 is far below a fifth
     assert said < 3 * seen
+
+
+def test_signs_alone_give_a_chance_of_numbers_of_any_sizes() -> None:
+    """Of 20,000 draws of signs no more go with a column than the bound says."""
+    torch.manual_seed(0)
+    column, sizes = torch.ones(40, dtype=torch.float64), torch.logspace(-3, 3, 40, dtype=torch.float64)
+    drawn = [sizes * sign for sign in torch.randint(0, 2, (20000, 40)) * 2 - 1]
+    chances = torch.tensor([log10_chance_of_signs(column, one, 1.0, 1) for one in drawn])
+    for log in (-0.3, -1.0, -1.5):
+        assert float((chances <= log).double().mean()) <= 10**log
+    assert log10_chance_of_signs(column, column, 1.0, 1) == pytest.approx(math.log10(2) - 20 / math.log(10))
 
 
 def test_roundings_of_the_same_value_add_up_and_others_fall_either_way() -> None:

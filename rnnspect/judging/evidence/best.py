@@ -10,13 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspect.judging.evidence.chance import independent, log10_chance, that_count
+from rnnspect.judging.evidence.chance import independent, log10_chance, log10_chance_of_signs, that_count
 from rnnspect.judging.evidence.hypotheses import Hypothesis, groups, of_a_column, of_a_feature, of_a_group
 from rnnspect.judging.evidence.look import Look
 
 _UNITS, _FEATURES = 4, 2  # that are looked at exactly
-_WORTH = 0.6  # a first look's correlation, or share of the unit's largest, from which on that is worth it
-_UNLIKELY, _SHRINKS = -9.0, 2.0
+_WORTH, _FAINT_WORTH = 0.6, 0.45  # a first look's correlation from which on that is worth it
+_SHARE = 0.6  # of the largest of a unit
+_UNLIKELY = -12.0
+_SHRINKS, _FAINT = 2.0, 1.12
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -31,31 +33,29 @@ class Best:
     log10_chance: float
     hypothesis: Callable[[], Hypothesis]
 
-    @property
-    def tells(self) -> bool:
-        """Whether chance is out of the question, and it explains most of its unit."""
-        return self.log10_chance < _UNLIKELY and self.shrinks >= _SHRINKS
+
+def best(look: Look, faint: bool = False) -> Best | None:
+    """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where nothing explains
+    most of its unit that chance would not; with `faint`, where nothing explains a fifth of it."""
+    worth = _FAINT_WORTH if faint else _WORTH
+    every = (*_parameters(look, worth), *_factors(look, worth), *_features(look))
+    found = [one for one in every if one.log10_chance < _UNLIKELY]
+    most = [one for one in found if one.shrinks >= _SHRINKS]
+    return max(most or (found if faint else []), key=lambda one: one.explained, default=None)
 
 
-def best(look: Look) -> Best | None:
-    """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where nothing
-    does that chance would not."""
-    found = [*_parameters(look), *_factors(look), *_features(look)]
-    return max((one for one in found if one.tells), key=lambda one: one.explained, default=None)
-
-
-def _parameters(look: Look) -> Iterator[Best]:
+def _parameters(look: Look, least: float) -> Iterator[Best]:
     """Of the units that seem to tell most."""
     for at, target in enumerate(look.targets):
         if not target.paths:  # no unit is at work
             continue
         tops = torch.stack([score.abs().amax(1) for _, score in look.scores[at]]).amax(0)
-        worth = (tops >= _WORTH) * tops * target.residual.norm(dim=(0, 1))
+        worth = (tops >= least) * tops * target.residual.norm(dim=(0, 1))
         for unit in worth.topk(min(_UNITS, len(worth))).indices.tolist():
             if not float(worth[unit]):
                 break
             scores = torch.cat([score[unit].abs() for _, score in look.scores[at]])
-            places = (scores >= _WORTH * float(tops[unit])).nonzero().flatten()
+            places = (scores >= _SHARE * float(tops[unit])).nonzero().flatten()
             columns, r = look.columns(at, unit, places), look.residual(at, unit)
             along = (columns.t() @ r / torch.linalg.vector_norm(columns, dim=0)).nan_to_num_(0, 0, 0)
             best = int(along.abs().argmax())
@@ -63,7 +63,7 @@ def _parameters(look: Look) -> Iterator[Best]:
             yield _seen(look, at, unit, columns[:, best], r, how)
 
 
-def _factors(look: Look) -> Iterator[Best]:
+def _factors(look: Look, least: float) -> Iterator[Best]:
     p = look.layer.p
     for group in groups(p, look.layer.cell.gates):
         every = torch.zeros(())
@@ -77,7 +77,7 @@ def _factors(look: Look) -> Iterator[Best]:
             lengths = (column.square().sum(0) * r.square().sum(0)).sqrt_()
             share = (column * r).sum(0) / lengths.clamp(min=_TINY)
             unit = int(share.abs().argmax())
-            if float(share[unit].abs()) >= _WORTH:
+            if float(share[unit].abs()) >= least:
                 how = partial(of_a_group, look, group, at, unit)
                 yield _seen(look, at, unit, column[:, unit], r[:, unit], how)
         if every.dim():
@@ -114,10 +114,12 @@ def _seen(
     by = float(column @ r) / length**2
     left = r - by * column
     shrinks = size / max(float(left.norm()), 1e-9 * size)
-    if shrinks < _SHRINKS:
+    if shrinks < _FAINT:
         return Best(target, unit, 0, shrinks, 0, how)
-    n = that_count(column, r)
-    if unit is not None:
-        n *= independent(left, column, look.items) / len(r)
+    alone = independent(left, column, look.items) / len(r) if unit is not None else 1.0
     share = 1 - shrinks**-2
-    return Best(target, unit, share * size**2, shrinks, log10_chance(share, n, look.candidates), how)
+    chance = min(
+        log10_chance(share, that_count(column, r) * alone, look.candidates),
+        log10_chance_of_signs(column, r, alone, look.candidates),
+    )
+    return Best(target, unit, share * size**2, shrinks, chance, how)

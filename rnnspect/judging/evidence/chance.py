@@ -1,9 +1,13 @@
 """How likely it is that roundings alone go so well with a parameter's column.
 
 Of n independent numbers of any one size, the square of the correlation with a given column is distributed as
-Beta(½, (n − 1)/2). Roundings that repeat are no independent numbers: a step that begins as an earlier one did is left
-out, and what is left over after the fit says by how much the rest hang together from step to step (Bartlett, Journal of
-the Royal Statistical Society 98, 1935).
+Beta(½, (n − 1)/2). Numbers of any sizes r, each as likely to be negative as positive, go with the column a to
+Σ a r ≥ z √Σ (a r)² with a probability of at most exp(−z²/2) (Efron, Journal of the American Statistical Association
+64, 1969). The smaller of the two counts.
+
+Roundings that repeat are no independent numbers: a step that begins as an earlier one did is left out, and what is left
+over after the fit says by how much the rest hang together from step to step (Bartlett, Journal of the Royal Statistical
+Society 98, 1935).
 """
 
 from __future__ import annotations
@@ -55,6 +59,13 @@ def independent(left: Tensor, column: Tensor, items: Tensor) -> float:
             break
         total += 2 * together
     return n / total
+
+
+def log10_chance_of_signs(column: Tensor, r: Tensor, share: float, candidates: int) -> float:
+    """The same of the signs of r alone, of whose numbers that share is independent."""
+    each = column * r
+    z2 = float(each.sum()) ** 2 / max(float(each.square().sum()), 1e-300) * share
+    return min(0.0, math.log10(2 * candidates) - z2 / 2 / math.log(10))
 
 
 def log10_chance(explained: float, n: float, candidates: int) -> float:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rnnspect.judging.evidence.chance import log10_chance, that_count
+from rnnspect.arithmetic.bounded import KERNEL
+from rnnspect.judging.evidence.chance import log10_chance, log10_chance_of_signs, that_count
 from rnnspect.judging.evidence.hypotheses import Hypothesis
 from rnnspect.judging.evidence.look import Look
 
 _NEWTON, _SETTLED = 8, 1e-5  # steps of Newton's method, the last of which is so small a part of the change
+_USUAL_FUNCTION = 2 / KERNEL
+"""A function usually errs by one unit roundoff of the many that it may, and around some arguments by two."""
+_USUAL = 1 / 50
+"""Of the worst at every step."""
 _DEVIATIONS = 6  # standard deviations of what roundings that fall either way make of the change
 _TINY = torch.finfo(torch.float64).tiny
+
+
+class Measured(NamedTuple):
+    """How large a change is, the largest that a correct engine can look like, and the largest that one usually does."""
+
+    size: float
+    floor: float
+    usual: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,45 +58,37 @@ class Fit:
     @property
     def log10_chance(self) -> float:
         moved, r = self.start @ self.by, self.hypothesis.residual(self.before)
-        n = that_count(moved, r) - self.hypothesis.freedom + 1
-        return log10_chance(1 - self.shrinks**-2, n, self.hypothesis.candidates)
+        n, candidates = that_count(moved, r) - self.hypothesis.freedom + 1, self.hypothesis.candidates
+        chance = log10_chance(1 - self.shrinks**-2, n, candidates)
+        return chance if self.hypothesis.freedom > 1 else min(chance, log10_chance_of_signs(moved, r, 1, candidates))
 
-    def size_and_floor(self, error: Tensor) -> tuple[float, float]:
-        """How large the change is, and the largest that a correct engine can look like: of one parameter or factor,
-        else as root mean squares of h. Where the arithmetic is coarse, or a product comes between, the engine may err
-        by `error` of h (T, B, P) in the worst direction at each step."""
+    def measured(self, error: Tensor) -> Measured:
+        """How large the change is beside what a correct engine can look like: of one parameter or factor, else as root
+        mean squares of h. Where the arithmetic is coarse, or a product comes between, the engine may err by `error` of
+        h (T, B, P) in the worst direction at each step."""
         one, allowed = self.hypothesis, self._allowed(error)
         if one.freedom > 1:
-            return _rms(self.start @ self.by), _rms(allowed)
-        column = self.start[:, 0]
-        if self._falls_either_way:
-            most = self.before.mimicked(column, one.target or 0, one.unit)
-            most += _DEVIATIONS * float((column * self.hypothesis.residual(self.after)).norm())
+            floor = _rms(allowed)
+            return Measured(_rms(self.start @ self.by), floor, _USUAL * floor)
+        look, column, number = self.before, self.start[:, 0], self._number()
+        square = float(column.square().sum())
+        if look.layer.u.is_plain and (one.target is not None or len(look.targets) == 1):
+            place = column, one.target or 0, one.unit
+            (most, either_way), repeated = look.mimicked(*place), look.repeated(*place)
+            by_chance = _DEVIATIONS * float((column * self.hypothesis.residual(self.after)).norm())
+            floor, usual = most + by_chance + repeated, math.hypot(_USUAL_FUNCTION * either_way, repeated)
         else:
-            most = float((column.abs() * allowed).sum())
-        return float(self.by.abs()), most / float(column.square().sum()) + self.rounding
+            floor = float((column.abs() * allowed).sum())
+            usual = _USUAL * floor
+        return Measured(float(self.by.abs()), floor / square + number, max(usual / square, number))
 
-    @cached_property
-    def rounding(self) -> float:
-        """By how much the parameter may be off, or the factor, where an engine keeps a product of it with something,
-        and by how much single roundings make it look to be off, which repeat where values do."""
+    def _number(self) -> float:
+        """By how much the parameter may be off, or the factor, where an engine keeps a product of it with something."""
         one, u = self.hypothesis, self.before.layer.u.sums
-        if one.freedom > 1:
-            return 0.0
-        repeated = 0.0
-        if self._falls_either_way:
-            column = self.start[:, 0]
-            repeated = self.before.repeated(column, one.target or 0, one.unit) / float(column.square().sum())
         if one.direction is not None:
-            return 4 * u + repeated
+            return 4 * u
         values = [float(getattr(self.before.layer.p, name)[at]) for _, name, at in one.entries(self.before)]
-        return 8 * u * max(1.0, *map(abs, values)) + repeated
-
-    @property
-    def _falls_either_way(self) -> bool:
-        """Whether the engine's errors are those of single roundings and functions, each known by its place."""
-        one = self.hypothesis
-        return self.before.layer.u.is_plain and (one.target is not None or len(self.before.targets) == 1)
+        return 8 * u * max(1.0, *map(abs, values))
 
 
 def fit(look: Look, hypothesis: Hypothesis) -> Fit | None:

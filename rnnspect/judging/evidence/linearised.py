@@ -158,13 +158,12 @@ class _Slopes:
                 yield Site(of.value, size, argument, error, *slopes)
 
     def _sums(self, paths: Iterable[Path]) -> Iterator[Site]:
-        """W_ih x of each gate: its rounding depends on x, and on no argument of a function."""
-        n = self._p.weight_ih.shape[1]
+        """W_ih x and W_hh h of each gate: their rounding depends on x and h, and on no argument of a function."""
         for path in paths:
-            if path.weight == "weight_ih":
-                units = path.direct.shape[-1]
-                w = self._p.weight_ih[path.block * units : (path.block + 1) * units]
-                size = (path.features.square() @ w.square().t()).sqrt_().mul_(math.sqrt(n))
+            if path.weight in ("weight_ih", "weight_hh"):
+                units, terms = path.direct.shape[-1], path.features.shape[-1]
+                w = getattr(self._p, path.weight)[path.block * units : (path.block + 1) * units]
+                size = (path.features.square() @ w.square().t()).sqrt_().mul_(math.sqrt(terms))
                 yield Site(path.product, size, path.product, 0.0, path.direct, path.stored)
 
     def _paths(self, direct: Pull, stored: Pull | None) -> Iterator[Path]:

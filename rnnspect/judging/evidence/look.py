@@ -58,7 +58,7 @@ class Look:
         of = self.rows(self.targets[target or 0].allowed(error))
         return of.flatten() if unit is None else of[:, unit]
 
-    def mimicked(self, column: Tensor, target: int, unit: int | None) -> float:
+    def mimicked(self, column: Tensor, target: int, unit: int | None) -> tuple[float, float]:
         """As `Target.mimicked`, of a column of the rows that count, (rows,) or (rows · units,)."""
         return self.targets[target].mimicked(self._whole(column, target, unit), unit)
 

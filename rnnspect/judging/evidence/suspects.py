@@ -36,7 +36,7 @@ def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, 
     if why_not(reading):
         return ()
     look, chunk = look_of(reading)
-    first = best(look)
+    first = best(look, faint=not thorough)
     if first is None and not thorough:
         return ()
     error = allowed(reading.equations, chunk, reading.run.c0)
@@ -117,7 +117,7 @@ def _distinct(chunk: Chunk) -> Tensor:
 
 def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
     hypothesis, (layer, direction) = fit.hypothesis, reading.at
-    size, floor = fit.size_and_floor(error)
+    size, floor, usual = fit.measured(error)
     ends = {name.rpartition("_l")[0]: name for name in reading.p.named(layer, direction)}
     entry, index = hypothesis.first(fit.before)
     ours = theirs = factor = None
@@ -129,5 +129,5 @@ def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
         factor = 1 + float(fit.by[0])
     return Suspect(
         layer, direction, hypothesis.kind, hypothesis.words.format(**ends), (ends[entry], index), hypothesis.gate,
-        hypothesis.unit, ours, theirs, factor, fit.shrinks, fit.log10_chance, size, floor, fit.rounding,
+        hypothesis.unit, ours, theirs, factor, fit.shrinks, fit.log10_chance, size, floor, usual,
     )  # fmt: skip

@@ -112,19 +112,23 @@ class Target:
             of_h[1:].addcmul_(of_c[:-1], self.shown[1:])
         return torch.where(self.inside[..., None], of_h, 0)
 
-    def mimicked(self, column: Tensor, unit: int | None) -> float:
-        """The largest Σ column ⊙ (what an engine errs by): of a column (T, B, U) of one unit, or of all with None.
+    def mimicked(self, column: Tensor, unit: int | None) -> tuple[float, float]:
+        """The largest Σ column ⊙ (what an engine errs by): of a column (T, B, U) of one unit, or of all with None; and
+        how large it is where bins fall either way, or all but one err little, by half as much.
 
         At each site the error is a function of the argument, whose sign may be another in each bin of it, no more: what
         falls either way within a bin is chance, and is counted as that.
         """
         units = slice(None) if unit is None else slice(unit, unit + 1)
-        total, pull = 0.0, self._pull(column[..., units], units)
+        total, square, largest, pull = 0.0, 0.0, 0.0, self._pull(column[..., units], units)
         for site in self.sites():
             pulled = pull(site) * (site.error if isinstance(site.error, float) else site.error[..., units])
             bins = (site.argument[..., units].clamp(-_FAR, _FAR) * _PER_ONE).round_().long() + _FAR * _PER_ONE
-            total += float(torch.bincount(bins.flatten(), weights=pulled.flatten()).abs_().sum())
-        return total
+            of_bins = torch.bincount(bins.flatten(), weights=pulled.flatten()).abs_()
+            total += float(of_bins.sum())
+            square += float(of_bins.square().sum())
+            largest = max(largest, float(of_bins.max()))
+        return total, max(math.sqrt(square) / 2, largest)
 
     def repeated(self, column: Tensor, unit: int | None, u: float) -> float:
         """What Σ column ⊙ (what an engine errs by) usually is at most, column as in `mimicked`, where all errors are
