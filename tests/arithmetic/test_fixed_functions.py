@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -42,10 +43,10 @@ def test_all_of_them_are_tried() -> None:
 
 @pytest.mark.parametrize("name", FIXED)
 def test_the_bound_holds_what_float32_gives(name: str) -> None:
-    """torch's and numpy's float32 against float64, the argument off by what the bound says, to either side."""
+    """torch's float32 against float64, the argument off by what the bound says, to either side."""
     s = arguments(name)
-    off = s.abs() * 2.0**-12
-    for sign in (-1, 0, 1):
+    for share, sign in itertools.product((2.0**-12, 0.25), (-1, 0, 1)):
+        off = s.abs() * share
         moved = (s.double() + sign * off.double()).float()
         v, e = allowed(
             Activation(name), None, s.double(), (off * abs(sign)).double(), KERNEL * SINGLE.sums, SINGLE.sums
@@ -53,7 +54,7 @@ def test_the_bound_holds_what_float32_gives(name: str) -> None:
         apart = (TORCH[name](moved).double() - v).abs()
         # To round what was moved may move it by half a unit more, which is 2^-12 of what it was moved by.
         assert bool((apart <= e * (1 + 2.0**-11) + SINGLE.tiny).all()), float((apart / e).max())
-        assert float((e / (v.abs() + 1)).max()) < 0.05 * (1 + float(s.abs().max()))  # and it is no infinity
+        assert bool(e.isfinite().all())
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -63,9 +64,9 @@ def test_the_slope_is_autograd_s_and_its_spread_holds(name: str) -> None:
     f, s = Activation(name), s.detach()
     at = slope(f, None, s, plain(f, None)(s))
     torch.testing.assert_close(at, wanted, rtol=1e-9, atol=1e-12)
-    e = s.abs() / 3
-    most = spread(f, None, s, e)
-    for share in torch.linspace(-1, 1, 41).tolist():
+    for reach, share in itertools.product((1 / 3, 3 / 4), torch.linspace(-1, 1, 41).tolist()):
+        e = s.abs() * reach
+        most = spread(f, None, s, e)
         near = s + share * e
         assert bool(((slope(f, None, near, plain(f, None)(near)) - at).abs() <= most * (1 + 1e-9) + 1e-9).all())
 
