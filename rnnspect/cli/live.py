@@ -3,6 +3,7 @@ modules received and returned is checked or shown."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +132,11 @@ def live_rows(
         said: Verdict | str = f"cannot tell: {one.reason}"
         if one.verdict is not None:
             said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
-        found.append(row_of_call(f"{source} {one.name or 'itself'}, call {one.index}", said))
+        row = row_of_call(f"{source} {one.name or 'itself'}, call {one.index}", said)
+        if not found and one.verdict is not None and one.verdict.verdict == "differ":  # a report shows the first call
+            typed = " ".join(filter(None, (shlex.quote(source), given.as_typed(run.described.spec))))
+            row = replace(row, then=f"rnnspect report {typed} -o report.html")
+        found.append(row)
     for name in seen.never_called:
         output.note(f"note: {source} {name} was never called")
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -277,6 +279,16 @@ def test_what_a_model_does_not_take_says_what_it_does(rnnspect, model, command, 
 def test_whole_numbers_in_a_list_are_tokens_where_the_model_begins_with_an_embedding(rnnspect, model):
     shown = document(rnnspect, "run", f"{model}:Tagger", "--input", "[[4, 8, 15], [16, 23, 42]]")
     assert len(shown["output"][0]) == 3
+
+
+def test_after_a_call_that_differs_the_report_of_it_is_the_next_command(rnnspect, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ("check", f"{model.name}:Spoilt", "--module", "rnn", "--input", "randint:3:50", "-q")
+    told = rnnspect(*argv).out
+    (then,) = re.findall(r"  Next     (.*?)\n  [A-Z]", told, re.DOTALL)
+    again = rnnspect(*shlex.split(then)[1:])
+    assert again.status == 0, again.err
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_a_command_that_takes_no_live_model_says_which_do(rnnspect, model):
