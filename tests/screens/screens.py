@@ -9,12 +9,18 @@ WIDTHS = (80, 120, 200)
 HELP = {"help": "--help"} | {f"help-{name}": f"{name} --help" for name in COMMANDS}
 
 _OTHER_GRU = "check configs/gru.yaml --engine examples/mine.py:step"
+_STALE = "check model.pt --input x.npy --explain 0"
+"""Of the files that examples/stale.py writes."""
 CHECK = {
     "check-agree": "check configs/lstm.yaml",
     "check-verbose": "check configs/lstm.yaml -v",
     "check-differ": _OTHER_GRU,
     "check-cannot-tell": "check --cell lstm --hidden-size 4 --input ones:1",
     "check-saturated": "check --cell gru --input-size 2 --hidden-size 4 --input '[[300.0, 200.0], [50.0, 400.0]]'",
+    "check-suspect": f"{_STALE} --recorded one.npy",
+    "check-recovered": f"{_STALE} --recorded adapter.npy --recover theirs.npz",
+    "check-recorded-several": f"{_STALE} --recorded one.npy --recorded adapter.npy",
+    "check-backward": "check --cell rnn --input randn:30 --backward --engine examples/backward.py:backward",
     "check-several": f"{_OTHER_GRU} --engine torch-cell",
 }
 """Screens of `check`: the verdict of each is in its first eight lines."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import runpy
 import shlex
 import sys
 from collections.abc import Callable
@@ -40,7 +41,10 @@ _LARGEST = re.compile(r"(?<=  Largest  error: ).*?(?=\n  [A-Z])", re.DOTALL)
 _OF_A_ROW = re.compile(r"largest\s+error\s.*?and\s+more", re.DOTALL)
 """It wraps where its numbers say."""
 _SENSITIVITY = re.compile(r"(?<=sensitivity: the smallest gate error this check would detect\n).*", re.DOTALL)
-_RATIOS_OF_A_CHECK = re.compile(r"(?<=gate errors of )\S+|\d[\d.,]*(?= ×)|\d[\d.]*(?= % of the allowed)")
+_RATIOS_OF_A_CHECK = re.compile(
+    r"(?<=gate errors of )\S+|\d[\d.,]*(?= ×)|\d[\d.]*(?= % of the allowed)|(?<=10\^)[\d,]+"
+    r"|\b(\d+)(?= of (?!\1 )\d+ values wrong)"
+)
 _VERSION = re.compile(r"\b(torch(?:\.nn|-cell)?) \d[\w.+]*")
 
 Shown = Callable[[str, int], str]
@@ -54,6 +58,8 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
 
     def run(command: str, width: int) -> str:
+        if "model.pt" in command:
+            runpy.run_path("examples/stale.py")
         monkeypatch.setenv("COLUMNS", str(width))
         main(shlex.split(command))
         out, err = capsys.readouterr()
