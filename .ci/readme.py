@@ -41,7 +41,7 @@ VARIES = [
     ),
     (re.compile(r"from [\d,.]+\s+×\s+the\s+limit\s+to\s+[\d.]+\s+×"), "RATIO"),
     (re.compile(r"[\d.]+ % of (the allowed|it)|[\d,.]+ × the (allowed|limit)"), "SHARE"),
-    (re.compile(r"[\d,.]+\s+×\s+smaller(;\s+by\s+chance:\s+1\s+in\s+10\^[\d,]+)?"), "SMALLER"),
+    (re.compile(r"[\d,.]+\s+×\s+smaller(;\s+probability\s+of\s+coincidence:\s+1\s+in\s+10\^[\d,]+)?"), "SMALLER"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),
     (re.compile(r"the same number everywhere|maximum difference (0\.0e\+00|TINY)"), "CLOSE"),
     (re.compile(r"^ +difference .*$", re.MULTILINE), "DIFFERENCE"),
