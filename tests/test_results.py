@@ -191,3 +191,11 @@ for call in (trace.to_pandas, trace.plot):
     assert pandas.endswith("; pip install 'rnnspect[pandas]'")
     assert "matplotlib" in plot
     assert plot.endswith("; pip install 'rnnspect[plot]'")
+
+
+def test_a_line_that_fits_is_whole():
+    gradients = rnnspect.gradients(torch.nn.LSTM(3, 4, batch_first=True), torch.randn(2, 20, 3))
+    start = (
+        r"<Gradients LSTM\(3, 4, batch_first=True\), a batch of 2, 20 steps: torch, maximum difference \d\.\de-\d\d>"
+    )
+    assert re.fullmatch(start, repr(gradients))

@@ -69,7 +69,8 @@ def in_brief(result: object, said: str) -> str:
     """
     plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in said)
     kind = type(result).__name__
-    return f"<{kind} {clipped(plain, MOST - len(kind) - len('<  … >'))}>"
+    room = MOST - len(kind) - len("< >")
+    return f"<{kind} {plain if len(plain) <= room else clipped(plain, room - len(' … '))}>"
 
 
 def counted(count: int, noun: str) -> str:
