@@ -82,6 +82,16 @@ def test_no_file_is_long() -> None:
     assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > MOST_LINES} == {}
 
 
+def test_no_class_name_means_two_things() -> None:
+    """Names that begin with an underscore are the affair of their file."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 def test_no_function_is_long() -> None:
     lines = {f"{path}:{one.name}": (one.end_lineno or 0) - one.lineno + 1 for path, one in functions()}
     assert {name: count for name, count in lines.items() if count > MOST_LINES_OF_A_FUNCTION} == {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from rnnspect.errors import InputError
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At
-from rnnspect.tracing.given import Given
+from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rnnspect.reporting.data import Derivation
     from rnnspect.reporting.gradients.data import GradientDerivation
 
-_OfRun = tuple["Spec | nn.Module", Given, str | None, "str | Callable[..., Any]"]
+_OfRun = tuple["Spec | nn.Module", GivenInput, str | None, "str | Callable[..., Any]"]
 """The source, what it runs on, the module in it, and the engine."""
 
 
@@ -100,7 +100,7 @@ def derive(
         >>> rnnspect.derive(rnnspect.Spec(hidden_size=2), "ramp:3", gradient="weight_hh_l0[0,1]", loss="last")
         <GradientDerivation dL/dweight_hh_l0[0, 1]: ...>
     """
-    of_run = source, Given(x, h0, c0, lengths), module, engine
+    of_run = source, GivenInput(x, h0, c0, lengths), module, engine
     at = functools.partial(At, layer=layer, direction=direction or "", batch=batch_index)
     if gradient is None:
         step, unit = _number(step, unit, loss)

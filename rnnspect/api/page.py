@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import InputError
 from rnnspect.files import writing
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.given import Given
+from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,12 +77,14 @@ def report(
         >>> [run.name for run in rnnspect.report(gru, x, path="two.html", beside=gru(x)[0]).runs]
         ['torch', 'the recording']
     """
-    run = _prepared(path, source, Given(x, h0, c0, lengths), module, backward)
+    run = _prepared(path, source, GivenInput(x, h0, c0, lengths), module, backward)
     asked = replace(_asked(run, batch_index, steps, backward, loss), recover=recover)
     return _written(path, _reported(_runs(run, engine, recorded, beside, recorded_as), asked, arithmetic))
 
 
-def _prepared(path: str | Path, source: Spec | nn.Module, given: Given, module: str | None, backward: bool) -> Prepared:
+def _prepared(
+    path: str | Path, source: Spec | nn.Module, given: GivenInput, module: str | None, backward: bool
+) -> Prepared:
     """What is run, once it is known that the file can be written."""
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.network import memory

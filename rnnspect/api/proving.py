@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rnnspect.errors import InputError
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.given import Given
+from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,10 +105,10 @@ def check(
         'agree'
     """
     if backward:
-        return _checked_backward(source, Given(x, h0, c0, lengths), recorded, engine, (arithmetic, explain, loss))
+        return _checked_backward(source, GivenInput(x, h0, c0, lengths), recorded, engine, (arithmetic, explain, loss))
     if loss is not None:
         raise InputError("a loss is for gradients", advice="pass backward=True", where="loss")
-    given = Given(x, h0, c0, lengths)
+    given = GivenInput(x, h0, c0, lengths)
     return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover))
 
 
@@ -169,7 +169,7 @@ def assert_agrees(
 
 def _checked(
     source: Spec | nn.Module,
-    given: Given,
+    given: GivenInput,
     recorded: Any,
     recorded_as: str | None,
     engine: str | Callable[..., Any],
@@ -195,7 +195,7 @@ def _checked(
         return checked(source, vars(given) | beside, explain)
     draw = is_run and given.x is None and given.lengths is None and (not isinstance(source, Spec) or is_missing(source))
     if draw and not isinstance(source, Spec):
-        given = Given("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
+        given = GivenInput("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
     prepared = prepare_source(source, given, None, engine if is_run else "torch")
     prepared = prepared.with_an_engine() if is_run else prepared
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
@@ -212,7 +212,7 @@ def _checked(
 
 def _checked_backward(
     source: Spec | nn.Module,
-    given: Given,
+    given: GivenInput,
     recorded: Any,
     engine: str | Callable[..., Any],
     asked: tuple[str | None, float | None, Any],
@@ -236,7 +236,7 @@ def _checked_backward(
     draw = is_run and given.x is None and given.lengths is None and not is_model(source)
     draw = draw and (not isinstance(source, Spec) or is_missing(source))
     if draw and not isinstance(source, Spec):
-        given = Given("zeros:1", given.h0, given.c0)
+        given = GivenInput("zeros:1", given.h0, given.c0)
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
 
     def judge(prepared: Prepared) -> Verdict:

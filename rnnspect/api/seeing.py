@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rnnspect.network.parameters import Shapes, shapes_of
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.given import Given
+from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,7 +89,7 @@ def trace(
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.tracing.running import trace_prepared
 
-    return trace_prepared(prepare_source(source, Given(x, h0, c0, lengths), module))
+    return trace_prepared(prepare_source(source, GivenInput(x, h0, c0, lengths), module))
 
 
 def gradients(
@@ -140,5 +140,5 @@ def gradients(
     from rnnspect.tracing.backward import gradients_prepared
 
     needs = memory.gradients_needs
-    prepared = prepare_source(source, Given(x, h0, c0, lengths), module, engine, needs)
+    prepared = prepare_source(source, GivenInput(x, h0, c0, lengths), module, engine, needs)
     return gradients_prepared(prepared, loss, required=engine != "torch")

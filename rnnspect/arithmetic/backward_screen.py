@@ -27,7 +27,7 @@ Error = Callable[[Any], Tensor]
 """From the number itself, so that no circle of references keeps its memory, to its error."""
 
 
-class Part(Number):
+class LazyNumber(Number):
     """A value and part of its bound, which is computed when it is first asked for: a pass forwards keeps its values."""
 
     def __init__(self, v: Tensor, error: Tensor | Error, u: Roundoff, is_gate: bool = False) -> None:
@@ -42,15 +42,15 @@ class Part(Number):
     def size(self) -> Tensor:
         return self.v if self.is_gate else self.v.abs()
 
-    def __mul__(self, other: Value) -> Part:
+    def __mul__(self, other: Value) -> LazyNumber:
         """Of a gate on the left, whose own error is left out."""
         return Times(self, other)
 
 
-class Times(Part):
+class Times(LazyNumber):
     """A product of a gate, which is asked for once, or never."""
 
-    def __init__(self, gate: Part, other: Value) -> None:
+    def __init__(self, gate: LazyNumber, other: Value) -> None:
         vars(self).update(gate=gate, other=other, u=gate.u, rows=None, is_gate=False)
         vars(self)["error"] = lambda _own: gate.size * other.e
 
@@ -60,7 +60,7 @@ class Times(Part):
         return product
 
 
-class Gate(Part):
+class LazyGate(LazyNumber):
     """σ or tanh, and its slope."""
 
     @cached_property
@@ -68,16 +68,16 @@ class Gate(Part):
         return sigmoid_slope(self.v) if self.is_gate else tanh_slope(self.v)
 
 
-class Slope(Part):
+class Slope(LazyNumber):
     """σ′ or tanh′ as s. Its error e (1 − k s) is at most what one of e in σ or tanh makes of it: with σ′ = σ (1 − σ),
     |1 − 2σ| = √(1 − 4 σ′) ≥ 1 − 4 σ′; with tanh′ = 1 − tanh², |2 tanh| ≥ 2 (1 − tanh′)."""
 
-    def __init__(self, gate: Gate, e: Tensor) -> None:
+    def __init__(self, gate: LazyGate, e: Tensor) -> None:
         super().__init__(gate.slope, e, gate.u, is_gate=True)
         self.k = 4.0 if gate.is_gate else 1.0
 
 
-class Blocks(Part):
+class Blocks(LazyNumber):
     """Those of the gates, which are put side by side where that is asked for."""
 
     def __init__(self, each: Sequence[Number]) -> None:
@@ -101,18 +101,18 @@ class BackwardScreening(BackwardBounded):
         """Above it a slope errs by little beside the product that it is multiplied with."""
         self._none, self._kernel, self._twice = torch.tensor([0, 1, 2], dtype=self.dtype).mul_(KERNEL * u.sums).unbind()
 
-    def sigmoid(self, s: Value) -> Gate:
+    def sigmoid(self, s: Value) -> LazyGate:
         """Its error is that of the gate that errs least."""
         if isinstance(s, Product):
             v, reach = s.sum("sigmoid"), self._reach(s).amin()
         else:
             v, reach = squashed(s.v, "sigmoid"), self._none
-        return Gate(v, lambda gate: torch.addcmul(self._kernel, reach, gate.slope.amin()), self.u, is_gate=True)
+        return LazyGate(v, lambda gate: torch.addcmul(self._kernel, reach, gate.slope.amin()), self.u, is_gate=True)
 
-    def tanh(self, s: Value) -> Gate:
-        known = Part(s.sum("tanh"), self._reach(s), self.u) if isinstance(s, Product) else s
+    def tanh(self, s: Value) -> LazyGate:
+        known = LazyNumber(s.sum("tanh"), self._reach(s), self.u) if isinstance(s, Product) else s
         v = known.v if isinstance(s, Product) else squashed(s.v, "tanh")
-        return Gate(v, lambda gate: torch.mul(gate.slope, known.e).add_(self._kernel), self.u)
+        return LazyGate(v, lambda gate: torch.mul(gate.slope, known.e).add_(self._kernel), self.u)
 
     @staticmethod
     def _reach(s: Product) -> Tensor:
@@ -121,26 +121,26 @@ class BackwardScreening(BackwardBounded):
         assert isinstance(least, Tensor)
         return least.clamp_(max=1).view(*s.terms[0][0].shape, 1)
 
-    def carry(self, f: Number, c: Number, v: Number) -> Part:
-        return Part(Scan(f.v)(c.v, v.v), lambda _own: v.e, self.u)
+    def carry(self, f: Number, c: Number, v: Number) -> LazyNumber:
+        return LazyNumber(Scan(f.v)(c.v, v.v), lambda _own: v.e, self.u)
 
     def carried(self, c: Number) -> Number:
         """The cell state after the last of some steps. Computed back from h, too, it errs by what tanh does."""
         return Number(c.v[-1].clone(), torch.minimum(c.e[-1], self._kernel), self.u)
 
-    def rest(self, v: Number) -> Part:
-        return Part(1 - v.v, v.e, self.u, is_gate=v.is_gate)
+    def rest(self, v: Number) -> LazyNumber:
+        return LazyNumber(1 - v.v, v.e, self.u, is_gate=v.is_gate)
 
-    def lerp(self, n: Number, h: Number, z: Number) -> Part:
-        return Part(torch.lerp(n.v, h.v, z.v), self._none, self.u)
+    def lerp(self, n: Number, h: Number, z: Number) -> LazyNumber:
+        return LazyNumber(torch.lerp(n.v, h.v, z.v), self._none, self.u)
 
-    def before(self, c: Number, after: Number) -> Part:
+    def before(self, c: Number, after: Number) -> LazyNumber:
         v, e = (torch.cat([one.expand_as(c.v)[None], all_[:-1]]) for one, all_ in ((c.v, after.v), (c.e, after.e)))
-        return Part(v, e, self.u)
+        return LazyNumber(v, e, self.u)
 
     def slope(self, function: str, s: Number | Product, v: Number) -> Slope:
         del s
-        assert isinstance(v, Gate)
+        assert isinstance(v, LazyGate)
         name = "sigmoid" if function == "sigmoid" else "tanh"
         if float(v.slope.amin()) > self._steep[name]:
             return Slope(v, self._none)
@@ -151,11 +151,11 @@ class BackwardScreening(BackwardBounded):
         fits = len(each) == len(blocks) and all(block.e.dim() for block in each)
         return Blocks(each) if fits else super().joined(blocks)
 
-    def transposed(self, weight: str, g: Number) -> Part:
+    def transposed(self, weight: str, g: Number) -> LazyNumber:
         whole = super().transposed(weight, g)
-        return Part(whole.v, whole.e, self.u)
+        return LazyNumber(whole.v, whole.e, self.u)
 
-    def times(self, g: Number, v: Number | Product) -> Part:
+    def times(self, g: Number, v: Number | Product) -> LazyNumber:
         v = v.number if isinstance(v, Product) else v
         product, e = g.v * v.v, torch.addcmul(self._tiny, g.e, _size(v))
         if v.e.dim():
@@ -164,17 +164,17 @@ class BackwardScreening(BackwardBounded):
             e.add_(_size(g), alpha=own)
             if isinstance(v, Slope):
                 e.addcmul_(_size(g), v.v, value=-own * v.k)
-        return Part(product, e, self.u)
+        return LazyNumber(product, e, self.u)
 
-    def plus(self, g: Number, other: Number) -> Part:
+    def plus(self, g: Number, other: Number) -> LazyNumber:
         exact = next((of for of, one in ((other.e, g.e), (g.e, other.e)) if not one.dim()), None)
-        return Part(g.v + other.v, g.e + other.e if exact is None else exact, self.u)
+        return LazyNumber(g.v + other.v, g.e + other.e if exact is None else exact, self.u)
 
-    def minus(self, v: Number, other: Number) -> Part:
-        return Part(v.v - other.v, v.e + other.e, self.u)
+    def minus(self, v: Number, other: Number) -> LazyNumber:
+        return LazyNumber(v.v - other.v, v.e + other.e, self.u)
 
-    def negative(self, v: Number) -> Part:
-        return Part(-v.v, v.e, self.u)
+    def negative(self, v: Number) -> LazyNumber:
+        return LazyNumber(-v.v, v.e, self.u)
 
     def scanned(self, slope: Number, last: Number, rest: Number | None) -> Number:
         v, e = (self._none, self._none) if rest is None else (rest.v, rest.e)
@@ -185,8 +185,8 @@ class BackwardScreening(BackwardBounded):
         scan(last.v, v[:-1])
         e[:-1].addcmul_(v[1:].abs(), slope.e)
         scan(e[-1], e[:-1])
-        return Part(v, e, self.u)
+        return LazyNumber(v, e, self.u)
 
 
 def _size(g: Number) -> Tensor:
-    return g.size if isinstance(g, Part) else g.v if g.is_gate else g.v.abs()
+    return g.size if isinstance(g, LazyNumber) else g.v if g.is_gate else g.v.abs()

@@ -78,7 +78,7 @@ class BackwardRecorder(Recorder):
 
 
 @dataclass(frozen=True)
-class Product:
+class OuterProduct:
     """What one step adds to the gradient of a weight: `left` ⊗ `right`, where `left` has an expression for each block
     of the weight's rows, None where that is zero."""
 
@@ -102,7 +102,7 @@ class ChainRule:
     gradients: dict[str, Expression]
     x: Expression
     state: dict[str, Expression]
-    products: tuple[Product, ...]
+    products: tuple[OuterProduct, ...]
     peepholes: tuple[Expression, ...]
     values: dict[str, Expression]
 
@@ -141,9 +141,9 @@ def chain_rule(
         x=a.transposed("weight_ih", a.joined(blocks)),
         state={name: named(pull(node) or ZERO) for name, node in state.items()},
         products=(
-            Product("weight_ih", blocks, x),
+            OuterProduct("weight_ih", blocks, x),
             *(
-                Product(weight, tuple(None if one is ZERO else named(one) for one in _blocks(g)), named(of.value))
+                OuterProduct(weight, tuple(None if one is ZERO else named(one) for one in _blocks(g)), named(of.value))
                 for weight, of, g in products
                 if g is not None
             ),

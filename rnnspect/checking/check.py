@@ -31,7 +31,7 @@ from rnnspect.tracing.prepare import Prepared
 
 
 @dataclass(frozen=True)
-class Terms:
+class CheckTerms:
     """How a check is made: the arithmetic that the run is held to, None for what its engine declares; how many seconds
     causes are looked for, as `check_observation` has it; and who is told how it goes."""
 

@@ -13,7 +13,7 @@ from rnnspect.cli.running import is_live
 from rnnspect.errors import RnnspectError
 
 if TYPE_CHECKING:
-    from rnnspect.views.about import About, Held
+    from rnnspect.views.about import About, FileModule
 
 
 @command("rnnspect about model.safetensors")
@@ -46,31 +46,31 @@ def about(
 
 def _of_live(source: str, output: Output) -> About:
     """Of a live model its recurrent modules."""
-    from rnnspect.views.about import About, Held
+    from rnnspect.views.about import About, FileModule
 
     model = live.shapes(source, Given(None, {"module": None}), output)
-    held = [Held(name, one.module, one.spec.dtype, "", "") for name, one in model.recurrent.items()]
-    held += [Held(name, "", "", "", why) for name, why in model.refused.items()]
+    held = [FileModule(name, one.module, one.spec.dtype, "", "") for name, one in model.recurrent.items()]
+    held += [FileModule(name, "", "", "", why) for name, why in model.refused.items()]
     return About(source, f"a live model, {model.parts[0].layer}, {model.total:,} parameters", None, None, tuple(held))
 
 
-def _held(path: Path) -> list[Held]:
+def _held(path: Path) -> list[FileModule]:
     """The recurrent modules of a file. Raises the reason where there is none, or no spec describes the only one."""
     from rnnspect.cli.describing import describe_every
     from rnnspect.network.parameters import module_repr
-    from rnnspect.views.about import Held
+    from rnnspect.views.about import FileModule
 
     every = describe_every(path, None, {})
-    found: list[Held] = []
+    found: list[FileModule] = []
     for name, one in every.items():
         try:
             spec = one.made().spec
         except RnnspectError as error:
             if len(every) == 1:
                 raise
-            found.append(Held(name, "", "", "", error.problems[0].found))
+            found.append(FileModule(name, "", "", "", error.problems[0].found))
         else:
-            found.append(Held(name, module_repr(spec), spec.dtype, one.reads_from, ""))
+            found.append(FileModule(name, module_repr(spec), spec.dtype, one.reads_from, ""))
     return found
 
 

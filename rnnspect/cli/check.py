@@ -25,7 +25,7 @@ from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
-    from rnnspect.checking.check import Terms
+    from rnnspect.checking.check import CheckTerms
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.rounding import Rounding
     from rnnspect.tracing.prepare import Prepared
@@ -261,10 +261,10 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _terms(job: _Job) -> Terms:
-    from rnnspect.checking.check import Terms
+def _terms(job: _Job) -> CheckTerms:
+    from rnnspect.checking.check import CheckTerms
 
-    return Terms(job.held_to, job.asked.explain, SoFar(lambda _steps: None, job.output.quiet))
+    return CheckTerms(job.held_to, job.asked.explain, SoFar(lambda _steps: None, job.output.quiet))
 
 
 def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:

@@ -123,7 +123,7 @@ def live_rows(
     seen = run.seen.of(names_like(run.seen, given.options["module"], source))
     if not seen.calls:
         raise InputError(f"{listed(map(repr, seen.modules))} of this model was never called", where=source)
-    found = []
+    found: list[CheckRow] = []
     with printing_to_stderr(), working(f"running {source} again", output.quiet):
         every = _identities(run, seen)
     with checking(seen.steps, output.quiet) as so_far:

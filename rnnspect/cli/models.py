@@ -12,7 +12,7 @@ from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
-    from rnnspect.checking.check import Terms
+    from rnnspect.checking.check import CheckTerms
     from rnnspect.cli.output import Output
     from rnnspect.judging.verdict import Skipped, Verdict
 
@@ -34,7 +34,7 @@ class CheckRow:
     """The next command to type."""
 
 
-def onnx_rows(source: str, flags: Mapping[str, Any], terms: Terms, output: Output) -> list[CheckRow]:
+def onnx_rows(source: str, flags: Mapping[str, Any], terms: CheckTerms, output: Output) -> list[CheckRow]:
     """A row for each call of each recurrent node of an ONNX model; `flags` are the options of the command."""
     from rnnspect.checking.onnx.check import check_model
 

@@ -1,7 +1,7 @@
 """A command, and how its options are declared.
 
 A parameter of a command's function is one option, declared in its annotation as typer has it. A parameter that is a
-dataclass, or whose annotation holds a `Group`, stands for several options: typer sees all of them.
+dataclass, or whose annotation holds a `OptionGroup`, stands for several options: typer sees all of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Precision = Annotated[int, in_output(min=1, max=17, help="Decimals in a table")]
 
 
 @dataclass(frozen=True)
-class Group:
+class OptionGroup:
     """Options that a command takes as one argument."""
 
     options: Options
@@ -81,7 +81,7 @@ def choice(words: Collection[str], others: Collection[str] = ()) -> dict[str, An
     return {"metavar": "|".join(words) or None, "autocompletion": (lambda: offered) if offered else None}
 
 
-def formats(*names: str, arrays: bool = False, file: bool = True) -> Group:
+def formats(*names: str, arrays: bool = False, file: bool = True) -> OptionGroup:
     """The options of a result that has these formats, as an `Output`. The first is shown where none is asked for;
     with `arrays` a .npz file keeps every array; without `file` the result goes to stdout alone."""
 
@@ -99,10 +99,10 @@ def formats(*names: str, arrays: bool = False, file: bool = True) -> Group:
         *([_optional("output", Annotated[Path | None, to])] if file else []),
         _optional("quiet", Annotated[bool, in_output("--quiet", "-q", help=silent)], False),
     ]
-    return Group(options, read)
+    return OptionGroup(options, read)
 
 
-def network(source: bool = True, sequence: bool = True, leave_out: Collection[str] = ()) -> Group:
+def network(source: bool = True, sequence: bool = True, leave_out: Collection[str] = ()) -> OptionGroup:
     """The options that describe a network and its sequence, as `Given`: a file, a module in it, and every key of a
     spec. Without `source` there is no file among them, without `sequence` no key that says what the network runs on."""
     from rnnspect.network.keys import KEYS  # with what validates a spec; --help of all commands needs neither
@@ -112,7 +112,7 @@ def network(source: bool = True, sequence: bool = True, leave_out: Collection[st
 
     names = [name for name, key in KEYS.items() if sequence or key.kind != "sequence"]
     keys = [_of_key(name) for name in names if name not in leave_out]
-    return Group([*([_SOURCE] if source else []), _MODULE, _NAMES, *keys], read)
+    return OptionGroup([*([_SOURCE] if source else []), _MODULE, _NAMES, *keys], read)
 
 
 def _of_key(name: str) -> inspect.Parameter:
@@ -188,14 +188,14 @@ def _flat(function: Callable[..., int | None]) -> Callable[..., int | None]:
     return run
 
 
-def _group_of(parameter: inspect.Parameter) -> Group:
+def _group_of(parameter: inspect.Parameter) -> OptionGroup:
     made: Any = parameter.annotation
     for said in get_args(made):
-        if isinstance(said, Group):
+        if isinstance(said, OptionGroup):
             return said
     if is_dataclass(parameter.annotation):
-        return Group(_parameters(made), made)
-    return Group([parameter], lambda **given: given[parameter.name])
+        return OptionGroup(_parameters(made), made)
+    return OptionGroup([parameter], lambda **given: given[parameter.name])
 
 
 def _parameters(function: Callable[..., Any]) -> Options:

@@ -51,7 +51,7 @@ class TorchCellEngine:
         return _stepped(_cell_at(place), place, x)
 
 
-class CellEngine(TorchCellEngine):
+class LiveCellEngine(TorchCellEngine):
     """Calls a live nn.RNNCell, nn.LSTMCell or nn.GRUCell step by step, in eval mode."""
 
     piece = None

@@ -13,7 +13,7 @@ from rnnspect.files import free_memory
 from rnnspect.files.coreml_weights import weights
 from rnnspect.files.messages import Message
 from rnnspect.files.mil_file import Program
-from rnnspect.files.operators import Held, Operator
+from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.protobuf import BYTES, VARINT, varint
 from rnnspect.files.reading import opened, read_bytes, size_of
 
@@ -169,7 +169,7 @@ def _layer(layer: Message, kind: str, parameters: Message) -> Operator:
             found_in = f"a bidirectional LSTM with {len(both)} sets of weights"
             raise FileError(found_in, allowed="2", where=where)
         parts = dict(zip(("forward_", "backward_"), both, strict=True))
-    arrays: dict[str, Held] = {}
+    arrays: dict[str, FileArray] = {}
     for way, part in parts.items():
         for field, array in _ARRAYS["LSTM" if is_lstm else kind].items():
             if field in part:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.operators import SIZES, Held, plain, tensor
+from rnnspect.files.operators import SIZES, FileArray, plain, tensor
 from rnnspect.files.reading import Stored
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _FLOATS, _HALVES, _RAW, _INT8, _QUANTIZATION = 1, 2, 30, 31, 40
 _LINEAR, _TABLE = 101, 102
 
 
-def weights(message: Message, shape: tuple[int, ...], where: str) -> Held | None:
+def weights(message: Message, shape: tuple[int, ...], where: str) -> FileArray | None:
     """An array of that shape; None where it is empty. Raises `FileError` for another count of numbers."""
     count = math.prod(shape)
     if floats := message.every(_FLOATS):
@@ -55,7 +55,7 @@ def weights(message: Message, shape: tuple[int, ...], where: str) -> Held | None
         scaled = numbers * _floats(scales).reshape(along)
         return scaled + _floats(biases).reshape(along) if biases else scaled
 
-    return Held(Stored(shape, "float32"), read, f"{bits}-bit integers")
+    return FileArray(Stored(shape, "float32"), read, f"{bits}-bit integers")
 
 
 def joined(parts: list[memoryview]) -> memoryview:
@@ -63,7 +63,7 @@ def joined(parts: list[memoryview]) -> memoryview:
     return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
 
-def _counted(data: memoryview, stored: Stored, where: str) -> Held:
+def _counted(data: memoryview, stored: Stored, where: str) -> FileArray:
     size, count = SIZES[stored.dtype], math.prod(stored.shape)
     if len(data) != count * size:
         found = f"the array has {len(data) // size} values"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files import hdf5_structures as h5
-from rnnspect.files.reading import Part, Stored
+from rnnspect.files.reading import FilePart, Stored
 from rnnspect.files.zip_members import MOST_UNPACKED
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Tree:
         return next((text for group in groups if (text := self.attributes.get(group, {}).get(name))), None)
 
 
-def read_tree(part: Part, where: str, attributes: Collection[str], skip: str) -> Tree:
+def read_tree(part: FilePart, where: str, attributes: Collection[str], skip: str) -> Tree:
     """Every dataset of a file with its shape and dtype, none of the numbers; and these attributes where they are text.
 
     Groups at the top whose name begins with `skip` are not looked at.
@@ -89,7 +89,7 @@ def read_tree(part: Part, where: str, attributes: Collection[str], skip: str) ->
     return tree
 
 
-def read_datasets(part: Part, where: str, paths: Collection[str]) -> dict[str, Tensor]:
+def read_datasets(part: FilePart, where: str, paths: Collection[str]) -> dict[str, Tensor]:
     """The numbers of datasets that `read_tree` found, by path.
 
     Raises as `read_tree`, and `ResourceError` for numbers that this machine has not the memory for.

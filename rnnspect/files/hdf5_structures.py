@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.reading import DAMAGED, Part
+from rnnspect.files.reading import DAMAGED, FilePart
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -44,7 +44,7 @@ UNDEFINED = 2**64 - 1
 class BoundedReads:
     """A part of a file, as pyfive wants one. Reading more than `allow` said last, or for too long, is a `FileError`."""
 
-    def __init__(self, part: Part, where: str) -> None:
+    def __init__(self, part: FilePart, where: str) -> None:
         self.part, self.where, self.text_left = part, where, MAX_TEXT
         self._at = self._left = 0
         self._end = thread_time() + SECONDS
@@ -71,7 +71,7 @@ class BoundedReads:
 
 
 @contextmanager
-def opened(part: Part, where: str) -> Iterator[tuple[BoundedReads, int]]:
+def opened(part: FilePart, where: str) -> Iterator[tuple[BoundedReads, int]]:
     """The file, and the address of its outermost group. What pyfive raises on a broken file becomes a `FileError`."""
     from pyfive.core import InvalidHDF5File
     from pyfive.misc_low_level import SuperBlock

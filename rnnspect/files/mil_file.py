@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files.coreml_weights import joined
-from rnnspect.files.operators import SIZES, Held, Operator, plain
+from rnnspect.files.operators import SIZES, FileArray, Operator, plain
 from rnnspect.files.reading import Stored, check_promise, opened
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Program:
                     else:
                         scope.made_by.update(dict.fromkeys(outputs, kind))
 
-    def held(self, value: Message, where: str) -> Held:
+    def held(self, value: Message, where: str) -> FileArray:
         """An array inside the program, or in its file of weights."""
         kind, shape = _type(value, where)
         if kind not in SIZES:
@@ -90,7 +90,7 @@ class Program:
             return plain(tensor.message(_BYTES).data(1), stored, where)
         raise FileError(f"the file is damaged: a {kind} constant has no values", where=where)
 
-    def dequantized(self, said: dict[str, Message], where: str) -> Held:
+    def dequantized(self, said: dict[str, Message], where: str) -> FileArray:
         """The floats of an operator `constexpr_affine_dequantize` with these attributes."""
         if missing := {"quantized_data", "scale", "zero_point"} - said.keys():
             raise FileError(f"{_DEQUANTIZE} without {listed(sorted(missing))}", where=where)
@@ -107,9 +107,9 @@ class Program:
             shifted = numbers - (offset.reshape(along) if offset.dim() else offset)
             return (shifted * (factor.reshape(along) if factor.dim() else factor)).to(scale.read().dtype)
 
-        return Held(Stored(shape, scale.stored.dtype), read, "8-bit integers")
+        return FileArray(Stored(shape, scale.stored.dtype), read, "8-bit integers")
 
-    def _in_file(self, place: Message, stored: Stored, where: str) -> Held:
+    def _in_file(self, place: Message, stored: Stored, where: str) -> FileArray:
         name, offset = place.text(1), place.number(2)
         path = self.folder / name.removeprefix("@model_path/")
         try:
@@ -133,7 +133,7 @@ class Program:
                 data = _bytes_at(part.file, part.size, at, length, where)
             return plain(memoryview(data), stored, where).read()
 
-        return Held(stored, read)
+        return FileArray(stored, read)
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,13 @@ class _Scope:
     """By the name of a result the operator that gives it."""
     packed: dict[str, dict[str, Message]]
     """By the name of a result the attributes of the `constexpr_affine_dequantize` that gives it."""
-    arrays: dict[str, Held]
+    arrays: dict[str, FileArray]
     """The constants that were read, by name."""
 
     def operator(self, operation: Message, kind: str) -> Operator:
         called = _immediate(operation.mapping(5).get("name"))
         name = called if isinstance(called, str) and called else next(iter(_outputs(operation)), kind)
-        arrays: dict[str, Held] = {}
+        arrays: dict[str, FileArray] = {}
         settings: dict[str, Any] = {}
         computed: list[str] = []
         takes = ""
@@ -175,7 +175,7 @@ class _Scope:
                     arrays[given] = self.arrays[source]
         return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(_outputs(operation)))
 
-    def _array(self, source: str, value: Message | None, where: str) -> Held:
+    def _array(self, source: str, value: Message | None, where: str) -> FileArray:
         return (
             self.program.dequantized(self.packed[source], where) if value is None else self.program.held(value, where)
         )

@@ -77,7 +77,7 @@ def type_name(kind: int) -> str:
 
 
 @dataclass(frozen=True)
-class Names:
+class GraphTensors:
     """The tensors of one graph by name."""
 
     graph: GraphProto
@@ -96,7 +96,7 @@ class Constants:
     def __init__(self, model: ModelProto) -> None:
         self._model = model
         self._known: dict[tuple[int, str], Array | None] = {}
-        self._graphs: dict[int, Names] = {}
+        self._graphs: dict[int, GraphTensors] = {}
 
     def value(self, name: str, path: GraphPath, depth: int = 0) -> Array | None:
         """The numbers of a tensor as a node in the last graph of the path sees it; of a graph's input its default.
@@ -137,12 +137,12 @@ class Constants:
             last = next(iter(makers[last].input), "")
         return owner.input[at] if last == name and at < len(owner.input) else ""
 
-    def names(self, graph: GraphProto) -> Names:
+    def names(self, graph: GraphProto) -> GraphTensors:
         """Who makes the tensors of one graph."""
         if id(graph) not in self._graphs:
             makers = {name: node for node in reversed(graph.node) for name in node.output if name}
             held = {tensor.name: tensor for tensor in reversed(graph.initializer)}
-            self._graphs[id(graph)] = Names(graph, held, makers, frozenset(known.name for known in graph.input))
+            self._graphs[id(graph)] = GraphTensors(graph, held, makers, frozenset(known.name for known in graph.input))
         return self._graphs[id(graph)]
 
     def _found(self, held: Any, maker: NodeProto | None, name: str, path: GraphPath, depth: int) -> Array | None:

@@ -18,7 +18,7 @@ SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "int8": 1, "ui
 
 
 @dataclass(frozen=True)
-class Held:
+class FileArray:
     """An array of a file: its shape and dtype at once, its numbers when they are asked for."""
 
     stored: Stored
@@ -34,7 +34,7 @@ class Operator:
     kind: str
     """As the format calls it."""
     name: str
-    arrays: Mapping[str, Held]
+    arrays: Mapping[str, FileArray]
     """The constants that it takes, by the schema's names."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """By the schema's names."""
@@ -46,16 +46,16 @@ class Operator:
     """The names in the graph of its outputs."""
 
 
-def plain(data: memoryview, stored: Stored, where: str) -> Held:
+def plain(data: memoryview, stored: Stored, where: str) -> FileArray:
     """An array stored as it is, of a dtype in `SIZES`. Raises `FileError` where bytes are missing."""
     check_promise(math.prod(stored.shape) * SIZES[stored.dtype], len(data), where)
-    return Held(stored, lambda: tensor(data, stored))
+    return FileArray(stored, lambda: tensor(data, stored))
 
 
-def as_float32(held: Held) -> Held:
+def as_float32(held: FileArray) -> FileArray:
     """The same numbers in float32."""
     stored = Stored(held.stored.shape, "float32")
-    return Held(stored, lambda: held.read().float(), held.packed or held.stored.dtype)
+    return FileArray(stored, lambda: held.read().float(), held.packed or held.stored.dtype)
 
 
 def tensor(data: memoryview, stored: Stored) -> Tensor:

@@ -16,9 +16,9 @@ from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.pickle_stream import MAX_PICKLE, PERSISTENT, Record, load
 from rnnspect.files.pickled import PickleFile, tensors_in
-from rnnspect.files.reading import Part, Tensors, check_promise, opened
+from rnnspect.files.reading import FilePart, Tensors, check_promise, opened
 from rnnspect.files.rebuilding import is_storage, numpy_dtype, sizes_in, storage_dtype
-from rnnspect.files.strided import SIZES, Place, Strided, checked, contiguous
+from rnnspect.files.strided import SIZES, StoredBytes, Strided, checked, contiguous
 from rnnspect.files.torch_tar import MAX_DIGITS, is_torch_tar, read_tar
 from rnnspect.files.torch_zip import parse_zip
 
@@ -53,7 +53,7 @@ def open_pickle(path: Path) -> PickleFile:
             return _torch_tar(path, mapped) if is_torch_tar(head) else _plain(path, mapped)
 
 
-def _torch_stream(path: Path, part: Part, mapped: mmap.mmap) -> PickleFile:
+def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
     """torch.save up to 1.5: pickles of the magic number, the version, the machine, the object and the storages' keys,
     then for each storage how many numbers it has, and the numbers."""
     where = str(path)
@@ -68,7 +68,7 @@ def _torch_stream(path: Path, part: Part, mapped: mmap.mmap) -> PickleFile:
         for record in pickle.persistent
         if is_storage(record.args, str) and (dtype := storage_dtype(record.args[1]))
     }
-    places: dict[str, Place] = {}
+    places: dict[str, StoredBytes] = {}
     start = keys.end
     for key in keys.value if isinstance(keys.value, list) else ():
         part.file.seek(start)
@@ -79,7 +79,7 @@ def _torch_stream(path: Path, part: Part, mapped: mmap.mmap) -> PickleFile:
         size = max(_COUNT.unpack(count)[0], 0) * SIZES[dtype]
         start += _COUNT.size
         check_promise(size, part.size - start, where)
-        places[key] = Place(size, start)
+        places[key] = StoredBytes(size, start)
         start += size
 
     def storage(identity: Any) -> Strided | None:
@@ -124,7 +124,7 @@ def _plain(path: Path, file: mmap.mmap) -> PickleFile:
         check_promise(size, file.size() - start, where)
         strides = contiguous(shape, state.get("order") == "F")
         record.name, record.args, record.state = PERSISTENT, len(inline), None
-        inline.append(checked(Strided(Place(size, start), dtype[0], shape, strides, 0, dtype[1]), where))
+        inline.append(checked(Strided(StoredBytes(size, start), dtype[0], shape, strides, 0, dtype[1]), where))
         file.seek(start + size)
 
     pickle = load(file, where, skip_numbers)

@@ -52,7 +52,7 @@ class Tensors:
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """Bytes of an open file: all of it, or one uncompressed member of an archive."""
 
     file: IO[bytes]
@@ -92,13 +92,13 @@ def refuse_pipe(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Part]:
+def opened(path: Path) -> Iterator[FilePart]:
     """A file that can be read at any place. Raises `FileError` for a pipe, and for what `size_of` raises it for."""
     size = size_of(path)
     refuse_pipe(path)
     try:
         with path.open("rb") as file:
-            yield Part(file, 0, size)
+            yield FilePart(file, 0, size)
     except OSError as error:
         raise FileError(why(error), where=str(path)) from None
 

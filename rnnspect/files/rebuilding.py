@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspect.files.pickle_stream import MAX_KEY, PERSISTENT, Named, Record
-from rnnspect.files.strided import MAX_AXES, SIZES, Place, Strided, as_dtype, checked, contiguous
+from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, as_dtype, checked, contiguous
 
 Elsewhere = Callable[[Any], Strided | None]
 """Finds what a pickle says is stored elsewhere: a storage of torch as an array of one axis; None if it is none."""
@@ -179,12 +179,12 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any, where
     return checked(found, where)
 
 
-def _place(data: Any) -> Place | None:
+def _place(data: Any) -> StoredBytes | None:
     if isinstance(data, Record) and data.name == "_codecs.encode" and isinstance(data.args, tuple) and data.args:
         data = data.args[0]
     if isinstance(data, Record) and data.name in ("builtins.bytes", "__builtin__.bytes") and data.args == ():
         data = b""
-    return Place(len(data), data=data) if isinstance(data, bytes | bytearray | str) else None
+    return StoredBytes(len(data), data=data) if isinstance(data, bytes | bytearray | str) else None
 
 
 def numpy_dtype(dtype: Any) -> tuple[str, bool] | None:

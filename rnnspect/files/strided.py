@@ -27,7 +27,7 @@ MAX_AXES = 64
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredBytes:
     """Bytes: from a place in the file, a compressed member of the archive, or in what was read already."""
 
     size: int
@@ -41,7 +41,7 @@ class Place:
 class Strided:
     """Numbers at regular distances in a place. A step and the offset are counted in numbers."""
 
-    place: Place
+    place: StoredBytes
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -94,7 +94,7 @@ def read_all(path: Path, wanted: Mapping[str, Strided]) -> dict[str, Tensor]:
     with opened(path) as part:
         mapped = mmap.mmap(part.file.fileno(), 0, access=mmap.ACCESS_COPY)
 
-    def bytes_at(place: Place) -> Tensor:
+    def bytes_at(place: StoredBytes) -> Tensor:
         if place.size == 0:
             return torch.empty(0, dtype=torch.uint8)
         if place.data is not None:

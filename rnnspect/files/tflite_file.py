@@ -14,14 +14,14 @@ from rnnspect.errors import FileError
 from rnnspect.files import flatbuffers, free_memory
 from rnnspect.files.operators import Operator
 from rnnspect.files.reading import read_bytes, size_of
-from rnnspect.files.tflite_graph import Graph
+from rnnspect.files.tflite_graph import TfliteGraph
 from rnnspect.files.tflite_loops import loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rnnspect.files.flatbuffers import Table
-    from rnnspect.files.operators import Held
+    from rnnspect.files.operators import FileArray
 
 MAGIC = b"TFL3"
 """Bytes 4 to 8 of every file."""
@@ -107,7 +107,7 @@ def read_model(path: Path) -> Model:
     left, graphs = MAX_OPERATORS, model.tables(2)
     for one in graphs:
         left -= 1
-        graph = Graph(model, one, codes)
+        graph = TfliteGraph(model, one, codes)
         for operator in graph.operators:
             left -= 1
             if left < 0:
@@ -117,7 +117,7 @@ def read_model(path: Path) -> Model:
             if code in KINDS:
                 found.append(_operator(graph, operator, KINDS[code]))
             elif code == _WHILE and (options := operator.table(4)):
-                body = Graph(model, graphs.at(options.number(_BODY, "<i")), codes)
+                body = TfliteGraph(model, graphs.at(options.number(_BODY, "<i")), codes)
                 left -= len(body.operators)
                 found.append(loop(body, next(iter(graph.named(operator.numbers(2, "<i", 1))), "")))
             if len(found) > MAX_RECURRENT:
@@ -126,8 +126,8 @@ def read_model(path: Path) -> Model:
     return Model(tuple(found), others)
 
 
-def _operator(graph: Graph, operator: Table, kind: _Kind) -> Operator:
-    arrays: dict[str, Held] = {}
+def _operator(graph: TfliteGraph, operator: Table, kind: _Kind) -> Operator:
+    arrays: dict[str, FileArray] = {}
     computed: list[str] = []
     for name, index in zip(kind.inputs, operator.numbers(1, "<i", len(kind.inputs)), strict=False):
         held = graph.constant(index) if index >= 0 else None

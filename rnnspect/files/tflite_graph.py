@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed
-from rnnspect.files.operators import SIZES, Held, as_float32, plain, tensor
+from rnnspect.files.operators import SIZES, FileArray, as_float32, plain, tensor
 from rnnspect.files.reading import Stored
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _FEW = range(4, 4 * MAX_AXES + 1, 4)
 _FLOAT, _BYTE, _BOOL = "<f", "<b", "<?"
 
 
-class Graph:
+class TfliteGraph:
     """The tensors of one graph of a model."""
 
     def __init__(self, model: Table, graph: Table, codes: list[int]) -> None:
@@ -44,7 +44,7 @@ class Graph:
         """The names of these tensors."""
         return tuple(self.tensors.at(index).text(3) for index in indices if index >= 0)
 
-    def constant(self, index: int) -> Held | None:
+    def constant(self, index: int) -> FileArray | None:
         """A tensor whose numbers the file holds, as floats, or as other numbers that an operator makes floats of."""
         held = self._held(index)
         if held is not None:
@@ -70,7 +70,7 @@ class Graph:
         data = self._data(one)
         return struct.unpack(f"<{len(data) // 4}i", data) if one.number(1, _BYTE) == 2 and len(data) in _FEW else ()
 
-    def _held(self, index: int) -> Held | None:
+    def _held(self, index: int) -> FileArray | None:
         one = self.tensors.at(index)
         where = f"{one.where}:{one.text(3)}"
         data = self._data(one)
@@ -100,7 +100,7 @@ class Graph:
         return buffer.data[offset : offset + size]
 
 
-def _scaled(one: Table, data: memoryview, stored: Stored, where: str) -> Held:
+def _scaled(one: Table, data: memoryview, stored: Stored, where: str) -> FileArray:
     """Floats stored as integers: scale · (number − zero point), one scale for all or one for each row of an axis."""
     quantization = one.table(4)
     if quantization is None:
@@ -121,4 +121,4 @@ def _scaled(one: Table, data: memoryview, stored: Stored, where: str) -> Held:
             numbers -= torch.tensor(quantization.numbers(3, "<q", zeros), dtype=torch.float32).reshape(along)
         return numbers * torch.tensor(quantization.numbers(2, _FLOAT, scales), dtype=torch.float32).reshape(along)
 
-    return Held(Stored(stored.shape, "float32"), read, f"{8 * SIZES[stored.dtype]}-bit integers")
+    return FileArray(Stored(stored.shape, "float32"), read, f"{8 * SIZES[stored.dtype]}-bit integers")

@@ -12,8 +12,8 @@ from rnnspect.files.operators import Operator
 
 if TYPE_CHECKING:
     from rnnspect.files.flatbuffers import Table
-    from rnnspect.files.operators import Held
-    from rnnspect.files.tflite_graph import Graph
+    from rnnspect.files.operators import FileArray
+    from rnnspect.files.tflite_graph import TfliteGraph
 
 LOOP = "WHILE"
 MAX_INPUTS = 64
@@ -27,14 +27,14 @@ _FUSED = {1: "relu", 4: "tanh"}
 _SIGNS = {_ADD: "+", _MUL: "*", _SUB: "-"}
 
 
-def loop(body: Graph, name: str) -> Operator:
+def loop(body: TfliteGraph, name: str) -> Operator:
     """A WHILE as an operator. Its settings say what each of its outputs is: W x, U h[s3] and V[…] for the products of
     x, of s3 and of a product with the constants `weights`, `recurrent_weights` and `candidate_weights`, each with its
     bias; W x' with a `bias` that is added later; W x.1 for the second part of W x; s3 for what came in at that place,
     h or c; +, * and - of two, the smaller text first in + and *."""
     inputs = body.table.numbers(1, "<i", MAX_INPUTS)
     known = {index: f"s{at}" for at, index in enumerate(inputs)}
-    arrays: dict[str, Held] = {}
+    arrays: dict[str, FileArray] = {}
     for operator in body.operators:
         taken, outputs = operator.numbers(1, "<i", 4), operator.numbers(2, "<i", 8)
         if not taken or not outputs:
@@ -62,7 +62,7 @@ def loop(body: Graph, name: str) -> Operator:
     return Operator(LOOP, name or LOOP, arrays, {"equations": equations})
 
 
-def _product(body: Graph, text: str, taken: tuple[int, ...], arrays: dict[str, Held]) -> str:
+def _product(body: TfliteGraph, text: str, taken: tuple[int, ...], arrays: dict[str, FileArray]) -> str:
     """W x, U h or V of a product; the constants go to `arrays`. Another product, or a second one of the same, is not
     known."""
     start, said = ("", "W x") if text == "x" else ("recurrent_", f"U h[{text}]")
@@ -77,7 +77,7 @@ def _product(body: Graph, text: str, taken: tuple[int, ...], arrays: dict[str, H
     return said
 
 
-def _with_bias(body: Graph, texts: list[str], taken: tuple[int, ...], arrays: dict[str, Held]) -> str:
+def _with_bias(body: TfliteGraph, texts: list[str], taken: tuple[int, ...], arrays: dict[str, FileArray]) -> str:
     """The sum of W x, or of W x + U h, and a vector, which goes to `arrays` as its bias; empty for another sum."""
     for one, other in ((0, 1), (1, 0)):
         if texts[other] == UNKNOWN and "W x" in texts[one] and texts[one][-1] in "x)" and "bias" not in arrays:
@@ -88,7 +88,7 @@ def _with_bias(body: Graph, texts: list[str], taken: tuple[int, ...], arrays: di
     return ""
 
 
-def _part(body: Graph, text: str, taken: tuple[int, ...], output: int) -> str:
+def _part(body: TfliteGraph, text: str, taken: tuple[int, ...], output: int) -> str:
     """A slice of columns that is one of several of the same width, as a split gives them."""
     begin, strides = (body.integers(taken[at]) for at in (1, 3))
     width = body.tensors.at(output).numbers(0, "<i", 8)[-1:]
@@ -104,7 +104,7 @@ def _fused(operator: Table, text: str) -> str:
     return text if function == 0 else f"{_FUSED[function]}({text})" if function in _FUSED else UNKNOWN
 
 
-def _text(body: Graph, index: int, known: dict[int, str]) -> str:
+def _text(body: TfliteGraph, index: int, known: dict[int, str]) -> str:
     """What a tensor is: known, a constant of one number (1.0), or not known."""
     if index in known or index < 0:
         return known.get(index, UNKNOWN)

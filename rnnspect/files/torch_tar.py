@@ -14,7 +14,7 @@ from rnnspect.errors import FileError
 from rnnspect.files.pickle_stream import Pickle, load
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import storage_dtype
-from rnnspect.files.strided import MAX_AXES, SIZES, Place, Strided, checked
+from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, checked
 
 if TYPE_CHECKING:
     import mmap
@@ -76,7 +76,7 @@ def _storages(file: mmap.mmap, where: str) -> Iterator[tuple[int, Strided]]:
         (count,) = _unpack(file, 1, where)
         start = file.tell()
         check_promise(count * SIZES[dtype], file.size() - start, where)
-        yield _key(values[0], where), Strided(Place(count * SIZES[dtype], start), dtype, (count,), (1,))
+        yield _key(values[0], where), Strided(StoredBytes(count * SIZES[dtype], start), dtype, (count,), (1,))
         file.seek(start + count * SIZES[dtype])
 
 

@@ -13,7 +13,7 @@ from rnnspect.files.pickle_stream import MAX_PICKLE, load
 from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import is_storage, storage_dtype
-from rnnspect.files.strided import SIZES, Place, Strided
+from rnnspect.files.strided import SIZES, StoredBytes, Strided
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ def parse_zip(source: Path | io.BytesIO, path: Path) -> PickleFile:
     return found
 
 
-def place_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path | io.BytesIO) -> Place:
+def place_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path | io.BytesIO) -> StoredBytes:
     """Where a member's bytes are: in the file, unless they are packed or the archive is a member of another."""
     if isinstance(source, io.BytesIO):
-        return Place(info.file_size, data=archive.read(info))
+        return StoredBytes(info.file_size, data=archive.read(info))
     if info.compress_type != zipfile.ZIP_STORED:
-        return Place(info.file_size, member=info.filename)
+        return StoredBytes(info.file_size, member=info.filename)
     with opened_member(archive, info.filename, source) as part:
-        return Place(part.size, part.start)
+        return StoredBytes(part.size, part.start)
 
 
 @dataclass
@@ -71,7 +71,7 @@ class _Members:
     source: Path | io.BytesIO
     path: Path
     big_endian: bool
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, StoredBytes] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By the class of a module of TorchScript."""
     code_left: int = MAX_CODE

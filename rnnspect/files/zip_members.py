@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.reading import Part, refuse_pipe, why
+from rnnspect.files.reading import FilePart, refuse_pipe, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
 
 
 @contextmanager
-def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[Part]:
+def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[FilePart]:
     """A member: its place in the file if it is stored uncompressed, else its bytes unpacked in memory.
 
     Raises `FileError` for one that lies outside the archive, `ResourceError` for one that would not fit in memory.
@@ -75,7 +75,7 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
     info = archive.getinfo(name)
     if info.compress_type == zipfile.ZIP_DEFLATED:
         free_memory.require(2 * info.file_size, "unpacking this file", str(path))
-        yield Part(io.BytesIO(archive.read(info)), 0, info.file_size)
+        yield FilePart(io.BytesIO(archive.read(info)), 0, info.file_size)
         return
     archive.open(info).close()  # checks that a header is there and speaks of the same member
     with path.open("rb") as file:
@@ -85,4 +85,4 @@ def opened_member(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[P
         start = info.header_offset + _HEADER.size + sum(after)
         if start + info.file_size > size or info.file_size != info.compress_size:
             raise FileError(f"the file is damaged: {name!r} is longer than the file", where=str(path))
-        yield Part(file, start, info.file_size)
+        yield FilePart(file, start, info.file_size)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import processing_order
-from rnnspect.judging.layer_inputs import Steps
+from rnnspect.judging.layer_inputs import StepReader
 
 ALL = slice(None)
 INPUT, OUTPUT = ("x", "error"), ("h", "h_error")
@@ -21,13 +21,13 @@ INPUT, OUTPUT = ("x", "error"), ("h", "h_error")
 class LayerRun:
     """What one layer and direction received and returned: (steps, batch, units), states (batch, units)."""
 
-    x: Steps
+    x: StepReader
     h: Tensor
     h0: Tensor
     c0: Tensor | None = None
     lengths: Tensor | None = None
     reverse: bool = False
-    error: Steps | None = None
+    error: StepReader | None = None
     """How far x may be from what the engine had, where the layer below was estimated or its h was recorded rounded."""
     h_error: Tensor | None = None
     """How far h may be from the engine's, where this layer was estimated."""

@@ -17,7 +17,7 @@ from rnnspect.cells.functions import Functions, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.layer import LayerEquations
-from rnnspect.judging.layer_inputs import Steps
+from rnnspect.judging.layer_inputs import StepReader
 from rnnspect.network import sequence
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
@@ -73,7 +73,7 @@ class Interpretation:
 
     @classmethod
     def of(
-        cls, stack: Stack, at: At, x: Steps, error: Steps | None, u: Roundoff, h: Tensor | None = None
+        cls, stack: Stack, at: At, x: StepReader, error: StepReader | None, u: Roundoff, h: Tensor | None = None
     ) -> Interpretation:
         """As the spec says, for x with its error, what it received. h (T, B, P) if it was observed."""
         spec, state = stack.spec, stack.states[at]

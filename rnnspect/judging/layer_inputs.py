@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 
 
-class Steps(Protocol):
+class StepReader(Protocol):
     """Values (steps, batch, units) of which steps are read as from a tensor."""
 
     @property
@@ -39,7 +39,7 @@ class Errors:
 class SideBySide:
     """The values of both directions side by side, as steps; zero beyond an item's end, if `valid` (T, B) tells it."""
 
-    def __init__(self, parts: Sequence[Steps], valid: Tensor | None = None) -> None:
+    def __init__(self, parts: Sequence[StepReader], valid: Tensor | None = None) -> None:
         self._parts, self._valid = parts, valid
         self.shape = torch.Size((*parts[0].shape[:2], sum(part.shape[2] for part in parts)))
         self.dtype = functools.reduce(torch.promote_types, (part.dtype for part in parts))
@@ -49,7 +49,9 @@ class SideBySide:
         return values if self._valid is None else torch.where(self._valid[at].unsqueeze(-1), values, 0)
 
 
-def handed_on(outputs: Sequence[tuple[Tensor, Steps | None]], valid: Tensor | None) -> tuple[Steps, Steps | None]:
+def handed_on(
+    outputs: Sequence[tuple[Tensor, StepReader | None]], valid: Tensor | None
+) -> tuple[StepReader, StepReader | None]:
     """x of the layer above and how far it may be off, from h of each direction and how far that may be; None where
     it is exact."""
     x = beside([h for h, _ in outputs], valid)
@@ -58,6 +60,6 @@ def handed_on(outputs: Sequence[tuple[Tensor, Steps | None]], valid: Tensor | No
     return x, beside([Errors(h, EXACT) if error is None else error for h, error in outputs])
 
 
-def beside(parts: Sequence[Steps], valid: Tensor | None = None) -> Steps:
+def beside(parts: Sequence[StepReader], valid: Tensor | None = None) -> StepReader:
     """The parts (T, B, ·) side by side, zero beyond an item's end; one part alone is itself."""
     return parts[0] if len(parts) == 1 and valid is None else SideBySide(parts, valid)

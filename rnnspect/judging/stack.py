@@ -30,7 +30,7 @@ from rnnspect.judging.finding import PAST_USE, Finding, PlaceFinding, Progress, 
 from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
-from rnnspect.judging.layer_inputs import Errors, Steps, handed_on
+from rnnspect.judging.layer_inputs import Errors, StepReader, handed_on
 from rnnspect.judging.recorded_gates import ROWS, judge_quantities
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
@@ -88,7 +88,7 @@ def judge_stack(
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     spec, observation, declared = case.spec, case.observation, case.declared
     judged, stack = Judged(), Stack.of(spec, case.parameters, case.sequence)
-    given: tuple[Steps, Steps | None] = case.sequence.x, None
+    given: tuple[StepReader, StepReader | None] = case.sequence.x, None
     expected: dict[Key, Expected] = {}
     for layer in range(spec.num_layers):
         outcomes: list[_Outcome] = []
@@ -133,7 +133,7 @@ def readings_of(case: Case) -> Callable[[int, str], Interpretation]:
     """
     stack, observation = Stack.of(case.spec, case.parameters, case.sequence), case.observation
 
-    def output(at: At) -> tuple[Tensor, Steps | None]:
+    def output(at: At) -> tuple[Tensor, StepReader | None]:
         run, kept = of(*at).run, observation.kept_of((*at, "h"))
         return run.h, Errors(run.h, kept) if run.h_error is None and kept.rounded else run.h_error
 
@@ -142,7 +142,7 @@ def readings_of(case: Case) -> Callable[[int, str], Interpretation]:
     @functools.cache
     def of(layer: int, way: str) -> Interpretation:
         at = layer, way
-        given: tuple[Steps, Steps | None] = case.sequence.x, None
+        given: tuple[StepReader, StepReader | None] = case.sequence.x, None
         if layer:
             below = [output((layer - 1, direction)) for direction in case.spec.directions]
             given = handed_on(below, case.sequence.valid())
@@ -161,7 +161,7 @@ class _Outcome(NamedTuple):
     """What a layer and direction gave, with its error, and by what it was judged."""
 
     h: Tensor
-    error: Steps | None
+    error: StepReader | None
     layer: LayerEquations
     run: LayerRun
     finals: list[Expected]

@@ -11,7 +11,7 @@ from rnnspect.network.shown import Shown, counted, in_brief
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelPart:
     """One module of a model, and how many numbers its parameters have, those of the modules in it included."""
 
     name: str
@@ -34,7 +34,7 @@ class ModelShapes(Shown):
     """What `rnnspect shapes` shows of a live model: its modules in their order, and the shapes of each recurrent one by
     its name."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ModelPart, ...]
     recurrent: Mapping[str, Shapes]
     refused: Mapping[str, str]
     """By the name of a recurrent module why its shapes cannot be told."""

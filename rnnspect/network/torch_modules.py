@@ -15,7 +15,7 @@ from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.errors import SpecError, listed
 from rnnspect.network.keys import DTYPES
-from rnnspect.network.model_tree import ModelShapes, Part
+from rnnspect.network.model_tree import ModelPart, ModelShapes
 from rnnspect.network.parameters import Axes, Shapes, parameters_of, shapes_of
 from rnnspect.network.spec import Spec
 
@@ -90,7 +90,7 @@ def shapes_of_model(model: nn.Module) -> ModelShapes:
     for name, module in model.named_modules():
         sizes = [(0 if is_lazy(one) else one.numel(), one.requires_grad) for one in module.parameters()]
         trained = sum(size for size, is_trained in sizes if is_trained)
-        parts.append(Part(name, title_of(module), sum(size for size, _ in sizes), trained))
+        parts.append(ModelPart(name, title_of(module), sum(size for size, _ in sizes), trained))
         if is_stack(module) or is_cell(module):
             try:
                 recurrent[name] = shapes_of_module(module)

@@ -22,7 +22,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
 from rnnspect.reporting.data import Derivable, LayerReport
 from rnnspect.reporting.downsampling import Picture, blank
-from rnnspect.reporting.keeping import Frame, Keeper, Part
+from rnnspect.reporting.keeping import Frame, Keeper, KeptSteps
 
 Array = npt.NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
     canvas = _Canvas(frame, judge.layer.wide.parameters, shown)
     keeper = Keeper(frame, shown)
     for compared in judge.compared_chunks(run, frame.item):
-        part = Part(compared, run.reverse, frame)
+        part = KeptSteps(compared, run.reverse, frame)
         if not part.count:
             break
         keeper.keep(compared, part)
@@ -106,7 +106,7 @@ class _Canvas:
         self.maps: dict[tuple[str, str], Picture] = {}
         self.curves: dict[str, Picture] = {}
 
-    def paint(self, compared: ComparedChunk, part: Part) -> None:
+    def paint(self, compared: ComparedChunk, part: KeptSteps) -> None:
         """Adds the steps of a chunk to every picture of a quantity."""
         x, start = part.of(compared.chunk.x), part.start
         self._map("x", "equations", start, x)

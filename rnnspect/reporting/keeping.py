@@ -147,7 +147,7 @@ def _kept_at_most(spec: Spec, runs: int) -> int:
     return max(min(MOST_KEPT, _DERIVATIONS // (8 * numbers * spec.num_directions * runs)), 1)
 
 
-class Part:
+class KeptSteps:
     """The steps of a chunk by their index in the input, without those beyond the item's length."""
 
     def __init__(self, compared: ComparedChunk, reverse: bool, frame: Frame) -> None:
@@ -177,7 +177,7 @@ class Keeper:
         self._frame, self._shown = frame, shown
         self._arrays: dict[str, Array] = {}
 
-    def keep(self, compared: ComparedChunk, part: Part) -> None:
+    def keep(self, compared: ComparedChunk, part: KeptSteps) -> None:
         steps = self._frame.kept
         first, last = (bisect_left(steps, step) for step in (part.start, part.start + part.count))
         if first == last:

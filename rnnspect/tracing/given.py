@@ -11,7 +11,7 @@ from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenInput:
     """x, h0, c0 and lengths as `sequence_of` takes them; None for what was not given."""
 
     x: Any = None
@@ -19,7 +19,7 @@ class Given:
     c0: Any = None
     lengths: Any = None
 
-    def plain(self, spec: Spec, of_a_cell: bool = False) -> Given:
+    def plain(self, spec: Spec, of_a_cell: bool = False) -> GivenInput:
         """The same without a packed sequence, and without h0 and c0 in one tuple, as torch.nn.LSTM takes them. Of a
         cell, whose x is one step (I,) or (B, I), a sequence of one step.
 
@@ -35,7 +35,7 @@ class Given:
             found = found._padded(spec)
         return found._of_a_cell() if of_a_cell else found
 
-    def _apart(self, spec: Spec) -> Given:
+    def _apart(self, spec: Spec) -> GivenInput:
         """h0 and c0 each by itself, where h0 is a tuple of both."""
         if not isinstance(self.h0, tuple) or not all(one is None or _is_state(one) for one in self.h0):
             return self
@@ -47,7 +47,7 @@ class Given:
             raise SequenceError(found, allowed="h0 = (h0, c0), or h0 and c0 separately", where="h0")
         return replace(self, h0=self.h0[0], c0=self.h0[1])
 
-    def _padded(self, spec: Spec) -> Given:
+    def _padded(self, spec: Spec) -> GivenInput:
         from torch.nn.utils.rnn import pad_packed_sequence
 
         if self.lengths is not None:
@@ -56,7 +56,7 @@ class Given:
         x, lengths = pad_packed_sequence(self.x, spec.batch_first)
         return replace(self, x=x, lengths=lengths)
 
-    def _of_a_cell(self) -> Given:
+    def _of_a_cell(self) -> GivenInput:
         """With an axis of one step, where x and the states come as a cell takes them."""
         if self.x is None or isinstance(self.x, str):
             return self

@@ -13,7 +13,7 @@ from rnnspect import engines
 from rnnspect.engines.interface import Engine, NoEngine
 from rnnspect.engines.shared.pieces import run_in_pieces
 from rnnspect.engines.torch import ModuleEngine, TorchEngine
-from rnnspect.engines.torch_cell import CellEngine
+from rnnspect.engines.torch_cell import LiveCellEngine
 from rnnspect.errors import EngineError, Where
 from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
@@ -22,7 +22,7 @@ from rnnspect.network.drawing import generator_of
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence, sequence_of
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.given import Given
+from rnnspect.tracing.given import GivenInput
 from rnnspect.weights.loading import weights_of
 
 
@@ -85,7 +85,7 @@ def prepare(
     """
     locate = where or (lambda keys: str(keys[0]))
     spec = source if isinstance(source, Spec) else torch_modules.spec_of_module(source)
-    given = Given(x, h0, c0, lengths).plain(spec, torch_modules.is_cell(source))
+    given = GivenInput(x, h0, c0, lengths).plain(spec, torch_modules.is_cell(source))
     if given.x is not None:
         spec = spec.with_changes(input=given.x) if isinstance(given.x, str) else spec.with_changes(input=None)
     if given.lengths is not None:
@@ -106,7 +106,7 @@ def prepare(
 
 
 def _engine_of(module: Any) -> Engine:
-    return CellEngine(module) if torch_modules.is_cell(module) else ModuleEngine(module)
+    return LiveCellEngine(module) if torch_modules.is_cell(module) else ModuleEngine(module)
 
 
 def _whole(lengths: Any) -> Any:
@@ -123,7 +123,7 @@ def _whole(lengths: Any) -> Any:
 def by_its_own_node(prepared: Prepared) -> Prepared:
     """Where no module of torch.nn computes the network, and its parameters are those of a part of an .onnx file,
     onnxruntime runs that part in place of the engine."""
-    from rnnspect.engines.shared.onnx_cell import CellEngine
+    from rnnspect.engines.shared.onnx_cell import OnnxCellEngine
     from rnnspect.engines.shared.onnx_model import NodeEngine
     from rnnspect.files.onnx_file import read_model
     from rnnspect.weights import readers
@@ -135,4 +135,4 @@ def by_its_own_node(prepared: Prepared) -> Prepared:
     if source is None or readers.kind_of(source.path) != "onnx":
         return prepared
     part = part_in(read_model(source.path), source.member, str(source.path))
-    return replace(prepared, engine=NodeEngine(part) if isinstance(part, OnnxNode) else CellEngine(part))
+    return replace(prepared, engine=NodeEngine(part) if isinstance(part, OnnxNode) else OnnxCellEngine(part))

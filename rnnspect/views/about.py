@@ -14,7 +14,7 @@ from rnnspect.views.rendering import table
 
 
 @dataclass(frozen=True)
-class Held:
+class FileModule:
     """One recurrent module of a file."""
 
     name: str
@@ -33,7 +33,7 @@ class About:
     what: str
     bytes: int | None
     tensors: int | None
-    modules: tuple[Held, ...]
+    modules: tuple[FileModule, ...]
 
 
 def parts(found: About) -> list[RenderableType]:

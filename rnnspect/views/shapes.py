@@ -11,7 +11,7 @@ from rnnspect.files import free_memory
 from rnnspect.files.sources import Generator, parse
 from rnnspect.network import memory
 from rnnspect.network.equations import equation_lines
-from rnnspect.network.model_tree import ModelShapes, Part
+from rnnspect.network.model_tree import ModelPart, ModelShapes
 from rnnspect.network.parameters import Axes, Parameter, Shapes
 from rnnspect.views import text
 from rnnspect.views.rendering import table
@@ -65,7 +65,7 @@ def model_as_markdown(model: ModelShapes) -> str:
     return "\n".join([tree, *(f"## {name}\n\n{as_markdown(one)}" for name, one in model.recurrent.items())])
 
 
-def _in_tree(part: Part) -> list[str]:
+def _in_tree(part: ModelPart) -> list[str]:
     """The cells of a module's row, its name below that of the module that it is in."""
     name = "  " * part.depth + (part.name.rpartition(".")[2] or "(the model)")
     trained = "all" if part.trainable == part.count else f"{part.trainable:,}" if part.trainable else "none"

@@ -18,7 +18,7 @@ import pytest
 from rnnspect import FileError, RnnspectError
 from rnnspect.cli import main
 from rnnspect.files import hdf5, hdf5_structures
-from rnnspect.files.reading import Part
+from rnnspect.files.reading import FilePart
 from tests.weights.readers import keras_files as made
 from tests.weights.readers.keras_files import Layer
 
@@ -30,7 +30,7 @@ UNDEFINED = 2**64 - 1
 
 
 def read(data: bytes) -> dict[str, np.ndarray]:
-    part = Part(io.BytesIO(data), 0, len(data))
+    part = FilePart(io.BytesIO(data), 0, len(data))
     tree = hdf5.read_tree(part, "m.h5", ("model_config", "name"), "optimizer")
     return {path: one.numpy() for path, one in hdf5.read_datasets(part, "m.h5", list(tree.datasets)).items()}
 

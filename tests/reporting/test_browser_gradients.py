@@ -300,9 +300,9 @@ def test_what_is_not_finite_is_shown(opened):
     for parameter in module.parameters():
         torch.nn.init.constant_(parameter, 4.0)
     from rnnspect.checking.live.called import prepare_source
-    from rnnspect.tracing.given import Given
+    from rnnspect.tracing.given import GivenInput
 
-    prepared = prepare_source(module, Given(torch.full((90, 1), 1e-30), None, None, None), None)
+    prepared = prepare_source(module, GivenInput(torch.full((90, 1), 1e-30), None, None, None), None)
     report = report_of(prepared, "last", None)
     assert np.isinf(gradient_of(report, "h")).any()
     page = opened(as_html(report))

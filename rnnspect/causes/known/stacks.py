@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.directions import turned
 from rnnspect.judging.interpretation import Interpretation
-from rnnspect.judging.layer_inputs import Steps, beside
+from rnnspect.judging.layer_inputs import StepReader, beside
 
 _NAME = "layer-input-wrong"
 _Change = Callable[[Interpretation], Interpretation]
@@ -100,7 +100,7 @@ def _with_parameters_of(reading: Interpretation, layer: int) -> Interpretation:
 class _Halves:
     """Steps whose two halves are something else, made when they are read."""
 
-    def __init__(self, x: Steps, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, x: StepReader, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
         self._x, self._halves, self.shape, self.dtype = x, halves, x.shape, x.dtype
 
     def __getitem__(self, at: Any) -> Tensor:

@@ -14,7 +14,7 @@ from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
 from rnnspect.judging.interpretation import At, Interpretation
-from rnnspect.judging.layer_inputs import Steps, handed_on
+from rnnspect.judging.layer_inputs import StepReader, handed_on
 
 Final = tuple[tuple[Tensor, Tensor], ...]
 """Each state (B, ·), and how far a correct engine's may be from it."""
@@ -112,7 +112,7 @@ def _from_the_equations(reading: Interpretation) -> dict[At, Final]:
     stack, u = reading.stack, replace(reading.u, relative=0.0, absolute=0.0)
     lengths, x = stack.lengths, stack.x
     valid = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
-    given: tuple[Steps, Steps | None] = x, None
+    given: tuple[StepReader, StepReader | None] = x, None
     found: dict[At, Final] = {}
     for layer in range(stack.spec.num_layers):
         outputs = []

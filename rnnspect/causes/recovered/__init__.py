@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from rnnspect.causes.recovered import low_rank, multiples, noise, order, rounded, rows
-from rnnspect.causes.recovered.part import Part
+from rnnspect.causes.recovered.part import ParameterPart
 from rnnspect.judging.evidence.recovering import Recovered
 from rnnspect.judging.recovery import Likeness
 
-_KINDS: tuple[Callable[[Part], str | None], ...] = (
+_KINDS: tuple[Callable[[ParameterPart], str | None], ...] = (
     multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed, rows.others,
     low_rank.low_rank, noise.noise,
 )  # fmt: skip
@@ -24,7 +24,7 @@ _KINDS: tuple[Callable[[Part], str | None], ...] = (
 def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[Likeness, ...]:
     """Of a layer and direction, one for each parameter that is another one; one for all, where all are scaled alike.
     `parameters` are all of the network's, by PyTorch's names."""
-    parts = [part for part in Part.of(found, parameters) if part.differs]
+    parts = [part for part in ParameterPart.of(found, parameters) if part.differs]
     if not parts:
         return ()
     if len(parts) > 1 and (factor := multiples.factor_of(parts)) is not None:
@@ -33,7 +33,7 @@ def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[Like
     return tuple(_likeness(found, part) for part in parts)
 
 
-def _likeness(found: Recovered, part: Part) -> Likeness:
+def _likeness(found: Recovered, part: ParameterPart) -> Likeness:
     for kind in _KINDS:
         if said := kind(part):
             return Likeness(*found.at, part.name, kind.__name__, f"{part.name} {said}")

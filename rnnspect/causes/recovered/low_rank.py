@@ -6,12 +6,12 @@ import math
 
 import torch
 
-from rnnspect.causes.recovered.part import Part
+from rnnspect.causes.recovered.part import ParameterPart
 
 _CLEAR, _SHARE = 4.0, 3
 
 
-def low_rank(part: Part) -> str | None:
+def low_rank(part: ParameterPart) -> str | None:
     """The rank is that of the singular values of the difference that stand out of what the recovery errs by: of a
     matrix of independent errors the largest is about σ (√rows + √columns)."""
     rows, columns = part.ours.shape

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import torch
 
-from rnnspect.causes.recovered.part import FITS, Part
+from rnnspect.causes.recovered.part import FITS, ParameterPart
 
 
-def multiple(part: Part) -> str | None:
+def multiple(part: ParameterPart) -> str | None:
     """All of it by one factor."""
     if (factor := factor_of([part])) is not None:
         return f"is {factor:.4g} times as large in the engine"
     return None
 
 
-def factor_of(parts: Sequence[Part]) -> float | None:
+def factor_of(parts: Sequence[ParameterPart]) -> float | None:
     """The one factor of several parameters; None where there is none."""
     ours, theirs, weight = (
         torch.cat([of[part.told] for part, of in made])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import Part
+from rnnspect.causes.recovered.part import ParameterPart
 
 _FEWEST, _EVEN = 8, 0.6
 
 
-def noise(part: Part) -> str | None:
+def noise(part: ParameterPart) -> str | None:
     """In proportion to each number, or of one size for all: whichever has the more even spread."""
     told = part.told & (part.ours != 0)
     if int(told.sum()) < _FEWEST:

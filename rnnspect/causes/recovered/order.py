@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import Part
+from rnnspect.causes.recovered.part import ParameterPart
 from rnnspect.judging.evidence.order import order_of
 
 
-def columns(part: Part) -> str | None:
+def columns(part: ParameterPart) -> str | None:
     """Columns of a matrix: features, or units of h."""
     order = order_of(part.ours.t(), torch.where(part.told, part.theirs, part.ours).t())
     if order is None or not part.fits(part.ours[:, order]):
@@ -17,7 +17,7 @@ def columns(part: Part) -> str | None:
     return f"has its columns in another order in the engine: {_said(order)}"
 
 
-def rows(part: Part) -> str | None:
+def rows(part: ParameterPart) -> str | None:
     """Rows: whole gates, or units."""
     order = order_of(part.ours, torch.where(part.told, part.theirs, part.ours))
     if order is None or not part.fits(part.ours[order]):
@@ -30,7 +30,7 @@ def rows(part: Part) -> str | None:
     return f"has its rows in another order in the engine: {_said(order)}"
 
 
-def transposed(part: Part) -> str | None:
+def transposed(part: ParameterPart) -> str | None:
     """Each gate's block of a square matrix, or all of it."""
     height, width = part.ours.shape
     for count in {len(part.gates) or 1, 1}:

@@ -17,7 +17,7 @@ recovery, whose roundings are no normal numbers, 0.9 to 1.5 were measured."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ParameterPart:
     """Matrices (rows, columns), in float64; a vector is one column. `error` is infinite where nothing was told."""
 
     name: str
@@ -31,7 +31,7 @@ class Part:
     """Those of other layers and directions that have its shape, by name."""
 
     @classmethod
-    def of(cls, found: Recovered, parameters: Mapping[str, Tensor]) -> Iterator[Part]:
+    def of(cls, found: Recovered, parameters: Mapping[str, Tensor]) -> Iterator[ParameterPart]:
         """Of each parameter of which anything was told."""
         ours, theirs, error = (of.named(*found.at) for of in (found.ours, found.theirs, found.error))
         for name, own in ours.items():

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import Part
+from rnnspect.causes.recovered.part import ParameterPart
 
 _TYPES = {
     "float16": torch.float16,
@@ -20,7 +20,7 @@ _BITS = (8, 7, 6, 5, 4, 3, 2)
 _GROUPS = (32, 64, 128)
 
 
-def half(part: Part) -> str | None:
+def half(part: ParameterPart) -> str | None:
     """To a floating-point type of 16 or 8 bits."""
     for name, dtype in _TYPES.items():
         if part.fits(part.made(partial(_as, dtype))):
@@ -32,7 +32,7 @@ def _as(dtype: torch.dtype, of: Tensor) -> Tensor:
     return of.float().to(dtype).double()
 
 
-def bits(part: Part) -> str | None:
+def bits(part: ParameterPart) -> str | None:
     """To integers times a scale, which is the largest by the number of steps; with a zero point or without."""
     if len(part.terms) > 1:
         return None
@@ -48,7 +48,7 @@ def bits(part: Part) -> str | None:
     return None
 
 
-def _blocks(part: Part) -> Iterator[tuple[str, Tensor]]:
+def _blocks(part: ParameterPart) -> Iterator[tuple[str, Tensor]]:
     """The numbers in rows that share a scale."""
     rows, columns = part.ours.shape
     yield "tensor", part.ours.reshape(1, -1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import FITS, Part
+from rnnspect.causes.recovered.part import FITS, ParameterPart
 
 _MOST = 0.5
 
 
-def others(part: Part) -> str | None:
+def others(part: ParameterPart) -> str | None:
     """Rows, or columns, that are zero, those of another layer, ours in another order, or others altogether."""
     for name, values in part.others.items():
         if part.fits(values):
@@ -24,7 +24,7 @@ def others(part: Part) -> str | None:
     return None
 
 
-def _off(part: Part, turned: bool) -> Tensor:
+def _off(part: ParameterPart, turned: bool) -> Tensor:
     """The rows that are not ours, where all others are."""
     told, error, apart = part.told, part.error, (part.theirs - part.ours).abs()
     z = torch.where(told, apart / torch.hypot(error, part.ours.abs() * 2.0**-24), 0).square()
@@ -32,7 +32,7 @@ def _off(part: Part, turned: bool) -> Tensor:
     return (by_row.sqrt() > 2 * FITS).nonzero().flatten()
 
 
-def _what(part: Part, noun: str, off: Tensor, turned: bool) -> str:
+def _what(part: ParameterPart, noun: str, off: Tensor, turned: bool) -> str:
     where = torch.zeros_like(part.told)
     where[(slice(None), off) if turned else off] = True
     where &= part.told
@@ -48,7 +48,7 @@ def _what(part: Part, noun: str, off: Tensor, turned: bool) -> str:
     return f"other numbers in {listed}"
 
 
-def _sorted(part: Part, off: Tensor, turned: bool) -> Tensor:
+def _sorted(part: ParameterPart, off: Tensor, turned: bool) -> Tensor:
     """Ours, with the numbers of each such row in the order of theirs."""
     ours, theirs = (of.t().clone() if turned else of.clone() for of in (part.ours, part.theirs))
     for at in off.tolist():

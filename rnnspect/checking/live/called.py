@@ -27,7 +27,7 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.network.torch_modules import is_model
-from rnnspect.tracing.given import Given
+from rnnspect.tracing.given import GivenInput
 from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.weights.readers.interface import matching
 
@@ -105,7 +105,7 @@ def prepared_call(
 
 def prepare_source(
     source: Spec | nn.Module,
-    given: Given,
+    given: GivenInput,
     module: str | None = None,
     engine: str | Callable[..., Any] = "torch",
     needs: Callable[[Spec, int, int], int] = memory.trace_needs,
@@ -125,7 +125,7 @@ def prepare_source(
 
 def prepared_model(
     model: nn.Module,
-    given: Given,
+    given: GivenInput,
     module: str | None,
     needs: Callable[[Spec, int, int], int] = memory.trace_needs,
 ) -> Prepared:

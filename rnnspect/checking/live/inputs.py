@@ -29,7 +29,7 @@ class _Found(BaseException):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnInput:
     """An input for a model, and a line that says of it what nobody asked for."""
 
     x: Tensor
@@ -90,7 +90,7 @@ def width_of(layer: nn.Module) -> int | None:
     return next((width for width in widths if isinstance(width, int) and width > 0), None)
 
 
-def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
+def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[DrawnInput]:
     """Inputs that the first layer of the model can take, the likeliest first: a batch of sequences, then one sequence.
 
     Of an embedding integers below its row count, of any other layer that says its features random numbers; none where
@@ -111,7 +111,7 @@ def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[Drawn]:
     for items in (batch,) if batch else (BATCH, None):
         x = moved(input_of(asked.with_changes(batch=items), _plainly), model)
         what = f"{source} with the shape {tuple(x.shape)} was drawn for the model's first layer"
-        drawn.append(Drawn(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
+        drawn.append(DrawnInput(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
     return drawn
 
 
@@ -126,20 +126,20 @@ def check_one_input(model: nn.Module) -> None:
         raise InputError(found, advice=advice)
 
 
-def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: bool = False) -> list[Drawn]:
+def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: bool = False) -> list[DrawnInput]:
     """What the `input` of a spec gives for a model: randn:20, randint:20:5000, x.npy, numbers. A generator makes as
     many features as the spec says where it is `sized`, else as many as the model's first layer reads; where no batch is
     said one sequence and, for a model that does not take that, a batch."""
     made = parse(spec.input) if isinstance(spec.input, str) else None
     if not isinstance(made, Generator):
-        return [Drawn(as_indices(model, moved(input_of(spec, where), model)))]
+        return [DrawnInput(as_indices(model, moved(input_of(spec, where), model)))]
     if made.kind != "randint" and not sized and (found := _begun(model)):
         spec = spec.with_changes(input_size=width_of(found[1]) or spec.input_size)
-    given = [Drawn(as_indices(model, moved(input_of(spec, where), model)))]
+    given = [DrawnInput(as_indices(model, moved(input_of(spec, where), model)))]
     if spec.batch is None:
         several = input_of(spec.with_changes(batch=BATCH, batch_first=_batch_first(model)), where)
         said = f"this model fails on a single sequence, so it ran on a batch of shape {tuple(several.shape)}"
-        given.append(Drawn(as_indices(model, moved(several, model)), said))
+        given.append(DrawnInput(as_indices(model, moved(several, model)), said))
     return given
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identities_of, with_another_item
 from rnnspect.checking.live.calls import Call, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
-from rnnspect.checking.live.inputs import Drawn, drawn_for, inputs_for, moved, refusing_no_index
+from rnnspect.checking.live.inputs import DrawnInput, drawn_for, inputs_for, moved, refusing_no_index
 from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.engines.own.loading import evaluating, their_errors
 from rnnspect.engines.torch import ModuleEngine
@@ -90,7 +90,7 @@ def run_drawn(model: nn.Module, given: Mapping[str, Any]) -> tuple[WatchedCalls,
     return _called(model, seen), one.said
 
 
-def run_first(model: nn.Module, inputs: Sequence[Drawn]) -> tuple[Drawn, WatchedCalls]:
+def run_first(model: nn.Module, inputs: Sequence[DrawnInput]) -> tuple[DrawnInput, WatchedCalls]:
     """The model watched on the first of some inputs that it takes. Raises what it raises on the first of all, and
     `ResourceError` where its stacks would need more memory than is free."""
     failed: InputError | None = None

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rnnspect.checking.check import Terms, check_observation
+from rnnspect.checking.check import CheckTerms, check_observation
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
 from rnnspect.checking.onnx.exposed import CellTaps, loops_around
-from rnnspect.engines.shared.onnx_cell import CellEngine
+from rnnspect.engines.shared.onnx_cell import OnnxCellEngine
 from rnnspect.engines.shared.onnx_model import Ran
 from rnnspect.errors import InputError, RnnspectError
 from rnnspect.judging.case import Case
@@ -36,7 +36,7 @@ class CellCalls:
 
     tap: CellTaps
     ran: Ran
-    terms: Terms
+    terms: CheckTerms
 
     def verdicts(self) -> Iterator[NodeVerdict]:
         """One for each sequence; none of a branch that was not taken."""
@@ -110,7 +110,7 @@ class CellCalls:
 
     def _alone(self, sequence: Sequence) -> Verdict:
         """The verdict on a run of the cell alone."""
-        return self._judged(sequence, CellEngine(self.tap.part).run(self.tap.spec, {}, sequence))
+        return self._judged(sequence, OnnxCellEngine(self.tap.part).run(self.tap.spec, {}, sequence))
 
 
 def _sequences(steps: list[Step]) -> list[list[Step]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnspect.checking.check import Terms
+from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.onnx.calls import NodeVerdict, why
 from rnnspect.checking.onnx.cells import CellCalls
 from rnnspect.checking.onnx.exposed import CellTaps, NodeTaps
@@ -35,7 +35,7 @@ def check_model(
     module: str | None,
     batch: int | None,
     seed: int,
-    terms: Terms,
+    terms: CheckTerms,
 ) -> ModelVerdict:
     """Runs the model once on `given`: its inputs by name, one array, or a generator. `module` names the only node to
     judge; `batch` and `seed` are for a generator; `terms` say how.
@@ -68,13 +68,13 @@ def received(path: Path, module: str | None, given: Any, batch: int | None, seed
     model = read_model(path)
     layers, _ = _layers({(part := part_in(model, module, file)).name: part})
     run = run_parts(model, given, layers, batch, seed, file)
-    first = next((one for tap in run.taps for one in _calls_of(tap, run, Terms()).received()), None)
+    first = next((one for tap in run.taps for one in _calls_of(tap, run, CheckTerms()).received()), None)
     if first is None:
         raise InputError("this node did not run on this input", where=f"{file}:{module}" if module else file)
     return first, run.feed.note
 
 
-def _calls_of(tap: NodeTaps | CellTaps, run: ModelRun, terms: Terms) -> NodeCalls | CellCalls:
+def _calls_of(tap: NodeTaps | CellTaps, run: ModelRun, terms: CheckTerms) -> NodeCalls | CellCalls:
     return NodeCalls(tap, run.ran, terms) if isinstance(tap, NodeTaps) else CellCalls(tap, run.ran, terms)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rnnspect.checking.onnx.axes import BATCH, STEPS, Axis, Uses, axes_of, in_words, uses_of
-from rnnspect.checking.onnx.said import KINDS, PLACE, Drawn, what_is_said
+from rnnspect.checking.onnx.said import KINDS, PLACE, DrawingRule, what_is_said
 from rnnspect.errors import InputError, SequenceError, listed
 from rnnspect.files import free_memory
 from rnnspect.weights.readers.onnx import Part
@@ -70,10 +70,10 @@ def feeds_of(
         yield Feed({})
         return
     said = what_is_said(given, inputs, needed)
-    fixed = {name: _fitting(value, inputs[name]) for name, value in said.items() if not isinstance(value, Drawn)}
-    to_draw: dict[str, Drawn] = {}
+    fixed = {name: _fitting(value, inputs[name]) for name, value in said.items() if not isinstance(value, DrawingRule)}
+    to_draw: dict[str, DrawingRule] = {}
     for name in dict.fromkeys((*needed, *said)):
-        if isinstance(how := said.get(name, Drawn("")), Drawn):
+        if isinstance(how := said.get(name, DrawingRule("")), DrawingRule):
             to_draw[name] = how
             _check(how, name, inputs[name])
     uses = uses_of(model, needed, layers)
@@ -122,7 +122,7 @@ def _axis_name(known: ValueInfoProto, at: int) -> str:
     return str(axes[at].dim_param) if at < len(axes) else ""
 
 
-def _check(how: Drawn, name: str, known: ValueInfoProto) -> None:
+def _check(how: DrawingRule, name: str, known: ValueInfoProto) -> None:
     """Raises `SequenceError` for an input that cannot be drawn, or not so."""
     from onnx import TensorProto
 
@@ -140,7 +140,7 @@ def _refuse(known: ValueInfoProto) -> None:
 
 
 def _all_drawn(
-    to_draw: Mapping[str, Drawn], inputs: Mapping[str, ValueInfoProto], uses: Uses, sizes: _Sizes, seed: int
+    to_draw: Mapping[str, DrawingRule], inputs: Mapping[str, ValueInfoProto], uses: Uses, sizes: _Sizes, seed: int
 ) -> dict[str, Array]:
     """Drawn numbers. Integers are places in a table that the model looks up, below its number of rows, or lengths;
     others are 1."""
@@ -165,7 +165,7 @@ def _all_drawn(
 
 
 def _numbers(
-    how: Drawn,
+    how: DrawingRule,
     shape: list[int],
     name: str,
     uses: Uses,

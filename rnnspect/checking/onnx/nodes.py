@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.checking.check import Terms, check_observation
+from rnnspect.checking.check import CheckTerms, check_observation
 from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
 from rnnspect.checking.onnx.exposed import NodeTaps, loops_around
@@ -36,7 +36,7 @@ class NodeCalls:
 
     tap: NodeTaps
     ran: Ran
-    terms: Terms
+    terms: CheckTerms
 
     @property
     def widened(self) -> bool:

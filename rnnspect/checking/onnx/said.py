@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"[+-]?(\d{1,18}\.?\d{0,18}|\.\d{1,18})([eE][+-]?\d{1,3})?"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawingRule:
     """How the numbers of an input are drawn."""
 
     kind: str
@@ -47,7 +47,7 @@ def names_inputs(given: Any) -> bool:
 
 def what_is_said(
     given: Any, inputs: Mapping[str, ValueInfoProto], needed: list[str]
-) -> dict[str, torch.Tensor | Drawn]:
+) -> dict[str, torch.Tensor | DrawingRule]:
     """What --input says of each input: its numbers, or how they are drawn; nothing of those that it does not name.
 
     `needed` are the inputs without a default, in their order. Raises `SequenceError` for names that no input has, and
@@ -56,7 +56,7 @@ def what_is_said(
     if given is None:
         return {}
     if names_inputs(given):
-        found: dict[str, torch.Tensor | Drawn] = {}
+        found: dict[str, torch.Tensor | DrawingRule] = {}
         for part in _NEXT.split(given.strip()):
             match = _NAMED.fullmatch(part.strip())
             assert match is not None
@@ -95,7 +95,7 @@ def _check_names(names: list[str], inputs: Mapping[str, ValueInfoProto]) -> None
         )
 
 
-def _one(written: str, name: str) -> torch.Tensor | Drawn:
+def _one(written: str, name: str) -> torch.Tensor | DrawingRule:
     """What stands behind NAME=."""
     how = _generator(written)
     if how is not None:
@@ -110,9 +110,9 @@ def _one(written: str, name: str) -> torch.Tensor | Drawn:
     raise SequenceError(f"{name}={written}", allowed=NAMED, where=PLACE)
 
 
-def _generator(written: Any) -> Drawn | None:
+def _generator(written: Any) -> DrawingRule | None:
     source = sources.parse(written)
-    return Drawn(source.kind, source.count, source.below) if isinstance(source, sources.Generator) else None
+    return DrawingRule(source.kind, source.count, source.below) if isinstance(source, sources.Generator) else None
 
 
 def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:

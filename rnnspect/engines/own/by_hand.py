@@ -36,7 +36,7 @@ _PREFIX = "grad."
 
 
 @dataclass(frozen=True)
-class Passed:
+class BackwardPass:
     """What a pass backwards is made of. The parameters are those of the network and of its head."""
 
     spec: Spec
@@ -79,7 +79,7 @@ class Passed:
         return values.transpose(0, 1) if self.spec.batch_first else values
 
 
-def backward_by_hand(code: Code, made: Made, passed: Passed, info: EngineInfo) -> EngineGradients:
+def backward_by_hand(code: Code, made: Made, passed: BackwardPass, info: EngineInfo) -> EngineGradients:
     """Raises `InputError` for what it asks for and is not on offer, for anything else than gradients by name with the
     right shapes, and for whatever it raises, with the line."""
     asked = [one.name for one in parameters_of(made)[1:]]
@@ -109,7 +109,7 @@ def backward_by_hand(code: Code, made: Made, passed: Passed, info: EngineInfo) -
     return EngineGradients(info, output, h_n, c_n, x, h0, c0, joined, inputs=received)
 
 
-def _called(code: Code, made: Made, passed: Passed, offer: Offer, items: slice, steps: int) -> dict[str, Tensor]:
+def _called(code: Code, made: Made, passed: BackwardPass, offer: Offer, items: slice, steps: int) -> dict[str, Tensor]:
     """What it returns for these items, sequences time-major."""
     given = passed.of(items, steps)
     grad_output, x = (code.theirs(passed.turned(given.pop(name))) for name in ("grad_output", "x"))

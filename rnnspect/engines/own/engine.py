@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.engines.interface import Engine, cannot
-from rnnspect.engines.own.by_hand import Passed, backward_by_hand
+from rnnspect.engines.own.by_hand import BackwardPass, backward_by_hand
 from rnnspect.engines.own.code import Made, Offer, code_of, is_by_hand, is_step, names_of, parameters_of, parts_of
 from rnnspect.engines.own.given import settings_kept
 from rnnspect.engines.own.loading import their_errors
@@ -91,7 +91,7 @@ class OwnEngine:
         with self._theirs(), torch.no_grad():
             made, _ = self._begun(spec, parameters)
             if is_by_hand(made):
-                return backward_by_hand(self._code, made, Passed(spec, parameters, sequence, upstream), info)
+                return backward_by_hand(self._code, made, BackwardPass(spec, parameters, sequence, upstream), info)
         if self._code.in_numpy:
             why = "it computes with numpy arrays, in which autograd sees nothing"
             advice = "import torch in its file, or write the pass backwards: def backward(grad_output, x, h0, …)"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.engines.interface import cannot, check_device
 from rnnspect.engines.shared.layers import run_head
-from rnnspect.engines.shared.onnx_cell import CellEngine
+from rnnspect.engines.shared.onnx_cell import OnnxCellEngine
 from rnnspect.engines.shared.onnx_model import NodeEngine
 from rnnspect.errors import EngineError, RnnspectError, in_one_line, listed
 from rnnspect.files.onnx_file import read_model
@@ -100,7 +100,7 @@ def _alone(part: Part, spec: Spec, sequence: Sequence) -> Recording:
         return NodeEngine(part).run(spec, {}, sequence)
     if sequence.lengths is not None:
         raise cannot(part.where, "lengths", "its cell is built from single operators, which take none")
-    return CellEngine(part).run(spec, {}, sequence)
+    return OnnxCellEngine(part).run(spec, {}, sequence)
 
 
 def _spec(part: Part) -> Spec:

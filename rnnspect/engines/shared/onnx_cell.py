@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _STATES = {"initial_h": "Y_h", "initial_c": "Y_c"}
 
 
-class CellEngine:
+class OnnxCellEngine:
     """The nodes of the first step of a cell, run by onnxruntime once for each step of the sequence."""
 
     name = "onnxruntime"

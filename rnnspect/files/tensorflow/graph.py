@@ -26,7 +26,7 @@ _INDICES = ("int32", "int64", "string", "bool")
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """One operation of a graph."""
 
     name: str
@@ -68,8 +68,8 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Graph:
-    nodes: Mapping[str, Node]
+class TensorFlowGraph:
+    nodes: Mapping[str, GraphNode]
     where: str
 
     @cached_property
@@ -92,7 +92,7 @@ class Graph:
         return found
 
 
-def node_in(data: memoryview, where: str) -> Node:
+def node_in(data: memoryview, where: str) -> GraphNode:
     """The node that a NodeDef describes."""
     name, op, inputs = "", "", []
     for field, value in fields(data, where):
@@ -102,4 +102,4 @@ def node_in(data: memoryview, where: str) -> Node:
             op = text(value, where)
         elif field == 3 and not (given := text(value, where)).startswith("^"):
             inputs.append(given)
-    return Node(name, op, tuple(inputs), data, f"{where}:{name}")
+    return GraphNode(name, op, tuple(inputs), data, f"{where}:{name}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files.protobuf import fields, varint
-from rnnspect.files.tensorflow.graph import Graph, Node, node_in
+from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph, node_in
 from rnnspect.files.tensorflow.tensors import mapped, message, text
 
 if TYPE_CHECKING:
@@ -34,21 +34,21 @@ _CALLED = {
 @dataclass(frozen=True)
 class Function:
     arguments: tuple[str, ...]
-    nodes: tuple[Node, ...]
+    nodes: tuple[GraphNode, ...]
 
 
-def read_graph(path: Path) -> Graph:
+def read_graph(path: Path) -> TensorFlowGraph:
     """The graph in a file that is a GraphDef. Raises as `graph_in`."""
     return graph_in(mapped(path), str(path))
 
 
-def graph_in(data: memoryview, where: str) -> Graph:
+def graph_in(data: memoryview, where: str) -> TensorFlowGraph:
     """The nodes of a GraphDef, and of every function that they call, named CALLER/NODE.
 
     Calls deep inside one another, or of more nodes than any graph has, are left as they are. Raises `FileError` for
     bytes that are no GraphDef, and for nodes without end.
     """
-    nodes: dict[str, Node] = {}
+    nodes: dict[str, GraphNode] = {}
     functions: dict[str, Function] = {}
     count = 0
     for field, value in fields(data, where):
@@ -64,7 +64,7 @@ def graph_in(data: memoryview, where: str) -> Graph:
                     count += 1 + sum(map(_cost, function.nodes))
                 _check(count, where)
         _check(count, where)
-    return Graph(_written_out(nodes, functions), where)
+    return TensorFlowGraph(_written_out(nodes, functions), where)
 
 
 def is_graph(head: bytes) -> bool:
@@ -84,7 +84,7 @@ def is_graph(head: bytes) -> bool:
         return False
 
 
-def _cost(node: Node) -> int:
+def _cost(node: GraphNode) -> int:
     """1 for a node, and 1 for each input and for every 64 letters of the names: what it takes in memory."""
     return (sum(map(len, node.inputs)) + len(node.name)) // 64 + len(node.inputs) + 1
 
@@ -94,7 +94,7 @@ def _check(cost: int, where: str) -> None:
         raise FileError("the graph has too many nodes", allowed=f"at most {MAX_COST} with their inputs", where=where)
 
 
-def _written_out(nodes: Mapping[str, Node], known: Mapping[str, Function]) -> dict[str, Node]:
+def _written_out(nodes: Mapping[str, GraphNode], known: Mapping[str, Function]) -> dict[str, GraphNode]:
     found, cost = dict(nodes), 0
     waiting = [(node, 0) for node in nodes.values() if node.op in _CALLED]
     while waiting:
@@ -117,7 +117,7 @@ def _written_out(nodes: Mapping[str, Node], known: Mapping[str, Function]) -> di
     return found
 
 
-def _name(call: Node, attribute: str) -> str:
+def _name(call: GraphNode, attribute: str) -> str:
     """The function that a node calls; empty where it does not say so."""
     kind, value = call.attributes.get(attribute, (0, 0))
     if kind != 10:

@@ -15,17 +15,17 @@ from rnnspect.files.tensorflow.tensors import mapped, message, number, text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rnnspect.files.tensorflow.graph import Graph
+    from rnnspect.files.tensorflow.graph import TensorFlowGraph
 
 _NOTHING = memoryview(b"")
 
 
-def read_meta_graph(path: Path) -> Graph:
+def read_meta_graph(path: Path) -> TensorFlowGraph:
     """The graph in a MetaGraphDef, as TensorFlow 1 writes one beside a checkpoint. Raises as `graph_in`."""
     return _graph(mapped(path), str(path))
 
 
-def read_saved_model(path: Path) -> tuple[Graph, dict[int, str]]:
+def read_saved_model(path: Path) -> tuple[TensorFlowGraph, dict[int, str]]:
     """The first graph of a saved_model.pb, and by the number of an object what Keras of TensorFlow 2.0 to 2.4 says of
     the layer that it is, in JSON. Raises `FileError` for another file."""
     where = str(path)
@@ -52,7 +52,7 @@ def read_keras_metadata(path: Path) -> dict[int, str]:
     return found
 
 
-def _graph(meta: memoryview, where: str) -> Graph:
+def _graph(meta: memoryview, where: str) -> TensorFlowGraph:
     return graph_in(next((message(value, where) for key, value in fields(meta, where) if key == 2), _NOTHING), where)
 
 

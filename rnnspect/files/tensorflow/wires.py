@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from rnnspect.files.tensorflow.graph import Graph, Node
+    from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph
 
 PASSES = frozenset(
     ("Identity", "Enter", "RefEnter", "Switch", "RefSwitch", "Merge", "ReadVariableOp", "Cast", "StopGradient")
@@ -24,20 +24,20 @@ ADDS = ("Add", "AddV2", "BiasAdd")
 class Wires:
     """A graph, both ways, and the names of the tensors that the file holds."""
 
-    def __init__(self, graph: Graph, stored: Collection[str]) -> None:
+    def __init__(self, graph: TensorFlowGraph, stored: Collection[str]) -> None:
         self.graph, self.stored = graph, stored
-        self._sources: dict[str, tuple[Node | None, int]] = {}
+        self._sources: dict[str, tuple[GraphNode | None, int]] = {}
 
     @cached_property
-    def _users(self) -> Mapping[tuple[str, str], list[Node]]:
+    def _users(self) -> Mapping[tuple[str, str], list[GraphNode]]:
         """By tensor and operation."""
-        found: dict[tuple[str, str], list[Node]] = defaultdict(list)
+        found: dict[tuple[str, str], list[GraphNode]] = defaultdict(list)
         for node in self.graph.nodes.values():
             for given in dict.fromkeys(map(_plain, node.inputs)):
                 found[given, node.op].append(node)
         return found
 
-    def source(self, tensor: str) -> tuple[Node | None, int]:
+    def source(self, tensor: str) -> tuple[GraphNode | None, int]:
         """The node that makes a tensor, past those that hand it on, and which of its outputs it is."""
         passed: list[str] = []
         while True:
@@ -55,7 +55,7 @@ class Wires:
         self._sources.update(dict.fromkeys(passed, found))
         return found
 
-    def made_by(self, tensor: str, *ops: str) -> Node | None:
+    def made_by(self, tensor: str, *ops: str) -> GraphNode | None:
         """The node that makes a tensor, if it is one of these operations."""
         node, _ = self.source(tensor)
         return node if node is not None and node.op in ops else None
@@ -69,25 +69,25 @@ class Wires:
         return next((name for name in every if name in self.stored), None)
 
     @cached_property
-    def _named(self) -> Mapping[str, Node]:
+    def _named(self) -> Mapping[str, GraphNode]:
         every = (node for node in self.graph.nodes.values() if node.op in VARIABLES)
         return {name: node for node in every if (name := self.parameter(node.name))}
 
-    def named(self, name: str) -> Node | None:
+    def named(self, name: str) -> GraphNode | None:
         """The node of the variable or constant of that name in the file."""
         return self._named.get(name)
 
-    def users(self, tensor: str, *ops: str) -> Iterator[Node]:
+    def users(self, tensor: str, *ops: str) -> Iterator[GraphNode]:
         """The nodes of these operations that take a tensor."""
         return (node for op in ops for node in self._users.get((_plain(tensor), op), ()))
 
-    def user(self, tensor: str, *ops: str) -> Node | None:
+    def user(self, tensor: str, *ops: str) -> GraphNode | None:
         """The first one of them."""
         return next(self.users(tensor, *ops), None)
 
-    def terms(self, tensor: str) -> list[tuple[Node, int]]:
+    def terms(self, tensor: str) -> list[tuple[GraphNode, int]]:
         """What is added up to a tensor, at most four of it, each with which output it is."""
-        found: list[tuple[Node, int]] = []
+        found: list[tuple[GraphNode, int]] = []
         waiting = [tensor]
         for _ in range(16):
             if not waiting or len(found) == 4:

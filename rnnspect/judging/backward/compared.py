@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Number
-from rnnspect.judging.backward.passing import Steps
+from rnnspect.judging.backward.passing import BackwardSteps
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Deviation
 
 
-def ratio_of(own: Number, steps: Steps, factor: int) -> tuple[Tensor, float]:
+def ratio_of(own: Number, steps: BackwardSteps, factor: int) -> tuple[Tensor, float]:
     """|difference| / bound, (steps, batch, G·H) in processing order, and the highest of it. The bound is so many times
     that of `own`."""
     theirs, valid = steps.seen.to(own.v.dtype), steps.chunk.valid
@@ -35,7 +35,7 @@ def unknown(bound: Tensor) -> Tensor | None:
     return None if math.isfinite(float(bound.amax())) else ~bound.isfinite()
 
 
-def lost(bound: Tensor, steps: Steps) -> Tensor | None:
+def lost(bound: Tensor, steps: BackwardSteps) -> Tensor | None:
     """The same of gradients that an engine shows through more features of x: zero times infinity is in every one of a
     row where one is infinite."""
     found, rows = unknown(bound), None if steps.lost is None else steps.lost.unsqueeze(-1)
@@ -45,14 +45,14 @@ def lost(bound: Tensor, steps: Steps) -> Tensor | None:
     return None if rows is None else rows.expand_as(bound)
 
 
-def compared(turned: Chunk, own: Number, steps: Steps, factor: int) -> ComparedValues:
+def compared(turned: Chunk, own: Number, steps: BackwardSteps, factor: int) -> ComparedValues:
     """All of it in the order of going back, as `turned` has it."""
     ratio, _ = ratio_of(own, steps, factor)
     v, theirs, bound = own.v.flip(0), steps.seen.to(own.v.dtype).flip(0), own.e.flip(0) * factor
     return ComparedValues(turned, v, theirs, bound, ratio.flip(0))
 
 
-def nearest(own: Number, steps: Steps, ratio: Tensor, factor: int, total: int) -> Deviation:
+def nearest(own: Number, steps: BackwardSteps, ratio: Tensor, factor: int, total: int) -> Deviation:
     """The value that is nearest to its bound, the first one going back."""
     n, b = divmod(int(ratio.amax(2).flip(0).argmax()), ratio.shape[1])
     at = len(ratio) - 1 - n

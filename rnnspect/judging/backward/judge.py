@@ -18,10 +18,10 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.compared import compared, lost, nearest, ratio_of, turned_of
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import (
+    BackwardSteps,
     Forwards,
     Otherwise,
     Passed,
-    Steps,
     as_wide,
     go_back,
     go_forwards,
@@ -150,7 +150,7 @@ class BackwardJudge:
             yield terms_of(passed, steps, self.layer.p, self.layer.u)
 
     @torch.inference_mode()
-    def exactly(self, back: BackwardRun) -> Iterator[tuple[Passed, Steps]]:
+    def exactly(self, back: BackwardRun) -> Iterator[tuple[Passed, BackwardSteps]]:
         """What the equations give, chunk by chunk from the last one on, in float64."""
         after: Mapping[str, Number] = self.end_of(back, back.run.x.shape[1])
         for start, stop, c, _forwards in reversed(list(self._begun(back.run))):
@@ -223,18 +223,18 @@ class BackwardJudge:
             after[name] = Number(back.last[name].to(layer.dtype) if name in back.last else none, none, layer.u)
         return after
 
-    def steps_of(self, back: BackwardRun, chunk: Chunk) -> Steps:
+    def steps_of(self, back: BackwardRun, chunk: Chunk) -> BackwardSteps:
         seen, upstream = back.seen[chunk.at], back.upstream[chunk.at]
         if chunk.valid is not None:
             inside = chunk.valid.unsqueeze(-1)
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)
         lost = None if back.lost is None else back.lost[chunk.at]
-        return Steps(chunk, seen, upstream, self.layer.u.products, self.changes, self.otherwise, lost)
+        return BackwardSteps(chunk, seen, upstream, self.layer.u.products, self.changes, self.otherwise, lost)
 
     def _passed(
         self,
         a: BackwardBounded,
-        steps: Steps,
+        steps: BackwardSteps,
         c: State | None,
         after: Mapping[str, Number],
         forwards: Forwards | None = None,
@@ -251,7 +251,7 @@ class BackwardJudge:
     def _judged(
         self,
         passed: Passed,
-        steps: Steps,
+        steps: BackwardSteps,
         c: State | None,
         after: Mapping[str, Number],
         total: int,

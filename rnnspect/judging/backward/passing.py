@@ -66,7 +66,7 @@ class Passed:
 
 
 @dataclass(eq=False)
-class Steps:
+class BackwardSteps:
     """Some steps in processing order. `seen` is the engine's own dL/d of the pre-activations (steps, batch, G·H), and
     `upstream` dL/d of h as far as it comes from the output (steps, batch, P); both zero beyond an item's end."""
 
@@ -116,7 +116,7 @@ def go_forwards(a: BackwardBounded, cell: Cell, chunk: Chunk, c: Number | None, 
     return Forwards(a, tape, start, state, cell.step(tape, start, *state.values()))
 
 
-def go_back(forwards: Forwards, cell: Cell, steps: Steps, after: States) -> Passed:
+def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States) -> Passed:
     """`after` is what comes to each state after the last step from the steps behind it.
 
     Raises `UnknownGradientError` where several steps cannot be solved at once: then they have to be given one by one.
@@ -154,7 +154,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: Steps, after: States) -> Pass
 class _Solving:
     """The gradients of the states after each step, solved one state after the other."""
 
-    def __init__(self, a: BackwardBounded, steps: Steps, after: States, pull: Pull) -> None:
+    def __init__(self, a: BackwardBounded, steps: BackwardSteps, after: States, pull: Pull) -> None:
         self._a, self._steps, self._after, self._pull = a, steps, after, pull
         self._valid = None if steps.chunk.valid is None else steps.chunk.valid.unsqueeze(-1)
         self.states: dict[str, Number] = {}

@@ -15,7 +15,7 @@ from rnnspect.arithmetic.bounded import Number
 from rnnspect.cells.functions import Functions, functions_of
 from rnnspect.judging.backward.compared import nearest, ratio_of
 from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, nothing_in, resolution_of
-from rnnspect.judging.backward.passing import Forwards, Otherwise, Passed, Steps, go_back, go_forwards, masked
+from rnnspect.judging.backward.passing import BackwardSteps, Forwards, Otherwise, Passed, go_back, go_forwards, masked
 from rnnspect.judging.backward.sums import Sums
 from rnnspect.judging.backward.terms import terms_of
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
@@ -34,7 +34,7 @@ _LARGE = 2.0**80  # far below where anything overflows
 class _Seen:
     """Some steps gone back over, the cell state before them, and where a gradient is nearest to its bound."""
 
-    steps: Steps
+    steps: BackwardSteps
     c: Number
     passed: Passed
     top: float
@@ -42,7 +42,7 @@ class _Seen:
     b: int
 
 
-class Screen:
+class QuickLook:
     """The quick look at a layer and direction, for judges of the equations themselves that can have one."""
 
     def __init__(self, judge: BackwardJudge) -> None:
@@ -50,12 +50,12 @@ class Screen:
         self._layer, self._a = layer, BackwardScreening(layer.weights, layer.gates, layer.u)
 
     @staticmethod
-    def of(judge: BackwardJudge, run: LayerRun) -> Screen | None:
+    def of(judge: BackwardJudge, run: LayerRun) -> QuickLook | None:
         layer = judge.layer
         usual = layer.screen is not None and functions_of(layer.nonlinearity) == Functions()
         exact = run.h_error is None and not (layer.u.relative or layer.u.absolute)
         fits = usual and exact and layer.cell.has_cell_state and not layer.stepwise
-        return Screen(judge) if fits and not judge.changes and judge.otherwise == Otherwise() else None
+        return QuickLook(judge) if fits and not judge.changes and judge.otherwise == Otherwise() else None
 
     @torch.inference_mode()
     def __call__(self, back: BackwardRun, progress: Callable[[int], None]) -> LayerBackward | None:
@@ -102,7 +102,7 @@ class Screen:
             yield chunk, c, forwards if start >= total - kept else None
             c = a.carried(forwards.made["c"].value)
 
-    def _seen(self, steps: Steps, c: Number, passed: Passed) -> _Seen:
+    def _seen(self, steps: BackwardSteps, c: Number, passed: Passed) -> _Seen:
         """Compared gate by gate."""
         each = vars(passed.wx)["each"] if isinstance(passed.wx, Blocks) else [passed.wx]
         shown, factor, top = steps.seen.chunk(len(each), -1), self._layer.bound_factor, -1.0
@@ -112,7 +112,7 @@ class Screen:
                 top, rows = highest, ratio.amax(2)
         return _Seen(steps, c, passed, top, *divmod(int(rows.argmax()), rows.shape[1]))
 
-    def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[Steps, Number]:
+    def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[BackwardSteps, Number]:
         """Some of the steps and items, and their gradients with the whole bound. A few steps before them are gone over,
         too: by then the cell state has the error that it may have."""
         start = max(0, first - _FEW)

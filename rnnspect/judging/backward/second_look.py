@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardOrdered, sums_up_to
 from rnnspect.arithmetic.bounded import Number
-from rnnspect.judging.backward.passing import Passed, Steps, as_wide, go_back, go_forwards
+from rnnspect.judging.backward.passing import BackwardSteps, Passed, as_wide, go_back, go_forwards
 from rnnspect.judging.layer import LayerEquations, State, cast
 
 _ORDERED = 2**24  # products whose orders are tried
@@ -20,7 +20,7 @@ class SecondLook:
     """The bound of some of the steps with the sums evaluated in the orders that engines use, of one item."""
 
     def __init__(
-        self, layer: LayerEquations, steps: Steps, after: Mapping[str, Number], passed: Passed, c: State | None
+        self, layer: LayerEquations, steps: BackwardSteps, after: Mapping[str, Number], passed: Passed, c: State | None
     ) -> None:
         self._layer, self._steps, self._after, self._passed = layer, steps, after, passed
         self._c = None if c is None else c.number(torch.float64)

@@ -17,7 +17,7 @@ from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readin
 from rnnspect.judging.backward.compared import unknown
 from rnnspect.judging.backward.judge import BackwardJudge, LayerBackward
 from rnnspect.judging.backward.padding import with_padding
-from rnnspect.judging.backward.screened import Screen
+from rnnspect.judging.backward.screened import QuickLook
 from rnnspect.judging.backward.sums import SumFinding
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
@@ -98,7 +98,7 @@ def judge_place(
 ) -> None:
     """Holds one layer and direction to the equations, or to what its reading has in their place."""
     judge, told = judge_of(reading), Once(progress)
-    screen = Screen.of(judge, reading.run)
+    screen = QuickLook.of(judge, reading.run)
     found = None if screen is None else screen(reading.back, told)
     if found is None or any(point.ratio > CLOSE for point in _states(reading, found, judge.layer)):
         told.again()

@@ -6,12 +6,12 @@ import torch
 
 from rnnspect.arithmetic.bounded import Number
 from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.judging.backward.passing import Passed, Steps, in_one
+from rnnspect.judging.backward.passing import BackwardSteps, Passed, in_one
 from rnnspect.judging.backward.sums import Term
 from rnnspect.network.parameters import LayerParameters
 
 
-def terms_of(passed: Passed, steps: Steps, p: LayerParameters, u: Roundoff) -> list[Term]:
+def terms_of(passed: Passed, steps: BackwardSteps, p: LayerParameters, u: Roundoff) -> list[Term]:
     """The rows of all steps and items stand one under the other; they are zero beyond an item's end."""
     valid, chunk, dtype = steps.chunk.valid, steps.chunk, next(iter(passed.states.values())).v.dtype
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.evidence.look import Look
-from rnnspect.judging.evidence.target import Path, Target
+from rnnspect.judging.evidence.target import FittedVector, Path
 from rnnspect.judging.suspect import Kind
 from rnnspect.network.parameters import LayerParameters
 
@@ -21,7 +21,7 @@ class Group:
     names: tuple[str, ...]
     gate: str | None
 
-    def parts(self, target: Target) -> Iterator[Path]:
+    def parts(self, target: FittedVector) -> Iterator[Path]:
         for path in target.paths:
             if self.gate in (None, path.gate) and (path.weight in self.names or path.bias in self.names):
                 yield path

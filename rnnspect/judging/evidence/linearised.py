@@ -22,7 +22,7 @@ from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Pull, Tape
 from rnnspect.arithmetic.teacher_forced import TeacherForced
 from rnnspect.judging.chunks import ALL, Chunk
-from rnnspect.judging.evidence.target import Path, Site, Target
+from rnnspect.judging.evidence.target import FittedVector, Path, Site
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
@@ -74,7 +74,7 @@ class Computed:
         """(T, B, P)"""
         return self.steps.left(self.cell.step(self.a, self.wx, *self.state)["h"])
 
-    def targets(self) -> tuple[Target, ...]:
+    def targets(self) -> tuple[FittedVector, ...]:
         """h, and the vector before a product that comes after it."""
         tape = Tape(self.a, self.layer.gates, changes=UNMIXED)
         start, nodes = Node(tape, self.wx, gate=WHOLE), [Node(tape, values) for values in self.state]
@@ -88,7 +88,7 @@ class Computed:
 
 def _before_product(
     computed: Computed, slopes: _Slopes, residual: Tensor, h: Node, weight: str, inner: Node, product: Node
-) -> Target:
+) -> FittedVector:
     """Its residual is the least-squares one that the product lets be seen."""
     w: Tensor = getattr(computed.p, weight)
     gates = computed.layer.gates
@@ -118,7 +118,7 @@ class _Slopes:
         self._h, self._c = nodes[0], nodes[1] if len(nodes) > 1 else None
         self._hidden = computed.a.product
 
-    def target(self, name: str, node: Node, residual: Tensor, gain: Tensor | None = None) -> Target:
+    def target(self, name: str, node: Node, residual: Tensor, gain: Tensor | None = None) -> FittedVector:
         one = torch.ones_like(node.value) if gain is None else gain
         direct = Pull(self.tape, {node: one})
         stored = None
@@ -135,7 +135,7 @@ class _Slopes:
             yield from self._sites(node, direct, stored)
             yield from self._sums(paths)
 
-        return Target(name, residual, paths, kept, shown, self._steps.inside, sites)
+        return FittedVector(name, residual, paths, kept, shown, self._steps.inside, sites)
 
     def _sites(self, node: Node, direct: Pull, stored: Pull | None) -> Iterator[Site]:
         """Functions, what they are given, and what is stored."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.evidence.linearised import Computed, Steps
-from rnnspect.judging.evidence.target import Path, Target
+from rnnspect.judging.evidence.target import FittedVector, Path
 from rnnspect.judging.layer import LayerEquations, cast
 
 Changes = Mapping[str, Tensor]
@@ -36,7 +36,7 @@ class Look:
 
     @cached_property
     def scores(self) -> list[list[tuple[Path, Tensor]]]:
-        """Of each target the `Target.scores`."""
+        """Of each target the `FittedVector.scores`."""
         return [list(target.scores()) for target in self.targets]
 
     def rows(self, values: Tensor) -> Tensor:
@@ -59,11 +59,11 @@ class Look:
         return of.flatten() if unit is None else of[:, unit]
 
     def mimicked(self, column: Tensor, target: int, unit: int | None) -> tuple[float, float]:
-        """As `Target.mimicked`, of a column of the rows that count, (rows,) or (rows · units,)."""
+        """As `FittedVector.mimicked`, of a column of the rows that count, (rows,) or (rows · units,)."""
         return self.targets[target].mimicked(self._whole(column, target, unit), unit)
 
     def repeated(self, column: Tensor, target: int, unit: int | None) -> float:
-        """As `Target.repeated`, of such a column."""
+        """As `FittedVector.repeated`, of such a column."""
         return self.targets[target].repeated(self._whole(column, target, unit), unit, self.layer.u.sums)
 
     def _whole(self, column: Tensor, target: int, unit: int | None) -> Tensor:
@@ -79,7 +79,7 @@ class Look:
     def moved(self, direction: Changes) -> Tensor:
         """By how much h moves with a change of parameters, row after row."""
 
-        def by(target: Target) -> Iterator[tuple[Path, Tensor]]:
+        def by(target: FittedVector) -> Iterator[tuple[Path, Tensor]]:
             for path in target.paths:
                 of, rows = direction.get(path.weight), target.rows(path)
                 change = (

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rnnspect.judging.evidence.target import Path, Target
+from rnnspect.judging.evidence.target import FittedVector, Path
 from rnnspect.network.parameters import LayerParameters
 
 _RIDGE = 1e-11
@@ -22,7 +22,7 @@ class Columns:
     """The parameters of some units as rows of numbers, (units, columns), without those that have a twin: a bias that
     does just what another one does."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: FittedVector) -> None:
         self._parts = [(path.weight, path.bias, target.rows(path), path.width) for path in target.paths]
         self._keys = [(path.weight, path.block) for path in target.paths]
         kept: list[int] = []
@@ -54,13 +54,13 @@ class Columns:
                     new = new.reshape(of.shape)
                     of.copy_(of + new if add else torch.where(new.isnan(), of, new))
 
-    def pulled(self, target: Target) -> Tensor:
+    def pulled(self, target: FittedVector) -> Tensor:
         """(units, columns): the residual times each column."""
         found = {(path.weight, path.block): of for path, of in target.pulled()}
         none = [torch.zeros(target.units, width, dtype=torch.float64) for *_, width in self._parts]
         return torch.cat([found.get(key, zero) for key, zero in zip(self._keys, none, strict=True)], 1)[:, self._kept]
 
-    def of(self, target: Target, unit: int) -> Tensor:
+    def of(self, target: FittedVector, unit: int) -> Tensor:
         """(rows, columns) of one unit."""
         columns = torch.split(target.columns(unit), [path.width for path in target.paths], 1)
         found = {(path.weight, path.block): of for path, of in zip(target.paths, columns, strict=True)}

@@ -21,7 +21,7 @@ from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.normal_equations import Columns, Normal
 from rnnspect.judging.evidence.order import order_of
-from rnnspect.judging.evidence.target import Target
+from rnnspect.judging.evidence.target import FittedVector
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.network.parameters import LayerParameters
@@ -226,7 +226,7 @@ class _Units:
             errors[unit] = normal.errors(float(self.left[unit]))
         self._columns.put(self.error, errors)
 
-    def _target(self, p: LayerParameters) -> Target:
+    def _target(self, p: LayerParameters) -> FittedVector:
         return Computed(self._layer, p, self._steps, self.slice).targets()[0]
 
 

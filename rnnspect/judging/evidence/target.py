@@ -75,7 +75,7 @@ class Site:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class FittedVector:
     """A vector whose units each answer to rows of their own: (T, B, U) its residual, zero beyond an item's end.
 
     `kept` and `shown` are the slopes of the cell state and of this vector by the cell state before the step; None
@@ -206,7 +206,7 @@ class Target:
         """
         yield from zip(self.paths, self._narrow()._correlations(), strict=True)
 
-    def _narrow(self) -> Target:
+    def _narrow(self) -> FittedVector:
         """In float32."""
 
         def of(values: Tensor | None) -> Tensor | None:

@@ -12,7 +12,7 @@ from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss
 from rnnspect.reporting.gradients.data import GradientAt, GradientDerivation
 from rnnspect.reporting.gradients.parameter import of_parameter
-from rnnspect.reporting.gradients.run import Progress, Run, ran
+from rnnspect.reporting.gradients.run import GradientRun, Progress, ran
 from rnnspect.reporting.gradients.step import of_step
 from rnnspect.tracing.prepare import Prepared
 
@@ -53,7 +53,7 @@ def _of_engine(prepared: Prepared, upstream: Upstream) -> tuple[EngineGradients 
     return given, given.notes
 
 
-def _engine_value(given: EngineGradients, run: Run, at: GradientAt) -> float | None:
+def _engine_value(given: EngineGradients, run: GradientRun, at: GradientAt) -> float | None:
     values: Tensor | None
     place: tuple[int, ...]
     row, item = run.prepared.spec.row(at.layer, at.direction), at.batch or 0

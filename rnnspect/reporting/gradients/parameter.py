@@ -13,10 +13,10 @@ from rnnspect.arithmetic.expression import Array, Expression, total
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.gradients.data import GradientAt, GradientInTurn, GradientNames, Terms, in_turn
-from rnnspect.reporting.gradients.run import Run
+from rnnspect.reporting.gradients.run import GradientRun
 
 
-def of_parameter(run: Run, at: GradientAt) -> dict[str, Any]:
+def of_parameter(run: GradientRun, at: GradientAt) -> dict[str, Any]:
     """The fields of a derivation that say of what the gradient of a parameter is the sum."""
     lengths = torch.tensor([run.sequence.length(item) for item in range(run.sequence.batch)])
     items, steps = torch.nonzero((torch.arange(run.sequence.steps)[:, None] < lengths).t(), as_tuple=True)
@@ -44,7 +44,7 @@ _Factors = tuple[Expression, Expression | None]
 _Series = tuple[tuple[Tensor, int], tuple[Tensor | None, int]]
 
 
-def _factors(run: Run, at: GradientAt) -> Iterator[tuple[_Factors, tuple[int, int], _Series]]:
+def _factors(run: GradientRun, at: GradientAt) -> Iterator[tuple[_Factors, tuple[int, int], _Series]]:
     """Of each sum that the gradient consists of: both factors, for any step, and the unit of either; and their numbers
     (T, B, ·) with the index of the unit in them."""
     rule, weight = run.rule(at.layer, at.direction), at.name.removesuffix(suffix(at.layer, at.direction))
@@ -66,7 +66,7 @@ def _factors(run: Run, at: GradientAt) -> Iterator[tuple[_Factors, tuple[int, in
             yield (left, right), (unit, column), ((products.left, row), (products.right, column))
 
 
-def _series(run: Run, leaf: Expression, direction: str) -> Tensor:
+def _series(run: GradientRun, leaf: Expression, direction: str) -> Tensor:
     """(T, B, units) of a gradient, a quantity or a state before the step."""
     if leaf.kind == "given":
         return run.before(leaf.name, direction)

@@ -21,7 +21,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Run:
+class GradientRun:
     """The numbers of one layer in float64, by direction, and the symbolic chain rule of each direction."""
 
     prepared: Prepared
@@ -60,7 +60,7 @@ class Run:
         return shifted
 
 
-def ran(prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress) -> Run:
+def ran(prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress) -> GradientRun:
     spec, given = prepared.spec, prepared.sequence
     parameters = {name: one.detach().to("cpu", torch.float64) for name, one in prepared.parameters.items()}
     c0 = None if given.c0 is None else given.c0.to("cpu", torch.float64)
@@ -76,4 +76,4 @@ def ran(prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress) -> R
             if len(found) == spec.num_directions:
                 break
     own = {one.direction: one for one in layers if one.layer == at.layer}
-    return Run(prepared, parameters, sequence, value, upstream, own, found)
+    return GradientRun(prepared, parameters, sequence, value, upstream, own, found)

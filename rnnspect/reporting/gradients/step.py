@@ -12,10 +12,10 @@ from rnnspect.arithmetic.chain_rule import ZERO, ChainRule, GradientEvaluation
 from rnnspect.arithmetic.expression import Array, Expression
 from rnnspect.reporting.data import Equation
 from rnnspect.reporting.gradients.data import GradientAt, GradientInTurn, GradientNames, in_turn
-from rnnspect.reporting.gradients.run import Run
+from rnnspect.reporting.gradients.run import GradientRun
 
 
-def of_step(run: Run, at: GradientAt) -> dict[str, Any]:
+def of_step(run: GradientRun, at: GradientAt) -> dict[str, Any]:
     """The fields of a derivation by the chain rule, of the gradient of anything but a parameter."""
     spec, item = run.prepared.spec, at.batch or 0
     rule, last = run.rule(at.layer, at.direction), run.sequence.length(item) - 1
@@ -38,7 +38,7 @@ def of_step(run: Run, at: GradientAt) -> dict[str, Any]:
             "value": value}  # fmt: skip
 
 
-def _gradients(run: Run, at: GradientAt, rule: ChainRule, is_last: bool) -> dict[str, Expression]:
+def _gradients(run: GradientRun, at: GradientAt, rule: ChainRule, is_last: bool) -> dict[str, Expression]:
     """By name the gradients that can be derived at a step, with what the step after it gives in place of "after"."""
     if at.step is None:
         return {f"{name}0": at_next_step(one, "given") for name, one in rule.state.items()}
@@ -84,7 +84,9 @@ def _sum(parts: list[Expression | None] | list[Expression]) -> Expression | None
     return Expression("+", tuple(flat)) if len(flat) > 1 else flat[0] if flat else None
 
 
-def _known(run: Run, at: GradientAt, step: int, before: int | None, after: int | None) -> dict[tuple[str, str], Array]:
+def _known(
+    run: GradientRun, at: GradientAt, step: int, before: int | None, after: int | None
+) -> dict[tuple[str, str], Array]:
     """The numbers of each leaf that has no equation here."""
     cell, item, spec = run.prepared.spec.cell_type, at.batch or 0, run.prepared.spec
     q, back = run.quantities[at.direction].quantities, run.gradients_of(at.direction)
@@ -116,7 +118,11 @@ def _equations(gradients: Mapping[str, Expression], at: GradientAt, names: Gradi
 
 
 def _in_turn(
-    run: Run, equations: tuple[Equation, ...], at: GradientAt, names: GradientNames, steps: tuple[int, int | None]
+    run: GradientRun,
+    equations: tuple[Equation, ...],
+    at: GradientAt,
+    names: GradientNames,
+    steps: tuple[int, int | None],
 ) -> Iterator[GradientInTurn]:
     """The gradients that the equations do not take further apart, but for those of the loss itself."""
     spec, unit, item = run.prepared.spec, at.indices[0], at.batch or 0

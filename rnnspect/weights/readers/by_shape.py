@@ -33,7 +33,7 @@ _GATED = {len(cell.gates): cell.name for cell in CELLS.values() if cell.torch_na
 
 
 @dataclass(frozen=True)
-class FoundLayer:
+class LayerByShape:
     """Four arrays, or two without biases, that are one layer."""
 
     cell: str
@@ -83,7 +83,7 @@ def one_bias(stored: Mapping[str, Stored], flags: Mapping[str, Any]) -> str | No
     return f"save {saved}; bias_ih_l0 = {bias}; bias_hh_l0 = 0 * {bias}, with the gates in PyTorch's order, {gates}"
 
 
-def _layers(stored: Mapping[str, Stored], asked: str | None) -> list[FoundLayer]:
+def _layers(stored: Mapping[str, Stored], asked: str | None) -> list[LayerByShape]:
     matrices = {name: one.shape for name, one in stored.items() if len(one.shape) == 2 and 0 not in one.shape}
     found = []
     for hh, (gates, cell), transposed in product(matrices, _GATED.items(), (False, True)):
@@ -99,7 +99,7 @@ def _layers(stored: Mapping[str, Stored], asked: str | None) -> list[FoundLayer]
             continue
         names = {"weight_ih_l0": inputs[0], "weight_hh_l0": hh}
         if (biases := _biases(stored, names, rows)) is not None:
-            found.append(FoundLayer(cell, names | biases, transposed))
+            found.append(LayerByShape(cell, names | biases, transposed))
     return found
 
 
@@ -131,7 +131,7 @@ def _common(one: str, other: str) -> str:
     return re.sub(r"(?:w|weight|weights|kernel)[^0-9A-Za-z]*\Z", "", start, flags=re.IGNORECASE)
 
 
-def _tell(layer: FoundLayer, stored: Mapping[str, Stored], source: str, flags: Mapping[str, Any]) -> Told:
+def _tell(layer: LayerByShape, stored: Mapping[str, Stored], source: str, flags: Mapping[str, Any]) -> Told:
     shapes = {name: stored[there].shape for name, there in layer.names.items()}
     inputs, units = (shapes[name][not layer.transposed] for name in ("weight_ih_l0", "weight_hh_l0"))
     keys: dict[str, Any] = {"cell": layer.cell, "input_size": inputs, "hidden_size": units}
@@ -143,7 +143,7 @@ def _tell(layer: FoundLayer, stored: Mapping[str, Stored], source: str, flags: M
     return Told(keys, source, notes=notes, untold=UNTOLD, others=len(stored) - len(layer.names))
 
 
-def _read(layer: FoundLayer, tensors: Tensors, _spec: Spec) -> StoredParameters:
+def _read(layer: LayerByShape, tensors: Tensors, _spec: Spec) -> StoredParameters:
     numbers = tensors.read(list(layer.names.values()))
     found = {known: numbers[there] for known, there in layer.names.items()}
     if layer.transposed:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, listed
 from rnnspect.files import coreml_file, mil_file
-from rnnspect.files.operators import Held
+from rnnspect.files.operators import FileArray
 from rnnspect.files.reading import Stored
 from rnnspect.weights.readers.interface import Module, Reader, functions_of
-from rnnspect.weights.readers.operators import PEEPHOLES, Described, changed, joined, modules_of, require
+from rnnspect.weights.readers.operators import PEEPHOLES, DescribedOperator, changed, joined, modules_of, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,13 +51,13 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     return modules_of(operators, path, flags, _describe)
 
 
-def _describe(operator: Operator, where: str) -> Described:
+def _describe(operator: Operator, where: str) -> DescribedOperator:
     """Raises `FileError` for what no spec describes."""
     of_program = operator.kind.startswith(mil_file.PREFIX)
     return _operator(operator, where) if of_program else _layer(operator, where)
 
 
-def _layer(layer: Operator, where: str) -> Described:
+def _layer(layer: Operator, where: str) -> DescribedOperator:
     """A layer of a neural network."""
     settings = layer.settings
     is_lstm = layer.kind.endswith("LSTM")
@@ -95,10 +95,10 @@ def _layer(layer: Operator, where: str) -> Described:
             arrays[PEEPHOLES] = joined([held for held in peepholes if held])
         directions.append(arrays)
     form = "gru-before" if cell == "gru" else cell
-    return Described(form, "coreml-layers", tuple(directions), keys, tuple(notes))
+    return DescribedOperator(form, "coreml-layers", tuple(directions), keys, tuple(notes))
 
 
-def _operator(operator: Operator, where: str) -> Described:
+def _operator(operator: Operator, where: str) -> DescribedOperator:
     """An operator of an ML Program."""
     settings, cell = operator.settings, operator.kind.removeprefix(mil_file.PREFIX)
     direction = settings.get("direction", "forward")
@@ -117,7 +117,7 @@ def _operator(operator: Operator, where: str) -> Described:
     functions = [_function(str(name), 0.0, 0.0, where) for name in said[cell]]
     keys = {"batch_first": False, "reverse": direction == "reverse", **_functions(cell, functions, where)}
     form = "gru-before" if cell == "gru" else cell
-    return Described(form, "coreml", tuple(directions), keys, tuple(_limit(settings.get("clip"))))
+    return DescribedOperator(form, "coreml", tuple(directions), keys, tuple(_limit(settings.get("clip"))))
 
 
 def _limit(limit: Any) -> list[str]:
@@ -149,7 +149,7 @@ def _function(name: str, alpha: float, beta: float, where: str) -> str:
     return str(Activation(ours, **(said if any(said.values()) else numbers)))
 
 
-def _with_forget_bias(arrays: dict[str, Held], hidden: int) -> dict[str, Held]:
+def _with_forget_bias(arrays: dict[str, FileArray], hidden: int) -> dict[str, FileArray]:
     """With 1 added to the bias of f; with biases of 0 where there are none."""
     dtype = next((held.stored.dtype for held in arrays.values()), "float32")
     gates = ("inputGate", "forgetGate", "blockInput", "outputGate")
@@ -158,13 +158,13 @@ def _with_forget_bias(arrays: dict[str, Held], hidden: int) -> dict[str, Held]:
     return found | {"forgetGateBiasVector": changed(found["forgetGateBiasVector"], _plus_one)}
 
 
-def _zeros(size: int, dtype: str) -> Held:
+def _zeros(size: int, dtype: str) -> FileArray:
     def read() -> Tensor:
         import torch
 
         return torch.zeros(size, dtype=getattr(torch, dtype))
 
-    return Held(Stored((size,), dtype), read)
+    return FileArray(Stored((size,), dtype), read)
 
 
 def _plus_one(values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
 from rnnspect.files.free_memory import in_words
-from rnnspect.files.reading import Part, Tensors, opened
+from rnnspect.files.reading import FilePart, Tensors, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.readers import converted, interface, named_tensors
@@ -225,7 +225,7 @@ def _taken_functions(layer: KerasLayer, cell: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Part, str | None, str | None]]:
+def _opened(path: Path) -> Iterator[tuple[FilePart, str | None, str | None]]:
     """The HDF5 of weights, the config and Keras' version; of a plain HDF5 file these are inside it."""
     with opened(path) as part:
         if part.file.read(2) != b"PK" and path.suffix.lower() != ".keras":

@@ -23,7 +23,7 @@ GATES, OTHERS = ("Sigmoid", "HardSigmoid"), ("Tanh", "Relu", "Softsign")
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateFunction:
     """A function of a sum."""
 
     function: Activation
@@ -33,7 +33,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Step:
+class CellStep:
     """One step: the tensors that it takes and gives, and what is in each gate."""
 
     cell: str
@@ -62,7 +62,7 @@ class Step:
         return self.sums[0].units
 
 
-def steps_in(view: GraphView) -> Iterator[Step]:
+def steps_in(view: GraphView) -> Iterator[CellStep]:
     """Every step of a cell in one graph, in the order of the graph; of an RNN only those whose h comes from another."""
     made = [view.maker(node.output[0]) for node in view.path[-1][0].node if node.output]
     nodes = [node for node in made if node is not None]
@@ -73,7 +73,7 @@ def steps_in(view: GraphView) -> Iterator[Step]:
     yield from _chained(plain)
 
 
-def _chained(steps: list[Step]) -> Iterator[Step]:
+def _chained(steps: list[CellStep]) -> Iterator[CellStep]:
     """The steps of RNNs whose h another one gives with the same constants, and those."""
     by_given = {step.given[0]: step for step in steps}
     kept: dict[str, None] = {}
@@ -85,11 +85,11 @@ def _chained(steps: list[Step]) -> Iterator[Step]:
     yield from (by_given[name] for name in kept)
 
 
-def _constants(step: Step) -> list[tuple[str, tuple[int, int]]]:
+def _constants(step: CellStep) -> list[tuple[str, tuple[int, int]]]:
     return sorted((one.weight, one.columns) for one in step.sums[0].products)
 
 
-def _lstm(view: GraphView, node: NodeProto) -> Step | None:
+def _lstm(view: GraphView, node: NodeProto) -> CellStep | None:
     """h' = o ⊙ tanh(c'), c' = f ⊙ c + i ⊙ g."""
     if node.op_type != "Mul":
         return None
@@ -109,11 +109,11 @@ def _lstm(view: GraphView, node: NodeProto) -> Step | None:
     return None
 
 
-def _with_squash(step: Step, squash: NodeProto) -> Step:
+def _with_squash(step: CellStep, squash: NodeProto) -> CellStep:
     return replace(step, functions=(*step.functions, _function(squash)))
 
 
-def _gru(view: GraphView, node: NodeProto) -> Step | None:
+def _gru(view: GraphView, node: NodeProto) -> CellStep | None:
     """h' = (1 − z) ⊙ n + z ⊙ h, or z ⊙ (h − n) + n."""
     if node.op_type != "Add":
         return None
@@ -138,7 +138,7 @@ def _is_rest(view: GraphView, node: NodeProto, z: str) -> bool:
     return is_one and view.source(node.input[1]) == view.source(z)
 
 
-def _mixed(view: GraphView, z: str, n: str, h: str, given: str) -> Step | None:
+def _mixed(view: GraphView, z: str, n: str, h: str, given: str) -> CellStep | None:
     candidate = view.made_by(view.source(n), *OTHERS)
     if candidate is None:
         return None
@@ -149,7 +149,7 @@ def _mixed(view: GraphView, z: str, n: str, h: str, given: str) -> Step | None:
             for r, held in _factors(view, source):
                 if view.source(held) == h and (reset := gate_of(view, r, GATES)):
                     named = {source: h}
-                    of_n = Gate(_function(candidate), _renamed(before, named), candidate.output[0])
+                    of_n = GateFunction(_function(candidate), _renamed(before, named), candidate.output[0])
                     gates = {"r": reset, "z": gate_of(view, z, GATES), "n": of_n}
                     return _step("gru", gates, reset="before", h=h, given=(given,))
         return None
@@ -159,7 +159,7 @@ def _mixed(view: GraphView, z: str, n: str, h: str, given: str) -> Step | None:
     for r, of_h in _factors(view, products[0]):
         held_sum, reset = view.sum_of(of_h), gate_of(view, r, GATES)
         if held_sum is not None and reset is not None and held_sum.sources == {h}:
-            of_n = Gate(_function(candidate), sums, candidate.output[0])
+            of_n = GateFunction(_function(candidate), sums, candidate.output[0])
             gates = {"r": reset, "z": gate_of(view, z, GATES), "n": of_n}
             return _step("gru", gates, n_of_h=held_sum, reset="after", h=h, given=(given,))
     return None
@@ -176,14 +176,14 @@ def _terms(view: GraphView, name: str) -> tuple[list[str], LinearSum | None]:
     return [], None
 
 
-def _rnn(view: GraphView, node: NodeProto) -> Step | None:
+def _rnn(view: GraphView, node: NodeProto) -> CellStep | None:
     """h' = φ(W x + U h + b)."""
     if node.op_type not in ("Tanh", "Relu"):
         return None
     return _step("rnn", {"h": gate_of(view, node.output[0], ("Tanh", "Relu"))}, given=(node.output[0],))
 
 
-def gate_of(view: GraphView, name: str, operators: tuple[str, ...]) -> Gate | None:
+def gate_of(view: GraphView, name: str, operators: tuple[str, ...]) -> GateFunction | None:
     """The function of a sum that a tensor is, split before or after it."""
     chosen: list[tuple[NodeProto, str]] = []
     name = view.source(name)
@@ -195,18 +195,18 @@ def gate_of(view: GraphView, name: str, operators: tuple[str, ...]) -> Gate | No
     for node, given in reversed(chosen):
         ends = view.selected(node, given, found.units) if found else None
         found = found.of(*ends) if found and ends else None
-    return Gate(_function(function), found, name) if found and function is not None else None
+    return GateFunction(_function(function), found, name) if found and function is not None else None
 
 
 def _step(
     cell: str,
-    gates: dict[str, Gate | None],
+    gates: dict[str, GateFunction | None],
     given: tuple[str, ...],
     h: str = "",
     c: str = "",
     reset: str = "",
     n_of_h: LinearSum | None = None,
-) -> Step | None:
+) -> CellStep | None:
     """The step with these gates, where all of them are functions of the same x and h, and of as many units."""
     there = {name: gate for name, gate in gates.items() if gate is not None}
     sums = [gate.of for gate in there.values()] + ([] if n_of_h is None else [n_of_h])
@@ -225,10 +225,10 @@ def _step(
     if functions is None or c in sources:
         return None
     values = frozenset(gate.value for gate in there.values())
-    return Step(cell, reset, functions, {k: v.of for k, v in there.items()}, n_of_h, h, c, given, values)
+    return CellStep(cell, reset, functions, {k: v.of for k, v in there.items()}, n_of_h, h, c, given, values)
 
 
-def _functions(cell: str, gates: dict[str, Gate]) -> tuple[Activation, ...] | None:
+def _functions(cell: str, gates: dict[str, GateFunction]) -> tuple[Activation, ...] | None:
     """The function of the gates and that of the candidate; None where the gates have different ones."""
     of_gates = {gate.function for name, gate in gates.items() if name not in ("g", "n", "h")}
     of_candidate = [gates[name].function for name in ("g", "n", "h") if name in gates]

@@ -28,7 +28,7 @@ _WHOLE = {"Add": int.__add__, "Sub": int.__sub__, "Mul": int.__mul__, "Div": int
 
 
 @dataclass(frozen=True)
-class Product:
+class ConstantProduct:
     """A part of a constant matrix times a tensor."""
 
     source: str
@@ -60,7 +60,7 @@ class Offset:
 @dataclass(frozen=True)
 class LinearSum:
     units: int
-    products: tuple[Product, ...]
+    products: tuple[ConstantProduct, ...]
     offsets: tuple[Offset, ...]
 
     @property
@@ -254,7 +254,7 @@ class GraphView:
             return None
         products, start = [], 0
         for part, size in parts:
-            products.append(Product(part, weight, turned, (start, start + size), (0, units)))
+            products.append(ConstantProduct(part, weight, turned, (start, start + size), (0, units)))
             start += size
         return LinearSum(units, tuple(products), ())
 

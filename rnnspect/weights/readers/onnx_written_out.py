@@ -11,7 +11,7 @@ from rnnspect.errors import WeightsError, listed
 from rnnspect.files.onnx_checks import graphs_in
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.onnx_cells import GATES, OTHERS, Step, steps_in
+from rnnspect.weights.readers.onnx_cells import GATES, OTHERS, CellStep, steps_in
 from rnnspect.weights.readers.onnx_nodes import paths_in, tensor_of
 from rnnspect.weights.readers.onnx_sums import GraphView, LinearSum, Offset
 
@@ -37,7 +37,7 @@ class WrittenCell:
     file: str
     model: ModelProto
     view: GraphView
-    steps: tuple[Step, ...]
+    steps: tuple[CellStep, ...]
     """At least one. Each knows which tensor is h."""
     guessed: bool
     """Whether nothing in the file tells x from h."""
@@ -50,13 +50,13 @@ class WrittenCell:
     def path(self) -> GraphPath:
         return self.view.path
 
-    def tensors(self, step: Step) -> dict[str, str]:
+    def tensors(self, step: CellStep) -> dict[str, str]:
         """The tensors of a step by X, initial_h, initial_c, Y_h and Y_c, as a node of ONNX calls them."""
         x = next(iter(step.sums[0].sources - {step.h}), "")
         names = {"X": x, "initial_h": step.h, "initial_c": step.c, "Y_h": step.given[0], "Y_c": step.given[-1]}
         return names if step.c else {name: names[name] for name in ("X", "initial_h", "Y_h")}
 
-    def nodes(self, step: Step) -> list[NodeProto]:
+    def nodes(self, step: CellStep) -> list[NodeProto]:
         """The nodes from x, h and c to the new h and c, in the order of the graph."""
         ends = {step.h, step.c, self.tensors(step)["X"]}
         names, found = list(step.given), set()
@@ -91,7 +91,7 @@ def cells_in(model: ModelProto, file: str, constants: Constants, taken: Iterable
         return found
     for path, known in zip(paths_in(model), paths_in(_with_shapes(model)), strict=True):
         view = GraphView(path, constants, _shapes(known[-1][0]))
-        by_key: dict[Any, list[tuple[Step, bool]]] = {}
+        by_key: dict[Any, list[tuple[CellStep, bool]]] = {}
         for step, guessed in _with_h(view, list(steps_in(view))):
             by_key.setdefault(_key(step), []).append((step, guessed))
         for steps in by_key.values():
@@ -149,7 +149,7 @@ def parameters_of_cell(cell: WrittenCell) -> dict[str, Tensor]:
 _ORDER = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
 
 
-def _biases(cell: WrittenCell, step: Step, both: list[LinearSum]) -> list[Array]:
+def _biases(cell: WrittenCell, step: CellStep, both: list[LinearSum]) -> list[Array]:
     """The constants of a gate that are added beside x, and beside h: both alike where they add up freely."""
     ih: list[Offset] = []
     hh: list[Offset] = []
@@ -178,7 +178,7 @@ def _added(cell: WrittenCell, units: int, offsets: Iterable[Offset]) -> Array:
     return rounded
 
 
-def _with_h(view: GraphView, steps: list[Step]) -> Iterator[tuple[Step, bool]]:
+def _with_h(view: GraphView, steps: list[CellStep]) -> Iterator[tuple[CellStep, bool]]:
     """The steps in which h is known, and whether it is a guess: h has as many features as units, comes from another
     step, is multiplied by the constants that h is multiplied by elsewhere, or is called so."""
     given = {step.given[0] for step in steps}
@@ -212,7 +212,7 @@ def _has_origin_of(view: GraphView, name: str, c: str) -> bool:
     return first is not None and second is not None and list(first.input[:1]) == list(second.input[:1])
 
 
-def _key(step: Step) -> Any:
+def _key(step: CellStep) -> Any:
     """The same for steps with the same constants."""
 
     def of(total: LinearSum) -> Any:
@@ -224,7 +224,7 @@ def _key(step: Step) -> Any:
     return step.cell, step.reset, step.functions, tuple(of(total) for total in step.sums)
 
 
-def _name(view: GraphView, step: Step) -> str:
+def _name(view: GraphView, step: CellStep) -> str:
     """As the names of its constants begin, cell of cell.weight_ih; else the folder of its last node, or of
     the loop around it, or its output."""
     weights = [one.weight for total in step.sums for one in total.products]

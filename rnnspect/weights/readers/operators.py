@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
-from rnnspect.files.operators import Held
+from rnnspect.files.operators import FileArray
 from rnnspect.files.reading import Stored
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec, form_of
@@ -31,12 +31,12 @@ PEEPHOLES = "peepholes"
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedOperator:
     """What an operator is, in the words of a spec and of a layout."""
 
     form: str
     layout: str
-    directions: tuple[Mapping[str, Held], ...]
+    directions: tuple[Mapping[str, FileArray], ...]
     """The arrays of each direction by the layout's names, and perhaps `PEEPHOLES`."""
     keys: Mapping[str, Any]
     """Keys of a spec that the arrays do not tell: directions, functions, batch_first, …"""
@@ -48,7 +48,7 @@ def modules_of(
     operators: Iterable[Operator],
     path: Path,
     flags: Mapping[str, Any],
-    describe: Callable[[Operator, str], Described],
+    describe: Callable[[Operator, str], DescribedOperator],
 ) -> dict[str, Module]:
     """Every recurrent operator by its name. `describe` takes one and what messages call it, and raises `FileError` for
     what no spec can be."""
@@ -68,7 +68,7 @@ class _Module:
     where: str
     reads_from: str
     dtype: str | None
-    describe: Callable[[Operator, str], Described]
+    describe: Callable[[Operator, str], DescribedOperator]
 
     def tell(self) -> Told:
         described = self.describe(self.operator, self.where)
@@ -113,7 +113,7 @@ class _Module:
                 found["weight_ch" + suffix(0, direction)] = torch.cat(chosen)
         return StoredParameters(found)
 
-    def _sizes(self, described: Described) -> Sizes:
+    def _sizes(self, described: DescribedOperator) -> Sizes:
         """The sizes that its arrays mean, the same in both directions."""
         packing = layouts.find(described.layout).packing(described.form)
         try:
@@ -131,12 +131,12 @@ class _Module:
         return sizes[0]
 
 
-def changed(held: Held, change: Callable[[Tensor], Tensor]) -> Held:
+def changed(held: FileArray, change: Callable[[Tensor], Tensor]) -> FileArray:
     """The same array with its numbers changed as they are read, such as to their negatives."""
     return replace(held, read=lambda: change(held.read()))
 
 
-def joined(parts: list[Held]) -> Held:
+def joined(parts: list[FileArray]) -> FileArray:
     """Vectors one after the other as one."""
 
     def read() -> Tensor:
@@ -145,7 +145,7 @@ def joined(parts: list[Held]) -> Held:
         return torch.cat([part.read() for part in parts])
 
     length = sum(part.stored.shape[0] if len(part.stored.shape) == 1 else 0 for part in parts)
-    return Held(Stored((length,), parts[0].stored.dtype), read, parts[0].packed)
+    return FileArray(Stored((length,), parts[0].stored.dtype), read, parts[0].packed)
 
 
 def without_f(p: LayerParameters, hidden: int) -> LayerParameters:
@@ -164,7 +164,7 @@ def require(operator: Operator, needed: Iterable[str], where: str, instead: str)
         raise FileError(found, advice=instead, where=where)
 
 
-def _shapes(arrays: Mapping[str, Held]) -> dict[str, tuple[int, ...]]:
+def _shapes(arrays: Mapping[str, FileArray]) -> dict[str, tuple[int, ...]]:
     return {name: held.stored.shape for name, held in arrays.items() if name != PEEPHOLES}
 
 

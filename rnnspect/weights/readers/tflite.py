@@ -9,7 +9,7 @@ from rnnspect.files import flatbuffers, tflite_file
 from rnnspect.files.tflite_loops import LOOP
 from rnnspect.weights.readers import tflite_loops
 from rnnspect.weights.readers.interface import Module, Reader, functions_of
-from rnnspect.weights.readers.operators import PEEPHOLES, Described, changed, joined, modules_of, require
+from rnnspect.weights.readers.operators import PEEPHOLES, DescribedOperator, changed, joined, modules_of, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.operators import Held, Operator
+    from rnnspect.files.operators import FileArray, Operator
 
 _FUNCTIONS = {0: "affine(1, 0)", 1: "relu", 4: "tanh"}
 """What fused_activation_function says: NONE, RELU, TANH."""
@@ -48,7 +48,7 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     return modules_of(known, path, flags, _describe)
 
 
-def _describe(operator: Operator, where: str) -> Described:
+def _describe(operator: Operator, where: str) -> DescribedOperator:
     """Raises `FileError` for what no spec describes."""
     settings, kind = operator.settings, operator.kind
     if loop := tflite_loops.described(operator) if kind == LOOP else None:
@@ -71,7 +71,7 @@ def _describe(operator: Operator, where: str) -> Described:
         arrays = tuple(
             {name: operator.arrays[way + name] for name in _RNN if way + name in operator.arrays} for way in ways
         )
-        return Described("rnn", "tflite", arrays, keys, tuple(notes))
+        return DescribedOperator("rnn", "tflite", arrays, keys, tuple(notes))
     _refuse(operator, where)
     directions = [_lstm(operator, way, where) for way in ways]
     if settings["cell_clip"] > 0:
@@ -83,7 +83,7 @@ def _describe(operator: Operator, where: str) -> Described:
         notes.append("has coupled gates, i = 1 − f; shown as f = 1 − i, with the weights of f negated")
         directions = [_coupled(arrays) for arrays in directions]
     keys |= functions_of("lstm", ["sigmoid", _FUNCTIONS[function], _FUNCTIONS[function]])
-    return Described("lstm", "tflite", tuple(directions), keys, tuple(notes))
+    return DescribedOperator("lstm", "tflite", tuple(directions), keys, tuple(notes))
 
 
 def _refuse(operator: Operator, where: str) -> None:
@@ -95,7 +95,7 @@ def _refuse(operator: Operator, where: str) -> None:
         raise FileError(f"the LSTM has {listed(beyond)}, which is not supported", where=where)
 
 
-def _lstm(operator: Operator, way: str, where: str) -> dict[str, Held]:
+def _lstm(operator: Operator, way: str, where: str) -> dict[str, FileArray]:
     """The arrays of one direction of an LSTM by the layout's names."""
     names = (*_WEIGHTS, *_BIASES, *_PEEPHOLES, _PROJECTION[0])
     require(operator, (way + name for name in names), where, _INSTEAD)
@@ -108,7 +108,7 @@ def _lstm(operator: Operator, way: str, where: str) -> dict[str, Held]:
     return found | ({PEEPHOLES: joined(peepholes)} if peepholes else {})
 
 
-def _coupled(arrays: dict[str, Held]) -> dict[str, Held]:
+def _coupled(arrays: dict[str, FileArray]) -> dict[str, FileArray]:
     """With an input gate that is 1 − f: σ(−s) = 1 − σ(s). In place of its peepholes stand those of f."""
     found = dict(arrays)
     for of_i, of_f in (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rnnspect.files.operators import Held
+from rnnspect.files.operators import FileArray
 from rnnspect.files.reading import Stored
 from rnnspect.weights.readers.interface import functions_of
-from rnnspect.weights.readers.operators import Described, changed
+from rnnspect.weights.readers.operators import DescribedOperator, changed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ _MARKED = re.compile(r"(W x|\(U h\[s\d+\]\+W x\))'")
 _NOTE = "is a loop of single operators that compute these equations"
 
 
-def described(loop: Operator) -> Described | None:
+def described(loop: Operator) -> DescribedOperator | None:
     """The network that a loop is; None where its equations are none that are known here."""
     if not {"weights", "recurrent_weights"} <= loop.arrays.keys() or "candidate_bias" in loop.arrays:
         return None
@@ -78,7 +78,7 @@ def _output(h: str, new_c: str) -> str:
     return _product(f"sigmoid({_sum(f'U h[{h}]', 'W x')}.3)", f"tanh({new_c})")
 
 
-def _described(loop: Operator, form: str, functions: list[str]) -> Described:
+def _described(loop: Operator, form: str, functions: list[str]) -> DescribedOperator:
     """The arrays as Keras has them: kernels in×out, and of a GRU that resets after the product two rows of biases."""
     arrays = {"kernel": _transposed(loop.arrays["weights"])}
     recurrent = loop.arrays["recurrent_weights"]
@@ -89,15 +89,15 @@ def _described(loop: Operator, form: str, functions: list[str]) -> Described:
     if any(biases):
         arrays["bias"] = _biases(biases, as_rows=form == "gru")
     keys = {"batch_first": False, **functions_of(form.removesuffix("-before"), functions)}
-    return Described(form, "keras", (arrays,), keys, (_NOTE,))
+    return DescribedOperator(form, "keras", (arrays,), keys, (_NOTE,))
 
 
-def _transposed(held: Held) -> Held:
+def _transposed(held: FileArray) -> FileArray:
     turned = changed(held, _turn)
-    return Held(Stored(held.stored.shape[::-1], held.stored.dtype), turned.read, held.packed)
+    return FileArray(Stored(held.stored.shape[::-1], held.stored.dtype), turned.read, held.packed)
 
 
-def _stacked(one: Held, other: Held) -> Held:
+def _stacked(one: FileArray, other: FileArray) -> FileArray:
     """The rows of two matrices as one; no matrix where their columns differ, which is then refused by its shape."""
 
     def read() -> Tensor:
@@ -108,14 +108,14 @@ def _stacked(one: Held, other: Held) -> Held:
     shapes = one.stored.shape, other.stored.shape
     fit = all(len(shape) == 2 for shape in shapes) and shapes[0][1] == shapes[1][1]
     shape = (shapes[0][0] + shapes[1][0], shapes[0][1]) if fit else ()
-    return Held(Stored(shape, one.stored.dtype), read, one.packed)
+    return FileArray(Stored(shape, one.stored.dtype), read, one.packed)
 
 
 def _turn(values: Tensor) -> Tensor:
     return values.t().contiguous() if values.dim() == 2 else values
 
 
-def _biases(given: list[Held | None], *, as_rows: bool) -> Held:
+def _biases(given: list[FileArray | None], *, as_rows: bool) -> FileArray:
     """Both biases as two rows, or their sum; one that is not there is zero."""
     there = [held for held in given if held]
 
@@ -129,4 +129,4 @@ def _biases(given: list[Held | None], *, as_rows: bool) -> Held:
     shape = there[0].stored.shape
     if any(held.stored.shape != shape for held in there):
         shape = ()
-    return Held(Stored((2, *shape) if as_rows else shape, there[0].stored.dtype), read)
+    return FileArray(Stored((2, *shape) if as_rows else shape, there[0].stored.dtype), read)

@@ -9,7 +9,7 @@ import pytest
 from rnnspect.arithmetic.backward_screen import BackwardScreening
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
 from rnnspect.judging.backward.passing import Passed, go_back, go_forwards, masked
-from rnnspect.judging.backward.screened import Screen
+from rnnspect.judging.backward.screened import QuickLook
 from rnnspect.judging.backward.stack import judge_backward, judge_of
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.chunks import chunk_at
@@ -65,7 +65,7 @@ def test_right_gradients_are_cleared_by_it(plan: Plan) -> None:
     """With what the whole look finds of them: the sums and states, and a ratio that is not higher."""
     for reading in _readings(case_of(plan)):
         judge = judge_of(reading)
-        screen = Screen.of(judge, reading.run)
+        screen = QuickLook.of(judge, reading.run)
         assert screen is not None
         told: list[int] = []
         quick, whole = screen(reading.back, told.append), judge(reading.back)
@@ -95,7 +95,7 @@ def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
         for size in (off, float("nan"), float("inf")):
             seen = reading.back.seen.clone()
             seen[at] += size
-            screen = Screen.of(judge_of(reading), reading.run)
+            screen = QuickLook.of(judge_of(reading), reading.run)
             assert screen is not None
             assert screen(replace(reading.back, seen=seen), lambda _steps: None) is None
     told: list[int] = []
@@ -108,16 +108,16 @@ def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
 
 def test_a_mistake_and_other_functions_are_not_looked_at_so() -> None:
     reading = _readings(case_of(PLANS[0]))[0]
-    assert Screen.of(judge_of(reading.with_changes({"carry-c": None})), reading.run) is None
+    assert QuickLook.of(judge_of(reading.with_changes({"carry-c": None})), reading.run) is None
     hard = _readings(case_of(Plan(0, hard=True)))[0]
-    assert Screen.of(judge_of(hard), hard.run) is None
-    assert Screen.of(judge_of(replace(reading, u=replace(reading.u, stored=2.0**-11))), reading.run) is None
+    assert QuickLook.of(judge_of(hard), hard.run) is None
+    assert QuickLook.of(judge_of(replace(reading, u=replace(reading.u, stored=2.0**-11))), reading.run) is None
 
 
 def test_large_gradients_are_left_to_the_whole_look() -> None:
     """Beyond 2⁸⁰ the whole bound may be infinite, and then nothing may be told."""
     reading = _readings(case_of(PLANS[0]))[0]
     back = replace(reading.back, upstream=reading.back.upstream * 1e30, seen=reading.back.seen * 1e30)
-    screen = Screen.of(judge_of(reading), reading.run)
+    screen = QuickLook.of(judge_of(reading), reading.run)
     assert screen is not None
     assert screen(back, lambda _steps: None) is None

@@ -17,7 +17,7 @@ from rnnspect.arithmetic.tape import UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.clipped import Clippable, Clipped, Clips
-from rnnspect.judging.backward.passing import Passed, Steps
+from rnnspect.judging.backward.passing import BackwardSteps, Passed
 from rnnspect.judging.backward.stack import judge_of
 
 _PROPORTIONAL = {"h": ("o", "n", "h"), "c": ("g", "i")}
@@ -114,7 +114,7 @@ def _first_wrong(seen: Seen, order: int) -> _Step | None:
     return _Step(own[inside], bound[inside], engine[inside], states, beside)
 
 
-def _at(reading: BackwardReading, place: int) -> tuple[Passed, Steps, int] | None:
+def _at(reading: BackwardReading, place: int) -> tuple[Passed, BackwardSteps, int] | None:
     """The chunk with a step in processing order, and where the step is in it."""
     try:
         for passed, steps in judge_of(reading).exactly(reading.back):

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.files.tensorflow.tensors import number_of
 from rnnspect.files.tensorflow.wires import ADDS, Wires
 from rnnspect.weights.readers.subsets import whole
-from rnnspect.weights.readers.tensorflow.cells import Cell
+from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rnnspect.files.reading import Stored
-    from rnnspect.files.tensorflow.graph import Graph, Node
+    from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph
 
 FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu", "Elu": "elu", "Softplus": "softplus"}
 FUNCTIONS |= {"Softsign": "softsign"}
@@ -43,16 +43,16 @@ class _After:
     """What is done with one of the parts that a sum is split into."""
 
     function: str = ""
-    node: Node | None = None
+    node: GraphNode | None = None
     """The one that computes the function."""
     added: float = 0.0
     peephole: str = ""
 
 
-def cells_in(graph: Graph, stored: Mapping[str, Stored]) -> list[Cell]:
+def cells_in(graph: TensorFlowGraph, stored: Mapping[str, Stored]) -> list[TensorFlowCell]:
     """The cells, in the order of the graph; one that is written out step by step is one cell."""
     wires = Wires(graph, stored)
-    found: dict[frozenset[str], Cell] = {}
+    found: dict[frozenset[str], TensorFlowCell] = {}
     for node in graph.nodes.values():
         for cell in _Reading(wires, stored).of(node):
             found.setdefault(frozenset(cell.arrays.values()), cell)
@@ -60,7 +60,7 @@ def cells_in(graph: Graph, stored: Mapping[str, Stored]) -> list[Cell]:
     return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
 
 
-def with_functions(graph: Graph, cells: Sequence[Cell]) -> list[Cell]:
+def with_functions(graph: TensorFlowGraph, cells: Sequence[TensorFlowCell]) -> list[TensorFlowCell]:
     """Cells that were found by their names, with the functions that follow the products with their kernels."""
     places = {cell.arrays[name]: at for at, cell in enumerate(cells) for name in _KERNELS if name in cell.arrays}
     reading = _Reading(Wires(graph, places), {})
@@ -92,7 +92,7 @@ class _Reading:
     wires: Wires
     stored: Mapping[str, Stored]
 
-    def of(self, node: Node) -> Iterator[Cell]:
+    def of(self, node: GraphNode) -> Iterator[TensorFlowCell]:
         """The cell that a node is, or that begins where it splits a sum."""
         if node.op in _BLOCKS and len(node.inputs) >= _BLOCKS[node.op][1] + 5:
             yield from self._block(node)
@@ -111,14 +111,14 @@ class _Reading:
         elif node.op in FUNCTIONS and len(node.inputs) == 1:
             yield from self._rnn(node)
 
-    def _cell(self, layout: str, form: str, arrays: Mapping[str, str], **more: Any) -> Iterator[Cell]:
+    def _cell(self, layout: str, form: str, arrays: Mapping[str, str], **more: Any) -> Iterator[TensorFlowCell]:
         """The cell with these tensors of the graph, if all are parameters whose shapes fit."""
         names = {known: name for known, tensor in arrays.items() if (name := self.wires.parameter(tensor))}
-        cell = Cell(layout, form, names, self.stored, **more)
+        cell = TensorFlowCell(layout, form, names, self.stored, **more)
         if len(names) == len(arrays) and cell.fits:
             yield cell
 
-    def _block(self, node: Node) -> Iterator[Cell]:
+    def _block(self, node: GraphNode) -> Iterator[TensorFlowCell]:
         layout, first, added, limit = _BLOCKS[node.op]
         w, *diagonals, b = node.inputs[first : first + 5]
         used = diagonals if node.number("use_peephole", 0) else []
@@ -130,7 +130,7 @@ class _Reading:
         more = {"peepholes": tuple(peepholes), "forget_bias": bias, "clip": clip if clip > 0 else None}
         yield from self._cell(layout, "lstm", {"w": w, "b": b}, functions=_USUAL, **more)
 
-    def _lstm(self, split: Node) -> Iterator[Cell]:
+    def _lstm(self, split: GraphNode) -> Iterator[TensorFlowCell]:
         """BasicLSTMCell and LSTMCell multiply [x; h] with one matrix, Keras' cell x and h with one each."""
         products, biases = self._sum(split.inputs[1])
         parts = [self.after(f"{split.name}:{at}") for at in range(4)]
@@ -161,7 +161,7 @@ class _Reading:
         node = self.wires.named(name) if name in self.stored else None
         return node.name if node else None
 
-    def _gru(self, split: Node) -> Iterator[Cell]:
+    def _gru(self, split: GraphNode) -> Iterator[TensorFlowCell]:
         """GRUCell: r and u are the parts of σ of one product, r ⊙ h goes into the other."""
         gates = self.wires.made_by(split.inputs[1], *FUNCTIONS)
         if gates is None or not gates.inputs:
@@ -182,7 +182,7 @@ class _Reading:
                     arrays = dict(zip(_GRU, given, strict=True))
                     yield from self._cell("tf1", "gru-before", arrays, functions=(FUNCTIONS[gates.op], function))
 
-    def _keras_gru(self, split: Node) -> Iterator[Cell]:
+    def _keras_gru(self, split: GraphNode) -> Iterator[TensorFlowCell]:
         """With reset_after the two products are split, each with its own row of the bias; without it z and r of the
         state's product are added to two of the input's three parts, and the last third of U is multiplied later."""
         products, biases = self._sum(split.inputs[1])
@@ -205,7 +205,7 @@ class _Reading:
         arrays = {"kernel": products[0], "recurrent_kernel": self._whole(recurrent[0])} | _bias(biases)
         yield from self._cell("keras", form, arrays, functions=(gate, own))
 
-    def _rnn(self, function: Node) -> Iterator[Cell]:
+    def _rnn(self, function: GraphNode) -> Iterator[TensorFlowCell]:
         """A sum alone makes no RNN of what may be a Dense layer: names have to say it, too."""
         products, biases = self._sum(function.inputs[0])
         names = [self.wires.parameter(one) or "" for one in products]
@@ -261,7 +261,7 @@ class _Reading:
             tensor = node.name
         return _After(*self._hard_sigmoid(tensor), added, peephole)
 
-    def _hard_sigmoid(self, tensor: str) -> tuple[str, Node | None]:
+    def _hard_sigmoid(self, tensor: str) -> tuple[str, GraphNode | None]:
         """Keras 2 writes it out: a product, a sum, and two limits."""
         times = self.wires.user(tensor, "Mul")
         plus = times and self.wires.user(times.name, *ADDS)
@@ -281,13 +281,13 @@ class _Reading:
         number = self.wires.made_by(limit.inputs[-1], "Const") if limit else None
         return self._number(number) if number else None
 
-    def _number(self, node: Node) -> float:
+    def _number(self, node: GraphNode) -> float:
         """A constant that is one number; 0 where it is none."""
         proto = node.tensor
         return 0.0 if proto is None else number_of(proto, node.where) or 0.0
 
 
-def _input(node: Node | None, at: int) -> str | None:
+def _input(node: GraphNode | None, at: int) -> str | None:
     """One input of a node; None where there is no node, or a damaged one with fewer inputs than its operator takes."""
     return node.inputs[at] if node is not None and at < len(node.inputs) else None
 

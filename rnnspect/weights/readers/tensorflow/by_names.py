@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.weights import layouts
 from rnnspect.weights.readers.subsets import whole
-from rnnspect.weights.readers.tensorflow.cells import DIAGONALS, Cell
+from rnnspect.weights.readers.tensorflow.cells import DIAGONALS, TensorFlowCell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ _CELL = re.compile(r"(lstm)|(gru)|(rnn)|cell", re.IGNORECASE)
 _FORMS = ("lstm", "gru", "rnn")
 
 
-def cells_in(stored: Mapping[str, Stored], taken: Collection[str] = ()) -> list[Cell]:
+def cells_in(stored: Mapping[str, Stored], taken: Collection[str] = ()) -> list[TensorFlowCell]:
     """The cells that names and shapes allow, in the order of the file, without the tensors that are taken already."""
     left = [name for name in stored if name not in taken]
     every = [
@@ -51,7 +51,7 @@ def _groups(packing: Packing, names: Collection[str]) -> dict[str, dict[str, str
 
 def _cell(
     layout: str, packing: Packing, prefix: str, arrays: dict[str, str], stored: Mapping[str, Stored]
-) -> Cell | None:
+) -> TensorFlowCell | None:
     """A kernel and a bias may be a Dense layer's: only where the name says LSTM, GRU, RNN or cell are they a cell's."""
     if layout == "tf1" and not packing.form.startswith("gru"):
         match = _CELL.search(prefix.rpartition("/")[2])
@@ -63,5 +63,5 @@ def _cell(
     diagonals = [f"{prefix}/{name}".strip("/") for name in DIAGONALS]
     peepholes = tuple(diagonals) if packing.form == "lstm" and all(name in stored for name in diagonals) else ()
     functions = ("sigmoid", "tanh", "tanh")[: 3 if packing.form == "lstm" else 2] if layout == "keras-cudnn" else ()
-    cell = Cell(layout, packing.form, arrays, stored, peepholes, functions)
+    cell = TensorFlowCell(layout, packing.form, arrays, stored, peepholes, functions)
     return cell if cell.fits else None

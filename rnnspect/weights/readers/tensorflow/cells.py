@@ -22,7 +22,7 @@ DIAGONALS = ("w_i_diag", "w_f_diag", "w_o_diag")
 
 
 @dataclass(frozen=True)
-class Cell:
+class TensorFlowCell:
     """One cell of one layer and direction."""
 
     layout: str

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.files.reading import Tensors
-    from rnnspect.files.tensorflow.graph import Graph
+    from rnnspect.files.tensorflow.graph import TensorFlowGraph
     from rnnspect.network.parameters import LayerParameters
     from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.keras_config import ConfiguredLayer
-    from rnnspect.weights.readers.tensorflow.cells import Cell
-    from rnnspect.weights.readers.tensorflow.stacks import Stack
+    from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
+    from rnnspect.weights.readers.tensorflow.stacks import TensorFlowStack
 
 _USUAL = {"rnn": "tanh", "lstm": "sigmoid, tanh, tanh", "gru": "sigmoid, tanh", "gru-before": "sigmoid, tanh"}
 """The functions that are taken where nothing says them."""
@@ -32,7 +32,7 @@ _USUAL = {"rnn": "tanh", "lstm": "sigmoid, tanh, tanh", "gru": "sigmoid, tanh", 
 
 def modules_of(
     tensors: Tensors,
-    graph: Graph | None,
+    graph: TensorFlowGraph | None,
     path: str,
     flags: Mapping[str, Any],
     layers: Mapping[str, ConfiguredLayer] | None = None,
@@ -65,7 +65,12 @@ def modules_of(
 
 
 def _tell(
-    stack: Stack, layer: ConfiguredLayer | None, source: str, lower: str, others: int, flags: Mapping[str, Any]
+    stack: TensorFlowStack,
+    layer: ConfiguredLayer | None,
+    source: str,
+    lower: str,
+    others: int,
+    flags: Mapping[str, Any],
 ) -> Told:
     cell = stack.cells[0]
     keys: dict[str, Any] = {"cell": cell.form.partition("-")[0], **vars(cell.sizes), "num_layers": len(stack.layers)}
@@ -96,7 +101,7 @@ def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[
     return dict(layer.keys)
 
 
-def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
+def _notes(stack: TensorFlowStack, said: Mapping[str, Any]) -> list[str]:
     """How it was read, what nothing says, and what no spec can say."""
     cell = stack.cells[0]
     packing = cell.packing
@@ -122,7 +127,7 @@ def _notes(stack: Stack, said: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _read(stack: Stack, tensors: Tensors, spec: Spec) -> StoredParameters:
+def _read(stack: TensorFlowStack, tensors: Tensors, spec: Spec) -> StoredParameters:
     numbers = tensors.read([name for cell in stack.cells for name in cell.names])
     found = StoredParameters({})
     for layer, cells in enumerate(stack.layers):
@@ -133,7 +138,7 @@ def _read(stack: Stack, tensors: Tensors, spec: Spec) -> StoredParameters:
     return found
 
 
-def _parameters(cell: Cell, numbers: Mapping[str, Tensor]) -> LayerParameters:
+def _parameters(cell: TensorFlowCell, numbers: Mapping[str, Tensor]) -> LayerParameters:
     """PyTorch's parameters of one layer and direction; what the cell adds to f is in bias_hh."""
     import torch  # shapes reads a cell without it
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rnnspect.weights.readers.tensorflow.cells import Cell
+    from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
 
 _BACKWARD = re.compile(r"(?<![A-Za-z])(bw|backward)(?![A-Za-z])")
 """What the names of bidirectional_dynamic_rnn and of Keras' Bidirectional say of the cell that runs backwards."""
@@ -21,18 +21,18 @@ _LEVEL = re.compile(r"(?:^|(?<=/))cell_?(\d{1,4})(?=/|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Stack:
+class TensorFlowStack:
     """One recurrent module."""
 
-    layers: tuple[tuple[Cell, ...], ...]
+    layers: tuple[tuple[TensorFlowCell, ...], ...]
     """From the lowest, each one or two directions."""
     reverse: bool = False
     """Whether its only direction runs backwards."""
-    below: Stack | None = None
+    below: TensorFlowStack | None = None
     """The module whose output it takes, where names and sizes say so."""
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[TensorFlowCell]:
         return [cell for layer in self.layers for cell in layer]
 
     @property
@@ -54,14 +54,14 @@ class Stack:
         return len(self.layers[-1]) * (sizes.proj_size or sizes.hidden_size)
 
 
-def stacks_of(cells: Iterable[Cell]) -> list[Stack]:
+def stacks_of(cells: Iterable[TensorFlowCell]) -> list[TensorFlowStack]:
     """The modules that cells form, by their names and sizes, in the order of the cells."""
-    families: dict[str, dict[int, list[Stack]]] = defaultdict(lambda: defaultdict(list))
+    families: dict[str, dict[int, list[TensorFlowStack]]] = defaultdict(lambda: defaultdict(list))
     for stack in _paired(list(cells)):
         level = _LEVEL.search(stack.cells[0].prefix)
         family = _LEVEL.sub("cell", _side(stack.cells[0].prefix)[0]) if level else stack.cells[0].prefix
         families[family][int(level[1]) if level else -1].append(stack)
-    found = list[Stack]()
+    found = list[TensorFlowStack]()
     for levels in families.values():
         found += _joined([stack for level in sorted(levels) for stack in levels[level]])
     return found
@@ -75,13 +75,13 @@ def _side(prefix: str) -> tuple[str, bool]:
     return f"{prefix[: match.start()]}{_FORWARD[match[1]]}{prefix[match.end() :]}", True
 
 
-def _paired(cells: list[Cell]) -> list[Stack]:
+def _paired(cells: list[TensorFlowCell]) -> list[TensorFlowStack]:
     """Cells of both directions as one layer where their names fit; Keras numbers the cells themselves on."""
-    sides: dict[str, list[Stack]] = defaultdict(list)
+    sides: dict[str, list[TensorFlowStack]] = defaultdict(list)
     for cell in cells:
         forward, backward = _side(cell.prefix)
-        sides[re.sub(r"_\d{1,4}\Z", "", forward)].append(Stack(((cell,),), backward))
-    found: list[Stack] = []
+        sides[re.sub(r"_\d{1,4}\Z", "", forward)].append(TensorFlowStack(((cell,),), backward))
+    found: list[TensorFlowStack] = []
     for group in sides.values():
         ways = [stack for stack in group if not stack.reverse], [stack for stack in group if stack.reverse]
         if len(ways[0]) == len(ways[1]):
@@ -92,30 +92,30 @@ def _paired(cells: list[Cell]) -> list[Stack]:
     return found
 
 
-def _both(one: Stack, other: Stack) -> list[Stack]:
+def _both(one: TensorFlowStack, other: TensorFlowStack) -> list[TensorFlowStack]:
     first, second = one.cells[0], other.cells[0]
     same = (first.layout, first.form, first.sizes) == (second.layout, second.form, second.sizes)
     alike = same and bool(first.peepholes) == bool(second.peepholes)
-    return [Stack(((first, second),))] if alike else [one, other]
+    return [TensorFlowStack(((first, second),))] if alike else [one, other]
 
 
-def _joined(levels: list[Stack]) -> list[Stack]:
+def _joined(levels: list[TensorFlowStack]) -> list[TensorFlowStack]:
     """One stack of all levels if each fits the one below; where each direction is as wide as one direction, the
     directions are stacks of their own, as bidirectional_dynamic_rnn runs them."""
     if _fit(levels):
-        return [Stack(tuple(level.layers[0] for level in levels), levels[0].reverse)]
+        return [TensorFlowStack(tuple(level.layers[0] for level in levels), levels[0].reverse)]
     if all(len(level.layers[0]) == 2 for level in levels):
-        ways = [[Stack((level.layers[0][way : way + 1],), bool(way)) for level in levels] for way in (0, 1)]
+        ways = [[TensorFlowStack((level.layers[0][way : way + 1],), bool(way)) for level in levels] for way in (0, 1)]
         if all(map(_fit, ways)):
             return [stack for way in ways for stack in _joined(way)]
-    linked: list[Stack] = []
+    linked: list[TensorFlowStack] = []
     for level in levels:
         fits = linked and level.cells[0].sizes.input_size == linked[-1].width and level.reverse == linked[-1].reverse
         linked.append(replace(level, below=linked[-1] if fits else None))
     return linked
 
 
-def _fit(levels: list[Stack]) -> bool:
+def _fit(levels: list[TensorFlowStack]) -> bool:
     """Whether every level takes what the one below gives, and is of its kind."""
     return all(
         _kind(one) == _kind(other) and other.cells[0].sizes.input_size == one.width
@@ -123,11 +123,11 @@ def _fit(levels: list[Stack]) -> bool:
     )
 
 
-def _neighbours(levels: list[Stack]) -> list[tuple[Stack, Stack]]:
+def _neighbours(levels: list[TensorFlowStack]) -> list[tuple[TensorFlowStack, TensorFlowStack]]:
     return list(itertools.pairwise(levels))
 
 
-def _kind(stack: Stack) -> tuple[object, ...]:
+def _kind(stack: TensorFlowStack) -> tuple[object, ...]:
     cell = stack.cells[0]
     sizes = replace(cell.sizes, input_size=0)
     return stack.reverse, len(stack.cells), cell.layout, cell.form, sizes, cell.functions, len(cell.peepholes)
