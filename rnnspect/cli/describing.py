@@ -165,9 +165,9 @@ def describe_every(
 
     Raises `FileError` for a file that is no spec and holds no such module.
     """
-    from rnnspect.weights import readers
-
     if path is not None:
+        from rnnspect.weights import readers  # which a network without a file does without
+
         with loading():
             if kind := readers.kind_of(path):
                 modules, noun = readers.modules_in(path, flags | {"names": names}, module), readers.find(kind).noun

@@ -31,7 +31,7 @@ class Target:
     layout: str
     """How its parameters are packed, by the name in `rnnspect.weights.layouts`."""
     engine: str
-    """What runs the file, by the name in `rnnspect.engines`: a module there that has a `load`."""
+    """What runs the file, by the name in `rnnspect.engines`: a module there that has a `CONVERTED`."""
     write: Callable[[Spec, Parameters, IO[bytes]], None]
     """Writes parameters into a new, empty, named file. Raises `EngineError` where the package that writes the format
     is missing."""
