@@ -78,6 +78,18 @@ def test_every_module_can_be_imported_by_itself(path: Path) -> None:
         pytest.skip(f"skipped: {error.name} is not installed")
 
 
+def test_no_string_names_a_module_of_another_room() -> None:
+    """What is imported by a string, import-linter does not see: only a folder may find its own files so."""
+    named = [
+        (path.relative_to(PACKAGE).as_posix(), ast.unparse(node.args[0]))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__"))
+    ]
+    assert len(named) > 5
+    assert [(path, name) for path, name in named if name[2:13] != "{__name__}."] == []
+
+
 def test_no_file_is_long() -> None:
     assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > MOST_LINES} == {}
 

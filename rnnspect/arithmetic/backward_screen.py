@@ -61,7 +61,7 @@ class Times(LazyNumber):
 
 
 class LazyGate(LazyNumber):
-    """σ or tanh, and its slope."""
+    """What σ or tanh gives, with the slope of the function there, which going back needs."""
 
     @cached_property
     def slope(self) -> Tensor:

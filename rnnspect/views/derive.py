@@ -31,7 +31,7 @@ def as_flags(arguments: Mapping[str, object]) -> str:
 
 
 def as_keywords(arguments: Mapping[str, object]) -> str:
-    """As they are said in Python."""
+    """Arguments as they are typed in a call in Python: layer=0, direction='forward'."""
     texts = ("direction", "quantity")
     return ", ".join(f"{name}={value!r}" if name in texts else f"{name}={value}" for name, value in arguments.items())
 

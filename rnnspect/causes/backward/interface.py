@@ -79,7 +79,7 @@ class Seen:
 
 
 def times(known: Known, factor: float, unit: float) -> Known:
-    """All of it multiplied, with the rounding that this costs."""
+    """Every gradient times a factor, each with its bound, which grows by the rounding of the product."""
     return {
         name: (value * factor, bound * abs(factor) + (value * factor).abs() * 3 * unit)
         for name, (value, bound) in known.items()

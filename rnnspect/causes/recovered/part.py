@@ -55,7 +55,7 @@ class ParameterPart:
         return self.made(lambda term: term)
 
     def made(self, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Ours, where each term is changed."""
+        """Our matrix, the sum of its terms (of a bias, b_ih and b_hh), with each term changed first."""
         return sum((change(term) for term in self.terms), torch.zeros(()))
 
     @cached_property

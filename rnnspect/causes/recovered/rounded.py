@@ -33,7 +33,8 @@ def _as(dtype: torch.dtype, of: Tensor) -> Tensor:
 
 
 def bits(part: ParameterPart) -> str | None:
-    """To integers times a scale, which is the largest by the number of steps; with a zero point or without."""
+    """Says to how many bits the recovered matrix is rounded: integers times a scale, with a zero point or without,
+    where the scale is the largest number divided by the number of steps. None where it is not."""
     if len(part.terms) > 1:
         return None
     for by, blocks in _blocks(part):

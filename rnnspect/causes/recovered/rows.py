@@ -11,7 +11,8 @@ _MOST = 0.5
 
 
 def others(part: ParameterPart) -> str | None:
-    """Rows, or columns, that are zero, those of another layer, ours in another order, or others altogether."""
+    """Says how whole rows or columns of the recovered matrix differ from ours: they are zero, another layer's, ours in
+    another order, or none of these. None where that is not how it differs."""
     for name, values in part.others.items():
         if part.fits(values):
             return f"is {name} in the engine"

@@ -67,7 +67,7 @@ class BackwardPass:
 
     @property
     def inputs(self) -> dict[str, int]:
-        """The layers above the lowest, by what their inputs are called."""
+        """The layers above the lowest, by what the user's code calls their inputs: x_l1, x_l2 …"""
         return {f"x_l{layer}": layer for layer in range(1, self.spec.num_layers)}
 
     @property

@@ -81,7 +81,7 @@ class Code:
 
     @property
     def where(self) -> str:
-        """What messages call the place of it."""
+        """The place in messages: the path of the file, or the name in Python where it comes from none."""
         return str(self.path) if self.path else self.attribute
 
     @property

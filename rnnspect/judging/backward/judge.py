@@ -72,8 +72,9 @@ class LayerBackward:
     """The second look at an entry of a parameter's gradient."""
 
     def parameters(self, engine: Mapping[str, Tensor], change: Change | None = None) -> Iterator[SumFinding]:
-        """`engine` holds the engine's gradients by weight_ih …, without layer and direction; `change` makes of what the
-        equations give what the engine is taken to give."""
+        """Holds the gradients of the parameters to the equations. `engine` has those of the engine by the names
+        weight_ih …, without layer and direction. `change` is a mistake to assume: it changes what the equations give
+        before the two are compared."""
         return self.sums.findings(engine, self.steps, change, self.again)
 
 
@@ -139,7 +140,8 @@ class BackwardJudge:
         return self.found_in(back, found, after, sums)
 
     def found_in(self, back: BackwardRun, found: Finding, before: Mapping[str, Number], sums: Sums) -> LayerBackward:
-        """What its steps have shown, with what holds of the layer as a whole."""
+        """The finding of a layer and direction: `found` is that of its steps; padding and the sums over all steps,
+        which are the gradients of the parameters, are added."""
         again = orders_of(lambda: self._exact_terms(back), self.layer.u, back.run.x.shape[1])
         found = with_padding(found, back.seen, back.run.lengths)
         return LayerBackward(found, before, sums, len(back.seen), again)

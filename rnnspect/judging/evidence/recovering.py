@@ -142,7 +142,7 @@ class _Found:
         return cls(_like(ours), _like(ours, math.inf), nothing, nothing + math.inf)
 
     def take(self, units: _Units, told: Callable[[int], None]) -> None:
-        """Solves some units, and keeps what is better than before."""
+        """Recovers the parameters of some units, and keeps them where one of these units is told better than before."""
         units.solve(told)
         at = units.slice
         if not bool((units.left < self.left[at]).any()):
@@ -188,8 +188,8 @@ class _Units:
         self.error = _like(self._ours, math.inf)
 
     def solve(self, told: Callable[[int], None]) -> None:
-        """Normal equations cost a hundred times what a step costs: they are made anew only where steps by the old ones
-        no longer get smaller."""
+        """Finds the parameters of these units by Gauss-Newton steps. Normal equations cost a hundred times what a step
+        costs: they are made anew only where steps by the old ones no longer get smaller."""
         target = self._target(self.p)
         damping, busy = torch.zeros(self._count, dtype=torch.float64), self.left > 0
         factor, gained = torch.full_like(damping, 2.0), torch.full_like(damping, math.inf)

@@ -142,7 +142,7 @@ class GradientDerivation(Shown):
 
     @property
     def unit(self) -> int:
-        """Of whatever is not a parameter."""
+        """The unit of the quantity; a parameter has a row and a column instead."""
         return self.at.indices[-1]
 
     @property
