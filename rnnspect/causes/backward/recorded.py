@@ -26,8 +26,6 @@ from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.network.parameters import LayerParameters, suffix
 
-Ratios = Mapping[str, float]
-"""By the name of a recorded gradient the largest |difference| / bound."""
 Key = tuple[str, tuple[tuple[str, Any], ...]]
 _STEP = 3_000_000  # nanoseconds that a step of a layer takes, there and back
 _UNSEEN = ("clipped_steps", "padding")

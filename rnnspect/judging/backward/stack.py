@@ -43,10 +43,6 @@ class BackwardJudged:
     readings: dict[At, BackwardReading] = field(default_factory=dict)
 
 
-def unchanged(reading: BackwardReading) -> BackwardReading:
-    return reading
-
-
 class Once:
     """Progress of steps that may be gone over again: each is told once."""
 
@@ -64,13 +60,9 @@ class Once:
 
 
 @torch.inference_mode()
-def judge_backward(
-    case: BackwardCase,
-    change: Callable[[BackwardReading], BackwardReading] = unchanged,
-    progress: Callable[[int], None] = lambda _steps: None,
-) -> BackwardJudged:
-    """Holds every layer and direction to the equations, or to what `change` makes of them."""
-    judged = BackwardJudged(readings={at: change(one) for at, one in readings_of(case).items()})
+def judge_backward(case: BackwardCase, progress: Callable[[int], None] = lambda _steps: None) -> BackwardJudged:
+    """Holds every layer and direction to the equations."""
+    judged = BackwardJudged(readings=dict(readings_of(case)))
     for layer in reversed(range(case.lowest, case.lowest + len(case.layers))):
         here = [judged.readings[layer, direction] for direction in case.spec.directions]
         for reading in here:
