@@ -56,7 +56,7 @@ def write_where_needed(path: Path, verdicts: Sequence[Verdict], output: Output) 
     differing = [verdict for verdict in verdicts if verdict.verdict == "differ"]
     untold = [verdict for verdict in differing if verdict.indistinguishable or not verdict.causes]
     if not untold:
-        why = "one known mistake explains what differs" if differing else "nothing differs"
+        why = "one known mistake explains the differences" if differing else "nothing differs"
         output.note(f"{path} was not written: {why}")
         return
     from rnnspect.causes.probing import probe_of

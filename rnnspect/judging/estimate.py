@@ -123,7 +123,7 @@ class _Direction:
         self._run, self._p, self._u = reading.run, reading.p, reading.u
         steps, self._batch = reading.run.x.shape[:2]
         shape = steps, self._batch, reading.p.weight_hh.shape[1]
-        self._h, self._errors = (zeros(shape, torch.float64, "a layer that nobody observed") for _ in range(2))
+        self._h, self._errors = (zeros(shape, torch.float64, "a layer that was not recorded") for _ in range(2))
         self._lost = torch.zeros(self._batch, dtype=torch.bool)
         self._largest = torch.zeros(self._batch, dtype=torch.float64)
 

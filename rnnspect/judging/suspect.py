@@ -61,4 +61,4 @@ class Suspect:
             return f"{self.name} is {theirs} in the engine and {ours} here"
         if self.factor is not None:
             return f"{self.name} is {apart(self.factor, 1.0)[0]} times as large in the engine as here"
-        return f"{self.name} has other numbers in the engine than here"
+        return f"{self.name} has other values in the engine than here"

@@ -263,5 +263,5 @@ def test_no_probe_is_written_where_nothing_is_undecided(rnnspect, undecided):
     result = rnnspect(*argv, folder / "wrong.npz")
     assert result.status == 1
     assert "recurrent-kernel-transposed" in result.out
-    assert f"{folder}/p.npz was not written: one known mistake explains what differs" in result.err
+    assert f"{folder}/p.npz was not written: one known mistake explains the differences" in result.err
     assert not (folder / "p.npz").exists()

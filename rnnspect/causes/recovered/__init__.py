@@ -37,4 +37,4 @@ def _likeness(found: Recovered, part: ParameterPart) -> Likeness:
     for kind in _KINDS:
         if said := kind(part):
             return Likeness(*found.at, part.name, kind.__name__, f"{part.name} {said}")
-    return Likeness(*found.at, part.name, "other", f"{part.name} has other numbers in the engine")
+    return Likeness(*found.at, part.name, "other", f"{part.name} has other values in the engine")

@@ -21,7 +21,7 @@ def others(part: ParameterPart) -> str | None:
         if turned and part.ours.shape[1] == 1:
             break
         if len(off) and len(off) <= _MOST * int(part.told.any(int(not turned)).sum()):
-            return f"has {_what(part, noun, off, turned)} in the engine; the rest is as here"
+            return f"has {_what(part, noun, off, turned)} in the engine; the rest equals yours"
     return None
 
 
@@ -46,7 +46,7 @@ def _what(part: ParameterPart, noun: str, off: Tensor, turned: bool) -> str:
             return f"{listed} of {name}"
     if part.misfit(_sorted(part, off, turned), where) <= FITS:
         return f"the numbers of {listed} in another order"
-    return f"other numbers in {listed}"
+    return f"other values in {listed}"
 
 
 def _sorted(part: ParameterPart, off: Tensor, turned: bool) -> Tensor:

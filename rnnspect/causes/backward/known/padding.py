@@ -35,7 +35,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     if reading.direction == "forward":
         yield BackwardCause(
             "grad-through-padding",
-            "gradients go through the padding: the state goes on beyond an item's end, and dL/dh_n is taken there",
+            "gradients go through the padding: the state runs on beyond an item's end, and dL/dh_n is taken there",
             fix + " Take h_n at each item's own end.",
             _through,
             {"how": "goes on"},

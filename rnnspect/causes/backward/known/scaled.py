@@ -29,7 +29,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         )
     yield BackwardCause(
         "grad-accumulated",
-        "dL/dx is twice what it is: accumulated, or not set to zero before",
+        "dL/dx is twice as large as it should be: accumulated, or not set to zero before",
         _TWICE,
         _x_twice,
         {"factor": 2.0, "of": "x"},
@@ -80,12 +80,28 @@ def _named(steps: int, batch: int) -> list[tuple[float, str, str, str]]:
     }  # fmt: skip
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
-    found = [(2.0, "grad-accumulated", "twice what it is: accumulated, or not set to zero before", _TWICE)]
+    found = [
+        (2.0, "grad-accumulated", "twice as large as it should be: accumulated, or not set to zero before", _TWICE)
+    ]
     for what, count in over.items():
         found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
         found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
-    found.append((3.0, "grad-accumulated", "three times what it is: accumulated, or not set to zero before", _TWICE))
-    found.append((0.5, "grad-halved", "half of what it is, as of ½ (y − target)²", "Leave the factor ½ out."))
+    found.append(
+        (
+            3.0,
+            "grad-accumulated",
+            "three times as large as it should be: accumulated, or not set to zero before",
+            _TWICE,
+        )
+    )
+    found.append(
+        (
+            0.5,
+            "grad-halved",
+            "half as large as it should be, as for a loss of ½ (y − target)²",
+            "Leave the factor ½ out.",
+        )
+    )
     once: dict[float, tuple[float, str, str, str]] = {}
     for one in found:
         if one[0] != 1:

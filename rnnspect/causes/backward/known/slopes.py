@@ -42,11 +42,15 @@ def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
     match f.name:
         case "sigmoid":
             yield "of the value", "is taken at σ(s), not at s: σ′(σ(s))", _at_the_value
-            yield "of the input", "is s (1 − s), of what goes into σ: not of what σ gives", _sigmoid_of_input
+            yield (
+                "of the input",
+                "is computed as s (1 − s) from the input s of σ, not from its output",
+                _sigmoid_of_input,
+            )
             yield "one factor", "is v, without the factor 1 − v", _itself
         case "tanh":
             yield "of the value", "is taken at tanh(s), not at s: 1 − tanh²(tanh(s))", _at_the_value
-            yield "of the input", "is 1 − s², of what goes into tanh: not of what tanh gives", _tanh_of_input
+            yield "of the input", "is computed as 1 − s² from the input s of tanh, not from its output", _tanh_of_input
             yield "not squared", "is 1 − v, without the square", _not_squared
         case "hard_sigmoid":
             yield "of σ", "is that of σ: v (1 − v)", _of_sigmoid
