@@ -78,13 +78,16 @@ def spec_of(cell: str, layers: int, bidirectional: bool, bias: bool, lengths: bo
 @pytest.mark.parametrize("layers", sampled([2, 1], 2))
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", NAMES)
-def test_it_agrees_or_says_why_not(name, cell, layers, bidirectional, bias, lengths):
+def test_it_agrees_or_says_why_not(name, cell, layers, bidirectional, bias, lengths, monkeypatch):
+    """It runs once, since some compile a network for seconds."""
     engine = find(name)
     prepared = prepare(spec_of(cell, layers, bidirectional, bias, lengths))
     if reason := CANNOT.get((name, cell)):
         with pytest.raises(EngineError, match=reason):
             engine.run(prepared.spec, prepared.parameters, prepared.sequence)
         return
+    given, run = [], engine.run
+    monkeypatch.setattr(engine, "run", lambda *asked: given.append(run(*asked)) or given[-1])
     verdict = check_prepared(replace(prepared, engine=engine))
     if name == "flax" and cell == "gru" and bias:
         # flax.nnx.GRUCell has no b_hn: a true difference, seen in n and so in h at the first step.
@@ -98,8 +101,8 @@ def test_it_agrees_or_says_why_not(name, cell, layers, bidirectional, bias, leng
         return
     assert verdict.agrees, verdict
     assert verdict.notes == ()
-    given = engine.run(prepared.spec, prepared.parameters, prepared.sequence)
-    assert apart(given, prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)) <= FROM_TORCH
+    assert len(given) == 1
+    assert apart(given[0], prepared.engine.run(prepared.spec, prepared.parameters, prepared.sequence)) <= FROM_TORCH
 
 
 def apart(one: Recording, other: Recording) -> float:
