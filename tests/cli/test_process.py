@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -103,6 +103,17 @@ entry_point()
 ENDLESS = 300.0
 """Seconds that no wait takes on any machine, however busy it is."""
 STATUSES = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.fixture(autouse=True)
+def no_signal_is_ignored() -> Iterator[None]:
+    """What is ignored here, as under nohup or in the background of a shell, would be so in every command."""
+    ignored = [number for number, _ in STATUSES if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def ended(process: subprocess.Popen[str], number: int) -> tuple[float, str]:
