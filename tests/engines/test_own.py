@@ -87,6 +87,14 @@ class Cell(nn.LSTMCell):
     def forward(self, x_t, state):
         return super().forward(x_t, state)
 
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.rnn = nn.Embedding(7, 2), nn.LSTM(2, 3)
+
+    def forward(self, x, state):
+        return self.rnn(self.embedding(x), state)
+
 class Wide(nn.Module):
     def __init__(self):
         super().__init__()
@@ -157,6 +165,7 @@ def test_a_sequence_shows_its_top_layer_alone(rnnspect, mine):
         ("loops.py:nothing", "this file has no 'nothing'"),
         ("loops.py:single", "computes a step and asks for weight_hh_l0, weight_ih_l0"),
         ("modules.py:Wide", "Wide has a parameter cell.weight_ih of shape (12, 77)"),
+        ("modules.py:Whole", "a whole model is no engine; check it as it is: rnnspect check "),
         ("none.py:step", "no such file"),
     ],
 )

@@ -49,18 +49,20 @@ def test_what_nobody_knows_gets_the_message_of_its_name_or_of_its_format(tmp_pat
         "a.gguf": "a GGUF file; .*gguf.GGUFReader",
         "b.gz": "compressed with gzip; .*gunzip",
         "c": "in an unknown format",
+        "d.npy": "one array .*; give it as --input or --recorded",
         "eng.traineddata": "Tesseract",
     }
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(100))
     (tmp_path / "b.gz").write_bytes(b"\x1f\x8b" + bytes(100))
     (tmp_path / "c").write_bytes(bytes(range(256)))
+    np.save(tmp_path / "d.npy", np.zeros(3))
     (tmp_path / "eng.traineddata").write_bytes(np.array([2, 0, 20, 0, 30, 0], "<i4").tobytes()[:20] + bytes(40))
     for name, message in said.items():
         with pytest.raises(FileError, match=message):
             readers.kind_of(tmp_path / name)
     with pytest.raises(FileError, match="no such file"):
         readers.kind_of(tmp_path / "none")
-    with pytest.raises(FileError, match="a folder of 7 files"):
+    with pytest.raises(FileError, match="a folder of 8 files"):
         readers.kind_of(tmp_path)
 
 
