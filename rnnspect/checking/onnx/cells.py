@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspect.checking.check import CheckTerms, check_observation
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
-from rnnspect.checking.onnx.exposed import CellTaps, loops_around
+from rnnspect.checking.onnx.exposed import ExposedCell, loops_around
 from rnnspect.engines.shared.onnx_cell import OnnxCellEngine
 from rnnspect.engines.shared.onnx_model import Ran
 from rnnspect.errors import InputError, RnnspectError
@@ -34,7 +34,7 @@ Step = dict[str, Tensor]
 class CellCalls:
     """A cell in a run of the model, and how its calls are judged."""
 
-    tap: CellTaps
+    exposed: ExposedCell
     ran: Ran
     terms: CheckTerms
 
@@ -43,22 +43,22 @@ class CellCalls:
         try:
             sequences = _sequences(list(self._steps()))
         except RnnspectError as error:
-            yield NodeVerdict(self.tap.part.name, None, why(error))
+            yield NodeVerdict(self.exposed.part.name, None, why(error))
             return
         for index, steps in enumerate(sequences):
             try:
-                yield NodeVerdict(self.tap.part.name, index, self._checked(steps))
+                yield NodeVerdict(self.exposed.part.name, index, self._checked(steps))
             except RnnspectError as error:
-                yield NodeVerdict(self.tap.part.name, index, why(error))
+                yield NodeVerdict(self.exposed.part.name, index, why(error))
 
     def _steps(self) -> Iterator[Step]:
         """Every step in the order in which they ran: in a loop all of an iteration, then those of the next.
 
         Raises `InputError` where a runtime does not stack what the iterations of a loop give.
         """
-        loops = loops_around(self.tap.part.path)
+        loops = loops_around(self.exposed.part.path)
         steps = []
-        for names in self.tap.steps:
+        for names in self.exposed.steps:
             shown = {name: tensor_of(self.ran.outputs[output]) for name, output in names.items()}
             if shown["X"].dim() <= loops or not shown["X"].numel():
                 return
@@ -77,13 +77,15 @@ class CellCalls:
 
     def _sequence(self, steps: list[Step]) -> Sequence:
         """Raises `InputError` for steps whose sizes are not those of the cell."""
-        spec, first = self.tap.spec, steps[0]
+        spec, first = self.exposed.spec, steps[0]
         batch = len(first["Y_h"])
         sizes = {name: spec.input_size if name == "X" else spec.hidden_size for name in first}
         for name, values in ((name, values) for step in steps for name, values in step.items()):
             alone = name.startswith("initial") and values.shape == (1, sizes[name])  # one state for all items
             if values.shape != (batch, sizes[name]) and not alone:
-                found = f"{self.tap.part.tensors(self.tap.part.steps[0])[name]} has the shape {tuple(values.shape)}"
+                found = (
+                    f"{self.exposed.part.tensors(self.exposed.part.steps[0])[name]} has the shape {tuple(values.shape)}"
+                )
                 raise InputError(found, allowed=f"({batch}, {sizes[name]})")
             if values.dtype != getattr(torch, spec.dtype):
                 found = f"{name} has the dtype {str(values.dtype).removeprefix('torch.')}"
@@ -96,7 +98,7 @@ class CellCalls:
         sequence, h = self._sequence(steps), torch.stack([step["Y_h"] for step in steps])
         c_n = steps[-1]["Y_c"][None] if "Y_c" in steps[-1] else None
         given = Recording(self.ran.engine, h, h[-1:], c_n, {(0, "forward"): h}, 0.0)
-        verdict = probed(self._judged(sequence, given), self.tap.spec, self._alone, "cell")
+        verdict = probed(self._judged(sequence, given), self.exposed.spec, self._alone, "cell")
         kind = "step" if len(steps) == 1 else "steps"
         notes = [f"{len(steps)} {kind} of a cell built from single operators"]
         if self.ran.engine.name != "onnxruntime":
@@ -104,13 +106,13 @@ class CellCalls:
         return replace(verdict, notes=(*verdict.notes, *notes))
 
     def _judged(self, sequence: Sequence, given: Recording) -> Verdict:
-        spec, parameters = self.tap.spec, parameters_of_cell(self.tap.part)
+        spec, parameters = self.exposed.spec, parameters_of_cell(self.exposed.part)
         case = Case(spec, parameters, sequence, observed_by(given), self.terms.declared or ARITHMETICS[spec.dtype])
         return check_observation(case, self.terms.progress, self.terms.explain)
 
     def _alone(self, sequence: Sequence) -> Verdict:
         """The verdict on a run of the cell alone."""
-        return self._judged(sequence, OnnxCellEngine(self.tap.part).run(self.tap.spec, {}, sequence))
+        return self._judged(sequence, OnnxCellEngine(self.exposed.part).run(self.exposed.spec, {}, sequence))
 
 
 def _sequences(steps: list[Step]) -> list[list[Step]]:

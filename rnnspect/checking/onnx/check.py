@@ -10,7 +10,7 @@ from typing import Any
 from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.onnx.calls import NodeVerdict, why
 from rnnspect.checking.onnx.cells import CellCalls
-from rnnspect.checking.onnx.exposed import CellTaps, NodeTaps
+from rnnspect.checking.onnx.exposed import ExposedCell, ExposedNode
 from rnnspect.checking.onnx.nodes import NodeCalls
 from rnnspect.checking.onnx.runs import ModelRun, run_parts
 from rnnspect.errors import FileError, InputError, RnnspectError
@@ -54,10 +54,10 @@ def check_model(
         run = run_parts(model, given, layers, batch, seed, file)
         calls += [NodeVerdict(name, None, run.why_left_out) for name in run.left_out]
         warnings += (f"note: {run.feed.note}",) if run.feed.note else ()
-        for tap in run.taps:
-            found = list(_calls_of(tap, run, terms).verdicts())
+        for exposed in run.all_exposed:
+            found = list(_calls_of(exposed, run, terms).verdicts())
             calls += found
-            never += [] if found else [tap.part.name]
+            never += [] if found else [exposed.part.name]
     return ModelVerdict(tuple(calls), tuple(never), warnings)
 
 
@@ -68,14 +68,16 @@ def received(path: Path, module: str | None, given: Any, batch: int | None, seed
     model = read_model(path)
     layers, _ = _layers({(part := part_in(model, module, file)).name: part})
     run = run_parts(model, given, layers, batch, seed, file)
-    first = next((one for tap in run.taps for one in _calls_of(tap, run, CheckTerms()).received()), None)
+    first = next((one for exposed in run.all_exposed for one in _calls_of(exposed, run, CheckTerms()).received()), None)
     if first is None:
         raise InputError("this node did not run on this input", where=f"{file}:{module}" if module else file)
     return first, run.feed.note
 
 
-def _calls_of(tap: NodeTaps | CellTaps, run: ModelRun, terms: CheckTerms) -> NodeCalls | CellCalls:
-    return NodeCalls(tap, run.ran, terms) if isinstance(tap, NodeTaps) else CellCalls(tap, run.ran, terms)
+def _calls_of(exposed: ExposedNode | ExposedCell, run: ModelRun, terms: CheckTerms) -> NodeCalls | CellCalls:
+    return (
+        NodeCalls(exposed, run.ran, terms) if isinstance(exposed, ExposedNode) else CellCalls(exposed, run.ran, terms)
+    )
 
 
 def _layers(parts: Mapping[str, Part]) -> tuple[list[tuple[Part, Spec]], list[NodeVerdict]]:

@@ -31,7 +31,7 @@ _INT32 = 6
 
 
 @dataclass(frozen=True)
-class NodeTaps:
+class ExposedNode:
     """The outputs of the copy that show what one node receives and returns."""
 
     part: OnnxNode
@@ -45,7 +45,7 @@ class NodeTaps:
 
 
 @dataclass(frozen=True)
-class CellTaps:
+class ExposedCell:
     """The outputs of the copy that show what each step of a cell that is written out receives and returns."""
 
     part: WrittenCell
@@ -63,8 +63,10 @@ def loops_around(path: GraphPath) -> int:
     return sum(owner is not None and owner.op_type != "If" for _, owner, _ in path)
 
 
-def tapped(model: ModelProto, layers: Sequence[tuple[Part, Spec]]) -> tuple[ModelProto, list[NodeTaps | CellTaps]]:
-    """The copy, and the taps of these parts of the model, each of which comes with the layer that it is.
+def with_exposed_outputs(
+    model: ModelProto, layers: Sequence[tuple[Part, Spec]]
+) -> tuple[ModelProto, list[ExposedNode | ExposedCell]]:
+    """The copy, and the exposed outputs of these parts of the model, each of which comes with the layer that it is.
 
     Raises `FileError` for a part in a graph that belongs to no If, Loop or Scan.
     """
@@ -73,17 +75,17 @@ def tapped(model: ModelProto, layers: Sequence[tuple[Part, Spec]]) -> tuple[Mode
     constants = Constants(copy)
     placed = [(_in_copy(part.path, copy), part, spec) for part, spec in layers]
     places = [list(path[-1][0].node).index(part.node) if isinstance(part, OnnxNode) else 0 for path, part, _ in placed]
-    taps: list[NodeTaps | CellTaps] = []
+    all_exposed: list[ExposedNode | ExposedCell] = []
     owns = [path[-1][0].node[place] for (path, _, _), place in zip(placed, places, strict=True)]
     for at, ((path, part, spec), own) in enumerate(zip(placed, owns, strict=True)):
         prefix = f"rnnspect.{at}"
         if isinstance(part, OnnxNode):
             node = replace(part, node=own, path=path, model=copy, constants=constants)
-            taps.append(_of_node(node, spec, prefix))
+            all_exposed.append(_of_node(node, spec, prefix))
         else:
             steps = [_shown(path, part.tensors(step), spec, f"{prefix}.{i}") for i, step in enumerate(part.steps)]
-            taps.append(CellTaps(part, spec, tuple(steps)))
-    return copy, taps
+            all_exposed.append(ExposedCell(part, spec, tuple(steps)))
+    return copy, all_exposed
 
 
 def _in_copy(path: GraphPath, copy: ModelProto) -> GraphPath:
@@ -95,7 +97,7 @@ def _in_copy(path: GraphPath, copy: ModelProto) -> GraphPath:
     return found
 
 
-def _of_node(node: OnnxNode, spec: Spec, prefix: str) -> NodeTaps:
+def _of_node(node: OnnxNode, spec: Spec, prefix: str) -> ExposedNode:
     """`prefix` begins the names that are new in the graph."""
     if node.attributes.get("layout"):
         _turn(node, prefix)
@@ -105,7 +107,7 @@ def _of_node(node: OnnxNode, spec: Spec, prefix: str) -> NodeTaps:
     own.extend([""] * (len(outputs) - len(own)))
     for index, name in enumerate(outputs):
         shown[name] = own[index] = own[index] or f"{prefix}.own.{name}"
-    return NodeTaps(node, spec, _shown(node.path, shown, spec, prefix))
+    return ExposedNode(node, spec, _shown(node.path, shown, spec, prefix))
 
 
 def _shown(path: GraphPath, shown: dict[str, str], spec: Spec, prefix: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.checking.check import CheckTerms, check_observation
 from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
-from rnnspect.checking.onnx.exposed import NodeTaps, loops_around
+from rnnspect.checking.onnx.exposed import ExposedNode, loops_around
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, recording_of_node
 from rnnspect.errors import InputError, RnnspectError
 from rnnspect.judging.case import Case
@@ -34,7 +34,7 @@ _RESETS_BEFORE = (
 class NodeCalls:
     """A node in a run of the model, as the layer that it is, and how its calls are judged."""
 
-    tap: NodeTaps
+    exposed: ExposedNode
     ran: Ran
     terms: CheckTerms
 
@@ -42,15 +42,15 @@ class NodeCalls:
     def widened(self) -> bool:
         """Whether onnxruntime casts float16 to float32 around it: what it gives is rounded, what it goes on with is
         not."""
-        return self.ran.engine.name == "onnxruntime" and self.tap.spec.dtype == "float16"
+        return self.ran.engine.name == "onnxruntime" and self.exposed.spec.dtype == "float16"
 
     def verdicts(self) -> Iterator[NodeVerdict]:
         """One for each call; none of a branch that was not taken."""
         for index, arrays in self._calls():
             try:
-                yield NodeVerdict(self.tap.part.name, index, self._checked(arrays))
+                yield NodeVerdict(self.exposed.part.name, index, self._checked(arrays))
             except RnnspectError as error:
-                yield NodeVerdict(self.tap.part.name, index, why(error))
+                yield NodeVerdict(self.exposed.part.name, index, why(error))
 
     def received(self) -> Iterator[Sequence]:
         """What each call received, of the items of the batch that have any step."""
@@ -63,8 +63,8 @@ class NodeCalls:
 
     def _calls(self) -> Iterator[tuple[int, dict[str, Array]]]:
         """X, W, …, Y of each call."""
-        loops = loops_around(self.tap.part.path)
-        shown = {tensor: self.ran.outputs[output] for tensor, output in self.tap.outputs.items()}
+        loops = loops_around(self.exposed.part.path)
+        shown = {tensor: self.ran.outputs[output] for tensor, output in self.exposed.outputs.items()}
         if shown["X"].ndim != 3 + loops:
             return
         flat = {tensor: values.reshape(-1, *values.shape[loops:]) for tensor, values in shown.items()}
@@ -75,7 +75,7 @@ class NodeCalls:
 
     def _sequence(self, arrays: Mapping[str, Array]) -> tuple[Sequence, Tensor]:
         """What a call received as if all items had all steps, and how many each has."""
-        spec = self.tap.spec
+        spec = self.exposed.spec
         tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
         x = tensors["X"]
         steps, batch = x.shape[:2]
@@ -86,7 +86,7 @@ class NodeCalls:
 
     def _checked(self, arrays: Mapping[str, Array]) -> Verdict:
         """The verdict on one call, of which these are X, W, …, Y."""
-        node, spec, runtime = self.tap.part, self.tap.spec, self.ran.engine.name
+        node, spec, runtime = self.exposed.part, self.exposed.spec, self.ran.engine.name
         weights: dict[str, Array] = {
             name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
         }
@@ -117,7 +117,7 @@ class NodeCalls:
 
         Raises `InputError` where there are no others.
         """
-        node, spec, some, x = self.tap.part, self.tap.spec, lengths > 0, sequence.x
+        node, spec, some, x = self.exposed.part, self.exposed.spec, lengths > 0, sequence.x
         if not some.any():
             raise InputError("every batch item has length 0")
         floats = dequantized(node, weights) if node.quantized else weights
@@ -135,11 +135,11 @@ class NodeCalls:
         case = Case(spec, parameters, sequence, seen, self.terms.declared or declared)
         # Known mistakes in how h is used do not show where h is an input.
         verdict = check_observation(case, self.terms.progress, 0 if node.quantized else self.terms.explain)
-        return replace(verdict, spec=self.tap.spec)
+        return replace(verdict, spec=self.exposed.spec)
 
     def _alone(self, weights: Mapping[str, Array], sequence: Sequence) -> Verdict:
         """The verdict on a run of the node alone."""
-        node = self.tap.part
+        node = self.exposed.part
         scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}
-        given = NodeEngine(node, {**weights, **scales}).run(self.tap.spec, {}, sequence)
+        given = NodeEngine(node, {**weights, **scales}).run(self.exposed.spec, {}, sequence)
         return self._judged(weights, sequence, torch.full((sequence.batch,), sequence.steps), given)

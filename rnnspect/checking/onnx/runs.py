@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.checking.onnx.calls import why
-from rnnspect.checking.onnx.exposed import CellTaps, NodeTaps, loops_around, tapped
+from rnnspect.checking.onnx.exposed import ExposedCell, ExposedNode, loops_around, with_exposed_outputs
 from rnnspect.checking.onnx.inputs import Feed, feeds_of
 from rnnspect.engines.shared.onnx_model import Ran, Session
 from rnnspect.errors import InputError
@@ -22,7 +22,7 @@ Layer = tuple[Part, Spec]
 
 @dataclass(frozen=True)
 class ModelRun:
-    taps: list[NodeTaps | CellTaps]
+    all_exposed: list[ExposedNode | ExposedCell]
     ran: Ran
     feed: Feed
     left_out: tuple[str, ...] = ()
@@ -44,21 +44,21 @@ def run_parts(model: ModelProto, given: Any, layers: list[Layer], batch: int | N
             raise
         run = _run(model, feeds, [layer for layer in layers if layer[0].name not in inside], file)
         reason = why(error, "cannot tell: what it receives inside a loop cannot be shown: ")
-        return ModelRun(run.taps, run.ran, run.feed, inside, reason)
+        return ModelRun(run.all_exposed, run.ran, run.feed, inside, reason)
 
 
 def _run(model: ModelProto, feeds: Callable[[], Iterator[Feed]], layers: list[Layer], file: str) -> ModelRun:
     """On the first feed that the model takes."""
-    copy, taps = tapped(model, layers)
+    copy, all_exposed = with_exposed_outputs(model, layers)
     dtype = next((spec.dtype for _, spec in layers), "float32")
-    shown = [output for tap in taps for output in tap.every_output]
+    shown = [output for exposed in all_exposed for output in exposed.every_output]
     wanted = shown or [output.name for output in model.graph.output]  # without a part, whether the rest runs
     waiting = feeds()
     feed = next(waiting)  # what is wrong with it is said before anything is made ready
-    session = Session(copy, [tap.part for tap in taps if isinstance(tap, NodeTaps)], dtype, file)
+    session = Session(copy, [exposed.part for exposed in all_exposed if isinstance(exposed, ExposedNode)], dtype, file)
     while True:
         try:
-            return ModelRun(taps, Ran(session.run(feed.arrays, wanted), session.engine), feed)
+            return ModelRun(all_exposed, Ran(session.run(feed.arrays, wanted), session.engine), feed)
         except InputError:
             following = next(waiting, None)
             if following is None:
