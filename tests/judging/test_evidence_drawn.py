@@ -85,6 +85,12 @@ def test_correct_runs_that_were_named_once(seed: int) -> None:
     assert not named(judged(make(plan))), plan
 
 
+def test_values_that_a_recording_rounds_to_zero_are_no_weights_of_zero() -> None:
+    plan = replace(of_evidence(2012091, PLAIN), engine="numpy joined", shown="module")
+    assert (plan.weights, plan.kept) == ("tiny", "np.round:5")
+    assert not named(judged(make(plan))), plan
+
+
 @pytest.mark.campaign
 def test_no_parameter_is_named_in_any_drawn_run() -> None:
     """Prints how many runs there were of each implementation, and on each kind of input."""

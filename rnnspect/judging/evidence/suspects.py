@@ -36,6 +36,8 @@ def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, 
     if why_not(reading):
         return ()
     look, chunk = look_of(reading)
+    if not thorough and _vanished(look):
+        return ()
     first = best(look, faint=not thorough)
     if first is None and not thorough:
         return ()
@@ -65,6 +67,13 @@ def look_of(reading: Interpretation) -> tuple[Look, Chunk]:
     are."""
     chunk = _beginning(reading)
     return Look(reading.equations, Steps.of(chunk, reading.run.c0), _distinct(chunk)), chunk
+
+
+def _vanished(look: Look) -> bool:
+    """Whether a unit was recorded as zero at all steps where its equations give more: its values are below what the
+    recording holds."""
+    h, r = look.rows(look.steps.after), look.rows(look.targets[0].residual)
+    return bool(((h == 0).all(0) & (r != 0).any(0)).any())
 
 
 def _numbers(look: Look, first: Best, error: Tensor) -> list[Fit]:
