@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnnspect.checking.live.called import prepare_source
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.reporting.data import Report
-from rnnspect.tracing.given import Given
+from rnnspect.tracing.given import GivenInput
 from tests.reporting.reading import array_of, cells_of
 
 FEATURES, UNITS, STEPS = 6, 8, 400
@@ -46,7 +46,7 @@ def run_of(
 
 
 def page_of(ours: nn.RNNBase, x: Tensor, y: Tensor, **asked: object) -> Report:
-    prepared = prepare_source(ours, Given(x, None, None, None), None)
+    prepared = prepare_source(ours, GivenInput(x, None, None, None), None)
     return report_prepared(prepared, ReportOptions(**asked), Recordings(y))  # type: ignore[arg-type]
 
 
