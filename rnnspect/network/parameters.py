@@ -138,8 +138,13 @@ class LayerParameters:
     def named(self, layer: int, direction: str) -> dict[str, Tensor]:
         """The tensors by PyTorch's names, such as weight_ih_l0_reverse."""
         end = suffix(layer, direction)
-        own = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
-        return {name + end: tensor for name, tensor in own.items() if self.is_recurrent or name != "weight_hh"}
+        return {name + end: getattr(self, name) for name in self.names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """weight_ih, weight_hh, …: those that it has."""
+        own = (name for name, tensor in vars(self).items() if tensor is not None)
+        return tuple(name for name in own if self.is_recurrent or name != "weight_hh")
 
     @property
     def terms(self) -> int:

@@ -109,3 +109,23 @@ def test_every_number_is_shown_as_arithmetic(name: str, tmp_path: Path) -> None:
         assert derived.value == pytest.approx(float(seen[quantity][0, 4, 2]), rel=1e-12, abs=1e-14)
     page = rnnspect.report(spec, x, engine=LOOPS[name](False), path=tmp_path / "page.html")
     assert page.verdict.verdict == "agree"
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_weights_of_a_cell_without_recurrent_ones_are_told_and_recovered() -> None:
+    spec = rnnspect.Spec(cell=cell("mingru"), input_size=4, hidden_size=3, bias=True)
+    x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    ours = prepare(spec, "zeros:1").parameters
+    theirs = spec.with_changes(weights={name: (w * 0.9).tolist() for name, w in ours.items()})
+    output = rnnspect.trace(theirs, x).output
+    assert output is not None
+    found = rnnspect.check(spec, x, recorded={"output": output.manual[0]}, recover=True)
+    assert isinstance(found, rnnspect.Verdict)
+    assert found.verdict == "differ"
+    assert found.recovered is not None
+    (layer,) = found.recovered.layers
+    assert layer.explains
+    assert layer.count == sum(w.numel() for w in ours.values())
+    assert layer.untold == 0
+    assert any("0.9 times as large" in one.said for one in layer.likenesses)
+    assert "{" not in " ".join(one.name for one in found.suspects)

@@ -1,6 +1,6 @@
 """The minimal gated unit (Zhou et al. 2016, arXiv 1603.09420), a GRU with one gate: put your equations in its place.
 
-The lines with " = " here are shown by `rnnspect trace`; what is computed is the function `mgu` below.
+`rnnspect trace` shows the equations of this text; what is computed is the function `mgu` below.
 
     f  = σ(W_if x + b_if + W_hf h + b_hf)
     n  = tanh(W_in x + b_in + W_hn (f ⊙ h) + b_hn)

@@ -50,7 +50,7 @@ class Group:
 
 def groups(p: LayerParameters, gates: tuple[str, ...]) -> Iterator[Group]:
     """Every matrix, the biases, everything; then the same of each gate."""
-    names = tuple(name for name, of in vars(p).items() if of is not None)
+    names = p.names
     weights = tuple(name for name in names if name.startswith("weight"))
     biases = tuple(name for name in names if name.startswith("bias"))
     for some in dict.fromkeys([*((name,) for name in weights), weights, biases, names]):
