@@ -24,7 +24,7 @@ from rnnspect.judging.evidence.look import Look
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.suspect import Suspect
 
-_WORK, _FEWEST, _ENOUGH = 2**25, 128, 1024  # multiplications of one product over all rows; and rows
+_WORK, _FEWEST, _ENOUGH = 2**25, 96, 1024  # multiplications of one product over all rows; and rows
 _TOO_FEW = 16  # rows that show nothing which chance would not
 _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
