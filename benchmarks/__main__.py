@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import backward, causes, check, engines, explain, layouts, memory, report, start_up, trace
+from benchmarks import backward, causes, check, engines, evidence, explain, layouts, memory, report, start_up, trace
 
 SUITES = {
     "start-up": start_up.rows,
     "trace": trace.rows,
     "check": check.rows,
+    "evidence": evidence.rows,
+    "recovery": evidence.recovery_rows,
     "backward": backward.rows,
     "layouts": layouts.rows,
     "engines": engines.rows,

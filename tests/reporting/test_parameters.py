@@ -129,7 +129,7 @@ def test_what_was_recovered_is_shown_beside_its_error():
     # Of the biases of r and z only the sum is told.
     assert np.isnan(shown_of(found["differences"], "bias_hh_l0")).ravel().tolist() == [True] * 16 + [False] * 8
     assert np.isinf(errors_of(found, "bias_hh_l0")[:16]).all()
-    assert any("bias_hh keeps your value" in said for said in found["recovered"])
+    assert any("your bias_hh is kept" in said for said in found["recovered"])
 
 
 def test_nothing_is_recovered_unasked_where_a_suspect_explains_the_run():

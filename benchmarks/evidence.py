@@ -1,0 +1,69 @@
+"""What a check looks for in all values of a layer together, beside the forward; and how long a recovery takes."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.check import SIZES
+from benchmarks.measure import Row, alternated
+from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.evidence.recovering import recover
+from rnnspect.judging.evidence.suspects import suspects
+from rnnspect.judging.interpretation import Interpretation, Stack
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROUNDS = 5
+FORWARD = 1.0
+LONG, SECONDS = (10_000, 1, 64, 128), 60.0
+"""A recovery, and how long it may take on two cores."""
+
+
+@torch.inference_mode()
+def rows() -> Iterator[Row]:
+    for steps, batch, inputs, hidden in SIZES:
+        for kind in ("RNN", "GRU", "LSTM"):
+            module, x = drawn(kind, (steps, batch, inputs, hidden))
+            reading = reading_of(module, x, module(x)[0])
+            assert suspects(reading) == ()
+            ours, forward = alternated(ROUNDS, partial(suspects, reading), partial(module, x))
+            what = f"evidence of a right {kind}, T = {steps}, B = {batch}, {inputs} → {hidden}"
+            yield Row(what, "the module's forward", FORWARD, ours / forward)
+
+
+@torch.inference_mode()
+def recovery_rows() -> Iterator[Row]:
+    for kind in ("RNN", "GRU", "LSTM"):
+        module, x = drawn(kind, LONG)
+        theirs, _ = drawn(kind, LONG)
+        for parameter in theirs.parameters():
+            parameter.mul_(1 + 0.01 * torch.randn_like(parameter))
+        reading = reading_of(module, x, theirs(x)[0])
+        start = time.perf_counter()
+        assert recover(reading).lost == ()
+        taken = time.perf_counter() - start
+        yield Row(f"recovery of {kind}, 64 → 128, 1 % noise, from 10,000 steps", "seconds", SECONDS, taken)
+
+
+def drawn(kind: str, sizes: tuple[int, int, int, int]) -> tuple[nn.RNNBase, Tensor]:
+    steps, batch, inputs, hidden = sizes
+    torch.manual_seed(0)
+    module: nn.RNNBase = getattr(nn, kind)(inputs, hidden)
+    return module, torch.randn(steps, batch, inputs)
+
+
+def reading_of(module: nn.RNNBase, x: Tensor, h: Tensor) -> Interpretation:
+    """The equations with the module's parameters, beside an engine's h."""
+    kind, zeros = type(module).__name__, torch.zeros(1, x.shape[1], module.hidden_size)
+    spec = Spec(cell=kind.lower(), input_size=module.input_size, hidden_size=module.hidden_size, batch_first=False)
+    parameters = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    stack = Stack.of(spec, parameters, Sequence(x, zeros, zeros if kind == "LSTM" else None, None, True))
+    return Interpretation.of(stack, (0, "forward"), x, None, ROUNDOFF[torch.float32], h)
