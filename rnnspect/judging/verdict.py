@@ -144,7 +144,7 @@ class Verdict(Shown):
     indistinguishable: tuple[tuple[str, ...], ...] = ()
     """Those of them that these numbers cannot tell apart."""
     suspects: tuple[Suspect, ...] = ()
-    """Parameters that are others in the engine, as all values together say."""
+    """Parameters that differ in the engine, as all values together say."""
     recovered: Recovery | None = None
     """The engine's parameters, where they were recovered from what it gave."""
     identities: tuple[Identity, ...] = ()

@@ -1,4 +1,4 @@
-"""The parameters that seem to be others in the engine, as labels and texts."""
+"""The parameters that seem to differ in the engine, as labels and texts."""
 
 from __future__ import annotations
 

@@ -193,11 +193,11 @@ function suspectLink({ name, entry: [parameter, [row, column = 0]] }) {
 function parametersOf(run) {
   const { suspects, said, recovered } = run.parameters;
   const rows = suspects.map((one) => [suspectLink(one), one.place, one.ours, one.theirs, one.shrinks, `${one.certain ? '' : 'a hint: '}${one.evidence}`]);
-  const others = 'Parameters that are others in the engine, as all values together show:';
-  const hints = 'Parameters that may be others in the engine; rounding can look so, too:';
+  const others = 'Parameters that differ in the engine, as all values together show:';
+  const hints = 'Parameters that may differ in the engine; rounding can look like this, too:';
   return make('div', {}, runs.length > 1 ? make('h3', {}, run.name) : '',
     rows.length ? make('p', {}, suspects.some((one) => one.certain) ? others : hints) : '',
-    rows.length ? table(['parameter', 'gate and unit', 'here', 'in the engine', 'what differs with that', 'evidence'], rows) : '',
+    rows.length ? table(['parameter', 'gate and unit', 'here', 'in the engine', 'differences with that', 'evidence'], rows, { class: 'suspects' }) : '',
     make('ul', {}, ...[...said, ...recovered].map((one) => make('li', {}, one))));
 }
 
