@@ -10,9 +10,8 @@ import typer
 
 from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output
-from rnnspect.errors import FileError, InputError
-from rnnspect.files.reading import why
-from rnnspect.files.writing import check_writable
+from rnnspect.errors import InputError
+from rnnspect.files.writing import write_text
 
 _INTRODUCTION = """\
 # yaml-language-server: $schema=rnnspect.schema.json
@@ -52,16 +51,10 @@ def _start_cell(path: Path, output: Output) -> None:
         raise InputError("cannot be combined with --cell, which names the file", advice="leave it out", where=given)
     if path.suffix != ".py":
         raise InputError(f"{str(path)!r} is no Python file", allowed="a new file such as mine.py", where="--cell")
-    check_writable(path)
-    text = (Path(__file__).parent / "starting" / "cell.py").read_text("utf-8")
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
+    if path.exists() and not path.is_dir():
         advice = "name a new file: nothing is written over"
-        raise InputError("this file is there already", advice=advice, where=str(path)) from None
-    except OSError as error:
-        raise FileError(f"cannot write this file: {why(error)}", where=str(path)) from None
+        raise InputError("this file is there already", advice=advice, where=str(path))
+    write_text(path, (Path(__file__).parent / "starting" / "cell.py").read_text("utf-8"))
     named = shlex.quote(str(path))
     output.note(f"wrote {path}")
     output.note(f"put your equations in it, then: rnnspect check --cell {named}:mgu --engine {named}:step")

@@ -1,7 +1,7 @@
 """A command, and how its options are declared.
 
 A parameter of a command's function is one option, declared in its annotation as typer has it. A parameter that is a
-dataclass, or whose annotation holds a `OptionGroup`, stands for several options: typer sees all of them.
+dataclass, or whose annotation holds an `OptionGroup`, stands for several options: typer sees all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cells of examples/cells/ written again, in torch and one step at a time, without a line of the package: each
+"""The cells of `test_examples.py` written again, in torch and one step at a time, without a line of the package: each
 right, and with one thing changed."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The cells of examples/cells/ against loops in torch that share no line with them (`loops.py`)."""
+"""The cells of examples/cells/, and the one that `init --cell` writes, against loops in torch that share no line with
+them (`loops.py`)."""
 
 from __future__ import annotations
 
@@ -11,22 +12,24 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect.cells import Cell
+from rnnspect.cli.starting import cell as starter
 from rnnspect.engines.own.cell import load_cell
 from rnnspect.tracing.prepare import prepare
 from tests.cells.loops import LOOPS
 
-FOLDER = Path(__file__).parents[2] / "examples" / "cells"
-EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
+FILES = {path.stem: path for path in (Path(__file__).parents[2] / "examples" / "cells").glob("*.py")}
+STARTER = Path(starter.__file__)
+EXAMPLES = sorted([*FILES, "mgu"])
 
 
 def cell(name: str) -> Cell:
-    return load_cell(f"{FOLDER / name}.py:{name}")
+    return load_cell(f"{FILES.get(name, STARTER)}:{name}")
 
 
 def test_each_is_one_short_file_with_its_source_and_its_loop() -> None:
     assert set(EXAMPLES) == set(LOOPS)
-    for name in EXAMPLES:
-        text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    for name, path in FILES.items():
+        text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 50
         assert "arXiv" in text
         assert cell(name).equations

@@ -13,6 +13,7 @@ from torch import Tensor
 from rnnspect.judging.evidence.chance import independent, log10_chance, log10_chance_of_signs, that_count
 from rnnspect.judging.evidence.hypotheses import Hypothesis, groups, of_a_column, of_a_feature, of_a_group
 from rnnspect.judging.evidence.look import Look
+from rnnspect.judging.evidence.target import FittedVector, Path
 
 _UNITS, _FEATURES = 4, 2  # that are looked at exactly
 _WORTH, _FAINT_WORTH = 0.6, 0.45  # a first look's correlation from which on that is worth it
@@ -35,8 +36,8 @@ class Best:
 
 
 def best(look: Look, faint: bool = False) -> Best | None:
-    """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where nothing explains
-    most of its unit that chance would not; with `faint`, where nothing explains a fifth of it."""
+    """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where chance may have
+    done it, and where nothing explains three quarters of what is left in its unit; with `faint` a fifth is enough."""
     worth = _FAINT_WORTH if faint else _WORTH
     every = (*_parameters(look, worth), *_factors(look, worth), *_features(look))
     found = [one for one in every if one.log10_chance < _UNLIKELY]
@@ -58,9 +59,9 @@ def _parameters(look: Look, least: float) -> Iterator[Best]:
             places = (scores >= _SHARE * float(tops[unit])).nonzero().flatten()
             columns, r = look.columns(at, unit, places), look.residual(at, unit)
             along = (columns.t() @ r / torch.linalg.vector_norm(columns, dim=0)).nan_to_num_(0, 0, 0)
-            best = int(along.abs().argmax())
-            how = partial(of_a_column, look, at, unit, int(places[best]))
-            yield _seen(look, at, unit, columns[:, best], r, how)
+            most = int(along.abs().argmax())
+            how = partial(of_a_column, look, at, unit, int(places[most]))
+            yield _seen(look, at, unit, columns[:, most], r, how)
 
 
 def _factors(look: Look, least: float) -> Iterator[Best]:
@@ -93,16 +94,15 @@ def _features(look: Look) -> Iterator[Best]:
             if path.weight == "weight_ih":
                 pulled += (score[:, : w.shape[1]] * w[target.rows(path)]).sum(0)
     for feature in pulled.abs().topk(min(_FEATURES, len(pulled))).indices.tolist():
-        every = torch.zeros(())
-        for target in look.targets:
-            given = [
-                (path, path.features[..., feature, None] * w[target.rows(path), feature])
-                for path in target.paths
-                if path.weight == "weight_ih"
-            ]
-            every = every + target.onto_h(target.moved(given))
-        how = partial(of_a_feature, look, feature)
-        yield _seen(look, None, None, look.rows(every).flatten(), look.residual(None, None), how)
+
+        def by(target: FittedVector, feature: int = feature) -> Iterator[tuple[Path, Tensor]]:
+            for path in target.paths:
+                if path.weight == "weight_ih":
+                    yield path, path.features[..., feature, None] * w[target.rows(path), feature]
+
+        yield _seen(
+            look, None, None, look.moved_by(by), look.residual(None, None), partial(of_a_feature, look, feature)
+        )
 
 
 def _seen(

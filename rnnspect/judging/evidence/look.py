@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -82,13 +82,15 @@ class Look:
         def by(target: FittedVector) -> Iterator[tuple[Path, Tensor]]:
             for path in target.paths:
                 of, rows = direction.get(path.weight), target.rows(path)
-                change = (
-                    None if of is None else of[rows] if path.weight == "weight_ch" else path.features @ of[rows].t()
-                )
+                change = None if of is None else of[rows] if of.dim() == 1 else path.features @ of[rows].t()
                 if path.bias is not None and path.bias in direction:
                     change = direction[path.bias][rows] + (0 if change is None else change)
                 if change is not None:
                     yield path, change
 
+        return self.moved_by(by)
+
+    def moved_by(self, by: Callable[[FittedVector], Iterable[tuple[Path, Tensor]]]) -> Tensor:
+        """The same where what the paths to each target give changes `by` so much."""
         every = torch.stack([target.onto_h(target.moved(by(target))) for target in self.targets]).sum(0)
         return self.rows(every).flatten()

@@ -29,6 +29,8 @@ from rnnspect.network.parameters import LayerParameters
 _ROWS, _FEWEST = 6, 1.5
 """Rows (step × item) that are looked at for each parameter of a unit, and as few as do."""
 _ROUNDS, _SETTLED, _SLOW = 300, 1e-3, 0.8
+"""How often steps are made, at most. A step that gains a smaller share of what is left ends it for a unit; one that
+gains more than _SLOW of what the one before gained asks for new normal equations."""
 _LEAST, _MOST = 1e-6, 1e4
 """Of the damping, as a share of a column's square."""
 _AT_ONCE = 2**24

@@ -113,8 +113,8 @@ class FittedVector:
         return torch.where(self.inside[..., None], of_h, 0)
 
     def mimicked(self, column: Tensor, unit: int | None) -> tuple[float, float]:
-        """The largest Σ column ⊙ (what an engine errs by): of a column (T, B, U) of one unit, or of all with None; and
-        how large it is where bins fall either way, or all but one err little, by half as much.
+        """The largest Σ column ⊙ (what an engine errs by), and what it usually is at most: of a column (T, B, U) of one
+        unit, or of all with None. Usually the bins fall either way and err by half as much, or one errs by it all.
 
         At each site the error is a function of the argument, whose sign may be another in each bin of it, no more: what
         falls either way within a bin is chance, and is counted as that.

@@ -119,7 +119,7 @@ function parameterRows(parameter, row, column) {
     } else if (difference) rows.push([`${of}recovered − here`, numberWritten(difference, row, column)]);
     const share = score?.at(row, column);
     if (score && Number.isNaN(share)) rows.push([`${of}score`, `${UNTOLD}: no step depends on it`]);
-    else if (score && share !== null) rows.push([`${of}score`, `explains ${percent(share)} of what is left in its unit; chance alone up to ${percent(chanceOf(run, parameter.name))}`]);
+    else if (score && share !== null) rows.push([`${of}score`, `explains ${percent(share)} of the differences in its unit; chance alone up to ${percent(chanceOf(run, parameter.name))}`]);
     else if (score) rows.push([`${of}score`, numberWritten(score, row, column)]);
   }
   return rows;
@@ -201,7 +201,7 @@ function parametersOf(run) {
     make('ul', {}, ...[...said, ...recovered].map((one) => make('li', {}, one))));
 }
 
-const ABOUT_SCORES = 'The score of a parameter is the share of what is left of h − equations in its unit that a change of this one number explains. Its scale begins where chance ends.';
+const ABOUT_SCORES = 'The score of a parameter says how much of the differences in its unit a change of this one number would explain, from 0 to 1. Its colours begin where chance ends.';
 const ABOUT_RECOVERED = 'Recovered − here is the engine’s value, as its output shows it, minus yours; all of these maps have one scale.';
 
 function parametersSection() {

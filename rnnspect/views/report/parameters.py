@@ -85,7 +85,7 @@ def _nothing(layers: list[ScoredLayer], verdict: Verdict) -> str:
     assert top.entry is not None
     name, at = top.entry
     found = "explains what differs" if verdict.verdict == "differ" else "stands out"
-    most = f"{name}[{','.join(map(str, at))}] explains most, {_percent(top.top)} of what is left in its unit"
+    most = f"{name}[{','.join(map(str, at))}] explains most, {_percent(top.top)} of the differences in its unit"
     return f"No single parameter {found} in {_places(layers)}: {most}"
 
 
@@ -94,8 +94,8 @@ def _chance(layers: list[ScoredLayer], verdict: Verdict) -> str:
     top = _top(layers)
     if verdict.verdict == "differ":
         return ""
-    more = "" if top.top <= top.chance else ", and rounding to one side more"
-    return f"; chance alone gives up to {_percent(top.chance)}{more}"
+    more = "" if top.top <= top.chance else "; roundings that all go one way may give more"
+    return f"; chance alone explains up to {_percent(top.chance)}{more}"
 
 
 def _percent(share: float) -> str:
