@@ -153,7 +153,7 @@ def report(
 
 
 def _refuse(output: Output, count: int, run: RunOptions) -> None:
-    """What does not go with so many runs."""
+    """Raises `InputError` for options that do not go together, or with so many runs."""
     if output.path is None and sys.stdout.isatty():
         raise InputError("report needs an output file: -o report.html")
     if count > MOST:

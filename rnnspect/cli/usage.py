@@ -32,7 +32,7 @@ def message(error: Any, commands: Mapping[str, Command]) -> str | None:
 
 
 def _unknown_option(option: str, command: Any, commands: Mapping[str, Command]) -> str:
-    """With the one that is meant, or else the other commands that take it."""
+    """What is said of it: the option that is likely meant, or the other commands that have it."""
     said, meant = f"unknown option {option}", nearest(option, _options(command))
     others = [name for name, each in commands.items() if option in _options(each.build())]
     if others and option.strip("-") not in (meant or ""):

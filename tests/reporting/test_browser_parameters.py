@@ -259,7 +259,7 @@ def test_a_hint_is_no_proof(opened):
     report = page_of(*run_of(change, torch.nn.LSTM))
     assert report.verdict.agrees
     page = opened(as_html(report))
-    assert page.page.locator(".answer dt:has-text('Hint') + dd").inner_text().startswith("perhaps bias_ih_l0[3]")
+    assert page.page.locator(".answer dt:has-text('Hint') + dd").inner_text().startswith("possibly bias_ih_l0[3]")
     assert "rounding can look like this, too" in page.text("#main")
 
 

@@ -1,4 +1,4 @@
-// The parameters: their values, how much of what is left each explains, and what was recovered of the engine's.
+// The parameters: their values, how much of the differences each explains, and what was recovered of the engine's.
 
 const pointed = new Map(); // by the name of a parameter: { row, column, maps }, the cell that its maps mark
 const UNTOLD = 'cannot be told';
@@ -25,7 +25,7 @@ function errorOf(run, { name, shape }, row, column) {
   return errors ? unpacked(errors)[row * (shape[1] ?? 1) + column] : null;
 }
 
-// Up to which score chance alone comes.
+// The largest score that chance alone gives.
 function chanceOf(run, name) {
   const end = name.slice(name.lastIndexOf('_l'));
   return run.parameters.layers.find((one) => end === `_l${one.layer}${one.direction === 'reverse' ? '_reverse' : ''}`).chance;
@@ -177,9 +177,9 @@ function parameterPressed(event, parameter, map) {
   say(cellSaid(parameter, map, at.row ?? 0, at.column ?? 0));
 }
 
-// "perhaps weight_hh_l0[19,2] is 0.146 in the engine …", with `name` in place of its name.
+// "possibly weight_hh_l0[19,2] is 0.146 in the engine …", with `name` in place of its name.
 function suspectWritten({ said, certain, shrinks, evidence }, name) {
-  return [certain ? '' : 'perhaps ', name, `${said}: with that, the differences are ${shrinks}; ${evidence}`];
+  return [certain ? '' : 'possibly ', name, `${said}: with that, the differences are ${shrinks}; ${evidence}`];
 }
 
 // A link to the cell of a suspect, or to the first of a group of them.

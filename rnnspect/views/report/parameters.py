@@ -58,7 +58,7 @@ def _suspect(one: Suspect, verdict: Verdict) -> dict[str, Any]:
 
 
 def _said(run: RunReport) -> Iterator[str]:
-    """What stands out of the layers that have no suspect: nothing; and of which layers nothing can be said."""
+    """Of layers without a suspect, that no parameter stands out; and which layers have no scores, and why."""
     verdict = run.verdict
     if any(not cause.left for cause in verdict.causes):
         yield "A known mistake explains this run. What a parameter explains of it is a consequence of that, or chance."
@@ -90,7 +90,7 @@ def _nothing(layers: list[ScoredLayer], verdict: Verdict) -> str:
 
 
 def _chance(layers: list[ScoredLayer], verdict: Verdict) -> str:
-    """How large a score is that means nothing."""
+    """The largest score that chance alone gives."""
     top = _top(layers)
     if verdict.verdict == "differ":
         return ""
