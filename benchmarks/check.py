@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.measure import Row, alternated
-from rnnspect.arithmetic.bounded import Product
+from rnnspect.arithmetic.bounded_values import Product
 from rnnspect.checking.check import check_observation
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun, chunks

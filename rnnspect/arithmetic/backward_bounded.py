@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number, Product
+from rnnspect.arithmetic.bounded import KERNEL, Bounded
+from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows
 from rnnspect.arithmetic.roundoff import Roundoff

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
-from rnnspect.arithmetic.bounded import KERNEL, Number, Product, Value
+from rnnspect.arithmetic.bounded import KERNEL
+from rnnspect.arithmetic.bounded_values import Number, Product, Value
 from rnnspect.arithmetic.product_bounds import LAMBDA, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan

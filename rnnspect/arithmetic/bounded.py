@@ -12,14 +12,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import allowed
-from rnnspect.arithmetic.product_bounds import RowBlock, Rows, affine, fuses, length4, squashed
+from rnnspect.arithmetic.bounded_values import Number, Packed, Product, Value, stored
+from rnnspect.arithmetic.forms import TermSums, regrouped
+from rnnspect.arithmetic.product_bounds import RowBlock, Rows, fuses, length4, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.slopes import sigmoid_slope, tanh_slope
@@ -32,108 +33,6 @@ numpy's err by 4; the rational functions of onnxruntime's GRU were measured at 1
 STEEP = 0.1
 """From this error on the slope is taken at the near end of s ± e."""
 _MANY = 512
-
-
-@dataclass(frozen=True, eq=False)
-class Number:
-    """A value v and its bound e: a correct engine's value is in v ± e."""
-
-    v: Tensor
-    e: Tensor
-    u: Roundoff
-    rows: Rows | None = None
-    """The whole vector, where v is one unit of it."""
-    is_gate: bool = False
-    """Whether every value is in [0, 1]."""
-
-    def __add__(self, other: Value) -> Number:
-        return _stored(self.v + other.v, self.e + other.e, self.u)
-
-    def added_to(self, product: Product) -> Number:
-        return product.number + self
-
-    def __mul__(self, other: Value) -> Number:
-        """Of a number and a vector the number is on the left."""
-        v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
-        other_size = other.v.expand_as(v).abs()
-        if self.u.coarse:
-            return _stored(v, other_size.add_(other.e).mul_(self.e).addcmul_(size, other.e), self.u)
-        e = other_size.mul_(torch.add(self.e, size, alpha=self.u.stored))  # own error, and the product's rounding
-        return Number(v, e.addcmul_(size, other.e).addcmul_(self.e, other.e), self.u)
-
-    def squashed(self, function: str) -> tuple[Tensor, Tensor]:
-        """σ or tanh of v, and the bound of v itself."""
-        return squashed(self.v, function), self.e
-
-
-class Product:
-    """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
-    of a gate land in one buffer, with the function that follows, and share one bound."""
-
-    def __init__(self, a: Bounded, *terms: tuple[Rows, RowBlock]) -> None:
-        self._a, self.terms = a, terms
-
-    def __add__(self, other: Value) -> Value:
-        return Product(self._a, *self.terms, *other.terms) if isinstance(other, Product) else other.added_to(self)
-
-    def sum(self, then: str = "none") -> Tensor:
-        """f of the sum, (steps, batch, units), in new memory; f is one that `products.squashed` knows."""
-        (rows, block), *others = self.terms
-        if len(others) == 1 and (joined := self._a.weights_beside(rows, block, others[0][1])):
-            v = affine(rows.beside(others[0][0]), *joined, then=then)
-        else:
-            v = affine(rows.v, block.w, block.b, then="none" if others else then)
-            for other, its in others:
-                v = affine(other.v, its.w, its.b, v, then)
-        return v.view(*rows.shape, -1)
-
-    @cached_property
-    def allowance(self) -> Tensor:
-        """How far the sum may be off, (steps, batch, units), but for what `number` adds: coarse storage, and operands
-        that are all cut off in one direction."""
-        return self._a.allowance(self.terms).view(*self.terms[0][0].shape, -1)
-
-    @cached_property
-    def number(self) -> Number:
-        """The sum with its whole bound."""
-        u = self._a.u
-        if not u.coarse:
-            v, e = self.sum(), self.allowance
-            return Number(v, torch.add(e, v.abs(), alpha=2 * u.products) if u.products else e, u)
-        v, e = torch.zeros(()), self.allowance.clone()
-        for rows, block in self.terms:  # each product is stored, with its bias, and their sum
-            part = affine(rows.v, block.w, None).view(*rows.shape, -1)
-            u.store(part, e)
-            if block.b is not None:
-                u.store(part.add_(block.b), e)
-            v = v + part
-            u.store(v, e)
-        return Number(v, e, u)
-
-    @property
-    def v(self) -> Tensor:
-        return self.number.v
-
-    @property
-    def e(self) -> Tensor:
-        return self.number.e
-
-    def squashed(self, function: str) -> tuple[Tensor, Tensor]:
-        """σ or tanh of the sum, in the same pass where that may be, and the bound of the sum itself."""
-        if self._a.u.coarse or self._a.u.products:
-            return self.number.squashed(function)
-        return self.sum(function), self.allowance
-
-
-Value = Number | Product
-Packed = tuple[Product, ...]
-"""One product a gate."""
-
-
-def _stored(v: Tensor, e: Tensor, u: Roundoff) -> Number:
-    """v as an engine stores it. e is given away: it grows in place, unless it is the same for many numbers of v."""
-    e = e if e.shape == v.shape else e.expand_as(v).clone()
-    return Number(v, u.store(v, e), u)
 
 
 class Bounded:
@@ -258,7 +157,7 @@ class Bounded:
         return Number(value, torch.zeros_like(value), self.u)
 
     def rest(self, v: Number) -> Number:
-        return replace(_stored(1 - v.v, v.e.clone(), self.u), is_gate=v.is_gate)
+        return replace(stored(1 - v.v, v.e.clone(), self.u), is_gate=v.is_gate)
 
     def peepholes(self) -> tuple[Number, ...]:
         assert self.parameters.weight_ch is not None
@@ -279,6 +178,8 @@ class Bounded:
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         """All steps of a chunk; c (batch, units) is of the step before the chunk."""
+        if self.u.regrouped:
+            return self._regrouped(f, c, v)
         if not f.is_gate or self.parameters.weight_ch is not None:
             assert len(v.v) == 1, "a chunk is one step where something else than a gate carries the cell state"
             return f * Number(c.v.unsqueeze(0), c.e.unsqueeze(0), c.u) + v
@@ -291,6 +192,14 @@ class Bounded:
             scan = Scan(torch.add(f.v, f.e))
             e.add_(2 * self.u.tiny)
         return Number(after[1:], scan(c.e, e), self.u)
+
+    def _regrouped(self, f: Number, c: Number, v: Number) -> Number:
+        """The same where an engine may compute many steps at once."""
+        size = c.v.abs() if c.size is None else c.size
+        own, sums = regrouped(f.v, v.v, TermSums.begin(size), self.u)
+        after = torch.cat([c.v.unsqueeze(0), Scan(f.v)(c.v, v.v.clone())])
+        e = Scan(torch.add(f.v.abs(), f.e))(c.e, torch.addcmul(v.e, f.e, after[:-1].abs()))
+        return Number(after[1:], e.add_(own), self.u, size=sums.size)
 
     def project(self, m: Number) -> Value:
         return m if self._hr is None else Product(self, (Rows(m.v, m.e), self._hr))

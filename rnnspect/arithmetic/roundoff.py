@@ -37,6 +37,11 @@ class Roundoff:
     absolute: float = 0.0
     readable: float = math.inf
     """Numbers of h beyond it may have become infinite in the recording."""
+    regrouped: float = 0.0
+    """Unit roundoff of what is kept between steps where a linear recurrence may be computed many steps at a time, in
+    any grouping; 0 where each step is computed from the one before (`forms.py`)."""
+    logs: bool = False
+    """Whether its decays are then summed in log space."""
 
     def store(self, v: Tensor, e: Tensor) -> Tensor:
         """Adds the rounding of v to its bound e, in place; infinite where storage overflows. Returns e."""
@@ -55,7 +60,8 @@ class Roundoff:
     @property
     def is_plain(self) -> bool:
         """Whether nothing is coarser than the sums: storage, products, or the recording of h."""
-        return not (self.coarse or self.products or self.narrow or self.relative or self.absolute)
+        other = self.coarse or self.products or self.narrow or self.relative or self.absolute
+        return not (other or self.regrouped)
 
 
 TF32, BFLOAT16, FLOAT16 = 2.0**-10, 2.0**-7, 2.0**-10

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Product, Value
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.bounded_values import Number, Packed, Product, Value
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan

@@ -158,8 +158,8 @@ def _checked(
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
         return Checked(_weighed(case, judged, verdict, rounded), case)
-    if case.declared.permitted is not None:
-        permitted = replace(case, declared=case.declared.permitted)
+    for declared in list(case.declared.in_turn)[1:]:
+        permitted = replace(case, declared=declared)
         allowed = _judged(permitted, progress)[1]
         if allowed.verdict != "differ":
             return Checked(allowed, permitted)
@@ -199,6 +199,7 @@ def _with(checked: Checked, **changes: Any) -> Checked:
 
 
 def _case(prepared: Prepared, observation: Observation, declared: Declared) -> Case:
+    declared = declared.for_cell(prepared.spec.cell_type, observation.engine.one_by_one)
     return Case(prepared.spec, prepared.parameters, prepared.sequence, observation, declared).under_autocast()
 
 

@@ -17,6 +17,9 @@ ARITHMETICS = (
     "bfloat16",
     "float16-sums",
     "bfloat16-sums",
+    "any-order",
+    "log-scan",
+    *(f"{dtype}-{how}" for dtype in ("float64", "bfloat16", "float16") for how in ("any-order", "log-scan")),
 )
 """The names that `judging.declared` gives a meaning, with torch."""
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")

@@ -13,7 +13,7 @@ from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.judging.layer_inputs import StepReader
 
 ALL = slice(None)
-INPUT, OUTPUT = ("x", "error"), ("h", "h_error")
+INPUT, OUTPUT = ("x", "error"), ("h", "h_error", "regrouped")
 """The fields of a `LayerRun` that have a value at each step."""
 
 
@@ -31,6 +31,8 @@ class LayerRun:
     """How far x may be from what the engine had, where the layer below was estimated or its h was recorded rounded."""
     h_error: Tensor | None = None
     """How far h may be from the engine's, where this layer was estimated."""
+    regrouped: Tensor | None = None
+    """How far h may be off besides, where the engine may have computed many steps at once (`judging/regrouping.py`)."""
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -97,6 +99,8 @@ class Chunk:
     """How far x may be from the engine's."""
     h_error: Tensor | None = None
     """How far h before may be from the engine's."""
+    regrouped: Tensor | None = None
+    """How far h after may be off for the way in which the engine grouped its steps."""
 
     @property
     def at(self) -> Any:
@@ -117,9 +121,10 @@ class Chunk:
     def cut(self, start: int, stop: int, batch: slice = ALL) -> Chunk:
         """Some of its steps and items."""
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))
-        others = (self.steps, self.valid, self.error, self.h_error)
-        steps, valid, error, h_error = (None if a is None else a[start:stop, batch] for a in others)
-        return Chunk(self.start + start, x, before, after, steps, valid, error, h_error)
+        others = (self.steps, self.valid, self.error, self.h_error, self.regrouped)
+        return Chunk(
+            self.start + start, x, before, after, *(None if a is None else a[start:stop, batch] for a in others)
+        )
 
 
 def chunks(run: LayerRun, rows: int) -> Iterator[Chunk]:
@@ -141,7 +146,8 @@ def chunk_at(run: LayerRun, start: int, stop: int) -> Chunk:
     h_error = run.h_error
     if h_error is not None:
         h_error = before_each(h_error, torch.zeros_like(h_error[0]), start, stop, steps)
-    return Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error)
+    regrouped = None if run.regrouped is None else run.regrouped[at]
+    return Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error, regrouped)
 
 
 def before_each(values: Tensor, first: Tensor, start: int, stop: int, steps: Tensor | None) -> Tensor:

@@ -10,12 +10,15 @@ switch them off, or check a copy in float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
+from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import BFLOAT16, FLOAT16, ROUNDOFF, SINGLE, SMALLEST, TF32, Roundoff
+from rnnspect.cells.interface import Cell
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.recording import EngineInfo
@@ -33,6 +36,38 @@ class Declared:
     """The shift of a gate's pre-activation that a check has to be able to see before it says that a run agrees."""
     permitted: Declared | None = None
     """A coarser arithmetic that the engine may have used as well; tried only where the run differs under this one."""
+
+    @property
+    def in_turn(self) -> Iterator[Declared]:
+        """This one, then each that is permitted besides, the coarsest last."""
+        yield self
+        if self.permitted is not None:
+            yield from self.permitted.in_turn
+
+    @property
+    def coarsest(self) -> Declared:
+        return self if self.permitted is None else self.permitted.coarsest
+
+    def in_any_order(self, logs: bool = False) -> Declared:
+        """The same for many steps at once, in any grouping: what is kept between steps is as wide as the sums and, of a
+        half type, perhaps only as wide as what is stored. `logs`: decays are added up in log space, in float32."""
+        u, how = self.roundoff, "decays summed in log space" if logs else "steps in any order"
+        made = replace(
+            self, name=f"{self.name}, {how}", roundoff=replace(u, regrouped=u.sums, logs=logs), permitted=None
+        )
+        if logs or not u.coarse:
+            return made
+        stored = replace(made, name=f"{made.name}, {made.name.split(',')[0]} between them", telling=_REDUCED)
+        return replace(made, permitted=replace(stored, roundoff=replace(u, regrouped=u.stored)))
+
+    def for_cell(self, cell: Cell, one_by_one: bool) -> Declared:
+        """With leave to compute many steps at once, where that cell lets it; not for an engine that is known to compute
+        them one by one."""
+        if one_by_one or not linear_state(cell) or self.coarsest.roundoff.regrouped:
+            return self
+        if self.permitted is not None:
+            return replace(self, permitted=self.permitted.for_cell(cell, one_by_one))
+        return replace(self, permitted=self.in_any_order())
 
     def over(self, terms: int, kept: RecordedPrecision = EXACT) -> Roundoff:
         """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u.
@@ -65,6 +100,10 @@ ARITHMETICS = {
     "float16-sums": Declared("float16, float16 sums", ROUNDOFF[torch.float16], 2.0**-11, _ROUNDINGS * 2.0**-11),
     "bfloat16-sums": Declared("bfloat16, bfloat16 sums", ROUNDOFF[torch.bfloat16], 2.0**-8, _ROUNDINGS * 2.0**-8),
 }
+for _dtype in ("float32", "float64", "bfloat16", "float16"):
+    _prefix = "" if _dtype == "float32" else f"{_dtype}-"
+    ARITHMETICS[f"{_prefix}any-order"] = ARITHMETICS[_dtype].in_any_order()
+    ARITHMETICS[f"{_prefix}log-scan"] = ARITHMETICS[_dtype].in_any_order(logs=True)
 
 
 def declared_by(engine: EngineInfo) -> Declared:

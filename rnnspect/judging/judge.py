@@ -29,6 +29,7 @@ from rnnspect.judging.finding import (
     silent,
 )
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, State
+from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.resolution import resolution
 from rnnspect.network.parameters import LayerParameters
 
@@ -70,7 +71,7 @@ class Judge:
             return self._all(run, rows, progress)
 
     def _all(self, run: LayerRun, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
-        batch = run.x.shape[1]
+        batch, run = run.x.shape[1], with_regrouping(self.layer, run)
         if batch <= _WIDE:
             return self._together(run, rows, progress)
         parts, states = [], []
@@ -104,7 +105,7 @@ class Judge:
     ) -> tuple[Chunk, State | None]:
         """The chunk that holds a step, given by its place in processing order, and the cell state that the chunk begins
         with, both as the judgement has them. `progress` is told how many steps before it are done."""
-        c = self.layer.begin(run.c0)
+        c, run = self.layer.begin(run.c0), with_regrouping(self.layer, run)
         for chunk in self._chunks(run):
             if order < chunk.start + len(chunk.x):
                 return chunk, c
@@ -124,6 +125,7 @@ class Judge:
     def compared_chunks(self, run: LayerRun, item: int) -> Iterator[ComparedChunk]:
         """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
         the cell state that the judgement begins it with. The next one reuses the memory of the one before."""
+        run = with_regrouping(self.layer, run)
         c, one = self.layer.begin(run.c0), slice(item, item + 1)
         for chunk in self._chunks(run):
             state = None if c is None else c.of(one, slice(None))

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import KERNEL, Bounded, Number
+from rnnspect.arithmetic.bounded import KERNEL, Bounded
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
@@ -35,11 +36,14 @@ class State:
     u: Roundoff
     edge: tuple[Tensor, Tensor, Tensor] | None = None
     """o, how far o may be off, and the engine's h of the same step, where c can be computed back from h = o tanh(c)."""
+    size: Tensor | None = None
+    """What its terms amount to in absolute value, where many steps may be computed at once."""
 
     def number(self, dtype: torch.dtype) -> Number:
         v, e = self._anchored
         own = 2 if v.dtype != dtype == torch.float64 else 1  # a float32 state errs itself, as a correct engine may
-        return Number(v.to(dtype), own * e.to(dtype), self.u)
+        size = None if self.size is None else self.size.to(dtype)
+        return Number(v.to(dtype), own * e.to(dtype), self.u, size=size)
 
     @cached_property
     def _anchored(self) -> tuple[Tensor, Tensor]:
@@ -64,12 +68,14 @@ class State:
         edges = [part.edge for part in parts if part.edge is not None]
         edge = tuple(map(torch.cat, zip(*edges, strict=True))) if edges else None
         v, e = (torch.cat([getattr(part, name) for part in parts]) for name in ("v", "e"))
-        return cls(v, e, parts[0].u, edge)  # type: ignore[arg-type]
+        size = None if parts[0].size is None else torch.cat([part.size for part in parts if part.size is not None])
+        return cls(v, e, parts[0].u, edge, size)  # type: ignore[arg-type]
 
     def of(self, batch: slice, units: slice) -> State:
         """The state of some items of the batch and some units."""
         edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
-        return State(self.v[batch, units], self.e[batch, units], self.u, edge)  # type: ignore[arg-type]
+        size = None if self.size is None else self.size[batch, units]
+        return State(self.v[batch, units], self.e[batch, units], self.u, edge, size)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,9 @@ class LayerEquations:
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
             bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
+        if chunk.regrouped is not None:
+            regrouped = chunk.regrouped if unit is None else chunk.regrouped[..., unit, None]
+            bound = bound + regrouped.to(a.dtype)
         if self.bound_factor != 1 or a.dtype == torch.float64:  # a second look widens it in place
             bound = bound * self.bound_factor
         ratio = torch.sub(q["h"].v, after, out=a.blank(after)).abs_().div_(bound)
@@ -190,7 +199,7 @@ class LayerEquations:
             over, kept = ~valid.any(0).unsqueeze(1), compared.c.number(c.dtype)
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
             edge = (edge[0], edge[1].masked_fill(over, torch.inf), edge[2])
-        return State(c, e, self.u, edge if self.c_from_h else None)
+        return State(c, e, self.u, edge if self.c_from_h else None, compared.q["c"].size)
 
     def _grown(self, compared: ComparedChunk, e: Tensor) -> Tensor:
         """A cell state's bound after a chunk that was only screened: all that its steps may have added."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Bounded, Number
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.judging.chunks import ALL, Chunk, LayerRun, before_each, chunks
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine

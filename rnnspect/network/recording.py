@@ -33,6 +33,8 @@ class EngineInfo:
     device: str
     dtype: str
     precision: dict[str, str] = field(default_factory=dict)
+    one_by_one: bool = False
+    """Whether it is known to compute one step after the other."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
     recording = prepared.run()
     with plain_defaults(), torch.inference_mode():
         seen, declared = observed_by(recording), declared_by(recording.engine)
+        declared = declared.for_cell(prepared.spec.cell_type, recording.engine.one_by_one)
         case = Case(prepared.spec, prepared.parameters, prepared.sequence, seen, declared).on_cpu()
         return replace(_derived(case, at, progress), notes=recording.notes)
 
@@ -98,9 +99,11 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
         return Judge(spec.cell_type, p, held_to.over(p.terms), nonlinearity)
 
     here = _at_one_unit(judge(declared), run, order, at.batch, at.unit, progress)
-    if here.ratio > 1 and declared.permitted is not None:  # the coarser arithmetic that the engine may also use
-        other = _at_one_unit(judge(declared.permitted), run, order, at.batch, at.unit)
-        here, declared = (other, declared.permitted) if other.ratio <= 1 else (here, declared)
+    for coarser in list(declared.in_turn)[1:] if here.ratio > 1 else []:  # what the engine may also use
+        other = _at_one_unit(judge(coarser), run, order, at.batch, at.unit)
+        if other.ratio <= 1:
+            here, declared = other, coarser
+            break
     shown: tuple[float | None, float | None] = (None, None)
     if run.h_error is None and at.quantity == "h":
         shown = here.engine, here.bound

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnnspect.arithmetic.bounded import Bounded, Number, Product
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.ordered import Ordered, _fused, worst_of_orders
 from rnnspect.arithmetic.product_bounds import affine, length

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnnspect.arithmetic.bounded import Bounded, Number, Packed, Value
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.bounded_values import Number, Packed, Value
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.product_bounds import Rows
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks

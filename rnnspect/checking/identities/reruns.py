@@ -149,7 +149,8 @@ class _Reruns:
 
     def _agrees(self, sequence: Sequence, ran: Recording) -> bool:
         """Whether nothing speaks against a run, held to the coarsest arithmetic that the engine may use."""
-        spec, declared = self.prepared.spec, self.declared.permitted or self.declared
+        spec = self.prepared.spec
+        declared = self.declared.for_cell(spec.cell_type, ran.engine.one_by_one).coarsest
         seen = observed_by(ran) if ran.stack_difference == 0 else observed_whole(ran, spec)
         case = Case(spec, self.prepared.parameters, sequence, seen, declared).on_cpu()
         with plain_defaults():

@@ -77,6 +77,7 @@ class OwnEngine:
                 why = "its first parameter is grad_output, so that it is a pass backwards"
                 raise cannot(self.name, "forwards", why, "check it with --backward, or name a step or a sequence")
             if is_step(made):
+                info = replace(info, one_by_one=True)
                 return run_layers(spec, parameters, sequence, info, self._stepping(parameters))
             output, (h_n, *c_n) = self._run_whole(made, offer, spec, sequence)
             layers = by_direction(spec, spec.num_layers - 1, output)

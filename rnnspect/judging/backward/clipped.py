@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.judging.chunks import Chunk
 
 Clips = Literal["value", "norm", "norm of the batch"]

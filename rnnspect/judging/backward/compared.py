@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.judging.backward.passing import BackwardSteps
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Deviation

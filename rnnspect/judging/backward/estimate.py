@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.backward_perturbed import BackwardPerturbed
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.arithmetic.product_bounds import LAMBDA

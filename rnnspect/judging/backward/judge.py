@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded, sums_up_to
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
-from rnnspect.arithmetic.bounded import Number, Product
+from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Pull, Tape, UnknownGradientError
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.clipped import Clipped

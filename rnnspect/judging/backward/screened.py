@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_screen import BackwardScreening, Blocks
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.cells.functions import Functions, functions_of
 from rnnspect.judging.backward.compared import nearest, ratio_of
 from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, nothing_in, resolution_of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardOrdered, sums_up_to
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.judging.backward.passing import BackwardSteps, Passed, as_wide, go_back, go_forwards
 from rnnspect.judging.layer import LayerEquations, State, cast
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdered, sums_up_to
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import UnknownGradientError
 from rnnspect.errors import EngineError
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of

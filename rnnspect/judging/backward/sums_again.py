@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.ordered import worst_of_orders
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.backward.sums import Term

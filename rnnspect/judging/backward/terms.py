@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.backward.passing import BackwardSteps, Passed, in_one
 from rnnspect.judging.backward.sums import Term

@@ -10,6 +10,7 @@ import torch
 from rnnspect.judging.case import Case
 from rnnspect.judging.evidence.suspects import suspects
 from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.verdict import Verdict
 
 
@@ -31,5 +32,6 @@ def weighed(case: Case, readings: Iterable[Interpretation], verdict: Verdict) ->
 
 
 def _as_coarse(case: Case, reading: Interpretation) -> Interpretation:
-    declared = case.declared.permitted or case.declared
-    return replace(reading, u=declared.over(reading.p.terms, case.observation.kept_of((*reading.at, "h"))))
+    kept = case.observation.kept_of((*reading.at, "h"))
+    coarse = replace(reading, u=case.declared.coarsest.over(reading.p.terms, kept))
+    return coarse.with_run(regrouped=with_regrouping(coarse.equations, coarse.run).regrouped)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Changes, Node, Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.cells import CELLS, VARIANTS

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded import Number
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.sums import Term

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnspect.arithmetic.bounded import Number, Product
+from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.tape import Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.cells.functions import Activation, functions_of

@@ -1,0 +1,127 @@
+"""The values of `Bounded`: a number with its error bound, and a sum of products that is computed late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.product_bounds import RowBlock, Rows, affine, squashed
+from rnnspect.arithmetic.roundoff import Roundoff
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """A value v and its bound e: a correct engine's value is in v ± e."""
+
+    v: Tensor
+    e: Tensor
+    u: Roundoff
+    rows: Rows | None = None
+    """The whole vector, where v is one unit of it."""
+    is_gate: bool = False
+    """Whether every value is in [0, 1]."""
+    size: Tensor | None = None
+    """Of a cell state: what its terms amount to in absolute value (`forms.py`)."""
+
+    def __add__(self, other: Value) -> Number:
+        return stored(self.v + other.v, self.e + other.e, self.u)
+
+    def added_to(self, product: Product) -> Number:
+        return product.number + self
+
+    def __mul__(self, other: Value) -> Number:
+        """Of a number and a vector the number is on the left."""
+        v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
+        other_size = other.v.expand_as(v).abs()
+        if self.u.coarse:
+            return stored(v, other_size.add_(other.e).mul_(self.e).addcmul_(size, other.e), self.u)
+        e = other_size.mul_(torch.add(self.e, size, alpha=self.u.stored))  # own error, and the product's rounding
+        return Number(v, e.addcmul_(size, other.e).addcmul_(self.e, other.e), self.u)
+
+    def squashed(self, function: str) -> tuple[Tensor, Tensor]:
+        """σ or tanh of v, and the bound of v itself."""
+        return squashed(self.v, function), self.e
+
+
+class ProductBounds(Protocol):
+    """What a sum of products asks of the arithmetic that it belongs to (`Bounded`)."""
+
+    u: Roundoff
+
+    def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor: ...
+
+    def weights_beside(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None: ...
+
+
+class Product:
+    """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
+    of a gate land in one buffer, with the function that follows, and share one bound."""
+
+    def __init__(self, a: ProductBounds, *terms: tuple[Rows, RowBlock]) -> None:
+        self._a, self.terms = a, terms
+
+    def __add__(self, other: Value) -> Value:
+        return Product(self._a, *self.terms, *other.terms) if isinstance(other, Product) else other.added_to(self)
+
+    def sum(self, then: str = "none") -> Tensor:
+        """f of the sum, (steps, batch, units), in new memory; f is one that `products.squashed` knows."""
+        (rows, block), *others = self.terms
+        if len(others) == 1 and (joined := self._a.weights_beside(rows, block, others[0][1])):
+            v = affine(rows.beside(others[0][0]), *joined, then=then)
+        else:
+            v = affine(rows.v, block.w, block.b, then="none" if others else then)
+            for other, its in others:
+                v = affine(other.v, its.w, its.b, v, then)
+        return v.view(*rows.shape, -1)
+
+    @cached_property
+    def allowance(self) -> Tensor:
+        """How far the sum may be off, (steps, batch, units), but for what `number` adds: coarse storage, and operands
+        that are all cut off in one direction."""
+        return self._a.allowance(self.terms).view(*self.terms[0][0].shape, -1)
+
+    @cached_property
+    def number(self) -> Number:
+        """The sum with its whole bound."""
+        u = self._a.u
+        if not u.coarse:
+            v, e = self.sum(), self.allowance
+            return Number(v, torch.add(e, v.abs(), alpha=2 * u.products) if u.products else e, u)
+        v, e = torch.zeros(()), self.allowance.clone()
+        for rows, block in self.terms:  # each product is stored, with its bias, and their sum
+            part = affine(rows.v, block.w, None).view(*rows.shape, -1)
+            u.store(part, e)
+            if block.b is not None:
+                u.store(part.add_(block.b), e)
+            v = v + part
+            u.store(v, e)
+        return Number(v, e, u)
+
+    @property
+    def v(self) -> Tensor:
+        return self.number.v
+
+    @property
+    def e(self) -> Tensor:
+        return self.number.e
+
+    def squashed(self, function: str) -> tuple[Tensor, Tensor]:
+        """σ or tanh of the sum, in the same pass where that may be, and the bound of the sum itself."""
+        if self._a.u.coarse or self._a.u.products:
+            return self.number.squashed(function)
+        return self.sum(function), self.allowance
+
+
+Value = Number | Product
+Packed = tuple[Product, ...]
+"""One product a gate."""
+
+
+def stored(v: Tensor, e: Tensor, u: Roundoff) -> Number:
+    """v as an engine stores it. e is given away: it grows in place, unless it is the same for many numbers of v."""
+    e = e if e.shape == v.shape else e.expand_as(v).clone()
+    return Number(v, u.store(v, e), u)

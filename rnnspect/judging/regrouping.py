@@ -1,0 +1,54 @@
+"""What h may err by where an engine may have computed many steps at once: chunks, parallel scans, sums in log space.
+
+A check starts each step from the engine's own h_{t−1}. An engine that steps does so too; one that groups its steps
+differently has an h_{t−1} that errs by up to G_{t−1} and an h_t that errs by up to G_t, each for its own grouping, so
+that h_t may be off by G_t + |a_t| G_{t−1} from what follows from h_{t−1}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.forms import TermSums, linear_state, regrouped
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.judging.chunks import Chunk, LayerRun, chunks
+from rnnspect.judging.layer import LayerEquations
+
+_VALUES = 2**19
+"""Values of h that are computed together."""
+
+
+def with_regrouping(layer: LayerEquations, run: LayerRun) -> LayerRun:
+    """The run with that allowance at each step, where the layer's h is a linear recurrence and its arithmetic says that
+    many steps may be computed at once; else the run as it is. Of a cell state `Bounded.carry` takes care."""
+    if not layer.u.regrouped or linear_state(layer.cell) != "h" or run.regrouped is not None:
+        return run
+    found = torch.zeros(run.h.shape, dtype=layer.dtype)
+    sums, before = TermSums.begin(run.h0.to(layer.dtype).abs()), torch.zeros_like(run.h0, dtype=layer.dtype)
+    for chunk in chunks(run, max(1, _VALUES // layer.units)):
+        a, b = coefficients(layer, chunk)
+        own, sums = regrouped(a, b, sums, layer.u)
+        more = own.addcmul(a.abs(), torch.cat([before[None], own[:-1]]))
+        if layer.u.coarse:  # h was rounded when it was given, and not for the next step
+            more.addcmul_(a.abs(), chunk.before.to(layer.dtype).abs(), value=layer.u.stored)
+        at: Any = chunk.at
+        if chunk.valid is None:
+            found[at] = more
+        else:
+            found[at] = torch.where(chunk.valid[..., None], more, found[at])
+        before = own[-1]
+    return replace(run, regrouped=found)
+
+
+def coefficients(layer: LayerEquations, chunk: Chunk) -> tuple[Tensor, Tensor]:
+    """a and b of h' = a ⊙ h + b at each step of a chunk, (steps, batch, units)."""
+    numbers = Numbers(layer.weights, layer.gates, layer.nonlinearity)
+    wx = linear(chunk.x.to(layer.dtype), layer.weights.weight_ih, layer.weights.bias_ih)
+    none = torch.zeros(*wx.shape[:-1], layer.units, dtype=wx.dtype)
+    b = layer.cell.step(numbers, wx, none)["h"]
+    return layer.cell.step(numbers, wx, none + 1)["h"] - b, b

@@ -1,0 +1,76 @@
+"""Ways of computing h_t = a_t h_{t−1} + b_t for all steps at once, in torch and in the dtype of what they get: each
+right, and with one thing changed. a and b are (steps, …), h (…) is the state before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Form = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def stepped(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+    out = []
+    for decay, term in zip(a, b, strict=True):
+        h = decay * h + term
+        out.append(h)
+    return torch.stack(out)
+
+
+def in_chunks(size: int, dropped: bool = False) -> Form:
+    """Cumulated decays and a division, as most hand-written chunks have it. `dropped`: each chunk begins with zeros."""
+
+    def form(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+        out = []
+        for start in range(0, len(a), size):
+            decays = a[start : start + size].cumprod(0)
+            sums = (b[start : start + size] / decays).cumsum(0)
+            out.append(decays * h + decays * sums)
+            h = torch.zeros_like(h) if dropped else out[-1][-1]
+        return torch.cat(out)
+
+    return form
+
+
+def tree(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+    """A parallel scan (Hillis & Steele 1986): after k rounds each step knows the 2^k before it."""
+    b = torch.cat([b[:1] + a[:1] * h, b[1:]])
+    reach = 1
+    while reach < len(a):
+        b = torch.cat([b[:reach], b[reach:] + a[reach:] * b[:-reach]])
+        a = torch.cat([a[:reach], a[reach:] * a[:-reach]])
+        reach *= 2
+    return b
+
+
+def as_matrix(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+    """One matrix of decays for all steps, made in log space."""
+    logs = a.log().cumsum(0)
+    later = torch.ones(len(a), len(a), dtype=torch.bool).tril().view(len(a), len(a), *[1] * (a.dim() - 1))
+    decays = (logs[:, None] - logs[None]).masked_fill(~later, -torch.inf).exp()
+    return (decays * b).sum(1) + logs.exp() * h
+
+
+def in_log_space(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+    """Heinsen 2023, arXiv 2311.06281: for h and b above zero."""
+    logs = torch.cat([torch.zeros_like(h)[None], a.log().cumsum(0)])
+    terms = torch.cat([h[None], b]).log()
+    return (logs + (terms - logs).logcumsumexp(0)).exp()[1:]
+
+
+ANY_ORDER: dict[str, Form] = {"stepped": stepped, "chunks of 16": in_chunks(16), "tree": tree}
+LOG_SPACE: dict[str, Form] = {"matrix": as_matrix, "log space": in_log_space}
+
+
+def mingru(form: Form) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A minimal GRU (Feng et al. 2024) of one layer that computes its recurrence so."""
+
+    def forward(x: Tensor, state: Tensor, weight_ih_l0: Tensor, bias_ih_l0: Tensor) -> tuple[Tensor, Tensor]:
+        z, n = (x.transpose(0, 1) @ weight_ih_l0.T + bias_ih_l0).chunk(2, -1)
+        z = z.sigmoid()
+        out = form(1 - z, z * n, state[0])
+        return out.transpose(0, 1), out[-1:]
+
+    return forward

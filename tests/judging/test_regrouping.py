@@ -1,0 +1,73 @@
+"""Checks of implementations that compute many steps at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from rnnspect.engines.own.cell import load_cell
+from tests.cells.forms import ANY_ORDER, LOG_SPACE, Form, in_chunks, mingru, tree
+
+pytestmark = pytest.mark.usefixtures("no_causes")
+MINGRU = load_cell("examples/cells/mingru.py:mingru")
+
+
+def long_memory(seed: int, **keys: Any) -> tuple[rnnspect.Spec, Tensor]:
+    """A network whose gates forget hardly anything, with positive candidates (a log of them is taken), and an input."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(12, 3, generator=generator).clamp(-2, 2) * 0.15
+    bias = torch.cat([torch.full((6,), -7.0), torch.full((6,), 1.0)])
+    weights = {"weight_ih_l0": weight.tolist(), "bias_ih_l0": bias.tolist()}
+    spec = rnnspect.Spec(cell=MINGRU, input_size=3, hidden_size=6, batch_first=True, weights=weights, **keys)
+    return spec, torch.randn(1, 500, 3, generator=generator).clamp(-1, 1)
+
+
+def checked(form: Form, seed: int, arithmetic: str | None = None, **keys: Any) -> Any:
+    spec, x = long_memory(seed, **keys)
+    h0 = torch.full((1, 1, 6), 0.25)
+    return rnnspect.check(spec, x, h0, engine=mingru(form), arithmetic=arithmetic)
+
+
+@pytest.mark.parametrize("name", ANY_ORDER)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_a_right_form_is_not_called_wrong(name: str, dtype: str) -> None:
+    for seed in range(6):
+        assert checked(ANY_ORDER[name], seed, dtype=dtype).verdict != "differ"
+
+
+def test_what_the_order_of_steps_explains_is_said() -> None:
+    found = [checked(tree, seed) for seed in range(6)]
+    assert {one.verdict for one in found} == {"agree"}
+    assert "float32, steps in any order" in {one.arithmetic for one in found}
+
+
+@pytest.mark.parametrize("name", LOG_SPACE)
+def test_a_form_in_log_space_is_declared(name: str) -> None:
+    found = [checked(LOG_SPACE[name], seed, "log-scan") for seed in range(6)]
+    assert {one.verdict for one in found} <= {"agree", "cannot tell"}
+    assert {one.arithmetic for one in found} == {"float32, decays summed in log space"}
+
+
+@pytest.mark.parametrize("arithmetic", [None, "any-order", "log-scan"])
+def test_a_state_that_is_dropped_at_the_edge_of_a_chunk_differs(arithmetic: str | None) -> None:
+    found = checked(in_chunks(16, dropped=True), 0, arithmetic)
+    assert found.verdict == "differ"
+    assert found.first.step == 16
+
+
+def test_an_engine_that_steps_has_no_leave_to_regroup() -> None:
+    """It computes a step from the one before, so that the narrow bound holds: a part in 10⁵ is seen, which the order of
+    steps would hide."""
+    spec, x = long_memory(0)
+
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor) -> Tensor:
+        z, n = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        z = z.sigmoid()
+        return (1 - z) * h * (1 + 1e-5) + z * n
+
+    assert rnnspect.check(spec, x, engine=step).arithmetic == "float32"
+    assert rnnspect.check(spec, x, engine=step).verdict == "differ"
