@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from rnnspect.cells.checking import check_cell
 from rnnspect.cells.interface import Cell
-from rnnspect.cells.trial import check_cell
 
 
 class CellName(str):

@@ -1,0 +1,118 @@
+"""Refuses a cell of somebody's own that is not written as it has to be, before anything runs.
+
+Everything that can be wrong is told with the file and the line: what its lines ask for that no arithmetic has, sizes
+that do not fit, and results that the cell does not declare.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+from rnnspect.cells.interface import Cell
+from rnnspect.cells.trial import FUNCTIONS, Trial, tried
+from rnnspect.cells.trial_values import TrialValue, WrongLineError, in_words
+from rnnspect.errors import InputError, in_one_line, listed
+
+STATES = (("h",), ("h", "c"))
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def check_cell(cell: Cell) -> None:
+    """Raises `InputError` where a cell is not written as it has to be, with the file and the line."""
+    _check_declared(cell)
+    try:
+        trial, given = tried(cell)
+    except WrongLineError as error:
+        raise InputError(str(error), where=_line(error, cell), **error.said) from None
+    except Exception as error:
+        said = in_one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"the step of cell {cell.name} failed with {said}", where=_line(error, cell)) from error
+    _check_given(cell, given, trial)
+
+
+def _check_declared(cell: Cell) -> None:
+    """Raises `InputError` for fields that do not fit together."""
+    where = _start(cell)
+
+    def refuse(found: str, allowed: str) -> None:
+        raise InputError(f"Cell(…) has {found}", allowed=allowed, where=where)
+
+    name: object = cell.name  # whatever their file says
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        refuse(f"name={cell.name!r}", "letters, digits and _, such as name='mgu'")
+    if cell.torch_name:
+        refuse(f"torch_name={cell.torch_name!r}", "torch_name='': no module of torch.nn runs a cell of your own")
+    for field in ("gates", "states", "quantities", "functions", "peepholes"):
+        names = getattr(cell, field)
+        if not isinstance(names, tuple) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+            refuse(f"{field}={names!r}", f'a tuple of names, such as {field}=("{"f" if field != "states" else "h"}",)')
+        if len(set(names)) < len(names):
+            refuse(f"{field}={names!r}", "each name once")
+    if not cell.gates:
+        refuse("no gates", 'the blocks of rows of weight_ih and weight_hh, such as gates=("f", "n")')
+    if cell.states not in STATES:
+        refuse(f"states={cell.states!r}", " or ".join(map(str, STATES)))
+    if other := [name for name in cell.gates if name not in cell.quantities]:
+        refuse(f"no {listed(other)} among its quantities", "every gate is a quantity, too")
+    if unknown := [name for name in cell.functions if name not in FUNCTIONS]:
+        refuse(f"functions with {listed(unknown)}", listed(FUNCTIONS))
+    numbers: Any = cell.constants
+    if not isinstance(numbers, tuple) or not all(_is_number(one) for one in numbers):
+        refuse(f"constants={numbers!r}", 'pairs of a name and a finite number: constants=(("dt", 0.1),)')
+    if missing := [name for name in cell.states if name not in cell.quantities]:
+        refuse(f"no {listed(missing)} among its quantities", "every state is a quantity, too")
+
+
+def _is_number(pair: Any) -> bool:
+    """Whether it is a name and a finite number."""
+    fits = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
+    return fits and type(pair[1]) in (int, float) and math.isfinite(pair[1])
+
+
+def _check_given(cell: Cell, given: Any, trial: Trial) -> None:
+    """Raises `InputError` where the step returns something else than the quantities that the cell declares."""
+    name = getattr(cell.step, "__name__", cell.name)
+
+    def refuse(found: str, allowed: str, advice: str | None = None) -> None:
+        raise InputError(f"{name} {found}", allowed=allowed, where=_start(cell), advice=advice)
+
+    form = "{" + listed(f'"{one}": {one}' for one in cell.quantities) + "}"
+    if not isinstance(given, dict):
+        refuse(f"returns {in_words(given)}", form)
+    if missing := [one for one in cell.quantities if one not in given]:
+        refuse(f"returns no {listed(missing)}", form)
+    if more := [one for one in given if one not in cell.quantities]:
+        refuse(f"returns {listed(map(str, more))}, which its quantities do not name", listed(cell.quantities))
+    for one in cell.quantities:
+        size = trial.h.size if one == "h" else "hidden_size"
+        if not isinstance(given[one], TrialValue) or given[one].size != size:
+            refuse(f"returns {in_words(given[one])} for {one}", f"a value of {size} units")
+    if trial.mixes and not cell.mixes:
+        refuse("multiplies W_hh with something else than h", "mixes=True in its Cell", "add it")
+
+
+def _start(cell: Cell) -> str | None:
+    """The file and the line where the step begins."""
+    code = getattr(cell.step, "__code__", None)
+    return f"{_short(code.co_filename)}:{code.co_firstlineno}" if code else None
+
+
+def _line(error: Exception, cell: Cell) -> str | None:
+    """The last line of the cell's file that led to an error."""
+    code = getattr(cell.step, "__code__", None)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if code and frame.filename == code.co_filename:
+            return f"{_short(frame.filename)}:{frame.lineno}"
+    return _start(cell)
+
+
+def _short(file: str) -> str:
+    """A file's name as it is read best: from here, where it is below."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file
